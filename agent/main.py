@@ -1,0 +1,3 @@
+from charging_agent.app import create_app
+
+app = create_app()

@@ -1,0 +1,103 @@
+"""How good a reading is: fresh, cached, stale or missing, and what stood in the way.
+
+Pure: is told the time and what happened.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from ev_service.telemetry import Reading
+
+R = TypeVar("R", bound=Reading)
+
+
+class Status(StrEnum):
+    """Age of a reading and where it came from."""
+
+    FRESH = "fresh"
+    CACHED = "cached"
+    STALE = "stale"
+    MISSING = "missing"
+
+
+class Trouble(StrEnum):
+    """Why a reading could not be renewed."""
+
+    TOKEN_REFUSED = "token_refused"
+    TOKEN_UNAVAILABLE = "token_unavailable"
+    THROTTLED = "throttled"
+    BLOCKED = "blocked"
+    NOT_SUBSCRIBED = "not_subscribed"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    TIMEOUT = "timeout"
+    GATEWAY_DOWN = "gateway_down"
+    BACKEND_FAILED = "backend_failed"
+    INVALID_READING = "invalid_reading"
+    TOO_OLD = "too_old"
+
+
+@dataclass(frozen=True, slots=True)
+class AgeLimits:
+    """How old a reading may be [s], counted from its own timestamp.
+
+    maximum_s: up to here it is used without a new call. stale_s: up to here it still counts.
+    future_s: further ahead than this it is invalid.
+    """
+
+    maximum_s: float = 10.0
+    stale_s: float = 60.0
+    future_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged(Generic[R]):
+    """One reading as a decision sees it.
+
+    reading: None when missing. age_s [s]: now minus its timestamp. error: set for stale and missing.
+    """
+
+    status: Status
+    reading: R | None = None
+    age_s: float | None = None
+    error: Trouble | None = None
+
+    @property
+    def is_degraded(self) -> bool:
+        return self.status in (Status.STALE, Status.MISSING)
+
+
+def age_s(reading: Reading, now: datetime) -> float:
+    """Age of a reading [s]; negative when its timestamp lies ahead."""
+    return (now - reading.timestamp).total_seconds()
+
+
+def is_young(reading: Reading | None, now: datetime, limits: AgeLimits) -> bool:
+    """Tell whether a reading may serve a decision without a new call."""
+    return reading is not None and -limits.future_s <= age_s(reading, now) <= limits.maximum_s
+
+
+def judge(
+    reading: R | None, now: datetime, limits: AgeLimits, *, is_new: bool, trouble: Trouble | None = None
+) -> Judged[R]:
+    """Judge the newest reading held.
+
+    Args:
+        reading: the newest one, None when there never was one.
+        now: the run's time.
+        limits: how old it may be.
+        is_new: whether it was fetched for this decision.
+        trouble: what kept this decision from fetching one, None when nothing did.
+    """
+    if reading is None:
+        return Judged(Status.MISSING, error=trouble or Trouble.TIMEOUT)
+    age = age_s(reading, now)
+    if age < -limits.future_s:
+        return Judged(Status.MISSING, error=trouble or Trouble.INVALID_READING)
+    if age <= limits.maximum_s:
+        return Judged(Status.FRESH if is_new else Status.CACHED, reading, age)
+    if age <= limits.stale_s:
+        return Judged(Status.STALE, reading, age, trouble or Trouble.TOO_OLD)
+    return Judged(Status.MISSING, age_s=age, error=trouble or Trouble.TOO_OLD)

@@ -1,0 +1,101 @@
+"""The agent's settings: credentials and addresses of the gateway, thresholds, ages and periods."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from charging_agent.decision import Action, Policy
+from charging_agent.readings import AgeLimits
+from ev_service.settings import Settings
+
+
+class GatewaySettings(Settings):
+    """Where the gateway stands and who the agent is there."""
+
+    model_config = SettingsConfigDict(env_prefix="WSO2_")
+
+    client_id: SecretStr | None = Field(default=None, description="Consumer key of EVApp.")
+    client_secret: SecretStr | None = Field(default=None, description="Consumer secret of EVApp.")
+    client_id_file: Path | None = Field(default=None, description="File that holds the consumer key.")
+    client_secret_file: Path | None = Field(default=None, description="File that holds the consumer secret.")
+    token_url: str = Field(default="https://localhost:9443/oauth2/token", description="Token endpoint, whole.")
+    gateway_url: str = Field(default="https://localhost:8243", description="Base of the gateway.")
+    ca_file: Path | None = Field(default=None, description="PEM to trust beside the system's.")
+
+    @field_validator("token_url", "gateway_url")
+    @classmethod
+    def _is_safe(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme == "https" and parts.hostname:
+            return value.rstrip("/")
+        if parts.scheme == "http" and parts.hostname and _is_loopback(parts.hostname):
+            return value.rstrip("/")
+        raise ValueError("must be https://…, or http:// on a loopback address or localhost")
+
+
+class AgentSettings(Settings):
+    """How the agent decides and how it lives."""
+
+    model_config = SettingsConfigDict(env_prefix="AGENT_")
+
+    policy: Literal["rules"] = Field(default="rules", description="Who decides: the rules.")
+    period_s: float = Field(default=15.0, ge=1, le=3600, description="The agent observes by itself this often [s].")
+    limits_file: Path | None = Field(default=None, description="limits.json; else the one beside the client secret.")
+    device: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9]{1,32}$",
+        description="Name of this replica; its token is then its own and revokes no other's.",
+    )
+    max_age_s: float = Field(default=10.0, ge=0, le=600, description="A younger reading is served without a call [s].")
+    stale_limit_s: float = Field(default=60.0, gt=0, le=3600, description="An older reading does not count [s].")
+    grid_overload_percent: float = Field(default=85.0, gt=0, le=100, description="A load above it pauses [%].")
+    solar_high_percent: float = Field(default=60.0, gt=0, le=100, description="Solar is high from here on [%].")
+    solar_medium_percent: float = Field(default=25.0, gt=0, le=100, description="Solar is medium from here on [%].")
+    battery_high_percent: float = Field(default=70.0, gt=0, le=100, description="The battery is high from here on [%].")
+    fast_kw: float = Field(default=22.0, gt=0, le=1000, description="Power of `fast` [kW].")
+    normal_kw: float = Field(default=11.0, gt=0, le=1000, description="Power of `normal` [kW].")
+    slow_kw: float = Field(default=5.0, gt=0, le=1000, description="Power of `slow` [kW].")
+    require_assertion: bool = Field(
+        default=False, description="Answer the routes of AgentAPI only to calls that came through the gateway."
+    )
+
+    @model_validator(mode="after")
+    def _are_ordered(self) -> Self:
+        if not self.solar_medium_percent < self.solar_high_percent:
+            raise ValueError("AGENT_SOLAR_MEDIUM_PERCENT must be below AGENT_SOLAR_HIGH_PERCENT")
+        if not self.slow_kw < self.normal_kw < self.fast_kw:
+            raise ValueError("AGENT_SLOW_KW, AGENT_NORMAL_KW and AGENT_FAST_KW must rise in this order")
+        if not self.max_age_s <= self.stale_limit_s:
+            raise ValueError("AGENT_MAX_AGE_S must not pass AGENT_STALE_LIMIT_S")
+        return self
+
+    def rules(self) -> Policy:
+        """Thresholds and powers of the rules."""
+        powers = {
+            Action.PAUSE: 0.0,
+            Action.SLOW: self.slow_kw,
+            Action.NORMAL: self.normal_kw,
+            Action.FAST: self.fast_kw,
+        }
+        return Policy(
+            self.grid_overload_percent,
+            self.solar_high_percent,
+            self.solar_medium_percent,
+            self.battery_high_percent,
+            powers,
+        )
+
+    def ages(self) -> AgeLimits:
+        """How old a reading may be."""
+        return AgeLimits(self.max_age_s, self.stale_limit_s)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

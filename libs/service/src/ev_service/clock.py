@@ -1,0 +1,136 @@
+"""The run's one clock: nobody else asks the system for the time.
+
+Network timeouts, backoff and certificates use real time (`time.monotonic`), everything else asks here, so that
+services, the gateway's windows, token lifetimes and the agent live in one day, also when that day passes in half
+a minute.
+"""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from ev_service.errors import ConfigurationError
+
+
+class Clock(Protocol):
+    """Tells the run's time.
+
+    longest_sleep_s [s]: how long a sleeper may sleep before it has to look at the clock again.
+    """
+
+    @property
+    def longest_sleep_s(self) -> float: ...
+
+    def now(self) -> datetime:
+        """The run's time, aware UTC; never goes back."""
+        ...
+
+
+class SystemClock:
+    """Real UTC."""
+
+    longest_sleep_s: float = 3600.0
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class SteppedClock:
+    """A clock that stands still until it is moved: for tests and simulations inside one process.
+
+    >>> clock = SteppedClock(datetime(2026, 6, 21, tzinfo=UTC))
+    >>> clock.advance(90)
+    >>> clock.now().isoformat()
+    '2026-06-21T00:01:30+00:00'
+    """
+
+    longest_sleep_s: float = 0.01
+
+    def __init__(self, start: datetime) -> None:
+        self._now = start.astimezone(UTC)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward.
+
+        Args:
+            seconds: how far [s], >= 0.
+
+        Raises:
+            ValueError: the clock would go back.
+        """
+        if seconds < 0:
+            raise ValueError(f"a clock never goes back, got {seconds} s")
+        self._now += timedelta(seconds=seconds)
+
+
+class FollowedClock:
+    """The clock that a file describes: `{"real_at": …, "sim_at": …, "speed": 1}`.
+
+    The file is replaced atomically by one driver; every process of the run follows it.
+    Time is `sim_at + (real now - real_at) * speed`, held so that it never goes back.
+    """
+
+    longest_sleep_s: float = 0.05
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: tuple[int, int] | None = None
+        self._real_at = self._sim_at = datetime.fromtimestamp(0, UTC)
+        self._speed = 1.0
+        self._latest = self._sim_at
+        self._follow()
+
+    def now(self) -> datetime:
+        self._follow()
+        moment = self._sim_at + (datetime.now(UTC) - self._real_at) * self._speed
+        self._latest = max(self._latest, moment)
+        return self._latest
+
+    def _follow(self) -> None:
+        try:
+            status = self._path.stat()
+            stamp = (status.st_mtime_ns, status.st_ino)
+            if stamp == self._stamp:
+                return
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            self._real_at, self._sim_at = _moment(content["real_at"]), _moment(content["sim_at"])
+            self._speed, self._stamp = float(content["speed"]), stamp
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            # A clock that was once read goes on: the driver may just be replacing the file, or be gone.
+            if self._stamp is None:
+                raise ConfigurationError(f"SIM_CLOCK_FILE {self._path} cannot be read: {error}") from error
+
+
+def make_clock(sim_clock_file: Path | None) -> Clock:
+    """The run's clock: real UTC, or the one that `SIM_CLOCK_FILE` describes.
+
+    Raises:
+        ConfigurationError: the file is named and cannot be read.
+    """
+    return SystemClock() if sim_clock_file is None else FollowedClock(sim_clock_file)
+
+
+def write_clock_file(path: Path, sim_at: datetime, speed: float = 1.0) -> None:
+    """Set the run's clock: the driver's side of `FollowedClock`, atomic for every reader."""
+    content = {"real_at": datetime.now(UTC).isoformat(), "sim_at": sim_at.isoformat(), "speed": speed}
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(content), encoding="utf-8")
+    draft.replace(path)
+
+
+async def sleep_until(clock: Clock, moment: datetime) -> None:
+    """Sleep until the run's clock has reached `moment`, also when the clock jumps."""
+    while (remaining_s := (moment - clock.now()).total_seconds()) > 0:
+        await asyncio.sleep(min(remaining_s, clock.longest_sleep_s))
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return moment.astimezone(UTC)

@@ -1,0 +1,53 @@
+"""Every error our services raise, and how it looks on the wire.
+
+    EvError
+    ├── ConfigurationError     a setting or file is wrong; the process does not start
+    ├── SourceUnavailable      the service has no value that it may give
+    │   └── SourceExhausted    … because its recording does not cover this moment
+    └── AssertionRefused       the call did not come through the gateway
+
+Domain code raises these and never a web exception; `ev_service.web` turns them into problem+json.
+"""
+
+from typing import ClassVar
+
+
+class EvError(Exception):
+    """Base of our errors.
+
+    code: stable word for machines. http_status: what a caller sees. details: numbers and names, never secrets.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class ConfigurationError(EvError):
+    """A setting or a file that a setting names can not be used."""
+
+    code = "configuration_error"
+
+
+class SourceUnavailable(EvError):
+    """The service has no value that it may give now."""
+
+    code = "source_unavailable"
+    http_status = 503
+
+
+class SourceExhausted(SourceUnavailable):
+    """The recording holds no value for this moment."""
+
+    code = "source_exhausted"
+
+
+class AssertionRefused(EvError):
+    """The call carries no assertion of the gateway, or not one that counts here."""
+
+    code = "assertion_refused"
+    http_status = 401

@@ -1,0 +1,96 @@
+"""OpenAPI 3.0.3 for the gateway: WSO2 stumbles over 3.1, which FastAPI writes.
+
+FastAPI only changes the version word when told `openapi_version="3.0.3"`; the schemas stay those of 3.1. The three
+differences that our models can produce are turned here; a test validates every result against 3.0.3.
+"""
+
+from typing import Any, cast
+
+from fastapi import FastAPI
+
+OPERATIONS_TAG = "operations"
+"""Tag of health, liveness and metrics: for the operator's network, never published through the gateway."""
+
+Schema = dict[str, Any]
+
+
+def published_definition(app: FastAPI) -> Schema:
+    """The definition of those routes of a service that the gateway publishes.
+
+    Returns:
+        An OpenAPI 3.0.3 document, its own object on every call.
+    """
+    document = app.openapi()
+    paths = {
+        path: item
+        for path, item in document["paths"].items()
+        if not any(OPERATIONS_TAG in operation.get("tags", []) for operation in item.values())
+    }
+    return {**document, "paths": paths}
+
+
+def with_problems(document: Schema, problem: Schema) -> Schema:
+    """Say in every operation that what goes wrong is told as problem+json.
+
+    FastAPI documents an error body of its own for invalid requests, which our services never send.
+
+    Args:
+        document: definition as FastAPI writes it.
+        problem: JSON Schema of the problem's body.
+    """
+    answer = {
+        "description": "What went wrong, as problem+json",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    paths = {
+        path: {
+            verb: {**operation, "responses": {"200": operation["responses"]["200"], "default": answer}}
+            for verb, operation in item.items()
+        }
+        for path, item in document["paths"].items()
+    }
+    schemas = dict(document.get("components", {}).get("schemas", {}))
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return {**document, "paths": paths, "components": {"schemas": {**schemas, "Problem": problem}}}
+
+
+def as_openapi_3_0(document: Schema) -> Schema:
+    """Turn schemas of OpenAPI 3.1 into those of 3.0.3.
+
+    Null unions become `nullable`, numeric exclusive bounds become flags, `const` a one-word `enum`, and of
+    several `examples` of a schema the first one is kept.
+    """
+    return {**cast(Schema, _converted(document)), "openapi": "3.0.3"}
+
+
+def _converted(node: object) -> object:
+    if isinstance(node, list):
+        return [_converted(item) for item in cast(list[object], node)]
+    if not isinstance(node, dict):
+        return node
+    schema = {key: _converted(value) for key, value in cast(Schema, node).items()}
+    for old, new in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(schema.get(old), int | float) and not isinstance(schema[old], bool):
+            schema[new], schema[old] = schema[old], True
+    examples = schema.get("examples")
+    # A list is JSON Schema's form; OpenAPI's own `examples` of a parameter or body is a mapping and stays.
+    if isinstance(examples, list):
+        schema["example"] = cast(list[object], examples)[0]
+        del schema["examples"]
+    if "const" in schema:
+        schema["enum"] = [schema.pop("const")]
+    return _nullable(schema)
+
+
+def _nullable(schema: Schema) -> Schema:
+    options = schema.get("anyOf")
+    if not isinstance(options, list) or {"type": "null"} not in options:
+        return schema
+    rest = [option for option in cast(list[Schema], options) if option != {"type": "null"}]
+    others = {key: value for key, value in schema.items() if key != "anyOf"}
+    if len(rest) > 1:
+        return {**others, "anyOf": rest, "nullable": True}
+    # In 3.0 a `$ref` hides every key beside it, so the reference moves into `allOf`.
+    base: Schema = {"allOf": rest} if "$ref" in rest[0] else rest[0]
+    return {**base, **others, "nullable": True}

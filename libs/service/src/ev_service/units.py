@@ -1,0 +1,32 @@
+"""Units as types: a number on the wire is finite and says what it measures.
+
+Signs and meanings are fixed once in docs/glossary.md.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, Field
+
+_finite = Field(allow_inf_nan=False)
+
+Kilowatt = Annotated[float, _finite]
+KilowattPeak = Annotated[float, _finite]
+KilowattHour = Annotated[float, _finite]
+Percent = Annotated[float, _finite]
+WattPerSquareMetre = Annotated[float, _finite]
+Degree = Annotated[float, _finite]
+Second = Annotated[float, _finite]
+Volt = Annotated[float, _finite]
+
+UtcTimestamp = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+"""An aware moment; whatever its offset, it is UTC here and ends with `Z` on the wire."""
+
+
+def utc_text(moment: datetime) -> str:
+    """ISO 8601 with `Z`, whole seconds where there are no fractions.
+
+    >>> utc_text(datetime(2026, 6, 21, 12, tzinfo=UTC))
+    '2026-06-21T12:00:00Z'
+    """
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

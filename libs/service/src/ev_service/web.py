@@ -1,0 +1,125 @@
+"""The service factory: what every HTTP service of ours does in the same way.
+
+Health, liveness, metrics, problem+json for every error, and the door that only the gateway opens. Knows nothing
+of what a service is about.
+"""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.types import Lifespan
+
+from ev_service.assertion import HEADER, GatewayAssertion
+from ev_service.clock import Clock
+from ev_service.errors import AssertionRefused, EvError
+from ev_service.observation import Observed
+from ev_service.openapi import OPERATIONS_TAG, as_openapi_3_0, with_problems
+from ev_service.problems import Problem, problem
+from ev_service.units import utc_text
+
+HealthCheck = Callable[[], Mapping[str, str | None]]
+"""Names each part that can fail: None while it is well, else the reason in one sentence."""
+
+
+def create_service(
+    *,
+    name: str,
+    description: str,
+    clock: Clock,
+    health: HealthCheck,
+    assertion: GatewayAssertion | None,
+    version: str = "1.0.0",
+    lifespan: Lifespan[FastAPI] | None = None,
+) -> FastAPI:
+    """Make the FastAPI application of one service; the caller adds its routes.
+
+    Args:
+        name: name of the service in logs, metrics and its OpenAPI title.
+        description: what it is for, for people and agents that read its OpenAPI.
+        clock: the run's clock.
+        health: asked by `GET /health`; every part None means 200, else 503 with the failing parts.
+        assertion: verifies the gateway's assertion; None answers anyone (said in the log at start).
+        version: version of the API.
+        lifespan: start-up and shutdown of the service.
+    """
+    app = FastAPI(title=name, description=description, version=version, lifespan=lifespan, redoc_url=None)
+    observed = Observed(name)
+    app.state.assertion, app.state.registry = assertion, observed.registry
+    app.add_middleware(observed.middleware)
+    app.include_router(_operations(name, clock, health, observed))
+    app.add_exception_handler(EvError, _on_ev_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    write_3_1 = app.openapi
+    written: dict[str, Any] = {}
+
+    def openapi() -> dict[str, Any]:
+        if not written:
+            written.update(as_openapi_3_0(with_problems(write_3_1(), Problem.model_json_schema())))
+        return written
+
+    app.openapi = openapi
+    return app
+
+
+def through_gateway(apicontext: str) -> Any:
+    """Route dependency: the call must carry the gateway's assertion for this API, where the service demands one.
+
+    Args:
+        apicontext: context with version that the route belongs to, e.g. `/solar/1.0.0`.
+    """
+
+    def demand(request: Request) -> None:
+        door: GatewayAssertion | None = request.app.state.assertion
+        if door is not None:
+            door.verify(request.headers.get(HEADER), apicontext)
+
+    return Depends(demand)
+
+
+def _operations(name: str, clock: Clock, health: HealthCheck, observed: Observed) -> APIRouter:
+    router = APIRouter(tags=[OPERATIONS_TAG])
+
+    @router.get("/health", operation_id="getHealth", summary="Can this service answer with fresh data?")
+    async def get_health() -> JSONResponse:
+        """200 while every part is well, else 503 with the failing parts and their reasons."""
+        failing = {part: reason for part, reason in health().items() if reason is not None}
+        state = {"status": "unavailable" if failing else "ok", "service": name, "timestamp": utc_text(clock.now())}
+        return JSONResponse(state | ({"failing": failing} if failing else {}), 503 if failing else 200)
+
+    @router.get("/livez", operation_id="getLiveness", summary="Does this process serve?")
+    async def get_liveness() -> dict[str, str]:
+        """200 while the process serves, whatever its data."""
+        return {"status": "ok"}
+
+    @router.get("/metrics", operation_id="getMetrics", summary="Metrics for Prometheus", response_class=Response)
+    async def get_metrics() -> Response:
+        """Counters and durations in Prometheus' text format."""
+        return Response(generate_latest(observed.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+async def _on_ev_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, EvError)
+    headers = {"WWW-Authenticate": HEADER} if isinstance(error, AssertionRefused) else None
+    return problem(error.http_status, error.code, error.message, headers)
+
+
+async def _on_invalid_request(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+    return problem(422, "invalid_request", wrong)
+
+
+async def _on_http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    return problem(error.status_code, code, str(error.detail), error.headers)
