@@ -1,0 +1,9 @@
+# Every target is one line over scripts/dev.py, which sets up what it needs; without make: python scripts/dev.py TARGET
+PYTHON := $(shell command -v python3 >/dev/null 2>&1 && echo python3 || echo uv run --no-project python)
+TARGETS := install demo run test test-all check bench lock clean help
+
+.DEFAULT_GOAL := help
+.PHONY: $(TARGETS)
+
+$(TARGETS):
+	@$(PYTHON) scripts/dev.py $@ $(ARGS)

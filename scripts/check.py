@@ -1,0 +1,40 @@
+"""Every check that is not a test, one after the other; all run, and the exit code is 1 when one failed."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+
+CHECKS: dict[str, list[str]] = {
+    "format": [f"{BIN}/ruff", "format", "--check", "."],
+    "lint": [f"{BIN}/ruff", "check", "."],
+    "types": [f"{BIN}/pyright", "--warnings"],
+    "import rules": [f"{BIN}/lint-imports", "--no-cache"],
+    "locks": [sys.executable, "scripts/lock.py", "--check"],
+    "definitions": [sys.executable, "scripts/definitions.py", "--check"],
+    "spelling": [f"{BIN}/codespell"],
+    "yaml": [f"{BIN}/yamllint", "--strict", "wso2", ".pre-commit-config.yaml"],
+    "secrets": [f"{BIN}/gitleaks", "git", "--no-banner", "--log-level", "error", "."],
+}
+
+
+def main() -> int:
+    """Run the checks; print one line each and the output of those that failed."""
+    failed = 0
+    for name, command in CHECKS.items():
+        started = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        verdict = "ok    " if done.returncode == 0 else "FAILED"
+        print(f"{verdict} {name} ({time.monotonic() - started:.1f} s)", flush=True)
+        if done.returncode != 0:
+            failed += 1
+            print(done.stdout + done.stderr)
+    print(f"{len(CHECKS) - failed} of {len(CHECKS)} checks passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

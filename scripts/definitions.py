@@ -1,0 +1,60 @@
+"""Writes the OpenAPI definitions in wso2/apis/ as the services publish them; `--check` only says whether they agree."""
+
+import argparse
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ev_service.openapi import published_definition
+
+APIS_DIR = Path(__file__).resolve().parents[1] / "wso2" / "apis"
+APPS = {
+    "SolarAPI-1.0.0": "solar_service.app",
+    "BatteryAPI-1.0.0": "battery_service.app",
+    "GridAPI-1.0.0": "grid_service.app",
+}
+HEADER = "# Written by scripts/definitions.py from the service itself; change it there.\n"
+
+
+class _BlockDumper(yaml.SafeDumper):
+    """Writes texts of several lines as blocks and lists indented, as the rest of these files is written."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Indent lists like everything else."""
+        super().increase_indent(flow, False)
+
+
+def _text(_: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return yaml.ScalarNode("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_BlockDumper.add_representer(str, _text)
+
+
+def main() -> int:
+    """Write or compare all definitions; return 1 when one differs and may not be written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing, exit 1 on drift")
+    is_check = parser.parse_args().check
+    drifted = [project for project in APPS if _keep(project, is_check=is_check)]
+    for project in drifted:
+        print(f"{project}: {'differs from its service; run scripts/definitions.py' if is_check else 'written'}")
+    return 1 if is_check and drifted else 0
+
+
+def _keep(project: str, *, is_check: bool) -> bool:
+    file = APIS_DIR / project / "Definitions" / "swagger.yaml"
+    published: dict[str, Any] = published_definition(import_module(APPS[project]).create_app())
+    if file.exists() and yaml.safe_load(file.read_text(encoding="utf-8")) == published:
+        return False
+    if not is_check:
+        text = yaml.dump(published, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True, width=100)
+        file.write_text(HEADER + text, encoding="utf-8", newline="\n")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

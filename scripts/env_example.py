@@ -1,0 +1,81 @@
+"""Write `.env.example` from the settings classes: every variable once, with its meaning, unit and default.
+
+`--check` changes nothing and exits 1 when the file is not what the classes say.
+"""
+
+import sys
+from pathlib import Path
+from textwrap import wrap
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from battery_service.settings import BatterySourceSettings
+from charging_agent.settings import AgentSettings, GatewaySettings
+from ev_service.settings import PLACEHOLDER, RunSettings, SiteSettings
+from grid_service.settings import GridSourceSettings
+from local_gateway.settings import LocalGatewaySettings
+from local_stack.ports import PortSettings
+from site_model.parameters import Building, Panels, Storage, Weather
+from solar_service.settings import SolarSourceSettings
+from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.settings import ProvisioningSettings
+
+FILE = Path(__file__).resolve().parent.parent / ".env.example"
+
+SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
+    "Every process": (RunSettings,),
+    "The site: services and agent": (SiteSettings, Weather),
+    "Solar service": (SolarSourceSettings, Panels),
+    "Battery service": (BatterySourceSettings, Storage),
+    "Grid service": (GridSourceSettings, Building),
+    "Agent: how it decides": (AgentSettings,),
+    "Agent: who it is at the gateway": (GatewaySettings,),
+    "Bootstrap": (ProvisioningSettings,),
+    "Local gateway": (LocalGatewaySettings,),
+    "Ports of make run": (PortSettings,),
+}
+
+HEAD = """\
+# Every setting, with its meaning, unit and default. Written by scripts/env_example.py; an empty variable counts as
+# unset. A secret that still begins with "change-me" refuses to start. Passwords: 5 to 30 characters, no blanks.
+"""
+
+
+def main() -> int:
+    """Write the file, or check it."""
+    written: set[str] = set()
+    text = HEAD + "".join(_section(title, classes, written) for title, classes in SECTIONS.items())
+    if "--check" in sys.argv[1:]:
+        is_current = FILE.exists() and FILE.read_text(encoding="utf-8") == text
+        print("as it must be" if is_current else ".env.example is not current: run scripts/env_example.py")
+        return 0 if is_current else 1
+    FILE.write_text(text, encoding="utf-8", newline="\n")
+    return 0
+
+
+def _section(title: str, classes: tuple[type[BaseSettings], ...], written: set[str]) -> str:
+    lines = [f"\n# --- {title} ---\n"]
+    for settings in classes:
+        prefix = str(settings.model_config.get("env_prefix", ""))
+        for name, field in settings.model_fields.items():
+            variable = f"{prefix}{name}".upper()
+            # Some variables are read by two processes; they stand where they are met first.
+            if variable not in written:
+                lines.append(_entry(variable, field))
+            written.add(variable)
+    if ProvisioningSettings in classes:
+        lines += [f"# Where the gateway finds a service.\n#{name}={url}\n" for name, url in DEFAULT_BACKENDS.items()]
+    return "".join(lines)
+
+
+def _entry(name: str, field: FieldInfo) -> str:
+    meaning = "\n".join(f"# {line}" for line in wrap(field.description or "", 110))
+    if "SecretStr" in str(field.annotation):
+        return f"{meaning}\n{name}={PLACEHOLDER}\n" if name.endswith("PASSWORD") else f"{meaning}\n#{name}=\n"
+    default = "" if field.default is None else str(field.default)
+    return f"{meaning}\n#{name}={default.lower() if isinstance(field.default, bool) else default}\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Six controls at work: what the gateway and the services refuse, expected beside observed.
+
+Uses applications and tokens of its own, so that the agent's token is not revoked; only the over-the-limit control
+spends EVApp's own calls.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+from joserfc.jws import extract_compact
+
+from ev_service.clock import FollowedClock, write_clock_file
+from wso2_terms import codes
+
+PATH = "/solar/1.0.0/solar-status"
+LIMIT = 10
+_LEAST_LEFT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One control: what was tried, what must happen, what happened."""
+
+    name: str
+    expected: str
+    observed: str
+
+    @property
+    def holds(self) -> bool:
+        return self.expected == self.observed
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Key and secret of an application."""
+
+    client_id: str
+    client_secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is tried and with what.
+
+    management, gateway: HTTP clients that trust the CA. service_url: the solar service, past the gateway.
+    evapp: subscribed. stranger: an application with keys and no subscription.
+    """
+
+    management: httpx.Client
+    gateway: httpx.Client
+    service_url: str
+    clock_file: Path
+    evapp: Client
+    stranger: Client
+
+
+def prove(target: Target) -> Iterator[Observed]:
+    """Try each control in turn."""
+    token = _token(target, target.evapp, "solar:read device_controls")
+    no_scope = _token(target, target.evapp, "device_controls")
+    stranger = _token(target, target.stranger, "solar:read")
+    yield _tried("no token", codes.MISSING_CREDENTIALS, target.gateway.get(PATH))
+    yield _tried("forged token", codes.INVALID_CREDENTIALS, _call(target, _forged(token)))
+    yield _tried("token without the scope", codes.SCOPE_MISSING, _call(target, no_scope))
+    yield _tried("application not subscribed", codes.NOT_SUBSCRIBED, _call(target, stranger))
+    yield _over_the_limit(target, token)
+    past = httpx.get(f"{target.service_url}/solar-status", timeout=5, trust_env=False)
+    yield Observed("direct call past the gateway", "401 assertion_refused", f"{past.status_code} {_code(past)}")
+
+
+def _over_the_limit(target: Target, token: str) -> Observed:
+    _with_time_left(target.clock_file)
+    answers = [_call(target, token) for _ in range(LIMIT + 1)]
+    last, passed = answers[-1], sum(answer.status_code == 200 for answer in answers)
+    fault = codes.SUBSCRIPTION_THROTTLED
+    expected = f"{fault.http_status} {fault.code}, at most {LIMIT} passed"
+    amount = f"at most {LIMIT}" if passed <= LIMIT else str(passed)
+    return Observed(f"{LIMIT + 1} calls in one minute", expected, f"{last.status_code} {_code(last)}, {amount} passed")
+
+
+def _with_time_left(clock_file: Path) -> None:
+    # The gateway counts by clock minute: a burst that crosses its edge would be counted twice.
+    now = FollowedClock(clock_file).now()
+    if 60 - now.second < _LEAST_LEFT_S:
+        write_clock_file(clock_file, now.replace(second=0, microsecond=0) + timedelta(minutes=1))
+
+
+def _tried(name: str, fault: codes.Fault, answer: httpx.Response) -> Observed:
+    return Observed(name, f"{fault.http_status} {fault.code}", f"{answer.status_code} {_code(answer)}")
+
+
+def _call(target: Target, token: str) -> httpx.Response:
+    return target.gateway.get(PATH, headers={"Authorization": f"Bearer {token}"})
+
+
+def _token(target: Target, client: Client, scope: str) -> str:
+    answer = target.management.post(
+        "/oauth2/token",
+        data={"grant_type": "client_credentials", "scope": scope},
+        auth=(client.client_id, client.client_secret),
+    )
+    return str(answer.raise_for_status().json()["access_token"])
+
+
+def _forged(token: str) -> str:
+    """The same header and claims, signed by a key of our own."""
+    genuine = extract_compact(token.encode())
+    return jwt.encode(dict(genuine.headers()), json.loads(genuine.payload), RSAKey.generate_key(2048))
+
+
+def _code(answer: httpx.Response) -> str:
+    try:
+        return str(cast(dict[str, Any], answer.json()).get("code"))
+    except ValueError:
+        return "no code"

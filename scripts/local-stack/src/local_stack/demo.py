@@ -1,0 +1,93 @@
+"""`make demo`: one day through the gateway, six controls, one picture."""
+
+import argparse
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.table import Table
+
+from ev_service.clock import write_clock_file
+from ev_service.settings import SiteSettings
+from local_stack.controls import Observed
+from local_stack.day import DayPlan, Step, play
+from local_stack.measured import write_measured_day
+from local_stack.picture import draw
+from local_stack.ports import free_ports
+from local_stack.proving import prove_on
+from local_stack.secrets_file import random_passwords
+from local_stack.stack import ROOT, Stack, StackPlan, running
+from local_stack.table import shown
+
+DEMO_DAY = date(2026, 6, 17)
+PICTURE = ROOT / "out" / "demo-day.png"
+_PACE_S = 0.1
+_OVERLOAD_PERCENT = 85.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The day that is played and the settings that make it."""
+
+    plan: DayPlan
+    title: str
+    settings: Mapping[str, str]
+
+
+def demo(arguments: argparse.Namespace, console: Console) -> int:
+    """Play the day and show the controls.
+
+    Returns:
+        0 when every control held, else 1.
+    """
+    # Resolved, because some systems hand out a temporary folder behind a link.
+    with tempfile.TemporaryDirectory(prefix="ev-demo-") as folder:
+        state = Path(folder).resolve()
+        scene = _scene(arguments, state)
+        clock_file = state / "clock.json"
+        start = datetime.combine(scene.plan.day, time_of_day(), ZoneInfo(scene.plan.timezone))
+        write_clock_file(clock_file, start - timedelta(minutes=10))
+        settings = dict(scene.settings) | {"SIM_CLOCK_FILE": str(clock_file), "SIM_SEED": str(arguments.seed)}
+        stack_plan = StackPlan(free_ports(), random_passwords(), state, settings)
+        console.print(f"[bold]{scene.title}[/]", soft_wrap=True)
+        with running(stack_plan, lambda step: console.print(f"  starting: {step}")) as stack:
+            steps = list(shown(play(scene.plan, stack_plan.agent_url, clock_file), console))
+            controls = _show_controls(stack, clock_file, console)
+    _tell_day(steps, console)
+    draw(steps, scene.title, _OVERLOAD_PERCENT, PICTURE)
+    console.print(f"picture of the day: {PICTURE.relative_to(ROOT)}")
+    return 0 if all(control.holds for control in controls) else 1
+
+
+def _scene(arguments: argparse.Namespace, state: Path) -> Scene:
+    step, pace_s = timedelta(minutes=arguments.step_min), 0.0 if arguments.fast else _PACE_S
+    if arguments.measured:
+        measured = write_measured_day(arguments.day, state)
+        plan = DayPlan(measured.day, measured.timezone, step, pace_s)
+        return Scene(plan, measured.title, measured.settings)
+    plan = DayPlan(arguments.day or DEMO_DAY, SiteSettings().timezone, step, pace_s)
+    return Scene(plan, f"A simulated day at Greensboro on measured weather, {plan.day}, seed {arguments.seed}", {})
+
+
+def _show_controls(stack: Stack, clock_file: Path, console: Console) -> Sequence[Observed]:
+    table = Table(title="six controls, tried on the running stack")
+    for name in ("control", "expected", "observed", ""):
+        table.add_column(name)
+    controls = list(prove_on(stack.plan, clock_file))
+    for control in controls:
+        verdict = "[green]holds[/]" if control.holds else "[red]FAILS[/]"
+        table.add_row(control.name, control.expected, control.observed, verdict)
+    console.print(table)
+    return controls
+
+
+def _tell_day(steps: Sequence[Step], console: Console) -> None:
+    rules = Counter(step.rule for step in steps)
+    told = ", ".join(f"{rule} {count}" for rule, count in rules.most_common())
+    console.print(f"{len(steps)} governed decisions: {told}; {sum(step.is_degraded for step in steps)} degraded")

@@ -1,0 +1,125 @@
+"""Child processes: started in a group of their own, watched, and always ended.
+
+A group of their own keeps Ctrl-C with the driver, which then ends them in order.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ev_service.errors import EvError
+
+_GRACE_S = 5.0
+_POLL_S = 0.02
+
+
+class ProcessFailed(EvError):
+    """A process of the stack ended, or did not become ready."""
+
+    code = "process_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One running process and where it writes its log."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+class Processes:
+    """Starts processes and ends all of them on leaving the `with` block.
+
+    Args:
+        log_dir: folder for one log file each.
+        environment: what every process gets; nothing else is passed on.
+    """
+
+    def __init__(self, log_dir: Path, environment: Mapping[str, str]) -> None:
+        self._log_dir = log_dir
+        self._environment = dict(environment)
+        self._children: list[Child] = []
+
+    def __enter__(self) -> Self:
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None
+    ) -> Child:
+        """Start a process; its output goes to `NAME.log`."""
+        log = self._log_dir / f"{name}.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                list(command),
+                cwd=folder,
+                env=self._environment | dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=os.name != "nt",
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+        child = Child(name, process, log)
+        self._children.append(child)
+        return child
+
+    def wait_until(self, name: str, is_ready: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until `is_ready`, while every process lives.
+
+        Raises:
+            ProcessFailed: one ended, or the time is over; with the end of its log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not is_ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise ProcessFailed(f"{name} was not ready within {timeout_s:g} s")
+            time.sleep(_POLL_S)
+
+    def check(self) -> None:
+        """Make sure that every process lives.
+
+        Raises:
+            ProcessFailed: one ended; with the end of its log.
+        """
+        for child in self._children:
+            if child.process.poll() is not None:
+                tail = child.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+                raise ProcessFailed(f"{child.name} ended with {child.process.returncode}: " + " | ".join(tail))
+
+    def end(self, name: str) -> None:
+        """End one process, as its operator would."""
+        ended = [child for child in self._children if child.name == name]
+        self._children = [child for child in self._children if child.name != name]
+        _end(ended)
+
+    def stop(self) -> None:
+        """End every process, the last started first; those that do not obey are killed."""
+        children, self._children = self._children[::-1], []
+        _end(children)
+
+
+def _end(children: Sequence[Child]) -> None:
+    for child in children:
+        if child.process.poll() is None:
+            child.process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE_S
+    for child in children:
+        try:
+            child.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()

@@ -1,0 +1,47 @@
+"""Makes what the controls need on a running stack: an application without subscriptions, and HTTP clients."""
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+from pydantic import SecretStr
+
+from local_stack.controls import Client, Observed, Target, prove
+from local_stack.stack import StackPlan
+from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.provision import Wso2, extra_application
+from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.wire import Wire
+
+_STRANGER = "Stranger"
+
+
+def prove_on(plan: StackPlan, clock_file: Path) -> Iterator[Observed]:
+    """Try the six controls on the running stack."""
+    trusted = ssl.create_default_context(cafile=str(plan.ca_file))
+    with (
+        httpx.Client(base_url=plan.management_url, verify=trusted, trust_env=False) as management,
+        httpx.Client(base_url=plan.gateway_url, verify=trusted, trust_env=False) as gateway,
+    ):
+        evapp = Client(_credential(plan, "client_id"), _credential(plan, "client_secret"))
+        target = Target(management, gateway, plan.service_url("solar"), clock_file, evapp, _stranger(plan))
+        yield from prove(target)
+
+
+def _stranger(plan: StackPlan) -> Client:
+    settings = ProvisioningSettings(
+        wso2_management_url=plan.management_url,
+        wso2_gateway_url=plan.gateway_url,
+        wso2_ca_file=plan.ca_file,
+        wso2_admin_password=SecretStr(plan.passwords.admin),
+        evapp_password=SecretStr(plan.passwords.evapp),
+    )
+    with Wire(plan.ca_file) as wire:
+        # Owned by the same user, so that it is granted the scopes and lacks nothing but the subscription.
+        made = extra_application(Wso2(wire, settings), _STRANGER, EVAPP.owner, settings.owner_password())
+    return Client(made.client_id, made.client_secret.get_secret_value())
+
+
+def _credential(plan: StackPlan, name: str) -> str:
+    return (plan.credentials / name).read_text(encoding="utf-8").strip()

@@ -1,0 +1,211 @@
+"""Puts the stack together from processes: gateway, services, bootstrap, agent; in this order."""
+
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from local_stack.ports import HOST, Ports
+from local_stack.processes import Processes, ProcessFailed
+from local_stack.secrets_file import Passwords
+
+ROOT = Path(__file__).resolve().parents[4]
+ARTIFACTS = ROOT / "wso2"
+SERVICES = ("solar", "battery", "grid")
+
+_READY_S = 30.0
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "HOME", "USERPROFILE")
+# One thread each: seven processes share few cores, and none of them has arrays worth more.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """What is started where.
+
+    state: folder of certificates, gateway state, credentials and logs.
+    settings: variables for every process besides those that the stack sets itself.
+    """
+
+    ports: Ports
+    passwords: Passwords
+    state: Path
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def certificates(self) -> Path:
+        return self.state / "certificates"
+
+    @property
+    def credentials(self) -> Path:
+        return self.state / "credentials"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def ca_file(self) -> Path:
+        return self.certificates / "ca.pem"
+
+    @property
+    def agent_url(self) -> str:
+        return f"http://{HOST}:{self.ports.agent}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"https://localhost:{self.ports.gateway_https}"
+
+    @property
+    def management_url(self) -> str:
+        return f"https://localhost:{self.ports.management}"
+
+    def service_url(self, service: str) -> str:
+        """Base of one energy service, past the gateway."""
+        return f"http://{HOST}:{getattr(self.ports, service)}"
+
+    def client_environment(self) -> dict[str, str]:
+        """What bootstrap and agent read to reach the gateway."""
+        return {
+            "WSO2_MANAGEMENT_URL": self.management_url,
+            "WSO2_GATEWAY_URL": self.gateway_url,
+            "WSO2_TOKEN_URL": f"{self.management_url}/oauth2/token",
+            "WSO2_CA_FILE": str(self.ca_file),
+        }
+
+    def operator_environment(self) -> dict[str, str]:
+        """What the bootstrap reads besides: the administrator, and where the services are."""
+        backends = {f"{service.upper()}_BACKEND_URL": self.service_url(service) for service in SERVICES}
+        return backends | {
+            "WSO2_ADMIN_PASSWORD": self.passwords.admin,
+            "EVAPP_PASSWORD": self.passwords.evapp,
+        }
+
+
+class Stack:
+    """A running stack."""
+
+    def __init__(self, plan: StackPlan, processes: Processes) -> None:
+        self.plan = plan
+        self.processes = processes
+
+    def check(self) -> None:
+        """Make sure that every process lives.
+
+        Raises:
+            ProcessFailed: one ended.
+        """
+        self.processes.check()
+
+
+@contextmanager
+def running(plan: StackPlan, report: Report) -> Generator[Stack]:
+    """Start the stack, bootstrapped and with a first observation made; end it on leaving.
+
+    Args:
+        plan: what is started where.
+        report: told each step as it begins.
+
+    Raises:
+        ProcessFailed: a process ended or was not ready in time.
+    """
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment |= _ONE_THREAD | {"PYTHONUNBUFFERED": "1"} | dict(plan.settings)
+    plan.state.mkdir(parents=True, exist_ok=True)
+    with Processes(plan.logs, environment) as processes:
+        report("certificates")
+        _run_once(plan, "certificates", ["-m", "local_gateway", "--init", str(plan.certificates)], environment)
+        report("gateway and services")
+        _start_gateway(plan, processes)
+        for service in SERVICES:
+            _start_service(plan, processes, service)
+        processes.wait_until("gateway", lambda: _answers(plan, f"{plan.management_url}{_HEALTH_PATH}"), _READY_S)
+        for service in SERVICES:
+            url = f"{plan.service_url(service)}/health"
+            processes.wait_until(service, lambda url=url: _answers(plan, url), _READY_S)
+        report("bootstrap: policies, APIs, EVApp, subscriptions, keys")
+        bootstrap(plan, environment)
+        report("agent")
+        start_agent(plan, processes)
+        yield Stack(plan, processes)
+
+
+def bootstrap(plan: StackPlan, environment: Mapping[str, str]) -> None:
+    """Run scripts/bootstrap.py against the gateway.
+
+    Raises:
+        ProcessFailed: it did not end well; with its last words.
+    """
+    command = [str(ROOT / "scripts" / "bootstrap.py"), "--credentials-dir", str(plan.credentials)]
+    added = plan.client_environment() | plan.operator_environment()
+    _run_once(plan, "bootstrap", command, dict(environment) | added)
+
+
+def start_service(plan: StackPlan, processes: Processes, service: str) -> None:
+    """Start one energy service and wait until it answers."""
+    _start_service(plan, processes, service)
+    url = f"{plan.service_url(service)}/health"
+    processes.wait_until(service, lambda: _answers(plan, url), _READY_S)
+
+
+def start_agent(plan: StackPlan, processes: Processes) -> None:
+    """Start the agent and wait until its readings allow a decision."""
+    environment = plan.client_environment() | {
+        "WSO2_CLIENT_ID_FILE": str(plan.credentials / "client_id"),
+        "WSO2_CLIENT_SECRET_FILE": str(plan.credentials / "client_secret"),
+    }
+    _start_app(processes, "agent", ROOT / "agent", plan.ports.agent, environment)
+    processes.wait_until("agent", lambda: _answers(plan, f"{plan.agent_url}/health"), _READY_S)
+
+
+_HEALTH_PATH = "/api/am/gateway/v2/server-startup-healthcheck"
+
+
+def _start_gateway(plan: StackPlan, processes: Processes) -> None:
+    environment = {
+        "LOCAL_GATEWAY_HTTPS_PORT": str(plan.ports.gateway_https),
+        "LOCAL_GATEWAY_HTTP_PORT": str(plan.ports.gateway_http),
+        "LOCAL_GATEWAY_MANAGEMENT_PORT": str(plan.ports.management),
+        "LOCAL_GATEWAY_DEPLOYMENT_FILE": str(ARTIFACTS / "conf" / "deployment.toml"),
+        "LOCAL_GATEWAY_STATE_DIR": str(plan.state / "gateway"),
+        "LOCAL_GATEWAY_CERTIFICATE_DIR": str(plan.certificates),
+        "WSO2_ADMIN_PASSWORD": plan.passwords.admin,
+    }
+    processes.start("gateway", [sys.executable, "-m", "local_gateway"], environment)
+
+
+def _start_service(plan: StackPlan, processes: Processes, service: str) -> None:
+    environment = {"GATEWAY_CERT_FILE": str(plan.certificates / "gateway-signing.pem")}
+    _start_app(processes, service, ROOT / "services" / service, getattr(plan.ports, service), environment)
+
+
+def _start_app(processes: Processes, name: str, folder: Path, port: int, environment: Mapping[str, str]) -> None:
+    command = [sys.executable, "-m", "uvicorn", "main:app", "--host", HOST, "--port", str(port)]
+    processes.start(name, command, environment, folder)
+
+
+def _answers(plan: StackPlan, url: str) -> bool:
+    trusted = ssl.create_default_context(cafile=str(plan.ca_file))
+    try:
+        return httpx.get(url, verify=trusted, timeout=2, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _run_once(plan: StackPlan, name: str, arguments: list[str], environment: Mapping[str, str]) -> None:
+    log = plan.logs / f"{name}.log"
+    with log.open("wb") as output:
+        done = subprocess.run(
+            [sys.executable, *arguments], env=dict(environment), stdout=output, stderr=subprocess.STDOUT, check=False
+        )
+    if done.returncode != 0:
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise ProcessFailed(f"{name} failed: " + " | ".join(said[-3:]))
