@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from local_stack.surroundings import forget_settings
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -12,7 +14,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = ("SOLAR_", "BATTERY_", "GRID_", "AGENT_", "SITE_", "SIM_", "WSO2_", "LOCAL_GATEWAY_", "GATEWAY_", "EVAPP_")
-    for name in list(os.environ):
-        if name.startswith(ours):
-            monkeypatch.delenv(name)
+    given = dict(os.environ)
+    forget_settings(given)
+    for name in os.environ.keys() - given.keys():
+        monkeypatch.delenv(name)

@@ -1,6 +1,7 @@
 """`make demo`: one day through the gateway, six controls, one picture."""
 
 import argparse
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,9 +24,10 @@ from local_stack.ports import free_ports
 from local_stack.proving import prove_on
 from local_stack.secrets_file import random_passwords
 from local_stack.stack import ROOT, Stack, StackPlan, running
+from local_stack.surroundings import forget_settings
 from local_stack.table import shown
 
-DEMO_DAY = date(2026, 6, 17)
+DEMO_DAY = date(2026, 6, 25)
 PICTURE = ROOT / "out" / "demo-day.png"
 _PACE_S = 0.1
 _OVERLOAD_PERCENT = 85.0
@@ -46,13 +48,14 @@ def demo(arguments: argparse.Namespace, console: Console) -> int:
     Returns:
         0 when every control held, else 1.
     """
+    forget_settings(os.environ)
     # Resolved, because some systems hand out a temporary folder behind a link.
     with tempfile.TemporaryDirectory(prefix="ev-demo-") as folder:
         state = Path(folder).resolve()
         scene = _scene(arguments, state)
         clock_file = state / "clock.json"
         start = datetime.combine(scene.plan.day, time_of_day(), ZoneInfo(scene.plan.timezone))
-        write_clock_file(clock_file, start - timedelta(minutes=10))
+        write_clock_file(clock_file, start)
         settings = dict(scene.settings) | {"SIM_CLOCK_FILE": str(clock_file), "SIM_SEED": str(arguments.seed)}
         stack_plan = StackPlan(free_ports(), random_passwords(), state, settings)
         console.print(f"[bold]{scene.title}[/]", soft_wrap=True)
@@ -90,4 +93,6 @@ def _show_controls(stack: Stack, clock_file: Path, console: Console) -> Sequence
 def _tell_day(steps: Sequence[Step], console: Console) -> None:
     rules = Counter(step.rule for step in steps)
     told = ", ".join(f"{rule} {count}" for rule, count in rules.most_common())
-    console.print(f"{len(steps)} governed decisions: {told}; {sum(step.is_degraded for step in steps)} degraded")
+    console.print(
+        f"{len(steps)} governed decisions: {told}; {sum(step.is_degraded for step in steps)} degraded", soft_wrap=True
+    )

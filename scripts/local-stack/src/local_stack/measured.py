@@ -19,6 +19,7 @@ from ev_service.settings import SiteSettings, load
 from ev_service.units import utc_text
 from site_model.battery import Interval, simulate
 from site_model.parameters import Panels, Storage
+from site_model.story import at_connection
 
 MEASURED_DAY = date(2012, 7, 30)
 TIMEZONE = "America/Phoenix"
@@ -116,18 +117,20 @@ def _scaled_to(limit_kw: float, loads_kw: list[float]) -> list[float]:
 def _write(rows: list[_Row], site: SiteSettings, panels: Panels, storage: Storage, folder: Path) -> dict[str, str]:
     met = (Interval(row.at.hour, row.sun_kw, row.load_kw) for row in rows)
     battery = list(simulate(storage, met, step_s=_STEP.total_seconds(), soc_percent=_MIDNIGHT_SOC_PERCENT))
-    net_kw = [row.load_kw + did.active_power_kw - row.sun_kw for row, did in zip(rows, battery, strict=True)]
+    connection = [
+        at_connection(row.load_kw, did.active_power_kw, row.sun_kw) for row, did in zip(rows, battery, strict=True)
+    ]
     tables = {
         "SOLAR": [{"generation_kw": row.sun_kw, "capacity_kwp": panels.capacity_kwp} for row in rows],
         "BATTERY": [{"soc_percent": did.soc_before_percent, "capacity_kwh": storage.capacity_kwh} for did in battery],
         "GRID": [
             {
-                "load_percent": max(net, 0.0) / site.limit_kw * 100,
-                "load_kw": max(net, 0.0),
+                "load_percent": load_kw / site.limit_kw * 100,
+                "load_kw": load_kw,
                 "limit_kw": site.limit_kw,
-                "export_kw": max(-net, 0.0),
+                "export_kw": export_kw,
             }
-            for net in net_kw
+            for load_kw, export_kw in connection
         ],
     }
     settings = {"SITE_TIMEZONE": TIMEZONE}

@@ -76,17 +76,22 @@ class Processes:
         self._children.append(child)
         return child
 
-    def wait_until(self, name: str, is_ready: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until `is_ready`, while every process lives.
+    def wait_until_ready(self, name: str, obstacle: Callable[[], str | None], timeout_s: float) -> None:
+        """Wait until nothing stands in the way, while every process lives.
+
+        Args:
+            name: who is waited for.
+            obstacle: what stands in the way now, None when nothing does.
+            timeout_s: how long [s].
 
         Raises:
-            ProcessFailed: one ended, or the time is over; with the end of its log.
+            ProcessFailed: one ended, with the end of its log, or the time is over, with the obstacle.
         """
         deadline = time.monotonic() + timeout_s
-        while not is_ready():
+        while (reason := obstacle()) is not None:
             self.check()
             if time.monotonic() > deadline:
-                raise ProcessFailed(f"{name} was not ready within {timeout_s:g} s")
+                raise ProcessFailed(f"{name} was not ready within {timeout_s:g} s: {reason}")
             time.sleep(_POLL_S)
 
     def check(self) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import httpx
@@ -12,10 +11,9 @@ from ev_service.settings import load
 from local_stack.ports import PortSettings
 from local_stack.secrets_file import kept_passwords
 from local_stack.stack import ROOT, Stack, StackPlan, running
+from local_stack.surroundings import settings_in
 
 STATE = ROOT / ".state"
-_OURS = ("SOLAR_", "BATTERY_", "GRID_", "AGENT_", "SITE_", "SIM_", "LOG_LEVEL")
-_PORTS = "_PORT"
 
 
 def run(console: Console) -> int:
@@ -23,21 +21,17 @@ def run(console: Console) -> int:
     started = time.monotonic()
     STATE.mkdir(mode=0o700, exist_ok=True)
     ports = load(PortSettings).ports()
-    plan = StackPlan(ports, kept_passwords(STATE / "passwords.json"), STATE, _settings_from_outside(os.environ))
+    plan = StackPlan(ports, kept_passwords(STATE / "passwords.json"), STATE, settings_in(os.environ))
     with running(plan, lambda step: console.print(f"  starting: {step}")) as stack:
         _show_first_decision(stack, console)
         console.print(f"first governed decision after {time.monotonic() - started:.1f} s")
         console.print(f"agent     {plan.agent_url.replace('127.0.0.1', 'localhost')}/")
         console.print(f"gateway   {plan.gateway_url}   (CA: .state/certificates/ca.pem)")
-        console.print("logs      .state/logs/   credentials .state/credentials/current/")
+        console.print("logs      .state/logs/   credentials .state/credentials/")
         console.print("Ctrl-C stops everything")
         while True:
             time.sleep(1)
             stack.check()
-
-
-def _settings_from_outside(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(_OURS) and not name.endswith(_PORTS)}
 
 
 def _show_first_decision(stack: Stack, console: Console) -> None:

@@ -14,13 +14,13 @@ import httpx
 from local_stack.ports import HOST, Ports
 from local_stack.processes import Processes, ProcessFailed
 from local_stack.secrets_file import Passwords
+from local_stack.surroundings import of_the_system
 
 ROOT = Path(__file__).resolve().parents[4]
 ARTIFACTS = ROOT / "wso2"
 SERVICES = ("solar", "battery", "grid")
 
 _READY_S = 30.0
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "HOME", "USERPROFILE")
 # One thread each: seven processes share few cores, and none of them has arrays worth more.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
@@ -117,8 +117,7 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
     Raises:
         ProcessFailed: a process ended or was not ready in time.
     """
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment |= _ONE_THREAD | {"PYTHONUNBUFFERED": "1"} | dict(plan.settings)
+    environment = of_the_system(os.environ) | _ONE_THREAD | {"PYTHONUNBUFFERED": "1"} | dict(plan.settings)
     plan.state.mkdir(parents=True, exist_ok=True)
     with Processes(plan.logs, environment) as processes:
         report("certificates")
@@ -127,10 +126,10 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
         _start_gateway(plan, processes)
         for service in SERVICES:
             _start_service(plan, processes, service)
-        processes.wait_until("gateway", lambda: _answers(plan, f"{plan.management_url}{_HEALTH_PATH}"), _READY_S)
+        processes.wait_until_ready("gateway", lambda: _obstacle(plan, f"{plan.management_url}{_HEALTH_PATH}"), _READY_S)
         for service in SERVICES:
             url = f"{plan.service_url(service)}/health"
-            processes.wait_until(service, lambda url=url: _answers(plan, url), _READY_S)
+            processes.wait_until_ready(service, lambda url=url: _obstacle(plan, url), _READY_S)
         report("bootstrap: policies, APIs, EVApp, subscriptions, keys")
         bootstrap(plan, environment)
         report("agent")
@@ -153,7 +152,7 @@ def start_service(plan: StackPlan, processes: Processes, service: str) -> None:
     """Start one energy service and wait until it answers."""
     _start_service(plan, processes, service)
     url = f"{plan.service_url(service)}/health"
-    processes.wait_until(service, lambda: _answers(plan, url), _READY_S)
+    processes.wait_until_ready(service, lambda: _obstacle(plan, url), _READY_S)
 
 
 def start_agent(plan: StackPlan, processes: Processes) -> None:
@@ -163,7 +162,7 @@ def start_agent(plan: StackPlan, processes: Processes) -> None:
         "WSO2_CLIENT_SECRET_FILE": str(plan.credentials / "client_secret"),
     }
     _start_app(processes, "agent", ROOT / "agent", plan.ports.agent, environment)
-    processes.wait_until("agent", lambda: _answers(plan, f"{plan.agent_url}/health"), _READY_S)
+    processes.wait_until_ready("agent", lambda: _obstacle(plan, f"{plan.agent_url}/health"), _READY_S)
 
 
 _HEALTH_PATH = "/api/am/gateway/v2/server-startup-healthcheck"
@@ -192,12 +191,13 @@ def _start_app(processes: Processes, name: str, folder: Path, port: int, environ
     processes.start(name, command, environment, folder)
 
 
-def _answers(plan: StackPlan, url: str) -> bool:
+def _obstacle(plan: StackPlan, url: str) -> str | None:
     trusted = ssl.create_default_context(cafile=str(plan.ca_file))
     try:
-        return httpx.get(url, verify=trusted, timeout=2, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
+        answer = httpx.get(url, verify=trusted, timeout=2, trust_env=False)
+    except httpx.HTTPError as error:
+        return type(error).__name__
+    return None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:300]}"
 
 
 def _run_once(plan: StackPlan, name: str, arguments: list[str], environment: Mapping[str, str]) -> None:

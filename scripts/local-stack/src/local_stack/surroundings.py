@@ -1,0 +1,33 @@
+"""Which variables of the caller's environment reach the stack: all settings for `run`, none for `demo`."""
+
+from collections.abc import Mapping, MutableMapping
+
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "HOME", "USERPROFILE")
+_PREFIXES = ("SOLAR_", "BATTERY_", "GRID_", "AGENT_", "SITE_", "SIM_", "WSO2_", "LOCAL_GATEWAY_", "GATEWAY_", "EVAPP_")
+_NAMES = ("LOG_LEVEL",)
+# The stack sets these itself, from its own ports, certificates and passwords.
+_SET_BY_STACK = ("WSO2_", "LOCAL_GATEWAY_", "GATEWAY_", "EVAPP_")
+
+
+def of_the_system(environment: Mapping[str, str]) -> dict[str, str]:
+    """What every process needs of the system it runs on."""
+    return {name: environment[name] for name in _PASSED_ON if name in environment}
+
+
+def settings_in(environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings that the caller may give to the stack's processes."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if _is_setting(name) and not name.startswith(_SET_BY_STACK) and not name.endswith("_PORT")
+    }
+
+
+def forget_settings(environment: MutableMapping[str, str]) -> None:
+    """Remove every setting, so that a run depends on nothing but its command line."""
+    for name in [name for name in environment if _is_setting(name)]:
+        del environment[name]
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith(_PREFIXES) or name in _NAMES

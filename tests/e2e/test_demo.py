@@ -1,0 +1,87 @@
+"""`make demo` as a newcomer runs it: a day, six controls, a picture; and nothing left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PICTURE = ROOT / "out" / "demo-day.png"
+QUICK = ["--fast", "--step-min", "60"]
+DEMO = [sys.executable, "-m", "local_stack", "demo"]
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups and signals are looked at as on POSIX")
+
+
+def test_the_demo_shows_the_day_and_six_controls_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    done = run([*DEMO, *QUICK], tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "24 governed decisions" in done.stdout
+    assert "0 degraded" in done.stdout
+    assert done.stdout.count("holds") == 6
+    assert "FAILS" not in done.stdout
+    assert PICTURE.read_bytes().startswith(b"\x89PNG")
+    assert left_behind(tmp_path) == []
+
+
+def test_no_secret_and_no_token_is_shown(tmp_path: Path) -> None:
+    done = run([*DEMO, *QUICK], tmp_path)
+
+    assert not re.search(r"eyJ[\w-]{10,}", done.stdout + done.stderr)
+    # Passwords of the run are 24 letters and digits.
+    assert not re.search(r"(?<![\w/.-])[A-Za-z0-9]{24}(?![\w/.-])", done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize("after_s", [0.8, 6.0], ids=["while it starts", "while the day plays"])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_stopping_the_demo_leaves_no_process_and_no_folder(
+    tmp_path: Path, after_s: float, stop: signal.Signals
+) -> None:
+    demo = subprocess.Popen(DEMO, cwd=ROOT, env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
+    time.sleep(after_s)
+    demo.send_signal(stop)
+    told, _ = demo.communicate(timeout=20)
+
+    assert demo.returncode == 130, told
+    assert left_behind(tmp_path) == []
+
+
+def test_measured_days_say_which_variable_is_missing(tmp_path: Path) -> None:
+    done = run([*DEMO, "--measured"], tmp_path, EV_DATA_DIR="")
+
+    assert done.returncode == 1
+    assert "EV_DATA_DIR" in done.stdout
+
+
+@pytest.mark.skipif(not os.environ.get("EV_DATA_DIR"), reason="EV_DATA_DIR does not name the folder of measured data")
+def test_a_measured_day_is_replayed_with_its_overloads(tmp_path: Path) -> None:
+    half_hourly = ["--fast", "--step-min", "30", "--measured"]
+    done = run([*DEMO, *half_hourly], tmp_path, EV_DATA_DIR=os.environ["EV_DATA_DIR"])
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "A measured day" in done.stdout
+    assert "grid_overload" in done.stdout
+    assert "0 degraded" in done.stdout
+
+
+def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    settings = environment(folder) | variables
+    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=90, check=False)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """A setting from outside must change nothing; the temporary folder shows what is left behind."""
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
+    return kept | {"TMPDIR": str(folder), "AGENT_GRID_OVERLOAD_PERCENT": "1", "SITE_LIMIT_KW": "1", "COLUMNS": "160"}
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Folders of the run, and processes that know its folder or work in the tree without belonging to this test."""
+    processes = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [str(path) for path in folder.iterdir()] + [line for line in processes.splitlines() if str(folder) in line]
