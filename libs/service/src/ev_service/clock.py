@@ -7,6 +7,7 @@ a minute.
 
 import asyncio
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -98,8 +99,10 @@ class FollowedClock:
             if stamp == self._stamp:
                 return
             content = json.loads(self._path.read_text(encoding="utf-8"))
-            self._real_at, self._sim_at = _moment(content["real_at"]), _moment(content["sim_at"])
-            self._speed, self._stamp = float(content["speed"]), stamp
+            real_at, sim_at, speed = _moment(content["real_at"]), _moment(content["sim_at"]), float(content["speed"])
+            if not 0 <= speed < math.inf:
+                raise ValueError(f"speed must be finite and not negative, got {speed}")
+            self._real_at, self._sim_at, self._speed, self._stamp = real_at, sim_at, speed, stamp
         except (OSError, ValueError, KeyError, TypeError) as error:
             # A clock that was once read goes on: the driver may just be replacing the file, or be gone.
             if self._stamp is None:
@@ -124,9 +127,16 @@ def write_clock_file(path: Path, sim_at: datetime, speed: float = 1.0) -> None:
 
 
 async def sleep_until(clock: Clock, moment: datetime) -> None:
-    """Sleep until the run's clock has reached `moment`, also when the clock jumps."""
-    while (remaining_s := (moment - clock.now()).total_seconds()) > 0:
+    """Sleep until the run's clock has reached `moment`, also when the clock jumps.
+
+    Ends early when the system's clock is set back: a sleeper must not wait for an hour that comes twice.
+    """
+    now = clock.now()
+    while (remaining_s := (moment - now).total_seconds()) > 0:
         await asyncio.sleep(min(remaining_s, clock.longest_sleep_s))
+        before, now = now, clock.now()
+        if now < before:
+            return
 
 
 def _moment(text: str) -> datetime:

@@ -19,7 +19,7 @@ from ev_service.problems import problem
 CORRELATION_HEADER = "activityid"
 """The header in which WSO2 carries its correlation id."""
 
-_ACCEPTED_ID = re.compile(r"[\w.:-]{1,64}")
+_ACCEPTED_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _QUIET = frozenset({"/health", "/livez", "/metrics"})
 
 _logger = logging.getLogger(__name__)

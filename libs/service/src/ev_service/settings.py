@@ -75,8 +75,9 @@ def secret_from(value: SecretStr | None, file: Path | None, name: str) -> Secret
     if value is None and file is not None:
         try:
             value = SecretStr(file.read_text(encoding="utf-8").strip())
-        except OSError as error:
-            raise ConfigurationError(f"{name}_FILE {file} cannot be read: {error.strerror}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ConfigurationError(f"{name}_FILE {file} cannot be read: {reason}") from error
         if not value.get_secret_value():
             raise ConfigurationError(f"{name}_FILE {file} is empty")
     if value is not None and value.get_secret_value().startswith(PLACEHOLDER):

@@ -19,7 +19,15 @@ Degree = Annotated[float, _finite]
 Second = Annotated[float, _finite]
 Volt = Annotated[float, _finite]
 
-UtcTimestamp = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("must lie within the years 1 to 9999 in UTC") from error
+
+
+UtcTimestamp = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 """An aware moment; whatever its offset, it is UTC here and ends with `Z` on the wire."""
 
 

@@ -1,0 +1,126 @@
+"""Where a service's readings come from, whatever stands behind: the port, its settings, and how its health is told.
+
+Knows no particular source and no particular reading.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+from fastapi import FastAPI
+from pydantic import Field, model_validator
+
+from ev_service.assertion import GatewayAssertion
+from ev_service.clock import Clock
+from ev_service.errors import EvError
+from ev_service.settings import RunSettings, Settings, SiteSettings, load
+from ev_service.telemetry import Reading
+from ev_service.web import HealthCheck, create_service
+
+R_co = TypeVar("R_co", bound=Reading, covariant=True)
+
+STUCK_AFTER_S = 60.0
+"""Age from which a reading no longer counts as fresh [s]: the agent's stale limit, beyond which it ignores it."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Source(Protocol[R_co]):
+    """Gives the newest known value."""
+
+    def read(self, now: datetime) -> R_co:
+        """The newest value known at `now`, aware UTC.
+
+        Raises:
+            SourceUnavailable: there is none that may be given.
+        """
+        ...
+
+
+class SourceSettings(Settings):
+    """Which source a service has; each service reads this with a prefix of its own."""
+
+    source: Literal["simulated", "replay"] = Field(default="simulated", description="Where readings come from.")
+    replay_file: Path | None = Field(default=None, description="CSV to replay: `timestamp` and the endpoint's fields.")
+    replay_max_gap_s: float = Field(
+        default=3600.0, gt=0, le=7 * 86_400, description="How long a replayed row holds at most [s]."
+    )
+    replay_shift_s: float = Field(
+        default=0.0, allow_inf_nan=False, description="Added to every time of the replayed file [s], to play it later."
+    )
+
+    @model_validator(mode="after")
+    def _replay_names_its_file(self) -> "SourceSettings":
+        if self.source == "replay" and self.replay_file is None:
+            prefix = self.model_config.get("env_prefix", "")
+            raise ValueError(f"{prefix}REPLAY_FILE must name a CSV file when {prefix}SOURCE is replay")
+        return self
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """All settings of a service that answers readings."""
+
+    source: SourceSettings
+    site: SiteSettings
+    run: RunSettings
+
+
+def load_service_settings(source: type[SourceSettings]) -> ServiceSettings:
+    """Read them from the environment.
+
+    Args:
+        source: the service's own class, which carries its prefix.
+
+    Raises:
+        ConfigurationError: names each variable that is wrong.
+    """
+    return ServiceSettings(load(source), load(SiteSettings), load(RunSettings))
+
+
+def create_reading_service(
+    *, name: str, description: str, source: Source[Reading], clock: Clock, run: RunSettings
+) -> FastAPI:
+    """Make the application of a service whose health is that of its source; the caller adds its routes.
+
+    Args:
+        name: name of the service.
+        description: what it is for.
+        source: where its readings come from.
+        clock: the run's clock.
+        run: names the gateway's certificate, where only the gateway may call.
+    """
+    certificate = run.gateway_cert_file
+    return create_service(
+        name=name,
+        description=description,
+        clock=clock,
+        health=source_health(source, clock),
+        assertion=None if certificate is None else GatewayAssertion.from_file(certificate, clock),
+    )
+
+
+def source_health(source: Source[Reading], clock: Clock, *, stuck_after_s: float = STUCK_AFTER_S) -> HealthCheck:
+    """Tell fresh from stuck: the part `source` fails while it gives nothing, or nothing new.
+
+    Args:
+        source: asked at every check.
+        clock: the run's clock.
+        stuck_after_s: age from which a reading no longer counts as fresh [s].
+    """
+
+    def check() -> dict[str, str | None]:
+        try:
+            reading = source.read(clock.now())
+        except EvError as error:
+            return {"source": error.message}
+        except Exception:
+            # A health check has to answer, above all when something broke that nobody thought of.
+            _logger.exception("source failed")
+            return {"source": "the source failed; the service's log has the reason"}
+        age_s = (clock.now() - reading.timestamp).total_seconds()
+        return {"source": f"the newest reading is {age_s:.0f} s old" if age_s > stuck_after_s else None}
+
+    return check

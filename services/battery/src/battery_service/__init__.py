@@ -1,0 +1,1 @@
+"""How full the stationary battery is."""

@@ -1,0 +1,48 @@
+"""The sources of battery readings."""
+
+from datetime import datetime
+
+from ev_service.errors import ConfigurationError
+from ev_service.replay import replay_from_settings
+from ev_service.settings import load
+from ev_service.sources import ServiceSettings, Source
+from ev_service.telemetry import BatteryStatus
+from site_model.parameters import read_parameters
+from site_model.story import Site
+from site_model.sun_choice import tabled_sun
+
+
+class SimulatedBattery:
+    """The stationary battery of the simulated site."""
+
+    def __init__(self, site: Site, *, site_id: str, capacity_kwh: float) -> None:
+        self._site, self._site_id, self._capacity_kwh = site, site_id, capacity_kwh
+
+    def read(self, now: datetime) -> BatteryStatus:
+        """How full the battery is at `now`, and what it does."""
+        state = self._site.at(now)
+        return BatteryStatus(
+            site_id=self._site_id,
+            timestamp=now,
+            source="simulated",
+            soc_percent=round(state.soc_percent, 2),
+            capacity_kwh=self._capacity_kwh,
+            active_power_kw=round(state.battery_power_kw, 3),
+        )
+
+
+def make_source(settings: ServiceSettings) -> Source[BatteryStatus]:
+    """The source that the settings name.
+
+    Raises:
+        ConfigurationError: a setting, or a file that one names, cannot be used.
+    """
+    if settings.source.source == "replay":
+        # The model's own bounds say all there is to say about one row of a battery.
+        return replay_from_settings(BatteryStatus, settings, check=lambda _: None)
+    parameters = read_parameters(load, place=settings.site, seed=settings.run.sim_seed)
+    try:
+        site = Site(parameters, tabled_sun(parameters))
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    return SimulatedBattery(site, site_id=settings.site.id, capacity_kwh=parameters.storage.capacity_kwh)

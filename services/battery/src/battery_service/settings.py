@@ -1,0 +1,11 @@
+"""Where the battery service's readings come from."""
+
+from pydantic_settings import SettingsConfigDict
+
+from ev_service.sources import SourceSettings
+
+
+class BatterySourceSettings(SourceSettings):
+    """`BATTERY_SOURCE` and what belongs to it."""
+
+    model_config = SettingsConfigDict(env_prefix="BATTERY_")

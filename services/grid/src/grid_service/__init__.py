@@ -1,0 +1,1 @@
+"""How loaded the grid connection is."""

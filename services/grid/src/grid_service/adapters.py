@@ -1,0 +1,52 @@
+"""The sources of grid readings."""
+
+from datetime import datetime
+
+from ev_service.errors import ConfigurationError
+from ev_service.replay import replay_from_settings
+from ev_service.settings import load
+from ev_service.sources import ServiceSettings, Source
+from ev_service.telemetry import GridLoad
+from grid_service.model import load_percent, why_implausible
+from site_model.parameters import read_parameters
+from site_model.story import Site
+from site_model.sun_choice import tabled_sun
+
+
+class SimulatedGrid:
+    """The grid connection of the simulated site; it does not know what the cars draw."""
+
+    def __init__(self, site: Site, *, site_id: str, limit_kw: float) -> None:
+        self._site, self._site_id, self._limit_kw = site, site_id, limit_kw
+
+    def read(self, now: datetime) -> GridLoad:
+        """What the connection carries at `now`."""
+        state = self._site.at(now)
+        load_kw = round(state.load_kw, 3)
+        return GridLoad(
+            site_id=self._site_id,
+            timestamp=now,
+            source="simulated",
+            load_percent=round(load_percent(load_kw, self._limit_kw), 3),
+            load_kw=load_kw,
+            limit_kw=self._limit_kw,
+            export_kw=round(state.export_kw, 3),
+            # What the cars draw comes on top: simulated readings do not react to charging.
+            includes_charging=False,
+        )
+
+
+def make_source(settings: ServiceSettings) -> Source[GridLoad]:
+    """The source that the settings name.
+
+    Raises:
+        ConfigurationError: a setting, or a file that one names, cannot be used.
+    """
+    if settings.source.source == "replay":
+        return replay_from_settings(GridLoad, settings, why_implausible)
+    parameters = read_parameters(load, place=settings.site, seed=settings.run.sim_seed)
+    try:
+        site = Site(parameters, tabled_sun(parameters))
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    return SimulatedGrid(site, site_id=settings.site.id, limit_kw=settings.site.limit_kw)

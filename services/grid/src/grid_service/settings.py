@@ -1,0 +1,11 @@
+"""Where the grid service's readings come from."""
+
+from pydantic_settings import SettingsConfigDict
+
+from ev_service.sources import SourceSettings
+
+
+class GridSourceSettings(SourceSettings):
+    """`GRID_SOURCE` and what belongs to it."""
+
+    model_config = SettingsConfigDict(env_prefix="GRID_")

@@ -1,0 +1,1 @@
+"""What the panels give now."""

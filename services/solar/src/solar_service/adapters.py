@@ -1,0 +1,48 @@
+"""The sources of solar readings."""
+
+from datetime import datetime
+
+from ev_service.errors import ConfigurationError
+from ev_service.replay import replay_from_settings
+from ev_service.settings import load
+from ev_service.sources import ServiceSettings, Source
+from ev_service.telemetry import SolarStatus
+from site_model.parameters import read_parameters
+from site_model.story import Site
+from site_model.sun_choice import computed_sun
+from solar_service.model import why_implausible
+
+
+class SimulatedSolar:
+    """The panels of the simulated site, under a sun computed with pvlib."""
+
+    def __init__(self, site: Site, *, site_id: str, capacity_kwp: float) -> None:
+        self._site, self._site_id, self._capacity_kwp = site, site_id, capacity_kwp
+
+    def read(self, now: datetime) -> SolarStatus:
+        """What the panels give at `now`."""
+        panels = self._site.panels_at(now)
+        return SolarStatus(
+            site_id=self._site_id,
+            timestamp=now,
+            source="simulated",
+            generation_kw=round(panels.generation_kw, 3),
+            capacity_kwp=self._capacity_kwp,
+            poa_global_w_m2=None if panels.poa_global_w_m2 is None else round(panels.poa_global_w_m2, 1),
+        )
+
+
+def make_source(settings: ServiceSettings) -> Source[SolarStatus]:
+    """The source that the settings name.
+
+    Raises:
+        ConfigurationError: a setting, or a file that one names, cannot be used.
+    """
+    if settings.source.source == "replay":
+        return replay_from_settings(SolarStatus, settings, why_implausible)
+    parameters = read_parameters(load, place=settings.site, seed=settings.run.sim_seed)
+    try:
+        site = Site(parameters, computed_sun(parameters))
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    return SimulatedSolar(site, site_id=settings.site.id, capacity_kwp=parameters.panels.capacity_kwp)

@@ -1,0 +1,213 @@
+"""Recordings: what is played, what is refused at the start, and what is said where there is nothing to play."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ev_service.errors import ConfigurationError, SourceExhausted, SourceUnavailable
+from ev_service.replay import Replay, read_recording
+from ev_service.telemetry import GridLoad, SolarStatus
+
+NOON = datetime(2012, 6, 21, 12, tzinfo=UTC)
+HEADER = "timestamp,generation_kw,capacity_kwp"
+GOOD = f"{HEADER}\n2012-06-21T12:00:00Z,30,50\n2012-06-21T12:15:00Z,31.5,50\n"
+
+
+def _nothing_is_implausible(_: object) -> None:
+    return None
+
+
+def _read(tmp_path: Path, text: str) -> list[SolarStatus]:
+    file = tmp_path / "solar.csv"
+    file.write_text(text, encoding="utf-8")
+    return read_recording(file, SolarStatus, site_id="greensboro", check=_nothing_is_implausible)
+
+
+def _play(tmp_path: Path, text: str = GOOD, **how: float) -> Replay[SolarStatus]:
+    return Replay(_read(tmp_path, text), **({"max_gap_s": 3600.0} | how))
+
+
+def test_a_row_holds_until_the_next_one(tmp_path: Path) -> None:
+    replay = _play(tmp_path)
+
+    readings = [replay.read(NOON + timedelta(minutes=minutes)).generation_kw for minutes in (0, 14, 15, 60)]
+
+    assert readings == [30.0, 30.0, 31.5, 31.5]
+
+
+def test_a_replayed_value_holds_now_and_names_the_time_of_its_row(tmp_path: Path) -> None:
+    now = NOON + timedelta(minutes=7)
+
+    reading = _play(tmp_path).read(now)
+
+    assert (reading.timestamp, reading.source_time, reading.source) == (now, NOON, "replay")
+
+
+def test_before_the_first_row_the_beginning_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceExhausted, match="begins at 2012-06-21T12:00:00Z, after 2012-06-21T11:59:59Z"):
+        _play(tmp_path).read(NOON - timedelta(seconds=1))
+
+
+def test_the_end_is_said_and_nothing_invented(tmp_path: Path) -> None:
+    last = NOON + timedelta(minutes=15)
+    replay = _play(tmp_path)
+
+    assert replay.read(last + timedelta(hours=1)).generation_kw == 31.5
+    with pytest.raises(SourceExhausted, match=r"is over.* 2012-06-21T12:15:00Z and a row holds 3600 s at most"):
+        replay.read(last + timedelta(hours=1, seconds=1))
+
+
+def test_a_gap_is_said_with_its_end(tmp_path: Path) -> None:
+    replay = _play(tmp_path, max_gap_s=60)
+
+    with pytest.raises(SourceExhausted, match="has a gap until 2012-06-21T12:15:00Z"):
+        replay.read(NOON + timedelta(minutes=2))
+    assert replay.read(NOON + timedelta(minutes=15)).generation_kw == 31.5
+
+
+def test_an_old_recording_is_played_later_by_a_shift_and_keeps_its_own_time(tmp_path: Path) -> None:
+    replay = _play(tmp_path, shift_s=86_400)
+
+    reading = replay.read(NOON + timedelta(days=1))
+
+    assert (reading.timestamp, reading.source_time) == (NOON + timedelta(days=1), NOON)
+    with pytest.raises(SourceUnavailable):
+        replay.read(NOON)
+
+
+def test_offsets_are_understood_and_answered_in_utc(tmp_path: Path) -> None:
+    (row,) = _read(tmp_path, f"{HEADER}\n2012-06-21T14:00:00+02:00,30,50\n")
+
+    assert row.timestamp == NOON
+    assert row.timestamp.utcoffset() == timedelta(0)
+
+
+def test_an_empty_cell_leaves_an_optional_field_out(tmp_path: Path) -> None:
+    text = f"{HEADER},poa_global_w_m2\n2012-06-21T12:00:00Z,30,50,\n2012-06-21T12:15:00Z,30,50,700\n"
+
+    assert [row.poa_global_w_m2 for row in _read(tmp_path, text)] == [None, 700.0]
+
+
+def test_flags_are_read_as_words(tmp_path: Path) -> None:
+    file = tmp_path / "grid.csv"
+    file.write_text("timestamp,load_percent,load_kw,limit_kw,includes_charging\n2012-06-21T12:00:00Z,40,40,100,false\n")
+
+    (row,) = read_recording(file, GridLoad, site_id="greensboro", check=_nothing_is_implausible)
+
+    assert row.includes_charging is False
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path: Path) -> None:
+    assert len(_read(tmp_path, "\ufeff" + GOOD.replace("\n", "\r\n"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ("2012-06-21T12:30:00Z,nan,50", "line 4: generation_kw: Input should be a finite number"),
+        ("2012-06-21T12:30:00Z,inf,50", "line 4: generation_kw: Input should be a finite number"),
+        ("2012-06-21T12:30:00Z,-Infinity,50", "line 4: generation_kw"),
+        ("2012-06-21T12:30:00Z,-0.1,50", "line 4: generation_kw: Input should be greater than or equal to 0"),
+        ("2012-06-21T12:30:00Z,sunny,50", "line 4: generation_kw: Input should be a valid number"),
+        ('2012-06-21T12:30:00Z,"4,5",50', "line 4: generation_kw: Input should be a valid number"),
+        ("2012-06-21T12:30:00Z,,50", "line 4: generation_kw: Field required"),
+        ("2012-06-21T12:30:00Z,30,0", "line 4: capacity_kwp: Input should be greater than 0"),
+        ("2012-06-21T12:30:00Z,30", "line 4: it has not as many cells"),
+        ("2012-06-21T12:30:00Z,30,50,9", "line 4: it has not as many cells"),
+        ("2012-06-21T12:30:00,30,50", "line 4: timestamp '2012-06-21T12:30:00' has no offset"),
+        ("1340281800,30,50", "line 4: timestamp '1340281800' "),
+        ("tomorrow,30,50", "line 4: timestamp 'tomorrow' is not ISO 8601"),
+        (",30,50", "line 4: timestamp '' is not ISO 8601"),
+        ("2012-06-21T12:15:00Z,30,50", "line 4: 2012-06-21T12:15:00Z does not come after the row before it"),
+        ("2012-06-21T11:00:00Z,30,50", "line 4: 2012-06-21T11:00:00Z does not come after the row before it"),
+    ],
+)
+def test_a_bad_row_is_refused_with_line_and_reason(tmp_path: Path, cells: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        _read(tmp_path, f"{GOOD}{cells}\n")
+
+    assert reason in refused.value.message
+
+
+def test_an_implausible_row_is_refused_with_the_reason_of_its_service(tmp_path: Path) -> None:
+    file = tmp_path / "solar.csv"
+    file.write_text(GOOD)
+
+    with pytest.raises(ConfigurationError, match=r"line 2: too much; line 3: too much"):
+        read_recording(file, SolarStatus, site_id="greensboro", check=lambda _: "too much")
+
+
+def test_ten_bad_rows_are_told_and_the_others_counted(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        _read(tmp_path, HEADER + "\nyesterday,1,1" * 13)
+
+    assert refused.value.message.count("not ISO 8601") == 10
+    assert "line 11" in refused.value.message
+    assert refused.value.message.endswith("and 3 more")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty"),
+        (HEADER, "has no rows"),
+        ("\n\n", "is empty"),
+        ("timestamp,generation_kw\n", "has no column capacity_kwp"),
+        ("generation_kw,capacity_kwp\n", "has no column timestamp"),
+        (f"{HEADER},capacity_kwp\n", "names a column twice: capacity_kwp"),
+        ('timestamp,generation_kw,capacity_kwp\n"2012', "cannot be read"),
+        (f"{HEADER}\n\x00", "line 2"),
+    ],
+)
+def test_a_file_that_is_no_recording_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        _read(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"absent\.csv cannot be read"):
+        read_recording(tmp_path / "absent.csv", SolarStatus, site_id="x", check=_nothing_is_implausible)
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "solar.csv"
+    file.write_bytes(b"\xff\xfe\x00t")
+
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_recording(file, SolarStatus, site_id="x", check=_nothing_is_implausible)
+
+
+def test_columns_that_nobody_knows_are_not_played_and_this_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = _read(tmp_path, f"{HEADER},mood\n2012-06-21T12:00:00Z,30,50,fine\n")
+
+    assert rows[0].generation_kw == 30.0
+    assert [record.message for record in caplog.records] == ["columns of the recording are not played"]
+
+
+@given(
+    offsets_s=st.lists(st.integers(1, 5000), min_size=1, max_size=20),
+    asked_s=st.integers(-2000, 120_000),
+    gap_s=st.integers(1, 4000),
+)
+def test_what_is_answered_is_the_newest_row_not_older_than_the_gap(
+    offsets_s: list[int], asked_s: int, gap_s: int
+) -> None:
+    times = [NOON + timedelta(seconds=sum(offsets_s[: index + 1])) for index in range(len(offsets_s))]
+    now = NOON + timedelta(seconds=asked_s)
+    rows = [
+        SolarStatus(site_id="x", source="replay", timestamp=time, generation_kw=index, capacity_kwp=50.0)
+        for index, time in enumerate(times)
+    ]
+    holding = [index for index, time in enumerate(times) if time <= now]
+    replay = Replay(rows, max_gap_s=gap_s)
+
+    if holding and now - times[holding[-1]] <= timedelta(seconds=gap_s):
+        assert replay.read(now).generation_kw == holding[-1]
+    else:
+        with pytest.raises(SourceExhausted):
+            replay.read(now)

@@ -1,0 +1,18 @@
+"""The default site and its story, made once: both are pure."""
+
+import pytest
+
+from ev_service.settings import SiteSettings
+from site_model.parameters import Building, Panels, SiteParameters, Storage, Weather
+from site_model.story import Site
+from site_model.sun_choice import tabled_sun
+
+
+@pytest.fixture(scope="session")
+def parameters() -> SiteParameters:
+    return SiteParameters(SiteSettings(), Weather(), Panels(), Storage(), Building(), seed=7)
+
+
+@pytest.fixture(scope="session")
+def site(parameters: SiteParameters) -> Site:
+    return Site(parameters, tabled_sun(parameters))
