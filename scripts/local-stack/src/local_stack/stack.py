@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -25,6 +26,7 @@ _READY_S = 30.0
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 Report = Callable[[str], None]
+Wait = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +125,9 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
         report("certificates")
         _run_once(plan, "certificates", ["-m", "local_gateway", "--init", str(plan.certificates)], environment)
         report("gateway and services")
-        _start_gateway(plan, processes)
-        for service in SERVICES:
-            _start_service(plan, processes, service)
-        processes.wait_until_ready("gateway", lambda: _obstacle(plan, f"{plan.management_url}{_HEALTH_PATH}"), _READY_S)
-        for service in SERVICES:
-            url = f"{plan.service_url(service)}/health"
-            processes.wait_until_ready(service, lambda url=url: _obstacle(plan, url), _READY_S)
+        starters = [_start_gateway(plan, processes), *(_start_service(plan, processes, name) for name in SERVICES)]
+        for wait in starters:
+            wait()
         report("bootstrap: policies, APIs, EVApp, subscriptions, keys")
         bootstrap(plan, environment)
         report("agent")
@@ -150,9 +148,12 @@ def bootstrap(plan: StackPlan, environment: Mapping[str, str]) -> None:
 
 def start_service(plan: StackPlan, processes: Processes, service: str) -> None:
     """Start one energy service and wait until it answers."""
-    _start_service(plan, processes, service)
-    url = f"{plan.service_url(service)}/health"
-    processes.wait_until_ready(service, lambda: _obstacle(plan, url), _READY_S)
+    _start_service(plan, processes, service)()
+
+
+def start_gateway(plan: StackPlan, processes: Processes) -> None:
+    """Start the local gateway and wait until it answers."""
+    _start_gateway(plan, processes)()
 
 
 def start_agent(plan: StackPlan, processes: Processes) -> None:
@@ -162,13 +163,13 @@ def start_agent(plan: StackPlan, processes: Processes) -> None:
         "WSO2_CLIENT_SECRET_FILE": str(plan.credentials / "client_secret"),
     }
     _start_app(processes, "agent", ROOT / "agent", plan.ports.agent, environment)
-    processes.wait_until_ready("agent", lambda: _obstacle(plan, f"{plan.agent_url}/health"), _READY_S)
+    _wait(plan, processes, "agent", f"{plan.agent_url}/health")
 
 
 _HEALTH_PATH = "/api/am/gateway/v2/server-startup-healthcheck"
 
 
-def _start_gateway(plan: StackPlan, processes: Processes) -> None:
+def _start_gateway(plan: StackPlan, processes: Processes) -> Wait:
     environment = {
         "LOCAL_GATEWAY_HTTPS_PORT": str(plan.ports.gateway_https),
         "LOCAL_GATEWAY_HTTP_PORT": str(plan.ports.gateway_http),
@@ -179,16 +180,22 @@ def _start_gateway(plan: StackPlan, processes: Processes) -> None:
         "WSO2_ADMIN_PASSWORD": plan.passwords.admin,
     }
     processes.start("gateway", [sys.executable, "-m", "local_gateway"], environment)
+    return partial(_wait, plan, processes, "gateway", f"{plan.management_url}{_HEALTH_PATH}")
 
 
-def _start_service(plan: StackPlan, processes: Processes, service: str) -> None:
+def _start_service(plan: StackPlan, processes: Processes, service: str) -> Wait:
     environment = {"GATEWAY_CERT_FILE": str(plan.certificates / "gateway-signing.pem")}
     _start_app(processes, service, ROOT / "services" / service, getattr(plan.ports, service), environment)
+    return partial(_wait, plan, processes, service, f"{plan.service_url(service)}/health")
 
 
 def _start_app(processes: Processes, name: str, folder: Path, port: int, environment: Mapping[str, str]) -> None:
     command = [sys.executable, "-m", "uvicorn", "main:app", "--host", HOST, "--port", str(port)]
     processes.start(name, command, environment, folder)
+
+
+def _wait(plan: StackPlan, processes: Processes, name: str, url: str) -> None:
+    processes.wait_until_ready(name, lambda: _obstacle(plan, url), _READY_S)
 
 
 def _obstacle(plan: StackPlan, url: str) -> str | None:

@@ -1,0 +1,135 @@
+"""API projects as the zip archives that WSO2's import takes.
+
+Pure: bytes in, bytes out. Knows the layout, not the network.
+Source: carbon-apimgt 9.33.90 (ImportUtils): exactly one root folder, named in every entry.
+"""
+
+import copy
+import io
+import zipfile
+from typing import cast
+
+import yaml
+
+from wso2_terms.api_project import (
+    API_FILE,
+    DEFINITION_FILE,
+    DEPLOYMENTS_FILE,
+    ApiProject,
+    project_of_files,
+)
+from wso2_terms.documents import ArtifactError, StrictModel
+
+MAX_ARCHIVE_BYTES = 20_000_000
+"""Unpacked size that is still read; an interface's description is a few hundred kilobytes at most."""
+
+# The earliest moment a zip can hold: a clock here would make equal projects differ.
+_FIXED_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def write_api_archive(project: ApiProject) -> bytes:
+    """Pack a project, its definition governed; equal projects give equal bytes."""
+    files = {
+        API_FILE: _yaml(
+            {
+                "type": "api",
+                "version": project.format_version,
+                "data": _as_written(project.api),
+            }
+        ),
+        DEFINITION_FILE: _yaml(governed_definition(project)),
+    }
+    if project.deployments:
+        files[DEPLOYMENTS_FILE] = _yaml(
+            {
+                "type": "deployment_environments",
+                "version": project.format_version,
+                "data": [
+                    deployment.model_dump(mode="json", by_alias=True, exclude_unset=True)
+                    for deployment in project.deployments
+                ],
+            }
+        )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(f"{project.root}/{name}", _FIXED_TIME)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            # Fixed as well: the default says on which system the archive was made.
+            entry.create_system = 3
+            archive.writestr(entry, files[name])
+    return packed.getvalue()
+
+
+def governed_definition(project: ApiProject) -> dict[str, object]:
+    """Return the definition with the scopes, roles and security of api.yaml written into it.
+
+    WSO2's import overwrites scopes and operations of api.yaml with those that it finds in the definition, so
+    a definition without them would publish an API that any token may call. The project's own definition
+    stays free of them, because it is what the service says of itself.
+
+    Source: carbon-apimgt, ImportUtils.importApi and PublisherCommonUtils.updateSwagger (scheme `default`,
+    `x-scopes-bindings`, `x-auth-type`, `x-throttling-tier`).
+    """
+    scopes = [listed.scope for listed in project.api.scopes]
+    definition = copy.deepcopy(project.definition)
+    components = _mapping(definition, "components")
+    _mapping(components, "securitySchemes")["default"] = {
+        "type": "oauth2",
+        "flows": {
+            "implicit": {
+                # WSO2 demands an address here and uses it for nothing.
+                "authorizationUrl": "https://test.com",
+                "scopes": {scope.name: scope.description or "" for scope in scopes},
+                "x-scopes-bindings": {scope.name: ",".join(scope.bindings) for scope in scopes},
+            }
+        },
+    }
+    for operation in project.api.operations:
+        defined = _mapping(_mapping(_mapping(definition, "paths"), operation.target), operation.verb.lower())
+        defined["security"] = [{"default": list(operation.scopes)}]
+        defined["x-auth-type"] = operation.auth_type
+        defined["x-throttling-tier"] = operation.throttling_policy
+    return definition
+
+
+def _mapping(parent: dict[str, object], key: str) -> dict[str, object]:
+    return cast("dict[str, object]", parent.setdefault(key, {}))
+
+
+def read_api_archive(data: bytes) -> ApiProject:
+    """Unpack a project; no variables are put in, whoever packed it has done that.
+
+    Raises:
+        ArtifactError: no zip, more than one root folder, too large, or a file in it is not understood.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_ARCHIVE_BYTES:
+                raise ArtifactError(f"archive: unpacks to more than {MAX_ARCHIVE_BYTES} bytes")
+            root = _root_folder(archive.namelist())
+            prefix = f"{root}/"
+            files = {
+                name.removeprefix(prefix): archive.read(name).decode("utf-8")
+                for name in archive.namelist()
+                if name.removeprefix(prefix) in (API_FILE, DEPLOYMENTS_FILE, DEFINITION_FILE)
+            }
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"archive: cannot be unpacked ({type(error).__name__})") from error
+    return project_of_files(files, root)
+
+
+def _root_folder(names: list[str]) -> str:
+    roots = {name.split("/", 1)[0] for name in names}
+    if len(roots) != 1 or not all("/" in name for name in names):
+        raise ArtifactError("archive: must hold exactly one root folder")
+    return roots.pop()
+
+
+def _as_written(model: StrictModel) -> dict[str, object]:
+    return model.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def _yaml(value: object) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,170 @@
+"""Throttling policies in the form of their import files.
+
+Pure apart from reading a file that is named. Knows the format, not who counts what.
+Source: WSO2 API Manager 4.6.0, Admin REST API v4 (ThrottlePolicy schemas) and apictl 4.6 (import files).
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from wso2_terms.documents import ArtifactError, StrictModel, parse_yaml, read_text, validate
+from wso2_terms.windows import window_s
+
+TimeUnit = Literal["sec", "min", "hour", "day"]
+PolicyName = Annotated[str, Field(min_length=1, max_length=60)]
+
+
+class PolicyKind(StrEnum):
+    """What a policy limits; the value is the `subtype` of its import file."""
+
+    SUBSCRIPTION = "subscription policy"
+    ADVANCED = "advanced policy"
+    APPLICATION = "application policy"
+
+    @property
+    def path_segment(self) -> str:
+        """The kind in URLs of the Admin REST API: `/throttling/policies/{segment}`."""
+        return self.value.removesuffix(" policy")
+
+
+class RequestCount(StrictModel):
+    """So many requests in a window of `unit_time` units."""
+
+    time_unit: TimeUnit
+    unit_time: Annotated[int, Field(gt=0)]
+    request_count: Annotated[int, Field(gt=0)]
+
+    @property
+    def per_s(self) -> int:
+        """Length of the window [s]."""
+        return window_s(self.unit_time, self.time_unit)
+
+
+class ThrottleLimit(StrictModel):
+    """The limit of a policy; only request counts are used here."""
+
+    type: Literal["REQUESTCOUNTLIMIT"]
+    request_count: RequestCount
+
+
+class _Policy(StrictModel):
+    policy_name: PolicyName
+    display_name: Annotated[str, Field(max_length=512)] | None = None
+    description: Annotated[str, Field(max_length=1024)] | None = None
+    default_limit: ThrottleLimit
+    is_deployed: bool = False
+
+
+class AdvancedPolicy(_Policy):
+    """Limits an API or a resource for all applications together."""
+
+    type: Literal["AdvancedThrottlePolicy"] | None = None
+    conditional_groups: Annotated[tuple[object, ...], Field(max_length=0)] = ()
+
+
+class PolicyPermission(StrictModel):
+    """Who may choose a plan."""
+
+    permission_type: Literal["ALLOW", "DENY"]
+    roles: tuple[str, ...]
+
+
+class SubscriptionPolicy(_Policy):
+    """A business plan: limits one application at one API.
+
+    stop_on_quota_reach: False, WSO2's default, lets calls over the quota through.
+    rate_limit_count: burst limit in each `rate_limit_time_unit`; 0 for none.
+    """
+
+    type: Literal["SubscriptionThrottlePolicy"] | None = None
+    billing_plan: Literal["FREE", "COMMERCIAL"] = "FREE"
+    stop_on_quota_reach: bool = False
+    rate_limit_count: Annotated[int, Field(ge=0)] = 0
+    rate_limit_time_unit: Literal["sec", "min", "hour", "day", ""] = ""
+    subscriber_count: Annotated[int, Field(ge=0)] = 0
+    graph_ql_max_complexity: Annotated[int, Field(ge=0, alias="graphQLMaxComplexity")] = 0
+    graph_ql_max_depth: Annotated[int, Field(ge=0, alias="graphQLMaxDepth")] = 0
+    custom_attributes: tuple[dict[str, str], ...] = ()
+    permissions: PolicyPermission | None = None
+
+    @property
+    def burst(self) -> RequestCount | None:
+        """The burst limit as a count, None without one."""
+        unit = self.rate_limit_time_unit
+        if self.rate_limit_count == 0 or unit == "":
+            return None
+        return RequestCount(time_unit=unit, unit_time=1, request_count=self.rate_limit_count)
+
+
+class BurstLimit(StrictModel):
+    """Burst limit of an application; a count of 0 is none."""
+
+    rate_limit_count: Annotated[int, Field(ge=0)] = 0
+    rate_limit_time_unit: Literal["sec", "min", "hour", "day", ""] = ""
+
+
+class ApplicationPolicy(_Policy):
+    """Limits an application across all APIs."""
+
+    type: Literal["ApplicationThrottlePolicy"] | None = None
+    burst_limit: BurstLimit | None = None
+
+
+ThrottlePolicy = SubscriptionPolicy | AdvancedPolicy | ApplicationPolicy
+
+_MODELS: dict[PolicyKind, type[SubscriptionPolicy] | type[AdvancedPolicy] | type[ApplicationPolicy]] = {
+    PolicyKind.SUBSCRIPTION: SubscriptionPolicy,
+    PolicyKind.ADVANCED: AdvancedPolicy,
+    PolicyKind.APPLICATION: ApplicationPolicy,
+}
+
+SHIPPED_PLANS = frozenset({"Unlimited", "Gold", "Silver", "Bronze", "Unauthenticated", "DefaultSubscriptionless"})
+"""Subscription policies that WSO2 brings along."""
+SHIPPED_ADVANCED = frozenset({"Unlimited", "10KPerMin", "20KPerMin", "50KPerMin"})
+"""Advanced policies that WSO2 brings along."""
+SHIPPED_APPLICATION = frozenset({"Unlimited", "10PerMin", "20PerMin", "50PerMin"})
+"""Application policies that WSO2 brings along."""
+
+
+class PolicyFile(StrictModel):
+    """The envelope of an import file."""
+
+    type: Literal["throttling policy"]
+    subtype: PolicyKind
+    version: str
+    data: dict[str, object]
+
+
+class Policy(StrictModel):
+    """One policy, read from its import file."""
+
+    kind: PolicyKind
+    data: ThrottlePolicy
+
+    @property
+    def name(self) -> str:
+        """The policy's name, by which APIs and subscriptions refer to it."""
+        return self.data.policy_name
+
+
+def read_policy(source: Path | str, name: str = "policy") -> Policy:
+    """Read one import file.
+
+    Args:
+        source: the file, or its text.
+        name: what to call the document in errors when only its text is given.
+
+    Raises:
+        ArtifactError: it cannot be read, or is not such a file; names file and field.
+    """
+    if isinstance(source, Path):
+        return read_policy(read_text(source), str(source))
+    envelope = validate(parse_yaml(source, name), PolicyFile, name)
+    model = _MODELS[envelope.subtype]
+    data = validate(envelope.data, model, f"{name}: data")
+    if isinstance(data, SubscriptionPolicy) and bool(data.rate_limit_count) != bool(data.rate_limit_time_unit):
+        raise ArtifactError(f"{name}: data: rateLimitCount and rateLimitTimeUnit belong together")
+    return Policy(kind=envelope.subtype, data=data)

@@ -1,0 +1,141 @@
+"""What is given to WSO2 fits together and agrees with the services behind it."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+from openapi_spec_validator import OpenAPIV30SpecValidator
+
+from wso2_provisioning.applications import EVAPP
+from wso2_terms.api_archive import governed_definition, read_api_archive, write_api_archive
+from wso2_terms.api_project import ApiProject
+from wso2_terms.artifacts import Artifacts, load_artifacts
+from wso2_terms.deployment import read_deployment
+from wso2_terms.policies import PolicyKind
+
+ROOT = Path(__file__).parents[2]
+WSO2_DIR = ROOT / "wso2"
+BACKENDS = {f"{name}_BACKEND_URL": f"http://{name.lower()}:8000" for name in ("SOLAR", "BATTERY", "GRID")}
+NAMES = ("SolarAPI", "BatteryAPI", "GridAPI")
+
+
+@pytest.fixture(scope="module")
+def artifacts() -> Artifacts:
+    return load_artifacts(WSO2_DIR, BACKENDS)
+
+
+@pytest.fixture(params=NAMES)
+def project(request: pytest.FixtureRequest, artifacts: Artifacts) -> ApiProject:
+    return artifacts.api(request.param)
+
+
+def test_definitions_are_those_of_the_services() -> None:
+    checked = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "definitions.py", "--check"], capture_output=True, text=True, check=False
+    )
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "scope", "role"),
+    [
+        ("SolarAPI", "/solar/1.0.0/solar-status", "solar:read", "Internal/solar_reader"),
+        ("BatteryAPI", "/battery/1.0.0/battery-status", "battery:read", "Internal/battery_reader"),
+        ("GridAPI", "/grid/1.0.0/grid-load", "grid:read", "Internal/grid_reader"),
+    ],
+)
+def test_each_reading_stands_where_it_is_promised_behind_a_scope_and_role_of_its_own(
+    artifacts: Artifacts, name: str, path: str, scope: str, role: str
+) -> None:
+    api = artifacts.api(name).api
+
+    assert [api.versioned_context + operation.target for operation in api.operations] == [path]
+    assert [operation.scopes for operation in api.operations] == [(scope,)]
+    assert {listed.scope.name: listed.scope.bindings for listed in api.scopes} == {scope: (role,)}
+
+
+def test_only_oauth2_tokens_of_published_apis_are_taken(project: ApiProject) -> None:
+    assert set(project.api.security_scheme) == {"oauth2", "oauth_basic_auth_api_key_mandatory"}
+    assert project.api.life_cycle_status == "PUBLISHED"
+    assert all(operation.auth_type == "Application & Application User" for operation in project.api.operations)
+
+
+def test_the_plan_stops_an_application_at_10_requests_in_a_minute(project: ApiProject, artifacts: Artifacts) -> None:
+    assert project.api.policies == ("Energy10PerMin",)
+    plan = artifacts.plans()["Energy10PerMin"]
+
+    count = plan.default_limit.request_count
+    assert (count.request_count, count.per_s, plan.stop_on_quota_reach) == (10, 60, True)
+
+
+def test_the_policy_of_the_api_is_wider_than_the_plan(project: ApiProject, artifacts: Artifacts) -> None:
+    wide = {policy.name: policy.data for policy in artifacts.policies if policy.kind is PolicyKind.ADVANCED}
+    limit = wide[project.api.api_throttling_policy or ""].default_limit.request_count
+    plan = artifacts.plans()["Energy10PerMin"].default_limit.request_count
+
+    assert limit.request_count / limit.per_s > plan.request_count / plan.per_s
+
+
+def test_every_revision_goes_to_the_default_gateway(project: ApiProject) -> None:
+    assert [deployment.deployment_environment for deployment in project.deployments] == ["Default"]
+
+
+def test_the_gateway_gives_up_before_the_agent_does(project: ApiProject) -> None:
+    behaviour = project.api.endpoint_config.production_endpoints.config
+
+    assert behaviour is not None
+    assert behaviour.action_duration is not None
+    assert behaviour.action_duration < 8000 / 2
+
+
+def test_definitions_are_openapi_3_0_3_and_a_manual_for_agents(project: ApiProject) -> None:
+    definition = cast("dict[str, Any]", project.definition)
+
+    assert definition["openapi"] == "3.0.3"
+    assert definition["info"]["version"] == project.api.version
+    for item in definition["paths"].values():
+        for operation in item.values():
+            assert operation["operationId"]
+            assert operation["summary"]
+            assert operation["description"]
+
+
+def test_what_wso2_is_sent_is_still_openapi_3_0_3(project: ApiProject) -> None:
+    OpenAPIV30SpecValidator(cast("Any", governed_definition(project))).validate()
+
+
+def test_a_packed_project_is_read_back_as_it_was(project: ApiProject) -> None:
+    assert read_api_archive(write_api_archive(project)).api == project.api
+
+
+def test_apictl_is_told_the_same_name_and_version(project: ApiProject) -> None:
+    meta = yaml.safe_load((WSO2_DIR / "apis" / project.root / "api_meta.yaml").read_text())
+
+    assert (meta["name"], meta["version"]) == (project.api.name, project.api.version)
+    assert meta["deploy"]["import"] == {"update": True, "preserveProvider": False, "rotateRevision": True}
+
+
+def test_folders_and_files_are_named_after_what_they_hold(artifacts: Artifacts) -> None:
+    assert {path.name for path in (WSO2_DIR / "apis").iterdir()} == {project.root for project in artifacts.apis}
+    assert {path.stem for path in (WSO2_DIR / "policies").iterdir()} == {policy.name for policy in artifacts.policies}
+
+
+def test_evapp_is_granted_the_reading_scopes_and_nothing_that_operates(artifacts: Artifacts) -> None:
+    assert EVAPP.scopes(artifacts) == {"solar:read", "battery:read", "grid:read"}
+    assert "admin" not in EVAPP.roles(artifacts)
+    assert "Internal/subscriber" in EVAPP.roles(artifacts)
+
+
+def test_the_server_is_configured_as_the_agent_and_the_services_expect() -> None:
+    settings = read_deployment(WSO2_DIR / "conf" / "deployment.toml", {"WSO2_ADMIN_PASSWORD": "from-outside"})
+
+    assert settings.admin_password.get_secret_value() == "from-outside"
+    assert (settings.jwt.enable, settings.jwt.header) == (True, "X-JWT-Assertion")
+    assert settings.jwt.encoding == "base64url"
+    assert settings.restrict_unassigned_scopes
+    assert settings.build_issuer_with_hostname
+    assert (settings.analytics.enable, settings.analytics.type) == (True, "elk")

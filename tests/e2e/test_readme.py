@@ -1,0 +1,70 @@
+"""The README's commands, as a stranger runs them in a fresh clone."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MADE = re.findall(r"`(make [a-z-]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+SHOWN = re.findall(r"(?m)^```sh\n(.+?)\n```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+# This test is part of test-all; running that in here would never end.
+ELSEWHERE = {"make test-all", "make run", "make bench"}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(shutil.which("make") is None, reason="this machine has no make"),
+    pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no clone of the repository"),
+]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stranger") / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    return folder
+
+
+def test_the_two_commands_are_the_first_things_shown() -> None:
+    assert SHOWN == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize("command", [*SHOWN, *sorted(set(MADE) - set(SHOWN) - ELSEWHERE)])
+def test_the_command_works_in_a_fresh_clone(clone: Path, command: str) -> None:
+    done = subprocess.run(command.split(), cwd=clone, env=outside(), capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+def test_make_run_stays_up_until_ctrl_c_and_then_leaves_nothing(clone: Path) -> None:
+    running = subprocess.Popen(
+        ["make", "run"], cwd=clone, env=outside(), stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert running.stdout is not None
+    told: list[str] = []
+    for line in running.stdout:
+        told.append(line)
+        if "Ctrl-C stops everything" in line or "stopped:" in line:
+            break
+    os.killpg(running.pid, signal.SIGINT)
+    told += running.communicate(timeout=20)[0]
+
+    assert "first governed decision" in "".join(told)
+    assert not re.search(r"uvicorn|local_gateway", processes_of(clone))
+
+
+def outside() -> dict[str, str]:
+    """What a stranger's shell has: no variable of this test run and not its Python first on the path."""
+    path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if ".venv" not in part)
+    kept = ("HOME", "LANG", "EV_DATA_DIR", "PIP_CERT", "PIP_FIND_LINKS", "SSL_CERT_FILE", "PYENV_ROOT", "TMPDIR")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {"PATH": path}
+
+
+def processes_of(clone: Path) -> str:
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return "\n".join(line for line in listed.splitlines() if str(clone) in line)

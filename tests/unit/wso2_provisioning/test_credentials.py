@@ -1,0 +1,134 @@
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from wso2_provisioning.credentials import Limit, check_folder, is_written, write_credentials
+from wso2_provisioning.errors import FolderUnusable
+from wso2_provisioning.tokens import ClientCredentials
+
+LIMITS = {"SolarAPI": Limit(10, 60)}
+FIRST = ClientCredentials("id-1", SecretStr("secret-1"))
+SECOND = ClientCredentials("id-2", SecretStr("secret-2"))
+
+
+def read(folder: Path) -> tuple[str, str]:
+    return (folder / "client_id").read_text(), (folder / "client_secret").read_text()
+
+
+def test_the_three_files_are_there_and_only_their_owner_reads_them(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "credentials"
+
+    write_credentials(folder, FIRST, LIMITS)
+
+    assert read(folder) == ("id-1", "secret-1")
+    assert json.loads((folder / "limits.json").read_text()) == {"SolarAPI": {"requests": 10, "per_s": 60}}
+    if os.name == "posix":
+        modes = {stat.S_IMODE((folder / name).stat().st_mode) for name in ("client_id", "client_secret", "limits.json")}
+        assert modes == {0o400}
+
+
+def test_what_is_written_is_recognised_and_what_differs_is_not(tmp_path: Path) -> None:
+    write_credentials(tmp_path, FIRST, LIMITS)
+
+    assert is_written(tmp_path, FIRST, LIMITS)
+    assert not is_written(tmp_path, SECOND, LIMITS)
+    assert not is_written(tmp_path, FIRST, {"SolarAPI": Limit(5, 60)})
+    assert not is_written(tmp_path / "nowhere", FIRST, LIMITS)
+
+
+def test_new_credentials_replace_old_ones_of_which_one_folder_stays_for_late_readers(tmp_path: Path) -> None:
+    for credentials in (FIRST, SECOND, FIRST, SECOND):
+        write_credentials(tmp_path, credentials, LIMITS)
+
+    assert read(tmp_path) == ("id-2", "secret-2")
+    assert len([path for path in tmp_path.iterdir() if path.name.startswith(".version-")]) == 2
+
+
+def test_a_link_that_someone_removed_is_put_back_while_the_others_stay(tmp_path: Path) -> None:
+    write_credentials(tmp_path, FIRST, LIMITS)
+    (tmp_path / "client_secret").unlink()
+
+    write_credentials(tmp_path, FIRST, LIMITS)
+
+    assert read(tmp_path) == ("id-1", "secret-1")
+
+
+def test_a_reader_sees_all_old_files_until_the_one_switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_credentials(tmp_path, FIRST, LIMITS)
+    seen: list[tuple[str, str]] = []
+    replace = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        seen.append(read(tmp_path))
+        switched = replace(self, target)
+        seen.append(read(tmp_path))
+        return switched
+
+    monkeypatch.setattr(Path, "replace", watched)
+    write_credentials(tmp_path, SECOND, LIMITS)
+
+    assert seen == [("id-1", "secret-1"), ("id-2", "secret-2")]
+
+
+def test_a_run_that_was_cut_off_before_the_switch_leaves_the_old_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_credentials(tmp_path, FIRST, LIMITS)
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "symlink_to", fail)
+        with pytest.raises(KeyboardInterrupt):
+            write_credentials(tmp_path, SECOND, LIMITS)
+    assert read(tmp_path) == ("id-1", "secret-1")
+
+    write_credentials(tmp_path, SECOND, LIMITS)
+    assert read(tmp_path) == ("id-2", "secret-2")
+
+
+def test_where_links_are_refused_each_file_is_replaced_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PrivilegeNotHeld(OSError):
+        winerror = 1314
+
+    def refuse(*_: object) -> None:
+        raise PrivilegeNotHeld("A required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    write_credentials(tmp_path, FIRST, LIMITS)
+    write_credentials(tmp_path, SECOND, LIMITS)
+
+    assert read(tmp_path) == ("id-2", "secret-2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["client_id", "client_secret", "limits.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_happens(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(FolderUnusable, match=r"file.*--credentials-dir"):
+        check_folder(tmp_path / "file")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+
+    with pytest.raises(FolderUnusable, match="Permission denied"):
+        check_folder(tmp_path)
+
+
+def test_a_folder_on_a_read_only_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "mkdir", read_only)
+
+    with pytest.raises(FolderUnusable, match="Read-only file system"):
+        check_folder(tmp_path)

@@ -1,0 +1,355 @@
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from wso2_provisioning.changes import Changes
+from wso2_provisioning.credentials import Limit
+from wso2_provisioning.errors import CredentialsRefused, FolderUnusable, ProvisioningError, Refused, ScopesWrong
+from wso2_provisioning.provision import Outcome, Wso2, extra_application, provision
+from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.wire import Wire
+from wso2_terms.api_project import ApiProject, ApiScope, Scope
+from wso2_terms.artifacts import Artifacts
+from wso2_terms.codes import CONNECTION_FAILED, Fault
+
+if TYPE_CHECKING:
+    from tests.unit.wso2_provisioning.conftest import FakeWso2
+
+
+class CutOff(BaseException):
+    """The run ends here, as if its process had been killed."""
+
+
+class Run:
+    """Provisions the fake; each call is one start of the bootstrap."""
+
+    def __init__(self, fake: "FakeWso2", settings: ProvisioningSettings, artifacts: Artifacts, folder: Path) -> None:
+        self.fake, self.settings, self.artifacts, self.folder = fake, settings, artifacts, folder
+        self.reported: list[str] = []
+        self.slept_s: list[float] = []
+
+    def __call__(self, *, check: bool = False, rotate: bool = False, cut_off_after: int | None = None) -> Outcome:
+        asked = 0
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            nonlocal asked
+            if asked == cut_off_after:
+                raise CutOff
+            asked += 1
+            return self.fake(request)
+
+        with Wire(None, transport=httpx.MockTransport(answer), sleep=self.slept_s.append) as wire:
+            return provision(
+                Wso2(wire, self.settings, is_dry_run=check),
+                self.artifacts,
+                Changes(is_dry_run=check, report=self.reported.append),
+                credentials_dir=self.folder,
+                rotate_secret=rotate,
+            )
+
+
+@pytest.fixture
+def run(fake: "FakeWso2", settings: ProvisioningSettings, artifacts: Artifacts, tmp_path: Path) -> Run:
+    return Run(fake, settings, artifacts, tmp_path / "credentials")
+
+
+def fault(found: Fault, **details: str) -> httpx.Response:
+    return httpx.Response(found.http_status, json=found.body(**details))
+
+
+def test_an_empty_wso2_gets_everything_in_one_run(run: Run, fake: "FakeWso2") -> None:
+    outcome = run()
+
+    assert fake.configuration()["applications"] == [("admin", "ScopeProbe"), ("evapp", "EVApp")]
+    assert {api["name"] for api in fake.apis.values()} == {"SolarAPI", "BatteryAPI", "GridAPI"}
+    assert [plan for *_, plan, _ in fake.configuration()["subscriptions"]] == ["Energy10PerMin"] * 3
+    assert fake.users["evapp"]["roles"] == {
+        "Internal/subscriber",
+        "Internal/solar_reader",
+        "Internal/battery_reader",
+        "Internal/grid_reader",
+    }
+    assert outcome.limits == dict.fromkeys(("BatteryAPI", "GridAPI", "SolarAPI"), Limit(10, 60))
+    assert outcome.credentials is not None
+    assert (run.folder / "client_id").read_text() == outcome.credentials.client_id
+    assert outcome.proof == "/solar/1.0.0/solar-status answered 200"
+
+
+def test_a_second_run_changes_nothing(run: Run, fake: "FakeWso2") -> None:
+    first = run()
+    before, mutations = fake.configuration(), fake.mutations
+
+    second = run()
+
+    assert second.changes == ()
+    assert fake.mutations == mutations
+    assert fake.configuration() == before
+    assert second.credentials == first.credentials
+
+
+def test_a_run_cut_off_after_any_change_is_completed_by_the_next(
+    run: Run, fake: "FakeWso2", settings: ProvisioningSettings, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    run()
+    complete, cuts = fake.configuration(), fake.mutated_by
+
+    for cut in cuts:
+        again = Run(type(fake)(), settings, artifacts, tmp_path / f"cut-{cut}")
+        with pytest.raises(CutOff):
+            again(cut_off_after=cut)
+
+        outcome = again()
+
+        assert again.fake.configuration() == complete, f"cut off after {cut} requests"
+        assert outcome.credentials is not None
+        assert (again.folder / "client_secret").read_text() == outcome.credentials.client_secret.get_secret_value()
+    assert len(cuts) > 10
+
+
+def test_check_on_an_empty_wso2_names_everything_and_changes_nothing(run: Run, fake: "FakeWso2") -> None:
+    outcome = run(check=True)
+
+    assert fake.mutations == 0
+    assert not fake.tokens
+    assert not run.folder.exists()
+    assert "import SolarAPI-1.0.0 (new)" in outcome.changes
+    assert "add user evapp" in outcome.changes
+    assert any("write credentials" in change for change in outcome.changes)
+
+
+def test_check_after_a_run_finds_no_drift_and_calls_no_api(run: Run, fake: "FakeWso2") -> None:
+    run()
+    mutations, calls = fake.mutations, gateway_calls(fake)
+
+    outcome = run(check=True)
+
+    assert outcome.changes == ()
+    assert fake.mutations == mutations
+    assert gateway_calls(fake) == calls
+
+
+def test_check_sees_what_was_changed_by_hand(run: Run, fake: "FakeWso2") -> None:
+    run()
+    solar = next(api for api in fake.apis.values() if api["name"] == "SolarAPI")
+    solar["policies"] = ["Unlimited"]
+    fake.policies["subscription"]["Energy10PerMin"]["stopOnQuotaReach"] = False
+    fake.users["evapp"]["roles"].discard("Internal/grid_reader")
+    (run.folder / "client_id").unlink()
+
+    outcome = run(check=True)
+
+    assert set(outcome.changes) >= {
+        "import SolarAPI-1.0.0 (policies)",
+        "import subscription policy Energy10PerMin (stopOnQuotaReach)",
+        "give evapp Internal/grid_reader",
+        f"write credentials to {run.folder}",
+    }
+
+
+def test_only_a_changed_artifact_is_imported_again(run: Run, artifacts: Artifacts) -> None:
+    run()
+    solar = artifacts.api("SolarAPI")
+    info = {**solar.definition, "info": {"title": "Sun", "version": "1.0.0"}}
+    changed = type(solar)(solar.api, solar.deployments, info, solar.format_version)
+    others = tuple(project for project in artifacts.apis if project is not solar)
+    run.artifacts = Artifacts((changed, *others), artifacts.policies)
+
+    outcome = run()
+
+    assert outcome.changes == ("import SolarAPI-1.0.0 (artifact)",)
+
+
+def test_a_subscription_with_another_plan_gets_the_right_one(run: Run, fake: "FakeWso2") -> None:
+    run()
+    next(iter(fake.subscriptions.values()))["throttlingPolicy"] = "Unlimited"
+
+    outcome = run()
+
+    assert len(outcome.changes) == 1
+    assert {s["throttlingPolicy"] for s in fake.subscriptions.values()} == {"Energy10PerMin"}
+
+
+def test_limits_are_those_of_wso2_and_not_of_the_files(run: Run, fake: "FakeWso2") -> None:
+    run()
+    fake.policies["advanced"]["EnergyBackend60PerMin"]["defaultLimit"]["requestCount"]["requestCount"] = 4
+
+    outcome = run(check=True)
+
+    assert outcome.limits["SolarAPI"] == Limit(4, 60)
+
+
+def test_what_an_operator_blocked_stays_blocked(run: Run, fake: "FakeWso2") -> None:
+    run()
+    by_name = {api["name"]: api for api in fake.apis.values()}
+    by_name["SolarAPI"]["lifeCycleStatus"] = "BLOCKED"
+    battery = next(s for s in fake.subscriptions.values() if s["apiId"] == by_name["BatteryAPI"]["id"])
+    battery["status"] = "BLOCKED"
+
+    outcome = run()
+
+    assert outcome.changes == ()
+    assert len(outcome.warnings) == 2
+    assert by_name["SolarAPI"]["lifeCycleStatus"] == battery["status"] == "BLOCKED"
+    assert outcome.proof == "/grid/1.0.0/grid-load answered 200"
+
+
+def test_the_secret_is_rotated_only_when_asked(run: Run) -> None:
+    first, second = run(), run()
+    rotated = run(rotate=True)
+
+    assert first.credentials == second.credentials
+    assert rotated.credentials is not None
+    assert rotated.credentials != first.credentials
+    assert (run.folder / "client_secret").read_text() == rotated.credentials.client_secret.get_secret_value()
+
+
+def test_a_wrong_administrator_password_is_said_and_nothing_is_done(
+    run: Run, fake: "FakeWso2", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WSO2_ADMIN_PASSWORD", "not-the-right-one")
+    run.settings = ProvisioningSettings()
+
+    with pytest.raises(CredentialsRefused, match="admin"):
+        run()
+
+    assert fake.mutations == 0
+
+
+def test_another_password_of_the_owner_is_set_only_when_asked(
+    run: Run, fake: "FakeWso2", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    monkeypatch.setenv("EVAPP_PASSWORD", "another-Passw0rd")
+    run.settings = ProvisioningSettings()
+    with pytest.raises(CredentialsRefused, match="--rotate-secret"):
+        run()
+
+    outcome = run(rotate=True)
+
+    assert "set the password of evapp" in outcome.changes
+    assert fake.users["evapp"]["password"] == "another-Passw0rd"
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_changed(run: Run, fake: "FakeWso2") -> None:
+    run.folder.write_text("a file stands where the folder should be")
+
+    with pytest.raises(FolderUnusable, match="--credentials-dir"):
+        run(rotate=True)
+
+    assert not fake.requests
+
+
+def test_an_unknown_plan_is_told_in_the_words_of_wso2(run: Run, artifacts: Artifacts) -> None:
+    without_plans = tuple(policy for policy in artifacts.policies if policy.name != "Energy10PerMin")
+    run.artifacts = Artifacts(artifacts.apis, without_plans)
+
+    with pytest.raises(Refused, match="code 900305: unknown policy or role"):
+        run()
+
+
+def test_scopes_that_protect_nothing_are_refused(run: Run, fake: "FakeWso2") -> None:
+    fake.grants_everything = True
+
+    with pytest.raises(ScopesWrong, match=r"ScopeProbe.*restrict\.unassigned\.scopes"):
+        run()
+
+
+def test_scopes_that_are_not_granted_are_named(run: Run, fake: "FakeWso2") -> None:
+    fake.never_granted = {"solar:read"}
+
+    with pytest.raises(ScopesWrong, match="EVApp is not granted solar:read"):
+        run()
+
+
+def test_scopes_that_evapp_must_not_have_are_named(run: Run, fake: "FakeWso2", artifacts: Artifacts) -> None:
+    solar = artifacts.api("SolarAPI")
+    scope = Scope(name="site:operate", bindings=("Internal/operator",))
+    operate = solar.api.operations[0].model_copy(update={"scopes": ("site:operate",)})
+    operating = solar.api.model_copy(
+        update={"name": "SiteAPI", "context": "/site", "scopes": (ApiScope(scope=scope),), "operations": (operate,)}
+    )
+    site = ApiProject(operating, solar.deployments, solar.definition)
+    run.artifacts = Artifacts((*artifacts.apis, site), artifacts.policies)
+    run()
+    fake.users["evapp"]["roles"].add("Internal/operator")
+
+    with pytest.raises(ScopesWrong, match="EVApp is granted site:operate, which it must not have"):
+        run()
+
+
+def test_the_proving_token_is_not_the_agents(run: Run, fake: "FakeWso2") -> None:
+    run()
+
+    proving = [token for token in fake.tokens.values() if fake.clients[token["client"]]["name"] == "EVApp"]
+    assert all("device_bootstrap" in token["scopes"] for token in proving)
+
+
+def test_a_service_that_is_down_is_a_warning_because_the_gateway_let_the_call_through(
+    run: Run, fake: "FakeWso2"
+) -> None:
+    fake.gateway_answers = [fault(CONNECTION_FAILED)] * 30
+
+    outcome = run()
+
+    assert "http://127.0.0.1:9" in outcome.warnings[0]
+    assert outcome.proof == "/solar/1.0.0/solar-status answered 500, code 101503"
+
+
+def test_nothing_is_proven_where_every_api_is_closed(run: Run, fake: "FakeWso2") -> None:
+    run()
+    for subscription in fake.subscriptions.values():
+        subscription["status"] = "BLOCKED"
+    calls = gateway_calls(fake)
+
+    outcome = run()
+
+    assert outcome.proof is None
+    assert gateway_calls(fake) == calls
+    assert len(outcome.warnings) == 4
+
+
+@pytest.mark.parametrize("field", ["scopes", "operations", "policies"])
+def test_an_import_after_which_wso2_governs_otherwise_is_an_error(run: Run, fake: "FakeWso2", field: str) -> None:
+    fake.forgets = {field: []}
+
+    with pytest.raises(ProvisioningError, match=f"still differs in {field}"):
+        run()
+
+
+def test_an_import_that_wso2_only_writes_in_another_way_is_a_warning(run: Run, fake: "FakeWso2") -> None:
+    fake.forgets = {"visibility": "RESTRICTED"}
+
+    outcome = run()
+
+    assert len(outcome.warnings) == 3
+    assert "visibility" in outcome.warnings[0]
+
+
+def test_nothing_that_is_reported_holds_a_secret(run: Run, fake: "FakeWso2") -> None:
+    outcome = run(rotate=True)
+    said = "\n".join((*run.reported, *outcome.changes, *outcome.warnings, repr(outcome), repr(run.settings)))
+
+    secrets = [user["password"] for user in fake.users.values()]
+    secrets += [client["secret"] for client in fake.clients.values()] + list(fake.tokens)
+    assert not [secret for secret in secrets if secret in said]
+
+
+def test_an_extra_application_has_keys_and_no_subscription(
+    run: Run, fake: "FakeWso2", settings: ProvisioningSettings
+) -> None:
+    run()
+
+    with Wire(None, transport=httpx.MockTransport(fake)) as wire:
+        password = SecretStr(settings.owner_password().get_secret_value())
+        made = extra_application(Wso2(wire, settings), "Stranger", "evapp", password)
+        again = extra_application(Wso2(wire, settings), "Stranger", "evapp", password)
+
+    assert made == again
+    assert len(fake.subscriptions) == 3
+
+
+def gateway_calls(fake: "FakeWso2") -> int:
+    return sum(request.url.port == 8243 for request in fake.requests)

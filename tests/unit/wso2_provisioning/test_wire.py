@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from ev_service.errors import ConfigurationError
+from wso2_provisioning.errors import CredentialsRefused, NotReady, Refused
+from wso2_provisioning.wire import Identity, Wire, json_object
+
+URL = "https://localhost:9443/api/am/publisher/v4/apis"
+ADMIN = Identity.of_password("admin", SecretStr("with:colon"))
+
+
+class Answers:
+    """Answers in turn; None stands for nobody there."""
+
+    def __init__(self, *answers: httpx.Response | None) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0)
+        if answer is None:
+            raise httpx.ConnectError("Connection refused", request=request)
+        return answer
+
+
+def wire_to(answers: Answers) -> Wire:
+    return Wire(None, transport=httpx.MockTransport(answers), sleep=lambda _: None)
+
+
+def test_a_call_that_finds_nobody_is_made_again() -> None:
+    answers = Answers(None, None, httpx.Response(200, json={"count": 0}))
+
+    answer = wire_to(answers).call("GET", URL, ADMIN)
+
+    assert json_object(answer) == {"count": 0}
+    assert len(answers.requests) == 3
+
+
+def test_a_call_that_never_finds_anybody_ends_with_the_address() -> None:
+    with pytest.raises(NotReady, match="https://localhost:9443 cannot be reached"):
+        wire_to(Answers(*[None] * 10)).call("GET", URL, ADMIN)
+
+
+def test_a_refusal_is_not_repeated_and_keeps_the_words_of_wso2() -> None:
+    body = {"code": 900305, "message": "Invalid", "description": "The tier is unknown"}
+    answers = Answers(httpx.Response(400, json=body))
+
+    with pytest.raises(Refused, match="v4/apis was refused with 400, code 900305: The tier") as caught:
+        wire_to(answers).call("POST", URL, ADMIN)
+
+    assert (caught.value.status, caught.value.wso2_code) == (400, 900305)
+
+
+def test_a_401_names_the_user_and_never_the_password() -> None:
+    with pytest.raises(CredentialsRefused, match="admin") as caught:
+        wire_to(Answers(httpx.Response(401))).call("GET", URL, ADMIN)
+
+    assert "with:colon" not in str(caught.value)
+
+
+def test_a_page_of_html_is_recognised_as_not_being_wso2() -> None:
+    answer = wire_to(Answers(httpx.Response(200, html="<html>Login</html>"))).call("GET", URL, ADMIN)
+
+    with pytest.raises(Refused, match="is it WSO2"):
+        json_object(answer)
+
+
+def test_no_session_cookie_speaks_for_a_later_call() -> None:
+    answers = Answers(httpx.Response(200, headers={"Set-Cookie": "JSESSIONID=1; Path=/"}), httpx.Response(200))
+    wire = wire_to(answers)
+
+    wire.once("GET", URL, ADMIN)
+    wire.once("GET", URL)
+
+    assert "Cookie" not in answers.requests[1].headers
+
+
+def test_a_ca_file_that_is_no_pem_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("nothing of the kind")
+
+    with pytest.raises(ConfigurationError, match="WSO2_CA_FILE"):
+        Wire(tmp_path / "ca.pem")

@@ -1,0 +1,158 @@
+"""The command line of the bootstrap: reads the environment, shows progress, says how it ended."""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from ev_service.errors import ConfigurationError, EvError
+from ev_service.settings import load
+from wso2_provisioning.changes import Changes
+from wso2_provisioning.provision import Outcome, Wso2, provision
+from wso2_provisioning.readiness import wait_until_ready
+from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.wire import Wire
+from wso2_terms.artifacts import Artifacts, load_artifacts
+from wso2_terms.documents import ArtifactError
+
+DEFAULT_BACKENDS: Mapping[str, str] = {
+    "SOLAR_BACKEND_URL": "http://localhost:8001",
+    "BATTERY_BACKEND_URL": "http://localhost:8002",
+    "GRID_BACKEND_URL": "http://localhost:8003",
+}
+"""Where the gateway finds the services when nothing else is said: the ports they listen on by default."""
+
+_DESCRIPTION = "Give WSO2 API Manager, or the local gateway, its policies, APIs, users, application and keys."
+_EPILOG = """\
+Safe to run again at any moment: what is there already stays as it is.
+
+environment (an empty variable counts as unset; passwords also as NAME_FILE, a file to read):
+  WSO2_ADMIN_PASSWORD   password of the administrator (WSO2_ADMIN_USERNAME, default admin)
+  EVAPP_PASSWORD        password of evapp, the owner of EVApp: 5 to 30 characters, no blanks
+  WSO2_MANAGEMENT_URL   default https://localhost:9443
+  WSO2_GATEWAY_URL      default https://localhost:8243
+  WSO2_TOKEN_URL        default WSO2_MANAGEMENT_URL/oauth2/token
+  WSO2_CA_FILE          PEM to trust beside the system's
+  SOLAR_BACKEND_URL     where the gateway finds the services, default http://localhost:8001
+  BATTERY_BACKEND_URL   default http://localhost:8002
+  GRID_BACKEND_URL      default http://localhost:8003
+
+exit code: 0 everything is as it must be; 1 it is not (--check), or something failed; 2 wrong usage
+"""
+
+
+def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path | None = None) -> int:
+    """Run the bootstrap and return its exit code.
+
+    Args:
+        argv: arguments; None takes those of the process.
+        artifacts_dir: default of `--artifacts`.
+    """
+    arguments = _parser(artifacts_dir).parse_args(argv)
+    console = Console(stderr=True, quiet=arguments.quiet, highlight=False, soft_wrap=True)
+    try:
+        outcome = _run(arguments, console)
+    except (EvError, ArtifactError) as error:
+        # Not through the quiet console: whoever wants no progress still wants to know why it failed.
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]failed[/] {escape(str(error))}")
+        if arguments.json:
+            _print_json({"ok": False, "error": str(error), "code": getattr(error, "code", "artifact_error")})
+        return 1
+    except KeyboardInterrupt:
+        console.print("[red]stopped[/] half-way; run it again at any moment, it goes on from there")
+        return 1
+    return _conclude(arguments, console, outcome)
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> Outcome:
+    settings = load(ProvisioningSettings)
+    # Before anything is contacted: a missing password is told at once, not after minutes of waiting.
+    settings.admin_password()
+    settings.owner_password()
+    artifacts = _artifacts(arguments.artifacts)
+    changes = Changes(is_dry_run=arguments.check, report=lambda line: console.print(f"[green]·[/] {escape(line)}"))
+    with Wire(settings.wso2_ca_file) as wire:
+        wait_until_ready(wire, settings.wso2_management_url, arguments.wait, changes.report)
+        return provision(
+            Wso2(wire, settings, is_dry_run=arguments.check),
+            artifacts,
+            changes,
+            credentials_dir=arguments.credentials_dir,
+            rotate_secret=arguments.rotate_secret,
+        )
+
+
+def _artifacts(folder: Path | None) -> Artifacts:
+    if folder is None:
+        raise ConfigurationError("--artifacts is needed: the folder that holds apis/ and policies/")
+    environment = {name: value for name, value in os.environ.items() if value}
+    return load_artifacts(folder, {**DEFAULT_BACKENDS, **environment})
+
+
+def _conclude(arguments: argparse.Namespace, console: Console, outcome: Outcome) -> int:
+    is_drifted = bool(arguments.check and outcome.changes)
+    if arguments.check:
+        console.print(f"[yellow]{len(outcome.changes)} to change[/]" if is_drifted else "[green]as it must be[/]")
+    else:
+        changed = f"{len(outcome.changes)} changed" if outcome.changes else "nothing to change"
+        console.print(f"[green]done[/] {changed}; {escape(outcome.proof or 'not proven')}")
+    if arguments.json:
+        _print_json(
+            {
+                "ok": not is_drifted,
+                "changes": outcome.changes,
+                "warnings": outcome.warnings,
+                "limits": {name: {"requests": it.requests, "per_s": it.per_s} for name, it in outcome.limits.items()},
+                "proof": outcome.proof,
+            }
+        )
+    return 1 if is_drifted else 0
+
+
+def _print_json(value: Mapping[str, object]) -> None:
+    print(json.dumps(value))  # noqa: T201 - what --json is for
+
+
+def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bootstrap.py",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--check", action="store_true", help="say what would change, change nothing, exit 1 on drift")
+    parser.add_argument(
+        "--credentials-dir",
+        type=Path,
+        metavar="DIR",
+        help="write client_id, client_secret and limits.json for the agent there, all three at once",
+    )
+    parser.add_argument(
+        "--artifacts",
+        type=Path,
+        metavar="DIR",
+        default=artifacts_dir,
+        help="folder that holds apis/ and policies/ (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rotate-secret",
+        action="store_true",
+        help="replace EVApp's secret, and evapp's password where WSO2 knows another one",
+    )
+    parser.add_argument(
+        "--wait", type=_seconds, default=300.0, metavar="SECONDS", help="for WSO2 to be ready (default: %(default).0f)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error, errors only")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 86400 s, got {text}")
+    return value

@@ -1,0 +1,161 @@
+"""Writes what the agent needs, so that its three files always belong together.
+
+Layout: `DIR/client_id` and its neighbours are links into `DIR/.current`, itself a link to one of the folders
+`DIR/.version-…`. Switching that one link changes all three at once, and works where DIR is a mount that cannot
+be replaced as a whole. Knows nothing of WSO2.
+"""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wso2_provisioning.errors import FolderUnusable
+from wso2_provisioning.tokens import ClientCredentials
+
+CLIENT_ID, CLIENT_SECRET, LIMITS = "client_id", "client_secret", "limits.json"
+_CURRENT = ".current"
+_VERSION = ".version-"
+_OWNER_READS = 0o400
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What an application may ask of one API: so many requests in a window of `per_s` [s]."""
+
+    requests: int
+    per_s: int
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that the folder can be written, before anything is changed that must then be written down.
+
+    Raises:
+        FolderUnusable: it cannot.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".probe-"):
+            pass
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def is_written(folder: Path, credentials: ClientCredentials, limits: Mapping[str, Limit]) -> bool:
+    """Tell whether the folder holds exactly this already."""
+    try:
+        return all(
+            (folder / name).read_text(encoding="utf-8") == text for name, text in _files(credentials, limits).items()
+        )
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def write_credentials(folder: Path, credentials: ClientCredentials, limits: Mapping[str, Limit]) -> None:
+    """Write all three files and switch to them in one step.
+
+    Raises:
+        FolderUnusable: the folder cannot be written.
+    """
+    files = _files(credentials, limits)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        version = _write_version(folder, files)
+        before = _current(folder)
+        try:
+            _switch(folder, version.name, files)
+        except (OSError, NotImplementedError) as error:
+            if not _links_are_refused(error):
+                raise
+            _replace_one_by_one(folder, files)
+            shutil.rmtree(version)
+            return
+        # The former folder stays until the next change: a reader may be in the middle of it.
+        _remove_others(folder, {version.name, before})
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def _files(credentials: ClientCredentials, limits: Mapping[str, Limit]) -> dict[str, str]:
+    listed = {name: {"requests": limit.requests, "per_s": limit.per_s} for name, limit in sorted(limits.items())}
+    # The secret last: where files have to be replaced one by one, it is what a reader waits for.
+    return {
+        CLIENT_ID: credentials.client_id,
+        LIMITS: json.dumps(listed, indent=2) + "\n",
+        CLIENT_SECRET: credentials.client_secret.get_secret_value(),
+    }
+
+
+def _write_version(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write a complete folder that nobody looks into yet."""
+    version = Path(tempfile.mkdtemp(dir=folder, prefix=_VERSION))
+    for name, text in files.items():
+        _write_private(version / name, text)
+    return version
+
+
+def _current(folder: Path) -> str:
+    link = folder / _CURRENT
+    return str(link.readlink()) if link.is_symlink() else ""
+
+
+def _switch(folder: Path, version: str, files: Mapping[str, str]) -> None:
+    _point(folder / _CURRENT, version)
+    for name in files:
+        target = f"{_CURRENT}/{name}"
+        if not _points_to(folder / name, target):
+            _point(folder / name, target)
+
+
+def _point(link: Path, target: str) -> None:
+    draft = link.with_name(f".link-{link.name.lstrip('.')}")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(target)
+    draft.replace(link)
+
+
+def _points_to(link: Path, target: str) -> bool:
+    return link.is_symlink() and str(link.readlink()) == target
+
+
+def _links_are_refused(error: OSError | NotImplementedError) -> bool:
+    # Windows lets only privileged users make links (error 1314); some mounted folders take none at all.
+    unsupported = (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS)
+    return (
+        isinstance(error, NotImplementedError) or getattr(error, "winerror", None) == 1314 or error.errno in unsupported
+    )
+
+
+def _replace_one_by_one(folder: Path, files: Mapping[str, str]) -> None:
+    """The best that can be done without links: each file whole, the secret last."""
+    for name, text in files.items():
+        draft = folder / f".draft-{name}"
+        draft.unlink(missing_ok=True)
+        _write_private(draft, text)
+        if (folder / name).exists():
+            # Windows does not replace a file that may only be read.
+            (folder / name).chmod(0o600)
+        draft.replace(folder / name)
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_READS)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def _remove_others(folder: Path, kept: set[str]) -> None:
+    for left in folder.iterdir():
+        if left.name.startswith(_VERSION) and left.name not in kept:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _unusable(folder: Path, error: OSError) -> FolderUnusable:
+    return FolderUnusable(
+        f"credentials cannot be written to {folder} ({error.strerror or type(error).__name__}): "
+        "name a folder that this user may write with --credentials-dir"
+    )

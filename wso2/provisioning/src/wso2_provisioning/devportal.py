@@ -1,0 +1,151 @@
+"""Applications, subscriptions and keys of one owner, by the Developer Portal REST API v3."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+
+from wso2_provisioning.errors import Refused
+from wso2_provisioning.tokens import ClientCredentials
+from wso2_provisioning.wire import Identity, Wire, json_object, listed, needed
+
+BASE_PATH = "/api/am/devportal/v3"
+SCOPES = frozenset({"apim:subscribe"})
+"""Scopes that the calls of this module need."""
+KEY_MANAGER = "Resident Key Manager"
+KEY_TYPE = "PRODUCTION"
+_KEYS_EXIST = (901408, 901409)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One application's right to call one API under one plan; `status` is UNBLOCKED unless someone stopped it."""
+
+    subscription_id: str
+    api_id: str
+    plan: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationKeys:
+    """An application's client, and by what id its keys are known."""
+
+    key_mapping_id: str
+    credentials: ClientCredentials
+
+
+class DevPortal:
+    """The Developer Portal as one user sees it."""
+
+    def __init__(self, wire: Wire, management_url: str, identity: Identity) -> None:
+        self._wire = wire
+        self._base = management_url + BASE_PATH
+        self._identity = identity
+
+    def find_application(self, name: str) -> str | None:
+        """Return the id of the user's application of that name."""
+        # The search matches parts of names, and gives 25 unless told otherwise.
+        answer = json_object(self._get("/applications", query=name, limit="1000"))
+        for application in listed(answer):
+            if application.get("name") == name:
+                return needed(application, "applicationId")
+        return None
+
+    def create_application(self, name: str, description: str) -> str:
+        """Make an application and return its id; the id of the one that is there already, where it is."""
+        body = {"name": name, "throttlingPolicy": "Unlimited", "description": description}
+        answer = self._post("/applications", body, accept=(201, 409))
+        if answer.status_code == 201:
+            return needed(json_object(answer), "applicationId")
+        known = self.find_application(name)
+        if known is None:
+            raise Refused(f"application {name} is said to exist, but belongs to another user", status=409)
+        return known
+
+    def delete_application(self, application_id: str) -> None:
+        """Remove an application with its keys and subscriptions."""
+        url = f"{self._base}/applications/{application_id}"
+        self._wire.call("DELETE", url, self._identity, accept=(200, 202, 404))
+
+    def subscriptions(self, application_id: str) -> list[Subscription]:
+        """Return the application's subscriptions."""
+        answer = json_object(self._get("/subscriptions", applicationId=application_id, limit="1000"))
+        return [_subscription(found) for found in listed(answer)]
+
+    def subscribe(self, application_id: str, api_id: str, plan: str) -> None:
+        """Subscribe an application to an API; one that is subscribed already stays as it is."""
+        body = {"applicationId": application_id, "apiId": api_id, "throttlingPolicy": plan}
+        self._post("/subscriptions", body, accept=(201, 409))
+
+    def change_plan(self, application_id: str, subscription: Subscription, plan: str) -> None:
+        """Give a subscription another plan."""
+        self._wire.call(
+            "PUT",
+            f"{self._base}/subscriptions/{subscription.subscription_id}",
+            self._identity,
+            json={
+                "subscriptionId": subscription.subscription_id,
+                "applicationId": application_id,
+                "apiId": subscription.api_id,
+                "throttlingPolicy": subscription.plan,
+                "requestedThrottlingPolicy": plan,
+                "status": subscription.status,
+            },
+        )
+
+    def keys(self, application_id: str) -> ApplicationKeys | None:
+        """Return the application's keys, secret included, None before they are generated."""
+        answer = json_object(self._get(f"/applications/{application_id}/oauth-keys"))
+        for found in listed(answer):
+            if found.get("keyType") == KEY_TYPE and found.get("keyManager") == KEY_MANAGER:
+                return _keys(found)
+        return None
+
+    def generate_keys(self, application_id: str) -> ApplicationKeys:
+        """Generate the application's keys; keys that are there already stay as they are."""
+        body: dict[str, Any] = {
+            "keyType": KEY_TYPE,
+            "keyManager": KEY_MANAGER,
+            "grantTypesToBeSupported": ["client_credentials"],
+            "callbackUrl": "",
+            "scopes": ["default"],
+            "validityTime": "3600",
+            "additionalProperties": {},
+        }
+        path = f"/applications/{application_id}/generate-keys"
+        answer = self._post(path, body, accept=(200, 409))
+        if answer.status_code == 200:
+            return _keys(json_object(answer))
+        known = self.keys(application_id)
+        if known is None or json_object(answer).get("code") not in _KEYS_EXIST:
+            raise Refused(f"keys of application {application_id} can be neither made nor read", status=409)
+        return known
+
+    def rotate_secret(self, application_id: str, keys: ApplicationKeys) -> ApplicationKeys:
+        """Replace the application's secret; the old one ends at once."""
+        path = f"/applications/{application_id}/oauth-keys/{keys.key_mapping_id}/regenerate-secret"
+        return ApplicationKeys(keys.key_mapping_id, _credentials(json_object(self._post(path, {}, accept=(200,)))))
+
+    def _get(self, path: str, **query: str) -> Any:
+        return self._wire.call("GET", self._base + path, self._identity, params=query)
+
+    def _post(self, path: str, body: dict[str, Any], accept: tuple[int, ...]) -> Any:
+        return self._wire.call("POST", self._base + path, self._identity, accept=accept, json=body)
+
+
+def _subscription(found: dict[str, Any]) -> Subscription:
+    return Subscription(
+        needed(found, "subscriptionId"),
+        needed(found, "apiId"),
+        needed(found, "throttlingPolicy"),
+        needed(found, "status"),
+    )
+
+
+def _keys(found: dict[str, Any]) -> ApplicationKeys:
+    return ApplicationKeys(needed(found, "keyMappingId"), _credentials(found))
+
+
+def _credentials(found: dict[str, Any]) -> ClientCredentials:
+    return ClientCredentials(needed(found, "consumerKey"), SecretStr(needed(found, "consumerSecret")))

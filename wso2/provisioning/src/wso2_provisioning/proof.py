@@ -1,0 +1,117 @@
+"""Proves credentials by one call through the gateway.
+
+Knows what the gateway's answers mean for the one question: did it let this application through?
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import httpx
+
+from wso2_provisioning.errors import NotProven, Refused
+from wso2_provisioning.tokens import Token
+from wso2_provisioning.wire import Identity, Wire, json_object
+from wso2_terms.api_project import ApiProject
+from wso2_terms.codes import API_BLOCKED, DENIED, FAULTS_BY_CODE, SUBSCRIPTION_BLOCKED, is_backend_failure
+
+PROPAGATION_S = 60.0
+"""How long APIs, subscriptions and keys may take to reach the gateway [s]."""
+BACKEND_S = 10.0
+"""How long a service that is only starting is waited for [s]."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
+_BACKEND_PAUSE_S = 2.5
+
+
+class Verdict(Enum):
+    """What an answer of the gateway says about the application."""
+
+    LET_THROUGH = auto()
+    BACKEND_FAILED = auto()
+    NOT_YET = auto()
+    STOPPED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was seen; `backend_failed` when the gateway let the call through and found no service behind it."""
+
+    seen: str
+    backend_failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and WSO2 code of one answer; the code is empty in an answer of the service itself."""
+
+    status: int
+    code: str
+
+    @property
+    def verdict(self) -> Verdict:
+        """Judge the answer. A quota that is used up, too, is only told to whom the gateway knows."""
+        if self.code in (DENIED.code, API_BLOCKED.code, SUBSCRIPTION_BLOCKED.code):
+            return Verdict.STOPPED
+        if is_backend_failure(self.code):
+            return Verdict.BACKEND_FAILED
+        fault = FAULTS_BY_CODE.get(self.code)
+        if fault is not None and fault.is_throttle:
+            return Verdict.LET_THROUGH
+        if not self.code and self.status not in (401, 403, 404):
+            return Verdict.LET_THROUGH
+        return Verdict.NOT_YET
+
+    def __str__(self) -> str:
+        return f"{self.status}, code {self.code}" if self.code else str(self.status)
+
+
+def probe_path(project: ApiProject) -> str:
+    """Return the path, behind the gateway's base, of the first reading that needs no parameter.
+
+    Raises:
+        NotProven: the API has none.
+    """
+    for operation in project.api.operations:
+        if operation.verb == "GET" and "{" not in operation.target:
+            return project.api.versioned_context + operation.target
+    raise NotProven(f"{project.api.name} has no GET operation without parameters to prove it by")
+
+
+def prove(wire: Wire, gateway_url: str, project: ApiProject, application: str, token: Token) -> Proof:
+    """Call an API until the gateway lets the application through.
+
+    Raises:
+        NotProven: it did not within a minute, or an operator stopped it.
+        NotReady: the gateway cannot be reached.
+    """
+    url = gateway_url + probe_path(project)
+    identity = Identity.of_token(application, token.access_token)
+    waited_s, pause_s = 0.0, _FIRST_PAUSE_S
+    while True:
+        answer = _read(wire.send("GET", url, identity))
+        proof = Proof(f"{httpx.URL(url).path} answered {answer}", answer.verdict is Verdict.BACKEND_FAILED)
+        if answer.verdict is Verdict.LET_THROUGH or (proof.backend_failed and waited_s >= BACKEND_S):
+            return proof
+        if answer.verdict is Verdict.STOPPED:
+            raise NotProven(f"{application} is stopped at {project.api.name} ({answer}): an operator did that")
+        if waited_s >= PROPAGATION_S:
+            raise NotProven(
+                f"the gateway still refuses {application} at {project.api.name} after {waited_s:.0f} s ({answer}): "
+                "look for the API's deployment in the Publisher and in the gateway's log"
+            )
+        if proof.backend_failed:
+            # Other refusals cost nothing, but a call that is let through counts against the agent's quota.
+            pause_s = max(pause_s, _BACKEND_PAUSE_S)
+        wire.sleep(pause_s)
+        waited_s += pause_s
+        pause_s = min(pause_s * 1.6, _LONGEST_PAUSE_S)
+
+
+def _read(response: httpx.Response) -> Answer:
+    try:
+        body: Mapping[str, object] = json_object(response)
+    except Refused:
+        body = {}
+    # Our services' problems carry a word as code; the gateway's codes are numbers.
+    code = str(body.get("code", ""))
+    return Answer(response.status_code, code if code.isdigit() else "")

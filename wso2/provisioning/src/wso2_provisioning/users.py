@@ -1,0 +1,144 @@
+"""Users and roles, by WSO2's SOAP service RemoteUserStoreManagerService: 4.6 has no SCIM.
+
+Source: WSO2 API Manager 4.6.0 (identity-user-ws 5.7.7). Its writing operations answer nothing, so every write is
+followed by a question.
+"""
+
+from collections.abc import Iterable
+from xml.etree import ElementTree
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+from pydantic import SecretStr
+
+from wso2_provisioning.errors import Refused
+from wso2_provisioning.wire import Identity, Wire
+
+SERVICE_PATH = "/services/RemoteUserStoreManagerService"
+_SOAP = "http://schemas.xmlsoap.org/soap/envelope/"
+_SERVICE = "http://service.ws.um.carbon.wso2.org"
+_SHOWN_CHARACTERS = 200
+
+Argument = tuple[str, str]
+
+
+class Users:
+    """The user store of one WSO2, as an administrator sees it."""
+
+    def __init__(self, wire: Wire, management_url: str, admin: Identity) -> None:
+        self._wire = wire
+        self._url = management_url + SERVICE_PATH
+        self._admin = admin
+
+    def role_exists(self, name: str) -> bool:
+        """Tell whether there is such a role."""
+        return self._ask("isExistingRole", ("roleName", name)) == ["true"]
+
+    def add_role(self, name: str) -> None:
+        """Add a role without members.
+
+        Raises:
+            Refused: it is not there afterwards.
+        """
+        fault = self._tell("addRole", ("roleName", name))
+        if not self.role_exists(name):
+            raise Refused(f"role {name} could not be added: {fault}", status=500)
+
+    def user_exists(self, name: str) -> bool:
+        """Tell whether there is such a user."""
+        return self._ask("isExistingUser", ("userName", name)) == ["true"]
+
+    def roles_of(self, user: str) -> frozenset[str]:
+        """Return the roles of a user who exists."""
+        return frozenset(self._ask("getRoleListOfUser", ("userName", user)))
+
+    def add_user(self, name: str, password: SecretStr, roles: Iterable[str]) -> None:
+        """Add a user.
+
+        Raises:
+            Refused: they are not there afterwards.
+        """
+        fault = self._tell(
+            "addUser",
+            ("userName", name),
+            ("credential", password.get_secret_value()),
+            *(("roleList", role) for role in roles),
+            ("requirePasswordChange", "false"),
+        )
+        if not self.user_exists(name):
+            raise Refused(f"user {name} could not be added: {_without(password, fault)}", status=500)
+
+    def give_roles(self, user: str, roles: Iterable[str]) -> None:
+        """Give a user roles beside those they have.
+
+        Raises:
+            Refused: they do not have them afterwards.
+        """
+        wanted = sorted(roles)
+        fault = self._tell("updateRoleListOfUser", ("userName", user), *(("newRoles", role) for role in wanted))
+        if not set(wanted) <= self.roles_of(user):
+            raise Refused(f"user {user} could not be given {', '.join(wanted)}: {fault}", status=500)
+
+    def set_password(self, user: str, password: SecretStr) -> None:
+        """Give a user a new password.
+
+        Raises:
+            Refused: WSO2 reports a fault.
+        """
+        fault = self._tell(
+            "updateCredentialByAdmin", ("userName", user), ("newCredential", password.get_secret_value())
+        )
+        if fault:
+            raise Refused(f"the password of {user} could not be set: {_without(password, fault)}", status=500)
+
+    def _ask(self, operation: str, *arguments: Argument) -> list[str]:
+        status, content = self._post(operation, arguments)
+        if status != 200:
+            raise Refused(f"{operation} failed: {_fault(content)}", status=status)
+        return _returned(content)
+
+    def _tell(self, operation: str, *arguments: Argument) -> str:
+        """Send an operation that answers nothing; return the fault's text, empty without one."""
+        status, content = self._post(operation, arguments)
+        return _fault(content) if status == 500 else ""
+
+    def _post(self, operation: str, arguments: Iterable[Argument]) -> tuple[int, bytes]:
+        response = self._wire.call(
+            "POST",
+            self._url,
+            self._admin,
+            accept=(200, 202, 500),
+            content=_envelope(operation, arguments),
+            headers={"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": f'"urn:{operation}"'},
+        )
+        return response.status_code, response.content
+
+
+def _envelope(operation: str, arguments: Iterable[Argument]) -> bytes:
+    envelope = ElementTree.Element(f"{{{_SOAP}}}Envelope")
+    body = ElementTree.SubElement(envelope, f"{{{_SOAP}}}Body")
+    call = ElementTree.SubElement(body, f"{{{_SERVICE}}}{operation}")
+    for name, value in arguments:
+        ElementTree.SubElement(call, f"{{{_SERVICE}}}{name}").text = value
+    return ElementTree.tostring(envelope, encoding="utf-8", xml_declaration=True)
+
+
+def _texts(content: bytes, local_name: str) -> list[str]:
+    # Looked up by local name: the prefix, and with it the namespace, differs between stacks.
+    try:
+        root = fromstring(content)
+    except (ElementTree.ParseError, DefusedXmlException):
+        return []
+    return [element.text or "" for element in root.iter() if element.tag.rpartition("}")[2] == local_name]
+
+
+def _returned(content: bytes) -> list[str]:
+    return [text for text in _texts(content, "return") if text]
+
+
+def _fault(content: bytes) -> str:
+    return " ".join(_texts(content, "faultstring"))[:_SHOWN_CHARACTERS] or "no reason given"
+
+
+def _without(secret: SecretStr, text: str) -> str:
+    return text.replace(secret.get_secret_value(), "…")

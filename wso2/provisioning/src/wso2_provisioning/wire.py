@@ -1,0 +1,214 @@
+"""HTTP to one WSO2: trust, time limits, repeats, and what an answer that says no is turned into.
+
+Knows no address and no payload of any API. No message holds a header, a body or a query.
+"""
+
+import ssl
+import time
+from collections.abc import Callable, Collection, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+import httpx
+from pydantic import SecretStr
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+
+from ev_service.errors import ConfigurationError
+from wso2_provisioning.errors import CredentialsRefused, NotReady, Refused
+
+# An import deploys, too, and a WSO2 that has just started takes its time for the first one.
+_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+_ATTEMPTS = 4
+_SHOWN_CHARACTERS = 300
+
+
+class Identity(httpx.Auth):
+    """Who a call is made as; `name` is what errors call them."""
+
+    def __init__(self, name: str, authorization: SecretStr) -> None:
+        self.name = name
+        self._authorization = authorization
+
+    @classmethod
+    def of_password(cls, name: str, password: SecretStr) -> "Identity":
+        """A user or client with a password, by HTTP Basic."""
+        request = next(httpx.BasicAuth(name, password.get_secret_value()).auth_flow(httpx.Request("GET", "/")))
+        return cls(name, SecretStr(request.headers["Authorization"]))
+
+    @classmethod
+    def of_token(cls, name: str, token: SecretStr) -> "Identity":
+        """The bearer of a token."""
+        return cls(name, SecretStr(f"Bearer {token.get_secret_value()}"))
+
+    def auth_flow(self, request: httpx.Request) -> Any:
+        """Put the credentials on a request."""
+        request.headers["Authorization"] = self._authorization.get_secret_value()
+        yield request
+
+
+class Wire:
+    """Sends requests and repeats those that found nobody. Every call made with it can be made twice."""
+
+    def __init__(
+        self,
+        ca_file: Path | None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            ca_file: PEM to trust beside the system's.
+            transport: stands in for the network in tests.
+            sleep: waits so many seconds.
+
+        Raises:
+            ConfigurationError: the PEM cannot be read.
+        """
+        self.sleep = sleep
+        self._client = httpx.Client(
+            verify=_trust(ca_file) if transport is None else True,
+            timeout=_TIMEOUT,
+            transport=transport,
+            # The settings say where to go; a proxy from the environment would see every token.
+            trust_env=False,
+            # A session cookie would let a call through whose own credentials are wrong.
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def once(self, method: str, url: str, identity: Identity | None = None, **content: Any) -> httpx.Response:
+        """Send a request, whatever the answer.
+
+        Raises:
+            NotReady: nobody answers, or their certificate is not trusted.
+        """
+        try:
+            return self._client.request(method, url, auth=identity, **content)
+        except httpx.RequestError as error:
+            raise _unreachable(url, error) from error
+
+    def send(self, method: str, url: str, identity: Identity, **content: Any) -> httpx.Response:
+        """Send a request, again when nobody answers, whatever the answer.
+
+        Raises:
+            NotReady: nobody answers.
+        """
+        repeat = Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, NotReady) and not error.is_final),
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_exponential(multiplier=0.2, max=2.0) + wait_random(0, 0.2),
+            sleep=self.sleep,
+            reraise=True,
+        )
+        return repeat(self.once, method, url, identity, **content)
+
+    def call(
+        self, method: str, url: str, identity: Identity, *, accept: Collection[int] = (200,), **content: Any
+    ) -> httpx.Response:
+        """Send a request, again when nobody answers, and insist on one of some statuses.
+
+        Raises:
+            NotReady: nobody answers.
+            CredentialsRefused: 401.
+            Refused: any other status.
+        """
+        response = self.send(method, url, identity, **content)
+        if response.status_code in accept:
+            return response
+        if response.status_code == 401:
+            raise CredentialsRefused(
+                f"WSO2 does not accept {identity.name} at {_path(url)}: check the password and the user's roles"
+            )
+        raise refusal(method, url, response)
+
+
+def json_object(response: httpx.Response) -> dict[str, Any]:
+    """Read an answer that must be a JSON object.
+
+    Raises:
+        Refused: it is not.
+    """
+    try:
+        value = cast("object", response.json())
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise Refused(
+            f"{_path(str(response.request.url))} answered with something other than a JSON object: is it WSO2?",
+            status=response.status_code,
+        )
+    return cast("dict[str, Any]", value)
+
+
+def listed(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of a list answer, `{"count": …, "list": […]}`."""
+    return cast("list[dict[str, Any]]", answer.get("list") or [])
+
+
+def needed(answer: Mapping[str, Any], name: str) -> str:
+    """Return a field of an answer that must be there, as text.
+
+    Raises:
+        Refused: it is not there.
+    """
+    if name not in answer:
+        raise Refused(f"WSO2 answered without {name}: is it version 4.6?", status=200)
+    return str(answer[name])
+
+
+def refusal(method: str, url: str, response: httpx.Response) -> Refused:
+    """Turn an answer that says no into its error, in WSO2's own words where there are any."""
+    try:
+        body = json_object(response)
+    except Refused:
+        body = {}
+    words = str(body.get("description") or body.get("error_description") or body.get("message") or "no reason given")
+    code = str(body.get("code"))
+    wso2_code = int(code) if code.isdigit() else 0
+    numbered = f", code {wso2_code}" if wso2_code > 999 else ""
+    return Refused(
+        f"{method} {_path(url)} was refused with {response.status_code}{numbered}: {words[:_SHOWN_CHARACTERS]}",
+        status=response.status_code,
+        wso2_code=wso2_code,
+    )
+
+
+def _path(url: str) -> str:
+    return httpx.URL(url).path
+
+
+def _unreachable(url: str, error: httpx.RequestError) -> NotReady:
+    target = httpx.URL(url)
+    origin = f"{target.scheme}://{target.netloc.decode()}"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return NotReady(
+            f"the certificate of {origin} is not trusted: set WSO2_CA_FILE to the PEM of its CA, "
+            "and use a host name that stands in the certificate",
+            is_final=True,
+        )
+    return NotReady(
+        f"{origin} cannot be reached ({type(error).__name__}): is it up, and is the address right?", is_final=False
+    )
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(
+                f"WSO2_CA_FILE {ca_file} cannot be read as PEM: {error.strerror or error}"
+            ) from error
+    return context
