@@ -1,0 +1,1 @@
+"""The data path: what happens to a call between caller and backend."""

@@ -1,0 +1,172 @@
+"""Calls backends and gives their answers back as they are.
+
+Knows HTTP and when a backend is left alone after a failure; knows nothing of tokens or limits.
+"""
+
+import time
+from collections.abc import Mapping
+
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    ConnectionTimeoutError,
+    DummyCookieJar,
+    TCPConnector,
+    web,
+)
+from multidict import CIMultiDict
+from yarl import URL
+
+from local_gateway.gateway.authorize import Refusal
+from local_gateway.gateway.snapshot import Backend
+from wso2_terms.codes import BACKEND_TIMEOUT, CONNECTION_CLOSED, CONNECTION_FAILED, ENDPOINT_SUSPENDED
+
+BUFFERED_BYTES = 1 << 18
+"""Answers up to this size are taken whole before the caller sees any of it, so that a failure half-way can still
+be said properly; larger ones are passed on in pieces."""
+
+_CHUNK_BYTES = 1 << 16
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# The session makes these itself, for the connection to the backend.
+_NOT_SENT_ON = _HOP_BY_HOP | {"host", "content-length", "expect"}
+_NOT_GIVEN_BACK = _HOP_BY_HOP | {"content-length", "activityid"}
+
+
+class Backends:
+    """One pool of connections to all backends."""
+
+    def __init__(self, connect_timeout_s: float) -> None:
+        self._connect_timeout_s = connect_timeout_s
+        self._session: ClientSession | None = None
+        self._suspended_until: dict[str, float] = {}
+        self._timeouts: dict[float, ClientTimeout] = {}
+
+    async def open(self) -> None:
+        """Make the pool; in the event loop that will use it."""
+        self._session = ClientSession(
+            connector=TCPConnector(limit=0, keepalive_timeout=30),
+            cookie_jar=DummyCookieJar(),
+            auto_decompress=False,
+            # What the caller did not say must not be said for him.
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def call(
+        self, request: web.BaseRequest, backend: Backend, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> web.StreamResponse | Refusal:
+        """Send a call on and give its answer back.
+
+        Args:
+            request: the caller's request; its answer goes there when it is passed on in pieces.
+            backend: where to.
+            path: path and query below the backend's address, encoded.
+            headers: what to send.
+            body: what to send, None for nothing.
+        """
+        if self._suspended_until.get(backend.name, 0.0) > time.monotonic():
+            return Refusal(ENDPOINT_SUSPENDED, {"endpoint": backend.name})
+        assert self._session is not None
+        try:
+            async with self._session.request(
+                request.method,
+                URL(backend.url + path, encoded=True),
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                timeout=self._timeout(backend.timeout_s),
+            ) as answer:
+                return await _given_back(request, answer, headers["activityid"])
+        except (ClientConnectorError, ConnectionTimeoutError):
+            return self._failed(backend, Refusal(CONNECTION_FAILED))
+        except TimeoutError:
+            return self._failed(backend, Refusal(BACKEND_TIMEOUT))
+        except (ClientError, OSError):
+            return self._failed(backend, Refusal(CONNECTION_CLOSED))
+
+    def _failed(self, backend: Backend, refusal: Refusal) -> Refusal:
+        if backend.suspension_s > 0:
+            self._suspended_until[backend.name] = time.monotonic() + backend.suspension_s
+        return refusal
+
+    def _timeout(self, total_s: float) -> ClientTimeout:
+        timeout = self._timeouts.get(total_s)
+        if timeout is None:
+            connect_s = min(self._connect_timeout_s, total_s)
+            timeout = self._timeouts[total_s] = ClientTimeout(total=total_s, sock_connect=connect_s)
+        return timeout
+
+
+def sent_headers(request: web.BaseRequest, withheld: frozenset[str], added: Mapping[str, str]) -> CIMultiDict[str]:
+    """What of the caller's headers goes to the backend.
+
+    Args:
+        request: the caller's request.
+        withheld: further names, in lower case, that stay here.
+        added: what the gateway says itself; it takes the place of what the caller said under the same name.
+    """
+    dropped = _NOT_SENT_ON | withheld
+    listed = request.headers.get("Connection")
+    if listed is not None:
+        # Whatever Connection names belongs to this hop only (RFC 9110, 7.6.1).
+        dropped = dropped | {name.strip().lower() for name in listed.split(",")}
+    headers = CIMultiDict((name, value) for name, value in request.headers.items() if name.lower() not in dropped)
+    headers.update(added)
+    return headers
+
+
+async def _given_back(request: web.BaseRequest, answer: ClientResponse, activity_id: str) -> web.StreamResponse:
+    headers = CIMultiDict(
+        (name, value) for name, value in answer.headers.items() if name.lower() not in _NOT_GIVEN_BACK
+    )
+    headers["activityid"] = activity_id
+    length = answer.content_length
+    if length is not None and length <= BUFFERED_BYTES:
+        return web.Response(body=await answer.read(), status=answer.status, reason=answer.reason, headers=headers)
+    first = await _first_bytes(answer)
+    if answer.content.at_eof():
+        return web.Response(body=first, status=answer.status, reason=answer.reason, headers=headers)
+    return await _streamed(request, answer, headers, first)
+
+
+async def _first_bytes(answer: ClientResponse) -> bytes:
+    taken = bytearray()
+    while len(taken) <= BUFFERED_BYTES and not answer.content.at_eof():
+        taken += await answer.content.readany()
+    return bytes(taken)
+
+
+async def _streamed(
+    request: web.BaseRequest, answer: ClientResponse, headers: CIMultiDict[str], first: bytes
+) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+    await response.prepare(request)
+    await response.write(first)
+    try:
+        async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
+            await response.write(chunk)
+        await response.write_eof()
+    except (ClientError, OSError, TimeoutError):
+        # The status is long sent: a cut connection is the only honest way to say that the rest is missing.
+        if request.transport is not None:
+            request.transport.abort()
+    return response

@@ -1,0 +1,37 @@
+"""Writes a refusal as the gateway's answer. Pure but for making the response object.
+
+Source: WSO2 API Manager 4.6 (_auth_failure_handler_, _throttle_out_handler_, fault sequences).
+"""
+
+import json
+
+from aiohttp import web
+
+from local_gateway.gateway.authorize import Refusal
+from wso2_terms.codes import CHALLENGE, Fault
+from wso2_terms.windows import format_next_access_time, format_retry_after
+
+TOO_LARGE = Fault(
+    "413", 413, "Request Entity Too Large", "The request is larger than this gateway passes on.", "Status report"
+)
+"""Ours: WSO2 has no such limit of its own."""
+
+
+def fault_response(refusal: Refusal, activity_id: str) -> web.Response:
+    """The answer to a call that does not pass.
+
+    Args:
+        refusal: why.
+        activity_id: id of the call, given back in its header.
+    """
+    headers = {"activityid": activity_id}
+    next_access = None
+    if refusal.until is not None:
+        headers["Retry-After"] = format_retry_after(refusal.until)
+        next_access = format_next_access_time(refusal.until)
+    if refusal.fault.http_status == 401:
+        headers["WWW-Authenticate"] = CHALLENGE
+    body = refusal.fault.body(next_access_time=next_access, **refusal.details)
+    return web.Response(
+        text=json.dumps(body), status=refusal.fault.http_status, headers=headers, content_type="application/json"
+    )

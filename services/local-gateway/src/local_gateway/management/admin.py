@@ -1,0 +1,176 @@
+"""Admin REST API v4: deny policies and the owners of applications.
+
+Source: WSO2 API Manager 4.6, admin-api.yaml, ThrottlingApiServiceImpl, ApplicationsApiServiceImpl.
+"""
+
+import ipaddress
+import uuid
+from typing import Any, Literal
+
+from aiohttp import web
+from pydantic import Field
+
+from local_gateway.management.devportal import application_clients
+from local_gateway.management.rest import (
+    Caller,
+    Desk,
+    Payload,
+    Routes,
+    conflict,
+    general_error,
+    not_found,
+    page,
+    read_payload,
+    validated,
+)
+from local_gateway.management.throttling import BASE
+from local_gateway.state import Application, DenyPolicy, Document
+
+_DENY_VIEW = ("apim:admin", "apim:bl_view", "apim:bl_manage")
+_DENY = ("apim:admin", "apim:bl_manage")
+_OWNERS = ("apim:admin", "apim:app_owner_change")
+
+
+class _Condition(Payload):
+    condition_type: Literal["API", "APPLICATION", "USER", "IP", "IPRANGE"]
+    condition_value: str | dict[str, Any]
+    condition_status: bool = True
+
+
+class _Status(Payload):
+    condition_status: bool
+
+
+class _FixedAddress(Payload):
+    fixed_ip: ipaddress.IPv4Address | ipaddress.IPv6Address
+    invert: bool = False
+
+
+class _AddressRange(Payload):
+    starting_ip: ipaddress.IPv4Address | ipaddress.IPv6Address
+    ending_ip: ipaddress.IPv4Address | ipaddress.IPv6Address
+    invert: bool = Field(default=False)
+
+
+class Administration:
+    """The operations, over the state of this process."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every operation with the scopes of which its caller needs one."""
+        routes = Routes(self._desk, BASE)
+        routes.add("GET", "/throttling/deny-policies", self.list_conditions, _DENY_VIEW)
+        routes.add("POST", "/throttling/deny-policies", self.add_condition, _DENY)
+        routes.add("GET", "/throttling/deny-policy/{condition_id}", self.get_condition, _DENY_VIEW)
+        routes.add("PATCH", "/throttling/deny-policy/{condition_id}", self.change_condition, _DENY)
+        routes.add("DELETE", "/throttling/deny-policy/{condition_id}", self.delete_condition, _DENY)
+        routes.add("GET", "/applications", self.list_applications, _OWNERS)
+        routes.add("POST", "/applications/{application_id}/change-owner", self.change_owner, _OWNERS)
+        return routes.definitions
+
+    async def list_conditions(self, request: web.Request, caller: Caller) -> web.Response:
+        listed = [_condition_body(policy) for policy in self._desk.state.deny_policies.values()]
+        return web.json_response({"count": len(listed), "list": listed})
+
+    async def add_condition(self, request: web.Request, caller: Caller) -> web.Response:
+        wanted = await read_payload(request, _Condition)
+        value = self._checked_value(wanted)
+        policies = self._desk.state.deny_policies
+        if any(p.condition_type == wanted.condition_type and p.condition_value == value for p in policies.values()):
+            raise conflict(f"A black list item with type: {wanted.condition_type}, value: {value} already exists")
+        policy = DenyPolicy(
+            condition_id=str(uuid.uuid4()),
+            condition_type=wanted.condition_type,
+            condition_value=value,
+            is_enabled=wanted.condition_status,
+        )
+        policies[policy.condition_id] = policy
+        self._desk.store.changed()
+        return web.json_response(_condition_body(policy), status=201)
+
+    async def get_condition(self, request: web.Request, caller: Caller) -> web.Response:
+        return web.json_response(_condition_body(self._condition(request)))
+
+    async def change_condition(self, request: web.Request, caller: Caller) -> web.Response:
+        policy = self._condition(request)
+        policy.is_enabled = (await read_payload(request, _Status)).condition_status
+        self._desk.store.changed()
+        return web.json_response(_condition_body(policy))
+
+    async def delete_condition(self, request: web.Request, caller: Caller) -> web.Response:
+        del self._desk.state.deny_policies[self._condition(request).condition_id]
+        self._desk.store.changed()
+        return web.Response()
+
+    async def list_applications(self, request: web.Request, caller: Caller) -> web.Response:
+        owner, name = request.query.get("user"), request.query.get("name", "").lower()
+        found = [
+            _application_body(application)
+            for application in self._desk.state.applications.values()
+            if owner in (None, application.owner) and name in application.name.lower()
+        ]
+        return web.json_response(page(request, found))
+
+    async def change_owner(self, request: web.Request, caller: Caller) -> web.Response:
+        application_id = request.match_info["application_id"]
+        application = self._desk.state.applications.get(application_id)
+        owner = request.query.get("owner", "")
+        # WSO2 turns every failure of this call into 500; its specification says 400 and 404.
+        if application is None or not self._desk.users.exists(owner) or self._has_namesake(application, owner):
+            raise general_error(f"Error while updating application owner {application_id}")
+        application.owner = owner
+        for client in application_clients(self._desk, application_id):
+            client.owner = owner
+        self._desk.store.changed()
+        return web.Response()
+
+    def _has_namesake(self, application: Application, owner: str) -> bool:
+        others = self._desk.state.applications.values()
+        return any(o is not application and o.owner == owner and o.name == application.name for o in others)
+
+    def _condition(self, request: web.Request) -> DenyPolicy:
+        condition_id = request.match_info["condition_id"]
+        policy = self._desk.state.deny_policies.get(condition_id)
+        if policy is None:
+            raise not_found("Blacklist Condition", condition_id)
+        return policy
+
+    def _checked_value(self, wanted: _Condition) -> str | Document:
+        value = wanted.condition_value
+        match wanted.condition_type:
+            case "IP":
+                return validated(value, _FixedAddress).model_dump(mode="json", by_alias=True)
+            case "IPRANGE":
+                return validated(value, _AddressRange).model_dump(mode="json", by_alias=True)
+            case "API":
+                exists = any(api.context == value for api in self._desk.state.apis.values())
+            case "APPLICATION":
+                exists = any(f"{a.owner}:{a.name}" == value for a in self._desk.state.applications.values())
+            case "USER":
+                return f"{value}".removesuffix("@carbon.super") + "@carbon.super"
+        if not exists:
+            raise general_error(f"{wanted.condition_type} {value} is not there")
+        return value
+
+
+def _condition_body(policy: DenyPolicy) -> Document:
+    return {
+        "conditionId": policy.condition_id,
+        "conditionType": policy.condition_type,
+        "conditionValue": policy.condition_value,
+        "conditionStatus": policy.is_enabled,
+    }
+
+
+def _application_body(application: Application) -> Document:
+    return {
+        "applicationId": application.application_id,
+        "name": application.name,
+        "owner": application.owner,
+        "status": "APPROVED",
+        "groupId": "",
+        "tokenType": "JWT",
+        "createdTime": str(application.created_at_ms),
+    }

@@ -1,0 +1,133 @@
+"""Consumer keys of applications: Developer Portal REST API v3, `…/generate-keys` and `…/oauth-keys`.
+
+Source: WSO2 API Manager 4.6, devportal-api.yaml, ApplicationsApiServiceImpl: a second generation is refused with
+901409, and the secret is given out again by GET.
+"""
+
+import uuid
+
+from aiohttp import web
+from pydantic import Field
+
+from local_gateway.management.devportal import BASE, application_clients, owned_application
+from local_gateway.management.rest import Caller, Desk, Payload, RestError, Routes, conflict, not_found, read_payload
+from local_gateway.oauth import OAuthServer
+from local_gateway.state import Application, Document, KeyType, OAuthClient
+from local_gateway.tokens import new_secret
+
+KEY_MANAGER = "Resident Key Manager"
+_SCOPES = ("apim:app_manage", "apim:subscribe", "apim:admin")
+_SERVED_GRANTS = frozenset({"client_credentials", "password"})
+
+
+class _KeyRequest(Payload):
+    key_type: KeyType
+    grant_types_to_be_supported: list[str]
+    callback_url: str = ""
+    scopes: list[str] = Field(default=[])
+    validity_time: str | int | None = None
+    additional_properties: dict[str, object] = Field(default={})
+
+
+class ApplicationKeys:
+    """The operations, over the state of this process."""
+
+    def __init__(self, desk: Desk, oauth: OAuthServer) -> None:
+        self._desk = desk
+        self._oauth = oauth
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every operation with the scopes of which its caller needs one."""
+        routes = Routes(self._desk, f"{BASE}/applications/{{application_id}}")
+        routes.add("POST", "/generate-keys", self.generate, _SCOPES)
+        routes.add("GET", "/oauth-keys", self.list_keys, _SCOPES)
+        routes.add("GET", "/oauth-keys/{key_mapping_id}", self.get_key, _SCOPES)
+        routes.add("POST", "/oauth-keys/{key_mapping_id}/regenerate-secret", self.regenerate_secret, _SCOPES)
+        return routes.definitions
+
+    async def generate(self, request: web.Request, caller: Caller) -> web.Response:
+        application = owned_application(self._desk, request, caller)
+        wanted = await read_payload(request, _KeyRequest)
+        if any(c.key_type == wanted.key_type for c in application_clients(self._desk, application.application_id)):
+            raise conflict(
+                f"Key Mappings already exists for application {application.name} and key manager {KEY_MANAGER}", 901409
+            )
+        client = self._make(application, wanted)
+        self._desk.state.clients[client.client_id] = client
+        self._desk.store.changed()
+        body = _body(client)
+        if "client_credentials" in client.grant_types:
+            token = self._oauth.token_for(client, wanted.scopes)
+            body["token"] = {
+                "accessToken": token["access_token"],
+                "tokenScopes": token["scope"].split(),
+                "validityTime": token["expires_in"],
+            }
+        return web.json_response(body)
+
+    async def list_keys(self, request: web.Request, caller: Caller) -> web.Response:
+        application = owned_application(self._desk, request, caller)
+        keys = [_body(client) for client in application_clients(self._desk, application.application_id)]
+        return web.json_response({"count": len(keys), "list": keys})
+
+    async def get_key(self, request: web.Request, caller: Caller) -> web.Response:
+        return web.json_response(_body(self._client(request, caller)))
+
+    async def regenerate_secret(self, request: web.Request, caller: Caller) -> web.Response:
+        client = self._client(request, caller)
+        client.client_secret = new_secret()
+        self._desk.store.changed(routes=False)
+        return web.json_response({"consumerKey": client.client_id, "consumerSecret": client.client_secret})
+
+    def _client(self, request: web.Request, caller: Caller) -> OAuthClient:
+        application = owned_application(self._desk, request, caller)
+        mapping_id = request.match_info["key_mapping_id"]
+        for client in application_clients(self._desk, application.application_id):
+            if client.key_mapping_id == mapping_id:
+                return client
+        raise not_found("Key mapping", mapping_id)
+
+    def _make(self, application: Application, wanted: _KeyRequest) -> OAuthClient:
+        return OAuthClient(
+            client_id=new_secret(),
+            client_secret=new_secret(),
+            name=f"{application.owner}_{application.name}_{wanted.key_type}",
+            owner=application.owner,
+            grant_types=[grant for grant in wanted.grant_types_to_be_supported if grant in _SERVED_GRANTS],
+            callback_url=wanted.callback_url,
+            application_id=application.application_id,
+            key_mapping_id=str(uuid.uuid4()),
+            key_type=wanted.key_type,
+            validity_s=self._validity_s(wanted),
+        )
+
+    def _validity_s(self, wanted: _KeyRequest) -> int:
+        # The expiry in the additional properties is the client's own; validityTime is that of the first token alone
+        # in WSO2, yet no caller of ours could tell, because both are always given the same value.
+        given = wanted.additional_properties.get("application_access_token_expiry_time", wanted.validity_time)
+        if given in (None, "", "N/A"):
+            return self._desk.deployment.app_access_token_validity_s
+        try:
+            validity_s = int(str(given))
+        except ValueError as error:
+            raise RestError(400, "The validity time is a whole number of seconds") from error
+        if validity_s <= 0:
+            raise RestError(400, "The validity time is positive")
+        return validity_s
+
+
+def _body(client: OAuthClient) -> Document:
+    return {
+        "keyMappingId": client.key_mapping_id,
+        "keyManager": KEY_MANAGER,
+        "consumerKey": client.client_id,
+        "consumerSecret": client.client_secret,
+        "supportedGrantTypes": client.grant_types,
+        "callbackUrl": client.callback_url,
+        "keyState": "APPROVED",
+        "keyType": client.key_type,
+        "mode": "CREATED",
+        "groupId": None,
+        "token": None,
+        "additionalProperties": {"application_access_token_expiry_time": client.validity_s},
+    }

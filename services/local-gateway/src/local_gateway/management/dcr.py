@@ -1,0 +1,83 @@
+"""Client registration, v0.17: how the bootstrap gets a client for its own calls.
+
+Source: WSO2 API Manager 4.6 (RegistrationServiceImpl): an existing client of the same name and owner is given back
+as it is, secret included.
+"""
+
+import json
+
+from aiohttp import web
+
+from local_gateway.management.rest import Desk, Payload, RestError, basic_user, read_payload
+from local_gateway.state import OAuthClient
+from local_gateway.tokens import new_secret
+
+PATH = "/client-registration/v0.17/register"
+_SERVED_GRANTS = ("client_credentials", "password")
+
+
+class _Registration(Payload):
+    client_name: str
+    owner: str
+    grant_type: str = ""
+    callback_url: str = ""
+    saas_app: bool = False
+
+
+def routes(desk: Desk) -> list[web.RouteDef]:
+    """The one operation of this API."""
+
+    async def register(request: web.Request) -> web.Response:
+        return await _register(desk, request)
+
+    return [web.post(PATH, register)]
+
+
+async def _register(desk: Desk, request: web.Request) -> web.Response:
+    user = basic_user(desk, request)
+    if user is None:
+        raise RestError(401, "Unauthenticated request", message="")
+    wanted = await read_payload(request, _Registration)
+    if not wanted.owner or wanted.owner != user:
+        raise RestError(400, "Invalid application owner; only the caller may own the client")
+    known = (
+        client
+        for client in desk.state.clients.values()
+        if client.application_id is None and client.name == wanted.client_name
+    )
+    client = next(known, None)
+    if client is not None and client.owner != user:
+        raise RestError(403, "A client of this name belongs to another user")
+    if client is None:
+        client = _make(wanted)
+        desk.state.clients[client.client_id] = client
+        desk.store.changed(routes=False)
+    return web.json_response(_body(client))
+
+
+def _make(wanted: _Registration) -> OAuthClient:
+    asked = wanted.grant_type.split()
+    return OAuthClient(
+        client_id=new_secret(),
+        client_secret=new_secret(),
+        name=wanted.client_name,
+        owner=wanted.owner,
+        grant_types=[grant for grant in _SERVED_GRANTS if grant in asked],
+        callback_url=wanted.callback_url,
+    )
+
+
+def _body(client: OAuthClient) -> dict[str, object]:
+    attributes = {"grant_types": " ".join(client.grant_types), "redirect_uris": client.callback_url}
+    return {
+        "callBackURL": client.callback_url,
+        "clientName": client.name,
+        "clientId": client.client_id,
+        "clientSecret": client.client_secret,
+        "isSaasApplication": True,
+        "appOwner": client.owner,
+        "jsonString": json.dumps(attributes),
+        "jsonAppAttribute": "{}",
+        "applicationUUID": client.client_id,
+        "tokenType": "JWT",
+    }

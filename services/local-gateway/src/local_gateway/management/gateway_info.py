@@ -1,0 +1,38 @@
+"""Gateway REST API v2: is it ready, has an API arrived, is a subscription known.
+
+Source: WSO2 API Manager 4.6, gateway-api.yaml and ServerStartupHealthcheckApiServiceImpl.
+"""
+
+from aiohttp import web
+
+from local_gateway.management.rest import Caller, Desk, RestError, Routes
+
+BASE = "/api/am/gateway/v2"
+HEALTH_PATH = f"{BASE}/server-startup-healthcheck"
+_ADMIN = ("apim:admin",)
+
+
+class GatewayInfo:
+    """The operations, over the state of this process."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every operation; the first needs no credentials."""
+        routes = Routes(self._desk, BASE)
+        routes.add("GET", "/api-artifact", self.get_artifact, _ADMIN)
+        return [web.get(HEALTH_PATH, self.is_ready), *routes.definitions]
+
+    async def is_ready(self, request: web.Request) -> web.Response:
+        # This process listens only once everything that it serves is loaded.
+        return web.Response()
+
+    async def get_artifact(self, request: web.Request, caller: Caller) -> web.Response:
+        name, version = request.query.get("apiName"), request.query.get("version")
+        for api in self._desk.state.apis.values():
+            if api.name == name and api.version == version and api.deployed is not None:
+                return web.json_response(
+                    {"apis": [f"{api.context}"], "localEntries": [], "endpoints": [], "sequences": []}
+                )
+        raise RestError(404, f"API {name} {version} is not deployed")

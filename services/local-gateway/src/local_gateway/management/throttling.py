@@ -1,0 +1,126 @@
+"""Admin REST API v4: throttling policies, listed, added, changed and imported.
+
+Source: WSO2 API Manager 4.6, admin-api.yaml and ThrottlingApiServiceImpl.
+"""
+
+import json
+from typing import cast
+
+from aiohttp import web
+
+from local_gateway.management.policies import find_policy, keep_policy, of_kind, policy_body
+from local_gateway.management.rest import (
+    Caller,
+    Desk,
+    Handler,
+    RestError,
+    Routes,
+    conflict,
+    flag,
+    general_error,
+    not_found,
+    read_json,
+)
+from local_gateway.state import PolicyRecord
+from wso2_terms.documents import ArtifactError
+from wso2_terms.policies import PolicyKind, ThrottlePolicy, read_policy
+
+BASE = "/api/am/admin/v4"
+
+_VIEW = ("apim:admin", "apim:tier_view", "apim:tier_manage", "apim:admin_tier_view", "apim:admin_tier_manage")
+_MANAGE = ("apim:admin", "apim:tier_manage", "apim:admin_tier_manage")
+_IMPORT = ("apim:admin", "apim:tier_manage", "apim:policies_import_export")
+_ANSWER_ONLY = ("policyId", "isDeployed", "type", "subscriberCount")
+
+
+class ThrottlingPolicies:
+    """The operations, over the state of this process."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every operation with the scopes of which its caller needs one."""
+        routes = Routes(self._desk, f"{BASE}/throttling/policies")
+        routes.add("POST", "/import", self.import_policy, _IMPORT)
+        for kind in PolicyKind:
+            path = f"/{kind.path_segment}"
+            routes.add("GET", path, self._list(kind), _VIEW)
+            routes.add("POST", path, self._add(kind), _MANAGE)
+            routes.add("GET", f"{path}/{{policy_id}}", self._get(kind), _VIEW)
+            routes.add("PUT", f"{path}/{{policy_id}}", self._change(kind), _MANAGE)
+        return routes.definitions
+
+    async def import_policy(self, request: web.Request, caller: Caller) -> web.Response:
+        posted = await request.post()
+        upload = posted.get("file")
+        if not isinstance(upload, web.FileField) or not upload.filename.endswith((".yaml", ".yml", ".json")):
+            raise RestError(400, "The multipart field 'file' holds a file that ends in .yaml, .yml or .json")
+        try:
+            policy = read_policy(upload.file.read().decode(), upload.filename)
+        except (ArtifactError, UnicodeDecodeError) as error:
+            raise general_error(f"Error while importing: {error}") from error
+        label = f"{policy.kind.path_segment.capitalize()} Throttling Policy : {policy.name}"
+        existing = find_policy(self._desk, policy.kind, policy.name)
+        if existing is not None and not flag(request, "overwrite", default=False):
+            raise _duplicate(policy.kind, policy.name)
+        keep_policy(self._desk, policy.kind, policy.data)
+        if existing is not None:
+            return web.json_response(f"Successfully updated {label}")
+        return web.json_response(f"Successfully imported {label}", status=201)
+
+    def _list(self, kind: PolicyKind) -> Handler:
+        async def answer(request: web.Request, caller: Caller) -> web.Response:
+            listed = [policy_body(policy) for policy in of_kind(self._desk, kind)]
+            return web.json_response({"count": len(listed), "list": listed})
+
+        return answer
+
+    def _add(self, kind: PolicyKind) -> Handler:
+        async def answer(request: web.Request, caller: Caller) -> web.Response:
+            policy = await _read_policy(request, kind)
+            if find_policy(self._desk, kind, policy.policy_name) is not None:
+                raise _duplicate(kind, policy.policy_name)
+            return web.json_response(policy_body(keep_policy(self._desk, kind, policy)), status=201)
+
+        return answer
+
+    def _get(self, kind: PolicyKind) -> Handler:
+        async def answer(request: web.Request, caller: Caller) -> web.Response:
+            return web.json_response(policy_body(self._policy(request, kind)))
+
+        return answer
+
+    def _change(self, kind: PolicyKind) -> Handler:
+        async def answer(request: web.Request, caller: Caller) -> web.Response:
+            record, policy = self._policy(request, kind), await _read_policy(request, kind)
+            if policy.policy_name != record.name:
+                raise RestError(400, "A policy keeps its name")
+            return web.json_response(policy_body(keep_policy(self._desk, kind, policy)))
+
+        return answer
+
+    def _policy(self, request: web.Request, kind: PolicyKind) -> PolicyRecord:
+        policy_id = request.match_info["policy_id"]
+        policy = self._desk.state.policies.get(policy_id)
+        if policy is None or policy.kind != kind.value:
+            raise not_found("Throttle Policy", policy_id)
+        return policy
+
+
+async def _read_policy(request: web.Request, kind: PolicyKind) -> ThrottlePolicy:
+    body = await read_json(request)
+    if not isinstance(body, dict):
+        raise RestError(400, "The body is not a policy")
+    sent = cast("dict[str, object]", body)
+    data = {name: value for name, value in sent.items() if name not in _ANSWER_ONLY}
+    envelope = {"type": "throttling policy", "subtype": kind.value, "version": "v4.6.0", "data": data}
+    try:
+        # The import file is the form that has a reader, and JSON is YAML.
+        return read_policy(json.dumps(envelope)).data
+    except ArtifactError as error:
+        raise RestError(400, str(error)) from error
+
+
+def _duplicate(kind: PolicyKind, name: str) -> RestError:
+    return conflict(f"{kind.path_segment.capitalize()} Policy with name {name} already exists")

@@ -1,0 +1,221 @@
+"""The token endpoint and its neighbours: `/oauth2/token`, `/oauth2/revoke`, `/oauth2/jwks`, discovery.
+
+Authlib judges requests; this module tells it which clients and users there are and what a token is.
+"""
+
+# Authlib carries no types: everything that crosses its border is unknown to the checker, here and nowhere else.
+# pyright: reportUnknownMemberType=false, reportUnknownParameterType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportMissingParameterType=false, reportIncompatibleMethodOverride=false
+
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, cast
+
+from aiohttp import web
+from authlib.oauth2.rfc6749 import AuthorizationServer, InvalidClientError, InvalidGrantError, OAuth2Request
+from authlib.oauth2.rfc6749.grants import ClientCredentialsGrant, ResourceOwnerPasswordCredentialsGrant
+from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
+from authlib.oauth2.rfc7009 import RevocationEndpoint
+
+from local_gateway.scopes import grant
+from local_gateway.state import GatewayState, OAuthClient, Store
+from local_gateway.tokens import Tokens, VerifiedToken
+from local_gateway.users import UserStore
+from wso2_terms.deployment import DeploymentSettings
+
+TOKEN_PATH = "/oauth2/token"
+REVOKE_PATH = "/oauth2/revoke"
+JWKS_PATH = "/oauth2/jwks"
+DISCOVERY_PATH = "/oauth2/token/.well-known/openid-configuration"
+
+_AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
+
+
+class OAuthServer(AuthorizationServer):
+    """Authlib's server over our clients, users and tokens."""
+
+    def __init__(self, store: Store, users: UserStore, tokens: Tokens, deployment: DeploymentSettings) -> None:
+        super().__init__()
+        self._store = store
+        self._tokens = tokens
+        self._users = users
+        self._always_allowed = [re.compile(pattern) for pattern in deployment.allowed_scopes]
+        self._unregistered_granted = not deployment.restrict_unassigned_scopes
+        self.register_grant(_ClientCredentials)
+        self.register_grant(_Password)
+        self.register_endpoint(_Revocation(self, tokens))
+
+    def query_client(self, client_id: str) -> "_Client | None":
+        client = self._store.state.clients.get(client_id)
+        return None if client is None else _Client(client)
+
+    def authenticate_user(self, name: str, password: str) -> str | None:
+        """The user's name when the password is right."""
+        return name if self._users.verify(name, password) else None
+
+    def generate_token(
+        self,
+        grant_type: str,
+        client: "_Client",
+        user: str | None = None,
+        scope: str | None = None,
+        expires_in: int | None = None,
+        include_refresh_token: bool = True,
+    ) -> dict[str, Any]:
+        return self._issue(client.record, user, (scope or "").split())
+
+    def token_for(self, client: OAuthClient, scopes: list[str]) -> dict[str, Any]:
+        """A token by client credentials, made without a request: WSO2 hands one out with new keys."""
+        return self._issue(client, None, scopes)
+
+    def _issue(self, record: OAuthClient, user: str | None, requested: list[str]) -> dict[str, Any]:
+        name = user or record.owner
+        granted = grant(
+            requested,
+            self._users.roles_of(name),
+            scope_bindings(self._store.state),
+            always_allowed=self._always_allowed,
+            unregistered_granted=self._unregistered_granted,
+        )
+        token = self._tokens.issue(record, name, granted, for_application=user is None)
+        return {
+            "access_token": token,
+            "scope": " ".join(granted),
+            "token_type": "Bearer",
+            "expires_in": record.validity_s,
+        }
+
+    def save_token(self, token: dict[str, Any], request: OAuth2Request) -> None:
+        """Nothing to do: a token is remembered when it is made."""
+
+    def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
+        """Nobody listens."""
+
+    def create_oauth2_request(self, request: OAuth2Request) -> OAuth2Request:
+        return request
+
+    def handle_response(self, status: int, body: Any, headers: list[tuple[str, str]]) -> Any:
+        return web.json_response(body, status=status, headers={k: v for k, v in headers if k != "Content-Type"})
+
+    async def on_token(self, request: web.Request) -> web.Response:
+        """Answer `POST /oauth2/token`."""
+        return self._answer(self.create_token_response, await _read(request))
+
+    async def on_revoke(self, request: web.Request) -> web.Response:
+        """Answer `POST /oauth2/revoke`."""
+        return self._answer(partial(self.create_endpoint_response, _Revocation.ENDPOINT_NAME), await _read(request))
+
+    def _answer(self, create: Callable[[OAuth2Request], Any], request: OAuth2Request) -> web.Response:
+        try:
+            return cast("web.Response", create(request))
+        except UnicodeDecodeError:
+            # Authlib decodes HTTP Basic without asking whether the bytes are text.
+            return cast("web.Response", self.handle_error_response(request, InvalidClientError(status_code=401)))
+
+
+def scope_bindings(state: GatewayState) -> dict[str, frozenset[str]]:
+    """Roles, in lower case, by scope that some API registers."""
+    return {
+        listed["scope"]["name"]: frozenset(role.lower() for role in listed["scope"].get("bindings", []))
+        for api in state.apis.values()
+        for listed in api.data.get("scopes", [])
+    }
+
+
+def discovery_document(issuer: str, base_url: str) -> dict[str, Any]:
+    """What `…/.well-known/openid-configuration` says.
+
+    Args:
+        issuer: `iss` of the tokens.
+        base_url: where the caller reached this server.
+    """
+    return {
+        "issuer": issuer,
+        "token_endpoint": base_url + TOKEN_PATH,
+        "revocation_endpoint": base_url + REVOKE_PATH,
+        "jwks_uri": base_url + JWKS_PATH,
+        "grant_types_supported": [ClientCredentialsGrant.GRANT_TYPE, ResourceOwnerPasswordCredentialsGrant.GRANT_TYPE],
+        "token_endpoint_auth_methods_supported": _AUTH_METHODS,
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "response_types_supported": ["token"],
+        "subject_types_supported": ["public"],
+    }
+
+
+class _Client:
+    """A client as Authlib asks about it."""
+
+    def __init__(self, record: OAuthClient) -> None:
+        self.record = record
+
+    def check_client_secret(self, secret: str) -> bool:
+        return hmac.compare_digest(secret.encode(), self.record.client_secret.encode())
+
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
+        return method in _AUTH_METHODS
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        return grant_type in self.record.grant_types
+
+
+class _ClientCredentials(ClientCredentialsGrant):
+    TOKEN_ENDPOINT_AUTH_METHODS = _AUTH_METHODS
+
+
+class _Password(ResourceOwnerPasswordCredentialsGrant):
+    TOKEN_ENDPOINT_AUTH_METHODS = _AUTH_METHODS
+
+    def authenticate_user(self, username: str, password: str) -> str:
+        user = self.server.authenticate_user(username, password)
+        if user is None:
+            raise InvalidGrantError(f"Authentication failed for {username}")
+        return user
+
+
+class _Revocation(RevocationEndpoint):
+    CLIENT_AUTH_METHODS = _AUTH_METHODS
+
+    def __init__(self, server: AuthorizationServer, tokens: Tokens) -> None:
+        super().__init__(server)
+        self._tokens = tokens
+
+    def query_token(self, token_string: str, token_type_hint: str | None) -> "_IssuedToken | None":
+        token = self._tokens.verify(token_string)
+        return None if token is None else _IssuedToken(token)
+
+    def revoke_token(self, token: "_IssuedToken", request: OAuth2Request) -> None:
+        self._tokens.revoke(token.verified)
+
+
+class _IssuedToken:
+    """A token as Authlib asks about it."""
+
+    def __init__(self, verified: VerifiedToken) -> None:
+        self.verified = verified
+
+    def check_client(self, client: _Client) -> bool:
+        return self.verified.client_id == client.record.client_id
+
+
+class _Request(OAuth2Request):
+    """An aiohttp request, read, as Authlib asks about it."""
+
+    def __init__(self, request: web.Request, form: dict[str, str]) -> None:
+        super().__init__(request.method, str(request.url), headers=request.headers)
+        self._form = form
+        self.payload = BasicOAuth2Payload(form)
+
+    @property
+    def args(self) -> Mapping[str, str]:
+        return {}
+
+    @property
+    def form(self) -> Mapping[str, str]:
+        return self._form
+
+
+async def _read(request: web.Request) -> OAuth2Request:
+    posted = await request.post()
+    return _Request(request, {name: value for name, value in posted.items() if isinstance(value, str)})

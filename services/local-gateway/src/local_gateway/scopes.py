@@ -1,0 +1,86 @@
+"""Which scopes a token gets.
+
+Pure. Source: WSO2 API Manager 4.6, resident key manager (RoleBasedScopesIssuer) and tenant-conf.json.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+DEFAULT_SCOPE = "default"
+"""What a token carries when nothing of what was asked is granted: the request itself never fails for scopes."""
+
+_ADMIN = frozenset({"admin"})
+_CREATOR, _PUBLISHER = "internal/creator", "internal/publisher"
+_SUBSCRIBER, _DEVOPS, _OBSERVER = "internal/subscriber", "internal/devops", "internal/observer"
+
+REST_SCOPES: Mapping[str, frozenset[str]] = {
+    "apim:api_create": _ADMIN | {_CREATOR},
+    "apim:api_delete": _ADMIN | {_CREATOR},
+    "apim:api_publish": _ADMIN | {_PUBLISHER},
+    "apim:api_view": _ADMIN | {_CREATOR, _PUBLISHER, _OBSERVER},
+    "apim:api_import_export": _ADMIN | {_DEVOPS},
+    "apim:app_import_export": _ADMIN | {_DEVOPS},
+    "apim:policies_import_export": _ADMIN | {_DEVOPS},
+    "apim:api_manage": _ADMIN,
+    "apim:admin": _ADMIN,
+    "apim:app_owner_change": _ADMIN,
+    "apim:tier_manage": _ADMIN,
+    "apim:admin_tier_manage": _ADMIN,
+    "apim:admin_tier_view": _ADMIN,
+    "apim:bl_view": _ADMIN,
+    "apim:bl_manage": _ADMIN,
+    "apim:shared_scope_manage": _ADMIN,
+    "apim:tier_view": _ADMIN | {_PUBLISHER, _CREATOR},
+    "apim:subscribe": _ADMIN | {_SUBSCRIBER, _DEVOPS},
+    "apim:app_manage": _ADMIN | {_SUBSCRIBER, _DEVOPS},
+    "apim:sub_manage": _ADMIN | {_SUBSCRIBER, _DEVOPS},
+    "apim:api_key": _ADMIN | {_SUBSCRIBER},
+    "apim:subscription_block": _ADMIN | {_PUBLISHER},
+    "apim:subscription_manage": _ADMIN | {_PUBLISHER},
+    "apim:subscription_view": _ADMIN | {_PUBLISHER, _CREATOR},
+}
+"""Scopes of the REST APIs and the roles, in lower case, that hold them."""
+
+
+def rest_scopes_of(roles: Collection[str]) -> frozenset[str]:
+    """Every scope of the REST APIs that one of these roles holds.
+
+    Args:
+        roles: role names in lower case.
+    """
+    return frozenset(scope for scope, holders in REST_SCOPES.items() if not holders.isdisjoint(roles))
+
+
+def grant(
+    requested: Sequence[str],
+    roles: Collection[str],
+    bindings: Mapping[str, Collection[str]],
+    *,
+    always_allowed: Sequence[re.Pattern[str]],
+    unregistered_granted: bool,
+) -> tuple[str, ...]:
+    """Choose from the requested scopes those that a user with these roles gets.
+
+    Args:
+        requested: scopes asked for.
+        roles: the user's roles in lower case; for client credentials those of the application's owner.
+        bindings: roles, in lower case, by scope registered with some API; an empty collection binds to nobody.
+        always_allowed: patterns of scopes that anybody gets, `[oauth] allowed_scopes`.
+        unregistered_granted: scopes that no API registers are given to anybody, which WSO2 does unless the system
+            property `restrict.unassigned.scopes` is set.
+
+    Returns:
+        The scopes in the order of the request, or `default` alone.
+    """
+    held = frozenset(roles)
+
+    def is_granted(scope: str) -> bool:
+        if any(pattern.search(scope) for pattern in always_allowed):
+            return True
+        if scope.startswith("apim:"):
+            return not REST_SCOPES.get(scope, frozenset()).isdisjoint(held)
+        if scope not in bindings:
+            return unregistered_granted
+        return not bindings[scope] or not held.isdisjoint(bindings[scope])
+
+    return tuple(scope for scope in dict.fromkeys(requested) if is_granted(scope)) or (DEFAULT_SCOPE,)

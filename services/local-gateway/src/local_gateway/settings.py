@@ -1,0 +1,50 @@
+"""What the local gateway is told by its environment.
+
+Everything that WSO2 itself reads from `deployment.toml` stays there; here stand only the things that a process needs
+and WSO2 has its own ways for: ports, folders, bounds.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from ev_service.settings import Settings
+
+_PORT = "0 takes a free one and says which."
+
+
+class LocalGatewaySettings(Settings):
+    """Settings of the local gateway, prefix `LOCAL_GATEWAY_`."""
+
+    model_config = SettingsConfigDict(env_prefix="LOCAL_GATEWAY_")
+
+    https_port: int = Field(default=8243, ge=0, le=65535, description=f"Gateway, TLS. {_PORT}")
+    http_port: int = Field(default=8280, ge=0, le=65535, description=f"Gateway, plain. {_PORT}")
+    management_port: int = Field(default=9443, ge=0, le=65535, description=f"REST APIs and tokens, TLS. {_PORT}")
+    bind_address: str = Field(default="127.0.0.1", description="IP address that all three listen on.")
+    allow_remote: bool = Field(default=False, description="Without it only a loopback address may be listened on.")
+    deployment_file: Path | None = Field(default=None, description="WSO2's deployment.toml; needed.")
+    state_dir: Path | None = Field(default=None, description="Where state and metrics log live; absent: in memory.")
+    certificate_dir: Path | None = Field(
+        default=None, description="Folder that `--init` filled; absent: `certificates` in the state folder."
+    )
+    max_request_bytes: int = Field(default=1 << 20, ge=0, description="Largest body sent on to a backend [byte].")
+    max_import_bytes: int = Field(default=8 << 20, ge=1, description="Largest project that may be imported [byte].")
+    connect_timeout_s: float = Field(default=5.0, gt=0, le=60, description="To reach a backend [s].")
+
+    @model_validator(mode="after")
+    def _stays_at_home(self) -> Self:
+        address = ipaddress.ip_address(self.bind_address)
+        if not address.is_loopback and not self.allow_remote:
+            raise ValueError(
+                f"bind_address {address} is not a loopback address, and allow_remote is not set: "
+                "this stand-in is meant for one machine"
+            )
+        return self
+
+    def certificates(self) -> Path | None:
+        """Folder of certificates and keys, None where neither it nor a state folder is named."""
+        return self.certificate_dir or (self.state_dir and self.state_dir / "certificates")

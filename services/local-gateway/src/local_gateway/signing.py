@@ -1,0 +1,62 @@
+"""The key that signs access tokens and backend JWTs, and the names under which it is known.
+
+Knows keys and certificates, not what is signed.
+"""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
+from joserfc.jwk import RSAKey
+
+from local_gateway.keys import KeyFiles
+
+ALGORITHM = "RS256"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """One RSA key with its certificate's names.
+
+    access_token_kid: its name in `/oauth2/jwks`. assertion_kid: its name in backend JWTs. x5t: WSO2's own form of the
+    certificate's SHA-1, the base64url of the hexadecimal text and not of the bytes as RFC 7515 has it.
+    """
+
+    key: RSAKey
+    access_token_kid: str
+    assertion_kid: str
+    x5t: str
+
+    @classmethod
+    def read(cls, files: KeyFiles) -> "SigningKey":
+        """Read the key and its certificate."""
+        return cls.from_pem(files.signing, files.signing_key)
+
+    @classmethod
+    def from_pem(cls, certificate_file: Path, key_file: Path) -> "SigningKey":
+        """Read a key and its certificate from these files."""
+        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+        issuer = certificate.issuer.rfc4514_string()
+        return cls(
+            key=RSAKey.import_key(key_file.read_bytes()),
+            access_token_kid=f"{_of_hex(certificate, SHA256()).rstrip('=')}_{ALGORITHM}",
+            assertion_kid=_base64url(f"{issuer}#{certificate.serial_number}".encode()).rstrip("="),
+            x5t=_of_hex(certificate, SHA1()),  # noqa: S303  (a name, not a protection)
+        )
+
+    def jwks(self) -> dict[str, Any]:
+        """The public key as a JWK set."""
+        public = self.key.as_dict(private=False)
+        public |= {"kid": self.access_token_kid, "alg": ALGORITHM, "use": "sig"}
+        return {"keys": [public]}
+
+
+def _of_hex(certificate: x509.Certificate, algorithm: HashAlgorithm) -> str:
+    return _base64url(certificate.fingerprint(algorithm).hex().encode())
+
+
+def _base64url(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).decode()

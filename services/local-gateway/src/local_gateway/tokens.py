@@ -1,0 +1,134 @@
+"""Access tokens: made, verified, revoked.
+
+Tokens are JWTs of the form that WSO2's key manager gives out. Knows no HTTP and no API.
+"""
+
+import secrets
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+
+from ev_service.clock import Clock
+from local_gateway.signing import ALGORITHM, SigningKey
+from local_gateway.state import GatewayState, LiveToken, OAuthClient, Store
+
+_TOKEN_TYPE = "at+jwt"
+_KEPT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """What a token says whose signature and issuer are right; whether it still counts is asked each time.
+
+    expires_at_s [s since epoch]. claims: all of them, for those who pass them on.
+    """
+
+    jti: str
+    client_id: str
+    user: str
+    scopes: frozenset[str]
+    expires_at_s: float
+    claims: dict[str, Any]
+
+
+class Tokens:
+    """Issues and verifies the tokens of one issuer."""
+
+    def __init__(self, store: Store, key: SigningKey, clock: Clock) -> None:
+        self._store = store
+        self._key = key
+        self._clock = clock
+        self._verified: dict[str, VerifiedToken] = {}
+
+    @property
+    def _state(self) -> GatewayState:
+        return self._store.state
+
+    def issue(self, client: OAuthClient, user: str, scopes: Sequence[str], *, for_application: bool) -> str:
+        """Make a token and revoke the one that the same client, user and scopes had before, as WSO2 does.
+
+        Args:
+            client: who asked.
+            user: whose rights it carries.
+            scopes: what was granted.
+            for_application: by client credentials, rather than in the name of a user who gave a password.
+        """
+        now_s = int(self._clock.now().timestamp())
+        jti = str(uuid.uuid4())
+        self._revoke_former(f"{client.client_id}\n{user}\n{' '.join(sorted(scopes))}", jti, now_s, client.validity_s)
+        claims = {
+            "sub": user,
+            "aut": "APPLICATION" if for_application else "APPLICATION_USER",
+            "iss": self._state.issuer,
+            "aud": client.client_id,
+            "nbf": now_s,
+            "azp": client.client_id,
+            "client_id": client.client_id,
+            "scope": " ".join(scopes),
+            "exp": now_s + client.validity_s,
+            "iat": now_s,
+            "jti": jti,
+        }
+        header = {"alg": ALGORITHM, "kid": self._key.access_token_kid, "x5t": self._key.x5t}
+        return jwt.encode(header, claims, self._key.key, [ALGORITHM], default_type=_TOKEN_TYPE)
+
+    def verify(self, token: str) -> VerifiedToken | None:
+        """Read a token whose signature, algorithm, kind and issuer are right; None for any other.
+
+        A token that was verified is remembered, so that a busy caller costs one signature check and not one a call.
+        """
+        known = self._verified.get(token)
+        if known is None:
+            known = self._check(token)
+            if known is not None:
+                if len(self._verified) >= _KEPT:
+                    self._verified.clear()
+                self._verified[token] = known
+        return known
+
+    def counts(self, token: VerifiedToken, now: datetime) -> bool:
+        """Tell whether a verified token has neither expired nor been revoked."""
+        return token.expires_at_s > now.timestamp() and token.jti not in self._store.state.revoked
+
+    def revoke(self, token: VerifiedToken) -> None:
+        """Let a token count no more, for as long as it would have lived."""
+        self._state.revoked[token.jti] = int(token.expires_at_s)
+        self._state.live_tokens = {key: live for key, live in self._state.live_tokens.items() if live.jti != token.jti}
+        self._store.changed(routes=False)
+
+    def _check(self, token: str) -> VerifiedToken | None:
+        try:
+            decoded = jwt.decode(token, self._key.key, algorithms=[ALGORITHM])
+            claims = decoded.claims
+            if decoded.header.get("typ") != _TOKEN_TYPE or claims["iss"] != self._state.issuer:
+                return None
+            return VerifiedToken(
+                jti=str(claims["jti"]),
+                client_id=str(claims["azp"]),
+                user=str(claims["sub"]),
+                scopes=frozenset(str(claims["scope"]).split()),
+                expires_at_s=float(claims["exp"]),
+                claims=claims,
+            )
+        except (JoseError, ValueError, KeyError, TypeError):
+            return None
+
+    def _revoke_former(self, key: str, jti: str, now_s: int, validity_s: int) -> None:
+        state = self._state
+        state.revoked = {old: expiry_s for old, expiry_s in state.revoked.items() if expiry_s > now_s}
+        state.live_tokens = {old: live for old, live in state.live_tokens.items() if live.expires_at_s > now_s}
+        former = state.live_tokens.get(key)
+        if former is not None:
+            state.revoked[former.jti] = former.expires_at_s
+        state.live_tokens[key] = LiveToken(jti=jti, expires_at_s=now_s + validity_s)
+        self._store.changed(routes=False)
+
+
+def new_secret() -> str:
+    """A consumer key or secret: 28 characters, as long as WSO2's."""
+    return secrets.token_urlsafe(21)

@@ -1,0 +1,103 @@
+"""Users, passwords and roles.
+
+Knows nothing of tokens or HTTP. The administrator's password stands in deployment.toml and is never stored.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable
+
+from local_gateway.state import GatewayState, User
+
+EVERYONE = "Internal/everyone"
+SHIPPED_ROLES = frozenset(
+    {
+        "admin",
+        EVERYONE,
+        "Internal/publisher",
+        "Internal/creator",
+        "Internal/subscriber",
+        "Internal/devops",
+        "Internal/observer",
+        "Internal/integration_dev",
+    }
+)
+"""Roles that exist from the first start. Source: WSO2 API Manager 4.6, tenant-conf.json, DefaultRoles."""
+
+# Far below the cost that an internet-facing user store needs: this one holds throw-away users on one machine, and
+# the hash is computed in the event loop that also carries the calls.
+_SCRYPT_COST = 2**11
+
+
+class UserStore:
+    """Looks up users; the administrator comes from the configuration, all others from the state."""
+
+    def __init__(self, state: GatewayState, admin_name: str, admin_password: str) -> None:
+        self._state = state
+        self._admin_name = admin_name
+        self._admin_password = admin_password
+
+    @property
+    def admin_name(self) -> str:
+        return self._admin_name
+
+    def exists(self, name: str) -> bool:
+        """Tell whether there is such a user."""
+        return name == self._admin_name or name in self._state.users
+
+    def verify(self, name: str, password: str) -> bool:
+        """Tell whether this is the user's password."""
+        if name == self._admin_name:
+            return hmac.compare_digest(password.encode(), self._admin_password.encode())
+        user = self._state.users.get(name)
+        return user is not None and _matches(password, user.password)
+
+    def roles_of(self, name: str) -> frozenset[str]:
+        """Roles of a user in lower case, because WSO2 compares them so; empty for one who does not exist.
+
+        The administrator holds the roles that WSO2 brings along, and none that was made later.
+        """
+        if name == self._admin_name:
+            return frozenset(role.lower() for role in SHIPPED_ROLES)
+        user = self._state.users.get(name)
+        return frozenset() if user is None else frozenset(role.lower() for role in (EVERYONE, *user.roles))
+
+    def listed_roles(self, name: str) -> list[str]:
+        """Roles of a user as they are written."""
+        if name == self._admin_name:
+            return sorted(SHIPPED_ROLES)
+        user = self._state.users.get(name)
+        return [] if user is None else sorted({EVERYONE, *user.roles})
+
+    def role_exists(self, name: str) -> bool:
+        """Tell whether there is such a role, in whatever case."""
+        return name.lower() in {role.lower() for role in (*SHIPPED_ROLES, *self._state.roles)}
+
+    def add(self, name: str, password: str, roles: Iterable[str]) -> None:
+        """Add a user, or replace the one of that name."""
+        self._state.users[name] = User(name=name, password=_hashed(password), roles=sorted(set(roles)))
+
+    def change_password(self, name: str, password: str) -> None:
+        """Give a user a new password."""
+        self._state.users[name].password = _hashed(password)
+
+    def change_roles(self, name: str, removed: Iterable[str], added: Iterable[str]) -> None:
+        """Take roles from a user and give others."""
+        user = self._state.users[name]
+        user.roles = sorted((set(user.roles) - set(removed)) | (set(added) - {EVERYONE}))
+
+
+def _hashed(password: str) -> str:
+    salt = os.urandom(16)
+    return f"{base64.b64encode(salt).decode()}${base64.b64encode(_scrypt(password, salt)).decode()}"
+
+
+def _matches(password: str, hashed: str) -> bool:
+    salt, _, expected = hashed.partition("$")
+    return hmac.compare_digest(_scrypt(password, base64.b64decode(salt)), base64.b64decode(expected))
+
+
+def _scrypt(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, n=_SCRYPT_COST, r=8, p=1)

@@ -1,0 +1,182 @@
+"""A state with one API, two applications and their keys, put together without a network."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from ev_service.clock import SteppedClock, SystemClock
+from local_gateway.keys import KeyFiles, prepare
+from local_gateway.management.rest import Desk
+from local_gateway.shipped_policies import shipped_policies
+from local_gateway.signing import SigningKey
+from local_gateway.state import (
+    Api,
+    Application,
+    GatewayState,
+    OAuthClient,
+    PolicyRecord,
+    Revision,
+    Store,
+    Subscription,
+)
+from local_gateway.tokens import Tokens
+from local_gateway.users import UserStore
+from wso2_terms.api_project import Api as ApiData
+from wso2_terms.api_project import ApiProject, Deployment
+from wso2_terms.deployment import DeploymentSettings
+
+NOON = datetime(2026, 6, 21, 12, 0, 30, tzinfo=UTC)
+Describe = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock(NOON)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> KeyFiles:
+    return prepare(tmp_path_factory.mktemp("keys"), SystemClock().now())
+
+
+@pytest.fixture(scope="session")
+def key(files: KeyFiles) -> SigningKey:
+    return SigningKey.read(files)
+
+
+@pytest.fixture
+def describe() -> Describe:
+    """Makes the `data` of an api.yaml."""
+
+    def described(name: str = "SolarAPI", **changes: Any) -> dict[str, Any]:
+        operation = {"target": "/solar-status", "verb": "GET", "scopes": ["solar:read"]}
+        return {
+            "name": name,
+            "context": "/solar",
+            "version": "1.0.0",
+            "provider": "admin",
+            "lifeCycleStatus": "PUBLISHED",
+            "policies": ["Ten", "Gold"],
+            "securityScheme": ["oauth2"],
+            "endpointConfig": {"endpoint_type": "http", "production_endpoints": {"url": "http://solar:8001"}},
+            "scopes": [{"scope": {"name": "solar:read", "bindings": ["Internal/reader"]}}],
+            "operations": [operation],
+        } | changes
+
+    return described
+
+
+def quota(name: str, count: int, **more: Any) -> PolicyRecord:
+    limit = {"timeUnit": "min", "unitTime": 1, "requestCount": count}
+    data = {"policyName": name, "defaultLimit": {"type": "REQUESTCOUNTLIMIT", "requestCount": limit}, **more}
+    return PolicyRecord(policy_id=name, kind="subscription policy", data=data)
+
+
+def deployed(api_id: str, data: dict[str, Any], **more: Any) -> Api:
+    revision = Revision(
+        revision_id=f"{api_id}-1",
+        number=1,
+        description="",
+        created_at_ms=0,
+        data=data,
+        definition={},
+        environments=[{"name": "Default"}],
+    )
+    made = Api(
+        api_id=api_id,
+        provider="admin",
+        lifecycle="PUBLISHED",
+        data=data,
+        definition={},
+        created_at_ms=0,
+        updated_at_ms=0,
+        revisions=[revision],
+    )
+    return made.model_copy(update=more)
+
+
+@pytest.fixture
+def state(describe: Describe) -> GatewayState:
+    """EVApp of user evapp, subscribed to SolarAPI with ten calls a minute, and Stranger, subscribed to nothing."""
+    policies = {policy.policy_id: policy for policy in shipped_policies()}
+    policies["Ten"] = quota("Ten", 10, stopOnQuotaReach=True)
+    applications = {
+        name: Application(
+            application_id=name,
+            number=number,
+            name=name,
+            owner=owner,
+            throttling_policy="Unlimited",
+            created_at_ms=0,
+            updated_at_ms=0,
+        )
+        for number, (name, owner) in enumerate((("EVApp", "evapp"), ("Stranger", "admin")), 1)
+    }
+    clients = {
+        f"key-{name}": OAuthClient(
+            client_id=f"key-{name}",
+            client_secret=f"secret-of-{name}",
+            name=name,
+            owner=application.owner,
+            grant_types=["client_credentials"],
+            application_id=name,
+            key_mapping_id=f"map-{name}",
+        )
+        for name, application in applications.items()
+    }
+    held = Subscription(subscription_id="sub-1", application_id="EVApp", api_id="api-1", throttling_policy="Ten")
+    return GatewayState(
+        issuer="https://localhost:9443/oauth2/token",
+        roles={"Internal/reader"},
+        policies=policies,
+        applications=applications,
+        clients=clients,
+        apis={"api-1": deployed("api-1", describe())},
+        subscriptions={"sub-1": held},
+    )
+
+
+@pytest.fixture
+def store(state: GatewayState) -> Store:
+    return Store(state, None)
+
+
+@pytest.fixture
+def tokens(store: Store, key: SigningKey, clock: SteppedClock) -> Tokens:
+    return Tokens(store, key, clock)
+
+
+@pytest.fixture
+def desk(store: Store, tokens: Tokens, clock: SteppedClock) -> Desk:
+    deployment = DeploymentSettings(
+        hostname="localhost", admin_username="admin", admin_password=SecretStr("admin-password")
+    )
+    return Desk(store, UserStore(store.state, "admin", "admin-password"), tokens, clock, deployment)
+
+
+@pytest.fixture
+def project(describe: Describe) -> Callable[..., ApiProject]:
+    """Makes a project as it is uploaded."""
+
+    def made(*, is_deployed: bool = True, definition: dict[str, object] | None = None, **changes: Any) -> ApiProject:
+        data = ApiData.model_validate_json(json.dumps(describe(**changes)))
+        answers = {"responses": {"200": {"description": "status"}}}
+        usual: dict[str, object] = {
+            "openapi": "3.0.3",
+            "info": {"title": data.name, "version": data.version},
+            "paths": {operation.target: {"get": answers} for operation in data.operations},
+        }
+        deployments = (Deployment.model_validate({"deploymentEnvironment": "Default"}),) if is_deployed else ()
+        return ApiProject(data, deployments, usual if definition is None else definition)
+
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "made-when-needed"

@@ -1,0 +1,85 @@
+"""The backend JWT, as services verify it."""
+
+import pytest
+from joserfc import jwt
+
+from ev_service.assertion import GatewayAssertion
+from ev_service.clock import SteppedClock
+from ev_service.errors import AssertionRefused, ConfigurationError
+from local_gateway.gateway.assertion import LIFETIME_S, Assertions
+from local_gateway.gateway.snapshot import ServedApi, Subscriber, take_snapshot
+from local_gateway.keys import KeyFiles
+from local_gateway.signing import SigningKey
+from local_gateway.state import GatewayState
+from local_gateway.tokens import VerifiedToken
+from wso2_terms.deployment import BackendJwt
+
+TOKEN = VerifiedToken(
+    "jti-1", "key-EVApp", "evapp", frozenset({"solar:read"}), 0.0, {"azp": "key-EVApp", "aut": "APPLICATION"}
+)
+ON = BackendJwt(enable=True, encoding="base64url")
+
+
+@pytest.fixture
+def assertions(key: SigningKey) -> Assertions:
+    return Assertions(key, ON)
+
+
+def parties(state: GatewayState) -> tuple[ServedApi, Subscriber]:
+    snapshot = take_snapshot(state)
+    return snapshot.apis[0], snapshot.subscribers["key-EVApp", "api-1"]
+
+
+def made(assertions: Assertions, state: GatewayState, clock: SteppedClock) -> str:
+    api, subscriber = parties(state)
+    assertion = assertions.assertion(api, TOKEN, subscriber, clock.now())
+    assert assertion is not None
+    return assertion
+
+
+def test_a_service_accepts_it_for_its_own_api_alone(
+    assertions: Assertions, state: GatewayState, clock: SteppedClock, files: KeyFiles
+) -> None:
+    assertion = made(assertions, state, clock)
+    door = GatewayAssertion(files.signing.read_bytes(), clock)
+
+    door.verify(assertion, "/solar/1.0.0")
+    with pytest.raises(AssertionRefused):
+        door.verify(assertion, "/grid/1.0.0")
+
+
+def test_it_says_who_calls(assertions: Assertions, state: GatewayState, clock: SteppedClock, key: SigningKey) -> None:
+    claims = jwt.decode(made(assertions, state, clock), key.key, algorithms=["RS256"]).claims
+
+    assert claims["http://wso2.org/claims/applicationname"] == "EVApp"
+    assert claims["http://wso2.org/claims/subscriber"] == "evapp"
+    assert claims["http://wso2.org/claims/enduser"] == "evapp@carbon.super"
+    assert claims["http://wso2.org/claims/tier"] == "Ten"
+    assert claims["azp"] == "key-EVApp"
+    assert "aut" not in claims
+    assert claims["exp"] - claims["iat"] == LIFETIME_S
+
+
+def test_it_is_reused_and_renewed_before_it_expires(
+    assertions: Assertions, state: GatewayState, clock: SteppedClock, files: KeyFiles
+) -> None:
+    first = made(assertions, state, clock)
+    clock.advance(LIFETIME_S - 10)
+    assert made(assertions, state, clock) == first
+
+    clock.advance(8)
+
+    renewed = made(assertions, state, clock)
+    assert renewed != first
+    GatewayAssertion(files.signing.read_bytes(), clock).verify(renewed, "/solar/1.0.0")
+
+
+def test_it_is_not_made_where_it_is_switched_off(key: SigningKey, state: GatewayState, clock: SteppedClock) -> None:
+    api, subscriber = parties(state)
+
+    assert Assertions(key, BackendJwt()).assertion(api, TOKEN, subscriber, clock.now()) is None
+
+
+def test_an_encoding_that_nobody_reads_is_refused_at_the_start(key: SigningKey) -> None:
+    with pytest.raises(ConfigurationError, match="base64url"):
+        Assertions(key, BackendJwt(enable=True, encoding="base64"))

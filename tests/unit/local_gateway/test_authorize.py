@@ -1,0 +1,155 @@
+"""Each way in which a call is refused, and the one in which it passes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from local_gateway.gateway.authorize import Credentials, Grant, Refusal, authorize, denied
+from local_gateway.gateway.routing import Match, Router
+from local_gateway.gateway.snapshot import Snapshot, take_snapshot
+from local_gateway.state import DenyPolicy, GatewayState
+from local_gateway.tokens import VerifiedToken
+from wso2_terms.codes import (
+    DENIED,
+    INVALID_CREDENTIALS,
+    MISSING_CREDENTIALS,
+    NOT_SUBSCRIBED,
+    SCOPE_MISSING,
+    SUBSCRIPTION_BLOCKED,
+)
+
+TOKEN = VerifiedToken("jti-1", "key-EVApp", "evapp", frozenset({"solar:read"}), 0.0, {})
+
+
+def live(token: VerifiedToken = TOKEN) -> Credentials:
+    return Credentials(is_present=True, token=token, is_live=True)
+
+
+def match_in(snapshot: Snapshot) -> Match:
+    found = Router(snapshot.apis).find("GET", "/solar/1.0.0/solar-status")
+    assert isinstance(found, Match)
+    return found
+
+
+def judged(state: GatewayState, credentials: Credentials) -> Grant | Refusal:
+    snapshot = take_snapshot(state)
+    return authorize(match_in(snapshot), credentials, snapshot)
+
+
+def refused(state: GatewayState, credentials: Credentials) -> Refusal:
+    verdict = judged(state, credentials)
+    assert isinstance(verdict, Refusal)
+    return verdict
+
+
+def test_a_subscribed_application_with_the_scope_passes(state: GatewayState) -> None:
+    verdict = judged(state, live())
+
+    assert isinstance(verdict, Grant)
+    assert verdict.subscriber is not None
+    assert verdict.subscriber.application.name == "EVApp"
+
+
+def test_no_token_and_a_wrong_token_are_told_apart(state: GatewayState) -> None:
+    assert refused(state, Credentials(is_present=False)).fault is MISSING_CREDENTIALS
+    assert refused(state, Credentials(is_present=True)).fault is INVALID_CREDENTIALS
+
+
+def test_an_expired_and_a_revoked_token_share_a_code_and_not_the_words(state: GatewayState) -> None:
+    expired = refused(state, Credentials(True, TOKEN, False, is_revoked=False)).fault
+    revoked = refused(state, Credentials(True, TOKEN, False, is_revoked=True)).fault
+
+    assert expired is INVALID_CREDENTIALS
+    assert revoked.code == expired.code
+    assert revoked.description.startswith("Invalid JWT token.")
+
+
+def test_an_application_without_subscription_is_refused_before_its_scopes_are_looked_at(state: GatewayState) -> None:
+    stranger = replace(TOKEN, client_id="key-Stranger", scopes=frozenset[str]())
+
+    assert refused(state, live(stranger)).fault is NOT_SUBSCRIBED
+
+
+def test_a_client_that_nobody_knows_is_not_subscribed(state: GatewayState) -> None:
+    assert refused(state, live(replace(TOKEN, client_id="gone"))).fault is NOT_SUBSCRIBED
+
+
+def test_a_token_without_the_scope_is_refused_and_told_the_resource(state: GatewayState) -> None:
+    refusal = refused(state, live(replace(TOKEN, scopes=frozenset({"default"}))))
+
+    assert refusal.fault is SCOPE_MISSING
+    assert refusal.details == {"resource": "/solar-status"}
+
+
+@pytest.mark.parametrize(
+    ("status", "key_type", "passes"),
+    [
+        ("BLOCKED", "PRODUCTION", False),
+        ("BLOCKED", "SANDBOX", False),
+        ("PROD_ONLY_BLOCKED", "PRODUCTION", False),
+        ("PROD_ONLY_BLOCKED", "SANDBOX", True),
+    ],
+)
+def test_a_blocked_subscription_refuses_the_keys_that_it_names(
+    state: GatewayState, status: Any, key_type: Any, passes: bool
+) -> None:
+    state.subscriptions["sub-1"].status = status
+    state.clients["key-EVApp"].key_type = key_type
+
+    verdict = judged(state, live())
+
+    assert isinstance(verdict, Grant) is passes
+    assert passes or (isinstance(verdict, Refusal) and verdict.fault is SUBSCRIPTION_BLOCKED)
+
+
+def test_a_resource_without_security_needs_no_token(
+    state: GatewayState, describe: Callable[..., dict[str, Any]]
+) -> None:
+    opened = describe(operations=[{"target": "/solar-status", "verb": "GET", "authType": "None"}])
+    state.apis["api-1"].revisions[0].data = opened
+
+    assert isinstance(judged(state, Credentials(is_present=False)), Grant)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "address", "is_denied"),
+    [
+        ("APPLICATION", "evapp:EVApp", "", True),
+        ("APPLICATION", "admin:EVApp", "", False),
+        ("API", "/solar/1.0.0", "", True),
+        ("API", "/grid/1.0.0", "", False),
+        ("USER", "evapp@carbon.super", "", True),
+        ("IP", {"fixedIp": "10.0.0.1", "invert": False}, "10.0.0.1", True),
+        ("IP", {"fixedIp": "10.0.0.1", "invert": False}, "10.0.0.2", False),
+        ("IP", {"fixedIp": "10.0.0.1", "invert": True}, "10.0.0.2", True),
+        ("IP", {"fixedIp": "10.0.0.1", "invert": False}, "unknown", False),
+        ("IPRANGE", {"startingIp": "10.0.0.1", "endingIp": "10.0.0.9", "invert": False}, "10.0.0.9", True),
+        ("IPRANGE", {"startingIp": "10.0.0.1", "endingIp": "10.0.0.9", "invert": False}, "10.0.0.10", False),
+        ("IPRANGE", {"startingIp": "10.0.0.1", "endingIp": "10.0.0.9", "invert": False}, "::1", False),
+    ],
+)
+def test_deny_policies_refuse_whom_they_name(
+    state: GatewayState, kind: str, value: Any, address: str, is_denied: bool
+) -> None:
+    state.deny_policies["d"] = DenyPolicy(condition_id="d", condition_type=kind, condition_value=value)
+    snapshot = take_snapshot(state)
+    match = match_in(snapshot)
+    verdict = authorize(match, live(), snapshot)
+    assert isinstance(verdict, Grant)
+
+    refusal = denied(match, verdict, address, snapshot)
+
+    assert (refusal is not None) is is_denied
+    assert refusal is None or refusal.fault is DENIED
+
+
+def test_a_deny_policy_that_is_switched_off_denies_nobody(state: GatewayState) -> None:
+    state.deny_policies["d"] = DenyPolicy(
+        condition_id="d", condition_type="API", condition_value="/solar/1.0.0", is_enabled=False
+    )
+    snapshot = take_snapshot(state)
+    match = match_in(snapshot)
+
+    assert denied(match, Grant(None, None), "", snapshot) is None

@@ -1,0 +1,257 @@
+"""REST APIs in process: who may call, what is refused with which code, what stays as it was."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse, FormData, encode_basic_auth
+from aiohttp.test_utils import TestClient, TestServer
+
+from local_gateway.management.app import management_app
+from local_gateway.management.rest import Desk
+from local_gateway.signing import SigningKey
+from local_gateway.state import GatewayState
+from wso2_terms.api_archive import write_api_archive
+from wso2_terms.api_project import ApiProject
+
+pytestmark = pytest.mark.anyio
+
+ADMIN = {"Authorization": encode_basic_auth("admin", "admin-password")}
+EVAPP = {"Authorization": encode_basic_auth("evapp", "evapp-password")}
+PUBLISHER, DEVPORTAL, ADMIN_API = "/api/am/publisher/v4", "/api/am/devportal/v3", "/api/am/admin/v4"
+Project = Callable[..., ApiProject]
+Call = Callable[..., Any]
+
+
+@pytest.fixture
+async def client(desk: Desk, key: SigningKey) -> AsyncIterator[Any]:
+    desk.users.add("evapp", "evapp-password", ["Internal/subscriber", "Internal/reader"])
+    async with TestClient(TestServer(management_app(desk, key, 1 << 20))) as made:
+        yield made
+
+
+async def refused(answer: ClientResponse, status: int, code: int | None = None) -> str:
+    body = await answer.json()
+    assert (answer.status, body["code"]) == (status, status if code is None else code), body
+    assert body.keys() == {"code", "message", "description", "moreInfo", "error"}
+    return body["description"]
+
+
+async def upload(client: Any, project: ApiProject, **query: str) -> ClientResponse:
+    form = FormData()
+    form.add_field("file", write_api_archive(project), filename="api.zip")
+    path, accept = f"{PUBLISHER}/apis/import", {"Accept": "application/json"}
+    return await client.post(path, params=query, data=form, headers=ADMIN | accept)
+
+
+async def test_nobody_gets_in_without_right_credentials(client: Any) -> None:
+    path = f"{PUBLISHER}/apis"
+
+    await refused(await client.get(path), 401)
+    await refused(await client.get(path, headers={"Authorization": encode_basic_auth("admin", "wrong")}), 401)
+    await refused(await client.get(path, headers={"Authorization": "Bearer no-token"}), 401)
+    await refused(await client.get(path, headers={"Authorization": "Basic !!!"}), 401)
+
+
+async def test_roles_decide_what_a_user_may_do(client: Any) -> None:
+    assert (await client.get(f"{DEVPORTAL}/applications", headers=EVAPP)).status == 200
+    await refused(await client.get(f"{PUBLISHER}/apis", headers=EVAPP), 401)
+    await refused(await client.get(f"{ADMIN_API}/throttling/deny-policies", headers=EVAPP), 401)
+
+
+async def test_a_token_of_an_application_opens_no_rest_api(client: Any, desk: Desk, state: GatewayState) -> None:
+    token = desk.tokens.issue(state.clients["key-EVApp"], "evapp", ("solar:read",), for_application=True)
+
+    await refused(await client.get(f"{DEVPORTAL}/applications", headers={"Authorization": f"Bearer {token}"}), 401)
+
+
+async def test_what_is_not_offered_is_not_found(client: Any) -> None:
+    await refused(await client.get("/scim2/Users", headers=ADMIN), 404)
+    await refused(await client.delete(f"{PUBLISHER}/apis/import", headers=ADMIN), 405)
+
+
+async def test_an_imported_api_is_published_and_deployed(client: Any, project: Project) -> None:
+    wind = project(name="WindAPI", context="/wind", scopes=[], operations=[{"target": "/wind", "verb": "GET"}])
+
+    imported = await (await upload(client, wind, preserveProvider="false")).json()
+
+    path = f"{PUBLISHER}/apis/{imported['id']}"
+    assert (await (await client.get(f"{path}/lifecycle-state", headers=ADMIN)).json())["state"] == "Published"
+    deployments = await (await client.get(f"{path}/deployments", headers=ADMIN)).json()
+    assert [found["revisionUuid"] for found in deployments["list"]] == [imported["revision"]]
+    assert (await (await client.get(path, headers=ADMIN)).json())["context"] == "/wind"
+    assert (await (await client.get(f"{path}/swagger", headers=ADMIN)).json())["openapi"] == "3.0.3"
+
+
+async def test_importing_again_keeps_the_id_and_at_most_five_revisions(client: Any, project: Project) -> None:
+    ids = {
+        (await (await upload(client, project(), overwrite="true", rotateRevision="true")).json())["id"]
+        for _ in range(7)
+    }
+
+    revisions = await (await client.get(f"{PUBLISHER}/apis/api-1/revisions", headers=ADMIN)).json()
+    deployed = await (await client.get(f"{PUBLISHER}/apis/api-1/revisions?query=deployed:true", headers=ADMIN)).json()
+    assert ids == {"api-1"}
+    assert revisions["count"] == 5
+    assert [revision["displayName"] for revision in deployed["list"]] == ["Revision 7"]
+
+
+async def test_an_import_is_refused_with_the_code_of_its_fault(client: Any, project: Project) -> None:
+    other = {"name": "OtherAPI", "context": "/other", "scopes": [], "operations": [{"target": "/o", "verb": "GET"}]}
+    elsewhere = {"openapi": "3.0.3", "info": {"title": "x", "version": "1"}, "paths": {"/o": {"$ref": "http://x/y"}}}
+
+    await refused(await upload(client, project()), 409, 900300)
+    await refused(
+        await upload(client, project(name="OtherAPI", scopes=[], operations=other["operations"])), 409, 900251
+    )
+    await refused(await upload(client, project(**other, policies=["Platinum"])), 400, 900305)
+    await refused(await upload(client, project(**other, apiThrottlingPolicy="Tiny")), 400, 900305)
+    await refused(await upload(client, project(**other, definition=elsewhere)), 400, 900754)
+    await refused(await upload(client, project(name="OtherAPI", context="/other")), 400)
+    roles = [{"scope": {"name": "other:read", "bindings": ["Internal/nobody"]}}]
+    assert "Internal/nobody" in await refused(await upload(client, project(**other | {"scopes": roles})), 400)
+    garbage = FormData()
+    garbage.add_field("file", b"no zip", filename="api.zip")
+    await refused(await client.post(f"{PUBLISHER}/apis/import", data=garbage, headers=ADMIN), 500, 900967)
+    assert (await (await client.get(f"{PUBLISHER}/apis", headers=ADMIN)).json())["count"] == 1
+
+
+async def test_a_sixth_revision_is_refused_unless_they_rotate(client: Any, project: Project) -> None:
+    for _ in range(4):
+        assert (await upload(client, project(), overwrite="true")).status == 200
+
+    await refused(await upload(client, project(), overwrite="true"), 400, 900351)
+
+
+async def test_an_action_that_the_state_does_not_allow_is_refused(client: Any) -> None:
+    path = f"{PUBLISHER}/apis/change-lifecycle?apiId=api-1&action="
+
+    await refused(await client.post(path + "Publish", headers=ADMIN), 400, 900381)
+    blocked = await (await client.post(path + "Block", headers=ADMIN)).json()
+    assert blocked["lifecycleState"]["state"] == "Blocked"
+
+
+async def test_an_application_belongs_to_its_owner_alone(client: Any) -> None:
+    path = f"{DEVPORTAL}/applications"
+
+    await refused(await client.get(f"{path}/EVApp", headers=ADMIN), 403)
+    await refused(await client.get(f"{path}/nothing", headers=ADMIN), 404)
+    assert (await (await client.get(path, headers=EVAPP)).json())["count"] == 1
+    duplicate = {"name": "EVApp", "throttlingPolicy": "Unlimited"}
+    await refused(await client.post(path, json=duplicate, headers=EVAPP), 409)
+
+
+async def test_a_subscription_needs_a_plan_that_the_api_offers(client: Any) -> None:
+    wanted = {"applicationId": "Stranger", "apiId": "api-1"}
+    path = f"{DEVPORTAL}/subscriptions"
+
+    await refused(await client.post(path, json=wanted | {"throttlingPolicy": "Silver"}, headers=ADMIN), 403)
+    made = await client.post(path, json=wanted | {"throttlingPolicy": "Gold"}, headers=ADMIN)
+    again = await client.post(path, json=wanted | {"throttlingPolicy": "Gold"}, headers=ADMIN)
+
+    assert made.status == 201
+    assert "already exists" in await refused(again, 409)
+
+
+async def test_a_plan_is_changed_by_asking_for_another(client: Any, state: GatewayState) -> None:
+    body = {"applicationId": "EVApp", "apiId": "api-1", "throttlingPolicy": "Ten", "requestedThrottlingPolicy": "Gold"}
+
+    changed = await client.put(f"{DEVPORTAL}/subscriptions/sub-1", json=body, headers=EVAPP)
+
+    assert changed.status == 200
+    assert state.subscriptions["sub-1"].throttling_policy == "Gold"
+
+
+async def test_keys_are_generated_once_and_shown_again(client: Any) -> None:
+    path = f"{DEVPORTAL}/applications/EVApp"
+    asked = {"keyType": "SANDBOX", "grantTypesToBeSupported": ["client_credentials"], "validityTime": "600"}
+
+    made = await (await client.post(f"{path}/generate-keys", json=asked, headers=EVAPP)).json()
+    await refused(await client.post(f"{path}/generate-keys", json=asked, headers=EVAPP), 409, 901409)
+    listed = await (await client.get(f"{path}/oauth-keys", headers=EVAPP)).json()
+    renewed = await client.post(f"{path}/oauth-keys/{made['keyMappingId']}/regenerate-secret", headers=EVAPP)
+
+    assert made["token"]["validityTime"] == 600
+    shown = {key["consumerKey"]: key["consumerSecret"] for key in listed["list"]}
+    assert shown[made["consumerKey"]] == made["consumerSecret"]
+    assert (await renewed.json())["consumerSecret"] != made["consumerSecret"]
+
+
+async def test_a_new_owner_changes_whose_roles_count(client: Any, state: GatewayState) -> None:
+    path = f"{ADMIN_API}/applications/Stranger/change-owner"
+
+    assert (await client.post(f"{path}?owner=evapp", headers=ADMIN)).status == 200
+    await refused(await client.post(f"{path}?owner=nobody", headers=ADMIN), 500, 900967)
+
+    assert state.clients["key-Stranger"].owner == state.applications["Stranger"].owner == "evapp"
+    found = await (await client.get(f"{ADMIN_API}/applications?user=evapp&name=Stranger", headers=ADMIN)).json()
+    assert found["count"] == 1
+
+
+async def test_deny_policies_are_checked_before_they_are_kept(client: Any) -> None:
+    path = f"{ADMIN_API}/throttling/deny-policies"
+
+    async def deny(kind: str, value: Any) -> ClientResponse:
+        return await client.post(path, json={"conditionType": kind, "conditionValue": value}, headers=ADMIN)
+
+    await refused(await deny("APPLICATION", "evapp:Nothing"), 500, 900967)
+    await refused(await deny("API", "/solar"), 500, 900967)
+    await refused(await deny("IP", {"fixedIp": "everywhere"}), 400)
+    await refused(await deny("PLANET", "earth"), 400)
+    made = await (await deny("USER", "evapp")).json()
+    assert made["conditionValue"] == "evapp@carbon.super"
+    await refused(await deny("USER", "evapp"), 409)
+    one = f"{ADMIN_API}/throttling/deny-policy/{made['conditionId']}"
+    changed = await client.patch(one, json={"conditionStatus": False}, headers=ADMIN)
+    assert (await changed.json())["conditionStatus"] is False
+    assert (await client.delete(one, headers=ADMIN)).status == 200
+    await refused(await client.get(one, headers=ADMIN), 404)
+
+
+async def test_policies_are_added_once_and_then_changed(client: Any) -> None:
+    path = f"{ADMIN_API}/throttling/policies/subscription"
+    limit = {"type": "REQUESTCOUNTLIMIT", "requestCount": {"timeUnit": "min", "unitTime": 1, "requestCount": 7}}
+    policy = {"policyName": "Seven", "defaultLimit": limit, "stopOnQuotaReach": True}
+
+    made = await client.post(path, json=policy, headers=ADMIN)
+    await refused(await client.post(path, json=policy, headers=ADMIN), 409)
+    one = f"{path}/{(await made.json())['policyId']}"
+    changed = await client.put(one, json=await made.json() | {"stopOnQuotaReach": False}, headers=ADMIN)
+
+    assert (made.status, changed.status) == (201, 200)
+    assert (await (await client.get(one, headers=ADMIN)).json())["stopOnQuotaReach"] is False
+    names = {found["policyName"] for found in (await (await client.get(path, headers=ADMIN)).json())["list"]}
+    assert {"Seven", "Gold", "Unlimited"} <= names
+    await refused(await client.post(path, json=policy | {"policyName": "x", "defaultLimit": {}}, headers=ADMIN), 400)
+
+
+async def test_lists_come_in_pages(client: Any) -> None:
+    path = f"{ADMIN_API}/applications"
+
+    first = await (await client.get(f"{path}?limit=1", headers=ADMIN)).json()
+    second = await (await client.get(f"{path}?limit=1&offset=1", headers=ADMIN)).json()
+
+    assert (first["count"], first["pagination"]["total"]) == (1, 2)
+    assert first["list"] != second["list"]
+    await refused(await client.get(f"{path}?limit=many", headers=ADMIN), 400)
+
+
+async def test_readiness_needs_no_credentials(client: Any) -> None:
+    answer = await client.get("/api/am/gateway/v2/server-startup-healthcheck")
+
+    assert (answer.status, await answer.read()) == (200, b"")
+
+
+async def test_a_client_is_registered_once_for_its_owner(client: Any) -> None:
+    path, wanted = (
+        "/client-registration/v0.17/register",
+        {"clientName": "boot", "owner": "admin", "grantType": "password"},
+    )
+
+    first = await (await client.post(path, json=wanted, headers=ADMIN)).json()
+    again = await (await client.post(path, json=wanted, headers=ADMIN)).json()
+
+    assert first == again
+    await refused(await client.post(path, json=wanted | {"owner": "evapp"}, headers=ADMIN), 400)
+    await refused(await client.post(path, json=wanted | {"owner": "evapp"}, headers=EVAPP), 403)
+    await refused(await client.post(path, json=wanted), 401)

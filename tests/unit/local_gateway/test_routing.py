@@ -1,0 +1,137 @@
+"""Which resource a path means, and that no spelling of a path leads elsewhere."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local_gateway.gateway.routing import Match, Miss, Router, decoded_path
+from local_gateway.gateway.snapshot import Backend, Resource, ServedApi
+from wso2_terms.codes import METHOD_NOT_ALLOWED, NO_RESOURCE, NOT_FOUND, Fault
+
+BACKEND = Backend("backend", "http://backend", 1.0, 0.0)
+
+
+def api(context: str, *targets: str, is_default: bool = False) -> ServedApi:
+    return ServedApi(
+        api_id=context,
+        name=context,
+        version="1.0.0",
+        context=f"{context}/1.0.0",
+        provider="admin",
+        is_blocked=False,
+        is_default_version=is_default,
+        transports=frozenset({"http", "https"}),
+        authorization_header="Authorization",
+        resources=tuple(
+            Resource(target.split(" ")[1], target.split(" ")[0], True, frozenset(), ()) for target in targets
+        ),
+        production=BACKEND,
+        sandbox=None,
+    )
+
+
+ROUTER = Router(
+    [
+        api("/solar", "GET /solar-status", "POST /solar-status", "GET /days/{day}", "GET /days/today", is_default=True),
+        api("/solar/1.0.0/inner", "GET /*"),
+        api("/files", "GET /*"),
+    ]
+)
+
+
+def found(path: str, verb: str = "GET") -> tuple[str, str] | None:
+    match = ROUTER.find(verb, path)
+    return (match.resource.target, match.path) if isinstance(match, Match) else None
+
+
+def missed(path: str, verb: str = "GET") -> Fault:
+    miss = ROUTER.find(verb, path)
+    assert isinstance(miss, Miss)
+    return miss.fault
+
+
+def test_context_and_version_stay_at_the_gateway() -> None:
+    assert found("/solar/1.0.0/solar-status") == ("/solar-status", "/solar-status")
+
+
+def test_the_default_version_may_be_left_out() -> None:
+    assert found("/solar/solar-status") == ("/solar-status", "/solar-status")
+
+
+def test_a_plain_resource_goes_before_a_template_and_that_before_a_wildcard() -> None:
+    assert found("/solar/1.0.0/days/today") == ("/days/today", "/days/today")
+    assert found("/solar/1.0.0/days/monday") == ("/days/{day}", "/days/monday")
+
+
+def test_the_longest_context_wins() -> None:
+    match = ROUTER.find("GET", "/solar/1.0.0/inner/1.0.0/x")
+
+    assert isinstance(match, Match)
+    assert match.api.name == "/solar/1.0.0/inner"
+
+
+def test_what_is_sent_on_is_built_from_what_was_matched() -> None:
+    assert found("/solar/1.0.0/%73olar-status") == ("/solar-status", "/solar-status")
+    assert found("/solar/1.0.0/days/%e2%82%ac%20x") == ("/days/{day}", "/days/%E2%82%AC%20x")
+
+
+def test_misses_are_told_apart() -> None:
+    assert missed("/wind/1.0.0/status") is NOT_FOUND
+    assert missed("/solarx/1.0.0/solar-status") is NOT_FOUND
+    assert missed("/solar/1.0.0/other") is NO_RESOURCE
+    assert missed("/solar/1.0.0") is NO_RESOURCE
+    assert missed("/solar/1.0.0/solar-status", "DELETE") is METHOD_NOT_ALLOWED
+    assert missed("/solar/1.0.0/days/monday", "PUT") is METHOD_NOT_ALLOWED
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/files/1.0.0/../../solar/1.0.0/solar-status",
+        "/files/1.0.0/%2e%2e/%2E%2e/admin",
+        "/files/1.0.0/..%2fadmin",
+        "/files/1.0.0/a%2Fb",
+        "/files/1.0.0/a%5cb",
+        "/files/1.0.0/a\\b",
+        "/files/1.0.0/%252e%252e/admin",
+        "/files/1.0.0//admin",
+        "/files/1.0.0/./admin",
+        "/files/1.0.0/a;b=1/c",
+        "/files/1.0.0/a%3bb",
+        "/files/1.0.0/a%00",
+        "/files/1.0.0/a%0d%0aX:1",
+        "/files/1.0.0/%ff",
+        "/files/1.0.0/%c0%ae%c0%ae/admin",
+        "/files/1.0.0/a%",
+        "/files/1.0.0/a%zz",
+        "/files/1.0.0/é",
+        "http://elsewhere/files/1.0.0/a",
+        "*",
+        "",
+    ],
+)
+def test_a_path_that_can_be_read_in_two_ways_is_refused(path: str) -> None:
+    assert missed(path) is NOT_FOUND
+
+
+segments = st.text(st.sampled_from("ab.%2efF5cC/\\;~ -é0"), max_size=20)
+
+
+@given(segments)
+def test_no_path_leaves_the_resource_that_it_matched(rest: str) -> None:
+    match = ROUTER.find("GET", f"/files/1.0.0/{rest}")
+
+    if isinstance(match, Match):
+        assert match.path.startswith("/")
+        assert ".." not in match.path.split("/")
+        assert "//" not in match.path
+        assert "\\" not in match.path
+
+
+@given(segments)
+def test_a_decoded_path_is_its_own_and_only_reading(rest: str) -> None:
+    path = decoded_path(f"/{rest}")
+
+    if path is not None:
+        assert not {".", ".."} & set(path.split("/"))
+        assert "%" not in path

@@ -1,0 +1,117 @@
+"""Users and roles by SOAP."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from xml.sax.saxutils import escape
+
+import pytest
+from aiohttp import ClientResponse, encode_basic_auth
+from aiohttp.test_utils import TestClient, TestServer
+from defusedxml.ElementTree import fromstring
+
+from local_gateway.management.app import management_app
+from local_gateway.management.rest import Desk
+from local_gateway.management.soap_users import PATH
+from local_gateway.signing import SigningKey
+
+pytestmark = pytest.mark.anyio
+
+ADMIN = ("admin", "admin-password")
+ENVELOPE = (
+    '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" xmlns:u="http://service.ws.um.carbon.wso2.org">'
+    "<s:Body>{}</s:Body></s:Envelope>"
+)
+
+
+@pytest.fixture
+async def client(desk: Desk, key: SigningKey) -> AsyncIterator[Any]:
+    async with TestClient(TestServer(management_app(desk, key, 1 << 20))) as made:
+        yield made
+
+
+async def call(
+    client: Any, operation: str, *arguments: tuple[str, str], user: tuple[str, str] = ADMIN
+) -> ClientResponse:
+    inner = "".join(f"<u:{name}>{escape(value)}</u:{name}>" for name, value in arguments)
+    headers = {"Authorization": encode_basic_auth(*user)}
+    return await client.post(PATH, data=ENVELOPE.format(f"<u:{operation}>{inner}</u:{operation}>"), headers=headers)
+
+
+async def returned(answer: ClientResponse) -> list[str]:
+    assert answer.status == 200, await answer.text()
+    return [e.text or "" for e in fromstring(await answer.read()).iter() if e.tag.rpartition("}")[2] == "return"]
+
+
+async def fault(answer: ClientResponse) -> str:
+    assert answer.status == 500
+    return await answer.text()
+
+
+async def test_a_role_is_there_once_it_was_added(client: Any) -> None:
+    name = ("roleName", "Internal/writer")
+
+    assert await returned(await call(client, "isExistingRole", name)) == ["false"]
+    assert (await call(client, "addRole", name)).status == 202
+    assert await returned(await call(client, "isExistingRole", name)) == ["true"]
+    assert "30012" in await fault(await call(client, "addRole", name))
+
+
+async def test_a_user_has_the_roles_that_were_given(client: Any, desk: Desk) -> None:
+    user = ("userName", "evapp")
+
+    added = await call(client, "addUser", user, ("credential", "pass<word>&1"), ("roleList", "Internal/subscriber"))
+    changed = await call(
+        client, "updateRoleListOfUser", user, ("deletedRoles", "Internal/subscriber"), ("newRoles", "Internal/reader")
+    )
+
+    assert (added.status, changed.status) == (202, 202)
+    assert await returned(await call(client, "getRoleListOfUser", user)) == ["Internal/everyone", "Internal/reader"]
+    assert desk.users.verify("evapp", "pass<word>&1")
+
+
+async def test_a_password_is_changed_by_the_administrator(client: Any, desk: Desk) -> None:
+    user = ("userName", "evapp")
+    await call(client, "addUser", user, ("credential", "first-password"))
+
+    assert (await call(client, "updateCredentialByAdmin", user, ("newCredential", "second-password"))).status == 202
+
+    assert desk.users.verify("evapp", "second-password")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ([("userName", "admin"), ("credential", "long-enough")], "30004"),
+        ([("userName", "evapp"), ("credential", "tiny")], "30003"),
+        ([("userName", "evapp"), ("credential", "has a blank")], "30003"),
+        ([("userName", "evapp"), ("credential", "x" * 31)], "30003"),
+        ([("userName", "x"), ("credential", "long-enough")], "31301"),
+        ([("userName", "evapp"), ("credential", "long-enough"), ("roleList", "Internal/nobody")], "30010"),
+    ],
+)
+async def test_a_user_that_cannot_be_is_a_fault(client: Any, arguments: list[tuple[str, str]], code: str) -> None:
+    assert code in await fault(await call(client, "addUser", *arguments))
+
+
+async def test_only_an_administrator_is_heard(client: Any, desk: Desk) -> None:
+    desk.users.add("evapp", "evapp-password", ["Internal/subscriber"])
+
+    for user in (("evapp", "evapp-password"), ("admin", "wrong")):
+        assert (await call(client, "isExistingRole", ("roleName", "admin"), user=user)).status == 401
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "no xml",
+        "<a/>",
+        ENVELOPE.format(""),
+        ENVELOPE.format("<u:deleteEverything/>"),
+        '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
+        + ENVELOPE.format("<u:isExistingRole>&e;</u:isExistingRole>"),
+    ],
+)
+async def test_a_message_that_is_not_understood_is_a_fault(client: Any, body: str) -> None:
+    answer = await client.post(PATH, data=body, headers={"Authorization": encode_basic_auth(*ADMIN)})
+
+    assert "faultstring" in await fault(answer)

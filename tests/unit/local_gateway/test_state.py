@@ -1,0 +1,64 @@
+"""State on disk: whole or not at all, and for its owner alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ev_service.errors import ConfigurationError
+from local_gateway.state import GatewayState, Store
+from local_gateway.users import UserStore
+
+
+def test_what_was_written_is_read_again(folder: Path, state: GatewayState) -> None:
+    first = Store.open(folder)
+    first.state = state
+    first.changed()
+
+    assert Store.open(folder).state == state
+
+
+def test_only_the_owner_reads_the_state(folder: Path) -> None:
+    Store.open(folder).changed()
+
+    assert (folder / "state.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_broken_file_is_named_and_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    file.write_text('{"format": 1, "users": {"x": ')
+
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        Store.open(tmp_path)
+    assert file.read_text().endswith('{"x": ')
+
+
+def test_only_changes_of_routes_make_the_data_path_look_again() -> None:
+    store = Store.open(None)
+
+    store.changed(routes=False)
+    assert store.generation == 0
+    store.changed()
+    assert store.generation == 1
+
+
+def test_passwords_are_kept_as_hashes(folder: Path) -> None:
+    store = Store.open(folder)
+    UserStore(store.state, "admin", "admin-password").add("evapp", "secret-password", ["Internal/reader"])
+    store.changed()
+
+    text = (folder / "state.json").read_text()
+    assert "secret-password" not in text
+    assert "admin-password" not in text
+    again = UserStore(Store.open(folder).state, "admin", "admin-password")
+    assert again.verify("evapp", "secret-password")
+    assert not again.verify("evapp", "another-password")
+    assert not again.verify("nobody", "secret-password")
+    assert json.loads(text)["users"]["evapp"]["roles"] == ["Internal/reader"]
+
+
+def test_the_administrator_holds_shipped_roles_and_no_other(state: GatewayState) -> None:
+    users = UserStore(state, "admin", "admin-password")
+
+    assert "internal/subscriber" in users.roles_of("admin")
+    assert "internal/reader" not in users.roles_of("admin")
