@@ -115,7 +115,9 @@ def _gateway_client(
     source = EnvironmentOrFiles(
         gateway.client_id, gateway.client_secret, gateway.client_id_file, gateway.client_secret_file
     )
-    if gateway.client_secret is None and gateway.client_secret_file is None:
+    files = (gateway.client_id_file, gateway.client_secret_file)
+    # Files may still be written by the bootstrap; what is wrong already now must not wait for the first token.
+    if all(file is None or file.exists() for file in files):
         source.read()
     scopes = [api.scope for api in APIS] + ([f"device_{settings.device}"] if settings.device else [])
     endpoint = TokenEndpoint(http, url=gateway.token_url, scopes=" ".join(scopes), source=source, clock=clock)

@@ -49,7 +49,7 @@ class EnvironmentOrFiles:
         Raises:
             ConfigurationError: a file is missing, unreadable or empty, or nothing is set.
         """
-        id_file, secret_file = _resolved(self.client_id_file), _resolved(self.client_secret_file)
+        id_file, secret_file = _resolved_together(self.client_id_file, self.client_secret_file)
         client_id = secret_from(self.client_id, id_file, "WSO2_CLIENT_ID")
         client_secret = secret_from(self.client_secret, secret_file, "WSO2_CLIENT_SECRET")
         if client_id is None or client_secret is None:
@@ -89,5 +89,15 @@ def _limit(entry: dict[str, Any]) -> Limit:
     return Limit(None if requests is None else int(requests), per_s)
 
 
-def _resolved(file: Path | None) -> Path | None:
-    return None if file is None else file.parent.resolve() / file.name
+def _resolved_together(*files: Path | None) -> list[Path | None]:
+    # The bootstrap's files are links through one folder that is switched as a whole, and so are those of a mounted
+    # Kubernetes secret: the link is followed once, or key and secret could come from two sides of a switch.
+    real: dict[Path, Path] = {}
+    for file in files:
+        if file is not None:
+            real.setdefault(file.parent, file.resolve().parent)
+    return [None if file is None else _in_folder(real[file.parent], file) for file in files]
+
+
+def _in_folder(folder: Path, file: Path) -> Path:
+    return folder / file.name if (folder / file.name).exists() else file

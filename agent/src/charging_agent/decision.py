@@ -4,6 +4,7 @@ Pure: knows readings and thresholds, not gateways, clocks or tokens.
 """
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
@@ -96,6 +97,8 @@ def guard(proposal: Decision, known: Known, policy: Policy) -> Decision:
     # Written so that a load that can not be compared pauses too.
     if not known.grid.load_percent <= policy.grid_overload_percent:
         return _ruled(Rule.GRID_OVERLOAD, policy)
+    if ACTION_OF.get(proposal.rule) is not proposal.action:
+        return _ruled(Rule.FAIL_SAFE, policy)
     if proposal.charging_power_kw != policy.power_kw.get(proposal.action):
         return _ruled(Rule.FAIL_SAFE, policy)
     return proposal
@@ -131,8 +134,14 @@ def _ruled(rule: Rule, policy: Policy) -> Decision:
 
 
 def _solar_reaches(solar: SolarStatus | None, percent: float) -> bool:
-    # Multiplied out: a quotient such as 0.07 / 0.1 would miss thresholds that decimal numbers meet exactly.
-    return solar is not None and solar.generation_kw * 100 >= percent * solar.capacity_kwp
+    if solar is None:
+        return False
+    # Reckoned in decimals, as the numbers are written: in binary 0.078 kW would miss 60 % of 0.13 kWp.
+    return _decimal(solar.generation_kw) * 100 >= _decimal(percent) * _decimal(solar.capacity_kwp)
+
+
+def _decimal(value: float) -> Decimal:
+    return Decimal(repr(float(value)))
 
 
 def _solar_words(solar: SolarStatus | None) -> str:
@@ -142,4 +151,4 @@ def _solar_words(solar: SolarStatus | None) -> str:
 
 
 def _battery_words(battery: BatteryStatus | None) -> str:
-    return "battery unknown and taken as not high" if battery is None else f"battery at {battery.soc_percent:.0f} %"
+    return "battery unknown and taken as not high" if battery is None else f"battery at {battery.soc_percent:.1f} %"

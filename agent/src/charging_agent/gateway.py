@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop
 
 from charging_agent.answers import refusal_of, wait_until
 from charging_agent.apis import Api
+from charging_agent.bodies import read_at_most
 from charging_agent.budget import CallBudget
 from charging_agent.readings import R, Trouble
 from charging_agent.tokens import Token, TokenCache, TokenFailed
@@ -29,6 +30,7 @@ _logger = logging.getLogger(__name__)
 
 _LARGEST_READING = 64 * 1024
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
+_OUTAGES = frozenset({Trouble.TIMEOUT, Trouble.GATEWAY_DOWN, Trouble.BACKEND_FAILED})
 
 
 class CallFailed(Exception):
@@ -133,7 +135,8 @@ class GatewayClient:
         try:
             reading = await self._with_retries(api, 1 if breaker.is_half_open else self._plan.attempts)
         except CallFailed as failure:
-            if failure.is_retryable:
+            # Also where repeating at once is useless: a suspended backend must not eat the budget of a minute.
+            if failure.trouble in _OUTAGES:
                 breaker.failed(failure.trouble)
             fields = {"api": api.name, "error": failure.trouble.value, "code": failure.code}
             _logger.warning("reading not fetched", extra=fields)
@@ -176,8 +179,7 @@ class GatewayClient:
                 self._http.stream("GET", api.path, headers=headers) as answer,
             ):
                 outcome = str(answer.status_code)
-                body = await _bounded(answer)
-                return answer.status_code, answer.headers, body
+                return answer.status_code, answer.headers, await read_at_most(answer, _LARGEST_READING)
         except (httpx.TimeoutException, TimeoutError) as error:
             outcome = Trouble.TIMEOUT.value
             raise CallFailed(Trouble.TIMEOUT, is_retryable=True) from error
@@ -189,6 +191,8 @@ class GatewayClient:
 
     def _reading(self, api: Api[R], status: int, headers: httpx.Headers, body: bytes) -> R:
         if status == 200:
+            if len(body) > _LARGEST_READING:
+                raise CallFailed(Trouble.INVALID_READING)
             try:
                 return api.model.model_validate_json(body)
             except ValidationError as error:
@@ -196,14 +200,5 @@ class GatewayClient:
         refusal = refusal_of(status, body)
         if refusal.trouble is Trouble.THROTTLED:
             now, budget = self._clock.now(), self._budget_of(api.name)
-            budget.close_until(wait_until(headers, body, now, budget.window_end(now)))
+            budget.close_until(wait_until(headers, body, now, budget.window_end(now)), now)
         raise CallFailed(refusal.trouble, is_retryable=refusal.is_retryable, code=refusal.code)
-
-
-async def _bounded(answer: httpx.Response) -> bytes:
-    body = bytearray()
-    async for chunk in answer.aiter_bytes():
-        body += chunk
-        if len(body) > _LARGEST_READING:
-            raise CallFailed(Trouble.INVALID_READING)
-    return bytes(body)

@@ -1,15 +1,14 @@
 """The agent's settings: credentials and addresses of the gateway, thresholds, ages and periods."""
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from charging_agent.decision import Action, Policy
 from charging_agent.readings import AgeLimits
+from ev_service.addresses import SafeUrl
 from ev_service.settings import Settings
 
 
@@ -22,19 +21,9 @@ class GatewaySettings(Settings):
     client_secret: SecretStr | None = Field(default=None, description="Consumer secret of EVApp.")
     client_id_file: Path | None = Field(default=None, description="File that holds the consumer key.")
     client_secret_file: Path | None = Field(default=None, description="File that holds the consumer secret.")
-    token_url: str = Field(default="https://localhost:9443/oauth2/token", description="Token endpoint, whole.")
-    gateway_url: str = Field(default="https://localhost:8243", description="Base of the gateway.")
+    token_url: SafeUrl = Field(default="https://localhost:9443/oauth2/token", description="Token endpoint, whole.")
+    gateway_url: SafeUrl = Field(default="https://localhost:8243", description="Base of the gateway.")
     ca_file: Path | None = Field(default=None, description="PEM to trust beside the system's.")
-
-    @field_validator("token_url", "gateway_url")
-    @classmethod
-    def _is_safe(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme == "https" and parts.hostname:
-            return value.rstrip("/")
-        if parts.scheme == "http" and parts.hostname and _is_loopback(parts.hostname):
-            return value.rstrip("/")
-        raise ValueError("must be https://…, or http:// on a loopback address or localhost")
 
 
 class AgentSettings(Settings):
@@ -92,10 +81,3 @@ class AgentSettings(Settings):
     def ages(self) -> AgeLimits:
         """How old a reading may be."""
         return AgeLimits(self.max_age_s, self.stale_limit_s)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -4,12 +4,14 @@ Knows the endpoint's answers, not when to ask: that is `charging_agent.tokens`.
 """
 
 import asyncio
+import json
 import math
 from datetime import timedelta
 from typing import Any, cast
 
 import httpx
 
+from charging_agent.bodies import read_at_most
 from charging_agent.credentials import Credentials, CredentialSource
 from charging_agent.readings import Trouble
 from charging_agent.tokens import Token, TokenFailed
@@ -52,39 +54,42 @@ class TokenEndpoint:
         try:
             return await self._ask(used)
         except TokenFailed as refused:
-            if refused.trouble is not Trouble.TOKEN_REFUSED or (now_there := self._read()) == used:
+            if refused.trouble is not Trouble.TOKEN_REFUSED or (now_there := self._read(refused)) == used:
                 raise
             return await self._ask(now_there)
 
-    def _read(self) -> Credentials:
+    def _read(self, refused: TokenFailed | None = None) -> Credentials:
         try:
             self._credentials = self._source.read()
         except ConfigurationError as error:
-            raise TokenFailed(Trouble.TOKEN_UNAVAILABLE, error.message) from error
+            # Credentials that were refused and can not be read again are still refused.
+            raise refused or TokenFailed(Trouble.TOKEN_UNAVAILABLE, error.message) from error
         return self._credentials
 
     async def _ask(self, credentials: Credentials) -> Token:
         asked_at = self._clock.now()
         try:
             async with asyncio.timeout(_WHOLE_S):
-                answer = await self._http.post(
-                    self._url,
-                    data={"grant_type": "client_credentials", "scope": self._scopes},
-                    auth=httpx.BasicAuth(credentials.client_id, credentials.client_secret.get_secret_value()),
-                )
-        except (httpx.HTTPError, TimeoutError) as error:
+                status, body = await self._post(credentials)
+        except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
             raise TokenFailed(Trouble.TOKEN_UNAVAILABLE, f"token endpoint: {type(error).__name__}") from error
-        if 400 <= answer.status_code < 500:
-            raise TokenFailed(Trouble.TOKEN_REFUSED, f"token endpoint answered {answer.status_code}")
-        if answer.status_code != 200 or len(answer.content) > _LARGEST_ANSWER:
-            raise TokenFailed(Trouble.TOKEN_UNAVAILABLE, f"token endpoint answered {answer.status_code}")
-        value, life_s = _read_answer(answer)
+        if 400 <= status < 500:
+            raise TokenFailed(Trouble.TOKEN_REFUSED, f"token endpoint answered {status}")
+        if status != 200 or len(body) > _LARGEST_ANSWER:
+            raise TokenFailed(Trouble.TOKEN_UNAVAILABLE, f"token endpoint answered {status}")
+        value, life_s = _read_answer(body)
         return Token(value, asked_at, asked_at + timedelta(seconds=life_s))
 
+    async def _post(self, credentials: Credentials) -> tuple[int, bytes]:
+        form = {"grant_type": "client_credentials", "scope": self._scopes}
+        basic = httpx.BasicAuth(credentials.client_id, credentials.client_secret.get_secret_value())
+        async with self._http.stream("POST", self._url, data=form, auth=basic) as answer:
+            return answer.status_code, await read_at_most(answer, _LARGEST_ANSWER)
 
-def _read_answer(answer: httpx.Response) -> tuple[str, float]:
+
+def _read_answer(body: bytes) -> tuple[str, float]:
     try:
-        content = cast(dict[str, Any], answer.json())
+        content = cast(dict[str, Any], json.loads(body))
         value, life_s = content["access_token"], float(content["expires_in"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TokenFailed(Trouble.TOKEN_UNAVAILABLE, "token endpoint answered no token") from error

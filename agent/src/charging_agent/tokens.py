@@ -78,7 +78,8 @@ class TokenCache:
         token, now = self._token, self._clock.now()
         if token is None or token.expires_at <= now:
             return await self._renewed()
-        if now >= token.renew_at() and not self._is_pausing():
+        # Before it was asked for: the system's clock was set back, and what is left of its life is unknown.
+        if (now >= token.renew_at() or now < token.asked_at) and not self._is_pausing():
             self._renewal.start()
         return token
 
@@ -94,7 +95,8 @@ class TokenCache:
         """
         if self._token is not None and self._token is not refused:
             return self._token
-        if (self._clock.now() - refused.asked_at).total_seconds() < YOUNG_S:
+        # A negative age is that of a clock set back: taken for youth, it would hold the renewal back for as long.
+        if 0 <= (self._clock.now() - refused.asked_at).total_seconds() < YOUNG_S:
             return None
         return await self._renewed()
 

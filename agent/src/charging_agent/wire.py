@@ -89,7 +89,7 @@ def answer(decided: Decided, site_id: str) -> DecisionAnswer:
 def _solar(judged: Judged[SolarStatus]) -> SolarAnswer:
     reading = judged.reading
     if reading is None:
-        return SolarAnswer(status=judged.status, error=judged.error)
+        return SolarAnswer(status=judged.status, age_s=_rounded(judged.age_s), error=judged.error)
     return SolarAnswer(
         status=judged.status,
         age_s=_rounded(judged.age_s),

@@ -1,19 +1,24 @@
 """Only the gateway's own word opens the door."""
 
 import base64
+import hashlib
+import hmac
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from joserfc import jws, jwt
+from joserfc.jwk import OctKey, RSAKey
+
 from ev_service.assertion import CONTEXT_CLAIM, ISSUER, GatewayAssertion
 from ev_service.clock import SteppedClock
 from ev_service.errors import AssertionRefused, ConfigurationError
-from joserfc import jwt
-from joserfc.jwk import OctKey, RSAKey
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 SOLAR = "/solar/1.0.0"
@@ -30,7 +35,7 @@ def door(certificate_pem: bytes, clock: SteppedClock) -> GatewayAssertion:
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    said = {"iss": ISSUER, "exp": int(NOON.timestamp()) + 900, CONTEXT_CLAIM: SOLAR, "sub": "evapp"}
+    said: dict[str, Any] = {"iss": ISSUER, "exp": int(NOON.timestamp()) + 900, CONTEXT_CLAIM: SOLAR, "sub": "evapp"}
     said.update(changes)
     return {name: value for name, value in said.items() if value is not None}
 
@@ -85,9 +90,6 @@ def test_the_public_key_taken_as_a_shared_secret_is_refused(
 
     for secret in (public_pem, certificate_pem):
         # Signed by hand: the library refuses to make such a thing.
-        import hashlib
-        import hmac
-
         head = f"{unpadded({'alg': 'HS256', 'typ': 'JWT'})}.{unpadded(claims())}"
         mac = hmac.digest(secret, head.encode(), hashlib.sha256)
         forged = f"{head}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
@@ -145,7 +147,6 @@ def test_an_assertion_expires_by_the_runs_clock_also_when_it_was_seen_before(
 @pytest.mark.parametrize("exp", ["soon", 1e300, -1, {}, []])
 def test_an_end_that_is_no_moment_ahead_is_refused(door: GatewayAssertion, signing_key: RSAKey, exp: Any) -> None:
     payload = json.dumps(claims(exp=exp)).encode()
-    from joserfc import jws
 
     assert "assertion" in refusal_of(door, jws.serialize_compact({"alg": "RS256"}, payload, signing_key))
 
@@ -178,11 +179,6 @@ def test_a_certificate_file_that_is_none_is_refused_by_name(tmp_path: Path, cloc
 
 
 def test_a_certificate_of_another_kind_of_key_is_refused(tmp_path: Path, clock: SteppedClock) -> None:
-    from datetime import timedelta
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives.hashes import SHA256
-
     key = ec.generate_private_key(ec.SECP256R1())
     builder = x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(x509.Name([]))
     dated = builder.serial_number(1).not_valid_before(NOON).not_valid_after(NOON + timedelta(days=1))

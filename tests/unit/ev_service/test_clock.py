@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import time_machine
-from ev_service.clock import FollowedClock, SteppedClock, SystemClock, make_clock, sleep_until, write_clock_file
-from ev_service.errors import ConfigurationError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ev_service.clock import FollowedClock, SteppedClock, SystemClock, make_clock, sleep_until, write_clock_file
+from ev_service.errors import ConfigurationError
 
 REAL = datetime(2026, 11, 23, 10, tzinfo=UTC)
 JUNE = datetime(2026, 6, 21, 4, tzinfo=UTC)
@@ -68,9 +69,10 @@ def test_a_followed_clock_never_goes_back(file: Path) -> None:
     describe(file)
     with time_machine.travel(REAL, tick=False) as real:
         clock = FollowedClock(file)
-        write_clock_file(file, JUNE - timedelta(days=1))
         assert clock.now() == JUNE
 
+        write_clock_file(file, JUNE - timedelta(days=1))
+        assert clock.now() == JUNE
         real.shift(-3600)
         assert clock.now() == JUNE
 
@@ -82,7 +84,8 @@ def test_no_series_of_files_and_real_times_turns_a_followed_clock_back(
     file = tmp_path_factory.mktemp("clock") / "clock.json"
     with time_machine.travel(REAL, tick=False) as real:
         write_clock_file(file, JUNE)
-        clock, told = FollowedClock(file), [JUNE]
+        clock = FollowedClock(file)
+        told = [clock.now()]
         for sim_shift_s, real_shift_s in moves:
             real.shift(real_shift_s)
             write_clock_file(file, JUNE + timedelta(seconds=sim_shift_s))

@@ -42,7 +42,7 @@ class GatewayAssertion:
         """
         try:
             return cls(path.read_bytes(), clock)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, JoseError) as error:
             raise ConfigurationError(f"GATEWAY_CERT_FILE {path} cannot be used: {error}") from error
 
     def verify(self, assertion: str | None, apicontext: str) -> None:

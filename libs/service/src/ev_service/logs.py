@@ -14,7 +14,8 @@ from pythonjsonlogger.json import JsonFormatter
 correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 """The id under which the call at hand is known to gateway, services and agent."""
 
-_TOKEN = re.compile(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*|(?<=Bearer )\S+|(?<=Basic )\S+")
+# What follows a scheme ends where RFC 6750 ends a token: a quote struck out with it would leave no JSON.
+_TOKEN = re.compile(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*|(?i:(?<=bearer )|(?<=basic ))[\w.~+/=-]+")
 
 
 def configure_logging(service: str, level: str = "INFO") -> None:

@@ -78,7 +78,8 @@ def _converted(node: object) -> object:
     if isinstance(examples, list):
         schema["example"] = cast(list[object], examples)[0]
         del schema["examples"]
-    if "const" in schema:
+    # A mapping is a property that is named so: constants of our models are words and numbers.
+    if not isinstance(schema.get("const", {}), dict):
         schema["enum"] = [schema.pop("const")]
     return _nullable(schema)
 

@@ -4,13 +4,14 @@ import argparse
 import signal
 import sys
 from datetime import date
+from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 
 from ev_service.errors import EvError
 from local_stack.demo import demo
-from local_stack.run import run
+from local_stack.run import STATE, run
 
 
 def main() -> int:
@@ -20,7 +21,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     console = Console(stderr=False)
     try:
-        return demo(arguments, console) if arguments.command == "demo" else run(console)
+        return demo(arguments, console) if arguments.command == "demo" else run(arguments.state, console)
     except EvError as error:
         console.print(f"[red]stopped:[/] {error.message}", soft_wrap=True)
         return 1
@@ -46,7 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     played.add_argument(
         "--measured", action="store_true", help="play a day of measured sun and load from the folder EV_DATA_DIR"
     )
-    commands.add_parser("run", prog="make run", help="the same stack at real speed, staying up")
+    kept = commands.add_parser(
+        "run",
+        prog="make run",
+        help="the same stack at real speed, staying up",
+        description="Starts the stack at real speed on the ports of .env.example and stays up until Ctrl-C. Settings "
+        "come from the environment.",
+    )
+    kept.add_argument("--state", type=Path, default=STATE, help="folder for passwords, keys and logs; default .state")
     return parser
 
 

@@ -3,6 +3,7 @@
 import os
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 from rich.console import Console
@@ -16,18 +17,24 @@ from local_stack.surroundings import settings_in
 STATE = ROOT / ".state"
 
 
-def run(console: Console) -> int:
-    """Start the stack, show the first decision, and stay until Ctrl-C."""
+def run(state: Path, console: Console) -> int:
+    """Start the stack, show the first decision, and stay until Ctrl-C.
+
+    Args:
+        state: folder where passwords, keys, the gateway's state and logs are kept.
+        console: where it tells.
+    """
     started = time.monotonic()
-    STATE.mkdir(mode=0o700, exist_ok=True)
+    state = state.resolve()
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
     ports = load(PortSettings).ports()
-    plan = StackPlan(ports, kept_passwords(STATE / "passwords.json"), STATE, settings_in(os.environ))
+    plan = StackPlan(ports, kept_passwords(state / "passwords.json"), state, settings_in(os.environ))
     with running(plan, lambda step: console.print(f"  starting: {step}")) as stack:
         _show_first_decision(stack, console)
         console.print(f"first governed decision after {time.monotonic() - started:.1f} s")
         console.print(f"agent     {plan.agent_url.replace('127.0.0.1', 'localhost')}/")
-        console.print(f"gateway   {plan.gateway_url}   (CA: .state/certificates/ca.pem)")
-        console.print("logs      .state/logs/   credentials .state/credentials/")
+        console.print(f"gateway   {plan.gateway_url}   (CA: {state / 'certificates' / 'ca.pem'})", soft_wrap=True)
+        console.print(f"logs      {state / 'logs'}   credentials {state / 'credentials'}", soft_wrap=True)
         console.print("Ctrl-C stops everything")
         while True:
             time.sleep(1)

@@ -1,0 +1,117 @@
+"""Plays every situation in this folder: readings in, the whole answer of the agent out.
+
+Each file is one situation, named as the sentence that must hold in it. A reading is its fields, with `age_s` [s],
+whether it was fetched for this decision (`is_new`) and what stood in the way of a newer one (`trouble`); without
+fields, or null, there never was one.
+"""
+
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from charging_agent.agent import Decided
+from charging_agent.decision import Action, Policy, Rule, decide, explain, guard
+from charging_agent.observer import Observation
+from charging_agent.readings import AgeLimits, Judged, R, Status, Trouble, judge
+from charging_agent.wire import answer
+from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
+
+NOW = datetime(2026, 6, 21, 12, tzinfo=UTC)
+NAMES = ("solar", "battery", "grid")
+SCENARIOS = sorted(Path(__file__).parent.glob("*.json"))
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Given(_Strict):
+    """One reading as the agent holds it."""
+
+    age_s: float = 0.1
+    is_new: bool = True
+    trouble: Trouble | None = None
+    generation_kw: float | None = None
+    capacity_kwp: float | None = None
+    soc_percent: float | None = None
+    load_percent: float | None = None
+
+
+class Expected(_Strict):
+    """What the answer must say."""
+
+    rule: Rule
+    action: Action
+    charging_power_kw: float
+    degraded: bool
+    statuses: dict[str, Status] = {}
+    errors: dict[str, Trouble] = {}
+
+
+class Scenario(_Strict):
+    """One situation."""
+
+    readings: dict[str, Given | None]
+    expected: Expected
+
+
+def judged(model: type[R], given: Given | None, **unsaid: Any) -> Judged[R]:
+    given = given or Given()
+    fields = given.model_dump(exclude_none=True, exclude={"age_s", "is_new", "trouble"})
+    reading = None
+    if fields:
+        at = NOW - timedelta(seconds=given.age_s)
+        reading = model.model_validate({"site_id": "site", "timestamp": at, "source": "test"} | unsaid | fields)
+    return judge(reading, NOW, AgeLimits(), is_new=given.is_new, trouble=given.trouble)
+
+
+@pytest.mark.parametrize("file", SCENARIOS, ids=lambda file: file.stem)
+def test_scenario(file: Path) -> None:
+    scenario = Scenario.model_validate_json(file.read_bytes())
+    given, expected = scenario.readings, scenario.expected
+    observation = Observation(
+        NOW,
+        judged(SolarStatus, given["solar"]),
+        judged(BatteryStatus, given["battery"], capacity_kwh=100.0),
+        judged(GridLoad, given["grid"], load_kw=61.0, limit_kw=100.0),
+    )
+
+    known, policy = observation.known(), Policy()
+    decision = guard(decide(known, policy), known, policy)
+    said = answer(Decided("id", NOW, decision, explain(decision, known, policy), observation), "site")
+
+    assert (said.rule, said.action, said.charging_power_kw) == (
+        expected.rule,
+        expected.action,
+        expected.charging_power_kw,
+    )
+    assert said.degraded is expected.degraded
+    readings = {name: getattr(said.readings, name) for name in NAMES}
+    assert {name: readings[name].status for name in expected.statuses} == expected.statuses
+    assert {name: readings[name].error for name in expected.errors} == expected.errors
+    assert any(reading.error for reading in readings.values()) is expected.degraded
+
+
+def test_every_rule_and_every_kind_of_trouble_that_a_reading_can_have_has_a_scenario() -> None:
+    scenarios = [Scenario.model_validate_json(file.read_bytes()) for file in SCENARIOS]
+
+    assert {scenario.expected.rule for scenario in scenarios} == set(Rule)
+    assert {status for scenario in scenarios for status in scenario.expected.statuses.values()} == set(Status)
+    assert {trouble for scenario in scenarios for trouble in scenario.expected.errors.values()} >= {
+        Trouble.TOO_OLD,
+        Trouble.INVALID_READING,
+        Trouble.THROTTLED,
+    }
+
+
+def test_every_combination_of_missing_readings_has_a_scenario() -> None:
+    gaps = {
+        frozenset(name for name in NAMES if scenario.expected.statuses.get(name) is Status.MISSING)
+        for scenario in (Scenario.model_validate_json(file.read_bytes()) for file in SCENARIOS)
+    }
+
+    assert gaps == {frozenset(gap) for size in range(4) for gap in combinations(NAMES, size)}

@@ -1,0 +1,226 @@
+"""A gateway in the same process that answers what a test tells it to, and the agent's parts on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from charging_agent.agent import Agent
+from charging_agent.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.app import create_app
+from charging_agent.budget import CallBudget, Limit
+from charging_agent.credentials import EnvironmentOrFiles
+from charging_agent.decision import Policy
+from charging_agent.gateway import GatewayClient, RetryPlan
+from charging_agent.observer import Observer
+from charging_agent.readings import AgeLimits
+from charging_agent.settings import AgentSettings, GatewaySettings
+from charging_agent.token_endpoint import TokenEndpoint
+from charging_agent.tokens import TokenCache
+from ev_service.clock import SteppedClock
+from ev_service.units import utc_text
+from wso2_terms.codes import Fault
+
+NOON = datetime(2026, 6, 21, 12, 0, 20, tzinfo=UTC)
+BASE = "https://gateway.test"
+TOKEN_URL = f"{BASE}/oauth2/token"
+SECRET = "s3cret-of-evapp"
+
+Handler = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+
+class FakeGateway:
+    """Token endpoint and three APIs, healthy until told otherwise.
+
+    A path answers with each of its handlers once, then with its last one for ever.
+    """
+
+    def __init__(self, clock: SteppedClock) -> None:
+        self.clock = clock
+        self.calls: list[str] = []
+        self.authorizations: list[str] = []
+        self.issued: list[str] = []
+        self.token_life_s: float = 3600
+        self.delay_s = 0.0
+        self._handlers: dict[str, list[Handler]] = {"/oauth2/token": [self.issue]}
+        for api in APIS:
+            self.gives(api.path)
+
+    def calls_to(self, path: str) -> int:
+        return self.calls.count(path)
+
+    @property
+    def token_requests(self) -> int:
+        return self.calls_to("/oauth2/token")
+
+    def says(self, path: str, status: int, body: bytes | Mapping[str, Any] = b"", **headers: str) -> None:
+        """Answer with this from now on; `retry_after` is the header Retry-After."""
+        self.does(path, _saying(status, body, headers))
+
+    def says_once(self, path: str, status: int, body: bytes | Mapping[str, Any] = b"", **headers: str) -> None:
+        """Answer with this the next time, then as before."""
+        self._handlers[path].insert(0, _saying(status, body, headers))
+
+    def refuses(self, path: str, fault: Fault) -> None:
+        self.says(path, fault.http_status, fault.body())
+
+    def does(self, path: str, handler: Handler) -> None:
+        self._handlers[path] = [handler]
+
+    def hangs(self, path: str) -> None:
+        async def hang(_: httpx.Request) -> httpx.Response:
+            await asyncio.Event().wait()
+            raise AssertionError("unreachable")
+
+        self.does(path, hang)
+
+    def gives(self, path: str, **changes: Any) -> None:
+        """Give a healthy reading with these fields changed; `age_s` dates it back."""
+
+        async def give(_: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, content=json.dumps(self.reading(path, **changes)))
+
+        self.does(path, give)
+
+    def reading(self, path: str, *, age_s: float = 0.0, **changes: Any) -> dict[str, Any]:
+        at = datetime.fromtimestamp(self.clock.now().timestamp() - age_s, UTC)
+        said: dict[str, Any] = {"site_id": "greensboro", "timestamp": utc_text(at), "source": "simulated"}
+        return said | _VALUES[path] | changes
+
+    async def issue(self, _: httpx.Request) -> httpx.Response:
+        self.issued.append(f"token-{len(self.issued) + 1}")
+        content = {"access_token": self.issued[-1], "expires_in": self.token_life_s, "token_type": "Bearer"}
+        return httpx.Response(200, json=content)
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        self.calls.append(path)
+        self.authorizations.append(request.headers["authorization"])
+        handlers = self._handlers[path]
+        handler = handlers.pop(0) if len(handlers) > 1 else handlers[0]
+        await asyncio.sleep(self.delay_s)
+        return await handler(request)
+
+
+_VALUES: dict[str, dict[str, Any]] = {
+    SOLAR.path: {"generation_kw": 41.0, "capacity_kwp": 50.0},
+    BATTERY.path: {"soc_percent": 83.0, "capacity_kwh": 100.0},
+    GRID.path: {"load_percent": 61.0, "load_kw": 61.0, "limit_kw": 100.0},
+}
+
+
+def _saying(status: int, body: bytes | Mapping[str, Any], headers: Mapping[str, str]) -> Handler:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    # Bytes, because a header may hold what the HTTP library would not write.
+    named = {name.replace("_", "-").encode(): value.encode("latin-1") for name, value in headers.items()}
+
+    async def say(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, content=content, headers=named)
+
+    return say
+
+
+class World:
+    """One agent on one fake gateway; `real_s` is the real time that pauses go by."""
+
+    def __init__(self) -> None:
+        self.clock = SteppedClock(NOON)
+        self.real_s = 0.0
+        self.gateway = FakeGateway(self.clock)
+        self.budgets = {api.name: CallBudget(Limit()) for api in APIS}
+        self.http = httpx.AsyncClient(transport=httpx.MockTransport(self.gateway), base_url=BASE)
+        self.source = EnvironmentOrFiles(SecretStr("evapp-id"), SecretStr(SECRET), None, None)
+        self.endpoint = TokenEndpoint(
+            self.http, url=TOKEN_URL, scopes="solar:read battery:read grid:read", source=self.source, clock=self.clock
+        )
+        self.tokens = TokenCache(self.endpoint.request, self.clock, lambda: self.real_s)
+        self.use(RetryPlan(attempts=2, deadline_s=0.3, attempt_timeout_s=0.05), deadline_s=0.5)
+
+    def use(self, plan: RetryPlan, *, deadline_s: float) -> None:
+        """Put the agent together anew with other deadlines [s]."""
+        self.client = GatewayClient(
+            self.http,
+            self.tokens,
+            budget_of=self.budgets.__getitem__,
+            clock=self.clock,
+            plan=plan,
+            monotonic_s=lambda: self.real_s,
+        )
+        self.observer = Observer(self.client, self.clock, AgeLimits(), deadline_s)
+        self.agent = Agent(self.observer, Policy(), self.clock, period_s=15)
+
+    async def stop(self) -> None:
+        await self.observer.stop()
+        await self.tokens.stop()
+        await self.http.aclose()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Generator[None]:
+    """The application takes over the root logger; give it back to the next test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+async def world() -> AsyncGenerator[World]:
+    made = World()
+    yield made
+    await made.stop()
+
+
+class Served:
+    """The whole agent as an application on one fake gateway, with deadlines a thirtieth of the shipped ones."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = SteppedClock(NOON)
+        self.gateway = FakeGateway(self.clock)
+        self.settings = settings
+        self.gateway_settings = GatewaySettings(
+            client_id=SecretStr("evapp-id"), client_secret=SecretStr(SECRET), gateway_url=BASE, token_url=TOKEN_URL
+        )
+
+    def app(self) -> FastAPI:
+        settings, transport = AgentSettings(**self.settings), httpx.MockTransport(self.gateway)
+        return create_app(settings, self.gateway_settings, self.clock, transport)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncGenerator[httpx.AsyncClient]:
+        """Start the agent, and stop it in the end."""
+        app = self.app()
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://agent.test") as client,
+        ):
+            yield client
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for something that happens in the background."""
+        async with asyncio.timeout(5):
+            while not is_so():
+                await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Served:
+    quick = RetryPlan(attempts=2, deadline_s=0.13, attempt_timeout_s=0.08)
+    monkeypatch.setattr("charging_agent.app.RetryPlan", lambda: quick)
+    monkeypatch.setattr("charging_agent.app._OBSERVATION_S", 0.2)
+    monkeypatch.setattr("charging_agent.token_endpoint._WHOLE_S", 0.16)
+    monkeypatch.setattr("charging_agent.gateway._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("charging_agent.tokens._FIRST_PAUSE_S", 0.01)
+    return Served()

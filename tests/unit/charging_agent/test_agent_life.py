@@ -1,0 +1,81 @@
+"""The loop: it observes by itself, within its budget, and nothing ends it but its end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from charging_agent.agent import Agent, Decided
+from charging_agent.apis import APIS, GRID
+from charging_agent.decision import Policy, Rule
+
+if TYPE_CHECKING:
+    from tests.unit.charging_agent.conftest import Served, World
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_it_observes_by_itself_at_start(served: Served) -> None:
+    async with served.client() as client:
+        async with asyncio.timeout(5):
+            while (await client.get("/health")).status_code != 200:
+                await asyncio.sleep(0.001)
+
+    assert [served.gateway.calls_to(api.path) for api in APIS] == [1, 1, 1]
+
+
+async def test_it_observes_every_period_within_its_budget(served: Served) -> None:
+    async with served.client():
+        for round_number in range(1, 9):
+            await served.until(lambda: served.gateway.calls_to(GRID.path) == round_number)  # noqa: B023
+            await asyncio.sleep(0.005)
+            served.clock.advance(15)
+
+    assert served.gateway.token_requests == 1
+
+
+async def test_after_a_jump_of_the_clock_one_observation_follows_and_not_all_that_were_missed(served: Served) -> None:
+    async with served.client():
+        await served.until(lambda: len(served.gateway.calls) == 4)
+        await asyncio.sleep(0.005)
+        served.clock.advance(1000)
+        await served.until(lambda: served.gateway.calls_to(GRID.path) == 2)
+        await asyncio.sleep(0.05)
+
+    assert [served.gateway.calls_to(api.path) for api in APIS] == [2, 2, 2]
+
+
+async def test_an_error_in_one_round_does_not_end_the_next(world: World) -> None:
+    seen: list[Decided] = []
+
+    def fail_once(decided: Decided) -> None:
+        seen.append(decided)
+        if len(seen) == 1:
+            raise RuntimeError("disk full")
+
+    agent = Agent(world.observer, Policy(), world.clock, period_s=15, on_decided=fail_once)
+    life = asyncio.create_task(agent.live())
+    async with asyncio.timeout(5):
+        while len(seen) < 2:
+            await asyncio.sleep(0.001)
+            world.clock.advance(1)
+
+    life.cancel()
+    await asyncio.gather(life, return_exceptions=True)
+    assert seen[1].decision.rule is Rule.SOLAR_AND_BATTERY_HIGH
+
+
+async def test_the_latest_decision_is_kept_for_whoever_asks(world: World) -> None:
+    decided = await world.agent.decide_now()
+
+    assert world.agent.latest is decided
+
+
+async def test_trouble_is_told_from_what_is_held_alone(world: World) -> None:
+    assert world.agent.trouble() is not None
+
+    await world.agent.decide_now()
+
+    assert world.agent.trouble() is None
