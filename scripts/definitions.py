@@ -1,7 +1,12 @@
-"""Writes the OpenAPI definitions in wso2/apis/ as the services publish them; `--check` only says whether they agree."""
+"""Writes the OpenAPI definitions in wso2/apis/: what the services publish, with the scopes of api.yaml.
+
+`--check` only says whether they agree. WSO2's import believes the definition before api.yaml, so a definition without
+scopes would publish, by apictl too, an API that any token may call.
+"""
 
 import argparse
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,6 +14,9 @@ from typing import Any
 import yaml
 
 from ev_service.openapi import published_definition
+from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_terms.api_archive import governed_definition
+from wso2_terms.api_project import read_api_project
 
 APIS_DIR = Path(__file__).resolve().parents[1] / "wso2" / "apis"
 APPS = {
@@ -16,7 +24,7 @@ APPS = {
     "BatteryAPI-1.0.0": "battery_service.app",
     "GridAPI-1.0.0": "grid_service.app",
 }
-HEADER = "# Written by scripts/definitions.py from the service itself; change it there.\n"
+HEADER = "# Written by scripts/definitions.py from the service and api.yaml; change it there.\n"
 
 
 class _BlockDumper(yaml.SafeDumper):
@@ -48,10 +56,13 @@ def main() -> int:
 def _keep(project: str, *, is_check: bool) -> bool:
     file = APIS_DIR / project / "Definitions" / "swagger.yaml"
     published: dict[str, Any] = published_definition(import_module(APPS[project]).create_app())
-    if file.exists() and yaml.safe_load(file.read_text(encoding="utf-8")) == published:
+    governed = governed_definition(
+        replace(read_api_project(APIS_DIR / project, DEFAULT_BACKENDS), definition=published)
+    )
+    if file.exists() and yaml.safe_load(file.read_text(encoding="utf-8")) == governed:
         return False
     if not is_check:
-        text = yaml.dump(published, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True, width=100)
+        text = yaml.dump(governed, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True, width=100)
         file.write_text(HEADER + text, encoding="utf-8", newline="\n")
     return True
 

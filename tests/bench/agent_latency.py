@@ -2,7 +2,8 @@
 
 With nothing cached: `/optimize-charging` over the slowest of three bare httpx calls made at the same time through the
 same gateway. With everything cached: over an empty route of the same application. Gateway, agents and a backend that
-takes 20 ms are processes of their own; the plan has no limit that counts. Run it: `python tests/bench/agent_latency.py`.
+takes 20 ms are processes of their own; the plan has no limit that counts.
+Run it: `python tests/bench/agent_latency.py`.
 """
 
 import asyncio
@@ -22,14 +23,13 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+
 from charging_agent.apis import APIS
 from local_stack.ports import HOST, Ports, free_ports
 from local_stack.processes import Processes
 from local_stack.secrets_file import random_passwords
 from local_stack.stack import ARTIFACTS, ROOT, StackPlan, start_gateway
 from local_stack.surroundings import of_the_system
-
-TARGETS = {"uncached_ratio": ("<=", 1.3), "cached_ratio": ("<=", 2.0)}
 
 ROUNDS_UNCACHED, ROUNDS_CACHED, WARM_UP = 150, 600, 20
 _READY_S = 30.0

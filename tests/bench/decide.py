@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from charging_agent.decision import Known, Policy, decide, guard
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
-TARGETS = {"decisions_per_s": (">=", 10_000.0)}
-
 _ROUNDS, _ROUND_S = 7, 0.2
 _NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 
@@ -45,9 +43,7 @@ def _knowns() -> Iterator[Known]:
         for percent in (40.0, 69.9, 70.0)
     ]
     grids = [None] + [
-        GridLoad(
-            site_id="bench", timestamp=_NOON, source="bench", load_percent=load, load_kw=load, limit_kw=100.0
-        )
+        GridLoad(site_id="bench", timestamp=_NOON, source="bench", load_percent=load, load_kw=load, limit_kw=100.0)
         for load in (30.0, 61.7, 85.0, 85.1)
     ]
     return itertools.starmap(Known, itertools.product(solars, batteries, grids))

@@ -18,6 +18,12 @@ from typing import Any
 
 import httpx
 import uvicorn
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
 from charging_agent.apis import Api
 from charging_agent.budget import CallBudget, Limit
 from charging_agent.credentials import EnvironmentOrFiles
@@ -26,24 +32,10 @@ from charging_agent.token_endpoint import TokenEndpoint
 from charging_agent.tokens import TokenCache
 from ev_service.clock import SteppedClock
 from ev_service.telemetry import GridLoad
-from pydantic import SecretStr
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 with warnings.catch_warnings(record=True):
     # Authlib warns of the HTTP library that it was installed with, past any filter set before.
     from authlib.integrations.httpx_client import AsyncOAuth2Client
-
-TARGETS = {
-    "agent_cold_requests": ("==", 1.0),
-    "agent_failing_endpoint_errors": ("==", 0.0),
-    "agent_slow_renewal_wait_s": ("<=", 0.9),
-    "agent_refused_token_requests": ("==", 1.0),
-    "agent_refused_token_errors": ("==", 0.0),
-    "agent_short_life_requests": ("==", 0.0),
-}
 
 CALLERS = 100
 _ANSWER_S, _SLOW_ANSWER_S = 0.05, 1.0
@@ -117,9 +109,7 @@ class AgentClient:
         self._tokens = TokenCache(endpoint.request, self._clock)
         budget = CallBudget(Limit(requests=None))
         plan = RetryPlan(attempts=1, attempt_timeout_s=30)
-        self._client = GatewayClient(
-            self._http, self._tokens, budget_of=lambda _: budget, clock=self._clock, plan=plan
-        )
+        self._client = GatewayClient(self._http, self._tokens, budget_of=lambda _: budget, clock=self._clock, plan=plan)
 
     async def call(self) -> None:
         await self._client.fetch(_RESOURCE)

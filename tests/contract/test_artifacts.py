@@ -32,6 +32,10 @@ def project(request: pytest.FixtureRequest, artifacts: Artifacts) -> ApiProject:
     return artifacts.api(request.param)
 
 
+def test_the_committed_definitions_carry_the_scopes_of_their_api(project: ApiProject) -> None:
+    assert project.definition == governed_definition(project)
+
+
 def test_definitions_are_those_of_the_services() -> None:
     checked = subprocess.run(
         [sys.executable, ROOT / "scripts" / "definitions.py", "--check"], capture_output=True, text=True, check=False

@@ -570,3 +570,42 @@ def test_nothing_that_was_logged_holds_a_secret(world: World, busy: str) -> None
     for secret in (PASSWORD, OWNER_PASSWORD, busy, *(secret for _, secret in world.keys.values())):
         assert secret not in said
     assert "Traceback" not in said
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    started = [sys.executable, "-m", "local_gateway", *arguments]
+    whole = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(started, env=whole, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_init_writes_the_files_and_a_second_time_keeps_them(tmp_path: Path) -> None:
+    first = command("--init", str(tmp_path))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    second = command("--init", str(tmp_path))
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert {"ca.pem", "server.pem", "gateway-signing.pem"} <= before.keys()
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_what_is_missing_is_said_in_a_sentence(tmp_path: Path) -> None:
+    deployment = tmp_path / "deployment.toml"
+    deployment.write_text(DEPLOYMENT)
+
+    refused = command(LOCAL_GATEWAY_DEPLOYMENT_FILE=str(deployment), LOCAL_GATEWAY_STATE_DIR=str(tmp_path))
+
+    assert refused.returncode == 2
+    assert "WSO2_ADMIN_PASSWORD" in json.loads(refused.stderr)["reason"]
+
+
+def test_the_password_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "deployment.toml").write_text(DEPLOYMENT)
+    (tmp_path / "password").write_text("change-me\n")
+
+    refused = command(
+        LOCAL_GATEWAY_DEPLOYMENT_FILE=str(tmp_path / "deployment.toml"),
+        WSO2_ADMIN_PASSWORD_FILE=str(tmp_path / "password"),
+    )
+
+    assert refused.returncode == 2
+    assert "placeholder" in json.loads(refused.stderr)["reason"]

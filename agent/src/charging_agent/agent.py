@@ -12,6 +12,7 @@ from uuid import uuid4
 from charging_agent.decision import Decision, Policy, decide, explain, guard
 from charging_agent.observer import Observation, Observer
 from ev_service.clock import Clock, sleep_until
+from ev_service.logs import correlation_id
 
 _logger = logging.getLogger(__name__)
 
@@ -64,10 +65,6 @@ class Agent:
         self._on_decided(self.latest)
         return self.latest
 
-    def held(self) -> Observation:
-        """The readings as they are held now, without any call."""
-        return self._observer.held()
-
     def trouble(self) -> str | None:
         """Why the readings held now allow only the fail-safe; None when they allow more."""
         grid = self._observer.held().grid
@@ -79,6 +76,8 @@ class Agent:
         """Observe and decide every period until cancelled; an error in one round does not end the next."""
         while True:
             due = self._clock.now() + self._period
+            # One id ties the calls of this round together, in the gateway's logs as in ours.
+            correlation_id.set(str(uuid4()))
             try:
                 await self.decide_now()
             except Exception:

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -37,6 +37,13 @@ TOKEN_URL = f"{BASE}/oauth2/token"
 SECRET = "s3cret-of-evapp"
 
 Handler = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+
+class SettableClock(SteppedClock):
+    """Stepped, and like a system's clock it can be set back."""
+
+    def set_back(self, seconds: float) -> None:
+        self._now -= timedelta(seconds=seconds)
 
 
 class FakeGateway:
@@ -134,7 +141,7 @@ class World:
     """One agent on one fake gateway; `real_s` is the real time that pauses go by."""
 
     def __init__(self) -> None:
-        self.clock = SteppedClock(NOON)
+        self.clock = SettableClock(NOON)
         self.real_s = 0.0
         self.gateway = FakeGateway(self.clock)
         self.budgets = {api.name: CallBudget(Limit()) for api in APIS}
@@ -144,6 +151,10 @@ class World:
             self.http, url=TOKEN_URL, scopes="solar:read battery:read grid:read", source=self.source, clock=self.clock
         )
         self.tokens = TokenCache(self.endpoint.request, self.clock, lambda: self.real_s)
+        self.use(RetryPlan(), deadline_s=6)
+
+    def hurry(self) -> None:
+        """Give up early: for tests in which something hangs. All others must not depend on the machine's speed."""
         self.use(RetryPlan(attempts=2, deadline_s=0.3, attempt_timeout_s=0.05), deadline_s=0.5)
 
     def use(self, plan: RetryPlan, *, deadline_s: float) -> None:
@@ -183,10 +194,10 @@ async def world() -> AsyncGenerator[World]:
 
 
 class Served:
-    """The whole agent as an application on one fake gateway, with deadlines a thirtieth of the shipped ones."""
+    """The whole agent as an application on one fake gateway, with the shipped deadlines and short pauses."""
 
     def __init__(self, **settings: Any) -> None:
-        self.clock = SteppedClock(NOON)
+        self.clock = SettableClock(NOON)
         self.gateway = FakeGateway(self.clock)
         self.settings = settings
         self.gateway_settings = GatewaySettings(
@@ -217,10 +228,15 @@ class Served:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Served:
+    monkeypatch.setattr("charging_agent.gateway._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("charging_agent.tokens._FIRST_PAUSE_S", 0.01)
+    return Served()
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines a thirtieth of the shipped ones: for tests in which something hangs."""
     quick = RetryPlan(attempts=2, deadline_s=0.13, attempt_timeout_s=0.08)
     monkeypatch.setattr("charging_agent.app.RetryPlan", lambda: quick)
     monkeypatch.setattr("charging_agent.app._OBSERVATION_S", 0.2)
     monkeypatch.setattr("charging_agent.token_endpoint._WHOLE_S", 0.16)
-    monkeypatch.setattr("charging_agent.gateway._FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("charging_agent.tokens._FIRST_PAUSE_S", 0.01)
-    return Served()

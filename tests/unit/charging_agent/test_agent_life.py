@@ -47,6 +47,16 @@ async def test_after_a_jump_of_the_clock_one_observation_follows_and_not_all_tha
     assert [served.gateway.calls_to(api.path) for api in APIS] == [2, 2, 2]
 
 
+async def test_after_the_clock_was_set_back_the_loop_goes_on(served: Served) -> None:
+    async with served.client():
+        await served.until(lambda: len(served.gateway.calls) == 4)
+        await asyncio.sleep(0.005)
+
+        served.clock.set_back(3600)
+
+        await served.until(lambda: served.gateway.calls_to(GRID.path) == 2)
+
+
 async def test_an_error_in_one_round_does_not_end_the_next(world: World) -> None:
     seen: list[Decided] = []
 

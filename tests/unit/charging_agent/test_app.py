@@ -73,6 +73,8 @@ async def test_a_hundred_callers_at_a_cold_start_cause_one_token_request_and_one
 async def test_each_api_failing_in_turn_gives_a_safe_explained_decision_and_recovers(
     served: Served, path: str, name: str, action: str, fault: codes.Fault
 ) -> None:
+    # The loop keeps still: it would meet the breaker's pause before the caller does.
+    served.settings["period_s"] = 3600
     served.gateway.refuses(path, fault)
     async with served.client() as client:
         failing = await decision_of(client)
@@ -90,6 +92,7 @@ async def test_each_api_failing_in_turn_gives_a_safe_explained_decision_and_reco
     assert "error" not in recovered["readings"][name]
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("hanging", [(GRID.path,), tuple(api.path for api in APIS), ("/oauth2/token",)])
 async def test_hanging_never_keeps_an_answer_away(served: Served, hanging: tuple[str, ...]) -> None:
     for path in hanging:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -17,6 +18,7 @@ from openapi_spec_validator import validate
 
 from charging_agent.apis import GRID
 from charging_agent.app import create_app
+from charging_agent.settings import GatewaySettings
 from ev_service.errors import ConfigurationError
 from ev_service.openapi import published_definition
 
@@ -55,6 +57,38 @@ def test_it_starts_before_the_bootstrap_has_written_the_credentials(
     monkeypatch.setenv("WSO2_CLIENT_SECRET_FILE", str(tmp_path / "client_secret"))
 
     assert create_app().title == "agent"
+
+
+async def test_credentials_that_the_bootstrap_replaced_are_used_without_a_restart(
+    served: Served, tmp_path: Path
+) -> None:
+    files = {name: tmp_path / name for name in ("client_id", "client_secret")}
+    served.gateway_settings = GatewaySettings(
+        gateway_url=served.gateway_settings.gateway_url,
+        token_url=served.gateway_settings.token_url,
+        client_id_file=files["client_id"],
+        client_secret_file=files["client_secret"],
+    )
+    good = httpx.BasicAuth("id-2", "secret-2")
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        signed = next(good.auth_flow(httpx.Request("POST", "https://gateway.test")))
+        if request.headers["authorization"] != signed.headers["authorization"]:
+            return httpx.Response(401, json={"error": "invalid_client"})
+        return await served.gateway.issue(request)
+
+    served.gateway.does("/oauth2/token", answer)
+    for name, file in files.items():
+        file.write_text(f"{name.removeprefix('client_')}-1", encoding="utf-8")
+    async with served.client() as client:
+        refused = (await client.get("/optimize-charging")).json()
+        for name, file in files.items():
+            file.write_text(f"{name.removeprefix('client_')}-2", encoding="utf-8")
+        await asyncio.sleep(0.02)
+        accepted = (await client.get("/optimize-charging")).json()
+
+    assert refused["readings"]["grid"] == {"status": "missing", "error": "token_refused"}
+    assert accepted["action"] == "fast"
 
 
 def test_it_does_not_start_with_credential_files_that_hold_nothing(

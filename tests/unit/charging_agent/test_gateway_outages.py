@@ -70,6 +70,7 @@ async def test_a_suspended_backend_is_not_asked_again_at_once(world: World) -> N
 
 
 async def test_a_hang_is_given_up_twice(world: World) -> None:
+    world.hurry()
     world.gateway.hangs(GRID.path)
 
     assert await trouble_of(world) is Trouble.TIMEOUT
@@ -77,6 +78,8 @@ async def test_a_hang_is_given_up_twice(world: World) -> None:
 
 
 async def test_a_body_that_trickles_is_given_up(world: World) -> None:
+    world.hurry()
+
     async def trickle() -> AsyncGenerator[bytes]:
         while True:
             await asyncio.sleep(0.01)

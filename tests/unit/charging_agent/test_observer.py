@@ -142,6 +142,7 @@ async def test_after_recovery_no_error_remains(world: World) -> None:
 
 
 async def test_one_hanging_api_does_not_keep_the_others_away(world: World) -> None:
+    world.hurry()
     world.gateway.hangs(SOLAR.path)
 
     observation = await world.observer.observe()
@@ -174,6 +175,40 @@ async def test_a_clock_that_jumps_forward_makes_the_next_observation_fetch_anew(
     assert world.observer.held().grid.status is Status.MISSING
     assert statuses(await world.observer.observe()) == [Status.FRESH] * 3
     assert world.gateway.token_requests == 2
+
+
+async def test_a_clock_that_is_set_back_makes_the_next_observation_fetch_anew(world: World) -> None:
+    await world.observer.observe()
+
+    world.clock.set_back(3600)
+
+    assert world.observer.held().grid.error is Trouble.INVALID_READING
+    assert statuses(await world.observer.observe()) == [Status.FRESH] * 3
+
+
+async def test_a_clock_that_is_set_back_while_an_observation_flies_does_not_use_what_now_lies_ahead(
+    world: World,
+) -> None:
+    async def answer_and_set_back(_: httpx.Request) -> httpx.Response:
+        said = world.gateway.reading(GRID.path)
+        world.clock.set_back(300)
+        return httpx.Response(200, json=said)
+
+    world.gateway.does(GRID.path, answer_and_set_back)
+
+    observation = await world.observer.observe()
+
+    assert (observation.grid.status, observation.grid.error) == (Status.MISSING, Trouble.INVALID_READING)
+
+
+async def test_a_throttled_api_is_called_again_when_the_clock_was_set_back(world: World) -> None:
+    world.gateway.refuses(GRID.path, codes.SUBSCRIPTION_THROTTLED)
+    await world.observer.observe()
+
+    world.gateway.gives(GRID.path)
+    world.clock.set_back(3600)
+
+    assert (await world.observer.observe()).grid.status is Status.FRESH
 
 
 async def test_a_clock_that_jumps_while_an_observation_flies_judges_by_the_new_time(world: World) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from charging_agent.apis import GRID
+from charging_agent.apis import APIS, GRID
 from ev_service.errors import ConfigurationError
 from wso2_terms import codes
 
@@ -69,7 +69,6 @@ TROUBLES: dict[str, Callable[[FakeGateway], None]] = {
     "403": lambda gateway: gateway.refuses(GRID.path, codes.DENIED),
     "429": lambda gateway: gateway.refuses(GRID.path, codes.SUBSCRIPTION_THROTTLED),
     "500": lambda gateway: gateway.refuses(GRID.path, codes.CONNECTION_FAILED),
-    "a hang": lambda gateway: gateway.hangs(GRID.path),
     "an unforeseen error": lambda gateway: gateway.does(GRID.path, fail_with_the_header),
 }
 
@@ -83,6 +82,15 @@ async def test_no_secret_shows(served: Served, capsys: pytest.CaptureFixture[str
 
     assert_none_is_in(shown)
     assert "request answered" in shown
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_no_secret_shows_when_everything_hangs(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    served.gateway.hangs(TOKEN_PATH)
+    for api in APIS:
+        served.gateway.hangs(api.path)
+
+    assert_none_is_in(await shown_by(served, capsys, rounds=1))
 
 
 async def test_a_log_of_level_debug_shows_no_secret_of_the_http_library(

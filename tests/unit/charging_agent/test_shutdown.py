@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_request_in_flight_is_answered_before_the_server_ends_and_no_task_is_left(served: Served) -> None:
     for api in APIS:
         served.gateway.hangs(api.path)

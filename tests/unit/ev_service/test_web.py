@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Query
+from fastapi.responses import StreamingResponse
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
@@ -62,6 +63,14 @@ def make_app(part: Part, assertion: GatewayAssertion | None = None) -> FastAPI:
     @router.get("/bug")
     async def bug() -> None:
         raise ZeroDivisionError("secret detail")
+
+    @router.get("/breaks-off")
+    async def breaks_off() -> StreamingResponse:
+        async def half() -> AsyncGenerator[bytes]:
+            yield b"half"
+            raise ZeroDivisionError
+
+        return StreamingResponse(half())
 
     app.include_router(router)
     return app
@@ -132,6 +141,11 @@ async def test_an_unforeseen_error_tells_the_caller_nothing_and_the_log_everythi
     failed = next(line for line in written if line["event"] == "request failed")
     assert "ZeroDivisionError: secret detail" in failed["exc_info"]
     assert failed["correlation_id"] == "call-17"
+
+
+async def test_an_answer_that_breaks_off_is_not_mended_with_a_problem(client: httpx.AsyncClient) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await client.get("/breaks-off")
 
 
 @pytest.mark.parametrize("offered", ["call-17", "a", "x" * 64, "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "a.b:c_d-e"])

@@ -255,3 +255,125 @@ async def test_a_client_is_registered_once_for_its_owner(client: Any) -> None:
     await refused(await client.post(path, json=wanted | {"owner": "evapp"}, headers=ADMIN), 400)
     await refused(await client.post(path, json=wanted | {"owner": "evapp"}, headers=EVAPP), 403)
     await refused(await client.post(path, json=wanted), 401)
+
+
+async def test_an_application_is_changed_and_removed_with_all_it_has(client: Any, state: GatewayState) -> None:
+    path = f"{DEVPORTAL}/applications/EVApp"
+    wanted = {"name": "EVApp", "throttlingPolicy": "10PerMin", "description": "limited"}
+
+    changed = await client.put(path, json=wanted, headers=EVAPP)
+    await refused(await client.put(path, json=wanted | {"throttlingPolicy": "Tiny"}, headers=EVAPP), 400)
+    assert (await changed.json())["throttlingPolicy"] == "10PerMin"
+    assert (await client.delete(path, headers=EVAPP)).status == 200
+
+    assert "EVApp" not in state.applications
+    assert "key-EVApp" not in state.clients
+    assert state.subscriptions == {}
+
+
+async def test_an_application_is_made_for_its_caller(client: Any) -> None:
+    path, wanted = f"{DEVPORTAL}/applications", {"name": "Second", "throttlingPolicy": "Unlimited"}
+
+    made = await (await client.post(path, json=wanted, headers=EVAPP)).json()
+
+    assert (made["owner"], made["status"], made["tokenType"]) == ("evapp", "APPROVED", "JWT")
+    shown = await (await client.get(f"{path}/{made['applicationId']}", headers=EVAPP)).json()
+    assert shown["name"] == "Second"
+    await refused(await client.post(path, json={"name": ""}, headers=EVAPP), 400)
+    await refused(await client.post(path, data=b"{", headers=EVAPP), 400)
+
+
+async def test_many_subscriptions_are_made_in_one_call(client: Any) -> None:
+    one = {"applicationId": "Stranger", "apiId": "api-1", "throttlingPolicy": "Gold"}
+
+    made = await (await client.post(f"{DEVPORTAL}/subscriptions/multiple", json=[one], headers=ADMIN)).json()
+    await refused(await client.post(f"{DEVPORTAL}/subscriptions/multiple", json={"no": "list"}, headers=ADMIN), 400)
+
+    listed = await (await client.get(f"{DEVPORTAL}/subscriptions?applicationId=Stranger", headers=ADMIN)).json()
+    assert [found["subscriptionId"] for found in listed["list"]] == [made[0]["subscriptionId"]]
+    gone = f"{DEVPORTAL}/subscriptions/{made[0]['subscriptionId']}"
+    assert (await client.delete(gone, headers=ADMIN)).status == 200
+    await refused(await client.delete(gone, headers=ADMIN), 404)
+
+
+async def test_only_a_published_api_takes_subscriptions(client: Any, state: GatewayState) -> None:
+    state.apis["api-1"].lifecycle = "CREATED"
+    wanted = {"applicationId": "Stranger", "apiId": "api-1", "throttlingPolicy": "Gold"}
+
+    await refused(await client.post(f"{DEVPORTAL}/subscriptions", json=wanted, headers=ADMIN), 400)
+    await refused(await client.post(f"{DEVPORTAL}/subscriptions", json=wanted | {"apiId": "x"}, headers=ADMIN), 404)
+    assert (await (await client.get(f"{DEVPORTAL}/apis?query=name:Solar", headers=ADMIN)).json())["count"] == 0
+
+
+async def test_a_subscription_is_found_and_blocked_by_the_publisher(client: Any, state: GatewayState) -> None:
+    path = f"{PUBLISHER}/subscriptions"
+
+    found = (await (await client.get(f"{path}?apiId=api-1", headers=ADMIN)).json())["list"][0]
+    query = f"subscriptionId={found['subscriptionId']}"
+    blocked = await client.post(f"{path}/block-subscription?{query}&blockState=BLOCKED", headers=ADMIN)
+
+    assert found["applicationInfo"]["name"] == "EVApp"
+    assert (blocked.status, state.subscriptions["sub-1"].status) == (200, "BLOCKED")
+    await refused(await client.post(f"{path}/block-subscription?{query}&blockState=MAYBE", headers=ADMIN), 400)
+    await refused(await client.post(f"{path}/unblock-subscription?subscriptionId=x", headers=ADMIN), 404)
+    assert (await client.post(f"{path}/unblock-subscription?{query}", headers=ADMIN)).status == 200
+    assert state.subscriptions["sub-1"].status == "UNBLOCKED"
+
+
+async def test_a_revision_is_made_deployed_and_taken_back_by_hand(client: Any, state: GatewayState) -> None:
+    path = f"{PUBLISHER}/apis/api-1"
+    everywhere = [{"name": "Default", "vhost": "localhost", "displayOnDevportal": True}]
+
+    made = await (await client.post(f"{path}/revisions", json={"description": "second"}, headers=ADMIN)).json()
+    query = f"revisionId={made['id']}"
+    await refused(
+        await client.post(f"{path}/deploy-revision?{query}", json=[{"name": "Mars"}], headers=ADMIN), 404, 900506
+    )
+    await refused(await client.post(f"{path}/deploy-revision?{query}", json=[{}], headers=ADMIN), 400)
+    deployed = await client.post(f"{path}/deploy-revision?{query}", json=everywhere, headers=ADMIN)
+    assert deployed.status == 201
+    assert [bool(revision.environments) for revision in state.apis["api-1"].revisions] == [False, True]
+    await refused(await client.delete(f"{path}/revisions/{made['id']}", headers=ADMIN), 400, 900352)
+    assert (await client.post(f"{path}/undeploy-revision?{query}", headers=ADMIN)).status == 201
+    assert (await client.delete(f"{path}/revisions/{made['id']}", headers=ADMIN)).status == 200
+    await refused(await client.delete(f"{path}/revisions/{made['id']}", headers=ADMIN), 404, 900354)
+
+
+async def test_a_retired_api_is_served_no_longer(client: Any, state: GatewayState) -> None:
+    for action in ("Deprecate", "Retire"):
+        await client.post(f"{PUBLISHER}/apis/change-lifecycle?apiId=api-1&action={action}", headers=ADMIN)
+
+    assert state.apis["api-1"].lifecycle == "RETIRED"
+    assert state.apis["api-1"].deployed is None
+
+
+async def test_an_api_has_arrived_at_the_gateway_once_it_is_deployed(client: Any, state: GatewayState) -> None:
+    path = "/api/am/gateway/v2/api-artifact?apiName=SolarAPI&version=1.0.0"
+
+    assert (await client.get(path, headers=ADMIN)).status == 200
+    state.apis["api-1"].revisions[0].environments = []
+    await refused(await client.get(path, headers=ADMIN), 404)
+
+
+async def test_a_policy_file_is_imported_and_updated(client: Any, state: GatewayState) -> None:
+    text = """
+type: throttling policy
+subtype: advanced policy
+version: v4.6.0
+data:
+  policyName: Backend
+  defaultLimit: {type: REQUESTCOUNTLIMIT, requestCount: {timeUnit: min, unitTime: 1, requestCount: 60}}
+"""
+
+    async def imported(content: str, name: str = "policy.yaml", query: str = "") -> ClientResponse:
+        form = FormData()
+        form.add_field("file", content.encode(), filename=name)
+        return await client.post(f"{ADMIN_API}/throttling/policies/import{query}", data=form, headers=ADMIN)
+
+    first = await imported(text)
+    assert (first.status, await first.json()) == (201, "Successfully imported Advanced Throttling Policy : Backend")
+    await refused(await imported(text), 409)
+    assert (await imported(text, query="?overwrite=true")).status == 200
+    await refused(await imported(text, name="policy.txt"), 400)
+    await refused(await imported(text.replace("advanced", "strange")), 500, 900967)
+    assert sum(policy.name == "Backend" for policy in state.policies.values()) == 1

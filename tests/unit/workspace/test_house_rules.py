@@ -4,7 +4,9 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,12 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if "__pycache__" not in path.parts
 )
+MEMBERS = [
+    ROOT / name
+    for name in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["uv"]["workspace"][
+        "members"
+    ]
+]
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
 
 
@@ -86,3 +94,31 @@ def _public(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef | ast.Async
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
             continue
         yield node.name, node
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=names(MEMBERS))
+def test_a_member_declares_what_it_imports(member: Path) -> None:
+    project = tomllib.loads((member / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project.get("optional-dependencies", {}).values()
+    texts = [*project["dependencies"], *(text for extra in extras for text in extra)]
+    declared = {_normal(re.split(r"[\[<>=; ]", text)[0]) for text in texts}
+    own = project["name"].replace("-", "_")
+    imported = {name for path in (member / "src").rglob("*.py") for name in _imports(path)} - sys.stdlib_module_names
+    of_module = packages_distributions()
+
+    undeclared = {
+        name for name in imported - {own} if not {_normal(dist) for dist in of_module.get(name, [name])} & declared
+    }
+    assert undeclared == set()
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0]

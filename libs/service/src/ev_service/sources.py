@@ -93,6 +93,8 @@ def create_reading_service(
         run: names the gateway's certificate, where only the gateway may call.
     """
     certificate = run.gateway_cert_file
+    if certificate is None:
+        _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
     return create_service(
         name=name,
         description=description,

@@ -45,7 +45,7 @@ def create_service(
         description: what it is for, for people and agents that read its OpenAPI.
         clock: the run's clock.
         health: asked by `GET /health`; every part None means 200, else 503 with the failing parts.
-        assertion: verifies the gateway's assertion; None answers anyone (said in the log at start).
+        assertion: verifies the gateway's assertion; None answers anyone.
         version: version of the API.
         lifespan: start-up and shutdown of the service.
     """
@@ -76,7 +76,8 @@ def through_gateway(apicontext: str) -> Any:
         apicontext: context with version that the route belongs to, e.g. `/solar/1.0.0`.
     """
 
-    def demand(request: Request) -> None:
+    # Not async for waiting: FastAPI would send a plain function to a thread, which costs more than the check.
+    async def demand(request: Request) -> None:
         door: GatewayAssertion | None = request.app.state.assertion
         if door is not None:
             door.verify(request.headers.get(HEADER), apicontext)

@@ -66,8 +66,8 @@ def governed_definition(project: ApiProject) -> dict[str, object]:
     """Return the definition with the scopes, roles and security of api.yaml written into it.
 
     WSO2's import overwrites scopes and operations of api.yaml with those that it finds in the definition, so
-    a definition without them would publish an API that any token may call. The project's own definition
-    stays free of them, because it is what the service says of itself.
+    a definition without them would publish an API that any token may call. The committed definitions carry
+    them already (scripts/definitions.py); packing writes them again, so that no other one can slip through.
 
     Source: carbon-apimgt, ImportUtils.importApi and PublisherCommonUtils.updateSwagger (scheme `default`,
     `x-scopes-bindings`, `x-auth-type`, `x-throttling-tier`).

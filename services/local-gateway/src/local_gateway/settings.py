@@ -40,8 +40,8 @@ class LocalGatewaySettings(Settings):
         address = ipaddress.ip_address(self.bind_address)
         if not address.is_loopback and not self.allow_remote:
             raise ValueError(
-                f"bind_address {address} is not a loopback address, and allow_remote is not set: "
-                "this stand-in is meant for one machine"
+                f"LOCAL_GATEWAY_BIND_ADDRESS {address} is no loopback address, and LOCAL_GATEWAY_ALLOW_REMOTE "
+                "is not set: this stand-in is meant for one machine"
             )
         return self
 

@@ -32,7 +32,5 @@ class GatewayInfo:
         name, version = request.query.get("apiName"), request.query.get("version")
         for api in self._desk.state.apis.values():
             if api.name == name and api.version == version and api.deployed is not None:
-                return web.json_response(
-                    {"apis": [f"{api.context}"], "localEntries": [], "endpoints": [], "sequences": []}
-                )
+                return web.json_response({"api": [api.context]})
         raise RestError(404, f"API {name} {version} is not deployed")

@@ -196,7 +196,7 @@ class Publisher:
             raise not_found("Subscription", subscription_id)
         subscription.status = status
         self._desk.store.changed()
-        return web.json_response(self._subscription_body(subscription))
+        return web.Response()
 
     def _subscription_body(self, subscription: Subscription) -> Document:
         application = self._desk.state.applications[subscription.application_id]

@@ -1,0 +1,109 @@
+"""`make bench`: every figure beside what it is compared with, measured in one run; a table, and JSON beside it.
+
+Says what was measured and what is aimed at; a slow machine is no failure, so the exit code is 0 either way.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+from rich.table import Table
+
+FOLDER = Path(__file__).resolve().parent
+RESULT = FOLDER.parents[1] / "out" / "bench.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """One figure that a bench measures, and how it should be."""
+
+    bench: str
+    figure: str
+    meaning: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def wanted(self) -> str:
+        return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+
+    def is_met(self, value: float) -> bool:
+        above = self.at_least is None or value >= self.at_least
+        return above and (self.at_most is None or value <= self.at_most)
+
+
+AIMS = (
+    Aim("decide", "decisions_per_s", "pure decisions a second, one process", at_least=10_000),
+    Aim("tokens", "agent_cold_requests", "token requests, 100 callers, cold", at_most=1),
+    Aim("tokens", "agent_failing_endpoint_errors", "errors while the token lives and its endpoint fails", at_most=0),
+    Aim("tokens", "agent_refused_token_requests", "renewals after a 401 met by 100 callers", at_most=1),
+    Aim("tokens", "agent_short_life_requests", "token requests for 100 calls with a 30 s token", at_most=1),
+    Aim("agent_latency", "uncached_ratio", "p50 uncached over the slowest of three bare calls", at_most=1.3),
+    Aim("agent_latency", "cached_ratio", "p50 cached over an empty route of the same app", at_most=2),
+    Aim("gateway_throughput", "ratio", "gateway over bare pass-through proxy, requests/s at 32", at_least=0.6),
+    Aim("startup", "first_decision_s", "make run to the first governed decision [s]", at_most=6),
+)
+
+
+def main() -> int:
+    """Run the benches that were asked for, or all."""
+    known = list(dict.fromkeys(aim.bench for aim in AIMS))
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("bench", nargs="*", choices=[[], *known], help=f"which to run; default all: {', '.join(known)}")
+    asked = parser.parse_args().bench or known
+    console = Console()
+    measured: dict[str, dict[str, float]] = {}
+    for bench in asked:
+        console.print(f"measuring {bench} …")
+        measured[bench] = _flat(_load(bench).measure())
+    console.print(_table(measured))
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    console.print(f"every figure: {RESULT.relative_to(FOLDER.parents[1])}")
+    return 0
+
+
+def _load(bench: str) -> Any:
+    found = util.spec_from_file_location(bench, FOLDER / f"{bench}.py")
+    assert found is not None
+    assert found.loader is not None
+    module = util.module_from_spec(found)
+    # Dataclasses look their own module up by its name.
+    sys.modules[bench] = module
+    found.loader.exec_module(module)
+    return module
+
+
+def _flat(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Figures of cases, such as plain and TLS, as figures of their own: `plain_ratio`."""
+    flat: dict[str, float] = {}
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            case = cast(dict[str, float], value)
+            flat |= {f"{name}_{figure}": number for figure, number in case.items()}
+        else:
+            flat[name] = float(value)
+    return flat
+
+
+def _table(measured: Mapping[str, Mapping[str, float]]) -> Table:
+    table = Table(title="measured side by side in this run")
+    for name in ("bench", "figure", "measured", "aim", ""):
+        table.add_column(name, justify="right" if name in ("measured", "aim") else "left")
+    for aim in AIMS:
+        for name, value in measured.get(aim.bench, {}).items():
+            if name.endswith(aim.figure):
+                verdict = "[green]met[/]" if aim.is_met(value) else "[red]missed[/]"
+                kind = name.removesuffix(aim.figure).strip("_")
+                table.add_row(aim.bench, f"{aim.meaning} {kind}".strip(), f"{value:,.3g}", aim.wanted, verdict)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""The data path in process: what passes, what is withheld, what a failing backend looks like."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientError, ClientResponse, ClientSession, web
+from aiohttp.test_utils import RawTestServer, TestServer
+
+from ev_service.clock import SteppedClock
+from local_gateway.gateway.assertion import Assertions
+from local_gateway.gateway.backend import Backends
+from local_gateway.gateway.handler import Gateway
+from local_gateway.gateway.metrics import MetricsLog
+from local_gateway.signing import SigningKey
+from local_gateway.state import Store
+from local_gateway.tokens import Tokens
+from wso2_terms.deployment import BackendJwt
+
+pytestmark = pytest.mark.anyio
+
+VERBS = {"/solar-status": "GET", "/hang": "GET", "/cut": "GET", "/stream": "GET", "/torn": "GET", "/orders": "POST"}
+Call = Callable[..., Awaitable[ClientResponse]]
+
+
+async def on_backend(request: web.Request) -> web.StreamResponse:
+    """A service that answers, hangs, hangs up, streams, or breaks off in the middle of a stream."""
+    assert request.transport is not None
+    match request.path:
+        case "/hang":
+            await asyncio.sleep(0.15)
+        case "/cut":
+            request.transport.abort()
+        case "/stream" | "/torn":
+            answer = web.StreamResponse(headers={"Set-Cookie": "a=b"})
+            await answer.prepare(request)
+            for _ in range(10):
+                await answer.write(b"x" * 100_000)
+            if request.path == "/torn":
+                await asyncio.sleep(0.02)
+                request.transport.abort()
+            return answer
+        case _:
+            pass
+    body = (await request.read()).decode()
+    return web.json_response({"headers": dict(request.headers), "path": request.path_qs, "body": body})
+
+
+@pytest.fixture
+async def backend() -> AsyncIterator[str]:
+    app = web.Application(client_max_size=1 << 24)
+    app.router.add_route("*", "/{path:.*}", on_backend)
+    async with TestServer(app) as server:
+        yield str(server.make_url("/"))
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> MetricsLog:
+    return MetricsLog(tmp_path / "apim_metrics.log")
+
+
+@pytest.fixture
+async def gateway(
+    store: Store, tokens: Tokens, clock: SteppedClock, key: SigningKey, metrics: MetricsLog
+) -> AsyncIterator[Gateway]:
+    backends = Backends(connect_timeout_s=0.5)
+    await backends.open()
+    yield Gateway(
+        store=store,
+        tokens=tokens,
+        clock=clock,
+        assertions=Assertions(key, BackendJwt(enable=True, encoding="base64url")),
+        backends=backends,
+        metrics=metrics,
+        max_request_bytes=1000,
+    )
+    await backends.close()
+
+
+def serve(store: Store, describe: Callable[..., dict[str, Any]], url: str, **changes: Any) -> None:
+    config = {"actionDuration": 100, **changes.pop("config", {"suspendDuration": 0})}
+    endpoints = {"endpoint_type": "http", "production_endpoints": {"url": url, "config": config}}
+    operations = [{"target": target, "verb": verb, "scopes": ["solar:read"]} for target, verb in VERBS.items()]
+    data = describe(endpointConfig=endpoints, operations=operations, **changes)
+    store.state.apis["api-1"].revisions[0].data = data
+    store.changed()
+
+
+@pytest.fixture
+async def call(
+    gateway: Gateway, store: Store, tokens: Tokens, backend: str, describe: Callable[..., dict[str, Any]]
+) -> AsyncIterator[Call]:
+    """Calls the gateway as EVApp."""
+    serve(store, describe, backend)
+    token = tokens.issue(store.state.clients["key-EVApp"], "evapp", ("solar:read",), for_application=True)
+    async with RawTestServer(gateway.on_call) as server, ClientSession() as session:
+
+        async def called(path: str, method: str = "GET", **content: Any) -> ClientResponse:
+            headers = {"Authorization": f"Bearer {token}"} | content.pop("headers", {})
+            url = server.make_url(f"/solar/1.0.0{path}")
+            return await session.request(method, url, headers=headers, **content)
+
+        yield called
+
+
+async def code_of(answer: ClientResponse) -> str:
+    return str((await answer.json())["code"])
+
+
+async def test_the_service_sees_the_call_and_the_gateway_but_not_the_token(call: Call) -> None:
+    answer = await call("/solar-status?a=1&b=2", headers={"x-jwt-assertion": "forged", "activityid": "my-activity-1"})
+
+    seen = await answer.json()
+    names = {name.lower() for name in seen["headers"]}
+    assert answer.status == 200
+    assert seen["path"] == "/solar-status?a=1&b=2"
+    assert seen["headers"]["X-JWT-Assertion"].count(".") == 2
+    assert seen["headers"]["activityid"] == answer.headers["activityid"] == "my-activity-1"
+    assert "authorization" not in names
+
+
+@pytest.mark.parametrize("given", ["short", "x" * 65, "bad id with blanks", "é"])
+async def test_an_activity_id_that_is_none_is_replaced(call: Call, given: str) -> None:
+    answer = await call("/solar-status", headers={"activityid": given})
+
+    assert answer.headers["activityid"] != given
+    assert len(answer.headers["activityid"]) == 36
+
+
+async def test_a_stream_is_passed_on_with_its_headers(call: Call) -> None:
+    answer = await call("/stream")
+
+    assert len(await answer.read()) == 1_000_000
+    assert answer.headers["Set-Cookie"] == "a=b"
+
+
+async def test_a_stream_that_breaks_off_breaks_off_for_the_caller_too(call: Call) -> None:
+    with pytest.raises(ClientError):
+        await (await call("/torn")).read()
+
+
+async def test_a_body_is_passed_on_up_to_its_limit(call: Call) -> None:
+    async def in_pieces() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 500
+
+    assert (await (await call("/orders", "POST", data=b"x" * 1000)).json())["body"] == "x" * 1000
+    assert await code_of(await call("/orders", "POST", data=b"x" * 1001)) == "413"
+    assert await code_of(await call("/orders", "POST", data=in_pieces())) == "413"
+
+
+async def test_a_backend_that_hangs_or_hangs_up_is_told_apart(call: Call) -> None:
+    assert await code_of(await call("/hang")) == "101504"
+    assert await code_of(await call("/cut")) == "101505"
+
+
+async def test_a_backend_that_failed_rests(call: Call, store: Store, describe: Callable[..., dict[str, Any]]) -> None:
+    # Nothing listens on port 9 (discard).
+    serve(store, describe, "http://127.0.0.1:9", config={})
+
+    assert await code_of(await call("/solar-status")) == "101503"
+    assert await code_of(await call("/solar-status")) == "303001"
+
+
+async def test_a_sandbox_key_needs_a_sandbox_endpoint(
+    call: Call, store: Store, backend: str, describe: Callable[..., dict[str, Any]]
+) -> None:
+    store.state.clients["key-EVApp"].key_type = "SANDBOX"
+    store.changed()
+    assert await code_of(await call("/solar-status")) == "900901"
+
+    endpoints = {
+        "endpoint_type": "http",
+        "production_endpoints": {"url": "http://127.0.0.1:9"},
+        "sandbox_endpoints": {"url": backend},
+    }
+    store.state.apis["api-1"].revisions[0].data = describe(endpointConfig=endpoints)
+    store.changed()
+
+    assert (await call("/solar-status")).status == 200
+
+
+async def test_a_transport_that_the_api_does_not_offer_is_refused(
+    call: Call, store: Store, backend: str, describe: Callable[..., dict[str, Any]]
+) -> None:
+    serve(store, describe, backend, transport=["https"])
+
+    answer = await call("/solar-status")
+
+    assert (answer.status, await code_of(answer)) == (403, "403")
+    assert "[ http ]" in (await answer.json())["description"]
+
+
+async def test_the_eleventh_call_of_a_minute_is_told_when_to_come_back(call: Call, clock: SteppedClock) -> None:
+    for _ in range(10):
+        assert (await call("/solar-status")).status == 200
+
+    refused = await call("/solar-status")
+    clock.advance(30)
+    again = await call("/solar-status")
+
+    assert (refused.status, await code_of(refused)) == (429, "900804")
+    assert (await refused.json())["nextAccessTime"] == "2026-Jun-21 12:01:00+0000 UTC"
+    assert refused.headers["Retry-After"] == "Sun, 21 Jun 2026 12:01:00 GMT"
+    assert again.status == 200
+
+
+async def test_a_revoked_token_is_refused_at_once(call: Call, store: Store) -> None:
+    assert (await call("/solar-status")).status == 200
+    store.state.revoked = {live.jti: live.expires_at_s for live in store.state.live_tokens.values()}
+
+    refused = await call("/solar-status")
+
+    assert (refused.status, await code_of(refused)) == (401, "900901")
+    assert "WWW-Authenticate" in refused.headers
+
+
+async def test_what_breaks_inside_is_an_answer_too(
+    call: Call, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("local_gateway.gateway.handler.authorize", broken)
+
+    assert await code_of(await call("/solar-status")) == "900900"
+    assert "call failed in the gateway" in caplog.text
+
+
+async def test_every_finished_call_is_noted(call: Call, metrics: MetricsLog, tmp_path: Path) -> None:
+    writing = asyncio.create_task(metrics.run())
+    await call("/solar-status")
+    await call("/nothing")
+    writing.cancel()
+    metrics.flush()
+
+    lines = (tmp_path / "apim_metrics.log").read_text().splitlines()
+    assert ["apim:response" in lines[0], "apim:faulty" in lines[1]] == [True, True]
