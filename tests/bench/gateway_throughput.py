@@ -234,6 +234,7 @@ def _uvicorn(
 def _gateway(folder: Path) -> Generator[dict[str, int]]:
     (folder / "deployment.toml").write_text(DEPLOYMENT)
     environment = {
+        "LOG_LEVEL": "WARNING",
         "WSO2_ADMIN_PASSWORD": PASSWORD,
         "LOCAL_GATEWAY_STATE_DIR": str(folder / "state"),
         "LOCAL_GATEWAY_DEPLOYMENT_FILE": str(folder / "deployment.toml"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 FOLDER = Path(__file__).resolve().parent
@@ -31,6 +32,8 @@ class Aim:
 
     @property
     def wanted(self) -> str:
+        if self.at_least == self.at_most:
+            return f"{self.at_least:g}"
         return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
 
     def is_met(self, value: float) -> bool:
@@ -40,9 +43,11 @@ class Aim:
 
 AIMS = (
     Aim("decide", "decisions_per_s", "pure decisions a second, one process", at_least=10_000),
-    Aim("tokens", "agent_cold_requests", "token requests, 100 callers, cold", at_most=1),
+    Aim("tokens", "agent_cold_requests", "token requests, 100 callers, cold", at_least=1, at_most=1),
     Aim("tokens", "agent_failing_endpoint_errors", "errors while the token lives and its endpoint fails", at_most=0),
-    Aim("tokens", "agent_refused_token_requests", "renewals after a 401 met by 100 callers", at_most=1),
+    Aim("tokens", "agent_refused_token_requests", "renewals after a 401 met by 100 callers", at_least=1, at_most=1),
+    Aim("tokens", "agent_refused_token_errors", "errors after that 401", at_most=0),
+    Aim("tokens", "agent_slow_renewal_wait_s", "100 calls while a renewal takes 1 s [s]", at_most=0.9),
     Aim("tokens", "agent_short_life_requests", "token requests for 100 calls with a 30 s token", at_most=1),
     Aim("agent_latency", "uncached_ratio", "p50 uncached over the slowest of three bare calls", at_most=1.3),
     Aim("agent_latency", "cached_ratio", "p50 cached over an empty route of the same app", at_most=2),
@@ -98,10 +103,11 @@ def _table(measured: Mapping[str, Mapping[str, float]]) -> Table:
         table.add_column(name, justify="right" if name in ("measured", "aim") else "left")
     for aim in AIMS:
         for name, value in measured.get(aim.bench, {}).items():
-            if name.endswith(aim.figure):
+            # A bench of several cases puts the case before the figure: plain_ratio, tls_ratio.
+            if name == aim.figure or name.endswith(f"_{aim.figure}"):
                 verdict = "[green]met[/]" if aim.is_met(value) else "[red]missed[/]"
-                kind = name.removesuffix(aim.figure).strip("_")
-                table.add_row(aim.bench, f"{aim.meaning} {kind}".strip(), f"{value:,.3g}", aim.wanted, verdict)
+                case = name.removesuffix(aim.figure).strip("_")
+                table.add_row(aim.bench, escape(f"{aim.meaning} {case}"), f"{value:,.3g}", aim.wanted, verdict)
     return table
 
 
