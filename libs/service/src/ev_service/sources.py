@@ -4,21 +4,24 @@ Knows no particular source and no particular reading.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from pydantic import Field, model_validator
 
 from ev_service.assertion import GatewayAssertion
-from ev_service.clock import Clock
+from ev_service.clock import Clock, make_clock
 from ev_service.errors import EvError
+from ev_service.logs import configure_logging
 from ev_service.settings import RunSettings, Settings, SiteSettings, load
 from ev_service.telemetry import Reading
 from ev_service.web import HealthCheck, create_service
 
+R = TypeVar("R", bound=Reading)
 R_co = TypeVar("R_co", bound=Reading, covariant=True)
 
 STUCK_AFTER_S = 60.0
@@ -81,27 +84,46 @@ def load_service_settings(source: type[SourceSettings]) -> ServiceSettings:
 
 
 def create_reading_service(
-    *, name: str, description: str, source: Source[Reading], clock: Clock, run: RunSettings
+    *,
+    name: str,
+    description: str,
+    source_settings: type[SourceSettings],
+    make_source: Callable[[ServiceSettings], Source[R]],
+    make_routes: Callable[[Source[R], Clock], APIRouter],
+    settings: ServiceSettings | None,
+    clock: Clock | None,
 ) -> FastAPI:
-    """Make the application of a service whose health is that of its source; the caller adds its routes.
+    """Make the application of a service that answers readings, its health that of its source.
 
     Args:
-        name: name of the service.
+        name: name of the service in OpenAPI, logs and metrics.
         description: what it is for.
-        source: where its readings come from.
-        clock: the run's clock.
-        run: names the gateway's certificate, where only the gateway may call.
+        source_settings: the service's own class, which carries its prefix.
+        make_source: where its readings come from.
+        make_routes: what it answers with them.
+        settings: read from the environment where absent; the process then logs as JSON.
+        clock: the run's clock, made from the settings where absent.
+
+    Raises:
+        ConfigurationError: a setting, or a file that one names, cannot be used.
     """
-    certificate = run.gateway_cert_file
+    if settings is None:
+        settings = load_service_settings(source_settings)
+        configure_logging(name, settings.run.log_level)
+    clock = clock or make_clock(settings.run.sim_clock_file)
+    source = make_source(settings)
+    certificate = settings.run.gateway_cert_file
     if certificate is None:
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
-    return create_service(
+    app = create_service(
         name=name,
         description=description,
         clock=clock,
         health=source_health(source, clock),
         assertion=None if certificate is None else GatewayAssertion.from_file(certificate, clock),
     )
+    app.include_router(make_routes(source, clock))
+    return app
 
 
 def source_health(source: Source[Reading], clock: Clock, *, stuck_after_s: float = STUCK_AFTER_S) -> HealthCheck:

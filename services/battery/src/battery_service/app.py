@@ -5,30 +5,24 @@ from fastapi import FastAPI
 from battery_service.adapters import make_source
 from battery_service.api import battery_routes
 from battery_service.settings import BatterySourceSettings
-from ev_service.clock import Clock, make_clock
-from ev_service.logs import configure_logging
-from ev_service.sources import ServiceSettings, create_reading_service, load_service_settings
+from ev_service.clock import Clock
+from ev_service.sources import ServiceSettings, create_reading_service
 
 DESCRIPTION = "How full the stationary battery of the site is, and whether it charges or discharges."
 
 
 def create_app(settings: ServiceSettings | None = None, clock: Clock | None = None) -> FastAPI:
-    """Make the application.
-
-    Args:
-        settings: read from the environment where absent; the process then logs as JSON.
-        clock: the run's clock, made from the settings where absent.
+    """Make the application; settings and clock come from the environment where they are absent.
 
     Raises:
         ConfigurationError: a setting, or a file that one names, cannot be used.
     """
-    if settings is None:
-        settings = load_service_settings(BatterySourceSettings)
-        configure_logging("battery-service", settings.run.log_level)
-    clock = clock or make_clock(settings.run.sim_clock_file)
-    source = make_source(settings)
-    app = create_reading_service(
-        name="BatteryAPI", description=DESCRIPTION, source=source, clock=clock, run=settings.run
+    return create_reading_service(
+        name="BatteryAPI",
+        description=DESCRIPTION,
+        source_settings=BatterySourceSettings,
+        make_source=make_source,
+        make_routes=battery_routes,
+        settings=settings,
+        clock=clock,
     )
-    app.include_router(battery_routes(source, clock))
-    return app

@@ -2,9 +2,8 @@
 
 from fastapi import FastAPI
 
-from ev_service.clock import Clock, make_clock
-from ev_service.logs import configure_logging
-from ev_service.sources import ServiceSettings, create_reading_service, load_service_settings
+from ev_service.clock import Clock
+from ev_service.sources import ServiceSettings, create_reading_service
 from solar_service.adapters import make_source
 from solar_service.api import solar_routes
 from solar_service.settings import SolarSourceSettings
@@ -13,20 +12,17 @@ DESCRIPTION = "What the solar panels of the site give at this moment, beside wha
 
 
 def create_app(settings: ServiceSettings | None = None, clock: Clock | None = None) -> FastAPI:
-    """Make the application.
-
-    Args:
-        settings: read from the environment where absent; the process then logs as JSON.
-        clock: the run's clock, made from the settings where absent.
+    """Make the application; settings and clock come from the environment where they are absent.
 
     Raises:
         ConfigurationError: a setting, or a file that one names, cannot be used.
     """
-    if settings is None:
-        settings = load_service_settings(SolarSourceSettings)
-        configure_logging("solar-service", settings.run.log_level)
-    clock = clock or make_clock(settings.run.sim_clock_file)
-    source = make_source(settings)
-    app = create_reading_service(name="SolarAPI", description=DESCRIPTION, source=source, clock=clock, run=settings.run)
-    app.include_router(solar_routes(source, clock))
-    return app
+    return create_reading_service(
+        name="SolarAPI",
+        description=DESCRIPTION,
+        source_settings=SolarSourceSettings,
+        make_source=make_source,
+        make_routes=solar_routes,
+        settings=settings,
+        clock=clock,
+    )
