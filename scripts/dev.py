@@ -40,7 +40,7 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
     "demo": ("requirements-run.lock", [["-m", "local_stack", "demo"]]),
     "run": ("requirements-run.lock", [["-m", "local_stack", "run"]]),
     "test": ("requirements.lock", [[*PYTEST, "-m", "not docker and not browser and not slow"]]),
-    "test-all": ("requirements.lock", [PYTEST]),
+    "test-all": ("requirements.lock", [["-m", "coverage", "run", *PYTEST], ["-m", "coverage", "report"]]),
     "check": ("requirements.lock", [["scripts/check.py"]]),
     "bench": ("requirements.lock", [["tests/bench/run.py"]]),
     "lock": ("requirements.lock", [["scripts/lock.py"]]),
@@ -59,7 +59,8 @@ def main(arguments: typing.List[str]) -> int:
     if target == "install":
         print(f"{VENV} holds every member; the agent alone: cd agent && ../.venv/bin/uvicorn main:app --port 8004")
     for position, command in enumerate(commands):
-        hand_over([venv_python(), *command, *arguments[1:]], is_last=position == len(commands) - 1)
+        given = arguments[1:] if position == 0 else []
+        hand_over([venv_python(), *command, *given], is_last=position == len(commands) - 1)
     return 0
 
 
