@@ -5,9 +5,12 @@ import re
 import shutil
 import signal
 import subprocess
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
+
+from local_stack.ports import PortSettings, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE = re.findall(r"`(make [a-z-]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
@@ -42,8 +45,11 @@ def test_the_command_works_in_a_fresh_clone(clone: Path, command: str) -> None:
 
 
 def test_make_run_stays_up_until_ctrl_c_and_then_leaves_nothing(clone: Path) -> None:
+    # Its own ports may be taken on the machine that tests.
+    ports = dict(zip(map(str.upper, PortSettings.model_fields), map(str, astuple(free_ports())), strict=True))
+    settings = outside() | ports
     running = subprocess.Popen(
-        ["make", "run"], cwd=clone, env=outside(), stdout=subprocess.PIPE, text=True, start_new_session=True
+        ["make", "run"], cwd=clone, env=settings, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     assert running.stdout is not None
     told: list[str] = []

@@ -1,61 +1,21 @@
-"""`python -m local_stack demo` and `python -m local_stack run`."""
+"""`python -m local_stack demo|run`: sees to it that being stopped ends everything, from the first moment on."""
 
-import argparse
 import signal
 import sys
-from datetime import date
-from pathlib import Path
 from types import FrameType
-
-from rich.console import Console
-
-from ev_service.errors import EvError
-from local_stack.demo import demo
-from local_stack.run import STATE, run
 
 
 def main() -> int:
-    """Read the command line and do what it says; 130 after Ctrl-C."""
-    arguments = _parser().parse_args()
-    # A stop by the system must end the processes as Ctrl-C does.
+    """Run the command line; 130 after Ctrl-C or a stop by the system."""
     signal.signal(signal.SIGTERM, _interrupt)
-    console = Console(stderr=False)
     try:
-        return demo(arguments, console) if arguments.command == "demo" else run(arguments.state, console)
-    except EvError as error:
-        console.print(f"[red]stopped:[/] {error.message}", soft_wrap=True)
-        return 1
+        # Imported here: the drawing library alone takes a second, in which somebody may change their mind.
+        from local_stack.cli import main as run_command_line
+
+        return run_command_line()
     except KeyboardInterrupt:
-        console.print("stopped; nothing is left running")
+        sys.stdout.write("stopped; nothing is left running\n")
         return 130
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="local_stack", description="The whole stack as processes on loopback.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    played = commands.add_parser(
-        "demo",
-        prog="make demo",
-        help="play one day and show the controls",
-        description="Plays one day on a clock that jumps from decision to decision, then shows six controls at work. "
-        "With make, options go into ARGS: make demo ARGS='--fast --seed 3'.",
-    )
-    played.add_argument("--fast", action="store_true", help="no pause between decisions")
-    played.add_argument("--day", type=date.fromisoformat, help="the day to play, YYYY-MM-DD; default: one in June")
-    played.add_argument("--seed", type=int, default=7, help="seed of noise and overloads; default 7")
-    played.add_argument("--step-min", type=int, default=5, help="minutes between decisions; default 5")
-    played.add_argument(
-        "--measured", action="store_true", help="play a day of measured sun and load from the folder EV_DATA_DIR"
-    )
-    kept = commands.add_parser(
-        "run",
-        prog="make run",
-        help="the same stack at real speed, staying up",
-        description="Starts the stack at real speed on the ports of .env.example and stays up until Ctrl-C. Settings "
-        "come from the environment.",
-    )
-    kept.add_argument("--state", type=Path, default=STATE, help="folder for passwords, keys and logs; default .state")
-    return parser
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

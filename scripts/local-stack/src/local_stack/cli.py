@@ -1,0 +1,50 @@
+"""The command line of the stack: `demo` and `run`."""
+
+import argparse
+from datetime import date
+from pathlib import Path
+
+from rich.console import Console
+
+from ev_service.errors import EvError
+from local_stack.demo import demo
+from local_stack.run import STATE, run
+
+
+def main() -> int:
+    """Read the command line and do what it says; the exit code is 1 where that failed."""
+    arguments = _parser().parse_args()
+    console = Console()
+    try:
+        return demo(arguments, console) if arguments.command == "demo" else run(arguments.state, console)
+    except EvError as error:
+        console.print(f"[red]stopped:[/] {error.message}", soft_wrap=True)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="local_stack", description="The whole stack as processes on loopback.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    played = commands.add_parser(
+        "demo",
+        prog="make demo",
+        help="play one day and show the controls",
+        description="Plays one day on a clock that jumps from decision to decision, then shows six controls at work. "
+        "With make, options go into ARGS: make demo ARGS='--fast --seed 3'.",
+    )
+    played.add_argument("--fast", action="store_true", help="no pause between decisions")
+    played.add_argument("--day", type=date.fromisoformat, help="the day to play, YYYY-MM-DD; default: one in June")
+    played.add_argument("--seed", type=int, default=7, help="seed of noise and overloads; default 7")
+    played.add_argument("--step-min", type=int, default=5, help="minutes between decisions; default 5")
+    played.add_argument(
+        "--measured", action="store_true", help="play a day of measured sun and load from the folder EV_DATA_DIR"
+    )
+    kept = commands.add_parser(
+        "run",
+        prog="make run",
+        help="the same stack at real speed, staying up",
+        description="Starts the stack at real speed on the ports of .env.example and stays up until Ctrl-C. Settings "
+        "come from the environment.",
+    )
+    kept.add_argument("--state", type=Path, default=STATE, help="folder for passwords, keys and logs; default .state")
+    return parser
