@@ -16,7 +16,10 @@ CHECKS: dict[str, list[str]] = {
     "locks": [sys.executable, "scripts/lock.py", "--check"],
     "definitions": [sys.executable, "scripts/definitions.py", "--check"],
     "spelling": [f"{BIN}/codespell"],
-    "yaml": [f"{BIN}/yamllint", "--strict", "wso2", ".pre-commit-config.yaml"],
+    "yaml": [f"{BIN}/yamllint", "--strict", "wso2", "compose.yaml", ".github", ".pre-commit-config.yaml"],
+    "compose file": [f"{BIN}/check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"],
+    "workflow": [f"{BIN}/check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/ci.yaml"],
+    "images": [f"{BIN}/hadolint", "Dockerfile"],
     "secrets": [f"{BIN}/gitleaks", "git", "--no-banner", "--log-level", "error", "."],
 }
 

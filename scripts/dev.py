@@ -23,6 +23,9 @@ HELP = """usage: make TARGET [ARGS="..."]      (without make: python scripts/dev
 
   demo       play one June day through the gateway, show the controls, write a picture   (ARGS="--help" for more)
   run        the same stack at real speed, staying up, at http://localhost:8004/
+  up         the stack in Docker with WSO2 API Manager; GATEWAY=local puts the local gateway in its place
+  down       remove it; VOLUMES=1 removes its state too
+  verify-wso2  check on the running stack what only the real WSO2 can show
   test       the tests that need no Docker, no browser and no minutes
   test-all   every test; what cannot run here is skipped with its reason
   check      format, lint, types, import rules, locks, definitions, secrets, spelling
@@ -47,8 +50,15 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
 }
 
 
+IN_DOCKER = ("up", "down", "verify-wso2")
+"""Targets that need Docker and no `.venv`."""
+
+
 def main(arguments: typing.List[str]) -> int:
     target = arguments[0] if arguments else "help"
+    if target in IN_DOCKER:
+        hand_over([sys.executable, "scripts/up.py", *arguments], is_last=True)
+        return 0
     if target == "clean":
         return clean()
     if target not in TARGETS:

@@ -6,22 +6,41 @@
 import sys
 from pathlib import Path
 from textwrap import wrap
+from typing import Literal
 
+from pydantic import Field
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from battery_service.settings import BatterySourceSettings
 from charging_agent.settings import AgentSettings, GatewaySettings
-from ev_service.settings import PLACEHOLDER, RunSettings, SiteSettings
+from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
 from grid_service.settings import GridSourceSettings
 from local_gateway.settings import LocalGatewaySettings
 from local_stack.ports import PortSettings
 from site_model.parameters import Building, Panels, Storage, Weather
 from solar_service.settings import SolarSourceSettings
 from wso2_provisioning.cli import DEFAULT_BACKENDS
-from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.settings import KeyStoreSettings, ProvisioningSettings
 
 FILE = Path(__file__).resolve().parent.parent / ".env.example"
+
+
+class _Stack(Settings):
+    """What compose.yaml reads besides; Compose fills these in, no process of ours."""
+
+    compose_profiles: Literal["wso2", "local"] = Field(
+        default="wso2", description="Gateway of make up: wso2 (API Manager, 4 GiB for Docker) or local (local gateway)."
+    )
+    wso2am_version: str = Field(default="4.6.0", description="Tag of the image wso2/wso2am.")
+    wso2am_memory: str = Field(default="2560m", description="What its container may take.")
+    wso2am_heap: str = Field(default="-Xms512m -Xmx1280m", description="What its Java heap may take of that.")
+    edge_address: str = Field(default="127.0.0.1", description="Address that the published ports listen on.")
+    gateway_https_port: int = Field(default=8243, description="Published port of the gateway, TLS.")
+    gateway_http_port: int = Field(default=8280, description="Published port of the gateway, plain.")
+    gateway_management_port: int = Field(default=9443, description="Published port of REST APIs, tokens and portals.")
+    python_image: str = Field(default="python:3.13-slim", description="What our images are built on.")
+
 
 SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
     "Every process": (RunSettings,),
@@ -32,8 +51,10 @@ SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
     "Agent: how it decides": (AgentSettings,),
     "Agent: who it is at the gateway": (GatewaySettings,),
     "Bootstrap": (ProvisioningSettings,),
+    "Keys of WSO2": (KeyStoreSettings,),
     "Local gateway": (LocalGatewaySettings,),
     "Ports of make run": (PortSettings,),
+    "Containers: make up": (_Stack,),
 }
 
 HEAD = """\
@@ -74,6 +95,9 @@ def _entry(name: str, field: FieldInfo) -> str:
     if "SecretStr" in str(field.annotation):
         return f"{meaning}\n{name}={PLACEHOLDER}\n" if name.endswith("PASSWORD") else f"{meaning}\n#{name}=\n"
     default = "" if field.default is None else str(field.default)
+    if name == "COMPOSE_PROFILES":
+        # Set, because Compose has no default for it.
+        return f"{meaning}\n{name}={default}\n"
     return f"{meaning}\n#{name}={default.lower() if isinstance(field.default, bool) else default}\n"
 
 

@@ -1,6 +1,7 @@
 """Compile the locks: every version with its hashes, and no address of any index.
 
-`requirements.lock` holds everything; the others hold what one purpose needs, at the same versions.
+`requirements.lock` holds everything; the others hold what one purpose needs, at the same versions: running the stack as
+processes, building our packages, and each container image what its member needs and nothing else.
 `--check` changes nothing and exits 1 when a lock is not current or holds an address.
 """
 
@@ -16,6 +17,9 @@ from typing import Any, cast
 ROOT = Path(__file__).resolve().parent.parent
 EVERYTHING = "requirements.lock"
 RUN = "requirements-run.lock"
+BUILD = "requirements-build.lock"
+IMAGES = ("services/solar", "services/battery", "services/grid", "services/local-gateway", "agent", "wso2/provisioning")
+"""Members that have a container image."""
 
 
 def main() -> int:
@@ -34,12 +38,16 @@ def _sources() -> dict[str, list[str]]:
     return {
         EVERYTHING: [*members, "--all-extras", "--group", "dev"],
         RUN: [*members, "--all-extras", "--group", "build", "--constraint", EVERYTHING],
+        BUILD: ["--group", "build", "--constraint", EVERYTHING],
+        **{
+            f"{member}/requirements.lock": [f"{member}/pyproject.toml", "--constraint", EVERYTHING] for member in IMAGES
+        },
     }
 
 
 def _lock(name: str, sources: list[str], is_check: bool) -> bool:
     with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / name
+        draft = Path(folder) / Path(name).name
         present = ROOT / name
         # uv keeps the versions it finds in its output file, so a lock changes only where it must.
         if present.exists():

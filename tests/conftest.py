@@ -1,10 +1,17 @@
-"""What every test shares: the event loop's kind, and no setting from outside."""
+"""What every test shares: the event loop's kind, no setting from outside, and the images built from this tree."""
 
+import json
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from local_stack.surroundings import forget_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+OFFICIAL_IMAGE = "python:3.13-slim"
+BUILD_S = 600
 
 
 @pytest.fixture
@@ -18,3 +25,45 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     forget_settings(given)
     for name in os.environ.keys() - given.keys():
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def docker_environment() -> dict[str, str]:
+    """What docker is run with; skips where no engine answers, or no Compose v2, or no base image can be had."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
+    forget_settings(environment)
+    environment.setdefault("PYTHON_IMAGE", OFFICIAL_IMAGE)
+    base = environment["PYTHON_IMAGE"]
+    if not _answers(["docker", "info"]):
+        pytest.skip("no Docker Engine answers")
+    if not _answers(["docker", "compose", "version"]):
+        pytest.skip("this docker has no Compose v2")
+    if not _answers(["docker", "image", "inspect", base]) and not _answers(["docker", "pull", "--quiet", base]):
+        pytest.skip(f"the base image {base} is not here and cannot be pulled; PYTHON_IMAGE names another one")
+    return environment
+
+
+@pytest.fixture(scope="session")
+def images(docker_environment: dict[str, str]) -> dict[str, str]:
+    """Names of the images by the service of compose.yaml that runs them, built from this tree once."""
+    told = _compose(docker_environment, "config", "--format", "json")
+    _compose(docker_environment, "build", "--quiet")
+    services: dict[str, dict[str, str]] = json.loads(told)["services"]
+    return {name: service["image"] for name, service in services.items()}
+
+
+def _compose(environment: dict[str, str], *arguments: str) -> str:
+    # The placeholders are as good as any password where nothing is started.
+    command = ["docker", "compose", "--env-file", ".env.example", "--profile", "local", *arguments]
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=BUILD_S, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def _answers(command: list[str]) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False

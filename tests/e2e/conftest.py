@@ -22,8 +22,11 @@ class Site:
     stack: Stack
     clock_file: Path
 
+    def now(self) -> datetime:
+        return FollowedClock(self.clock_file).now()
+
     def pass_time(self, seconds: float) -> None:
-        write_clock_file(self.clock_file, FollowedClock(self.clock_file).now() + timedelta(seconds=seconds))
+        write_clock_file(self.clock_file, self.now() + timedelta(seconds=seconds))
 
     def decide(self) -> dict[str, Any]:
         answer = httpx.get(f"{self.stack.plan.agent_url}/optimize-charging", timeout=8, trust_env=False)

@@ -67,7 +67,7 @@ async def test_a_token_of_an_application_opens_no_rest_api(client: Any, desk: De
 
 async def test_what_is_not_offered_is_not_found(client: Any) -> None:
     await refused(await client.get("/scim2/Users", headers=ADMIN), 404)
-    await refused(await client.delete(f"{PUBLISHER}/apis/import", headers=ADMIN), 405)
+    await refused(await client.patch(f"{PUBLISHER}/apis/import", headers=ADMIN), 405)
 
 
 async def test_an_imported_api_is_published_and_deployed(client: Any, project: Project) -> None:
@@ -377,3 +377,25 @@ data:
     await refused(await imported(text, name="policy.txt"), 400)
     await refused(await imported(text.replace("advanced", "strange")), 500, 900967)
     assert sum(policy.name == "Backend" for policy in state.policies.values()) == 1
+
+
+async def test_an_api_is_deleted_when_nobody_is_subscribed(client: Any, state: GatewayState) -> None:
+    await refused(await client.delete(f"{PUBLISHER}/apis/api-1", headers=ADMIN), 409)
+    state.subscriptions.clear()
+
+    assert (await client.delete(f"{PUBLISHER}/apis/api-1", headers=ADMIN)).status == 200
+
+    assert state.apis == {}
+    await refused(await client.get(f"{PUBLISHER}/apis/api-1", headers=ADMIN), 404)
+
+
+async def test_a_policy_is_deleted_when_nothing_follows_it(client: Any, state: GatewayState) -> None:
+    path = f"{ADMIN_API}/throttling/policies/subscription"
+    listed = (await (await client.get(path, headers=ADMIN)).json())["list"]
+    ids = {policy["policyName"]: policy["policyId"] for policy in listed}
+    followed = state.apis["api-1"].data["policies"][0]
+
+    await refused(await client.delete(f"{path}/{ids[followed]}", headers=ADMIN), 409)
+    assert (await client.delete(f"{path}/{ids['Bronze']}", headers=ADMIN)).status == 200
+
+    await refused(await client.get(f"{path}/{ids['Bronze']}", headers=ADMIN), 404)

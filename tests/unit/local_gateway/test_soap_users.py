@@ -115,3 +115,14 @@ async def test_a_message_that_is_not_understood_is_a_fault(client: Any, body: st
     answer = await client.post(PATH, data=body, headers={"Authorization": encode_basic_auth(*ADMIN)})
 
     assert "faultstring" in await fault(answer)
+
+
+async def test_a_role_that_was_deleted_is_nobodys(client: Any, desk: Desk) -> None:
+    await call(client, "addRole", ("roleName", "Internal/reader_of_all"))
+    desk.users.add("evapp", "evapp-password", ["Internal/reader_of_all"])
+
+    assert (await call(client, "deleteRole", ("roleName", "Internal/reader_of_all"))).status == 202
+
+    assert not desk.users.role_exists("Internal/reader_of_all")
+    assert "internal/reader_of_all" not in desk.users.roles_of("evapp")
+    assert "30016" in await fault(await call(client, "deleteRole", ("roleName", "admin")))

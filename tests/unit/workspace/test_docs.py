@@ -30,7 +30,7 @@ HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.M)
 VARIABLE = re.compile(rf"\b(?:{'|'.join(PREFIXES)})_[A-Z0-9_]*[A-Z0-9]\b(?!_)")
 # An image of WSO2 is named like a folder of ours.
 PATH = re.compile(rf"(?<![\w./-])(?!wso2/wso2am)(?:{'|'.join(map(re.escape, ROOMS))})/[\w./*-]*")
-MAKE = re.compile(r"^(?:[A-Z_]+=\S+ )*make ([a-z][a-z-]*)", re.M)
+MAKE = re.compile(r"^(?:[A-Z_]+=\S+ )*make ([a-z][a-z0-9-]*)", re.M)
 MACHINE_PATH = re.compile(r"(?<![\w.}:/-])/(?:home|Users|root|tmp|opt|mnt|work|srv)/|\b[A-Z]:\\|file://")
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])

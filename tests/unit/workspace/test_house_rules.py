@@ -59,11 +59,12 @@ def test_no_name_is_a_junk_room() -> None:
 
 
 def test_locks_hold_hashes_and_no_address() -> None:
-    for lock in ROOT.glob("*.lock"):
+    locks = [*ROOT.glob("*.lock"), *(member / "requirements.lock" for member in MEMBERS)]
+    for lock in filter(Path.exists, locks):
         lines = lock.read_text(encoding="utf-8").splitlines()
 
         assert not [line for line in lines if "://" in line or line.startswith(("-", "file:")) or " @ " in line]
-        assert sum("==" in line and not line.startswith(" ") for line in lines) > 20
+        assert sum("==" in line and not line.startswith(" ") for line in lines) > 5
         assert all(re.match(r"\S+==\S+.* \\$| {4}--hash=sha256:[0-9a-f]{64}( \\)?$", line) for line in lines)
 
 
@@ -81,6 +82,15 @@ def test_the_set_up_script_can_be_read_by_an_old_python() -> None:
     ast.parse(text, feature_version=(3, 6))
     imported = re.findall(r"(?m)^(?:import|from) (\w+)", text)
     assert set(imported) <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("script", ["up.py", "docker_cli.py", "env_file.py"])
+def test_what_runs_docker_needs_nothing_but_an_old_python(script: str) -> None:
+    text = (ROOT / "scripts" / script).read_text(encoding="utf-8")
+
+    ast.parse(text, feature_version=(3, 8))
+    imported = set(re.findall(r"(?m)^(?:import|from) (\w+)", text))
+    assert imported <= {*sys.stdlib_module_names, "docker_cli", "env_file"}
 
 
 def _body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import stat
@@ -110,6 +111,22 @@ def test_where_links_are_refused_each_file_is_replaced_as_a_whole(
 
     assert read(tmp_path) == ("id-2", "secret-2")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["client_id", "client_secret", "limits.json"]
+
+
+def test_a_full_volume_is_said_before_anything_happens_unless_credentials_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+
+    with pytest.raises(FolderUnusable, match=r"No space left on device.*make room"):
+        check_folder(tmp_path)
+    write_credentials(tmp_path, FIRST, LIMITS)
+    check_folder(tmp_path)
+
+    assert read(tmp_path) == ("id-1", "secret-1")
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_anything_happens(tmp_path: Path) -> None:

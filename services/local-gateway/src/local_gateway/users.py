@@ -75,6 +75,12 @@ class UserStore:
         """Tell whether there is such a role, in whatever case."""
         return name.lower() in {role.lower() for role in (*SHIPPED_ROLES, *self._state.roles)}
 
+    def remove_role(self, role: str) -> None:
+        """Delete a role that was made later, and take it from everybody."""
+        self._state.roles.discard(role)
+        for user in self._state.users.values():
+            user.roles = [held for held in user.roles if held != role]
+
     def add(self, name: str, password: str, roles: Iterable[str]) -> None:
         """Add a user, or replace the one of that name."""
         self._state.users[name] = User(name=name, password=_hashed(password), roles=sorted(set(roles)))

@@ -26,17 +26,22 @@ class Admin:
 
     def import_policy(self, policy: Policy) -> None:
         """Add a policy, or replace the one of its name; replacing restarts its counters."""
-        document = {
-            "type": "throttling policy",
-            "subtype": policy.kind.value,
-            "version": "v4.6.0",
-            "data": policy.data.model_dump(mode="json", by_alias=True, exclude_unset=True),
-        }
         self._wire.call(
             "POST",
             f"{self._base}/throttling/policies/import",
             self._identity,
             accept=(200, 201),
             params={"overwrite": "true"},
-            files={"file": (f"{policy.name}.yaml", yaml.safe_dump(document).encode(), "application/yaml")},
+            files=import_file(policy),
         )
+
+
+def import_file(policy: Policy) -> dict[str, tuple[str, bytes, str]]:
+    """Return a policy as the multipart part that WSO2's import takes."""
+    document = {
+        "type": "throttling policy",
+        "subtype": policy.kind.value,
+        "version": "v4.6.0",
+        "data": policy.data.model_dump(mode="json", by_alias=True, exclude_unset=True),
+    }
+    return {"file": (f"{policy.name}.yaml", yaml.safe_dump(document).encode(), "application/yaml")}

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ev_service.settings import load
 from wso2_provisioning.changes import Changes
 from wso2_provisioning.provision import Outcome, Wso2, provision
 from wso2_provisioning.readiness import wait_until_ready
+from wso2_provisioning.saved_ca import Confirmation, save_ca
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.wire import Wire
 from wso2_terms.artifacts import Artifacts, load_artifacts
@@ -75,6 +77,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> Outcome:
     settings.owner_password()
     artifacts = _artifacts(arguments.artifacts)
     changes = Changes(is_dry_run=arguments.check, report=lambda line: console.print(f"[green]·[/] {escape(line)}"))
+    if arguments.save_ca is not None:
+        settings = _with_saved_ca(arguments, settings)
     with Wire(settings.wso2_ca_file) as wire:
         wait_until_ready(wire, settings.wso2_management_url, arguments.wait, changes.report)
         return provision(
@@ -84,6 +88,20 @@ def _run(arguments: argparse.Namespace, console: Console) -> Outcome:
             credentials_dir=arguments.credentials_dir,
             rotate_secret=arguments.rotate_secret,
         )
+
+
+def _with_saved_ca(arguments: argparse.Namespace, settings: ProvisioningSettings) -> ProvisioningSettings:
+    # Not through the quiet console: what is asked about must be seen; `:AB:` in a fingerprint is no emoji.
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+    confirmation = Confirmation(arguments.yes_fingerprint, input if sys.stdin.isatty() else None)
+    save_ca(
+        settings.wso2_management_url,
+        arguments.save_ca,
+        confirmation,
+        arguments.wait,
+        lambda line: console.print(f"[green]·[/] {escape(line)}"),
+    )
+    return settings.model_copy(update={"wso2_ca_file": arguments.save_ca})
 
 
 def _artifacts(folder: Path | None) -> Artifacts:
@@ -142,6 +160,15 @@ def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
         "--rotate-secret",
         action="store_true",
         help="replace EVApp's secret, and evapp's password where WSO2 knows another one",
+    )
+    parser.add_argument(
+        "--save-ca",
+        type=Path,
+        metavar="FILE",
+        help="show the server's certificate, store what it is trusted by in FILE once confirmed, and go on with it",
+    )
+    parser.add_argument(
+        "--yes-fingerprint", metavar="HEX", help="confirm --save-ca: SHA-256 of the server's certificate"
     )
     parser.add_argument(
         "--wait", type=_seconds, default=300.0, metavar="SECONDS", help="for WSO2 to be ready (default: %(default).0f)"

@@ -21,6 +21,8 @@ CLIENT_ID, CLIENT_SECRET, LIMITS = "client_id", "client_secret", "limits.json"
 _CURRENT = ".current"
 _VERSION = ".version-"
 _OWNER_READS = 0o400
+# A page each for three files, their folder and its links.
+_ROOM_BYTES = 8 * 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,10 @@ def check_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".probe-"):
-            pass
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".probe-") as probe:
+            # A full volume takes empty files still. Where credentials are there already nothing may have to be written.
+            if not (folder / CLIENT_SECRET).exists():
+                (Path(probe) / "room").write_bytes(bytes(_ROOM_BYTES))
     except OSError as error:
         raise _unusable(folder, error) from error
 
@@ -155,7 +159,9 @@ def _remove_others(folder: Path, kept: set[str]) -> None:
 
 
 def _unusable(folder: Path, error: OSError) -> FolderUnusable:
+    mend = "name a folder that this user may write with --credentials-dir"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        mend = "make room there, or name another folder with --credentials-dir"
     return FolderUnusable(
-        f"credentials cannot be written to {folder} ({error.strerror or type(error).__name__}): "
-        "name a folder that this user may write with --credentials-dir"
+        f"credentials cannot be written to {folder} ({error.strerror or type(error).__name__}): {mend}"
     )

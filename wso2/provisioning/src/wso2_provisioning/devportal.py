@@ -85,7 +85,6 @@ class DevPortal:
             f"{self._base}/subscriptions/{subscription.subscription_id}",
             self._identity,
             json={
-                "subscriptionId": subscription.subscription_id,
                 "applicationId": application_id,
                 "apiId": subscription.api_id,
                 "throttlingPolicy": subscription.plan,

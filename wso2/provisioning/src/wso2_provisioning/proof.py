@@ -88,7 +88,7 @@ def prove(wire: Wire, gateway_url: str, project: ApiProject, application: str, t
     identity = Identity.of_token(application, token.access_token)
     waited_s, pause_s = 0.0, _FIRST_PAUSE_S
     while True:
-        answer = _read(wire.send("GET", url, identity))
+        answer = read_answer(wire.send("GET", url, identity))
         proof = Proof(f"{httpx.URL(url).path} answered {answer}", answer.verdict is Verdict.BACKEND_FAILED)
         if answer.verdict is Verdict.LET_THROUGH or (proof.backend_failed and waited_s >= BACKEND_S):
             return proof
@@ -107,7 +107,8 @@ def prove(wire: Wire, gateway_url: str, project: ApiProject, application: str, t
         pause_s = min(pause_s * 1.6, _LONGEST_PAUSE_S)
 
 
-def _read(response: httpx.Response) -> Answer:
+def read_answer(response: httpx.Response) -> Answer:
+    """Read status and code of an answer of the gateway."""
     try:
         body: Mapping[str, object] = json_object(response)
     except Refused:

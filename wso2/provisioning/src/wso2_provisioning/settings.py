@@ -1,5 +1,6 @@
 """Where WSO2 is and who may change it, from the environment."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -49,6 +50,48 @@ class ProvisioningSettings(Settings):
         if not 5 <= len(text) <= 30 or any(character.isspace() for character in text):
             raise ConfigurationError("EVAPP_PASSWORD must have 5 to 30 characters and no blanks")
         return password
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStorePasswords:
+    """What the files with WSO2's keys are locked with."""
+
+    keystore: SecretStr
+    truststore: SecretStr
+
+
+class KeyStoreSettings(Settings):
+    """Passwords that WSO2 starts with, looked at before it does: it would start with a placeholder."""
+
+    wso2_keystore_password: SecretStr | None = Field(
+        default=None, description="Locks the key stores of WSO2: 6 characters or more."
+    )
+    wso2_truststore_password: SecretStr | None = Field(
+        default=None, description="Locks its trust store: 6 characters or more."
+    )
+    wso2_admin_password: SecretStr | None = Field(default=None, description="The administrator's password.")
+
+    def passwords(self) -> KeyStorePasswords:
+        """Return the passwords of the stores.
+
+        Raises:
+            ConfigurationError: one is not set, too short or a placeholder, or the administrator's is a placeholder.
+        """
+        secret_from(self.wso2_admin_password, None, "WSO2_ADMIN_PASSWORD")
+        return KeyStorePasswords(
+            _store_password(self.wso2_keystore_password, "WSO2_KEYSTORE_PASSWORD"),
+            _store_password(self.wso2_truststore_password, "WSO2_TRUSTSTORE_PASSWORD"),
+        )
+
+
+def _store_password(value: SecretStr | None, name: str) -> SecretStr:
+    secret = secret_from(value, None, name)
+    if secret is None:
+        raise ConfigurationError(f"{name} is not set")
+    # Java's tools refuse shorter ones.
+    if len(secret.get_secret_value()) < 6:
+        raise ConfigurationError(f"{name} must have 6 characters or more")
+    return secret
 
 
 def _needed(value: SecretStr | None, file: Path | None, name: str) -> SecretStr:

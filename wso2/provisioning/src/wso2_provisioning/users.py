@@ -108,13 +108,14 @@ class Users:
             self._url,
             self._admin,
             accept=(200, 202, 500),
-            content=_envelope(operation, arguments),
+            content=envelope(operation, arguments),
             headers={"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": f'"urn:{operation}"'},
         )
         return response.status_code, response.content
 
 
-def _envelope(operation: str, arguments: Iterable[Argument]) -> bytes:
+def envelope(operation: str, arguments: Iterable[Argument]) -> bytes:
+    """Return the SOAP message that asks for an operation."""
     envelope = ElementTree.Element(f"{{{_SOAP}}}Envelope")
     body = ElementTree.SubElement(envelope, f"{{{_SOAP}}}Body")
     call = ElementTree.SubElement(body, f"{{{_SERVICE}}}{operation}")

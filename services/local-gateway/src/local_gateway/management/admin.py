@@ -26,7 +26,7 @@ from local_gateway.management.rest import (
 from local_gateway.management.throttling import BASE
 from local_gateway.state import Application, DenyPolicy, Document
 
-_DENY_VIEW = ("apim:admin", "apim:bl_view", "apim:bl_manage")
+_DENY_VIEW = ("apim:admin", "apim:bl_view")
 _DENY = ("apim:admin", "apim:bl_manage")
 _OWNERS = ("apim:admin", "apim:app_owner_change")
 

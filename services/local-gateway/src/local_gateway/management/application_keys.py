@@ -16,7 +16,7 @@ from local_gateway.state import Application, Document, KeyType, OAuthClient
 from local_gateway.tokens import new_secret
 
 KEY_MANAGER = "Resident Key Manager"
-_SCOPES = ("apim:app_manage", "apim:subscribe", "apim:admin")
+_SCOPES = ("apim:app_manage", "apim:subscribe")
 _SERVED_GRANTS = frozenset({"client_credentials", "password"})
 
 

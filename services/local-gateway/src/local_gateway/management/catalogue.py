@@ -97,6 +97,18 @@ def undeploy(revision: Revision, names: Iterable[str]) -> None:
     revision.environments = [served for served in revision.environments if served["name"] not in gone]
 
 
+def remove(desk: Desk, api: Api) -> None:
+    """Delete an API with its revisions.
+
+    Raises:
+        RestError: 409, somebody is subscribed to it.
+    """
+    if any(subscription.api_id == api.api_id for subscription in desk.state.subscriptions.values()):
+        raise conflict("Cannot remove the API as active subscriptions exist.")
+    del desk.state.apis[api.api_id]
+    desk.store.changed()
+
+
 def _existing(desk: Desk, wanted: ApiData) -> Api | None:
     for api in desk.state.apis.values():
         if api.name == wanted.name and api.version == wanted.version:

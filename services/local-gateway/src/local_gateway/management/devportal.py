@@ -28,8 +28,9 @@ from wso2_terms.policies import PolicyKind
 
 BASE = "/api/am/devportal/v3"
 
-_APPLICATION = ("apim:subscribe", "apim:app_manage", "apim:app_import_export", "apim:admin")
-_SUBSCRIPTION = ("apim:subscribe", "apim:sub_manage", "apim:admin")
+_APPLICATION = ("apim:subscribe", "apim:app_manage")
+_APPLICATIONS = (*_APPLICATION, "apim:app_import_export")
+_SUBSCRIPTION = ("apim:subscribe", "apim:sub_manage")
 
 
 class ApplicationPayload(Payload):
@@ -58,11 +59,11 @@ class Applications:
     def routes(self) -> list[web.RouteDef]:
         """Every operation with the scopes of which its caller needs one."""
         routes = Routes(self._desk, BASE)
-        routes.add("GET", "/applications", self.list_applications, _APPLICATION)
+        routes.add("GET", "/applications", self.list_applications, _APPLICATIONS)
         routes.add("POST", "/applications", self.add_application, _APPLICATION)
         routes.add("GET", "/applications/{application_id}", self.get_application, _APPLICATION)
         routes.add("PUT", "/applications/{application_id}", self.change_application, _APPLICATION)
-        routes.add("DELETE", "/applications/{application_id}", self.delete_application, _APPLICATION)
+        routes.add("DELETE", "/applications/{application_id}", self.delete_application, _APPLICATIONS)
         routes.add("GET", "/apis", self.list_apis, _SUBSCRIPTION)
         routes.add("GET", "/subscriptions", self.list_subscriptions, _SUBSCRIPTION)
         routes.add("POST", "/subscriptions", self.add_subscription, _SUBSCRIPTION)
@@ -74,7 +75,7 @@ class Applications:
     async def list_applications(self, request: web.Request, caller: Caller) -> web.Response:
         part = request.query.get("query", "").lower()
         found = [
-            self._application_body(application)
+            self._application_info(application)
             for application in self._desk.state.applications.values()
             if application.owner == caller.name and part in application.name.lower()
         ]
@@ -218,6 +219,11 @@ class Applications:
         return subscription
 
     def _application_body(self, application: Application) -> Document:
+        details: Document = {"keys": [], "subscriptionScopes": [], "hashEnabled": False}
+        return self._application_info(application) | details
+
+    def _application_info(self, application: Application) -> Document:
+        """The application as lists show it."""
         subscribed = self._desk.state.subscriptions.values()
         return {
             "applicationId": application.application_id,
@@ -228,11 +234,8 @@ class Applications:
             "status": "APPROVED",
             "groups": [],
             "subscriptionCount": sum(s.application_id == application.application_id for s in subscribed),
-            "keys": [],
             "attributes": {},
-            "subscriptionScopes": [],
             "owner": application.owner,
-            "hashEnabled": False,
             "createdTime": str(application.created_at_ms),
             "updatedTime": str(application.updated_at_ms),
         }

@@ -34,6 +34,11 @@ def keep_policy(desk: Desk, kind: PolicyKind, policy: ThrottlePolicy) -> PolicyR
     return record
 
 
+def policy_info(policy: PolicyRecord) -> Document:
+    """A policy as lists show it: an advanced one without its conditions."""
+    return {name: value for name, value in policy_body(policy).items() if name != "conditionalGroups"}
+
+
 def policy_body(policy: PolicyRecord) -> Document:
     """A policy as the REST API writes it."""
     kind = PolicyKind(policy.kind)

@@ -4,10 +4,10 @@ Source: WSO2 API Manager 4.6, publisher-api.yaml and ApisApiServiceImpl.
 """
 
 from aiohttp import web
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from local_gateway import lifecycle
-from local_gateway.management.catalogue import deploy, import_project, make_revision, undeploy
+from local_gateway.management.catalogue import deploy, import_project, make_revision, remove, undeploy
 from local_gateway.management.rest import (
     Caller,
     Desk,
@@ -21,18 +21,23 @@ from local_gateway.management.rest import (
     read_json,
     read_payload,
 )
+from local_gateway.management.search import search
 from local_gateway.state import Api, Document, Revision, Subscription, SubscriptionStatus
 from wso2_terms.api_archive import read_api_archive
 from wso2_terms.documents import ArtifactError
 
 BASE = "/api/am/publisher/v4"
 
-_VIEW = ("apim:api_view", "apim:api_create", "apim:api_manage", "apim:api_publish", "apim:admin")
+_VIEW = ("apim:api_view", "apim:api_manage", "apim:api_import_export")
+_DEFINITION = ("apim:api_view", "apim:api_manage")
+_STATE = ("apim:api_view", "apim:api_create", "apim:api_manage", "apim:api_publish")
 _IMPORT = ("apim:api_import_export", "apim:admin")
+_DELETE = ("apim:api_delete", "apim:api_manage", "apim:api_import_export")
 _PUBLISH = ("apim:api_publish", "apim:api_manage", "apim:api_import_export")
-_DEPLOY = ("apim:api_create", "apim:api_publish", "apim:api_manage", "apim:api_import_export")
-_BLOCK = ("apim:subscription_block", "apim:subscription_manage", "apim:admin")
-_SUBSCRIPTIONS = ("apim:subscription_view", "apim:subscription_manage", "apim:admin")
+_DEPLOY = ("apim:api_create", "apim:api_publish", "apim:api_manage")
+_REVISE = (*_DEPLOY, "apim:api_import_export")
+_BLOCK = ("apim:subscription_block", "apim:subscription_manage")
+_SUBSCRIPTIONS = ("apim:api_view", "apim:subscription_view", "apim:subscription_manage")
 
 
 class _Revision(Payload):
@@ -43,14 +48,6 @@ class _Environment(Payload):
     name: str
     vhost: str = "localhost"
     display_on_devportal: bool = True
-
-
-class _Filter(Payload):
-    """A search as Solr takes it, of which `name:` and `version:` are understood."""
-
-    name: str = ""
-    version: str = ""
-    text: str = Field(default="")
 
 
 class Publisher:
@@ -66,14 +63,15 @@ class Publisher:
         routes.add("POST", "/apis/change-lifecycle", self.change_lifecycle, _PUBLISH)
         routes.add("GET", "/apis", self.list_apis, _VIEW)
         routes.add("GET", "/apis/{api_id}", self.get_api, _VIEW)
-        routes.add("GET", "/apis/{api_id}/swagger", self.get_definition, _VIEW)
-        routes.add("GET", "/apis/{api_id}/lifecycle-state", self.get_lifecycle, _VIEW)
-        routes.add("GET", "/apis/{api_id}/deployments", self.list_deployments, _VIEW)
-        routes.add("GET", "/apis/{api_id}/revisions", self.list_revisions, _VIEW)
-        routes.add("POST", "/apis/{api_id}/revisions", self.add_revision, _DEPLOY)
-        routes.add("DELETE", "/apis/{api_id}/revisions/{revision_id}", self.delete_revision, _DEPLOY)
+        routes.add("DELETE", "/apis/{api_id}", self.delete_api, _DELETE)
+        routes.add("GET", "/apis/{api_id}/swagger", self.get_definition, _DEFINITION)
+        routes.add("GET", "/apis/{api_id}/lifecycle-state", self.get_lifecycle, _STATE)
+        routes.add("GET", "/apis/{api_id}/deployments", self.list_deployments, _STATE)
+        routes.add("GET", "/apis/{api_id}/revisions", self.list_revisions, _STATE)
+        routes.add("POST", "/apis/{api_id}/revisions", self.add_revision, _REVISE)
+        routes.add("DELETE", "/apis/{api_id}/revisions/{revision_id}", self.delete_revision, _REVISE)
         routes.add("POST", "/apis/{api_id}/deploy-revision", self.deploy_revision, _DEPLOY)
-        routes.add("POST", "/apis/{api_id}/undeploy-revision", self.undeploy_revision, _DEPLOY)
+        routes.add("POST", "/apis/{api_id}/undeploy-revision", self.undeploy_revision, _REVISE)
         routes.add("GET", "/subscriptions", self.list_subscriptions, _SUBSCRIPTIONS)
         routes.add("POST", "/subscriptions/block-subscription", self.block, _BLOCK)
         routes.add("POST", "/subscriptions/unblock-subscription", self.unblock, _BLOCK)
@@ -102,13 +100,16 @@ class Publisher:
         return web.json_response({"id": api.api_id, "revision": revision.revision_id if revision else None})
 
     async def list_apis(self, request: web.Request, caller: Caller) -> web.Response:
-        wanted = _parse_query(request.query.get("query", ""))
-        found = [_listed(api) for api in self._desk.state.apis.values() if _matches(api, wanted)]
+        found = [_listed(api) for api in search(self._desk.state.apis.values(), request.query.get("query", ""))]
         return web.json_response(page(request, found))
 
     async def get_api(self, request: web.Request, caller: Caller) -> web.Response:
         api = self._api(request)
-        return web.json_response({**api.data, **_listed(api), "isRevision": False})
+        return web.json_response({**api.data, **_described(api), "isRevision": False})
+
+    async def delete_api(self, request: web.Request, caller: Caller) -> web.Response:
+        remove(self._desk, self._api(request))
+        return web.Response()
 
     async def get_definition(self, request: web.Request, caller: Caller) -> web.Response:
         return web.json_response(self._api(request).definition)
@@ -221,20 +222,6 @@ class Publisher:
         return api
 
 
-def _parse_query(query: str) -> _Filter:
-    parts = dict(part.split(":", 1) for part in query.split() if ":" in part)
-    return _Filter(
-        name=parts.get("name", ""),
-        version=parts.get("version", ""),
-        text=" ".join(part for part in query.split() if ":" not in part),
-    )
-
-
-def _matches(api: Api, wanted: _Filter) -> bool:
-    name = api.name.lower()
-    return wanted.name.lower() in name and wanted.text.lower() in name and wanted.version in ("", api.version)
-
-
 async def _environments(request: web.Request) -> list[Document]:
     listed = TypeAdapter(list[_Environment])
     try:
@@ -245,6 +232,15 @@ async def _environments(request: web.Request) -> list[Document]:
 
 
 def _listed(api: Api) -> Document:
+    return {**_shared(api), "updatedTime": str(api.updated_at_ms)}
+
+
+def _described(api: Api) -> Document:
+    # The same moment has another name here.
+    return {**_shared(api), "lastUpdatedTime": str(api.updated_at_ms)}
+
+
+def _shared(api: Api) -> Document:
     return {
         "id": api.api_id,
         "name": api.name,
@@ -257,7 +253,6 @@ def _listed(api: Api) -> Document:
         "gatewayVendor": "wso2",
         "gatewayType": "wso2/synapse",
         "createdTime": str(api.created_at_ms),
-        "updatedTime": str(api.updated_at_ms),
     }
 
 

@@ -43,6 +43,7 @@ class UserService:
         self._operations: Mapping[str, Callable[[Element], Answer]] = {
             "isExistingRole": self._is_existing_role,
             "addRole": self._add_role,
+            "deleteRole": self._delete_role,
             "isExistingUser": self._is_existing_user,
             "addUser": self._add_user,
             "getRoleListOfUser": self._roles_of_user,
@@ -75,6 +76,14 @@ class UserService:
         if not _NAME.fullmatch(name.removeprefix("Internal/")):
             raise _Fault(f"30011 - Role name {name} is not valid")
         self._desk.state.roles.add(name)
+        self._desk.store.changed()
+        return None
+
+    def _delete_role(self, message: Element) -> Answer:
+        name = _text(message, "roleName")
+        if name not in self._desk.state.roles:
+            raise _Fault(f"30016 - Role {name} cannot be deleted")
+        self._desk.users.remove_role(name)
         self._desk.store.changed()
         return None
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from aiohttp import web
 
-from local_gateway.management.policies import find_policy, keep_policy, of_kind, policy_body
+from local_gateway.management.policies import find_policy, keep_policy, of_kind, policy_body, policy_info
 from local_gateway.management.rest import (
     Caller,
     Desk,
@@ -27,7 +27,7 @@ from wso2_terms.policies import PolicyKind, ThrottlePolicy, read_policy
 
 BASE = "/api/am/admin/v4"
 
-_VIEW = ("apim:admin", "apim:tier_view", "apim:tier_manage", "apim:admin_tier_view", "apim:admin_tier_manage")
+_VIEW = ("apim:admin", "apim:tier_view", "apim:admin_tier_view")
 _MANAGE = ("apim:admin", "apim:tier_manage", "apim:admin_tier_manage")
 _IMPORT = ("apim:admin", "apim:tier_manage", "apim:policies_import_export")
 _ANSWER_ONLY = ("policyId", "isDeployed", "type", "subscriberCount")
@@ -49,6 +49,7 @@ class ThrottlingPolicies:
             routes.add("POST", path, self._add(kind), _MANAGE)
             routes.add("GET", f"{path}/{{policy_id}}", self._get(kind), _VIEW)
             routes.add("PUT", f"{path}/{{policy_id}}", self._change(kind), _MANAGE)
+            routes.add("DELETE", f"{path}/{{policy_id}}", self._delete(kind), _MANAGE)
         return routes.definitions
 
     async def import_policy(self, request: web.Request, caller: Caller) -> web.Response:
@@ -71,7 +72,7 @@ class ThrottlingPolicies:
 
     def _list(self, kind: PolicyKind) -> Handler:
         async def answer(request: web.Request, caller: Caller) -> web.Response:
-            listed = [policy_body(policy) for policy in of_kind(self._desk, kind)]
+            listed = [policy_info(policy) for policy in of_kind(self._desk, kind)]
             return web.json_response({"count": len(listed), "list": listed})
 
         return answer
@@ -100,12 +101,34 @@ class ThrottlingPolicies:
 
         return answer
 
+    def _delete(self, kind: PolicyKind) -> Handler:
+        async def answer(request: web.Request, caller: Caller) -> web.Response:
+            record = self._policy(request, kind)
+            if record.name in _named_by(self._desk):
+                raise conflict(f"Policy {record.name} is attached and cannot be deleted")
+            del self._desk.state.policies[record.policy_id]
+            self._desk.store.changed()
+            return web.Response()
+
+        return answer
+
     def _policy(self, request: web.Request, kind: PolicyKind) -> PolicyRecord:
         policy_id = request.match_info["policy_id"]
         policy = self._desk.state.policies.get(policy_id)
         if policy is None or policy.kind != kind.value:
             raise not_found("Throttle Policy", policy_id)
         return policy
+
+
+def _named_by(desk: Desk) -> set[str | None]:
+    """Every policy that something follows."""
+    state = desk.state
+    named: set[str | None] = {subscription.throttling_policy for subscription in state.subscriptions.values()}
+    named |= {application.throttling_policy for application in state.applications.values()}
+    for api in state.apis.values():
+        named |= {api.data.get("apiThrottlingPolicy"), *api.data["policies"]}
+        named |= {operation.get("throttlingPolicy") for operation in api.data["operations"]}
+    return named
 
 
 async def _read_policy(request: web.Request, kind: PolicyKind) -> ThrottlePolicy:

@@ -1,0 +1,268 @@
+"""The stack in Docker: `make up [GATEWAY=local]`, `make down [VOLUMES=1]`, `make verify-wso2`.
+
+Standard library only, for any Python from 3.8 on: it needs Docker and no `.venv`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import env_file
+from docker_cli import Docker, State, Trouble, is_taken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+GATEWAYS = {"wso2": "wso2am", "local": "gateway"}
+"""Service that is the gateway, by profile."""
+PORTS = {"AGENT_PORT": 8004, "GATEWAY_MANAGEMENT_PORT": 9443, "GATEWAY_HTTPS_PORT": 8243, "GATEWAY_HTTP_PORT": 8280}
+KEPT = ("gateway-state", "wso2-database")
+"""Volumes that remember passwords."""
+
+_HEALTHY_S = 120.0
+_POLL_S = 0.5
+_SILENCE_S = 15.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    given = dict(os.environ)
+    given.update({argument.partition("=")[0]: argument.partition("=")[2] for argument in arguments if "=" in argument})
+    command = next((argument for argument in arguments if "=" not in argument), "up")
+    # Progress bars would be taken for what was said.
+    given.setdefault("COMPOSE_ANSI", "never")
+    try:
+        if command == "verify-wso2":
+            return verify(given, [argument for argument in arguments[1:] if "=" not in argument])
+        return down(given) if command == "down" else up(given)
+    except Trouble as trouble:
+        print(f"make {command}: {trouble}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped waiting; what has started goes on: make up continues, make down ends it", file=sys.stderr)
+        return 130
+
+
+def up(given: Mapping[str, str]) -> int:
+    started = time.monotonic()
+    profile = given.get("GATEWAY") or None
+    if profile not in (None, *GATEWAYS):
+        raise Trouble(f"GATEWAY={profile} is unknown: take GATEWAY=local, or GATEWAY=wso2 (the default).")
+    docker = Docker(ROOT, given)
+    docker.check()
+    settings = prepare_env(docker, given, profile)
+    profile = profile or settings.get(env_file.PROFILES, "wso2")
+    if profile not in GATEWAYS:
+        raise Trouble(f"{env_file.PROFILES}={profile} in .env is unknown: take wso2 or local.")
+    docker = Docker(ROOT, {**given, env_file.PROFILES: profile})
+    if profile == "wso2":
+        docker.check_memory()
+    free_the_way(docker, settings, profile)
+    build(docker, profile)
+    wait(docker, profile, settings, started)
+    tell(settings, profile, started)
+    return 0
+
+
+def prepare_env(docker: Docker, given: Mapping[str, str], profile: str | None) -> dict[str, str]:
+    """Make `.env` where there is none, unless passwords that are kept elsewhere would then be lost."""
+    path = ROOT / ".env"
+    settings = env_file.read(path, given)
+    if not path.exists() and any(name not in settings for name in env_file.PASSWORDS):
+        project = settings.get("COMPOSE_PROJECT_NAME", "ev-charging")
+        kept = docker.run(["volume", "ls", "--quiet"]).stdout.split()
+        remembering = [name for name in kept if name in {f"{project}_{volume}" for volume in KEPT}]
+        if remembering:
+            raise Trouble(
+                f"there is no .env, but the state of an earlier run ({', '.join(remembering)}) still has its "
+                "passwords: put that .env back, or begin anew with: make down VOLUMES=1"
+            )
+        env_file.make(path, ROOT / ".env.example", profile)
+        print(".env made, with random passwords")
+        settings = env_file.read(path, given)
+    trouble = env_file.trouble(settings)
+    if trouble:
+        raise Trouble(trouble)
+    return settings
+
+
+def free_the_way(docker: Docker, settings: Mapping[str, str], profile: str) -> None:
+    """Stop the other gateway, which has the same ports, and see that nobody else has them."""
+    states = docker.states()
+    others = [service for name, service in GATEWAYS.items() if name != profile and service in states]
+    if others:
+        print(f"stopping {others[0]}: one gateway at a time")
+        docker.compose("--profile", "*", "rm", "--stop", "--force", *others)
+    ours = {port for state in states.values() for port in state.ports}
+    address = settings.get("EDGE_ADDRESS", "127.0.0.1")
+    taken = [
+        f"port {port} is taken: set {name} in .env to a free one"
+        for name, port in ports_of(settings).items()
+        if port not in ours and is_taken(address, port)
+    ]
+    if taken:
+        raise Trouble("; ".join(taken) + ".")
+
+
+def ports_of(settings: Mapping[str, str]) -> dict[str, int]:
+    wrong = [name for name in PORTS if name in settings and not settings[name].isdigit()]
+    if wrong:
+        raise Trouble(f"{wrong[0]} in .env must be a number, such as {PORTS[wrong[0]]}.")
+    return {name: int(settings.get(name, default)) for name, default in PORTS.items()}
+
+
+def build(docker: Docker, profile: str) -> None:
+    """Build what changed, and fetch WSO2's image where it is not there yet."""
+    print("images (the first time takes a minute or two)", flush=True)
+    done = docker.compose("build", "--quiet")
+    if done.returncode != 0:
+        print(done.stdout + done.stderr, file=sys.stderr)
+        raise Trouble("the images could not be built; the reason stands above.")
+    if profile == "wso2":
+        image = docker.compose("config", "--images", "wso2am").stdout.split()
+        wanted = next((name for name in image if "wso2am" in name), "wso2/wso2am")
+        if docker.run(["image", "inspect", wanted]).returncode != 0 and docker.show("pull", "wso2am") != 0:
+            raise Trouble(f"{wanted} cannot be pulled; the local gateway needs no download: make up GATEWAY=local")
+
+
+def wait(docker: Docker, profile: str, settings: Mapping[str, str], started: float) -> None:
+    """Start everything and tell how it goes, until every container is well and the agent can decide."""
+    # What a former run left is no news.
+    told = {state.service: state.said for state in docker.states().values()}
+    process = docker.start("up", "--detach", "--remove-orphans")
+    spoke = time.monotonic()
+    while process.poll() is None:
+        if tell_changes(docker.states(), told, started):
+            spoke = time.monotonic()
+        elif time.monotonic() - spoke > _SILENCE_S:
+            spoke = time.monotonic()
+            print(f"{seconds(started)}  {docker.last_words('bootstrap')}", flush=True)
+        time.sleep(_POLL_S)
+    said = process.stdout.read() if process.stdout else ""
+    if process.returncode != 0:
+        raise Trouble(reason_of(docker, said))
+    deadline = time.monotonic() + _HEALTHY_S
+    while True:
+        states = docker.states()
+        tell_changes(states, told, started)
+        waiting = [state.service for state in states.values() if state.said not in ("done", "healthy")]
+        # The agent is asked itself, which is sooner than Docker's next look at it.
+        if not [name for name in waiting if name != "agent"] and agent_can_decide(settings):
+            return
+        if time.monotonic() > deadline:
+            names = " and ".join(waiting) or "agent"
+            raise Trouble(f"{names} did not become healthy within {_HEALTHY_S:.0f} s: docker compose logs {names}")
+        time.sleep(_POLL_S)
+
+
+def tell_changes(states: Mapping[str, State], told: dict[str, str], started: float) -> bool:
+    """Print each container that is done, healthy or failed since the last time."""
+    changed = [
+        state
+        for state in states.values()
+        if state.said in ("done", "healthy", "failed", "unhealthy") and told.get(state.service) != state.said
+    ]
+    for state in changed:
+        told[state.service] = state.said
+        print(f"{seconds(started)}  {state.service:<10} {state.said}", flush=True)
+    return bool(changed)
+
+
+def reason_of(docker: Docker, said: str) -> str:
+    """Why `docker compose up` failed: what the container that failed said last, else its own last line."""
+    failed = [state.service for state in docker.states().values() if state.said == "failed"]
+    if failed:
+        return f"{failed[0]} failed: {docker.last_words(failed[0]).replace('failed ', '', 1)}"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else "docker compose up failed and said nothing."
+
+
+def agent_can_decide(settings: Mapping[str, str]) -> bool:
+    try:
+        ask(settings, "/health")
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def ask(settings: Mapping[str, str], path: str) -> dict[str, Any]:
+    # Past any proxy: it is this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    given = settings.get("EDGE_ADDRESS", "127.0.0.1")
+    address = "127.0.0.1" if given == "0.0.0.0" else given  # noqa: S104 - asked, not listened on
+    with opener.open(f"http://{address}:{ports_of(settings)['AGENT_PORT']}{path}", timeout=10) as answer:
+        return json.load(answer)
+
+
+def tell(settings: Mapping[str, str], profile: str, started: float) -> None:
+    """Print the first decision, and where everything is."""
+    try:
+        decision = ask(settings, "/optimize-charging")
+    except (OSError, ValueError) as error:
+        raise Trouble(f"the agent did not answer: {error}") from error
+    ports = ports_of(settings)
+    management = f"https://localhost:{ports['GATEWAY_MANAGEMENT_PORT']}"
+    service = GATEWAYS[profile]
+    portals = " (portals: /publisher, /devportal, /admin)" if profile == "wso2" else ""
+    files = {
+        "wso2": (
+            "/home/wso2carbon/wso2-config-volume/ca.pem",
+            "sh -c 'tail -f $WSO2_SERVER_HOME/repository/logs/apim_metrics.log'",
+        ),
+        "local": ("/var/lib/ev/keys/ca.pem", "tail -f /var/lib/ev/state/apim_metrics.log"),
+    }[profile]
+    print(f"\n{time.strftime('%H:%M:%S')}  {decision['charging_power_kw']:g} kW  {decision['reason']}")
+    print(f"first governed decision after {seconds(started).strip()}\n")
+    print(f"agent       http://localhost:{ports['AGENT_PORT']}/")
+    print(f"gateway     https://localhost:{ports['GATEWAY_HTTPS_PORT']}/")
+    print(f"management  {management}/{portals}")
+    user = settings.get("WSO2_ADMIN_USERNAME", "admin")
+    print(f"logins      {user} (password: WSO2_ADMIN_PASSWORD in .env), evapp (EVAPP_PASSWORD in .env)")
+    print(f"authority   docker compose cp {service}:{files[0]} ca.pem")
+    print(f"every call  docker compose exec {service} {files[1]}")
+    print("stop        make down   (with its state: make down VOLUMES=1)")
+
+
+def seconds(started: float) -> str:
+    return f"{time.monotonic() - started:4.0f} s"
+
+
+def verify(given: Mapping[str, str], arguments: Sequence[str]) -> int:
+    """Check on the running stack what only a real one can show; runs where the bootstrap does."""
+    docker = Docker(ROOT, given)
+    docker.check()
+    log = {
+        "wso2am": "/var/lib/ev/wso2-logs/apim_metrics.log",
+        "gateway": "/var/lib/ev/state/apim_metrics.log",
+    }
+    gateway = next((name for name in log if name in docker.states()), None)
+    if gateway is None:
+        raise Trouble("nothing runs: make up, then make verify-wso2")
+    return docker.show(
+        *("run", "--rm", "--no-deps", "--name", "ev-verify", "--entrypoint", "python", "bootstrap"),
+        *("-m", "wso2_provisioning.verification", "--artifacts", "/app/wso2", "--metrics-log", log[gateway]),
+        *("--echo-url", "http://ev-verify:8099", "--echo-bind", "0.0.0.0"),  # noqa: S104 - inside a container
+        *arguments,
+    )
+
+
+def down(given: Mapping[str, str]) -> int:
+    # Compose wants every variable of its file filled in, also to take down what runs.
+    unset = {name: "unused" for name in env_file.PASSWORDS if name not in env_file.read(ROOT / ".env", given)}
+    docker = Docker(ROOT, {**given, **unset})
+    docker.check()
+    volumes = ["--volumes"] if given.get("VOLUMES") not in (None, "", "0") else []
+    if docker.show("--profile", "*", "down", "--remove-orphans", *volumes) != 0:
+        raise Trouble("not everything could be removed; the reason stands above.")
+    print("everything is removed" + (", state and credentials too" if volumes else "; state is kept in volumes"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,592 @@
+"""The Compose stack with the local gateway: it comes up, keeps its rooms apart, and lives through kills and restarts.
+
+The sun shines and the battery is full in each test, whatever the hour, so that the rules give their greatest power and
+every reading that is lost must lower it.
+"""
+
+import json
+import re
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import yaml
+
+from local_stack.ports import HOST, Ports, free_ports
+from local_stack.secrets_file import random_passwords
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[2]
+ENERGY = ("solar", "battery", "grid")
+LASTING = (*ENERGY, "gateway", "agent")
+ONE_SHOT = ("keys", "bootstrap")
+NON_ROOT_UID = 10001
+KILLED = 128 + 9
+
+# Shorter than the default of 60 s, so that a minute of CI shows what a lost reading does.
+STALE_LIMIT_S = 20.0
+READINGS = {
+    "solar": {"generation_kw": 41.0, "capacity_kwp": 50.0},
+    "battery": {"soc_percent": 83.0, "capacity_kwh": 100.0},
+    "grid": {"load_percent": 61.0, "load_kw": 61.0, "limit_kw": 100.0},
+}
+UP_S, SEEN_S, RECOVERY_S = 120.0, 60.0, 130.0
+
+Told = dict[str, Any]
+
+
+def write_recordings(folder: Path) -> None:
+    begin = datetime.now(UTC) - timedelta(minutes=1)
+    for name, reading in READINGS.items():
+        header = ",".join(["timestamp", *reading])
+        row = ",".join([f"{begin:%Y-%m-%dT%H:%M:%SZ}", *map(str, reading.values())])
+        (folder / f"{name}.csv").write_text(f"{header}\n{row}\n", encoding="utf-8")
+        (folder / f"{name}.csv").chmod(0o644)
+
+
+def settings_of(ports: Ports, base_image: str) -> dict[str, str]:
+    """The .env of one project."""
+    passwords = random_passwords()
+    replayed = {f"{name.upper()}_SOURCE": "replay" for name in ENERGY}
+    files = {f"{name.upper()}_REPLAY_FILE": "/readings.csv" for name in ENERGY}
+    return {
+        "COMPOSE_PROFILES": "local",
+        "PYTHON_IMAGE": base_image,
+        "WSO2_ADMIN_PASSWORD": passwords.admin,
+        "EVAPP_PASSWORD": passwords.evapp,
+        "WSO2_KEYSTORE_PASSWORD": secrets.token_hex(12),
+        "WSO2_TRUSTSTORE_PASSWORD": secrets.token_hex(12),
+        "AGENT_PORT": str(ports.agent),
+        "GATEWAY_HTTPS_PORT": str(ports.gateway_https),
+        "GATEWAY_HTTP_PORT": str(ports.gateway_http),
+        "GATEWAY_MANAGEMENT_PORT": str(ports.management),
+        "AGENT_STALE_LIMIT_S": f"{STALE_LIMIT_S:g}",
+        **replayed,
+        **files,
+    }
+
+
+@dataclass(frozen=True)
+class Project:
+    """A Compose project of its own, with ports, passwords and readings of its own."""
+
+    name: str
+    folder: Path
+    ports: Ports
+    environment: dict[str, str]
+
+    @property
+    def agent_url(self) -> str:
+        return f"http://{HOST}:{self.ports.agent}"
+
+    def command(self, *arguments: str) -> list[str]:
+        files = ["-f", str(ROOT / "compose.yaml"), "-f", str(self.folder / "tests.yaml")]
+        return ["docker", "compose", "-p", self.name, "--env-file", str(self.folder / "env"), *files, *arguments]
+
+    def compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(self.command(*arguments), self.environment)
+
+    def up(self) -> None:
+        done = self.compose("up", "-d", "--wait", "--wait-timeout", f"{UP_S:g}")
+        assert done.returncode == 0, done.stderr[-3000:] + self.compose("logs", "--tail", "15").stdout
+
+    def down(self, *arguments: str) -> None:
+        done = self.compose("down", "--timeout", "15", "--remove-orphans", *arguments)
+        assert done.returncode == 0, done.stderr
+
+    def container(self, service: str) -> str:
+        """Name of the service's container, running or not; empty where there is none."""
+        return self.compose("ps", "--all", "--format", "{{.Name}}", service).stdout.strip()
+
+    def inspect(self, service: str) -> Told:
+        return json.loads(docker("inspect", self.container(service)))[0]
+
+    def python(self, service: str, program: str, *arguments: str) -> Told:
+        """Run a program inside the service's container; it prints JSON."""
+        return json.loads(docker("exec", self.container(service), "python", "-c", program, *arguments))
+
+    def volumes(self) -> set[str]:
+        label = f"label=com.docker.compose.project={self.name}"
+        return set(docker("volume", "ls", "--quiet", "--filter", label).split())
+
+    def decide(self) -> Told:
+        answer = httpx.get(f"{self.agent_url}/optimize-charging", timeout=8, trust_env=False)
+        assert answer.status_code == 200
+        return answer.json()
+
+    def secret_fingerprint(self) -> str:
+        """Tells one consumer secret from another without telling it."""
+        return self.python("agent", FINGERPRINT)["sha256"]
+
+
+FINGERPRINT = """
+import hashlib, json, os, pathlib
+read = [pathlib.Path(os.environ[f"WSO2_CLIENT_{part}_FILE"]).read_bytes() for part in ("ID", "SECRET")]
+print(json.dumps({"sha256": hashlib.sha256(b"|".join(read)).hexdigest()}))
+"""
+
+
+def run(command: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=2 * UP_S, check=False
+    )
+
+
+def docker(*arguments: str) -> str:
+    done = run(["docker", *arguments])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(
+    images: dict[str, str], docker_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Project]:
+    assert set(images) >= {*LASTING, *ONE_SHOT}
+    folder = tmp_path_factory.mktemp("compose")
+    write_recordings(folder)
+    mounts = {name: {"volumes": [f"{folder / name}.csv:/readings.csv:ro"]} for name in ENERGY}
+    (folder / "tests.yaml").write_text(yaml.safe_dump({"services": mounts}), encoding="utf-8")
+    ports = free_ports()
+    settings = settings_of(ports, docker_environment["PYTHON_IMAGE"])
+    (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
+    (folder / "env").chmod(0o600)
+    made = Project(f"ev-test-{secrets.token_hex(4)}", folder, ports, docker_environment)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.compose("down", "--timeout", "2", "--volumes", "--remove-orphans")
+
+
+@dataclass
+class Asking:
+    """Asks for a decision every second from a thread of its own, and keeps what it was told."""
+
+    project: Project
+    told: list[Told] = field(default_factory=list[Told])
+    unanswered: list[str] = field(default_factory=list[str])
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def ask_every_second(self) -> None:
+        while not self.stopped.wait(1.0):
+            try:
+                self.told.append(self.project.decide())
+            except (httpx.HTTPError, AssertionError) as error:
+                self.unanswered.append(type(error).__name__)
+
+    def until(self, condition: Callable[[Told], bool], timeout_s: float) -> Told:
+        """The first decision from now on of which the condition holds."""
+        deadline, seen = time.monotonic() + timeout_s, len(self.told)
+        while time.monotonic() < deadline:
+            if len(self.told) > seen:
+                if condition(self.told[seen]):
+                    return self.told[seen]
+                seen += 1
+            else:
+                time.sleep(0.1)
+        raise AssertionError(f"not seen in {timeout_s:g} s; the last decision was {json.dumps(self.told[-1:])}")
+
+    def unsafe(self) -> list[Told]:
+        """The decisions whose power their own readings do not justify."""
+        return [told for told in self.told if not is_justified(told)]
+
+
+@contextmanager
+def asking(project: Project) -> Generator[Asking]:
+    asked = Asking(project)
+    thread = threading.Thread(target=asked.ask_every_second)
+    thread.start()
+    try:
+        yield asked
+    finally:
+        asked.stopped.set()
+        thread.join()
+
+
+def is_justified(told: Told) -> bool:
+    """Whether rule and power follow from the readings that the decision itself shows."""
+    solar, battery, grid = (usable(told["readings"][name]) for name in ENERGY)
+    sun = 100 * solar["generation_kw"] / solar["capacity_kwp"] if solar else 0.0
+    if grid is None:
+        expected = ("fail_safe", "pause", 0.0)
+    elif grid["load_percent"] > 85:
+        expected = ("grid_overload", "pause", 0.0)
+    elif sun >= 60 and battery and battery["soc_percent"] >= 70:
+        expected = ("solar_and_battery_high", "fast", 22.0)
+    else:
+        expected = ("solar_medium", "normal", 11.0) if sun >= 25 else ("solar_low", "slow", 5.0)
+    return (told["rule"], told["action"], told["charging_power_kw"]) == expected
+
+
+def usable(reading: Told) -> Told | None:
+    """The reading, where it is said to be young enough and is."""
+    if reading["status"] == "missing":
+        return None
+    return reading if 0 <= reading["age_s"] <= STALE_LIMIT_S else None
+
+
+def is_well(told: Told) -> bool:
+    return not told["degraded"] and told["charging_power_kw"] == 22.0
+
+
+def lacks(reading: str) -> Callable[[Told], bool]:
+    return lambda told: told["readings"][reading]["status"] == "missing"
+
+
+def test_the_stack_comes_up_bootstrapped_and_decides_from_readings_through_the_gateway(project: Project) -> None:
+    with asking(project) as asked:
+        told = asked.until(is_well, RECOVERY_S)
+
+    assert told["rule"] == "solar_and_battery_high"
+    assert {name: told["readings"][name]["status"] for name in ENERGY}.keys() == set(ENERGY)
+    assert [project.inspect(name)["State"]["ExitCode"] for name in ONE_SHOT] == [0, 0]
+    assert [project.inspect(name)["State"]["Health"]["Status"] for name in LASTING] == ["healthy"] * len(LASTING)
+
+
+PROBE = """
+import json, socket, sys
+def reach(host, port):
+    try:
+        socket.create_connection((host, port), 2).close()
+    except socket.gaierror:
+        return "unknown name"
+    except OSError:
+        return "no way"
+    return "open"
+print(json.dumps({f"{host}:{port}": reach(host, port) for host, port in json.loads(sys.argv[1])}))
+"""
+
+
+def test_services_are_reached_from_the_agent_through_the_gateway_alone(project: Project) -> None:
+    backends = environment_of(project.inspect("bootstrap"))
+    ports = {name: int(urlsplit(backends[f"{name.upper()}_BACKEND_URL"]).port or 0) for name in ENERGY}
+    names = [(name, ports[name]) for name in ENERGY]
+    addresses = [(address, ports[name]) for name in ENERGY for address in addresses_of(project.inspect(name))]
+    gateway = [("gateway", 8243)]
+
+    from_gateway = project.python("gateway", PROBE, json.dumps(names + addresses))
+    from_agent = project.python("agent", PROBE, json.dumps(names + addresses + gateway))
+    without_token = project.python("agent", UNGOVERNED)
+
+    assert len(addresses) >= 3
+    assert set(from_gateway.values()) == {"open"}
+    assert from_agent.pop("gateway:8243") == "open"
+    assert {from_agent.pop(f"{name}:{port}") for name, port in names} == {"unknown name"}
+    assert set(from_agent.values()) == {"no way"}
+    assert without_token == {"status": 401, "code": "900902"}
+
+
+# With the trust that the agent itself has: verification is never switched off, here neither.
+UNGOVERNED = """
+import json, os, ssl, urllib.error, urllib.request
+trusted = ssl.create_default_context(cafile=os.environ["WSO2_CA_FILE"])
+try:
+    urllib.request.urlopen(os.environ["WSO2_GATEWAY_URL"] + "/grid/1.0.0/grid-load", context=trusted, timeout=5)
+except urllib.error.HTTPError as error:
+    print(json.dumps({"status": error.code, "code": str(json.load(error)["code"])}))
+"""
+
+
+def addresses_of(container: Told) -> list[str]:
+    return [network["IPAddress"] for network in container["NetworkSettings"]["Networks"].values()]
+
+
+def test_services_and_gateway_share_networks_that_lead_nowhere_else(project: Project) -> None:
+    networks = {name: set[str](project.inspect(name)["NetworkSettings"]["Networks"]) for name in LASTING}
+    shown = json.loads(docker("network", "inspect", *sorted(set[str]().union(*networks.values()))))
+    internal = {network["Name"] for network in shown if network["Internal"]}
+
+    assert all(networks[name] == networks["solar"] and networks[name] <= internal for name in ENERGY)
+    assert not networks["agent"] & networks["solar"]
+    assert networks["agent"] & networks["gateway"] & internal
+
+
+def test_ports_are_published_on_loopback_for_agent_and_gateway_alone(project: Project) -> None:
+    published = {name: published_at(project.inspect(name)) for name in LASTING}
+
+    assert published == {name: {HOST} if name in ("agent", "gateway") else set[str]() for name in LASTING}
+
+
+def test_the_credentials_are_seen_by_the_agent_and_the_bootstrap_alone(project: Project) -> None:
+    mounts = {name: project.inspect(name)["Mounts"] for name in (*LASTING, *ONE_SHOT)}
+    file = environment_of(project.inspect("agent"))["WSO2_CLIENT_SECRET_FILE"]
+    (volume,) = [it for it in mounts["agent"] if it["Type"] == "volume" and is_below(file, it["Destination"])]
+
+    assert {name for name, mounted in mounts.items() if volume["Name"] in [it.get("Name") for it in mounted]} == {
+        "agent",
+        "bootstrap",
+    }
+    assert volume["RW"] is False
+    for name in ("gateway", *ENERGY):
+        assert project.python(name, "import json, pathlib, sys; " + FIND_SECRETS) == []
+    secret_variables = {"WSO2_ADMIN_PASSWORD", "EVAPP_PASSWORD", "WSO2_CLIENT_SECRET"}
+    for name in ("agent", *ENERGY):
+        assert not {key for key, value in environment_of(project.inspect(name)).items() if value} & secret_variables
+
+
+FIND_SECRETS = """
+found = [str(path) for folder in ("/var", "/run", "/app", "/tmp", "/srv", "/mnt") if pathlib.Path(folder).exists()
+         for path in pathlib.Path(folder).rglob("client_secret")]
+print(json.dumps(found))
+"""
+
+
+def is_below(file: str, folder: str) -> bool:
+    return Path(file).is_relative_to(folder)
+
+
+def published_at(container: Told) -> set[str]:
+    bound: list[list[dict[str, str]] | None] = list(container["NetworkSettings"]["Ports"].values())
+    return {at["HostIp"] for many in bound for at in many or []}
+
+
+def environment_of(container: Told) -> dict[str, str]:
+    parts = [line.partition("=") for line in container["Config"]["Env"]]
+    return {name: value for name, _, value in parts}
+
+
+CONFINED = """
+import errno, json, os, pathlib
+def refusal(folder):
+    try:
+        pathlib.Path(folder, "probe").write_text("x")
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "written"
+lines = pathlib.Path("/proc/1/status").read_text().splitlines()
+status = dict(line.split(":\\t", 1) for line in lines if ":\\t" in line)
+print(json.dumps({
+    "uid": int(status["Uid"].split()[0]),
+    "capabilities": int(status["CapEff"], 16) | int(status["CapBnd"], 16),
+    "no_new_privileges": status["NoNewPrivs"],
+    "refused": sorted({refusal(folder) for folder in ("/", "/app", "/etc", "/usr/bin")}),
+}))
+"""
+
+
+@pytest.mark.parametrize("service", LASTING)
+def test_a_container_has_no_rights_and_a_file_system_that_it_cannot_change(project: Project, service: str) -> None:
+    limits = project.inspect(service)["HostConfig"]
+
+    confined = project.python(service, CONFINED)
+
+    assert confined["uid"] == NON_ROOT_UID
+    assert confined["capabilities"] == 0
+    assert confined["no_new_privileges"] == "1"
+    assert set(confined["refused"]) == {"EROFS"}
+    assert limits["Memory"] > 0
+    assert limits["PidsLimit"] > 0
+    assert limits["RestartPolicy"]["Name"] in ("unless-stopped", "always")
+
+
+@pytest.mark.parametrize("service", ONE_SHOT)
+def test_a_container_that_runs_once_is_confined_the_same_way(project: Project, service: str) -> None:
+    shown = project.inspect(service)
+    config, host = shown["Config"], shown["HostConfig"]
+
+    assert config["User"].split(":")[0] == str(NON_ROOT_UID)
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"]
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert host["Memory"] > 0
+
+
+def test_a_killed_service_is_told_lowers_the_power_and_recovers_by_itself(project: Project) -> None:
+    """Each is killed while the one before is still recovering: that too must stay safe."""
+    secret = project.secret_fingerprint()
+    expected = {"solar": {"solar_low"}, "battery": {"solar_medium", "solar_low"}, "grid": {"fail_safe"}}
+    rules: dict[str, str] = {}
+
+    with asking(project) as asked:
+        for service in ENERGY:
+            docker("kill", project.container(service))
+            rules[service] = asked.until(lacks(service), SEEN_S)["rule"]
+            docker("start", project.container(service))
+        asked.until(is_well, RECOVERY_S)
+
+    assert {service for service, rule in rules.items() if rule not in expected[service]} == set()
+    assert asked.unsafe() == []
+    assert asked.unanswered == []
+    assert project.secret_fingerprint() == secret
+
+
+def test_a_killed_gateway_pauses_the_cars_and_costs_no_credential(project: Project) -> None:
+    secret = project.secret_fingerprint()
+
+    with asking(project) as asked:
+        docker("kill", project.container("gateway"))
+        paused = asked.until(lacks("grid"), SEEN_S)
+        docker("start", project.container("gateway"))
+        asked.until(is_well, RECOVERY_S)
+
+    assert (paused["rule"], paused["charging_power_kw"]) == ("fail_safe", 0.0)
+    # Attempts that fail count too, so the agent may have spent the minute's ten itself.
+    assert paused["readings"]["grid"]["error"] in ("gateway_down", "timeout", "token_unavailable", "throttled")
+    assert asked.unsafe() == []
+    assert asked.unanswered == []
+    assert project.secret_fingerprint() == secret
+
+
+def test_a_killed_agent_comes_back_with_its_credentials(project: Project) -> None:
+    secret = project.secret_fingerprint()
+
+    with asking(project) as asked:
+        docker("kill", project.container("agent"))
+        eventually(lambda: asked.unanswered, SEEN_S)
+        docker("start", project.container("agent"))
+        asked.until(is_well, RECOVERY_S)
+
+    assert asked.unsafe() == []
+    assert project.secret_fingerprint() == secret
+
+
+# `docker kill` counts as a stop by hand, after which nothing is restarted; so the process itself is killed, from a
+# container that sees all processes.
+CRASH = "import os, sys; [os.kill(int(pid), 9) for pid in sys.argv[1:]]"
+
+
+def test_containers_that_crash_together_are_back_without_a_hand_on_them(
+    project: Project, images: dict[str, str]
+) -> None:
+    secret = project.secret_fingerprint()
+    before = {name: project.inspect(name) for name in LASTING}
+    pids = [str(shown["State"]["Pid"]) for shown in before.values()]
+
+    with asking(project) as asked:
+        as_host = ["--rm", "--pid", "host", "--user", "0", "--entrypoint", "python"]
+        docker("run", *as_host, images["agent"], "-c", CRASH, *pids)
+        eventually(lambda: all(project.inspect(name)["RestartCount"] > 0 for name in LASTING), SEEN_S)
+        asked.until(is_well, RECOVERY_S)
+
+    assert {project.inspect(name)["Id"] for name in LASTING} == {shown["Id"] for shown in before.values()}
+    assert asked.unsafe() == []
+    assert project.secret_fingerprint() == secret
+
+
+def test_up_again_changes_nothing_and_disturbs_nobody(project: Project) -> None:
+    secret = project.secret_fingerprint()
+    before = {name: project.inspect(name)["State"]["StartedAt"] for name in LASTING}
+
+    with asking(project) as asked:
+        project.up()
+        asked.until(is_well, RECOVERY_S)
+
+    assert {name: project.inspect(name)["State"]["StartedAt"] for name in LASTING} == before
+    assert "nothing to change" in project.compose("logs", "--no-log-prefix", "bootstrap").stdout.splitlines()[-1]
+    assert asked.unsafe() == []
+    assert asked.unanswered == []
+    assert project.secret_fingerprint() == secret
+
+
+def test_down_stops_all_cleanly_and_up_finds_what_the_volumes_hold(project: Project) -> None:
+    secret, volumes = project.secret_fingerprint(), project.volumes()
+
+    project.compose("stop")
+    codes = {name: project.inspect(name)["State"]["ExitCode"] for name in LASTING}
+    project.down()
+    left = docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={project.name}")
+    kept = project.volumes()
+    project.up()
+    with asking(project) as asked:
+        asked.until(is_well, RECOVERY_S)
+
+    assert codes == dict.fromkeys(LASTING, 0)
+    assert left == ""
+    assert kept == volumes
+    assert project.secret_fingerprint() == secret
+    assert asked.unsafe() == []
+
+
+def test_after_bootstraps_killed_half_way_up_goes_on_from_there(project: Project) -> None:
+    """It begins from nothing: `down` with volumes has removed all state."""
+    secret = project.secret_fingerprint()
+    project.down("--volumes")
+    emptied = project.volumes()
+
+    failed = [up_with_bootstrap_killed_at(project, line) for line in ("import BatteryAPI", "generate keys of EVApp")]
+    project.up()
+    with asking(project) as asked:
+        asked.until(is_well, RECOVERY_S)
+
+    assert emptied == set()
+    assert failed == [(True, KILLED), (True, KILLED)]
+    assert project.secret_fingerprint() != secret
+    assert asked.unsafe() == []
+
+
+def up_with_bootstrap_killed_at(project: Project, line: str) -> tuple[bool, int]:
+    """Whether `up` said that it failed, and the exit code of a bootstrap killed as soon as it had told this line."""
+    with started(project.command("up", "-d", "--wait"), project.environment) as up:
+        bootstrap = eventually(lambda: running(project, "bootstrap"), UP_S)
+        with started(["docker", "logs", "--follow", bootstrap], project.environment) as logs:
+            assert logs.stdout
+            assert any(line in told for told in logs.stdout)
+            docker("kill", "--signal", "KILL", bootstrap)
+        is_failed = up.wait(UP_S) != 0
+    return is_failed, project.inspect("bootstrap")["State"]["ExitCode"]
+
+
+@contextmanager
+def started(command: list[str], environment: dict[str, str]) -> Generator[subprocess.Popen[str]]:
+    """A command that runs beside the test; what it says is read from `stdout`, errors too."""
+    with subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def running(project: Project, service: str) -> str:
+    """Number of the service's container while it runs, else empty."""
+    labels = [f"project={project.name}", f"service={service}"]
+    filters = [part for label in labels for part in ("--filter", f"label=com.docker.compose.{label}")]
+    return docker("ps", "--quiet", *filters).strip()
+
+
+def test_make_up_ends_with_a_decision_and_make_down_leaves_nothing(
+    images: dict[str, str], docker_environment: dict[str, str]
+) -> None:
+    assert images
+    settings = settings_of(free_ports(), docker_environment["PYTHON_IMAGE"])
+    simulated = {name: value for name, value in settings.items() if "_SOURCE" not in name and "_FILE" not in name}
+    name = f"ev-test-{secrets.token_hex(4)}"
+    environment = docker_environment | simulated | {"COMPOSE_PROJECT_NAME": name}
+    script = [sys.executable, str(ROOT / "scripts" / "up.py")]
+
+    try:
+        up = run([*script, "up", "GATEWAY=local"], environment)
+    finally:
+        down = run([*script, "down", "VOLUMES=1"], environment)
+
+    assert up.returncode == 0, up.stdout + up.stderr
+    assert re.search(r"^\d\d:\d\d:\d\d  [\d.]+ kW  .+\.$", up.stdout, re.MULTILINE)
+    assert f"http://localhost:{settings['AGENT_PORT']}/" in up.stdout
+    assert not [secret for key, secret in settings.items() if key.endswith("_PASSWORD") and secret in up.stdout]
+    assert down.returncode == 0, down.stderr
+    for kind in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):
+        assert docker(*kind, "--quiet", "--filter", f"label=com.docker.compose.project={name}") == ""
+
+
+def eventually(look: Callable[[], Any], timeout_s: float) -> Any:
+    """What is seen as soon as something is."""
+    deadline = time.monotonic() + timeout_s
+    while not (seen := look()):
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.05)
+    return seen

@@ -1,0 +1,167 @@
+"""What compose.yaml and the Dockerfile promise, read from the files themselves."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic_settings import BaseSettings
+
+from battery_service.settings import BatterySourceSettings
+from charging_agent.settings import AgentSettings
+from ev_service.settings import SiteSettings
+from grid_service.settings import GridSourceSettings
+from site_model.parameters import Building, Panels, Storage, Weather
+from solar_service.settings import SolarSourceSettings
+
+ROOT = Path(__file__).parents[3]
+STACK: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = STACK["services"]
+OURS = sorted(set(SERVICES) - {"wso2am"})
+ONCE = ("keys", "bootstrap")
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+every_service = pytest.mark.parametrize("service", sorted(SERVICES))
+each_of_ours = pytest.mark.parametrize("service", OURS)
+
+
+def mounts(service: str) -> dict[str, str]:
+    """Mode by volume: `ro` or `rw`."""
+    parts = [str(mount).split(":") for mount in SERVICES[service].get("volumes", [])]
+    return {part[0]: "ro" if part[-1] == "ro" else "rw" for part in parts}
+
+
+def networks(service: str) -> set[str]:
+    return set(SERVICES[service].get("networks", []))
+
+
+def variables(settings: type[BaseSettings]) -> set[str]:
+    prefix = str(settings.model_config.get("env_prefix", ""))
+    return {f"{prefix}{name}".upper() for name in settings.model_fields}
+
+
+@every_service
+def test_every_container_has_bounds_and_no_rights_to_gain(service: str) -> None:
+    asked = SERVICES[service]
+
+    assert asked["cap_drop"] == ["ALL"]
+    assert asked["security_opt"] == ["no-new-privileges:true"]
+    assert asked["mem_limit"]
+    assert asked["pids_limit"]
+    assert asked["stop_grace_period"]
+    assert asked["healthcheck"]
+    assert asked["restart"] == ("no" if service in ONCE else "unless-stopped")
+    assert not {"privileged", "cap_add", "network_mode"} & set(asked) or asked["network_mode"] == "none"
+
+
+@each_of_ours
+def test_ours_have_a_file_system_that_nobody_writes(service: str) -> None:
+    assert SERVICES[service]["read_only"] is True
+
+
+@each_of_ours
+def test_what_stays_up_is_asked_whether_it_is_well(service: str) -> None:
+    check = SERVICES[service]["healthcheck"]
+
+    assert check == {"disable": True} if service in ONCE else check["test"][:4] == [
+        "CMD", "python", "-m", "ev_service.probe",
+    ]  # fmt: skip
+
+
+def test_only_agent_and_gateways_are_published_and_only_on_loopback() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+
+    assert set(published) == {"agent", "gateway", "wso2am"}
+    ports = [port for listed in published.values() for port in listed]
+    assert [port for port in ports if not port.startswith("${EDGE_ADDRESS:-127.0.0.1}:")] == []
+
+
+def test_services_are_on_a_network_that_only_the_gateway_shares() -> None:
+    assert STACK["networks"]["energy"]["internal"] is True
+    assert STACK["networks"]["control"]["internal"] is True
+    assert {name for name in SERVICES if "energy" in networks(name)} == {
+        "solar",
+        "battery",
+        "grid",
+        "gateway",
+        "wso2am",
+    }
+    assert all(networks(name) == {"energy"} for name in ("solar", "battery", "grid"))
+    assert networks("bootstrap") == {"control"}
+    assert networks("agent") == {"control", "edge"}
+
+
+def test_both_gateways_answer_to_the_same_names() -> None:
+    for name in ("gateway", "wso2am"):
+        aliases = [set(network["aliases"]) for network in SERVICES[name]["networks"].values()]
+        assert aliases == [{"gateway", "wso2am"}] * 3
+
+
+def test_credentials_and_private_keys_are_seen_by_whom_they_concern() -> None:
+    seen = {
+        volume: {name: mounts(name)[volume] for name in SERVICES if volume in mounts(name)}
+        for volume in STACK["volumes"]
+    }
+
+    assert seen["credentials"] == {"bootstrap": "rw", "agent": "ro"}
+    assert seen["keys"] == {"keys": "rw", "gateway": "ro"}
+    assert seen["wso2-config"] == {"keys": "rw", "wso2am": "ro"}
+    assert {name for name, mode in seen["certificates"].items() if mode == "rw"} == {"keys"}
+
+
+def test_passwords_reach_only_who_needs_them() -> None:
+    holders = {
+        password: {name for name, service in SERVICES.items() if password in service.get("environment", {})}
+        for password in ("WSO2_ADMIN_PASSWORD", "EVAPP_PASSWORD", "WSO2_KEYSTORE_PASSWORD", "WSO2_TRUSTSTORE_PASSWORD")
+    }
+
+    assert holders == {
+        "WSO2_ADMIN_PASSWORD": {"keys", "gateway", "wso2am", "bootstrap"},
+        "EVAPP_PASSWORD": {"bootstrap"},
+        "WSO2_KEYSTORE_PASSWORD": {"keys", "wso2am"},
+        "WSO2_TRUSTSTORE_PASSWORD": {"keys", "wso2am"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("service", "settings"),
+    [
+        ("solar", (SiteSettings, Weather, SolarSourceSettings, Panels)),
+        ("battery", (SiteSettings, Weather, BatterySourceSettings, Storage)),
+        ("grid", (SiteSettings, Weather, GridSourceSettings, Building)),
+        ("agent", (SiteSettings, AgentSettings)),
+    ],
+)
+def test_every_setting_reaches_its_container(service: str, settings: tuple[type[BaseSettings], ...]) -> None:
+    wanted = set[str]().union(*map(variables, settings))
+
+    assert wanted - set(SERVICES[service]["environment"]) == set()
+
+
+def test_credentials_of_the_environment_reach_the_agent() -> None:
+    assert {"WSO2_CLIENT_ID", "WSO2_CLIENT_SECRET"} <= set(SERVICES["agent"]["environment"])
+
+
+def test_images_take_their_base_by_argument_and_no_syntax_image() -> None:
+    bases = re.findall(r"(?m)^FROM (\S+)", DOCKERFILE)
+
+    assert [base for base in bases if base != "${PYTHON_IMAGE}" and f" AS {base}\n" not in DOCKERFILE] == []
+    assert "syntax=" not in DOCKERFILE
+    assert "\nUSER 10001:10001\n" in DOCKERFILE
+    assert DOCKERFILE.count("--require-hashes") == 2
+
+
+def test_the_build_sees_no_secret_and_no_history() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+
+    assert "*" in lines
+    assert "**/.env*" in lines
+    assert not {"!.env", "!.git", "!.state"} & set(lines)
+
+
+@each_of_ours
+def test_ours_are_built_here(service: str) -> None:
+    image = SERVICES[service]["image"]
+
+    assert [name for name, asked in SERVICES.items() if asked["image"] == image and "build" in asked] != []

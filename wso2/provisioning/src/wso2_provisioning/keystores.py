@@ -1,0 +1,219 @@
+"""Makes the keys of a gateway and lays them out for whoever needs them: `python -m wso2_provisioning.keystores DIR`.
+
+Three folders, so that each reader can be given one and not the others:
+
+- `certificates/`: ca.pem and gateway-signing.pem, for everybody;
+- `keys/`: the same with their private keys as PEM, as the local gateway reads them;
+- `wso2-config/`: key stores, trust store and deployment.toml, laid out as the files of WSO2 API Manager.
+
+Safe to run again: what is there and valid stays. Without keys of its own WSO2 signs with a private key that ships in
+every image of it. Source of names and formats: WSO2 API Manager 4.6.0, key stores; measured with keytool of JDK 17.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.hazmat.primitives.serialization.pkcs12 import (
+    PKCS12Certificate,
+    load_pkcs12,
+    serialize_java_truststore,
+    serialize_key_and_certificates,
+)
+from pydantic import SecretStr
+
+from ev_service.clock import SystemClock
+from ev_service.errors import ConfigurationError
+from ev_service.settings import load
+from wso2_provisioning.certificates import Pair, is_issued_by, is_usable, make_server, make_signing
+from wso2_provisioning.settings import KeyStorePasswords, KeyStoreSettings
+
+CERTIFICATES, KEYS, WSO2_CONFIG = "certificates", "keys", "wso2-config"
+SECURITY = "repository/resources/security"
+TLS_STORE, SIGNING_STORE, TRUST_STORE = "wso2am-tls.p12", "wso2am-signing.p12", "wso2am-trust.p12"
+TLS_ALIAS, SIGNING_ALIAS, CA_ALIAS = "wso2am", "gateway-signing", "ev-charging-ca"
+GATEWAY_ALIAS = "gateway_certificate_alias"
+"""Under this name WSO2 looks for the certificate of API keys and internal keys."""
+
+_PRIVATE, _PUBLIC = 0o600, 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayKeys:
+    """Everything that makes up a gateway's identity."""
+
+    authority: x509.Certificate
+    server: Pair
+    signing: Pair
+
+
+def prepare(root: Path, passwords: KeyStorePasswords, conf: Path | None, now: datetime) -> list[str]:
+    """Make what is missing, about to expire or locked with another password; keep the rest.
+
+    Args:
+        root: holds the three folders; they are made where they are absent.
+        passwords: of key stores and trust store.
+        conf: folder of deployment.toml and the entrypoint, copied for WSO2; None leaves them out.
+        now: real time.
+
+    Returns:
+        Paths of the files that were written.
+
+    Raises:
+        ConfigurationError: a folder cannot be written or `conf` not be read.
+    """
+    try:
+        keys, written = _keep_keys(root / KEYS, now)
+        written += _keep_certificates(root / CERTIFICATES, keys)
+        config = root / WSO2_CONFIG
+        written += _keep(config / "ca.pem", _pem(keys.authority), _PUBLIC)
+        written += _keep_stores(config / SECURITY, keys, passwords)
+        if conf is not None:
+            written += _keep(config / "repository/conf/deployment.toml", (conf / "deployment.toml").read_bytes(), 0o600)
+            written += _keep(config / "ev-entrypoint.sh", (conf / "ev-entrypoint.sh").read_bytes(), 0o700)
+    except OSError as error:
+        raise ConfigurationError(f"keys cannot be kept in {root}: {error.filename}: {error.strerror}") from error
+    return [str(path) for path in written]
+
+
+def _keep_keys(folder: Path, now: datetime) -> tuple[GatewayKeys, list[Path]]:
+    written: list[Path] = []
+    authority, server = _read_certificate(folder / "ca.pem"), _read_pair(folder, "server")
+    if (
+        authority is None
+        or server is None
+        or not is_usable(server, now)
+        or not is_issued_by(server.certificate, authority)
+    ):
+        authority, server = make_server(now)
+        written += _write_pair(folder, "server", server)
+        written += _keep(folder / "ca.pem", _pem(authority), _PUBLIC)
+    signing = _read_pair(folder, "gateway-signing")
+    if signing is None or not is_usable(signing, now):
+        signing = make_signing(now)
+        written += _write_pair(folder, "gateway-signing", signing)
+    return GatewayKeys(authority, server, signing), written
+
+
+def _keep_certificates(folder: Path, keys: GatewayKeys) -> list[Path]:
+    return [
+        *_keep(folder / "ca.pem", _pem(keys.authority), _PUBLIC),
+        *_keep(folder / "gateway-signing.pem", _pem(keys.signing.certificate), _PUBLIC),
+    ]
+
+
+def _keep_stores(folder: Path, keys: GatewayKeys, passwords: KeyStorePasswords) -> list[Path]:
+    written: list[Path] = []
+    stores: list[tuple[str, str, Pair, list[x509.Certificate]]] = [
+        (TLS_STORE, TLS_ALIAS, keys.server, [keys.authority]),
+        (SIGNING_STORE, SIGNING_ALIAS, keys.signing, []),
+    ]
+    for name, alias, pair, chain in stores:
+        if not _holds(folder / name, passwords.keystore, [pair.certificate, *chain]):
+            encryption = _encryption(passwords.keystore)
+            content = serialize_key_and_certificates(alias.encode(), pair.key, pair.certificate, chain, encryption)
+            written += _write(folder / name, content, _PRIVATE)
+    # The authority, because WSO2 calls itself; the signing certificate, for API keys and internal keys.
+    trusted = {CA_ALIAS: keys.authority, GATEWAY_ALIAS: keys.signing.certificate}
+    if not _holds(folder / TRUST_STORE, passwords.truststore, list(trusted.values())):
+        entries = [PKCS12Certificate(certificate, alias.encode()) for alias, certificate in trusted.items()]
+        content = serialize_java_truststore(entries, _encryption(passwords.truststore))
+        written += _write(folder / TRUST_STORE, content, _PRIVATE)
+    return written
+
+
+def _holds(store: Path, password: SecretStr, certificates: Sequence[x509.Certificate]) -> bool:
+    """Tell whether the store opens with the password and holds exactly these certificates."""
+    try:
+        content = load_pkcs12(store.read_bytes(), password.get_secret_value().encode())
+    except (OSError, ValueError):
+        return False
+    entries = [*([content.cert] if content.cert else []), *content.additional_certs]
+    return {entry.certificate for entry in entries} == set(certificates)
+
+
+def _encryption(password: SecretStr) -> BestAvailableEncryption:
+    return BestAvailableEncryption(password.get_secret_value().encode())
+
+
+def _read_certificate(path: Path) -> x509.Certificate | None:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _read_pair(folder: Path, name: str) -> Pair | None:
+    certificate = _read_certificate(folder / f"{name}.pem")
+    try:
+        key = load_pem_private_key((folder / f"{name}-key.pem").read_bytes(), password=None)
+    except (OSError, ValueError):
+        return None
+    return Pair(certificate, key) if certificate is not None and isinstance(key, rsa.RSAPrivateKey) else None
+
+
+def _write_pair(folder: Path, name: str, pair: Pair) -> list[Path]:
+    key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return [
+        *_write(folder / f"{name}-key.pem", key, _PRIVATE),
+        *_write(folder / f"{name}.pem", _pem(pair.certificate), _PUBLIC),
+    ]
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _keep(path: Path, content: bytes, mode: int) -> list[Path]:
+    return [] if path.exists() and path.read_bytes() == content else _write(path, content, mode)
+
+
+def _write(path: Path, content: bytes, mode: int) -> list[Path]:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+    # Again, because a umask may have taken from it what readers need.
+    draft.chmod(mode)
+    draft.replace(path)
+    return [path]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make or keep the keys; 0 when they are there, 2 when something has to be set right first."""
+    parser = argparse.ArgumentParser(
+        prog="python -m wso2_provisioning.keystores",
+        description="Make the gateway's own keys: certificates/, keys/ (PEM) and wso2-config/ (PKCS12) in DIR. "
+        "Keeps what is valid. Reads WSO2_KEYSTORE_PASSWORD and WSO2_TRUSTSTORE_PASSWORD.",
+    )
+    parser.add_argument("root", metavar="DIR", type=Path)
+    parser.add_argument(
+        "--conf", metavar="DIR", type=Path, help="folder of deployment.toml and ev-entrypoint.sh, copied for WSO2"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        passwords = load(KeyStoreSettings).passwords()
+        written = prepare(arguments.root, passwords, arguments.conf, SystemClock().now())
+    except ConfigurationError as error:
+        sys.stderr.write(f"failed {error.message}\n")
+        return 2
+    sys.stdout.write("".join(f"written {path}\n" for path in written) or "nothing to do: every key is valid\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Shows what certificate a server offers, and stores what it is trusted by once a person has confirmed it.
+
+For a WSO2 that was installed on a host and whose certificate nobody has as a file. Nothing is sent to the server before
+that, and verification is never switched off for what is sent later.
+"""
+
+import socket
+import ssl
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ev_service.errors import ConfigurationError
+from wso2_provisioning.errors import NotReady
+
+_CONNECT_S, _PAUSE_S = 10.0, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What a server offers: its own certificate, and the last of those that it sends, which vouches for it."""
+
+    server: x509.Certificate
+    anchor: x509.Certificate
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the server's certificate, in pairs of digits, as `keytool -list -v` and openssl write it."""
+        return self.server.fingerprint(SHA256()).hex(":").upper()
+
+    def told(self) -> list[str]:
+        """Return lines for a person who compares them with what they know."""
+        lines = [
+            f"certificate of {self.server.subject.rfc4514_string()}",
+            f"issued by      {self.server.issuer.rfc4514_string()}",
+            f"for            {', '.join(_names(self.server)) or 'no name'}",
+            f"valid          {self.server.not_valid_before_utc:%Y-%m-%d} to {self.server.not_valid_after_utc:%Y-%m-%d}",
+            f"SHA-256        {self.fingerprint}",
+        ]
+        if self.anchor != self.server:
+            lines.append(f"to be stored   {self.anchor.subject.rfc4514_string()}, which it sends along")
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """How a person confirms: the fingerprint that they expect, or an answer to a question; None where nobody can."""
+
+    fingerprint: str | None
+    ask: Callable[[str], str] | None
+
+
+def save_ca(url: str, file: Path, confirmation: Confirmation, wait_s: float, report: Callable[[str], None]) -> None:
+    """Store what a server is trusted by, as PEM, unless the file holds it already.
+
+    Args:
+        url: of the server.
+        file: where it is stored.
+        confirmation: of a person.
+        wait_s: how long to wait for a server that does not answer yet [s].
+        report: told what the server offers.
+
+    Raises:
+        NotReady: nobody answers.
+        ConfigurationError: it is not confirmed, does not verify the server, or cannot be stored.
+    """
+    target = httpx.URL(url)
+    if target.scheme != "https":
+        raise ConfigurationError(f"{url} has no certificate: --save-ca is for https:// addresses")
+    port = target.port or 443
+    offered = _offered(target.host, port, wait_s, report)
+    pem = offered.anchor.public_bytes(Encoding.PEM)
+    if _verifies(pem, target.host, port) and _holds(file, pem):
+        report(f"{file} holds what {url} is trusted by already")
+        return
+    for line in (f"{target.host}:{port} offers", *offered.told()):
+        report(line)
+    # Before anybody is asked: a file that would be of no use is not worth a question.
+    _check(pem, target.host, port)
+    _confirm(offered, file, confirmation)
+    _write(file, pem)
+    report(f"stored as {file}; WSO2_CA_FILE={file} trusts it from now on")
+
+
+def _offered(host: str, port: int, wait_s: float, report: Callable[[str], None]) -> Offered:
+    ends_s = time.monotonic() + wait_s
+    while True:
+        try:
+            chain = _chain(host, port)
+        except OSError as error:
+            if time.monotonic() >= ends_s:
+                raise NotReady(
+                    f"{host}:{port} cannot be reached ({type(error).__name__}): is it up, and is the address right?",
+                    is_final=True,
+                ) from error
+            report(f"waiting for {host}:{port} ({type(error).__name__})")
+            time.sleep(_PAUSE_S)
+        else:
+            return Offered(chain[0], chain[-1])
+
+
+def _chain(host: str, port: int) -> list[x509.Certificate]:
+    """The certificates that a server sends, its own first. Looks only: no byte of ours is sent over this connection."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection((host, port), timeout=_CONNECT_S) as connection,
+        context.wrap_socket(connection, server_hostname=host) as secured,
+    ):
+        own = secured.getpeercert(binary_form=True)
+        assert own is not None
+        sent = [x509.load_der_x509_certificate(der) for der in _sent(secured)]
+    return sent or [x509.load_der_x509_certificate(own)]
+
+
+def _sent(secured: ssl.SSLSocket) -> list[bytes]:
+    if hasattr(secured, "get_unverified_chain"):
+        return list(getattr(secured, "get_unverified_chain")())  # noqa: B009 - known to the checker from 3.13 on
+    # Before Python 3.13 the same method is there, one object deeper; its certificates are then objects, too.
+    inner: Any = getattr(secured, "_sslobj", None)
+    if not hasattr(inner, "get_unverified_chain"):
+        return []
+    return [ssl.PEM_cert_to_DER_cert(found.public_bytes()) for found in inner.get_unverified_chain() or ()]
+
+
+def _confirm(offered: Offered, file: Path, confirmation: Confirmation) -> None:
+    if confirmation.fingerprint is not None:
+        if _plain(confirmation.fingerprint) != _plain(offered.fingerprint):
+            raise ConfigurationError(
+                f"the server's fingerprint is {offered.fingerprint} and not the one given: nothing is stored"
+            )
+        return
+    if confirmation.ask is None:
+        raise ConfigurationError(
+            "nothing is stored without confirmation, and there is no terminal to ask on: compare the fingerprint with "
+            "the server's own and give it with --yes-fingerprint"
+        )
+    if confirmation.ask(f"Is that its fingerprint, and shall it be stored as {file}? [y/N] ").strip().lower() != "y":
+        raise ConfigurationError("not confirmed: nothing is stored")
+
+
+def _verifies(pem: bytes, host: str, port: int) -> bool:
+    try:
+        _check(pem, host, port)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _check(pem: bytes, host: str, port: int) -> None:
+    """Connect as bootstrap and agent will, and hang up."""
+    context = ssl.create_default_context(cadata=pem.decode())
+    try:
+        with (
+            socket.create_connection((host, port), timeout=_CONNECT_S) as connection,
+            context.wrap_socket(connection, server_hostname=host),
+        ):
+            pass
+    except ssl.SSLCertVerificationError as error:
+        raise ConfigurationError(
+            f"the certificate would not be trusted for {host} ({error.verify_message}): use a name that stands in it, "
+            "or get the PEM of its authority from whoever runs the server; nothing is stored"
+        ) from error
+    except OSError as error:
+        raise NotReady(f"{host}:{port} went away ({type(error).__name__})", is_final=True) from error
+
+
+def _holds(file: Path, pem: bytes) -> bool:
+    try:
+        return file.read_bytes() == pem
+    except OSError:
+        return False
+
+
+def _write(file: Path, pem: bytes) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".ca-", delete=False) as draft:
+            draft.write(pem)
+        Path(draft.name).chmod(0o644)
+        Path(draft.name).replace(file)
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+
+
+def _plain(fingerprint: str) -> str:
+    return fingerprint.replace(":", "").replace(" ", "").lower()

@@ -1,0 +1,152 @@
+"""The command line: which WSO2, what else there is to look with, and how it ended."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+
+from ev_service.clock import make_clock
+from ev_service.errors import EvError
+from ev_service.settings import RunSettings, load
+from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.readiness import wait_until_ready
+from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.verification.echo import echoing
+from wso2_provisioning.verification.looking import every_row, look_at_all
+from wso2_provisioning.verification.rows import Result, State
+from wso2_provisioning.verification.site import Site
+from wso2_provisioning.wire import Wire
+from wso2_terms.artifacts import load_artifacts
+from wso2_terms.documents import ArtifactError
+
+_DESCRIPTION = "Compare a running WSO2, bootstrapped, with what is said of it; row by row, expected and observed."
+_EPILOG = """\
+Variables are those of the bootstrap (see bootstrap.py --help), and GATEWAY_CERT_FILE for the assertion's signature.
+Works with applications, an API, a plan and a role of its own and removes them; the agent goes on undisturbed, but for
+the calls of all applications together that an API allows in a minute.
+
+exit code: 0 every row that could be looked at holds; 1 one differs, or nothing could be looked at; 2 wrong usage
+"""
+_COLOURS = {State.HOLDS: "green", State.DIFFERS: "red", State.NOT_TRIED: "yellow"}
+
+
+_STANDARD_OUTPUT = Path("-")
+
+
+def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path | None = None) -> int:
+    """Look at every row and return the exit code.
+
+    Args:
+        argv: arguments; None takes those of the process.
+        artifacts_dir: default of `--artifacts`.
+    """
+    arguments = _parser(artifacts_dir).parse_args(argv)
+    # With `-` standard output belongs to the JSON.
+    console = Console(stderr=arguments.json == _STANDARD_OUTPUT, highlight=False, soft_wrap=True, emoji=False)
+    try:
+        results = _look(arguments, console)
+    except (EvError, ArtifactError) as error:
+        console.print(f"[red]failed[/] {escape(str(error))}")
+        return 1
+    except KeyboardInterrupt:
+        console.print("[red]stopped[/] half-way; what was made is removed")
+        return 1
+    return _conclude(results, arguments.json, console)
+
+
+def _look(arguments: argparse.Namespace, console: Console) -> list[Result]:
+    settings = load(ProvisioningSettings)
+    settings.admin_password()
+    settings.owner_password()
+    environment = {name: value for name, value in os.environ.items() if value}
+    artifacts = load_artifacts(arguments.artifacts, {**DEFAULT_BACKENDS, **environment})
+    results: list[Result] = []
+
+    def report(line: str) -> None:
+        console.print(f"[yellow]·[/] {escape(line)}")
+
+    with Wire(settings.wso2_ca_file) as wire, ExitStack() as stack:
+        wait_until_ready(wire, settings.wso2_management_url, arguments.wait, report)
+        echo = None
+        if arguments.echo_url is not None:
+            echo = stack.enter_context(echoing(arguments.echo_bind, arguments.echo_url.port or 80))
+        site = Site(wire, settings, artifacts, make_clock(load(RunSettings).sim_clock_file))
+        url = None if arguments.echo_url is None else str(arguments.echo_url)
+        rows = every_row(site, echo=echo, echo_url=url, metrics_log=arguments.metrics_log)
+        for result in look_at_all(site, rows, report):
+            console.print(_told(result))
+            results.append(result)
+    return results
+
+
+def _told(result: Result) -> str:
+    colour = _COLOURS[result.state]
+    measured = f"  ({result.measured})" if result.measured else ""
+    told = f"[{colour}]{result.state:<10}[/] {escape(result.name):<40} {escape(result.expected)}"
+    if result.state is State.HOLDS and len(result.expected) <= 60:
+        return f"{told}  |  {escape(result.observed + measured)}"
+    return f"{told}\n{'observed':>51} {escape(result.observed + measured)}"
+
+
+def _conclude(results: Sequence[Result], file: Path | None, console: Console) -> int:
+    count = {state: sum(result.state is state for result in results) for state in State}
+    console.print(", ".join(f"{number} {state}" for state, number in count.items()))
+    text = json.dumps({"rows": [asdict(result) for result in results]}, indent=2) + "\n"
+    if file == _STANDARD_OUTPUT:
+        sys.stdout.write(text)
+    elif file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        console.print(f"written to {file}")
+    return 1 if count[State.DIFFERS] or not count[State.HOLDS] else 0
+
+
+def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="verify_wso2.py",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--artifacts",
+        type=Path,
+        metavar="DIR",
+        default=artifacts_dir,
+        required=artifacts_dir is None,
+        help="folder that holds apis/ and policies/ (default: %(default)s)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too; - for standard output")
+    parser.add_argument(
+        "--metrics-log",
+        metavar="WHERE",
+        help="apim_metrics.log: a file, or SERVICE:PATH in a running container of the Compose project",
+    )
+    parser.add_argument(
+        "--echo-url",
+        type=_url,
+        metavar="URL",
+        help="where the gateway reaches this machine: a backend is started on that port, to see the assertion",
+    )
+    parser.add_argument(
+        "--echo-bind", metavar="ADDRESS", default="127.0.0.1", help="where it listens (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--wait", type=float, default=300.0, metavar="SECONDS", help="for WSO2 to be ready (default: %(default).0f)"
+    )
+    return parser
+
+
+def _url(text: str) -> httpx.URL:
+    url = httpx.URL(text)
+    if url.scheme != "http" or not url.host:
+        raise argparse.ArgumentTypeError(f"must be http://HOST:PORT, got {text}")
+    return url

@@ -1,0 +1,96 @@
+"""What is left of the calls: lines of the metrics log; and that the bootstrap finds nothing to change.
+
+Source of what is expected: WSO2 API Manager 4.6.0, `[apim.analytics] type = "elk"` (ELKCounterMetric).
+"""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wso2_provisioning.changes import Changes
+from wso2_provisioning.errors import ProvisioningError
+from wso2_provisioning.provision import Wso2, provision
+from wso2_provisioning.verification.limit_rows import APPLICATION
+from wso2_provisioning.verification.rows import NotTried, Row, Seen
+from wso2_provisioning.verification.site import PREFIX, Site
+from wso2_terms.codes import SUBSCRIPTION_THROTTLED
+
+WRITTEN_S = 10.0
+_PAUSE_S = 0.2
+_LINE = re.compile(r"apimMetrics: apim:(?P<kind>response|faulty), properties :(?P<properties>\{.*\})\s*$")
+
+
+class EvidenceRows:
+    """The rows, over the calls that the rows of the plan made.
+
+    Args:
+        site: what is looked at.
+        metrics_log: a file, or `SERVICE:PATH` inside a container of the Compose project; None looks at none.
+    """
+
+    def __init__(self, site: Site, metrics_log: str | None) -> None:
+        self._site = site
+        self._metrics_log = metrics_log
+
+    def rows(self) -> list[Row]:
+        """Every row, in the order in which they are looked at."""
+        needs = "--metrics-log"
+        throttled = f"apim:faulty THROTTLED {SUBSCRIPTION_THROTTLED.code} SUBSCRIPTION_LIMIT_EXCEEDED"
+        answered = f"apim:response 200 GET {self._site.project.api.versioned_context}"
+        return [
+            Row("metrics log: a call that was answered", needs, answered, self._answered),
+            Row("metrics log: a call over the plan", needs, throttled, self._throttled),
+            Row("bootstrap --check", "backends as at the bootstrap", "nothing to change", self._check),
+        ]
+
+    def _answered(self) -> Seen:
+        found = self._line("response")
+        told = (found.get(name) for name in ("proxyResponseCode", "apiMethod", "apiContext"))
+        return Seen(" ".join(["apim:response", *map(str, told)]))
+
+    def _throttled(self) -> Seen:
+        found = self._line("faulty")
+        told = (found.get(name) for name in ("errorType", "errorCode", "errorMessage"))
+        return Seen(" ".join(["apim:faulty", *map(str, told)]))
+
+    def _line(self, kind: str) -> dict[str, Any]:
+        ends_s = time.monotonic() + WRITTEN_S
+        while True:
+            lines = read_lines(self._text())
+            found = [line for of, line in lines if of == kind and line.get("applicationName") == PREFIX + APPLICATION]
+            if found:
+                return found[-1]
+            if time.monotonic() > ends_s:
+                raise ProvisioningError(f"no apim:{kind} of {PREFIX}{APPLICATION} within {WRITTEN_S:.0f} s")
+            self._site.wire.sleep(_PAUSE_S)
+
+    def _text(self) -> str:
+        if self._metrics_log is None:
+            raise NotTried("needs --metrics-log")
+        service, _, path = self._metrics_log.partition(":")
+        if not path or len(service) == 1:
+            # One letter before a colon is a drive of Windows.
+            return Path(self._metrics_log).read_text(encoding="utf-8", errors="replace")
+        done = subprocess.run(
+            ["docker", "compose", "exec", "-T", service, "cat", path], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise ProvisioningError(f"docker compose exec {service} cat {path} ended with {done.returncode}")
+        return done.stdout
+
+    def _check(self) -> Seen:
+        changes = Changes(is_dry_run=True, report=lambda _: None)
+        wso2 = Wso2(self._site.wire, self._site.settings, is_dry_run=True)
+        made = provision(wso2, self._site.artifacts, changes).changes
+        return Seen("; ".join(made) or "nothing to change")
+
+
+def read_lines(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read the lines of a metrics log: of which kind, and the properties."""
+    for line in text.splitlines():
+        if found := _LINE.search(line):
+            yield found["kind"], json.loads(found["properties"])

@@ -1,0 +1,78 @@
+"""Removes everything that looking made, also what an earlier run left that was cut off.
+
+Deny policies first: whatever else fails, none of them may stay.
+"""
+
+from collections.abc import Callable
+
+from ev_service.errors import EvError
+from wso2_provisioning import admin, publisher
+from wso2_provisioning.errors import Refused
+from wso2_provisioning.verification import own_artifacts as own
+from wso2_provisioning.verification.site import PREFIX, Site
+from wso2_provisioning.verification.switch_rows import DENY_PATH, denials
+from wso2_provisioning.verification.user_rows import UserRows
+from wso2_terms.policies import PolicyKind
+
+APPLICATIONS = ("Tokens", "Access", "Stranger", "Quota", "Switches", "Imports")
+
+
+def remove_leftovers(site: Site, report: Callable[[str], None]) -> bool:
+    """Remove everything that bears the prefix.
+
+    Args:
+        site: where.
+        report: told what could not be removed, and why.
+
+    Returns:
+        Whether nothing is left.
+    """
+    removals: list[tuple[str, Callable[[], None]]] = [
+        ("deny policies", lambda: _deny_policies(site)),
+        *((f"application {PREFIX}{name}", lambda name=name: _application(site, name)) for name in APPLICATIONS),
+        (f"API {own.API_NAME}", lambda: _api(site)),
+        (f"plan {own.PLAN}", lambda: _plan(site)),
+        ("role", UserRows(site).remove),
+    ]
+    is_clean = True
+    for what, remove in removals:
+        try:
+            remove()
+        except EvError as error:
+            report(f"{what} not removed: {error.message}")
+            is_clean = False
+    return is_clean
+
+
+def _deny_policies(site: Site) -> None:
+    for found in denials(site):
+        _insist(site, f"{DENY_PATH}y/{found}")
+
+
+def _application(site: Site, name: str) -> None:
+    # With it go its keys and its subscriptions, a blocked one too.
+    application_id = site.portal.find_application(PREFIX + name)
+    if application_id is not None:
+        site.portal.delete_application(application_id)
+
+
+def _api(site: Site) -> None:
+    api_id = site.own_api_id
+    if api_id is None:
+        found = site.publisher.find(own.API_NAME, own.VERSION)
+        api_id = None if found is None else found.api_id
+    if api_id is not None:
+        _insist(site, f"{publisher.BASE_PATH}/apis/{api_id}")
+
+
+def _plan(site: Site) -> None:
+    kind = PolicyKind.SUBSCRIPTION
+    found = site.wso2.admin.policies(kind).get(own.PLAN)
+    if found is not None:
+        _insist(site, f"{admin.BASE_PATH}/throttling/policies/{kind.path_segment}/{found['policyId']}")
+
+
+def _insist(site: Site, path: str) -> None:
+    answer = site.manage("DELETE", path)
+    if answer.status_code not in (200, 202, 204, 404):
+        raise Refused(f"DELETE {path} was refused with {answer.status_code}", status=answer.status_code)

@@ -1,0 +1,212 @@
+"""The WSO2 that is looked at, and the calls that looking takes.
+
+Everything made here bears one prefix and is removed by `leftovers`.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from ev_service.clock import Clock
+from wso2_provisioning import publisher, steps
+from wso2_provisioning.applications import EVAPP, SCOPE_PROBE
+from wso2_provisioning.changes import Changes
+from wso2_provisioning.devportal import DevPortal, Subscription
+from wso2_provisioning.errors import NotProven, ProvisioningError
+from wso2_provisioning.proof import Verdict, probe_path, read_answer
+from wso2_provisioning.provision import ADMIN_SCOPES, Wso2
+from wso2_provisioning.publisher import LiveApi, Publisher
+from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.tokens import ClientCredentials, password_token, register_client
+from wso2_provisioning.wire import Identity, Wire, json_object
+from wso2_terms.api_project import ApiProject
+from wso2_terms.artifacts import Artifacts
+
+PREFIX = "Verify"
+"""How everything begins that is made while looking."""
+ADDED_SCOPES = frozenset(
+    {"apim:bl_view", "apim:bl_manage", "apim:subscription_block", "apim:api_manage", "apim:api_delete"}
+)
+"""Scopes of the REST APIs that looking needs beside those of the bootstrap."""
+SETTLES_S = 60.0
+"""How long new applications, subscriptions and APIs may take to reach the gateway [s]."""
+_PAUSE_S = 0.2
+
+
+class Site:
+    """One WSO2, bootstrapped, and an administrator's and an application owner's view of it.
+
+    own_api_id: of the API that was imported to look at importing, None before; WSO2's search finds it only later.
+    """
+
+    def __init__(self, wire: Wire, settings: ProvisioningSettings, artifacts: Artifacts, clock: Clock) -> None:
+        self.wire = wire
+        self.settings = settings
+        self.artifacts = artifacts
+        self.clock = clock
+        self.wso2 = Wso2(wire, settings)
+        self.project: ApiProject = EVAPP.projects(artifacts)[0]
+        self.path = probe_path(self.project)
+        self.scope = self.project.api.scopes[0].scope.name
+        self.own_api_id: str | None = None
+        self._applications: dict[str, str] = {}
+
+    @property
+    def quota(self) -> int:
+        """How many calls a minute the plan of the API allows."""
+        return self.artifacts.plans()[self.project.api.policies[0]].default_limit.request_count.request_count
+
+    @cached_property
+    def basic(self) -> Identity:
+        """The administrator, with the password."""
+        return Identity.of_password(self.settings.wso2_admin_username, self.settings.admin_password())
+
+    @cached_property
+    def client(self) -> ClientCredentials:
+        """The bootstrap's own client."""
+        return register_client(self.wire, self.settings.wso2_management_url, self.basic)
+
+    @cached_property
+    def administrator(self) -> Identity:
+        """The administrator, with a token of every scope that looking needs."""
+        name, password = self.settings.wso2_admin_username, self.settings.admin_password()
+        scopes = ADMIN_SCOPES | ADDED_SCOPES
+        token = password_token(self.wire, self.settings.token_url, self.client, name, password, scopes)
+        return Identity.of_token(name, token.access_token)
+
+    @cached_property
+    def portal(self) -> DevPortal:
+        """The Developer Portal as the owner of EVApp sees it."""
+        return self.wso2.portal_of(EVAPP.owner, self.settings.owner_password())
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """APIs, as the administrator sees them."""
+        return Publisher(self.wire, self.settings.wso2_management_url, self.administrator)
+
+    @cached_property
+    def live(self) -> LiveApi:
+        """The API that is called.
+
+        Raises:
+            ProvisioningError: WSO2 does not have it.
+        """
+        found = self.publisher.find(self.project.api.name, self.project.api.version)
+        if found is None:
+            raise ProvisioningError(f"{self.project.api.name} is not there: run the bootstrap first")
+        return found
+
+    def probe(self) -> ClientCredentials:
+        """The bootstrap's application of the administrator, who holds none of the reading roles.
+
+        Raises:
+            ProvisioningError: it is not there.
+        """
+        portal = self.wso2.admin_portal
+        application_id = portal.find_application(SCOPE_PROBE)
+        keys = None if application_id is None else portal.keys(application_id)
+        if keys is None:
+            raise ProvisioningError(f"{SCOPE_PROBE} is not there: run the bootstrap first")
+        return keys.credentials
+
+    def application(self, name: str, *, subscribed: bool = True) -> ClientCredentials:
+        """Make an application of EVApp's owner, or find the one that was made before.
+
+        Args:
+            name: what it is for; the prefix is put before it.
+            subscribed: to the API that is called.
+        """
+        changes = Changes(is_dry_run=False, report=lambda _: None)
+        application_id = steps.ensure_application(self.portal, PREFIX + name, "Made to look and removed", changes)
+        assert application_id is not None
+        self._applications[name] = application_id
+        if subscribed:
+            self.portal.subscribe(application_id, self.live.api_id, self.project.api.policies[0])
+        keys = steps.ensure_keys(self.portal, application_id, PREFIX + name, changes)
+        assert keys is not None
+        return keys.credentials
+
+    def application_id(self, name: str) -> str:
+        """The id of an application that was made here."""
+        return self._applications[name]
+
+    def subscription(self, name: str) -> Subscription:
+        """The one subscription of an application that was made here."""
+        return self.portal.subscriptions(self._applications[name])[0]
+
+    def ask_token(self, client: ClientCredentials, *scopes: str) -> httpx.Response:
+        """Ask for a token of these scopes, whatever the answer."""
+        identity = Identity.of_password(client.client_id, client.client_secret)
+        form = {"grant_type": "client_credentials", "scope": " ".join(scopes)}
+        return self.wire.send("POST", self.settings.token_url, identity, data=form)
+
+    def token(self, client: ClientCredentials, *scopes: str) -> SecretStr:
+        """Get a token of these scopes.
+
+        Raises:
+            ProvisioningError: WSO2 gives none.
+        """
+        answer = self.ask_token(client, *scopes)
+        if answer.status_code != 200:
+            raise ProvisioningError(f"the token endpoint answered {answer.status_code}")
+        return SecretStr(str(json_object(answer)["access_token"]))
+
+    def revoke(self, client: ClientCredentials, token: SecretStr) -> httpx.Response:
+        """Revoke a token."""
+        identity = Identity.of_password(client.client_id, client.client_secret)
+        url = f"{self.settings.token_url.removesuffix('/token')}/revoke"
+        return self.wire.send("POST", url, identity, data={"token": token.get_secret_value()})
+
+    def call(self, token: SecretStr | None, path: str | None = None, method: str = "GET") -> httpx.Response:
+        """Call the gateway, whatever the answer.
+
+        Args:
+            token: None sends none.
+            path: None calls the API's first reading.
+            method: verb.
+        """
+        identity = None if token is None else Identity.of_token("an application", token)
+        return self.wire.once(method, self.settings.wso2_gateway_url + (path or self.path), identity)
+
+    def manage(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """Call a REST API as the administrator, whatever the answer."""
+        return self.wire.send(method, self.settings.wso2_management_url + path, self.administrator, **content)
+
+    def publish(self, path: str, query: Mapping[str, str]) -> httpx.Response:
+        """POST to the Publisher as the administrator."""
+        return self.manage("POST", publisher.BASE_PATH + path, params=dict(query))
+
+    def settle(self, token: SecretStr, path: str | None = None) -> None:
+        """Wait until the gateway lets a token through, whether the service behind it answers or not.
+
+        Raises:
+            NotProven: it does not within a minute.
+        """
+        passes = (Verdict.LET_THROUGH, Verdict.BACKEND_FAILED)
+        answer, _ = self.watch(
+            lambda: self.call(token, path), lambda found: read_answer(found).verdict in passes, SETTLES_S
+        )
+        if answer is None:
+            raise NotProven(f"the gateway does not let through what it should within {SETTLES_S:.0f} s")
+
+    def watch(
+        self, call: Callable[[], httpx.Response], wanted: Callable[[httpx.Response], bool], longest_s: float
+    ) -> tuple[httpx.Response | None, float]:
+        """Call until an answer is the one that is waited for.
+
+        Returns:
+            The answer, None where it did not come, and the time that it took [s].
+        """
+        started_s = time.monotonic()
+        while True:
+            answer = call()
+            passed_s = time.monotonic() - started_s
+            if wanted(answer):
+                return answer, passed_s
+            if passed_s >= longest_s:
+                return None, passed_s
+            self.wire.sleep(_PAUSE_S)

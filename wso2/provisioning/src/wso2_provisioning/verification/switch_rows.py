@@ -1,0 +1,102 @@
+"""Kill switches: that they reach the gateway, that they are taken back, and how long both take.
+
+Each is taken back whatever happens in between, and `leftovers` looks once more.
+Source of what is expected: WSO2 API Manager 4.6.0 (carbon-apimgt 9.33.90): all of them travel by events.
+"""
+
+from functools import cached_property
+
+import httpx
+from pydantic import SecretStr
+
+from wso2_provisioning import admin
+from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.errors import ProvisioningError
+from wso2_provisioning.verification.rows import Row, Seen
+from wso2_provisioning.verification.site import PREFIX, Site
+from wso2_provisioning.verification.told import body_of, coded, passage
+from wso2_provisioning.wire import listed
+from wso2_terms.codes import DENIED, SUBSCRIPTION_BLOCKED, Fault
+
+APPLICATION = "Switches"
+DENY_PATH = f"{admin.BASE_PATH}/throttling/deny-polic"
+DENIED_VALUE = f"{EVAPP.owner}:{PREFIX}{APPLICATION}"
+REACHES_S = 10.0
+
+
+class SwitchRows:
+    """The rows, over one application that is stopped and let go again."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def rows(self) -> list[Row]:
+        """Every row, in the order in which they are looked at."""
+        needs = "an application of EVApp's owner"
+        return [
+            Row("subscription blocked", needs, f"200, then {_met(SUBSCRIPTION_BLOCKED)}", self._blocked),
+            Row("subscription unblocked", needs, f"200, then {_let_through()}", self._unblocked),
+            Row("deny policy on the application", needs, f"201, then {_met(DENIED)}", self._denied),
+            Row("the same deny policy again", needs, "409", self._denied_again),
+            Row("deny policy deleted", needs, f"200, then {_let_through()}", self._allowed),
+        ]
+
+    @cached_property
+    def _token(self) -> SecretStr:
+        token = self._site.token(self._site.application(APPLICATION), self._site.scope)
+        self._site.settle(token)
+        return token
+
+    def _blocked(self) -> Seen:
+        token = self._token
+        query = {"subscriptionId": self._site.subscription(APPLICATION).subscription_id, "blockState": "BLOCKED"}
+        answer = self._site.publish("/subscriptions/block-subscription", query)
+        return self._after(answer, token, SUBSCRIPTION_BLOCKED)
+
+    def _unblocked(self) -> Seen:
+        token = self._token
+        query = {"subscriptionId": self._site.subscription(APPLICATION).subscription_id}
+        answer = self._site.publish("/subscriptions/unblock-subscription", query)
+        return self._after(answer, token, None)
+
+    def _denied(self) -> Seen:
+        token = self._token
+        return self._after(self._deny(), token, DENIED)
+
+    def _denied_again(self) -> Seen:
+        return Seen(str(self._deny().status_code))
+
+    def _allowed(self) -> Seen:
+        token = self._token
+        ids = denials(self._site)
+        if len(ids) != 1:
+            raise ProvisioningError(f"{len(ids)} deny policies name {DENIED_VALUE}")
+        return self._after(self._site.manage("DELETE", f"{DENY_PATH}y/{ids[0]}"), token, None)
+
+    def _deny(self) -> httpx.Response:
+        body = {"conditionType": "APPLICATION", "conditionValue": DENIED_VALUE, "conditionStatus": True}
+        return self._site.manage("POST", f"{DENY_PATH}ies", json=body)
+
+    def _after(self, answer: httpx.Response, token: SecretStr, fault: Fault | None) -> Seen:
+        wanted = f"{fault.http_status} {fault.code}" if fault else "let through"
+        told = coded if fault else passage
+        found, took_s = self._site.watch(lambda: self._site.call(token), lambda it: told(it) == wanted, REACHES_S)
+        if found is None:
+            last = passage(self._site.call(token))
+            return Seen(f"{answer.status_code}, then still {last} after {took_s:.0f} s")
+        met = _met(fault) if fault else _let_through()
+        return Seen(f"{answer.status_code}, then {met}", f"{took_s:.2f} s")
+
+
+def denials(site: Site) -> list[str]:
+    """Ids of the deny policies that name the application of these rows."""
+    kept = listed(body_of(site.manage("GET", f"{DENY_PATH}ies")))
+    return [str(found["conditionId"]) for found in kept if found.get("conditionValue") == DENIED_VALUE]
+
+
+def _met(fault: Fault) -> str:
+    return f"{fault.http_status} {fault.code} within {REACHES_S:.0f} s"
+
+
+def _let_through() -> str:
+    return f"let through within {REACHES_S:.0f} s"

@@ -1,0 +1,66 @@
+"""Users and roles by SOAP: statuses of the service that the bootstrap writes with.
+
+Source of what is expected: WSO2 API Manager 4.6.0 (identity-user-ws 5.7.7): writing operations are declared in-only,
+so 202 without a body is inferred, and seen here.
+"""
+
+import httpx
+from pydantic import SecretStr
+
+from wso2_provisioning.users import SERVICE_PATH, envelope
+from wso2_provisioning.verification.rows import Row, Seen
+from wso2_provisioning.verification.site import Site
+from wso2_provisioning.wire import Identity
+
+ROLE = "Internal/verify"
+
+
+class UserRows:
+    """The rows, over one role made for them."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def rows(self) -> list[Row]:
+        """Every row, in the order in which they are looked at."""
+        needs = "administrator"
+        return [
+            Row("SOAP: question", needs, "200, false", lambda: self._asked("isExistingRole")),
+            Row("SOAP: role added", needs, "202, empty", lambda: self._told("addRole")),
+            Row("SOAP: it is there", needs, "200, true", lambda: self._asked("isExistingRole")),
+            Row("SOAP: role added again", needs, "500, a fault that says so", self._again),
+            Row("SOAP: role deleted", needs, "202, empty", lambda: self._told("deleteRole")),
+            Row("SOAP: wrong password", needs, "401", self._wrong),
+        ]
+
+    def remove(self) -> None:
+        """Delete the role where it is still there."""
+        if self._site.wso2.users.role_exists(ROLE):
+            self._post("deleteRole")
+
+    def _post(self, operation: str, identity: Identity | None = None) -> httpx.Response:
+        return self._site.wire.send(
+            "POST",
+            self._site.settings.wso2_management_url + SERVICE_PATH,
+            identity or self._site.basic,
+            content=envelope(operation, [("roleName", ROLE)]),
+            headers={"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": f'"urn:{operation}"'},
+        )
+
+    def _asked(self, operation: str) -> Seen:
+        answer = self._post(operation)
+        said = next((word for word in ("true", "false") if f">{word}<" in answer.text), "neither")
+        return Seen(f"{answer.status_code}, {said}")
+
+    def _told(self, operation: str) -> Seen:
+        answer = self._post(operation)
+        return Seen(f"{answer.status_code}, {'not ' if answer.content else ''}empty")
+
+    def _again(self) -> Seen:
+        answer = self._post("addRole")
+        says_so = "another role name" in answer.text
+        return Seen(f"{answer.status_code}, a fault that {'says so' if says_so else 'says something else'}")
+
+    def _wrong(self) -> Seen:
+        name = self._site.settings.wso2_admin_username
+        return Seen(str(self._post("isExistingRole", Identity.of_password(name, SecretStr("not-it"))).status_code))
