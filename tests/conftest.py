@@ -45,11 +45,19 @@ def docker_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def images(docker_environment: dict[str, str]) -> dict[str, str]:
-    """Names of the images by the service of compose.yaml that runs them, built from this tree once."""
+    """Images by the service of compose.yaml that runs them, built from this tree once.
+
+    By their numbers: a name may come to mean another image while the tests run.
+    """
     told = _compose(docker_environment, "config", "--format", "json")
     _compose(docker_environment, "build", "--quiet")
     services: dict[str, dict[str, str]] = json.loads(told)["services"]
-    return {name: service["image"] for name, service in services.items()}
+    return {name: _number_of(service["image"]) for name, service in services.items()}
+
+
+def _number_of(image: str) -> str:
+    command = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 
 def _compose(environment: dict[str, str], *arguments: str) -> str:

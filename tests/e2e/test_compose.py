@@ -157,8 +157,10 @@ def project(
     assert set(images) >= {*LASTING, *ONE_SHOT}
     folder = tmp_path_factory.mktemp("compose")
     write_recordings(folder)
-    mounts = {name: {"volumes": [f"{folder / name}.csv:/readings.csv:ro"]} for name in ENERGY}
-    (folder / "tests.yaml").write_text(yaml.safe_dump({"services": mounts}), encoding="utf-8")
+    services: Told = {name: {"image": image} for name, image in images.items()}
+    for name in ENERGY:
+        services[name]["volumes"] = [f"{folder / name}.csv:/readings.csv:ro"]
+    (folder / "tests.yaml").write_text(yaml.safe_dump({"services": services}), encoding="utf-8")
     ports = free_ports()
     settings = settings_of(ports, docker_environment["PYTHON_IMAGE"])
     (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
