@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
 
 VERBS = {"/solar-status": "GET", "/hang": "GET", "/cut": "GET", "/stream": "GET", "/torn": "GET", "/orders": "POST"}
 Call = Callable[..., Awaitable[ClientResponse]]
+BREAK_OFF = web.AppKey("break_off", asyncio.Event)
 
 
 async def on_backend(request: web.Request) -> web.StreamResponse:
@@ -39,7 +40,8 @@ async def on_backend(request: web.Request) -> web.StreamResponse:
             for _ in range(10):
                 await answer.write(b"x" * 100_000)
             if request.path == "/torn":
-                await asyncio.sleep(0.02)
+                # Broken off only when the caller already has a part of it.
+                await request.app[BREAK_OFF].wait()
                 request.transport.abort()
             return answer
         case _:
@@ -49,8 +51,14 @@ async def on_backend(request: web.Request) -> web.StreamResponse:
 
 
 @pytest.fixture
-async def backend() -> AsyncIterator[str]:
+def break_off() -> asyncio.Event:
+    return asyncio.Event()
+
+
+@pytest.fixture
+async def backend(break_off: asyncio.Event) -> AsyncIterator[str]:
     app = web.Application(client_max_size=1 << 24)
+    app[BREAK_OFF] = break_off
     app.router.add_route("*", "/{path:.*}", on_backend)
     async with TestServer(app) as server:
         yield str(server.make_url("/"))
@@ -136,9 +144,13 @@ async def test_a_stream_is_passed_on_with_its_headers(call: Call) -> None:
     assert answer.headers["Set-Cookie"] == "a=b"
 
 
-async def test_a_stream_that_breaks_off_breaks_off_for_the_caller_too(call: Call) -> None:
+async def test_a_stream_that_breaks_off_breaks_off_for_the_caller_too(call: Call, break_off: asyncio.Event) -> None:
+    answer = await call("/torn")
+    await answer.content.readany()
+    break_off.set()
+
     with pytest.raises(ClientError):
-        await (await call("/torn")).read()
+        await answer.read()
 
 
 async def test_a_body_is_passed_on_up_to_its_limit(call: Call) -> None:
