@@ -15,9 +15,6 @@ KilowattPeak = Annotated[float, _finite]
 KilowattHour = Annotated[float, _finite]
 Percent = Annotated[float, _finite]
 WattPerSquareMetre = Annotated[float, _finite]
-Degree = Annotated[float, _finite]
-Second = Annotated[float, _finite]
-Volt = Annotated[float, _finite]
 
 
 def _in_utc(moment: datetime) -> datetime:

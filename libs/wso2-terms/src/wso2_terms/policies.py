@@ -125,8 +125,6 @@ SHIPPED_PLANS = frozenset({"Unlimited", "Gold", "Silver", "Bronze", "Unauthentic
 """Subscription policies that WSO2 brings along."""
 SHIPPED_ADVANCED = frozenset({"Unlimited", "10KPerMin", "20KPerMin", "50KPerMin"})
 """Advanced policies that WSO2 brings along."""
-SHIPPED_APPLICATION = frozenset({"Unlimited", "10PerMin", "20PerMin", "50PerMin"})
-"""Application policies that WSO2 brings along."""
 
 
 class PolicyFile(StrictModel):

@@ -195,11 +195,12 @@ def _start_app(processes: Processes, name: str, folder: Path, port: int, environ
 
 
 def _wait(plan: StackPlan, processes: Processes, name: str, url: str) -> None:
-    processes.wait_until_ready(name, lambda: _obstacle(plan, url), _READY_S)
-
-
-def _obstacle(plan: StackPlan, url: str) -> str | None:
+    # Once, not at every look: reading the authorities is most of what a look costs.
     trusted = ssl.create_default_context(cafile=str(plan.ca_file))
+    processes.wait_until_ready(name, lambda: _obstacle(url, trusted), _READY_S)
+
+
+def _obstacle(url: str, trusted: ssl.SSLContext) -> str | None:
     try:
         answer = httpx.get(url, verify=trusted, timeout=2, trust_env=False)
     except httpx.HTTPError as error:

@@ -37,10 +37,6 @@ class Caller:
     name: str
     scopes: frozenset[str]
 
-    @property
-    def is_admin(self) -> bool:
-        return "apim:admin" in self.scopes
-
 
 @dataclass(frozen=True, slots=True)
 class Desk:
