@@ -10,26 +10,41 @@ import yaml
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.cli import DEFAULT_BACKENDS
 from wso2_terms.api_archive import governed_definition, read_api_archive, write_api_archive
 from wso2_terms.api_project import ApiProject
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.deployment import read_deployment
+from wso2_terms.mcp_project import McpServerProject
 from wso2_terms.policies import PolicyKind
+from wso2_terms.tools import tools_of
 
 ROOT = Path(__file__).parents[2]
 WSO2_DIR = ROOT / "wso2"
-BACKENDS = {f"{name}_BACKEND_URL": f"http://{name.lower()}:8000" for name in ("SOLAR", "BATTERY", "GRID")}
-NAMES = ("SolarAPI", "BatteryAPI", "GridAPI")
+READINGS = ("SolarAPI", "BatteryAPI", "GridAPI")
+APIS = (*READINGS, "AgentAPI", "SiteAPI")
+MCP_SERVERS = {
+    "SolarMCP": ("SolarAPI", {"getSolarStatus"}),
+    "BatteryMCP": ("BatteryAPI", {"getBatteryStatus"}),
+    "GridMCP": ("GridAPI", {"getGridLoad"}),
+    "AgentMCP": ("AgentAPI", {"optimize_charging", "list_decisions", "explain_decision", "site_status"}),
+}
+"""Each server with the API behind it and its tools."""
 
 
 @pytest.fixture(scope="module")
 def artifacts() -> Artifacts:
-    return load_artifacts(WSO2_DIR, BACKENDS)
+    return load_artifacts(WSO2_DIR, DEFAULT_BACKENDS)
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=APIS)
 def project(request: pytest.FixtureRequest, artifacts: Artifacts) -> ApiProject:
     return artifacts.api(request.param)
+
+
+@pytest.fixture(params=MCP_SERVERS)
+def server(request: pytest.FixtureRequest, artifacts: Artifacts) -> McpServerProject:
+    return artifacts.mcp_server(request.param)
 
 
 def test_the_committed_definitions_carry_the_scopes_of_their_api(project: ApiProject) -> None:
@@ -88,8 +103,9 @@ def test_every_revision_goes_to_the_default_gateway(project: ApiProject) -> None
     assert [deployment.deployment_environment for deployment in project.deployments] == ["Default"]
 
 
-def test_the_gateway_gives_up_before_the_agent_does(project: ApiProject) -> None:
-    behaviour = project.api.endpoint_config.production_endpoints.config
+@pytest.mark.parametrize("name", READINGS)
+def test_the_gateway_gives_up_before_the_agent_does(artifacts: Artifacts, name: str) -> None:
+    behaviour = artifacts.api(name).api.endpoint_config.production_endpoints.config
 
     assert behaviour is not None
     assert behaviour.action_duration is not None
@@ -123,13 +139,75 @@ def test_apictl_is_told_the_same_name_and_version(project: ApiProject) -> None:
     assert meta["deploy"]["import"] == {"update": True, "preserveProvider": False, "rotateRevision": True}
 
 
+def test_every_api_that_agents_use_is_offered_as_tools_and_nothing_that_operates_is(artifacts: Artifacts) -> None:
+    offered = {
+        project.server.name: (
+            artifacts.api_behind(project).api.name,
+            {tool.name for tool in tools_of(project.server, artifacts.api_behind(project).definition)},
+        )
+        for project in artifacts.mcp_servers
+    }
+
+    assert offered == MCP_SERVERS
+    assert {api for api, _ in offered.values()} == set(APIS) - {"SiteAPI"}
+
+
+def test_a_tool_has_a_scope_of_its_own_bound_to_the_roles_of_the_api_behind(
+    server: McpServerProject, artifacts: Artifacts
+) -> None:
+    word = server.server.name.removesuffix("MCP").lower()
+    (listed,) = server.server.scopes
+    (behind,) = artifacts.api_behind(server).api.scopes
+
+    assert listed.scope.name == f"{word}:tools"
+    assert listed.scope.bindings == behind.scope.bindings
+    assert server.server.versioned_context == f"/{word}-mcp/1.0.0"
+    assert all(operation.scopes == (listed.scope.name,) for operation in server.server.operations)
+    assert all(operation.auth_type == "Application & Application User" for operation in server.server.operations)
+
+
+def test_tools_are_limited_as_the_api_behind_is(server: McpServerProject, artifacts: Artifacts) -> None:
+    # Its own limits are not asked when it is called as a tool.
+    api = artifacts.api_behind(server).api
+
+    assert server.server.policies == api.policies
+    assert {operation.throttling_policy for operation in server.server.operations} == {api.api_throttling_policy}
+
+
+def test_tools_only_read(server: McpServerProject) -> None:
+    assert {operation.api_operation_mapping.backend_operation.verb for operation in server.server.operations} == {"GET"}
+
+
+def test_what_a_model_reads_of_a_tool_is_said_in_the_definition_alone(
+    server: McpServerProject, artifacts: Artifacts
+) -> None:
+    for operation in server.server.operations:
+        assert (operation.target, operation.description, operation.schema_definition) == (None, None, None)
+    for tool in tools_of(server.server, artifacts.api_behind(server).definition):
+        assert len(tool.description) > 40
+        for described in tool.input_schema["properties"].values():
+            assert described["type"]
+            assert described["description"]
+
+
+def test_mcp_servers_go_where_their_api_goes(server: McpServerProject, artifacts: Artifacts) -> None:
+    behind = artifacts.api_behind(server)
+
+    assert server.deployments == behind.deployments
+    assert server.server.security_scheme == behind.api.security_scheme
+    assert server.server.life_cycle_status == behind.api.life_cycle_status
+
+
 def test_folders_and_files_are_named_after_what_they_hold(artifacts: Artifacts) -> None:
     assert {path.name for path in (WSO2_DIR / "apis").iterdir()} == {project.root for project in artifacts.apis}
+    servers = {path.parent.name for path in (WSO2_DIR / "mcp-servers").glob("*/mcp_server.yaml")}
+    assert servers == {project.root for project in artifacts.mcp_servers}
     assert {path.stem for path in (WSO2_DIR / "policies").iterdir()} == {policy.name for policy in artifacts.policies}
 
 
 def test_evapp_is_granted_the_reading_scopes_and_nothing_that_operates(artifacts: Artifacts) -> None:
-    assert EVAPP.scopes(artifacts) == {"solar:read", "battery:read", "grid:read"}
+    reading = {"solar", "battery", "grid"}
+    assert EVAPP.scopes(artifacts) == {f"{word}:{what}" for word in reading for what in ("read", "tools")}
     assert "admin" not in EVAPP.roles(artifacts)
     assert "Internal/subscriber" in EVAPP.roles(artifacts)
 

@@ -21,6 +21,8 @@ Name = Annotated[str, Field(min_length=1, max_length=60)]
 Verb = Literal["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS"]
 _VERBS: frozenset[str] = frozenset(get_args(Verb))
 AuthType = Literal["Application & Application User", "Any", "Application", "Application User", "None"]
+Context = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_$.;()/{}-]*[A-Za-z0-9_$.;()}-]$")]
+Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
 class Scope(StrictModel):
@@ -118,8 +120,8 @@ class Api(StrictModel):
     name: Name
     display_name: str | None = None
     description: str | None = None
-    context: Annotated[str, Field(pattern=r"^/[A-Za-z0-9_$.;()/{}-]*[A-Za-z0-9_$.;()}-]$")]
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    context: Context
+    version: Version
     provider: str = "admin"
     life_cycle_status: Literal["CREATED", "PUBLISHED", "PROTOTYPED", "DEPRECATED", "BLOCKED", "RETIRED"]
     type: Literal["HTTP"] = "HTTP"
@@ -226,15 +228,13 @@ def project_of_files(files: Mapping[str, str], source: str, environment: Mapping
             raise ArtifactError(f"{source}: {name} is missing")
         return parse_yaml(files[name], f"{source}/{name}")
 
-    def substituted(name: str) -> object:
-        value = parsed(name)
-        return value if environment is None else substitute(value, environment, f"{source}/{name}")
-
-    described = validate(substituted(API_FILE), _ApiFile, f"{source}/{API_FILE}")
+    api = parsed(API_FILE)
+    if environment is not None:
+        api = substitute(api, environment, f"{source}/{API_FILE}")
+    described = validate(api, _ApiFile, f"{source}/{API_FILE}")
     deployments: tuple[Deployment, ...] = ()
     if DEPLOYMENTS_FILE in files:
-        listed = validate(substituted(DEPLOYMENTS_FILE), _DeploymentsFile, f"{source}/{DEPLOYMENTS_FILE}")
-        deployments = listed.data
+        deployments = deployments_of(files[DEPLOYMENTS_FILE], f"{source}/{DEPLOYMENTS_FILE}", environment)
     # Variables are left alone here: `${…}` is ordinary text in a description of an interface.
     definition = parsed(DEFINITION_FILE)
     if not isinstance(definition, dict) or "openapi" not in definition:
@@ -243,6 +243,22 @@ def project_of_files(files: Mapping[str, str], source: str, environment: Mapping
     _check_scopes(project.api, f"{source}/{API_FILE}")
     _check_operations(project, source)
     return project
+
+
+def deployments_of(text: str, source: str, environment: Mapping[str, str] | None) -> tuple[Deployment, ...]:
+    """Read deployment_environments.yaml, which API and MCP server projects have alike.
+
+    Args:
+        text: the file's.
+        source: what to call it in errors.
+        environment: variables to put in; None leaves texts as they are.
+
+    Raises:
+        ArtifactError: it is not understood, or a variable is not set.
+    """
+    parsed = parse_yaml(text, source)
+    value = parsed if environment is None else substitute(parsed, environment, source)
+    return validate(value, _DeploymentsFile, source).data
 
 
 def _check_scopes(api: Api, source: str) -> None:

@@ -1,15 +1,16 @@
 """All that WSO2 is given, read from the folder that holds it; the one place that says which scopes and roles exist.
 
 Pure apart from reading that folder. Nothing here is written twice: scopes, roles and plans are what the
-API projects and policy files say.
+API projects, MCP server projects and policy files say.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wso2_terms.api_project import ApiProject, Scope, read_api_project
+from wso2_terms.api_project import ApiProject, ApiScope, Scope, defined_operations, read_api_project
 from wso2_terms.documents import ArtifactError
+from wso2_terms.mcp_project import MCP_SERVER_FILE, McpServerProject, read_mcp_project
 from wso2_terms.policies import (
     SHIPPED_ADVANCED,
     SHIPPED_PLANS,
@@ -22,14 +23,16 @@ from wso2_terms.policies import (
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    """API projects and throttling policies, each in the order of their names."""
+    """API projects, throttling policies and MCP server projects, each in the order of their names."""
 
     apis: tuple[ApiProject, ...]
     policies: tuple[Policy, ...]
+    mcp_servers: tuple[McpServerProject, ...] = ()
 
     def scopes(self) -> tuple[Scope, ...]:
-        """Return every scope that an API declares, in the order of the APIs."""
-        return tuple(listed.scope for project in self.apis for listed in project.api.scopes)
+        """Return every scope that an API or an MCP server declares: first those of the APIs, in their order."""
+        listed = [*(project.api.scopes for project in self.apis), *(entry.server.scopes for entry in self.mcp_servers)]
+        return tuple(entry.scope for scopes in listed for entry in scopes)
 
     def roles(self) -> tuple[str, ...]:
         """Return every role that a scope is bound to, once, sorted."""
@@ -50,52 +53,144 @@ class Artifacts:
                 return project
         raise KeyError(name)
 
+    def mcp_server(self, name: str) -> McpServerProject:
+        """Return the MCP server project of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for project in self.mcp_servers:
+            if project.server.name == name:
+                return project
+        raise KeyError(name)
+
+    def api_behind(self, project: McpServerProject) -> ApiProject:
+        """Return the API whose operations are the tools of an MCP server.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for candidate in self.apis:
+            if (candidate.api.name, candidate.api.version) == project.server.api_behind:
+                return candidate
+        raise KeyError(project.server.api_behind)
+
 
 def load_artifacts(root: Path, environment: Mapping[str, str]) -> Artifacts:
-    """Read `apis/*/` and `policies/*.yaml` under a folder.
+    """Read `apis/*/`, `mcp-servers/*/` and `policies/*.yaml` under a folder.
 
     Args:
         root: the folder, e.g. `wso2/`.
         environment: variables that the projects name, such as the backends' addresses.
 
     Raises:
-        ArtifactError: something is missing, not understood, or does not fit together: a plan that no file
-            and not WSO2 itself defines, a scope or context that two APIs claim.
+        ArtifactError: something is missing, not understood, or does not fit together: a policy that no file
+            and not WSO2 itself defines, a scope or context that two projects claim, a tool without its operation.
     """
     folders = sorted(path.parent for path in (root / "apis").glob("*/api.yaml"))
     if not folders:
         raise ArtifactError(f"{root}: holds no API project (apis/*/api.yaml)")
     policies = tuple(read_policy(path) for path in sorted((root / "policies").glob("*.yaml")))
-    artifacts = Artifacts(tuple(read_api_project(folder, environment) for folder in folders), policies)
-    _check_policies(artifacts, root)
-    _check_claimed_once(artifacts, root)
+    servers = sorted(path.parent for path in (root / "mcp-servers").glob(f"*/{MCP_SERVER_FILE}"))
+    artifacts = Artifacts(
+        apis=tuple(read_api_project(folder, environment) for folder in folders),
+        policies=policies,
+        mcp_servers=tuple(read_mcp_project(folder, environment) for folder in servers),
+    )
+    published = _published(artifacts, root)
+    _check_policies(artifacts, published)
+    _check_claimed_once(published, root)
+    _check_tools(artifacts, root)
     return artifacts
 
 
-def _check_policies(artifacts: Artifacts, root: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """What APIs and MCP servers have in common. limits: advanced policies that it names."""
+
+    file: str
+    context: str
+    scopes: tuple[ApiScope, ...]
+    plans: tuple[str, ...]
+    limits: frozenset[str]
+
+
+def _published(artifacts: Artifacts, root: Path) -> tuple[_Published, ...]:
+    apis = tuple(
+        _Published(
+            file=f"{root}/apis/{project.root}/api.yaml",
+            context=project.api.versioned_context,
+            scopes=project.api.scopes,
+            plans=project.api.policies,
+            limits=_limits(
+                project.api.api_throttling_policy, [entry.throttling_policy for entry in project.api.operations]
+            ),
+        )
+        for project in artifacts.apis
+    )
+    servers = tuple(
+        _Published(
+            file=_file_of(project, root),
+            context=project.server.versioned_context,
+            scopes=project.server.scopes,
+            plans=project.server.policies,
+            limits=_limits(
+                project.server.throttling_policy, [entry.throttling_policy for entry in project.server.operations]
+            ),
+        )
+        for project in artifacts.mcp_servers
+    )
+    return apis + servers
+
+
+def _file_of(project: McpServerProject, root: Path) -> str:
+    return f"{root}/mcp-servers/{project.root}/{MCP_SERVER_FILE}"
+
+
+def _limits(of_all: str | None, of_each: list[str]) -> frozenset[str]:
+    return frozenset(of_each if of_all is None else [of_all, *of_each])
+
+
+def _check_policies(artifacts: Artifacts, published: tuple[_Published, ...]) -> None:
     known_plans = SHIPPED_PLANS | artifacts.plans().keys()
     known_advanced = SHIPPED_ADVANCED | {
         policy.name for policy in artifacts.policies if policy.kind is PolicyKind.ADVANCED
     }
-    for project in artifacts.apis:
-        api = project.api
-        where = f"{root}/apis/{project.root}/api.yaml"
-        for plan in api.policies:
+    for entry in published:
+        for plan in entry.plans:
             if plan not in known_plans:
-                raise ArtifactError(f"{where}: data.policies: no subscription policy {plan} is known")
-        advanced = {operation.throttling_policy for operation in api.operations}
-        if api.api_throttling_policy is not None:
-            advanced.add(api.api_throttling_policy)
-        for name in sorted(advanced - known_advanced):
-            raise ArtifactError(f"{where}: data: no advanced policy {name} is known")
+                raise ArtifactError(f"{entry.file}: data.policies: no subscription policy {plan} is known")
+        for name in sorted(entry.limits - known_advanced):
+            raise ArtifactError(f"{entry.file}: data: no advanced policy {name} is known")
 
 
-def _check_claimed_once(artifacts: Artifacts, root: Path) -> None:
+def _check_claimed_once(published: tuple[_Published, ...], root: Path) -> None:
     claims: dict[str, str] = {}
-    for project in artifacts.apis:
-        # WSO2 refuses a second API with the same context, and a local scope that another API has.
-        local = [listed.scope.name for listed in project.api.scopes if not listed.shared]
-        for claim in (f"context {project.api.versioned_context}", *(f"scope {name}" for name in local)):
+    for entry in published:
+        # WSO2 refuses a second API or server with the same context, and a local scope that another one has.
+        local = [listed.scope.name for listed in entry.scopes if not listed.shared]
+        project = Path(entry.file).parent.name
+        for claim in (f"context {entry.context}", *(f"scope {name}" for name in local)):
             if claim in claims:
-                raise ArtifactError(f"{root}: {claim} is claimed by {claims[claim]} and {project.root}")
-            claims[claim] = project.root
+                raise ArtifactError(f"{root}: {claim} is claimed by {claims[claim]} and {project}")
+            claims[claim] = project
+
+
+def _check_tools(artifacts: Artifacts, root: Path) -> None:
+    for project in artifacts.mcp_servers:
+        where = f"{_file_of(project, root)}: data.operations"
+        try:
+            behind = artifacts.api_behind(project)
+        except KeyError:
+            raise ArtifactError(
+                f"{where}: no API {' '.join(project.server.api_behind)} is among the projects"
+            ) from None
+        defined = defined_operations(behind.definition)
+        for operation in project.server.operations:
+            mapping = operation.api_operation_mapping
+            target, verb = mapping.backend_operation.target, mapping.backend_operation.verb
+            # WSO2 leaves such a tool out of the list without a word.
+            if (target, verb) not in defined:
+                raise ArtifactError(f"{where}: {behind.root} has no operation {verb} {target}")
+            if mapping.api_context not in (None, behind.api.versioned_context):
+                raise ArtifactError(f"{where}: {behind.root} is served under {behind.api.versioned_context}")

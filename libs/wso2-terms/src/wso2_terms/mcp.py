@@ -1,0 +1,111 @@
+"""What a WSO2 gateway says as an MCP server: methods, error codes, wordings, the shapes of its answers.
+
+Pure data and the building of JSON objects: whoever answers like the gateway sends these, whoever calls it reads them.
+Source: WSO2 API Manager 4.6.0 (carbon-apimgt gateway: McpInitHandler, McpMediator, MCPUtils, MCPPayloadGenerator) and
+the Model Context Protocol, revision 2025-06-18.
+"""
+
+from dataclasses import dataclass
+
+PROTOCOL_VERSION = "2025-06-18"
+"""The only revision that a generated MCP server of 4.6.0 agrees to."""
+JSONRPC_VERSION = "2.0"
+
+MCP_RESOURCE = "/mcp"
+"""Where messages are posted, below the server's context and version."""
+METADATA_RESOURCE = "/.well-known/oauth-protected-resource"
+"""Where a server says who issues its tokens; below context and version too, and not where RFC 9728 puts it."""
+
+INITIALIZE = "initialize"
+INITIALIZED = "notifications/initialized"
+PING = "ping"
+TOOLS_LIST = "tools/list"
+TOOLS_CALL = "tools/call"
+PROMPTS_LIST = "prompts/list"
+RESOURCES_LIST = "resources/list"
+RESOURCE_TEMPLATES_LIST = "resources/templates/list"
+
+OPEN_METHODS = frozenset({INITIALIZE, INITIALIZED, PING, PROMPTS_LIST, RESOURCES_LIST, RESOURCE_TEMPLATES_LIST})
+"""Methods that are answered without a token."""
+METHODS = OPEN_METHODS | {TOOLS_LIST, TOOLS_CALL}
+"""Every method that is known; any other is answered with `method_not_found`."""
+
+SERVER_DESCRIPTION = "This is an MCP Server"
+"""What every server says of itself in `serverInfo`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpcError:
+    """A JSON-RPC error. data: what is wrong here, as text or as an object."""
+
+    code: int
+    message: str
+    data: object = None
+
+
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+
+
+def invalid_request(data: str) -> RpcError:
+    """The error of a message that lacks something, or names a tool that is not there."""
+    return RpcError(INVALID_REQUEST, "Invalid Request", data)
+
+
+def invalid_params(data: str) -> RpcError:
+    """The error of arguments that a tool cannot be called with."""
+    return RpcError(INVALID_PARAMS, "Invalid params", data)
+
+
+def method_not_found(method: str) -> RpcError:
+    """The error of a method that is not known."""
+    return RpcError(METHOD_NOT_FOUND, "Method not found", f"Method {method} not found")
+
+
+def unsupported_protocol(requested: str) -> RpcError:
+    """The answer to `initialize` for any revision but one."""
+    data = {"requested": requested, "supported": [PROTOCOL_VERSION]}
+    return RpcError(INVALID_PARAMS, "Unsupported protocol version", data)
+
+
+def not_json(content_type: str) -> RpcError:
+    """The error of a backend's answer that does not call itself JSON, problem+json among them."""
+    found = content_type or "null"
+    return invalid_request(f"Unsupported content type in the response. Expected: application/json, Found: {found}")
+
+
+MALFORMED = invalid_request("Invalid or Malformed JSON-RPC payload found")
+TOOL_MISSING = invalid_request("The requested tool does not exist")
+SSE_NOT_SUPPORTED = invalid_request("Server-Sent Events (SSE) not supported")
+
+
+def result_body(message_id: object, result: object) -> dict[str, object]:
+    """The answer to a request, with its id as it came."""
+    return {"jsonrpc": JSONRPC_VERSION, "id": message_id, "result": result}
+
+
+def error_body(message_id: object, error: RpcError) -> dict[str, object]:
+    """The answer to a request that is not met.
+
+    Args:
+        message_id: its id. A message that is refused before it is looked into gets it **as text** whatever it was,
+            and `null`, as text, where there was none.
+        error: what is wrong.
+    """
+    described: dict[str, object] = {"message": error.message, "data": error.data, "code": error.code}
+    return {"jsonrpc": JSONRPC_VERSION, "id": message_id, "error": described}
+
+
+def initialize_result(name: str, version: str) -> dict[str, object]:
+    """What a server answers to `initialize`: tools and nothing else, and their list does not change."""
+    return {
+        "protocolVersion": PROTOCOL_VERSION,
+        "capabilities": {"tools": {"listChanged": False}},
+        "serverInfo": {"name": name, "version": version, "description": SERVER_DESCRIPTION},
+    }
+
+
+def tool_result(text: str, *, is_error: bool) -> dict[str, object]:
+    """What a tool call gives: the backend's body as text, never as structured content."""
+    return {"isError": is_error, "content": [{"type": "text", "text": text}]}

@@ -1,0 +1,205 @@
+"""MCP server projects made from an API: mcp_server.yaml and its deployment.
+
+Pure apart from reading a folder that is named. Knows the format, not who serves it.
+Source: WSO2 API Manager 4.6.0, Publisher REST API v4 (schema MCPServer) and apictl 4.6 (project layout).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, JsonValue
+
+from wso2_terms.api_project import (
+    DEPLOYMENTS_FILE,
+    ApiScope,
+    AuthType,
+    Context,
+    Deployment,
+    Name,
+    Verb,
+    Version,
+    deployments_of,
+)
+from wso2_terms.documents import ArtifactError, StrictModel, parse_yaml, read_text, substitute, validate
+
+MCP_SERVER_FILE = "mcp_server.yaml"
+
+
+class BackendOperation(StrictModel):
+    """The operation of the API that a tool calls."""
+
+    target: Annotated[str, Field(pattern=r"^/")]
+    verb: Verb
+
+
+class ApiOperationMapping(StrictModel):
+    """Which API a tool belongs to.
+
+    api_id, api_context: absent in files. The id differs in every WSO2 (whoever creates the server puts it in), the
+    context stands in the API's own project.
+    """
+
+    api_id: str | None = None
+    api_name: Name
+    api_version: Version
+    api_context: str | None = None
+    backend_operation: BackendOperation
+
+
+class _StoredArgument(BaseModel):
+    enum: list[JsonValue] | None = None
+
+
+class _StoredSchema(BaseModel):
+    properties: dict[str, _StoredArgument] | None = None
+    required: list[str] | None = None
+
+
+def _readable(schema_definition: str) -> str:
+    _StoredSchema.model_validate_json(schema_definition)
+    return schema_definition
+
+
+SchemaDefinition = Annotated[str, AfterValidator(_readable)]
+"""A tool's stored schema, JSON as text; whatever reads it may rely on objects, lists and names in their places."""
+
+
+class ToolOperation(StrictModel):
+    """One tool. A token needs one of its scopes, not all of them.
+
+    target: name of the tool; WSO2 takes the operation's id for it. description, schema_definition: WSO2 takes them
+    from the API's definition as well, so files leave them out and nothing is said twice.
+    """
+
+    feature: Literal["TOOL"] = "TOOL"
+    target: Name | None = None
+    description: str | None = None
+    auth_type: AuthType = "Any"
+    throttling_policy: str = "Unlimited"
+    scopes: tuple[str, ...] = ()
+    schema_definition: SchemaDefinition | None = None
+    api_operation_mapping: ApiOperationMapping
+
+
+class SubtypeConfiguration(StrictModel):
+    """How the server came to be; only servers made from an API are used here."""
+
+    subtype: Literal["EXISTING_API"]
+
+
+class McpServer(StrictModel):
+    """The `data` of mcp_server.yaml.
+
+    context: without the version, which the gateway puts behind it.
+    policies: business plans that an application may subscribe with.
+    throttling_policy: advanced policy for all callers of all tools together; None leaves it to the tools.
+    """
+
+    name: Name
+    display_name: str | None = None
+    description: str | None = None
+    context: Context
+    version: Version
+    provider: str = "admin"
+    life_cycle_status: Literal["CREATED", "PUBLISHED", "PROTOTYPED", "DEPRECATED", "BLOCKED", "RETIRED"]
+    is_default_version: bool = False
+    transport: tuple[Literal["http", "https"], ...] = ("http", "https")
+    tags: tuple[str, ...] = ()
+    policies: Annotated[tuple[str, ...], Field(min_length=1)]
+    throttling_policy: str | None = None
+    authorization_header: str = "Authorization"
+    security_scheme: tuple[str, ...]
+    visibility: Literal["PUBLIC", "PRIVATE", "RESTRICTED"] = "PUBLIC"
+    visible_roles: tuple[str, ...] = ()
+    access_control: Literal["NONE", "RESTRICTED"] = "NONE"
+    access_control_roles: tuple[str, ...] = ()
+    gateway_vendor: Literal["wso2"] = "wso2"
+    gateway_type: Literal["wso2/synapse"] = "wso2/synapse"
+    subtype_configuration: SubtypeConfiguration
+    scopes: tuple[ApiScope, ...] = ()
+    operations: Annotated[tuple[ToolOperation, ...], Field(min_length=1)]
+
+    @property
+    def versioned_context(self) -> str:
+        """Where the gateway serves it: `/solar-mcp/1.0.0`, with `/mcp` behind it."""
+        return f"{self.context}/{self.version}"
+
+    @property
+    def api_behind(self) -> tuple[str, str]:
+        """Name and version of the one API whose operations its tools are."""
+        mapping = self.operations[0].api_operation_mapping
+        return mapping.api_name, mapping.api_version
+
+
+class _McpServerFile(StrictModel):
+    type: Literal["mcp_server"]
+    version: str
+    data: McpServer
+
+
+@dataclass(frozen=True, slots=True)
+class McpServerProject:
+    """One MCP server as its files describe it.
+
+    deployments: empty when the project has no deployment_environments.yaml; then nothing is deployed.
+    format_version: `version` of its files, e.g. `v4.6.0`.
+    """
+
+    server: McpServer
+    deployments: tuple[Deployment, ...]
+    format_version: str = "v4.6.0"
+
+    @property
+    def root(self) -> str:
+        """Name of the project's folder: `SolarMCP-1.0.0`."""
+        return f"{self.server.name}-{self.server.version}"
+
+
+def read_mcp_project(folder: Path, environment: Mapping[str, str]) -> McpServerProject:
+    """Read a project's folder and put the environment's variables in.
+
+    Raises:
+        ArtifactError: as `mcp_project_of_files`.
+    """
+    names = (MCP_SERVER_FILE, DEPLOYMENTS_FILE)
+    files = {name: read_text(folder / name) for name in names if (folder / name).exists()}
+    return mcp_project_of_files(files, str(folder), environment)
+
+
+def mcp_project_of_files(files: Mapping[str, str], source: str, environment: Mapping[str, str]) -> McpServerProject:
+    """Make a project of its files' texts.
+
+    Args:
+        files: by path inside the project.
+        source: what to call the project in errors.
+        environment: variables to put in.
+
+    Raises:
+        ArtifactError: a file is missing or not understood, a variable is not set, a tool needs a scope that the
+            server does not declare, or its tools belong to more than one API.
+    """
+    named = f"{source}/{MCP_SERVER_FILE}"
+    if MCP_SERVER_FILE not in files:
+        raise ArtifactError(f"{named} is missing")
+    parsed = substitute(parse_yaml(files[MCP_SERVER_FILE], named), environment, named)
+    described = validate(parsed, _McpServerFile, named)
+    _check_tools(described.data, named)
+    deployments: tuple[Deployment, ...] = ()
+    if DEPLOYMENTS_FILE in files:
+        deployments = deployments_of(files[DEPLOYMENTS_FILE], f"{source}/{DEPLOYMENTS_FILE}", environment)
+    return McpServerProject(described.data, deployments, described.version)
+
+
+def _check_tools(server: McpServer, source: str) -> None:
+    declared = {listed.scope.name for listed in server.scopes}
+    for operation in server.operations:
+        mapping = operation.api_operation_mapping
+        tool = f"{source}: data.operations: {mapping.backend_operation.verb} {mapping.backend_operation.target}"
+        for scope in operation.scopes:
+            if scope not in declared:
+                raise ArtifactError(f"{tool} needs scope {scope}, which the server does not declare")
+        # WSO2 looks one API up and makes all tools from it; tools of a second one would vanish without a word.
+        if (mapping.api_name, mapping.api_version) != server.api_behind:
+            raise ArtifactError(f"{tool} belongs to another API than the first tool; one MCP server takes one API")
