@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import yaml
 
+from wso2_provisioning.cli import DEFAULT_BACKENDS
 from wso2_terms.api_project import API_FILE, DEFINITION_FILE, DEPLOYMENTS_FILE, project_of_files
 from wso2_terms.documents import ArtifactError
+from wso2_terms.mcp_project import MCP_SERVER_FILE, mcp_project_of_files
 from wso2_terms.policies import read_policy
 
 if TYPE_CHECKING:
     from tests.contract.wso2_specs.conftest import Specification
 
 WSO2_DIR = Path(__file__).parents[3] / "wso2"
-BACKENDS = {f"{name}_BACKEND_URL": f"http://{name.lower()}:8000" for name in ("SOLAR", "BATTERY", "GRID")}
 POLICIES = sorted((WSO2_DIR / "policies").glob("*.yaml"))
 APIS = sorted((WSO2_DIR / "apis").glob("*/api.yaml"))
-MCP_SERVERS = sorted((WSO2_DIR / "apis").glob("*/mcp_server.yaml"))
+MCP_SERVERS = sorted((WSO2_DIR / "mcp-servers").glob(f"*/{MCP_SERVER_FILE}"))
 METAS = sorted((WSO2_DIR / "apis").glob("*/api_meta.yaml"))
-DEPLOYMENTS = sorted((WSO2_DIR / "apis").glob(f"*/{DEPLOYMENTS_FILE}"))
+DEPLOYMENTS = sorted(WSO2_DIR.glob(f"*/*/{DEPLOYMENTS_FILE}"))
 
 Document = dict[str, Any]
 Place = tuple[str | int, ...]
@@ -40,6 +41,7 @@ SCHEMAS = {
 DEPARTURES = {
     # Read-only by the specification; yet the projects that apictl makes hold them.
     "keyManagers: breaks readOnly True",
+    "subtypeConfiguration.subtype: breaks readOnly True",
 }
 
 META_FIELDS: set[Place] = {
@@ -92,7 +94,7 @@ def test_each_misspelt_field_name_breaks_the_schema(path: Path, specifications: 
     assert unnoticed == []
 
 
-@pytest.mark.parametrize("path", [*APIS, *DEPLOYMENTS, *POLICIES], ids=named)
+@pytest.mark.parametrize("path", [*APIS, *MCP_SERVERS, *DEPLOYMENTS, *POLICIES], ids=named)
 def test_each_misspelt_field_name_is_refused_by_the_bootstrap_before_anything_is_sent(path: Path) -> None:
     document = _read(path)
     _take(path, document)
@@ -150,6 +152,8 @@ def _take(path: Path, document: Document) -> None:
     if path in POLICIES:
         read_policy(text, path.name)
         return
-    names = (API_FILE, DEPLOYMENTS_FILE, DEFINITION_FILE)
+    is_server = (path.parent / MCP_SERVER_FILE).exists()
+    names = (MCP_SERVER_FILE, DEPLOYMENTS_FILE) if is_server else (API_FILE, DEPLOYMENTS_FILE, DEFINITION_FILE)
     files = {name: (path.parent / name).read_text(encoding="utf-8") for name in names}
-    project_of_files(files | {path.name: text}, path.parent.name, BACKENDS)
+    read = mcp_project_of_files if is_server else project_of_files
+    read(files | {path.name: text}, path.parent.name, DEFAULT_BACKENDS)

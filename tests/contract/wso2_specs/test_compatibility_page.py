@@ -7,6 +7,7 @@ from typing import cast
 from pydantic import SecretStr
 
 from ev_service.clock import SystemClock
+from wso2_provisioning.cli import DEFAULT_BACKENDS
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.verification.looking import every_row
 from wso2_provisioning.verification.site import Site
@@ -15,7 +16,7 @@ from wso2_terms.artifacts import load_artifacts
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "compatibility.md"
-BACKENDS = {f"{name}_BACKEND_URL": "http://127.0.0.1:9" for name in ("SOLAR", "BATTERY", "GRID")}
+BACKENDS = dict.fromkeys(DEFAULT_BACKENDS, "http://127.0.0.1:9")
 CLEANED_UP = "what is left of all this"
 """Looked at after all others, when it is known."""
 

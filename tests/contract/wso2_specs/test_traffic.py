@@ -18,13 +18,14 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from ev_service.clock import SystemClock
-from local_gateway.management import dcr, devportal, publisher, throttling
+from local_gateway.management import dcr, devportal, mcp_servers, publisher, subscriptions, throttling
 from local_gateway.management.admin import Administration
 from local_gateway.management.application_keys import ApplicationKeys
 from local_gateway.management.rest import Desk, Routes
 from local_gateway.oauth import OAuthServer
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.changes import Changes
+from wso2_provisioning.cli import DEFAULT_BACKENDS
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.provision import Wso2, extra_application, provision
 from wso2_provisioning.readiness import wait_until_ready
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 WSO2_DIR = ROOT / "wso2"
 # Nobody listens there: what the services answer is no part of WSO2's specifications.
-BACKENDS = {f"{name}_BACKEND_URL": "http://127.0.0.1:9" for name in ("SOLAR", "BATTERY", "GRID")}
+BACKENDS = dict.fromkeys(DEFAULT_BACKENDS, "http://127.0.0.1:9")
 ADMIN_PASSWORD, OWNER_PASSWORD = "admin-Passw0rd", "evapp-Passw0rd"
 
 
@@ -64,6 +65,9 @@ class Departure:
 
 KEYS = "GET /applications/{applicationId}/oauth-keys"
 POLICIES = "/throttling/policies"
+FROM_API = "POST /mcp-servers/generate-from-api"
+PRODUCTS = ("/apis/{apiId}", "/mcp-servers/{mcpServerId}")
+"""What has revisions, all of one kind."""
 DEPARTURES = (
     Departure(
         "dcr.yaml marks every field of a registration as read-only; the product reads them (RegistrationServiceImpl)",
@@ -154,13 +158,13 @@ DEPARTURES = (
     Departure(
         "A revision that is deployed is not deleted: 400 (ExceptionCodes)",
         "publisher",
-        ("DELETE /apis/{apiId}/revisions/{revisionId} -> 400",),
+        tuple(f"DELETE {one}/revisions/{{revisionId}} -> 400" for one in PRODUCTS),
         ("ResponseNotFound: Unknown response http status: 400",),
     ),
     Departure(
-        "A deployment is answered with 201 (ApisApiServiceImpl); the specification knows 200",
+        "A deployment is answered with 201 (ApisApiServiceImpl, McpServersApiServiceImpl); the specification knows 200",
         "publisher",
-        ("POST /apis/{apiId}/deploy-revision -> 201",),
+        tuple(f"POST {one}/deploy-revision -> 201" for one in PRODUCTS),
         ("ResponseNotFound: Unknown response http status: 201",),
     ),
     Departure(
@@ -172,14 +176,32 @@ DEPARTURES = (
     Departure(
         "A java.util.Date, which the product's JSON writer turns into milliseconds (inferred from APIMappingUtil)",
         "publisher",
-        ("POST /apis/{apiId}/revisions -> 201",),
+        tuple(f"POST {one}/revisions -> 201" for one in PRODUCTS),
         ("createdTime: breaks type string",),
     ),
     Departure(
         "The same, in a list",
         "publisher",
-        ("GET /apis/{apiId}/revisions -> 200", "DELETE /apis/{apiId}/revisions/{revisionId} -> 200"),
+        (*(f"GET {one}/revisions -> 200" for one in PRODUCTS), "DELETE /apis/{apiId}/revisions/{revisionId} -> 200"),
         ("list.[].createdTime: breaks type string",),
+    ),
+    Departure(
+        "Read-only by the specification, yet the only word for which API a tool is of (MCPServerTestCase sends it)",
+        "publisher",
+        (FROM_API, "PUT /mcp-servers/{mcpServerId}"),
+        ("operations.[].apiOperationMapping.apiId: breaks readOnly True",),
+    ),
+    Departure(
+        "Read-only by the specification; a changed server is sent back whole, as the product's own Publisher does it",
+        "publisher",
+        ("PUT /mcp-servers/{mcpServerId}",),
+        ("id: breaks readOnly True", "subtypeConfiguration.subtype: breaks readOnly True"),
+    ),
+    Departure(
+        "A name or context that is taken is refused with 409 (900300, 900251, ExceptionCodes)",
+        "publisher",
+        (f"{FROM_API} -> 409",),
+        ("ResponseNotFound: Unknown response http status: 409",),
     ),
 )
 """All there are; one that no longer occurs must go."""
@@ -267,6 +289,7 @@ def exchanges(gateway: ProvisioningSettings) -> list[Exchange]:
         admin = Operator(recorder, gateway.wso2_management_url, ("admin", ADMIN_PASSWORD))
         owner = Operator(recorder, gateway.wso2_management_url, (EVAPP.owner, OWNER_PASSWORD))
         stranger = Operator(recorder, gateway.wso2_management_url, ("admin", "not-the-right-one"))
+        _operate_servers(admin, owner)
         _operate_apis(admin, stranger, artifacts)
         _operate_policies(admin)
         _operate_applications(admin, owner)
@@ -341,6 +364,41 @@ def _operate_apis(admin: Operator, stranger: Operator, artifacts: Artifacts) -> 
         admin.call("POST", f"{base}/subscriptions/unblock-subscription", params={"subscriptionId": subscription})
 
 
+def _operate_servers(admin: Operator, owner: Operator) -> None:
+    base, servers = publisher.BASE, f"{publisher.BASE}/mcp-servers"
+    api = admin.call("GET", f"{base}/apis", params={"query": "name:SolarAPI version:1.0.0"})["list"][0]["id"]
+    behind = {"apiId": api, "backendOperation": {"target": "/solar-status", "verb": "GET"}}
+    wanted = {"name": "ByHandMCP", "context": "/by-hand-mcp", "version": "1.0.0", "policies": ["Energy10PerMin"]}
+    wanted |= {"description": "made by hand", "operations": [{"feature": "TOOL", "apiOperationMapping": behind}]}
+    made = admin.call("POST", f"{servers}/generate-from-api", json=wanted)
+    admin.call("POST", f"{servers}/generate-from-api", json=wanted)
+    admin.call("POST", f"{servers}/generate-from-api", json=wanted | {"name": "Other", "policies": ["NoSuchPlan"]})
+    admin.call("GET", servers, params={"query": "name:ByHandMCP version:1.0.0"})
+    admin.call("GET", f"{base}/apis/{api}/mcp-servers-usage")
+    server = made["id"]
+    admin.call("PUT", f"{servers}/{server}", json=made | {"displayName": "By hand"})
+    admin.call("PUT", f"{servers}/{server}", json=made | {"context": "/elsewhere"})
+    revision = admin.call("POST", f"{servers}/{server}/revisions", json={"description": "by hand"})["id"]
+    named = {"revisionId": revision}
+    default = [{"name": "Default", "vhost": "localhost", "displayOnDevportal": True}]
+    admin.call("POST", f"{servers}/{server}/deploy-revision", params=named, json=default)
+    admin.call("DELETE", f"{servers}/{server}/revisions/{revision}")
+    for part in ("", "/lifecycle-state", "/deployments", "/revisions"):
+        admin.call("GET", f"{servers}/{server}{part}")
+        admin.call("GET", f"{servers}/unknown{part}")
+    for action in ("Publish", "Publish"):
+        admin.call("POST", f"{servers}/change-lifecycle", params={"mcpServerId": server, "action": action})
+    owner.call("GET", f"{devportal.BASE}/mcp-servers", params={"query": "name:ByHandMCP"})
+    application = owner.call("GET", f"{devportal.BASE}/applications")["list"][0]["applicationId"]
+    subscribed = {"applicationId": application, "apiId": server, "throttlingPolicy": "Energy10PerMin"}
+    held = owner.call("POST", f"{devportal.BASE}/subscriptions", json=subscribed)["subscriptionId"]
+    admin.call("DELETE", f"{servers}/{server}")
+    owner.call("DELETE", f"{devportal.BASE}/subscriptions/{held}")
+    admin.call("POST", f"{servers}/{server}/undeploy-revision", params=named, json=default)
+    admin.call("DELETE", f"{servers}/{server}/revisions/{revision}")
+    admin.call("DELETE", f"{servers}/{server}")
+
+
 def _operate_policies(admin: Operator) -> None:
     base = f"{throttling.BASE}/throttling"
     for kind in PolicyKind:
@@ -393,9 +451,12 @@ def _operate_applications(admin: Operator, owner: Operator) -> None:
 
 def _take_down(admin: Operator, owner: Operator) -> None:
     api = admin.call("GET", f"{publisher.BASE}/apis", params={"query": "name:SolarAPI"})["list"][0]["id"]
-    admin.call("DELETE", f"{publisher.BASE}/apis/{api}")
-    for held in owner.call("GET", f"{devportal.BASE}/subscriptions", params={"apiId": api})["list"]:
-        owner.call("DELETE", f"{devportal.BASE}/subscriptions/{held['subscriptionId']}")
+    [server] = admin.call("GET", f"{publisher.BASE}/apis/{api}/mcp-servers-usage")["list"]
+    for one in (api, server["id"]):
+        admin.call("DELETE", f"{publisher.BASE}/apis/{api}")
+        for held in owner.call("GET", f"{devportal.BASE}/subscriptions", params={"apiId": one})["list"]:
+            owner.call("DELETE", f"{devportal.BASE}/subscriptions/{held['subscriptionId']}")
+    admin.call("DELETE", f"{publisher.BASE}/mcp-servers/{server['id']}")
     for _ in range(2):
         admin.call("DELETE", f"{publisher.BASE}/apis/{api}")
     for kind in PolicyKind:
@@ -515,7 +576,9 @@ def _routes() -> list[web.RouteDef]:
     return [
         *dcr.routes(desk),
         *publisher.Publisher(desk).routes(),
+        *mcp_servers.McpServers(desk).routes(),
         *devportal.Applications(desk).routes(),
+        *subscriptions.Subscriptions(desk).routes(),
         *ApplicationKeys(desk, oauth).routes(),
         *throttling.ThrottlingPolicies(desk).routes(),
         *Administration(desk).routes(),
@@ -524,7 +587,7 @@ def _routes() -> list[web.RouteDef]:
 
 def _is_one_of(call: tuple[str, str], offered: tuple[str, str]) -> bool:
     # The segments that vary are ids; a word of another operation is none.
-    pattern = re.sub(r"\{[^}]*\}", r"(?!import$|multiple$|change-lifecycle$)[^/]+", offered[1])
+    pattern = re.sub(r"\{[^}]*\}", r"(?!import$|multiple$|change-lifecycle$|generate-from-api$)[^/]+", offered[1])
     return call[0] == offered[0] and re.fullmatch(pattern, call[1]) is not None
 
 

@@ -7,7 +7,8 @@ from ev_service.assertion import GatewayAssertion
 from ev_service.clock import SteppedClock
 from ev_service.errors import AssertionRefused, ConfigurationError
 from local_gateway.gateway.assertion import LIFETIME_S, Assertions
-from local_gateway.gateway.snapshot import ServedApi, Subscriber, take_snapshot
+from local_gateway.gateway.served import ServedApi, Subscriber
+from local_gateway.gateway.snapshot import take_snapshot
 from local_gateway.keys import KeyFiles
 from local_gateway.signing import SigningKey
 from local_gateway.state import GatewayState

@@ -8,7 +8,8 @@ import pytest
 
 from local_gateway.gateway.authorize import Credentials, Grant, Refusal, authorize, denied
 from local_gateway.gateway.routing import Match, Router
-from local_gateway.gateway.snapshot import Snapshot, take_snapshot
+from local_gateway.gateway.served import Snapshot
+from local_gateway.gateway.snapshot import take_snapshot
 from local_gateway.state import DenyPolicy, GatewayState
 from local_gateway.tokens import VerifiedToken
 from wso2_terms.codes import (
@@ -35,7 +36,8 @@ def match_in(snapshot: Snapshot) -> Match:
 
 def judged(state: GatewayState, credentials: Credentials) -> Grant | Refusal:
     snapshot = take_snapshot(state)
-    return authorize(match_in(snapshot), credentials, snapshot)
+    match = match_in(snapshot)
+    return authorize(match.api, match.resource, credentials, snapshot)
 
 
 def refused(state: GatewayState, credentials: Credentials) -> Refusal:
@@ -136,10 +138,10 @@ def test_deny_policies_refuse_whom_they_name(
     state.deny_policies["d"] = DenyPolicy(condition_id="d", condition_type=kind, condition_value=value)
     snapshot = take_snapshot(state)
     match = match_in(snapshot)
-    verdict = authorize(match, live(), snapshot)
+    verdict = authorize(match.api, match.resource, live(), snapshot)
     assert isinstance(verdict, Grant)
 
-    refusal = denied(match, verdict, address, snapshot)
+    refusal = denied(match.api, verdict, address, snapshot)
 
     assert (refusal is not None) is is_denied
     assert refusal is None or refusal.fault is DENIED
@@ -152,4 +154,4 @@ def test_a_deny_policy_that_is_switched_off_denies_nobody(state: GatewayState) -
     snapshot = take_snapshot(state)
     match = match_in(snapshot)
 
-    assert denied(match, Grant(None, None), "", snapshot) is None
+    assert denied(match.api, Grant(None, None), "", snapshot) is None

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_gateway.gateway.routing import Match, Miss, Router, decoded_path
-from local_gateway.gateway.snapshot import Backend, Resource, ServedApi
+from local_gateway.gateway.paths import decoded_path
+from local_gateway.gateway.routing import Match, Miss, Router
+from local_gateway.gateway.served import Backend, Resource, ServedApi
 from wso2_terms.codes import METHOD_NOT_ALLOWED, NO_RESOURCE, NOT_FOUND, Fault
 
 BACKEND = Backend("backend", "http://backend", 1.0, 0.0)

@@ -126,3 +126,13 @@ async def test_a_role_that_was_deleted_is_nobodys(client: Any, desk: Desk) -> No
     assert not desk.users.role_exists("Internal/reader_of_all")
     assert "internal/reader_of_all" not in desk.users.roles_of("evapp")
     assert "30016" in await fault(await call(client, "deleteRole", ("roleName", "admin")))
+
+
+async def test_a_deleted_user_is_gone_and_the_administrator_stays(client: Any) -> None:
+    name = ("userName", "passing")
+    await call(client, "addUser", name, ("credential", "a-password"))
+
+    assert (await call(client, "deleteUser", name)).status == 202
+    assert await returned(await call(client, "isExistingUser", name)) == ["false"]
+    assert "30007" in await fault(await call(client, "deleteUser", name))
+    assert "deployment.toml" in await fault(await call(client, "deleteUser", ("userName", "admin")))

@@ -86,6 +86,7 @@ def build(settings: LocalGatewaySettings, clock: Clock, environment: Mapping[str
         backends=backends,
         metrics=metrics,
         max_request_bytes=settings.max_request_bytes,
+        hostname=deployment.hostname,
     )
     management = management_app(desk, key, settings.max_import_bytes)
     return LocalGateway(settings, files, desk, gateway, backends, metrics, management)

@@ -116,11 +116,11 @@ class OAuthServer(AuthorizationServer):
 
 
 def scope_bindings(state: GatewayState) -> dict[str, frozenset[str]]:
-    """Roles, in lower case, by scope that some API registers."""
+    """Roles, in lower case, by scope that some API or MCP server registers."""
     return {
         listed["scope"]["name"]: frozenset(role.lower() for role in listed["scope"].get("bindings", []))
-        for api in state.apis.values()
-        for listed in api.data.get("scopes", [])
+        for product in state.products()
+        for listed in product.data.get("scopes", [])
     }
 
 

@@ -1,4 +1,4 @@
-"""What the local gateway remembers: users, clients, applications, APIs, policies, revoked tokens.
+"""What the local gateway remembers: users, clients, applications, APIs, MCP servers, policies, revoked tokens.
 
 One document, written whole and atomically after each change. Knows no HTTP and decides nothing.
 """
@@ -66,7 +66,7 @@ class Application(Record):
 
 
 class Subscription(Record):
-    """One application's right to call one API under one plan."""
+    """One application's right to call one API or MCP server (`api_id` either way) under one plan."""
 
     subscription_id: str
     application_id: str
@@ -76,9 +76,9 @@ class Subscription(Record):
 
 
 class Revision(Record):
-    """A frozen copy of an API; what is deployed is always one of these.
+    """A frozen copy of an API or MCP server; what is deployed is always one of these.
 
-    environments: names of the gateway environments to which it is deployed, empty for none.
+    definition: empty for an MCP server. environments: those of the gateway to which it is deployed, empty for none.
     """
 
     revision_id: str
@@ -86,22 +86,29 @@ class Revision(Record):
     description: str
     created_at_ms: int
     data: Document
-    definition: Document
+    definition: Document = {}
     environments: list[Document] = []
 
 
-class Api(Record):
-    """The working copy of an API with its revisions; `data` is what api.yaml holds under `data`."""
+class Product(Record):
+    """What a publisher offers: the working copy of an API or MCP server with its revisions.
 
-    api_id: str
+    definition: an API's OpenAPI document; empty for an MCP server.
+    """
+
     provider: str
     lifecycle: str
     data: Document
-    definition: Document
+    definition: Document = {}
     revisions: list[Revision] = []
     revisions_made: int = 0
     created_at_ms: int
     updated_at_ms: int
+
+    @property
+    def product_id(self) -> str:
+        """The id that subscriptions and addresses name."""
+        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -120,6 +127,26 @@ class Api(Record):
     def deployed(self) -> Revision | None:
         """The revision that the gateway serves."""
         return next((revision for revision in self.revisions if revision.environments), None)
+
+
+class Api(Product):
+    """An API; `data` is what api.yaml holds under `data`."""
+
+    api_id: str
+
+    @property
+    def product_id(self) -> str:
+        return self.api_id
+
+
+class McpServer(Product):
+    """An MCP server; `data` is WSO2's MCPServer, each tool with name, description and stored schema."""
+
+    server_id: str
+
+    @property
+    def product_id(self) -> str:
+        return self.server_id
 
 
 class PolicyRecord(Record):
@@ -166,10 +193,15 @@ class GatewayState(Record):
     applications_made: int = 0
     subscriptions: dict[str, Subscription] = {}
     apis: dict[str, Api] = {}
+    mcp_servers: dict[str, McpServer] = {}
     policies: dict[str, PolicyRecord] = {}
     deny_policies: dict[str, DenyPolicy] = {}
     live_tokens: dict[str, LiveToken] = {}
     revoked: dict[str, int] = Field(default={}, description="Expiry [s since epoch] by jti.")
+
+    def products(self) -> tuple[Product, ...]:
+        """Every API and every MCP server."""
+        return (*self.apis.values(), *self.mcp_servers.values())
 
 
 class Store:

@@ -85,6 +85,10 @@ class UserStore:
         """Add a user, or replace the one of that name."""
         self._state.users[name] = User(name=name, password=_hashed(password), roles=sorted(set(roles)))
 
+    def remove(self, name: str) -> None:
+        """Delete a user; what they own stays."""
+        del self._state.users[name]
+
     def change_password(self, name: str, password: str) -> None:
         """Give a user a new password."""
         self._state.users[name].password = _hashed(password)

@@ -11,7 +11,7 @@ from typing import Any
 from joserfc import jwt
 
 from ev_service.errors import ConfigurationError
-from local_gateway.gateway.snapshot import ServedApi, Subscriber
+from local_gateway.gateway.served import ServedApi, Subscriber
 from local_gateway.signing import ALGORITHM, SigningKey
 from local_gateway.tokens import VerifiedToken
 from wso2_terms.deployment import BackendJwt

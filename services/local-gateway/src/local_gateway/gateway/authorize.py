@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
-from local_gateway.gateway.routing import Match
-from local_gateway.gateway.snapshot import Snapshot, Subscriber
+from local_gateway.gateway.served import Resource, Served, Snapshot, Subscriber
 from local_gateway.gateway.throttle import Exceeded
 from local_gateway.tokens import VerifiedToken
 from wso2_terms.codes import (
@@ -67,30 +66,37 @@ class Credentials:
     is_revoked: bool = False
 
 
-def authorize(match: Match, credentials: Credentials, snapshot: Snapshot) -> Grant | Refusal:
-    """Check token, subscription and scope, in WSO2's order."""
-    if not match.resource.is_secured:
+def authorize(served: Served, resource: Resource, credentials: Credentials, snapshot: Snapshot) -> Grant | Refusal:
+    """Check token, subscription and scope, in WSO2's order.
+
+    Args:
+        served: the API or MCP server that is called.
+        resource: what of it.
+        credentials: of the caller.
+        snapshot: holds the subscriptions.
+    """
+    if not resource.is_secured:
         return OPEN
     token = credentials.token
     if token is None or not credentials.is_live:
         return _refused_credentials(credentials)
-    subscriber = snapshot.subscribers.get((token.client_id, match.api.api_id))
+    subscriber = snapshot.subscribers.get((token.client_id, served.api_id))
     if subscriber is None:
         return Refusal(NOT_SUBSCRIBED)
     if subscriber.status == "BLOCKED" or (
         subscriber.status == "PROD_ONLY_BLOCKED" and subscriber.key_type == "PRODUCTION"
     ):
         return Refusal(SUBSCRIPTION_BLOCKED)
-    if match.resource.scopes and match.resource.scopes.isdisjoint(token.scopes):
-        return Refusal(SCOPE_MISSING, {"resource": match.resource.target})
+    if resource.scopes and resource.scopes.isdisjoint(token.scopes):
+        return Refusal(SCOPE_MISSING, {"resource": resource.target})
     return Grant(token, subscriber)
 
 
-def denied(match: Match, grant: Grant, client_address: str, snapshot: Snapshot) -> Refusal | None:
+def denied(served: Served, grant: Grant, client_address: str, snapshot: Snapshot) -> Refusal | None:
     """Check the deny policies.
 
     Args:
-        match: what is called.
+        served: the API or MCP server that is called.
         grant: who calls.
         client_address: where from, as `X-Forwarded-For` or the connection says.
         snapshot: holds the policies.
@@ -98,7 +104,7 @@ def denied(match: Match, grant: Grant, client_address: str, snapshot: Snapshot) 
     rules = snapshot.denied
     if rules.is_empty:
         return None
-    if match.api.context in rules.contexts or _is_address_denied(client_address, snapshot):
+    if served.context in rules.contexts or _is_address_denied(client_address, snapshot):
         return Refusal(DENIED)
     if grant.subscriber is not None and grant.token is not None:
         application = grant.subscriber.application

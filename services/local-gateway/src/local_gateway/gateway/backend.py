@@ -4,7 +4,10 @@ Knows HTTP and when a backend is left alone after a failure; knows nothing of to
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from aiohttp import (
     ClientConnectorError,
@@ -21,12 +24,14 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from local_gateway.gateway.authorize import Refusal
-from local_gateway.gateway.snapshot import Backend
+from local_gateway.gateway.served import Backend
 from wso2_terms.codes import BACKEND_TIMEOUT, CONNECTION_CLOSED, CONNECTION_FAILED, ENDPOINT_SUSPENDED
 
 BUFFERED_BYTES = 1 << 18
 """Answers up to this size are taken whole before the caller sees any of it, so that a failure half-way can still
 be said properly; larger ones are passed on in pieces."""
+
+T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 16
 _HOP_BY_HOP = frozenset(
@@ -42,9 +47,18 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-# The session makes these itself, for the connection to the backend.
-_NOT_SENT_ON = _HOP_BY_HOP | {"host", "content-length", "expect"}
+NOT_SENT_ON = _HOP_BY_HOP | {"host", "content-length", "expect"}
+"""Names of headers that the session makes itself, for the connection to the backend."""
 _NOT_GIVEN_BACK = _HOP_BY_HOP | {"content-length", "activityid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A backend's answer, taken whole. body: None when it is larger than BUFFERED_BYTES."""
+
+    status: int
+    content_type: str
+    body: bytes | None
 
 
 class Backends:
@@ -83,19 +97,45 @@ class Backends:
             headers: what to send.
             body: what to send, None for nothing.
         """
+        given_back = partial(_given_back, request, activity_id=headers["activityid"])
+        return await self._ask(request.method, backend, path, headers, body, given_back)
+
+    async def fetch(
+        self, verb: str, backend: Backend, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Fetched | Refusal:
+        """Ask a backend and take its answer here.
+
+        Args:
+            verb: HTTP method.
+            backend: whom.
+            path: path and query below the backend's address, encoded.
+            headers: what to send.
+            body: what to send, None for nothing.
+        """
+        return await self._ask(verb, backend, path, headers, body, _fetched)
+
+    async def _ask(
+        self,
+        verb: str,
+        backend: Backend,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        take: Callable[[ClientResponse], Awaitable[T]],
+    ) -> T | Refusal:
         if self._suspended_until.get(backend.name, 0.0) > time.monotonic():
             return Refusal(ENDPOINT_SUSPENDED, {"endpoint": backend.name})
         assert self._session is not None
         try:
             async with self._session.request(
-                request.method,
+                verb,
                 URL(backend.url + path, encoded=True),
                 headers=headers,
                 data=body,
                 allow_redirects=False,
                 timeout=self._timeout(backend.timeout_s),
             ) as answer:
-                return await _given_back(request, answer, headers["activityid"])
+                return await take(answer)
         except (ClientConnectorError, ConnectionTimeoutError):
             return self._failed(backend, Refusal(CONNECTION_FAILED))
         except TimeoutError:
@@ -124,7 +164,7 @@ def sent_headers(request: web.BaseRequest, withheld: frozenset[str], added: Mapp
         withheld: further names, in lower case, that stay here.
         added: what the gateway says itself; it takes the place of what the caller said under the same name.
     """
-    dropped = _NOT_SENT_ON | withheld
+    dropped = NOT_SENT_ON | withheld
     listed = request.headers.get("Connection")
     if listed is not None:
         # Whatever Connection names belongs to this hop only (RFC 9110, 7.6.1).
@@ -134,7 +174,13 @@ def sent_headers(request: web.BaseRequest, withheld: frozenset[str], added: Mapp
     return headers
 
 
-async def _given_back(request: web.BaseRequest, answer: ClientResponse, activity_id: str) -> web.StreamResponse:
+async def _fetched(answer: ClientResponse) -> Fetched:
+    body = await _first_bytes(answer)
+    is_whole = len(body) <= BUFFERED_BYTES and answer.content.at_eof()
+    return Fetched(answer.status, answer.headers.get("Content-Type", ""), body if is_whole else None)
+
+
+async def _given_back(request: web.BaseRequest, answer: ClientResponse, *, activity_id: str) -> web.StreamResponse:
     headers = CIMultiDict(
         (name, value) for name, value in answer.headers.items() if name.lower() not in _NOT_GIVEN_BACK
     )

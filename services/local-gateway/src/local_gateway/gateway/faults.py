@@ -25,13 +25,19 @@ def fault_response(refusal: Refusal, activity_id: str) -> web.Response:
         activity_id: id of the call, given back in its header.
     """
     headers = {"activityid": activity_id}
-    next_access = None
     if refusal.until is not None:
         headers["Retry-After"] = format_retry_after(refusal.until)
-        next_access = format_next_access_time(refusal.until)
     if refusal.fault.http_status == 401:
         headers["WWW-Authenticate"] = CHALLENGE
-    body = refusal.fault.body(next_access_time=next_access, **refusal.details)
     return web.Response(
-        text=json.dumps(body), status=refusal.fault.http_status, headers=headers, content_type="application/json"
+        text=fault_text(refusal),
+        status=refusal.fault.http_status,
+        headers=headers,
+        content_type="application/json",
     )
+
+
+def fault_text(refusal: Refusal) -> str:
+    """The body of that answer."""
+    next_access = None if refusal.until is None else format_next_access_time(refusal.until)
+    return json.dumps(refusal.fault.body(next_access_time=next_access, **refusal.details))

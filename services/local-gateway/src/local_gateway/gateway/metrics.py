@@ -16,7 +16,7 @@ from typing import Any
 
 from ev_service.units import utc_text
 from local_gateway.gateway.authorize import Refusal
-from local_gateway.gateway.snapshot import ServedApi, Subscriber
+from local_gateway.gateway.served import Served, Subscriber
 from wso2_terms.codes import DENIED, Fault, is_backend_failure
 
 FLUSH_EVERY_S = 0.25
@@ -43,12 +43,15 @@ _AUTHENTICATION = {
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One call that is over. Times: latency_ms of the whole, backend_ms of the backend's part [ms]."""
+    """One call that is over. Times: latency_ms of the whole, backend_ms of the backend's part [ms].
+
+    api: the API or MCP server. A call of a tool is two: one of the server and one of the API behind.
+    """
 
     at: datetime
     activity_id: str
     method: str
-    api: ServedApi | None
+    api: Served | None
     template: str | None
     subscriber: Subscriber | None
     user: str | None
@@ -129,7 +132,7 @@ def _common(call: Finished) -> dict[str, Any]:
         "correlationId": call.activity_id,
         "keyType": subscriber.key_type if subscriber else "UNKNOWN",
         "apiId": api.api_id if api else "UNKNOWN",
-        "apiType": "HTTP",
+        "apiType": api.type if api else "HTTP",
         "apiName": api.name if api else "UNKNOWN",
         "apiVersion": api.version if api else "UNKNOWN",
         "apiCreator": api.provider if api else "UNKNOWN",
@@ -150,7 +153,7 @@ def _answered(call: Finished) -> dict[str, Any]:
         "apiMethod": call.method,
         "apiContext": context,
         "apiResourceTemplate": call.template,
-        "destination": call.api.production.url if call.api else "",
+        "destination": call.api.destination if call.api else "",
         "userName": user,
         "targetResponseCode": call.status,
         "responseCacheHit": False,

@@ -1,191 +1,60 @@
-"""What the data path needs to know of the state, prepared so that a call costs a few look-ups.
+"""Prepares the state for the data path, so that a call costs a few look-ups.
 
-Made anew after each change of the state and never altered: a call that began with one snapshot ends with it.
+Made anew after each change of the state. Pure.
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TypeVar
+from ipaddress import ip_address
 
-from pydantic import BaseModel
-
+from local_gateway.gateway.limits import Limits, read_record
+from local_gateway.gateway.mcp_arguments import arguments_of
+from local_gateway.gateway.served import (
+    AddressRange,
+    Backend,
+    Denied,
+    Resource,
+    ServedApi,
+    ServedMcpServer,
+    ServedTool,
+    Snapshot,
+    Subscriber,
+)
 from local_gateway.gateway.throttle import Level
 from local_gateway.lifecycle import BLOCKED
-from local_gateway.shipped_policies import NO_LIMIT
-from local_gateway.state import (
-    Api,
-    Application,
-    DenyPolicy,
-    Document,
-    GatewayState,
-    KeyType,
-    OAuthClient,
-    SubscriptionStatus,
-)
+from local_gateway.state import Api, DenyPolicy, GatewayState, McpServer, OAuthClient
 from wso2_terms.api_project import Api as ApiData
 from wso2_terms.api_project import Endpoint
-from wso2_terms.codes import (
-    API_THROTTLED,
-    APPLICATION_THROTTLED,
-    BURST_THROTTLED,
-    RESOURCE_THROTTLED,
-    SUBSCRIPTION_THROTTLED,
-    Fault,
-)
-from wso2_terms.policies import ApplicationPolicy, PolicyKind, RequestCount, SubscriptionPolicy
+from wso2_terms.mcp import MCP_RESOURCE, METADATA_RESOURCE
+from wso2_terms.mcp_project import McpServer as McpServerData
+from wso2_terms.mcp_project import ToolOperation
+from wso2_terms.tools import listed_tool
 
 DEFAULT_TIMEOUT_S = 120.0
 """Synapse's global endpoint timeout, where the endpoint sets none."""
 DEFAULT_SUSPENSION_S = 30.0
 """How long WSO2 leaves a failed endpoint alone, where the endpoint does not say."""
 
-M = TypeVar("M", bound=BaseModel)
-Address = IPv4Address | IPv6Address
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """Where calls go. timeout_s [s]: for the whole answer. suspension_s [s]: rest after a failure, 0 for none."""
-
-    name: str
-    url: str
-    timeout_s: float
-    suspension_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """One path and verb of an API. levels: what limits all of its callers together."""
-
-    target: str
-    verb: str
-    is_secured: bool
-    scopes: frozenset[str]
-    levels: tuple[Level, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServedApi:
-    """A deployed API. context: with the version."""
-
-    api_id: str
-    name: str
-    version: str
-    context: str
-    provider: str
-    is_blocked: bool
-    is_default_version: bool
-    transports: frozenset[str]
-    authorization_header: str
-    resources: tuple[Resource, ...]
-    production: Backend
-    sandbox: Backend | None
-
-
-@dataclass(frozen=True, slots=True)
-class Subscriber:
-    """An application's consumer key at one API. levels: what limits it there, in WSO2's order."""
-
-    client_id: str
-    key_type: KeyType
-    application: Application
-    plan: str
-    status: SubscriptionStatus
-    levels: tuple[Level, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AddressRange:
-    """Addresses that a deny policy means; `invert` means all others."""
-
-    first: Address
-    last: Address
-    invert: bool
-
-    def means(self, address: Address) -> bool:
-        if address.version != self.first.version:
-            return False
-        return (int(self.first) <= int(address) <= int(self.last)) != self.invert
-
-
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """What deny policies refuse."""
-
-    contexts: frozenset[str]
-    applications: frozenset[str]
-    users: frozenset[str]
-    addresses: tuple[AddressRange, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.contexts or self.applications or self.users or self.addresses)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything at one moment. subscribers: by consumer key and API."""
-
-    apis: tuple[ServedApi, ...]
-    subscribers: Mapping[tuple[str, str], Subscriber]
-    denied: Denied
+_EMPTY_SCHEMA = "{}"
 
 
 def take_snapshot(state: GatewayState) -> Snapshot:
     """Prepare the state for the data path."""
-    limits = _Limits(state)
-    served = tuple(_served(api, limits) for api in state.apis.values() if api.deployed is not None)
-    return Snapshot(served, _subscribers(state, limits), _denied(state))
+    limits = Limits(state)
+    apis = tuple(_served_api(api, limits) for api in state.apis.values() if api.deployed is not None)
+    servers = tuple(_served_server(one, limits) for one in state.mcp_servers.values() if one.deployed is not None)
+    return Snapshot(
+        apis=apis,
+        mcp_servers=servers,
+        contexts={api.api_id: api.context for api in apis},
+        subscribers=_subscribers(state, limits),
+        denied=_denied(state),
+    )
 
 
-class _Limits:
-    """Looks up policies by name and says what they count."""
-
-    def __init__(self, state: GatewayState) -> None:
-        self._data = {(policy.kind, policy.name): policy.data for policy in state.policies.values()}
-
-    def advanced(self, name: str, fault: Fault, *key: str) -> tuple[Level, ...]:
-        data = self._data.get((PolicyKind.ADVANCED.value, name))
-        count = _read(RequestCount, data["defaultLimit"]["requestCount"]) if data else None
-        return _level(fault, count, name, *key)
-
-    def plan(self, name: str, *key: str) -> tuple[Level, ...]:
-        data = self._data.get((PolicyKind.SUBSCRIPTION.value, name))
-        if data is None:
-            return ()
-        policy = _read(SubscriptionPolicy, data)
-        # Without stopOnQuotaReach WSO2 counts and lets pass.
-        quota = policy.default_limit.request_count if policy.stop_on_quota_reach else None
-        burst = _level(BURST_THROTTLED, policy.burst, name, *key, is_aligned=False)
-        return (*_level(SUBSCRIPTION_THROTTLED, quota, name, *key), *burst)
-
-    def application(self, application: Application) -> tuple[Level, ...]:
-        data = self._data.get((PolicyKind.APPLICATION.value, application.throttling_policy))
-        count = _read(ApplicationPolicy, data).default_limit.request_count if data else None
-        return _level(APPLICATION_THROTTLED, count, application.throttling_policy, application.application_id)
-
-
-def _read(model: type[M], data: Document) -> M:
-    # By way of JSON, which is what the state holds: a strict model takes a list for a tuple from JSON alone.
-    return model.model_validate_json(json.dumps(data))
-
-
-def _level(fault: Fault, count: RequestCount | None, *key: str, is_aligned: bool = True) -> tuple[Level, ...]:
-    if count is None or count.request_count >= NO_LIMIT:
-        return ()
-    # The limit is part of the key: a changed policy starts counting anew.
-    whole_key = (fault.code, *key, str(count.request_count), str(count.per_s))
-    return (Level(whole_key, count.request_count, count.per_s, fault, is_aligned),)
-
-
-def _served(api: Api, limits: _Limits) -> ServedApi:
+def _served_api(api: Api, limits: Limits) -> ServedApi:
     assert api.deployed is not None
-    data = _read(ApiData, api.deployed.data)
+    data = read_record(ApiData, api.deployed.data)
     context = data.versioned_context
-    api_policy = data.api_throttling_policy
-    for_all = limits.advanced(api_policy, API_THROTTLED, context) if api_policy else ()
+    for_all = limits.of_all(data.api_throttling_policy, context)
     resources = tuple(
         Resource(
             target=operation.target,
@@ -194,9 +63,7 @@ def _served(api: Api, limits: _Limits) -> ServedApi:
             scopes=frozenset(operation.scopes),
             # A limit of the whole API takes the place of limits of its resources.
             levels=for_all
-            or limits.advanced(
-                operation.throttling_policy, RESOURCE_THROTTLED, context, operation.target, operation.verb
-            ),
+            or limits.of_resource(operation.throttling_policy, context, operation.target, operation.verb),
         )
         for operation in data.operations
     )
@@ -219,6 +86,56 @@ def _served(api: Api, limits: _Limits) -> ServedApi:
     )
 
 
+def _served_server(server: McpServer, limits: Limits) -> ServedMcpServer:
+    assert server.deployed is not None
+    data = read_record(McpServerData, server.deployed.data)
+    context = data.versioned_context
+    for_all = limits.of_all(data.throttling_policy, context)
+    named = [operation for operation in data.operations if operation.target is not None]
+    tools = [_served_tool(operation, limits, context, for_all) for operation in named]
+    return ServedMcpServer(
+        api_id=server.server_id,
+        name=data.name,
+        version=data.version,
+        context=context,
+        provider=server.provider,
+        is_blocked=server.lifecycle == BLOCKED,
+        is_default_version=data.is_default_version,
+        transports=frozenset(data.transport),
+        authorization_header=data.authorization_header,
+        resources=tuple(
+            Resource(target, verb, is_secured=False, scopes=frozenset(), levels=())
+            for target, verb in ((MCP_RESOURCE, "POST"), (MCP_RESOURCE, "GET"), (METADATA_RESOURCE, "GET"))
+        ),
+        tools={tool.resource.target: tool for tool in tools},
+        listed={"tools": [_listed(operation) for operation in named]},
+        listing=Resource(MCP_RESOURCE, "POST", is_secured=True, scopes=frozenset(), levels=for_all),
+        scopes=tuple(sorted({scope for tool in tools for scope in tool.resource.scopes})),
+    )
+
+
+def _served_tool(operation: ToolOperation, limits: Limits, context: str, for_all: tuple[Level, ...]) -> ServedTool:
+    name, behind = operation.target or "", operation.api_operation_mapping
+    return ServedTool(
+        resource=Resource(
+            target=name,
+            verb=operation.feature,
+            is_secured=operation.auth_type != "None",
+            scopes=frozenset(operation.scopes),
+            levels=for_all or limits.of_resource(operation.throttling_policy, context, name, operation.feature),
+        ),
+        api_id=behind.api_id or "",
+        verb=behind.backend_operation.verb,
+        target=behind.backend_operation.target,
+        arguments=arguments_of(operation.schema_definition or _EMPTY_SCHEMA),
+    )
+
+
+def _listed(operation: ToolOperation) -> dict[str, object]:
+    tool = listed_tool(operation.target or "", operation.description, operation.schema_definition or _EMPTY_SCHEMA)
+    return {"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema}
+
+
 def _backend(name: str, endpoint: Endpoint) -> Backend:
     config = endpoint.config
     duration_ms = config.action_duration if config else None
@@ -231,7 +148,7 @@ def _backend(name: str, endpoint: Endpoint) -> Backend:
     )
 
 
-def _subscribers(state: GatewayState, limits: _Limits) -> dict[tuple[str, str], Subscriber]:
+def _subscribers(state: GatewayState, limits: Limits) -> dict[tuple[str, str], Subscriber]:
     clients: dict[str, list[OAuthClient]] = {}
     for client in state.clients.values():
         if client.application_id is not None:
@@ -239,7 +156,7 @@ def _subscribers(state: GatewayState, limits: _Limits) -> dict[tuple[str, str], 
     found: dict[tuple[str, str], Subscriber] = {}
     for subscription in state.subscriptions.values():
         application = state.applications[subscription.application_id]
-        plan = limits.plan(subscription.throttling_policy, application.application_id, subscription.api_id)
+        plan = limits.of_plan(subscription.throttling_policy, application.application_id, subscription.api_id)
         for client in clients.get(application.application_id, ()):
             found[client.client_id, subscription.api_id] = Subscriber(
                 client_id=client.client_id,
@@ -247,7 +164,7 @@ def _subscribers(state: GatewayState, limits: _Limits) -> dict[tuple[str, str], 
                 application=application.model_copy(),
                 plan=subscription.throttling_policy,
                 status=subscription.status,
-                levels=(*plan, *limits.application(application)),
+                levels=(*plan, *limits.of_application(application)),
             )
     return found
 

@@ -145,7 +145,7 @@ class Administration:
             case "IPRANGE":
                 return validated(value, _AddressRange).model_dump(mode="json", by_alias=True)
             case "API":
-                exists = any(api.context == value for api in self._desk.state.apis.values())
+                exists = any(one.context == value for one in self._desk.state.products())
             case "APPLICATION":
                 exists = any(f"{a.owner}:{a.name}" == value for a in self._desk.state.applications.values())
             case "USER":

@@ -7,8 +7,10 @@ from local_gateway.management.admin import Administration
 from local_gateway.management.application_keys import ApplicationKeys
 from local_gateway.management.devportal import Applications
 from local_gateway.management.gateway_info import GatewayInfo
+from local_gateway.management.mcp_servers import McpServers
 from local_gateway.management.publisher import Publisher
 from local_gateway.management.rest import Desk, rest_errors
+from local_gateway.management.subscriptions import Subscriptions
 from local_gateway.management.throttling import ThrottlingPolicies
 from local_gateway.oauth import (
     DISCOVERY_PATH,
@@ -48,7 +50,9 @@ def management_app(desk: Desk, key: SigningKey, max_import_bytes: int) -> web.Ap
             *soap_users.routes(desk),
             *GatewayInfo(desk).routes(),
             *Publisher(desk).routes(),
+            *McpServers(desk).routes(),
             *Applications(desk).routes(),
+            *Subscriptions(desk).routes(),
             *ApplicationKeys(desk, oauth).routes(),
             *ThrottlingPolicies(desk).routes(),
             *Administration(desk).routes(),

@@ -1,23 +1,27 @@
-"""Imports APIs, makes revisions of them and deploys these.
+"""Imports APIs and deletes them.
 
 Works on the state alone and knows no HTTP; refuses with the codes that WSO2's Publisher uses.
 Source: WSO2 API Manager 4.6 (ImportUtils, ExceptionCodes).
 """
 
 import uuid
-from collections.abc import Iterable
 
 from local_gateway.management.definitions import disagreement, fault_of
-from local_gateway.management.policies import find_policy
+from local_gateway.management.mcp_catalogue import operations_of_tools, servers_made_from
+from local_gateway.management.products import (
+    check_environment,
+    check_policies,
+    check_room,
+    check_scopes,
+    check_unsubscribed,
+    deploy,
+    make_revision,
+    namesake,
+)
 from local_gateway.management.rest import Desk, RestError, conflict
 from local_gateway.state import Api, Document, Revision
 from wso2_terms.api_project import Api as ApiData
-from wso2_terms.api_project import ApiProject, Deployment
-from wso2_terms.policies import PolicyKind
-
-ENVIRONMENT = "Default"
-MAX_REVISIONS = 5
-"""Cap of WSO2's tenant-conf.json, `ApiMaxRevisionCount`."""
+from wso2_terms.api_project import ApiProject, Deployment, defined_operations
 
 
 def import_project(
@@ -43,7 +47,7 @@ def import_project(
         raise conflict("The API already exists.", 900300)
     _check(desk, project, existing)
     if existing is not None and project.deployments and not rotate_revision:
-        _check_room(existing)
+        check_room(existing)
     api = _stored(desk, project, existing, provider)
     revision = None
     if project.deployments:
@@ -53,69 +57,25 @@ def import_project(
     return api, revision
 
 
-def make_revision(desk: Desk, api: Api, description: str, *, rotate_revision: bool = False) -> Revision:
-    """Freeze the working copy.
-
-    Raises:
-        RestError: 400, the cap is reached and nothing may be dropped.
-    """
-    if len(api.revisions) >= MAX_REVISIONS:
-        if not rotate_revision:
-            _check_room(api)
-        api.revisions.pop(0)
-    api.revisions_made += 1
-    revision = Revision(
-        revision_id=str(uuid.uuid4()),
-        number=api.revisions_made,
-        description=description,
-        created_at_ms=desk.now_ms(),
-        data=api.data,
-        definition=api.definition,
-    )
-    api.revisions.append(revision)
-    return revision
-
-
-def deploy(api: Api, revision: Revision, environments: Iterable[Document]) -> None:
-    """Let the gateway serve a revision; it takes the place of the one that an environment served before.
-
-    Raises:
-        RestError: 404, no such environment.
-    """
-    for environment in environments:
-        name = environment.get("name")
-        if name != ENVIRONMENT:
-            raise RestError(404, f"Gateway environment {name} was not found", code=900506)
-        for other in api.revisions:
-            other.environments = [served for served in other.environments if served["name"] != name]
-        revision.environments.append(environment)
-
-
-def undeploy(revision: Revision, names: Iterable[str]) -> None:
-    """Take a revision from environments; no name stands for all of them."""
-    gone = set(names) or {environment["name"] for environment in revision.environments}
-    revision.environments = [served for served in revision.environments if served["name"] not in gone]
-
-
 def remove(desk: Desk, api: Api) -> None:
     """Delete an API with its revisions.
 
     Raises:
-        RestError: 409, somebody is subscribed to it.
+        RestError: 409, somebody is subscribed to it, or an MCP server is made from it.
     """
-    if any(subscription.api_id == api.api_id for subscription in desk.state.subscriptions.values()):
-        raise conflict("Cannot remove the API as active subscriptions exist.")
+    check_unsubscribed(desk, api, "API")
+    if servers := servers_made_from(desk.state, api):
+        # Refused as for API products (ApisApiServiceImpl); that MCP servers count alike is inferred.
+        raise conflict(f"Cannot remove the API as its resources are used by MCP server {servers[0].name}")
     del desk.state.apis[api.api_id]
     desk.store.changed()
 
 
 def _existing(desk: Desk, wanted: ApiData) -> Api | None:
-    for api in desk.state.apis.values():
-        if api.name == wanted.name and api.version == wanted.version:
-            return api
-        if api.context == wanted.versioned_context:
-            raise conflict(f"Context {wanted.context} is taken by {api.name}", 900251)
-    return None
+    found = namesake(desk, wanted.name, wanted.version, wanted.versioned_context)
+    if found is not None and not isinstance(found, Api):
+        raise conflict("The API already exists.", 900300)
+    return found
 
 
 def _check(desk: Desk, project: ApiProject, existing: Api | None) -> None:
@@ -126,36 +86,21 @@ def _check(desk: Desk, project: ApiProject, existing: Api | None) -> None:
     difference = disagreement(data, project.definition)
     if difference is not None:
         raise RestError(400, f"api.yaml and definition disagree: {difference}")
-    if unknown := [plan for plan in data.policies if find_policy(desk, PolicyKind.SUBSCRIPTION, plan) is None]:
-        raise RestError(400, f"Specified policy {unknown[0]} is invalid", code=900305)
-    advanced = {data.api_throttling_policy, *(operation.throttling_policy for operation in data.operations)} - {None}
-    for name in sorted(filter(None, advanced)):
-        if find_policy(desk, PolicyKind.ADVANCED, name) is None:
-            raise RestError(400, f"Specified API level policy {name} is invalid", code=900305)
-    if wrong := [d.deployment_environment for d in project.deployments if d.deployment_environment != ENVIRONMENT]:
-        raise RestError(404, f"Gateway environment {wrong[0]} was not found", code=900506)
-    _check_scopes(desk, data, existing)
+    advanced = (data.api_throttling_policy, *(operation.throttling_policy for operation in data.operations))
+    check_policies(desk, data.policies, advanced)
+    for deployment in project.deployments:
+        check_environment(deployment.deployment_environment)
+    check_scopes(desk, data.scopes, existing)
+    if existing is not None:
+        _check_tools(desk, project, existing)
 
 
-def _check_scopes(desk: Desk, data: ApiData, existing: Api | None) -> None:
-    taken = {
-        listed["scope"]["name"]
-        for api in desk.state.apis.values()
-        if api is not existing
-        for listed in api.data.get("scopes", [])
-        if not listed.get("shared")
-    }
-    for listed in data.scopes:
-        if not listed.shared and listed.scope.name in taken:
-            raise RestError(400, f"Scope {listed.scope.name} is already assigned locally by another API")
-        for role in listed.scope.bindings:
-            if not desk.users.role_exists(role):
-                raise RestError(400, f"Role '{role}' does not exist.")
-
-
-def _check_room(api: Api) -> None:
-    if len(api.revisions) >= MAX_REVISIONS:
-        raise RestError(400, f"Maximum number of revisions per API has reached: {MAX_REVISIONS}", code=900351)
+def _check_tools(desk: Desk, project: ApiProject, existing: Api) -> None:
+    """Refuse to take away what an MCP server offers as a tool; the status is inferred from API products."""
+    gone = operations_of_tools(desk.state, existing) - defined_operations(project.definition)
+    if gone:
+        target, verb = min(gone)
+        raise conflict(f"Cannot remove resource {verb} {target}, which is used by an MCP server")
 
 
 def _stored(desk: Desk, project: ApiProject, existing: Api | None, provider: str) -> Api:

@@ -30,7 +30,7 @@ class GatewayInfo:
 
     async def get_artifact(self, request: web.Request, caller: Caller) -> web.Response:
         name, version = request.query.get("apiName"), request.query.get("version")
-        for api in self._desk.state.apis.values():
-            if api.name == name and api.version == version and api.deployed is not None:
-                return web.json_response({"api": [api.context]})
+        for one in self._desk.state.products():
+            if one.name == name and one.version == version and one.deployed is not None:
+                return web.json_response({"api": [one.context]})
         raise RestError(404, f"API {name} {version} is not deployed")

@@ -4,25 +4,23 @@ Source: WSO2 API Manager 4.6, publisher-api.yaml and ApisApiServiceImpl.
 """
 
 from aiohttp import web
-from pydantic import TypeAdapter
 
-from local_gateway import lifecycle
-from local_gateway.management.catalogue import deploy, import_project, make_revision, remove, undeploy
+from local_gateway.management.catalogue import import_project, remove
+from local_gateway.management.mcp_catalogue import servers_made_from
+from local_gateway.management.products import product_info
 from local_gateway.management.rest import (
     Caller,
     Desk,
-    Payload,
     RestError,
     Routes,
     flag,
     general_error,
     not_found,
     page,
-    read_json,
-    read_payload,
 )
+from local_gateway.management.revisions import Revisions, Surface
 from local_gateway.management.search import search
-from local_gateway.state import Api, Document, Revision, Subscription, SubscriptionStatus
+from local_gateway.state import Api, Document, Subscription, SubscriptionStatus
 from wso2_terms.api_archive import read_api_archive
 from wso2_terms.documents import ArtifactError
 
@@ -30,24 +28,21 @@ BASE = "/api/am/publisher/v4"
 
 _VIEW = ("apim:api_view", "apim:api_manage", "apim:api_import_export")
 _DEFINITION = ("apim:api_view", "apim:api_manage")
-_STATE = ("apim:api_view", "apim:api_create", "apim:api_manage", "apim:api_publish")
 _IMPORT = ("apim:api_import_export", "apim:admin")
 _DELETE = ("apim:api_delete", "apim:api_manage", "apim:api_import_export")
-_PUBLISH = ("apim:api_publish", "apim:api_manage", "apim:api_import_export")
-_DEPLOY = ("apim:api_create", "apim:api_publish", "apim:api_manage")
-_REVISE = (*_DEPLOY, "apim:api_import_export")
 _BLOCK = ("apim:subscription_block", "apim:subscription_manage")
 _SUBSCRIPTIONS = ("apim:api_view", "apim:subscription_view", "apim:subscription_manage")
 
 
-class _Revision(Payload):
-    description: str = ""
-
-
-class _Environment(Payload):
-    name: str
-    vhost: str = "localhost"
-    display_on_devportal: bool = True
+_AUTHORS = ("apim:api_create", "apim:api_publish", "apim:api_manage")
+_SURFACE = Surface(
+    path="/apis",
+    id_query="apiId",
+    state=("apim:api_view", *_AUTHORS),
+    revise=(*_AUTHORS, "apim:api_import_export"),
+    deploy=_AUTHORS,
+    publish=("apim:api_publish", "apim:api_manage", "apim:api_import_export"),
+)
 
 
 class Publisher:
@@ -60,18 +55,12 @@ class Publisher:
         """Every operation with the scopes of which its caller needs one."""
         routes = Routes(self._desk, BASE)
         routes.add("POST", "/apis/import", self.import_api, _IMPORT)
-        routes.add("POST", "/apis/change-lifecycle", self.change_lifecycle, _PUBLISH)
         routes.add("GET", "/apis", self.list_apis, _VIEW)
         routes.add("GET", "/apis/{api_id}", self.get_api, _VIEW)
         routes.add("DELETE", "/apis/{api_id}", self.delete_api, _DELETE)
         routes.add("GET", "/apis/{api_id}/swagger", self.get_definition, _DEFINITION)
-        routes.add("GET", "/apis/{api_id}/lifecycle-state", self.get_lifecycle, _STATE)
-        routes.add("GET", "/apis/{api_id}/deployments", self.list_deployments, _STATE)
-        routes.add("GET", "/apis/{api_id}/revisions", self.list_revisions, _STATE)
-        routes.add("POST", "/apis/{api_id}/revisions", self.add_revision, _REVISE)
-        routes.add("DELETE", "/apis/{api_id}/revisions/{revision_id}", self.delete_revision, _REVISE)
-        routes.add("POST", "/apis/{api_id}/deploy-revision", self.deploy_revision, _DEPLOY)
-        routes.add("POST", "/apis/{api_id}/undeploy-revision", self.undeploy_revision, _REVISE)
+        routes.add("GET", "/apis/{api_id}/mcp-servers-usage", self.list_servers, _DEFINITION)
+        Revisions(self._desk, _SURFACE, self._find).add_to(routes)
         routes.add("GET", "/subscriptions", self.list_subscriptions, _SUBSCRIPTIONS)
         routes.add("POST", "/subscriptions/block-subscription", self.block, _BLOCK)
         routes.add("POST", "/subscriptions/unblock-subscription", self.unblock, _BLOCK)
@@ -114,63 +103,12 @@ class Publisher:
     async def get_definition(self, request: web.Request, caller: Caller) -> web.Response:
         return web.json_response(self._api(request).definition)
 
-    async def get_lifecycle(self, request: web.Request, caller: Caller) -> web.Response:
-        return web.json_response(_lifecycle_body(self._api(request)))
-
-    async def change_lifecycle(self, request: web.Request, caller: Caller) -> web.Response:
-        api = self._find(request.query.get("apiId", ""))
-        action = request.query.get("action", "")
-        target = lifecycle.after(api.lifecycle, action)
-        if target is None:
-            raise RestError(400, f"Action '{action}' is not allowed in state {api.lifecycle}", code=900381)
-        api.lifecycle, api.updated_at_ms = target, self._desk.now_ms()
-        api.data = api.data | {"lifeCycleStatus": target}
-        if target == lifecycle.RETIRED:
-            for revision in api.revisions:
-                undeploy(revision, ())
-        self._desk.store.changed()
-        return web.json_response({"workflowStatus": "APPROVED", "lifecycleState": _lifecycle_body(api)})
-
-    async def list_deployments(self, request: web.Request, caller: Caller) -> web.Response:
-        api = self._api(request)
-        return web.json_response({"list": [d for revision in api.revisions for d in _deployments(revision)]})
-
-    async def list_revisions(self, request: web.Request, caller: Caller) -> web.Response:
-        api = self._api(request)
-        asked = request.query.get("query", "")
-        wanted = {"deployed:true": (True,), "deployed:false": (False,)}.get(asked, (True, False))
-        shown = [_revision_body(api, revision) for revision in api.revisions if bool(revision.environments) in wanted]
-        return web.json_response({"count": len(shown), "list": shown})
-
-    async def add_revision(self, request: web.Request, caller: Caller) -> web.Response:
-        api = self._api(request)
-        revision = make_revision(self._desk, api, (await read_payload(request, _Revision)).description)
-        self._desk.store.changed()
-        return web.json_response(_revision_body(api, revision), status=201)
-
-    async def delete_revision(self, request: web.Request, caller: Caller) -> web.Response:
-        api = self._api(request)
-        revision = _revision(api, request.match_info["revision_id"])
-        if revision.environments:
-            raise RestError(400, "Couldn't delete revision with existing deployments", code=900352)
-        api.revisions.remove(revision)
-        self._desk.store.changed()
-        return web.json_response({"count": len(api.revisions), "list": [_revision_body(api, r) for r in api.revisions]})
-
-    async def deploy_revision(self, request: web.Request, caller: Caller) -> web.Response:
-        api = self._api(request)
-        revision = _revision(api, request.query.get("revisionId", ""))
-        deploy(api, revision, await _environments(request))
-        self._desk.store.changed()
-        return web.json_response(_deployments(revision), status=201)
-
-    async def undeploy_revision(self, request: web.Request, caller: Caller) -> web.Response:
-        api = self._api(request)
-        revision = _revision(api, request.query.get("revisionId", ""))
-        named = await _environments(request) if request.can_read_body else []
-        undeploy(revision, [environment["name"] for environment in named])
-        self._desk.store.changed()
-        return web.json_response(_deployments(revision), status=201)
+    async def list_servers(self, request: web.Request, caller: Caller) -> web.Response:
+        found = [
+            {"id": server.server_id, "name": server.name, "version": server.version, "provider": server.provider}
+            for server in servers_made_from(self._desk.state, self._api(request))
+        ]
+        return web.json_response({"count": len(found), "list": found})
 
     async def list_subscriptions(self, request: web.Request, caller: Caller) -> web.Response:
         api_id = request.query.get("apiId")
@@ -222,71 +160,14 @@ class Publisher:
         return api
 
 
-async def _environments(request: web.Request) -> list[Document]:
-    listed = TypeAdapter(list[_Environment])
-    try:
-        environments = listed.validate_python(await read_json(request))
-    except ValueError as error:
-        raise RestError(400, "The body is a list of environments, each with a name") from error
-    return [environment.model_dump(by_alias=True) for environment in environments]
-
-
 def _listed(api: Api) -> Document:
-    return {**_shared(api), "updatedTime": str(api.updated_at_ms)}
+    return {**_info(api), "updatedTime": str(api.updated_at_ms)}
 
 
 def _described(api: Api) -> Document:
     # The same moment has another name here.
-    return {**_shared(api), "lastUpdatedTime": str(api.updated_at_ms)}
+    return {**_info(api), "lastUpdatedTime": str(api.updated_at_ms)}
 
 
-def _shared(api: Api) -> Document:
-    return {
-        "id": api.api_id,
-        "name": api.name,
-        "description": api.data.get("description"),
-        "context": api.data["context"],
-        "version": api.version,
-        "provider": api.provider,
-        "type": "HTTP",
-        "lifeCycleStatus": api.lifecycle,
-        "gatewayVendor": "wso2",
-        "gatewayType": "wso2/synapse",
-        "createdTime": str(api.created_at_ms),
-    }
-
-
-def _lifecycle_body(api: Api) -> Document:
-    return {
-        "state": lifecycle.displayed(api.lifecycle),
-        "checkItems": [],
-        "availableTransitions": [
-            {"event": event, "targetState": lifecycle.displayed(target)}
-            for event, target in lifecycle.transitions(api.lifecycle).items()
-        ],
-    }
-
-
-def _revision(api: Api, revision_id: str) -> Revision:
-    for revision in api.revisions:
-        if revision.revision_id == revision_id:
-            return revision
-    raise RestError(404, f"No revision {revision_id} of this API", code=900354)
-
-
-def _revision_body(api: Api, revision: Revision) -> Document:
-    return {
-        "displayName": f"Revision {revision.number}",
-        "id": revision.revision_id,
-        "description": revision.description,
-        "createdTime": revision.created_at_ms,
-        "apiInfo": {"id": api.api_id, "name": api.name, "version": api.version, "provider": api.provider},
-        "deploymentInfo": _deployments(revision),
-    }
-
-
-def _deployments(revision: Revision) -> list[Document]:
-    return [
-        {"revisionUuid": revision.revision_id, "status": "APPROVED", **environment, "liveGatewayCount": 1}
-        for environment in revision.environments
-    ]
+def _info(api: Api) -> Document:
+    return {**product_info(api), "type": "HTTP"}

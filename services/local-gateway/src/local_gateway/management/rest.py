@@ -198,7 +198,8 @@ def validated(value: object, model: type[P]) -> P:
         RestError: 400, not of this form; names the field, never its value.
     """
     try:
-        return model.model_validate(value)
+        # By way of JSON, which is what callers send: a strict model takes a list for a tuple from JSON alone.
+        return model.model_validate_json(json.dumps(value))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"])) or "(body)"

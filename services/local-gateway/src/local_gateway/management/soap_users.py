@@ -46,6 +46,7 @@ class UserService:
             "deleteRole": self._delete_role,
             "isExistingUser": self._is_existing_user,
             "addUser": self._add_user,
+            "deleteUser": self._delete_user,
             "getRoleListOfUser": self._roles_of_user,
             "updateRoleListOfUser": self._update_roles,
             "updateCredentialByAdmin": self._update_credential,
@@ -101,6 +102,11 @@ class UserService:
             raise _Fault("31301 - Username is not valid")
         self._check_roles(roles)
         self._desk.users.add(name, _checked_password(_text(message, "credential")), roles)
+        self._desk.store.changed()
+        return None
+
+    def _delete_user(self, message: Element) -> Answer:
+        self._desk.users.remove(self._changeable(message))
         self._desk.store.changed()
         return None
 

@@ -125,9 +125,10 @@ def _named_by(desk: Desk) -> set[str | None]:
     state = desk.state
     named: set[str | None] = {subscription.throttling_policy for subscription in state.subscriptions.values()}
     named |= {application.throttling_policy for application in state.applications.values()}
-    for api in state.apis.values():
-        named |= {api.data.get("apiThrottlingPolicy"), *api.data["policies"]}
-        named |= {operation.get("throttlingPolicy") for operation in api.data["operations"]}
+    for one in state.products():
+        # WSO2 calls the policy of the whole differently for an API and for an MCP server.
+        named |= {one.data.get("apiThrottlingPolicy"), one.data.get("throttlingPolicy"), *one.data["policies"]}
+        named |= {operation.get("throttlingPolicy") for operation in one.data["operations"]}
     return named
 
 

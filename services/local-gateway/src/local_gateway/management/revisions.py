@@ -1,0 +1,177 @@
+"""Life cycle, revisions and deployments: the same operations for APIs and for MCP servers, under paths of their own.
+
+Source: WSO2 API Manager 4.6, publisher-api.yaml, ApisApiServiceImpl, McpServersApiServiceImpl.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+from pydantic import TypeAdapter
+
+from local_gateway import lifecycle
+from local_gateway.management.products import deploy, make_revision, undeploy
+from local_gateway.management.rest import Caller, Desk, Payload, RestError, Routes, read_json, read_payload
+from local_gateway.state import Document, Product, Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """Where the operations of one kind of product are found, and the scopes of which a caller needs one.
+
+    path: below the API's base. id_query: the query parameter that names the product. state: to look.
+    """
+
+    path: str
+    id_query: str
+    state: Sequence[str]
+    revise: Sequence[str]
+    deploy: Sequence[str]
+    publish: Sequence[str]
+
+
+class _Revision(Payload):
+    description: str = ""
+
+
+class _Environment(Payload):
+    name: str
+    vhost: str = "localhost"
+    display_on_devportal: bool = True
+
+
+class Revisions:
+    """The operations on one kind of product.
+
+    find: gives the product of an id; raises RestError where there is none.
+    """
+
+    def __init__(self, desk: Desk, surface: Surface, find: Callable[[str], Product]) -> None:
+        self._desk = desk
+        self._surface = surface
+        self._find = find
+
+    def add_to(self, routes: Routes) -> None:
+        """Offer the operations."""
+        surface = self._surface
+        one = f"{surface.path}/{{product_id}}"
+        routes.add("POST", f"{surface.path}/change-lifecycle", self.change_lifecycle, surface.publish)
+        routes.add("GET", f"{one}/lifecycle-state", self.get_lifecycle, surface.state)
+        routes.add("GET", f"{one}/deployments", self.list_deployments, surface.state)
+        routes.add("GET", f"{one}/revisions", self.list_revisions, surface.state)
+        routes.add("POST", f"{one}/revisions", self.add_revision, surface.revise)
+        routes.add("DELETE", f"{one}/revisions/{{revision_id}}", self.delete_revision, surface.revise)
+        routes.add("POST", f"{one}/deploy-revision", self.deploy_revision, surface.deploy)
+        routes.add("POST", f"{one}/undeploy-revision", self.undeploy_revision, surface.revise)
+
+    async def get_lifecycle(self, request: web.Request, caller: Caller) -> web.Response:
+        return web.json_response(_lifecycle_body(self._named(request)))
+
+    async def change_lifecycle(self, request: web.Request, caller: Caller) -> web.Response:
+        product = self._find(request.query.get(self._surface.id_query, ""))
+        action = request.query.get("action", "")
+        target = lifecycle.after(product.lifecycle, action)
+        if target is None:
+            raise RestError(400, f"Action '{action}' is not allowed in state {product.lifecycle}", code=900381)
+        product.lifecycle, product.updated_at_ms = target, self._desk.now_ms()
+        product.data = product.data | {"lifeCycleStatus": target}
+        if target == lifecycle.RETIRED:
+            for revision in product.revisions:
+                undeploy(revision, ())
+        self._desk.store.changed()
+        return web.json_response({"workflowStatus": "APPROVED", "lifecycleState": _lifecycle_body(product)})
+
+    async def list_deployments(self, request: web.Request, caller: Caller) -> web.Response:
+        product = self._named(request)
+        return web.json_response({"list": [d for revision in product.revisions for d in _deployments(revision)]})
+
+    async def list_revisions(self, request: web.Request, caller: Caller) -> web.Response:
+        product = self._named(request)
+        asked = request.query.get("query", "")
+        wanted = {"deployed:true": (True,), "deployed:false": (False,)}.get(asked, (True, False))
+        shown = [_revision_body(product, one) for one in product.revisions if bool(one.environments) in wanted]
+        return web.json_response({"count": len(shown), "list": shown})
+
+    async def add_revision(self, request: web.Request, caller: Caller) -> web.Response:
+        product = self._named(request)
+        revision = make_revision(self._desk, product, (await read_payload(request, _Revision)).description)
+        self._desk.store.changed()
+        return web.json_response(_revision_body(product, revision), status=201)
+
+    async def delete_revision(self, request: web.Request, caller: Caller) -> web.Response:
+        product = self._named(request)
+        revision = _revision(product, request.match_info["revision_id"])
+        if revision.environments:
+            raise RestError(400, "Couldn't delete revision with existing deployments", code=900352)
+        product.revisions.remove(revision)
+        self._desk.store.changed()
+        left = [_revision_body(product, one) for one in product.revisions]
+        return web.json_response({"count": len(left), "list": left})
+
+    async def deploy_revision(self, request: web.Request, caller: Caller) -> web.Response:
+        product = self._named(request)
+        revision = _revision(product, request.query.get("revisionId", ""))
+        deploy(product, revision, await _environments(request))
+        self._desk.store.changed()
+        return web.json_response(_deployments(revision), status=201)
+
+    async def undeploy_revision(self, request: web.Request, caller: Caller) -> web.Response:
+        product = self._named(request)
+        revision = _revision(product, request.query.get("revisionId", ""))
+        named = await _environments(request) if request.can_read_body else []
+        undeploy(revision, [environment["name"] for environment in named])
+        self._desk.store.changed()
+        return web.json_response(_deployments(revision), status=201)
+
+    def _named(self, request: web.Request) -> Product:
+        return self._find(request.match_info["product_id"])
+
+
+async def _environments(request: web.Request) -> list[Document]:
+    listed = TypeAdapter(list[_Environment])
+    try:
+        environments = listed.validate_python(await read_json(request))
+    except ValueError as error:
+        raise RestError(400, "The body is a list of environments, each with a name") from error
+    return [environment.model_dump(by_alias=True) for environment in environments]
+
+
+def _lifecycle_body(product: Product) -> Document:
+    return {
+        "state": lifecycle.displayed(product.lifecycle),
+        "checkItems": [],
+        "availableTransitions": [
+            {"event": event, "targetState": lifecycle.displayed(target)}
+            for event, target in lifecycle.transitions(product.lifecycle).items()
+        ],
+    }
+
+
+def _revision(product: Product, revision_id: str) -> Revision:
+    for revision in product.revisions:
+        if revision.revision_id == revision_id:
+            return revision
+    raise RestError(404, f"No revision {revision_id} of this API", code=900354)
+
+
+def _revision_body(product: Product, revision: Revision) -> Document:
+    return {
+        "displayName": f"Revision {revision.number}",
+        "id": revision.revision_id,
+        "description": revision.description,
+        "createdTime": revision.created_at_ms,
+        "apiInfo": {
+            "id": product.product_id,
+            "name": product.name,
+            "version": product.version,
+            "provider": product.provider,
+        },
+        "deploymentInfo": _deployments(revision),
+    }
+
+
+def _deployments(revision: Revision) -> list[Document]:
+    return [
+        {"revisionUuid": revision.revision_id, "status": "APPROVED", **environment, "liveGatewayCount": 1}
+        for environment in revision.environments
+    ]
