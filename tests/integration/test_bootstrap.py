@@ -15,13 +15,19 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from wso2_provisioning.provision import Wso2, extra_application
+from wso2_provisioning.applications import APPLICATIONS, EVAPP
+from wso2_provisioning.changes import Changes
+from wso2_provisioning.policy_cases import Door, Told, cases, read_told, try_cases
+from wso2_provisioning.provision import SWITCH_SCOPES, Outcome, Wso2, extra_application, provision
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.wire import Wire
+from wso2_terms.artifacts import Artifacts, load_artifacts
+from wso2_terms.policies import Policy, PolicyKind
 
 ROOT = Path(__file__).parents[2]
 ADMIN_PASSWORD, OWNER_PASSWORD = "admin-Passw0rd", "evapp-Passw0rd"
-SCOPES = "battery:read grid:read solar:read"
+OTHER_PASSWORDS = {"ASSISTANT_PASSWORD": "assistant-Passw0rd", "OPERATOR_PASSWORD": "operator-Passw0rd"}
+SCOPES = "battery:read battery:tools grid:read grid:tools solar:read solar:tools"
 
 
 class Backend(BaseHTTPRequestHandler):
@@ -74,6 +80,50 @@ class Site:
         return httpx.get(url, headers={"Authorization": f"Bearer {token}"}, verify=self.trust)
 
 
+@dataclass(frozen=True)
+class Whole:
+    """The gateway as the bootstrap reaches it with every password set."""
+
+    wso2: Wso2
+    artifacts: Artifacts
+    settings: ProvisioningSettings
+
+    def provision(self) -> Outcome:
+        return provision(self.wso2, self.artifacts, Changes(is_dry_run=False, report=lambda _: None))
+
+    def token(self, application: str, scopes: frozenset[str]) -> str:
+        spec = next(spec for spec in APPLICATIONS if spec.name == application)
+        password = self.settings.password_of(spec)
+        assert password is not None
+        portal = self.wso2.portal_of(spec.owner, password)
+        keys = portal.keys(portal.find_application(application) or "")
+        assert keys is not None
+        return self.wso2.token_of(application, keys.credentials, scopes).access_token.get_secret_value()
+
+    def change_by_hand(self) -> None:
+        """A tool's scope and limit, a server's plans, a subscription and a plan."""
+        servers = self.wso2.mcp_servers
+        solar, battery = servers.find("SolarMCP", "1.0.0"), servers.find("BatteryMCP", "1.0.0")
+        grid = servers.find("GridMCP", "1.0.0")
+        assert solar is not None
+        assert battery is not None
+        assert grid is not None
+        tools = [tool | {"scopes": [], "throttlingPolicy": "Unlimited"} for tool in solar.body["operations"]]
+        servers.update(solar.server_id, solar.body | {"operations": tools})
+        servers.update(battery.server_id, battery.body | {"policies": ["Unlimited"]})
+        servers.update(grid.server_id, grid.body | {"policies": ["Energy10PerMin", "Unlimited"]})
+        portal = self.wso2.portal_of(EVAPP.owner, self.settings.owner_password())
+        application_id = portal.find_application(EVAPP.name)
+        assert application_id is not None
+        (held,) = (one for one in portal.subscriptions(application_id) if one.api_id == grid.server_id)
+        portal.change_plan(application_id, held, "Unlimited")
+        plan = self.artifacts.plans()["Energy10PerMin"]
+        count = plan.default_limit.request_count.model_copy(update={"request_count": 1000})
+        limit = plan.default_limit.model_copy(update={"request_count": count})
+        wider = plan.model_copy(update={"default_limit": limit})
+        self.wso2.admin.import_policy(Policy(kind=PolicyKind.SUBSCRIPTION, data=wider))
+
+
 @pytest.fixture(scope="module")
 def backend_url() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Backend)
@@ -119,7 +169,7 @@ def _site(state: Path, base: dict[str, str], ports: dict[str, int], backend_url:
         "WSO2_MANAGEMENT_URL": management_url,
         "WSO2_GATEWAY_URL": gateway_url,
         "WSO2_CA_FILE": str(ca_file),
-        **{f"{name}_BACKEND_URL": backend_url for name in ("SOLAR", "BATTERY", "GRID")},
+        **{f"{name}_BACKEND_URL": backend_url for name in ("SOLAR", "BATTERY", "GRID", "AGENT", "CHARGERS")},
     }
     trust = ssl.create_default_context(cafile=ca_file)
     return Site(environment, state / "state.json", gateway_url, f"{management_url}/oauth2/token", trust)
@@ -158,7 +208,7 @@ def test_evapp_is_granted_its_scopes_and_no_other(site: Site, keys: tuple[str, s
 def test_limits_of_the_live_gateway_stand_beside_the_credentials(credentials: Path) -> None:
     limits = json.loads((credentials / "limits.json").read_text())
 
-    assert limits == {name: {"requests": 10, "per_s": 60} for name in ("BatteryAPI", "GridAPI", "SolarAPI")}
+    assert limits == {name: {"requests": 10, "per_s": 60} for name in (*EVAPP.apis, *EVAPP.mcp_servers)}
 
 
 def test_running_again_changes_nothing_and_leaves_the_agents_token_alone(
@@ -220,3 +270,60 @@ def test_an_application_without_subscription_is_refused_by_the_gateway(
     token = site.token(stranger.client_id, stranger.client_secret.get_secret_value()).json()["access_token"]
     refused = site.solar(token)
     assert (refused.status_code, refused.json()["code"]) == (403, "900908")
+
+
+@pytest.fixture
+def whole(site: Site, credentials: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Whole]:
+    """The same gateway with the applications whose passwords are optional."""
+    for name, value in (site.environment | OTHER_PASSWORDS).items():
+        monkeypatch.setenv(name, value)
+    artifacts = load_artifacts(ROOT / "wso2", site.environment)
+    settings = ProvisioningSettings()
+    with Wire(settings.wso2_ca_file) as wire:
+        yield Whole(Wso2(wire, settings, admin_scopes=SWITCH_SCOPES), artifacts, settings)
+
+
+def test_assistant_and_operator_are_made_when_their_owners_have_passwords(whole: Whole) -> None:
+    made = whole.provision()
+
+    assert set(made.changes) >= {
+        "make application Assistant",
+        "make application Operator",
+        "subscribe Operator to SiteAPI (Energy10PerMin)",
+    }
+    assert whole.provision().changes == ()
+
+
+@pytest.mark.slow
+def test_check_names_what_was_changed_by_hand_in_the_live_gateway(site: Site, whole: Whole) -> None:
+    whole.change_by_hand()
+
+    checked = site.bootstrap("--check", "--json")
+
+    changes = "; ".join(json.loads(checked.stdout)["changes"])
+    assert checked.returncode == 1
+    assert "tool GET /solar-status: throttlingPolicy, scopes" in changes
+    assert "BatteryMCP-1.0.0 up to date (policies)" in changes
+    assert "change the plan of EVApp at GridMCP from Unlimited to Energy10PerMin" in changes
+    assert "import subscription policy Energy10PerMin (defaultLimit)" in changes
+    assert site.changes()
+    assert site.changes() == []
+
+
+@pytest.mark.slow
+def test_every_allow_and_deny_case_ends_as_the_artifacts_say(site: Site, whole: Whole) -> None:
+    whole.provision()
+    with httpx.Client(base_url=site.gateway_url, verify=site.trust) as client:
+
+        def call(door: Door, token: str) -> Told:
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = client.request(door.verb, door.path, headers=headers, json=door.message)
+            try:
+                return read_told(answer.status_code, answer.json())
+            except ValueError:
+                return read_told(answer.status_code, None)
+
+        tried = try_cases(cases(whole.artifacts), whole.token, call)
+
+    assert [f"{one.case.name}, not {one.told}" for one in tried if not one.is_as_expected] == []
+    assert len(tried) > 100

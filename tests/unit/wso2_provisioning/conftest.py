@@ -20,7 +20,7 @@ from wso2_terms.artifacts import Artifacts, load_artifacts
 
 ADMIN_PASSWORD, OWNER_PASSWORD = "admin-Passw0rd", "evapp-Passw0rd"
 WSO2_DIR = Path(__file__).parents[3] / "wso2"
-BACKENDS = {f"{name}_BACKEND_URL": "http://127.0.0.1:9" for name in ("SOLAR", "BATTERY", "GRID")}
+BACKENDS = {f"{name}_BACKEND_URL": "http://127.0.0.1:9" for name in ("SOLAR", "BATTERY", "GRID", "AGENT", "CHARGERS")}
 JSON = dict[str, Any]
 READ_ONLY_SOAP = ("isExistingRole", "isExistingUser", "getRoleListOfUser")
 
@@ -33,6 +33,8 @@ class FakeWso2:
         self.users: dict[str, JSON] = {"admin": {"password": ADMIN_PASSWORD, "roles": {"admin"}}}
         self.policies: dict[str, dict[str, JSON]] = {"subscription": {}, "advanced": {}, "application": {}}
         self.apis: dict[str, JSON] = {}
+        self.mcp_servers: dict[str, JSON] = {}
+        self.revisions: dict[str, list[JSON]] = {}
         self.applications: dict[str, JSON] = {}
         self.subscriptions: dict[str, JSON] = {}
         self.clients: dict[str, JSON] = {}
@@ -44,24 +46,36 @@ class FakeWso2:
         self.grants_everything = False
         self.never_granted: set[str] = set()
         self.forgets: JSON = {}
+        self.mcp_forgets: JSON = {}
         self._made = 0
 
     def configuration(self) -> JSON:
         """Everything that outlives a run, without ids that every new start chooses anew."""
         names = {app_id: app["name"] for app_id, app in self.applications.items()}
         api_names = {api_id: api["name"] for api_id, api in self.apis.items()}
+        server_names = {server_id: server["name"] for server_id, server in self.mcp_servers.items()}
         return {
             "roles": sorted(self.roles),
             "users": {name: sorted(user["roles"]) for name, user in self.users.items()},
             "policies": self.policies,
             "apis": {name: self.apis[api_id] | {"id": ""} for api_id, name in api_names.items()},
+            "mcp_servers": {name: self.served(server_id) for server_id, name in server_names.items()},
             "applications": sorted((app["owner"], app["name"]) for app in self.applications.values()),
             "subscriptions": sorted(
-                (names[s["applicationId"]], api_names[s["apiId"]], s["throttlingPolicy"], s["status"])
+                (names[s["applicationId"]], (api_names | server_names)[s["apiId"]], s["throttlingPolicy"], s["status"])
                 for s in self.subscriptions.values()
             ),
             "clients": sorted(client["name"] for client in self.clients.values()),
         }
+
+    def served(self, server_id: str) -> JSON:
+        """What the gateway has of an MCP server: the deployed revision, without ids, and the state."""
+        found = [revision for revision in self.revisions[server_id] if revision["deploymentInfo"]]
+        frozen: JSON = json.loads(json.dumps(found[0]["frozen"])) if found else {"operations": []}
+        for operation in frozen["operations"]:
+            operation["apiOperationMapping"] |= {"apiId": ""}
+            operation.pop("schemaDefinition", None)
+        return frozen | {"id": "", "lifeCycleStatus": self.mcp_servers[server_id]["lifeCycleStatus"]}
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -84,7 +98,16 @@ class FakeWso2:
         yield f"POST {publisher}/apis/import", self._import_api
         yield f"GET {publisher}/apis/([^/]+)", self._get_api
         yield f"GET {publisher}/apis/([^/]+)/deployments", self._deployments
+        servers = f"{publisher}/mcp-servers"
+        yield f"GET {servers}", self._list_servers
+        yield f"POST {servers}/generate-from-api", self._generate_server
+        yield f"POST {servers}/change-lifecycle", self._change_lifecycle
+        yield f"(GET|PUT) {servers}/([^/]+)", self._server
+        yield f"(GET|POST) {servers}/([^/]+)/revisions", self._server_revisions
+        yield f"DELETE {servers}/([^/]+)/revisions/([^/]+)", self._delete_revision
+        yield f"POST {servers}/([^/]+)/deploy-revision", self._deploy_revision
         yield f"(GET|POST) {portal}/applications", self._applications
+        yield f"GET {portal}/applications/([^/]+)", self._application
         yield f"(GET|POST) {portal}/subscriptions", self._subscriptions
         yield f"PUT {portal}/subscriptions/([^/]+)", self._change_plan
         yield f"GET {portal}/applications/([^/]+)/oauth-keys", self._list_keys
@@ -157,8 +180,8 @@ class FakeWso2:
             return "admin" in roles or (scope == "apim:subscribe" and "Internal/subscriber" in roles)
         bindings = {
             listed["scope"]["name"]: set(listed["scope"]["bindings"])
-            for api in self.apis.values()
-            for listed in api["scopes"]
+            for product in (*self.apis.values(), *self.mcp_servers.values())
+            for listed in product["scopes"]
         }
         return bool(bindings.get(scope, set()) & roles)
 
@@ -228,7 +251,7 @@ class FakeWso2:
         api_id = known or self._id("api")
         body = project.api.model_dump(mode="json", by_alias=True)
         deployed = [deployment.deployment_environment for deployment in project.deployments]
-        self.apis[api_id] = body | {"id": api_id, "deployed": deployed} | self.forgets
+        self.apis[api_id] = body | {"id": api_id, "deployed": deployed, "definition": project.definition} | self.forgets
         return httpx.Response(200, json={"id": api_id, "revision": "r"})
 
     def _get_api(self, _: httpx.Request, api_id: str) -> httpx.Response:
@@ -236,6 +259,87 @@ class FakeWso2:
 
     def _deployments(self, _: httpx.Request, api_id: str) -> httpx.Response:
         return httpx.Response(200, json={"list": [{"name": name} for name in self.apis[api_id]["deployed"]]})
+
+    def _list_servers(self, request: httpx.Request) -> httpx.Response:
+        if self._caller(request) != "admin":
+            return unauthenticated()
+        name = request.url.params["query"].split()[0].removeprefix("name:")
+        shown = ("id", "name", "version", "provider")
+        found = [server for server in self.mcp_servers.values() if name in server["name"]]
+        return listing([{key: server[key] for key in shown} for server in found])
+
+    def _generate_server(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        contexts = {server["context"] for server in self.mcp_servers.values()}
+        if body["context"] in contexts:
+            return httpx.Response(409, json={"code": 900251, "description": "context exists"})
+        self._mutated()
+        server_id = self._id("server")
+        for operation in body["operations"]:
+            # The least that WSO2 is sure to take over when it makes tools of an API's operations.
+            operation |= {"scopes": [], "throttlingPolicy": "Unlimited"}
+        made = body | {"id": server_id, "provider": "admin", "lifeCycleStatus": "CREATED"}
+        self.mcp_servers[server_id] = self._with_tools(made) | {"subtypeConfiguration": {"subtype": "EXISTING_API"}}
+        self.revisions[server_id] = []
+        return httpx.Response(201, json=self.mcp_servers[server_id])
+
+    def _with_tools(self, server: JSON) -> JSON:
+        for operation in server["operations"]:
+            mapping = operation["apiOperationMapping"]
+            behind = mapping["backendOperation"]
+            defined = self.apis[mapping["apiId"]]["definition"]["paths"][behind["target"]][behind["verb"].lower()]
+            operation.setdefault("target", defined["operationId"])
+            operation.setdefault("description", defined["description"])
+        return server | self.mcp_forgets
+
+    def _server(self, request: httpx.Request, verb: str, server_id: str) -> httpx.Response:
+        if server_id not in self.mcp_servers:
+            return httpx.Response(404, json={"code": 404})
+        if verb == "PUT":
+            self._mutated()
+            kept = {name: self.mcp_servers[server_id][name] for name in ("id", "provider", "lifeCycleStatus")}
+            self.mcp_servers[server_id] = self._with_tools(json.loads(request.content) | kept)
+        return httpx.Response(200, json=self.mcp_servers[server_id])
+
+    def _server_revisions(self, request: httpx.Request, verb: str, server_id: str) -> httpx.Response:
+        kept = self.revisions[server_id]
+        if verb == "GET":
+            return listing([{key: value for key, value in one.items() if key != "frozen"} for one in kept])
+        if len(kept) >= 5:
+            return httpx.Response(400, json={"code": 900351, "description": "Maximum number of revisions"})
+        self._mutated()
+        number = 1 + max((int(one["displayName"].split()[1]) for one in kept), default=0)
+        made: JSON = {"id": self._id("revision"), "displayName": f"Revision {number}", "deploymentInfo": []}
+        frozen = json.loads(json.dumps(self.mcp_servers[server_id]))
+        kept.append(made | {"description": json.loads(request.content)["description"], "frozen": frozen})
+        return httpx.Response(201, json=made)
+
+    def _delete_revision(self, _: httpx.Request, server_id: str, revision_id: str) -> httpx.Response:
+        found = next(one for one in self.revisions[server_id] if one["id"] == revision_id)
+        if found["deploymentInfo"]:
+            return httpx.Response(400, json={"code": 900352, "description": "it is deployed"})
+        self._mutated()
+        self.revisions[server_id].remove(found)
+        return httpx.Response(200, json={})
+
+    def _deploy_revision(self, request: httpx.Request, server_id: str) -> httpx.Response:
+        self._mutated()
+        deployments = json.loads(request.content)
+        for revision in self.revisions[server_id]:
+            is_it = revision["id"] == request.url.params["revisionId"]
+            revision["deploymentInfo"] = deployments if is_it else []
+        return httpx.Response(201, json=deployments)
+
+    def _change_lifecycle(self, request: httpx.Request) -> httpx.Response:
+        server = self.mcp_servers[request.url.params["mcpServerId"]]
+        if (server["lifeCycleStatus"], request.url.params["action"]) != ("CREATED", "Publish"):
+            return httpx.Response(400, json={"code": 900381, "description": "no such transition"})
+        self._mutated()
+        server["lifeCycleStatus"] = "PUBLISHED"
+        return httpx.Response(200, json={"workflowStatus": "APPROVED"})
+
+    def _application(self, _: httpx.Request, app_id: str) -> httpx.Response:
+        return httpx.Response(200, json=self.applications[app_id])
 
     def _applications(self, request: httpx.Request, verb: str) -> httpx.Response:
         user = self._caller(request)
@@ -250,6 +354,7 @@ class FakeWso2:
         self._mutated()
         app_id = self._id("app")
         self.applications[app_id] = {"applicationId": app_id, "name": name, "owner": user}
+        self.applications[app_id]["throttlingPolicy"] = json.loads(request.content)["throttlingPolicy"]
         return httpx.Response(201, json=self.applications[app_id])
 
     def _subscriptions(self, request: httpx.Request, verb: str) -> httpx.Response:
@@ -326,6 +431,6 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> ProvisioningSettings:
     return ProvisioningSettings()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def artifacts() -> Artifacts:
     return load_artifacts(WSO2_DIR, BACKENDS)

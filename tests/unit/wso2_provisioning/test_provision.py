@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -5,18 +7,22 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from wso2_provisioning.applications import APPLICATIONS
 from wso2_provisioning.changes import Changes
 from wso2_provisioning.credentials import Limit
 from wso2_provisioning.errors import CredentialsRefused, FolderUnusable, ProvisioningError, Refused, ScopesWrong
 from wso2_provisioning.provision import Outcome, Wso2, extra_application, provision
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.wire import Wire
-from wso2_terms.api_project import ApiProject, ApiScope, Scope
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.codes import CONNECTION_FAILED, Fault
 
 if TYPE_CHECKING:
     from tests.unit.wso2_provisioning.conftest import FakeWso2
+
+
+BOUGHT = ("SolarAPI", "BatteryAPI", "GridAPI", "SolarMCP", "BatteryMCP", "GridMCP")
+"""What EVApp is subscribed to."""
 
 
 class CutOff(BaseException):
@@ -64,15 +70,17 @@ def test_an_empty_wso2_gets_everything_in_one_run(run: Run, fake: "FakeWso2") ->
     outcome = run()
 
     assert fake.configuration()["applications"] == [("admin", "ScopeProbe"), ("evapp", "EVApp")]
-    assert {api["name"] for api in fake.apis.values()} == {"SolarAPI", "BatteryAPI", "GridAPI"}
-    assert [plan for *_, plan, _ in fake.configuration()["subscriptions"]] == ["Energy10PerMin"] * 3
+    assert {api["name"] for api in fake.apis.values()} >= {"SolarAPI", "BatteryAPI", "GridAPI", "SiteAPI"}
+    assert set(fake.configuration()["mcp_servers"]) >= {"SolarMCP", "BatteryMCP", "GridMCP"}
+    assert [name for _, name, *_ in fake.configuration()["subscriptions"]] == sorted(BOUGHT)
+    assert {plan for *_, plan, _ in fake.configuration()["subscriptions"]} == {"Energy10PerMin"}
     assert fake.users["evapp"]["roles"] == {
         "Internal/subscriber",
         "Internal/solar_reader",
         "Internal/battery_reader",
         "Internal/grid_reader",
     }
-    assert outcome.limits == dict.fromkeys(("BatteryAPI", "GridAPI", "SolarAPI"), Limit(10, 60))
+    assert outcome.limits == dict.fromkeys(BOUGHT, Limit(10, 60))
     assert outcome.credentials is not None
     assert (run.folder / "client_id").read_text() == outcome.credentials.client_id
     assert outcome.proof == "/solar/1.0.0/solar-status answered 200"
@@ -90,13 +98,14 @@ def test_a_second_run_changes_nothing(run: Run, fake: "FakeWso2") -> None:
     assert second.credentials == first.credentials
 
 
+@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_run_cut_off_after_any_change_is_completed_by_the_next(
-    run: Run, fake: "FakeWso2", settings: ProvisioningSettings, artifacts: Artifacts, tmp_path: Path
+    run: Run, fake: "FakeWso2", settings: ProvisioningSettings, artifacts: Artifacts, tmp_path: Path, step: int
 ) -> None:
     run()
     complete, cuts = fake.configuration(), fake.mutated_by
 
-    for cut in cuts:
+    for cut in cuts[::step]:
         again = Run(type(fake)(), settings, artifacts, tmp_path / f"cut-{cut}")
         with pytest.raises(CutOff):
             again(cut_off_after=cut)
@@ -155,7 +164,7 @@ def test_only_a_changed_artifact_is_imported_again(run: Run, artifacts: Artifact
     info = {**solar.definition, "info": {"title": "Sun", "version": "1.0.0"}}
     changed = type(solar)(solar.api, solar.deployments, info, solar.format_version)
     others = tuple(project for project in artifacts.apis if project is not solar)
-    run.artifacts = Artifacts((changed, *others), artifacts.policies)
+    run.artifacts = replace(artifacts, apis=(changed, *others))
 
     outcome = run()
 
@@ -244,7 +253,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_changed(run:
 
 def test_an_unknown_plan_is_told_in_the_words_of_wso2(run: Run, artifacts: Artifacts) -> None:
     without_plans = tuple(policy for policy in artifacts.policies if policy.name != "Energy10PerMin")
-    run.artifacts = Artifacts(artifacts.apis, without_plans)
+    run.artifacts = replace(artifacts, policies=without_plans)
 
     with pytest.raises(Refused, match="code 900305: unknown policy or role"):
         run()
@@ -264,20 +273,83 @@ def test_scopes_that_are_not_granted_are_named(run: Run, fake: "FakeWso2") -> No
         run()
 
 
-def test_scopes_that_evapp_must_not_have_are_named(run: Run, fake: "FakeWso2", artifacts: Artifacts) -> None:
-    solar = artifacts.api("SolarAPI")
-    scope = Scope(name="site:operate", bindings=("Internal/operator",))
-    operate = solar.api.operations[0].model_copy(update={"scopes": ("site:operate",)})
-    operating = solar.api.model_copy(
-        update={"name": "SiteAPI", "context": "/site", "scopes": (ApiScope(scope=scope),), "operations": (operate,)}
-    )
-    site = ApiProject(operating, solar.deployments, solar.definition)
-    run.artifacts = Artifacts((*artifacts.apis, site), artifacts.policies)
+def test_scopes_that_evapp_must_not_have_are_named(run: Run, fake: "FakeWso2") -> None:
     run()
-    fake.users["evapp"]["roles"].add("Internal/operator")
+    fake.users["evapp"]["roles"].add("Internal/site_operator")
 
     with pytest.raises(ScopesWrong, match="EVApp is granted site:operate, which it must not have"):
         run()
+
+
+@pytest.fixture
+def everybody(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The same run with the passwords set without which Assistant and Operator are left out."""
+    monkeypatch.setenv("ASSISTANT_PASSWORD", "assistant-Passw0rd")
+    monkeypatch.setenv("OPERATOR_PASSWORD", "operator-Passw0rd")
+    run.settings = ProvisioningSettings()
+    return run
+
+
+def test_an_application_without_a_password_for_its_owner_is_left_out_and_said(run: Run) -> None:
+    run()
+
+    assert [line for line in run.reported if "is left out" in line] == [
+        "Assistant is left out: ASSISTANT_PASSWORD is not set",
+        "Operator is left out: OPERATOR_PASSWORD is not set",
+    ]
+
+
+def test_each_application_has_an_owner_subscriptions_and_keys_of_its_own(everybody: Run, fake: "FakeWso2") -> None:
+    outcome = everybody()
+
+    subscriptions = {(name, product) for name, product, *_ in fake.configuration()["subscriptions"]}
+    assert subscriptions == {(spec.name, product) for spec in APPLICATIONS for product in spec.products}
+    assert fake.users["operator"]["roles"] == {"Internal/subscriber", "Internal/site_operator"}
+    assert fake.users["assistant"]["roles"] == {"Internal/subscriber", "Internal/agent_reader"}
+    assert outcome.credentials is not None
+    assert fake.clients[outcome.credentials.client_id]["name"] == "EVApp"
+    assert everybody().changes == ()
+    assert everybody(check=True).changes == ()
+
+
+@pytest.mark.parametrize("owner", ["assistant", "operator"])
+def test_a_wrong_password_of_an_optional_owner_is_said(everybody: Run, fake: "FakeWso2", owner: str) -> None:
+    everybody()
+    fake.users[owner]["password"] = "another-Passw0rd"
+
+    with pytest.raises(CredentialsRefused, match=f"another password than {owner.upper()}_PASSWORD"):
+        everybody()
+
+    assert f"set the password of {owner}" in everybody(rotate=True).changes
+
+
+def test_a_scope_that_the_assistant_must_not_have_is_named(everybody: Run, fake: "FakeWso2") -> None:
+    everybody()
+    fake.users["assistant"]["roles"].add("Internal/solar_reader")
+
+    with pytest.raises(ScopesWrong, match="Assistant is granted solar:read, solar:tools, which it must not have"):
+        everybody()
+
+
+def test_a_limit_of_the_application_itself_stands_beside_those_of_its_apis(run: Run, fake: "FakeWso2") -> None:
+    run()
+    limit = {"requestCount": 20, "unitTime": 1, "timeUnit": "min"}
+    fake.policies["application"]["20PerMin"] = {"policyName": "20PerMin", "defaultLimit": {"requestCount": limit}}
+    next(app for app in fake.applications.values() if app["name"] == "EVApp")["throttlingPolicy"] = "20PerMin"
+
+    outcome = run()
+
+    assert outcome.changes == (f"write credentials to {run.folder}",)
+    assert outcome.limits["*"] == Limit(20, 60)
+    assert json.loads((run.folder / "limits.json").read_text())["*"] == {"requests": 20, "per_s": 60}
+
+
+def test_check_names_a_plan_of_a_subscription_to_an_mcp_server(run: Run, fake: "FakeWso2") -> None:
+    run()
+    grid = next(server for server in fake.mcp_servers.values() if server["name"] == "GridMCP")
+    next(s for s in fake.subscriptions.values() if s["apiId"] == grid["id"])["throttlingPolicy"] = "Gold"
+
+    assert "change the plan of EVApp at GridMCP from Gold to Energy10PerMin" in run(check=True).changes
 
 
 def test_the_proving_token_is_not_the_agents(run: Run, fake: "FakeWso2") -> None:
@@ -308,7 +380,7 @@ def test_nothing_is_proven_where_every_api_is_closed(run: Run, fake: "FakeWso2")
 
     assert outcome.proof is None
     assert gateway_calls(fake) == calls
-    assert len(outcome.warnings) == 4
+    assert len(outcome.warnings) == 1 + len(BOUGHT)
 
 
 @pytest.mark.parametrize("field", ["scopes", "operations", "policies"])
@@ -324,7 +396,7 @@ def test_an_import_that_wso2_only_writes_in_another_way_is_a_warning(run: Run, f
 
     outcome = run()
 
-    assert len(outcome.warnings) == 3
+    assert len(outcome.warnings) == len(run.artifacts.apis)
     assert "visibility" in outcome.warnings[0]
 
 
@@ -348,7 +420,7 @@ def test_an_extra_application_has_keys_and_no_subscription(
         again = extra_application(Wso2(wire, settings), "Stranger", "evapp", password)
 
     assert made == again
-    assert len(fake.subscriptions) == 3
+    assert len(fake.subscriptions) == len(BOUGHT)
 
 
 def gateway_calls(fake: "FakeWso2") -> int:

@@ -4,6 +4,7 @@ import pytest
 
 from ev_service.errors import ConfigurationError
 from ev_service.settings import load
+from wso2_provisioning.applications import ASSISTANT, OPERATOR
 from wso2_provisioning.settings import ProvisioningSettings
 
 
@@ -52,3 +53,23 @@ def test_a_password_that_wso2_would_not_take_is_refused_here(monkeypatch: pytest
 def test_a_missing_password_is_named() -> None:
     with pytest.raises(ConfigurationError, match="WSO2_ADMIN_PASSWORD is not set"):
         load(ProvisioningSettings).admin_password()
+
+
+def test_a_password_that_is_not_set_leaves_an_application_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert load(ProvisioningSettings).password_of(OPERATOR) is None
+
+    (tmp_path / "password").write_text("from-a-file\n")
+    monkeypatch.setenv("OPERATOR_PASSWORD_FILE", str(tmp_path / "password"))
+    password = load(ProvisioningSettings).password_of(OPERATOR)
+    assert password is not None
+    assert password.get_secret_value() == "from-a-file"
+
+
+@pytest.mark.parametrize("wrong", ["four", "with blank", "x" * 31, "change-me-please"])
+def test_an_optional_password_that_wso2_would_not_take_is_refused(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("ASSISTANT_PASSWORD", wrong)
+
+    with pytest.raises(ConfigurationError, match="ASSISTANT_PASSWORD") as told:
+        load(ProvisioningSettings).password_of(ASSISTANT)
+
+    assert wrong not in str(told.value)

@@ -45,6 +45,15 @@ def test_an_accepted_user_who_is_not_there_afterwards_is_an_error() -> None:
         users_of(httpx.MockTransport(forgetful)).add_user("evapp", SecretStr("s3cret"), ["Internal/subscriber"])
 
 
+def test_a_user_who_is_still_there_after_being_deleted_is_an_error() -> None:
+    def stubborn(request: httpx.Request) -> httpx.Response:
+        is_question = b"isExisting" in request.content
+        return httpx.Response(200, text="<e><return>true</return></e>") if is_question else httpx.Response(202)
+
+    with pytest.raises(Refused, match="user attacker could not be deleted"):
+        users_of(httpx.MockTransport(stubborn)).delete_user("attacker")
+
+
 def test_a_fault_that_repeats_the_password_is_told_without_it(fake: "FakeWso2") -> None:
     with pytest.raises(Refused, match="no such role") as caught:
         users_of(httpx.MockTransport(fake)).add_user("evapp", SecretStr("s3cret-word"), ["Internal/unknown"])

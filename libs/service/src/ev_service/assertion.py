@@ -4,8 +4,11 @@ Source: WSO2 API Manager 4.6, `[apim.jwt]` with `encoding = "base64url"`: header
 `wso2.org/products/am`, no audience; the API for which it was made stands in the claim `apicontext`.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -19,7 +22,28 @@ from ev_service.errors import AssertionRefused, ConfigurationError
 HEADER = "X-JWT-Assertion"
 ISSUER = "wso2.org/products/am"
 CONTEXT_CLAIM = "http://wso2.org/claims/apicontext"
+APPLICATION_CLAIM = "http://wso2.org/claims/applicationname"
+USER_CLAIM = "http://wso2.org/claims/enduser"
 _KEPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, in the gateway's word.
+
+    application: name of the calling application, None where the gateway does not say it.
+    user: in whose name its token is, e.g. `operator@carbon.super`; with client credentials the application's owner.
+    """
+
+    application: str | None
+    user: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    context: str
+    expires_at: datetime
+    caller: Caller
 
 
 class GatewayAssertion:
@@ -31,7 +55,7 @@ class GatewayAssertion:
     def __init__(self, certificate_pem: bytes, clock: Clock) -> None:
         self._key = RSAKey.import_key(_public_key(certificate_pem))
         self._clock = clock
-        self._verified: dict[str, tuple[str, datetime]] = {}
+        self._verified: dict[str, _Verified] = {}
 
     @classmethod
     def from_file(cls, path: Path, clock: Clock) -> "GatewayAssertion":
@@ -45,8 +69,8 @@ class GatewayAssertion:
         except (OSError, ValueError, JoseError) as error:
             raise ConfigurationError(f"GATEWAY_CERT_FILE {path} cannot be used: {error}") from error
 
-    def verify(self, assertion: str | None, apicontext: str) -> None:
-        """Accept a call that the gateway made for this API.
+    def verify(self, assertion: str | None, apicontext: str) -> Caller:
+        """Accept a call that the gateway made for this API, and say who it says is calling.
 
         Args:
             assertion: value of the header, None where it is absent.
@@ -57,18 +81,20 @@ class GatewayAssertion:
         """
         if not assertion:
             raise AssertionRefused("this service answers only calls that come through the gateway")
-        context, expires_at = self._verified.get(assertion) or self._check(assertion)
-        if expires_at <= self._clock.now():
+        known = self._verified.get(assertion) or self._check(assertion)
+        if known.expires_at <= self._clock.now():
             self._verified.pop(assertion, None)
             raise AssertionRefused("the gateway's assertion has expired")
-        if context != apicontext:
+        if known.context != apicontext:
             raise AssertionRefused("the gateway's assertion was made for another API")
+        return known.caller
 
-    def _check(self, assertion: str) -> tuple[str, datetime]:
+    def _check(self, assertion: str) -> _Verified:
         try:
             claims = jwt.decode(assertion, self._key, algorithms=["RS256"]).claims
             now = self._clock.now()
-            known = str(claims[CONTEXT_CLAIM]), datetime.fromtimestamp(float(claims["exp"]), now.tzinfo)
+            expires_at = datetime.fromtimestamp(float(claims["exp"]), now.tzinfo)
+            known = _Verified(str(claims[CONTEXT_CLAIM]), expires_at, _caller(claims))
         except (JoseError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise AssertionRefused("the gateway's assertion does not verify") from error
         if claims.get("iss") != ISSUER:
@@ -77,6 +103,11 @@ class GatewayAssertion:
             self._verified.clear()
         self._verified[assertion] = known
         return known
+
+
+def _caller(claims: Mapping[str, Any]) -> Caller:
+    application, user = (claims.get(name) for name in (APPLICATION_CLAIM, USER_CLAIM))
+    return Caller(None if application is None else str(application), None if user is None else str(user))
 
 
 def _public_key(certificate_pem: bytes) -> bytes:

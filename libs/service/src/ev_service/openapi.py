@@ -44,7 +44,7 @@ def with_problems(document: Schema, problem: Schema) -> Schema:
     }
     paths = {
         path: {
-            verb: {**operation, "responses": {"200": operation["responses"]["200"], "default": answer}}
+            verb: {**operation, "responses": {**_successes(operation["responses"]), "default": answer}}
             for verb, operation in item.items()
         }
         for path, item in document["paths"].items()
@@ -53,6 +53,10 @@ def with_problems(document: Schema, problem: Schema) -> Schema:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return {**document, "paths": paths, "components": {"schemas": {**schemas, "Problem": problem}}}
+
+
+def _successes(responses: Schema) -> Schema:
+    return {status: said for status, said in responses.items() if status.startswith("2")}
 
 
 def as_openapi_3_0(document: Schema) -> Schema:

@@ -16,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import Lifespan
 
-from ev_service.assertion import HEADER, GatewayAssertion
+from ev_service.assertion import HEADER, Caller, GatewayAssertion
 from ev_service.clock import Clock
 from ev_service.errors import AssertionRefused, EvError
 from ev_service.observation import Observed
@@ -72,15 +72,16 @@ def create_service(
 def through_gateway(apicontext: str) -> Any:
     """Route dependency: the call must carry the gateway's assertion for this API, where the service demands one.
 
+    A route that takes it as a parameter is given the `Caller` in the gateway's word, None where anyone is answered.
+
     Args:
         apicontext: context with version that the route belongs to, e.g. `/solar/1.0.0`.
     """
 
     # Not async for waiting: FastAPI would send a plain function to a thread, which costs more than the check.
-    async def demand(request: Request) -> None:
+    async def demand(request: Request) -> Caller | None:
         door: GatewayAssertion | None = request.app.state.assertion
-        if door is not None:
-            door.verify(request.headers.get(HEADER), apicontext)
+        return None if door is None else door.verify(request.headers.get(HEADER), apicontext)
 
     return Depends(demand)
 

@@ -1,13 +1,31 @@
-"""Throttling policies, by the Admin REST API v4."""
+"""Throttling and deny policies, by the Admin REST API v4."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import yaml
 
-from wso2_provisioning.wire import Identity, Wire, json_object, listed, needed
+from wso2_provisioning.wire import Identity, Wire, json_object, listed, needed, refusal
 from wso2_terms.policies import Policy, PolicyKind
 
 BASE_PATH = "/api/am/admin/v4"
 SCOPES = frozenset({"apim:tier_view", "apim:tier_manage"})
-"""Scopes that the calls of this module need."""
+"""Scopes that the calls about throttling policies need."""
+DENY_SCOPES = frozenset({"apim:bl_view", "apim:bl_manage"})
+"""Scopes that the calls about deny policies need; the bootstrap has no use for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class DenyPolicy:
+    """A condition under which the gateway refuses every call (900805).
+
+    value: `owner:name` for condition_type `APPLICATION`; an object for addresses.
+    """
+
+    condition_id: str
+    condition_type: str
+    value: object
+    is_enabled: bool
 
 
 class Admin:
@@ -35,6 +53,43 @@ class Admin:
             files=import_file(policy),
         )
 
+    def deny_policies(self) -> list[DenyPolicy]:
+        """Return every deny policy, also those that are switched off."""
+        answer = json_object(self._wire.call("GET", f"{self._base}/throttling/deny-policies", self._identity))
+        return [_deny_policy(found) for found in listed(answer)]
+
+    def deny_application(self, owner: str, name: str) -> DenyPolicy:
+        """Refuse every call of an application from now on; a policy that does so already is switched on.
+
+        Raises:
+            Refused: WSO2 does not take it, e.g. because the application is unknown.
+        """
+        value = denied_application(owner, name)
+        body = {"conditionType": "APPLICATION", "conditionValue": value, "conditionStatus": True}
+        url = f"{self._base}/throttling/deny-policies"
+        answer = self._wire.send("POST", url, self._identity, json=body)
+        if answer.status_code == 201:
+            return _deny_policy(json_object(answer))
+        for known in self.deny_policies():
+            if (known.condition_type, known.value) == ("APPLICATION", value):
+                return known if known.is_enabled else self._switch_on(known)
+        raise refusal("POST", url, answer)
+
+    def remove_deny_policy(self, condition_id: str) -> None:
+        """Remove a deny policy; one that is gone already stays gone."""
+        url = f"{self._base}/throttling/deny-policy/{condition_id}"
+        self._wire.call("DELETE", url, self._identity, accept=(200, 204, 404))
+
+    def _switch_on(self, policy: DenyPolicy) -> DenyPolicy:
+        url = f"{self._base}/throttling/deny-policy/{policy.condition_id}"
+        answer = self._wire.call("PATCH", url, self._identity, json={"conditionStatus": True})
+        return _deny_policy(json_object(answer))
+
+
+def denied_application(owner: str, name: str) -> str:
+    """How a deny policy names an application."""
+    return f"{owner}:{name}"
+
 
 def import_file(policy: Policy) -> dict[str, tuple[str, bytes, str]]:
     """Return a policy as the multipart part that WSO2's import takes."""
@@ -45,3 +100,13 @@ def import_file(policy: Policy) -> dict[str, tuple[str, bytes, str]]:
         "data": policy.data.model_dump(mode="json", by_alias=True, exclude_unset=True),
     }
     return {"file": (f"{policy.name}.yaml", yaml.safe_dump(document).encode(), "application/yaml")}
+
+
+def _deny_policy(found: Mapping[str, object]) -> DenyPolicy:
+    return DenyPolicy(
+        condition_id=needed(found, "conditionId"),
+        condition_type=needed(found, "conditionType"),
+        value=found.get("conditionValue"),
+        # WSO2 leaves the status out of some answers; a policy is made switched on.
+        is_enabled=bool(found.get("conditionStatus", True)),
+    )

@@ -3,24 +3,38 @@
 Pure. Scopes and roles follow from the artifacts; they are not repeated here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from wso2_provisioning.errors import ProvisioningError
-from wso2_terms.api_project import ApiProject
+from wso2_terms.api_project import ApiProject, Scope
 from wso2_terms.artifacts import Artifacts
+from wso2_terms.mcp_project import McpServerProject
 
 SUBSCRIBER_ROLE = "Internal/subscriber"
 """Role that lets a user own applications."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ApplicationSpec:
-    """One application: its owner is a user of its own, because client credentials carry the owner's roles."""
+    """One application: its owner is a user of its own, because client credentials carry the owner's roles.
+
+    apis, mcp_servers: names of what it subscribes to. password_variable: setting that holds the owner's password.
+    """
 
     name: str
     description: str
     owner: str
+    password_variable: str
     apis: tuple[str, ...]
+    mcp_servers: tuple[str, ...] = ()
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """Names of all that it subscribes to, APIs first."""
+        return self.apis + self.mcp_servers
 
     def projects(self, artifacts: Artifacts) -> tuple[ApiProject, ...]:
         """Return the APIs it subscribes to.
@@ -28,24 +42,61 @@ class ApplicationSpec:
         Raises:
             ProvisioningError: the artifacts do not hold one of them.
         """
-        known = {project.api.name: project for project in artifacts.apis}
-        for name in self.apis:
-            if name not in known:
-                raise ProvisioningError(f"{self.name} needs {name}, which no artifact describes: check --artifacts")
-        return tuple(known[name] for name in self.apis)
+        return tuple(_known(self, name, artifacts.api) for name in self.apis)
+
+    def mcp_projects(self, artifacts: Artifacts) -> tuple[McpServerProject, ...]:
+        """Return the MCP servers it subscribes to.
+
+        Raises:
+            ProvisioningError: the artifacts do not hold one of them.
+        """
+        return tuple(_known(self, name, artifacts.mcp_server) for name in self.mcp_servers)
 
     def scopes(self, artifacts: Artifacts) -> frozenset[str]:
-        """Return the scopes that it must be granted."""
-        return frozenset(listed.scope.name for project in self.projects(artifacts) for listed in project.api.scopes)
+        """Return the scopes that it must be granted, and beside which it must be granted none."""
+        return frozenset(scope.name for scope in self._scopes(artifacts))
 
     def roles(self, artifacts: Artifacts) -> frozenset[str]:
         """Return the roles that its owner must hold."""
-        scopes = [listed.scope for project in self.projects(artifacts) for listed in project.api.scopes]
-        return frozenset({SUBSCRIBER_ROLE, *(role for scope in scopes for role in scope.bindings)})
+        return frozenset({SUBSCRIBER_ROLE, *(role for scope in self._scopes(artifacts) for role in scope.bindings)})
+
+    def _scopes(self, artifacts: Artifacts) -> list[Scope]:
+        of_apis = [project.api.scopes for project in self.projects(artifacts)]
+        of_servers = [project.server.scopes for project in self.mcp_projects(artifacts)]
+        return [listed.scope for scopes in (*of_apis, *of_servers) for listed in scopes]
 
 
 EVAPP = ApplicationSpec(
-    name="EVApp", description="Decides charging power", owner="evapp", apis=("SolarAPI", "BatteryAPI", "GridAPI")
+    name="EVApp",
+    description="Decides charging power",
+    owner="evapp",
+    password_variable="EVAPP_PASSWORD",
+    apis=("SolarAPI", "BatteryAPI", "GridAPI"),
+    mcp_servers=("SolarMCP", "BatteryMCP", "GridMCP"),
 )
+ASSISTANT = ApplicationSpec(
+    name="Assistant",
+    description="Asks what was decided, and why",
+    owner="assistant",
+    password_variable="ASSISTANT_PASSWORD",
+    apis=("AgentAPI",),
+    mcp_servers=("AgentMCP",),
+)
+OPERATOR = ApplicationSpec(
+    name="Operator",
+    description="Operates the site, for people",
+    owner="operator",
+    password_variable="OPERATOR_PASSWORD",
+    apis=("SiteAPI",),
+)
+APPLICATIONS = (EVAPP, ASSISTANT, OPERATOR)
+"""All of them; the first is the agent's own, whose keys are written down for it."""
 SCOPE_PROBE = "ScopeProbe"
 """An application of the administrator, who holds none of the roles: it must be granted none of the scopes."""
+
+
+def _known(spec: ApplicationSpec, name: str, find: Callable[[str], T]) -> T:
+    try:
+        return find(name)
+    except KeyError:
+        raise ProvisioningError(f"{spec.name} needs {name}, which no artifact describes: check --artifacts") from None

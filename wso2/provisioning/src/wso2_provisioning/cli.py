@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from ev_service.errors import ConfigurationError, EvError
 from ev_service.settings import load
+from wso2_provisioning.applications import APPLICATIONS
 from wso2_provisioning.changes import Changes
 from wso2_provisioning.provision import Outcome, Wso2, provision
 from wso2_provisioning.readiness import wait_until_ready
@@ -25,16 +26,22 @@ DEFAULT_BACKENDS: Mapping[str, str] = {
     "SOLAR_BACKEND_URL": "http://localhost:8001",
     "BATTERY_BACKEND_URL": "http://localhost:8002",
     "GRID_BACKEND_URL": "http://localhost:8003",
+    "AGENT_BACKEND_URL": "http://localhost:8004",
+    "CHARGERS_BACKEND_URL": "http://localhost:8005",
 }
 """Where the gateway finds the services when nothing else is said: the ports they listen on by default."""
 
-_DESCRIPTION = "Give WSO2 API Manager, or the local gateway, its policies, APIs, users, application and keys."
+_DESCRIPTION = (
+    "Give WSO2 API Manager, or the local gateway, its policies, APIs, MCP servers, users, applications and keys."
+)
 _EPILOG = """\
 Safe to run again at any moment: what is there already stays as it is.
 
 environment (an empty variable counts as unset; passwords also as NAME_FILE, a file to read):
   WSO2_ADMIN_PASSWORD   password of the administrator (WSO2_ADMIN_USERNAME, default admin)
   EVAPP_PASSWORD        password of evapp, the owner of EVApp: 5 to 30 characters, no blanks
+  ASSISTANT_PASSWORD    password of assistant, the owner of Assistant; unset, Assistant is left out
+  OPERATOR_PASSWORD     password of operator, the owner of Operator; unset, Operator is left out
   WSO2_MANAGEMENT_URL   default https://localhost:9443
   WSO2_GATEWAY_URL      default https://localhost:8243
   WSO2_TOKEN_URL        default WSO2_MANAGEMENT_URL/oauth2/token
@@ -42,6 +49,8 @@ environment (an empty variable counts as unset; passwords also as NAME_FILE, a f
   SOLAR_BACKEND_URL     where the gateway finds the services, default http://localhost:8001
   BATTERY_BACKEND_URL   default http://localhost:8002
   GRID_BACKEND_URL      default http://localhost:8003
+  AGENT_BACKEND_URL     default http://localhost:8004
+  CHARGERS_BACKEND_URL  default http://localhost:8005
 
 exit code: 0 everything is as it must be; 1 it is not (--check), or something failed; 2 wrong usage
 """
@@ -75,6 +84,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> Outcome:
     # Before anything is contacted: a missing password is told at once, not after minutes of waiting.
     settings.admin_password()
     settings.owner_password()
+    for application in APPLICATIONS:
+        settings.password_of(application)
     artifacts = _artifacts(arguments.artifacts)
     changes = Changes(is_dry_run=arguments.check, report=lambda line: console.print(f"[green]·[/] {escape(line)}"))
     if arguments.save_ca is not None:
@@ -106,7 +117,7 @@ def _with_saved_ca(arguments: argparse.Namespace, settings: ProvisioningSettings
 
 def _artifacts(folder: Path | None) -> Artifacts:
     if folder is None:
-        raise ConfigurationError("--artifacts is needed: the folder that holds apis/ and policies/")
+        raise ConfigurationError("--artifacts is needed: the folder that holds apis/, mcp-servers/ and policies/")
     environment = {name: value for name, value in os.environ.items() if value}
     return load_artifacts(folder, {**DEFAULT_BACKENDS, **environment})
 
@@ -154,12 +165,12 @@ def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         default=artifacts_dir,
-        help="folder that holds apis/ and policies/ (default: %(default)s)",
+        help="folder that holds apis/, mcp-servers/ and policies/ (default: %(default)s)",
     )
     parser.add_argument(
         "--rotate-secret",
         action="store_true",
-        help="replace EVApp's secret, and evapp's password where WSO2 knows another one",
+        help="replace EVApp's secret, and an owner's password where WSO2 knows another one",
     )
     parser.add_argument(
         "--save-ca",

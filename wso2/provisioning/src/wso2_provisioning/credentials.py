@@ -18,6 +18,8 @@ from wso2_provisioning.errors import FolderUnusable
 from wso2_provisioning.tokens import ClientCredentials
 
 CLIENT_ID, CLIENT_SECRET, LIMITS = "client_id", "client_secret", "limits.json"
+SHARED = "*"
+"""Name of the limit that holds for all APIs and MCP servers together."""
 _CURRENT = ".current"
 _VERSION = ".version-"
 _OWNER_READS = 0o400

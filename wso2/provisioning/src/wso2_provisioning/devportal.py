@@ -14,6 +14,8 @@ SCOPES = frozenset({"apim:subscribe"})
 """Scopes that the calls of this module need."""
 KEY_MANAGER = "Resident Key Manager"
 KEY_TYPE = "PRODUCTION"
+UNLIMITED = "Unlimited"
+"""Application policy that limits nothing."""
 _KEYS_EXIST = (901408, 901409)
 
 
@@ -52,9 +54,13 @@ class DevPortal:
                 return needed(application, "applicationId")
         return None
 
+    def application_policy(self, application_id: str) -> str:
+        """Return the name of the policy that limits an application at all APIs together."""
+        return needed(json_object(self._get(f"/applications/{application_id}")), "throttlingPolicy")
+
     def create_application(self, name: str, description: str) -> str:
         """Make an application and return its id; the id of the one that is there already, where it is."""
-        body = {"name": name, "throttlingPolicy": "Unlimited", "description": description}
+        body = {"name": name, "throttlingPolicy": UNLIMITED, "description": description}
         answer = self._post("/applications", body, accept=(201, 409))
         if answer.status_code == 201:
             return needed(json_object(answer), "applicationId")

@@ -10,7 +10,9 @@ from typing import Any, cast
 
 from wso2_terms.api_archive import write_api_archive
 from wso2_terms.api_project import AdditionalProperty, Api, ApiProject
+from wso2_terms.mcp_project import McpServer
 from wso2_terms.policies import ApplicationPolicy, Policy, SubscriptionPolicy
+from wso2_terms.tools import stored_tool
 
 FINGERPRINT = "artifact_sha256"
 GOVERNING = frozenset({"lifeCycleStatus", "scopes", "operations", "securityScheme", "policies", "apiThrottlingPolicy"})
@@ -36,6 +38,48 @@ def api_differences(project: ApiProject, live: Mapping[str, object]) -> list[str
     if not different and _properties(live).get(FINGERPRINT) != fingerprints.get(FINGERPRINT):
         different.append("artifact")
     return different
+
+
+def server_differences(
+    wanted: McpServer, definition: Mapping[str, Any], api_id: str, live: Mapping[str, object]
+) -> list[str]:
+    """Name what differs between an MCP server as described and as the Publisher gives it, of all that governs calls.
+
+    Args:
+        wanted: the server.
+        definition: of the API behind it, from which its tools' names come.
+        api_id: of that API, by which a tool finds it.
+        live: the Publisher's.
+    """
+    pairs = {name: (read(live.get(name)), value) for name, (read, value) in _governed_server(wanted).items()}
+    different = [name for name, (found, value) in pairs.items() if found != value]
+    tools = {
+        tool_key(operation.model_dump(by_alias=True)): (
+            made.target if (made := stored_tool(operation, definition)) else None,
+            _auth(operation.auth_type),
+            operation.throttling_policy,
+            set(operation.scopes),
+            api_id,
+        )
+        for operation in wanted.operations
+    }
+    return different + _tool_differences(tools, _live_tools(live.get("operations")))
+
+
+def foreign_server(wanted: McpServer, live: Mapping[str, object]) -> str:
+    """Say why an MCP server of the same name is not this one, of what can never be changed; empty when it is."""
+    subtype = str(_mapping(live.get("subtypeConfiguration")).get("subtype") or wanted.subtype_configuration.subtype)
+    if subtype != wanted.subtype_configuration.subtype:
+        return f"of subtype {subtype}"
+    # WSO2 may put the version behind it.
+    context = str(live.get("context")).removesuffix(f"/{wanted.version}")
+    return "" if context == wanted.context else f"served under {context}"
+
+
+def tool_key(tool: Mapping[str, object]) -> str:
+    """Return the operation that a tool calls, as `GET /solar-status`, from a tool as the Publisher writes it."""
+    behind = _mapping(_mapping(tool.get("apiOperationMapping")).get("backendOperation"))
+    return f"{behind.get('verb')} {behind.get('target')}"
 
 
 def policy_differences(policy: Policy, live: Mapping[str, object]) -> list[str]:
@@ -79,6 +123,41 @@ def _governed(api: Api) -> dict[str, tuple[Callable[[object], object], object]]:
             {(found.target, found.verb): (_auth(found.auth_type), set(found.scopes)) for found in api.operations},
         ),
     }
+
+
+def _governed_server(server: McpServer) -> dict[str, tuple[Callable[[object], object], object]]:
+    """The same of an MCP server, its tools left out."""
+    return {
+        "transport": (_set, set(server.transport)),
+        "policies": (_set, set(server.policies)),
+        # Unlimited is not nothing: it would switch off the tools' own limits.
+        "throttlingPolicy": (lambda value: value or None, server.throttling_policy),
+        "authorizationHeader": (lambda value: value or "Authorization", server.authorization_header),
+        "securityScheme": (_set, set(server.security_scheme)),
+        "visibility": (lambda value: value or "PUBLIC", server.visibility),
+        "lifeCycleStatus": (lambda value: str(value).upper(), server.life_cycle_status),
+        "scopes": (_scopes, {listed.scope.name: set(listed.scope.bindings) for listed in server.scopes}),
+    }
+
+
+def _live_tools(value: object) -> dict[str, tuple[object, ...]]:
+    tools: dict[str, tuple[object, ...]] = {}
+    for found in map(_mapping, _list(value)):
+        mapping = _mapping(found.get("apiOperationMapping"))
+        auth = _auth(str(found.get("authType") or "Any"))
+        limit = found.get("throttlingPolicy") or "Unlimited"
+        tools[tool_key(found)] = (found.get("target"), auth, limit, _set(found.get("scopes")), mapping.get("apiId"))
+    return tools
+
+
+def _tool_differences(wanted: Mapping[str, tuple[object, ...]], live: Mapping[str, tuple[object, ...]]) -> list[str]:
+    parts = ("name", "authType", "throttlingPolicy", "scopes", "API")
+    different = [f"tool {key} missing" for key in wanted.keys() - live.keys()]
+    different += [f"tool {key} added" for key in live.keys() - wanted.keys()]
+    for key in wanted.keys() & live.keys():
+        changed = [part for part, one, other in zip(parts, wanted[key], live[key], strict=True) if one != other]
+        different += [f"tool {key}: {', '.join(changed)}"] if changed else []
+    return sorted(different)
 
 
 def _endpoint_url(value: object) -> object:

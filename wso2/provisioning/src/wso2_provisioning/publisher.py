@@ -1,6 +1,8 @@
-"""APIs, by the Publisher REST API v4."""
+"""APIs and who is subscribed to them, by the Publisher REST API v4."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from wso2_provisioning.wire import Identity, Wire, json_object, listed, needed
 from wso2_terms.api_archive import write_api_archive
@@ -8,19 +10,36 @@ from wso2_terms.api_project import ApiProject
 
 BASE_PATH = "/api/am/publisher/v4"
 SCOPES = frozenset({"apim:api_view", "apim:api_import_export"})
-"""Scopes that the calls of this module need."""
+"""Scopes that the calls about APIs need."""
+BLOCK_SCOPES = frozenset({"apim:subscription_view", "apim:subscription_block"})
+"""Scopes that the calls about subscriptions need; the bootstrap has no use for them."""
+BLOCKED, UNBLOCKED = "BLOCKED", "UNBLOCKED"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """One application's subscription to one API or MCP server, as its publisher sees it.
+
+    status: `UNBLOCKED` unless someone stopped it.
+    """
+
+    subscription_id: str
+    application: str
+    owner: str
+    plan: str
+    status: str
 
 
 @dataclass(frozen=True, slots=True)
 class LiveApi:
     """An API as WSO2 has it.
 
-    environments: names of the gateways to which a revision is deployed.
+    vhosts: host under which each gateway serves it, by the name of its environment.
     """
 
     api_id: str
     body: dict[str, object]
-    environments: frozenset[str]
+    vhosts: Mapping[str, str]
 
     @property
     def life_cycle_status(self) -> str:
@@ -58,7 +77,8 @@ class Publisher:
         if answer.status_code == 404:
             return None
         deployments = listed(json_object(self._wire.call("GET", f"{url}/deployments", self._identity)))
-        return LiveApi(api_id, json_object(answer), frozenset(needed(found, "name") for found in deployments))
+        vhosts = {needed(found, "name"): str(found.get("vhost") or "localhost") for found in deployments}
+        return LiveApi(api_id, json_object(answer), vhosts)
 
     def import_project(self, project: ApiProject) -> str:
         """Make or update an API, publish it as its project says, deploy a new revision; return its id.
@@ -82,3 +102,34 @@ class Publisher:
             files={"file": (f"{project.root}.zip", write_api_archive(project), "application/zip")},
         )
         return needed(json_object(answer), "id")
+
+    def subscriptions(self, product_id: str) -> list[Subscriber]:
+        """Return who is subscribed to an API or MCP server.
+
+        Args:
+            product_id: of the API or MCP server.
+        """
+        query = {"apiId": product_id, "limit": "1000"}
+        answer = json_object(self._wire.call("GET", f"{self._base}/subscriptions", self._identity, params=query))
+        return [_subscriber(found) for found in listed(answer)]
+
+    def block_subscription(self, subscription_id: str) -> None:
+        """Refuse every call under a subscription from now on (900907). WSO2 writes no audit line for it."""
+        query = {"subscriptionId": subscription_id, "blockState": BLOCKED}
+        self._wire.call("POST", f"{self._base}/subscriptions/block-subscription", self._identity, params=query)
+
+    def unblock_subscription(self, subscription_id: str) -> None:
+        """Let a subscription's calls through again."""
+        query = {"subscriptionId": subscription_id}
+        self._wire.call("POST", f"{self._base}/subscriptions/unblock-subscription", self._identity, params=query)
+
+
+def _subscriber(found: dict[str, Any]) -> Subscriber:
+    application: dict[str, Any] = found.get("applicationInfo") or {}
+    return Subscriber(
+        subscription_id=needed(found, "subscriptionId"),
+        application=needed(application, "name"),
+        owner=needed(application, "subscriber"),
+        plan=needed(found, "throttlingPolicy"),
+        status=needed(found, "subscriptionStatus"),
+    )

@@ -8,10 +8,11 @@ from pydantic import Field, SecretStr
 from ev_service.addresses import SafeUrl
 from ev_service.errors import ConfigurationError
 from ev_service.settings import Settings, secret_from
+from wso2_provisioning.applications import EVAPP, ApplicationSpec
 
 
 class ProvisioningSettings(Settings):
-    """Addresses, administrator and owner of EVApp."""
+    """Addresses, administrator and the owners of the applications."""
 
     wso2_management_url: SafeUrl = Field(default="https://localhost:9443", description="REST APIs and tokens of WSO2.")
     wso2_gateway_url: SafeUrl = Field(default="https://localhost:8243", description="Base of the gateway.")
@@ -24,6 +25,14 @@ class ProvisioningSettings(Settings):
     wso2_admin_password_file: Path | None = Field(default=None, description="File that holds it.")
     evapp_password: SecretStr | None = Field(default=None, description="Password of EVApp's owner: 5 to 30, no blanks.")
     evapp_password_file: Path | None = Field(default=None, description="File that holds it.")
+    assistant_password: SecretStr | None = Field(
+        default=None, description="Password of Assistant's owner, by the same rule; unset, Assistant is not made."
+    )
+    assistant_password_file: Path | None = Field(default=None, description="File that holds it.")
+    operator_password: SecretStr | None = Field(
+        default=None, description="Password of Operator's owner, by the same rule; unset, Operator is not made."
+    )
+    operator_password_file: Path | None = Field(default=None, description="File that holds it.")
 
     @property
     def token_url(self) -> str:
@@ -44,11 +53,28 @@ class ProvisioningSettings(Settings):
         Raises:
             ConfigurationError: it is not set, or WSO2 would not take it.
         """
-        password = _needed(self.evapp_password, self.evapp_password_file, "EVAPP_PASSWORD")
-        text = password.get_secret_value()
+        password = self.password_of(EVAPP)
+        if password is None:
+            raise _not_set(EVAPP.password_variable)
+        return password
+
+    def password_of(self, application: ApplicationSpec) -> SecretStr | None:
+        """Return the password of an application's owner, None where it is not set: then it is not made.
+
+        Raises:
+            ConfigurationError: WSO2 would not take it, its file cannot be read, or it is a placeholder.
+        """
+        name = application.password_variable
+        value, file = {
+            "EVAPP_PASSWORD": (self.evapp_password, self.evapp_password_file),
+            "ASSISTANT_PASSWORD": (self.assistant_password, self.assistant_password_file),
+            "OPERATOR_PASSWORD": (self.operator_password, self.operator_password_file),
+        }[name]
+        password = secret_from(value, file, name)
+        text = "" if password is None else password.get_secret_value()
         # WSO2's default rule for passwords, `^[\S]{5,30}$`; it answers a breach with an opaque fault.
-        if not 5 <= len(text) <= 30 or any(character.isspace() for character in text):
-            raise ConfigurationError("EVAPP_PASSWORD must have 5 to 30 characters and no blanks")
+        if password is not None and (not 5 <= len(text) <= 30 or any(character.isspace() for character in text)):
+            raise ConfigurationError(f"{name} must have 5 to 30 characters and no blanks")
         return password
 
 
@@ -97,5 +123,9 @@ def _store_password(value: SecretStr | None, name: str) -> SecretStr:
 def _needed(value: SecretStr | None, file: Path | None, name: str) -> SecretStr:
     secret = secret_from(value, file, name)
     if secret is None:
-        raise ConfigurationError(f"{name} is not set; set it, or {name}_FILE to a file that holds it")
+        raise _not_set(name)
     return secret
+
+
+def _not_set(name: str) -> ConfigurationError:
+    return ConfigurationError(f"{name} is not set; set it, or {name}_FILE to a file that holds it")

@@ -5,38 +5,58 @@ kill switch.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
 from wso2_provisioning.admin import Admin
 from wso2_provisioning.changes import Changes
-from wso2_provisioning.credentials import Limit
-from wso2_provisioning.devportal import ApplicationKeys, DevPortal, Subscription
+from wso2_provisioning.credentials import SHARED, Limit
+from wso2_provisioning.devportal import UNLIMITED, ApplicationKeys, DevPortal, Subscription
 from wso2_provisioning.drift import GOVERNING, api_differences, policy_differences, with_fingerprint
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.publisher import LiveApi, Publisher
+from wso2_provisioning.publisher import BLOCKED, UNBLOCKED, LiveApi, Publisher
 from wso2_provisioning.users import Users
-from wso2_terms.api_project import ApiProject
+from wso2_terms.api_project import Api, ApiProject
 from wso2_terms.artifacts import Artifacts
+from wso2_terms.mcp_project import McpServer, McpServerProject
 from wso2_terms.policies import PolicyKind
 from wso2_terms.windows import window_s
 
-_BLOCKED, _UNBLOCKED = "BLOCKED", "UNBLOCKED"
-
 
 @dataclass(frozen=True, slots=True)
-class PublishedApi:
-    """An API of the artifacts as it is now in WSO2; `api_id` is None where a dry run found none."""
+class Published:
+    """An API or MCP server of the artifacts as it is now in WSO2.
 
-    project: ApiProject
-    api_id: str | None
+    product_id: None where a dry run found none. vhosts: of an API, by environment.
+    """
+
+    project: ApiProject | McpServerProject
+    product_id: str | None
     is_blocked: bool = False
+    vhosts: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def offered(self) -> Api | McpServer:
+        """What the project says of it."""
+        return self.project.api if isinstance(self.project, ApiProject) else self.project.server
+
+    @property
+    def name(self) -> str:
+        """Under which it is published."""
+        return self.offered.name
 
     @property
     def plan(self) -> str:
         """The plan that applications subscribe with: the first one offered."""
-        return self.project.api.policies[0]
+        return self.offered.policies[0]
+
+    @property
+    def advanced(self) -> tuple[str, ...]:
+        """The policies that limit all applications together: that of the whole, else those of its operations."""
+        offered = self.offered
+        of_all = offered.api_throttling_policy if isinstance(offered, Api) else offered.throttling_policy
+        return (of_all,) if of_all else tuple(operation.throttling_policy for operation in offered.operations)
 
 
 def ensure_policies(admin: Admin, artifacts: Artifacts, changes: Changes) -> None:
@@ -72,34 +92,36 @@ def ensure_owner(users: Users, name: str, password: SecretStr, roles: frozenset[
     return not changes.is_dry_run
 
 
-def ensure_apis(publisher: Publisher, artifacts: Artifacts, changes: Changes) -> dict[str, PublishedApi]:
+def ensure_apis(publisher: Publisher, artifacts: Artifacts, changes: Changes) -> dict[str, Published]:
     """Import the APIs that are missing or differ, and return all of them by name."""
     return {project.api.name: _ensure_api(publisher, project, changes) for project in artifacts.apis}
 
 
-def _ensure_api(publisher: Publisher, artifact: ApiProject, changes: Changes) -> PublishedApi:
+def _ensure_api(publisher: Publisher, artifact: ApiProject, changes: Changes) -> Published:
     project = with_fingerprint(artifact)
     live = publisher.find(project.api.name, project.api.version)
-    if live is not None and live.life_cycle_status == _BLOCKED != project.api.life_cycle_status:
+    if live is not None and live.life_cycle_status == BLOCKED != project.api.life_cycle_status:
         changes.warn(f"{project.api.name} is blocked in the Publisher and stays so; nothing was imported")
-        return PublishedApi(artifact, live.api_id, is_blocked=True)
+        return Published(artifact, live.api_id, is_blocked=True, vhosts=live.vhosts)
     differences = ["new"] if live is None else _differences(project, live)
     if not differences:
-        return PublishedApi(artifact, live.api_id if live else None)
+        return _published(artifact, live)
     what = f"import {project.root} ({', '.join(differences)})"
-    api_id = changes.make(what, lambda: _import_and_look(publisher, project, changes))
-    return PublishedApi(artifact, api_id or (live.api_id if live else None))
+    return _published(artifact, changes.make(what, lambda: _import_and_look(publisher, project, changes)) or live)
+
+
+def _published(artifact: ApiProject, live: LiveApi | None) -> Published:
+    return Published(artifact, None) if live is None else Published(artifact, live.api_id, vhosts=live.vhosts)
 
 
 def _differences(project: ApiProject, live: LiveApi) -> list[str]:
     wanted = {deployment.deployment_environment for deployment in project.deployments}
-    missing = [f"not deployed to {name}" for name in sorted(wanted - live.environments)]
+    missing = [f"not deployed to {name}" for name in sorted(wanted - live.vhosts.keys())]
     return api_differences(project, live.body) + missing
 
 
-def _import_and_look(publisher: Publisher, project: ApiProject, changes: Changes) -> str:
-    api_id = publisher.import_project(project)
-    live = publisher.get(api_id)
+def _import_and_look(publisher: Publisher, project: ApiProject, changes: Changes) -> LiveApi:
+    live = publisher.get(publisher.import_project(project))
     left = ["gone"] if live is None else _differences(project, live)
     told = f"{project.root} was imported, but WSO2 still differs in {', '.join(left)}"
     if any(difference in GOVERNING or "deployed" in difference for difference in left) or live is None:
@@ -107,7 +129,7 @@ def _import_and_look(publisher: Publisher, project: ApiProject, changes: Changes
     if left:
         # It may only write the same in another way; nothing that governs calls is among it.
         changes.warn(told)
-    return api_id
+    return live
 
 
 def ensure_application(portal: DevPortal, name: str, description: str, changes: Changes) -> str | None:
@@ -117,36 +139,38 @@ def ensure_application(portal: DevPortal, name: str, description: str, changes: 
 
 
 def ensure_subscriptions(
-    portal: DevPortal, application_id: str | None, name: str, apis: Iterable[PublishedApi], changes: Changes
+    portal: DevPortal, application_id: str | None, name: str, products: Iterable[Published], changes: Changes
 ) -> dict[str, Subscription]:
-    """Subscribe an application to APIs, each with the plan that the API offers first.
+    """Subscribe an application to APIs and MCP servers, each with the plan that it offers first.
 
     Returns:
-        What it is subscribed to, by API name, as WSO2 has it afterwards.
+        What it is subscribed to, by name, as WSO2 has it afterwards.
     """
-    wanted = list(apis)
-    found = {} if application_id is None else _by_api(portal, application_id)
-    for api in wanted:
-        live = found.get(api.api_id or "")
-        target = (application_id or "", api.api_id or "")
-        if api.is_blocked or (live is not None and live.status != _UNBLOCKED):
+    wanted = list(products)
+    found = {} if application_id is None else _by_product(portal, application_id)
+    for one in wanted:
+        live = found.get(one.product_id or "")
+        target = (application_id or "", one.product_id or "")
+        if one.is_blocked or (live is not None and live.status != UNBLOCKED):
             continue
         if live is None:
-            what = f"subscribe {name} to {api.project.api.name} ({api.plan})"
-            changes.make(what, lambda target=target, api=api: portal.subscribe(*target, api.plan))
-        elif live.plan != api.plan:
-            what = f"change the plan of {name} at {api.project.api.name} from {live.plan} to {api.plan}"
-            changes.make(what, lambda target=target, live=live, api=api: portal.change_plan(target[0], live, api.plan))
+            what = f"subscribe {name} to {one.name} ({one.plan})"
+            changes.make(what, lambda target=target, one=one: portal.subscribe(*target, one.plan))
+        elif live.plan != one.plan:
+            what = f"change the plan of {name} at {one.name} from {live.plan} to {one.plan}"
+            changes.make(what, lambda target=target, live=live, one=one: portal.change_plan(target[0], live, one.plan))
     if application_id is not None and not changes.is_dry_run:
-        found = _by_api(portal, application_id)
-    held = {api.project.api.name: found[api.api_id] for api in wanted if api.api_id in found}
-    for api_name, subscription in held.items():
-        if subscription.status != _UNBLOCKED:
-            changes.warn(f"the subscription of {name} to {api_name} is {subscription.status} and stays so")
+        found = _by_product(portal, application_id)
+    held = {one.name: found[one.product_id] for one in wanted if one.product_id in found}
+    for product_name, subscription in held.items():
+        if subscription.status != UNBLOCKED:
+            changes.warn(f"the subscription of {name} to {product_name} is {subscription.status} and stays so")
+    if excess := found.keys() - {one.product_id for one in wanted}:
+        changes.warn(f"{name} is subscribed to {len(excess)} more than it needs; see the Developer Portal")
     return held
 
 
-def _by_api(portal: DevPortal, application_id: str) -> dict[str, Subscription]:
+def _by_product(portal: DevPortal, application_id: str) -> dict[str, Subscription]:
     return {subscription.api_id: subscription for subscription in portal.subscriptions(application_id)}
 
 
@@ -173,22 +197,32 @@ def ensure_keys(
     return known
 
 
-def live_limits(admin: Admin, apis: Iterable[PublishedApi], held: Mapping[str, Subscription]) -> dict[str, Limit]:
-    """Return what an application may ask of each API, from the policies as WSO2 has them now.
+def live_limits(
+    admin: Admin, products: Iterable[Published], held: Mapping[str, Subscription], application_policy: str | None
+) -> dict[str, Limit]:
+    """Return what an application may ask of each API and MCP server, from the policies as WSO2 has them now.
 
-    Both the plan and the API's own policy limit; the one that allows fewer requests in the same time is given.
+    Both the plan and the policies for all applications; the one that allows fewer requests in the same time is given.
+
+    Args:
+        admin: where the policies are.
+        products: what is asked.
+        held: the application's subscriptions, by name.
+        application_policy: limits the application at all of them together, which stands under `SHARED`.
     """
     plans = admin.policies(PolicyKind.SUBSCRIPTION)
     advanced = admin.policies(PolicyKind.ADVANCED)
     limits: dict[str, Limit] = {}
-    for api in apis:
-        name = api.project.api.name
-        if name not in held:
+    for one in products:
+        if one.name not in held:
             continue
-        bounds = (plans.get(held[name].plan), advanced.get(api.project.api.api_throttling_policy or ""))
+        bounds = [plans.get(held[one.name].plan), *(advanced.get(name) for name in one.advanced)]
         found = [limit for limit in map(_limit, bounds) if limit is not None]
         if found:
-            limits[name] = min(found, key=lambda limit: limit.requests / limit.per_s)
+            limits[one.name] = min(found, key=lambda limit: limit.requests / limit.per_s)
+    if application_policy not in (None, UNLIMITED):
+        shared = _limit(admin.policies(PolicyKind.APPLICATION).get(application_policy))
+        limits |= {} if shared is None else {SHARED: shared}
     return limits
 
 

@@ -93,8 +93,43 @@ def client_token(wire: Wire, token_url: str, client: ClientCredentials, name: st
     Raises:
         CredentialsRefused: key or secret are wrong.
     """
-    asked = " ".join((*sorted(scopes), OWN_TOKEN_SCOPE))
-    return _token(wire, token_url, client, name, {"grant_type": "client_credentials", "scope": asked})
+    return exact_token(wire, token_url, client, name, {*scopes, OWN_TOKEN_SCOPE})
+
+
+def exact_token(wire: Wire, token_url: str, client: ClientCredentials, name: str, scopes: Collection[str]) -> Token:
+    """Get a token for these scopes and no other; one that was given for the same ones is revoked by that.
+
+    Raises:
+        CredentialsRefused: key or secret are wrong.
+    """
+    form = {"grant_type": "client_credentials", "scope": " ".join(sorted(scopes))}
+    return _token(wire, token_url, client, name, form)
+
+
+def revoke_token(wire: Wire, token_url: str, client: ClientCredentials, token: Token, name: str) -> None:
+    """Revoke a token; the gateway learns of it by event, a moment later. An unknown token is no error.
+
+    Args:
+        wire: how to reach WSO2.
+        token_url: token endpoint, whole; revocation is its neighbour.
+        client: consumer key and secret of the application that the token was given to.
+        token: what is revoked.
+        name: what errors call the application.
+
+    Raises:
+        CredentialsRefused: key or secret are wrong.
+        Refused: WSO2 does not take it.
+    """
+    identity = Identity.of_password(client.client_id, client.client_secret)
+    form = {"token": token.access_token.get_secret_value()}
+    answer = wire.call("POST", revocation_url(token_url), identity, accept=(200, 401), data=form)
+    if answer.status_code == 401:
+        raise CredentialsRefused(f"the revocation endpoint refused the secret of {name}")
+
+
+def revocation_url(token_url: str) -> str:
+    """Return where tokens of this endpoint are revoked."""
+    return f"{token_url.removesuffix('/token')}/revoke"
 
 
 def _token(wire: Wire, token_url: str, client: ClientCredentials, who: str, form: dict[str, str]) -> Token:

@@ -68,6 +68,16 @@ class Users:
         if not self.user_exists(name):
             raise Refused(f"user {name} could not be added: {_without(password, fault)}", status=500)
 
+    def delete_user(self, name: str) -> None:
+        """Delete a user; their applications are to be deleted first.
+
+        Raises:
+            Refused: they are still there afterwards.
+        """
+        fault = self._tell("deleteUser", ("userName", name))
+        if self.user_exists(name):
+            raise Refused(f"user {name} could not be deleted: {fault}", status=500)
+
     def give_roles(self, user: str, roles: Iterable[str]) -> None:
         """Give a user roles beside those they have.
 

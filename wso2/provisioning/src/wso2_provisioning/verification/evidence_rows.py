@@ -15,6 +15,8 @@ from wso2_provisioning.changes import Changes
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.provision import Wso2, provision
 from wso2_provisioning.verification.limit_rows import APPLICATION
+from wso2_provisioning.verification.mcp_rows import RECORDED, McpRows
+from wso2_provisioning.verification.refusal_rows import ACTIVITY
 from wso2_provisioning.verification.rows import NotTried, Row, Seen
 from wso2_provisioning.verification.site import PREFIX, Site
 from wso2_terms.codes import SUBSCRIPTION_THROTTLED
@@ -30,11 +32,13 @@ class EvidenceRows:
     Args:
         site: what is looked at.
         metrics_log: a file, or `SERVICE:PATH` inside a container of the Compose project; None looks at none.
+        tool_calls: what is known of the calls of tools that were made before.
     """
 
-    def __init__(self, site: Site, metrics_log: str | None) -> None:
+    def __init__(self, site: Site, metrics_log: str | None, tool_calls: McpRows) -> None:
         self._site = site
         self._metrics_log = metrics_log
+        self._tool_calls = tool_calls
 
     def rows(self) -> list[Row]:
         """Every row, in the order in which they are looked at."""
@@ -44,6 +48,8 @@ class EvidenceRows:
         return [
             Row("metrics log: a call that was answered", needs, answered, self._answered),
             Row("metrics log: a call over the plan", needs, throttled, self._throttled),
+            Row("metrics log: id of a refused call", needs, RECORDED, self._refused_id),
+            Row("metrics log: lines of a tool call", needs, RECORDED, self._tool_lines),
             Row("bootstrap --check", "backends as at the bootstrap", "nothing to change", self._check),
         ]
 
@@ -56,6 +62,24 @@ class EvidenceRows:
         found = self._line("faulty")
         told = (found.get(name) for name in ("errorType", "errorCode", "errorMessage"))
         return Seen(" ".join(["apim:faulty", *map(str, told)]))
+
+    def _refused_id(self) -> Seen:
+        self._text()
+        return self._lines_of(self._site.call(None).headers.get(ACTIVITY))
+
+    def _tool_lines(self) -> Seen:
+        self._text()
+        return self._lines_of(self._tool_calls.activity_id)
+
+    def _lines_of(self, activity_id: str | None) -> Seen:
+        """Whether the id of the answer's header is the one that the log has, and in how many lines."""
+        ends_s = time.monotonic() + WRITTEN_S
+        while True:
+            found = [line for _, line in read_lines(self._text()) if line.get("correlationId") == activity_id]
+            if found or time.monotonic() > ends_s:
+                names = ", ".join(f"{line.get('apiName')} {line.get('apiType')}" for line in found)
+                return Seen(RECORDED, f"{len(found)} lines have the answer's {ACTIVITY}: {names or 'none'}")
+            self._site.wire.sleep(_PAUSE_S)
 
     def _line(self, kind: str) -> dict[str, Any]:
         ends_s = time.monotonic() + WRITTEN_S

@@ -14,7 +14,7 @@ from wso2_provisioning.verification.switch_rows import DENY_PATH, denials
 from wso2_provisioning.verification.user_rows import UserRows
 from wso2_terms.policies import PolicyKind
 
-APPLICATIONS = ("Tokens", "Access", "Stranger", "Quota", "Switches", "Imports")
+APPLICATIONS = ("Tokens", "Access", "Stranger", "Quota", "Switches", "Imports", "Tools", "ToolsStranger")
 
 
 def remove_leftovers(site: Site, report: Callable[[str], None]) -> bool:

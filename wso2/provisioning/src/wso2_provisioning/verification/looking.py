@@ -8,6 +8,7 @@ from wso2_provisioning.verification.evidence_rows import EvidenceRows
 from wso2_provisioning.verification.import_rows import ImportRows
 from wso2_provisioning.verification.leftovers import remove_leftovers
 from wso2_provisioning.verification.limit_rows import LimitRows
+from wso2_provisioning.verification.mcp_rows import McpRows
 from wso2_provisioning.verification.refusal_rows import RefusalRows
 from wso2_provisioning.verification.rows import Result, Row, Seen, look
 from wso2_provisioning.verification.site import Site
@@ -25,7 +26,7 @@ def every_row(site: Site, *, echo: Echo | None, echo_url: str | None, metrics_lo
         echo_url: where the gateway reaches it.
         metrics_log: where WSO2's metrics log is, None to look at none.
     """
-    imports = ImportRows(site)
+    imports, tools = ImportRows(site), McpRows(site)
     return [
         *TokenRows(site).rows(),
         *RefusalRows(site).rows(),
@@ -34,8 +35,9 @@ def every_row(site: Site, *, echo: Echo | None, echo_url: str | None, metrics_lo
         *imports.rows(),
         *AssertionRows(site, imports, echo, echo_url).rows(),
         *SwitchRows(site).rows(),
+        *tools.rows(),
         *imports.last_rows(),
-        *EvidenceRows(site, metrics_log).rows(),
+        *EvidenceRows(site, metrics_log, tools).rows(),
     ]
 
 

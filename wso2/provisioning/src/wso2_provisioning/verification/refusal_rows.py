@@ -13,7 +13,7 @@ from wso2_provisioning.verification.site import Site
 from wso2_provisioning.verification.told import compared, expected
 from wso2_terms import codes
 
-_ACTIVITY = "activityid"
+ACTIVITY = "activityid"
 
 
 class RefusalRows:
@@ -52,7 +52,7 @@ class RefusalRows:
 
     def _passed(self) -> Seen:
         answer = self._site.call(self._token)
-        return Seen(f"{answer.status_code}, {_ACTIVITY if answer.headers.get(_ACTIVITY) else 'no activityid'}")
+        return Seen(f"{answer.status_code}, {ACTIVITY if answer.headers.get(ACTIVITY) else 'no activityid'}")
 
     def _no_token(self) -> Seen:
         return compared(self._site.call(None), codes.MISSING_CREDENTIALS)
@@ -61,7 +61,7 @@ class RefusalRows:
         return Seen(self._site.call(None).headers.get("WWW-Authenticate", "none"))
 
     def _activity_of_a_refusal(self) -> Seen:
-        return Seen("there" if self._site.call(None).headers.get(_ACTIVITY) else "not there")
+        return Seen("there" if self._site.call(None).headers.get(ACTIVITY) else "not there")
 
     def _malformed(self) -> Seen:
         return compared(self._site.call(SecretStr("not-a-token")), codes.INVALID_CREDENTIALS)

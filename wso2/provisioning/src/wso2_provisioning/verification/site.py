@@ -13,25 +13,25 @@ from pydantic import SecretStr
 
 from ev_service.clock import Clock
 from wso2_provisioning import publisher, steps
+from wso2_provisioning.admin import Admin
 from wso2_provisioning.applications import EVAPP, SCOPE_PROBE
 from wso2_provisioning.changes import Changes
 from wso2_provisioning.devportal import DevPortal, Subscription
 from wso2_provisioning.errors import NotProven, ProvisioningError
+from wso2_provisioning.mcp_servers import McpServers
 from wso2_provisioning.proof import Verdict, probe_path, read_answer
-from wso2_provisioning.provision import ADMIN_SCOPES, Wso2
 from wso2_provisioning.publisher import LiveApi, Publisher
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.tokens import ClientCredentials, password_token, register_client
+from wso2_provisioning.tokens import ClientCredentials, password_token, register_client, revocation_url
 from wso2_provisioning.wire import Identity, Wire, json_object
+from wso2_provisioning.wso2 import SWITCH_SCOPES, Wso2
 from wso2_terms.api_project import ApiProject
 from wso2_terms.artifacts import Artifacts
 
 PREFIX = "Verify"
 """How everything begins that is made while looking."""
-ADDED_SCOPES = frozenset(
-    {"apim:bl_view", "apim:bl_manage", "apim:subscription_block", "apim:api_manage", "apim:api_delete"}
-)
-"""Scopes of the REST APIs that looking needs beside those of the bootstrap."""
+ADDED_SCOPES = frozenset({"apim:api_manage", "apim:api_delete", "apim:mcp_server_delete"})
+"""Scopes of the REST APIs that looking needs beside those of who stops applications."""
 SETTLES_S = 60.0
 """How long new applications, subscriptions and APIs may take to reach the gateway [s]."""
 _PAUSE_S = 0.2
@@ -74,7 +74,7 @@ class Site:
     def administrator(self) -> Identity:
         """The administrator, with a token of every scope that looking needs."""
         name, password = self.settings.wso2_admin_username, self.settings.admin_password()
-        scopes = ADMIN_SCOPES | ADDED_SCOPES
+        scopes = SWITCH_SCOPES | ADDED_SCOPES
         token = password_token(self.wire, self.settings.token_url, self.client, name, password, scopes)
         return Identity.of_token(name, token.access_token)
 
@@ -84,9 +84,19 @@ class Site:
         return self.wso2.portal_of(EVAPP.owner, self.settings.owner_password())
 
     @cached_property
+    def admin(self) -> Admin:
+        """Throttling and deny policies, as the administrator sees them."""
+        return Admin(self.wire, self.settings.wso2_management_url, self.administrator)
+
+    @cached_property
     def publisher(self) -> Publisher:
         """APIs, as the administrator sees them."""
         return Publisher(self.wire, self.settings.wso2_management_url, self.administrator)
+
+    @cached_property
+    def mcp_servers(self) -> McpServers:
+        """MCP servers, as the administrator sees them."""
+        return McpServers(self.wire, self.settings.wso2_management_url, self.administrator)
 
     @cached_property
     def live(self) -> LiveApi:
@@ -158,7 +168,7 @@ class Site:
     def revoke(self, client: ClientCredentials, token: SecretStr) -> httpx.Response:
         """Revoke a token."""
         identity = Identity.of_password(client.client_id, client.client_secret)
-        url = f"{self.settings.token_url.removesuffix('/token')}/revoke"
+        url = revocation_url(self.settings.token_url)
         return self.wire.send("POST", url, identity, data={"token": token.get_secret_value()})
 
     def call(self, token: SecretStr | None, path: str | None = None, method: str = "GET") -> httpx.Response:

@@ -14,13 +14,12 @@ from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.verification.rows import Row, Seen
 from wso2_provisioning.verification.site import PREFIX, Site
-from wso2_provisioning.verification.told import body_of, coded, passage
-from wso2_provisioning.wire import listed
+from wso2_provisioning.verification.told import coded, passage
 from wso2_terms.codes import DENIED, SUBSCRIPTION_BLOCKED, Fault
 
 APPLICATION = "Switches"
 DENY_PATH = f"{admin.BASE_PATH}/throttling/deny-polic"
-DENIED_VALUE = f"{EVAPP.owner}:{PREFIX}{APPLICATION}"
+DENIED_VALUE = admin.denied_application(EVAPP.owner, PREFIX + APPLICATION)
 REACHES_S = 10.0
 
 
@@ -89,9 +88,9 @@ class SwitchRows:
 
 
 def denials(site: Site) -> list[str]:
-    """Ids of the deny policies that name the application of these rows."""
-    kept = listed(body_of(site.manage("GET", f"{DENY_PATH}ies")))
-    return [str(found["conditionId"]) for found in kept if found.get("conditionValue") == DENIED_VALUE]
+    """Ids of the deny policies that name an application made here."""
+    made = admin.denied_application(EVAPP.owner, PREFIX)
+    return [found.condition_id for found in site.admin.deny_policies() if str(found.value).startswith(made)]
 
 
 def _met(fault: Fault) -> str:

@@ -33,7 +33,7 @@ class TokenRows:
 
     def rows(self) -> list[Row]:
         """Every row, in the order in which they are looked at."""
-        every = sorted(scope.name for scope in self._site.artifacts.scopes())
+        every = sorted(EVAPP.scopes(self._site.artifacts))
         none = "default"
         keys, gateway = "an application of EVApp's owner", "the same, and the gateway"
         return [

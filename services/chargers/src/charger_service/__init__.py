@@ -1,0 +1,1 @@
+"""What people operate at the site."""

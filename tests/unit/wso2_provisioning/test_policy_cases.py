@@ -1,0 +1,278 @@
+"""The policy that the artifacts state, tried without a network on the rules of the local gateway."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local_gateway.gateway.authorize import Credentials, Refusal, authorize
+from local_gateway.gateway.snapshot import take_snapshot
+from local_gateway.oauth import scope_bindings
+from local_gateway.scopes import grant
+from local_gateway.state import (
+    Api,
+    Application,
+    GatewayState,
+    McpServer,
+    OAuthClient,
+    PolicyRecord,
+    Revision,
+    Subscription,
+)
+from local_gateway.tokens import VerifiedToken
+from wso2_provisioning.applications import APPLICATIONS, ASSISTANT, EVAPP, OPERATOR
+from wso2_provisioning.mcp_servers import body_of
+from wso2_provisioning.policy_cases import Case, Door, Situation, Told, cases, doors, read_told, try_cases
+from wso2_terms.artifacts import Artifacts
+from wso2_terms.codes import CONNECTION_FAILED, NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_THROTTLED
+from wso2_terms.mcp import TOOL_MISSING, error_body, not_json, result_body, tool_result
+from wso2_terms.tools import stored_tool
+
+if TYPE_CHECKING:
+    from tests.unit.wso2_provisioning.conftest import JSON
+
+# Reviewed by people: who may do what. A change of the artifacts that widens a right has to be made here as well.
+MAY = {
+    "EVApp": {
+        "SolarAPI GET /solar/1.0.0/solar-status",
+        "BatteryAPI GET /battery/1.0.0/battery-status",
+        "GridAPI GET /grid/1.0.0/grid-load",
+        "SolarMCP getSolarStatus",
+        "BatteryMCP getBatteryStatus",
+        "GridMCP getGridLoad",
+    },
+    "Assistant": {
+        "AgentAPI GET /agent/1.0.0/optimize-charging",
+        "AgentAPI GET /agent/1.0.0/site-status",
+        "AgentAPI GET /agent/1.0.0/decisions",
+        "AgentAPI GET /agent/1.0.0/decisions/none",
+        "AgentAPI GET /agent/1.0.0/decisions/none/explain",
+        "AgentMCP optimize_charging",
+        "AgentMCP site_status",
+        "AgentMCP list_decisions",
+        "AgentMCP explain_decision",
+    },
+    "Operator": {"SiteAPI GET /site/1.0.0/kills", "SiteAPI POST /site/1.0.0/kills"},
+}
+
+
+class Rules:
+    """The local gateway's own rules over a state made from the artifacts; counts no calls."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._state = state_of(artifacts)
+        self._snapshot = take_snapshot(self._state)
+        self._roles = {spec.name: {role.lower() for role in spec.roles(artifacts)} for spec in APPLICATIONS}
+
+    def granted(self, application: str, asked: Iterable[str]) -> frozenset[str]:
+        bindings = scope_bindings(self._state)
+        return frozenset(
+            grant(
+                sorted(asked),
+                self._roles[application],
+                bindings,
+                always_allowed=(),
+                unregistered_granted=False,
+            )
+        )
+
+    def call(self, application: str, door: Door, scopes: frozenset[str]) -> Told:
+        token = VerifiedToken("j", application, application, scopes, 2.0**31, {})
+        credentials = Credentials(is_present=True, token=token, is_live=True)
+        if door.tool is None:
+            served = next(api for api in self._snapshot.apis if api.name == door.product)
+            target = next(
+                one for one in served.resources if one.verb == door.verb and fits(one.target, served.context, door.path)
+            )
+        else:
+            served = next(server for server in self._snapshot.mcp_servers if server.name == door.product)
+            target = served.tools[door.tool].resource
+        found = authorize(served, target, credentials, self._snapshot)
+        return Told(found.fault.http_status, found.fault.code) if isinstance(found, Refusal) else Told(200, "")
+
+
+def fits(target: str, context: str, path: str) -> bool:
+    parts, asked = (context + target).split("/"), path.split("/")
+    return len(parts) == len(asked) and all(
+        one.startswith("{") or one == two for one, two in zip(parts, asked, strict=True)
+    )
+
+
+def state_of(artifacts: Artifacts) -> GatewayState:
+    state = GatewayState()
+    moment: JSON = {"created_at_ms": 0, "updated_at_ms": 0}
+    everywhere: list[JSON] = [{"name": "Default"}]
+    for policy in artifacts.policies:
+        data = policy.data.model_dump(mode="json", by_alias=True)
+        state.policies[policy.name] = PolicyRecord(policy_id=policy.name, kind=policy.kind.value, data=data)
+    for project in artifacts.apis:
+        data = project.api.model_dump(mode="json", by_alias=True)
+        revision = Revision(
+            revision_id="1", number=1, description="", created_at_ms=0, data=data, environments=everywhere
+        )
+        state.apis[project.api.name] = Api(
+            api_id=project.api.name,
+            provider="admin",
+            lifecycle="PUBLISHED",
+            data=data,
+            definition=project.definition,
+            revisions=[revision],
+            **moment,
+        )
+    for project in artifacts.mcp_servers:
+        behind = artifacts.api_behind(project)
+        data = body_of(project, behind.api.name, behind.api.versioned_context)
+        for operation, sent in zip(project.server.operations, data["operations"], strict=True):
+            tool = stored_tool(operation, behind.definition)
+            assert tool is not None
+            sent |= {"target": tool.target, "schemaDefinition": tool.schema_definition}
+        revision = Revision(
+            revision_id="1", number=1, description="", created_at_ms=0, data=data, environments=everywhere
+        )
+        name = project.server.name
+        state.mcp_servers[name] = McpServer(
+            server_id=name, provider="admin", lifecycle="PUBLISHED", data=data, revisions=[revision], **moment
+        )
+    for number, spec in enumerate(APPLICATIONS):
+        state.applications[spec.name] = Application(
+            application_id=spec.name,
+            number=number,
+            name=spec.name,
+            owner=spec.owner,
+            throttling_policy="Unlimited",
+            **moment,
+        )
+        state.clients[spec.name] = OAuthClient(
+            client_id=spec.name,
+            client_secret="",
+            name=spec.name,
+            owner=spec.owner,
+            grant_types=[],
+            application_id=spec.name,
+        )
+        for product in spec.products:
+            state.subscriptions[f"{spec.name} {product}"] = Subscription(
+                subscription_id=f"{spec.name} {product}",
+                application_id=spec.name,
+                api_id=product,
+                throttling_policy="Energy10PerMin",
+            )
+    return state
+
+
+@pytest.fixture
+def rules(artifacts: Artifacts) -> Rules:
+    return Rules(artifacts)
+
+
+def allowed(artifacts: Artifacts) -> dict[str, set[str]]:
+    passing = [case for case in cases(artifacts) if case.expected is None]
+    return {spec.name: {case.door.name for case in passing if case.application == spec.name} for spec in APPLICATIONS}
+
+
+def test_who_may_do_what_is_what_was_reviewed(artifacts: Artifacts) -> None:
+    assert allowed(artifacts) == MAY
+
+
+def test_only_the_operator_is_ever_granted_site_operate(artifacts: Artifacts, rules: Rules) -> None:
+    every = [scope.name for scope in artifacts.scopes()]
+
+    for spec in APPLICATIONS:
+        assert rules.granted(spec.name, every) == spec.scopes(artifacts)
+    assert "site:operate" in OPERATOR.scopes(artifacts)
+    assert not {"site:operate", "agent:read", "agent:tools"} & EVAPP.scopes(artifacts)
+    assert ASSISTANT.scopes(artifacts) == {"agent:read", "agent:tools"}
+
+
+def test_the_assistant_can_only_read(artifacts: Artifacts) -> None:
+    behind = {
+        operation.api_operation_mapping.backend_operation.verb
+        for operation in artifacts.mcp_server("AgentMCP").server.operations
+    }
+
+    assert {door.verb for door in doors(artifacts) if door.product == "AgentAPI"} == behind == {"GET"}
+
+
+def test_every_door_needs_a_scope_that_exactly_one_application_holds(artifacts: Artifacts) -> None:
+    for door in doors(artifacts):
+        assert door.scopes, door.name
+        holders = [spec.name for spec in APPLICATIONS if door.scopes & spec.scopes(artifacts)]
+        assert len(holders) == 1, door.name
+
+
+def test_every_door_and_application_has_its_cases(artifacts: Artifacts) -> None:
+    made = cases(artifacts)
+
+    assert len(made) == 3 * len(APPLICATIONS) * len(doors(artifacts)) + sum(len(s.products) for s in APPLICATIONS)
+    assert len({case.name for case in made}) == len(made)
+    assert {case.expected for case in made} == {None, NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_THROTTLED}
+
+
+def test_the_rules_of_the_gateway_end_every_case_as_expected(artifacts: Artifacts, rules: Rules) -> None:
+    wanted = [case for case in cases(artifacts) if case.situation is not Situation.PLAN_SPENT]
+    granted: dict[str, frozenset[str]] = {}
+
+    def token_of(application: str, asked: frozenset[str]) -> str:
+        token = f"{application} {len(granted)}"
+        granted[token] = rules.granted(application, asked)
+        return token
+
+    tried = try_cases(wanted, token_of, lambda door, token: rules.call(token.split()[0], door, granted[token]))
+
+    assert [one.case.name for one in tried if not one.is_as_expected] == []
+
+
+def test_a_scope_bound_to_a_role_of_somebody_else_ends_a_case_otherwise(artifacts: Artifacts) -> None:
+    site = artifacts.api("SiteAPI")
+    (listed,) = site.api.scopes
+    scope = listed.scope.model_copy(update={"bindings": ("Internal/solar_reader",)})
+    widened = site.api.model_copy(update={"scopes": (listed.model_copy(update={"scope": scope}),)})
+    others = [project for project in artifacts.apis if project is not site]
+    rules = Rules(replace(artifacts, apis=(*others, replace(site, api=widened))))
+
+    assert "site:operate" in rules.granted("EVApp", ["site:operate"])
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_through"),
+    [
+        (200, {"generation_kw": 1.0}, True),
+        (404, {"code": "not_found", "title": "no such decision"}, True),
+        (500, CONNECTION_FAILED.body(), True),
+        (502, None, True),
+        (200, result_body(1, tool_result("{}", is_error=True)), True),
+        (500, error_body("1", not_json("application/problem+json")), True),
+        (200, error_body("1", TOOL_MISSING), False),
+        (404, {"code": "404", "message": "Not Found"}, False),
+        (403, NOT_SUBSCRIBED.body(), False),
+        (429, SUBSCRIPTION_THROTTLED.body(), True),
+    ],
+)
+def test_let_through_is_every_answer_that_is_no_refusal_of_the_gateway(
+    artifacts: Artifacts, status: int, body: object, is_through: bool
+) -> None:
+    case = next(case for case in cases(artifacts) if case.expected is None)
+
+    assert case.holds(read_told(status, body)) is is_through
+
+
+def test_a_plan_is_spent_by_calling_until_the_gateway_says_so(artifacts: Artifacts) -> None:
+    spending: Case = next(case for case in cases(artifacts) if case.situation is Situation.PLAN_SPENT)
+    refusal = Told(SUBSCRIPTION_THROTTLED.http_status, SUBSCRIPTION_THROTTLED.code)
+    told = iter([Told(200, "")] * spending.door.quota + [refusal])
+
+    def token_of(application: str, asked: frozenset[str]) -> str:
+        return f"{application} {len(asked)}"
+
+    def until_spent(door: Door, token: str) -> Told:
+        return next(told)
+
+    def unlimited(door: Door, token: str) -> Told:
+        return Told(200, "")
+
+    (tried,) = try_cases([spending], token_of, until_spent)
+    (never,) = try_cases([spending], token_of, unlimited)
+
+    assert tried.is_as_expected
+    assert not never.is_as_expected

@@ -1,0 +1,107 @@
+"""What a kill remembers of itself, and what it makes of steps that fail."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ev_service.errors import ConfigurationError
+from wso2_provisioning.errors import NotReady
+from wso2_provisioning.switch.acts import Act, Change, checked_reason, made_by_kills, one_line
+from wso2_provisioning.switch.course import Course, Done
+from wso2_provisioning.switch.journal import Journal
+from wso2_provisioning.switch.watching import is_refusal
+
+NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
+
+
+def act_of(kind: str, *changed: str) -> dict[str, Any]:
+    return {"kind": kind, "changes": [{"kind": "subscription", "id": one, "name": one} for one in changed]}
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "operator", lambda _: None)
+
+
+@pytest.fixture
+def course(journal: Journal) -> Course:
+    return Course(Act("kill", "sensor fault", "ops", NOON), journal, lambda _: None, time.monotonic())
+
+
+def test_what_kills_made_and_no_revive_undid_is_known() -> None:
+    newest_first = [act_of("kill", "c"), act_of("revive", "a"), act_of("kill"), act_of("kill", "a", "b")]
+
+    assert made_by_kills(newest_first) == {"b", "c"}
+
+
+def test_what_was_made_again_after_a_revive_counts_again() -> None:
+    assert made_by_kills([act_of("kill", "a"), act_of("revive", "a"), act_of("kill", "a")]) == {"a"}
+
+
+@pytest.mark.parametrize("reason", [None, "", "  ", "x" * 501, "two\nlines", "\x1b[31mred"])
+def test_a_reason_is_one_line_that_says_something(reason: str | None) -> None:
+    with pytest.raises(ConfigurationError, match="REASON"):
+        checked_reason(reason, "kill")
+
+
+def test_an_odd_reason_is_taken_as_it_is() -> None:
+    assert checked_reason('  "it\'s" $5; `rm` — été ', "kill") == '"it\'s" $5; `rm` — été'
+
+
+def test_what_is_recorded_fits_on_a_line() -> None:
+    assert one_line("a\nb\x07" + "c" * 600) == "a b " + "c" * 496
+
+
+def test_a_step_that_fails_does_not_stop_the_next(course: Course) -> None:
+    def fail() -> Done:
+        raise NotReady("nobody answers", is_final=False)
+
+    assert course.step("first", fail) is False
+    assert course.step("second", lambda: ("done", "well")) is True
+    assert [(step.name, step.outcome, step.detail) for step in course.act.steps] == [
+        ("first", "failed", "nobody answers"),
+        ("second", "done", "well"),
+    ]
+
+
+def test_after_ctrl_c_only_the_record_is_still_made(course: Course) -> None:
+    def interrupted() -> Done:
+        raise KeyboardInterrupt
+
+    course.step("first", interrupted)
+    course.step("second", lambda: ("done", "never"))
+
+    assert course.step("record", lambda: ("done", "number 1"), is_last=True) is True
+    assert [step.outcome for step in course.act.steps] == ["failed", "skipped", "done"]
+
+
+def test_what_was_begun_is_known_though_the_process_ended(journal: Journal, course: Course) -> None:
+    course.act.changes.append(Change("subscription", "an-id", "SolarAPI"))
+    course.step("block SolarAPI", lambda: ("done", "subscription blocked"))
+
+    assert made_by_kills(journal.left()) == {"an-id"}
+    journal.forget(course.act.act_id)
+    assert journal.left() == []
+
+
+def test_a_folder_that_can_not_be_written_is_said_once_and_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    said: list[str] = []
+    journal = Journal(tmp_path / "file", said.append)
+    act = Act("kill", "sensor fault", "ops", NOON)
+
+    journal.keep(act)
+    journal.keep(act)
+
+    assert len(said) == 1
+    assert not journal.is_kept(act)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"), [("403 900805", True), ("401 900907", True), ("200", False), ("429 900804", False)]
+)
+def test_only_the_answers_to_a_stopped_application_count_as_refusals(answer: str, expected: bool) -> None:
+    assert is_refusal(answer) is expected

@@ -1,0 +1,136 @@
+"""The steps that make one application after the other: owner, subscriptions, keys, and what its token is granted.
+
+The part of the bootstrap that acts in an application owner's name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from wso2_provisioning import steps
+from wso2_provisioning.applications import SCOPE_PROBE, ApplicationSpec
+from wso2_provisioning.changes import Changes
+from wso2_provisioning.devportal import DevPortal, Subscription
+from wso2_provisioning.errors import CredentialsRefused, ScopesWrong
+from wso2_provisioning.steps import Published
+from wso2_provisioning.tokens import ClientCredentials, Token
+from wso2_provisioning.wso2 import Wso2
+from wso2_terms.artifacts import Artifacts
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An application as it is now.
+
+    products: what it needs; held: its subscriptions to them, by name. credentials: None where a dry run found none.
+    policy: limits it at all of them together, None where a dry run found no application.
+    """
+
+    spec: ApplicationSpec
+    products: tuple[Published, ...]
+    held: Mapping[str, Subscription]
+    credentials: ClientCredentials | None
+    policy: str | None
+
+
+def ensure_application(
+    wso2: Wso2,
+    spec: ApplicationSpec,
+    password: SecretStr,
+    artifacts: Artifacts,
+    published: Mapping[str, Published],
+    changes: Changes,
+    *,
+    may_set_password: bool,
+    rotate_secret: bool,
+) -> Made:
+    """Make an application with its owner, subscriptions and keys.
+
+    Args:
+        wso2: where.
+        spec: which.
+        password: the owner's.
+        artifacts: from which its roles follow.
+        published: APIs and MCP servers by name.
+        changes: carries changes out.
+        may_set_password: give the owner this password where WSO2 knows another one.
+        rotate_secret: replace a secret that is there already.
+
+    Raises:
+        CredentialsRefused: the owner's password is another one.
+        ProvisioningError: a step failed.
+    """
+    portal = _owner_portal(wso2, spec, password, artifacts, changes, may_set_password=may_set_password)
+    products = tuple(published[name] for name in spec.products)
+    if portal is None:
+        changes.make(f"make application {spec.name} with its subscriptions and keys", lambda: None)
+        return Made(spec, products, {}, None, None)
+    application_id = steps.ensure_application(portal, spec.name, spec.description, changes)
+    held = steps.ensure_subscriptions(portal, application_id, spec.name, products, changes)
+    keys = steps.ensure_keys(portal, application_id, spec.name, changes, rotate=rotate_secret)
+    policy = None if application_id is None else portal.application_policy(application_id)
+    return Made(spec, products, held, keys.credentials if keys else None, policy)
+
+
+def _owner_portal(
+    wso2: Wso2,
+    spec: ApplicationSpec,
+    password: SecretStr,
+    artifacts: Artifacts,
+    changes: Changes,
+    *,
+    may_set_password: bool,
+) -> DevPortal | None:
+    if not steps.ensure_owner(wso2.users, spec.owner, password, spec.roles(artifacts), changes):
+        return None
+    try:
+        portal = wso2.portal_of(spec.owner, password)
+        portal.find_application(spec.name)
+    except CredentialsRefused as error:
+        if not may_set_password:
+            raise CredentialsRefused(
+                f"user {spec.owner} exists with another password than {spec.password_variable}: set the right one, "
+                "or let --rotate-secret set this one"
+            ) from error
+        changes.make(f"set the password of {spec.owner}", lambda: wso2.users.set_password(spec.owner, password))
+        return None if changes.is_dry_run else wso2.portal_of(spec.owner, password)
+    return portal
+
+
+def check_scopes(wso2: Wso2, artifacts: Artifacts, made: Made) -> Token:
+    """Compare what an application is granted of all scopes with what it must be, and return the token.
+
+    Raises:
+        ScopesWrong: it is granted fewer or more.
+        CredentialsRefused: its secret is another one.
+    """
+    spec, every = made.spec, frozenset(scope.name for scope in artifacts.scopes())
+    wanted = spec.scopes(artifacts)
+    assert made.credentials is not None
+    token = wso2.token_of(spec.name, made.credentials, every)
+    if missing := wanted - token.scopes:
+        raise ScopesWrong(
+            f"{spec.name} is not granted {', '.join(sorted(missing))}: see the roles of user {spec.owner} "
+            "and the roles that the scopes are bound to"
+        )
+    if excess := (every - wanted) & token.scopes:
+        raise ScopesWrong(
+            f"{spec.name} is granted {', '.join(sorted(excess))}, which it must not have: "
+            f"take the roles for it from user {spec.owner}"
+        )
+    return token
+
+
+def check_probe(wso2: Wso2, artifacts: Artifacts, probe: ClientCredentials) -> None:
+    """See that an application whose owner holds none of the roles is granted none of the scopes.
+
+    Raises:
+        ScopesWrong: it is granted one.
+    """
+    every = frozenset(scope.name for scope in artifacts.scopes())
+    if excess := every & wso2.token_of(SCOPE_PROBE, probe, every).scopes:
+        raise ScopesWrong(
+            f"{SCOPE_PROBE}, whose owner holds none of the roles, is granted {', '.join(sorted(excess))}: "
+            "scopes protect nothing; check their roles and restrict.unassigned.scopes in deployment.toml"
+        )

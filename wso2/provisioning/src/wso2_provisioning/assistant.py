@@ -1,0 +1,71 @@
+"""Says how a person's own assistant is connected: address, token, and a configuration to paste. Writes nothing."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ev_service.errors import EvError
+from ev_service.settings import load
+from wso2_provisioning.applications import ASSISTANT
+from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.errors import ScopesWrong
+from wso2_provisioning.owner_keys import keys_of
+from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.tokens import Token, exact_token
+from wso2_provisioning.wire import Wire
+from wso2_provisioning.wso2 import Wso2
+from wso2_terms.artifacts import Artifacts, load_artifacts
+from wso2_terms.documents import ArtifactError
+
+
+def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
+    """Print it, and return the exit code.
+
+    Args:
+        argv: arguments; None takes those of the process.
+        artifacts_dir: what WSO2 was given.
+    """
+    parser = argparse.ArgumentParser(prog="make assistant", description=__doc__)
+    parser.add_argument("--token-only", action="store_true", help="print the token and nothing else")
+    arguments = parser.parse_args(argv)
+    try:
+        settings = load(ProvisioningSettings)
+        artifacts = load_artifacts(artifacts_dir, {**DEFAULT_BACKENDS, **{k: v for k, v in os.environ.items() if v}})
+        url = _url(settings, artifacts)
+        token = _token(settings, artifacts)
+    except (EvError, ArtifactError) as error:
+        sys.stderr.write(f"failed: {error}\n")
+        return 1
+    text = token.access_token.get_secret_value()
+    told = text if arguments.token_only else _told(url, text, settings.wso2_ca_file)
+    sys.stdout.write(f"{told}\n")
+    return 0
+
+
+def _url(settings: ProvisioningSettings, artifacts: Artifacts) -> str:
+    server = ASSISTANT.mcp_projects(artifacts)[0].server
+    return f"{settings.wso2_gateway_url}{server.versioned_context}/mcp"
+
+
+def _token(settings: ProvisioningSettings, artifacts: Artifacts) -> Token:
+    wanted = ASSISTANT.scopes(artifacts)
+    with Wire(settings.wso2_ca_file) as wire:
+        keys = keys_of(Wso2(wire, settings), ASSISTANT)
+        token = exact_token(wire, settings.token_url, keys, ASSISTANT.name, wanted)
+    if token.scopes != wanted:
+        raise ScopesWrong(f"{ASSISTANT.name} is granted {' '.join(sorted(token.scopes))}: run the bootstrap")
+    return token
+
+
+def _told(url: str, token: str, ca_file: Path | None) -> str:
+    server = {"type": "http", "url": url, "headers": {"Authorization": f"Bearer {token}"}}
+    snippet = json.dumps({"mcpServers": {"ev-charging": server}}, indent=2)
+    trust = "" if ca_file is None else f"\nAuthority to trust (for Node: NODE_EXTRA_CA_CERTS): {ca_file}"
+    return (
+        f"MCP server: {url}   (Streamable HTTP, protocol 2025-06-18){trust}\n"
+        "The token holds for an hour; asking for another one ends it.\n\n"
+        f"mcp.json:\n{snippet}"
+    )

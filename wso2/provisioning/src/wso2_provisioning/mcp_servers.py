@@ -1,0 +1,156 @@
+"""MCP servers made from an API, by the Publisher REST API v4.
+
+The import of such a server works once and never again in 4.6, so it is made, changed, frozen as a revision and
+deployed by single calls. Source: WSO2 API Manager 4.6.0, publisher-api.yaml and its own integration tests.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wso2_provisioning.publisher import BASE_PATH
+from wso2_provisioning.wire import Identity, Wire, json_object, listed, needed
+from wso2_terms.mcp_project import McpServerProject
+
+SCOPES = frozenset({"apim:mcp_server_view", "apim:mcp_server_create", "apim:mcp_server_publish"})
+"""Scopes that the calls of this module need."""
+MAX_REVISIONS = 5
+"""How many revisions of one API or MCP server WSO2 keeps; it refuses another one."""
+ACTIONS: Mapping[str, str] = {
+    "CREATED": "Demote to Created",
+    "PROTOTYPED": "Deploy as a Prototype",
+    "PUBLISHED": "Publish",
+    "BLOCKED": "Block",
+    "DEPRECATED": "Deprecate",
+    "RETIRED": "Retire",
+}
+"""Lifecycle action that leads to each state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A frozen copy. environments: of the gateways to which it is deployed."""
+
+    revision_id: str
+    description: str
+    environments: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMcpServer:
+    """An MCP server as WSO2 has it; revisions begin with the oldest."""
+
+    server_id: str
+    body: dict[str, Any]
+    revisions: tuple[Revision, ...]
+
+    @property
+    def life_cycle_status(self) -> str:
+        """State in capitals, e.g. `PUBLISHED`."""
+        return str(self.body.get("lifeCycleStatus", "")).upper()
+
+    def deployed_to(self, environment: str) -> Revision | None:
+        """Return the revision that the gateway of an environment serves."""
+        return next((revision for revision in self.revisions if environment in revision.environments), None)
+
+
+class McpServers:
+    """The part of the Publisher REST API that is about MCP servers."""
+
+    def __init__(self, wire: Wire, management_url: str, identity: Identity) -> None:
+        self._wire = wire
+        self._base = f"{management_url}{BASE_PATH}/mcp-servers"
+        self._identity = identity
+
+    def find(self, name: str, version: str) -> LiveMcpServer | None:
+        """Return the MCP server of that name and version.
+
+        WSO2 answers this from an index that lags: a server made seconds ago may be missing.
+        """
+        query = {"query": f"name:{name} version:{version}", "limit": "100"}
+        answer = json_object(self._wire.call("GET", self._base, self._identity, params=query))
+        # The search matches parts of names, too.
+        found = [entry for entry in listed(answer) if (entry.get("name"), entry.get("version")) == (name, version)]
+        return self.get(needed(found[0], "id")) if found else None
+
+    def get(self, server_id: str) -> LiveMcpServer | None:
+        """Return an MCP server, None when it is gone."""
+        url = f"{self._base}/{server_id}"
+        answer = self._wire.call("GET", url, self._identity, accept=(200, 404))
+        if answer.status_code == 404:
+            return None
+        revisions = listed(json_object(self._wire.call("GET", f"{url}/revisions", self._identity)))
+        oldest_first = sorted(revisions, key=lambda entry: _number(str(entry.get("displayName", ""))))
+        return LiveMcpServer(server_id, json_object(answer), tuple(_revision(entry) for entry in oldest_first))
+
+    def create(self, project: McpServerProject, api_id: str, api_context: str) -> str | None:
+        """Make an MCP server of an API's operations and return its id; None where there is one already.
+
+        Args:
+            project: what it is to be. Whether limits and scopes of its tools are taken is to be looked at.
+            api_id: of the API whose operations its tools are.
+            api_context: the API's, with the version.
+
+        Raises:
+            Refused: WSO2 does not take it, e.g. because another one has its context.
+        """
+        body = body_of(project, api_id, api_context)
+        # Both are the server's own to say.
+        del body["lifeCycleStatus"], body["subtypeConfiguration"]
+        url = f"{self._base}/generate-from-api"
+        answer = self._wire.call("POST", url, self._identity, accept=(201, 409), json=body)
+        return needed(json_object(answer), "id") if answer.status_code == 201 else None
+
+    def update(self, server_id: str, body: Mapping[str, object]) -> None:
+        """Replace the working copy; the gateway goes on with what is deployed."""
+        self._wire.call("PUT", f"{self._base}/{server_id}", self._identity, json=dict(body))
+
+    def add_revision(self, server_id: str, description: str) -> str:
+        """Freeze the working copy and return the revision's id."""
+        url = f"{self._base}/{server_id}/revisions"
+        answer = self._wire.call("POST", url, self._identity, accept=(201,), json={"description": description})
+        return needed(json_object(answer), "id")
+
+    def delete_revision(self, server_id: str, revision_id: str) -> None:
+        """Delete a revision that is deployed nowhere."""
+        url = f"{self._base}/{server_id}/revisions/{revision_id}"
+        self._wire.call("DELETE", url, self._identity, accept=(200, 204, 404))
+
+    def deploy(self, server_id: str, revision_id: str, deployments: list[dict[str, object]]) -> None:
+        """Deploy a revision; the one that was deployed to the same environments is replaced.
+
+        Args:
+            server_id: of the MCP server.
+            revision_id: of the revision.
+            deployments: for each environment its name, vhost and whether the Developer Portal shows it.
+        """
+        url = f"{self._base}/{server_id}/deploy-revision"
+        query = {"revisionId": revision_id}
+        self._wire.call("POST", url, self._identity, accept=(200, 201), params=query, json=deployments)
+
+    def change_lifecycle(self, server_id: str, action: str) -> None:
+        """Carry out a lifecycle action, e.g. `Publish`."""
+        query = {"mcpServerId": server_id, "action": action}
+        url = f"{self._base}/change-lifecycle"
+        self._wire.call("POST", url, self._identity, accept=(200, 202), params=query)
+
+
+def body_of(project: McpServerProject, api_id: str, api_context: str) -> dict[str, Any]:
+    """Return a project as the Publisher takes it: each tool with the API's id, which files do not hold."""
+    # Whoever calls becomes the provider.
+    body = project.server.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"provider"})
+    for operation in body["operations"]:
+        operation["apiOperationMapping"] |= {"apiId": api_id, "apiContext": api_context}
+    return body
+
+
+def _revision(found: Mapping[str, Any]) -> Revision:
+    deployed: list[dict[str, Any]] = found.get("deploymentInfo") or []
+    environments = frozenset(needed(entry, "name") for entry in deployed)
+    return Revision(needed(found, "id"), str(found.get("description") or ""), environments)
+
+
+def _number(display_name: str) -> int:
+    """The number of `Revision 7`, by which revisions follow each other."""
+    number = display_name.rpartition(" ")[2]
+    return int(number) if number.isdigit() else 0

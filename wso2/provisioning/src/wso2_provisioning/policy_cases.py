@@ -1,0 +1,225 @@
+"""Allow and deny cases: for each application and each published operation and tool, whether a call passes.
+
+Pure, and generated from what is stated once: the artifacts say what is published, under which scope and plan, and
+`applications` says who subscribes to what. Whoever can get tokens and make calls has `try_cases` tell how each ends.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from wso2_provisioning.applications import APPLICATIONS, ApplicationSpec
+from wso2_terms.api_project import Api
+from wso2_terms.artifacts import Artifacts
+from wso2_terms.codes import (
+    FAULTS_BY_CODE,
+    NOT_SUBSCRIBED,
+    SCOPE_MISSING,
+    SUBSCRIPTION_THROTTLED,
+    Fault,
+    is_backend_failure,
+)
+from wso2_terms.mcp import JSONRPC_VERSION, MCP_RESOURCE, TOOLS_CALL, not_json
+from wso2_terms.mcp_project import McpServer
+from wso2_terms.tools import tools_of
+
+NO_SCOPE = "device_policy_cases"
+"""Asked for where none of the published scopes is: it carries no right and keeps other tokens alive."""
+_NOTHING = "none"
+_SPARE_CALLS = 5
+
+
+class Situation(StrEnum):
+    """With what a call comes."""
+
+    OWN_SCOPES = "with its own scopes"
+    NO_SCOPES = "without a scope"
+    FOREIGN_SCOPES = "with all scopes that are not its own asked for"
+    PLAN_SPENT = "with its plan spent"
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One operation or tool as a caller finds it.
+
+    tool: None for an operation. required: names of the arguments that a tool insists on. quota: calls a minute of its
+    plan.
+    """
+
+    product: str
+    verb: str
+    path: str
+    tool: str | None
+    scopes: frozenset[str]
+    quota: int
+    required: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """How people call it: `SolarMCP getSolarStatus`, `SiteAPI POST /site/1.0.0/kills`."""
+        return f"{self.product} {self.tool or f'{self.verb} {self.path}'}"
+
+    @property
+    def message(self) -> dict[str, Any] | None:
+        """What is posted to it: the call of a tool about nothing that exists; None to an operation."""
+        if self.tool is None:
+            return None
+        call = {"name": self.tool, "arguments": dict.fromkeys(self.required, _NOTHING)}
+        return {"jsonrpc": JSONRPC_VERSION, "id": 1, "method": TOOLS_CALL, "params": call}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One call and how it must end. asked: scopes asked for. expected: None where it must be let through."""
+
+    application: str
+    door: Door
+    situation: Situation
+    asked: frozenset[str]
+    expected: Fault | None
+
+    @property
+    def name(self) -> str:
+        """The case as a sentence."""
+        end = f"{self.expected.http_status} {self.expected.code}" if self.expected else "let through"
+        return f"{self.application} at {self.door.name} {self.situation}: {end}"
+
+    def holds(self, told: "Told") -> bool:
+        """Tell whether an answer is the expected one.
+
+        Let through is every answer that is no refusal of the gateway: the service behind may be absent, or may not
+        like what it is asked. A quota that is used up, too, is only told to whom the gateway would let through.
+        """
+        if self.expected is not None:
+            return (told.status, told.code) == (self.expected.http_status, self.expected.code)
+        fault = FAULTS_BY_CODE.get(told.code)
+        return not told.code or is_backend_failure(told.code) or (fault is not None and fault.is_throttle)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Status and the gateway's code of an answer; empty where the service answered, or the gateway in its name."""
+
+    status: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One case and how it ended."""
+
+    case: Case
+    told: Told
+
+    @property
+    def is_as_expected(self) -> bool:
+        """Whether it ended as it must."""
+        return self.case.holds(self.told)
+
+
+def doors(artifacts: Artifacts) -> tuple[Door, ...]:
+    """Return every published operation and tool."""
+    found: list[Door] = []
+    for project in artifacts.apis:
+        api, quota = project.api, _quota(artifacts, project.api)
+        for operation in api.operations:
+            # What stands for a parameter is nothing that exists: the service may answer 404 by itself.
+            path = api.versioned_context + re.sub(r"\{[^}]*\}", _NOTHING, operation.target)
+            found.append(Door(api.name, operation.verb, path, None, frozenset(operation.scopes), quota))
+    for project in artifacts.mcp_servers:
+        server, quota = project.server, _quota(artifacts, project.server)
+        tools = tools_of(server, artifacts.api_behind(project).definition)
+        for operation, tool in zip(server.operations, tools, strict=True):
+            path, required = server.versioned_context + MCP_RESOURCE, tuple(tool.input_schema.get("required", ()))
+            found.append(Door(server.name, "POST", path, tool.name, frozenset(operation.scopes), quota, required))
+    return tuple(found)
+
+
+def cases(artifacts: Artifacts, applications: Sequence[ApplicationSpec] = APPLICATIONS) -> tuple[Case, ...]:
+    """Generate every case; those that spend a plan come last.
+
+    Args:
+        artifacts: what is published.
+        applications: who calls.
+    """
+    everything = frozenset(scope.name for scope in artifacts.scopes())
+    published = doors(artifacts)
+    made = [
+        Case(spec.name, door, situation, asked, _expected(spec, door, asked & spec.scopes(artifacts)))
+        for spec in applications
+        for situation, asked in (
+            (Situation.OWN_SCOPES, spec.scopes(artifacts)),
+            (Situation.NO_SCOPES, frozenset({NO_SCOPE})),
+            (Situation.FOREIGN_SCOPES, everything - spec.scopes(artifacts) | {NO_SCOPE}),
+        )
+        for door in published
+    ]
+    first_of_each = {door.product: door for door in reversed(published)}
+    spending = [
+        Case(spec.name, first_of_each[name], Situation.PLAN_SPENT, spec.scopes(artifacts), SUBSCRIPTION_THROTTLED)
+        for spec in applications
+        for name in spec.products
+    ]
+    return (*made, *spending)
+
+
+def try_cases(
+    wanted: Iterable[Case],
+    token_of: Callable[[str, frozenset[str]], str],
+    call: Callable[[Door, str], Told],
+) -> list[Tried]:
+    """Make the call of each case and tell how it ended.
+
+    Args:
+        wanted: cases, in their order.
+        token_of: gets a token of these scopes for an application; asked once for each set.
+        call: calls a door with a token, `Door.message` as JSON body where there is one.
+    """
+    tokens: dict[tuple[str, frozenset[str]], str] = {}
+    tried: list[Tried] = []
+    for case in wanted:
+        key = (case.application, case.asked)
+        if key not in tokens:
+            tokens[key] = token_of(*key)
+        tried.append(Tried(case, _ending(case, lambda case=case, token=tokens[key]: call(case.door, token))))
+    return tried
+
+
+def read_told(status: int, body: object) -> Told:
+    """Read status and parsed body (None where it is no JSON) of an answer of the gateway."""
+    match body:
+        case {"code": str() | int() as code} if str(code).isdigit():
+            return Told(status, str(code))
+        case {"error": {"code": int() as code, "data": str(data)}} if not data.startswith(_FROM_BACKEND):
+            return Told(status, str(code))
+        case _:
+            return Told(status, "")
+
+
+# Said of an answer that the service gave and that is no plain JSON, such as a problem report.
+_FROM_BACKEND = str(not_json("").data).partition(",")[0]
+
+
+def _ending(case: Case, call: Callable[[], Told]) -> Told:
+    told = call()
+    if case.situation is not Situation.PLAN_SPENT:
+        return told
+    # The minute may end in between, and the traffic manager's verdict comes a moment late.
+    for _ in range(2 * case.door.quota + _SPARE_CALLS):
+        if case.holds(told):
+            break
+        told = call()
+    return told
+
+
+def _expected(spec: ApplicationSpec, door: Door, granted: frozenset[str]) -> Fault | None:
+    """In the gateway's order: subscription, then scope."""
+    if door.product not in spec.products:
+        return NOT_SUBSCRIBED
+    return SCOPE_MISSING if door.scopes and door.scopes.isdisjoint(granted) else None
+
+
+def _quota(artifacts: Artifacts, product: Api | McpServer) -> int:
+    return artifacts.plans()[product.policies[0]].default_limit.request_count.request_count

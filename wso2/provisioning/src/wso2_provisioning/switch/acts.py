@@ -1,0 +1,117 @@
+"""What an operator does, as SiteAPI records it: an act, its steps, and what it changed at the gateway.
+
+Pure.
+"""
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, cast
+
+from ev_service.errors import ConfigurationError
+from ev_service.units import utc_text
+from wso2_provisioning.applications import EVAPP
+
+Kind = Literal["kill", "revive"]
+Outcome = Literal["done", "already", "failed", "skipped"]
+DENY_POLICY, SUBSCRIPTION = "deny_policy", "subscription"
+
+_LONGEST_REASON, _LONGEST_DETAIL, _LONGEST_NAME = 500, 500, 100
+_CONTROL = re.compile(r"[\u0000-\u001f\u007f-\u009f\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step, and how it ended. took_s [s]."""
+
+    name: str
+    outcome: Outcome
+    took_s: float
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing at the gateway that a kill made, or a revive undid; `id` is the gateway's."""
+
+    kind: str
+    id: str
+    name: str
+
+
+@dataclass(slots=True)
+class Act:
+    """An act under way."""
+
+    kind: Kind
+    reason: str
+    operator: str
+    started_at: datetime
+    act_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    steps: list[Step] = field(default_factory=list[Step])
+    changes: list[Change] = field(default_factory=list[Change])
+    gateway_refused_after_s: float | None = None
+    agent_stopped_after_s: float | None = None
+    agent_decides_after_s: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The act as SiteAPI takes it."""
+        return {
+            "act_id": self.act_id,
+            "kind": self.kind,
+            "application": EVAPP.name,
+            "reason": self.reason,
+            "operator": self.operator,
+            "started_at": utc_text(self.started_at),
+            "steps": [
+                {"name": step.name, "outcome": step.outcome, "took_s": step.took_s, "detail": step.detail}
+                for step in self.steps
+            ],
+            "changes": [{"kind": change.kind, "id": change.id, "name": change.name} for change in self.changes],
+            "gateway_refused_after_s": self.gateway_refused_after_s,
+            "agent_stopped_after_s": self.agent_stopped_after_s,
+            "agent_decides_after_s": self.agent_decides_after_s,
+        }
+
+
+def checked_reason(text: str | None, kind: Kind) -> str:
+    """Accept why an act is done.
+
+    Raises:
+        ConfigurationError: it is missing, too long, or more than one line.
+    """
+    reason = (text or "").strip()
+    if not reason:
+        raise ConfigurationError(f'say why, in one line: make {kind} REASON="sensor fault"')
+    if len(reason) > _LONGEST_REASON or _CONTROL.search(reason):
+        raise ConfigurationError(f"REASON must be one line of at most {_LONGEST_REASON} characters")
+    return reason
+
+
+def one_line(text: str, longest: int = _LONGEST_DETAIL) -> str:
+    """A text as the record takes it: its control characters are blanks, and it is cut to what fits."""
+    return _CONTROL.sub(" ", text).strip()[:longest] or "?"
+
+
+def operator_name(text: str) -> str:
+    """Who acts, as the record takes it."""
+    return one_line(text, _LONGEST_NAME)
+
+
+def made_by_kills(acts: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Ids of what kills made at the gateway and no later revive undid.
+
+    Args:
+        acts: recorded acts, the newest first.
+    """
+    seen: set[str] = set()
+    made: set[str] = set()
+    for act in acts:
+        for change in cast("list[dict[str, Any]]", act.get("changes") or []):
+            changed = str(change.get("id"))
+            if changed not in seen and act.get("kind") == "kill":
+                made.add(changed)
+            seen.add(changed)
+    return made

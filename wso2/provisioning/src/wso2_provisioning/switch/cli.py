@@ -1,0 +1,153 @@
+"""The command line of the switch: proves who operates it, acts, and says what stands."""
+
+import argparse
+import getpass
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ev_service.clock import make_clock
+from ev_service.errors import EvError
+from ev_service.settings import RunSettings, load
+from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.switch.acts import Act, checked_reason, operator_name
+from wso2_provisioning.switch.course import Course
+from wso2_provisioning.switch.journal import Journal
+from wso2_provisioning.switch.kill import kill
+from wso2_provisioning.switch.record import Record
+from wso2_provisioning.switch.revive import revive
+from wso2_provisioning.switch.settings import SwitchSettings
+from wso2_provisioning.switch.site import Site, prove_operator
+from wso2_provisioning.switch.status import status
+from wso2_provisioning.switch.watching import AgentSeen
+from wso2_provisioning.wire import Wire
+from wso2_provisioning.wso2 import SWITCH_SCOPES, Wso2
+from wso2_terms.artifacts import load_artifacts
+from wso2_terms.documents import ArtifactError
+
+_EPILOG = """\
+which stack:
+  make kill REASON="…"                 the one of make run, from its folder .state
+  make kill REASON="…" STACK=compose   the one of make up, from inside its network
+  with WSO2_ADMIN_PASSWORD set         whichever the variables name: those of scripts/bootstrap.py, and besides
+                                       OPERATOR_PASSWORD (needed), AGENT_URL (default http://localhost:8004),
+                                       OPERATOR_STATE_DIR (default .state/operator)
+
+exit code: 0 it is done and recorded; 1 it is not, or only in part (what stands is said); 2 wrong usage
+"""
+
+
+def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
+    """Act, and return the exit code.
+
+    Args:
+        argv: arguments, the first of which is `kill` or `revive`; None takes those of the process.
+        artifacts_dir: default of `--artifacts`.
+    """
+    began = time.monotonic()
+    arguments = _parser(artifacts_dir).parse_args(argv)
+    try:
+        return _run(arguments, began)
+    except (EvError, ArtifactError) as error:
+        _say(f"nothing is done: {error}")
+        return 1
+    except KeyboardInterrupt:
+        _say("stopped")
+        return 130
+
+
+def _run(arguments: argparse.Namespace, began: float) -> int:
+    settings, own = load(ProvisioningSettings), load(SwitchSettings)
+    is_status = arguments.act == "kill" and arguments.status
+    reason = "" if is_status else checked_reason(arguments.reason, arguments.act)
+    artifacts = load_artifacts(arguments.artifacts, {**DEFAULT_BACKENDS, **{k: v for k, v in os.environ.items() if v}})
+    with Wire(settings.wso2_ca_file) as wire:
+        wso2 = Wso2(wire, settings, admin_scopes=SWITCH_SCOPES)
+        token = prove_operator(wso2, artifacts)
+        record = Record(wire, settings.wso2_gateway_url, token)
+        journal = Journal(own.operator_state_dir, _say)
+        site = Site(wso2, artifacts, record, AgentSeen(wire, own.agent_url.rstrip("/")), journal, _say)
+        if is_status:
+            for line in status(site):
+                sys.stdout.write(f"{line}\n")
+            return 0
+        now = make_clock(load(RunSettings).sim_clock_file).now()
+        act = Act(arguments.act, reason, operator_name(arguments.operator or _who()), now)
+        course = Course(act, journal, _say, began)
+        _say(f"{course.elapsed_s():7.3f} s  operator and administrator are proved")
+        journal.keep(act)
+        return _kill(site, course, arguments.device) if arguments.act == "kill" else _revive(site, course, arguments)
+
+
+def _kill(site: Site, course: Course, device: str | None) -> int:
+    cut = kill(site, course, device)
+    is_recorded = _record(site, course)
+    if cut.stands:
+        how = [
+            name for name, is_so in (("denied", cut.is_denied), ("subscriptions blocked", cut.are_doors_shut)) if is_so
+        ]
+        _say(f"{EVAPP.name} is stopped: {' and '.join(how)}")
+    else:
+        _say(f"{EVAPP.name} is NOT stopped: neither a deny policy nor blocked subscriptions keep it out")
+    return 0 if cut.stands and is_recorded else 1
+
+
+def _revive(site: Site, course: Course, arguments: argparse.Namespace) -> int:
+    is_open = revive(site, course, everything=arguments.all)
+    is_recorded = _record(site, course)
+    _say(f"{EVAPP.name} may go on" if is_open else f"{EVAPP.name} is still stopped, at least in part: see above")
+    return 0 if is_open and is_recorded else 1
+
+
+def _record(site: Site, course: Course) -> bool:
+    if course.step("record", lambda: site.record_all(course.act), is_last=True):
+        return True
+    site.journal.keep(course.act)
+    where = site.journal.path(course.act.act_id) if site.journal.is_kept(course.act) else "nowhere"
+    _say(f"NOT RECORDED. What was done stands; it is written down in {where}, and the next act records it, too")
+    return False
+
+
+def _who() -> str:
+    try:
+        return f"{getpass.getuser()} on {socket.gethostname()}"
+    except (OSError, KeyError, ImportError):
+        return f"somebody on {socket.gethostname()}"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _parser(artifacts_dir: Path) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="make", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    acts = parser.add_subparsers(dest="act", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--reason", default=os.environ.get("REASON"), help="why; else the variable REASON")
+    shared.add_argument("--as", dest="operator", default=os.environ.get("OPERATOR"), help="who acts; else your login")
+    shared.add_argument(
+        "--artifacts", type=Path, default=artifacts_dir, help="folder that holds apis/ and mcp-servers/"
+    )
+    for act, what in (("kill", f"stop {EVAPP.name} at the gateway"), ("revive", f"let {EVAPP.name} go on")):
+        own = acts.add_parser(
+            act,
+            parents=[shared],
+            help=what,
+            description=what,
+            epilog=_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if act == "kill":
+            own.add_argument("--device", help="AGENT_DEVICE of the agent, where it has one")
+            own.add_argument("--status", action="store_true", help=f"only say whether {EVAPP.name} is stopped")
+        else:
+            own.add_argument("--all", action="store_true", help="take back also what no kill is known to have made")
+    return parser

@@ -1,0 +1,64 @@
+"""Goes through the steps of an act: each is timed, told and kept; one that fails does not stop the next."""
+
+import time
+from collections.abc import Callable
+
+from ev_service.errors import EvError
+from wso2_provisioning.switch.acts import Act, Outcome, Step, one_line
+from wso2_provisioning.switch.journal import Journal
+
+Say = Callable[[str], None]
+Done = tuple[Outcome, str]
+
+
+class Course:
+    """The way of one act.
+
+    Args:
+        act: what the steps are added to.
+        journal: keeps it after each step.
+        say: prints a line.
+        began: when the command was given, as `time.monotonic` says it [s].
+    """
+
+    def __init__(self, act: Act, journal: Journal, say: Say, began: float) -> None:
+        self.act = act
+        self.is_interrupted = False
+        self._journal = journal
+        self._say = say
+        self._began = began
+
+    def elapsed_s(self) -> float:
+        """Since the command was given [s]."""
+        return round(time.monotonic() - self._began, 3)
+
+    def step(self, name: str, do: Callable[[], Done], *, is_last: bool = False) -> bool:
+        """Take a step; Ctrl-C ends it and skips the others, but for the last.
+
+        Args:
+            name: what it is called.
+            do: does it and says how it went.
+            is_last: taken after Ctrl-C too.
+
+        Returns:
+            Whether it is now as it should be.
+        """
+        began = time.monotonic()
+        outcome, detail = self._outcome_of(do, is_last)
+        took_s = round(time.monotonic() - began, 3)
+        self.act.steps.append(Step(name, outcome, took_s, one_line(detail)))
+        if not is_last:
+            self._journal.keep(self.act)
+        self._say(f"{self.elapsed_s():7.3f} s  {name:<24} {outcome:<8} {detail}")
+        return outcome in ("done", "already")
+
+    def _outcome_of(self, do: Callable[[], Done], is_last: bool) -> Done:
+        if self.is_interrupted and not is_last:
+            return "skipped", "stopped by Ctrl-C"
+        try:
+            return do()
+        except EvError as error:
+            return "failed", error.message
+        except KeyboardInterrupt:
+            self.is_interrupted = True
+            return "failed", "stopped by Ctrl-C; this step may have been done all the same"

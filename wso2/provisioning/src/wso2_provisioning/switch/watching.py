@@ -1,0 +1,133 @@
+"""What is seen of an act from outside: the gateway's answers to a probe, and the agent's decisions."""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from wso2_provisioning.errors import ProvisioningError
+from wso2_provisioning.tokens import Token
+from wso2_provisioning.wire import Identity, Wire, json_object
+from wso2_terms.codes import DENIED, SUBSCRIPTION_BLOCKED
+
+REFUSALS = frozenset({str(DENIED.code), str(SUBSCRIPTION_BLOCKED.code)})
+"""What the gateway answers to an application that was stopped."""
+_GATEWAY_S = 10.0
+_GATEWAY_PAUSE_S = 0.2
+# Readings that the agent holds count for 10 s; a decision takes 8 s at most.
+_AGENT_S = 20.0
+_AGENT_PAUSE_S = 0.5
+# Every decision asked for while it knows nothing costs it calls, and those of a minute may be spent already.
+_REVIVED_S = 75.0
+_REVIVED_PAUSE_S = 3.0
+
+T = TypeVar("T")
+
+
+class Unseen(ProvisioningError):
+    """What was waited for did not show itself in time."""
+
+    code = "unseen"
+
+
+def gateway_answer(wire: Wire, url: str, token: Token) -> str:
+    """What the gateway answers to a call of the application: status and code."""
+    answer = wire.once("GET", url, Identity.of_token("probe", token.access_token))
+    try:
+        code = str(json_object(answer).get("code", ""))
+    except ProvisioningError:
+        code = ""
+    return f"{answer.status_code} {code}".strip()
+
+
+def wait_for_refusal(wire: Wire, url: str, token: Token) -> str:
+    """Call until the gateway refuses the application; return its answer.
+
+    Raises:
+        Unseen: it still lets calls through.
+    """
+
+    def look() -> str | None:
+        answer = gateway_answer(wire, url, token)
+        return answer if is_refusal(answer) else None
+
+    found = _wait(wire, look, _GATEWAY_S, _GATEWAY_PAUSE_S)
+    if found is None:
+        raise Unseen(f"after {_GATEWAY_S:.0f} s the gateway still answers {gateway_answer(wire, url, token)}")
+    return found
+
+
+def is_refusal(answer: str) -> bool:
+    """Tell whether an answer is that to an application that was stopped."""
+    return answer.rpartition(" ")[2] in REFUSALS
+
+
+class AgentSeen:
+    """The agent, asked on its own port.
+
+    Args:
+        wire: how to reach it.
+        url: its base.
+    """
+
+    def __init__(self, wire: Wire, url: str) -> None:
+        self._wire = wire
+        self._url = url
+
+    def recheck(self) -> bool:
+        """Have the agent look at once what the gateway allows; False when it would not spend calls on it.
+
+        Raises:
+            ProvisioningError: it does not answer.
+        """
+        return bool(json_object(self._wire.once("POST", f"{self._url}/recheck")).get("rechecked"))
+
+    def wait_until_stopped(self) -> dict[str, Any]:
+        """Ask for decisions until one gives 0 kW because the agent is blocked; return it.
+
+        Raises:
+            ProvisioningError: it does not answer, or not so.
+        """
+        return self._until(
+            lambda told: told.get("charging_power_kw") == 0 and "blocked" in _errors(told), _AGENT_S, _AGENT_PAUSE_S
+        )
+
+    def wait_until_it_decides(self) -> dict[str, Any]:
+        """Ask for decisions until one rests on readings again; return it.
+
+        Raises:
+            ProvisioningError: it does not answer, or not so.
+        """
+        return self._until(
+            lambda told: told.get("rule") != "fail_safe" and "blocked" not in _errors(told),
+            _REVIVED_S,
+            _REVIVED_PAUSE_S,
+        )
+
+    def decision(self) -> dict[str, Any]:
+        """Ask for one decision."""
+        return json_object(self._wire.once("GET", f"{self._url}/optimize-charging"))
+
+    def _until(self, is_so: Callable[[dict[str, Any]], bool], most_s: float, pause_s: float) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            told = self.decision()
+            return told if is_so(told) else None
+
+        found = _wait(self._wire, look, most_s, pause_s)
+        if found is None:
+            told = self.decision()
+            raise Unseen(
+                f"after {most_s:.0f} s the agent says {told.get('charging_power_kw')} kW: {told.get('reason')}"
+            )
+        return found
+
+
+def _errors(decision: dict[str, Any]) -> set[str]:
+    readings = cast("dict[str, dict[str, Any]]", decision.get("readings") or {})
+    return {str(reading.get("error")) for reading in readings.values()}
+
+
+def _wait(wire: Wire, look: Callable[[], T | None], most_s: float, pause_s: float) -> T | None:
+    ends = time.monotonic() + most_s
+    while (found := look()) is None and time.monotonic() < ends:
+        wire.sleep(pause_s)
+    return found
