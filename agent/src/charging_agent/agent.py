@@ -1,6 +1,6 @@
-"""The agent's life: observe, decide, guard; on request and by itself.
+"""The agent's life: observe, decide, guard, record; on request and by itself.
 
-Knows no HTTP and no JSON: it is given an observer and a clock.
+Knows no HTTP and no JSON: it is given an observer, a recorder and a clock.
 """
 
 import logging
@@ -9,23 +9,33 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from charging_agent.decision import Decision, Policy, decide, explain, guard
+from charging_agent.decision import ACTION_OF, Decision, Policy, Rule, decide, explain, guard
+from charging_agent.ledger.errors import LedgerUnavailable
+from charging_agent.ledger.recorder import Recorder
+from charging_agent.ledger.sealing import Made
 from charging_agent.observer import Observation, Observer
 from ev_service.clock import Clock, sleep_until
 from ev_service.logs import correlation_id
 
 _logger = logging.getLogger(__name__)
 
+_NOT_RECORDED = "This decision could not be recorded, and none counts that is not, so charging pauses."
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """One decision with what it was made from."""
+    """One decision with what it was made from.
+
+    at: when it was made. observation: the readings as judged when it was answered, which may be later.
+    is_recorded: whether the ledger holds it; if not, it is the fail-safe.
+    """
 
     decision_id: str
     at: datetime
     decision: Decision
     reason: str
     observation: Observation
+    is_recorded: bool = True
 
 
 class Agent:
@@ -33,6 +43,7 @@ class Agent:
 
     Args:
         observer: brings the readings.
+        recorder: keeps each decision before it is answered.
         policy: thresholds and powers of the rules.
         clock: the run's clock.
         period_s: the loop observes this often [s of the run's clock].
@@ -42,6 +53,7 @@ class Agent:
     def __init__(
         self,
         observer: Observer,
+        recorder: Recorder,
         policy: Policy,
         clock: Clock,
         *,
@@ -49,6 +61,7 @@ class Agent:
         on_decided: Callable[[Decided], None] = lambda _decided: None,
     ) -> None:
         self._observer = observer
+        self._recorder = recorder
         self._policy = policy
         self._clock = clock
         self._period = timedelta(seconds=period_s)
@@ -56,14 +69,16 @@ class Agent:
         self.latest: Decided | None = None
 
     async def decide_now(self) -> Decided:
-        """Observe, decide and guard; never fails, whatever the readings do."""
-        observation = await self._observer.observe()
-        known = observation.known()
-        decision = guard(decide(known, self._policy), known, self._policy)
-        reason = explain(decision, known, self._policy)
-        self.latest = Decided(str(uuid4()), observation.at, decision, reason, observation)
-        self._on_decided(self.latest)
-        return self.latest
+        """Observe, decide, guard and record; never fails, whatever readings and ledger do.
+
+        Where the ledger holds a decision from the same unchanged observation, it is that one. A decision that can not
+        be recorded is the fail-safe.
+        """
+        return await self._decided(tells_calls=False)
+
+    def held(self) -> Observation:
+        """The readings held now, without any call."""
+        return self._observer.held()
 
     def trouble(self) -> str | None:
         """Why the readings held now allow only the fail-safe; None when they allow more."""
@@ -75,11 +90,41 @@ class Agent:
     async def live(self) -> None:
         """Observe and decide every period until cancelled; an error in one round does not end the next."""
         while True:
-            due = self._clock.now() + self._period
+            started = self._clock.now()
             # One id ties the calls of this round together, in the gateway's logs as in ours.
             correlation_id.set(str(uuid4()))
             try:
-                await self.decide_now()
+                await self._decided(tells_calls=True)
             except Exception:
                 _logger.exception("round failed")
-            await sleep_until(self._clock, due)
+            # A clock that was set back during the round would have the loop wait for an hour that comes twice.
+            if self._clock.now() >= started:
+                await sleep_until(self._clock, started + self._period)
+
+    async def stop(self) -> None:
+        """Put what was called and is in no record yet into a last one."""
+        await self._recorder.stop(lambda: self._made(self._observer.held()))
+
+    async def _decided(self, *, tells_calls: bool) -> Decided:
+        observation = await self._observer.observe()
+        made = self._made(observation)
+        try:
+            kept = await self._recorder.recorded(made, tells_calls=tells_calls)
+        except LedgerUnavailable:
+            self.latest = self._not_recorded(made)
+        else:
+            self.latest = Decided(str(kept.decision_id), kept.observation.at, kept.decision, kept.reason, observation)
+        self._on_decided(self.latest)
+        return self.latest
+
+    def _made(self, observation: Observation) -> Made:
+        known = observation.known()
+        proposed = decide(known, self._policy)
+        decision = guard(proposed, known, self._policy)
+        return Made(uuid4(), observation, proposed, decision, explain(decision, known, self._policy))
+
+    def _not_recorded(self, made: Made) -> Decided:
+        action = ACTION_OF[Rule.FAIL_SAFE]
+        decision = Decision(Rule.FAIL_SAFE, action, self._policy.power_kw[action])
+        observation = made.observation
+        return Decided(str(made.decision_id), observation.at, decision, _NOT_RECORDED, observation, is_recorded=False)

@@ -2,8 +2,12 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from uuid import uuid4
 
 import httpx
 from fastapi import FastAPI
@@ -13,13 +17,24 @@ from charging_agent.agent import Agent, Decided
 from charging_agent.api import agent_routes
 from charging_agent.apis import APIS
 from charging_agent.budget import CallBudget, Limit
-from charging_agent.credentials import EnvironmentOrFiles, read_limits
+from charging_agent.calls import OK, Call, CallLog
+from charging_agent.credentials import SHARED, EnvironmentOrFiles, read_limits
+from charging_agent.exchange import Dialect
 from charging_agent.gateway import GatewayClient, RetryPlan
+from charging_agent.ledger.anchor import Anchoring, anchor_at
+from charging_agent.ledger.ledger import Ledger
+from charging_agent.ledger.recorder import Recorder
+from charging_agent.ledger.sealing import Maker, policy_record
+from charging_agent.mcp import Mcp
 from charging_agent.observer import Observer
 from charging_agent.page import page_route
+from charging_agent.pins import ToolPins
+from charging_agent.recheck import recheck_route
+from charging_agent.rest import Rest
 from charging_agent.settings import AgentSettings, GatewaySettings
 from charging_agent.token_endpoint import TokenEndpoint
 from charging_agent.tokens import TokenCache
+from charging_agent.worth import CallPlan
 from ev_service.assertion import GatewayAssertion
 from ev_service.clock import Clock, make_clock
 from ev_service.errors import ConfigurationError
@@ -55,22 +70,16 @@ def create_app(
     clock = clock or make_clock(run.sim_clock_file)
     http = _http(gateway, transport)
     metrics = _Metrics()
-    client, tokens = _gateway_client(http, settings, gateway, clock, metrics)
-    observer = Observer(client, clock, settings.ages(), _OBSERVATION_S)
-    agent = Agent(observer, settings.rules(), clock, period_s=settings.period_s, on_decided=metrics.decided)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        life = asyncio.create_task(agent.live())
-        try:
-            yield
-        finally:
-            life.cancel()
-            with suppress(asyncio.CancelledError):
-                await life
-            await observer.stop()
-            await tokens.stop()
-            await http.aclose()
+    call_log = CallLog()
+    dialect = _dialect(settings, clock, metrics)
+    budgets = _budgets(dialect, read_limits(settings.limits_file, gateway.client_secret_file))
+    tokens = _tokens(http, dialect, settings, gateway, clock)
+    client = _gateway_client(http, tokens, dialect, budgets, clock, partial(_told, metrics, call_log))
+    observer = Observer(client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()))
+    kept = _keeping(settings, site.id, clock, http, call_log, metrics)
+    agent = Agent(
+        observer, kept.recorder, settings.rules(), clock, period_s=settings.period_s, on_decided=metrics.decided
+    )
 
     app = create_service(
         name="agent",
@@ -78,14 +87,78 @@ def create_app(
         "that it takes through the API gateway. Ask /optimize-charging for a decision; /health says whether the "
         "readings held allow one.",
         clock=clock,
-        health=lambda: {"readings": agent.trouble()},
+        health=lambda: {"readings": _trouble(agent, dialect), "ledger": kept.recorder.trouble},
         assertion=_assertion(settings, run, clock),
-        lifespan=lifespan,
+        lifespan=_lifespan(agent, kept, observer, tokens, http),
     )
+    app.title = "AgentAPI"
     metrics.register(app.state.registry)
-    app.include_router(agent_routes(agent, site.id))
-    app.include_router(page_route(agent, site.id, clock))
+    app.include_router(agent_routes(agent, kept.ledger, site.id, clock))
+    app.include_router(page_route(agent, kept.ledger, site.id, clock))
+    app.include_router(recheck_route(observer, clock))
     return app
+
+
+def _lifespan(
+    agent: Agent, kept: "_Keeping", observer: Observer, tokens: TokenCache, http: httpx.AsyncClient
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        async with kept.open():
+            life = asyncio.create_task(agent.live())
+            try:
+                yield
+            finally:
+                life.cancel()
+                with suppress(asyncio.CancelledError):
+                    await life
+                await observer.stop()
+                await agent.stop()
+                await tokens.stop()
+        await http.aclose()
+
+    return lifespan
+
+
+@dataclass(frozen=True, slots=True)
+class _Keeping:
+    """What keeps decisions."""
+
+    ledger: Ledger
+    recorder: Recorder
+    anchoring: Anchoring
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        await self.ledger.open()
+        telling = asyncio.create_task(self.anchoring.live())
+        try:
+            yield
+        finally:
+            telling.cancel()
+            with suppress(asyncio.CancelledError):
+                await telling
+            await self.anchoring.stop()
+            await self.ledger.close()
+
+
+def _keeping(
+    settings: AgentSettings,
+    site_id: str,
+    clock: Clock,
+    http: httpx.AsyncClient,
+    call_log: CallLog,
+    metrics: "_Metrics",
+) -> _Keeping:
+    policy = policy_record(settings.policy, settings.rules(), settings.ages())
+    maker = Maker(uuid4(), version("charging-agent"), site_id, policy)
+    anchor = None if settings.ledger_anchor is None else anchor_at(settings.ledger_anchor, settings.state_dir, http)
+    # The ledger tells its head to the anchoring, which signs it with the ledger's key.
+    ledger = Ledger(settings.state_dir, maker, on_head=lambda head: anchoring.moved(head))
+    anchoring = Anchoring(anchor, lambda: ledger.key, clock, on_failed=metrics.anchor_failures.inc)
+    metrics.anchor_age.set_function(lambda: anchoring.age_s)
+    recorder = Recorder(ledger, call_log, metrics.records.inc, metrics.ledger_failures.inc)
+    return _Keeping(ledger, recorder, anchoring)
 
 
 def _http(gateway: GatewaySettings, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
@@ -105,13 +178,22 @@ def _http(gateway: GatewaySettings, transport: httpx.AsyncBaseTransport | None) 
     )
 
 
-def _gateway_client(
-    http: httpx.AsyncClient,
-    settings: AgentSettings,
-    gateway: GatewaySettings,
-    clock: Clock,
-    metrics: "_Metrics",
-) -> tuple[GatewayClient, TokenCache]:
+def _dialect(settings: AgentSettings, clock: Clock, metrics: "_Metrics") -> Dialect:
+    if settings.tools_lock_file is None or settings.protocol == "rest":
+        return Rest()
+    servers = [api.over("mcp").root for api in APIS]
+    return Mcp(ToolPins.from_file(settings.tools_lock_file, servers, clock, metrics.looked))
+
+
+def _trouble(agent: Agent, dialect: Dialect) -> str | None:
+    # What the agent itself refuses is told only where it keeps decisions from being made.
+    reasons = (agent.trouble(), dialect.trouble())
+    return None if reasons[0] is None else "; ".join(reason for reason in reasons if reason)
+
+
+def _tokens(
+    http: httpx.AsyncClient, dialect: Dialect, settings: AgentSettings, gateway: GatewaySettings, clock: Clock
+) -> TokenCache:
     source = EnvironmentOrFiles(
         gateway.client_id, gateway.client_secret, gateway.client_id_file, gateway.client_secret_file
     )
@@ -119,15 +201,40 @@ def _gateway_client(
     # Files may still be written by the bootstrap; what is wrong already now must not wait for the first token.
     if all(file is None or file.exists() for file in files):
         source.read()
-    scopes = [api.scope for api in APIS] + ([f"device_{settings.device}"] if settings.device else [])
+    scopes = [api.over(dialect.protocol).scope for api in APIS]
+    scopes += [f"device_{settings.device}"] if settings.device else []
     endpoint = TokenEndpoint(http, url=gateway.token_url, scopes=" ".join(scopes), source=source, clock=clock)
-    tokens = TokenCache(endpoint.request, clock)
-    limits = read_limits(settings.limits_file, gateway.client_secret_file)
-    budgets = {api.name: CallBudget(limits.get(api.name, Limit())) for api in APIS}
-    client = GatewayClient(
-        http, tokens, budget_of=budgets.__getitem__, clock=clock, plan=RetryPlan(), on_call=metrics.called
+    return TokenCache(endpoint.request, clock)
+
+
+def _gateway_client(
+    http: httpx.AsyncClient,
+    tokens: TokenCache,
+    dialect: Dialect,
+    budgets: Mapping[str, CallBudget],
+    clock: Clock,
+    on_call: Callable[[Call], None],
+) -> GatewayClient:
+    return GatewayClient(
+        http,
+        tokens,
+        budget_of=budgets.__getitem__,
+        clock=clock,
+        plan=RetryPlan(),
+        dialect=dialect,
+        on_call=on_call,
     )
-    return client, tokens
+
+
+def _budgets(dialect: Dialect, limits: Mapping[str, Limit]) -> dict[str, CallBudget]:
+    whole = CallBudget(limits.get(SHARED, Limit(None)))
+    published = {api.name: api.over(dialect.protocol).name for api in APIS}
+    return {name: CallBudget(limits.get(seen, Limit()), whole) for name, seen in published.items()}
+
+
+def _told(metrics: "_Metrics", call_log: CallLog, call: Call) -> None:
+    metrics.called(call)
+    call_log.add(call)
 
 
 def _assertion(settings: AgentSettings, run: RunSettings, clock: Clock) -> GatewayAssertion | None:
@@ -143,14 +250,29 @@ class _Metrics:
         self._decisions = Counter("agent_decisions", "Decisions made", ["rule", "degraded"], registry=None)
         self._calls = Counter("agent_gateway_calls", "Calls through the gateway", ["api", "outcome"], registry=None)
         self._power = Gauge("agent_charging_power_kw", "Ceiling of the last decision [kW]", registry=None)
+        self._refused = Gauge(
+            "agent_tools_refused", "1 while a server's tools are not those approved", ["server"], registry=None
+        )
+        self.records = Counter("agent_ledger_records", "Records written", registry=None)
+        self.ledger_failures = Counter("agent_ledger_failures", "Records that could not be written", registry=None)
+        self.anchor_failures = Counter("agent_ledger_anchor_failures", "Heads that no anchor took", registry=None)
+        self.anchor_age = Gauge(
+            "agent_ledger_anchor_age_s", "How long the oldest record without an anchor waits [s]", registry=None
+        )
 
     def register(self, registry: CollectorRegistry) -> None:
-        for metric in (self._decisions, self._calls, self._power):
+        kept = (self.records, self.ledger_failures, self.anchor_failures, self.anchor_age)
+        for metric in (self._decisions, self._calls, self._power, self._refused, *kept):
             registry.register(metric)
 
     def decided(self, decided: Decided) -> None:
         self._decisions.labels(decided.decision.rule, str(decided.observation.is_degraded).lower()).inc()
         self._power.set(decided.decision.charging_power_kw)
 
-    def called(self, api: str, outcome: str) -> None:
-        self._calls.labels(api, outcome).inc()
+    def called(self, call: Call) -> None:
+        # A status says more than a word, but a 200 that brought nothing is no success.
+        has_status = call.status is not None and (call.status != 200 or call.outcome == OK)
+        self._calls.labels(call.api, str(call.status) if has_status else call.outcome).inc()
+
+    def looked(self, server: str, is_refused: bool) -> None:
+        self._refused.labels(server).set(is_refused)

@@ -1,12 +1,16 @@
 """How many calls to one API are left, and when the next one is allowed.
 
 Pure: WSO2 counts by UTC clock minute, so the agent does too; every attempt counts, retries included.
+Source: WSO2 API Manager 4.6.0: beside the plan of each API stands the limit of the application for all of them.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from wso2_terms import codes
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OF_THE_APPLICATION = frozenset({codes.APPLICATION_THROTTLED.code, codes.APPLICATION_BURST_THROTTLED.code})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,42 +25,72 @@ class Limit:
 
 
 class CallBudget:
-    """Counts the calls to one API within the gateway's windows."""
+    """Counts the calls to one API within the gateway's windows.
 
-    def __init__(self, limit: Limit) -> None:
+    Args:
+        limit: what the plan allows.
+        whole: the budget of the application for all its APIs together; every call counts there too.
+    """
+
+    def __init__(self, limit: Limit, whole: "CallBudget | None" = None) -> None:
         self.limit = limit
+        self.whole = whole
         self._window = -1
         self._spent = 0
         self._closed_at = self._closed_until = _EPOCH
 
     def take(self, now: datetime) -> bool:
         """Spend one call; False when none is left or the gateway said to wait."""
-        if self._is_closed(now):
+        budgets = [self] if self.whole is None else [self, self.whole]
+        # Both are asked before one is spent: what the application may not call costs the API nothing.
+        if any(budget.own_left(now) == 0 for budget in budgets):
             return False
-        window = self._window_of(now)
-        if window != self._window:
-            self._window, self._spent = window, 0
-        if self.limit.requests is not None and self._spent >= self.limit.requests:
-            return False
-        self._spent += 1
+        for budget in budgets:
+            budget._spend(now)
         return True
 
     def left(self, now: datetime) -> int | None:
-        """Calls left in the window of `now`; None for no limit."""
-        if self.limit.requests is None:
-            return None
+        """Calls left in the window of `now`, by this limit and the application's; None for no limit."""
+        lefts = [self.own_left(now), None if self.whole is None else self.whole.left(now)]
+        return min((left for left in lefts if left is not None), default=None)
+
+    def own_left(self, now: datetime) -> int | None:
+        """Calls left by this limit alone; 0 while the gateway said to wait, None for no limit."""
         if self._is_closed(now):
             return 0
+        if self.limit.requests is None:
+            return None
         return self.limit.requests - (self._spent if self._window_of(now) == self._window else 0)
 
-    def close_until(self, moment: datetime, now: datetime) -> None:
-        """Make no call from `now` until `moment`: the gateway said so."""
+    def has_more_than_half(self, now: datetime) -> bool:
+        """Tell whether more than half of the calls of the window of `now` are left, here and in the whole."""
+        left = self.own_left(now)
+        is_enough = left is None or left * 2 > (self.limit.requests or 0)
+        return is_enough and (self.whole is None or self.whole.has_more_than_half(now))
+
+    def close_until(self, moment: datetime, now: datetime, code: str | None = None) -> None:
+        """Make no call from `now` until `moment`: the gateway said so.
+
+        Args:
+            moment: when calls are allowed again.
+            now: the run's time.
+            code: WSO2's code of the refusal; that of the application's limit closes all APIs.
+        """
+        if self.whole is not None and code in _OF_THE_APPLICATION:
+            self.whole.close_until(moment, now)
+            return
         self._closed_until = max(self._closed_until, moment) if self._is_closed(now) else moment
         self._closed_at = now
 
     def window_end(self, now: datetime) -> datetime:
         """End of the gateway's window that holds `now`."""
         return _EPOCH + timedelta(seconds=(self._window_of(now) + 1) * self.limit.per_s)
+
+    def _spend(self, now: datetime) -> None:
+        window = self._window_of(now)
+        if window != self._window:
+            self._window, self._spent = window, 0
+        self._spent += 1
 
     def _is_closed(self, now: datetime) -> bool:
         # A clock that was set back behind the closing would keep the API closed for as long as it was set back.

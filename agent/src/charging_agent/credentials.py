@@ -18,6 +18,8 @@ from ev_service.settings import secret_from
 _logger = logging.getLogger(__name__)
 
 _LIMITS_FILE = "limits.json"
+SHARED = "*"
+"""Name of the limit that the application has for all its APIs together, where it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ class EnvironmentOrFiles:
 
 
 def read_limits(limits_file: Path | None, client_secret_file: Path | None) -> dict[str, Limit]:
-    """Limits by API name that the bootstrap found on the gateway; an API that is not in it has the default.
+    """Limits that the bootstrap found on the gateway, by name of the API or MCP server, and `SHARED`.
+
+    An API that is not in it has the default; without `SHARED` the application has no limit of its own.
 
     Args:
         limits_file: `AGENT_LIMITS_FILE`, which must be readable when set.

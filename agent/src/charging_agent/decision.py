@@ -9,6 +9,9 @@ from enum import StrEnum
 
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
+RULES_VERSION = "1"
+"""Rises when the same readings and parameters may give another decision than before."""
+
 
 class Action(StrEnum):
     """What the cars are told."""

@@ -1,26 +1,30 @@
 """The one door to the outside: fetches readings through the gateway, with care for its limits.
 
-The only module that knows tokens and the gateway's answers. Everything it can meet comes back as a reading or as
-CallFailed with one word of trouble.
+The only module that knows tokens and the gateway's answers; which protocol is spoken is a dialect's business.
+Everything it can meet comes back as a reading or as CallFailed with one word of trouble.
 """
 
 import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import httpx
-from pydantic import ValidationError
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_random_exponential
 
 from charging_agent.answers import refusal_of, wait_until
 from charging_agent.apis import Api
 from charging_agent.bodies import read_at_most
 from charging_agent.budget import CallBudget
+from charging_agent.calls import OK, Call
+from charging_agent.exchange import CallFailed, Dialect, Exchange, Refused
 from charging_agent.readings import R, Trouble
+from charging_agent.rest import Rest
 from charging_agent.tokens import Token, TokenCache, TokenFailed
 from ev_service.clock import Clock
 from ev_service.logs import correlation_id
@@ -28,19 +32,12 @@ from ev_service.observation import CORRELATION_HEADER
 
 _logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _LARGEST_READING = 64 * 1024
+_LONGEST_ID = 64
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
 _OUTAGES = frozenset({Trouble.TIMEOUT, Trouble.GATEWAY_DOWN, Trouble.BACKEND_FAILED})
-
-
-class CallFailed(Exception):
-    """A call brought no reading."""
-
-    def __init__(self, trouble: Trouble, *, is_retryable: bool = False, code: str | None = None) -> None:
-        super().__init__(trouble.value)
-        self.trouble = trouble
-        self.is_retryable = is_retryable
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +88,21 @@ class Breaker:
         self._pause_s = self._open_until_s = 0.0
 
 
+class _TokenRefused(CallFailed):
+    """A 401 that a newer token may help."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one attempt has seen of its answer so far."""
+
+    correlation_id: str | None
+    status: int | None = None
+    # For what nobody thought of; every other end sets its own.
+    outcome: str = Trouble.INVALID_READING.value
+    code: str | None = None
+
+
 class GatewayClient:
     """Fetches readings.
 
@@ -100,7 +112,8 @@ class GatewayClient:
         budget_of: the call budget of each API, by name.
         clock: the run's clock.
         plan: retries.
-        on_call: told the API's name and the outcome of every attempt, for metrics.
+        dialect: the protocol that is spoken.
+        on_call: told every attempt with its outcome.
         monotonic_s: real time [s] for the breaker.
     """
 
@@ -112,7 +125,8 @@ class GatewayClient:
         budget_of: Callable[[str], CallBudget],
         clock: Clock,
         plan: RetryPlan,
-        on_call: Callable[[str, str], None] = lambda _api, _outcome: None,
+        dialect: Dialect | None = None,
+        on_call: Callable[[Call], None] = lambda _call: None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._http = http
@@ -120,6 +134,7 @@ class GatewayClient:
         self._budget_of = budget_of
         self._clock = clock
         self._plan = plan
+        self._dialect = dialect or Rest()
         self._on_call = on_call
         self._monotonic_s = monotonic_s
         self._breakers: dict[str, Breaker] = {}
@@ -151,54 +166,94 @@ class GatewayClient:
             wait=wait_random_exponential(multiplier=0.1, max=1.0),
             reraise=True,
         )
-        return await retrying(self._attempt, api)
+        return await retrying(self._dialect.read, api, partial(self._send, self._budget_of(api.name)))
 
-    async def _attempt(self, api: Api[R]) -> R:
+    async def _send(self, budget: CallBudget, exchange: Exchange[T]) -> T:
         try:
             token = await self._tokens.usable()
-            status, headers, body = await self._get(api, token)
-            if status == 401 and refusal_of(status, body).renews_token:
+            try:
+                return await self._attempt(budget, exchange, token)
+            except _TokenRefused:
                 newer = await self._tokens.after_refusal(token)
-                if newer is not None:
-                    status, headers, body = await self._get(api, newer)
+                if newer is None:
+                    raise
+                return await self._attempt(budget, exchange, newer)
         except TokenFailed as failure:
             raise CallFailed(failure.trouble) from failure
-        return self._reading(api, status, headers, body)
 
-    async def _get(self, api: Api[Any], token: Token) -> tuple[int, httpx.Headers, bytes]:
-        if not self._budget_of(api.name).take(self._clock.now()):
+    async def _attempt(self, budget: CallBudget, exchange: Exchange[T], token: Token) -> T:
+        if not budget.take(self._clock.now()):
             raise CallFailed(Trouble.THROTTLED)
-        headers = {"Authorization": f"Bearer {token.value}", "Accept": "application/json"}
-        if (current := correlation_id.get()) is not None:
-            headers[CORRELATION_HEADER] = current
-        outcome = "failed"
+        with self._told(exchange) as seen:
+            headers, body = await self._answer(exchange, token, seen)
+            return self._read(budget, exchange, seen.status, headers, body)
+
+    @contextmanager
+    def _told(self, exchange: Exchange[Any]) -> Generator[_Seen]:
+        """Tell the attempt that is made within, however it ends."""
+        seen, at = _Seen(correlation_id.get()), self._clock.now()
+        try:
+            yield seen
+            seen.outcome = OK
+        except CallFailed as failure:
+            seen.outcome, seen.code = failure.trouble.value, failure.code
+            raise
+        except asyncio.CancelledError:
+            seen.outcome = Trouble.TIMEOUT.value
+            raise
+        finally:
+            self._on_call(
+                Call(
+                    api=exchange.name,
+                    protocol=self._dialect.protocol,
+                    resource=exchange.resource,
+                    at=at,
+                    status=seen.status,
+                    outcome=seen.outcome,
+                    code=seen.code,
+                    correlation_id=seen.correlation_id,
+                )
+            )
+
+    async def _answer(self, exchange: Exchange[Any], token: Token, seen: _Seen) -> tuple[httpx.Headers, bytes]:
+        headers = {**exchange.headers, "Authorization": f"Bearer {token.value}"}
+        if seen.correlation_id is not None:
+            headers[CORRELATION_HEADER] = seen.correlation_id
+        asked = self._http.stream(exchange.method, exchange.path, headers=headers, content=exchange.content)
         try:
             # The HTTP library bounds each read, not the whole: a backend that trickles would never end.
-            async with (
-                asyncio.timeout(self._plan.attempt_timeout_s),
-                self._http.stream("GET", api.path, headers=headers) as answer,
-            ):
-                outcome = str(answer.status_code)
-                return answer.status_code, answer.headers, await read_at_most(answer, _LARGEST_READING)
+            async with asyncio.timeout(self._plan.attempt_timeout_s), asked as answer:
+                seen.status = answer.status_code
+                if (came_back := answer.headers.get(CORRELATION_HEADER)) is not None:
+                    seen.correlation_id = came_back[:_LONGEST_ID]
+                return answer.headers, await read_at_most(answer, _LARGEST_READING)
         except (httpx.TimeoutException, TimeoutError) as error:
-            outcome = Trouble.TIMEOUT.value
             raise CallFailed(Trouble.TIMEOUT, is_retryable=True) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
-            outcome = Trouble.GATEWAY_DOWN.value
             raise CallFailed(Trouble.GATEWAY_DOWN, is_retryable=True) from error
-        finally:
-            self._on_call(api.name, outcome)
 
-    def _reading(self, api: Api[R], status: int, headers: httpx.Headers, body: bytes) -> R:
-        if status == 200:
+    def _read(
+        self, budget: CallBudget, exchange: Exchange[T], status: int | None, headers: Mapping[str, str], body: bytes
+    ) -> T:
+        if status != 200:
+            raise self._failure(budget, status or 0, headers, body, is_the_gateways=True)
+        try:
             if len(body) > _LARGEST_READING:
-                raise CallFailed(Trouble.INVALID_READING)
-            try:
-                return api.model.model_validate_json(body)
-            except ValidationError as error:
-                raise CallFailed(Trouble.INVALID_READING) from error
+                raise ValueError("longer than any reading")
+            return exchange.read(body)
+        except Refused as refused:
+            raise self._failure(budget, refused.status, headers, refused.body, is_the_gateways=False) from refused
+        except (ValueError, RecursionError) as error:
+            raise CallFailed(Trouble.INVALID_READING) from error
+
+    def _failure(
+        self, budget: CallBudget, status: int, headers: Mapping[str, str], body: bytes, *, is_the_gateways: bool
+    ) -> CallFailed:
         refusal = refusal_of(status, body)
         if refusal.trouble is Trouble.THROTTLED:
-            now, budget = self._clock.now(), self._budget_of(api.name)
-            budget.close_until(wait_until(headers, body, now, budget.window_end(now)), now)
-        raise CallFailed(refusal.trouble, is_retryable=refusal.is_retryable, code=refusal.code)
+            now = self._clock.now()
+            budget.close_until(wait_until(headers, body, now, budget.window_end(now)), now, refusal.code)
+        # What a tool says about tokens is not about this one: the gateway has just taken it.
+        if status == 401 and refusal.renews_token and is_the_gateways:
+            return _TokenRefused(refusal.trouble, code=refusal.code)
+        return CallFailed(refusal.trouble, is_retryable=refusal.is_retryable, code=refusal.code)

@@ -1,25 +1,25 @@
 """Observes: brings the three readings as fresh as the gateway's government allows.
 
 A reading within its maximum age is served without a call; decisions asked for at the same time share one
-observation; whatever happens, an observation ends within its deadline.
+observation; whatever happens, an observation ends within its deadline. Who is cut off goes on with nothing of what it
+was told before.
 """
 
 import asyncio
-import logging
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic
+from typing import Any
 
-from charging_agent.apis import BATTERY, GRID, SOLAR, Api
+from charging_agent.apis import BATTERY, GRID, SOLAR
 from charging_agent.decision import Known
-from charging_agent.gateway import CallFailed, GatewayClient
-from charging_agent.readings import AgeLimits, Judged, R, Trouble, age_s, is_young, judge
+from charging_agent.gateway import GatewayClient
+from charging_agent.readings import AgeLimits, Judged, Trouble
+from charging_agent.sensor import Sensor
 from charging_agent.single_flight import SingleFlight
+from charging_agent.worth import CallPlan, Wish
 from ev_service.clock import Clock
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
-
-_logger = logging.getLogger(__name__)
 
 _NONE = 0
 """Number of no observation: nothing was fetched for it."""
@@ -38,49 +38,14 @@ class Observation:
     def is_degraded(self) -> bool:
         return self.solar.is_degraded or self.battery.is_degraded or self.grid.is_degraded
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the agent is cut off from at least one of them."""
+        return Trouble.BLOCKED in (self.solar.error, self.battery.error, self.grid.error)
+
     def known(self) -> Known:
         """What a decision may use: everything that is not missing."""
         return Known(self.solar.reading, self.battery.reading, self.grid.reading)
-
-
-class _Sensor(Generic[R]):
-    """The newest reading of one API and what last stood in the way of a newer one."""
-
-    def __init__(self, api: Api[R], clock: Clock, limits: AgeLimits) -> None:
-        self._api = api
-        self._clock = clock
-        self._limits = limits
-        self.newest: R | None = None
-        self.trouble: Trouble | None = None
-        self.fetched_for = -1
-
-    async def refresh(self, gateway: GatewayClient, deadline_s: float, observation: int) -> None:
-        try:
-            async with asyncio.timeout(deadline_s):
-                fetched = await gateway.fetch(self._api)
-        except TimeoutError:
-            self.trouble = Trouble.TIMEOUT
-        except CallFailed as failure:
-            self.trouble = failure.trouble
-        except Exception:
-            # A decision is always answered, also where this code met something that nobody thought of.
-            _logger.exception("reading not understood")
-            self.trouble = Trouble.INVALID_READING
-        else:
-            self._keep(fetched, observation)
-
-    def _keep(self, fetched: R, observation: int) -> None:
-        # A reading from the future must not push out the one held, which may still count.
-        if age_s(fetched, self._clock.now()) < -self._limits.future_s:
-            self.trouble = Trouble.INVALID_READING
-            return
-        self.newest, self.trouble, self.fetched_for = fetched, None, observation
-
-    def is_young(self, now: datetime) -> bool:
-        return is_young(self.newest, now, self._limits)
-
-    def judged(self, now: datetime, observation: int) -> Judged[R]:
-        return judge(self.newest, now, self._limits, is_new=self.fetched_for == observation, trouble=self.trouble)
 
 
 class Observer:
@@ -91,18 +56,28 @@ class Observer:
         clock: the run's clock.
         limits: ages of readings.
         deadline_s: real time [s] in which an observation ends.
+        plan: chooses which of the readings that are too old are worth a call.
     """
 
-    def __init__(self, gateway: GatewayClient, clock: Clock, limits: AgeLimits, deadline_s: float) -> None:
+    def __init__(
+        self,
+        gateway: GatewayClient,
+        clock: Clock,
+        limits: AgeLimits,
+        deadline_s: float,
+        plan: CallPlan,
+    ) -> None:
         self._gateway = gateway
         self._clock = clock
         self._deadline_s = deadline_s
-        self._solar = _Sensor(SOLAR, clock, limits)
-        self._battery = _Sensor(BATTERY, clock, limits)
-        self._grid = _Sensor(GRID, clock, limits)
-        self._sensors: tuple[_Sensor[Any], ...] = (self._solar, self._battery, self._grid)
+        self._solar = Sensor(SOLAR, clock, limits)
+        self._battery = Sensor(BATTERY, clock, limits)
+        self._grid = Sensor(GRID, clock, limits)
+        self._sensors: tuple[Sensor[Any], ...] = (self._solar, self._battery, self._grid)
+        self._plan = plan
         self._number = 0
         self._flight = SingleFlight(self._renewed)
+        self._looks_at_all = False
 
     async def observe(self) -> Observation:
         """The readings for one decision, renewed through the gateway where they are too old."""
@@ -111,9 +86,21 @@ class Observer:
             return self._judged(now, _NONE)
         return await self._flight.join()
 
+    async def observe_anew(self) -> Observation:
+        """All readings taken anew, also the young ones, by calls that are sent from now on."""
+        # What flies already may have been sent before whatever the caller wants to know about.
+        while self._flight.is_flying:
+            await self._flight.join()
+        self._looks_at_all = True
+        return await self._flight.join()
+
     def held(self) -> Observation:
         """The readings as they are held now, without any call."""
         return self._judged(self._clock.now(), _NONE)
+
+    def has_calls_to_spare(self) -> bool:
+        """Whether more than half of each API's calls are left in this window."""
+        return self._plan.has_calls_to_spare(self._clock.now())
 
     async def stop(self) -> None:
         """Give up an observation in flight."""
@@ -122,15 +109,35 @@ class Observer:
     async def _renewed(self) -> Observation:
         self._number += 1
         ends_at_s = time.monotonic() + self._deadline_s
-        tried: set[_Sensor[Any]] = set()
+        looks_at_all, self._looks_at_all = self._looks_at_all, False
+        seen: set[Sensor[Any]] = set()
         while True:
             now, left_s = self._clock.now(), ends_at_s - time.monotonic()
-            old = [sensor for sensor in self._sensors if sensor not in tried and not sensor.is_young(now)]
+            old = [s for s in self._sensors if s not in seen and (looks_at_all or not s.is_young(now))]
             if not old or left_s <= 0:
                 return self._judged(now, self._number)
-            await asyncio.gather(*(sensor.refresh(self._gateway, left_s, self._number) for sensor in old))
             # While one was slow, another may have grown too old: it gets its turn within the same deadline.
-            tried.update(old)
+            seen.update(old)
+            called = self._worth_a_call(old, now, is_told_to=looks_at_all)
+            if any(await asyncio.gather(*(self._refreshed(sensor, left_s) for sensor in called))):
+                return self._judged(self._clock.now(), self._number)
+
+    def _worth_a_call(self, old: list[Sensor[Any]], now: datetime, *, is_told_to: bool) -> list[Sensor[Any]]:
+        wishes = [Wish(sensor.api.name, sensor.age_s(now)) for sensor in old]
+        chosen = self._plan.take_all(wishes, now) if is_told_to else self._plan.choose(wishes, now)
+        for sensor in old:
+            if sensor.api.name not in chosen:
+                sensor.hold_back(is_spent=self._plan.is_spent(sensor.api.name, now))
+        return [sensor for sensor in old if sensor.api.name in chosen]
+
+    async def _refreshed(self, sensor: Sensor[Any], left_s: float) -> bool:
+        is_denied = await sensor.refresh(self._gateway, left_s, self._number)
+        if is_denied:
+            for each in self._sensors:
+                each.cut_off()
+        elif sensor.newest is not None:
+            self._plan.note_read(sensor.api.name, sensor.newest)
+        return is_denied
 
     def _judged(self, now: datetime, observation: int) -> Observation:
         return Observation(

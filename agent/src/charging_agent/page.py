@@ -7,13 +7,17 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from charging_agent.agent import Agent, Decided
-from charging_agent.wire import answer
+from charging_agent.ledger.errors import LedgerUnavailable
+from charging_agent.ledger.ledger import Ledger
+from charging_agent.wire import answer, summary
 from ev_service.clock import Clock
 from ev_service.openapi import OPERATIONS_TAG
 from ev_service.units import utc_text
 
+_RECORDS_SHOWN = 8
 
-def page_route(agent: Agent, site_id: str, clock: Clock) -> APIRouter:
+
+def page_route(agent: Agent, ledger: Ledger, site_id: str, clock: Clock) -> APIRouter:
     """Make the page's route."""
     router = APIRouter(tags=[OPERATIONS_TAG])
 
@@ -25,9 +29,25 @@ def page_route(agent: Agent, site_id: str, clock: Clock) -> APIRouter:
             site=escape(site_id),
             now=utc_text(clock.now().replace(microsecond=0)),
             decision=_NOTHING_YET if latest is None else _decision(latest, site_id),
+            records=await _records(ledger),
         )
 
     return router
+
+
+async def _records(ledger: Ledger) -> str:
+    try:
+        recent = [summary(kept.entry) for kept in await ledger.recent(_RECORDS_SHOWN)]
+    except LedgerUnavailable as error:
+        return f"<p class='missing'>The ledger can not be read: {escape(error.message)}</p>"
+    rows = "".join(
+        f"<tr><td>{one.sequence}</td><td>{utc_text(one.decided_at.replace(microsecond=0))}</td>"
+        f"<td>{one.charging_power_kw:g} kW</td><td>{one.rule.value}</td>"
+        f'<td><a href="/decisions/{one.decision_id}/explain">explain</a></td></tr>'
+        for one in recent
+    )
+    kept = "kept on disk" if ledger.is_kept else "kept in memory only: AGENT_STATE_DIR is not set"
+    return _RECORDS.substitute(rows=rows, kept=kept)
 
 
 def _decision(decided: Decided, site_id: str) -> str:
@@ -44,6 +64,7 @@ def _decision(decided: Decided, site_id: str) -> str:
         reason=escape(told.reason),
         at=utc_text(told.decided_at.replace(microsecond=0)),
         rows=rows,
+        record=f"decision {told.decision_id}" if decided.is_recorded else "in no record",
     )
 
 
@@ -52,7 +73,12 @@ _DECISION = Template(
     """<p class="power $action"><b>$power kW</b> <span>$action</span></p>
 <p>$reason</p>
 <table><tr><th>reading</th><th>status</th><th>values</th></tr>$rows</table>
-<p class="small">rule $rule, decided at $at</p>"""
+<p class="small">rule $rule, decided at $at, $record</p>"""
+)
+_RECORDS = Template(
+    """<h2>Signed records</h2>
+<table><tr><th>record</th><th>decided at</th><th>power</th><th>rule</th><th></th></tr>$rows</table>
+<p class="small">$kept</p>"""
 )
 _PAGE = Template(
     """<!doctype html>
@@ -68,6 +94,7 @@ td.stale { color: #b26a00 } td.missing { color: #b3261e } .small { color: #667; 
 </style></head><body>
 <h1>Charging at $site</h1>
 $decision
+$records
 <p class="small">$now · <a href="/optimize-charging">decide now</a> · <a href="/health">health</a> ·
 <a href="/openapi.json">API</a> · <a href="/metrics">metrics</a></p>
 </body></html>"""

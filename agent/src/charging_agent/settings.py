@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from charging_agent.calls import ProtocolName
 from charging_agent.decision import Action, Policy
 from charging_agent.readings import AgeLimits
-from ev_service.addresses import SafeUrl
+from ev_service.addresses import SafeUrl, safe_url
 from ev_service.settings import Settings
 
 
@@ -32,8 +33,21 @@ class AgentSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="AGENT_")
 
     policy: Literal["rules"] = Field(default="rules", description="Who decides: the rules.")
+    protocol: ProtocolName = Field(
+        default="rest", description="How readings are asked for: rest (the APIs) or mcp (the MCP servers made of them)."
+    )
+    tools_lock_file: Path | None = Field(
+        default=None, description="wso2/mcp-servers/tools.lock, the tools that were approved; needed with mcp."
+    )
     period_s: float = Field(default=15.0, ge=1, le=3600, description="The agent observes by itself this often [s].")
     limits_file: Path | None = Field(default=None, description="limits.json; else the one beside the client secret.")
+    state_dir: Path | None = Field(
+        default=None, description="What the agent keeps on disk: the ledger of decisions and its key. Else in memory."
+    )
+    ledger_anchor: str | None = Field(
+        default=None,
+        description="Where the ledger's signed head is told: a file outside AGENT_STATE_DIR, or an https:// address.",
+    )
     device: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9]{1,32}$",
@@ -52,6 +66,11 @@ class AgentSettings(Settings):
         default=False, description="Answer the routes of AgentAPI only to calls that came through the gateway."
     )
 
+    @field_validator("ledger_anchor")
+    @classmethod
+    def _is_a_safe_place(cls, value: str | None) -> str | None:
+        return safe_url(value) if value is not None and "://" in value else value
+
     @model_validator(mode="after")
     def _are_ordered(self) -> Self:
         if not self.solar_medium_percent < self.solar_high_percent:
@@ -60,6 +79,8 @@ class AgentSettings(Settings):
             raise ValueError("AGENT_SLOW_KW, AGENT_NORMAL_KW and AGENT_FAST_KW must rise in this order")
         if not self.max_age_s <= self.stale_limit_s:
             raise ValueError("AGENT_MAX_AGE_S must not pass AGENT_STALE_LIMIT_S")
+        if self.protocol == "mcp" and self.tools_lock_file is None:
+            raise ValueError("AGENT_PROTOCOL=mcp needs AGENT_TOOLS_LOCK_FILE")
         return self
 
     def rules(self) -> Policy:

@@ -1,9 +1,15 @@
-"""What the agent answers: the decision as JSON, described so that another agent can read it as its manual."""
+"""What the agent answers, as JSON, described so that another agent can read it as its manual."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from charging_agent.agent import Decided
 from charging_agent.decision import Action, Rule
+from charging_agent.ledger.records import Entry
+from charging_agent.observer import Observation
 from charging_agent.readings import Judged, Status, Trouble
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 from ev_service.units import UtcTimestamp
@@ -54,7 +60,9 @@ class ReadingsAnswer(_Answer):
 class DecisionAnswer(_Answer):
     """One decision: the ceiling for each charging point, and why."""
 
-    decision_id: str = Field(description="Name of this decision.")
+    decision_id: str = Field(
+        description="Name of this decision and of its signed record; the same for all who ask while nothing changed."
+    )
     decided_at: UtcTimestamp = Field(description="When it was made, UTC.")
     site_id: str = Field(description="The site that it is for.")
     action: Action = Field(description="What the cars are told.")
@@ -67,12 +75,87 @@ class DecisionAnswer(_Answer):
     readings: ReadingsAnswer
 
 
+class DecisionSummary(_Answer):
+    """One recorded decision in short."""
+
+    sequence: int = Field(ge=1, description="Number of its record, without gaps from 1.", examples=[412])
+    decision_id: UUID = Field(description="Name of the decision: what get_decision and explain_decision take.")
+    decided_at: UtcTimestamp = Field(description="When it was made, UTC.")
+    action: Action = Field(description="What the cars were told.")
+    charging_power_kw: float = Field(ge=0, description="Ceiling for each charging point [kW].", examples=[22.0])
+    rule: Rule = Field(description="The rule that decided.")
+    reason: str = Field(description="Why, in one plain sentence with the numbers.")
+    degraded: bool = Field(description="True when one of the three readings was stale or missing.")
+
+
+class DecisionList(_Answer):
+    """Recorded decisions, newest first."""
+
+    decisions: list[DecisionSummary]
+    next_before: int | None = Field(
+        default=None, description="Give it as `before` to get the decisions before these; absent when there are none."
+    )
+
+
+class Explanation(_Answer):
+    """Why a decision came out as it did, in plain sentences."""
+
+    decision_id: UUID = Field(description="Name of the decision.")
+    decided_at: UtcTimestamp = Field(description="When it was made, UTC.")
+    summary: str = Field(description="What was decided and why, in one sentence.")
+    readings: list[str] = Field(description="One sentence for each reading: its value, the threshold, how good it was.")
+    calls: list[str] = Field(description="One sentence for each call through the gateway that the record holds.")
+    policy: str = Field(description="Which rule of which policy decided.")
+    record: str = Field(description="Where the signed record stands and what it is signed with.")
+
+
+class SiteStatusAnswer(_Answer):
+    """What the agent holds now, without a new look."""
+
+    site_id: str = Field(description="The site.")
+    timestamp: UtcTimestamp = Field(description="The moment of this answer, UTC.")
+    readings: ReadingsAnswer
+    trouble: str | None = Field(default=None, description="Why these readings allow only the fail-safe; else absent.")
+    latest_decision: DecisionAnswer | None = Field(default=None, description="The last decision that was made.")
+
+
+def summary(entry: Entry) -> DecisionSummary:
+    """Write a recorded decision in short."""
+    record = entry.record
+    inputs = (record.inputs.solar, record.inputs.battery, record.inputs.grid)
+    return DecisionSummary(
+        sequence=record.sequence,
+        decision_id=record.decision_id,
+        decided_at=record.decided_at,
+        action=record.action,
+        charging_power_kw=record.charging_power_kw,
+        rule=record.rule,
+        reason=record.reason,
+        degraded=any(known.error is not None for known in inputs),
+    )
+
+
+def listed(entries: Sequence[Entry]) -> DecisionList:
+    """Write a page of recorded decisions, which come newest first."""
+    last = entries[-1].record.sequence if entries else 1
+    return DecisionList(decisions=[summary(entry) for entry in entries], next_before=last if last > 1 else None)
+
+
+def site_status(
+    site_id: str, now: datetime, held: Observation, trouble: str | None, latest: Decided | None
+) -> SiteStatusAnswer:
+    """Write what is held."""
+    return SiteStatusAnswer(
+        site_id=site_id,
+        timestamp=now,
+        readings=_readings(held),
+        trouble=trouble,
+        latest_decision=None if latest is None else answer(latest, site_id),
+    )
+
+
 def answer(decided: Decided, site_id: str) -> DecisionAnswer:
     """Write a decision for the wire."""
-    observation = decided.observation
-    readings = ReadingsAnswer(
-        solar=_solar(observation.solar), battery=_battery(observation.battery), grid=_grid(observation.grid)
-    )
     return DecisionAnswer(
         decision_id=decided.decision_id,
         decided_at=decided.at,
@@ -81,8 +164,14 @@ def answer(decided: Decided, site_id: str) -> DecisionAnswer:
         charging_power_kw=decided.decision.charging_power_kw,
         rule=decided.decision.rule,
         reason=decided.reason,
-        degraded=observation.is_degraded,
-        readings=readings,
+        degraded=decided.observation.is_degraded,
+        readings=_readings(decided.observation),
+    )
+
+
+def _readings(observation: Observation) -> ReadingsAnswer:
+    return ReadingsAnswer(
+        solar=_solar(observation.solar), battery=_battery(observation.battery), grid=_grid(observation.grid)
     )
 
 

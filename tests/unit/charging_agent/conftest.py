@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -16,25 +17,38 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from charging_agent.agent import Agent
-from charging_agent.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.apis import APIS, BATTERY, GRID, SOLAR, Api
 from charging_agent.app import create_app
 from charging_agent.budget import CallBudget, Limit
+from charging_agent.calls import Call, CallLog, ProtocolName
 from charging_agent.credentials import EnvironmentOrFiles
 from charging_agent.decision import Policy
+from charging_agent.exchange import Dialect
 from charging_agent.gateway import GatewayClient, RetryPlan
+from charging_agent.ledger.ledger import Ledger
+from charging_agent.ledger.recorder import Recorder
+from charging_agent.ledger.sealing import Maker, policy_record
+from charging_agent.mcp import Mcp
 from charging_agent.observer import Observer
+from charging_agent.pins import ToolPins
 from charging_agent.readings import AgeLimits
+from charging_agent.rest import Rest
 from charging_agent.settings import AgentSettings, GatewaySettings
 from charging_agent.token_endpoint import TokenEndpoint
 from charging_agent.tokens import TokenCache
+from charging_agent.worth import CallPlan
 from ev_service.clock import SteppedClock
 from ev_service.units import utc_text
 from wso2_terms.codes import Fault
+from wso2_terms.mcp import result_body, tool_result
+from wso2_terms.tools import Tool
+from wso2_terms.tools_lock import ToolsLock
 
 NOON = datetime(2026, 6, 21, 12, 0, 20, tzinfo=UTC)
 BASE = "https://gateway.test"
 TOKEN_URL = f"{BASE}/oauth2/token"
 SECRET = "s3cret-of-evapp"
+NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
 
 Handler = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
@@ -60,6 +74,8 @@ class FakeGateway:
         self.token_life_s: float = 3600
         self.delay_s = 0.0
         self._handlers: dict[str, list[Handler]] = {"/oauth2/token": [self.issue]}
+        self.lists: list[str] = []
+        self.tools = {api.name: [tool_of(api.operation_id)] for api in APIS}
         for api in APIS:
             self.gives(api.path)
 
@@ -110,13 +126,43 @@ class FakeGateway:
         return httpx.Response(200, json=content)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
-        path = request.url.path
-        self.calls.append(path)
         self.authorizations.append(request.headers["authorization"])
+        for api in APIS:
+            if request.url.path == api.over("mcp").path:
+                return await self._as_mcp_server(request, api)
+        return await self._answer(request, request.url.path)
+
+    async def _answer(self, request: httpx.Request, path: str) -> httpx.Response:
+        self.calls.append(path)
         handlers = self._handlers[path]
         handler = handlers.pop(0) if len(handlers) > 1 else handlers[0]
         await asyncio.sleep(self.delay_s)
         return await handler(request)
+
+    async def _as_mcp_server(self, request: httpx.Request, api: Api[Any]) -> httpx.Response:
+        """The gateway's own refusals as they are; what comes from behind it, as a tool's result."""
+        asked = json.loads(request.content)
+        if asked["method"] == "tools/list":
+            self.lists.append(api.name)
+            return httpx.Response(200, json=result_body(asked["id"], {"tools": self.tools[api.name]}))
+        assert asked["params"] == {"name": api.operation_id, "arguments": {}}
+        answer = await self._answer(httpx.Request("GET", BASE + api.path, headers=request.headers), api.path)
+        content = await answer.aread()
+        if (answer.status_code != 200 and answer.status_code < 500) or answer.status_code == 503:
+            return answer
+        said = tool_result(content.decode(errors="replace"), is_error=answer.status_code != 200)
+        return httpx.Response(200, json=result_body(asked["id"], said), headers={"activityid": "from-the-gateway"})
+
+
+def tool_of(name: str, **changes: Any) -> dict[str, Any]:
+    """A tool as `tools/list` tells it."""
+    return {"name": name, "description": f"What {name} tells.", "inputSchema": NO_ARGUMENTS} | changes
+
+
+def approved() -> ToolsLock:
+    """The tools of the fake gateway as somebody approved them."""
+    tools = {api: Tool(api.operation_id, f"What {api.operation_id} tells.", NO_ARGUMENTS) for api in APIS}
+    return {api.over("mcp").root: {tool.name: tool} for api, tool in tools.items()}
 
 
 _VALUES: dict[str, dict[str, Any]] = {
@@ -137,14 +183,23 @@ def _saying(status: int, body: bytes | Mapping[str, Any], headers: Mapping[str, 
     return say
 
 
+def maker() -> Maker:
+    """Who decides in these tests."""
+    return Maker(uuid4(), "0.1.0", "greensboro", policy_record("rules", Policy(), AgeLimits()))
+
+
 class World:
     """One agent on one fake gateway; `real_s` is the real time that pauses go by."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: ProtocolName = "rest") -> None:
         self.clock = SettableClock(NOON)
         self.real_s = 0.0
+        self.calls: list[Call] = []
+        self.pins = ToolPins(approved(), list(approved()), self.clock)
+        self.dialect: Dialect = Rest() if protocol == "rest" else Mcp(self.pins)
         self.gateway = FakeGateway(self.clock)
-        self.budgets = {api.name: CallBudget(Limit()) for api in APIS}
+        self.whole = CallBudget(Limit(None))
+        self.budgets = {api.name: CallBudget(Limit(), self.whole) for api in APIS}
         self.http = httpx.AsyncClient(transport=httpx.MockTransport(self.gateway), base_url=BASE)
         self.source = EnvironmentOrFiles(SecretStr("evapp-id"), SecretStr(SECRET), None, None)
         self.endpoint = TokenEndpoint(
@@ -165,13 +220,18 @@ class World:
             budget_of=self.budgets.__getitem__,
             clock=self.clock,
             plan=plan,
+            dialect=self.dialect,
+            on_call=self.calls.append,
             monotonic_s=lambda: self.real_s,
         )
-        self.observer = Observer(self.client, self.clock, AgeLimits(), deadline_s)
-        self.agent = Agent(self.observer, Policy(), self.clock, period_s=15)
+        self.observer = Observer(self.client, self.clock, AgeLimits(), deadline_s, CallPlan(self.budgets, AgeLimits()))
+        self.ledger = Ledger(None, maker())
+        self.recorder = Recorder(self.ledger, CallLog())
+        self.agent = Agent(self.observer, self.recorder, Policy(), self.clock, period_s=15)
 
     async def stop(self) -> None:
         await self.observer.stop()
+        await self.ledger.close()
         await self.tokens.stop()
         await self.http.aclose()
 
@@ -189,6 +249,25 @@ def logging_as_before() -> Generator[None]:
 @pytest.fixture
 async def world() -> AsyncGenerator[World]:
     made = World()
+    await made.ledger.open()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture(params=["rest", "mcp"])
+async def either(request: pytest.FixtureRequest) -> AsyncGenerator[World]:
+    """A world for each protocol: what is tested with it holds for both."""
+    made = World(request.param)
+    await made.ledger.open()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def tools() -> AsyncGenerator[World]:
+    """A world in which the agent speaks MCP."""
+    made = World("mcp")
+    await made.ledger.open()
     yield made
     await made.stop()
 

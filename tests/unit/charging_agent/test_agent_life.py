@@ -65,7 +65,7 @@ async def test_an_error_in_one_round_does_not_end_the_next(world: World) -> None
         if len(seen) == 1:
             raise RuntimeError("disk full")
 
-    agent = Agent(world.observer, Policy(), world.clock, period_s=15, on_decided=fail_once)
+    agent = Agent(world.observer, world.recorder, Policy(), world.clock, period_s=15, on_decided=fail_once)
     life = asyncio.create_task(agent.live())
     async with asyncio.timeout(5):
         while len(seen) < 2:

@@ -46,11 +46,26 @@ async def test_a_decision_looks_as_the_contract_says(served: Served) -> None:
     }
 
 
-async def test_every_decision_has_an_id_of_its_own(served: Served) -> None:
+async def test_decisions_from_the_same_unchanged_observation_share_one_id_and_tell_their_own_ages(
+    served: Served,
+) -> None:
     async with served.client() as client:
-        ids = {(await decision_of(client))["decision_id"] for _ in range(5)}
+        first = await decision_of(client)
+        served.clock.advance(4)
+        second = await decision_of(client)
 
-    assert len(ids) == 5
+    assert (second["decision_id"], second["decided_at"]) == (first["decision_id"], first["decided_at"])
+    assert second["readings"]["grid"] == {"status": "cached", "age_s": 4.0, "load_percent": 61.0}
+
+
+async def test_a_decision_from_new_readings_has_an_id_of_its_own(served: Served) -> None:
+    ids: set[str] = set()
+    async with served.client() as client:
+        for _ in range(3):
+            ids.add((await decision_of(client))["decision_id"])
+            served.clock.advance(11)
+
+    assert len(ids) == 3
 
 
 async def test_a_hundred_callers_at_a_cold_start_cause_one_token_request_and_one_call_per_api(
@@ -187,8 +202,8 @@ async def test_health_is_503_with_the_reason_until_a_decision_is_possible(served
 
 
 async def test_health_needs_no_sun_and_no_battery(served: Served) -> None:
-    served.gateway.refuses(SOLAR.path, codes.DENIED)
-    served.gateway.refuses(BATTERY.path, codes.DENIED)
+    served.gateway.refuses(SOLAR.path, codes.SUBSCRIPTION_BLOCKED)
+    served.gateway.refuses(BATTERY.path, codes.SUBSCRIPTION_BLOCKED)
 
     async with served.client() as client:
         await decision_of(client)

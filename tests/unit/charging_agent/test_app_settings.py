@@ -56,7 +56,7 @@ def test_it_starts_before_the_bootstrap_has_written_the_credentials(
     monkeypatch.setenv("WSO2_CLIENT_ID_FILE", str(tmp_path / "client_id"))
     monkeypatch.setenv("WSO2_CLIENT_SECRET_FILE", str(tmp_path / "client_secret"))
 
-    assert create_app().title == "agent"
+    assert create_app().title == "AgentAPI"
 
 
 async def test_credentials_that_the_bootstrap_replaced_are_used_without_a_restart(
@@ -174,18 +174,23 @@ async def test_only_the_routes_of_the_published_api_demand_the_assertion(
     assert statuses == {"/optimize-charging": 401, "/": 200, "/livez": 200}
 
 
-def test_its_published_definition_is_valid_and_holds_its_one_route(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_published_definition_is_valid_and_describes_every_route(monkeypatch: pytest.MonkeyPatch) -> None:
     set_credentials(monkeypatch)
 
     definition = published_definition(create_app())
 
     validate(definition)
     assert definition["openapi"] == "3.0.3"
-    assert list(definition["paths"]) == ["/optimize-charging"]
-    operation = definition["paths"]["/optimize-charging"]["get"]
-    assert operation["operationId"] == "optimizeCharging"
-    assert operation["summary"]
-    assert operation["description"]
+    operations = {path: item["get"] for path, item in definition["paths"].items()}
+    assert {path: operation["operationId"] for path, operation in operations.items()} == {
+        "/optimize-charging": "optimize_charging",
+        "/site-status": "site_status",
+        "/decisions": "list_decisions",
+        "/decisions/{decision_id}": "get_decision",
+        "/decisions/{decision_id}/explain": "explain_decision",
+    }
+    assert all(operation["summary"] and operation["description"] for operation in operations.values())
+    assert all(set(item) == {"get"} for item in definition["paths"].values())
 
 
 def certificate_pem() -> bytes:

@@ -89,6 +89,58 @@ def test_an_api_closed_again_after_the_clock_was_set_back_opens_as_told_then() -
     assert budget.take(earlier + timedelta(seconds=30))
 
 
+def test_every_call_counts_against_the_applications_limit_too() -> None:
+    whole = CallBudget(Limit(3))
+    one, other = CallBudget(Limit(2), whole), CallBudget(Limit(2), whole)
+
+    assert spend(one, 3, AT_20_S) == [True, True, False]
+    assert (other.own_left(AT_20_S), other.left(AT_20_S), whole.left(AT_20_S)) == (2, 1, 1)
+    assert spend(other, 2, AT_20_S) == [True, False]
+
+
+def test_what_the_application_may_not_call_costs_the_api_nothing() -> None:
+    budget = CallBudget(Limit(2), CallBudget(Limit(0)))
+
+    assert not budget.take(AT_20_S)
+    assert budget.own_left(AT_20_S) == 2
+
+
+@pytest.mark.parametrize("code", ["900803", "900809"])
+def test_a_refusal_by_the_applications_limit_closes_all_apis(code: str) -> None:
+    whole = CallBudget(Limit(None))
+    one, other = CallBudget(Limit(), whole), CallBudget(Limit(), whole)
+
+    one.close_until(NEXT_MINUTE, AT_20_S, code)
+
+    assert not other.take(NEXT_MINUTE - timedelta(seconds=1))
+    assert other.left(AT_20_S) == 0
+    assert other.take(NEXT_MINUTE)
+
+
+@pytest.mark.parametrize("code", [None, "900804", "900800"])
+def test_a_refusal_by_an_apis_own_limit_closes_no_other(code: str | None) -> None:
+    whole = CallBudget(Limit(None))
+    one, other = CallBudget(Limit(), whole), CallBudget(Limit(), whole)
+
+    one.close_until(NEXT_MINUTE, AT_20_S, code)
+
+    assert not one.take(AT_20_S)
+    assert other.take(AT_20_S)
+
+
+def test_more_than_half_is_asked_of_the_api_and_of_the_application() -> None:
+    whole = CallBudget(Limit(12))
+    budget = CallBudget(Limit(10), whole)
+    spend(budget, 4, AT_20_S)
+    assert budget.has_more_than_half(AT_20_S)
+
+    spend(budget, 1, AT_20_S)
+    assert not budget.has_more_than_half(AT_20_S)
+
+    spend(CallBudget(Limit(10), whole), 1, AT_20_S)
+    assert not CallBudget(Limit(10), whole).has_more_than_half(AT_20_S)
+
+
 @given(
     requests=st.integers(min_value=0, max_value=20),
     gaps_s=st.lists(st.floats(min_value=0, max_value=40), min_size=1, max_size=80),

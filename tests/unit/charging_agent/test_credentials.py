@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from charging_agent.budget import Limit
-from charging_agent.credentials import EnvironmentOrFiles, read_limits
+from charging_agent.credentials import SHARED, EnvironmentOrFiles, read_limits
 from ev_service.errors import ConfigurationError
 
 
@@ -131,6 +131,16 @@ def test_the_named_limits_file_wins_over_the_one_beside_the_secret(tmp_path: Pat
     named.write_text('{"SolarAPI": {"requests": 2, "per_s": 2}}', encoding="utf-8")
 
     assert read_limits(named, tmp_path / "client_secret") == {"SolarAPI": Limit(2, 2)}
+
+
+def test_the_applications_own_limit_is_read_beside_those_of_its_apis(tmp_path: Path) -> None:
+    (tmp_path / "limits.json").write_text(
+        '{"GridMCP": {"requests": 10, "per_s": 60}, "*": {"requests": 20, "per_s": 60}}', encoding="utf-8"
+    )
+
+    limits = read_limits(None, tmp_path / "client_secret")
+
+    assert limits == {"GridMCP": Limit(10, 60), SHARED: Limit(20, 60)}
 
 
 def test_without_a_limits_file_the_defaults_hold(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from charging_agent.apis import BATTERY, GRID, SOLAR, Api
-from charging_agent.gateway import CallFailed, RetryPlan
+from charging_agent.exchange import CallFailed
+from charging_agent.gateway import RetryPlan
 from charging_agent.readings import Trouble
 from wso2_terms import codes
 

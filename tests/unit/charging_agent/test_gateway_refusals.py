@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from charging_agent.apis import APIS, BATTERY, GRID, SOLAR, Api
-from charging_agent.gateway import CallFailed
+from charging_agent.exchange import CallFailed
 from charging_agent.readings import Trouble
 from wso2_terms import codes
 from wso2_terms.windows import format_next_access_time, format_retry_after

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from charging_agent.apis import GRID
-from charging_agent.gateway import CallFailed, GatewayClient, RetryPlan
+from charging_agent.exchange import CallFailed
+from charging_agent.gateway import GatewayClient, RetryPlan
 from charging_agent.readings import Trouble
 
 if TYPE_CHECKING:

@@ -1,0 +1,99 @@
+"""Reads sealed records for whoever verifies them: from a live or copied database, or from an export.
+
+Judges nothing and changes nothing: what stands in a row or line is handed on as it stands.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+_COLUMNS = "SELECT sequence, decision_id, record, sha256, signature FROM records ORDER BY sequence"
+
+
+class Unreadable(Exception):
+    """The file can not be read as a ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One row or line as it was found.
+
+    place: where, for people. sequence, decision_id: what the row says beside its record, None for a line.
+    wrong: why it could not be read as a sealed record, None when it could.
+    """
+
+    place: str
+    record: str = ""
+    sha256: str = ""
+    signature: str = ""
+    sequence: object = None
+    decision_id: object = None
+    is_row: bool = False
+    wrong: str | None = None
+
+
+def found_in(file: Path) -> Iterator[Found]:
+    """Every record of a database or an export, in their order.
+
+    Raises:
+        Unreadable: there is no such file, or it is neither.
+    """
+    try:
+        with file.open("rb") as opened:
+            is_database = opened.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+    except OSError as error:
+        raise Unreadable(f"{file}: {error.strerror}") from error
+    return _rows(file) if is_database else _lines(file)
+
+
+def _rows(file: Path) -> Iterator[Found]:
+    # Read only, in one transaction: a live ledger is seen as at one moment, and its writer notices nothing.
+    connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+    try:
+        # Text that is no UTF-8 must be told as a broken record, not end the reading.
+        connection.text_factory = _text
+        for sequence, decision_id, record, sha256, signature in connection.execute(_COLUMNS):
+            place = f"row {sequence}"
+            if not all(isinstance(value, str) for value in (record, sha256, signature)):
+                yield Found(place, sequence=sequence, decision_id=decision_id, is_row=True, wrong="a column is no text")
+            else:
+                yield Found(place, record, sha256, signature, sequence, decision_id, is_row=True)
+    except sqlite3.Error as error:
+        raise Unreadable(f"{file}: {error}") from error
+    finally:
+        connection.close()
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _lines(file: Path) -> Iterator[Found]:
+    with file.open("rb") as opened:
+        yield from found_lines(opened)
+
+
+def found_lines(lines: Iterable[bytes]) -> Iterator[Found]:
+    """Every record of an export's lines, each with its end."""
+    for number, raw in enumerate(lines, 1):
+        yield _of_line(f"line {number}", raw)
+
+
+def _of_line(place: str, raw: bytes) -> Found:
+    if not raw.endswith(b"\n"):
+        return Found(place, wrong="the line is cut off")
+    try:
+        value: Any = json.loads(raw)
+        record = raw[len(b'{"record":') : raw.rindex(b',"sha256":')].decode("utf-8")
+        told = cast(dict[str, Any], value)
+        found = Found(place, record, told["sha256"], told["signature"])
+        line = f'{{"record":{record},"sha256":"{found.sha256}","signature":"{found.signature}"}}\n'.encode()
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return Found(place, wrong="the line is no sealed record")
+    if line != raw or not isinstance(told["sha256"], str) or not isinstance(told["signature"], str):
+        return Found(place, wrong="the line is not written as an export is")
+    return found

@@ -1,0 +1,162 @@
+"""What the ledger keeps of a decision, and how it is chained and signed.
+
+Pure: is given the decision, knows no disk and no clock. docs/ledger.md shows a record.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from charging_agent.calls import ProtocolName
+from charging_agent.decision import Action, Rule
+from charging_agent.readings import Status, Trouble
+from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
+from ev_service.units import UtcTimestamp
+
+NO_RECORD_SHA256 = "0" * 64
+"""What the first record names as its predecessor."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON value that is hashed."""
+        return self.model_dump(mode="json")
+
+
+class Input(_Part):
+    """How good a reading was."""
+
+    status: Status = Field(description="How good the reading was when it was decided from.")
+    age_s: float | None = Field(description="The moment of the decision minus the reading's own timestamp [s].")
+    error: Trouble | None = Field(description="For stale and missing: what stood in the way.")
+
+
+class SolarInput(Input):
+    """What was known of the panels."""
+
+    reading: SolarStatus | None = Field(description="The whole reading; null when missing.")
+
+
+class BatteryInput(Input):
+    """What was known of the battery."""
+
+    reading: BatteryStatus | None = Field(description="The whole reading; null when missing.")
+
+
+class GridInput(Input):
+    """What was known of the grid connection."""
+
+    reading: GridLoad | None = Field(description="The whole reading; null when missing.")
+
+
+class Inputs(_Part):
+    """The three readings that were decided from."""
+
+    solar: SolarInput
+    battery: BatteryInput
+    grid: GridInput
+
+
+class CallRecord(_Part):
+    """One call through the gateway, a refused one too."""
+
+    api: str = Field(description="The API or MCP server, as published.", examples=["SolarAPI"])
+    protocol: ProtocolName = Field(description="How it was called.")
+    resource: str = Field(description="Verb and path, or the tool's name.", examples=["GET /solar/1.0.0/solar-status"])
+    at: UtcTimestamp = Field(description="When it was sent, UTC.")
+    status: int | None = Field(description="HTTP status; null when no answer came.", examples=[200])
+    outcome: str = Field(description="`ok`, or one word of trouble.", examples=["ok"])
+    code: str | None = Field(description="WSO2's code, where the answer had one.", examples=["900803"])
+    correlation_id: str | None = Field(description="The id under which the gateway's log has the call.")
+
+
+class PolicyParameters(_Part):
+    """Thresholds, powers and ages that the policy was given."""
+
+    grid_overload_percent: float = Field(description="A load above it pauses [%].")
+    solar_high_percent: float = Field(description="Solar is high from here on [% of capacity].")
+    solar_medium_percent: float = Field(description="Solar is medium from here on [% of capacity].")
+    battery_high_percent: float = Field(description="The battery is high from here on [%].")
+    power_kw: dict[str, float] = Field(description="Ceiling for each charging point by action [kW].")
+    max_age_s: float = Field(description="Up to here a reading is fresh or cached [s].")
+    stale_limit_s: float = Field(description="Up to here a reading counts [s].")
+
+
+class PolicyRecord(_Part):
+    """Who decided, by which thresholds."""
+
+    name: str = Field(description="Name of the policy.", examples=["rules"])
+    version: str = Field(description="Version of its rules.", examples=["1"])
+    parameters: PolicyParameters
+    sha256: Sha256 = Field(description="SHA-256 over name, version and parameters as canonical JSON.")
+
+
+class Clamp(_Part):
+    """A power that the guard took back."""
+
+    limited_by: str = Field(description="The limit that caused it.", examples=["grid_overload"])
+    proposed_kw: float = Field(description="What was proposed [kW].")
+    allowed_kw: float = Field(description="What was let through [kW].")
+
+
+class Record(_Part):
+    """One decision with everything that it was made from."""
+
+    format: Literal[1] = Field(default=1, description="Form of this record.")
+    sequence: int = Field(ge=1, description="Number of this record, without gaps from 1.", examples=[412])
+    previous_sha256: Sha256 = Field(description="The `sha256` of the record before; zeros in the first.")
+    decision_id: UUID = Field(description="Name of the decision.")
+    decided_at: UtcTimestamp = Field(description="When it was made, UTC.")
+    run_id: UUID = Field(description="The run of the agent's process that made it.")
+    agent_version: str = Field(description="Version of the agent's code.", examples=["0.1.0"])
+    site_id: str = Field(description="The site that it is for.")
+    inputs: Inputs
+    inputs_sha256: Sha256 = Field(description="SHA-256 over `inputs` as canonical JSON.")
+    calls: tuple[CallRecord, ...] = Field(description="Calls through the gateway since the record before.")
+    policy: PolicyRecord
+    rule: Rule = Field(description="The rule that decided.")
+    action: Action = Field(description="What the cars are told.")
+    charging_power_kw: float = Field(ge=0, description="Ceiling for each charging point [kW].", examples=[22.0])
+    clamps: tuple[Clamp, ...] = Field(description="What the guard took back; empty when it let the rule through.")
+    reason: str = Field(description="Why, in one plain sentence with the numbers.")
+    key_id: str = Field(description="Which key signed it.", examples=["3f0c9a51d2b7e846"])
+
+
+class Entry(_Part):
+    """A record as the ledger keeps it: with its hash and the signature over that."""
+
+    record: Record
+    sha256: Sha256 = Field(description="SHA-256 over `record` as canonical JSON (RFC 8785).")
+    signature: str = Field(pattern=r"^[0-9a-f]{128}$", description="Ed25519 over the 32 bytes of `sha256`.")
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An entry as it is written down.
+
+    record: canonical JSON. sha256: over its bytes. signature: hexadecimal.
+    """
+
+    record: str
+    sha256: str
+    signature: str
+
+    @property
+    def line(self) -> bytes:
+        """The entry as canonical JSON, one line without its end: what is exported and what is answered."""
+        return f'{{"record":{self.record},"sha256":"{self.sha256}","signature":"{self.signature}"}}'.encode()
+
+    @property
+    def entry(self) -> Entry:
+        """The entry, read.
+
+        Raises:
+            ValueError: the record is not one of this form.
+        """
+        return Entry.model_validate_json(self.line)

@@ -1,0 +1,103 @@
+"""Decides once more, from what a record says was known, by the policy that it names.
+
+Pure: is given records; the rules are those of this code.
+"""
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from charging_agent.decision import RULES_VERSION, Action, Decision, Known, Policy, decide, explain, guard
+from charging_agent.ledger.canonical import sha256_hex
+from charging_agent.ledger.records import Input, PolicyParameters, Record
+from charging_agent.ledger.sealing import clamps_of, policy_sha256
+from charging_agent.readings import AgeLimits, Status, judge
+from ev_service.telemetry import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Why a record does not come out as it stands.
+
+    cause: `data` (what is recorded does not fit together), `policy` (its rules are of another version than those of
+    this code), or `code` (the same rules by name, another outcome).
+    """
+
+    sequence: int
+    cause: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"record {self.sequence}: {self.cause}: {self.what}"
+
+
+def replayed(line: str | bytes) -> Difference | None:
+    """Decide again from one record; None when everything comes out the same."""
+    try:
+        record = Record.model_validate_json(line)
+    except ValidationError as error:
+        return Difference(0, "data", f"no record of format 1 ({error.error_count()} fields are wrong)")
+    wrong = _data(record)
+    if wrong is not None:
+        return Difference(record.sequence, "data", wrong)
+    outcome = _outcome(record)
+    if outcome is None:
+        return None
+    if (record.policy.name, record.policy.version) != ("rules", RULES_VERSION):
+        named = f"decided by {record.policy.name} version {record.policy.version}, this code has rules {RULES_VERSION}"
+        return Difference(record.sequence, "policy", f"{named}: {outcome}")
+    return Difference(record.sequence, "code", f"agent {record.agent_version} wrote it: {outcome}")
+
+
+def _data(record: Record) -> str | None:
+    if sha256_hex(record.inputs.as_json()) != record.inputs_sha256:
+        return "the inputs do not match their digest"
+    policy = record.policy
+    if policy_sha256(policy.name, policy.version, policy.parameters) != policy.sha256:
+        return "the policy does not match its digest"
+    ages = AgeLimits(policy.parameters.max_age_s, policy.parameters.stale_limit_s)
+    inputs = record.inputs
+    for name, known, reading in (
+        ("solar", inputs.solar, inputs.solar.reading),
+        ("battery", inputs.battery, inputs.battery.reading),
+        ("grid", inputs.grid, inputs.grid.reading),
+    ):
+        if reading is not None and (wrong := _status(record, known, reading, ages)) is not None:
+            return f"{name}: {wrong}"
+    return None
+
+
+def _status(record: Record, known: Input, reading: Reading, ages: AgeLimits) -> str | None:
+    is_new = known.status is Status.FRESH
+    judged = judge(reading, record.decided_at, ages, is_new=is_new, trouble=known.error)
+    if judged.status is not known.status or judged.age_s != known.age_s:
+        return f"recorded as {known.status} at {known.age_s} s, its timestamp says {judged.status} at {judged.age_s} s"
+    return None
+
+
+def _outcome(record: Record) -> str | None:
+    known = Known(record.inputs.solar.reading, record.inputs.battery.reading, record.inputs.grid.reading)
+    policy = _policy(record.policy.parameters)
+    proposed = decide(known, policy)
+    decision = guard(proposed, known, policy)
+    recorded = Decision(record.rule, record.action, record.charging_power_kw)
+    if decision != recorded:
+        return f"recorded {_words(recorded)}, decided again {_words(decision)}"
+    if clamps_of(proposed, decision) != record.clamps:
+        return "the clamps differ"
+    reason = explain(decision, known, policy)
+    return None if reason == record.reason else f"the reason differs, decided again: {reason}"
+
+
+def _policy(parameters: PolicyParameters) -> Policy:
+    return Policy(
+        parameters.grid_overload_percent,
+        parameters.solar_high_percent,
+        parameters.solar_medium_percent,
+        parameters.battery_high_percent,
+        {Action(name): kw for name, kw in parameters.power_kw.items()},
+    )
+
+
+def _words(decision: Decision) -> str:
+    return f"{decision.rule.value}, {decision.charging_power_kw:g} kW"

@@ -1,0 +1,242 @@
+"""The ledger's database: one table in SQLite, on disk or in memory; for one writer and one thread.
+
+Knows rows; what stands in them is the business of others.
+"""
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Self, cast
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.script.revision import ResolutionError
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, insert, select
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from charging_agent.ledger.errors import LedgerUnavailable
+from charging_agent.ledger.records import Sealed
+from charging_agent.ledger.schema import RECORDS
+from ev_service.errors import ConfigurationError
+
+FILE = "ledger.sqlite"
+_LOCK_FILE = "ledger.lock"
+# Nobody else writes; this is for the moment in which a reader's last connection cleans up.
+_BUSY_S = 1.0
+
+_COLUMNS = (RECORDS.c.record, RECORDS.c.sha256, RECORDS.c.signature)
+_INSERT = str(insert(RECORDS).compile(dialect=sqlite.dialect()))
+
+
+class Store:
+    """Rows of sealed records; every method may wait for the disk.
+
+    Args:
+        folder: where the database stands; None keeps it in memory.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._lock: sqlite3.Connection | None = None
+        self._engine = _engine(None if folder is None else folder / FILE)
+        self._connection: Connection | None = None
+
+    @classmethod
+    def open(cls, folder: Path | None) -> Self:
+        """Take the folder for this writer alone and bring the table to its newest form.
+
+        Raises:
+            ConfigurationError: another agent writes there, or the database is damaged, of a newer agent, or can not
+                be written.
+        """
+        store = cls(folder)
+        try:
+            if folder is not None:
+                store._lock = _sole_writer(folder)
+            store._migrate()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @property
+    def place(self) -> str:
+        return "memory" if self._folder is None else str(self._folder / FILE)
+
+    def last(self) -> Sealed | None:
+        """The newest record.
+
+        Raises:
+            LedgerUnavailable: the database can not be read.
+        """
+        return next(iter(self.newest(1, None)), None)
+
+    def newest(self, limit: int, before: int | None) -> list[Sealed]:
+        """At most `limit` records, newest first, all of a smaller sequence than `before`.
+
+        Raises:
+            LedgerUnavailable: the database can not be read.
+        """
+        wanted = select(*_COLUMNS).order_by(RECORDS.c.sequence.desc()).limit(limit)
+        if before is not None:
+            # A number beyond SQLite's own is beyond every record.
+            wanted = wanted.where(RECORDS.c.sequence < min(before, 2**63 - 1))
+        with self._connected() as connection:
+            return [_sealed(row) for row in connection.execute(wanted)]
+
+    def find(self, decision_id: str) -> Sealed | None:
+        """The record of one decision.
+
+        Raises:
+            LedgerUnavailable: the database can not be read.
+        """
+        wanted = select(*_COLUMNS).where(RECORDS.c.decision_id == decision_id)
+        with self._connected() as connection:
+            row = connection.execute(wanted).first()
+        return None if row is None else _sealed(row)
+
+    def append(self, sequence: int, decision_id: str, sealed: Sealed) -> None:
+        """Write one record; when this returns it is on the disk.
+
+        Raises:
+            LedgerUnavailable: it could not be written, or nobody knows whether it was.
+        """
+        row = (sequence, decision_id, sealed.record, sealed.sha256, sealed.signature)
+        with self._told():
+            # Past SQLAlchemy, whose transaction costs as much as the insert: a single statement is its own.
+            driver = cast(sqlite3.Connection, self._opened().connection.driver_connection)
+            driver.execute(_INSERT, row)
+
+    def close(self) -> None:
+        """Give the database back; closing twice does no harm."""
+        self._forget_connection()
+        self._engine.dispose()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @contextlib.contextmanager
+    def _connected(self) -> Generator[Connection]:
+        with self._told():
+            opened = self._opened()
+            with opened.begin():
+                yield opened
+
+    @contextlib.contextmanager
+    def _told(self) -> Generator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            # A connection that met a full or lost disk may keep its trouble: the next call opens a new one.
+            if self._folder is not None:
+                self._forget_connection()
+            raise LedgerUnavailable(f"{self.place}: {_words(error)}") from error
+
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    def _forget_connection(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
+                self._connection.invalidate()
+                self._connection.close()
+            self._connection = None
+
+    def _migrate(self) -> None:
+        config = migrations()
+        newest = ScriptDirectory.from_config(config).get_current_head()
+        try:
+            with self._engine.connect() as connection:
+                if MigrationContext.configure(connection).get_current_revision() == newest:
+                    return
+                connection.rollback()
+                config.attributes["connection"] = connection
+                with connection.begin():
+                    command.upgrade(config, "head")
+        except (CommandError, ResolutionError) as error:
+            raise ConfigurationError(f"{self.place} is of a newer agent, or of none: {error}") from error
+        except SQLAlchemyError as error:
+            raise ConfigurationError(self._unusable(error)) from error
+
+    def _unusable(self, error: SQLAlchemyError) -> str:
+        words = _words(error)
+        if isinstance(error, DBAPIError) and type(error.orig) is sqlite3.DatabaseError:
+            return damaged(self.place, words)
+        return f"{self.place} can not be used: {words}"
+
+
+def damaged(place: str, words: str) -> str:
+    """Say what to do about a damaged ledger; it is never replaced by itself."""
+    return (
+        f"{place} is damaged ({words}). Nothing was changed. Keep it, with the -wal and -shm files beside it, for "
+        "inquiry: move them to another folder and start again with an empty ledger, or put back a copy that "
+        "scripts/verify.py finds whole."
+    )
+
+
+def migrations() -> Config:
+    """Alembic's configuration of this package; the caller adds the connection."""
+    # It tells at INFO what it looks at; what it changed stands in the table.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def _engine(file: Path | None) -> Engine:
+    url = URL.create("sqlite+pysqlite", database=":memory:" if file is None else str(file))
+    # The ledger has a thread of its own, and opens and closes the store from others, one at a time.
+    arguments = {"check_same_thread": False, "timeout": _BUSY_S}
+    engine = create_engine(url, poolclass=StaticPool if file is None else None, connect_args=arguments)
+
+    def on_connect(connection: Any, _: object) -> None:
+        # Transactions are ours, not the driver's: it begins none around the changes of a migration.
+        connection.isolation_level = None
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "trusted_schema = OFF"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+    return engine
+
+
+def _sole_writer(folder: Path) -> sqlite3.Connection:
+    """Hold SQLite's own lock on a file beside the database: it works on every system and dies with the process.
+
+    The database itself stays unlocked, so that a live one can be verified.
+    """
+    file = folder / _LOCK_FILE
+    lock: sqlite3.Connection | None = None
+    try:
+        lock = sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        if lock is not None:
+            lock.close()
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            raise ConfigurationError(
+                f"another agent keeps its ledger in {folder}; give this one an AGENT_STATE_DIR of its own"
+            ) from error
+        raise ConfigurationError(f"AGENT_STATE_DIR {folder} can not be written: {error}") from error
+    return lock
+
+
+def _sealed(row: Row[Any, Any, Any]) -> Sealed:
+    return Sealed(row.record, row.sha256, row.signature)
+
+
+def _words(error: Exception) -> str:
+    # Without the statement and its values, which SQLAlchemy adds.
+    return str(error.orig) if isinstance(error, DBAPIError) else str(error)

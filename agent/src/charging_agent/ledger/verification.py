@@ -1,0 +1,168 @@
+"""Is a ledger whole? Chain, hashes, signatures, digests and numbers, without the agent that wrote it.
+
+Pure: is given what was found, the keys that are trusted and the heads that an anchor kept.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+from charging_agent.ledger.canonical import canonical, sha256_hex
+from charging_agent.ledger.keys import TrustedKeys, is_signed_by
+from charging_agent.ledger.reading import Found
+from charging_agent.ledger.records import NO_RECORD_SHA256
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The first thing that is wrong, and where."""
+
+    place: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a verification found.
+
+    records: those that are whole, in their order. key_ids: who signed them, in the order of their appearance.
+    broken: the first thing that is wrong; None when nothing is.
+    """
+
+    records: tuple[dict[str, Any], ...]
+    key_ids: tuple[str, ...]
+    broken: Broken | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnchoredHead:
+    """A head that an anchor kept."""
+
+    sequence: int
+    sha256: str
+    at: str
+
+
+class _Wrong(Exception):
+    """What is wrong with one record."""
+
+
+def verify(found: Iterable[Found], trusted: TrustedKeys, heads: Iterable[AnchoredHead] = ()) -> Verified:
+    """Verify records in their order, up to the first that is broken.
+
+    Args:
+        found: rows or lines.
+        trusted: public keys whose signatures count.
+        heads: what the anchor kept; each must stand in the chain.
+    """
+    records: list[dict[str, Any]] = []
+    key_ids: dict[str, None] = {}
+    hashes, seen = [NO_RECORD_SHA256], set[str]()
+    broken: Broken | None = None
+    for one in found:
+        try:
+            record = _record(one)
+            _check_chain(record, len(records) + 1, hashes[-1])
+            _check_seal(record, one, trusted)
+            _check_digests(record)
+            if record["decision_id"] in seen:
+                raise _Wrong("its decision_id stands in an earlier record too")
+        except _Wrong as wrong:
+            broken = Broken(f"record {len(records) + 1} ({one.place})", str(wrong))
+            break
+        seen.add(record["decision_id"])
+        records.append(record)
+        hashes.append(one.sha256)
+        key_ids[record["key_id"]] = None
+    return Verified(tuple(records), tuple(key_ids), broken or _against(heads, hashes))
+
+
+def read_heads(text: bytes, trusted: TrustedKeys) -> tuple[AnchoredHead, ...]:
+    """The heads that an anchor kept, one signed line each.
+
+    Raises:
+        ValueError: names the first line that is no head signed by a trusted key.
+    """
+    heads: list[AnchoredHead] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            said = cast(dict[str, Any], json.loads(line))
+            signature, public = said.pop("signature"), trusted[said["key_id"]]
+            digest = hashlib.sha256(canonical(said)).hexdigest()
+            head = AnchoredHead(int(said["sequence"]), str(said["sha256"]), str(said["at"]))
+            is_head = said["kind"] == "head" and is_signed_by(public, digest, signature)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"anchor, line {number}: no head signed by a trusted key") from error
+        if not is_head:
+            raise ValueError(f"anchor, line {number}: its signature is not that of its head")
+        heads.append(head)
+    if not heads:
+        raise ValueError("anchor: holds no head")
+    return tuple(heads)
+
+
+def _record(one: Found) -> dict[str, Any]:
+    if one.wrong is not None:
+        raise _Wrong(one.wrong)
+    try:
+        value: Any = json.loads(one.record)
+        is_canonical = isinstance(value, dict) and canonical(value) == one.record.encode()
+    except (ValueError, RecursionError) as error:
+        raise _Wrong("its text is no JSON that can be hashed") from error
+    if not is_canonical:
+        raise _Wrong("its text is not canonical JSON")
+    record = cast(dict[str, Any], value)
+    for name in ("sequence", "previous_sha256", "decision_id", "key_id", "inputs", "inputs_sha256", "policy", "calls"):
+        if name not in record:
+            raise _Wrong(f"it has no {name}")
+    if not isinstance(record["decision_id"], str) or not isinstance(record["key_id"], str):
+        raise _Wrong("its decision_id or key_id is no text")
+    if one.is_row and (one.sequence, one.decision_id) != (record["sequence"], record["decision_id"]):
+        raise _Wrong("its row stands under another sequence or decision_id than the record itself")
+    return record
+
+
+def _check_chain(record: dict[str, Any], sequence: int, previous: str) -> None:
+    if record["sequence"] != sequence:
+        raise _Wrong(f"expected sequence {sequence}, found {record['sequence']}: removed, repeated or moved")
+    if record["previous_sha256"] != previous:
+        raise _Wrong("it is not chained to the record before")
+
+
+def _check_seal(record: dict[str, Any], one: Found, trusted: TrustedKeys) -> None:
+    if hashlib.sha256(one.record.encode()).hexdigest() != one.sha256:
+        raise _Wrong("its content does not match its hash")
+    public = trusted.get(record["key_id"])
+    if public is None:
+        raise _Wrong(f"it is signed by key {record['key_id']}, which is not trusted here")
+    # The library would read capitals too; nothing but what was written counts.
+    if one.signature != one.signature.lower() or not is_signed_by(public, one.sha256, one.signature):
+        raise _Wrong("its signature does not match")
+
+
+def _check_digests(record: dict[str, Any]) -> None:
+    if sha256_hex(record["inputs"]) != record["inputs_sha256"]:
+        raise _Wrong("its inputs do not match their digest")
+    policy = record["policy"]
+    said = {name: value for name, value in policy.items() if name != "sha256"}
+    if sha256_hex(said) != policy.get("sha256"):
+        raise _Wrong("its policy does not match its digest")
+
+
+def _against(heads: Iterable[AnchoredHead], hashes: list[str]) -> Broken | None:
+    return next(_contradictions(heads, hashes), None)
+
+
+def _contradictions(heads: Iterable[AnchoredHead], hashes: list[str]) -> Iterator[Broken]:
+    last = len(hashes) - 1
+    for head in sorted(heads, key=lambda head: head.sequence):
+        if not 1 <= head.sequence <= last:
+            lost = f"cut off: the anchor holds record {head.sequence} ({head.at}), the ledger ends with {last}"
+            yield Broken(f"record {last + 1}", lost)
+        elif hashes[head.sequence] != head.sha256:
+            yield Broken(f"record {head.sequence}", "the anchor holds another hash of it: the chain was written anew")

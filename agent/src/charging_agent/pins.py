@@ -1,0 +1,134 @@
+"""Which MCP servers still offer exactly the tools that somebody approved.
+
+A description is what a model goes by: whoever changes it changes what is done with the tool, and a new tool was looked
+at by nobody. So a server whose list differs in anything is not used at all, until the list is right again.
+Knows no HTTP: it is told what a server lists.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ev_service.clock import Clock
+from ev_service.errors import ConfigurationError
+from wso2_terms.documents import ArtifactError
+from wso2_terms.tools import Tool, ToolDifference, differences
+from wso2_terms.tools_lock import ToolsLock, read_tools_lock
+
+_logger = logging.getLogger(__name__)
+
+# One call of a hundred that the plan allows.
+_GOOD_FOR = timedelta(minutes=10)
+# Whoever put the list right waits no longer than this, at one call a minute.
+_LOOK_AGAIN_AFTER = timedelta(minutes=1)
+_MOST_SAID, _LONGEST_NAME = 5, 64
+
+
+class ToolPins:
+    """Compares what each server lists with what was approved.
+
+    Args:
+        approved: the lock's tools.
+        servers: those that are used, as `<name>-<version>`.
+        clock: the run's clock.
+        on_verdict: told a server and whether it is refused, after every look.
+
+    Raises:
+        ConfigurationError: the lock holds nothing for a server.
+    """
+
+    def __init__(
+        self,
+        approved: ToolsLock,
+        servers: Sequence[str],
+        clock: Clock,
+        on_verdict: Callable[[str, bool], None] = lambda _server, _is_refused: None,
+    ) -> None:
+        if unknown := [server for server in servers if not approved.get(server)]:
+            raise ConfigurationError(f"no tools of {', '.join(unknown)} are approved; make tools-approve writes them")
+        self._pins = {server: _Pin(approved, server, clock) for server in servers}
+        self._on_verdict = on_verdict
+
+    @classmethod
+    def from_file(
+        cls, path: Path, servers: Sequence[str], clock: Clock, on_verdict: Callable[[str, bool], None]
+    ) -> "ToolPins":
+        """Read the lock once: what is approved later counts from the next start on.
+
+        Raises:
+            ConfigurationError: the file cannot be read, was changed by hand, or lacks a server.
+        """
+        try:
+            approved = read_tools_lock(path)
+        except ArtifactError as error:
+            raise ConfigurationError(f"AGENT_TOOLS_LOCK_FILE: {error}") from error
+        return cls(approved, servers, clock, on_verdict)
+
+    def is_due(self, server: str) -> bool:
+        """Whether the list must be looked at before anything else is asked of this server."""
+        return self._pins[server].is_due()
+
+    def is_refused(self, server: str) -> bool:
+        """Whether the last look found a difference."""
+        return bool(self._pins[server].found)
+
+    def look(self, server: str, listed: Sequence[Tool]) -> None:
+        """Compare what a server lists.
+
+        Raises:
+            ValueError: something listed can not be compared; the verdict stays as it was.
+        """
+        self._pins[server].look(listed)
+        self._on_verdict(server, self.is_refused(server))
+
+    def doubt(self, server: str) -> None:
+        """Have the list looked at before the next call: something about the server was not as it should be."""
+        self._pins[server].doubt()
+
+    def trouble(self) -> str | None:
+        """Which servers are refused and why, in one sentence; None when none is."""
+        refused = [f"{server} is refused ({pin.said()})" for server, pin in self._pins.items() if pin.found]
+        return "; ".join(refused) or None
+
+
+class _Pin:
+    """What is known of one server."""
+
+    def __init__(self, approved: ToolsLock, server: str, clock: Clock) -> None:
+        self.found: tuple[ToolDifference, ...] = ()
+        self._approved = approved[server]
+        self._server = server
+        self._clock = clock
+        self._looked_at: datetime | None = None
+
+    def is_due(self) -> bool:
+        if self._looked_at is None:
+            return True
+        age = self._clock.now() - self._looked_at
+        # A negative age is that of a clock set back.
+        return not timedelta(0) <= age < (_LOOK_AGAIN_AFTER if self.found else _GOOD_FOR)
+
+    def look(self, listed: Sequence[Tool]) -> None:
+        before, self.found = self.found, differences(self._approved, listed)
+        self._looked_at = self._clock.now()
+        if self.found and self.found != before:
+            # Names and parts alone: the text may be written for whoever reads the log.
+            _logger.error("tools are not those approved", extra={"server": self._server, "differs": self.said()})
+        elif before and not self.found:
+            _logger.info("tools are those approved again", extra={"server": self._server})
+
+    def doubt(self) -> None:
+        # A refused server is looked at again in its own time: doubting it would cost a call each time.
+        if not self.found:
+            self._looked_at = None
+
+    def said(self) -> str:
+        told = [_short(each) for each in self.found[:_MOST_SAID]]
+        more = len(self.found) - len(told)
+        return ", ".join([*told, f"and {more} more"] if more else told)
+
+
+def _short(difference: ToolDifference) -> str:
+    name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in difference.name)
+    return str(ToolDifference(difference.kind, name[:_LONGEST_NAME], difference.what))

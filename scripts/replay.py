@@ -1,0 +1,33 @@
+"""Decides again from a ledger's recorded readings and policies: the same outcome, or what differs and why.
+
+    scripts/replay.py .state/agent/ledger.sqlite
+
+Whether the ledger itself is whole is for scripts/verify.py. Exit code: 0 the same, 1 a difference, 2 unreadable.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from charging_agent.ledger.reading import Unreadable, found_in
+from charging_agent.ledger.replay import replayed
+
+
+def main() -> int:
+    """Replay every record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ledger", type=Path, help="ledger.sqlite, or an export of JSON lines")
+    try:
+        found = list(found_in(parser.parse_args().ledger))
+    except Unreadable as error:
+        print(f"can not be replayed: {error}", file=sys.stderr)
+        return 2
+    differences = [difference for one in found if (difference := replayed(one.record)) is not None]
+    for difference in differences:
+        print(difference)
+    print(f"{len(found) - len(differences)} of {len(found)} decisions come out the same")
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Verifies a ledger offline: chain, hashes, signatures, digests; names the first broken record.
+
+    scripts/verify.py .state/agent/ledger.sqlite
+    scripts/verify.py ledger.jsonl --public-key signing-key.pub.pem --anchor /mnt/worm/heads.jsonl
+    scripts/verify.py ledger.sqlite --gateway-log apim_metrics.log apim_metrics.log.1 --application EVApp
+
+A live ledger is read without disturbing its agent. Exit code: 0 whole, 1 broken, 2 it could not be verified.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from charging_agent.ledger.keys import PUBLIC_FILES, TrustedKeys, trusted_keys
+from charging_agent.ledger.reading import Found, Unreadable, found_in
+from charging_agent.ledger.reconciliation import Reconciled, lines_of, reconcile
+from charging_agent.ledger.records import Sealed
+from charging_agent.ledger.verification import AnchoredHead, Verified, read_heads, verify
+from ev_service.errors import ConfigurationError
+
+WHOLE, BROKEN, UNUSABLE = 0, 1, 2
+
+
+def main() -> int:
+    """Verify, or export what was verified."""
+    arguments = _parser().parse_args()
+    try:
+        trusted = _trusted(arguments)
+        found = list(found_in(arguments.ledger))
+        heads = _heads(arguments.anchor, trusted)
+        verified = verify(found, trusted, heads)
+        reconciled = _reconciled(arguments, verified)
+    except (Unreadable, ConfigurationError, OSError, httpx.HTTPError, ValueError) as error:
+        print(f"can not be verified: {error}", file=sys.stderr)
+        return UNUSABLE
+    is_whole = verified.broken is None and (reconciled is None or reconciled.is_whole)
+    if arguments.export is not None and verified.broken is None:
+        _export(found, arguments.export)
+    tell = _tell_json if arguments.json else _tell
+    tell(verified, heads, reconciled)
+    return WHOLE if is_whole else BROKEN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ledger", type=Path, help="ledger.sqlite, or an export of JSON lines")
+    parser.add_argument(
+        "--public-key", type=Path, nargs="+", metavar="PEM", help="keys to trust; else signing-key*.pub.pem beside it"
+    )
+    parser.add_argument("--anchor", metavar="FILE_OR_URL", help="the heads that AGENT_LEDGER_ANCHOR keeps")
+    parser.add_argument("--gateway-log", type=Path, nargs="+", metavar="LOG", help="apim_metrics.log, rotated ones too")
+    parser.add_argument("--application", default="EVApp", help="whose calls the log must share (default EVApp)")
+    parser.add_argument("--export", type=Path, metavar="FILE", help="write what is whole as JSON lines")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _trusted(arguments: argparse.Namespace) -> TrustedKeys:
+    files = arguments.public_key or sorted(arguments.ledger.parent.glob(PUBLIC_FILES))
+    if not files:
+        raise ValueError(f"no {PUBLIC_FILES} beside {arguments.ledger}; give --public-key")
+    if not arguments.public_key:
+        names = ", ".join(file.name for file in files)
+        print(
+            f"trusting {names} because it lies beside the ledger; --public-key takes one from elsewhere",
+            file=sys.stderr,
+        )
+    return trusted_keys(files)
+
+
+def _heads(anchor: str | None, trusted: TrustedKeys) -> tuple[AnchoredHead, ...]:
+    if anchor is None:
+        return ()
+    if "://" in anchor:
+        return read_heads(httpx.get(anchor, timeout=10).raise_for_status().content, trusted)
+    return read_heads(Path(anchor).read_bytes(), trusted)
+
+
+def _reconciled(arguments: argparse.Namespace, verified: Verified) -> Reconciled | None:
+    if not arguments.gateway_log or verified.broken is not None or not verified.records:
+        return None
+    lines = [line for log in arguments.gateway_log for line in lines_of(log.read_text(encoding="utf-8"), log.name)]
+    return reconcile(verified.records, lines, arguments.application)
+
+
+def _export(found: list[Found], file: Path) -> None:
+    with file.open("wb") as exported:
+        exported.writelines(Sealed(one.record, one.sha256, one.signature).line + b"\n" for one in found)
+
+
+def _tell(verified: Verified, heads: tuple[AnchoredHead, ...], reconciled: Reconciled | None) -> None:
+    print(f"{len(verified.records)} records whole, signed by {', '.join(verified.key_ids) or 'nobody'}")
+    if verified.broken is not None:
+        print(f"BROKEN {verified.broken}")
+        return
+    print(f"anchor: {len(heads)} heads agree" if heads else "without an anchor a cut tail would not show")
+    if reconciled is None:
+        return
+    both = f"{reconciled.joined} calls in both by id, {reconciled.joined_by_time} by time where the id is absent"
+    print(f"gateway log: {both}, {reconciled.without_answer} without an answer, {reconciled.inner} behind MCP servers")
+    outside = (reconciled.before_the_ledger, reconciled.after_the_ledger, reconciled.outside_the_log)
+    if any(outside):
+        print("not judged: {} before the ledger began, {} after its last record, {} outside the log".format(*outside))
+    for line in reconciled.between_runs:
+        print(f"not judged, after the last record of a run that was cut off: {line}")
+    for line in reconciled.omitted:
+        print(f"OMITTED, in no record: {line}")
+    for call in reconciled.invented:
+        print(f"INVENTED, not in the log: {call}")
+
+
+def _tell_json(verified: Verified, heads: tuple[AnchoredHead, ...], reconciled: Reconciled | None) -> None:
+    told: dict[str, Any] = {
+        "records": len(verified.records),
+        "key_ids": verified.key_ids,
+        "broken": None if verified.broken is None else asdict(verified.broken),
+        "anchored_heads": len(heads),
+        "gateway_log": None if reconciled is None else asdict(reconciled),
+    }
+    print(json.dumps(told, indent=2, default=str))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The agent calls what is published: names, paths and scopes are those of the artifacts, over REST and over MCP."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from charging_agent.apis import APIS, Api
+from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_terms.artifacts import Artifacts, load_artifacts
+from wso2_terms.mcp import MCP_RESOURCE
+from wso2_terms.tools import tools_of
+from wso2_terms.tools_lock import read_tools_lock
+
+WSO2_DIR = Path(__file__).parents[2] / "wso2"
+
+
+@pytest.fixture(scope="module")
+def artifacts() -> Artifacts:
+    return load_artifacts(WSO2_DIR, DEFAULT_BACKENDS)
+
+
+@pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
+def test_the_agent_asks_for_an_operation_that_is_published_with_the_scope_it_needs(
+    artifacts: Artifacts, api: Api[Any]
+) -> None:
+    published = artifacts.api(api.name)
+    (operation,) = [found for found in published.api.operations if found.target == api.target]
+    paths = cast("dict[str, Any]", published.definition)["paths"]
+
+    assert (operation.verb, operation.scopes) == ("GET", (api.scope,))
+    assert api.path == published.api.versioned_context + operation.target
+    assert api.over("rest").version == published.api.version
+    assert paths[api.target]["get"]["operationId"] == api.operation_id
+
+
+@pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
+def test_the_tool_it_calls_is_that_operation_approved_and_without_arguments(
+    artifacts: Artifacts, api: Api[Any]
+) -> None:
+    seen = api.over("mcp")
+    project = artifacts.mcp_server(seen.name)
+    behind = artifacts.api_behind(project)
+    tools = {tool.name: tool for tool in tools_of(project.server, behind.definition)}
+
+    assert behind.api.name == api.name
+    assert (project.root, seen.path) == (seen.root, project.server.versioned_context + MCP_RESOURCE)
+    assert {scope for operation in project.server.operations for scope in operation.scopes} == {seen.scope}
+    assert "required" not in tools[api.operation_id].input_schema
+    assert read_tools_lock(WSO2_DIR / "mcp-servers" / "tools.lock")[seen.root] == tools
+
+
+def test_evapp_is_subscribed_to_all_of_it_and_to_nothing_else() -> None:
+    assert set(EVAPP.products) == {api.over(protocol).name for api in APIS for protocol in ("rest", "mcp")}

@@ -1,0 +1,158 @@
+"""What the disk and the operating system do to a ledger: kills, a full disk, and commands over what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from charging_agent.ledger.keys import PUBLIC_FILES, trusted_keys
+from charging_agent.ledger.reading import found_in
+from charging_agent.ledger.store import FILE
+from charging_agent.ledger.verification import verify
+
+ROOT = Path(__file__).resolve().parents[3]
+WRITER = Path(__file__).parent / "writer.py"
+ROUNDS = 200
+
+
+def writer_on(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(WRITER), str(folder), *options]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def killed_after(writer: subprocess.Popen[bytes], seconds: float) -> list[str]:
+    """What a writer acknowledged before kill -9, this long after its start."""
+    assert writer.stdin is not None
+    assert writer.stdout is not None
+    writer.stdin.write(b"again\n")
+    writer.stdin.flush()
+    process = int(writer.stdout.readline())
+    time.sleep(seconds)
+    os.kill(process, signal.SIGKILL)
+    said: list[str] = []
+    while not (line := writer.stdout.readline().decode()).endswith("gone\n"):
+        said.append(line)
+    return [line.split()[1] for line in said if line.startswith("recorded ")]
+
+
+def commanded(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, f"scripts/{script}.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process for each round takes minutes where none can be forked")
+def test_200_kills_at_any_moment_lose_no_acknowledged_decision(tmp_path: Path) -> None:
+    drawn, acknowledged, busy = random.Random(7), set[str](), 0
+    with writer_on(tmp_path, "--again") as writer:
+        for _ in range(ROUNDS):
+            # From before the ledger is open to many records later.
+            said = killed_after(writer, drawn.uniform(0, 0.2))
+            busy += bool(said)
+            acknowledged.update(said)
+        writer.kill()
+
+    verified = verify(found_in(tmp_path / FILE), trusted_keys(tmp_path.glob(PUBLIC_FILES)))
+    assert verified.broken is None
+    assert acknowledged <= {record["decision_id"] for record in verified.records}
+    assert busy > ROUNDS / 10
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Generator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mounting, capture_output=True, check=False).returncode:
+        pytest.skip("a file system of its own can not be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_on_a_full_disk_nothing_is_acknowledged_and_with_room_it_goes_on_by_itself(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"0" * 150_000)
+    acknowledged: list[str] = []
+    with writer_on(small_disk) as writer:
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            words = line.decode().split()
+            if words[0] == "recorded":
+                acknowledged.append(words[1])
+            if words[0] == "refused":
+                assert "full" in line.decode()
+                break
+        before = len(acknowledged)
+        ballast.unlink()
+        for line in writer.stdout:
+            if line.startswith(b"recorded"):
+                acknowledged.append(line.decode().split()[1])
+                break
+        writer.kill()
+
+    verified = verify(found_in(small_disk / FILE), trusted_keys(small_disk.glob(PUBLIC_FILES)))
+    assert 0 < before < len(acknowledged)
+    assert verified.broken is None
+    assert set(acknowledged) <= {record["decision_id"] for record in verified.records}
+    calls = [call["correlation_id"] for record in verified.records for call in record["calls"]]
+    assert len(calls) == len(set(calls))
+
+
+@pytest.mark.slow
+def test_the_commands_verify_a_live_ledger_export_it_and_replay_it(tmp_path: Path) -> None:
+    state, exported = tmp_path / "state", tmp_path / "ledger.jsonl"
+    with writer_on(state) as writer:
+        assert writer.stdout is not None
+        while not writer.stdout.readline().startswith(b"recorded"):
+            pass
+        live = commanded("verify", str(state / FILE), "--export", str(exported), "--json")
+        assert writer.poll() is None
+        writer.kill()
+
+    key = next(state.glob(PUBLIC_FILES))
+    told = json.loads(live.stdout)
+    of_export = commanded("verify", str(exported), "--public-key", str(key))
+    replayed = commanded("replay", str(exported))
+    assert (live.returncode, told["broken"], told["records"] > 0) == (0, None, True)
+    assert (of_export.returncode, of_export.stdout.split()[0]) == (0, str(told["records"]))
+    assert (replayed.returncode, replayed.stdout) == (
+        0,
+        f"{told['records']} of {told['records']} decisions come out the same\n",
+    )
+
+
+@pytest.mark.slow
+def test_the_command_names_the_first_broken_record_and_ends_with_1(tmp_path: Path) -> None:
+    with writer_on(tmp_path) as writer:
+        assert writer.stdout is not None
+        said = [writer.stdout.readline() for _ in range(4)]
+        writer.kill()
+    assert said[-1].startswith(b"recorded")
+    database = sqlite3.connect(tmp_path / FILE)
+    with database:
+        database.execute("UPDATE records SET record = replace(record, '22', '11') WHERE sequence = 2")
+    database.close()
+
+    broken = commanded("verify", str(tmp_path / FILE))
+
+    assert broken.returncode == 1
+    assert "BROKEN record 2 (row 2): its content does not match its hash" in broken.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["nothing.sqlite"], ["README.md"], []])
+def test_what_can_not_be_verified_ends_with_2(arguments: list[str]) -> None:
+    assert commanded("verify", *arguments).returncode == 2

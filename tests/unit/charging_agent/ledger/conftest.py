@@ -1,0 +1,81 @@
+"""Decisions to be recorded, and ledgers that hold some."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from charging_agent.calls import Call
+from charging_agent.decision import Known, Policy, decide, explain, guard
+from charging_agent.ledger.keys import SigningKey
+from charging_agent.ledger.ledger import Ledger
+from charging_agent.ledger.records import Sealed
+from charging_agent.ledger.sealing import Head, Made, Maker, policy_record, seal
+from charging_agent.observer import Observation
+from charging_agent.readings import AgeLimits, Judged, Status, Trouble, judge
+from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
+
+NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
+
+
+def observation(at: datetime = NOON, *, generation_kw: float = 41.0, load_percent: float = 61.0) -> Observation:
+    told: dict[str, Any] = {"site_id": "greensboro", "timestamp": at - timedelta(seconds=0.25), "source": "simulated"}
+    solar = SolarStatus(**told, generation_kw=generation_kw, capacity_kwp=50.0)
+    grid = GridLoad(**told, load_percent=load_percent, load_kw=load_percent, limit_kw=100.0)
+    return Observation(
+        at,
+        judge(solar, at, AgeLimits(), is_new=True),
+        judge(BatteryStatus(**told, soc_percent=83.0, capacity_kwh=100.0), at, AgeLimits(), is_new=True),
+        judge(grid, at, AgeLimits(), is_new=True),
+    )
+
+
+def unknown(at: datetime = NOON, error: Trouble = Trouble.THROTTLED) -> Observation:
+    def missing() -> Judged[Any]:
+        return Judged(Status.MISSING, error=error)
+
+    return Observation(at, missing(), missing(), missing())
+
+
+def made_from(seen: Observation) -> Made:
+    known, policy = Known(seen.solar.reading, seen.battery.reading, seen.grid.reading), Policy()
+    proposed = decide(known, policy)
+    decision = guard(proposed, known, policy)
+    return Made(uuid4(), seen, proposed, decision, explain(decision, known, policy))
+
+
+def call(at: datetime = NOON, *, api: str = "GridAPI", status: int | None = 200, **changes: Any) -> Call:
+    told: dict[str, Any] = {
+        "protocol": "rest",
+        "resource": "GET /grid/1.0.0/grid-load",
+        "outcome": "ok" if status == 200 else "throttled",
+        "correlation_id": "round-1",
+    }
+    return Call(api=api, at=at, status=status, **(told | changes))
+
+
+def maker() -> Maker:
+    return Maker(uuid4(), "0.1.0", "greensboro", policy_record("rules", Policy(), AgeLimits()))
+
+
+def chain(key: SigningKey, length: int, *, calls: Callable[[int], list[Call]] = lambda _: []) -> list[Sealed]:
+    """Records that follow each other, a minute apart."""
+    head, by, sealed = Head(), maker(), list[Sealed]()
+    for number in range(length):
+        at = NOON + timedelta(minutes=number)
+        sealed.append(seal(made_from(observation(at, generation_kw=float(number))), calls(number), head, by, key))
+        head = Head(number + 1, sealed[-1].sha256)
+    return sealed
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncGenerator[Ledger]:
+    made = Ledger(tmp_path / "state", maker())
+    await made.open()
+    yield made
+    await made.close()
