@@ -1,0 +1,141 @@
+"""The services' own door: whoever goes past the gateway, or brings an assertion of their own, is not answered."""
+
+from collections.abc import Callable, Mapping
+
+import httpx
+from joserfc.jwk import RSAKey
+from tests.attacks import forging, own_api
+from tests.attacks.ground import Ground
+from tests.attacks.rows import Group, NotTried, Row, Seen
+from tests.attacks.told import coded, fault, summed_up, table
+
+from ev_service.assertion import HEADER
+from wso2_provisioning.proof import probe_path
+from wso2_terms.codes import MISSING_CREDENTIALS
+
+SERVED_BY: Mapping[str, str] = {"SolarAPI": "solar", "BatteryAPI": "battery", "GridAPI": "grid", "SiteAPI": "chargers"}
+"""Which service answers for which API."""
+_REFUSED = "401 assertion_refused each"
+_OTHER_CONTEXT = "/other/1.0.0"
+Forge = Callable[[str], str | None]
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order."""
+    direct = (_REFUSED, "unreachable each")
+    return table(
+        Group.ASSERTIONS,
+        ("direct-none", "each service past the gateway, without an assertion", direct, _none),
+        ("direct-forged", "the same with an assertion signed by another key", direct, _forged),
+        ("direct-unsigned", "the same with alg none, and HS256 with the public key", direct, _unsigned),
+        ("direct-expired", "the same with an assertion of the gateway's that has expired", direct, _expired),
+        ("direct-another-api", "the same with an assertion of the gateway's for another API", direct, _another_api),
+        ("direct-token", "the same with an access token in its place", direct, _access_token),
+        (
+            "through-gateway",
+            "an assertion of the attacker's own, sent with a good token",
+            "200, the gateway's own",
+            _through,
+        ),
+        (
+            "instead-of-token",
+            "an assertion of the attacker's own instead of a token",
+            fault(MISSING_CREDENTIALS),
+            _instead,
+        ),
+        (
+            "another-api",
+            "another API of the gateway that leads to the same service",
+            "401 assertion_refused",
+            _other_api,
+        ),
+    )
+
+
+def _none(ground: Ground) -> Seen:
+    return _direct(ground, lambda _: None)
+
+
+def _forged(ground: Ground) -> Seen:
+    now = ground.minutes.now()
+    return _direct(ground, lambda context: forging.assertion(context, now))
+
+
+def _unsigned(ground: Ground) -> Seen:
+    now = ground.minutes.now()
+    keys = forging.public_keys(ground.door.management.get("/oauth2/jwks").raise_for_status().json())
+
+    def forgeries(context: str) -> list[str]:
+        form = forging.assertion(context, now)
+        return [*forging.unsigned(form), *(token for key in keys for token in forging.confused(form, key))]
+
+    tries = len(forgeries(_OTHER_CONTEXT))
+    seen = [_direct(ground, lambda context, n=number: forgeries(context)[n]) for number in range(tries)]
+    texts = {one.text for one in seen}
+    return Seen(texts.pop() if len(texts) == 1 else "; ".join(sorted(texts)), f"{tries} tries at each service")
+
+
+def _expired(ground: Ground) -> Seen:
+    key, now = _gateway_key(ground), ground.minutes.now()
+    return _direct(ground, lambda context: forging.assertion(context, now, key, age_s=forging.ASSERTION_LIFE_S + 1))
+
+
+def _another_api(ground: Ground) -> Seen:
+    key, now = _gateway_key(ground), ground.minutes.now()
+    return _direct(ground, lambda _: forging.assertion(_OTHER_CONTEXT, now, key))
+
+
+def _access_token(ground: Ground) -> Seen:
+    token = ground.good_token
+    return _direct(ground, lambda _: token)
+
+
+def _through(ground: Ground) -> Seen:
+    # A service refuses this assertion: that it answers shows that the gateway put its own in its place.
+    forged, token = forging.assertion(_OTHER_CONTEXT, ground.minutes.now()), ground.good_token
+    answers = [ground.call(token, headers={name: forged}) for name in (HEADER, HEADER.lower())]
+    is_replaced = all(answer.status_code == 200 for answer in answers)
+    # At the other API the gateway's own is refused; the attacker's, which names the service's API, must not help.
+    helped = ground.call(
+        token, own_api.GUARDED_PATH, headers={HEADER: forging.assertion("/solar/1.0.0", ground.minutes.now())}
+    )
+    is_replaced = is_replaced and helped.status_code == 401
+    return Seen("200, the gateway's own" if is_replaced else summed_up(map(coded, [*answers, helped])))
+
+
+def _instead(ground: Ground) -> Seen:
+    forged = forging.assertion("/solar/1.0.0", ground.minutes.now())
+    return Seen(coded(ground.call(headers={HEADER: forged})))
+
+
+def _other_api(ground: Ground) -> Seen:
+    return Seen(coded(ground.call(ground.good_token, own_api.GUARDED_PATH)))
+
+
+def _gateway_key(ground: Ground) -> RSAKey:
+    if ground.gateway_key is None:
+        raise NotTried("needs the gateway's signing key, which this stack keeps to itself")
+    return ground.gateway_key
+
+
+def _direct(ground: Ground, forge: Forge) -> Seen:
+    services = ground.door.addresses.services
+    if not services:
+        raise NotTried("needs the addresses of the services")
+    told: list[str] = []
+    for api_name, service in SERVED_BY.items():
+        if service in services:
+            project = ground.stack.artifacts.api(api_name)
+            url = services[service] + probe_path(project).removeprefix(project.api.versioned_context)
+            assertion = forge(project.api.versioned_context)
+            told.append(_answered(ground, url, {HEADER: assertion} if assertion else {}))
+    if "unreachable" in told and not ground.stack.is_walled:
+        return Seen(f"a service is down: {'; '.join(told)}")
+    return Seen(summed_up(told), f"{len(told)} services")
+
+
+def _answered(ground: Ground, url: str, headers: dict[str, str]) -> str:
+    try:
+        return coded(ground.door.direct(url, headers))
+    except httpx.TransportError:
+        return "unreachable"

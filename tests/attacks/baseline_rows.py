@@ -1,0 +1,28 @@
+"""What must pass: a refusal only means something beside a call that is let through."""
+
+from tests.attacks import own_api
+from tests.attacks.ground import ENERGY, Ground
+from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.told import passage, summed_up, table
+
+from wso2_provisioning.proof import probe_path
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order."""
+    return table(
+        Group.BASELINE,
+        ("readings", "a subscribed application with the scopes reads sun, battery and grid", "200 each", _readings),
+        ("own-api", "the same application at the attacker's own API", "let through", _own_api),
+    )
+
+
+def _readings(ground: Ground) -> Seen:
+    paths = [probe_path(ground.stack.artifacts.api(name)) for name in ENERGY]
+    token = ground.good_token
+    answers = [ground.until(lambda path=path: ground.call(token, path), lambda it: it.is_success) for path in paths]
+    return Seen(summed_up(str(answer.status_code) for answer in answers))
+
+
+def _own_api(ground: Ground) -> Seen:
+    return Seen(passage(ground.call(ground.good_token, own_api.OPEN_PATH)))

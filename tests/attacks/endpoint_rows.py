@@ -1,0 +1,135 @@
+"""The token endpoint and the REST APIs: what credentials of agents must not buy."""
+
+import httpx
+from pydantic import SecretStr
+from tests.attacks import own_api
+from tests.attacks.ground import Ground
+from tests.attacks.rows import Group, NotTried, Row, Seen
+from tests.attacks.told import coded, fault, passage, table
+
+from wso2_provisioning import admin, devportal, publisher
+from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.tokens import ClientCredentials
+from wso2_provisioning.verification.told import body_of
+from wso2_terms.codes import INVALID_CREDENTIALS, NOT_SUBSCRIBED
+
+_WIDE = ("site:operate", "apim:admin", "apim:api_publish")
+_REFUSED_GRANT = ("400 unsupported_grant_type", "400 unauthorized_client", "400 invalid_grant")
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order."""
+    rest = ("401 each", "403 each")
+    refused = tuple(f"{one}; {other}" for one in _REFUSED_GRANT for other in _REFUSED_GRANT)
+    return table(
+        Group.TOKEN_ENDPOINT,
+        ("wrong-secret", "a known client with another secret", "401 invalid_client", _wrong_secret),
+        ("unknown-client", "a client that nobody made", ("401 invalid_client", "400 invalid_client"), _unknown_client),
+        ("no-client", "a token for nobody in particular", ("401 invalid_client", "400 invalid_request"), _no_client),
+        ("unknown-grant", "grants that do not exist or are not an application's", refused, _grants),
+        ("in-the-address", "client and secret in the address instead of the form", ("405", "400", "401"), _in_address),
+        ("widened-by-evapp", "EVApp asks for site:operate and apim scopes beside its own", "none granted", _widened),
+        ("roleless", "an application whose owner holds no role asks for every scope", "none granted", _roleless),
+        ("unregistered", "a scope that nobody registered", "none granted", _unregistered),
+        ("rest-apis", "EVApp's token at Publisher, Developer Portal and Admin", rest, _rest_apis),
+        (
+            "administrators-token",
+            "an administrator's token at the gateway",
+            (fault(NOT_SUBSCRIBED), fault(INVALID_CREDENTIALS)),
+            _administrator,
+        ),
+        ("revoke-anothers", "one application revokes the token of another", "let through", _revoke_anothers),
+        ("keys-of-evapp", "another user reads EVApp's keys in the Developer Portal", ("403", "404"), _keys_of_evapp),
+    )
+
+
+def _wrong_secret(ground: Ground) -> Seen:
+    client = ground.reader.client
+    return _said(ground.ask_token(ClientCredentials(client.client_id, SecretStr("not-the-secret")), ground.scope))
+
+
+def _unknown_client(ground: Ground) -> Seen:
+    return _said(ground.ask_token(ClientCredentials("attacker", SecretStr("not-a-secret")), ground.scope))
+
+
+def _no_client(ground: Ground) -> Seen:
+    form = {"grant_type": "client_credentials", "scope": ground.scope}
+    return _said(ground.door.management.post(ground.door.addresses.token_url, data=form))
+
+
+def _grants(ground: Ground) -> Seen:
+    client = ground.reader.client
+    unknown = ground.ask_token(client, ground.scope, grant_type="urn:attacker:grant")
+    # Its keys are for client credentials alone; the user and the password are those of its owner.
+    password = ground.ask_token(client, ground.scope, grant_type="password", username=own_api.OWNER, password="guessed")
+    return Seen(f"{_said(unknown).text}; {_said(password).text}")
+
+
+def _in_address(ground: Ground) -> Seen:
+    client = ground.reader.client
+    query = {
+        "grant_type": "client_credentials",
+        "client_id": client.client_id,
+        "client_secret": client.client_secret.get_secret_value(),
+    }
+    return Seen(str(ground.door.management.get(ground.door.addresses.token_url, params=query).status_code))
+
+
+def _widened(ground: Ground) -> Seen:
+    # Scopes that differ from the agent's: asking with the same ones would revoke the token that it holds.
+    return _granted(ground.ask_token(ground.evapp, *ground.energy_scopes, *_WIDE, "device_attack"), *_WIDE)
+
+
+def _roleless(ground: Ground) -> Seen:
+    every = [scope.name for scope in ground.stack.artifacts.scopes()]
+    return _granted(ground.ask_token(ground.roleless, *every, "device_attack"), *every)
+
+
+def _unregistered(ground: Ground) -> Seen:
+    return _granted(ground.ask_token(ground.reader.client, "attack:everything", "device_attack"), "attack:everything")
+
+
+def _rest_apis(ground: Ground) -> Seen:
+    token = body_of(ground.ask_token(ground.evapp, *ground.energy_scopes, "device_attack")).get("access_token", "")
+    bearer = {"Authorization": f"Bearer {token}"}
+    tries = (
+        ground.door.management.get(f"{publisher.BASE_PATH}/apis", headers=bearer),
+        ground.door.management.get(f"{devportal.BASE_PATH}/applications", headers=bearer),
+        ground.door.management.get(f"{admin.BASE_PATH}/throttling/deny-policies", headers=bearer),
+        ground.door.management.post(f"{admin.BASE_PATH}/throttling/deny-policies", headers=bearer, json={}),
+    )
+    told = {answer.status_code for answer in tries}
+    return Seen(f"{told.pop()} each" if len(told) == 1 else "; ".join(str(answer.status_code) for answer in tries))
+
+
+def _administrator(ground: Ground) -> Seen:
+    token = ground.belongings.administrators_token()
+    return Seen(coded(ground.call(token)))
+
+
+def _revoke_anothers(ground: Ground) -> Seen:
+    token, thief = ground.good_token, ground.stranger.client
+    url = f"{ground.door.addresses.token_url.removesuffix('/token')}/revoke"
+    auth = (thief.client_id, thief.client_secret.get_secret_value())
+    answer = ground.door.management.post(url, data={"token": token}, auth=auth)
+    return Seen(passage(ground.call(token, own_api.OPEN_PATH)), f"told {answer.status_code}")
+
+
+def _keys_of_evapp(ground: Ground) -> Seen:
+    portal = ground.evapp_portal
+    application_id = portal.find_application(EVAPP.name)
+    if application_id is None:
+        raise NotTried(f"needs {EVAPP.name}, which the bootstrap makes")
+    path = f"{devportal.BASE_PATH}/applications/{application_id}/oauth-keys"
+    return Seen(str(ground.door.management.get(path, auth=ground.belongings.login).status_code))
+
+
+def _said(answer: httpx.Response) -> Seen:
+    return Seen(f"{answer.status_code} {body_of(answer).get('error', 'no error')}")
+
+
+def _granted(answer: httpx.Response, *unwanted: str) -> Seen:
+    if answer.status_code != 200:
+        return Seen(coded(answer))
+    granted = set(str(body_of(answer).get("scope", "")).split()) & set(unwanted)
+    return Seen(f"granted {' '.join(sorted(granted))}" if granted else "none granted")

@@ -1,0 +1,99 @@
+"""Requests that two readers may read in two ways, and requests that are too large.
+
+A smuggled request asks for a reading without a token: whoever answers it with one has read two requests where the
+gateway authorized one.
+"""
+
+import httpx
+from tests.attacks import own_api
+from tests.attacks.door import statuses
+from tests.attacks.ground import Ground
+from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.told import coded, passage, table
+
+_BIG_BODY, _BIG_HEADER, _MANY = 4 << 20, 256 << 10, 2000
+_NO_READING = "no reading"
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order."""
+    serves = ("refused, serves on", "closed, serves on")
+    return table(
+        Group.FRAMING,
+        ("two-authorizations", "two tokens, of which each lacks what the other has", "refused in either order", _two),
+        (
+            "length-and-chunks",
+            "Content-Length beside Transfer-Encoding, a request behind",
+            _NO_READING,
+            _length_and_chunks,
+        ),
+        ("two-lengths", "two Content-Lengths, a request behind", _NO_READING, _two_lengths),
+        ("two-codings", "two Transfer-Encodings, one disguised, a request behind", _NO_READING, _two_codings),
+        ("line-ends", "line ends inside a header, a request behind", _NO_READING, _line_ends),
+        ("large-body", "a body of 4 MiB", serves, _large_body),
+        ("large-header", "a header of 256 KiB", serves, _large_header),
+        ("many-headers", "2000 headers", serves, _many_headers),
+    )
+
+
+def _two(ground: Ground) -> Seen:
+    poor, stranger = ground.token(ground.reader, "device_poor"), ground.token(ground.stranger, ground.scope)
+    told: list[str] = []
+    for tokens in ((poor, stranger), (stranger, poor), (poor, "garbage"), ("garbage", stranger)):
+        answer = ground.call(headers=[("Authorization", f"Bearer {token}") for token in tokens])
+        told.append("refused" if 400 <= answer.status_code < 500 else coded(answer))
+    joined = ground.call(headers={"Authorization": f"Bearer {poor}, Bearer {stranger}"})
+    told.append("refused" if 400 <= joined.status_code < 500 else coded(joined))
+    return Seen("refused in either order" if set(told) == {"refused"} else "; ".join(told))
+
+
+def _length_and_chunks(ground: Ground) -> Seen:
+    return _smuggled(ground, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n")
+
+
+def _two_lengths(ground: Ground) -> Seen:
+    return _smuggled(ground, "Content-Length: 0\r\nContent-Length: 200\r\n", "")
+
+
+def _two_codings(ground: Ground) -> Seen:
+    return _smuggled(
+        ground, "Transfer-Encoding: chunked\r\nTransfer-Encoding : identity\r\nContent-Length: 5\r\n", "0\r\n\r\n"
+    )
+
+
+def _line_ends(ground: Ground) -> Seen:
+    return _smuggled(ground, "X-Attack: a\rContent-Length: 0\r\nX-More: b\n\nContent-Length: 0\r\n", "")
+
+
+def _smuggled(ground: Ground, framing: str, body: str) -> Seen:
+    host = httpx.URL(ground.door.addresses.gateway_url).netloc.decode()
+    head = f"POST {own_api.OPEN_PATH} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {ground.good_token}\r\n"
+    behind = f"GET {ground.path} HTTP/1.1\r\nHost: {host}\r\n\r\n"
+    answer = ground.door.exchange(f"{head}{framing}\r\n{body}{behind}".encode("latin-1"))
+    told = " ".join(map(str, statuses(answer))) or "closed"
+    return Seen(f"a reading ({told})" if b"generation_kw" in answer else _NO_READING, told)
+
+
+def _large_body(ground: Ground) -> Seen:
+    return _too_large(ground, {}, b"x" * _BIG_BODY)
+
+
+def _large_header(ground: Ground) -> Seen:
+    return _too_large(ground, {"X-Attack": "x" * _BIG_HEADER})
+
+
+def _many_headers(ground: Ground) -> Seen:
+    return _too_large(ground, {f"X-Attack-{number}": "x" * 100 for number in range(_MANY)})
+
+
+def _too_large(ground: Ground, headers: dict[str, str], body: bytes | None = None) -> Seen:
+    token = ground.good_token
+    method = "GET" if body is None else "POST"
+    try:
+        answer = ground.call(token, own_api.OPEN_PATH, method=method, headers=headers, content=body)
+        told = "refused" if 400 <= answer.status_code < 500 else coded(answer)
+        measured = str(answer.status_code)
+    except httpx.TransportError as error:
+        told, measured = "closed", type(error).__name__
+    serves = passage(ground.call(token, own_api.OPEN_PATH)) == "let through"
+    return Seen(f"{told}, {'serves on' if serves else 'serves no more'}", measured)

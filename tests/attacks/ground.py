@@ -1,0 +1,206 @@
+"""What every attack has at hand: the stack, applications of its own, tokens, and ways to call."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TypeVar
+
+import httpx
+from joserfc.jwk import RSAKey
+from tests.attacks import own_api
+from tests.attacks.belongings import Application, Belongings
+from tests.attacks.door import Addresses, Door, Headers
+from tests.attacks.minutes import Minutes
+from tests.attacks.rows import NotTried
+from tests.attacks.stack import Stack
+from tests.attacks.traffic import Traffic
+
+from wso2_provisioning.applications import EVAPP, SCOPE_PROBE
+from wso2_provisioning.devportal import DevPortal
+from wso2_provisioning.errors import NotProven
+from wso2_provisioning.proof import Verdict, probe_path, read_answer
+from wso2_provisioning.tokens import ClientCredentials
+from wso2_provisioning.wire import Identity, Wire
+
+REACHES_S = 10.0
+"""How long a change may take to reach the gateway [s]."""
+SETTLES_S = 60.0
+"""How long a new application or API may take to reach it [s]."""
+_PAUSE_S = 0.2
+T = TypeVar("T")
+ENERGY = ("SolarAPI", "BatteryAPI", "GridAPI")
+
+
+class Ground:
+    """One run's ground. `door` may be exchanged for another one: whoever answers there is what is attacked."""
+
+    def __init__(self, stack: Stack, wire: Wire, traffic: Traffic, report: Callable[[str], None]) -> None:
+        self.stack = stack
+        self.wire = wire
+        self.traffic = traffic
+        self.report = report
+        self.door = Door(Addresses.of(stack), traffic)
+        self.belongings = Belongings(wire, stack.settings, stack.artifacts, traffic)
+        for name, password in stack.passwords.items():
+            traffic.keep_secret(f"password of {name}", password)
+        self._tokens: dict[tuple[str, str], str] = {}
+
+    @property
+    def minutes(self) -> Minutes:
+        """Time, as it passes on this stack."""
+        return self.stack.minutes
+
+    @property
+    def gateway_key(self) -> RSAKey | None:
+        """The gateway's signing key, None where it cannot be read."""
+        file = self.stack.signing_key
+        return None if file is None else RSAKey.import_key(file.read_bytes())
+
+    @cached_property
+    def path(self) -> str:
+        """Of the reading that most attacks are after."""
+        return probe_path(self.stack.artifacts.api("SolarAPI"))
+
+    @cached_property
+    def scope(self) -> str:
+        """What that reading needs."""
+        return self.stack.artifacts.api("SolarAPI").api.scopes[0].scope.name
+
+    @property
+    def energy_scopes(self) -> tuple[str, ...]:
+        """Of the three readings."""
+        return tuple(self.stack.artifacts.api(name).api.scopes[0].scope.name for name in ENERGY)
+
+    @cached_property
+    def reader(self) -> Application:
+        """An application that may read all, and use the attacker's API without limit."""
+        return self.belongings.application("Reader", *ENERGY, own_api.NAME)
+
+    @cached_property
+    def toolbox(self) -> Application:
+        """An application that is subscribed to the MCP servers, and to no API."""
+        return self.belongings.application("Toolbox", "SolarMCP", "AgentMCP", own_api.SERVER_NAME)
+
+    @cached_property
+    def stranger(self) -> Application:
+        """An application that is granted every scope and is subscribed to nothing."""
+        return self.belongings.application("Stranger")
+
+    @property
+    def good_token(self) -> str:
+        """Opens the readings and the attacker's API, and is known at the gateway."""
+        return self.settled(self.reader, *self.energy_scopes, own_api.SCOPE)
+
+    @cached_property
+    def evapp(self) -> ClientCredentials:
+        """EVApp's own key and secret, as its owner reads them."""
+        return self._credentials(self.evapp_portal, EVAPP.name)
+
+    @cached_property
+    def evapp_portal(self) -> DevPortal:
+        """The Developer Portal as EVApp's owner sees it."""
+        settings = self.stack.settings
+        owner = Identity.of_password(EVAPP.owner, settings.owner_password())
+        return DevPortal(self.wire, settings.wso2_management_url, owner)
+
+    @cached_property
+    def roleless(self) -> ClientCredentials:
+        """An application whose owner holds none of the roles that scopes are bound to."""
+        portal = DevPortal(self.wire, self.stack.settings.wso2_management_url, self.belongings.admin)
+        return self._credentials(portal, SCOPE_PROBE)
+
+    def forget_tokens(self) -> None:
+        """Ask for new tokens from now on: those of before may have been revoked."""
+        self._tokens.clear()
+
+    def ask_token(self, client: ClientCredentials, *scopes: str, **form: str) -> httpx.Response:
+        """Ask for a token of these scopes, whatever the answer."""
+        asked = {"grant_type": "client_credentials", "scope": " ".join(scopes)} | form
+        auth = (client.client_id, client.client_secret.get_secret_value())
+        answer = self.door.management.post(self.door.addresses.token_url, data=asked, auth=auth)
+        if answer.status_code == 200 and (token := answer.json().get("access_token")):
+            self.traffic.keep_secret("a token", str(token))
+        return answer
+
+    def token(self, application: Application, *scopes: str) -> str:
+        """Return a token of these scopes: the one of before, where there is one.
+
+        Raises:
+            httpx.HTTPStatusError: none is given.
+        """
+        key = (application.application_id, " ".join(scopes))
+        if key not in self._tokens:
+            answer = self.ask_token(application.client, *scopes).raise_for_status()
+            self._tokens[key] = str(answer.json()["access_token"])
+        return self._tokens[key]
+
+    def settled(self, application: Application, *scopes: str, path: str = own_api.OPEN_PATH) -> str:
+        """Return a token that the gateway is seen to let through.
+
+        Raises:
+            NotProven: it does not within a minute.
+        """
+        key = (application.application_id, " ".join(scopes))
+        is_known = key in self._tokens
+        token = self.token(application, *scopes)
+        if not is_known:
+            passes = (Verdict.LET_THROUGH, Verdict.BACKEND_FAILED)
+            answer = self.until(lambda: self.call(token, path), lambda it: read_answer(it).verdict in passes, SETTLES_S)
+            if read_answer(answer).verdict not in passes:
+                raise NotProven(f"the gateway does not let {application.full_name} through: {read_answer(answer)}")
+        return token
+
+    def call(
+        self,
+        token: str | None = None,
+        path: str | None = None,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | Headers | None = None,
+        content: bytes | None = None,
+        json: object = None,
+    ) -> httpx.Response:
+        """Call the gateway, whatever the answer.
+
+        Args:
+            token: None sends none.
+            path: None calls the reading that most attacks are after.
+            method: verb.
+            headers: besides; a list may repeat a name.
+            content, json: body.
+        """
+        given = list(headers.items()) if isinstance(headers, Mapping) else list(headers or [])
+        if token is not None:
+            given.append(("Authorization", f"Bearer {token}"))
+        return self.door.gateway.request(method, path or self.path, headers=given, content=content, json=json)
+
+    def until(
+        self,
+        call: Callable[[], httpx.Response],
+        wanted: Callable[[httpx.Response], bool],
+        longest_s: float = REACHES_S,
+    ) -> httpx.Response:
+        """Call until an answer is the one that is waited for, or the time is over; return the last one."""
+        return self._repeated(call, wanted, longest_s)
+
+    def told_within(self, call: Callable[[], str], wanted: str, longest_s: float = REACHES_S) -> str:
+        """The same for what a call is told as."""
+        return self._repeated(call, lambda told: told == wanted, longest_s)
+
+    def _repeated(self, call: Callable[[], T], wanted: Callable[[T], bool], longest_s: float) -> T:
+        answer = call()
+        # On the local gateway a change holds at once: what is not there with the second call is not coming.
+        for _ in range(1 if self.stack.is_local else int(longest_s / _PAUSE_S)):
+            if wanted(answer):
+                break
+            self.wire.sleep(_PAUSE_S)
+            answer = call()
+        return answer
+
+    def _credentials(self, portal: DevPortal, name: str) -> ClientCredentials:
+        application_id = portal.find_application(name)
+        keys = None if application_id is None else portal.keys(application_id)
+        if keys is None:
+            raise NotTried(f"needs {name}, which the bootstrap makes")
+        client = keys.credentials
+        self.traffic.keep_client(name, client.client_id, client.client_secret.get_secret_value())
+        return client

@@ -1,0 +1,132 @@
+"""What may be said to an MCP server: messages that are none, tools and methods that are not there, arguments."""
+
+import json
+from typing import Any
+
+from tests.attacks import own_api
+from tests.attacks.ground import Ground
+from tests.attacks.mcp_calls import OWN_PATH, asked, posted, server_path, told, used
+from tests.attacks.mcp_rows import tools_token
+from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.told import summed_up, table
+
+from wso2_terms import mcp
+from wso2_terms.mcp_project import McpServer
+
+_REFUSED = "refused each"
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order."""
+    return table(
+        Group.MCP,
+        ("unknown-tool", "tools that are not there, or of another server", "error -32600 each", _unknown_tool),
+        ("unknown-method", "methods that are not there", "error -32601 each", _unknown_method),
+        ("malformed", "no JSON, no object, a batch, no id, no version, deep nesting", _REFUSED, _malformed),
+        ("huge-id", "an id of 200 digits and one of 100 KiB", "serves on", _huge_id),
+        ("revision", "revisions of the protocol that are not spoken", "error -32602 each", _revision),
+        ("stream", "GET on the server, for a stream", "405, no stream", _stream),
+        ("arguments", "arguments too many, of another type, missing", "error -32602 each", _arguments),
+        ("path-argument", "a way up in an argument that becomes part of a path", "no other resource", _path_argument),
+    )
+
+
+def _unknown_tool(ground: Ground) -> Seen:
+    token = tools_token(ground, own_api.TOOL_SCOPE)
+    names = ("nothing", "getSolarStatus", "postLivez", own_api.TOOL.upper(), "", "../getLivez", "__proto__")
+    return Seen(summed_up(told(used(ground, OWN_PATH, name, token)) for name in names))
+
+
+def _unknown_method(ground: Ground) -> Seen:
+    token = tools_token(ground, own_api.TOOL_SCOPE)
+    methods = ("tools/delete", "server/discover", "TOOLS/CALL", "tools/call ", "logging/setLevel")
+    return Seen(summed_up(told(asked(ground, OWN_PATH, method, token)) for method in methods))
+
+
+def _malformed(ground: Ground) -> Seen:
+    token = tools_token(ground, own_api.TOOL_SCOPE)
+    call: dict[str, Any] = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": mcp.TOOLS_CALL,
+        "params": {"name": own_api.TOOL, "arguments": {}},
+    }
+    bodies = (
+        b"",
+        b"no json",
+        b"null",
+        b'"text"',
+        json.dumps([call]).encode(),
+        json.dumps([call] * 50).encode(),
+        json.dumps(call | {"id": None}).encode(),
+        json.dumps(call | {"jsonrpc": "1.0"}).encode(),
+        json.dumps(call | {"params": [1]}).encode(),
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":' + b'{"a":' * 20_000 + b"1" + b"}" * 20_001,
+    )
+    answers = [told(posted(ground, OWN_PATH, body, token)) for body in bodies]
+    let_through = [answer for answer in answers if not answer.startswith(("error -32", "400", "413"))]
+    return Seen("; ".join(let_through) if let_through else _REFUSED, f"{len(bodies)} bodies")
+
+
+def _huge_id(ground: Ground) -> Seen:
+    token = tools_token(ground, own_api.TOOL_SCOPE)
+    for value in (b"9" * 200, b'"' + b"x" * 102_400 + b'"'):
+        posted(ground, OWN_PATH, b'{"jsonrpc":"2.0","method":"ping","id":' + value + b"}", token)
+    after = told(used(ground, OWN_PATH, own_api.TOOL, token))
+    # A server that answers everything alike has understood none of it.
+    unknown = told(asked(ground, OWN_PATH, "nothing/at-all", token))
+    return Seen("serves on" if (after, unknown) == ("result", "error -32601") else f"{after}; {unknown}")
+
+
+def _revision(ground: Ground) -> Seen:
+    versions = ("2024-11-05", "2026-01-01", "1", "latest")
+    tries = (_initialized(ground, version) for version in versions)
+    return Seen(summed_up(tries))
+
+
+def _initialized(ground: Ground, version: str) -> str:
+    client = {"name": "attacker", "version": "1"}
+    return told(
+        asked(ground, OWN_PATH, mcp.INITIALIZE, None, protocolVersion=version, capabilities={}, clientInfo=client)
+    )
+
+
+def _stream(ground: Ground) -> Seen:
+    answer = ground.call(tools_token(ground, own_api.TOOL_SCOPE), OWN_PATH, headers={"Accept": "text/event-stream"})
+    kind = "a stream" if "event-stream" in answer.headers.get("Content-Type", "") else "no stream"
+    return Seen(f"{answer.status_code}, {kind}")
+
+
+def _arguments(ground: Ground) -> Seen:
+    arguments: tuple[dict[str, Any], ...] = (
+        {},
+        {"decision_id": {"$ne": None}},
+        {"decision_id": ["x"]},
+        {"decision_id": "x", "admin": True},
+        {"decision_id": "x", "Authorization": "Bearer x"},
+    )
+    token = _agent_token(ground, "Arguments")
+    return Seen(summed_up(_explained(ground, token, given) for given in arguments))
+
+
+def _path_argument(ground: Ground) -> Seen:
+    values = ("../../metrics", "..%2f..%2fmetrics", "..", "x/../../health", "x?limit=1", "x#", "%2e%2e", "a\r\nX: y")
+    token = _agent_token(ground, "Paths")
+    answers = [_explained(ground, token, {"decision_id": value}) for value in values]
+    reached = [answer for answer in answers if answer == "result"]
+    return Seen("another resource" if reached else "no other resource", "; ".join(sorted(set(answers))))
+
+
+def _explained(ground: Ground, token: str, arguments: dict[str, Any]) -> str:
+    return told(used(ground, server_path(_agent_server(ground)), "explain_decision", token, **arguments))
+
+
+def _agent_token(ground: Ground, name: str) -> str:
+    """A token of an application with a plan of its own: every call is counted, the refused arguments too."""
+    tools_token(ground, own_api.TOOL_SCOPE)
+    application = ground.belongings.application(name, "AgentMCP")
+    return ground.token(application, _agent_server(ground).scopes[0].scope.name)
+
+
+def _agent_server(ground: Ground) -> McpServer:
+    return ground.stack.artifacts.mcp_server("AgentMCP").server

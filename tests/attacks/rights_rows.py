@@ -1,0 +1,105 @@
+"""Whom the gateway knows, and what they may do: subscriptions and scopes."""
+
+from collections.abc import Callable
+
+import httpx
+from tests.attacks import own_api
+from tests.attacks.belongings import Application
+from tests.attacks.ground import SETTLES_S, Ground
+from tests.attacks.rows import Group, NotTried, Row, Seen
+from tests.attacks.told import coded, fault, table
+
+from wso2_provisioning.proof import probe_path
+from wso2_terms.codes import INVALID_CREDENTIALS, NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_BLOCKED, Fault
+
+_NOT_SUBSCRIBED, _NO_SCOPE = fault(NOT_SUBSCRIBED), fault(SCOPE_MISSING)
+_BLOCKED = fault(SUBSCRIPTION_BLOCKED)
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order."""
+    return table(
+        Group.RIGHTS,
+        ("not-subscribed", "every scope and no subscription", _NOT_SUBSCRIBED, _stranger),
+        ("evapp-at-site", "EVApp at SiteAPI, where people act", _NOT_SUBSCRIBED, _evapp_at_site),
+        ("blocked-subscription", "a subscription that is blocked", f"let through, then {_BLOCKED}", _blocked),
+        ("blocked-production", "one that is blocked for production keys", f"let through, then {_BLOCKED}", _production),
+        ("unsubscribed", "a subscription that was taken back", f"let through, then {_NOT_SUBSCRIBED}", _unsubscribed),
+        (
+            "deleted-application",
+            "the token of an application that was deleted",
+            (f"let through, then {_NOT_SUBSCRIBED}", f"let through, then {fault(INVALID_CREDENTIALS)}"),
+            _deleted,
+        ),
+        ("no-scope", "subscribed, with a token without the scope", _NO_SCOPE, _no_scope),
+        ("another-scope", "the scopes of battery and grid at the sun's API", _NO_SCOPE, _another_scope),
+        ("scope-in-a-scope", "scopes that only look alike: other case, longer, shorter", _NO_SCOPE, _lookalike),
+    )
+
+
+def _stranger(ground: Ground) -> Seen:
+    return Seen(coded(_known(ground, lambda: ground.call(ground.token(ground.stranger, ground.scope)))))
+
+
+def _evapp_at_site(ground: Ground) -> Seen:
+    try:
+        project = ground.stack.artifacts.api("SiteAPI")
+    except KeyError as error:
+        raise NotTried("needs SiteAPI among the artifacts") from error
+    scope = project.api.scopes[0].scope.name
+    token = ground.ask_token(ground.evapp, scope, "device_attack").raise_for_status().json()["access_token"]
+    return Seen(coded(ground.call(str(token), probe_path(project))))
+
+
+def _blocked(ground: Ground) -> Seen:
+    return _stopped(ground, "BLOCKED")
+
+
+def _production(ground: Ground) -> Seen:
+    return _stopped(ground, "PROD_ONLY_BLOCKED")
+
+
+def _stopped(ground: Ground, state: str) -> Seen:
+    application = ground.belongings.application(f"Stopped{state}", own_api.NAME)
+    subscription = ground.belongings.subscription(application, own_api.NAME)
+    return _after(ground, application, lambda: ground.belongings.block(subscription, state), SUBSCRIPTION_BLOCKED)
+
+
+def _unsubscribed(ground: Ground) -> Seen:
+    application = ground.belongings.application("Leaving", own_api.NAME)
+    leave: Callable[[], None] = lambda: ground.belongings.unsubscribe(application, own_api.NAME)  # noqa: E731
+    return _after(ground, application, leave, NOT_SUBSCRIBED)
+
+
+def _deleted(ground: Ground) -> Seen:
+    application = ground.belongings.application("Gone", own_api.NAME)
+    return _after(ground, application, lambda: ground.belongings.delete(application), NOT_SUBSCRIBED)
+
+
+def _no_scope(ground: Ground) -> Seen:
+    return Seen(coded(_known(ground, lambda: ground.call(ground.token(ground.reader, "device_without")))))
+
+
+def _another_scope(ground: Ground) -> Seen:
+    others = [scope for scope in ground.energy_scopes if scope != ground.scope]
+    return Seen(coded(_known(ground, lambda: ground.call(ground.token(ground.reader, *others)))))
+
+
+def _lookalike(ground: Ground) -> Seen:
+    scope = ground.scope
+    token = ground.token(ground.reader, scope.upper(), f"{scope}:all", scope[:-1], f"device_{scope}")
+    return Seen(coded(_known(ground, lambda: ground.call(token))))
+
+
+def _after(ground: Ground, application: Application, act: Callable[[], None], wanted: Fault) -> Seen:
+    token = ground.settled(application, own_api.SCOPE)
+    act()
+    answer = ground.until(
+        lambda: ground.call(token, own_api.OPEN_PATH), lambda it: it.status_code == wanted.http_status
+    )
+    return Seen(f"let through, then {coded(answer)}")
+
+
+def _known(ground: Ground, call: Callable[[], httpx.Response]) -> httpx.Response:
+    # Until its keys have reached the gateway, an application is refused as somebody whom nobody knows.
+    return ground.until(call, lambda it: it.status_code == NOT_SUBSCRIBED.http_status, SETTLES_S)

@@ -1,0 +1,109 @@
+"""Paths and verbs: nothing is reached but what is published, however it is spelled.
+
+Each spelling aims at something that its service would answer to anybody, so that a gateway which lets one through
+shows it by a success.
+"""
+
+from functools import partial
+
+from tests.attacks import own_api
+from tests.attacks.ground import Ground
+from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.told import coded, passage, refusals, summed_up, table
+
+_BASE = own_api.VERSIONED_CONTEXT
+SPELLINGS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "dots": ("/../ in a path", (f"{_BASE}/livez/../metrics", f"{_BASE}/../../metrics", f"{_BASE}/./metrics")),
+    "encoded-dots": ("%2e%2e in a path", (f"{_BASE}/%2e%2e/%2e%2e/metrics", f"{_BASE}/livez/%2E%2E/metrics")),
+    "encoded-slashes": ("%2f and %5c in a path", (f"{_BASE}/livez%2f..%2fmetrics", f"{_BASE}/livez%5c..%5cmetrics")),
+    "double-encoding": (
+        "%252e%252e%252f in a path",
+        (f"{_BASE}/%252e%252e%252fmetrics", f"{_BASE}/livez%252f..%252fmetrics"),
+    ),
+    "null-bytes": (
+        "%00 and line ends in a path",
+        (f"{_BASE}/livez%00", f"{_BASE}/metrics%00/livez", f"{_BASE}/livez%0d%0aX:%20y"),
+    ),
+    "overlong": (
+        "overlong UTF-8 and broken escapes",
+        (f"{_BASE}/%c0%ae%c0%ae/metrics", f"{_BASE}/livez%c0%af..%c0%afmetrics", f"{_BASE}/livez%zz"),
+    ),
+    "semicolons": (
+        "; parameters in a path",
+        (f"{_BASE}/..;/metrics", f"{_BASE}/metrics;/livez", f"{_BASE};x/livez/;/../metrics"),
+    ),
+    "slashes": ("// and \\ in a path", (f"{_BASE}//metrics", f"/{_BASE}/..\\metrics", f"{_BASE}\\..\\metrics")),
+    "absolute": (
+        "a whole URL as the request's target",
+        ("http://127.0.0.1/metrics", "https://localhost:9443/oauth2/jwks"),
+    ),
+}
+"""What is tried, by id: a title and the paths."""
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order."""
+    spelled = ((name, title, "refused each", partial(_spelled, paths)) for name, (title, paths) in SPELLINGS.items())
+    return table(
+        Group.ROUTING,
+        ("verb", "verbs that a resource has not", "405 405 each", _verbs),
+        ("resource", "a resource that is not published, though its service has it", "404 404 each", _resources),
+        ("api", "an API and a version that are not there", "404 404 each", _apis),
+        (
+            "encoded-letters",
+            "a published path with encoded letters, without a token",
+            ("401 900902 each", "404 404 each"),
+            _letters,
+        ),
+        ("override", "headers that ask for another verb or path", "as without them", _override),
+        *spelled,
+    )
+
+
+def _verbs(ground: Ground) -> Seen:
+    token = ground.good_token
+    tries = [ground.call(token, method=verb) for verb in ("DELETE", "PUT", "POST", "PATCH")]
+    return Seen(summed_up(map(coded, tries)))
+
+
+def _resources(ground: Ground) -> Seen:
+    token, context = ground.good_token, ground.stack.artifacts.api("SolarAPI").api.versioned_context
+    paths = [f"{context}/{name}" for name in ("metrics", "health", "openapi.json", "docs", "kills")]
+    return Seen(summed_up(coded(ground.call(token, path)) for path in (*paths, f"{_BASE}/metrics")))
+
+
+def _apis(ground: Ground) -> Seen:
+    token, leaf = ground.good_token, ground.path.rpartition("/")[2]
+    paths = (
+        "/attack-nothing/1.0.0/livez",
+        f"/solar/9.9.9/{leaf}",
+        f"/solar/{leaf}",
+        f"/SOLAR/1.0.0/{leaf}",
+        "/metrics",
+    )
+    return Seen(summed_up(coded(ground.call(token, path)) for path in paths))
+
+
+def _letters(ground: Ground) -> Seen:
+    paths = (ground.path.replace("status", "%73tatus"), ground.path.replace("solar", "%73olar", 1))
+    return Seen(summed_up(coded(ground.call(path=path)) for path in paths))
+
+
+def _override(ground: Ground) -> Seen:
+    asked = {
+        "X-HTTP-Method-Override": "DELETE",
+        "X-Method-Override": "DELETE",
+        "X-Original-URL": "/metrics",
+        "X-Rewrite-URL": "/metrics",
+    }
+    token = ground.good_token
+    plain, bent = ground.call(token, own_api.OPEN_PATH), ground.call(token, own_api.OPEN_PATH, headers=asked)
+    is_same = (plain.status_code, plain.content) == (bent.status_code, bent.content)
+    # A gateway that lets everything through answers the same, too: the path beside must be refused.
+    refused = passage(ground.call(token, f"{_BASE}/metrics", headers=asked))
+    return Seen("as without them" if is_same and refused != "let through" else f"{coded(bent)}, {refused}")
+
+
+def _spelled(paths: tuple[str, ...], ground: Ground) -> Seen:
+    token = ground.good_token
+    return refusals(ground.door.verbatim(path, token) for path in paths)

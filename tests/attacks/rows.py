@@ -1,0 +1,101 @@
+"""One attack in a row: what is tried, what must happen, and the function that tries it.
+
+Knows nothing of HTTP and nothing of WSO2.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ev_service.errors import EvError
+from wso2_provisioning.verification.rows import NotTried, Seen, State
+
+if TYPE_CHECKING:
+    from tests.attacks.ground import Ground
+
+__all__ = ["Attack", "Group", "NotTried", "Result", "Row", "Seen", "State", "carry_out", "chosen"]
+
+
+class Group(StrEnum):
+    """What a row is about; `--only` takes these as well as ids."""
+
+    BASELINE = "baseline"
+    TOKENS = "tokens"
+    TOKEN_ENDPOINT = "token-endpoint"
+    RIGHTS = "rights"
+    STOPS = "stops"
+    LIMITS = "limits"
+    ROUTING = "routing"
+    FRAMING = "framing"
+    ASSERTIONS = "assertions"
+    TRANSPORT = "transport"
+    MCP = "mcp"
+    AGENT = "agent"
+    POLICY = "policy"
+    LEAKS = "leaks"
+
+
+Attack = Callable[["Ground"], Seen]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One attack.
+
+    row_id: never changes; begins with what it is about. title: what is tried. expected: what may be observed, the
+    first as a rule the only one. attack: tries it.
+    """
+
+    row_id: str
+    group: Group
+    title: str
+    expected: tuple[str, ...]
+    attack: Attack
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One attack, tried. took_s: how long it took [s]."""
+
+    row_id: str
+    group: str
+    title: str
+    expected: str
+    observed: str
+    measured: str
+    state: State
+    took_s: float
+
+
+def carry_out(row: Row, ground: "Ground") -> Result:
+    """Try one attack; whatever goes wrong meanwhile is a difference and not the end of the others."""
+    started_s = time.monotonic()
+    try:
+        seen = row.attack(ground)
+    except NotTried as missing:
+        seen, state = Seen(str(missing)), State.NOT_TRIED
+    except EvError as error:
+        seen, state = Seen(f"failed: {error.message}"), State.DIFFERS
+    except Exception as error:
+        # Only its kind is told: the text may hold what was answered.
+        seen, state = Seen(f"failed: {type(error).__name__}"), State.DIFFERS
+    else:
+        state = State.HOLDS if seen.text in row.expected else State.DIFFERS
+    took_s = time.monotonic() - started_s
+    expected = " or ".join(row.expected)
+    return Result(row.row_id, row.group, row.title, expected, seen.text, seen.measured, state, took_s)
+
+
+def chosen(rows: Iterable[Row], only: Iterable[str]) -> Iterator[Row]:
+    """Return the rows whose id or group is named; all of them where nothing is named.
+
+    Raises:
+        ValueError: a name is neither an id nor a group.
+    """
+    listed, wanted = list(rows), set(only)
+    known = {row.row_id for row in listed} | {str(row.group) for row in listed}
+    if unknown := wanted - known:
+        raise ValueError(f"neither a row nor a group: {', '.join(sorted(unknown))}")
+    return (row for row in listed if not wanted or {row.row_id, str(row.group)} & wanted)

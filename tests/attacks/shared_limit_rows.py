@@ -1,0 +1,35 @@
+"""Limits of all applications together, at the attacker's own API and tool: theirs are spent and nobody else's."""
+
+from tests.attacks import own_api
+from tests.attacks.ground import Ground
+from tests.attacks.limit_rows import burst, shared_limit
+from tests.attacks.mcp_calls import OWN_PATH, used
+from tests.attacks.mcp_rows import tools_token
+from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.told import fault, table
+
+from wso2_terms.codes import API_THROTTLED, RESOURCE_THROTTLED
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order: the first begins the minute in which the second counts, too."""
+    api, tool = f"{fault(API_THROTTLED)} at the limit", f"{fault(RESOURCE_THROTTLED)} at the limit"
+    return table(
+        Group.LIMITS,
+        ("api", "more calls than an API allows all applications together", api, _api),
+        ("tool", "more calls than a tool allows all applications together", tool, _tool),
+    )
+
+
+def _api(ground: Ground) -> Seen:
+    token = ground.good_token
+    limit = shared_limit(ground, ground.stack.artifacts.api("SolarAPI").api.api_throttling_policy)
+    ground.minutes.fresh()
+    return burst(ground, lambda: ground.call(token, own_api.OPEN_PATH), limit, API_THROTTLED)
+
+
+def _tool(ground: Ground) -> Seen:
+    token = tools_token(ground, own_api.TOOL_SCOPE)
+    limit = shared_limit(ground, ground.stack.artifacts.mcp_server("SolarMCP").server.operations[0].throttling_policy)
+    ground.minutes.roomy()
+    return burst(ground, lambda: used(ground, OWN_PATH, own_api.TOOL, token), limit, RESOURCE_THROTTLED)

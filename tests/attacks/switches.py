@@ -1,0 +1,279 @@
+"""Ways to switch a control off and on again.
+
+Where a control has a switch in the configuration, that is used; where it is code of the gateway, the row meets a
+server that lets everything through.
+"""
+
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from tests.attacks import limit_rows, mcp_rows, transport_rows
+from tests.attacks.belongings import DENY_PATH, Application, Belongings
+from tests.attacks.open_doors import Scene
+
+from local_stack import stack as processes
+from local_stack.ports import HOST
+from wso2_provisioning.admin import Admin
+from wso2_provisioning.errors import Refused
+from wso2_provisioning.users import Users
+from wso2_terms.api_project import ApiScope
+from wso2_terms.policies import Policy
+
+
+@contextmanager
+def unsecured(scene: Scene) -> Generator[None]:
+    """SolarAPI's operation needs no token."""
+    with _solar(scene, lambda operation: operation | {"auth_type": "None"}):
+        yield
+
+
+@contextmanager
+def without_scopes(scene: Scene) -> Generator[None]:
+    """SolarAPI's operation needs no scope."""
+    with _solar(scene, lambda operation: operation | {"scopes": ()}):
+        yield
+
+
+@contextmanager
+def unbound_scope(scene: Scene) -> Generator[None]:
+    """SolarAPI's scope is bound to no role."""
+    project = scene.ground.stack.artifacts.api("SolarAPI")
+    listed = tuple(
+        ApiScope(shared=one.shared, scope=one.scope.model_copy(update={"bindings": ()})) for one in project.api.scopes
+    )
+    publisher = scene.ground.belongings.publisher
+    publisher.import_project(replace(project, api=project.api.model_copy(update={"scopes": listed})))
+    try:
+        yield
+    finally:
+        publisher.import_project(project)
+
+
+@contextmanager
+def unrestricted_scopes(scene: Scene) -> Generator[None]:
+    """deployment.toml lets scopes be granted that nobody registered."""
+    conf = scene.folder / "conf"
+    conf.mkdir(exist_ok=True)
+    shipped = (processes.ARTIFACTS / "conf" / "deployment.toml").read_text(encoding="utf-8")
+    switched = shipped.replace('"restrict.unassigned.scopes" = true', '"restrict.unassigned.scopes" = false')
+    assert switched != shipped
+    (conf / "deployment.toml").write_text(switched, encoding="utf-8")
+    with patch.object(processes, "ARTIFACTS", scene.folder):
+        _restart_gateway(scene)
+    try:
+        yield
+    finally:
+        _restart_gateway(scene)
+
+
+@contextmanager
+def subscribed_stranger(scene: Scene) -> Generator[None]:
+    """The stranger subscribes after all."""
+    ground = scene.ground
+    ground.belongings.subscribe(ground.stranger, "SolarAPI")
+    try:
+        yield
+    finally:
+        ground.belongings.unsubscribe(ground.stranger, "SolarAPI")
+
+
+@contextmanager
+def own_thief(scene: Scene) -> Generator[None]:
+    """Whoever knows a token may revoke it."""
+    with patch.dict(scene.ground.__dict__, {"stranger": scene.ground.reader}):
+        yield
+    scene.ground.forget_tokens()
+
+
+@contextmanager
+def undone(scene: Scene, act: str) -> Generator[None]:
+    """What the administrator stops is let go again at once."""
+    kept = getattr(Belongings, act)
+
+    def act_in_vain(belongings: Belongings, *given: Any, **named: Any) -> Any:
+        result = kept(belongings, *given, **named)
+        _UNDO[act](belongings, result, *given, **named)
+        return result
+
+    with patch.object(Belongings, act, act_in_vain):
+        yield
+
+
+def _undo_deny(belongings: Belongings, condition_id: str, *_: object) -> None:
+    belongings.rest("PATCH", f"{DENY_PATH}y/{condition_id}", json={"conditionStatus": False})
+
+
+def _undo_unsubscribe(belongings: Belongings, _: object, application: Application, api: str) -> None:
+    belongings.subscribe(application, api)
+
+
+def _undo_block(belongings: Belongings, _: object, subscription: str, *_state: object) -> None:
+    belongings.unblock(subscription)
+
+
+_UNDO: Mapping[str, Callable[..., None]] = {
+    "deny": _undo_deny,
+    "block": _undo_block,
+    "unsubscribe": _undo_unsubscribe,
+}
+
+
+@contextmanager
+def idle(scene: Scene, act: str) -> Generator[None]:
+    """An act of the administrator does nothing."""
+
+    def do_nothing(*_given: object, **_named: object) -> None:
+        pass
+
+    with patch.object(Belongings, act, do_nothing):
+        yield
+
+
+def published_server(scene: Scene) -> AbstractContextManager[object]:
+    """Blocking the MCP server does nothing."""
+    return patch.object(scene.ground.belongings.server, "block")
+
+
+def approved_change(scene: Scene) -> AbstractContextManager[object]:
+    """Whatever is listed counts as approved."""
+    return patch.object(mcp_rows.ToolPins, "look")
+
+
+@contextmanager
+def tool_without_scope(scene: Scene) -> Generator[None]:
+    """SolarMCP's tool needs no scope."""
+    belongings = scene.ground.belongings
+    servers, server_id = belongings.server.servers, belongings.api_id("SolarMCP")
+    live = servers.get(server_id)
+    assert live is not None
+    open_tools = [tool | {"scopes": []} for tool in live.body["operations"]]
+    kept = live.revisions[-1].revision_id
+    deployment: list[dict[str, object]] = [{"name": "Default", "vhost": "localhost", "displayOnDevportal": True}]
+    servers.update(server_id, live.body | {"operations": open_tools})
+    servers.deploy(server_id, servers.add_revision(server_id, "without scopes"), deployment)
+    try:
+        yield
+    finally:
+        servers.update(server_id, live.body)
+        servers.deploy(server_id, kept, deployment)
+
+
+@contextmanager
+def quota_passes(scene: Scene) -> Generator[None]:
+    """The plan only notes that its quota is used up."""
+    with _policy(scene, "Energy10PerMin", lambda data: data | {"stop_on_quota_reach": False}):
+        yield
+
+
+@contextmanager
+def wider(scene: Scene, name: str) -> Generator[None]:
+    """A policy allows ten times as much."""
+
+    def widened(data: dict[str, Any]) -> dict[str, Any]:
+        limit = data["default_limit"]
+        count = limit.request_count
+        more = count.model_copy(update={"request_count": count.request_count * 10})
+        return data | {"default_limit": limit.model_copy(update={"request_count": more})}
+
+    with _policy(scene, name, widened):
+        yield
+
+
+def wider_application(scene: Scene) -> AbstractContextManager[object]:
+    """The application's own limit is five times as wide."""
+    return patch.object(limit_rows, "APPLICATION_POLICY", "50PerMin")
+
+
+@contextmanager
+def open_service(scene: Scene) -> Generator[None]:
+    """The solar service is started by hand, without the gateway's certificate."""
+    running = scene.running
+    running.processes.end("solar")
+    port, folder = running.plan.ports.solar, processes.ROOT / "services" / "solar"
+    command = [sys.executable, "-m", "uvicorn", "main:app", "--host", HOST, "--port", str(port)]
+    running.processes.start("solar", command, {}, folder)
+    url = f"{running.plan.service_url('solar')}/livez"
+    running.processes.wait_until_ready("solar", lambda: transport_rows.obstacle(url), 20.0)
+    try:
+        yield
+    finally:
+        running.processes.end("solar")
+        processes.start_service(running.plan, running.processes, "solar")
+
+
+@contextmanager
+def dead_service(scene: Scene) -> Generator[None]:
+    """The solar service is down."""
+    running = scene.running
+    running.processes.end("solar")
+    try:
+        yield
+    finally:
+        processes.start_service(running.plan, running.processes, "solar")
+
+
+@contextmanager
+def told_secret(scene: Scene) -> Generator[None]:
+    """An error body holds a secret."""
+    traffic = scene.ground.traffic
+    secret = traffic.keep_secret("a planted secret", "planted-and-told")
+    traffic.saw("an error", f"{{'error': '{secret}'}}".encode())
+    try:
+        yield
+    finally:
+        traffic.forget("an error")
+
+
+@contextmanager
+def logged_secret(scene: Scene) -> Generator[None]:
+    """A log holds a token."""
+    token = scene.ground.good_token
+    log = scene.running.plan.logs / "planted.log"
+    log.write_text(f"GET /solar/1.0.0/solar-status {token}\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        log.unlink()
+
+
+@contextmanager
+def lasting_user(scene: Scene) -> Generator[None]:
+    """The attacker's user cannot be deleted."""
+    refused = Refused("kept", status=500)
+    with patch.object(Users, "delete_user", side_effect=refused):
+        yield
+
+
+@contextmanager
+def _solar(scene: Scene, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Generator[None]:
+    project = scene.ground.stack.artifacts.api("SolarAPI")
+    operations = tuple(one.model_copy(update=change({})) for one in project.api.operations)
+    publisher = scene.ground.belongings.publisher
+    publisher.import_project(replace(project, api=project.api.model_copy(update={"operations": operations})))
+    try:
+        yield
+    finally:
+        publisher.import_project(project)
+
+
+@contextmanager
+def _policy(scene: Scene, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Generator[None]:
+    ground = scene.ground
+    (policy,) = (one for one in ground.stack.artifacts.policies if one.name == name)
+    admin = Admin(ground.wire, ground.stack.settings.wso2_management_url, ground.belongings.admin)
+    fields = {name: getattr(policy.data, name) for name in type(policy.data).model_fields}
+    changed = {name: value for name, value in change(fields).items() if value is not fields[name]}
+    admin.import_policy(Policy(kind=policy.kind, data=policy.data.model_copy(update=changed)))
+    try:
+        yield
+    finally:
+        admin.import_policy(policy)
+
+
+def _restart_gateway(scene: Scene) -> None:
+    scene.running.processes.end("gateway")
+    processes.start_gateway(scene.running.plan, scene.running.processes)

