@@ -43,7 +43,7 @@ LABEL org.opencontainers.image.title="EV Charging Orchestrator: ${MEMBER}" \
       org.opencontainers.image.revision="${REVISION}"
 # A new volume takes owner and mode of the folder that it is mounted on.
 RUN mkdir -p /app /var/lib/ev/certificates /var/lib/ev/credentials /var/lib/ev/state \
-             /var/lib/ev/keys /var/lib/ev/wso2-config /var/lib/ev/wso2-logs /var/lib/ev/wso2-search \
+             /var/lib/ev/operator /var/lib/ev/keys /var/lib/ev/wso2-config /var/lib/ev/wso2-logs /var/lib/ev/wso2-search \
     && chown -R 10001:10001 /var/lib/ev \
     && chmod -R u=rwX,go= /var/lib/ev
 WORKDIR /app
@@ -58,6 +58,8 @@ USER 10001:10001
 # --- a service, or the agent: an ASGI application in main.py ---
 FROM base AS service
 ARG PORT
+# What the agent was approved to use; public, and of no use to the others.
+COPY wso2/mcp-servers/tools.lock /app/wso2/mcp-servers/
 ENV PORT=${PORT}
 EXPOSE ${PORT}
 # exec: the server itself gets the signal that stops it, and finishes what it is answering.
@@ -75,6 +77,7 @@ CMD ["python", "-m", "local_gateway"]
 FROM base AS bootstrap
 COPY scripts/bootstrap.py /app/scripts/
 COPY wso2/apis /app/wso2/apis
+COPY wso2/mcp-servers /app/wso2/mcp-servers
 COPY wso2/policies /app/wso2/policies
 COPY wso2/conf /app/wso2/conf
 # As first process of a container Python does not hear SIGTERM; Ctrl-C it does, and says where it stopped.

@@ -15,6 +15,7 @@ CHECKS: dict[str, list[str]] = {
     "import rules": [f"{BIN}/lint-imports", "--no-cache"],
     "locks": [sys.executable, "scripts/lock.py", "--check"],
     "definitions": [sys.executable, "scripts/definitions.py", "--check"],
+    "tool pins": [sys.executable, "scripts/tools_approve.py", "--check"],
     "spelling": [f"{BIN}/codespell"],
     "yaml": [f"{BIN}/yamllint", "--strict", "wso2", "compose.yaml", ".github", ".pre-commit-config.yaml"],
     "compose file": [f"{BIN}/check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"],

@@ -25,6 +25,11 @@ HELP = """usage: make TARGET [ARGS="..."]      (without make: python scripts/dev
   run        the same stack at real speed, staying up, at http://localhost:8004/
   up         the stack in Docker with WSO2 API Manager; GATEWAY=local puts the local gateway in its place
   down       remove it; VOLUMES=1 removes its state too
+  kill       stop the agent at the gateway: REASON="sensor fault"; STACK=compose for the one of make up
+  revive     let it go on: REASON="sensor replaced"
+  prove      attack the running stack, or one of its own, and show that every control holds
+  assistant  say how a person's own assistant is connected
+  tools-approve  show how the MCP servers' tools differ from those approved, and approve them
   verify-wso2  check on the running stack what only the real WSO2 can show
   test       the tests that need no Docker, no browser and no minutes
   test-all   every test; what cannot run here is skipped with its reason
@@ -42,6 +47,11 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
     "install": ("requirements.lock", []),
     "demo": ("requirements-run.lock", [["-m", "local_stack", "demo"]]),
     "run": ("requirements-run.lock", [["-m", "local_stack", "run"]]),
+    "kill": ("requirements-run.lock", [["scripts/kill.py"]]),
+    "revive": ("requirements-run.lock", [["scripts/revive.py"]]),
+    "prove": ("requirements-run.lock", [["-m", "tests.attacks"]]),
+    "assistant": ("requirements-run.lock", [["scripts/assistant.py"]]),
+    "tools-approve": ("requirements-run.lock", [["scripts/tools_approve.py"]]),
     "test": ("requirements.lock", [[*PYTEST, "-m", "not docker and not browser and not slow"]]),
     "test-all": ("requirements.lock", [["-m", "coverage", "run", *PYTEST], ["-m", "coverage", "report"]]),
     "check": ("requirements.lock", [["scripts/check.py"]]),
@@ -52,11 +62,14 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
 
 IN_DOCKER = ("up", "down", "verify-wso2")
 """Targets that need Docker and no `.venv`."""
+EITHER_WAY = ("kill", "revive")
+"""Targets that do too, with STACK=compose."""
 
 
 def main(arguments: typing.List[str]) -> int:
     target = arguments[0] if arguments else "help"
-    if target in IN_DOCKER:
+    arguments = take_variables(arguments) if target in EITHER_WAY else arguments
+    if target in IN_DOCKER or (target in EITHER_WAY and os.environ.get("STACK") == "compose"):
         hand_over([sys.executable, "scripts/up.py", *arguments], is_last=True)
         return 0
     if target == "clean":
@@ -72,6 +85,18 @@ def main(arguments: typing.List[str]) -> int:
         given = arguments[1:] if position == 0 else []
         hand_over([venv_python(), *command, *given], is_last=position == len(commands) - 1)
     return 0
+
+
+def take_variables(arguments: typing.List[str]) -> typing.List[str]:
+    """Take NAME=value as make does, and return the other arguments."""
+    rest: typing.List[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and re.match(r"[A-Z_]+$", name):
+            os.environ[name] = value
+        else:
+            rest.append(argument)
+    return rest
 
 
 def ensure(lock: str) -> None:

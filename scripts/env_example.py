@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from battery_service.settings import BatterySourceSettings
+from charger_service.settings import ChargerSettings
 from charging_agent.settings import AgentSettings, GatewaySettings
 from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
 from grid_service.settings import GridSourceSettings
@@ -22,6 +23,7 @@ from site_model.parameters import Building, Panels, Storage, Weather
 from solar_service.settings import SolarSourceSettings
 from wso2_provisioning.cli import DEFAULT_BACKENDS
 from wso2_provisioning.settings import KeyStoreSettings, ProvisioningSettings
+from wso2_provisioning.switch.settings import SwitchSettings
 
 FILE = Path(__file__).resolve().parent.parent / ".env.example"
 
@@ -48,9 +50,11 @@ SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
     "Solar service": (SolarSourceSettings, Panels),
     "Battery service": (BatterySourceSettings, Storage),
     "Grid service": (GridSourceSettings, Building),
+    "Charger service": (ChargerSettings,),
     "Agent: how it decides": (AgentSettings,),
     "Agent: who it is at the gateway": (GatewaySettings,),
     "Bootstrap": (ProvisioningSettings,),
+    "Kill and revive": (SwitchSettings,),
     "Keys of WSO2": (KeyStoreSettings,),
     "Local gateway": (LocalGatewaySettings,),
     "Ports of make run": (PortSettings,),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PASSWORDS = ("WSO2_ADMIN_PASSWORD", "EVAPP_PASSWORD", "WSO2_KEYSTORE_PASSWORD", "WSO2_TRUSTSTORE_PASSWORD")
+ADDED = ("ASSISTANT_PASSWORD", "OPERATOR_PASSWORD")
+"""Passwords that an older `.env` lacks, and that nothing remembers before they are there."""
 PLACEHOLDER = "change-me"
 PROFILES = "COMPOSE_PROFILES"
 
@@ -36,6 +38,15 @@ def make(env: Path, example: Path, profile: str | None) -> None:
         file.write(text)
 
 
+def complete(env: Path, settings: Mapping[str, str]) -> list[str]:
+    """Add random passwords that a file of an earlier version lacks; return their names."""
+    missing = [name for name in ADDED if name not in settings]
+    if missing:
+        with env.open("a", encoding="utf-8", newline="\n") as file:
+            file.write("\n" + "".join(f"{name}={_password()}\n" for name in missing))
+    return missing
+
+
 def read(env: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """What Compose will see: the file's entries, and over them what the shell sets. Empty counts as unset."""
     text = env.read_text(encoding="utf-8") if env.exists() else ""
@@ -46,9 +57,10 @@ def read(env: Path, environment: Mapping[str, str]) -> dict[str, str]:
 
 def trouble(settings: Mapping[str, str]) -> str | None:
     """Say which password is missing or still a placeholder, None when all are set."""
-    for name in PASSWORDS:
+    for name in (*PASSWORDS, *ADDED):
         value = settings.get(name, "")
-        if not value:
+        # Without the added ones the bootstrap leaves their applications out.
+        if not value and name in PASSWORDS:
             return f"{name} is not set in .env: set it to a password of 6 to 30 characters without blanks."
         if value.startswith(PLACEHOLDER):
             return (

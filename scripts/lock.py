@@ -18,7 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 EVERYTHING = "requirements.lock"
 RUN = "requirements-run.lock"
 BUILD = "requirements-build.lock"
-IMAGES = ("services/solar", "services/battery", "services/grid", "services/local-gateway", "agent", "wso2/provisioning")
+IMAGES = (
+    "services/solar",
+    "services/battery",
+    "services/grid",
+    "services/chargers",
+    "services/local-gateway",
+    "agent",
+    "wso2/provisioning",
+)
 """Members that have a container image."""
 
 

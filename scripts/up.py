@@ -1,12 +1,14 @@
-"""The stack in Docker: `make up [GATEWAY=local]`, `make down [VOLUMES=1]`, `make verify-wso2`.
+"""The stack in Docker: `make up [GATEWAY=local]`, `make down [VOLUMES=1]`, `make verify-wso2`, kill and revive.
 
 Standard library only, for any Python from 3.8 on: it needs Docker and no `.venv`.
 """
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import socket
 import sys
 import time
 import urllib.request
@@ -40,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if command == "verify-wso2":
             return verify(given, [argument for argument in arguments[1:] if "=" not in argument])
+        if command in ("kill", "revive"):
+            return switch(given, [argument for argument in arguments if "=" not in argument])
         return down(given) if command == "down" else up(given)
     except Trouble as trouble:
         print(f"make {command}: {trouble}", file=sys.stderr)
@@ -85,6 +89,10 @@ def prepare_env(docker: Docker, given: Mapping[str, str], profile: str | None) -
             )
         env_file.make(path, ROOT / ".env.example", profile)
         print(".env made, with random passwords")
+        settings = env_file.read(path, given)
+    elif path.exists() and (added := env_file.complete(path, settings)):
+        # A file of an earlier version lacks what came later.
+        print(f"{' and '.join(added)} added to .env, with random passwords")
         settings = env_file.read(path, given)
     trouble = env_file.trouble(settings)
     if trouble:
@@ -223,7 +231,9 @@ def tell(settings: Mapping[str, str], profile: str, started: float) -> None:
     print(f"gateway     https://localhost:{ports['GATEWAY_HTTPS_PORT']}/")
     print(f"management  {management}/{portals}")
     user = settings.get("WSO2_ADMIN_USERNAME", "admin")
-    print(f"logins      {user} (password: WSO2_ADMIN_PASSWORD in .env), evapp (EVAPP_PASSWORD in .env)")
+    print(
+        f"logins      {user} (password: WSO2_ADMIN_PASSWORD in .env), evapp, assistant, operator (NAME_PASSWORD there)"
+    )
     print(f"authority   docker compose cp {service}:{files[0]} ca.pem")
     print(f"every call  docker compose exec {service} {files[1]}")
     print("stop        make down   (with its state: make down VOLUMES=1)")
@@ -249,6 +259,19 @@ def verify(given: Mapping[str, str], arguments: Sequence[str]) -> int:
         *("-m", "wso2_provisioning.verification", "--artifacts", "/app/wso2", "--metrics-log", log[gateway]),
         *("--echo-url", "http://ev-verify:8099", "--echo-bind", "0.0.0.0"),  # noqa: S104 - inside a container
         *arguments,
+    )
+
+
+def switch(given: Mapping[str, str], arguments: Sequence[str]) -> int:
+    """Stop the agent's application, or let it go on, from where the bootstrap runs."""
+    docker = Docker(ROOT, given)
+    docker.check()
+    # Whoever gives the command is not known inside; said by name, so that no odd character meets a shell.
+    who = {"OPERATOR": given.get("OPERATOR") or f"{getpass.getuser()} on {socket.gethostname()}"}
+    docker = Docker(ROOT, {**given, **who})
+    return docker.show(
+        *("run", "--rm", "--no-deps", "--env", "REASON", "--env", "OPERATOR", "--entrypoint", "python", "bootstrap"),
+        *("-m", "wso2_provisioning.switch", *arguments),
     )
 
 

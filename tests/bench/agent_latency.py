@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -73,6 +73,7 @@ class Bench:
     client_secret: str
     uncached_url: str
     cached_url: str
+    mcp_url: str
 
 
 def measure() -> dict[str, float]:
@@ -92,14 +93,14 @@ async def _measure(bench: Bench) -> dict[str, float]:
         httpx.AsyncClient(trust_env=False) as agent,
     ):
         gateway.headers["authorization"] = f"Bearer {await _token(gateway, bench)}"
-        uncached_ms, bare_ms = await _medians(
+        uncached_ms, bare_ms = await medians(
             ROUNDS_UNCACHED,
-            partial(_decide, agent, bench.uncached_url, "fresh"),
+            partial(decide, agent, bench.uncached_url, "fresh"),
             partial(_bare, gateway),
         )
-        cached_ms, empty_ms = await _medians(
+        cached_ms, empty_ms = await medians(
             ROUNDS_CACHED,
-            partial(_decide, agent, bench.cached_url, "cached"),
+            partial(decide, agent, bench.cached_url, "cached"),
             partial(_get, agent, f"{bench.cached_url}/empty"),
         )
     return {
@@ -112,7 +113,7 @@ async def _measure(bench: Bench) -> dict[str, float]:
     }
 
 
-async def _medians(
+async def medians(
     rounds: int, one: Callable[[], Awaitable[object]], other: Callable[[], Awaitable[object]]
 ) -> tuple[float, float]:
     taken: tuple[list[float], list[float]] = ([], [])
@@ -135,7 +136,7 @@ async def _bare(gateway: httpx.AsyncClient) -> None:
     await asyncio.gather(*(_get(gateway, api.path) for api in APIS))
 
 
-async def _decide(agent: httpx.AsyncClient, base_url: str, status: str) -> None:
+async def decide(agent: httpx.AsyncClient, base_url: str, status: str) -> None:
     answer = await _get(agent, f"{base_url}/optimize-charging")
     # With a maximum age of 0 a reading fetched for this decision is already past it, and no less new for that.
     is_right = answer.json()["action"] == "fast" and (status == "fresh" or f'"{status}"' in answer.text)
@@ -154,7 +155,7 @@ async def _token(client: httpx.AsyncClient, bench: Bench) -> str:
 
 @contextmanager
 def running(folder: Path) -> Generator[Bench]:
-    """Start backend, local gateway and two agents, one that caches nothing and one that caches everything."""
+    """Start backend, local gateway and agents: one that caches nothing, over REST and over MCP, one that caches all."""
     plan = StackPlan(_all_on_one_backend(free_ports()), random_passwords(), folder / "state")
     environment = of_the_system(os.environ) | {"PYTHONPATH": str(folder)}
     (folder / "bench_backend.py").write_text(_BACKEND, encoding="utf-8")
@@ -176,6 +177,9 @@ def running(folder: Path) -> Generator[Bench]:
         spare = free_ports()
         _start(processes, "uncached", "bench_agent:app", spare.agent, agent | uncached | {"AGENT_DEVICE": "one"})
         _start(processes, "cached", "bench_agent:app", spare.grid, agent | cached | {"AGENT_DEVICE": "two"})
+        over_mcp = uncached | {"AGENT_PROTOCOL": "mcp", "AGENT_DEVICE": "three"}
+        lock = {"AGENT_TOOLS_LOCK_FILE": str(ARTIFACTS / "mcp-servers" / "tools.lock")}
+        _start(processes, "mcp", "bench_agent:app", spare.battery, agent | over_mcp | lock)
         yield Bench(
             gateway_url=plan.gateway_url,
             token_url=clients["WSO2_TOKEN_URL"],
@@ -184,23 +188,16 @@ def running(folder: Path) -> Generator[Bench]:
             client_secret=(plan.credentials / "client_secret").read_text(encoding="utf-8").strip(),
             uncached_url=f"http://{HOST}:{spare.agent}",
             cached_url=f"http://{HOST}:{spare.grid}",
+            mcp_url=f"http://{HOST}:{spare.battery}",
         )
 
 
 def _all_on_one_backend(ports: Ports) -> Ports:
-    return Ports(
-        ports.solar,
-        ports.solar,
-        ports.solar,
-        ports.agent,
-        ports.gateway_https,
-        ports.gateway_http,
-        ports.management,
-    )
+    return replace(ports, battery=ports.solar, grid=ports.solar)
 
 
 def _artifacts_without_limit(folder: Path) -> Path:
-    for part in ("apis", "policies"):
+    for part in ("apis", "mcp-servers", "policies"):
         shutil.copytree(ARTIFACTS / part, folder / part)
     for policy in (folder / "policies").glob("*.yaml"):
         text = policy.read_text(encoding="utf-8")

@@ -51,7 +51,12 @@ AIMS = (
     Aim("tokens", "agent_short_life_requests", "token requests for 100 calls with a 30 s token", at_most=1),
     Aim("agent_latency", "uncached_ratio", "p50 uncached over the slowest of three bare calls", at_most=1.3),
     Aim("agent_latency", "cached_ratio", "p50 cached over an empty route of the same app", at_most=2),
+    Aim("mcp_latency", "ratio", "p50 uncached decision over MCP over the same over REST", at_most=1.5),
     Aim("gateway_throughput", "ratio", "gateway over bare pass-through proxy, requests/s at 32", at_least=0.6),
+    Aim("busy_hour", "degraded_over_naive", "degraded, over an agent that calls each time,", at_most=0.8),
+    Aim("busy_hour", "wrong_over_naive", "wrong actions, over an agent that calls each time,", at_most=0.75),
+    Aim("busy_hour", "wrong_over_plain", "wrong actions, over the agent without its plan,", at_most=1),
+    Aim("ledger", "ratio", "p50 of a signed record over a bare synced SQLite insert", at_most=1.5),
     Aim("startup", "first_decision_s", "make run to the first governed decision [s]", at_most=6),
 )
 

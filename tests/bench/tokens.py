@@ -10,7 +10,6 @@ import logging
 import socket
 import threading
 import time
-import warnings
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,24 +17,22 @@ from typing import Any
 
 import httpx
 import uvicorn
+
+# Its client is httpx2's wherever that is installed, as here, where the MCP SDK needs it; the agent's is httpx's.
+from authlib.integrations.httpx_client import AsyncOAuth2Client
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from charging_agent.apis import Api
+from charging_agent.apis import GRID
 from charging_agent.budget import CallBudget, Limit
 from charging_agent.credentials import EnvironmentOrFiles
 from charging_agent.gateway import GatewayClient, RetryPlan
 from charging_agent.token_endpoint import TokenEndpoint
 from charging_agent.tokens import TokenCache
 from ev_service.clock import SteppedClock
-from ev_service.telemetry import GridLoad
-
-with warnings.catch_warnings(record=True):
-    # Authlib warns of the HTTP library that it was installed with, past any filter set before.
-    from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 CALLERS = 100
 _ANSWER_S, _SLOW_ANSWER_S = 0.05, 1.0
@@ -48,7 +45,7 @@ _READING = {
     "load_kw": 61.0,
     "limit_kw": 100.0,
 }
-_RESOURCE = Api("BenchAPI", "/resource", "bench:read", GridLoad)
+_RESOURCE = GRID
 
 
 class Server:
@@ -80,7 +77,7 @@ class Server:
 def serving() -> Generator[Server]:
     """Serve from a thread of its own, so that a blocked caller does not block the endpoint."""
     state = Server()
-    routes = [Route("/token", state.token, methods=["POST"]), Route("/resource", state.resource)]
+    routes = [Route("/token", state.token, methods=["POST"]), Route(_RESOURCE.path, state.resource)]
     server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="critical", backlog=512))
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
         state.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -138,7 +135,7 @@ class AuthlibClient:
     async def call(self) -> None:
         if not self._client.token:
             await self._client.fetch_token(self._url, grant_type="client_credentials")
-        answer = await self._client.get(f"{self._server.url}/resource")
+        answer = await self._client.get(self._server.url + _RESOURCE.path)
         answer.raise_for_status()
 
     async def hold_token(self, *, life_s: int, left_s: int) -> None:

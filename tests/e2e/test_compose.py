@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 ENERGY = ("solar", "battery", "grid")
-LASTING = (*ENERGY, "gateway", "agent")
+LASTING = (*ENERGY, "chargers", "gateway", "agent")
 ONE_SHOT = ("keys", "bootstrap")
 NON_ROOT_UID = 10001
 KILLED = 128 + 9
@@ -66,6 +66,8 @@ def settings_of(ports: Ports, base_image: str) -> dict[str, str]:
         "PYTHON_IMAGE": base_image,
         "WSO2_ADMIN_PASSWORD": passwords.admin,
         "EVAPP_PASSWORD": passwords.evapp,
+        "ASSISTANT_PASSWORD": passwords.assistant,
+        "OPERATOR_PASSWORD": passwords.operator,
         "WSO2_KEYSTORE_PASSWORD": secrets.token_hex(12),
         "WSO2_TRUSTSTORE_PASSWORD": secrets.token_hex(12),
         "AGENT_PORT": str(ports.agent),
@@ -334,8 +336,9 @@ def test_the_credentials_are_seen_by_the_agent_and_the_bootstrap_alone(project: 
     assert volume["RW"] is False
     for name in ("gateway", *ENERGY):
         assert project.python(name, "import json, pathlib, sys; " + FIND_SECRETS) == []
-    secret_variables = {"WSO2_ADMIN_PASSWORD", "EVAPP_PASSWORD", "WSO2_CLIENT_SECRET"}
-    for name in ("agent", *ENERGY):
+    owners = {"EVAPP_PASSWORD", "ASSISTANT_PASSWORD", "OPERATOR_PASSWORD"}
+    secret_variables = {"WSO2_ADMIN_PASSWORD", "WSO2_CLIENT_SECRET", *owners}
+    for name in ("agent", "chargers", *ENERGY):
         assert not {key for key, value in environment_of(project.inspect(name)).items() if value} & secret_variables
 
 

@@ -16,8 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 MADE = re.findall(r"`(make [a-z0-9-]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
 SHOWN = re.findall(r"(?m)^```sh\n(.+?)\n```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
 # test-all runs this test and would never end; run has a test of its own; bench measures and promises nothing; up and
-# down are run with the local gateway by test_compose.py, and need an image of 2 GB without it.
-ELSEWHERE = {"make test-all", "make run", "make bench", "make up", "make down", "make verify-wso2"}
+# down are run with the local gateway by test_compose.py, and need an image of 2 GB without it; kill, revive and
+# assistant need a running stack, and test_kill.py has one.
+ON_A_STACK = {"make kill", "make revive", "make assistant", "make verify-wso2"}
+ELSEWHERE = {"make test-all", "make run", "make bench", "make up", "make down", *ON_A_STACK}
 
 pytestmark = [
     pytest.mark.slow,

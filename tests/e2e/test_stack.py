@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import httpx
@@ -79,9 +80,9 @@ def test_bootstrapping_again_changes_nothing_and_leaves_the_agent_its_token(site
     assert site.decide()["degraded"] is False
 
 
-@pytest.mark.parametrize("service", ["solar", "battery", "grid"])
+@pytest.mark.parametrize("service", ["solar", "battery", "grid", "chargers"])
 def test_services_answer_nobody_but_the_gateway(site: Any, service: str) -> None:
-    path = {"solar": "solar-status", "battery": "battery-status", "grid": "grid-load"}[service]
+    path = {"solar": "solar-status", "battery": "battery-status", "grid": "grid-load", "chargers": "kills"}[service]
 
     past = httpx.get(f"{site.stack.plan.service_url(service)}/{path}", trust_env=False)
 
@@ -91,7 +92,7 @@ def test_services_answer_nobody_but_the_gateway(site: Any, service: str) -> None
 
 def test_no_log_of_the_stack_holds_a_secret_or_a_token(site: Any) -> None:
     plan = site.stack.plan
-    secrets = [plan.passwords.admin, plan.passwords.evapp, (plan.credentials / "client_secret").read_text().strip()]
+    secrets = [*asdict(plan.passwords).values(), (plan.credentials / "client_secret").read_text().strip()]
     files = [*plan.logs.rglob("*.log"), *(plan.state / "gateway").rglob("*.log")]
     logs = "\n".join(path.read_text(errors="replace") for path in files)
 

@@ -42,6 +42,7 @@ WAYS = {
     "solar": Way(8001, ("http://127.0.0.1:8001/health",)),
     "battery": Way(8002, ("http://127.0.0.1:8002/health",)),
     "grid": Way(8003, ("http://127.0.0.1:8003/health",)),
+    "chargers": Way(8005, ("http://127.0.0.1:8005/health",)),
     "agent": Way(
         8004,
         ("http://127.0.0.1:8004/livez",),

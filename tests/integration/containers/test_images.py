@@ -12,7 +12,7 @@ import pytest
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 READINGS = {"solar": (8001, "solar-status"), "battery": (8002, "battery-status"), "grid": (8003, "grid-load")}
-LASTING = (*READINGS, "agent", "gateway")
+LASTING = (*READINGS, "chargers", "agent", "gateway")
 SET_PASSWORDS = {
     "WSO2_ADMIN_PASSWORD": "admin-Passw0rd",
     "EVAPP_PASSWORD": "evapp-Passw0rd",

@@ -9,17 +9,23 @@ import yaml
 from pydantic_settings import BaseSettings
 
 from battery_service.settings import BatterySourceSettings
+from charger_service.settings import ChargerSettings
 from charging_agent.settings import AgentSettings
 from ev_service.settings import SiteSettings
 from grid_service.settings import GridSourceSettings
 from site_model.parameters import Building, Panels, Storage, Weather
 from solar_service.settings import SolarSourceSettings
+from wso2_provisioning.switch.settings import SwitchSettings
 
 ROOT = Path(__file__).parents[3]
 STACK: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
 OURS = sorted(set(SERVICES) - {"wso2am"})
 ONCE = ("keys", "bootstrap")
+PASSWORDS = (
+    *("WSO2_ADMIN_PASSWORD", "EVAPP_PASSWORD", "ASSISTANT_PASSWORD", "OPERATOR_PASSWORD"),
+    *("WSO2_KEYSTORE_PASSWORD", "WSO2_TRUSTSTORE_PASSWORD"),
+)
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 every_service = pytest.mark.parametrize("service", sorted(SERVICES))
@@ -84,10 +90,11 @@ def test_services_are_on_a_network_that_only_the_gateway_shares() -> None:
         "solar",
         "battery",
         "grid",
+        "chargers",
         "gateway",
         "wso2am",
     }
-    assert all(networks(name) == {"energy"} for name in ("solar", "battery", "grid"))
+    assert all(networks(name) == {"energy"} for name in ("solar", "battery", "grid", "chargers"))
     assert networks("bootstrap") == {"control"}
     assert networks("agent") == {"control", "edge"}
 
@@ -105,6 +112,9 @@ def test_credentials_and_private_keys_are_seen_by_whom_they_concern() -> None:
     }
 
     assert seen["credentials"] == {"bootstrap": "rw", "agent": "ro"}
+    assert seen["operator-state"] == {"bootstrap": "rw"}
+    assert seen["chargers-state"] == {"chargers": "rw"}
+    assert seen["agent-state"] == {"agent": "rw"}
     assert seen["keys"] == {"keys": "rw", "gateway": "ro"}
     assert seen["wso2-config"] == {"keys": "rw", "wso2am": "ro"}
     assert {name for name, mode in seen["certificates"].items() if mode == "rw"} == {"keys"}
@@ -113,12 +123,14 @@ def test_credentials_and_private_keys_are_seen_by_whom_they_concern() -> None:
 def test_passwords_reach_only_who_needs_them() -> None:
     holders = {
         password: {name for name, service in SERVICES.items() if password in service.get("environment", {})}
-        for password in ("WSO2_ADMIN_PASSWORD", "EVAPP_PASSWORD", "WSO2_KEYSTORE_PASSWORD", "WSO2_TRUSTSTORE_PASSWORD")
+        for password in PASSWORDS
     }
 
     assert holders == {
         "WSO2_ADMIN_PASSWORD": {"keys", "gateway", "wso2am", "bootstrap"},
         "EVAPP_PASSWORD": {"bootstrap"},
+        "ASSISTANT_PASSWORD": {"bootstrap"},
+        "OPERATOR_PASSWORD": {"bootstrap"},
         "WSO2_KEYSTORE_PASSWORD": {"keys", "wso2am"},
         "WSO2_TRUSTSTORE_PASSWORD": {"keys", "wso2am"},
     }
@@ -130,7 +142,9 @@ def test_passwords_reach_only_who_needs_them() -> None:
         ("solar", (SiteSettings, Weather, SolarSourceSettings, Panels)),
         ("battery", (SiteSettings, Weather, BatterySourceSettings, Storage)),
         ("grid", (SiteSettings, Weather, GridSourceSettings, Building)),
+        ("chargers", (ChargerSettings,)),
         ("agent", (SiteSettings, AgentSettings)),
+        ("bootstrap", (SwitchSettings,)),
     ],
 )
 def test_every_setting_reaches_its_container(service: str, settings: tuple[type[BaseSettings], ...]) -> None:

@@ -242,3 +242,28 @@ def test_down_keeps_state_unless_told_otherwise(workplace: "Workplace", given: l
 
     assert done.returncode == 0
     assert workplace.calls[-1] == f"compose --profile * down --remove-orphans{volumes}"
+
+
+def test_an_older_env_is_completed_and_keeps_what_it_has(workplace: "Workplace") -> None:
+    env = workplace.root / ".env"
+    kept = "".join(f"{name}=kept-Passw0rd\n" for name in PASSWORDS)
+    env.write_text(kept + "COMPOSE_PROFILES=local", encoding="utf-8")
+    workplace.says("compose build", code=1)
+
+    done = workplace.run("up")
+
+    text = env.read_text(encoding="utf-8")
+    assert text.startswith(kept)
+    assert "\nASSISTANT_PASSWORD=" in text
+    assert "\nOPERATOR_PASSWORD=" in text
+    assert "ASSISTANT_PASSWORD and OPERATOR_PASSWORD added" in done.stdout
+
+
+@pytest.mark.parametrize("act", ["kill", "revive"])
+def test_the_switch_is_operated_from_where_the_bootstrap_runs(workplace: "Workplace", act: str) -> None:
+    workplace.run(act, "--device", "a", REASON='odd "quotes" and $dollars')
+
+    (call,) = [call for call in workplace.calls if "wso2_provisioning.switch" in call]
+    assert call.startswith("compose run --rm --no-deps --env REASON --env OPERATOR")
+    assert call.endswith(f"bootstrap -m wso2_provisioning.switch {act} --device a")
+    assert "dollars" not in call

@@ -21,6 +21,7 @@ def test_a_taken_port_is_named_with_the_variable_that_moves_it(monkeypatch: pyte
         "SOLAR",
         "BATTERY",
         "GRID",
+        "CHARGERS",
         "AGENT",
         "LOCAL_GATEWAY_HTTPS",
         "LOCAL_GATEWAY_HTTP",

@@ -4,19 +4,17 @@ Uses applications and tokens of its own, so that the agent's token is not revoke
 spends EVApp's own calls.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
 
 import httpx
-from joserfc import jwt
-from joserfc.jwk import RSAKey
-from joserfc.jws import extract_compact
+from pydantic import SecretStr
 
 from ev_service.clock import FollowedClock, write_clock_file
+from wso2_provisioning.verification.refusal_rows import forged
+from wso2_provisioning.verification.told import coded
 from wso2_terms import codes
 
 PATH = "/solar/1.0.0/solar-status"
@@ -67,12 +65,12 @@ def prove(target: Target) -> Iterator[Observed]:
     no_scope = _token(target, target.evapp, "device_controls")
     stranger = _token(target, target.stranger, "solar:read")
     yield _tried("no token", codes.MISSING_CREDENTIALS, target.gateway.get(PATH))
-    yield _tried("forged token", codes.INVALID_CREDENTIALS, _call(target, _forged(token)))
+    yield _tried("forged token", codes.INVALID_CREDENTIALS, _call(target, forged(SecretStr(token)).get_secret_value()))
     yield _tried("token without the scope", codes.SCOPE_MISSING, _call(target, no_scope))
     yield _tried("application not subscribed", codes.NOT_SUBSCRIBED, _call(target, stranger))
     yield _over_the_limit(target, token)
     past = httpx.get(f"{target.service_url}/solar-status", timeout=5, trust_env=False)
-    yield Observed("direct call past the gateway", "401 assertion_refused", f"{past.status_code} {_code(past)}")
+    yield Observed("direct call past the gateway", "401 assertion_refused", coded(past))
 
 
 def _over_the_limit(target: Target, token: str) -> Observed:
@@ -82,7 +80,7 @@ def _over_the_limit(target: Target, token: str) -> Observed:
     fault = codes.SUBSCRIPTION_THROTTLED
     expected = f"{fault.http_status} {fault.code}, at most {LIMIT} passed"
     amount = f"at most {LIMIT}" if passed <= LIMIT else str(passed)
-    return Observed(f"{LIMIT + 1} calls in one minute", expected, f"{last.status_code} {_code(last)}, {amount} passed")
+    return Observed(f"{LIMIT + 1} calls in one minute", expected, f"{coded(last)}, {amount} passed")
 
 
 def _with_time_left(clock_file: Path) -> None:
@@ -93,7 +91,7 @@ def _with_time_left(clock_file: Path) -> None:
 
 
 def _tried(name: str, fault: codes.Fault, answer: httpx.Response) -> Observed:
-    return Observed(name, f"{fault.http_status} {fault.code}", f"{answer.status_code} {_code(answer)}")
+    return Observed(name, f"{fault.http_status} {fault.code}", coded(answer))
 
 
 def _call(target: Target, token: str) -> httpx.Response:
@@ -107,16 +105,3 @@ def _token(target: Target, client: Client, scope: str) -> str:
         auth=(client.client_id, client.client_secret),
     )
     return str(answer.raise_for_status().json()["access_token"])
-
-
-def _forged(token: str) -> str:
-    """The same header and claims, signed by a key of our own."""
-    genuine = extract_compact(token.encode())
-    return jwt.encode(dict(genuine.headers()), json.loads(genuine.payload), RSAKey.generate_key(2048))
-
-
-def _code(answer: httpx.Response) -> str:
-    try:
-        return str(cast(dict[str, Any], answer.json()).get("code"))
-    except ValueError:
-        return "no code"

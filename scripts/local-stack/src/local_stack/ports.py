@@ -18,6 +18,7 @@ class Ports:
     solar: int
     battery: int
     grid: int
+    chargers: int
     agent: int
     gateway_https: int
     gateway_http: int
@@ -30,6 +31,7 @@ class PortSettings(Settings):
     solar_port: int = Field(default=8001, ge=1, le=65535, description="Solar service.")
     battery_port: int = Field(default=8002, ge=1, le=65535, description="Battery service.")
     grid_port: int = Field(default=8003, ge=1, le=65535, description="Grid service.")
+    chargers_port: int = Field(default=8005, ge=1, le=65535, description="Charger service.")
     agent_port: int = Field(default=8004, ge=1, le=65535, description="Agent.")
     local_gateway_https_port: int = Field(default=8243, ge=1, le=65535, description="Gateway, TLS.")
     local_gateway_http_port: int = Field(default=8280, ge=1, le=65535, description="Gateway, plain.")

@@ -9,12 +9,13 @@ import httpx
 from rich.console import Console
 
 from ev_service.settings import load
+from local_stack.kept_run import PASSWORDS_FILE, STATE, write_addresses
 from local_stack.ports import PortSettings
 from local_stack.secrets_file import kept_passwords
-from local_stack.stack import ROOT, Stack, StackPlan, running
+from local_stack.stack import Stack, StackPlan, running
 from local_stack.surroundings import settings_in
 
-STATE = ROOT / ".state"
+__all__ = ["STATE", "run"]
 
 
 def run(state: Path, console: Console) -> int:
@@ -28,7 +29,8 @@ def run(state: Path, console: Console) -> int:
     state = state.resolve()
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     ports = load(PortSettings).ports()
-    plan = StackPlan(ports, kept_passwords(state / "passwords.json"), state, settings_in(os.environ))
+    plan = StackPlan(ports, kept_passwords(state / PASSWORDS_FILE), state, settings_in(os.environ))
+    write_addresses(plan)
     with running(plan, lambda step: console.print(f"  starting: {step}")) as stack:
         _show_first_decision(stack, console)
         console.print(f"first governed decision after {time.monotonic() - started:.1f} s")

@@ -3,7 +3,7 @@
 import json
 import secrets
 import string
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 # WSO2 takes 5 to 30 characters without blanks.
@@ -13,20 +13,30 @@ _ALPHABET = string.ascii_letters + string.digits
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Passwords:
-    """Passwords of the administrator and of EVApp's owner."""
+    """Passwords of the administrator and of each application's owner."""
 
     admin: str
     evapp: str
+    assistant: str
+    operator: str
 
 
 def random_passwords() -> Passwords:
     """New passwords of 24 letters and digits."""
-    return Passwords(*("".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH)) for _ in range(2)))
+    return Passwords(**{field.name: _random() for field in fields(Passwords)})
 
 
 def kept_passwords(path: Path) -> Passwords:
-    """The passwords in the file, which is made with random ones where there is none."""
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(asdict(random_passwords())), encoding="utf-8")
-    return Passwords(**json.loads(path.read_text(encoding="utf-8")))
+    """The passwords in the file; those that it lacks, be it all of them, are made and written to it."""
+    kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    passwords = Passwords(**{field.name: kept.get(field.name) or _random() for field in fields(Passwords)})
+    if asdict(passwords) != kept:
+        draft = path.with_suffix(".draft")
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(asdict(passwords)), encoding="utf-8")
+        draft.replace(path)
+    return passwords
+
+
+def _random() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))

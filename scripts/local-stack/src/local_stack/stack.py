@@ -19,7 +19,8 @@ from local_stack.surroundings import of_the_system
 
 ROOT = Path(__file__).resolve().parents[4]
 ARTIFACTS = ROOT / "wso2"
-SERVICES = ("solar", "battery", "grid")
+READING_SERVICES = ("solar", "battery", "grid")
+SERVICES = (*READING_SERVICES, "chargers")
 
 _READY_S = 30.0
 # One thread each: seven processes share few cores, and none of them has arrays worth more.
@@ -71,7 +72,7 @@ class StackPlan:
         return f"https://localhost:{self.ports.management}"
 
     def service_url(self, service: str) -> str:
-        """Base of one energy service, past the gateway."""
+        """Base of one service, past the gateway."""
         return f"http://{HOST}:{getattr(self.ports, service)}"
 
     def client_environment(self) -> dict[str, str]:
@@ -84,11 +85,14 @@ class StackPlan:
         }
 
     def operator_environment(self) -> dict[str, str]:
-        """What the bootstrap reads besides: the administrator, and where the services are."""
+        """What the bootstrap reads besides: the administrator, the owners, and where services and agent are."""
         backends = {f"{service.upper()}_BACKEND_URL": self.service_url(service) for service in SERVICES}
         return backends | {
+            "AGENT_BACKEND_URL": self.agent_url,
             "WSO2_ADMIN_PASSWORD": self.passwords.admin,
             "EVAPP_PASSWORD": self.passwords.evapp,
+            "ASSISTANT_PASSWORD": self.passwords.assistant,
+            "OPERATOR_PASSWORD": self.passwords.operator,
         }
 
 
@@ -126,10 +130,12 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
         _run_once(plan, "certificates", ["-m", "local_gateway", "--init", str(plan.certificates)], environment)
         report("gateway and services")
         starters = [_start_gateway(plan, processes), *(_start_service(plan, processes, name) for name in SERVICES)]
-        for wait in starters:
+        # The bootstrap proves itself by a reading; the last service may take as long as the bootstrap does.
+        for wait in starters[:-1]:
             wait()
-        report("bootstrap: policies, APIs, EVApp, subscriptions, keys")
+        report("bootstrap: policies, APIs, MCP servers, applications, subscriptions, keys")
         bootstrap(plan, environment)
+        starters[-1]()
         report("agent")
         start_agent(plan, processes)
         yield Stack(plan, processes)
@@ -147,7 +153,7 @@ def bootstrap(plan: StackPlan, environment: Mapping[str, str]) -> None:
 
 
 def start_service(plan: StackPlan, processes: Processes, service: str) -> None:
-    """Start one energy service and wait until it answers."""
+    """Start one service and wait until it answers."""
     _start_service(plan, processes, service)()
 
 
@@ -161,6 +167,8 @@ def start_agent(plan: StackPlan, processes: Processes) -> None:
     environment = plan.client_environment() | {
         "WSO2_CLIENT_ID_FILE": str(plan.credentials / "client_id"),
         "WSO2_CLIENT_SECRET_FILE": str(plan.credentials / "client_secret"),
+        "AGENT_STATE_DIR": str(plan.state / "agent"),
+        "AGENT_TOOLS_LOCK_FILE": str(ARTIFACTS / "mcp-servers" / "tools.lock"),
     }
     _start_app(processes, "agent", ROOT / "agent", plan.ports.agent, environment)
     _wait(plan, processes, "agent", f"{plan.agent_url}/health")
@@ -185,6 +193,8 @@ def _start_gateway(plan: StackPlan, processes: Processes) -> Wait:
 
 def _start_service(plan: StackPlan, processes: Processes, service: str) -> Wait:
     environment = {"GATEWAY_CERT_FILE": str(plan.certificates / "gateway-signing.pem")}
+    if service not in READING_SERVICES:
+        environment[f"{service.upper()}_STATE_DIR"] = str(plan.state / service)
     _start_app(processes, service, ROOT / "services" / service, getattr(plan.ports, service), environment)
     return partial(_wait, plan, processes, service, f"{plan.service_url(service)}/health")
 

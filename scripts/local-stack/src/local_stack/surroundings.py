@@ -3,10 +3,11 @@
 from collections.abc import Mapping, MutableMapping
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "HOME", "USERPROFILE")
-_PREFIXES = ("SOLAR_", "BATTERY_", "GRID_", "AGENT_", "SITE_", "SIM_", "WSO2_", "LOCAL_GATEWAY_", "GATEWAY_", "EVAPP_")
+_ROOMS = ("SOLAR_", "BATTERY_", "GRID_", "CHARGERS_", "AGENT_", "SITE_", "SIM_")
 _NAMES = ("LOG_LEVEL",)
 # The stack sets these itself, from its own ports, certificates and passwords.
-_SET_BY_STACK = ("WSO2_", "LOCAL_GATEWAY_", "GATEWAY_", "EVAPP_")
+_SET_BY_STACK = ("WSO2_", "LOCAL_GATEWAY_", "GATEWAY_", "EVAPP_", "ASSISTANT_", "OPERATOR_")
+_PREFIXES = _ROOMS + _SET_BY_STACK
 
 
 def of_the_system(environment: Mapping[str, str]) -> dict[str, str]:
