@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,29 +18,58 @@ DEMO = [sys.executable, "-m", "local_stack", "demo"]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups and signals are looked at as on POSIX")
 
 
-def test_the_demo_shows_the_day_and_six_controls_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    done = run([*DEMO, *QUICK], tmp_path)
+@dataclass(frozen=True)
+class Played:
+    """A demo that was run to its end, and the folder that it had for what is temporary."""
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "24 governed decisions" in done.stdout
-    assert "0 degraded" in done.stdout
-    assert done.stdout.count("holds") == 6
-    assert "FAILS" not in done.stdout
+    done: subprocess.CompletedProcess[str]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    folder = tmp_path_factory.mktemp("demo")
+    return Played(run([*DEMO, *QUICK], folder), folder)
+
+
+def test_the_demo_shows_the_day_and_six_controls_and_leaves_nothing_behind(played: Played) -> None:
+    told = played.done.stdout
+    assert played.done.returncode == 0, told + played.done.stderr
+    assert "24 governed decisions" in told
+    assert "0 degraded" in told
+    assert told.count("holds") == 6
+    assert "FAILS" not in told
     assert PICTURE.read_bytes().startswith(b"\x89PNG")
-    assert left_behind(tmp_path) == []
+    assert left_behind(played.folder) == []
 
 
-def test_no_secret_and_no_token_is_shown(tmp_path: Path) -> None:
-    done = run([*DEMO, *QUICK], tmp_path)
+def test_no_secret_and_no_token_is_shown(played: Played) -> None:
+    told = played.done.stdout + played.done.stderr
 
-    assert not re.search(r"eyJ[\w-]{10,}", done.stdout + done.stderr)
+    assert not re.search(r"eyJ[\w-]{10,}", told)
     # Passwords of the run are 24 letters and digits.
-    assert not re.search(r"(?<![\w/.-])[A-Za-z0-9]{24}(?![\w/.-])", done.stdout + done.stderr)
+    assert not re.search(r"(?<![\w/.-])[A-Za-z0-9]{24}(?![\w/.-])", told)
 
 
-@pytest.mark.parametrize("seen", ["starting: certificates", "starting: bootstrap", "slow"], ids=str)
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=str)
-def test_a_stopped_demo_leaves_no_process_and_no_folder(tmp_path: Path, seen: str, stop: signal.Signals) -> None:
+# A signal of each kind here; every kind at every moment among the slow ones.
+@pytest.mark.parametrize(
+    ("stop", "seen"),
+    [
+        (signal.SIGTERM, "starting: certificates"),
+        (signal.SIGINT, "starting: bootstrap"),
+        *(
+            pytest.param(stop, seen, marks=pytest.mark.slow)
+            for stop, seen in (
+                (signal.SIGINT, "starting: certificates"),
+                (signal.SIGTERM, "starting: bootstrap"),
+                (signal.SIGINT, "slow"),
+                (signal.SIGTERM, "slow"),
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_a_stopped_demo_leaves_no_process_and_no_folder(tmp_path: Path, stop: signal.Signals, seen: str) -> None:
     demo = subprocess.Popen(DEMO, cwd=ROOT, env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
     assert demo.stdout is not None
     for line in demo.stdout:
