@@ -1,7 +1,8 @@
 """A state with one API, two applications and their keys, put together without a network."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ import pytest
 from pydantic import SecretStr
 
 from ev_service.clock import SteppedClock, SystemClock
+from local_gateway.gateway.assertion import Assertions
+from local_gateway.gateway.backend import Backends
+from local_gateway.gateway.handler import Gateway
+from local_gateway.gateway.metrics import MetricsLog
 from local_gateway.keys import KeyFiles, prepare
 from local_gateway.management.rest import Desk
 from local_gateway.shipped_policies import shipped_policies
@@ -28,7 +33,7 @@ from local_gateway.tokens import Tokens
 from local_gateway.users import UserStore
 from wso2_terms.api_project import Api as ApiData
 from wso2_terms.api_project import ApiProject, Deployment
-from wso2_terms.deployment import DeploymentSettings
+from wso2_terms.deployment import BackendJwt, DeploymentSettings
 
 NOON = datetime(2026, 6, 21, 12, 0, 30, tzinfo=UTC)
 Describe = Callable[..., dict[str, Any]]
@@ -180,3 +185,32 @@ def project(describe: Describe) -> Callable[..., ApiProject]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "made-when-needed"
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> MetricsLog:
+    return MetricsLog(tmp_path / "apim_metrics.log")
+
+
+@pytest.fixture
+def opened(
+    tokens: Tokens, clock: SteppedClock, key: SigningKey, metrics: MetricsLog
+) -> Callable[[Store, int], AbstractAsyncContextManager[Gateway]]:
+    """Opens a gateway over a state, with the largest body that it takes [bytes]."""
+
+    @asynccontextmanager
+    async def gateway(store: Store, max_request_bytes: int) -> AsyncGenerator[Gateway]:
+        backends = Backends(connect_timeout_s=0.5)
+        await backends.open()
+        yield Gateway(
+            store=store,
+            tokens=tokens,
+            clock=clock,
+            assertions=Assertions(key, BackendJwt(enable=True, encoding="base64url")),
+            backends=backends,
+            metrics=metrics,
+            max_request_bytes=max_request_bytes,
+        )
+        await backends.close()
+
+    return gateway

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,12 @@ from aiohttp import ClientError, ClientResponse, ClientSession, web
 from aiohttp.test_utils import RawTestServer, TestServer
 
 from ev_service.clock import SteppedClock
-from local_gateway.gateway.assertion import Assertions
-from local_gateway.gateway.backend import Backends
 from local_gateway.gateway.handler import Gateway
 from local_gateway.gateway.metrics import MetricsLog
-from local_gateway.signing import SigningKey
 from local_gateway.state import Store
 from local_gateway.tokens import Tokens
-from wso2_terms.deployment import BackendJwt
+
+Opened = Callable[[Store, int], AbstractAsyncContextManager[Gateway]]
 
 pytestmark = pytest.mark.anyio
 
@@ -65,26 +64,9 @@ async def backend(break_off: asyncio.Event) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def metrics(tmp_path: Path) -> MetricsLog:
-    return MetricsLog(tmp_path / "apim_metrics.log")
-
-
-@pytest.fixture
-async def gateway(
-    store: Store, tokens: Tokens, clock: SteppedClock, key: SigningKey, metrics: MetricsLog
-) -> AsyncIterator[Gateway]:
-    backends = Backends(connect_timeout_s=0.5)
-    await backends.open()
-    yield Gateway(
-        store=store,
-        tokens=tokens,
-        clock=clock,
-        assertions=Assertions(key, BackendJwt(enable=True, encoding="base64url")),
-        backends=backends,
-        metrics=metrics,
-        max_request_bytes=1000,
-    )
-    await backends.close()
+async def gateway(store: Store, opened: Opened) -> AsyncIterator[Gateway]:
+    async with opened(store, 1000) as gateway:
+        yield gateway
 
 
 def serve(store: Store, describe: Callable[..., dict[str, Any]], url: str, **changes: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ from aiohttp.test_utils import RawTestServer, TestServer
 from joserfc import jwt
 
 from ev_service.clock import SteppedClock
-from local_gateway.gateway.assertion import Assertions
-from local_gateway.gateway.backend import BUFFERED_BYTES, Backends
+from local_gateway.gateway.backend import BUFFERED_BYTES
 from local_gateway.gateway.handler import Gateway
 from local_gateway.gateway.metrics import MetricsLog
 from local_gateway.signing import ALGORITHM, SigningKey
 from local_gateway.state import DenyPolicy, McpServer, PolicyRecord, Revision, Store, Subscription
 from local_gateway.tokens import Tokens
-from wso2_terms.deployment import BackendJwt
+
+Opened = Callable[[Store, int], AbstractAsyncContextManager[Gateway]]
 
 pytestmark = pytest.mark.anyio
 
@@ -60,11 +61,6 @@ async def backend() -> AsyncIterator[str]:
     app.router.add_route("*", "/{path:.*}", on_backend)
     async with TestServer(app) as server:
         yield str(server.make_url("/"))
-
-
-@pytest.fixture
-def metrics(tmp_path: Path) -> MetricsLog:
-    return MetricsLog(tmp_path / "apim_metrics.log")
 
 
 def tool(name: str, target: str, properties: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -139,21 +135,9 @@ def served(store: Store, backend: str, describe: Callable[..., dict[str, Any]]) 
 
 
 @pytest.fixture
-async def gateway(
-    served: Store, tokens: Tokens, clock: SteppedClock, key: SigningKey, metrics: MetricsLog
-) -> AsyncIterator[Gateway]:
-    backends = Backends(connect_timeout_s=0.5)
-    await backends.open()
-    yield Gateway(
-        store=served,
-        tokens=tokens,
-        clock=clock,
-        assertions=Assertions(key, BackendJwt(enable=True, encoding="base64url")),
-        backends=backends,
-        metrics=metrics,
-        max_request_bytes=10_000,
-    )
-    await backends.close()
+async def gateway(served: Store, opened: Opened) -> AsyncIterator[Gateway]:
+    async with opened(served, 10_000) as gateway:
+        yield gateway
 
 
 @pytest.fixture
