@@ -31,7 +31,7 @@ HELP = """usage: make TARGET [ARGS="..."]      (without make: python scripts/dev
   assistant  say how a person's own assistant is connected
   tools-approve  show how the MCP servers' tools differ from those approved, and approve them
   verify-wso2  check on the running stack what only the real WSO2 can show
-  test       the tests that need no Docker, no browser and no minutes
+  test       the tests that need no Docker, no broker, no browser and no minutes
   test-all   every test; what cannot run here is skipped with its reason
   check      format, lint, types, import rules, locks, definitions, secrets, spelling
   bench      measure speed as ratios side by side in one run
@@ -52,7 +52,7 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
     "prove": ("requirements-run.lock", [["-m", "tests.attacks"]]),
     "assistant": ("requirements-run.lock", [["scripts/assistant.py"]]),
     "tools-approve": ("requirements-run.lock", [["scripts/tools_approve.py"]]),
-    "test": ("requirements.lock", [[*PYTEST, "-m", "not docker and not browser and not slow"]]),
+    "test": ("requirements.lock", [[*PYTEST, "-m", "not docker and not broker and not browser and not slow"]]),
     "test-all": ("requirements.lock", [["-m", "coverage", "run", *PYTEST], ["-m", "coverage", "report"]]),
     "check": ("requirements.lock", [["scripts/check.py"]]),
     "bench": ("requirements.lock", [["tests/bench/run.py"]]),

@@ -23,6 +23,7 @@ IMAGES = (
     "services/battery",
     "services/grid",
     "services/chargers",
+    "services/site-twin",
     "services/local-gateway",
     "agent",
     "wso2/provisioning",

@@ -14,6 +14,7 @@ Kilowatt = Annotated[float, _finite]
 KilowattPeak = Annotated[float, _finite]
 KilowattHour = Annotated[float, _finite]
 Percent = Annotated[float, _finite]
+Ampere = Annotated[float, _finite]
 WattPerSquareMetre = Annotated[float, _finite]
 
 

@@ -1,0 +1,1 @@
+"""Readings from devices, each message checked before it counts."""

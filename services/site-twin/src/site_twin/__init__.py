@@ -1,0 +1,1 @@
+"""The devices of a simulated site, one process that holds their state."""
