@@ -34,12 +34,16 @@ class Everything(BaseModel):
     by_name: dict[str, float | None] = {}
 
 
+async def well() -> dict[str, str | None]:
+    return {}
+
+
 def service() -> FastAPI:
     app = create_service(
         name="test",
         description="For the test.",
         clock=SteppedClock(datetime(2026, 6, 21, tzinfo=UTC)),
-        health=dict[str, str | None],
+        health=well,
         assertion=None,
     )
     router = APIRouter(dependencies=[through_gateway("/test/1.0.0")])
@@ -75,6 +79,25 @@ def test_the_definition_is_valid_3_0_3(definition: dict[str, Any]) -> None:
 
 def test_only_what_is_published_stands_in_it(definition: dict[str, Any]) -> None:
     assert set(definition["paths"]) == {"/everything", "/SolarStatus", "/BatteryStatus", "/GridLoad"}
+
+
+def test_one_api_of_several_is_cut_out_by_its_tag_with_the_schemas_that_it_names() -> None:
+    app = service()
+    router = APIRouter(tags=["other"])
+
+    @router.get("/part", operation_id="getPart", summary="A part")
+    def get_part() -> Part:
+        """One part."""
+        return Part(name="first")
+
+    app.include_router(router)
+
+    cut = published_definition(app, "other")
+
+    validate(cut)
+    assert set(cut["paths"]) == {"/part"}
+    assert set(cut["components"]["schemas"]) == {"Part", "Problem"}
+    assert {"/part", "/everything"} <= set(published_definition(app)["paths"])
 
 
 def test_the_service_itself_documents_its_operations_too() -> None:

@@ -11,6 +11,8 @@ from ev_service.errors import ConfigurationError, SourceExhausted, SourceUnavail
 from ev_service.replay import Replay, read_recording
 from ev_service.telemetry import GridLoad, SolarStatus
 
+pytestmark = pytest.mark.anyio
+
 NOON = datetime(2012, 6, 21, 12, tzinfo=UTC)
 HEADER = "timestamp,generation_kw,capacity_kwp"
 GOOD = f"{HEADER}\n2012-06-21T12:00:00Z,30,50\n2012-06-21T12:15:00Z,31.5,50\n"
@@ -30,52 +32,52 @@ def _play(tmp_path: Path, text: str = GOOD, **how: float) -> Replay[SolarStatus]
     return Replay(_read(tmp_path, text), **({"max_gap_s": 3600.0} | how))
 
 
-def test_a_row_holds_until_the_next_one(tmp_path: Path) -> None:
+async def test_a_row_holds_until_the_next_one(tmp_path: Path) -> None:
     replay = _play(tmp_path)
 
-    readings = [replay.read(NOON + timedelta(minutes=minutes)).generation_kw for minutes in (0, 14, 15, 60)]
+    readings = [(await replay.read(NOON + timedelta(minutes=minutes))).generation_kw for minutes in (0, 14, 15, 60)]
 
     assert readings == [30.0, 30.0, 31.5, 31.5]
 
 
-def test_a_replayed_value_holds_now_and_names_the_time_of_its_row(tmp_path: Path) -> None:
+async def test_a_replayed_value_holds_now_and_names_the_time_of_its_row(tmp_path: Path) -> None:
     now = NOON + timedelta(minutes=7)
 
-    reading = _play(tmp_path).read(now)
+    reading = await _play(tmp_path).read(now)
 
     assert (reading.timestamp, reading.source_time, reading.source) == (now, NOON, "replay")
 
 
-def test_before_the_first_row_the_beginning_is_said(tmp_path: Path) -> None:
+async def test_before_the_first_row_the_beginning_is_said(tmp_path: Path) -> None:
     with pytest.raises(SourceExhausted, match="begins at 2012-06-21T12:00:00Z, after 2012-06-21T11:59:59Z"):
-        _play(tmp_path).read(NOON - timedelta(seconds=1))
+        await _play(tmp_path).read(NOON - timedelta(seconds=1))
 
 
-def test_the_end_is_said_and_nothing_invented(tmp_path: Path) -> None:
+async def test_the_end_is_said_and_nothing_invented(tmp_path: Path) -> None:
     last = NOON + timedelta(minutes=15)
     replay = _play(tmp_path)
 
-    assert replay.read(last + timedelta(hours=1)).generation_kw == 31.5
+    assert (await replay.read(last + timedelta(hours=1))).generation_kw == 31.5
     with pytest.raises(SourceExhausted, match=r"is over.* 2012-06-21T12:15:00Z and a row holds 3600 s at most"):
-        replay.read(last + timedelta(hours=1, seconds=1))
+        await replay.read(last + timedelta(hours=1, seconds=1))
 
 
-def test_a_gap_is_said_with_its_end(tmp_path: Path) -> None:
+async def test_a_gap_is_said_with_its_end(tmp_path: Path) -> None:
     replay = _play(tmp_path, max_gap_s=60)
 
     with pytest.raises(SourceExhausted, match="has a gap until 2012-06-21T12:15:00Z"):
-        replay.read(NOON + timedelta(minutes=2))
-    assert replay.read(NOON + timedelta(minutes=15)).generation_kw == 31.5
+        await replay.read(NOON + timedelta(minutes=2))
+    assert (await replay.read(NOON + timedelta(minutes=15))).generation_kw == 31.5
 
 
-def test_an_old_recording_is_played_later_by_a_shift_and_keeps_its_own_time(tmp_path: Path) -> None:
+async def test_an_old_recording_is_played_later_by_a_shift_and_keeps_its_own_time(tmp_path: Path) -> None:
     replay = _play(tmp_path, shift_s=86_400)
 
-    reading = replay.read(NOON + timedelta(days=1))
+    reading = await replay.read(NOON + timedelta(days=1))
 
     assert (reading.timestamp, reading.source_time) == (NOON + timedelta(days=1), NOON)
     with pytest.raises(SourceUnavailable):
-        replay.read(NOON)
+        await replay.read(NOON)
 
 
 def test_offsets_are_understood_and_answered_in_utc(tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ def test_columns_that_nobody_knows_are_not_played_and_this_is_logged(
     asked_s=st.integers(-2000, 120_000),
     gap_s=st.integers(1, 4000),
 )
-def test_what_is_answered_is_the_newest_row_not_older_than_the_gap(
+async def test_what_is_answered_is_the_newest_row_not_older_than_the_gap(
     offsets_s: list[int], asked_s: int, gap_s: int
 ) -> None:
     times = [NOON + timedelta(seconds=sum(offsets_s[: index + 1])) for index in range(len(offsets_s))]
@@ -207,7 +209,7 @@ def test_what_is_answered_is_the_newest_row_not_older_than_the_gap(
     replay = Replay(rows, max_gap_s=gap_s)
 
     if holding and now - times[holding[-1]] <= timedelta(seconds=gap_s):
-        assert replay.read(now).generation_kw == holding[-1]
+        assert (await replay.read(now)).generation_kw == holding[-1]
     else:
         with pytest.raises(SourceExhausted):
-            replay.read(now)
+            await replay.read(now)

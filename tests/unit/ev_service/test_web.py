@@ -30,7 +30,7 @@ class Part:
     def __init__(self) -> None:
         self.trouble: str | None = None
 
-    def health(self) -> Mapping[str, str | None]:
+    async def health(self) -> Mapping[str, str | None]:
         return {"source": self.trouble, "store": None}
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
 from ev_service.settings import RunSettings, SiteSettings
 from ev_service.sources import ServiceSettings
@@ -12,6 +13,8 @@ from ev_service.telemetry import GridLoad
 from grid_service.adapters import make_source
 from grid_service.model import load_percent, why_implausible
 from grid_service.settings import GridSourceSettings
+
+pytestmark = pytest.mark.anyio
 
 NOON = datetime(2026, 6, 25, 16, tzinfo=UTC)
 
@@ -34,15 +37,15 @@ def test_a_load_over_its_limit_is_plausible(load_kw: float, limit_kw: float) -> 
     assert why_implausible(reading) is None
 
 
-def test_simulated_load_says_that_charging_comes_on_top() -> None:
-    assert make_source(_settings()).read(NOON).includes_charging is False
+async def test_simulated_load_says_that_charging_comes_on_top() -> None:
+    assert (await make_source(_settings(), SystemClock()).read(NOON)).includes_charging is False
 
 
-def test_share_and_load_agree_and_an_export_leaves_no_load() -> None:
-    source = make_source(_settings())
+async def test_share_and_load_agree_and_an_export_leaves_no_load() -> None:
+    source = make_source(_settings(), SystemClock())
 
     for hour in range(24):
-        reading = source.read(NOON.replace(hour=hour))
+        reading = await source.read(NOON.replace(hour=hour))
         assert why_implausible(reading) is None
 
 
@@ -61,13 +64,15 @@ def test_a_recorded_load_that_cannot_be_is_refused(tmp_path: Path, cells: str, r
     file.write_text(f"timestamp,load_percent,load_kw,limit_kw,export_kw\n2026-06-25T16:00:00Z,{cells}\n")
 
     with pytest.raises(ConfigurationError) as refused:
-        make_source(_settings(source="replay", replay_file=file))
+        make_source(_settings(source="replay", replay_file=file), SystemClock())
 
     assert f"line 2: {reason}" in refused.value.message
 
 
-def test_a_recorded_load_holds_charging_unless_it_says_otherwise(tmp_path: Path) -> None:
+async def test_a_recorded_load_holds_charging_unless_it_says_otherwise(tmp_path: Path) -> None:
     file = tmp_path / "grid.csv"
     file.write_text("timestamp,load_percent,load_kw,limit_kw\n2026-06-25T16:00:00Z,40,40,100\n")
 
-    assert make_source(_settings(source="replay", replay_file=file)).read(NOON).includes_charging is True
+    reading = await make_source(_settings(source="replay", replay_file=file), SystemClock()).read(NOON)
+
+    assert reading.includes_charging is True

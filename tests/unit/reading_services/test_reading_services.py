@@ -186,6 +186,31 @@ async def test_a_recording_that_ends_turns_health_and_answer_with_the_clock(serv
     assert (before, after) == (200, [503, 503])
 
 
+async def test_with_a_twin_simulated_readings_come_from_it_and_from_nothing_else(service: Service) -> None:
+    # Nobody answers there: whatever were made up in its place would show.
+    given = service.settings()
+    settings = ServiceSettings(given.source, SiteSettings(twin_url="http://127.0.0.1:1"), given.run)
+
+    async with service.client(settings) as client:
+        answer, health = await client.get(service.path), await client.get("/health")
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "source_unavailable")
+    assert health.json()["failing"] == {"source": "the site twin does not answer"}
+
+
+async def test_a_service_that_listens_to_a_device_starts_without_its_broker(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MQTT_URL", "mqtt://127.0.0.1:1")
+
+    async with service.client(service.settings(source="mqtt")) as client:
+        answers = {path: await client.get(path) for path in (service.path, "/health", "/livez", "/metrics")}
+
+    assert [answer.status_code for answer in answers.values()] == [503, 503, 200, 200]
+    assert "no reading of" in answers["/health"].json()["failing"]["source"]
+    assert "mqtt_connected 0.0" in answers["/metrics"].text
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "", "true", "null", "1e999", "0x10"])
 def test_a_recording_with_an_impossible_value_does_not_start(service: Service, tmp_path: Path, value: str) -> None:
     cells = ",".join([value, *service.cells.split(",")[1:]])

@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
 from ev_service.replay import replay_from_settings
 from ev_service.settings import RunSettings, SiteSettings
@@ -11,6 +12,8 @@ from solar_service.adapters import make_source
 from solar_service.model import why_implausible
 from solar_service.settings import SolarSourceSettings
 
+pytestmark = pytest.mark.anyio
+
 SETTINGS = ServiceSettings(SolarSourceSettings(), SiteSettings(), RunSettings())
 
 
@@ -19,25 +22,25 @@ def _status(generation_kw: float) -> SolarStatus:
     return SolarStatus(site_id="x", source="replay", timestamp=now, generation_kw=generation_kw, capacity_kwp=50.0)
 
 
-def test_noon_in_june_gives_two_thirds_of_the_capacity_and_its_irradiance() -> None:
-    noon = make_source(SETTINGS).read(datetime(2026, 6, 25, 17, tzinfo=UTC))
+async def test_noon_in_june_gives_two_thirds_of_the_capacity_and_its_irradiance() -> None:
+    noon = await make_source(SETTINGS, SystemClock()).read(datetime(2026, 6, 25, 17, tzinfo=UTC))
 
     assert noon.generation_kw / noon.capacity_kwp == pytest.approx(0.69, abs=0.05)
     assert noon.poa_global_w_m2 == pytest.approx(900, abs=60)
 
 
-def test_midnight_gives_exactly_nothing() -> None:
-    night = make_source(SETTINGS).read(datetime(2026, 6, 25, 6, tzinfo=UTC))
+async def test_midnight_gives_exactly_nothing() -> None:
+    night = await make_source(SETTINGS, SystemClock()).read(datetime(2026, 6, 25, 6, tzinfo=UTC))
 
     assert (night.generation_kw, night.poa_global_w_m2) == (0.0, 0.0)
 
 
-def test_twice_the_panels_give_twice_the_power(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_twice_the_panels_give_twice_the_power(monkeypatch: pytest.MonkeyPatch) -> None:
     noon = datetime(2026, 6, 25, 17, tzinfo=UTC)
-    once = make_source(SETTINGS).read(noon)
+    once = await make_source(SETTINGS, SystemClock()).read(noon)
 
     monkeypatch.setenv("SOLAR_CAPACITY_KWP", "200")
-    twice = make_source(SETTINGS).read(noon)
+    twice = await make_source(SETTINGS, SystemClock()).read(noon)
 
     assert (twice.generation_kw, twice.capacity_kwp) == (pytest.approx(2 * once.generation_kw), 200.0)
 

@@ -85,6 +85,7 @@ class Evse(_Wire):
     phases: tuple[Phase, ...] = Field(
         min_length=1, max_length=3, description="Phases of the site that it is wired to.", examples=[[1, 2, 3]]
     )
+    can_switch_phases: bool = Field(default=False, description="Whether it can be switched to fewer phases.")
     max_current_a: Ampere = Field(gt=0, le=500, description="What it can give at most per phase [A].", examples=[32.0])
     fallback_a: Ampere = Field(
         ge=0, le=500, description="Current per phase [A] to which it falls when a limit lapses.", examples=[6.0]

@@ -4,6 +4,8 @@ FastAPI only changes the version word when told `openapi_version="3.0.3"`; the s
 differences that our models can produce are turned here; a test validates every result against 3.0.3.
 """
 
+import json
+import re
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -12,10 +14,15 @@ OPERATIONS_TAG = "operations"
 """Tag of health, liveness and metrics: for the operator's network, never published through the gateway."""
 
 Schema = dict[str, Any]
+_SCHEMA_NAME = re.compile(r'"#/components/schemas/([^"]+)"')
 
 
-def published_definition(app: FastAPI) -> Schema:
-    """The definition of those routes of a service that the gateway publishes.
+def published_definition(app: FastAPI, tag: str | None = None) -> Schema:
+    """The definition of those routes of a service that the gateway publishes, and of the schemas that they name.
+
+    Args:
+        app: the service.
+        tag: of the routes of one API, where the service stands behind several; None takes all that are published.
 
     Returns:
         An OpenAPI 3.0.3 document, its own object on every call.
@@ -24,9 +31,25 @@ def published_definition(app: FastAPI) -> Schema:
     paths = {
         path: item
         for path, item in document["paths"].items()
-        if not any(OPERATIONS_TAG in operation.get("tags", []) for operation in item.values())
+        if all(_is_published(operation.get("tags", []), tag) for operation in item.values())
     }
-    return {**document, "paths": paths}
+    components = document.get("components", {})
+    schemas = _named_schemas(paths, components.get("schemas", {}))
+    return {**document, "paths": paths, "components": {**components, "schemas": schemas}}
+
+
+def _is_published(tags: list[str], wanted: str | None) -> bool:
+    return OPERATIONS_TAG not in tags and (wanted is None or wanted in tags)
+
+
+def _named_schemas(paths: Schema, schemas: Schema) -> Schema:
+    named: set[str] = set()
+    to_read: list[object] = [paths]
+    while to_read:
+        found = set(_SCHEMA_NAME.findall(json.dumps(to_read.pop()))) - named
+        named |= found
+        to_read += [schemas[name] for name in found]
+    return {name: schema for name, schema in schemas.items() if name in named}
 
 
 def with_problems(document: Schema, problem: Schema) -> Schema:

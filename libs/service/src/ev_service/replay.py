@@ -10,12 +10,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from ev_service.errors import ConfigurationError, SourceExhausted
-from ev_service.sources import ServiceSettings
+from ev_service.sources import ServiceSettings, Source
 from ev_service.telemetry import Reading
 from ev_service.units import utc_text
 
@@ -32,7 +32,7 @@ Check = Callable[[R], str | None]
 _logger = logging.getLogger(__name__)
 
 
-class Replay(Generic[R]):
+class Replay(Source[R]):
     """Rows of one recording, each with its own time, in order."""
 
     def __init__(self, rows: Iterable[R], *, max_gap_s: float, shift_s: float = 0.0) -> None:
@@ -48,7 +48,7 @@ class Replay(Generic[R]):
         shift = timedelta(seconds=shift_s)
         self._times = [row.timestamp + shift for row in self._rows]
 
-    def read(self, now: datetime) -> R:
+    async def read(self, now: datetime) -> R:
         """The row that holds at `now`.
 
         Raises:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ev_service.addresses import HttpUrl
 from ev_service.errors import ConfigurationError
 
 S = TypeVar("S", bound=BaseSettings)
@@ -36,6 +37,9 @@ class SiteSettings(Settings):
     limit_kw: float = Field(default=100.0, gt=0, le=100_000, description="What the grid connection may carry [kW].")
     voltage_v: float = Field(default=230.0, ge=100, le=1000, description="Voltage between phase and neutral [V].")
     phases: int = Field(default=3, ge=1, le=3, description="Phases of the connection.")
+    twin_url: HttpUrl | None = Field(
+        default=None, description="Where the site twin answers; set: `simulated` readings come from it."
+    )
 
     @field_validator("timezone")
     @classmethod

@@ -4,13 +4,15 @@ Knows no particular source and no particular reading.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from fastapi import APIRouter, FastAPI
+from prometheus_client.registry import Collector
 from pydantic import Field, model_validator
 
 from ev_service.assertion import GatewayAssertion
@@ -31,9 +33,9 @@ _logger = logging.getLogger(__name__)
 
 
 class Source(Protocol[R_co]):
-    """Gives the newest known value."""
+    """Gives the newest known value. A source that names this as its base is given what it need not care for."""
 
-    def read(self, now: datetime) -> R_co:
+    async def read(self, now: datetime) -> R_co:
         """The newest value known at `now`, aware UTC.
 
         Raises:
@@ -41,11 +43,26 @@ class Source(Protocol[R_co]):
         """
         ...
 
+    async def trouble(self, now: datetime) -> str | None:
+        """What is wrong though there may still be a value to give, in one sentence; None while all is well."""
+        return None
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Keep the connection that the source needs, from start-up to shutdown; nothing, where it needs none.
+
+        Never fails and never waits because the other side is away: the service starts, and is unhealthy until it comes.
+        """
+        return nullcontext()
+
+    def metrics(self) -> Iterable[Collector]:
+        """What it counts, made without a registry: the service registers them beside its own."""
+        return ()
+
 
 class SourceSettings(Settings):
     """Which source a service has; each service reads this with a prefix of its own."""
 
-    source: Literal["simulated", "replay"] = Field(default="simulated", description="Where readings come from.")
+    source: Literal["simulated", "replay", "mqtt"] = Field(default="simulated", description="Where readings come from.")
     replay_file: Path | None = Field(default=None, description="CSV to replay: `timestamp` and the endpoint's fields.")
     replay_max_gap_s: float = Field(
         default=3600.0, gt=0, le=7 * 86_400, description="How long a replayed row holds at most [s]."
@@ -88,7 +105,7 @@ def create_reading_service(
     name: str,
     description: str,
     source_settings: type[SourceSettings],
-    make_source: Callable[[ServiceSettings], Source[R]],
+    make_source: Callable[[ServiceSettings, Clock], Source[R]],
     make_routes: Callable[[Source[R], Clock], APIRouter],
     settings: ServiceSettings | None,
     clock: Clock | None,
@@ -111,7 +128,7 @@ def create_reading_service(
         settings = load_service_settings(source_settings)
         configure_logging(name, settings.run.log_level)
     clock = clock or make_clock(settings.run.sim_clock_file)
-    source = make_source(settings)
+    source = make_source(settings, clock)
     certificate = settings.run.gateway_cert_file
     if certificate is None:
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
@@ -121,9 +138,21 @@ def create_reading_service(
         clock=clock,
         health=source_health(source, clock),
         assertion=None if certificate is None else GatewayAssertion.from_file(certificate, clock),
+        lifespan=_lifespan(source),
     )
+    for metric in source.metrics():
+        app.state.registry.register(metric)
     app.include_router(make_routes(source, clock))
     return app
+
+
+def _lifespan(source: Source[Reading]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        async with source.running():
+            yield
+
+    return lifespan
 
 
 def source_health(source: Source[Reading], clock: Clock, *, stuck_after_s: float = STUCK_AFTER_S) -> HealthCheck:
@@ -135,9 +164,11 @@ def source_health(source: Source[Reading], clock: Clock, *, stuck_after_s: float
         stuck_after_s: age from which a reading no longer counts as fresh [s].
     """
 
-    def check() -> dict[str, str | None]:
+    async def check() -> dict[str, str | None]:
         try:
-            reading = source.read(clock.now())
+            if reason := await source.trouble(clock.now()):
+                return {"source": reason}
+            reading = await source.read(clock.now())
         except EvError as error:
             return {"source": error.message}
         except Exception:

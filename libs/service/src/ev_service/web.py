@@ -4,7 +4,7 @@ Health, liveness, metrics, problem+json for every error, and the door that only 
 of what a service is about.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -24,7 +24,7 @@ from ev_service.openapi import OPERATIONS_TAG, as_openapi_3_0, with_problems
 from ev_service.problems import Problem, problem
 from ev_service.units import utc_text
 
-HealthCheck = Callable[[], Mapping[str, str | None]]
+HealthCheck = Callable[[], Awaitable[Mapping[str, str | None]]]
 """Names each part that can fail: None while it is well, else the reason in one sentence."""
 
 
@@ -92,7 +92,7 @@ def _operations(name: str, clock: Clock, health: HealthCheck, observed: Observed
     @router.get("/health", operation_id="getHealth", summary="Can this service answer with fresh data?")
     async def get_health() -> JSONResponse:
         """200 while every part is well, else 503 with the failing parts and their reasons."""
-        failing = {part: reason for part, reason in health().items() if reason is not None}
+        failing = {part: reason for part, reason in (await health()).items() if reason is not None}
         state = {"status": "unavailable" if failing else "ok", "service": name, "timestamp": utc_text(clock.now())}
         return JSONResponse(state | ({"failing": failing} if failing else {}), 503 if failing else 200)
 

@@ -2,23 +2,29 @@
 
 from datetime import datetime
 
+from battery_service.devices import battery_device
+from battery_service.settings import BatteryMqttSettings
+from ev_sensors.choice import mqtt_source
+from ev_sensors.settings import MqttSettings
+from ev_sensors.twin import TwinSource
+from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
 from ev_service.replay import replay_from_settings
 from ev_service.settings import load
 from ev_service.sources import ServiceSettings, Source
 from ev_service.telemetry import BatteryStatus
-from site_model.parameters import read_parameters
+from site_model.parameters import Storage, read_parameters
 from site_model.story import Site
 from site_model.sun_choice import tabled_sun
 
 
-class SimulatedBattery:
+class SimulatedBattery(Source[BatteryStatus]):
     """The stationary battery of the simulated site."""
 
     def __init__(self, site: Site, *, site_id: str, capacity_kwh: float) -> None:
         self._site, self._site_id, self._capacity_kwh = site, site_id, capacity_kwh
 
-    def read(self, now: datetime) -> BatteryStatus:
+    async def read(self, now: datetime) -> BatteryStatus:
         """How full the battery is at `now`, and what it does."""
         state = self._site.at(now)
         return BatteryStatus(
@@ -31,7 +37,7 @@ class SimulatedBattery:
         )
 
 
-def make_source(settings: ServiceSettings) -> Source[BatteryStatus]:
+def make_source(settings: ServiceSettings, clock: Clock) -> Source[BatteryStatus]:
     """The source that the settings name.
 
     Raises:
@@ -40,6 +46,11 @@ def make_source(settings: ServiceSettings) -> Source[BatteryStatus]:
     if settings.source.source == "replay":
         # The model's own bounds say all there is to say about one row of a battery.
         return replay_from_settings(BatteryStatus, settings, check=lambda _: None)
+    if settings.source.source == "mqtt":
+        device = battery_device(settings.site.id, load(Storage).capacity_kwh)
+        return mqtt_source(device, load(BatteryMqttSettings), load(MqttSettings), settings.site, clock)
+    if settings.site.twin_url is not None:
+        return TwinSource(BatteryStatus, f"{settings.site.twin_url}/battery-status")
     parameters = read_parameters(load, place=settings.site, seed=settings.run.sim_seed)
     try:
         site = Site(parameters, tabled_sun(parameters))

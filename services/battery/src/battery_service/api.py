@@ -26,6 +26,6 @@ def battery_routes(source: Source[BatteryStatus], clock: Clock) -> APIRouter:
         `active_power_kw` is positive while it charges and negative while it discharges. The value holds at
         `timestamp` (UTC). The battery charges from the sun and discharges in the evening by itself.
         """
-        return source.read(clock.now())
+        return await source.read(clock.now())
 
     return router

@@ -2,24 +2,30 @@
 
 from datetime import datetime
 
+from ev_sensors.choice import mqtt_source
+from ev_sensors.settings import MqttSettings
+from ev_sensors.twin import TwinSource
+from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
 from ev_service.replay import replay_from_settings
 from ev_service.settings import load
 from ev_service.sources import ServiceSettings, Source
 from ev_service.telemetry import GridLoad
+from grid_service.devices import grid_device
 from grid_service.model import load_percent, why_implausible
+from grid_service.settings import GridMqttSettings
 from site_model.parameters import read_parameters
 from site_model.story import Site
 from site_model.sun_choice import tabled_sun
 
 
-class SimulatedGrid:
+class SimulatedGrid(Source[GridLoad]):
     """The grid connection of the simulated site; it does not know what the cars draw."""
 
     def __init__(self, site: Site, *, site_id: str, limit_kw: float) -> None:
         self._site, self._site_id, self._limit_kw = site, site_id, limit_kw
 
-    def read(self, now: datetime) -> GridLoad:
+    async def read(self, now: datetime) -> GridLoad:
         """What the connection carries at `now`."""
         state = self._site.at(now)
         load_kw = round(state.load_kw, 3)
@@ -36,7 +42,7 @@ class SimulatedGrid:
         )
 
 
-def make_source(settings: ServiceSettings) -> Source[GridLoad]:
+def make_source(settings: ServiceSettings, clock: Clock) -> Source[GridLoad]:
     """The source that the settings name.
 
     Raises:
@@ -44,6 +50,11 @@ def make_source(settings: ServiceSettings) -> Source[GridLoad]:
     """
     if settings.source.source == "replay":
         return replay_from_settings(GridLoad, settings, why_implausible)
+    if settings.source.source == "mqtt":
+        device = grid_device(settings.site.id, settings.site.limit_kw)
+        return mqtt_source(device, load(GridMqttSettings), load(MqttSettings), settings.site, clock)
+    if settings.site.twin_url is not None:
+        return TwinSource(GridLoad, f"{settings.site.twin_url}/grid-load")
     parameters = read_parameters(load, place=settings.site, seed=settings.run.sim_seed)
     try:
         site = Site(parameters, tabled_sun(parameters))

@@ -26,6 +26,6 @@ def grid_routes(source: Source[GridLoad], clock: Clock) -> APIRouter:
         `load_percent` may pass 100. While the site gives power to the grid `load_kw` is 0 and `export_kw` is not.
         `includes_charging` says whether the load holds what the cars draw; with `false` their charging comes on top.
         """
-        return source.read(clock.now())
+        return await source.read(clock.now())
 
     return router

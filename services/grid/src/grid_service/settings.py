@@ -2,6 +2,7 @@
 
 from pydantic_settings import SettingsConfigDict
 
+from ev_sensors.settings import DeviceId, MqttDeviceSettings
 from ev_service.sources import SourceSettings
 
 
@@ -9,3 +10,11 @@ class GridSourceSettings(SourceSettings):
     """`GRID_SOURCE` and what belongs to it."""
 
     model_config = SettingsConfigDict(env_prefix="GRID_")
+
+
+class GridMqttSettings(MqttDeviceSettings):
+    """`GRID_MQTT_…`: the device that speaks MQTT."""
+
+    model_config = SettingsConfigDict(env_prefix="GRID_MQTT_")
+
+    device_id: DeviceId = "meter-1"

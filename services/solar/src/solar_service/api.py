@@ -26,6 +26,6 @@ def solar_routes(source: Source[SolarStatus], clock: Clock) -> APIRouter:
         `generation_kw` over `capacity_kwp` says how strong the sun is: 0 at night, about 0.8 at best. The value holds
         at `timestamp` (UTC). Asking more often than every few seconds tells nothing new.
         """
-        return source.read(clock.now())
+        return await source.read(clock.now())
 
     return router

@@ -2,6 +2,7 @@
 
 from pydantic_settings import SettingsConfigDict
 
+from ev_sensors.settings import DeviceId, MqttDeviceSettings
 from ev_service.sources import SourceSettings
 
 
@@ -9,3 +10,11 @@ class SolarSourceSettings(SourceSettings):
     """`SOLAR_SOURCE` and what belongs to it."""
 
     model_config = SettingsConfigDict(env_prefix="SOLAR_")
+
+
+class SolarMqttSettings(MqttDeviceSettings):
+    """`SOLAR_MQTT_…`: the device that speaks MQTT."""
+
+    model_config = SettingsConfigDict(env_prefix="SOLAR_MQTT_")
+
+    device_id: DeviceId = "pv-1"

@@ -1,0 +1,105 @@
+"""The broker: how it is reached, and what stands in the way when it is not.
+
+Passwords and TLS live here alone. MQTT 5, verified TLS, a clean start: what a broker kept while we were away is old.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+from pydantic import SecretStr
+
+from ev_sensors.settings import MqttSettings
+from ev_service.addresses import mqtt_host_port
+from ev_service.trust import trusting
+
+KEEPALIVE_S = 10
+"""A broker that says nothing for one and a half times as long counts as gone [s]: half of what silence may last."""
+
+TIMEOUT_S = 5.0
+
+_REFUSED_FROM = 0x80
+
+_REFUSED = {
+    134: "the broker refuses user and password",
+    135: "the broker refuses user and password",
+    136: "the broker is not available",
+    137: "the broker is busy",
+    138: "the broker has banned this client",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where it is and who we are there."""
+
+    host: str
+    port: int
+    username: str | None
+    password: SecretStr | None
+    tls: ssl.SSLContext | None
+
+    @classmethod
+    def of(cls, settings: MqttSettings) -> "Broker":
+        """The broker that the settings name.
+
+        Raises:
+            ConfigurationError: a file that they name cannot be used.
+        """
+        host, port = mqtt_host_port(settings.url)
+        tls = trusting(settings.ca_file, "MQTT_CA_FILE") if settings.url.startswith("mqtts:") else None
+        return cls(host, port, settings.username, settings.secret(), tls)
+
+    def client(
+        self, identifier: str, will: aiomqtt.Will, queue_type: type[asyncio.Queue[aiomqtt.Message]]
+    ) -> aiomqtt.Client:
+        """A client that is not connected yet; use it once, inside a running event loop."""
+        return aiomqtt.Client(
+            self.host,
+            self.port,
+            identifier=identifier,
+            username=self.username,
+            password=None if self.password is None else self.password.get_secret_value(),
+            protocol=aiomqtt.ProtocolVersion.V5,
+            clean_start=True,
+            tls_context=self.tls,
+            will=will,
+            queue_type=queue_type,
+            keepalive=KEEPALIVE_S,
+            timeout=TIMEOUT_S,
+        )
+
+
+class SubscriptionRefused(aiomqtt.MqttError):
+    """The broker lets us in and not listen."""
+
+
+def demand_granted(codes: Iterable[object]) -> None:
+    """Look at what the broker says of each subscription.
+
+    Raises:
+        SubscriptionRefused: it refuses one (MQTT 5.0, section 3.9.3: 128 and above).
+    """
+    # Whole numbers, or paho's own objects around them.
+    for value in (getattr(code, "value", code) for code in codes):
+        if not isinstance(value, int) or value >= _REFUSED_FROM:
+            raise SubscriptionRefused(f"subscription refused with code {value}")
+
+
+def obstacle(error: Exception) -> str:
+    """What stands between us and the broker, in one sentence without names and passwords.
+
+    Source of the codes: MQTT 5.0, section 3.2.2.2.
+    """
+    if isinstance(error, MqttConnectError):
+        code = getattr(error.rc, "value", error.rc)
+        known = _REFUSED.get(code) if isinstance(code, int) else None
+        return known or f"the broker refuses the connection with code {code}"
+    if isinstance(error, SubscriptionRefused):
+        return "the broker does not let this service listen to its device"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "the broker's certificate cannot be verified"
+    return "the broker does not answer"

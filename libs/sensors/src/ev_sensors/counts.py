@@ -1,0 +1,47 @@
+"""What a service counts of its device's messages, for Prometheus."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from prometheus_client import Counter, Gauge
+from prometheus_client.registry import Collector
+
+
+class Outcome(StrEnum):
+    """What became of one message.
+
+    duplicate: delivered again, as QoS 1 may. outdated: retained, and older than a reading may be.
+    shed: a newer one came before it was judged. ignored: about something else.
+    """
+
+    ACCEPTED = "accepted"
+    QUARANTINED = "quarantined"
+    DUPLICATE = "duplicate"
+    OUTDATED = "outdated"
+    SHED = "shed"
+    IGNORED = "ignored"
+
+
+class Counts:
+    """Counters of one source; the service registers them."""
+
+    def __init__(self) -> None:
+        self._messages = Counter("mqtt_messages", "Messages of the device", ["outcome"], registry=None)
+        self._quarantined = Counter("mqtt_quarantined", "Messages refused, by reason", ["reason"], registry=None)
+        self.unsent = Counter("mqtt_quarantine_unsent", "Refusals that the broker was not told", registry=None)
+        self.failures = Counter("mqtt_connection_failures", "Connections refused, failed or lost", registry=None)
+        self.connected = Gauge("mqtt_connected", "1 while the broker is connected", registry=None)
+        # Made now, so that what never happened shows as 0.
+        self._of = {outcome: self._messages.labels(outcome) for outcome in Outcome}
+
+    def collectors(self) -> Iterable[Collector]:
+        """All of them."""
+        return (self._messages, self._quarantined, self.unsent, self.failures, self.connected)
+
+    def message(self, outcome: Outcome) -> None:
+        """Count one message."""
+        self._of[outcome].inc()
+
+    def refused(self, reason: str) -> None:
+        """Count one refusal beside the message."""
+        self._quarantined.labels(reason).inc()

@@ -1,0 +1,132 @@
+"""What a service makes of its device's messages, one after the other: the newest value, or why there is none.
+
+Knows no broker: messages are handed in, refusals are handed out.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from pydantic import ValidationError
+
+from ev_sensors.checks import Past, Rules, is_outdated, weigh
+from ev_sensors.counts import Counts, Outcome
+from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.shapes import Role, Shape
+from ev_service.telemetry import Reading
+
+R = TypeVar("R", bound=Reading)
+
+MOST_BYTES = 16_384
+"""Longest message that is looked at [byte]; a whole Tasmota or SunSpec message has about 2,000."""
+
+_REMEMBERED = 32
+"""Messages by which a repetition is known: more than a broker has in flight for one client."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Device(Generic[R]):
+    """One kind of device, whatever it speaks.
+
+    rules: what is plausible for it. reading: a measurement as the service answers it; the second argument is the
+    word for `source`.
+    """
+
+    role: Role
+    rules: Rules
+    reading: Callable[[Measurement, str], R]
+
+
+class Inbox(Generic[R]):
+    """Judges the messages of one device and keeps the newest reading."""
+
+    def __init__(
+        self,
+        device: Device[R],
+        shape: Shape,
+        counts: Counts,
+        on_refused: Callable[[str, bytes, Refusal, bool], None],
+    ) -> None:
+        """Begin with nothing known.
+
+        Args:
+            device: what kind of device it is.
+            shape: how it speaks.
+            counts: what is counted.
+            on_refused: told each refusal: topic, payload, why, and whether the broker had kept the message.
+        """
+        self._device, self._shape, self._counts, self._on_refused = device, shape, counts, on_refused
+        self._past = Past()
+        self._lately: deque[bytes] = deque(maxlen=_REMEMBERED)
+        self.reading: R | None = None
+        self.is_offline = False
+        self.refused_since: int = 0
+        self.last_refusal: Refusal | None = None
+
+    def take(self, topic: str, payload: bytes, now: datetime, *, is_retained: bool) -> None:
+        """Take one message.
+
+        Args:
+            topic: where it came.
+            payload: what it is.
+            now: the run's time, aware UTC.
+            is_retained: whether the broker had kept it for us.
+        """
+        if topic == self._shape.status:
+            self._hear(self._shape.says(payload))
+            return
+        if payload in self._lately:
+            self._counts.message(Outcome.DUPLICATE)
+            return
+        judged = self._judge(payload, now, is_retained=is_retained)
+        if isinstance(judged, Refusal):
+            self._refuse(topic, payload, judged, is_retained=is_retained)
+        else:
+            self._counts.message(judged)
+        if len(payload) <= MOST_BYTES:
+            self._lately.append(payload)
+
+    def _hear(self, status: str | None) -> None:
+        if status is None:
+            _logger.warning("status of the device is not understood")
+            return
+        self.is_offline = status == "offline"
+
+    def _judge(self, payload: bytes, now: datetime, *, is_retained: bool) -> Outcome | Refusal:
+        if len(payload) > MOST_BYTES:
+            return Refusal(Reason.TOO_LARGE, f"{len(payload)} bytes, {MOST_BYTES} at most")
+        measurement = self._shape.parse(payload, now)
+        if measurement is None:
+            return Outcome.IGNORED
+        if isinstance(measurement, Refusal):
+            return measurement
+        if is_retained and is_outdated(measurement, now):
+            # No fault of the device: the broker tells what it was told long ago.
+            return Outcome.OUTDATED
+        past, refusal = weigh(measurement, self._past, now, self._device.rules)
+        self._past = past
+        return refusal or self._accept(measurement, is_retained=is_retained)
+
+    def _accept(self, measurement: Measurement, *, is_retained: bool) -> Outcome | Refusal:
+        try:
+            self.reading = self._device.reading(measurement, "mqtt")
+        except ValidationError as error:
+            return Refusal(Reason.RANGE, error.errors(include_url=False, include_input=False)[0]["msg"])
+        self.refused_since, self.last_refusal = 0, None
+        # Who speaks is there, whatever was said of it before; what the broker kept is no speech.
+        self.is_offline = self.is_offline and is_retained
+        return Outcome.ACCEPTED
+
+    def _refuse(self, topic: str, payload: bytes, refusal: Refusal, *, is_retained: bool) -> None:
+        self._counts.message(Outcome.QUARANTINED)
+        self._counts.refused(refusal.reason)
+        if self.refused_since == 0:
+            _logger.warning("message quarantined", extra={"reason": refusal.reason, "detail": refusal.detail})
+        self.refused_since += 1
+        self.last_refusal = refusal
+        self._on_refused(topic, payload, refusal, is_retained)

@@ -1,0 +1,133 @@
+"""An inverter or battery that sends its SunSpec models as JSON: `{base}/models`, points by the names of the models.
+
+Source: SunSpec Information Model Reference; models 101 to 103 (inverter: W, WH), 201 to 204 (meter: W), 701 (DER AC
+measurement: W, positive when power is generated) and 713 (DER storage capacity: SoC).
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.shapes import Role, Shape
+from ev_sensors.shapes.own import own_status, why_wrong
+from ev_service.units import UtcTimestamp
+
+Points = Mapping[str, int | float]
+
+NOT_IMPLEMENTED = frozenset({-0x8000, 0xFFFF, 0x8000_0000, -0x8000_0000, 0xFFFF_FFFF})
+"""What stands where a device has no such point: int16, uint16, int32, uint32."""
+
+_SCALES = range(-10, 11)
+_WATTS = {"W": "W", "WH": "Wh", "SoC": "Pct"}
+_W_PER_KW = 1000.0
+_INVERTERS = ("103", "102", "101", "701")
+_METERS = ("203", "204", "202", "201")
+
+
+class Models(BaseModel):
+    """One message: the models that the device has, each with its points and their scale factors."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+
+    timestamp: UtcTimestamp = Field(description="When it was measured, ISO 8601 with Z or an offset.")
+    models: dict[str, dict[str, int | float | str | None]] = Field(
+        description="By the number of the model: points, and beside a point `W` its scale factor `W_SF`.",
+        examples=[{"103": {"W": 4125, "W_SF": 1, "WH": 1234567, "WH_SF": 0}}],
+    )
+    units: dict[str, str] = Field(
+        default_factory=dict, description="Units of points, where the device says them: W, Wh, Pct."
+    )
+
+
+def scaled(points: Points, name: str) -> float | None:
+    """The value of a point; None where the device does not implement it.
+
+    Raises:
+        ValueError: its scale factor is none.
+
+    >>> scaled({"W": 4125, "W_SF": 1}, "W")
+    41250.0
+    """
+    value = points.get(name)
+    if value is None or value in NOT_IMPLEMENTED:
+        return None
+    factor = points.get(f"{name}_SF", 0)
+    if factor not in _SCALES:
+        raise ValueError(f"{name}_SF {factor} is no scale factor")
+    return float(value) * 10.0 ** int(factor)
+
+
+def sunspec_shape(role: Role, base: str, *, factor: float) -> Shape:
+    """A device that sends SunSpec models.
+
+    Args:
+        role: what it measures.
+        base: topic without its last word.
+        factor: its power is multiplied by it; -1 turns the sign.
+    """
+
+    def parse(payload: bytes, _: datetime) -> Measurement | Refusal:
+        try:
+            said = Models.model_validate_json(payload)
+        except ValidationError as error:
+            return Refusal(Reason.SCHEMA, why_wrong(error))
+        for point, unit in said.units.items():
+            if _WATTS.get(point, unit) != unit:
+                return Refusal(Reason.UNIT, f"{point} is in {unit}, not in {_WATTS[point]}")
+        numbers = {number: _numbers(points) for number, points in said.models.items()}
+        try:
+            return measured(role, numbers, said.timestamp, factor)
+        except ValueError as error:
+            return Refusal(Reason.SCHEMA, str(error))
+
+    return Shape(f"{base}/models", f"{base}/status", parse, own_status)
+
+
+def measured(role: Role, models: Mapping[str, Points], timestamp: datetime, factor: float = 1.0) -> Measurement:
+    """What SunSpec models say, in the words of a role.
+
+    Args:
+        role: what the device measures.
+        models: points by the number of their model.
+        timestamp: when it was measured, aware UTC.
+        factor: power is multiplied by it; -1 turns the sign.
+
+    Raises:
+        ValueError: a point that the role needs is missing, or a scale factor is none.
+    """
+    if role == "battery":
+        return Measurement(timestamp, _battery(models, factor))
+    points = _first(models, _INVERTERS if role == "solar" else _METERS)
+    power_kw = _needed(scaled(points, "W"), "W") * factor / _W_PER_KW
+    if role == "grid":
+        return Measurement(timestamp, {"load_kw": max(power_kw, 0.0), "export_kw": max(-power_kw, 0.0)})
+    energy_wh = scaled(points, "WH")
+    energy_kwh = None if energy_wh is None else energy_wh / _W_PER_KW
+    return Measurement(timestamp, {"generation_kw": power_kw}, energy_kwh=energy_kwh)
+
+
+def _battery(models: Mapping[str, Points], factor: float) -> dict[str, float]:
+    soc_percent = _needed(scaled(_first(models, ("713",)), "SoC"), "SoC")
+    power_w = scaled(models.get("701", {}), "W")
+    # SunSpec counts what is given as positive, we count what is taken.
+    power = {} if power_w is None else {"active_power_kw": -power_w * factor / _W_PER_KW}
+    return {"soc_percent": soc_percent} | power
+
+
+def _first(models: Mapping[str, Points], numbers: tuple[str, ...]) -> Points:
+    for number in numbers:
+        if number in models:
+            return models[number]
+    raise ValueError(f"models: none of {', '.join(numbers)} is there")
+
+
+def _needed(value: float | None, name: str) -> float:
+    if value is None:
+        raise ValueError(f"{name}: not implemented by the device")
+    return value
+
+
+def _numbers(points: Mapping[str, int | float | str | None]) -> dict[str, int | float]:
+    return {name: value for name, value in points.items() if isinstance(value, int | float)}

@@ -1,0 +1,159 @@
+"""What a service makes of its device's messages, without a broker."""
+
+import json
+from base64 import b64decode
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ev_sensors.checks import Range, Rules
+from ev_sensors.counts import Counts
+from ev_sensors.inbox import MOST_BYTES, Device, Inbox
+from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.quarantine import quarantined
+from ev_sensors.shapes.own import own_shape
+from ev_service.telemetry import BatteryStatus
+
+NOON = datetime(2026, 6, 21, 16, tzinfo=UTC)
+TELEMETRY, STATUS = "x/telemetry", "x/status"
+
+
+def _reading(measured: Measurement, source: str) -> BatteryStatus:
+    soc_percent = measured.values["soc_percent"]
+    return BatteryStatus(
+        site_id="x", timestamp=measured.timestamp, source=source, soc_percent=soc_percent, capacity_kwh=100.0
+    )
+
+
+class Bench:
+    """An inbox, and what came out of it."""
+
+    def __init__(self, highest_percent: float = 100.0) -> None:
+        self.counts = Counts()
+        self.registry = CollectorRegistry()
+        for metric in self.counts.collectors():
+            self.registry.register(metric)
+        self.refusals: list[tuple[bytes, Reason, bool]] = []
+        device = Device("battery", Rules({"soc_percent": Range(0.0, highest_percent)}), _reading)
+        self.inbox = Inbox(device, own_shape("battery", "x"), self.counts, self._refused)
+
+    def _refused(self, topic: str, payload: bytes, refusal: Refusal, is_retained: bool) -> None:
+        assert topic == TELEMETRY
+        self.refusals.append((payload, refusal.reason, is_retained))
+
+    def send(self, payload: bytes, topic: str = TELEMETRY, *, is_retained: bool = False, now: datetime = NOON) -> None:
+        self.inbox.take(topic, payload, now, is_retained=is_retained)
+
+    def counted(self, outcome: str) -> float | None:
+        return self.registry.get_sample_value("mqtt_messages_total", {"outcome": outcome})
+
+    @property
+    def soc_percent(self) -> float | None:
+        return None if self.inbox.reading is None else self.inbox.reading.soc_percent
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def message(sequence: int, soc_percent: float = 83.0, *, at_s: float | None = None) -> bytes:
+    moment = NOON + timedelta(seconds=sequence / 100 if at_s is None else at_s)
+    told = {"timestamp": moment.isoformat(), "sequence": sequence, "soc_percent": soc_percent}
+    return json.dumps(told).encode()
+
+
+def test_the_newest_message_that_counts_is_the_reading(bench: Bench) -> None:
+    bench.send(message(1, 83.0))
+    bench.send(message(2, 84.0))
+
+    assert (bench.soc_percent, bench.counted("accepted")) == (84.0, 2)
+    assert bench.inbox.reading is not None
+    assert bench.inbox.reading.source == "mqtt"
+
+
+def test_a_refused_message_is_handed_out_counted_by_reason_and_changes_nothing(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.send(message(1))
+    for sequence in (2, 3, 4):
+        bench.send(message(sequence, 180.0))
+
+    assert bench.soc_percent == 83.0
+    assert bench.refusals[0] == (message(2, 180.0), Reason.RANGE, False)
+    assert bench.registry.get_sample_value("mqtt_quarantined_total", {"reason": "range"}) == 3
+    assert bench.inbox.refused_since == 3
+    assert [record.message for record in caplog.records] == ["message quarantined"]  # once, however many come
+
+
+def test_the_same_message_again_is_known_also_when_it_was_refused(bench: Bench) -> None:
+    for payload in (message(1), message(2, 180.0)):
+        for _ in range(3):
+            bench.send(payload)
+
+    assert (bench.counted("duplicate"), len(bench.refusals)) == (4, 1)
+
+
+def test_an_old_message_that_comes_back_later_is_a_replay_and_no_duplicate(bench: Bench) -> None:
+    for sequence in range(1, 50):
+        bench.send(message(sequence))
+    bench.send(message(1))
+
+    assert bench.refusals == [(message(1), Reason.REPLAYED, False)]
+
+
+def test_a_message_of_megabytes_is_not_even_read(bench: Bench) -> None:
+    bench.send(b"[" * (MOST_BYTES + 1))
+
+    assert [reason for _, reason, _ in bench.refusals] == [Reason.TOO_LARGE]
+
+
+def test_an_old_retained_message_is_no_fault_and_an_old_live_one_is(bench: Bench) -> None:
+    old = message(1, at_s=-7200)
+    bench.send(old, is_retained=True)
+    bench.send(message(2, at_s=-7200))
+
+    assert (bench.counted("outdated"), bench.soc_percent) == (1, None)
+    assert [reason for _, reason, _ in bench.refusals] == [Reason.TOO_OLD]
+
+
+def test_offline_holds_until_the_device_speaks_and_not_until_the_broker_does(bench: Bench) -> None:
+    bench.send(b'{"status": "offline", "timestamp": "2026-06-21T16:00:00Z"}', STATUS)
+    bench.send(message(1), is_retained=True)
+    assert bench.inbox.is_offline
+
+    bench.send(message(2))
+    assert not bench.inbox.is_offline
+
+
+def test_a_status_that_is_no_status_changes_nothing(bench: Bench) -> None:
+    bench.send(b'{"status": "offline", "timestamp": "2026-06-21T16:00:00Z"}', STATUS)
+    bench.send(b"\xff", STATUS)
+
+    assert bench.inbox.is_offline
+    assert bench.refusals == []
+
+
+def test_what_no_wire_model_takes_is_refused_even_where_no_rule_speaks_of_it() -> None:
+    bench = Bench(highest_percent=1000.0)
+    bench.send(message(1, 180.0))
+
+    assert (bench.soc_percent, [reason for _, reason, _ in bench.refusals]) == (None, [Reason.RANGE])
+
+
+def test_the_quarantine_tells_topic_reason_and_message_and_cuts_what_is_long() -> None:
+    refusal = Refusal(Reason.SCHEMA, "message: not JSON")
+
+    told = json.loads(quarantined("a/b", "é".encode() * 5000, refusal, NOON, is_retained=True))
+    raw = json.loads(quarantined("a/b", b"\xff\x00", refusal, NOON, is_retained=False))
+
+    assert told == {
+        "quarantined_at": "2026-06-21T16:00:00Z",
+        "topic": "a/b",
+        "reason": "schema",
+        "detail": "message: not JSON",
+        "retained": True,
+        "payload": "é" * 2048,
+    }
+    assert (b64decode(raw["payload_base64"]), "payload" in raw) == (b"\xff\x00", False)
