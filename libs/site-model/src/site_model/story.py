@@ -75,7 +75,7 @@ class Site:
         """The site at an aware moment."""
         moment = moment.astimezone(UTC)
         panels = self.panels_at(moment)
-        building_kw = self._building_kw(moment)
+        building_kw = self.building_kw(moment)
         battery_kw, soc_percent = self._battery_at(moment)
         load_kw, export_kw = at_connection(building_kw, battery_kw, panels.generation_kw)
         return SiteState(
@@ -95,9 +95,10 @@ class Site:
         generation_kw = sunlight.yield_w_per_kwp / 1000 * self._parameters.panels.capacity_kwp
         return PanelState(generation_kw, sunlight.poa_global_w_m2)
 
-    def _building_kw(self, moment: datetime) -> float:
+    def building_kw(self, moment: datetime) -> float:
+        """What the building alone draws at an aware moment [kW]; costs neither battery nor panels."""
         given = self._parameters
-        return building_load_kw(given.building, zone=self._zone, seed=given.seed, moment=moment)
+        return building_load_kw(given.building, zone=self._zone, seed=given.seed, moment=moment.astimezone(UTC))
 
     def _battery_at(self, moment: datetime) -> tuple[float, float]:
         index, rest_s = divmod((moment - _midnight(moment.date())).total_seconds(), BATTERY_STEP_S)
@@ -118,7 +119,7 @@ class Site:
             Interval(
                 local_hour=moment.astimezone(self._zone).hour,
                 pv_kw=self.panels_at(moment).generation_kw,
-                building_kw=self._building_kw(moment),
+                building_kw=self.building_kw(moment),
             )
             for moment in _steps(day)
         )

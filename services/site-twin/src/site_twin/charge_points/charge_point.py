@@ -1,0 +1,240 @@
+"""A charge point on its connection: connects, boots, tells, answers, and comes back by itself when it is cut off.
+
+Real time everywhere here: it is the network's; what is told carries the run's time.
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+from pydantic import SecretStr
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.frames import CloseCode
+from websockets.headers import build_authorization_basic
+from websockets.typing import Subprotocol
+
+from ev_service.clock import Clock, SystemClock
+from site_twin.charge_points.conversation import Conversation, Timing
+from site_twin.charge_points.dialect import About, BootReason, Ending
+from site_twin.charge_points.evses import EvsePlan
+from site_twin.charge_points.quirks import Quirk
+from site_twin.charge_points.standing_cars import NoCars
+from site_twin.charge_points.station import Built, Station
+from site_twin.charge_points.v16 import V16
+from site_twin.charge_points.v201 import V201
+from site_twin.ports import Cars, Offer
+
+Version = Literal["1.6", "2.0.1"]
+
+_LONGEST_TICK_S = 1.0
+_LONGEST_SERIAL_NUMBER = 25
+
+_logger = logging.getLogger(__name__)
+_websocket = logging.getLogger("site_twin.websocket")
+# At DEBUG the library tells each header, the password among them.
+_websocket.setLevel(logging.WARNING)
+
+
+class ChargePoint:
+    """One OCPP charge point (1.6) or charging station (2.0.1).
+
+    charger_id: its identity. station: the charger without its network. last_error: why it is not connected.
+    """
+
+    def __init__(
+        self,
+        charger_id: str,
+        url: str,
+        password: SecretStr | str,
+        *,
+        version: Version = "2.0.1",
+        evses: Sequence[EvsePlan] = (EvsePlan(1),),
+        cars: Cars | None = None,
+        clock: Clock | None = None,
+        quirks: Collection[Quirk] = (),
+        tls: ssl.SSLContext | None = None,
+        timing: Timing | None = None,
+        voltage_v: float = 230.0,
+    ) -> None:
+        """Make it; it does nothing until it is run.
+
+        Args:
+            charger_id: last part of the URL and user of Basic authentication.
+            url: of the central system without the identity, ws://HOST:PORT or wss://HOST:PORT.
+            password: of Basic authentication (security profiles 1 and 2).
+            version: of OCPP.
+            evses: what it has.
+            cars: who stands there and what the meters say; None: nobody ever comes, and nothing is looked at.
+            clock: the run's, where there are no cars, who know it themselves; None: real UTC.
+            quirks: bad habits; more can be ordered through `cars.faults`, or put into `station.quirks` at any time.
+            tls: whom to trust for wss://; None: whom the system trusts.
+            timing: real times; None: as a charger in the field has them.
+            voltage_v: between phase and neutral [V].
+        """
+        dialect = V16() if version == "1.6" else V201()
+        clock = clock or SystemClock()
+        present = cars or NoCars(clock)
+        self.charger_id = charger_id
+        self._timing = timing or Timing()
+        about = About(serial_number=charger_id[:_LONGEST_SERIAL_NUMBER])
+        paced = self._timing.meter_values_per_s
+        self.station = Station(Built(charger_id, evses, present, quirks, voltage_v, about, paced), dialect)
+        self.station.reboot = self.reboot
+        self.last_error: str | None = None
+        self._url = f"{url.rstrip('/')}/{quote(charger_id, safe='')}"
+        self._tls = (tls or ssl.create_default_context()) if url.startswith("wss:") else None
+        self._password = password if isinstance(password, SecretStr) else SecretStr(password)
+        self._tick_s = self._timing.tick_s or min(_LONGEST_TICK_S, clock.longest_sleep_s)
+        self._follows_cars = cars is not None
+        self._socket: ClientConnection | None = None
+        self._rebooting = False
+        self._closing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Event()
+
+    @property
+    def version(self) -> str:
+        """Of OCPP."""
+        return self.station.dialect.version
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is open."""
+        return self._socket is not None
+
+    @property
+    def is_booted(self) -> bool:
+        """Whether it is connected and the central system accepted it."""
+        return self.station.is_online
+
+    def plan(self, evse_id: int) -> EvsePlan:
+        """How an EVSE is built."""
+        return self.station.evses[evse_id].plan
+
+    def offered(self, evse_id: int, moment: datetime) -> Offer:
+        """What an EVSE offers its car at a moment, by all that it holds."""
+        return self.station.offered(evse_id, moment)
+
+    def state(self) -> dict[str, Any]:
+        """What it says of itself, as JSON values."""
+        return {
+            "is_connected": self.is_connected,
+            "is_booted": self.is_booted,
+            "ocpp_version": self.version,
+            "last_error": self.last_error,
+            "quirks": sorted(quirk for quirk in Quirk if self.station.has(quirk)),
+            "states": {str(number): evse.activity.value for number, evse in self.station.evses.items()},
+            "transactions": {str(number): name for number, name in self.station.transactions().items() if name},
+        }
+
+    def reboot(self, reason: BootReason = BootReason.WATCHDOG, ending: Ending = Ending.POWER_LOSS) -> None:
+        """Reboot: what runs ends, the connection closes, and it comes back after a while."""
+        if not self._rebooting:
+            self._rebooting = True
+            # A task, so that the answer to a Reset goes out before the connection closes.
+            self._closing = asyncio.create_task(self._power_down(reason, ending))
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so, looked at whenever the charge point did something."""
+        while not is_so():
+            await self._turn.wait()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[Self]:
+        """Run it in the background; closes the connection in the end."""
+        task = asyncio.create_task(self.run())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._stay_connected())
+            if self._follows_cars:
+                group.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        while True:
+            self.station.tick()
+            self._turned()
+            await asyncio.sleep(self._tick_s)
+
+    async def _stay_connected(self) -> None:
+        wait_s = self._timing.first_wait_s
+        while True:
+            was_online = await self._connection()
+            if was_online or self._rebooting:
+                wait_s = self._timing.first_wait_s
+            if not self._rebooting:
+                # Spread, so that those who lost their connection at the same time do not all come back at once.
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
+                wait_s = min(2 * wait_s, self._timing.longest_wait_s)
+            if self._rebooting:
+                await asyncio.sleep(self._timing.reboot_s)
+                self._rebooting = False
+                self.station.switch_on()
+
+    async def _connection(self) -> bool:
+        """Be connected once; tells whether it came as far as being accepted."""
+        was_online = False
+        try:
+            async with self._connect() as socket:
+                self._socket, self.last_error = socket, None
+                self._turned()
+                try:
+                    await Conversation(self.station, self._timing, self._turned).hold(socket)
+                except asyncio.CancelledError:
+                    await socket.close(CloseCode.GOING_AWAY)
+                    raise
+                finally:
+                    was_online = self.station.is_online
+                    self._disconnected()
+        except (OSError, TimeoutError, WebSocketException) as error:
+            self._tell_failure(error, was_online)
+        self._turned()
+        return was_online
+
+    def _connect(self) -> connect:
+        login = build_authorization_basic(self.charger_id, self._password.get_secret_value())
+        return connect(
+            self._url,
+            subprotocols=[Subprotocol(self.station.dialect.subprotocol)],
+            additional_headers={"Authorization": login},
+            ssl=self._tls,
+            # Messages are small; and thousands of connections would each hold their own dictionary.
+            compression=None,
+            # Heartbeats do it, and the central system's own pings.
+            ping_interval=None,
+            close_timeout=1,
+            proxy=None,
+            logger=_websocket,
+        )
+
+    async def _power_down(self, reason: BootReason, ending: Ending) -> None:
+        self.station.switch_off(reason, ending)
+        if self._socket is not None:
+            await self._socket.close()
+
+    def _disconnected(self) -> None:
+        self._socket, self.station.is_online = None, False
+        self.station.outbox.disconnected()
+
+    def _tell_failure(self, error: Exception, was_online: bool) -> None:
+        refused = f"HTTP {error.response.status_code}" if isinstance(error, InvalidStatus) else ""
+        self.last_error = refused or str(error) or type(error).__name__
+        event = "charge point disconnected" if was_online else "charge point can not connect"
+        _logger.info(event, extra={"charger_id": self.charger_id, "reason": self.last_error})
+
+    def _turned(self) -> None:
+        self._turn.set()
+        self._turn = asyncio.Event()

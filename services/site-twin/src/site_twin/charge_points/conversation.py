@@ -1,0 +1,132 @@
+"""What a charge point and its central system say on one connection: boot, then tell and answer until it ends.
+
+Real time everywhere here: it is the network's.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ocpp.exceptions import OCPPError
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import WebSocketException
+
+from site_twin.charge_points.dialect import BootReason
+from site_twin.charge_points.quirks import Quirk
+from site_twin.charge_points.speaker import Manner
+from site_twin.charge_points.station import Station
+
+_MANNERS = {
+    Quirk.DISCONNECTS_IN_PROFILE: Manner.BY_DISCONNECTING,
+    Quirk.NEVER_ANSWERS: Manner.NOT_AT_ALL,
+    Quirk.NEVER_CONFIRMS: Manner.WITHOUT_ANSWER,
+    Quirk.ANSWERS_LATE: Manner.LATE,
+}
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Real times of a charge point [s].
+
+    answer_s: how long it waits for an answer before it takes the connection for dead. late_s: how late it answers
+    with `Quirk.ANSWERS_LATE`. reboot_s: how long it is away. first_wait_s, longest_wait_s: before it connects again,
+    twice as long each time. tick_s: how often it looks at clock, cars and meters; None: as the clock asks for.
+    meter_values_per_s: the most meter values that it sends a second, however fast the run's clock goes.
+    """
+
+    answer_s: int = 30
+    late_s: float = 5.0
+    reboot_s: float = 1.0
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 30.0
+    tick_s: float | None = None
+    meter_values_per_s: float = 4.0
+
+
+class Conversation:
+    """One connection's worth of talk.
+
+    turned: called whenever something was told or answered.
+    """
+
+    def __init__(self, station: Station, timing: Timing, turned: Callable[[], None]) -> None:
+        self._station, self._timing, self._turned = station, timing, turned
+        self._is_over = False
+
+    async def hold(self, socket: ClientConnection) -> None:
+        """Talk until the connection ends.
+
+        Raises:
+            WebSocketException: it ended, or the central system speaks no version of ours.
+            TimeoutError: the central system does not answer any more.
+        """
+        station, dialect = self._station, self._station.dialect
+        if socket.subprotocol != dialect.subprotocol:
+            raise WebSocketException(f"the central system does not speak {dialect.subprotocol}")
+        speaker = dialect.speaker(station.charger_id, socket, self._timing.answer_s)
+        speaker.take(dialect.handlers(station), self._manner, self._timing.late_s)
+        tasks = [asyncio.create_task(speaker.start()), asyncio.create_task(self._talk(speaker))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            # Python before 3.12 loses a cancellation that comes together with an answer (asyncio.wait_for).
+            self._is_over = True
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _talk(self, speaker: Any) -> None:
+        station = self._station
+        # Only after it started: a connection that was lost is no reason to boot (1.6, 4.2; 2.0.1, block B).
+        if station.boot_reason is not None:
+            await self._boot(speaker, station.boot_reason)
+        station.boot_reason = None
+        version = station.dialect.version
+        _logger.info("charge point connected", extra={"charger_id": station.charger_id, "ocpp_version": version})
+        station.is_online = True
+        station.announce()
+        station.tick()
+        self._turned()
+        while not self._is_over:
+            try:
+                async with asyncio.timeout(station.configuration.heartbeat_s):
+                    letter = await station.outbox.first()
+            except TimeoutError:
+                await _called(speaker, station.dialect.heartbeat())
+                continue
+            if station.is_off:
+                return
+            letter.payload = letter.payload or letter.make()
+            station.outbox.done(letter, None if letter.payload is None else await _called(speaker, letter.payload))
+            self._turned()
+
+    async def _boot(self, speaker: Any, reason: BootReason) -> None:
+        while not self._is_over:
+            answer = await _called(speaker, self._station.dialect.boot(self._station.about, reason))
+            interval_s = getattr(answer, "interval", 0)
+            if answer is not None and answer.status == "Accepted":
+                if interval_s > 0:
+                    self._station.configuration.heartbeat_s = interval_s
+                return
+            await asyncio.sleep(interval_s or self._timing.longest_wait_s)
+
+    def _manner(self, action: str) -> Manner:
+        if action in ("SetChargingProfile", "ClearChargingProfile"):
+            for quirk, manner in _MANNERS.items():
+                if self._station.has(quirk):
+                    return manner
+        return Manner.PROPERLY
+
+
+async def _called(speaker: Any, payload: Any) -> Any:
+    """The answer to a call; None where it is an error or makes no sense."""
+    try:
+        return await speaker.call(payload)
+    except OCPPError:
+        return None

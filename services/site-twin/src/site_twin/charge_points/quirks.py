@@ -1,0 +1,35 @@
+"""What real chargers do and should not: behaviour to order, by configuration or as a fault at run time."""
+
+from enum import StrEnum
+
+
+class Quirk(StrEnum):
+    """One bad habit of a charger. Such chargers are reported from the field; see docs/charge-points.md."""
+
+    IGNORES_PROFILES_WHILE_SUSPENDED = "ignores_profiles_while_suspended"
+    AMPERES_ONLY = "amperes_only"
+    STACK_LEVEL_ZERO_ONLY = "stack_level_zero_only"
+    RESUMES_AT_FULL_POWER = "resumes_at_full_power"
+    ANSWERS_LATE = "answers_late"
+    ANSWERS_REJECTED = "answers_rejected"
+    NEVER_ANSWERS = "never_answers"
+    NEVER_CONFIRMS = "never_confirms"
+    DISCONNECTS_IN_PROFILE = "disconnects_in_profile"
+    REBOOTS = "reboots"
+    LOSES_METER = "loses_meter"
+
+
+MEANINGS: dict[Quirk, str] = {
+    Quirk.IGNORES_PROFILES_WHILE_SUSPENDED: "accepts a charging profile while nothing is charged, and forgets it.",
+    Quirk.AMPERES_ONLY: "rejects charging profiles in watts.",
+    Quirk.STACK_LEVEL_ZERO_ONLY: "rejects charging profiles with a stack level above 0.",
+    Quirk.RESUMES_AT_FULL_POWER: "after a pause gives all it can, until the next charging profile arrives.",
+    Quirk.ANSWERS_LATE: "answers to charging profiles some seconds late; they are in force from then on.",
+    Quirk.ANSWERS_REJECTED: "rejects every charging profile.",
+    Quirk.NEVER_ANSWERS: "takes no notice of charging profiles and gives no answer.",
+    Quirk.NEVER_CONFIRMS: "obeys charging profiles, but gives no answer.",
+    Quirk.DISCONNECTS_IN_PROFILE: "drops the connection when a charging profile arrives, and does not obey it.",
+    Quirk.REBOOTS: "reboots once, as soon as a transaction runs.",
+    Quirk.LOSES_METER: "sends no meter values.",
+}
+"""What each quirk does, for people."""

@@ -1,0 +1,117 @@
+"""OCPP 1.6 as a charge point speaks it: payloads, and what answers mean."""
+
+from datetime import datetime
+from typing import Any
+
+from ocpp.v16 import call
+
+from ev_service.units import utc_text
+from site_twin.charge_points.dialect import About, BootReason, Ending, Handlers, Occasion
+from site_twin.charge_points.evses import Evse, Reading, Transaction, samples
+from site_twin.charge_points.handlers_v16 import handlers_v16
+from site_twin.charge_points.speaker import SpeakerV16, wire_logger
+from site_twin.charge_points.station import Station
+from site_twin.ports import Plugged
+
+_LONGEST_ID_TAG = 20
+_REASONS = {
+    Ending.DEPARTED: "EVDisconnected",
+    Ending.REMOTE: "Remote",
+    Ending.DEAUTHORIZED: "DeAuthorized",
+    Ending.RESET: "HardReset",
+    Ending.RESET_ON_IDLE: "SoftReset",
+    Ending.POWER_LOSS: "PowerLoss",
+}
+
+
+class V16:
+    """The dialect of OCPP 1.6J."""
+
+    version = "1.6"
+    subprotocol = "ocpp1.6"
+    is_strict = False
+
+    def speaker(self, charger_id: str, connection: Any, answer_s: int) -> SpeakerV16:
+        """The library's charge point on a connection."""
+        return SpeakerV16(charger_id, connection, answer_s, wire_logger())
+
+    def handlers(self, station: Station) -> Handlers:
+        """What answers the central system's calls."""
+        return handlers_v16(station)
+
+    def boot(self, about: About, reason: BootReason) -> Any:
+        """BootNotification; the reason has no place in it."""
+        return call.BootNotification(
+            charge_point_model=about.model,
+            charge_point_vendor=about.vendor,
+            charge_point_serial_number=about.serial_number,
+            firmware_version=about.firmware_version,
+        )
+
+    def heartbeat(self) -> Any:
+        """Heartbeat."""
+        return call.Heartbeat()
+
+    def status(self, evse: Evse, at: datetime) -> Any:
+        """StatusNotification of a connector."""
+        words: dict[str, Any] = {"error_code": "NoError", "status": evse.activity.value}
+        return call.StatusNotification(connector_id=evse.plan.evse_id, timestamp=utc_text(at), **words)
+
+    def authorize(self, id_token: str) -> Any:
+        """Authorize."""
+        return call.Authorize(id_tag=id_token[:_LONGEST_ID_TAG])
+
+    def is_accepted(self, answer: Any) -> bool:
+        """Whether an answer leaves the tag accepted."""
+        return answer.id_tag_info is None or answer.id_tag_info["status"] == "Accepted"
+
+    def started(self, evse: Evse, transaction: Transaction, reading: Reading, is_offline: bool) -> Any:
+        """StartTransaction."""
+        return call.StartTransaction(
+            connector_id=evse.plan.evse_id,
+            id_tag=transaction.id_token[:_LONGEST_ID_TAG],
+            meter_start=reading.energy_wh,
+            timestamp=utc_text(transaction.started_at),
+        )
+
+    def transaction_id(self, transaction: Transaction, answer: Any) -> str | None:
+        """The number that the central system gives."""
+        return None if answer is None else str(answer.transaction_id)
+
+    def needs(self, evse: Evse, car: Plugged, voltage_v: float) -> Any:
+        """1.6 has no word for what a car needs."""
+        return None
+
+    def suspended_or_resumed(self, evse: Evse, transaction: Transaction, reading: Reading | None, at: datetime) -> Any:
+        """StatusNotification, which says it all."""
+        return self.status(evse, at)
+
+    def metered(self, evse: Evse, transaction: Transaction | None, reading: Reading, occasion: Occasion) -> Any:
+        """MeterValues."""
+        number = None if transaction is None or transaction.wire_id is None else int(transaction.wire_id)
+        context = "Trigger" if occasion is Occasion.TRIGGERED else "Sample.Periodic"
+        return call.MeterValues(
+            connector_id=evse.plan.evse_id,
+            transaction_id=number,
+            meter_value=[{"timestamp": utc_text(reading.at), "sampled_value": _sampled(reading, context)}],
+        )
+
+    def ended(self, evse: Evse, transaction: Transaction, reading: Reading, ending: Ending, is_offline: bool) -> Any:
+        """StopTransaction; None where the central system refused to start it."""
+        if transaction.wire_id is None:
+            return None
+        reason: Any = _REASONS[ending]
+        return call.StopTransaction(
+            transaction_id=int(transaction.wire_id),
+            id_tag=transaction.id_token[:_LONGEST_ID_TAG],
+            meter_stop=reading.energy_wh,
+            timestamp=utc_text(reading.at),
+            reason=reason,
+        )
+
+
+def _sampled(reading: Reading, context: str) -> list[dict[str, str]]:
+    return [
+        {"measurand": measurand, "unit": unit, "value": f"{value:.10g}", "context": context, **phase}
+        for measurand, unit, value, phase in samples(reading)
+    ]

@@ -1,0 +1,1 @@
+"""The devices of the site that speak MQTT, each a client of its own, and the ways in which they fail."""

@@ -1,0 +1,101 @@
+"""How devices write their messages: our own shape, and shapes after products of others; pure.
+
+Tasmota: docs "MQTT", topic tele/…/SENSOR with the sensor's JSON, LWT Online/Offline. Shelly: "Gen2 Device API",
+NotifyStatus of an EM component. SunSpec: models 103 (three-phase inverter), points W and WH with their scale factors.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ev_service.units import utc_text
+
+Values = Mapping[str, Any]
+"""The fields of a reading without site, source and time, by their names on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What stands in one message besides its topic.
+
+    measured_at: aware UTC, as the device's clock has it. sequence: rises with every message.
+    """
+
+    values: Values
+    measured_at: datetime
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How one device writes.
+
+    telemetry_topic, status_topic: where. telemetry: the JSON of a message.
+    status: what is said of it at birth (True) and by its last will (False), when that is.
+    """
+
+    telemetry_topic: str
+    status_topic: str
+    telemetry: Callable[[Sent], Mapping[str, Any]]
+    status: Callable[[bool, datetime], Mapping[str, Any] | str]
+
+
+def own_shape(site_id: str, role: str, device_id: str) -> Shape:
+    """The shape that this project writes down in docs/asyncapi.yaml."""
+    topic = f"site/{site_id}/{role}/{device_id}"
+    return Shape(f"{topic}/telemetry", f"{topic}/status", _own_telemetry, _own_status)
+
+
+def tasmota_shape(device_id: str, zone: ZoneInfo) -> Shape:
+    """A meter as firmware Tasmota writes it: whole seconds of local time, watts."""
+
+    def telemetry(sent: Sent) -> Mapping[str, Any]:
+        local = sent.measured_at.astimezone(zone).replace(tzinfo=None, microsecond=0)
+        return {"Time": local.isoformat(), "ENERGY": {"Power": _grid_w(sent.values)}}
+
+    topic = f"tele/{device_id}"
+    return Shape(
+        f"{topic}/SENSOR", f"{topic}/LWT", telemetry, lambda is_online, _: "Online" if is_online else "Offline"
+    )
+
+
+def shelly_shape(device_id: str) -> Shape:
+    """A meter as a Shelly of the second generation writes it: seconds since 1970, watts."""
+
+    def telemetry(sent: Sent) -> Mapping[str, Any]:
+        measured = {"id": 0, "total_act_power": _grid_w(sent.values)}
+        params = {"ts": round(sent.measured_at.timestamp(), 2), "em:0": measured}
+        return {"src": device_id, "dst": f"{device_id}/events", "method": "NotifyStatus", "params": params}
+
+    return Shape(
+        f"{device_id}/events/rpc",
+        f"{device_id}/online",
+        telemetry,
+        lambda is_online, _: "true" if is_online else "false",
+    )
+
+
+def sunspec_shape(device_id: str) -> Shape:
+    """An inverter whose SunSpec points are passed on: whole numbers with a scale factor."""
+
+    def telemetry(sent: Sent) -> Mapping[str, Any]:
+        tens_of_w = round(sent.values["generation_kw"] * 100)
+        return {"timestamp": utc_text(sent.measured_at), "models": {"103": {"W": tens_of_w, "W_SF": 1}}}
+
+    topic = f"sunspec/{device_id}"
+    return Shape(f"{topic}/models", f"{topic}/status", telemetry, _own_status)
+
+
+def _own_telemetry(sent: Sent) -> Mapping[str, Any]:
+    return {"timestamp": utc_text(sent.measured_at), "sequence": sent.sequence, **sent.values}
+
+
+def _own_status(is_online: bool, moment: datetime) -> Mapping[str, Any]:
+    return {"status": "online" if is_online else "offline", "timestamp": utc_text(moment)}
+
+
+def _grid_w(values: Values) -> float:
+    """Power at the connection [W], import positive."""
+    return round((values["load_kw"] - values["export_kw"]) * 1000, 1)
