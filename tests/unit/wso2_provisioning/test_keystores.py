@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 from pydantic import SecretStr
 
+from ev_service.certificates import is_issued_by
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
-from wso2_provisioning.certificates import is_issued_by
 from wso2_provisioning.keystores import main, prepare
 from wso2_provisioning.settings import KeyStorePasswords
 from wso2_terms.deployment import read_deployment

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from ev_service import certificates
 from ev_service.errors import ConfigurationError
-from wso2_provisioning.certificates import make_server
 from wso2_provisioning.cli import main
 from wso2_provisioning.errors import NotReady
 from wso2_provisioning.saved_ca import Confirmation, save_ca
@@ -29,6 +29,7 @@ from wso2_provisioning.saved_ca import Confirmation, save_ca
 ALWAYS_SHOWN = r"SHA-256 +([0-9A-F]{2}:){31}[0-9A-F]{2}\n"
 NOBODY = Confirmation(None, None)
 NOW = datetime.now(UTC)
+NAMED = certificates.Server("wso2am", ("localhost",))
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def serving(folder: Path, chain: list[x509.Certificate], key: bytes) -> Generato
 @pytest.fixture
 def chained(tmp_path: Path) -> Generator[Server]:
     """Sends its own certificate and that of its authority, as the Compose stack does."""
-    authority, server = make_server(NOW)
+    authority, (server,) = certificates.make_servers("An authority", [NAMED], NOW)
     key = server.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with serving(tmp_path / "server", [server.certificate, authority], key) as running:
         yield running
@@ -131,7 +132,7 @@ def test_a_confirmed_fingerprint_stores_the_authority_and_shows_what_it_vouches_
     told = "\n".join(saved(chained, file, Confirmation(chained.fingerprint, None)))
 
     assert trusts(file, chained.url)
-    assert x509.load_pem_x509_certificate(file.read_bytes()).subject.rfc4514_string() == "CN=EV charging gateway CA"
+    assert x509.load_pem_x509_certificate(file.read_bytes()).subject.rfc4514_string() == "CN=An authority"
     for shown in (chained.fingerprint, "CN=wso2am", "localhost", "127.0.0.1", f"{NOW - timedelta(days=1):%Y-%m-%d}"):
         assert shown in told
 
@@ -193,7 +194,7 @@ def test_a_certificate_of_another_name_is_never_stored(tmp_path: Path) -> None:
 
 
 def test_a_server_that_keeps_its_authority_to_itself_is_of_no_use_on_older_pythons(tmp_path: Path) -> None:
-    _, pair = make_server(NOW)
+    _, (pair,) = certificates.make_servers("An authority", [NAMED], NOW)
     key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     accepts_leaves = bool(ssl.create_default_context().verify_flags & ssl.VERIFY_X509_PARTIAL_CHAIN)
 

@@ -17,6 +17,9 @@ from wso2_terms.documents import ArtifactError, read_text, substitute, validate
 
 _WSO2_VARIABLE = re.compile(r"\$env\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
+GATEWAY_NAMES = ("gateway", "wso2am", "localhost")
+"""Names by which containers and the host call the gateway, on its certificate; 127.0.0.1 besides."""
+
 DEFAULT_ALLOWED_SCOPES = ("^device_.*", "openid")
 """Scopes that WSO2 grants to anybody unless told otherwise, as regular expressions."""
 

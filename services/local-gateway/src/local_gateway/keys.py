@@ -4,31 +4,19 @@ Two separate things: a certificate authority with the server certificate of all 
 signs access tokens and backend JWTs (WSO2 signs both with the key of its primary key store). Knows files, not tokens.
 """
 
-import ipaddress
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
+from ev_service.certificates import Server, is_issued_by, is_usable, make_servers, make_signing
 from ev_service.errors import ConfigurationError
+from ev_service.key_files import PUBLIC, pem, read_certificate, read_pair, write, write_pair
+from wso2_terms.deployment import GATEWAY_NAMES
 
-SERVER_NAMES = ("gateway", "wso2am", "localhost")
-_VALID_FOR = timedelta(days=825)
+_SERVER = Server("wso2am", GATEWAY_NAMES)
+
+# Later than whoever lays keys out for it, because this folder may be one that it only reads.
 _RENEWED_BEFORE_END = timedelta(days=30)
-
-PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,107 +63,20 @@ def prepare(folder: Path, now: datetime) -> KeyFiles:
     files = KeyFiles(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_usable(files.server, files.server_key, now) or not _is_issued_by(files.server, files.ca):
-            _make_server_certificate(files, now)
-        if not _is_usable(files.signing, files.signing_key, now):
-            _make_signing_certificate(files, now)
+        if not _has_server(files, now):
+            authority, (server,) = make_servers("EV charging local gateway CA", [_SERVER], now)
+            write_pair(folder, files.server.stem, server)
+            write(files.ca, pem(authority), PUBLIC)
+        signing = read_pair(folder, files.signing.stem)
+        if signing is None or not is_usable(signing, now, _RENEWED_BEFORE_END):
+            write_pair(folder, files.signing.stem, make_signing("EV charging local gateway signing", now))
     except OSError as error:
         raise ConfigurationError(f"certificates cannot be kept in {folder}: {error.strerror}") from error
     return files
 
 
-def _is_usable(certificate_file: Path, key_file: Path, now: datetime) -> bool:
-    try:
-        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-        key = load_pem_private_key(key_file.read_bytes(), password=None)
-    except (OSError, ValueError):
+def _has_server(files: KeyFiles, now: datetime) -> bool:
+    authority, server = read_certificate(files.ca), read_pair(files.folder, files.server.stem)
+    if authority is None or server is None:
         return False
-    return key.public_key() == certificate.public_key() and now + _RENEWED_BEFORE_END < certificate.not_valid_after_utc
-
-
-def _is_issued_by(certificate_file: Path, ca_file: Path) -> bool:
-    try:
-        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(ca_file.read_bytes()))
-    except Exception:
-        return False
-    return True
-
-
-def _make_server_certificate(files: KeyFiles, now: datetime) -> None:
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = _name("EV charging local gateway CA")
-    ca_id = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
-    ca = (
-        _draft(ca_name, ca_name, ca_key, now)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .add_extension(ca_id, critical=False)
-        .sign(ca_key, SHA256())
-    )
-    names = [*map(x509.DNSName, SERVER_NAMES), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    server = (
-        _draft(_name("wso2am"), ca_name, key, now)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ca_id), critical=False)
-        .sign(ca_key, SHA256())
-    )
-    _write(files.server_key, _pem(key), 0o600)
-    _write(files.server, server.public_bytes(Encoding.PEM), 0o644)
-    _write(files.ca, ca.public_bytes(Encoding.PEM), 0o644)
-
-
-def _make_signing_certificate(files: KeyFiles, now: datetime) -> None:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = _name("EV charging local gateway signing")
-    certificate = _draft(name, name, key, now).sign(key, SHA256())
-    _write(files.signing_key, _pem(key), 0o600)
-    _write(files.signing, certificate.public_bytes(Encoding.PEM), 0o644)
-
-
-def _draft(subject: x509.Name, issuer: x509.Name, key: PrivateKey, now: datetime) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        # A day back: another machine's clock may be behind when it meets the certificate.
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + _VALID_FOR)
-    )
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _pem(key: PrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    draft.unlink(missing_ok=True)
-    opener: Callable[[str, int], int] = lambda name, flags: os.open(name, flags, mode)  # noqa: E731
-    with open(draft, "xb", opener=opener) as file:
-        file.write(content)
-    draft.replace(path)
+    return is_usable(server, now, _RENEWED_BEFORE_END) and is_issued_by(server.certificate, authority)

@@ -11,7 +11,6 @@ every image of it. Source of names and formats: WSO2 API Manager 4.6.0, key stor
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.hazmat.primitives.serialization.pkcs12 import (
     PKCS12Certificate,
     load_pkcs12,
@@ -35,11 +27,13 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import (
 )
 from pydantic import SecretStr
 
+from ev_service.certificates import Pair, Server, is_issued_by, is_usable, make_servers, make_signing, rsa_key
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
+from ev_service.key_files import PRIVATE, PUBLIC, keep, pem, read_certificate, read_pair, write, write_pair
 from ev_service.settings import load
-from wso2_provisioning.certificates import Pair, is_issued_by, is_usable, make_server, make_signing
 from wso2_provisioning.settings import KeyStorePasswords, KeyStoreSettings
+from wso2_terms.deployment import GATEWAY_NAMES
 
 CERTIFICATES, KEYS, WSO2_CONFIG = "certificates", "keys", "wso2-config"
 SECURITY = "repository/resources/security"
@@ -48,7 +42,8 @@ TLS_ALIAS, SIGNING_ALIAS, CA_ALIAS = "wso2am", "gateway-signing", "ev-charging-c
 GATEWAY_ALIAS = "gateway_certificate_alias"
 """Under this name WSO2 looks for the certificate of API keys and internal keys."""
 
-_PRIVATE, _PUBLIC = 0o600, 0o644
+# WSO2 signs with RS256 and encrypts with RSA (carbon-apimgt 9.33.90, OAuth2Util).
+_SERVER = Server("wso2am", GATEWAY_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +74,11 @@ def prepare(root: Path, passwords: KeyStorePasswords, conf: Path | None, now: da
         keys, written = _keep_keys(root / KEYS, now)
         written += _keep_certificates(root / CERTIFICATES, keys)
         config = root / WSO2_CONFIG
-        written += _keep(config / "ca.pem", _pem(keys.authority), _PUBLIC)
+        written += keep(config / "ca.pem", pem(keys.authority), PUBLIC)
         written += _keep_stores(config / SECURITY, keys, passwords)
         if conf is not None:
-            written += _keep(config / "repository/conf/deployment.toml", (conf / "deployment.toml").read_bytes(), 0o600)
-            written += _keep(config / "ev-entrypoint.sh", (conf / "ev-entrypoint.sh").read_bytes(), 0o700)
+            written += keep(config / "repository/conf/deployment.toml", (conf / "deployment.toml").read_bytes(), 0o600)
+            written += keep(config / "ev-entrypoint.sh", (conf / "ev-entrypoint.sh").read_bytes(), 0o700)
     except OSError as error:
         raise ConfigurationError(f"keys cannot be kept in {root}: {error.filename}: {error.strerror}") from error
     return [str(path) for path in written]
@@ -91,27 +86,27 @@ def prepare(root: Path, passwords: KeyStorePasswords, conf: Path | None, now: da
 
 def _keep_keys(folder: Path, now: datetime) -> tuple[GatewayKeys, list[Path]]:
     written: list[Path] = []
-    authority, server = _read_certificate(folder / "ca.pem"), _read_pair(folder, "server")
+    authority, server = read_certificate(folder / "ca.pem"), read_pair(folder, "server")
     if (
         authority is None
         or server is None
         or not is_usable(server, now)
         or not is_issued_by(server.certificate, authority)
     ):
-        authority, server = make_server(now)
-        written += _write_pair(folder, "server", server)
-        written += _keep(folder / "ca.pem", _pem(authority), _PUBLIC)
-    signing = _read_pair(folder, "gateway-signing")
+        authority, (server,) = make_servers("EV charging gateway CA", [_SERVER], now, rsa_key)
+        written += write_pair(folder, "server", server)
+        written += keep(folder / "ca.pem", pem(authority), PUBLIC)
+    signing = read_pair(folder, "gateway-signing")
     if signing is None or not is_usable(signing, now):
-        signing = make_signing(now)
-        written += _write_pair(folder, "gateway-signing", signing)
+        signing = make_signing("EV charging gateway signing", now)
+        written += write_pair(folder, "gateway-signing", signing)
     return GatewayKeys(authority, server, signing), written
 
 
 def _keep_certificates(folder: Path, keys: GatewayKeys) -> list[Path]:
     return [
-        *_keep(folder / "ca.pem", _pem(keys.authority), _PUBLIC),
-        *_keep(folder / "gateway-signing.pem", _pem(keys.signing.certificate), _PUBLIC),
+        *keep(folder / "ca.pem", pem(keys.authority), PUBLIC),
+        *keep(folder / "gateway-signing.pem", pem(keys.signing.certificate), PUBLIC),
     ]
 
 
@@ -125,13 +120,13 @@ def _keep_stores(folder: Path, keys: GatewayKeys, passwords: KeyStorePasswords) 
         if not _holds(folder / name, passwords.keystore, [pair.certificate, *chain]):
             encryption = _encryption(passwords.keystore)
             content = serialize_key_and_certificates(alias.encode(), pair.key, pair.certificate, chain, encryption)
-            written += _write(folder / name, content, _PRIVATE)
+            written.append(write(folder / name, content, PRIVATE))
     # The authority, because WSO2 calls itself; the signing certificate, for API keys and internal keys.
     trusted = {CA_ALIAS: keys.authority, GATEWAY_ALIAS: keys.signing.certificate}
     if not _holds(folder / TRUST_STORE, passwords.truststore, list(trusted.values())):
         entries = [PKCS12Certificate(certificate, alias.encode()) for alias, certificate in trusted.items()]
         content = serialize_java_truststore(entries, _encryption(passwords.truststore))
-        written += _write(folder / TRUST_STORE, content, _PRIVATE)
+        written.append(write(folder / TRUST_STORE, content, PRIVATE))
     return written
 
 
@@ -147,50 +142,6 @@ def _holds(store: Path, password: SecretStr, certificates: Sequence[x509.Certifi
 
 def _encryption(password: SecretStr) -> BestAvailableEncryption:
     return BestAvailableEncryption(password.get_secret_value().encode())
-
-
-def _read_certificate(path: Path) -> x509.Certificate | None:
-    try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-
-
-def _read_pair(folder: Path, name: str) -> Pair | None:
-    certificate = _read_certificate(folder / f"{name}.pem")
-    try:
-        key = load_pem_private_key((folder / f"{name}-key.pem").read_bytes(), password=None)
-    except (OSError, ValueError):
-        return None
-    return Pair(certificate, key) if certificate is not None and isinstance(key, rsa.RSAPrivateKey) else None
-
-
-def _write_pair(folder: Path, name: str, pair: Pair) -> list[Path]:
-    key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return [
-        *_write(folder / f"{name}-key.pem", key, _PRIVATE),
-        *_write(folder / f"{name}.pem", _pem(pair.certificate), _PUBLIC),
-    ]
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(Encoding.PEM)
-
-
-def _keep(path: Path, content: bytes, mode: int) -> list[Path]:
-    return [] if path.exists() and path.read_bytes() == content else _write(path, content, mode)
-
-
-def _write(path: Path, content: bytes, mode: int) -> list[Path]:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-    # Again, because a umask may have taken from it what readers need.
-    draft.chmod(mode)
-    draft.replace(path)
-    return [path]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
