@@ -21,11 +21,13 @@ NEWEST_FIRST = ("python3.14", "python3.13", "python3.12", "python3.11", "python3
 
 HELP = """usage: make TARGET [ARGS="..."]      (without make: python scripts/dev.py TARGET ...)
 
-  demo       play one June day through the gateway, show the controls, write a picture   (ARGS="--help" for more)
+  demo       play one June day of cars charging, show the controls, write a picture   (ARGS="--help" for more)
   run        the same stack at real speed, staying up, at http://localhost:8004/
   up         the stack in Docker with WSO2 API Manager; GATEWAY=local puts the local gateway in its place
   down       remove it; VOLUMES=1 removes its state too
-  kill       stop the agent at the gateway: REASON="sensor fault"; STACK=compose for the one of make up
+  devices    the simulated devices alone: sun, battery, building, cars and chargers   (ARGS="--help" for more)
+  kill       stop the agent at the gateway: REASON="sensor fault"; STACK=compose for the one of make up;
+             SCOPE=control only keeps it from setting limits on chargers
   revive     let it go on: REASON="sensor replaced"
   prove      attack the running stack, or one of its own, and show that every control holds
   assistant  say how a person's own assistant is connected
@@ -47,6 +49,7 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
     "install": ("requirements.lock", []),
     "demo": ("requirements-run.lock", [["-m", "local_stack", "demo"]]),
     "run": ("requirements-run.lock", [["-m", "local_stack", "run"]]),
+    "devices": ("requirements-run.lock", [["-m", "site_twin"]]),
     "kill": ("requirements-run.lock", [["scripts/kill.py"]]),
     "revive": ("requirements-run.lock", [["scripts/revive.py"]]),
     "prove": ("requirements-run.lock", [["-m", "tests.attacks"]]),

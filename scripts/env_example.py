@@ -6,21 +6,23 @@
 import sys
 from pathlib import Path
 from textwrap import wrap
-from typing import Literal
 
+from env_file import DEFAULT_PROFILES
 from pydantic import Field
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from battery_service.settings import BatterySourceSettings
-from charger_service.settings import ChargerSettings
+from battery_service.settings import BatteryMqttSettings, BatterySourceSettings
+from charger_service.settings import ChargerSettings, OcppSettings
 from charging_agent.settings import AgentSettings, GatewaySettings
+from ev_sensors.settings import MqttSettings
 from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
-from grid_service.settings import GridSourceSettings
+from grid_service.settings import GridMqttSettings, GridSourceSettings
 from local_gateway.settings import LocalGatewaySettings
 from local_stack.ports import PortSettings
 from site_model.parameters import Building, Panels, Storage, Weather
-from solar_service.settings import SolarSourceSettings
+from site_twin.settings import TwinSettings
+from solar_service.settings import SolarMqttSettings, SolarSourceSettings
 from wso2_provisioning.cli import DEFAULT_BACKENDS
 from wso2_provisioning.settings import KeyStoreSettings, ProvisioningSettings
 from wso2_provisioning.switch.settings import SwitchSettings
@@ -31,9 +33,21 @@ FILE = Path(__file__).resolve().parent.parent / ".env.example"
 class _Stack(Settings):
     """What compose.yaml reads besides; Compose fills these in, no process of ours."""
 
-    compose_profiles: Literal["wso2", "local"] = Field(
-        default="wso2", description="Gateway of make up: wso2 (API Manager, 4 GiB for Docker) or local (local gateway)."
+    compose_profiles: str = Field(
+        default=DEFAULT_PROFILES,
+        description="Gateway of make up: wso2 (API Manager, 4 GiB for Docker) or local (local gateway); "
+        "with simulation beside it, the devices of a simulated site.",
     )
+    mosquitto_image: str = Field(default="eclipse-mosquitto:2.0.22", description="The devices' broker.")
+    mqtt_users: str = Field(default="pv-1 bess-1 meter-1", description="Devices that may connect to the broker.")
+    field_dir: str = Field(
+        default="field",
+        description="Folder with what the devices' side needs (chargers.json, ca.pem, broker.pem …), or the volume "
+        "where simulated devices have it.",
+    )
+    field_address: str = Field(default="127.0.0.1", description="Address on which broker and charger service listen.")
+    mqtt_tls_port: int = Field(default=8883, description="Published port of the broker, TLS.")
+    ocpp_tls_port: int = Field(default=9001, description="Published port of the charger service, OCPP with TLS.")
     wso2am_version: str = Field(default="4.6.0", description="Tag of the image wso2/wso2am.")
     wso2am_memory: str = Field(default="2560m", description="What its container may take.")
     wso2am_heap: str = Field(default="-Xms512m -Xmx1280m", description="What its Java heap may take of that.")
@@ -47,10 +61,12 @@ class _Stack(Settings):
 SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
     "Every process": (RunSettings,),
     "The site: services and agent": (SiteSettings, Weather),
-    "Solar service": (SolarSourceSettings, Panels),
-    "Battery service": (BatterySourceSettings, Storage),
-    "Grid service": (GridSourceSettings, Building),
-    "Charger service": (ChargerSettings,),
+    "Broker of devices: services whose source is mqtt": (MqttSettings,),
+    "Solar service": (SolarSourceSettings, SolarMqttSettings, Panels),
+    "Battery service": (BatterySourceSettings, BatteryMqttSettings, Storage),
+    "Grid service": (GridSourceSettings, GridMqttSettings, Building),
+    "Charger service": (ChargerSettings, OcppSettings),
+    "Site twin: the devices of a simulated site": (TwinSettings,),
     "Agent: how it decides": (AgentSettings,),
     "Agent: who it is at the gateway": (GatewaySettings,),
     "Bootstrap": (ProvisioningSettings,),
@@ -97,7 +113,9 @@ def _section(title: str, classes: tuple[type[BaseSettings], ...], written: set[s
 def _entry(name: str, field: FieldInfo) -> str:
     meaning = "\n".join(f"# {line}" for line in wrap(field.description or "", 110))
     if "SecretStr" in str(field.annotation):
-        return f"{meaning}\n{name}={PLACEHOLDER}\n" if name.endswith("PASSWORD") else f"{meaning}\n#{name}=\n"
+        # The broker's passwords are made with its password file, not chosen here.
+        is_chosen = name.endswith("PASSWORD") and name != "MQTT_PASSWORD"
+        return f"{meaning}\n{name}={PLACEHOLDER}\n" if is_chosen else f"{meaning}\n#{name}=\n"
     default = "" if field.default is None else str(field.default)
     if name == "COMPOSE_PROFILES":
         # Set, because Compose has no default for it.

@@ -20,6 +20,8 @@ ADDED = ("ASSISTANT_PASSWORD", "OPERATOR_PASSWORD")
 """Passwords that an older `.env` lacks, and that nothing remembers before they are there."""
 PLACEHOLDER = "change-me"
 PROFILES = "COMPOSE_PROFILES"
+SIMULATION = "simulation"
+DEFAULT_PROFILES = f"wso2,{SIMULATION}"
 
 _ENTRY = re.compile(r"(?m)^([A-Z][A-Z0-9_]*)=(.*)$")
 # WSO2 takes 5 to 30 characters without blanks; these need no quoting anywhere.
@@ -32,10 +34,22 @@ def make(env: Path, example: Path, profile: str | None) -> None:
     text = example.read_text(encoding="utf-8")
     text = re.sub(rf"(?m)^([A-Z0-9_]+)={PLACEHOLDER}.*$", lambda found: f"{found[1]}={_password()}", text)
     if profile:
-        text = re.sub(rf"(?m)^{PROFILES}=.*$", f"{PROFILES}={profile}", text)
+        chosen = ",".join(profiles({}, profile))
+        text = re.sub(rf"(?m)^{PROFILES}=.*$", f"{PROFILES}={chosen}", text)
     descriptor = os.open(str(env), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
+
+
+def profiles(settings: Mapping[str, str], gateway: str | None) -> list[str]:
+    """The profiles of the stack: those of the settings, with the gateway that was asked for in place of theirs.
+
+    Args:
+        settings: entries of `.env`.
+        gateway: profile of the gateway; None keeps that of the settings.
+    """
+    named = [name.strip() for name in settings.get(PROFILES, DEFAULT_PROFILES).split(",") if name.strip()]
+    return named if gateway is None else [gateway, *(name for name in named if name == SIMULATION)]
 
 
 def complete(env: Path, settings: Mapping[str, str]) -> list[str]:

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 GATEWAYS = {"wso2": "wso2am", "local": "gateway"}
 """Service that is the gateway, by profile."""
-PORTS = {"AGENT_PORT": 8004, "GATEWAY_MANAGEMENT_PORT": 9443, "GATEWAY_HTTPS_PORT": 8243, "GATEWAY_HTTP_PORT": 8280}
+PORTS = {
+    "AGENT_PORT": 8004,
+    "GATEWAY_MANAGEMENT_PORT": 9443,
+    "GATEWAY_HTTPS_PORT": 8243,
+    "GATEWAY_HTTP_PORT": 8280,
+    "MQTT_TLS_PORT": 8883,
+    "OCPP_TLS_PORT": 9001,
+}
 KEPT = ("gateway-state", "wso2-database")
 """Volumes that remember passwords."""
 
@@ -61,10 +68,11 @@ def up(given: Mapping[str, str]) -> int:
     docker = Docker(ROOT, given)
     docker.check()
     settings = prepare_env(docker, given, profile)
-    profile = profile or settings.get(env_file.PROFILES, "wso2")
-    if profile not in GATEWAYS:
-        raise Trouble(f"{env_file.PROFILES}={profile} in .env is unknown: take wso2 or local.")
-    docker = Docker(ROOT, {**given, env_file.PROFILES: profile})
+    profiles = env_file.profiles(settings, profile)
+    profile = next((name for name in profiles if name in GATEWAYS), None)
+    if profile is None:
+        raise Trouble(f"{env_file.PROFILES} in .env names no gateway: take wso2 or local, and simulation beside it.")
+    docker = Docker(ROOT, {**given, env_file.PROFILES: ",".join(profiles)})
     if profile == "wso2":
         docker.check_memory()
     free_the_way(docker, settings, profile)
@@ -230,6 +238,7 @@ def tell(settings: Mapping[str, str], profile: str, started: float) -> None:
     print(f"agent       http://localhost:{ports['AGENT_PORT']}/")
     print(f"gateway     https://localhost:{ports['GATEWAY_HTTPS_PORT']}/")
     print(f"management  {management}/{portals}")
+    print(f"devices     mqtts://localhost:{ports['MQTT_TLS_PORT']}  wss://localhost:{ports['OCPP_TLS_PORT']}/CHARGER")
     user = settings.get("WSO2_ADMIN_USERNAME", "admin")
     print(
         f"logins      {user} (password: WSO2_ADMIN_PASSWORD in .env), evapp, assistant, operator (NAME_PASSWORD there)"
@@ -270,7 +279,8 @@ def switch(given: Mapping[str, str], arguments: Sequence[str]) -> int:
     who = {"OPERATOR": given.get("OPERATOR") or f"{getpass.getuser()} on {socket.gethostname()}"}
     docker = Docker(ROOT, {**given, **who})
     return docker.show(
-        *("run", "--rm", "--no-deps", "--env", "REASON", "--env", "OPERATOR", "--entrypoint", "python", "bootstrap"),
+        *("run", "--rm", "--no-deps", "--env", "REASON", "--env", "OPERATOR", "--env", "SCOPE"),
+        *("--entrypoint", "python", "bootstrap"),
         *("-m", "wso2_provisioning.switch", *arguments),
     )
 

@@ -1,4 +1,4 @@
-"""`make demo` as a newcomer runs it: a day, six controls, a picture; and nothing left behind."""
+"""`make demo` as a newcomer runs it: a day of cars, seven controls, a picture; and nothing left behind."""
 
 import os
 import re
@@ -32,12 +32,13 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     return Played(run([*DEMO, *QUICK], folder), folder)
 
 
-def test_the_demo_shows_the_day_and_six_controls_and_leaves_nothing_behind(played: Played) -> None:
+def test_the_demo_shows_the_day_and_seven_controls_and_leaves_nothing_behind(played: Played) -> None:
     told = played.done.stdout
     assert played.done.returncode == 0, told + played.done.stderr
     assert "24 governed decisions" in told
     assert "0 degraded" in told
-    assert told.count("holds") == 6
+    assert "cars took about" in told
+    assert told.count("holds") == 7
     assert "FAILS" not in told
     assert PICTURE.read_bytes().startswith(b"\x89PNG")
     assert left_behind(played.folder) == []

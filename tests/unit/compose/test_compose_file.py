@@ -8,20 +8,20 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
-from battery_service.settings import BatterySourceSettings
+from battery_service.settings import BatteryMqttSettings, BatterySourceSettings
 from charger_service.settings import ChargerSettings
 from charging_agent.settings import AgentSettings
 from ev_service.settings import SiteSettings
-from grid_service.settings import GridSourceSettings
+from grid_service.settings import GridMqttSettings, GridSourceSettings
 from site_model.parameters import Building, Panels, Storage, Weather
-from solar_service.settings import SolarSourceSettings
+from solar_service.settings import SolarMqttSettings, SolarSourceSettings
 from wso2_provisioning.switch.settings import SwitchSettings
 
 ROOT = Path(__file__).parents[3]
 STACK: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
-OURS = sorted(set(SERVICES) - {"wso2am"})
-ONCE = ("keys", "bootstrap")
+OURS = sorted(set(SERVICES) - {"wso2am", "broker"})
+ONCE = ("keys", "field", "bootstrap")
 PASSWORDS = (
     *("WSO2_ADMIN_PASSWORD", "EVAPP_PASSWORD", "ASSISTANT_PASSWORD", "OPERATOR_PASSWORD"),
     *("WSO2_KEYSTORE_PASSWORD", "WSO2_TRUSTSTORE_PASSWORD"),
@@ -75,12 +75,16 @@ def test_what_stays_up_is_asked_whether_it_is_well(service: str) -> None:
     ]  # fmt: skip
 
 
-def test_only_agent_and_gateways_are_published_and_only_on_loopback() -> None:
+def test_only_agent_gateways_and_what_devices_meet_are_published_and_only_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    of_devices = [*published.pop("broker"), *published.pop("chargers")]
 
     assert set(published) == {"agent", "gateway", "wso2am"}
     ports = [port for listed in published.values() for port in listed]
     assert [port for port in ports if not port.startswith("${EDGE_ADDRESS:-127.0.0.1}:")] == []
+    assert [port for port in of_devices if not port.startswith("${FIELD_ADDRESS:-127.0.0.1}:")] == []
+    # TLS alone: the plain ports of broker and charger service are heard inside their containers only.
+    assert [port.rpartition(":")[2] for port in of_devices] == ["8883", "9001"]
 
 
 def test_services_are_on_a_network_that_only_the_gateway_shares() -> None:
@@ -94,7 +98,11 @@ def test_services_are_on_a_network_that_only_the_gateway_shares() -> None:
         "gateway",
         "wso2am",
     }
-    assert all(networks(name) == {"energy"} for name in ("solar", "battery", "grid", "chargers"))
+    assert all(networks(name) == {"energy", "field"} for name in ("solar", "battery", "grid"))
+    assert networks("chargers") == {"energy", "field", "devices"}
+    assert networks("broker") == {"field", "devices"}
+    assert networks("twin") == {"field"}
+    assert STACK["networks"]["field"]["internal"] is True
     assert networks("bootstrap") == {"control"}
     assert networks("agent") == {"control", "edge"}
 
@@ -139,10 +147,11 @@ def test_passwords_reach_only_who_needs_them() -> None:
 @pytest.mark.parametrize(
     ("service", "settings"),
     [
-        ("solar", (SiteSettings, Weather, SolarSourceSettings, Panels)),
-        ("battery", (SiteSettings, Weather, BatterySourceSettings, Storage)),
-        ("grid", (SiteSettings, Weather, GridSourceSettings, Building)),
-        ("chargers", (ChargerSettings,)),
+        ("solar", (SiteSettings, Weather, SolarSourceSettings, SolarMqttSettings, Panels)),
+        ("battery", (SiteSettings, Weather, BatterySourceSettings, BatteryMqttSettings, Storage)),
+        ("grid", (SiteSettings, Weather, GridSourceSettings, GridMqttSettings, Building)),
+        ("chargers", (SiteSettings, ChargerSettings)),
+        ("twin", (SiteSettings, Weather, Panels, Storage, Building)),
         ("agent", (SiteSettings, AgentSettings)),
         ("bootstrap", (SwitchSettings,)),
     ],

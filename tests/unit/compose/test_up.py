@@ -140,7 +140,7 @@ def test_the_first_time_makes_passwords_that_nobody_else_reads(workplace: "Workp
     passwords = [workplace.env[name] for name in PASSWORDS]
     assert all(len(password) == 24 and password.isalnum() for password in passwords)
     assert len(set(passwords)) == len(PASSWORDS)
-    assert workplace.env["COMPOSE_PROFILES"] == "local"
+    assert workplace.env["COMPOSE_PROFILES"] == "local,simulation"
     assert stat.S_IMODE((workplace.root / ".env").stat().st_mode) == 0o600
 
 
@@ -264,6 +264,6 @@ def test_the_switch_is_operated_from_where_the_bootstrap_runs(workplace: "Workpl
     workplace.run(act, "--device", "a", REASON='odd "quotes" and $dollars')
 
     (call,) = [call for call in workplace.calls if "wso2_provisioning.switch" in call]
-    assert call.startswith("compose run --rm --no-deps --env REASON --env OPERATOR")
+    assert call.startswith("compose run --rm --no-deps --env REASON --env OPERATOR --env SCOPE")
     assert call.endswith(f"bootstrap -m wso2_provisioning.switch {act} --device a")
     assert "dollars" not in call

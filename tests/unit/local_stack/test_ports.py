@@ -22,6 +22,8 @@ def test_a_taken_port_is_named_with_the_variable_that_moves_it(monkeypatch: pyte
         "BATTERY",
         "GRID",
         "CHARGERS",
+        "CHARGERS_OCPP",
+        "TWIN",
         "AGENT",
         "LOCAL_GATEWAY_HTTPS",
         "LOCAL_GATEWAY_HTTP",

@@ -29,13 +29,13 @@ def _parser() -> argparse.ArgumentParser:
         "demo",
         prog="make demo",
         help="play one day and show the controls",
-        description="Plays one day on a clock that jumps from decision to decision, then shows six controls at work. "
+        description="Plays one day on a clock that jumps from decision to decision, then shows seven controls at work. "
         "With make, options go into ARGS: make demo ARGS='--fast --seed 3'.",
     )
     played.add_argument("--fast", action="store_true", help="no pause between decisions")
     played.add_argument("--day", type=date.fromisoformat, help="the day to play, YYYY-MM-DD; default: one in June")
     played.add_argument("--seed", type=int, default=7, help="seed of noise and overloads; default 7")
-    played.add_argument("--step-min", type=int, default=5, help="minutes between decisions; default 5")
+    played.add_argument("--step-min", type=int, default=10, help="minutes between decisions; default 10")
     played.add_argument(
         "--measured", action="store_true", help="play a day of measured sun and load from the folder EV_DATA_DIR"
     )

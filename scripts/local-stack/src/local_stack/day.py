@@ -1,6 +1,7 @@
 """Plays one day: moves the run's clock from step to step and asks the agent at each.
 
-The clock runs at speed 1 while a decision is made and jumps between decisions.
+The clock runs at speed 1 while a decision is made and jumps between decisions. After a jump the devices say how they
+are before the agent is told to look.
 """
 
 import time
@@ -16,10 +17,45 @@ import httpx
 
 from ev_service.clock import write_clock_file
 
+# Devices look at the clock twenty times a second, and a message takes a few milliseconds.
+_DEVICES_SPEAK_S = 0.12
+_COMMANDED_WITHIN_S = 4.0
+_LOOKED_S = 10.0
+_POLL_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class CarPower:
+    """One car that is there: which, where it stands, what it draws [kW] and what it may draw [A per phase]."""
+
+    car_id: str
+    place: str
+    power_kw: float
+    limit_a: float
+
+
+@dataclass(frozen=True, slots=True)
+class Charging:
+    """What the devices of the site did once the limits were set.
+
+    load_kw [kW]: drawn from the grid, cars included. limit_kw [kW]: what the connection may carry.
+    is_commanded: whether the agent set limits for this step.
+    """
+
+    cars: tuple[CarPower, ...]
+    load_kw: float
+    limit_kw: float
+    is_commanded: bool
+
+    @property
+    def charging_kw(self) -> float:
+        """What all cars draw [kW]."""
+        return sum(car.power_kw for car in self.cars)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One decision of the day, as the agent told it.
+    """One decision of the day, as the agent told it, and what came of it.
 
     at: local time of the site. Powers in kW, shares in percent; None where the reading was missing.
     """
@@ -33,6 +69,7 @@ class Step:
     charging_power_kw: float
     reason: str
     is_degraded: bool
+    charging: Charging
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +81,13 @@ class DayPlan:
 
     day: date
     timezone: str
-    step: timedelta = timedelta(minutes=5)
+    step: timedelta = timedelta(minutes=10)
     pace_s: float = 0.1
+
+    @property
+    def agent_period(self) -> timedelta:
+        """The agent's own period: longer than a step, so that its rounds begin when it is told to look."""
+        return 1.5 * self.step
 
     def moments(self) -> Iterator[datetime]:
         """The moments of the decisions, local midnight to local midnight."""
@@ -58,18 +100,48 @@ class DayPlan:
             moment = (moment.astimezone(ZoneInfo("UTC")) + self.step).astimezone(zone)
 
 
-def play(plan: DayPlan, agent_url: str, clock_file: Path) -> Iterator[Step]:
-    """Play the day and give each decision as it is made."""
-    with httpx.Client(base_url=agent_url, timeout=10, trust_env=False) as agent:
+def play(plan: DayPlan, agent_url: str, twin_url: str, clock_file: Path) -> Iterator[Step]:
+    """Play the day and give each decision as it is made and carried out."""
+    with httpx.Client(timeout=10, trust_env=False) as client:
         for moment in plan.moments():
             started = time.monotonic()
             write_clock_file(clock_file, moment)
-            answer = agent.get("/optimize-charging").raise_for_status()
-            yield _step(moment, answer.json())
+            time.sleep(_DEVICES_SPEAK_S)
+            former = _chargers(client, agent_url).get("valid_until")
+            client.post(f"{agent_url}/recheck").raise_for_status()
+            is_commanded = _wait_for_command(client, agent_url, former)
+            decided = client.get(f"{agent_url}/optimize-charging").raise_for_status().json()
+            site = client.get(f"{twin_url}/site").raise_for_status().json()
+            yield _step(moment, decided, _charging(site, is_commanded=is_commanded))
             time.sleep(max(0.0, plan.pace_s - (time.monotonic() - started)))
 
 
-def _step(moment: datetime, told: dict[str, Any]) -> Step:
+def _wait_for_command(client: httpx.Client, agent_url: str, former: str | None) -> bool:
+    """Wait until the agent has looked at the chargers and, where a car is, set limits anew; tell whether it did."""
+    deadline = time.monotonic() + _COMMANDED_WITHIN_S
+    while time.monotonic() < deadline:
+        told = _chargers(client, agent_url)
+        has_looked = told.get("age_s") is not None and told["age_s"] < _LOOKED_S
+        if has_looked and (not told["cars"] or told.get("valid_until") != former):
+            return True
+        time.sleep(_POLL_S)
+    return False
+
+
+def _chargers(client: httpx.Client, agent_url: str) -> dict[str, Any]:
+    status = client.get(f"{agent_url}/site-status").raise_for_status().json()
+    return status.get("chargers") or {}
+
+
+def _charging(site: dict[str, Any], *, is_commanded: bool) -> Charging:
+    cars = tuple(
+        CarPower(car["car_id"], f"{car['charger_id']}/{car['evse_id']}", car["power_kw"], car["limit_a"])
+        for car in site["cars"]
+    )
+    return Charging(cars, site["load_kw"], site["limit_kw"], is_commanded)
+
+
+def _step(moment: datetime, told: dict[str, Any], charging: Charging) -> Step:
     readings = told["readings"]
     return Step(
         at=moment,
@@ -81,4 +153,5 @@ def _step(moment: datetime, told: dict[str, Any]) -> Step:
         charging_power_kw=told["charging_power_kw"],
         reason=told["reason"],
         is_degraded=told["degraded"],
+        charging=charging,
     )

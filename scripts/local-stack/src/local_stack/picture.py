@@ -1,4 +1,4 @@
-"""One picture of the day: power given, the readings it was decided from, the rules, and the overloads."""
+"""One picture of the day: power allowed, what each car drew of it, the readings, the rules, and the overloads."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -32,9 +32,12 @@ def draw(steps: Sequence[Step], title: str, overload_percent: float, path: Path)
     from matplotlib import pyplot
 
     plot: Any = pyplot
-    figure, (power, sun, grid) = plot.subplots(3, 1, sharex=True, figsize=(12, 8.5), height_ratios=(2, 1.3, 1.3))
+    figure, (power, cars, sun, grid) = plot.subplots(
+        4, 1, sharex=True, figsize=(12, 11), height_ratios=(1.6, 1.8, 1.2, 1.6)
+    )
     hours = [step.at.hour + step.at.minute / 60 for step in steps]
     _draw_power(power, hours, steps)
+    _draw_cars(cars, hours, steps)
     _draw_sun(sun, hours, steps)
     _draw_grid(grid, hours, steps, overload_percent)
     power.set_title(title)
@@ -60,6 +63,17 @@ def _draw_power(axes: Any, hours: Sequence[float], steps: Sequence[Step]) -> Non
     axes.legend(loc="upper left", fontsize=9)
 
 
+def _draw_cars(axes: Any, hours: Sequence[float], steps: Sequence[Step]) -> None:
+    places = sorted({car.place for step in steps for car in step.charging.cars})
+    drawn = [{car.place: car.power_kw for car in step.charging.cars} for step in steps]
+    if places:
+        powers = [[at_step.get(place, 0.0) for at_step in drawn] for place in places]
+        axes.stackplot(hours, powers, labels=places, step="post", alpha=0.85)
+        axes.legend(loc="upper left", fontsize=9, ncols=2)
+    axes.set_ylabel("each car [kW]")
+    axes.set_ylim(0, None)
+
+
 def _draw_sun(axes: Any, hours: Sequence[float], steps: Sequence[Step]) -> None:
     axes.fill_between(hours, [_or_nan(step.generation_kw) for step in steps], color="#f9c74f", alpha=0.8)
     axes.set_ylabel("sun [kW]")
@@ -70,13 +84,19 @@ def _draw_sun(axes: Any, hours: Sequence[float], steps: Sequence[Step]) -> None:
 
 
 def _draw_grid(axes: Any, hours: Sequence[float], steps: Sequence[Step], overload_percent: float) -> None:
-    loads = [_or_nan(step.load_percent) for step in steps]
-    axes.plot(hours, loads, color="#444444", linewidth=1.2)
-    axes.axhline(overload_percent, color="#c62828", linestyle="--", linewidth=1)
-    is_over = [load > overload_percent for load in loads]
-    axes.fill_between(hours, loads, overload_percent, where=is_over, color="#c62828", alpha=0.4, step=None)
-    axes.set_ylabel("grid load [%]")
+    """The connection once the limits were set: what the cars draw stands upon the rest."""
+    charging = [step.charging for step in steps]
+    totals = [at_step.load_kw for at_step in charging]
+    others = [max(0.0, at_step.load_kw - at_step.charging_kw) for at_step in charging]
+    limits = [at_step.limit_kw for at_step in charging]
+    paused = [limit_kw * overload_percent / 100 for limit_kw in limits]
+    axes.fill_between(hours, others, color="#9e9e9e", alpha=0.7, step="post", label="building, sun and battery")
+    axes.fill_between(hours, others, totals, color="#1565c0", alpha=0.5, step="post", label="cars")
+    axes.plot(hours, limits, color="#c62828", linewidth=1.2, label="limit of the connection")
+    axes.plot(hours, paused, color="#c62828", linestyle="--", linewidth=1, label=f"{overload_percent:g} % of it")
+    axes.set_ylabel("from the grid [kW]")
     axes.set_ylim(0, None)
+    axes.legend(loc="upper left", fontsize=9, ncols=2)
 
 
 def _or_nan(value: float | None) -> float:

@@ -19,6 +19,8 @@ class Ports:
     battery: int
     grid: int
     chargers: int
+    ocpp: int
+    twin: int
     agent: int
     gateway_https: int
     gateway_http: int
@@ -32,6 +34,8 @@ class PortSettings(Settings):
     battery_port: int = Field(default=8002, ge=1, le=65535, description="Battery service.")
     grid_port: int = Field(default=8003, ge=1, le=65535, description="Grid service.")
     chargers_port: int = Field(default=8005, ge=1, le=65535, description="Charger service.")
+    chargers_ocpp_port: int = Field(default=9000, ge=1, le=65535, description="Charger service, OCPP.")
+    twin_port: int = Field(default=8006, ge=1, le=65535, description="Twin of the site.")
     agent_port: int = Field(default=8004, ge=1, le=65535, description="Agent.")
     local_gateway_https_port: int = Field(default=8243, ge=1, le=65535, description="Gateway, TLS.")
     local_gateway_http_port: int = Field(default=8280, ge=1, le=65535, description="Gateway, plain.")

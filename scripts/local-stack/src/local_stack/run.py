@@ -29,7 +29,10 @@ def run(state: Path, console: Console) -> int:
     state = state.resolve()
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     ports = load(PortSettings).ports()
-    plan = StackPlan(ports, kept_passwords(state / PASSWORDS_FILE), state, settings_in(os.environ))
+    settings = settings_in(os.environ)
+    # Whoever names chargers has devices of their own.
+    has_twin = "CHARGERS_FILE" not in settings
+    plan = StackPlan(ports, kept_passwords(state / PASSWORDS_FILE), state, settings, has_twin)
     write_addresses(plan)
     with running(plan, lambda step: console.print(f"  starting: {step}")) as stack:
         _show_first_decision(stack, console)
@@ -37,6 +40,9 @@ def run(state: Path, console: Console) -> int:
         console.print(f"agent     {plan.agent_url.replace('127.0.0.1', 'localhost')}/")
         console.print(f"gateway   {plan.gateway_url}   (CA: {state / 'certificates' / 'ca.pem'})", soft_wrap=True)
         console.print(f"logs      {state / 'logs'}   credentials {state / 'credentials'}", soft_wrap=True)
+        if plan.has_twin:
+            console.print(f"site      {plan.twin_url.replace('127.0.0.1', 'localhost')}/site   (simulated devices)")
+        console.print(f"chargers  ws://localhost:{ports.ocpp}/CHARGER   (OCPP)")
         console.print("Ctrl-C stops everything")
         while True:
             time.sleep(1)

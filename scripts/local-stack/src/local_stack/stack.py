@@ -21,9 +21,10 @@ ROOT = Path(__file__).resolve().parents[4]
 ARTIFACTS = ROOT / "wso2"
 READING_SERVICES = ("solar", "battery", "grid")
 SERVICES = (*READING_SERVICES, "chargers")
+TWIN = "site-twin"
 
 _READY_S = 30.0
-# One thread each: seven processes share few cores, and none of them has arrays worth more.
+# One thread each: eight processes share few cores, and none of them has arrays worth more.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 Report = Callable[[str], None]
@@ -36,12 +37,14 @@ class StackPlan:
 
     state: folder of certificates, gateway state, credentials and logs.
     settings: variables for every process besides those that the stack sets itself.
+    has_twin: whether the devices are those of the simulated site; else they are somebody's own.
     """
 
     ports: Ports
     passwords: Passwords
     state: Path
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    has_twin: bool = True
 
     @property
     def certificates(self) -> Path:
@@ -70,6 +73,15 @@ class StackPlan:
     @property
     def management_url(self) -> str:
         return f"https://localhost:{self.ports.management}"
+
+    @property
+    def twin_url(self) -> str:
+        return f"http://{HOST}:{self.ports.twin}"
+
+    @property
+    def fleet(self) -> Path:
+        """Folder of what charger service and twin know of the chargers."""
+        return self.state / "fleet"
 
     def service_url(self, service: str) -> str:
         """Base of one service, past the gateway."""
@@ -128,8 +140,12 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
     with Processes(plan.logs, environment) as processes:
         report("certificates")
         _run_once(plan, "certificates", ["-m", "local_gateway", "--init", str(plan.certificates)], environment)
-        report("gateway and services")
+        if plan.has_twin:
+            _run_once(plan, "fleet", ["-m", "site_twin", "--init", str(plan.fleet)], environment)
+        report("gateway, services and devices")
         starters = [_start_gateway(plan, processes), *(_start_service(plan, processes, name) for name in SERVICES)]
+        if plan.has_twin:
+            _start_twin(plan, processes)
         # The bootstrap proves itself by a reading; the last service may take as long as the bootstrap does.
         for wait in starters[:-1]:
             wait()
@@ -193,10 +209,24 @@ def _start_gateway(plan: StackPlan, processes: Processes) -> Wait:
 
 def _start_service(plan: StackPlan, processes: Processes, service: str) -> Wait:
     environment = {"GATEWAY_CERT_FILE": str(plan.certificates / "gateway-signing.pem")}
-    if service not in READING_SERVICES:
-        environment[f"{service.upper()}_STATE_DIR"] = str(plan.state / service)
+    if service in READING_SERVICES:
+        environment |= {"SITE_TWIN_URL": plan.twin_url} if plan.has_twin else {}
+    else:
+        environment |= {
+            "CHARGERS_STATE_DIR": str(plan.state / service),
+            "CHARGERS_OCPP_PORT": str(plan.ports.ocpp),
+        }
+        environment |= {"CHARGERS_FILE": str(plan.fleet / "chargers.json")} if plan.has_twin else {}
     _start_app(processes, service, ROOT / "services" / service, getattr(plan.ports, service), environment)
     return partial(_wait, plan, processes, service, f"{plan.service_url(service)}/health")
+
+
+def _start_twin(plan: StackPlan, processes: Processes) -> None:
+    environment = {
+        "TWIN_OCPP_URL": f"ws://{HOST}:{plan.ports.ocpp}",
+        "TWIN_CHARGE_POINTS_FILE": str(plan.fleet / "charge-points.json"),
+    }
+    _start_app(processes, TWIN, ROOT / "services" / TWIN, plan.ports.twin, environment)
 
 
 def _start_app(processes: Processes, name: str, folder: Path, port: int, environment: Mapping[str, str]) -> None:

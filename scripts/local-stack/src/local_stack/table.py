@@ -38,7 +38,15 @@ def _lines(steps: Iterable[Step], console: Console) -> Iterator[Step]:
 
 def _table(steps: Iterable[Step]) -> Table:
     table = Table(expand=True)
-    for name, width in (("time", 5), ("sun", 8), ("battery", 6), ("grid", 6), ("action", 6), ("power", 6)):
+    for name, width in (
+        ("time", 5),
+        ("sun", 8),
+        ("battery", 6),
+        ("grid", 6),
+        ("action", 6),
+        ("power", 6),
+        ("cars", 14),
+    ):
         table.add_column(name, min_width=width, no_wrap=True, justify="left" if name in ("time", "action") else "right")
     table.add_column("why", overflow="ellipsis", no_wrap=True)
     for step in steps:
@@ -54,6 +62,7 @@ def _cells(step: Step) -> tuple[str, ...]:
         _number(step.load_percent, "%", 0),
         f"{step.action:6}",
         f"{step.charging_power_kw:3g} kW",
+        f"{len(step.charging.cars)} take {step.charging.charging_kw:4.1f} kW",
         step.reason,
     )
 
