@@ -5,6 +5,7 @@ scopes would publish, by apictl too, an API that any token may call.
 """
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from importlib import import_module
@@ -18,16 +19,20 @@ from charging_agent.settings import GatewaySettings
 from ev_service.openapi import published_definition
 from wso2_provisioning.cli import DEFAULT_BACKENDS
 from wso2_terms.api_archive import governed_definition
-from wso2_terms.api_project import read_api_project
+from wso2_terms.api_project import API_FILE, DEFINITION_FILE, ApiProject, project_of_files
+from wso2_terms.documents import read_text
 
 APIS_DIR = Path(__file__).resolve().parents[1] / "wso2" / "apis"
-APPS = {
-    "SolarAPI-1.0.0": "solar_service.app",
-    "BatteryAPI-1.0.0": "battery_service.app",
-    "GridAPI-1.0.0": "grid_service.app",
-    "AgentAPI-1.0.0": "charging_agent.app",
-    "SiteAPI-1.0.0": "charger_service.app",
+APPS: dict[str, tuple[str, str | None]] = {
+    "SolarAPI-1.0.0": ("solar_service.app", None),
+    "BatteryAPI-1.0.0": ("battery_service.app", None),
+    "GridAPI-1.0.0": ("grid_service.app", None),
+    "AgentAPI-1.0.0": ("charging_agent.app", None),
+    "ChargerAPI-1.0.0": ("charger_service.app", "chargers"),
+    "ChargerControlAPI-1.0.0": ("charger_service.app", "charger-control"),
+    "SiteAPI-1.0.0": ("charger_service.app", "site"),
 }
+"""The service behind each API, and the tag of the API's routes where the service stands behind several."""
 # The agent wants to know who it is before it starts; its definition does not depend on it.
 _SETTINGS = {
     "AgentAPI-1.0.0": {
@@ -65,17 +70,27 @@ def main() -> int:
 
 def _keep(project: str, *, is_check: bool) -> bool:
     file = APIS_DIR / project / "Definitions" / "swagger.yaml"
-    app = import_module(APPS[project]).create_app(**_SETTINGS.get(project, {}))
-    published: dict[str, Any] = published_definition(app)
-    governed = governed_definition(
-        replace(read_api_project(APIS_DIR / project, DEFAULT_BACKENDS), definition=published)
-    )
+    governed = governed_definition(_project(APIS_DIR / project))
     if file.exists() and yaml.safe_load(file.read_text(encoding="utf-8")) == governed:
         return False
     if not is_check:
         text = yaml.dump(governed, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True, width=100)
         file.write_text(HEADER + text, encoding="utf-8", newline="\n")
     return True
+
+
+def _project(folder: Path) -> ApiProject:
+    """The project with the definition that its service writes now, whatever the committed one says."""
+    module, tag = APPS[folder.name]
+    app = import_module(module).create_app(**_SETTINGS.get(folder.name, {}))
+    published: dict[str, Any] = published_definition(app, tag)
+    files = {API_FILE: read_text(folder / API_FILE), DEFINITION_FILE: json.dumps(published)}
+    project = project_of_files(files, str(folder), DEFAULT_BACKENDS)
+    if tag is not None:
+        api = project.api
+        # The service's own words are about all of its APIs.
+        published["info"] = {"title": api.name, "description": api.description or "", "version": api.version}
+    return replace(project, definition=published)
 
 
 if __name__ == "__main__":

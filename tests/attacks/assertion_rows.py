@@ -1,6 +1,7 @@
 """The services' own door: whoever goes past the gateway, or brings an assertion of their own, is not answered."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import httpx
 from joserfc.jwk import RSAKey
@@ -76,12 +77,12 @@ def _unsigned(ground: Ground) -> Seen:
 
 
 def _expired(ground: Ground) -> Seen:
-    key, now = _gateway_key(ground), ground.minutes.now()
+    key, now = gateway_key(ground), ground.minutes.now()
     return _direct(ground, lambda context: forging.assertion(context, now, key, age_s=forging.ASSERTION_LIFE_S + 1))
 
 
 def _another_api(ground: Ground) -> Seen:
-    key, now = _gateway_key(ground), ground.minutes.now()
+    key, now = gateway_key(ground), ground.minutes.now()
     return _direct(ground, lambda _: forging.assertion(_OTHER_CONTEXT, now, key))
 
 
@@ -112,7 +113,12 @@ def _other_api(ground: Ground) -> Seen:
     return Seen(coded(ground.call(ground.good_token, own_api.GUARDED_PATH)))
 
 
-def _gateway_key(ground: Ground) -> RSAKey:
+def gateway_key(ground: Ground) -> RSAKey:
+    """The gateway's signing key.
+
+    Raises:
+        NotTried: it can not be read.
+    """
     if ground.gateway_key is None:
         raise NotTried("needs the gateway's signing key, which this stack keeps to itself")
     return ground.gateway_key
@@ -128,14 +134,15 @@ def _direct(ground: Ground, forge: Forge) -> Seen:
             project = ground.stack.artifacts.api(api_name)
             url = services[service] + probe_path(project).removeprefix(project.api.versioned_context)
             assertion = forge(project.api.versioned_context)
-            told.append(_answered(ground, url, {HEADER: assertion} if assertion else {}))
+            told.append(answered(ground, url, {HEADER: assertion} if assertion else {}))
     if "unreachable" in told and not ground.stack.is_walled:
         return Seen(f"a service is down: {'; '.join(told)}")
     return Seen(summed_up(told), f"{len(told)} services")
 
 
-def _answered(ground: Ground, url: str, headers: dict[str, str]) -> str:
+def answered(ground: Ground, url: str, headers: dict[str, str] | None = None, **request: Any) -> str:
+    """Tell what a service answers past the gateway."""
     try:
-        return coded(ground.door.direct(url, headers))
+        return coded(ground.door.direct(url, headers, **request))
     except httpx.TransportError:
         return "unreachable"

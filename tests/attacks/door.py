@@ -63,13 +63,15 @@ class Door:
         for client in (self.gateway, self.management, self._direct):
             client.close()
 
-    def direct(self, url: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    def direct(
+        self, url: str, headers: Mapping[str, str] | None = None, *, method: str = "GET", json: object = None
+    ) -> httpx.Response:
         """Call a service past the gateway.
 
         Raises:
             httpx.TransportError: it cannot be reached.
         """
-        return self._direct.get(url, headers=headers)
+        return self._direct.request(method, url, headers=headers, json=json)
 
     def verbatim(self, path: str, token: str | None = None, verb: str = "GET") -> int:
         """Call a path exactly as it is written, and return the status; 0 where the connection is closed instead."""

@@ -115,6 +115,8 @@ def of_compose(folder: Path, report: Report) -> Stack | None:
         wso2_admin_username=settings.get("WSO2_ADMIN_USERNAME") or "admin",
         wso2_admin_password=SecretStr(settings["WSO2_ADMIN_PASSWORD"]),
         evapp_password=SecretStr(settings["EVAPP_PASSWORD"]),
+        assistant_password=_secret(settings.get("ASSISTANT_PASSWORD")),
+        operator_password=_secret(settings.get("OPERATOR_PASSWORD")),
     )
     if not answers(provisioning.wso2_management_url, ca_file):
         return None
@@ -154,6 +156,10 @@ def kind_of(settings: ProvisioningSettings) -> tuple[str, bool]:
     said = httpx.get(url, verify=trust, timeout=10, trust_env=False)
     _, found, version = said.text.partition("WSO2 API Manager-")
     return (f"WSO2 API Manager {version.partition('<')[0]}", False) if found else ("local gateway", True)
+
+
+def _secret(text: str | None) -> SecretStr | None:
+    return SecretStr(text) if text else None
 
 
 def _passwords(settings: ProvisioningSettings) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from tests.attacks.rows import NotTried
 from tests.attacks.stack import Stack
 from tests.attacks.traffic import Traffic
 
-from wso2_provisioning.applications import EVAPP, SCOPE_PROBE
+from wso2_provisioning.applications import CHARGERS_API, CONTROL_API, EVAPP, SCOPE_PROBE, ApplicationSpec
 from wso2_provisioning.devportal import DevPortal
 from wso2_provisioning.errors import NotProven
 from wso2_provisioning.proof import Verdict, probe_path, read_answer
@@ -76,6 +76,11 @@ class Ground:
         return self.belongings.application("Reader", *ENERGY, own_api.NAME)
 
     @cached_property
+    def controller(self) -> Application:
+        """An application that may read the chargers and limit them."""
+        return self.belongings.application("Controller", CHARGERS_API, CONTROL_API)
+
+    @cached_property
     def toolbox(self) -> Application:
         """An application that is subscribed to the MCP servers, and to no API."""
         return self.belongings.application("Toolbox", "SolarMCP", "AgentMCP", own_api.SERVER_NAME)
@@ -93,14 +98,27 @@ class Ground:
     @cached_property
     def evapp(self) -> ClientCredentials:
         """EVApp's own key and secret, as its owner reads them."""
-        return self._credentials(self.evapp_portal, EVAPP.name)
+        return self.client_of(EVAPP)
 
-    @cached_property
+    @property
     def evapp_portal(self) -> DevPortal:
         """The Developer Portal as EVApp's owner sees it."""
+        return self._portal_of(EVAPP)
+
+    def client_of(self, spec: ApplicationSpec) -> ClientCredentials:
+        """A published application's own key and secret, as its owner reads them.
+
+        Raises:
+            NotTried: the owner's password is not known here, or the application is not there.
+        """
+        return self._credentials(self._portal_of(spec), spec.name)
+
+    def _portal_of(self, spec: ApplicationSpec) -> DevPortal:
         settings = self.stack.settings
-        owner = Identity.of_password(EVAPP.owner, settings.owner_password())
-        return DevPortal(self.wire, settings.wso2_management_url, owner)
+        password = settings.password_of(spec)
+        if password is None:
+            raise NotTried(f"needs {spec.password_variable}")
+        return DevPortal(self.wire, settings.wso2_management_url, Identity.of_password(spec.owner, password))
 
     @cached_property
     def roleless(self) -> ClientCredentials:

@@ -58,6 +58,8 @@ def of_plan(plan: StackPlan, label: str, minutes: Minutes, own_state: Path | Non
         wso2_ca_file=plan.ca_file,
         wso2_admin_password=SecretStr(plan.passwords.admin),
         evapp_password=SecretStr(plan.passwords.evapp),
+        assistant_password=SecretStr(plan.passwords.assistant),
+        operator_password=SecretStr(plan.passwords.operator),
     )
     return Stack(
         label=label,

@@ -33,6 +33,7 @@ class Group(StrEnum):
     TRANSPORT = "transport"
     MCP = "mcp"
     AGENT = "agent"
+    CHARGERS = "chargers"
     POLICY = "policy"
     LEAKS = "leaks"
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
+from tests.attacks.charger_switches import any_limit, anybody_commands, wide_site
 from tests.attacks.open_doors import (
     Switch,
     near_address,
@@ -99,6 +100,14 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
             "mcp-stream",
             "mcp-arguments",
             "mcp-path-argument",
+            "chargers-no-scope",
+            "chargers-scope-of-reading",
+            "chargers-out-of-range",
+            "chargers-by-assistant",
+            "chargers-by-operator",
+            "chargers-override-by-evapp",
+            "chargers-site-limit-by-evapp",
+            "chargers-departure-by-evapp",
         ),
     ),
     "the token endpoint gives everybody everything": (
@@ -119,9 +128,19 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
     "whoever knows a token may revoke it": (own_thief, ("token-endpoint-revoke-anothers",)),
     "the stranger is subscribed": (subscribed_stranger, ("rights-not-subscribed",)),
     "the operation needs no scope": (
-        without_scopes,
+        lambda scene: without_scopes(scene, "SolarAPI"),
         ("rights-no-scope", "rights-another-scope", "rights-scope-in-a-scope"),
     ),
+    "the chargers' operations need no scope": (
+        lambda scene: without_scopes(scene, "ChargerAPI", "ChargerControlAPI"),
+        ("chargers-no-scope", "chargers-scope-of-reading"),
+    ),
+    "nobody holds the lease": (anybody_commands, ("chargers-second-commander",)),
+    "limits are not looked at": (
+        any_limit,
+        ("chargers-unknown-charger", "chargers-least-current", "chargers-endless"),
+    ),
+    "the site carries more": (wide_site, ("chargers-above-envelope",)),
     "a block is undone": (
         partial(undone, act="block"),
         ("rights-blocked-subscription", "rights-blocked-production", "mcp-blocked-subscription"),
@@ -144,12 +163,22 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
     "the server stays published": (published_server, ("mcp-blocked-server",)),
     "the tool needs no scope": (tool_without_scope, ("mcp-no-scope", "mcp-scope-of-api", "policy-cases")),
     "the changed tool is approved": (approved_change, ("mcp-changed-list",)),
-    "stopOnQuotaReach is false": (quota_passes, ("mcp-plan", "limits-plan", "limits-plan-evaded", "limits-plan-edge")),
-    "the plan is wider": (partial(wider, name="Energy10PerMin"), ("limits-plan", "limits-plan-edge")),
+    "stopOnQuotaReach is false": (
+        quota_passes,
+        ("mcp-plan", "limits-plan", "limits-plan-evaded", "limits-plan-edge", "chargers-plan"),
+    ),
+    "the plan is wider": (
+        partial(wider, name="Energy10PerMin"),
+        ("limits-plan", "limits-plan-edge", "chargers-plan"),
+    ),
     "the API's own limit is wider": (partial(wider, name="EnergyBackend60PerMin"), ("limits-api", "limits-tool")),
     "the application's own limit is wider": (wider_application, ("limits-application",)),
+    "the charger service is started without GATEWAY_CERT_FILE": (
+        partial(open_service, service="chargers"),
+        ("chargers-past-gateway", "chargers-assertion-of-reading"),
+    ),
     "a service is started without GATEWAY_CERT_FILE": (
-        open_service,
+        partial(open_service, service="solar"),
         (
             "assertions-direct-none",
             "assertions-direct-forged",

@@ -6,7 +6,7 @@ server that lets everything through.
 
 import sys
 from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -27,14 +27,16 @@ from wso2_terms.policies import Policy
 @contextmanager
 def unsecured(scene: Scene) -> Generator[None]:
     """SolarAPI's operation needs no token."""
-    with _solar(scene, lambda operation: operation | {"auth_type": "None"}):
+    with _api(scene, "SolarAPI", {"auth_type": "None"}):
         yield
 
 
 @contextmanager
-def without_scopes(scene: Scene) -> Generator[None]:
-    """SolarAPI's operation needs no scope."""
-    with _solar(scene, lambda operation: operation | {"scopes": ()}):
+def without_scopes(scene: Scene, *apis: str) -> Generator[None]:
+    """The operations of some APIs need no scope."""
+    with ExitStack() as stack:
+        for name in apis:
+            stack.enter_context(_api(scene, name, {"scopes": ()}))
         yield
 
 
@@ -189,20 +191,20 @@ def wider_application(scene: Scene) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def open_service(scene: Scene) -> Generator[None]:
-    """The solar service is started by hand, without the gateway's certificate."""
+def open_service(scene: Scene, service: str) -> Generator[None]:
+    """A service is started by hand, without the gateway's certificate."""
     running = scene.running
-    running.processes.end("solar")
-    port, folder = running.plan.ports.solar, processes.ROOT / "services" / "solar"
+    running.processes.end(service)
+    port, folder = getattr(running.plan.ports, service), processes.ROOT / "services" / service
     command = [sys.executable, "-m", "uvicorn", "main:app", "--host", HOST, "--port", str(port)]
-    running.processes.start("solar", command, {}, folder)
-    url = f"{running.plan.service_url('solar')}/livez"
-    running.processes.wait_until_ready("solar", lambda: transport_rows.obstacle(url), 20.0)
+    running.processes.start(service, command, {}, folder)
+    url = f"{running.plan.service_url(service)}/livez"
+    running.processes.wait_until_ready(service, lambda: transport_rows.obstacle(url), 20.0)
     try:
         yield
     finally:
-        running.processes.end("solar")
-        processes.start_service(running.plan, running.processes, "solar")
+        running.processes.end(service)
+        processes.start_service(running.plan, running.processes, service)
 
 
 @contextmanager
@@ -249,9 +251,9 @@ def lasting_user(scene: Scene) -> Generator[None]:
 
 
 @contextmanager
-def _solar(scene: Scene, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Generator[None]:
-    project = scene.ground.stack.artifacts.api("SolarAPI")
-    operations = tuple(one.model_copy(update=change({})) for one in project.api.operations)
+def _api(scene: Scene, name: str, changes: dict[str, Any]) -> Generator[None]:
+    project = scene.ground.stack.artifacts.api(name)
+    operations = tuple(one.model_copy(update=changes) for one in project.api.operations)
     publisher = scene.ground.belongings.publisher
     publisher.import_project(replace(project, api=project.api.model_copy(update={"operations": operations})))
     try:

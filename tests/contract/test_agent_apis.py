@@ -5,7 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from charging_agent.apis import APIS, Api
+from charging_agent.apis import APIS, Api, Published
+from charging_agent.chargers.apis import CHARGER_APIS, CHARGERS, LIMITS
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.cli import DEFAULT_BACKENDS
 from wso2_terms.artifacts import Artifacts, load_artifacts
@@ -51,5 +52,22 @@ def test_the_tool_it_calls_is_that_operation_approved_and_without_arguments(
     assert read_tools_lock(WSO2_DIR / "mcp-servers" / "tools.lock")[seen.root] == tools
 
 
+@pytest.mark.parametrize(
+    ("seen", "operation_id"), [(CHARGERS, "listChargers"), (LIMITS, "setLimits")], ids=lambda it: str(it)
+)
+def test_the_chargers_are_read_and_limited_where_that_is_published(
+    artifacts: Artifacts, seen: Published, operation_id: str
+) -> None:
+    published = artifacts.api(seen.name)
+    target = seen.path.removeprefix(published.api.versioned_context)
+    (operation,) = [found for found in published.api.operations if found.target == target]
+    paths = cast("dict[str, Any]", published.definition)["paths"]
+
+    assert (seen.resource, operation.scopes) == (f"{operation.verb} {seen.path}", (seen.scope,))
+    assert seen.version == published.api.version
+    assert paths[target][operation.verb.lower()]["operationId"] == operation_id
+
+
 def test_evapp_is_subscribed_to_all_of_it_and_to_nothing_else() -> None:
-    assert set(EVAPP.products) == {api.over(protocol).name for api in APIS for protocol in ("rest", "mcp")}
+    readings = {api.over(protocol).name for api in APIS for protocol in ("rest", "mcp")}
+    assert set(EVAPP.products) == readings | {api.name for api in CHARGER_APIS}

@@ -1,5 +1,6 @@
 """What is given to WSO2 fits together and agrees with the services behind it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,9 @@ from wso2_terms.tools import tools_of
 ROOT = Path(__file__).parents[2]
 WSO2_DIR = ROOT / "wso2"
 READINGS = ("SolarAPI", "BatteryAPI", "GridAPI")
-APIS = (*READINGS, "AgentAPI", "SiteAPI")
+APIS = (*READINGS, "AgentAPI", "ChargerAPI", "ChargerControlAPI", "SiteAPI")
+NO_TOOLS = {"ChargerAPI", "ChargerControlAPI", "SiteAPI"}
+"""The loop that commands calls its APIs, and people operate the site: no model is offered either as a tool."""
 MCP_SERVERS = {
     "SolarMCP": ("SolarAPI", {"getSolarStatus"}),
     "BatteryMCP": ("BatteryAPI", {"getBatteryStatus"}),
@@ -139,7 +142,7 @@ def test_apictl_is_told_the_same_name_and_version(project: ApiProject) -> None:
     assert meta["deploy"]["import"] == {"update": True, "preserveProvider": False, "rotateRevision": True}
 
 
-def test_every_api_that_agents_use_is_offered_as_tools_and_nothing_that_operates_is(artifacts: Artifacts) -> None:
+def test_every_reading_and_decision_is_offered_as_tools_and_nothing_that_commands_is(artifacts: Artifacts) -> None:
     offered = {
         project.server.name: (
             artifacts.api_behind(project).api.name,
@@ -149,7 +152,7 @@ def test_every_api_that_agents_use_is_offered_as_tools_and_nothing_that_operates
     }
 
     assert offered == MCP_SERVERS
-    assert {api for api, _ in offered.values()} == set(APIS) - {"SiteAPI"}
+    assert {api for api, _ in offered.values()} == set(APIS) - NO_TOOLS
 
 
 def test_a_tool_has_a_scope_of_its_own_bound_to_the_roles_of_the_api_behind(
@@ -205,9 +208,68 @@ def test_folders_and_files_are_named_after_what_they_hold(artifacts: Artifacts) 
     assert {path.stem for path in (WSO2_DIR / "policies").iterdir()} == {policy.name for policy in artifacts.policies}
 
 
-def test_evapp_is_granted_the_reading_scopes_and_nothing_that_operates(artifacts: Artifacts) -> None:
+@pytest.mark.parametrize(
+    ("name", "operations", "scope", "role"),
+    [
+        (
+            "ChargerAPI",
+            {
+                "GET /chargers/1.0.0/chargers": "listChargers",
+                "GET /chargers/1.0.0/chargers/{charger_id}": "getCharger",
+                "GET /chargers/1.0.0/sessions": "listSessions",
+            },
+            "chargers:read",
+            "Internal/charger_reader",
+        ),
+        (
+            "ChargerControlAPI",
+            {"PUT /charger-control/1.0.0/limits": "setLimits"},
+            "chargers:control",
+            "Internal/charger_controller",
+        ),
+        (
+            "SiteAPI",
+            {
+                "POST /site/1.0.0/kills": "recordKill",
+                "GET /site/1.0.0/kills": "listKills",
+                "PUT /site/1.0.0/site/limit": "setSiteLimit",
+                "PUT /site/1.0.0/sessions/{session_id}/departure": "setDeparture",
+                "PUT /site/1.0.0/override": "setOverride",
+                "GET /site/1.0.0/override": "getOverride",
+                "GET /site/1.0.0/orders": "listOrders",
+            },
+            "site:operate",
+            "Internal/site_operator",
+        ),
+    ],
+)
+def test_each_api_of_the_charger_service_holds_its_own_operations_behind_its_own_scope(
+    artifacts: Artifacts, name: str, operations: dict[str, str], scope: str, role: str
+) -> None:
+    project = artifacts.api(name)
+    api, paths = project.api, cast("dict[str, Any]", project.definition["paths"])
+
+    assert {
+        f"{one.verb} {api.versioned_context}{one.target}": paths[one.target][one.verb.lower()]["operationId"]
+        for one in api.operations
+    } == operations
+    assert {one.scopes for one in api.operations} == {(scope,)}
+    assert {listed.scope.name: listed.scope.bindings for listed in api.scopes} == {scope: (role,)}
+    assert api.endpoint_config.production_endpoints.url == DEFAULT_BACKENDS["CHARGERS_BACKEND_URL"]
+
+
+def test_a_definition_names_its_own_api_and_holds_no_schema_that_nothing_names(project: ApiProject) -> None:
+    definition = cast("dict[str, Any]", project.definition)
+    written = json.dumps(definition)
+
+    assert definition["info"]["title"] == project.api.name
+    assert [name for name in definition["components"]["schemas"] if f'schemas/{name}"' not in written] == []
+
+
+def test_evapp_is_granted_reading_and_setting_limits_and_nothing_that_operates(artifacts: Artifacts) -> None:
     reading = {"solar", "battery", "grid"}
-    assert EVAPP.scopes(artifacts) == {f"{word}:{what}" for word in reading for what in ("read", "tools")}
+    readings = {f"{word}:{what}" for word in reading for what in ("read", "tools")}
+    assert EVAPP.scopes(artifacts) == readings | {"chargers:read", "chargers:control"}
     assert "admin" not in EVAPP.roles(artifacts)
     assert "Internal/subscriber" in EVAPP.roles(artifacts)
 

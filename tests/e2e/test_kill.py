@@ -8,8 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
+from ev_service.settings import load
 from local_stack.stack import ARTIFACTS, start_service
+from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.switch.cli import main
+from wso2_provisioning.switch.doors import doors_of
+from wso2_provisioning.wire import Wire
+from wso2_provisioning.wso2 import SWITCH_SCOPES, Wso2
+from wso2_terms.artifacts import load_artifacts
 
 A_MINUTE_AND_MORE_S = 61.0
 
@@ -68,7 +74,8 @@ def test_a_kill_cuts_the_agent_off_at_once_and_a_revive_lets_it_go_on(
     assert act["proved"] == {"application": "Operator", "user": "operator@carbon.super"}
     assert {step["outcome"] for step in act["steps"]} == {"done"}
     assert {change["name"] for change in act["changes"]} == {
-        *("EVApp", "SolarAPI", "BatteryAPI", "GridAPI", "SolarMCP", "BatteryMCP", "GridMCP")
+        *("EVApp", "SolarAPI", "BatteryAPI", "GridAPI", "ChargerAPI", "ChargerControlAPI"),
+        *("SolarMCP", "BatteryMCP", "GridMCP"),
     }
     capsys.readouterr()
     assert switch("kill", "--status") == 0
@@ -77,6 +84,133 @@ def test_a_kill_cuts_the_agent_off_at_once_and_a_revive_lets_it_go_on(
     revive(operated)
     assert operated.decide()["charging_power_kw"] > 0
     assert recorded(operated)[-1]["changes"] == act["changes"]
+
+
+def test_a_kill_of_control_refuses_limits_and_leaves_reading(operated: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert switch("kill", "--scope", "control", "--reason", "charger fault") == 0
+
+    act = recorded(operated)[-1]
+    details = {step["name"]: step["detail"] for step in act["steps"]}
+    assert (act["scope"], [change["name"] for change in act["changes"]]) == ("control", ["ChargerControlAPI"])
+    assert {step["outcome"] for step in act["steps"]} == {"done"}
+    assert details["gateway refuses limits"].startswith("PUT /limits: 401 900907")
+    assert details["reading goes on"].startswith("GET /chargers: ")
+    assert operated.decide()["charging_power_kw"] > 0
+    capsys.readouterr()
+    assert switch("kill", "--status") == 0
+    told = capsys.readouterr().out
+    assert "EVApp is not stopped, but may set no limits on chargers" in told
+    assert "last: kill of control at" in told
+
+    assert switch("revive", "--scope", "control", "--reason", "charger mended") == 0
+    assert recorded(operated)[-1]["changes"] == act["changes"]
+    assert switch("kill", "--status") == 0
+    assert "EVApp is not stopped\n" in capsys.readouterr().out
+
+
+def test_a_revive_of_control_does_not_let_go_what_a_kill_of_all_stopped(
+    operated: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert switch("kill", "--reason", "everything") == 0
+
+    assert switch("revive", "--scope", "control", "--reason", "only limits") == 1
+
+    assert "every call of EVApp is denied" in capsys.readouterr().err
+    assert operated.decide()["charging_power_kw"] == 0
+    revive(operated)
+
+
+def test_a_revive_of_all_lets_go_what_a_kill_of_control_shut(operated: Any) -> None:
+    assert switch("kill", "--scope", "control", "--reason", "charger fault") == 0
+
+    revive(operated)
+
+    assert [change["name"] for change in recorded(operated)[-1]["changes"]] == ["ChargerControlAPI"]
+
+
+def test_a_scope_that_is_none_does_nothing(
+    operated: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = len(recorded(operated))
+    monkeypatch.setenv("SCOPE", "reading")
+
+    assert switch("kill", "--reason", "no such scope") == 1
+
+    assert "nothing is done: SCOPE must be all" in capsys.readouterr().err
+    assert len(recorded(operated)) == before
+
+
+def test_a_revive_leaves_what_somebody_else_blocked_and_all_takes_that_back_too(
+    operated: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load(ProvisioningSettings)
+    artifacts = load_artifacts(ARTIFACTS, operated.stack.plan.operator_environment())
+    with Wire(settings.wso2_ca_file) as wire:
+        wso2 = Wso2(wire, settings, admin_scopes=SWITCH_SCOPES)
+        (door,) = doors_of(wso2, artifacts, "GridAPI").doors
+        wso2.publisher.block_subscription(door.subscription_id)
+        assert switch("kill", "--reason", "sensor fault") == 0
+        operated.pass_time(A_MINUTE_AND_MORE_S)
+
+        assert switch("revive", "--reason", "sensor replaced") == 1
+
+        assert "no kill that is known here did it" in capsys.readouterr().err
+        assert [one.name for one in doors_of(wso2, artifacts).doors if not one.is_open] == ["GridAPI"]
+        steps = {step["name"]: step["outcome"] for step in recorded(operated)[-1]["steps"]}
+        assert (steps["unblock GridAPI"], steps["unblock SolarAPI"]) == ("skipped", "done")
+        assert steps["agent decides"] == "skipped"
+        operated.pass_time(A_MINUTE_AND_MORE_S)
+        assert switch("revive", "--all", "--reason", "that, too") == 0
+        assert all(one.is_open for one in doors_of(wso2, artifacts).doors)
+
+
+def test_a_kill_revokes_the_token_of_the_device_that_is_named_and_no_others(operated: Any) -> None:
+    plan = operated.stack.plan
+    key, secret = ((plan.credentials / name).read_text().strip() for name in ("client_id", "client_secret"))
+    scopes = "solar:read battery:read grid:read chargers:read chargers:control"
+
+    def status(device: str) -> int:
+        url, trusted = f"{plan.gateway_url}/solar/1.0.0/solar-status", ssl.create_default_context(cafile=plan.ca_file)
+        return httpx.get(url, headers=bearers[device], verify=trusted, trust_env=False).status_code
+
+    with management(operated) as client:
+        asked = {device: f"{scopes} device_{device}" for device in ("named", "other")}
+        forms = {device: {"grant_type": "client_credentials", "scope": scope} for device, scope in asked.items()}
+        answers = {
+            device: client.post("/oauth2/token", data=form, auth=(key, secret)) for device, form in forms.items()
+        }
+    bearers = {
+        device: {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
+        for device, answer in answers.items()
+    }
+    assert [status("named"), status("other")] == [200, 200]
+    operated.pass_time(A_MINUTE_AND_MORE_S)
+
+    assert switch("kill", "--device", "named", "--reason", "one of two") == 0
+
+    revive(operated)
+    assert [status("named"), status("other")] == [401, 200]
+
+
+def test_a_kill_stands_though_the_agent_can_not_be_reached_and_says_so(
+    operated: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AGENT_URL", "http://127.0.0.1:9")
+
+    assert switch("kill", "--reason", "agent out of reach") == 0
+
+    act = recorded(operated)[-1]
+    outcomes = {step["name"]: step["outcome"] for step in act["steps"]}
+    assert {name for name, outcome in outcomes.items() if outcome != "done"} == {"agent stops"}
+    assert outcomes["agent stops"] == "failed"
+    assert act["agent_stopped_after_s"] is None
+    assert "it falls to 0 kW by itself" in capsys.readouterr().err
+
+    monkeypatch.setenv("AGENT_URL", operated.stack.plan.agent_url)
+    # Nobody told it to look again: what it holds counts until it is too old.
+    operated.pass_time(A_MINUTE_AND_MORE_S)
+    assert operated.decide()["charging_power_kw"] == 0
+    revive(operated)
 
 
 def test_a_killed_agent_asks_for_one_token_at_most(operated: Any) -> None:

@@ -60,6 +60,7 @@ def left_behind(site: Any) -> dict[str, list[str]]:
         "applications": [a["name"] for a in state["applications"].values() if a["name"].startswith("Verify")],
         "apis": [a["data"]["name"] for a in state["apis"].values() if a["data"]["name"].startswith("Verify")],
         "plans": [p["data"]["policyName"] for p in state["policies"].values() if "Verify" in p["data"]["policyName"]],
+        "servers": [s["data"]["name"] for s in state["mcp_servers"].values() if s["data"]["name"].startswith("Verify")],
         "roles": [role for role in state["roles"] if "verify" in role],
     }
 

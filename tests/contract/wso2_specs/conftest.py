@@ -4,15 +4,11 @@ The specifications are WSO2's and stay outside this repository: Maven brings the
 into pytest's cache, and nothing is used whose sum is not the one that stands here.
 """
 
-import hashlib
-import os
-import shutil
-import subprocess
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -25,10 +21,10 @@ from openapi_core.templating.paths.exceptions import PathError
 from openapi_core.templating.paths.finders import APICallPathFinder
 from openapi_core.validation.schemas.exceptions import InvalidSchemaValue
 from openapi_schema_validator import OAS30WriteValidator  # pyright: ignore[reportUnknownVariableType]
+from tests.fetching import run_maven, sha256
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
 GROUP, VERSION = "org.wso2.carbon.apimgt.rest.api", "9.33.90"
-MAVEN_LIMIT_S = 50
 REQUIRED = "EV_SPECIFICATIONS_REQUIRED"
 """Variable that makes a failure of what would be a skip: for a machine that is known to have Maven."""
 HOST = "https://apis.wso2.com"
@@ -230,50 +226,21 @@ def specifications(request: pytest.FixtureRequest) -> dict[str, Specification]:
     cache = request.config.cache
     assert cache is not None
     folder = cache.mkdir(f"wso2-specifications-{VERSION}")
-    missing = [archive.file_name for archive in ARCHIVES.values() if _sum(folder / archive.file_name) != archive.sha256]
+    missing = [
+        archive.file_name for archive in ARCHIVES.values() if sha256(folder / archive.file_name) != archive.sha256
+    ]
     if missing:
         for name in missing:
             # What an earlier run left half-written, Maven would leave alone.
             (folder / name).unlink(missing_ok=True)
-        _fetch(folder)
+        run_maven(Path(__file__).with_name("pom.xml"), "dependency:copy", folder, REQUIRED)
     return {surface: Specification(surface, _read(folder, archive)) for surface, archive in ARCHIVES.items()}
-
-
-def _fetch(folder: Path) -> None:
-    maven = shutil.which("mvn")
-    if maven is None:
-        _give_up("there is no mvn on PATH")
-    command = [maven, "-q", "-B", "-f", str(Path(__file__).with_name("pom.xml")), "dependency:copy"]
-    try:
-        fetched = subprocess.run(
-            [*command, f"-DoutputDirectory={folder}"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=MAVEN_LIMIT_S,
-        )
-    except subprocess.TimeoutExpired:
-        _give_up(f"Maven did not bring them within {MAVEN_LIMIT_S} s; what it has by then it keeps")
-    if fetched.returncode != 0:
-        said = next((line for line in fetched.stdout.splitlines() if "ERROR" in line), "no reason given")
-        _give_up(f"Maven could not bring them: {said[:300]}")
-
-
-def _give_up(why: str) -> NoReturn:
-    told = f"WSO2's specifications are not here: {why}"
-    if os.environ.get(REQUIRED):
-        pytest.fail(told)
-    pytest.skip(told)
 
 
 def _read(folder: Path, archive: Archive) -> dict[str, Any]:
     path = folder / archive.file_name
-    if (found := _sum(path)) != archive.sha256:
+    if (found := sha256(path)) != archive.sha256:
         pytest.fail(f"{archive.file_name} is not the one that was pinned: sha256 {found}")
     with zipfile.ZipFile(path) as war:
         text = war.read(f"WEB-INF/classes/{archive.entry}")
     return cast("dict[str, Any]", yaml.load(text, Loader=_Loader))
-
-
-def _sum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "of nothing"

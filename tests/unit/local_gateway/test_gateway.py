@@ -1,10 +1,12 @@
 """The data path in process: what passes, what is withheld, what a failing backend looks like."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 from aiohttp import ClientError, ClientResponse, ClientSession, web
@@ -20,7 +22,12 @@ Opened = Callable[[Store, int], AbstractAsyncContextManager[Gateway]]
 
 pytestmark = pytest.mark.anyio
 
-VERBS = {"/solar-status": "GET", "/hang": "GET", "/cut": "GET", "/stream": "GET", "/torn": "GET", "/orders": "POST"}
+VERBS = {
+    **dict.fromkeys(("/solar-status", "/hang", "/cut", "/stream", "/torn"), "GET"),
+    "/orders": "POST",
+    "/limits": "PUT",
+    "/sessions/{session_id}/departure": "PUT",
+}
 Call = Callable[..., Awaitable[ClientResponse]]
 BREAK_OFF = web.AppKey("break_off", asyncio.Event)
 
@@ -46,7 +53,8 @@ async def on_backend(request: web.Request) -> web.StreamResponse:
         case _:
             pass
     body = (await request.read()).decode()
-    return web.json_response({"headers": dict(request.headers), "path": request.path_qs, "body": body})
+    seen = {"verb": request.method, "headers": dict(request.headers), "path": request.path_qs, "body": body}
+    return web.json_response(seen)
 
 
 @pytest.fixture
@@ -143,6 +151,26 @@ async def test_a_body_is_passed_on_up_to_its_limit(call: Call) -> None:
     assert (await (await call("/orders", "POST", data=b"x" * 1000)).json())["body"] == "x" * 1000
     assert await code_of(await call("/orders", "POST", data=b"x" * 1001)) == "413"
     assert await code_of(await call("/orders", "POST", data=in_pieces())) == "413"
+
+
+async def test_a_put_arrives_with_its_body_and_its_query(call: Call) -> None:
+    limits = [{"charger_id": "CP-1", "evse_id": 1, "limit_a": 16.0, "valid_until": "2026-06-21T16:00:45Z"}]
+
+    answer = await call("/limits?commander=agent-1&decision_id=a%26b%3Dc", "PUT", json=limits)
+
+    seen = await answer.json()
+    assert (seen["verb"], seen["path"]) == ("PUT", "/limits?commander=agent-1&decision_id=a%26b%3Dc")
+    assert json.loads(seen["body"]) == limits
+    assert seen["headers"]["Content-Type"] == "application/json"
+
+
+# Every character that OCPP allows in an identifier.
+@pytest.mark.parametrize("identity", ["CP-1", "a*b-c_d=e:f+g", "h|i", "j@k.l"])
+async def test_a_variable_in_a_path_arrives_as_it_was_given(call: Call, identity: str) -> None:
+    answer = await call(f"/sessions/{quote(identity, safe='')}/departure", "PUT", data=b"{}")
+
+    seen = await answer.json()
+    assert unquote(seen["path"]) == f"/sessions/{identity}/departure"
 
 
 async def test_a_backend_that_hangs_or_hangs_up_is_told_apart(call: Call) -> None:

@@ -38,6 +38,10 @@ MAY = {
         "SolarAPI GET /solar/1.0.0/solar-status",
         "BatteryAPI GET /battery/1.0.0/battery-status",
         "GridAPI GET /grid/1.0.0/grid-load",
+        "ChargerAPI GET /chargers/1.0.0/chargers",
+        "ChargerAPI GET /chargers/1.0.0/chargers/none",
+        "ChargerAPI GET /chargers/1.0.0/sessions",
+        "ChargerControlAPI PUT /charger-control/1.0.0/limits",
         "SolarMCP getSolarStatus",
         "BatteryMCP getBatteryStatus",
         "GridMCP getGridLoad",
@@ -53,7 +57,15 @@ MAY = {
         "AgentMCP list_decisions",
         "AgentMCP explain_decision",
     },
-    "Operator": {"SiteAPI GET /site/1.0.0/kills", "SiteAPI POST /site/1.0.0/kills"},
+    "Operator": {
+        "SiteAPI GET /site/1.0.0/kills",
+        "SiteAPI POST /site/1.0.0/kills",
+        "SiteAPI PUT /site/1.0.0/site/limit",
+        "SiteAPI PUT /site/1.0.0/sessions/none/departure",
+        "SiteAPI PUT /site/1.0.0/override",
+        "SiteAPI GET /site/1.0.0/override",
+        "SiteAPI GET /site/1.0.0/orders",
+    },
 }
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from tests.unit.wso2_provisioning.conftest import FakeWso2
 
 
-BOUGHT = ("SolarAPI", "BatteryAPI", "GridAPI", "SolarMCP", "BatteryMCP", "GridMCP")
+BOUGHT = (
+    *("SolarAPI", "BatteryAPI", "GridAPI", "ChargerAPI", "ChargerControlAPI"),
+    *("SolarMCP", "BatteryMCP", "GridMCP"),
+)
 """What EVApp is subscribed to."""
 
 
@@ -79,6 +82,8 @@ def test_an_empty_wso2_gets_everything_in_one_run(run: Run, fake: "FakeWso2") ->
         "Internal/solar_reader",
         "Internal/battery_reader",
         "Internal/grid_reader",
+        "Internal/charger_reader",
+        "Internal/charger_controller",
     }
     assert outcome.limits == dict.fromkeys(BOUGHT, Limit(10, 60))
     assert outcome.credentials is not None
@@ -98,7 +103,7 @@ def test_a_second_run_changes_nothing(run: Run, fake: "FakeWso2") -> None:
     assert second.credentials == first.credentials
 
 
-@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [17, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(180)])])
 def test_a_run_cut_off_after_any_change_is_completed_by_the_next(
     run: Run, fake: "FakeWso2", settings: ProvisioningSettings, artifacts: Artifacts, tmp_path: Path, step: int
 ) -> None:
@@ -156,6 +161,17 @@ def test_check_sees_what_was_changed_by_hand(run: Run, fake: "FakeWso2") -> None
         "give evapp Internal/grid_reader",
         f"write credentials to {run.folder}",
     }
+
+
+@pytest.mark.parametrize(("field", "value"), [("throttlingPolicy", "10KPerMin"), ("authType", "None"), ("scopes", [])])
+def test_check_sees_an_operation_that_is_governed_otherwise(
+    run: Run, fake: "FakeWso2", field: str, value: object
+) -> None:
+    run()
+    control = next(api for api in fake.apis.values() if api["name"] == "ChargerControlAPI")
+    control["operations"][0][field] = value
+
+    assert run(check=True).changes == ("import ChargerControlAPI-1.0.0 (operations)",)
 
 
 def test_only_a_changed_artifact_is_imported_again(run: Run, artifacts: Artifacts) -> None:

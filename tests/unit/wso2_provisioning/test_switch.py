@@ -7,13 +7,26 @@ from typing import Any
 
 import pytest
 
+from charger_service.acts import RecordedAct
 from ev_service.errors import ConfigurationError
+from wso2_provisioning.cli import DEFAULT_BACKENDS
 from wso2_provisioning.errors import NotReady
-from wso2_provisioning.switch.acts import Act, Change, checked_reason, made_by_kills, one_line
+from wso2_provisioning.switch.acts import (
+    Act,
+    Change,
+    Scope,
+    checked_reason,
+    checked_scope,
+    made_by_kills,
+    one_line,
+)
 from wso2_provisioning.switch.course import Course, Done
 from wso2_provisioning.switch.journal import Journal
+from wso2_provisioning.switch.kill import scope_sets
 from wso2_provisioning.switch.watching import is_refusal
+from wso2_terms.artifacts import load_artifacts
 
+ROOT = Path(__file__).parents[3]
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 
 
@@ -49,6 +62,42 @@ def test_a_reason_is_one_line_that_says_something(reason: str | None) -> None:
 
 def test_an_odd_reason_is_taken_as_it_is() -> None:
     assert checked_reason('  "it\'s" $5; `rm` — été ', "kill") == '"it\'s" $5; `rm` — été'
+
+
+@pytest.mark.parametrize("text", [None, "", "all"])
+def test_nothing_said_is_everything(text: str | None) -> None:
+    assert checked_scope(text) == "all"
+
+
+@pytest.mark.parametrize("text", ["reading", "CONTROL", "all control"])
+def test_a_scope_is_all_or_control(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="SCOPE"):
+        checked_scope(text)
+
+
+@pytest.mark.parametrize("scope", ["all", "control"])
+def test_the_service_that_records_takes_an_act_as_it_is_told(scope: Scope) -> None:
+    act = Act("kill", "charger fault", "ops", NOON, scope)
+
+    kept = RecordedAct.model_validate(act.as_json() | {"number": 1, "recorded_at": NOON, "proved": None})
+
+    assert (kept.kind, kept.scope, kept.reason) == ("kill", scope, "charger fault")
+
+
+def test_an_act_of_before_that_says_no_scope_was_about_everything() -> None:
+    told = Act("kill", "sensor fault", "ops", NOON).as_json()
+    del told["scope"]
+
+    assert RecordedAct.model_validate(told | {"number": 1, "recorded_at": NOON, "proved": None}).scope == "all"
+
+
+def test_the_token_of_every_kind_of_agent_is_revoked() -> None:
+    artifacts = load_artifacts(ROOT / "wso2", DEFAULT_BACKENDS)
+    readings, tools = ({f"{word}:{what}" for word in ("solar", "battery", "grid")} for what in ("read", "tools"))
+    chargers = {"chargers:read", "chargers:control"}
+
+    assert list(scope_sets(artifacts, None).values()) == [readings | chargers, tools | chargers, readings, tools]
+    assert all("device_a" in scopes for scopes in scope_sets(artifacts, "a").values())
 
 
 def test_what_is_recorded_fits_on_a_line() -> None:

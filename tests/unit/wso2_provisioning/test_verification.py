@@ -105,11 +105,13 @@ def test_lines_of_the_metrics_log_are_read_whatever_stands_around_them() -> None
     ]
 
 
-def test_the_backend_remembers_the_headers_of_the_last_call() -> None:
+def test_the_backend_remembers_path_and_headers_of_the_last_call() -> None:
     with echoing("127.0.0.1", 0) as echo:
-        answer = httpx.get(f"http://127.0.0.1:{echo.port}/reading", headers={"X-JWT-Assertion": "abc"}, trust_env=False)
+        url = f"http://127.0.0.1:{echo.port}/notes/a%20b?text=a%26b%3Dc"
+        answer = httpx.get(url, headers={"X-JWT-Assertion": "abc"}, trust_env=False)
 
     assert answer.status_code == 200
+    assert echo.path == "/notes/a%20b?text=a%26b%3Dc"
     assert echo.headers["x-jwt-assertion"] == "abc"
 
 

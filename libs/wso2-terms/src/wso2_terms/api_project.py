@@ -4,7 +4,7 @@ Pure apart from reading a folder that is named. Knows the format, not who serves
 Source: WSO2 API Manager 4.6.0, Publisher REST API v4 (schema API) and apictl 4.6 (project layout).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
@@ -240,7 +240,8 @@ def project_of_files(files: Mapping[str, str], source: str, environment: Mapping
     if not isinstance(definition, dict) or "openapi" not in definition:
         raise ArtifactError(f"{source}/{DEFINITION_FILE}: openapi: is no OpenAPI 3 document")
     project = ApiProject(described.data, deployments, cast("dict[str, object]", definition), described.version)
-    _check_scopes(project.api, f"{source}/{API_FILE}")
+    needed = [(f"{operation.verb} {operation.target}", operation.scopes) for operation in project.api.operations]
+    check_scopes(project.api.scopes, needed, f"{source}/{API_FILE}")
     _check_operations(project, source)
     return project
 
@@ -261,15 +262,21 @@ def deployments_of(text: str, source: str, environment: Mapping[str, str] | None
     return validate(value, _DeploymentsFile, source).data
 
 
-def _check_scopes(api: Api, source: str) -> None:
-    declared = {listed.scope.name for listed in api.scopes}
-    for operation in api.operations:
-        for scope in operation.scopes:
-            if scope not in declared:
-                raise ArtifactError(
-                    f"{source}: data.operations: {operation.verb} {operation.target} "
-                    f"needs scope {scope}, which the API does not declare"
-                )
+def check_scopes(declared: Iterable[ApiScope], needed: Iterable[tuple[str, Iterable[str]]], source: str) -> None:
+    """See that a project declares each scope that its operations or tools need.
+
+    Args:
+        declared: the project's scopes.
+        needed: what errors call an operation, and its scopes.
+        source: what to call the file in errors.
+
+    Raises:
+        ArtifactError: a scope is needed and not declared.
+    """
+    names = {listed.scope.name for listed in declared}
+    for operation, scope in ((operation, scope) for operation, scopes in needed for scope in scopes):
+        if scope not in names:
+            raise ArtifactError(f"{source}: data.operations: {operation} needs scope {scope}, which data.scopes lacks")
 
 
 def _check_operations(project: ApiProject, source: str) -> None:

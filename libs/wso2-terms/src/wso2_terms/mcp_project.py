@@ -20,6 +20,7 @@ from wso2_terms.api_project import (
     Name,
     Verb,
     Version,
+    check_scopes,
     deployments_of,
 )
 from wso2_terms.documents import ArtifactError, StrictModel, parse_yaml, read_text, substitute, validate
@@ -185,21 +186,26 @@ def mcp_project_of_files(files: Mapping[str, str], source: str, environment: Map
         raise ArtifactError(f"{named} is missing")
     parsed = substitute(parse_yaml(files[MCP_SERVER_FILE], named), environment, named)
     described = validate(parsed, _McpServerFile, named)
-    _check_tools(described.data, named)
+    needed = [(_called(operation), operation.scopes) for operation in described.data.operations]
+    check_scopes(described.data.scopes, needed, named)
+    _check_one_api(described.data, named)
     deployments: tuple[Deployment, ...] = ()
     if DEPLOYMENTS_FILE in files:
         deployments = deployments_of(files[DEPLOYMENTS_FILE], f"{source}/{DEPLOYMENTS_FILE}", environment)
     return McpServerProject(described.data, deployments, described.version)
 
 
-def _check_tools(server: McpServer, source: str) -> None:
-    declared = {listed.scope.name for listed in server.scopes}
+def _check_one_api(server: McpServer, source: str) -> None:
     for operation in server.operations:
         mapping = operation.api_operation_mapping
-        tool = f"{source}: data.operations: {mapping.backend_operation.verb} {mapping.backend_operation.target}"
-        for scope in operation.scopes:
-            if scope not in declared:
-                raise ArtifactError(f"{tool} needs scope {scope}, which the server does not declare")
         # WSO2 looks one API up and makes all tools from it; tools of a second one would vanish without a word.
         if (mapping.api_name, mapping.api_version) != server.api_behind:
-            raise ArtifactError(f"{tool} belongs to another API than the first tool; one MCP server takes one API")
+            raise ArtifactError(
+                f"{source}: data.operations: {_called(operation)} belongs to another API than the first tool; "
+                "one MCP server takes one API"
+            )
+
+
+def _called(operation: ToolOperation) -> str:
+    behind = operation.api_operation_mapping.backend_operation
+    return f"{behind.verb} {behind.target}"

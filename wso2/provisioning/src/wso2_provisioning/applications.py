@@ -14,6 +14,8 @@ from wso2_terms.mcp_project import McpServerProject
 
 SUBSCRIBER_ROLE = "Internal/subscriber"
 """Role that lets a user own applications."""
+CHARGERS_API, CONTROL_API = "ChargerAPI", "ChargerControlAPI"
+"""What tells of the chargers, and what sets their limits."""
 T = TypeVar("T")
 
 
@@ -68,10 +70,10 @@ class ApplicationSpec:
 
 EVAPP = ApplicationSpec(
     name="EVApp",
-    description="Decides charging power",
+    description="Decides charging power and sets limits on chargers",
     owner="evapp",
     password_variable="EVAPP_PASSWORD",
-    apis=("SolarAPI", "BatteryAPI", "GridAPI"),
+    apis=("SolarAPI", "BatteryAPI", "GridAPI", CHARGERS_API, CONTROL_API),
     mcp_servers=("SolarMCP", "BatteryMCP", "GridMCP"),
 )
 ASSISTANT = ApplicationSpec(

@@ -120,7 +120,10 @@ def _governed(api: Api) -> dict[str, tuple[Callable[[object], object], object]]:
         "scopes": (_scopes, {listed.scope.name: set(listed.scope.bindings) for listed in api.scopes}),
         "operations": (
             _operations,
-            {(found.target, found.verb): (_auth(found.auth_type), set(found.scopes)) for found in api.operations},
+            {
+                (found.target, found.verb): (_auth(found.auth_type), found.throttling_policy, set(found.scopes))
+                for found in api.operations
+            },
         ),
     }
 
@@ -169,11 +172,12 @@ def _scopes(value: object) -> dict[str, set[str]]:
     return {str(scope.get("name")): _set(scope.get("bindings")) for scope in scopes}
 
 
-def _operations(value: object) -> dict[tuple[str, str], tuple[str, set[str]]]:
+def _operations(value: object) -> dict[tuple[str, str], tuple[str, str, set[str]]]:
     operations = [_mapping(found) for found in _list(value)]
     return {
         (str(found.get("target")), str(found.get("verb"))): (
             _auth(str(found.get("authType") or "Any")),
+            str(found.get("throttlingPolicy") or "Unlimited"),
             _set(found.get("scopes")),
         )
         for found in operations

@@ -15,6 +15,7 @@ from ev_service.units import utc_text
 from wso2_provisioning.applications import EVAPP
 
 Kind = Literal["kill", "revive"]
+Scope = Literal["all", "control"]
 Outcome = Literal["done", "already", "failed", "skipped"]
 DENY_POLICY, SUBSCRIPTION = "deny_policy", "subscription"
 
@@ -43,12 +44,13 @@ class Change:
 
 @dataclass(slots=True)
 class Act:
-    """An act under way."""
+    """An act under way. scope: all that EVApp may do, or setting limits on chargers alone."""
 
     kind: Kind
     reason: str
     operator: str
     started_at: datetime
+    scope: Scope = "all"
     act_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     steps: list[Step] = field(default_factory=list[Step])
     changes: list[Change] = field(default_factory=list[Change])
@@ -61,6 +63,7 @@ class Act:
         return {
             "act_id": self.act_id,
             "kind": self.kind,
+            "scope": self.scope,
             "application": EVAPP.name,
             "reason": self.reason,
             "operator": self.operator,
@@ -88,6 +91,19 @@ def checked_reason(text: str | None, kind: Kind) -> str:
     if len(reason) > _LONGEST_REASON or _CONTROL.search(reason):
         raise ConfigurationError(f"REASON must be one line of at most {_LONGEST_REASON} characters")
     return reason
+
+
+def checked_scope(text: str | None) -> Scope:
+    """Accept what an act is about; nothing said means all.
+
+    Raises:
+        ConfigurationError: it is another word.
+    """
+    match text or "all":
+        case "all" | "control" as scope:
+            return scope
+        case _:
+            raise ConfigurationError("SCOPE must be all (the default) or control (setting limits on chargers alone)")
 
 
 def one_line(text: str, longest: int = _LONGEST_DETAIL) -> str:

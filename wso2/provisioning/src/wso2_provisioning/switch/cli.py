@@ -12,10 +12,11 @@ from pathlib import Path
 from ev_service.clock import make_clock
 from ev_service.errors import EvError
 from ev_service.settings import RunSettings, load
-from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.applications import CONTROL_API, EVAPP
 from wso2_provisioning.cli import DEFAULT_BACKENDS
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.switch.acts import Act, checked_reason, operator_name
+from wso2_provisioning.switch.acts import Act, checked_reason, checked_scope, operator_name
+from wso2_provisioning.switch.control import kill_control, revive_control
 from wso2_provisioning.switch.course import Course
 from wso2_provisioning.switch.journal import Journal
 from wso2_provisioning.switch.kill import kill
@@ -34,6 +35,7 @@ _EPILOG = """\
 which stack:
   make kill REASON="…"                 the one of make run, from its folder .state
   make kill REASON="…" STACK=compose   the one of make up, from inside its network
+  make kill REASON="…" SCOPE=control   either of them: EVApp sets no limits on chargers any more, and reads on
   with WSO2_ADMIN_PASSWORD set         whichever the variables name: those of scripts/bootstrap.py, and besides
                                        OPERATOR_PASSWORD (needed), AGENT_URL (default http://localhost:8004),
                                        OPERATOR_STATE_DIR (default .state/operator)
@@ -65,6 +67,7 @@ def _run(arguments: argparse.Namespace, began: float) -> int:
     settings, own = load(ProvisioningSettings), load(SwitchSettings)
     is_status = arguments.act == "kill" and arguments.status
     reason = "" if is_status else checked_reason(arguments.reason, arguments.act)
+    scope = checked_scope(arguments.scope)
     artifacts = load_artifacts(arguments.artifacts, {**DEFAULT_BACKENDS, **{k: v for k, v in os.environ.items() if v}})
     with Wire(settings.wso2_ca_file) as wire:
         wso2 = Wso2(wire, settings, admin_scopes=SWITCH_SCOPES)
@@ -77,7 +80,7 @@ def _run(arguments: argparse.Namespace, began: float) -> int:
                 sys.stdout.write(f"{line}\n")
             return 0
         now = make_clock(load(RunSettings).sim_clock_file).now()
-        act = Act(arguments.act, reason, operator_name(arguments.operator or _who()), now)
+        act = Act(arguments.act, reason, operator_name(arguments.operator or _who()), now, scope)
         course = Course(act, journal, _say, began)
         _say(f"{course.elapsed_s():7.3f} s  operator and administrator are proved")
         journal.keep(act)
@@ -85,6 +88,8 @@ def _run(arguments: argparse.Namespace, began: float) -> int:
 
 
 def _kill(site: Site, course: Course, device: str | None) -> int:
+    if course.act.scope == "control":
+        return _kill_control(site, course)
     cut = kill(site, course, device)
     is_recorded = _record(site, course)
     if cut.stands:
@@ -97,9 +102,23 @@ def _kill(site: Site, course: Course, device: str | None) -> int:
     return 0 if cut.stands and is_recorded else 1
 
 
-def _revive(site: Site, course: Course, arguments: argparse.Namespace) -> int:
-    is_open = revive(site, course, everything=arguments.all)
+def _kill_control(site: Site, course: Course) -> int:
+    is_shut = kill_control(site, course)
     is_recorded = _record(site, course)
+    if is_shut:
+        _say(f"{EVAPP.name} sets no limits any more: {CONTROL_API} is blocked. Those in force lapse to the fallbacks")
+    else:
+        _say(f"{EVAPP.name} may STILL set limits: {CONTROL_API} is not blocked")
+    return 0 if is_shut and is_recorded else 1
+
+
+def _revive(site: Site, course: Course, arguments: argparse.Namespace) -> int:
+    is_control = course.act.scope == "control"
+    is_open = (revive_control if is_control else revive)(site, course, everything=arguments.all)
+    is_recorded = _record(site, course)
+    if is_control:
+        _say(f"{EVAPP.name} may set limits" if is_open else f"{EVAPP.name} may still set no limits: see above")
+        return 0 if is_open and is_recorded else 1
     _say(f"{EVAPP.name} may go on" if is_open else f"{EVAPP.name} is still stopped, at least in part: see above")
     return 0 if is_open and is_recorded else 1
 
@@ -132,6 +151,11 @@ def _parser(artifacts_dir: Path) -> argparse.ArgumentParser:
     acts = parser.add_subparsers(dest="act", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--reason", default=os.environ.get("REASON"), help="why; else the variable REASON")
+    shared.add_argument(
+        "--scope",
+        default=os.environ.get("SCOPE"),
+        help="all, or control: setting limits on chargers alone; else the variable SCOPE, else all",
+    )
     shared.add_argument("--as", dest="operator", default=os.environ.get("OPERATOR"), help="who acts; else your login")
     shared.add_argument(
         "--artifacts", type=Path, default=artifacts_dir, help="folder that holds apis/ and mcp-servers/"

@@ -49,7 +49,7 @@ class Course:
         self.act.steps.append(Step(name, outcome, took_s, one_line(detail)))
         if not is_last:
             self._journal.keep(self.act)
-        self._say(f"{self.elapsed_s():7.3f} s  {name:<24} {outcome:<8} {detail}")
+        self._say(f"{self.elapsed_s():7.3f} s  {name:<32} {outcome:<8} {detail}")
         return outcome in ("done", "already")
 
     def _outcome_of(self, do: Callable[[], Done], is_last: bool) -> Done:

@@ -53,11 +53,19 @@ def denial(wso2: Wso2) -> DenyPolicy | None:
     )
 
 
-def doors_of(wso2: Wso2, artifacts: Artifacts) -> Doors:
-    """Look at each subscription of EVApp; what can not be looked at does not hide the others."""
+def doors_of(wso2: Wso2, artifacts: Artifacts, only: str | None = None) -> Doors:
+    """Look at each subscription of EVApp; what can not be looked at does not hide the others.
+
+    Args:
+        wso2: where.
+        artifacts: say to what EVApp subscribes.
+        only: name of the one API or MCP server that is looked at; None looks at all.
+    """
     doors: dict[str, Door] = {}
     unseen: list[tuple[str, str]] = []
     for name, find in _products(wso2, artifacts):
+        if only not in (None, name):
+            continue
         try:
             for subscriber in wso2.publisher.subscriptions(find()):
                 if (subscriber.application, subscriber.owner) == (EVAPP.name, EVAPP.owner):
@@ -65,7 +73,8 @@ def doors_of(wso2: Wso2, artifacts: Artifacts) -> Doors:
                     doors[subscriber.subscription_id] = Door(subscriber.subscription_id, name, is_open)
         except ProvisioningError as error:
             unseen.append((name, error.message))
-    return Doors(tuple(doors.values()) + _others(wso2, set(doors)), tuple(unseen))
+    others = _others(wso2, set(doors)) if only is None else ()
+    return Doors(tuple(doors.values()) + others, tuple(unseen))
 
 
 def _products(wso2: Wso2, artifacts: Artifacts) -> list[tuple[str, Callable[[], str]]]:

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.owner_keys import keys_of
-from wso2_provisioning.switch.acts import DENY_POLICY, SUBSCRIPTION, Change
+from wso2_provisioning.switch.acts import DENY_POLICY, Change
 from wso2_provisioning.switch.course import Course, Done
-from wso2_provisioning.switch.doors import Door, Doors, denial, doors_of
+from wso2_provisioning.switch.doorman import shut_doors
+from wso2_provisioning.switch.doors import denial
 from wso2_provisioning.switch.site import Site
 from wso2_provisioning.switch.watching import wait_for_refusal
 from wso2_provisioning.tokens import ClientCredentials, Token, exact_token, revoke_token
+from wso2_terms.artifacts import Artifacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +35,20 @@ def kill(site: Site, course: Course, device: str | None) -> Cut:
         course: is told each step.
         device: of the agent, where it has one; its token is then another.
     """
-    keys, probe = _evapp(site)
+    keys, probe = site.evapp()
     is_denied = course.step("deny policy", lambda: _deny(site, course))
     if probe is not None:
         token = probe
         course.step("gateway refuses", lambda: _refused(site, course, token))
     if is_denied:
         course.step("agent stops", lambda: _agent_stops(site, course))
-    are_shut = _shut_doors(site, course)
+    are_shut = shut_doors(site, course)
     if not is_denied:
         # It notices nothing before something stops it.
         course.step("agent stops", lambda: _agent_stops(site, course))
-    for name, scopes in _scope_sets(site, device).items():
+    for name, scopes in scope_sets(site.artifacts, device).items():
         course.step(name, lambda scopes=scopes: _revoke(site, keys, scopes))
     return Cut(is_denied, are_shut)
-
-
-def _evapp(site: Site) -> tuple[ClientCredentials | None, Token | None]:
-    try:
-        keys = keys_of(site.wso2, EVAPP)
-    except ProvisioningError as error:
-        site.say(f"EVApp's key can not be read, so its token stays and no call is tried: {error.message}")
-        return None, None
-    try:
-        return keys, site.token_of_evapp(keys)
-    except ProvisioningError as error:
-        site.say(f"no call is tried: {error.message}")
-        return keys, None
 
 
 def _deny(site: Site, course: Course) -> Done:
@@ -73,7 +61,7 @@ def _deny(site: Site, course: Course) -> Done:
 
 
 def _refused(site: Site, course: Course, probe: Token) -> Done:
-    answer = wait_for_refusal(site.wso2.wire, site.probe_url, probe)
+    answer = wait_for_refusal(site.wso2.wire, site.probe(probe))
     course.act.gateway_refused_after_s = course.elapsed_s()
     return "done", f"{answer}, {course.elapsed_s():.3f} s after the command"
 
@@ -88,32 +76,30 @@ def _agent_stops(site: Site, course: Course) -> Done:
     return "done", f"{told['charging_power_kw']:g} kW, {course.elapsed_s():.3f} s after the command: {told['reason']}"
 
 
-def _shut_doors(site: Site, course: Course) -> bool:
-    found: list[Doors] = []
+def scope_sets(artifacts: Artifacts, device: str | None) -> dict[str, set[str]]:
+    """What the agent's token may hold: by the protocol of its readings, and whether it cares for chargers.
 
-    def look() -> Done:
-        found.append(doors_of(site.wso2, site.artifacts))
-        return found[0].told()
+    Args:
+        artifacts: say which scopes there are.
+        device: of the agent, where it has one.
 
-    is_seen = course.step("look for subscriptions", look)
-    doors = found[0].doors if found else ()
-    shut = [course.step(f"block {door.name}", lambda door=door: _block(site, course, door)) for door in doors]
-    return is_seen and bool(shut) and all(shut)
-
-
-def _block(site: Site, course: Course, door: Door) -> Done:
-    if not door.is_open:
-        return "already", "was not open before"
-    site.wso2.publisher.block_subscription(door.subscription_id)
-    course.act.changes.append(Change(SUBSCRIPTION, door.subscription_id, door.name))
-    return "done", "subscription blocked"
-
-
-def _scope_sets(site: Site, device: str | None) -> dict[str, set[str]]:
+    Returns:
+        Each set of scopes, by the step that revokes a token of it.
+    """
+    servers = EVAPP.mcp_projects(artifacts)
+    as_tools = {artifacts.api_behind(project).api.name for project in servers}
+    apis = EVAPP.projects(artifacts)
+    readings = {one.scope.name for it in apis if it.api.name in as_tools for one in it.api.scopes}
+    # What is no tool is called over REST, whatever the protocol of the readings.
+    chargers = {one.scope.name for it in apis if it.api.name not in as_tools for one in it.api.scopes}
+    tools = {one.scope.name for project in servers for one in project.server.scopes}
     own = {f"device_{device}"} if device else set[str]()
-    apis = {one.scope.name for project in EVAPP.projects(site.artifacts) for one in project.api.scopes}
-    servers = {one.scope.name for project in EVAPP.mcp_projects(site.artifacts) for one in project.server.scopes}
-    return {"revoke token (rest)": apis | own, "revoke token (mcp)": servers | own}
+    return {
+        "revoke token (rest)": readings | chargers | own,
+        "revoke token (mcp)": tools | chargers | own,
+        "revoke token (rest, no chargers)": readings | own,
+        "revoke token (mcp, no chargers)": tools | own,
+    }
 
 
 def _revoke(site: Site, keys: ClientCredentials | None, scopes: set[str]) -> Done:

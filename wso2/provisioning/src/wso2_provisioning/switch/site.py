@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from wso2_provisioning.applications import EVAPP, OPERATOR
-from wso2_provisioning.errors import ScopesWrong
+import httpx
+
+from wso2_provisioning.applications import CHARGERS_API, CONTROL_API, EVAPP, OPERATOR
+from wso2_provisioning.errors import ProvisioningError, ScopesWrong
 from wso2_provisioning.owner_keys import keys_of
 from wso2_provisioning.switch.acts import Act
 from wso2_provisioning.switch.course import Done
@@ -12,9 +14,15 @@ from wso2_provisioning.switch.journal import Journal
 from wso2_provisioning.switch.record import Record
 from wso2_provisioning.switch.watching import AgentSeen
 from wso2_provisioning.tokens import ClientCredentials, Token, exact_token
+from wso2_provisioning.wire import Identity
 from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts
 
+Probe = Callable[[], httpx.Response]
+"""A call of EVApp's through the gateway, whatever the answer."""
+_NO_LIMITS: dict[str, object] = {}
+"""What is put to the limits to see whether the gateway lets it pass: no list, so that the service refuses it before it
+looks at chargers or at who commands."""
 # Apart from any other token of these applications, which stay as they are.
 _OWN_TOKEN = "device_switch"
 
@@ -23,7 +31,7 @@ _OWN_TOKEN = "device_switch"
 class Site:
     """What is operated, once the operator is proved.
 
-    wso2: as an administrator. record: with the operator's token. probe_url: a reading through the gateway.
+    wso2: as an administrator. record: with the operator's token.
     """
 
     wso2: Wso2
@@ -33,16 +41,38 @@ class Site:
     journal: Journal
     say: Callable[[str], None]
 
-    @property
-    def probe_url(self) -> str:
-        """A reading of EVApp, through the gateway."""
-        api = EVAPP.projects(self.artifacts)[0].api
-        return self.wso2.settings.wso2_gateway_url + api.versioned_context + api.operations[0].target
-
-    def token_of_evapp(self, keys: ClientCredentials) -> Token:
-        """A token of EVApp that is not the agent's."""
+    def evapp(self) -> tuple[ClientCredentials | None, Token | None]:
+        """EVApp's key, and a token of EVApp that is not the agent's; None, and a word why, for what can not be had."""
+        try:
+            keys = keys_of(self.wso2, EVAPP)
+        except ProvisioningError as error:
+            self.say(f"EVApp's key can not be read, so its token stays and no call is tried: {error.message}")
+            return None, None
         scopes = {*EVAPP.scopes(self.artifacts), _OWN_TOKEN}
-        return exact_token(self.wso2.wire, self.wso2.settings.token_url, keys, EVAPP.name, scopes)
+        try:
+            return keys, exact_token(self.wso2.wire, self.wso2.settings.token_url, keys, EVAPP.name, scopes)
+        except ProvisioningError as error:
+            self.say(f"no call is tried: {error.message}")
+            return keys, None
+
+    def probe(self, token: Token) -> Probe:
+        """The first reading of EVApp."""
+        return self._call(EVAPP.apis[0], token)
+
+    def reading_probe(self, token: Token) -> Probe:
+        """What the chargers do."""
+        return self._call(CHARGERS_API, token)
+
+    def control_probe(self, token: Token) -> Probe:
+        """The call by which limits are set, with none in it."""
+        return self._call(CONTROL_API, token, json=_NO_LIMITS)
+
+    def _call(self, name: str, token: Token, json: object = None) -> Probe:
+        api = self.artifacts.api(name).api
+        operation = api.operations[0]
+        url = self.wso2.settings.wso2_gateway_url + api.versioned_context + operation.target
+        identity = Identity.of_token("probe", token.access_token)
+        return lambda: self.wso2.wire.once(operation.verb, url, identity, json=json)
 
     def record_all(self, act: Act) -> Done:
         """Record this act, and those that could not be recorded when they were done."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.applications import CONTROL_API, EVAPP
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.switch.doors import denial, doors_of
 from wso2_provisioning.switch.site import Site
@@ -20,6 +20,8 @@ def status(site: Site) -> Iterable[str]:
     shut = [door.name for door in doors.doors if not door.is_open]
     if is_denied or doors.are_shut:
         yield f"{EVAPP.name} is stopped: " + ("every call is denied" if is_denied else "no subscription is open")
+    elif CONTROL_API in shut:
+        yield f"{EVAPP.name} is not stopped, but may set no limits on chargers"
     else:
         yield f"{EVAPP.name} is not stopped"
     if shut:
@@ -41,4 +43,5 @@ def _told(acts: Iterable[Mapping[str, Any]]) -> Iterable[str]:
         return
     proved: Mapping[str, Any] = act.get("proved") or {}
     by = f"{act.get('operator')} ({proved.get('user') or 'not recorded yet'})"
-    yield f"last: {act.get('kind')} at {act.get('started_at')} by {by}: {act.get('reason')}"
+    scope = "" if act.get("scope") in (None, "all") else f" of {act.get('scope')}"
+    yield f"last: {act.get('kind')}{scope} at {act.get('started_at')} by {by}: {act.get('reason')}"

@@ -4,13 +4,17 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import httpx
+
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.tokens import Token
-from wso2_provisioning.wire import Identity, Wire, json_object
+from wso2_provisioning.proof import Verdict, read_answer
+from wso2_provisioning.wire import Wire, json_object
 from wso2_terms.codes import DENIED, SUBSCRIPTION_BLOCKED
 
 REFUSALS = frozenset({str(DENIED.code), str(SUBSCRIPTION_BLOCKED.code)})
 """What the gateway answers to an application that was stopped."""
+BLOCKED, _NOT_TRIED = "blocked", "nothing_yet"
+"""What the agent says of a call that the gateway keeps from it, and of limits that it never tried to set."""
 _GATEWAY_S = 10.0
 _GATEWAY_PAUSE_S = 0.2
 # Readings that the agent holds count for 10 s; a decision takes 8 s at most.
@@ -29,31 +33,41 @@ class Unseen(ProvisioningError):
     code = "unseen"
 
 
-def gateway_answer(wire: Wire, url: str, token: Token) -> str:
-    """What the gateway answers to a call of the application: status and code."""
-    answer = wire.once("GET", url, Identity.of_token("probe", token.access_token))
+def wait_for_refusal(wire: Wire, call: Callable[[], httpx.Response]) -> str:
+    """Call until the gateway refuses the application; return its answer: status and code.
+
+    Raises:
+        Unseen: it still lets calls through.
+    """
+    return _wait_for(wire, call, lambda answer: is_refusal(_told(answer)))
+
+
+def wait_until_let_through(wire: Wire, call: Callable[[], httpx.Response]) -> str:
+    """Call until the gateway lets the application through; return the answer: status and code.
+
+    Raises:
+        Unseen: it still refuses.
+    """
+    return _wait_for(wire, call, lambda answer: read_answer(answer).verdict is Verdict.LET_THROUGH)
+
+
+def _wait_for(wire: Wire, call: Callable[[], httpx.Response], is_it: Callable[[httpx.Response], bool]) -> str:
+    def look() -> str | None:
+        answer = call()
+        return _told(answer) if is_it(answer) else None
+
+    found = _wait(wire, look, _GATEWAY_S, _GATEWAY_PAUSE_S)
+    if found is None:
+        raise Unseen(f"after {_GATEWAY_S:.0f} s the gateway still answers {_told(call())}")
+    return found
+
+
+def _told(answer: httpx.Response) -> str:
     try:
         code = str(json_object(answer).get("code", ""))
     except ProvisioningError:
         code = ""
     return f"{answer.status_code} {code}".strip()
-
-
-def wait_for_refusal(wire: Wire, url: str, token: Token) -> str:
-    """Call until the gateway refuses the application; return its answer.
-
-    Raises:
-        Unseen: it still lets calls through.
-    """
-
-    def look() -> str | None:
-        answer = gateway_answer(wire, url, token)
-        return answer if is_refusal(answer) else None
-
-    found = _wait(wire, look, _GATEWAY_S, _GATEWAY_PAUSE_S)
-    if found is None:
-        raise Unseen(f"after {_GATEWAY_S:.0f} s the gateway still answers {gateway_answer(wire, url, token)}")
-    return found
 
 
 def is_refusal(answer: str) -> bool:
@@ -88,7 +102,7 @@ class AgentSeen:
             ProvisioningError: it does not answer, or not so.
         """
         return self._until(
-            lambda told: told.get("charging_power_kw") == 0 and "blocked" in _errors(told), _AGENT_S, _AGENT_PAUSE_S
+            lambda told: told.get("charging_power_kw") == 0 and BLOCKED in _errors(told), _AGENT_S, _AGENT_PAUSE_S
         )
 
     def wait_until_it_decides(self) -> dict[str, Any]:
@@ -98,10 +112,37 @@ class AgentSeen:
             ProvisioningError: it does not answer, or not so.
         """
         return self._until(
-            lambda told: told.get("rule") != "fail_safe" and "blocked" not in _errors(told),
+            lambda told: told.get("rule") != "fail_safe" and BLOCKED not in _errors(told),
             _REVIVED_S,
             _REVIVED_PAUSE_S,
         )
+
+    def commanding(self) -> str | None:
+        """How the agent's last try to set limits on chargers ended, in one word; None where it made none.
+
+        Raises:
+            ProvisioningError: it does not answer.
+        """
+        told = json_object(self._wire.once("GET", f"{self._url}/site-status"))
+        chargers = cast("dict[str, Any]", told.get("chargers") or {})
+        word = str(chargers.get("commanding", _NOT_TRIED))
+        return None if word == _NOT_TRIED else word
+
+    def wait_until_commanding(self, is_so: Callable[[str], bool]) -> str:
+        """Ask how setting limits goes until the word is the one that is waited for; return it.
+
+        Raises:
+            ProvisioningError: it does not answer, or not so.
+        """
+
+        def look() -> str | None:
+            word = self.commanding()
+            return word if word is not None and is_so(word) else None
+
+        found = _wait(self._wire, look, _AGENT_S, _AGENT_PAUSE_S)
+        if found is None:
+            raise Unseen(f"after {_AGENT_S:.0f} s the agent still says of setting limits: {self.commanding()}")
+        return found
 
     def decision(self) -> dict[str, Any]:
         """Ask for one decision."""

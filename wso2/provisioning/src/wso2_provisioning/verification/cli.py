@@ -30,8 +30,8 @@ from wso2_terms.documents import ArtifactError
 _DESCRIPTION = "Compare a running WSO2, bootstrapped, with what is said of it; row by row, expected and observed."
 _EPILOG = """\
 Variables are those of the bootstrap (see bootstrap.py --help), and GATEWAY_CERT_FILE for the assertion's signature.
-Works with applications, an API, a plan and a role of its own and removes them; the agent goes on undisturbed, but for
-the calls of all applications together that an API allows in a minute.
+Works with applications, two APIs, an MCP server, two limits and a role of its own and removes them; the agent goes on
+undisturbed, but for the calls of all applications together that an API allows in a minute.
 
 exit code: 0 every row that could be looked at holds; 1 one differs, or nothing could be looked at; 2 wrong usage
 """

@@ -1,4 +1,4 @@
-"""A backend that remembers with what headers it was last asked. Knows nothing of WSO2."""
+"""A backend that remembers with what it was last asked. Knows nothing of WSO2."""
 
 import threading
 from collections.abc import Generator
@@ -9,10 +9,11 @@ from ev_service.errors import ConfigurationError
 
 
 class Echo:
-    """What the backend was last asked with; header names in lower case."""
+    """What the backend was last asked with; header names in lower case, the path with its query as it came."""
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
+        self.path = ""
         self.port = 0
 
 
@@ -32,6 +33,7 @@ def echoing(address: str, port: int) -> Generator[Echo]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             echo.headers = {name.lower(): value for name, value in self.headers.items()}
+            echo.path = self.path
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", "2")

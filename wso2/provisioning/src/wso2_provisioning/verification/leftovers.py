@@ -9,12 +9,16 @@ from ev_service.errors import EvError
 from wso2_provisioning import admin, publisher
 from wso2_provisioning.errors import Refused
 from wso2_provisioning.verification import own_artifacts as own
+from wso2_provisioning.verification import own_tools, tool_rows
 from wso2_provisioning.verification.site import PREFIX, Site
 from wso2_provisioning.verification.switch_rows import DENY_PATH, denials
 from wso2_provisioning.verification.user_rows import UserRows
 from wso2_terms.policies import PolicyKind
 
-APPLICATIONS = ("Tokens", "Access", "Stranger", "Quota", "Switches", "Imports", "Tools", "ToolsStranger")
+APPLICATIONS = (
+    *("Tokens", "Access", "Stranger", "Quota", "Switches", "Imports", "Tools", "ToolsStranger"),
+    *tool_rows.APPLICATIONS,
+)
 
 
 def remove_leftovers(site: Site, report: Callable[[str], None]) -> bool:
@@ -30,8 +34,12 @@ def remove_leftovers(site: Site, report: Callable[[str], None]) -> bool:
     removals: list[tuple[str, Callable[[], None]]] = [
         ("deny policies", lambda: _deny_policies(site)),
         *((f"application {PREFIX}{name}", lambda name=name: _application(site, name)) for name in APPLICATIONS),
-        (f"API {own.API_NAME}", lambda: _api(site)),
-        (f"plan {own.PLAN}", lambda: _plan(site)),
+        # Before the API behind it, and both before the policies that they name.
+        (f"MCP server {own_tools.SERVER_NAME}", lambda: _server(site)),
+        (f"API {own_tools.API_NAME}", lambda: _api(site, own_tools.API_NAME, site.own_tools_api_id)),
+        (f"API {own.API_NAME}", lambda: _api(site, own.API_NAME, site.own_api_id)),
+        (f"plan {own.PLAN}", lambda: _policy(site, PolicyKind.SUBSCRIPTION, own.PLAN)),
+        (f"policy {own_tools.LIMIT}", lambda: _policy(site, PolicyKind.ADVANCED, own_tools.LIMIT)),
         ("role", UserRows(site).remove),
     ]
     is_clean = True
@@ -56,18 +64,25 @@ def _application(site: Site, name: str) -> None:
         site.portal.delete_application(application_id)
 
 
-def _api(site: Site) -> None:
-    api_id = site.own_api_id
+def _server(site: Site) -> None:
+    server_id = site.own_server_id
+    if server_id is None:
+        found = site.mcp_servers.find(own_tools.SERVER_NAME, own_tools.VERSION)
+        server_id = None if found is None else found.server_id
+    if server_id is not None:
+        _insist(site, f"{publisher.BASE_PATH}/mcp-servers/{server_id}")
+
+
+def _api(site: Site, name: str, api_id: str | None) -> None:
     if api_id is None:
-        found = site.publisher.find(own.API_NAME, own.VERSION)
+        found = site.publisher.find(name, own.VERSION)
         api_id = None if found is None else found.api_id
     if api_id is not None:
         _insist(site, f"{publisher.BASE_PATH}/apis/{api_id}")
 
 
-def _plan(site: Site) -> None:
-    kind = PolicyKind.SUBSCRIPTION
-    found = site.wso2.admin.policies(kind).get(own.PLAN)
+def _policy(site: Site, kind: PolicyKind, name: str) -> None:
+    found = site.wso2.admin.policies(kind).get(name)
     if found is not None:
         _insist(site, f"{admin.BASE_PATH}/throttling/policies/{kind.path_segment}/{found['policyId']}")
 

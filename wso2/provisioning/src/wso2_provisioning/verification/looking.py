@@ -14,6 +14,7 @@ from wso2_provisioning.verification.rows import Result, Row, Seen, look
 from wso2_provisioning.verification.site import Site
 from wso2_provisioning.verification.switch_rows import SwitchRows
 from wso2_provisioning.verification.token_rows import TokenRows
+from wso2_provisioning.verification.tool_rows import ToolRows
 from wso2_provisioning.verification.user_rows import UserRows
 
 
@@ -36,6 +37,7 @@ def every_row(site: Site, *, echo: Echo | None, echo_url: str | None, metrics_lo
         *AssertionRows(site, imports, echo, echo_url).rows(),
         *SwitchRows(site).rows(),
         *tools.rows(),
+        *ToolRows(site, echo, echo_url).rows(),
         *imports.last_rows(),
         *EvidenceRows(site, metrics_log, tools).rows(),
     ]

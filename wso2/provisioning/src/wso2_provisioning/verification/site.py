@@ -41,6 +41,7 @@ class Site:
     """One WSO2, bootstrapped, and an administrator's and an application owner's view of it.
 
     own_api_id: of the API that was imported to look at importing, None before; WSO2's search finds it only later.
+    own_tools_api_id, own_server_id: the same of the API and the MCP server that were made to look at tools.
     """
 
     def __init__(self, wire: Wire, settings: ProvisioningSettings, artifacts: Artifacts, clock: Clock) -> None:
@@ -53,6 +54,8 @@ class Site:
         self.path = probe_path(self.project)
         self.scope = self.project.api.scopes[0].scope.name
         self.own_api_id: str | None = None
+        self.own_tools_api_id: str | None = None
+        self.own_server_id: str | None = None
         self._applications: dict[str, str] = {}
 
     @property

@@ -1,0 +1,182 @@
+"""The chargers behind the gateway: who may read them, who may limit them, and what the service takes.
+
+Nothing that is sent commands: the gateway refuses it, or it is no list of limits that the service would look at, so
+that not even the lease is touched. Rows of `own_charger_rows` command; they do it on a charger service of their own.
+"""
+
+import json
+
+import httpx
+from tests.attacks import forging
+from tests.attacks.assertion_rows import answered, gateway_key
+from tests.attacks.ground import Ground
+from tests.attacks.limit_rows import burst, plan_limit
+from tests.attacks.own_chargers import limit
+from tests.attacks.rows import Group, NotTried, Row, Seen
+from tests.attacks.told import coded, fault, summed_up, table
+
+from ev_service.assertion import HEADER
+from wso2_provisioning.applications import ASSISTANT, CHARGERS_API, CONTROL_API, OPERATOR, ApplicationSpec
+from wso2_provisioning.verification.told import body_of
+from wso2_terms.codes import NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_THROTTLED
+
+READ, CONTROL = "chargers:read", "chargers:control"
+MOST_LIMITS = 1000
+LIMITS = "/charger-control/1.0.0/limits"
+READINGS = ("/chargers/1.0.0/chargers", "/chargers/1.0.0/chargers/none", "/chargers/1.0.0/sessions")
+NO_LIMITS: dict[str, object] = {}
+"""What the service refuses before it looks at chargers or at who commands."""
+_DEVICE, _JSON = "device_attack", {"Content-Type": "application/json"}
+_NOT_SUBSCRIBED, _NO_SCOPE = fault(NOT_SUBSCRIBED), fault(SCOPE_MISSING)
+_REFUSED = "401 assertion_refused"
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order."""
+    direct = (f"{_REFUSED} each", "unreachable each")
+    return table(
+        Group.CHARGERS,
+        (
+            "no-scope",
+            "subscribed, with a token without the scopes: readings and a limit",
+            f"{_NO_SCOPE} each",
+            _no_scope,
+        ),
+        (
+            "scope-of-reading",
+            "a limit with the scope that reads, a reading with the one that limits",
+            f"{_NO_SCOPE} each",
+            _other_scope,
+        ),
+        (
+            "plan",
+            "more limits in a minute than the plan allows",
+            f"{fault(SUBSCRIPTION_THROTTLED)} at the limit",
+            _plan,
+        ),
+        (
+            "out-of-range",
+            "limits below 0, above 500 A, not a number, of no EVSE, none, too many",
+            "422 invalid_request each",
+            _out_of_range,
+        ),
+        ("by-assistant", "Assistant's token at ChargerControlAPI", f"not granted, {_NOT_SUBSCRIBED}", _assistant),
+        ("by-operator", "Operator's token at ChargerControlAPI", f"not granted, {_NOT_SUBSCRIBED}", _operator),
+        ("override-by-evapp", "EVApp's token at the override of SiteAPI", _NOT_SUBSCRIBED, _override),
+        ("site-limit-by-evapp", "EVApp's token at the site's limit of SiteAPI", _NOT_SUBSCRIBED, _site_limit),
+        ("departure-by-evapp", "EVApp's token at the departure of a car of SiteAPI", _NOT_SUBSCRIBED, _departure),
+        ("past-gateway", "readings and a limit past the gateway, without an assertion", direct, _past_gateway),
+        (
+            "assertion-of-reading",
+            "past the gateway, ChargerAPI's assertion of the gateway's with a limit",
+            (_REFUSED, "unreachable"),
+            _assertion_of_reading,
+        ),
+    )
+
+
+def _no_scope(ground: Ground) -> Seen:
+    token = _token(ground, "device_without")
+    told = [coded(_put(ground, token)), *(coded(ground.call(token, path)) for path in READINGS)]
+    return Seen(summed_up(told), f"{len(told)} operations")
+
+
+def _other_scope(ground: Ground) -> Seen:
+    limit_read, reading_controlled = _put(ground, _token(ground, READ)), _token(ground, CONTROL)
+    return Seen(summed_up([coded(limit_read), *(coded(ground.call(reading_controlled, path)) for path in READINGS)]))
+
+
+def _plan(ground: Ground) -> Seen:
+    token = _own_token(ground, "Limits")
+    ground.minutes.roomy()
+    return burst(ground, lambda: _put(ground, token), plan_limit(ground), SUBSCRIPTION_THROTTLED)
+
+
+def _out_of_range(ground: Ground) -> Seen:
+    token, now = _own_token(ground, "Ranges"), ground.minutes.now()
+    good = limit("attack-nobodys", 16.0, now)
+    numbers = [json.dumps([good]).replace("16.0", number) for number in ("-0.1", "500.1", "NaN", "1e999", "null")]
+    others = [[good | {"evse_id": 0}], [good | {"charger_id": "a\nb"}], [], [good] * (MOST_LIMITS + 1)]
+    tries = [*numbers, *map(json.dumps, others)]
+    ground.minutes.roomy()
+    answers = [ground.call(token, LIMITS, method="PUT", headers=_JSON, content=body.encode()) for body in tries]
+    return Seen(summed_up(map(coded, answers)), f"{len(tries)} bodies")
+
+
+def _assistant(ground: Ground) -> Seen:
+    return _by(ground, ASSISTANT)
+
+
+def _operator(ground: Ground) -> Seen:
+    return _by(ground, OPERATOR)
+
+
+def _by(ground: Ground, spec: ApplicationSpec) -> Seen:
+    answer = ground.ask_token(ground.client_of(spec), CONTROL, *sorted(spec.scopes(ground.stack.artifacts)), _DEVICE)
+    body = body_of(answer.raise_for_status())
+    granted = "granted" if CONTROL in str(body.get("scope", "")).split() else "not granted"
+    return Seen(f"{granted}, {coded(_put(ground, str(body['access_token'])))}")
+
+
+def _override(ground: Ground) -> Seen:
+    return _evapp_orders(ground, "/override")
+
+
+def _site_limit(ground: Ground) -> Seen:
+    return _evapp_orders(ground, "/site/limit")
+
+
+def _departure(ground: Ground) -> Seen:
+    return _evapp_orders(ground, "/sessions/none/departure")
+
+
+def _evapp_orders(ground: Ground, target: str) -> Seen:
+    site = ground.stack.artifacts.api("SiteAPI").api
+    answer = ground.ask_token(ground.evapp, site.scopes[0].scope.name, CONTROL, _DEVICE).raise_for_status()
+    # Nothing is in it, so that it does nothing where it gets through.
+    path = site.versioned_context + target
+    return Seen(coded(ground.call(str(answer.json()["access_token"]), path, method="PUT", json={})))
+
+
+def _past_gateway(ground: Ground) -> Seen:
+    readings = (path.removeprefix(_context(CHARGERS_API)) for path in READINGS)
+    told = [*(answered(ground, _base(ground) + path) for path in readings), _put_past_gateway(ground, {})]
+    return Seen(summed_up(told), f"{len(told)} operations")
+
+
+def _assertion_of_reading(ground: Ground) -> Seen:
+    forged = forging.assertion(_context(CHARGERS_API), ground.minutes.now(), gateway_key(ground))
+    return Seen(_put_past_gateway(ground, {HEADER: forged}))
+
+
+def _put_past_gateway(ground: Ground, headers: dict[str, str]) -> str:
+    url = _base(ground) + LIMITS.removeprefix(_context(CONTROL_API))
+    return answered(ground, url, headers, method="PUT", json=NO_LIMITS)
+
+
+def _base(ground: Ground) -> str:
+    services = ground.door.addresses.services
+    if "chargers" not in services:
+        raise NotTried("needs the address of the charger service")
+    return services["chargers"]
+
+
+def _context(name: str) -> str:
+    return LIMITS.removesuffix("/limits") if name == CONTROL_API else READINGS[0].removesuffix("/chargers")
+
+
+def _put(ground: Ground, token: str) -> httpx.Response:
+    return ground.call(token, LIMITS, method="PUT", json=NO_LIMITS)
+
+
+def _token(ground: Ground, *scopes: str) -> str:
+    """A token of an application that is known at the gateway and may both read and limit."""
+    ground.settled(ground.controller, READ, CONTROL, path=READINGS[0])
+    return ground.token(ground.controller, *scopes)
+
+
+def _own_token(ground: Ground, name: str) -> str:
+    """A token that reads and limits, of an application that has called nothing yet."""
+    return ground.settled(
+        ground.belongings.application(name, CHARGERS_API, CONTROL_API), READ, CONTROL, path=READINGS[0]
+    )

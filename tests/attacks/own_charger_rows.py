@@ -1,0 +1,107 @@
+"""What commands, tried on a charger service of this checkout: limits that must not come into force as they are asked.
+
+No charger of the stack is touched.
+"""
+
+import asyncio
+from datetime import datetime
+
+import httpx
+from tests.attacks.ground import Ground
+from tests.attacks.own_chargers import CHARGERS, Commanders, commanded, limit
+from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.told import coded, summed_up, table
+
+from ev_service.clock import SystemClock
+from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.verification.told import body_of
+
+FIRST, SECOND = CHARGERS
+HIGHEST_A, TOO_LITTLE_A, ENDLESS_S = 500.0, 3.0, 10 * 365 * 86_400.0
+"""The most that a call may ask for [A], less than any car charges with [A], and ten years [s]."""
+_ATTACKER, _AGENT = "Attack", "agent"
+_MOST_TRIES, _PAUSE_S = 100, 0.05
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order."""
+    return table(
+        Group.CHARGERS,
+        ("unknown-charger", "a limit for a charger that the site has not", "rejected: unknown_charger", _unknown),
+        (
+            "second-commander",
+            "limits of another application while EVApp commands, also under EVApp's name",
+            "200, then 409 leased each",
+            _second_commander,
+        ),
+        ("least-current", "a limit that no car charges with, 3 A", "rejected: least_current", _least_current),
+        (
+            "above-envelope",
+            "500 A for one charger and 32 A for a second, where the site carries 36 A",
+            "partly_applied at 32 A: charger_limit; partly_applied at 0 A: site_limit",
+            _above_envelope,
+        ),
+        ("endless", "a limit that lapses in ten years", "rejected: valid_until", _endless),
+    )
+
+
+def results_of(answer: httpx.Response) -> str:
+    """Tell what came of each limit of a call: its outcome, and what stood in the way."""
+    results = body_of(answer).get("results")
+    if answer.status_code != 200 or not results:
+        return coded(answer)
+    return "; ".join(f"{one['outcome']}: {one.get('limited_by', 'nothing')}" for one in results)
+
+
+def _unknown(_: Ground) -> Seen:
+    return _told(limit("attack-nobodys", 16.0, _now()))
+
+
+def _second_commander(_: Ground) -> Seen:
+    async def scenario(commanders: Commanders) -> Seen:
+        asked = limit(FIRST, 6.0, _now())
+        first = await commanders.put(asked, by=EVAPP.name, commander=_AGENT)
+        others = [
+            await commanders.put(asked, by=_ATTACKER, commander=name)
+            for name in (None, _AGENT, f"{EVAPP.name}:{_AGENT}", EVAPP.name)
+        ]
+        return Seen(f"{first.status_code}, then {summed_up(map(coded, others))}", f"{len(others)} names")
+
+    return commanded(scenario)
+
+
+def _least_current(_: Ground) -> Seen:
+    return _told(limit(FIRST, TOO_LITTLE_A, _now()))
+
+
+def _endless(_: Ground) -> Seen:
+    return _told(limit(FIRST, 6.0, _now(), ENDLESS_S))
+
+
+def _told(asked: dict[str, object]) -> Seen:
+    return Seen(results_of(commanded(lambda commanders: commanders.put(asked))))
+
+
+def _above_envelope(_: Ground) -> Seen:
+    async def scenario(commanders: Commanders) -> Seen:
+        answer = await _two_limits(commanders)
+        for _ in range(_MOST_TRIES):
+            # Until a charger has confirmed its fallback it counts with all it could give, and nothing is free.
+            if answer.status_code != 200 or answer.json()["results"][0].get("limit_a"):
+                break
+            await asyncio.sleep(_PAUSE_S)
+            answer = await _two_limits(commanders)
+        results = body_of(answer).get("results", [])
+        told = "; ".join(f"{it['outcome']} at {it.get('limit_a'):g} A: {it.get('limited_by')}" for it in results)
+        return Seen(told or coded(answer))
+
+    return commanded(scenario)
+
+
+async def _two_limits(commanders: Commanders) -> httpx.Response:
+    now = _now()
+    return await commanders.put(limit(FIRST, HIGHEST_A, now), limit(SECOND, 32.0, now))
+
+
+def _now() -> datetime:
+    return SystemClock().now()

@@ -1,0 +1,130 @@
+"""A charger service of this checkout with charge points of its own: what is commanded there moves no car of anybody.
+
+In one process: the service is asked with assertions of a gateway of its own, and the charge points are connected by
+OCPP, on a free port of loopback.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import secrets
+import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from joserfc.jwk import RSAKey
+from tests.attacks import forging
+
+from charger_service.app import create_app
+from charger_service.settings import ChargerSettings, OcppSettings, ServiceSettings
+from ev_service.assertion import APPLICATION_CLAIM, HEADER
+from ev_service.clock import SystemClock
+from ev_service.settings import RunSettings, SiteSettings
+from ev_service.units import utc_text
+from local_gateway.keys import prepare
+from local_stack.ports import HOST
+from site_twin.charge_points import ChargePoint
+
+CHARGERS = ("CP-1", "CP-2")
+MAX_A = 32.0
+SITE_LIMIT_KW = 25.0
+"""Three phases of 36 A: room for one charger at its most, and not for two."""
+_CONTEXT = "/charger-control/1.0.0"
+_READY_S = 10.0
+
+T = TypeVar("T")
+
+
+def limit(charger_id: str, limit_a: float, now: datetime, ahead_s: float = 60.0) -> dict[str, Any]:
+    """A limit as `PUT /limits` takes it; ahead_s [s]: when it lapses."""
+    until = utc_text(now + timedelta(seconds=ahead_s))
+    return {"charger_id": charger_id, "evse_id": 1, "limit_a": limit_a, "valid_until": until}
+
+
+class Commanders:
+    """Whoever commands the own charger service."""
+
+    def __init__(self, service: httpx.AsyncClient, key: RSAKey) -> None:
+        self._service = service
+        self._key = key
+
+    async def put(self, *limits: dict[str, Any], by: str = "EVApp", commander: str | None = None) -> httpx.Response:
+        """Set limits.
+
+        Args:
+            limits: as `limit` makes them.
+            by: the application in whose name the gateway passes the call on.
+            commander: what the application calls itself; None leaves it out.
+        """
+        claims: dict[str, Any] = {APPLICATION_CLAIM: by}
+        assertion = forging.assertion(_CONTEXT, SystemClock().now(), self._key, **claims)
+        query = {} if commander is None else {"commander": commander}
+        return await self._service.put("/limits", params=query, json=limits, headers={HEADER: assertion})
+
+
+def commanded(scenario: Callable[[Commanders], Awaitable[T]]) -> T:
+    """Start a charger service with its charge points, let a scenario command it, and end all of it."""
+
+    async def run() -> T:
+        with tempfile.TemporaryDirectory(prefix="ev-prove-chargers-") as folder:
+            async with _standing(Path(folder)) as commanders:
+                return await scenario(commanders)
+
+    # What it says of itself is not what is looked at.
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        return asyncio.run(run())
+    finally:
+        logging.disable(before)
+
+
+@asynccontextmanager
+async def _standing(folder: Path) -> AsyncGenerator[Commanders]:
+    files, passwords = prepare(folder, SystemClock().now()), {name: secrets.token_hex(8) for name in CHARGERS}
+    installed = folder / "chargers.json"
+    installed.write_text(json.dumps(_installation(passwords)), encoding="utf-8")
+    settings = ServiceSettings(
+        _as_shipped(file=installed),
+        RunSettings(gateway_cert_file=files.signing, sim_clock_file=None),
+        SiteSettings(limit_kw=SITE_LIMIT_KW, phases=3, voltage_v=230.0),
+        OcppSettings(ocpp_port=0, tls_cert_file=None, tls_key_file=None),
+    )
+    app = create_app(settings, SystemClock())
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        url = f"ws://{HOST}:{app.state.ocpp_ports.plain}"
+        for name, password in passwords.items():
+            point = await stack.enter_async_context(ChargePoint(name, url, password).running())
+            await asyncio.wait_for(point.until(lambda point=point: point.is_booted), _READY_S)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        service = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://chargers"))
+        yield Commanders(service, RSAKey.import_key(files.signing_key.read_bytes()))
+
+
+def _as_shipped(file: Path) -> ChargerSettings:
+    """Settings that no variable of this process changes."""
+    shipped: dict[str, Any] = {name: field.default for name, field in ChargerSettings.model_fields.items()}
+    shipped["file"] = file
+    return ChargerSettings(**shipped)
+
+
+def _installation(passwords: dict[str, str]) -> dict[str, Any]:
+    evse = {"evse_id": 1, "phases": [1, 2, 3], "max_current_a": MAX_A}
+    return {
+        "feeders": [{"feeder_id": "main", "limit_a": 125.0}],
+        "chargers": [
+            {
+                "charger_id": name,
+                "feeder_id": "main",
+                "password_sha256": hashlib.sha256(password.encode()).hexdigest(),
+                "evses": [evse],
+            }
+            for name, password in passwords.items()
+        ],
+    }

@@ -1,0 +1,124 @@
+"""The API and the MCP server that are made only to look at tools that take arguments and have limits, and removed.
+
+Pure. The API allows all callers together a few calls a minute, and so does one of its two tools; the other tool does
+not, and the plans allow more.
+"""
+
+from wso2_provisioning.applications import SUBSCRIBER_ROLE
+from wso2_provisioning.verification import own_artifacts
+from wso2_provisioning.verification.site import PREFIX
+from wso2_terms.api_project import Api, ApiProject, ApiScope, Deployment, Scope
+from wso2_terms.mcp_project import (
+    ApiOperationMapping,
+    BackendOperation,
+    McpServer,
+    McpServerProject,
+    ToolOperation,
+)
+from wso2_terms.policies import AdvancedPolicy, Policy, PolicyKind, RequestCount, ThrottleLimit
+
+API_NAME, CONTEXT, VERSION = f"{PREFIX}ToolsAPI", "/verify-tools", "1.0.0"
+SERVER_NAME, SERVER_CONTEXT = f"{PREFIX}ToolsMCP", "/verify-tools-mcp"
+SCOPE = "verify:tools"
+LIMIT, LIMITED_CALLS = f"{PREFIX}5PerMin", 5
+"""What the API and one tool allow in a minute."""
+UNLIMITED = "Unlimited"
+NOTE_TOOL, NOTE_TARGET = "getNote", "/notes/{name}"
+"""Takes `name` in its path and `text` in its query."""
+LIMITED_TOOL, LIMITED_TARGET = "getLimited", "/limited"
+
+
+def own_limit() -> Policy:
+    """A policy of a few calls a minute, for an API or a tool."""
+    count = RequestCount(time_unit="min", unit_time=1, request_count=LIMITED_CALLS)
+    limit = ThrottleLimit(type="REQUESTCOUNTLIMIT", request_count=count)
+    data = AdvancedPolicy(
+        policy_name=LIMIT, display_name=LIMIT, description="Made to look and removed", default_limit=limit
+    )
+    return Policy(kind=PolicyKind.ADVANCED, data=data)
+
+
+def own_api(like: Api, backend_url: str) -> ApiProject:
+    """An API of two operations, limited as a whole.
+
+    Args:
+        like: the API whose kind, transports and security it shares.
+        backend_url: where it leads.
+    """
+    project = own_artifacts.own_project(like, backend_url)
+    (operation,) = project.api.operations
+    changed = {
+        "name": API_NAME,
+        "context": CONTEXT,
+        "policies": (UNLIMITED,),
+        "api_throttling_policy": LIMIT,
+        "scopes": _scopes("verify:notes"),
+        "operations": tuple(
+            operation.model_copy(update={"target": target, "scopes": ("verify:notes",)})
+            for target in (NOTE_TARGET, LIMITED_TARGET)
+        ),
+    }
+    return ApiProject(project.api.model_copy(update=changed), project.deployments, _definition())
+
+
+def own_server(like: McpServer, plans: tuple[str, ...]) -> McpServerProject:
+    """The server whose tools these operations are; limited by them alone.
+
+    Args:
+        like: the server whose transports and security it shares.
+        plans: that an application may subscribe with.
+    """
+    changed = {
+        "name": SERVER_NAME,
+        "display_name": SERVER_NAME,
+        "description": "Made to look and removed",
+        "context": SERVER_CONTEXT,
+        "version": VERSION,
+        "policies": plans,
+        "scopes": _scopes(SCOPE),
+        "operations": (_tool(NOTE_TARGET, UNLIMITED), _tool(LIMITED_TARGET, LIMIT)),
+    }
+    return McpServerProject(like.model_copy(update=changed), (Deployment(deployment_environment="Default"),))
+
+
+def _scopes(name: str) -> tuple[ApiScope, ...]:
+    scope = Scope(name=name, display_name="Verify tools", description="Look", bindings=(SUBSCRIBER_ROLE,))
+    return (ApiScope(shared=False, scope=scope),)
+
+
+def _tool(target: str, limit: str) -> ToolOperation:
+    mapping = ApiOperationMapping(
+        api_name=API_NAME, api_version=VERSION, backend_operation=BackendOperation(target=target, verb="GET")
+    )
+    return ToolOperation(
+        auth_type="Application & Application User",
+        throttling_policy=limit,
+        scopes=(SCOPE,),
+        api_operation_mapping=mapping,
+    )
+
+
+def _definition() -> dict[str, object]:
+    answers = {"200": {"description": "Read"}}
+    name, text = (
+        {"name": name, "in": place, "required": True, "description": "Any text", "schema": {"type": "string"}}
+        for name, place in (("name", "path"), ("text", "query"))
+    )
+    note = {
+        "operationId": NOTE_TOOL,
+        "summary": "Read a note",
+        "description": "Made to look",
+        "parameters": [name, text],
+        "responses": answers,
+    }
+    limited = {
+        "operationId": LIMITED_TOOL,
+        "summary": "Read a little",
+        "description": "Made to look",
+        "responses": answers,
+    }
+    return {
+        "openapi": "3.0.3",
+        "info": {"title": API_NAME, "version": VERSION},
+        "paths": {NOTE_TARGET: {"get": note}, LIMITED_TARGET: {"get": limited}},
+    }
