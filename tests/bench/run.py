@@ -57,6 +57,11 @@ AIMS = (
     Aim("busy_hour", "wrong_over_naive", "wrong actions, over an agent that calls each time,", at_most=0.75),
     Aim("busy_hour", "wrong_over_plain", "wrong actions, over the agent without its plan,", at_most=1),
     Aim("ledger", "ratio", "p50 of a signed record over a bare synced SQLite insert", at_most=1.5),
+    Aim("charge_points", "meter_values_ratio", "OCPP meter values/s over a bare ocpp program", at_least=0.7),
+    Aim("charge_points", "idle_memory_ratio", "memory of an idle charge point over the same", at_most=2),
+    Aim("charge_points", "limits_ratio", "PUT /limits for 1,000 charge points over the same", at_most=3),
+    Aim("mqtt_sensors", "seen_p50_ms", "p50 from an MQTT message to /solar-status that shows it [ms]", at_most=20),
+    Aim("mqtt_sensors", "ratio", "messages judged a second over a bare aiomqtt subscriber's", at_least=0.5),
     Aim("startup", "first_decision_s", "make run to the first governed decision [s]", at_most=6),
 )
 

@@ -31,6 +31,13 @@ class ActKind(StrEnum):
     REVIVE = "revive"
 
 
+class ActScope(StrEnum):
+    """What of the application an act is about: all that it may do, or setting limits on chargers alone."""
+
+    ALL = "all"
+    CONTROL = "control"
+
+
 class Outcome(StrEnum):
     """How a step ended.
 
@@ -69,6 +76,9 @@ class Act(_Wire):
 
     act_id: UUID = Field(description="Chosen by whoever records; the same act sent again is recorded once.")
     kind: ActKind = Field(description="kill or revive.")
+    scope: ActScope = Field(
+        default=ActScope.ALL, description="all, or control: setting limits on chargers alone, while reading goes on."
+    )
     application: Name = Field(description="The application that was stopped or let go on.", examples=["EVApp"])
     reason: Text = Field(description="Why, in one line of at most 500 characters.", examples=["sensor fault"])
     operator: Name = Field(description="Who did it, as they say themselves.", examples=["ops on site-pc"])

@@ -1,25 +1,44 @@
 """The charger service, put together here and only here."""
 
 import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 
-from charger_service.api import site_routes
+from charger_service.api import APICONTEXT, site_routes
 from charger_service.body_limit import BodyLimit
-from charger_service.lines import LinesInFile, LinesInMemory
+from charger_service.chargers_api import charger_routes
+from charger_service.configuration import Installation, read_installation
+from charger_service.control_api import control_routes
+from charger_service.limiting import Limiting
+from charger_service.lines import Lines, LinesInFile, LinesInMemory
+from charger_service.ocpp.central import CentralSystem
+from charger_service.ocpp.metrics import OcppMetrics
+from charger_service.ocpp.server import serving
+from charger_service.order_record import OrderRecord
 from charger_service.record import KillRecord
-from charger_service.settings import ChargerSettings, ServiceSettings
+from charger_service.settings import ChargerSettings, OcppSettings, ServiceSettings
+from charger_service.site_api import operating_routes
+from charger_service.store import Store
 from ev_service.assertion import GatewayAssertion
 from ev_service.clock import Clock, make_clock
 from ev_service.logs import configure_logging
-from ev_service.settings import RunSettings, load
+from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.web import create_service
 
 NAME = "SiteAPI"
-DESCRIPTION = "What people operate at the site: the record of who stopped an application, when and why."
+DESCRIPTION = (
+    "What people operate at the site: the record of who stopped an application, when and why; the site's limit, "
+    "departures of cars, and the override of all cars."
+)
 FILE = "kills.jsonl"
+ORDERS_FILE = "orders.jsonl"
 # 32 steps and 64 changes of full length, and some more.
 _BODY_BYTES = 128 << 10
+# 1,000 limits with the longest identities.
+_LIMITS_BYTES = 256 << 10
 
 _logger = logging.getLogger(__name__)
 
@@ -31,20 +50,63 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         ConfigurationError: a setting, or a file that one names, cannot be used.
     """
     if settings is None:
-        settings = ServiceSettings(load(ChargerSettings), load(RunSettings))
+        settings = ServiceSettings(load(ChargerSettings), load(RunSettings), load(SiteSettings), load(OcppSettings))
         configure_logging(NAME, settings.run.log_level)
     clock = clock or make_clock(settings.run.sim_clock_file)
     folder, certificate = settings.chargers.state_dir, settings.run.gateway_cert_file
-    record = KillRecord(LinesInMemory() if folder is None else LinesInFile(folder / FILE), clock.now)
+    record = KillRecord(_lines(folder, FILE), clock.now)
+    orders = OrderRecord(_lines(folder, ORDERS_FILE), clock.now)
+    installation = read_installation(settings.chargers.file, settings.site.phases)
+    store = Store(folder)
+    limiting = Limiting(installation, settings.site, settings.chargers, store, clock)
     if certificate is None:
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
+
+    async def health() -> dict[str, str | None]:
+        return {"record": record.obstacle(), "orders": orders.obstacle(), "state": store.obstacle()}
+
     app = create_service(
         name=NAME,
         description=DESCRIPTION,
         clock=clock,
-        health=lambda: {"record": record.obstacle()},
+        health=health,
         assertion=None if certificate is None else GatewayAssertion.from_file(certificate, clock),
+        lifespan=_lifespan(installation, limiting, store, settings.ocpp),
     )
-    app.add_middleware(BodyLimit, most_bytes=_BODY_BYTES)
+    limiting.metrics.register(app.state.registry, limiting.site, store)
+    app.state.central = _central(limiting, clock, OcppMetrics(app.state.registry))
+    limiting.attach(app.state.central)
+    app.add_middleware(BodyLimit, most_bytes=_BODY_BYTES, longer={"/limits": _LIMITS_BYTES})
     app.include_router(site_routes(record))
+    app.include_router(operating_routes(limiting.operating(orders), APICONTEXT))
+    app.include_router(charger_routes(limiting.views))
+    app.include_router(control_routes(limiting.commanding))
     return app
+
+
+def _lifespan(
+    installation: Installation, limiting: Limiting, store: Store, settings: OcppSettings
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Watches over limits and lets chargers in, for as long as the service runs."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        passwords = {charger.charger_id: charger.password_sha256 for charger in installation.chargers}
+        async with AsyncExitStack() as stack:
+            stack.callback(store.close)
+            await stack.enter_async_context(limiting.running())
+            if passwords:
+                opened = serving(app.state.central, passwords, settings)
+                app.state.ocpp_ports = await stack.enter_async_context(opened)
+            yield
+
+    return lifespan
+
+
+def _central(limiting: Limiting, clock: Clock, metrics: OcppMetrics) -> CentralSystem:
+    evses = {charger_id: tuple(evse_id for _, evse_id in keys) for charger_id, keys in limiting.site.keys_of.items()}
+    return CentralSystem(evses, limiting.reports, limiting.numbers, clock, metrics)
+
+
+def _lines(folder: Path | None, file: str) -> Lines:
+    return LinesInMemory() if folder is None else LinesInFile(folder / file)

@@ -7,10 +7,10 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ev_service.errors import ConfigurationError
 
@@ -20,6 +20,8 @@ _LEFT_FREE_BYTES = 1 << 20
 _KEPT_IN_MEMORY = 1000
 
 _logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Lines(Protocol):
@@ -46,6 +48,29 @@ class Lines(Protocol):
     def obstacle(self) -> str | None:
         """Why the next line could not be added, None when it could."""
         ...
+
+
+def newest(
+    lines: Lines, read: Callable[[int], T | None], limit: int, before: int | None
+) -> tuple[tuple[T, ...], int | None]:
+    """A page of what stands in lines, the newest first, without those that can not be read.
+
+    Args:
+        lines: where it stands.
+        read: what stands in one line, None where that can not be read.
+        limit: how many at most.
+        before: only lines whose number is lower; None: from the last.
+
+    Returns:
+        The page, and the `before` of the next one, None on the last.
+    """
+    number = lines.count() + 1 if before is None else min(before, lines.count() + 1)
+    found: list[T] = []
+    while number > 1 and len(found) < limit:
+        number -= 1
+        if (content := read(number)) is not None:
+            found.append(content)
+    return tuple(found), number if lines.line(number - 1) is not None else None
 
 
 class LinesInMemory:

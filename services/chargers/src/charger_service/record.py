@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from charger_service.acts import Act, Acts, Proved, RecordedAct
-from charger_service.lines import Lines
+from charger_service.lines import Lines, newest
 from ev_service.errors import EvError
 
 _logger = logging.getLogger(__name__)
@@ -79,16 +79,10 @@ class KillRecord:
     def page(self, limit: int, before: int | None) -> Acts:
         """The newest acts whose number is below `before`, the newest first."""
         with self._lock:
-            number = self._lines.count() + 1 if before is None else min(before, self._lines.count() + 1)
-            found: list[RecordedAct] = []
-            while number > 1 and len(found) < limit:
-                number -= 1
-                if (recorded := self._read(number)) is not None:
-                    found.append(recorded)
-            has_more = self._lines.line(number - 1) is not None
+            kills, next_before = newest(self._lines, self._read, limit, before)
             return Acts(
-                kills=tuple(found),
-                next_before=number if has_more else None,
+                kills=kills,
+                next_before=next_before,
                 is_kept_on_disk=self._lines.is_on_disk,
                 damaged_lines=self._damaged,
             )

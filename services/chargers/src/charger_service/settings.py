@@ -1,12 +1,14 @@
 """Settings of the charger service."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from ev_service.settings import RunSettings, Settings
+from ev_service.charging import LEAST_CURRENT_A
+from ev_service.settings import RunSettings, Settings, SiteSettings
 
 
 class ChargerSettings(Settings):
@@ -15,8 +17,80 @@ class ChargerSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="CHARGERS_")
 
     state_dir: Path | None = Field(
-        default=None, description="Folder of the record of kills; unset: kept in memory, and gone with the process."
+        default=None,
+        description="Folder of the records of kills and orders, of sessions and limits; unset: kept in memory, and gone"
+        " with the process.",
     )
+    file: Path | None = Field(
+        default=None, description="JSON of the site's feeders and chargers; unset: none, and no port for them is open."
+    )
+    building_kw: float | None = Field(
+        default=None,
+        ge=0,
+        le=100_000,
+        description="Highest load of the building that is expected [kW], beside which fallbacks have to fit;"
+        " unset: all fallbacks are 0 A.",
+    )
+    fallback_a: float = Field(
+        default=LEAST_CURRENT_A,
+        ge=0,
+        le=500,
+        description="Current per phase to which lapsed limits fall [A]: 0, or >= 6.",
+    )
+    answer_s: float = Field(
+        default=3.0, gt=0, le=6, description="How long a call waits for chargers [s, real time]; the gateway waits 7 s."
+    )
+    shortest_validity_s: float = Field(
+        default=45.0,
+        ge=15,
+        le=3600,
+        description="Shortest time after which a limit may lapse [s]: three agent periods.",
+    )
+    longest_validity_s: float = Field(
+        default=3600.0, ge=60, le=86_400, description="Longest time after which a limit has to lapse [s]."
+    )
+    lease_s: float = Field(
+        default=60.0, gt=0, le=3600, description="How long nobody else may command after a commander's call [s]."
+    )
+
+    @field_validator("fallback_a")
+    @classmethod
+    def _is_no_current_in_between(cls, value: float) -> float:
+        if 0 < value < LEAST_CURRENT_A:
+            raise ValueError(f"must be 0 or at least {LEAST_CURRENT_A:g} A: no car charges with less")
+        return value
+
+    @model_validator(mode="after")
+    def _shortest_is_not_longest(self) -> Self:
+        if self.shortest_validity_s > self.longest_validity_s:
+            raise ValueError("CHARGERS_SHORTEST_VALIDITY_S must not pass CHARGERS_LONGEST_VALIDITY_S")
+        return self
+
+
+class OcppSettings(Settings):
+    """Where chargers connect to."""
+
+    model_config = SettingsConfigDict(env_prefix="CHARGERS_")
+
+    ocpp_port: int = Field(
+        default=9000, ge=0, le=65535, description="Port for chargers, plain (OCPP security profile 1); 0: a free one."
+    )
+    ocpp_allow_remote: bool = Field(
+        default=False, description="Whether the plain port listens on every address; else on loopback alone."
+    )
+    ocpp_tls_port: int = Field(
+        default=9001, ge=0, le=65535, description="Port for chargers, TLS (security profile 2); 0: a free one."
+    )
+    tls_cert_file: Path | None = Field(
+        default=None, description="PEM of the certificate, with its chain, for the TLS port; unset: it is not opened."
+    )
+    tls_key_file: Path | None = Field(default=None, description="PEM of its key.")
+
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("CHARGERS_TLS_CERT_FILE and CHARGERS_TLS_KEY_FILE are set together")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +99,5 @@ class ServiceSettings:
 
     chargers: ChargerSettings
     run: RunSettings
+    site: SiteSettings = field(default_factory=SiteSettings)
+    ocpp: OcppSettings = field(default_factory=OcppSettings)

@@ -1,0 +1,60 @@
+"""The routes that ChargerAPI publishes: what the chargers and the cars at them do."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from charger_service.views import Views
+from ev_service.charging import Charger, Chargers, Sessions
+from ev_service.web import through_gateway
+
+APICONTEXT = "/chargers/1.0.0"
+Identity = Annotated[str, Path(max_length=48, description="Identity of the charger.", examples=["CP-1"])]
+
+
+def charger_routes(views: Views) -> APIRouter:
+    """Make the routes over what is known of the fleet."""
+    router = APIRouter(dependencies=[through_gateway(APICONTEXT)], tags=["chargers"])
+
+    # async without waiting: everything is in memory, and a thread would cost more than the answer.
+    @router.get(
+        "/chargers",
+        operation_id="listChargers",
+        summary="What do the chargers do, and under which limits do they share?",
+        response_model_exclude_none=True,
+    )
+    async def list_chargers() -> Chargers:
+        """All chargers with their EVSEs, limits in force, newest meter values and sessions, and the site's limits.
+
+        One call tells everything that a plan needs. `limit_a` is what the charger was told, `is_confirmed` whether it
+        agreed; `measured` shows whether the car keeps to it. While `override` is there limits of agents are rejected.
+        """
+        return views.chargers()
+
+    @router.get(
+        "/chargers/{charger_id}",
+        operation_id="getCharger",
+        summary="What does one charger do?",
+        response_model_exclude_none=True,
+    )
+    async def get_charger(charger_id: Identity) -> Charger:
+        """One charger as `GET /chargers` tells it; 404 when the site has none of this identity."""
+        return views.charger(charger_id)
+
+    _add_sessions(router, views)
+    return router
+
+
+def _add_sessions(router: APIRouter, views: Views) -> None:
+    @router.get(
+        "/sessions",
+        operation_id="listSessions",
+        summary="Which cars are there, since when, and what do they want?",
+        response_model_exclude_none=True,
+    )
+    async def list_sessions() -> Sessions:
+        """The running sessions, the oldest first.
+
+        Energy wanted and departure are absent where neither the car nor an operator has told them.
+        """
+        return views.sessions()

@@ -1,0 +1,190 @@
+"""Sets limits for whoever holds the lease, and says what came of each."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from charger_service.applying import Applying, Wish
+from charger_service.envelope import Key
+from charger_service.lease import taken
+from charger_service.ports import Answer
+from charger_service.site import Site
+from charger_service.standing import Cause, Order
+from ev_service.charging import LEAST_CURRENT_A, Lease, Limit, LimitOutcome, LimitResult, LimitResults
+from ev_service.clock import Clock
+
+_logger = logging.getLogger(__name__)
+
+TRAVEL_S = 10.0
+"""How much of the shortest validity a limit may have lost on its way here [s]."""
+
+_REFUSALS = {
+    Answer.REJECTED: ("charger_rejected", "the charger refused it"),
+    Answer.NOT_SUPPORTED: ("charger_rejected", "the charger takes no limits in amperes"),
+    Answer.NO_ANSWER: ("charger_no_answer", "the charger did not answer; it is asked again"),
+    Answer.NOT_CONNECTED: ("not_connected", "the charger is not connected"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """Between which times a limit has to lapse, from now on [s], and how long a call holds the lease [s]."""
+
+    shortest_s: float = 45.0
+    longest_s: float = 3600.0
+    lease_s: float = 60.0
+
+
+class Commanding:
+    """Sets limits.
+
+    Args:
+        site: what is known and ordered.
+        applying: brings wishes to the chargers.
+        clock: the run's clock.
+        validity: how long limits live.
+        count: told how many results there were of each outcome and reason.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        applying: Applying,
+        clock: Clock,
+        validity: Validity,
+        count: Callable[[LimitOutcome, str, int], None],
+    ) -> None:
+        self._site = site
+        self._applying = applying
+        self._clock = clock
+        self._validity = validity
+        self._count = count
+        self._lease: Lease | None = None
+
+    async def set_limits(self, limits: Sequence[Limit], commander: str, decision_id: str | None) -> LimitResults:
+        """Set limits, as far as they may be; earlier ones come first.
+
+        Args:
+            limits: what is asked; an EVSE that is not named keeps what it has.
+            commander: who asks.
+            decision_id: from which decision, for the log.
+
+        Raises:
+            Leased: somebody else commands.
+        """
+        now = self._clock.now()
+        refused: dict[int, LimitResult] = {}
+        wishes: dict[int, Wish] = {}
+        away: list[Limit] = []
+        seen: set[Key] = set()
+        for index, limit in enumerate(limits):
+            key = (limit.charger_id, limit.evse_id)
+            if (reason := self._obstacle(limit, key in seen, now)) is not None:
+                refused[index] = self._refused(limit, *reason)
+            elif not self._site.is_connected(key):
+                refused[index] = self._refused(limit, *_REFUSALS[Answer.NOT_CONNECTED])
+                away.append(limit)
+            else:
+                wishes[index] = Wish(key, limit.limit_a, limit.valid_until, Cause.AGENT, limit.phases)
+            seen.add(key)
+        lease = self._leased(commander, now, is_needed=bool(wishes or away))
+        for limit in away:
+            self._lower_for_later(limit)
+        orders = await self._applying.apply(list(wishes.values()), lambda: self._site.override is not None)
+        results = tuple(
+            refused.get(index) or self._result(limit, orders.get((limit.charger_id, limit.evse_id)))
+            for index, limit in enumerate(limits)
+        )
+        self._tell(results, commander, decision_id)
+        return LimitResults(
+            site_id=self._site.rules.settings.id, timestamp=self._clock.now(), lease=lease, results=results
+        )
+
+    def _leased(self, commander: str, now: datetime, *, is_needed: bool) -> Lease:
+        """The lease after this call; a call that commands nothing leaves it as it is."""
+        if is_needed:
+            self._lease = taken(self._lease, commander, now, self._validity.lease_s)
+        return self._lease or Lease(commander=commander, until=now)
+
+    def _obstacle(self, limit: Limit, is_second: bool, now: datetime) -> tuple[str, str] | None:
+        """Why a limit can not even be tried."""
+        key = (limit.charger_id, limit.evse_id)
+        place = self._site.places.get(key)
+        ahead_s = (limit.valid_until - now) / timedelta(seconds=1)
+        shortest_s, longest_s = self._validity.shortest_s, self._validity.longest_s
+        checks: list[tuple[bool, str, str]] = [
+            (
+                0 < limit.limit_a < LEAST_CURRENT_A,
+                "least_current",
+                f"a car charges with at least {LEAST_CURRENT_A:g} A per phase, or 0",
+            ),
+            (
+                not shortest_s - TRAVEL_S <= ahead_s <= longest_s + TRAVEL_S,
+                "valid_until",
+                f"it must lie {shortest_s:g} to {longest_s:g} s ahead, and is {ahead_s:.0f} s ahead",
+            ),
+            (limit.charger_id not in self._site.chargers, "unknown_charger", "the site has no such charger"),
+            (place is None, "unknown_evse", "the charger has no such EVSE"),
+            (is_second, "duplicate", "an earlier limit of this call is for the same EVSE"),
+            (
+                place is not None and limit.phases not in (None, len(place.phases)) and not place.can_switch_phases,
+                "phases",
+                "the EVSE can not switch phases",
+            ),
+            (self._site.override is not None, "override", "an operator commands"),
+        ]
+        return next(((word, why) for stands, word, why in checks if stands), None)
+
+    def _lower_for_later(self, limit: Limit) -> None:
+        """A charger that comes back is not told more than was wanted of it last."""
+        standing = self._site.standings[limit.charger_id, limit.evse_id]
+        if standing.wanted is not None and limit.limit_a < standing.wanted.limit_a:
+            standing.want(replace(standing.wanted, limit_a=limit.limit_a))
+
+    def _refused(self, limit: Limit, limited_by: str, detail: str) -> LimitResult:
+        key = (limit.charger_id, limit.evse_id)
+        in_force = self._site.order_in_force(key, self._clock.now()) if key in self._site.standings else None
+        return LimitResult(
+            charger_id=limit.charger_id,
+            evse_id=limit.evse_id,
+            outcome=LimitOutcome.REJECTED,
+            limit_a=None if in_force is None else in_force.limit_a,
+            limited_by=limited_by,
+            detail=detail,
+            valid_until=None if in_force is None else in_force.valid_until,
+        )
+
+    def _result(self, limit: Limit, order: Order | None) -> LimitResult:
+        standing = self._site.standings[limit.charger_id, limit.evse_id]
+        if order is None or standing.wanted is not order:
+            if self._site.override is not None:
+                return self._refused(limit, "override", "an operator commands")
+            return self._refused(limit, "superseded", "a newer order took its place")
+        is_kept = self._site.visit((limit.charger_id, limit.evse_id)) is None
+        if not is_kept:
+            reply = standing.reply if standing.answered is order else None
+            answer = Answer.NO_ANSWER if reply is None else reply.answer
+            if answer is not Answer.ACCEPTED:
+                return self._refused(limit, *_REFUSALS[answer])
+        is_lowered = order.limited_by is not None
+        return LimitResult(
+            charger_id=limit.charger_id,
+            evse_id=limit.evse_id,
+            outcome=LimitOutcome.PARTLY_APPLIED if is_lowered else LimitOutcome.APPLIED,
+            limit_a=order.limit_a,
+            limited_by=order.limited_by,
+            detail="no car is there; it is kept for the next one" if is_kept else None,
+            valid_until=order.valid_until,
+        )
+
+    def _tell(self, results: Sequence[LimitResult], commander: str, decision_id: str | None) -> None:
+        counts = Counter((result.outcome, result.limited_by or "nothing") for result in results)
+        for (outcome, limited_by), number in counts.items():
+            self._count(outcome, limited_by, number)
+        said = {"commander": commander, "decision_id": decision_id, "limits": len(results)}
+        _logger.info("limits set", extra=said)
+        short = {f"{outcome}/{by}": number for (outcome, by), number in counts.items() if by != "nothing"}
+        if short:
+            _logger.warning("limits not applied as asked", extra=said | {"outcomes": short})

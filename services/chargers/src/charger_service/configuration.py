@@ -1,0 +1,133 @@
+"""The site's chargers as CHARGERS_FILE tells them: who they are, where they hang, what they may carry."""
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from charger_service.envelope import Place
+from ev_service.charging import LEAST_CURRENT_A, ChargerId, EvseId, Feeder, Phase
+from ev_service.errors import ConfigurationError
+
+
+class _Entry(BaseModel):
+    # A misspelt field must not pass for one that was left out.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class EvseEntry(_Entry):
+    """One EVSE as it is installed.
+
+    phases: the site's phases on the charger's L1, L2, L3, in this order. max_current_a [A]: per phase.
+    """
+
+    evse_id: EvseId
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1, max_length=3)]
+    max_current_a: Annotated[float, Field(ge=LEAST_CURRENT_A, le=500)]
+    can_switch_phases: bool = False
+
+    @model_validator(mode="after")
+    def _phases_differ(self) -> "EvseEntry":
+        if len(set(self.phases)) < len(self.phases):
+            raise ValueError(f"evse_id {self.evse_id}: each phase may be named once")
+        return self
+
+
+class FeederEntry(_Entry):
+    """One feeder; limit_a [A] is what each of its phases may carry."""
+
+    feeder_id: Annotated[str, Field(min_length=1, max_length=64)]
+    limit_a: Annotated[float, Field(gt=0, le=10_000)]
+
+
+class ChargerEntry(_Entry):
+    """One charger. password_sha256: of its password, in hex; the password itself is never kept here."""
+
+    charger_id: ChargerId
+    feeder_id: str
+    password_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", repr=False)]
+    evses: Annotated[tuple[EvseEntry, ...], Field(min_length=1, max_length=64)]
+
+
+class Installation(_Entry):
+    """All feeders and chargers of the site."""
+
+    feeders: tuple[FeederEntry, ...] = ()
+    chargers: tuple[ChargerEntry, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> "Installation":
+        _named_once("feeder_id", (feeder.feeder_id for feeder in self.feeders))
+        _named_once("charger_id", (charger.charger_id for charger in self.chargers))
+        feeders = {feeder.feeder_id for feeder in self.feeders}
+        for charger in self.chargers:
+            _named_once(f"evse_id of {charger.charger_id}", (str(evse.evse_id) for evse in charger.evses))
+            if charger.feeder_id not in feeders:
+                raise ValueError(f"{charger.charger_id} hangs on {charger.feeder_id}, which is no feeder of this file")
+        return self
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """Every EVSE as the envelope sees it, by identity."""
+        return tuple(
+            Place(
+                (charger.charger_id, evse.evse_id),
+                charger.feeder_id,
+                evse.phases,
+                evse.max_current_a,
+                evse.can_switch_phases,
+            )
+            for charger in sorted(self.chargers, key=lambda one: one.charger_id)
+            for evse in sorted(charger.evses, key=lambda one: one.evse_id)
+        )
+
+    @property
+    def wire_feeders(self) -> tuple[Feeder, ...]:
+        """The feeders as ChargerAPI tells them."""
+        return tuple(Feeder(feeder_id=one.feeder_id, limit_a=one.limit_a) for one in self.feeders)
+
+
+def read_installation(path: Path | None, site_phases: int) -> Installation:
+    """Read CHARGERS_FILE.
+
+    Args:
+        path: the file; None: a site without chargers.
+        site_phases: phases of the site's connection; no EVSE is wired to more.
+
+    Raises:
+        ConfigurationError: the file can not be read, or says what can not be.
+    """
+    if path is None:
+        return Installation()
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        installation = Installation.model_validate(content)
+    except OSError as error:
+        raise ConfigurationError(f"CHARGERS_FILE {path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise ConfigurationError(f"CHARGERS_FILE {path} is wrong: {_wrong(error)}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"CHARGERS_FILE {path} is not JSON: {error}") from error
+    for place in installation.places:
+        if max(place.phases) > site_phases:
+            raise ConfigurationError(
+                f"CHARGERS_FILE {path}: {place.key[0]} is wired to phase {max(place.phases)}, but SITE_PHASES is"
+                f" {site_phases}"
+            )
+    return installation
+
+
+def _wrong(error: ValidationError) -> str:
+    items = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in items)
+
+
+def _named_once(what: str, names: Iterator[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{what} {name} stands there twice")
+        seen.add(name)

@@ -1,0 +1,182 @@
+"""What all cars together may draw: limits of chargers, phases, feeders and the site, and what still fits in them.
+
+Pure. Nothing an agent says can move it. Currents are RMS amperes on the site's phases.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ev_service.charging import LEAST_CURRENT_A
+
+Key: TypeAlias = tuple[str, int]
+"""A charger's identity and the number of its EVSE."""
+
+Currents: TypeAlias = tuple[float, float, float]
+"""Amperes on L1, L2, L3 of the site."""
+
+NOTHING: Currents = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One EVSE as it is wired.
+
+    phases: the site's phases on the charger's L1, L2, L3, in this order. max_current_a [A]: per phase.
+    """
+
+    key: Key
+    feeder_id: str
+    phases: tuple[int, ...]
+    max_current_a: float
+    can_switch_phases: bool = False
+
+    def currents(self, limit_a: float, phases: int | None = None) -> Currents:
+        """What a limit [A per phase] allows on the site's phases, charging on the first `phases` of its own.
+
+        >>> Place(("CP-1", 1), "main", (2, 3, 1), 32.0).currents(10.0, 2)
+        (0.0, 10.0, 10.0)
+        """
+        used = self.phases if phases is None else self.phases[:phases]
+        return (limit_a if 1 in used else 0.0, limit_a if 2 in used else 0.0, limit_a if 3 in used else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The limits that several EVSEs share.
+
+    feeder_a [A]: what each phase of a feeder may carry.
+    """
+
+    site_limit_kw: float
+    voltage_v: float
+    phases: int
+    feeder_a: Mapping[str, float]
+
+    @property
+    def site_a(self) -> float:
+        """What all phases together may carry [A]."""
+        return self.site_limit_kw * 1000 / self.voltage_v
+
+    @property
+    def phase_a(self) -> float:
+        """What each phase may carry [A]."""
+        return self.site_a / self.phases
+
+
+@dataclass(slots=True)
+class Carried:
+    """How much is drawn, or may be, on each phase of the site and of its feeders [A]."""
+
+    phase_a: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    feeder_a: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+
+    def add(self, place: Place, currents: Currents) -> None:
+        """Count what one EVSE may draw."""
+        feeder = self.feeder_a.setdefault(place.feeder_id, [0.0, 0.0, 0.0])
+        for line, current_a in enumerate(currents):
+            self.phase_a[line] += current_a
+            feeder[line] += current_a
+
+    def exceeds(self, envelope: Envelope) -> bool:
+        """Whether it is more than the envelope allows, by more than a rounding error."""
+        room = [envelope.phase_a - current_a for current_a in self.phase_a[: envelope.phases]]
+        for feeder_id, feeder in self.feeder_a.items():
+            room.extend(envelope.feeder_a[feeder_id] - current_a for current_a in feeder)
+        return min(room) < -_ROUNDING_A
+
+
+_ROUNDING_A = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A limit that is asked for one EVSE.
+
+    counted: what counts for it whatever it is granted: its fallback, what the car draws in spite of a limit, and what
+        it was granted before and may still use.
+    """
+
+    place: Place
+    limit_a: float
+    phases: int | None
+    counted: Currents
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What is granted [A per phase], and what made it less than asked."""
+
+    limit_a: float
+    limited_by: str | None = None
+
+
+def most_of(currents: Iterable[Currents]) -> Currents:
+    """The highest on each phase.
+
+    >>> most_of([(6.0, 6.0, 0.0), (0.0, 10.0, 0.0)])
+    (6.0, 10.0, 0.0)
+    """
+    one = two = three = 0.0
+    for first, second, third in currents:
+        one, two, three = max(one, first), max(two, second), max(three, third)
+    return one, two, three
+
+
+def grant(asks: Sequence[Ask], others: Carried, envelope: Envelope) -> list[Grant]:
+    """Grant as much of what is asked as fits beside what others may draw, earlier asks first.
+
+    Every grant is 0 or at least 6 A, in tenths. The sum of what others may draw and of the higher of grant and
+    `counted` stays within the envelope, or, where it is beyond already, no grant adds to it.
+
+    Args:
+        asks: one for each EVSE at most.
+        others: what all other EVSEs may draw; what the asks count themselves is added to it here, and their grants.
+        envelope: the shared limits.
+    """
+    for ask in asks:
+        others.add(ask.place, ask.counted)
+    granted: list[Grant] = []
+    for ask in asks:
+        room_a, limited_by = room(ask, others, envelope)
+        limit_a = min(ask.limit_a, room_a)
+        # Down to tenths, which is what OCPP carries; never to nearest.
+        limit_a = math.floor(limit_a * 10 + _ROUNDING_A) / 10
+        if limit_a < LEAST_CURRENT_A:
+            limit_a = 0.0
+        if limit_a < ask.limit_a - _ROUNDING_A:
+            granted.append(Grant(limit_a, limited_by if room_a < ask.limit_a - _ROUNDING_A else None))
+        else:
+            granted.append(Grant(limit_a))
+        others.add(ask.place, above(ask.place.currents(limit_a, ask.phases), ask.counted))
+    return granted
+
+
+def room(ask: Ask, carried: Carried, envelope: Envelope) -> tuple[float, str]:
+    """The highest limit [A per phase] that still fits for one EVSE, and what bounds it; below 0: too much is drawn.
+
+    Args:
+        ask: the EVSE; what it counts already is part of `carried`.
+        carried: what all may draw.
+        envelope: the shared limits.
+    """
+    place, counted = ask.place, ask.counted
+    used = place.phases if ask.phases is None else place.phases[: ask.phases]
+    feeder = carried.feeder_a.get(place.feeder_id, [0.0, 0.0, 0.0])
+    feeder_limit_a = envelope.feeder_a[place.feeder_id]
+    # The site comes first among equals: with balanced cars phases and site end together.
+    site_a = (envelope.site_a - sum(carried.phase_a)) / len(used) + min(counted[phase - 1] for phase in used)
+    rooms = [
+        (place.max_current_a, "charger_limit"),
+        (site_a, "site_limit"),
+        (min(envelope.phase_a - carried.phase_a[phase - 1] + counted[phase - 1] for phase in used), "phase_limit"),
+        (min(feeder_limit_a - feeder[phase - 1] + counted[phase - 1] for phase in used), "feeder_limit"),
+    ]
+    return min(rooms, key=lambda one: round(one[0], 6))
+
+
+def above(currents: Currents, counted: Currents) -> Currents:
+    """By how much currents are higher than what is counted already, on each phase."""
+    first, second, third = (max(0.0, current_a - known_a) for current_a, known_a in zip(currents, counted, strict=True))
+    return first, second, third

@@ -1,0 +1,101 @@
+"""The half of the service that limits chargers, put together over whoever speaks with them."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from charger_service.applying import Applying
+from charger_service.commanding import Commanding, Validity
+from charger_service.configuration import Installation
+from charger_service.keeping import Keeper, restore
+from charger_service.metrics import ChargerMetrics
+from charger_service.operating import Operating
+from charger_service.order_record import OrderRecord
+from charger_service.overriding import Overriding
+from charger_service.ports import ChargePoints
+from charger_service.reports import Numbers, Reports
+from charger_service.sending import Sending
+from charger_service.settings import ChargerSettings
+from charger_service.site import Rules, Site
+from charger_service.store import Store
+from charger_service.views import Views
+from charger_service.watch import Watch
+from ev_service.clock import Clock
+from ev_service.settings import SiteSettings
+
+
+class Limiting:
+    """Its parts. `attach` comes before anything is asked of them.
+
+    Args:
+        installation: the site's chargers.
+        site_settings: the site.
+        settings: how limits live.
+        store: what survives a restart; read here, once.
+        clock: the run's clock.
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        site_settings: SiteSettings,
+        settings: ChargerSettings,
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        kept = store.load()
+        longest_s = settings.longest_validity_s
+        self.site = Site(installation, Rules(site_settings, settings.building_kw, settings.fallback_a))
+        restore(self.site, kept, clock.now())
+        self.metrics = ChargerMetrics()
+        self.keeper = Keeper(self.site, store)
+        self.sending = Sending(self.site, clock)
+        self.applying = Applying(self.site, self.sending, self.keeper, settings.answer_s)
+        self.overriding = Overriding(self.site, self.applying, self.sending, clock, longest_s)
+        self.reports = Reports(self.site, self.sending, self.overriding, self.keeper, clock, self.metrics.overdraws.inc)
+        self.numbers = Numbers(self.keeper, clock, kept)
+        validity = Validity(settings.shortest_validity_s, longest_s, settings.lease_s)
+        self.commanding = Commanding(self.site, self.applying, clock, validity, self.metrics.count_limits)
+        self._answer_s = settings.answer_s
+        self._clock = clock
+
+    def attach(self, points: ChargePoints) -> None:
+        """Say who speaks with the chargers."""
+        self.sending.attach(points)
+        self.views = Views(self.site, self._clock, points.last_seen)
+        self.watch = Watch(
+            self.site,
+            self.sending,
+            self.applying,
+            self.overriding,
+            self.keeper,
+            points,
+            self._clock,
+            self.metrics,
+        )
+
+    def operating(self, record: OrderRecord) -> Operating:
+        """What carries out operators' orders, recorded there."""
+        return Operating(
+            self.site,
+            self.applying,
+            self.overriding,
+            self.sending,
+            self.keeper,
+            record,
+            self._clock,
+            self._answer_s,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Watch over limits; at the end send nothing more, and write down what is left."""
+        watching = asyncio.create_task(self.watch.run())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            await self.sending.stop()
+            await self.keeper.keep()

@@ -1,0 +1,255 @@
+"""One connection with a charger: messages in, answers out, one question at a time.
+
+Knows nothing of what is asked. Nothing that a charger sends ends more than its own connection.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar, cast
+from uuid import uuid4
+
+from ocpp import charge_point as library
+from ocpp import messages, routing
+from ocpp.exceptions import OCPPError
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from charger_service.ocpp.metrics import OcppMetrics
+from charger_service.ports import Answer, ChargerReports, Reply, TransactionNumbers
+from ev_service.clock import Clock
+
+MOST_MALFORMED = 10
+"""So many messages that are not OCPP end a connection."""
+_CAUSE_LENGTH = 200
+_REFUSED = {"NotImplemented": Answer.NOT_SUPPORTED, "NotSupported": Answer.NOT_SUPPORTED}
+
+# The library hands each message to a thread for validating, which takes longer than validating it.
+messages.ASYNC_VALIDATION = False
+
+_logger = logging.getLogger(__name__)
+_Handler = TypeVar("_Handler", bound=Callable[..., Any])
+# The library has no types.
+_messages, _library = cast(Any, messages), cast(Any, library)
+
+
+def _without_payload(record: logging.LogRecord) -> bool:
+    record.msg, record.args = "a message of a charger could not be handled", ()
+    return True
+
+
+# The library logs whole messages, with the tokens of drivers in them.
+_library_logger = logging.getLogger(f"{__name__}.library")
+_library_logger.setLevel(logging.ERROR)
+_library_logger.addFilter(_without_payload)
+
+
+class Unanswered(Exception):
+    """A charger did not do what it was asked; the reply says why."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.answer)
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long things take, in real time [s].
+
+    answer_s: a charger's time for one answer. heartbeat_s: how often it says that it lives. meter_s: how often it
+    sends meter values while a car charges. silence_s: when to set up a charger that says nothing after connecting.
+    """
+
+    answer_s: float = 10.0
+    heartbeat_s: int = 60
+    meter_s: int = 10
+    silence_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every charge point works with."""
+
+    reports: ChargerReports
+    numbers: TransactionNumbers
+    clock: Clock
+    metrics: OcppMetrics
+    timing: Timing
+
+
+def handles(action: str) -> Callable[[_Handler], _Handler]:
+    """Mark a method as the one that answers an action of the charger."""
+    return cast(Callable[[_Handler], _Handler], cast(Any, routing).on(action))
+
+
+class Conversation(library.ChargePoint):
+    """What is said over one connection.
+
+    Args:
+        charger_id: its identity.
+        connection: its WebSocket.
+        around: what it works with.
+    """
+
+    version: ClassVar[str]
+
+    def __init__(self, charger_id: str, connection: ServerConnection, around: Surroundings) -> None:
+        _library.ChargePoint.__init__(self, charger_id, connection, logger=_library_logger)
+        self.charger_id = charger_id
+        self.around = around
+        self.heard_at = around.clock.now()
+        self.is_closed = False
+        self._websocket = connection
+        self._turn = asyncio.Lock()
+        # A question that an answer's handling gave rise to follows the answer: a charger of 1.6 learns from it the
+        # number of the transaction that is then limited.
+        self._mouth = asyncio.Lock()
+        self._awaited: tuple[str, asyncio.Future[Any]] | None = None
+        self._malformed = 0
+
+    async def serve(self) -> None:
+        """Answer the charger until its connection ends."""
+        clock, websocket = self.around.clock, self._websocket
+        try:
+            while not self.is_closed:
+                raw = await websocket.recv()
+                self.heard_at = clock.now()
+                if not self.is_closed:
+                    await self.route_message(raw)
+                    self.heard()
+        except ConnectionClosed:
+            pass
+        finally:
+            self.hang_up()
+
+    def heard(self) -> None:
+        """What there is to do after each message, once it is answered."""
+
+    def hang_up(self) -> None:
+        """Say nothing more and hear nothing more; whatever waits for an answer learns that there will be none."""
+        self.is_closed = True
+        if self._awaited is not None and not self._awaited[1].done():
+            self._awaited[1].set_result(None)
+
+    async def close(self, code: int, reason: str) -> None:
+        """Hang up and close the connection."""
+        self.hang_up()
+        await self._websocket.close(code, reason)
+
+    async def route_message(self, raw_msg: str | bytes) -> None:
+        """Answer one message, or take it for the answer that is waited for."""
+        try:
+            message: Any = _messages.unpack(raw_msg)
+            is_call = isinstance(message, messages.Call)
+            if not isinstance(message.unique_id, str) or (is_call and not isinstance(cast(Any, message).action, str)):
+                raise ValueError("unique id and action are texts")
+            if is_call:
+                await self._answer(message)
+                return
+        except (OCPPError, ValueError, RecursionError):
+            await self._not_ocpp()
+            return
+        # A late answer is dropped: whoever asked was told that there was none.
+        if self._awaited is not None and self._awaited[0] == message.unique_id and not self._awaited[1].done():
+            self._awaited[1].set_result(message)
+            # Whoever asked learns it before what the charger says next, which may follow from it.
+            await asyncio.sleep(0)
+
+    async def ask(self, request: Any) -> Any:
+        """Ask the charger something, after everything that was asked before.
+
+        Args:
+            request: a call of the library.
+
+        Returns:
+            The library's result.
+
+        Raises:
+            Unanswered: it did not answer in time, or with an error, or the connection is gone.
+        """
+        action = type(request).__name__
+        try:
+            payload = _library.remove_nones(_library.serialize_as_dict(request))
+            call = _messages.Call(str(uuid4()), action, _library.snake_to_camel_case(payload))
+            await self._demand_sayable(call)
+            async with self._turn:
+                answer = await self._exchange(call)
+            result = await self._understood(answer, action)
+        except Unanswered as failed:
+            self.around.metrics.asked.labels(action, failed.reply.answer).inc()
+            raise
+        self.around.metrics.asked.labels(action, "answered").inc()
+        return result
+
+    async def attempt(self, request: Any) -> Any | None:
+        """Ask something that the charger may refuse; None then.
+
+        Raises:
+            Unanswered: it did not answer, or is gone.
+        """
+        try:
+            return await self.ask(request)
+        except Unanswered as failed:
+            if failed.reply.answer in (Answer.NO_ANSWER, Answer.NOT_CONNECTED):
+                raise
+            return None
+
+    async def _answer(self, call: Any) -> None:
+        try:
+            async with self._mouth:
+                await cast(Any, self)._handle_call(call)
+            self.around.metrics.messages.labels(self.version).inc()
+        except OCPPError as error:
+            await self._refuse(call, error)
+
+    async def _refuse(self, call: Any, error: Any) -> None:
+        self.around.metrics.refused_messages.labels(self.version, error.code).inc()
+        cause = str(error.details.get("cause", ""))[:_CAUSE_LENGTH]
+        refusal = _messages.CallError(call.unique_id, error.code, error.description, {"cause": cause})
+        await self._websocket.send(refusal.to_json())
+
+    async def _not_ocpp(self) -> None:
+        self._malformed += 1
+        self.around.metrics.malformed.inc()
+        if self._malformed >= MOST_MALFORMED:
+            _logger.warning("a charger does not speak OCPP", extra={"charger_id": self.charger_id})
+            await self.close(1002, "not OCPP")
+
+    async def _demand_sayable(self, call: Any) -> None:
+        try:
+            await _messages.validate_payload(call, self.version)
+        except OCPPError:
+            raise Unanswered(Reply(Answer.NOT_SUPPORTED, f"OCPP {self.version} can not say that")) from None
+
+    async def _exchange(self, call: Any) -> Any:
+        if self.is_closed:
+            raise Unanswered(Reply(Answer.NOT_CONNECTED))
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._awaited = call.unique_id, future
+        answer_s = self.around.timing.answer_s
+        try:
+            async with asyncio.timeout(answer_s):
+                async with self._mouth:
+                    await self._websocket.send(call.to_json())
+                answer = await future
+        except TimeoutError:
+            raise Unanswered(Reply(Answer.NO_ANSWER, f"no answer within {answer_s:g} s")) from None
+        except ConnectionClosed:
+            answer = None
+        finally:
+            self._awaited = None
+        if answer is None:
+            raise Unanswered(Reply(Answer.NO_ANSWER, "the connection ended before the answer"))
+        return answer
+
+    async def _understood(self, answer: Any, action: str) -> Any:
+        if isinstance(answer, messages.CallError):
+            code = str(cast(Any, answer).error_code)[:_CAUSE_LENGTH]
+            raise Unanswered(Reply(_REFUSED.get(code, Answer.REJECTED), f"the charger says {code}"))
+        answer.action = action
+        try:
+            await _messages.validate_payload(answer, self.version)
+            return getattr(cast(Any, self)._call_result, action)(**_library.camel_to_snake_case(answer.payload))
+        except (OCPPError, TypeError, RecursionError):
+            raise Unanswered(Reply(Answer.NO_ANSWER, "the answer is not OCPP")) from None

@@ -1,0 +1,226 @@
+"""Chargers that speak OCPP 1.6J.
+
+Source: OCPP 1.6 edition 2; OCPP-J 1.6; the security whitepaper's messages are acknowledged.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from ocpp import v16
+from ocpp.v16 import call, call_result
+
+from charger_service.ocpp import profiles
+from charger_service.ocpp.charge_point import ChargePoint, replied
+from charger_service.ocpp.conversation import handles
+from charger_service.ocpp.meters import MEASURANDS, moment, reading
+from charger_service.ports import Abilities, Answer, Ended, Make, Reply, Started, TransactionLimit
+from ev_service.charging import EvseState
+
+_STACK_LEVEL = "ChargeProfileMaxStackLevel"
+_RATE_UNIT = "ChargingScheduleAllowedChargingRateUnit"
+_PHASE_SWITCH = "ConnectorSwitch3to1PhaseSupported"
+_SAMPLE_INTERVAL = "MeterValueSampleInterval"
+_SAMPLED = "MeterValuesSampledData"
+_COMPOSITE_S = 60
+_STATES = {
+    "Available": EvseState.AVAILABLE,
+    "Preparing": EvseState.OCCUPIED,
+    "Charging": EvseState.CHARGING,
+    "SuspendedEVSE": EvseState.SUSPENDED_EVSE,
+    "SuspendedEV": EvseState.SUSPENDED_EV,
+    "Finishing": EvseState.OCCUPIED,
+    "Reserved": EvseState.RESERVED,
+    "Unavailable": EvseState.UNAVAILABLE,
+    "Faulted": EvseState.FAULTED,
+}
+# The library's classes want its enums; words do as well, and are what the specification has.
+_call, _result = cast(Any, call), cast(Any, call_result)
+_ACCEPTED = {"status": "Accepted"}
+
+
+class ChargePoint16(ChargePoint, v16.ChargePoint):
+    """A charge point; its connectors count as EVSEs, connector 0 is the whole."""
+
+    version = "1.6"
+
+    @handles("BootNotification")
+    def on_boot_notification(
+        self, charge_point_vendor: str, charge_point_model: str, firmware_version: str | None = None, **_: Any
+    ) -> Any:
+        """It (re)started."""
+        return _result.BootNotification(**self.booted(Make(charge_point_vendor, charge_point_model, firmware_version)))
+
+    @handles("Heartbeat")
+    def on_heartbeat(self, **_: Any) -> Any:
+        """It lives and wants the time."""
+        return _result.Heartbeat(current_time=self.current_time())
+
+    @handles("StatusNotification")
+    def on_status_notification(self, connector_id: int, status: str, **_: Any) -> Any:
+        """A connector's state."""
+        if connector_id in self.evse_ids:
+            self.around.reports.evse_changed(self.charger_id, connector_id, _STATES[status])
+        return _result.StatusNotification()
+
+    @handles("Authorize")
+    def on_authorize(self, **_: Any) -> Any:
+        """Every token may charge: who parks here may."""
+        return _result.Authorize(id_tag_info=_ACCEPTED)
+
+    @handles("StartTransaction")
+    async def on_start_transaction(
+        self, connector_id: int, id_tag: str, meter_start: int, timestamp: str, **_: Any
+    ) -> Any:
+        """A transaction began; the same one again, after a lost answer, has the same number."""
+        if connector_id not in self.evse_ids:
+            return _result.StartTransaction(transaction_id=0, id_tag_info={"status": "Invalid"})
+        beginning = f"{connector_id} {timestamp} {meter_start} {id_tag}"
+        number = await self.around.numbers.number_of(self.charger_id, beginning)
+        started = Started(
+            charger_id=self.charger_id,
+            evse_id=connector_id,
+            transaction_id=str(number),
+            started_at=moment(timestamp, self.heard_at),
+            energy_kwh=meter_start / 1000,
+            id_token=id_tag,
+        )
+        await self.around.reports.session_started(started)
+        self.transactions[connector_id] = started.transaction_id
+        return _result.StartTransaction(transaction_id=number, id_tag_info=_ACCEPTED)
+
+    @handles("StopTransaction")
+    async def on_stop_transaction(
+        self, meter_stop: int, timestamp: str, transaction_id: int, reason: str | None = None, **_: Any
+    ) -> Any:
+        """A transaction ended, which nobody can refuse."""
+        ended = Ended(
+            charger_id=self.charger_id,
+            transaction_id=str(transaction_id),
+            ended_at=moment(timestamp, self.heard_at),
+            energy_kwh=meter_stop / 1000,
+            reason=reason,
+        )
+        await self.around.reports.session_ended(ended)
+        return _result.StopTransaction(id_tag_info=_ACCEPTED)
+
+    @handles("MeterValues")
+    def on_meter_values(
+        self, connector_id: int, meter_value: Sequence[Mapping[str, Any]], transaction_id: int | None = None, **_: Any
+    ) -> Any:
+        """Meter values of a connector."""
+        if connector_id in self.evse_ids:
+            running = None if transaction_id is None else str(transaction_id)
+            if running is not None:
+                self.saw(connector_id, running)
+            for value in meter_value:
+                found = reading(value, self.heard_at, running)
+                if found is not None:
+                    self.around.reports.metered(self.charger_id, connector_id, found)
+        return _result.MeterValues()
+
+    @handles("DataTransfer")
+    def on_data_transfer(self, **_: Any) -> Any:
+        """No vendor's own messages are known here."""
+        return _result.DataTransfer(status="UnknownVendorId")
+
+    @handles("DiagnosticsStatusNotification")
+    def on_diagnostics_status_notification(self, **_: Any) -> Any:
+        """Acknowledged."""
+        return _result.DiagnosticsStatusNotification()
+
+    @handles("FirmwareStatusNotification")
+    def on_firmware_status_notification(self, **_: Any) -> Any:
+        """Acknowledged."""
+        return _result.FirmwareStatusNotification()
+
+    @handles("LogStatusNotification")
+    def on_log_status_notification(self, **_: Any) -> Any:
+        """Acknowledged."""
+        return _result.LogStatusNotification()
+
+    @handles("SecurityEventNotification")
+    def on_security_event_notification(self, **_: Any) -> Any:
+        """Acknowledged."""
+        return _result.SecurityEventNotification()
+
+    async def send_limit(self, limit: TransactionLimit, stack_level: int) -> Reply:
+        """Send a limit as a TxProfile."""
+        if not limit.transaction_id.isdecimal():
+            return Reply(Answer.REJECTED, "transactions of OCPP 1.6 have numbers")
+        return await self._set_profile(limit.evse_id, profiles.limit_16(limit, stack_level))
+
+    async def send_fallback(self, evse_id: int, limit_a: float) -> Reply:
+        """Send a fallback as a TxDefaultProfile."""
+        return await self._set_profile(evse_id, profiles.fallback_16(evse_id, limit_a))
+
+    async def clear_profile(self, profile_id: int) -> Reply:
+        """Take a profile away."""
+        result = await self.ask(_call.ClearChargingProfile(id=profile_id))
+        return Reply(Answer.ACCEPTED) if result.status == "Unknown" else replied(result.status)
+
+    async def composite(self, evse_id: int) -> tuple[Reply, float | None]:
+        """What the charger holds to now [A]."""
+        request = _call.GetCompositeSchedule(connector_id=evse_id, duration=_COMPOSITE_S, charging_rate_unit="A")
+        result = await self.ask(request)
+        return replied(result.status), profiles.current_now(result.charging_schedule)
+
+    async def start_transaction(self, evse_id: int, id_token: str) -> Reply:
+        """RemoteStartTransaction."""
+        result = await self.ask(_call.RemoteStartTransaction(id_tag=id_token, connector_id=evse_id))
+        return replied(result.status)
+
+    async def stop_transaction(self, transaction_id: str) -> Reply:
+        """RemoteStopTransaction."""
+        if not transaction_id.isdecimal():
+            return Reply(Answer.REJECTED, "transactions of OCPP 1.6 have numbers")
+        result = await self.ask(_call.RemoteStopTransaction(transaction_id=int(transaction_id)))
+        return replied(result.status)
+
+    async def ask_meter_values(self, evse_id: int) -> Reply:
+        """TriggerMessage for MeterValues."""
+        result = await self.ask(_call.TriggerMessage(requested_message="MeterValues", connector_id=evse_id))
+        return replied(result.status)
+
+    async def reset(self) -> Reply:
+        """A soft reset: transactions are ended properly before."""
+        return replied((await self.ask(_call.Reset(type="Soft"))).status)
+
+    async def read_abilities(self) -> Abilities:
+        """From its configuration."""
+        said = await self._configuration(_STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH)
+        units = {unit.strip().lower() for unit in said.get(_RATE_UNIT, "").split(",")} - {""}
+        level = said.get(_STACK_LEVEL, "")
+        return Abilities(
+            max_stack_level=int(level) if level.isdecimal() else profiles.LIMIT_LEVEL,
+            takes_amperes=not units or bool(units & {"current", "a"}),
+            switches_phases=said.get(_PHASE_SWITCH, "").lower() == "true",
+        )
+
+    async def arrange_meter_values(self) -> None:
+        """By its configuration, where that is not so already."""
+        now = await self._configuration(_SAMPLE_INTERVAL, _SAMPLED)
+        interval = str(self.around.timing.meter_s)
+        if now.get(_SAMPLE_INTERVAL) != interval:
+            await self.attempt(_call.ChangeConfiguration(key=_SAMPLE_INTERVAL, value=interval))
+        if set(MEASURANDS) <= {name.strip() for name in now.get(_SAMPLED, "").split(",")}:
+            return
+        # Where it has no power, currents and energy still say what a car draws.
+        for measurands in (MEASURANDS, MEASURANDS[:2]):
+            result = await self.attempt(_call.ChangeConfiguration(key=_SAMPLED, value=",".join(measurands)))
+            if result is None or replied(result.status).answer is not Answer.REJECTED:
+                return
+
+    async def ask_how_it_is(self) -> None:
+        """TriggerMessage for each connector."""
+        for message in ("StatusNotification", "MeterValues"):
+            for connector_id in self.evse_ids:
+                await self.attempt(_call.TriggerMessage(requested_message=message, connector_id=connector_id))
+
+    async def _configuration(self, *keys: str) -> dict[str, str]:
+        result = await self.attempt(_call.GetConfiguration(key=list(keys)))
+        known: list[dict[str, Any]] = [] if result is None else result.configuration_key or []
+        return {item["key"]: str(item.get("value", "")) for item in known}
+
+    async def _set_profile(self, connector_id: int, profile: dict[str, Any]) -> Reply:
+        result = await self.ask(_call.SetChargingProfile(connector_id=connector_id, cs_charging_profiles=profile))
+        return replied(result.status)

@@ -1,0 +1,273 @@
+"""Charging stations that speak OCPP 2.0.1.
+
+Source: OCPP 2.0.1 edition 3, part 2, blocks B, C, E, F, G, J, K.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any, cast
+
+from ocpp import v201
+from ocpp.v201 import call, call_result
+
+from charger_service.ocpp import profiles
+from charger_service.ocpp.charge_point import ChargePoint, replied
+from charger_service.ocpp.conversation import handles
+from charger_service.ocpp.evse_states import Event, EvseStates
+from charger_service.ocpp.meters import MEASURANDS, moment, reading, time_of
+from charger_service.ports import Abilities, Answer, Ended, Make, MeterReading, Needs, Reply, Started, TransactionLimit
+
+_SMART, _SAMPLED = "SmartChargingCtrlr", "SampledDataCtrlr"
+_STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH = "ProfileStackLevel", "RateUnit", "Phases3to1"
+_INTERVAL, _MEASURANDS = "TxUpdatedInterval", "TxUpdatedMeasurands"
+_COMPOSITE_S = 60
+# The library's classes want its enums; words do as well, and are what the specification has.
+_call, _result = cast(Any, call), cast(Any, call_result)
+_ACCEPTED = {"status": "Accepted"}
+
+
+class ChargePoint201(ChargePoint, v201.ChargePoint):
+    """A charging station; EVSE 0 is the whole."""
+
+    version = "2.0.1"
+    _remote_start_ids = count(1)
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._states = EvseStates()
+
+    @handles("BootNotification")
+    def on_boot_notification(self, charging_station: Mapping[str, Any], **_: Any) -> Any:
+        """It (re)started."""
+        said = charging_station
+        self._states = EvseStates()
+        make = Make(said["vendor_name"], said["model"], said.get("firmware_version"))
+        return _result.BootNotification(**self.booted(make))
+
+    @handles("Heartbeat")
+    def on_heartbeat(self, **_: Any) -> Any:
+        """It lives and wants the time."""
+        return _result.Heartbeat(current_time=self.current_time())
+
+    @handles("StatusNotification")
+    def on_status_notification(self, connector_status: str, evse_id: int, connector_id: int, **_: Any) -> Any:
+        """A connector's state."""
+        if evse_id in self.evse_ids:
+            state = self._states.connector(evse_id, connector_id, connector_status)
+            self.around.reports.evse_changed(self.charger_id, evse_id, state)
+        return _result.StatusNotification()
+
+    @handles("Authorize")
+    def on_authorize(self, **_: Any) -> Any:
+        """Every token may charge: who parks here may."""
+        return _result.Authorize(id_token_info=_ACCEPTED)
+
+    @handles("TransactionEvent")
+    async def on_transaction_event(
+        self,
+        event_type: str,
+        timestamp: str,
+        seq_no: int,
+        transaction_info: Mapping[str, Any],
+        meter_value: Sequence[Mapping[str, Any]] = (),
+        evse: Mapping[str, Any] | None = None,
+        id_token: Mapping[str, Any] | None = None,
+        **_: Any,
+    ) -> Any:
+        """A transaction began, went on or ended."""
+        transaction_id = str(transaction_info["transaction_id"])
+        evse_id = self._evse_of(transaction_id) if evse is None else int(evse["id"])
+        if evse_id is not None and evse_id not in self.evse_ids:
+            return _result.TransactionEvent(id_token_info={"status": "Invalid"})
+        event = Event(transaction_id, seq_no, moment(timestamp, self.heard_at), event_type == "Ended")
+        readings = self._readings(meter_value, transaction_id)
+        if event_type == "Started":
+            await self._started(evse_id, event, readings, None if id_token is None else str(id_token["id_token"]))
+        elif event_type == "Updated":
+            self._seen(evse_id, event)
+        for found in readings:
+            self.around.reports.metered(self.charger_id, evse_id, found)
+        if event.is_end:
+            await self._ended(event, readings, transaction_info.get("stopped_reason"))
+        if evse_id is not None and self._states.is_newest(evse_id, event):
+            state = self._states.transaction(evse_id, event, transaction_info.get("charging_state"))
+            self.around.reports.evse_changed(self.charger_id, evse_id, state)
+        return _result.TransactionEvent(id_token_info=None if id_token is None else _ACCEPTED)
+
+    @handles("MeterValues")
+    def on_meter_values(self, evse_id: int, meter_value: Sequence[Mapping[str, Any]], **_: Any) -> Any:
+        """Meter values outside of transaction events, as many stations send them at the full minute."""
+        if evse_id in self.evse_ids:
+            for found in self._readings(meter_value, None):
+                self.around.reports.metered(self.charger_id, evse_id, found)
+        return _result.MeterValues()
+
+    @handles("NotifyEVChargingNeeds")
+    def on_notify_ev_charging_needs(self, charging_needs: Mapping[str, Any], evse_id: int, **_: Any) -> Any:
+        """What the car says that it needs."""
+        if evse_id not in self.evse_ids:
+            return _result.NotifyEVChargingNeeds(status="Rejected")
+        either = charging_needs.get("ac_charging_parameters", charging_needs.get("dc_charging_parameters", {}))
+        said = cast(dict[str, Any], either)
+        energy_wh, departure = said.get("energy_amount"), charging_needs.get("departure_time")
+        needs = Needs(
+            energy_wanted_kwh=None if energy_wh is None else max(0, energy_wh) / 1000,
+            departure=time_of(departure),
+            max_current_a=said.get("ev_max_current"),
+        )
+        self.around.reports.needs(self.charger_id, evse_id, needs)
+        return _result.NotifyEVChargingNeeds(status="Processing")
+
+    @handles("DataTransfer")
+    def on_data_transfer(self, **_: Any) -> Any:
+        """No vendor's own messages are known here."""
+        return _result.DataTransfer(status="UnknownVendorId")
+
+    @handles("FirmwareStatusNotification")
+    def on_firmware_status_notification(self, **_: Any) -> Any:
+        """Acknowledged."""
+        return _result.FirmwareStatusNotification()
+
+    @handles("LogStatusNotification")
+    def on_log_status_notification(self, **_: Any) -> Any:
+        """Acknowledged."""
+        return _result.LogStatusNotification()
+
+    @handles("NotifyEvent")
+    def on_notify_event(self, **_: Any) -> Any:
+        """Acknowledged."""
+        return _result.NotifyEvent()
+
+    @handles("NotifyReport")
+    def on_notify_report(self, **_: Any) -> Any:
+        """Acknowledged."""
+        return _result.NotifyReport()
+
+    @handles("SecurityEventNotification")
+    def on_security_event_notification(self, **_: Any) -> Any:
+        """Acknowledged."""
+        return _result.SecurityEventNotification()
+
+    async def send_limit(self, limit: TransactionLimit, stack_level: int) -> Reply:
+        """Send a limit as a TxProfile."""
+        return await self._set_profile(limit.evse_id, profiles.limit_201(limit, stack_level))
+
+    async def send_fallback(self, evse_id: int, limit_a: float) -> Reply:
+        """Send a fallback as a TxDefaultProfile."""
+        return await self._set_profile(evse_id, profiles.fallback_201(evse_id, limit_a))
+
+    async def clear_profile(self, profile_id: int) -> Reply:
+        """Take a profile away."""
+        result = await self.ask(_call.ClearChargingProfile(charging_profile_id=profile_id))
+        return Reply(Answer.ACCEPTED) if result.status == "Unknown" else _replied(result)
+
+    async def composite(self, evse_id: int) -> tuple[Reply, float | None]:
+        """What the station holds to now [A]."""
+        request = _call.GetCompositeSchedule(duration=_COMPOSITE_S, evse_id=evse_id, charging_rate_unit="A")
+        result = await self.ask(request)
+        return _replied(result), profiles.current_now(result.schedule)
+
+    async def start_transaction(self, evse_id: int, id_token: str) -> Reply:
+        """RequestStartTransaction."""
+        token = {"id_token": id_token, "type": "Central"}
+        request = _call.RequestStartTransaction(
+            id_token=token, remote_start_id=next(self._remote_start_ids), evse_id=evse_id
+        )
+        return _replied(await self.ask(request))
+
+    async def stop_transaction(self, transaction_id: str) -> Reply:
+        """RequestStopTransaction."""
+        return _replied(await self.ask(_call.RequestStopTransaction(transaction_id=transaction_id)))
+
+    async def ask_meter_values(self, evse_id: int) -> Reply:
+        """TriggerMessage for MeterValues."""
+        return _replied(await self.ask(_call.TriggerMessage(requested_message="MeterValues", evse={"id": evse_id})))
+
+    async def reset(self) -> Reply:
+        """A reset once no transaction runs."""
+        return _replied(await self.ask(_call.Reset(type="OnIdle")))
+
+    async def read_abilities(self) -> Abilities:
+        """From its variables."""
+        said = await self._variables(_SMART, _STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH)
+        units = {unit.strip() for unit in said.get(_RATE_UNIT, "").split(",")} - {""}
+        level = said.get(_STACK_LEVEL, "")
+        return Abilities(
+            max_stack_level=int(level) if level.isdecimal() else profiles.LIMIT_LEVEL,
+            takes_amperes=not units or "A" in units,
+            switches_phases=said.get(_PHASE_SWITCH, "").lower() == "true",
+        )
+
+    async def arrange_meter_values(self) -> None:
+        """By its variables, where that is not so already."""
+        now = await self._variables(_SAMPLED, _INTERVAL, _MEASURANDS)
+        interval = str(self.around.timing.meter_s)
+        if now.get(_INTERVAL) != interval:
+            await self._set_variable(_INTERVAL, interval)
+        if set(MEASURANDS) <= {name.strip() for name in now.get(_MEASURANDS, "").split(",")}:
+            return
+        # Where it has no power, currents and energy still say what a car draws.
+        if await self._set_variable(_MEASURANDS, ",".join(MEASURANDS)) is Answer.REJECTED:
+            await self._set_variable(_MEASURANDS, ",".join(MEASURANDS[:2]))
+
+    async def ask_how_it_is(self) -> None:
+        """TriggerMessage for each EVSE's connector, and for all running transactions."""
+        for evse_id in self.evse_ids:
+            evse = {"id": evse_id, "connector_id": 1}
+            await self.attempt(_call.TriggerMessage(requested_message="StatusNotification", evse=evse))
+        # A transaction event carries the charging state and meter values.
+        await self.attempt(_call.TriggerMessage(requested_message="TransactionEvent"))
+
+    def _evse_of(self, transaction_id: str) -> int | None:
+        """An event names its EVSE only once."""
+        only = self.evse_ids[0] if len(self.evse_ids) == 1 else None
+        return self._states.evse_of(transaction_id) or only
+
+    def _readings(self, meter_value: Sequence[Mapping[str, Any]], transaction_id: str | None) -> list[MeterReading]:
+        found = (reading(value, self.heard_at, transaction_id) for value in meter_value)
+        return [said for said in found if said is not None]
+
+    async def _started(
+        self, evse_id: int | None, event: Event, readings: list[MeterReading], id_token: str | None
+    ) -> None:
+        if evse_id is None:
+            self._seen(evse_id, event)
+        elif not self._states.is_over(evse_id, event):
+            energy_kwh = readings[0].energy_kwh if readings else None
+            started = Started(self.charger_id, evse_id, event.transaction_id, event.at, energy_kwh, id_token)
+            await self.around.reports.session_started(started)
+            self.transactions[evse_id] = event.transaction_id
+
+    def _seen(self, evse_id: int | None, event: Event) -> None:
+        if evse_id is None:
+            self.around.reports.session_seen(self.charger_id, None, event.transaction_id)
+        elif self._states.is_newest(evse_id, event):
+            self.saw(evse_id, event.transaction_id)
+
+    async def _ended(self, event: Event, readings: list[MeterReading], reason: str | None) -> None:
+        energy_kwh = readings[-1].energy_kwh if readings else None
+        await self.around.reports.session_ended(
+            Ended(self.charger_id, event.transaction_id, event.at, energy_kwh, reason)
+        )
+
+    async def _variables(self, component: str, *names: str) -> dict[str, str]:
+        wanted = [{"component": {"name": component}, "variable": {"name": name}} for name in names]
+        result = await self.attempt(_call.GetVariables(get_variable_data=wanted))
+        known: list[dict[str, Any]] = [] if result is None else result.get_variable_result
+        return {item["variable"]["name"]: str(item.get("attribute_value", "")) for item in known}
+
+    async def _set_variable(self, name: str, value: str) -> Answer:
+        wanted = {"component": {"name": _SAMPLED}, "variable": {"name": name}, "attribute_value": value}
+        result = await self.attempt(_call.SetVariables(set_variable_data=[wanted]))
+        if result is None:
+            return Answer.NOT_SUPPORTED
+        return replied(result.set_variable_result[0]["attribute_status"]).answer
+
+    async def _set_profile(self, evse_id: int, profile: dict[str, Any]) -> Reply:
+        return _replied(await self.ask(_call.SetChargingProfile(evse_id=evse_id, charging_profile=profile)))
+
+
+def _replied(result: Any) -> Reply:
+    """A status, with the reason that OCPP 2.0.1 lets a station give."""
+    info = cast(dict[str, Any], result.status_info or {})
+    return replied(result.status, str(info.get("reason_code", "")))

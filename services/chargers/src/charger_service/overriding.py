@@ -1,0 +1,107 @@
+"""What this service orders by itself: the operator's override, and the fallback where nobody commands.
+
+Such an order lasts as long as its reason does; on the charger it has an end all the same, and is renewed before that.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from charger_service.applying import Applying, Wish
+from charger_service.envelope import Key, Place
+from charger_service.sending import Sending
+from charger_service.site import OverrideGiven, Site
+from charger_service.standing import Cause, Order
+from ev_service.charging import LEAST_CURRENT_A, Override
+from ev_service.clock import Clock
+
+
+def override_a(override: Override, place: Place, voltage_v: float) -> float:
+    """Current per phase [A] that an override gives one EVSE: 0, or at least 6 and at most what it can give.
+
+    Args:
+        override: the operator's order.
+        place: the EVSE.
+        voltage_v: between phase and neutral [V].
+    """
+    power_kw = override.charging_power_kw or 0.0
+    # Down to tenths, which is what OCPP carries.
+    limit_a = int(power_kw * 10_000 / voltage_v / len(place.phases) + 1e-6) / 10
+    return 0.0 if limit_a < LEAST_CURRENT_A else min(limit_a, place.max_current_a)
+
+
+class Overriding:
+    """Orders what the operator said, else the fallback.
+
+    Args:
+        site: what is known and ordered.
+        applying: for what may raise a limit.
+        sending: for what can not.
+        clock: the run's clock.
+        longest_s: how long an order lasts on the charger [s].
+    """
+
+    def __init__(self, site: Site, applying: Applying, sending: Sending, clock: Clock, longest_s: float) -> None:
+        self._site = site
+        self._applying = applying
+        self._sending = sending
+        self._clock = clock
+        self._longest = timedelta(seconds=longest_s)
+
+    async def enforce(self, keys: Iterable[Key] | None = None) -> None:
+        """Bring the override to the cars that are there, or to some of them."""
+        given = self._site.override
+        if given is None:
+            return
+        valid_until = self._end_of(given)
+        voltage_v = self._site.rules.settings.voltage_v
+        wishes = [
+            Wish(key, override_a(given.override, self._site.places[key], voltage_v), valid_until, Cause.OVERRIDE)
+            for key in (self._site.places if keys is None else keys)
+            if self._site.visit(key) is not None
+        ]
+        if wishes:
+            await self._applying.apply(wishes, lambda: self._site.override is not given)
+
+    def release(self) -> None:
+        """End the override: cars fall to their fallback until somebody commands again."""
+        self._site.override = None
+        for key, standing in self._site.standings.items():
+            if standing.wanted is not None and standing.wanted.cause is Cause.OVERRIDE:
+                self.fall_back(key)
+
+    def fall_back(self, key: Key) -> None:
+        """Tell one EVSE its fallback."""
+        self._sending.send(key, self._fallback(key))
+
+    def welcome(self, key: Key) -> None:
+        """Tell an EVSE whose car or charger is new here what it may: what was ordered before, else its fallback.
+
+        It is told even where the charger holds it as default: some take no notice of their default.
+        """
+        given, before = self._site.override, self._site.standings[key].wanted
+        if before is not None and before.valid_until > self._clock.now() and not self.is_due(key, self._clock.now()):
+            self._sending.send_again(key)
+        elif given is not None and given.override.kind == "stop":
+            self._sending.send(key, Order(0.0, self._end_of(given), Cause.OVERRIDE))
+        else:
+            # A fixed power that is more than this comes with the watch's next look.
+            self.fall_back(key)
+
+    def is_due(self, key: Key, now: datetime) -> bool:
+        """Whether the own order of an EVSE is to be given anew: it nears its end, or its reason changed."""
+        order, given = self._site.standings[key].wanted, self._site.override
+        if order is None or order.cause is Cause.AGENT:
+            return order is None or given is not None or order.valid_until <= now
+        ends_soon = order.valid_until - now < self._longest / 2
+        if given is not None:
+            is_last = order.valid_until >= given.override.until
+            return order.cause is not Cause.OVERRIDE or (ends_soon and not is_last)
+        fallback_a = self._site.standings[key].fallback_a
+        has_risen = order.limit_a < fallback_a and order.limited_by is None
+        return order.cause is not Cause.FALLBACK or ends_soon or order.limit_a > fallback_a or has_risen
+
+    def _fallback(self, key: Key) -> Order:
+        return Order(self._site.standings[key].fallback_a, self._clock.now() + self._longest, Cause.FALLBACK)
+
+    def _end_of(self, given: OverrideGiven) -> datetime:
+        return min(given.override.until, self._clock.now() + self._longest)

@@ -1,0 +1,261 @@
+"""What the two halves of the charger service say to each other.
+
+The OCPP half speaks with chargers and knows nothing of envelopes, leases and lifetimes. The limits half decides which
+current each EVSE may draw and knows no OCPP message. Everything runs in one event loop; no call here blocks it.
+Chargers and EVSEs are registered ones; what a charger says of others is not passed on.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from ev_service.charging import EvseState
+
+
+class Answer(StrEnum):
+    """What came of asking a charger for something.
+
+    rejected: the charger does not do it, now. not_supported: it never will.
+    no_answer: it is not known whether the charger does it: no answer in time, or the connection broke before it.
+    not_connected: it was not asked.
+    """
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    NOT_SUPPORTED = "not_supported"
+    NO_ANSWER = "no_answer"
+    NOT_CONNECTED = "not_connected"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer, and what the charger said besides, in a few words for people."""
+
+    answer: Answer
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionLimit:
+    """A limit on a running transaction, above the EVSE's fallback for as long as it is valid.
+
+    limit_a [A]: per phase, 0 pauses and keeps the transaction; sent in tenths, rounded down.
+    phases: how many phases to charge on; None: as wired.
+    valid_until: when the charger itself drops the limit, in the run's clock.
+    """
+
+    evse_id: int
+    transaction_id: str
+    limit_a: float
+    valid_until: datetime
+    phases: int | None = None
+
+
+class ChargePoints(Protocol):
+    """The chargers, as the limits half commands them.
+
+    A charger is asked one thing at a time, in the order of the calls (OCPP-J), so a call may wait behind others. Each
+    call ends by itself within the OCPP half's own time (some ten seconds for each question before it); whoever waits
+    for less time leaves it running, and then learns of a late answer in the same way as of one in time. What a charger
+    says after its answer is reported after whoever awaits that answer has it.
+    """
+
+    def is_connected(self, charger_id: str) -> bool:
+        """Whether the charger is connected now."""
+        ...
+
+    def last_seen(self, charger_id: str) -> datetime | None:
+        """When a message of the charger last arrived, in the run's clock; None: never since this process began."""
+        ...
+
+    async def set_limit(self, charger_id: str, limit: TransactionLimit) -> Reply:
+        """Limit a running transaction; replaces the limit set before."""
+        ...
+
+    async def clear_limit(self, charger_id: str, evse_id: int) -> Reply:
+        """Take the limit back, so that the EVSE falls to its fallback; accepted where there was none."""
+        ...
+
+    async def set_fallback(self, charger_id: str, evse_id: int, limit_a: float) -> Reply:
+        """Set the EVSE's default profile: what it gives per phase [A] wherever no limit holds; it does not lapse."""
+        ...
+
+    async def clear_fallback(self, charger_id: str, evse_id: int) -> Reply:
+        """Take the default profile away; accepted where there was none."""
+        ...
+
+    async def limit_in_force(self, charger_id: str, evse_id: int) -> tuple[Reply, float | None]:
+        """What the charger says that it holds to now, per phase [A]; None where it does not say."""
+        ...
+
+    async def start(self, charger_id: str, evse_id: int, id_token: str) -> Reply:
+        """Ask the charger to begin a transaction; that it began is reported as any other."""
+        ...
+
+    async def stop(self, charger_id: str, transaction_id: str) -> Reply:
+        """Ask the charger to end a transaction; that it ended is reported as any other."""
+        ...
+
+    async def ask_meter_values(self, charger_id: str, evse_id: int) -> Reply:
+        """Ask for meter values now; they are reported as any others."""
+        ...
+
+    async def reset(self, charger_id: str) -> Reply:
+        """Ask the charger to start anew."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """What a charger says of itself, in its own words."""
+
+    vendor: str
+    model: str
+    firmware_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a charger can do with limits, as far as it says.
+
+    max_stack_level: highest stack level of its profiles; 1 where it does not say. The OCPP half keeps to it by itself.
+    takes_amperes: false: it takes watts only, and `set_limit` and `set_fallback` answer `not_supported`.
+    switches_phases: whether it can change the number of phases.
+    """
+
+    max_stack_level: int = 1
+    takes_amperes: bool = True
+    switches_phases: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A transaction that began.
+
+    The same one may be reported more than once, and after its end when the charger repeats itself: what ended stays
+    ended. One that begins ends any other on its EVSE whose end was never heard.
+
+    energy_kwh [kWh]: the meter's register at the beginning; None: not said.
+    """
+
+    charger_id: str
+    evse_id: int
+    transaction_id: str
+    started_at: datetime
+    energy_kwh: float | None = None
+    id_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A transaction that ended; may be reported more than once, and for one that is not known.
+
+    energy_kwh [kWh]: the meter's register at the end; None: not said.
+    """
+
+    charger_id: str
+    transaction_id: str
+    ended_at: datetime
+    energy_kwh: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a car says that it needs (OCPP 2.0.1 NotifyEVChargingNeeds).
+
+    energy_wanted_kwh [kWh]: from now on. departure: when it leaves. max_current_a [A]: per phase, what it can take.
+    """
+
+    energy_wanted_kwh: float | None = None
+    departure: datetime | None = None
+    max_current_a: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeterReading:
+    """What an EVSE's meter said at one moment; what it did not say is None.
+
+    measured_at: by the charger's clock, never later than now; values that a charger kept while it was offline arrive
+        late, so the newest by this time counts.
+    current_a [A]: on L1, L2, L3 of the charger (not of the site), where it names phases.
+    current_each_a [A]: where it gives one current without a phase: the same on each phase in use.
+    power_kw [kW]: drawn, all phases together. energy_kwh [kWh]: the register, which only grows.
+    """
+
+    measured_at: datetime
+    transaction_id: str | None = None
+    current_a: tuple[float, float, float] | None = None
+    current_each_a: float | None = None
+    power_kw: float | None = None
+    energy_kwh: float | None = None
+
+
+class ChargerReports(Protocol):
+    """What the OCPP half tells the limits half.
+
+    Plain methods return at once. `session_started` and `session_ended` are awaited before the charger has its answer:
+    when they return, the report is kept; when they raise, the charger is told of an error and will repeat itself. What
+    a charger is asked meanwhile is sent once it has its answer, so these two must not wait for a charger.
+    """
+
+    def connected(self, charger_id: str, ocpp_version: str) -> None:
+        """The charger connected; `disconnected` came before, where it had been connected."""
+        ...
+
+    def disconnected(self, charger_id: str) -> None:
+        """The charger is gone; what it was asked and did not answer ends with `no_answer`."""
+        ...
+
+    def booted(self, charger_id: str, make: Make) -> None:
+        """The charger (re)started and says what it is; it may have forgotten every limit."""
+        ...
+
+    def ready(self, charger_id: str, abilities: Abilities) -> None:
+        """After each connecting and booting: now send the fallback and the limit again.
+
+        Its state and meter values are asked for by the OCPP half and follow as reports.
+        """
+        ...
+
+    def evse_changed(self, charger_id: str, evse_id: int, state: EvseState) -> None:
+        """The EVSE is in this state; may repeat itself.
+
+        After `charging` a limit in force is to be sent again: some chargers ignore profiles while suspended, and
+        resume at full power.
+        """
+        ...
+
+    def session_seen(self, charger_id: str, evse_id: int | None, transaction_id: str) -> None:
+        """A transaction runs whose beginning was not heard on this connection; None: the charger names no EVSE."""
+        ...
+
+    async def session_started(self, started: Started) -> None:
+        """A transaction began."""
+        ...
+
+    async def session_ended(self, ended: Ended) -> None:
+        """A transaction ended."""
+        ...
+
+    def needs(self, charger_id: str, evse_id: int, needs: Needs) -> None:
+        """The car says what it needs."""
+        ...
+
+    def metered(self, charger_id: str, evse_id: int | None, reading: MeterReading) -> None:
+        """Meter values arrived; without an EVSE they belong to that of the reading's transaction."""
+        ...
+
+
+class TransactionNumbers(Protocol):
+    """Numbers for the transactions of OCPP 1.6, whose ids the central system gives."""
+
+    async def number_of(self, charger_id: str, beginning: str) -> int:
+        """The transaction's number, > 0, unique in all runs; kept when this returns.
+
+        Args:
+            charger_id: the charger.
+            beginning: what the charger said of it, as one text; the same beginning again has the same number.
+        """
+        ...

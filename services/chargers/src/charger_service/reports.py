@@ -1,0 +1,205 @@
+"""Takes in what charge points tell, and answers at once where a charger needs its limit again."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from charger_service import fleet
+from charger_service.envelope import Key
+from charger_service.keeping import Keeper, transaction_number
+from charger_service.overriding import Overriding
+from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Started
+from charger_service.sending import Sending
+from charger_service.site import Site
+from charger_service.standing import overdraws
+from charger_service.store import Changes, Kept
+from ev_service.charging import EvseState
+from ev_service.clock import Clock
+
+_logger = logging.getLogger(__name__)
+
+_KNOWN_NUMBERS = 10_000
+
+
+class Reports:
+    """The limits' half of `charger_service.ports`: `ChargerReports`.
+
+    Args:
+        site: what is known and ordered.
+        sending: the way to the chargers.
+        overriding: what an EVSE is told when a car comes.
+        keeper: keeps what must survive a restart.
+        clock: the run's clock.
+        count_overdraw: told when a car begins to draw more than it may.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        sending: Sending,
+        overriding: Overriding,
+        keeper: Keeper,
+        clock: Clock,
+        count_overdraw: Callable[[], None],
+    ) -> None:
+        self._site = site
+        self._sending = sending
+        self._overriding = overriding
+        self._keeper = keeper
+        self._clock = clock
+        self._count_overdraw = count_overdraw
+
+    def connected(self, charger_id: str, ocpp_version: str) -> None:
+        """The charger is there."""
+        self._change(charger_id, is_connected=True, is_ready=False, ocpp_version=ocpp_version)
+
+    def disconnected(self, charger_id: str) -> None:
+        """The charger is gone; without a default of its own it may draw all it can."""
+        self._change(charger_id, is_connected=False, is_ready=False)
+        for key in self._site.keys_of.get(charger_id, ()):
+            standing = self._site.standings[key]
+            if standing.fallback_held_a is None:
+                standing.is_unknown = True
+        self._site.is_dirty = True
+
+    def booted(self, charger_id: str, make: Make) -> None:
+        """The charger may have forgotten its default, and the limit of the car that is there."""
+        self._change(charger_id, make=make, is_ready=False)
+        for key in self._site.keys_of.get(charger_id, ()):
+            standing = self._site.standings[key]
+            standing.lose_fallback()
+            if self._site.visit(key) is not None:
+                standing.is_unknown = True
+        self._site.is_dirty = True
+
+    def ready(self, charger_id: str, abilities: Abilities) -> None:
+        """The charger wants to hear its fallback and its limit again."""
+        self._change(charger_id, abilities=abilities, is_ready=True)
+        for key in self._site.keys_of.get(charger_id, ()):
+            self._sending.send_fallback(key)
+            if self._site.visit(key) is not None:
+                self._overriding.welcome(key)
+
+    def evse_changed(self, charger_id: str, evse_id: int, state: EvseState) -> None:
+        """A state was told; a car that begins to charge is told its limit again, and one that is gone is forgotten."""
+        key = (charger_id, evse_id)
+        facts = self._site.evses.get(key)
+        if facts is None or facts.state is state:
+            return
+        self._site.evses[key] = replace(facts, state=state)
+        if state is EvseState.CHARGING:
+            self._sending.send_again(key)
+        elif state is EvseState.AVAILABLE and facts.visit is not None:
+            _logger.warning("the end of a session was not heard", extra={"charger_id": charger_id, "evse_id": evse_id})
+            self._end(key, self._clock.now())
+        self._site.settle_if_idle(key)
+
+    def session_seen(self, charger_id: str, evse_id: int | None, transaction_id: str) -> None:
+        """A transaction runs that may not be known."""
+        known = self._site.key_of_transaction(charger_id, transaction_id)
+        if known is not None or evse_id is None or (charger_id, evse_id) not in self._site.evses:
+            return
+        self._begin(Started(charger_id, evse_id, transaction_id, self._clock.now()))
+
+    async def session_started(self, started: Started) -> None:
+        """A session begins; it is kept when this returns, or goes on in memory where the disk fails."""
+        if (started.charger_id, started.evse_id) in self._site.evses:
+            self._begin(started)
+            await self._keeper.keep([(started.charger_id, started.evse_id)])
+
+    async def session_ended(self, ended: Ended) -> None:
+        """A session is over; it is kept when this returns, or in memory where the disk fails."""
+        key = self._site.key_of_transaction(ended.charger_id, ended.transaction_id)
+        if key is None:
+            for other in self._site.keys_of.get(ended.charger_id, ()):
+                self._site.evses[other] = fleet.ended(self._site.evses[other], ended)
+            return
+        if ended.energy_kwh is not None:
+            self._metered(key, MeterReading(ended.ended_at, ended.transaction_id, energy_kwh=ended.energy_kwh))
+        self._end(key, ended.ended_at)
+        await self._keeper.keep()
+
+    def needs(self, charger_id: str, evse_id: int, needs: Needs) -> None:
+        """The car said what it wants."""
+        key = (charger_id, evse_id)
+        if (facts := self._site.evses.get(key)) is not None:
+            self._site.evses[key] = fleet.needs_told(facts, needs)
+            self._site.unsaved.add(key)
+
+    def metered(self, charger_id: str, evse_id: int | None, reading: MeterReading) -> None:
+        """Meter values arrived."""
+        key = None if evse_id is None else (charger_id, evse_id)
+        if key is None and reading.transaction_id is not None:
+            key = self._site.key_of_transaction(charger_id, reading.transaction_id)
+        if key is None or key not in self._site.evses:
+            return
+        facts = self._metered(key, reading)
+        standing = self._site.standings[key]
+        is_overdrawing = overdraws(self._site.places[key], standing, facts)
+        if is_overdrawing and not standing.is_overdrawing:
+            self._count_overdraw()
+            _logger.error(
+                "a car draws more than it may",
+                extra={"charger_id": charger_id, "evse_id": key[1], "drawn_a": facts.meter and facts.meter.current_a},
+            )
+            self._sending.send_again(key)
+        if is_overdrawing:
+            self._site.is_dirty = True
+        standing.is_overdrawing = is_overdrawing
+
+    def _metered(self, key: Key, reading: MeterReading) -> fleet.EvseFacts:
+        voltage_v = self._site.rules.settings.voltage_v
+        facts = fleet.metered(self._site.evses[key], reading, self._site.places[key], voltage_v)
+        self._site.evses[key] = facts
+        return facts
+
+    def _begin(self, started: Started) -> None:
+        key = (started.charger_id, started.evse_id)
+        before = self._site.evses[key]
+        facts = fleet.started(before, started)
+        self._site.evses[key] = facts
+        if facts.visit is None or (before.visit is not None and before.visit.session_id == facts.visit.session_id):
+            return
+        standing = self._site.standings[key]
+        if before.visit is not None:
+            self._site.end_visit(key, before.visit, started.started_at)
+        if standing.fallback_held_a is None:
+            standing.is_unknown, self._site.is_dirty = True, True
+        self._site.unsaved.add(key)
+        self._overriding.welcome(key)
+
+    def _end(self, key: Key, ended_at: datetime) -> None:
+        facts = self._site.evses[key]
+        if facts.visit is not None:
+            self._site.evses[key] = fleet.without_visit(facts)
+            self._site.end_visit(key, facts.visit, ended_at)
+
+    def _change(self, charger_id: str, **changes: object) -> None:
+        facts = self._site.chargers.get(charger_id)
+        if facts is not None:
+            self._site.chargers[charger_id] = replace(facts, **changes)
+
+
+class Numbers:
+    """The limits' half of `charger_service.ports`: `TransactionNumbers`."""
+
+    def __init__(self, keeper: Keeper, clock: Clock, kept: Kept) -> None:
+        self._keeper = keeper
+        self._clock = clock
+        self._known = OrderedDict(((row["charger_id"], row["beginning"]), int(row["number"])) for row in kept.numbers)
+        self._highest = max(self._known.values(), default=0)
+
+    async def number_of(self, charger_id: str, beginning: str) -> int:
+        """The transaction's number; where the disk fails it is unique all the same, and known until the restart."""
+        number = self._known.get((charger_id, beginning))
+        if number is not None:
+            return number
+        number = self._highest = transaction_number(self._highest, self._clock.now())
+        self._known[charger_id, beginning] = number
+        if len(self._known) > _KNOWN_NUMBERS:
+            self._known.popitem(last=False)
+        row = {"number": number, "charger_id": charger_id, "beginning": beginning}
+        await self._keeper.store.keep(Changes(numbers=[row]))
+        return number

@@ -1,0 +1,140 @@
+"""Sends orders to chargers: at most one at a time for each EVSE, and always the newest.
+
+An order that a newer one overtakes while it waits is never sent.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+
+from charger_service.envelope import Key
+from charger_service.ports import Answer, ChargePoints, Reply, TransactionLimit
+from charger_service.site import Site
+from charger_service.standing import Order
+from ev_service.clock import Clock
+
+_logger = logging.getLogger(__name__)
+
+CLOCK_MARGIN_S = 10.0
+"""How much later than this service the charger drops a limit by itself [s]: the service's fallback comes first, and
+the charger's own end only counts where the service is gone."""
+
+
+class Sending:
+    """Keeps what chargers are told in step with what is wanted of them."""
+
+    def __init__(self, site: Site, clock: Clock) -> None:
+        self._site = site
+        self._clock = clock
+        self._points: ChargePoints | None = None
+        self._limits: dict[Key, asyncio.Task[None]] = {}
+        self._fallbacks: dict[Key, asyncio.Task[None]] = {}
+
+    def attach(self, points: ChargePoints) -> None:
+        """Say who speaks with the chargers."""
+        self._points = points
+
+    def send(self, key: Key, order: Order) -> None:
+        """Want this of an EVSE from now on; without a session it is kept for the next one."""
+        self._site.standings[key].want(order)
+        self.catch_up(key)
+
+    def send_again(self, key: Key) -> None:
+        """Send the newest order once more: it was not confirmed, or may have been ignored or forgotten."""
+        self._site.standings[key].is_due = True
+        self.catch_up(key)
+
+    def catch_up(self, key: Key) -> None:
+        """Send what is due, once there is a session that it can be sent for."""
+        if self._site.visit(key) is not None and key not in self._limits:
+            self._limits[key] = asyncio.create_task(self._bring_limit(key))
+
+    def send_fallback(self, key: Key) -> None:
+        """Have the charger hold the EVSE's fallback."""
+        if key not in self._fallbacks:
+            self._fallbacks[key] = asyncio.create_task(self._bring_fallback(key))
+
+    async def settled(self, keys: Iterable[Key], within_s: float) -> None:
+        """Wait until the newest orders of these EVSEs are answered, at most so long [s, real time].
+
+        What is not answered by then goes on by itself.
+        """
+        running = [task for key in keys if (task := self._limits.get(key)) is not None]
+        if running and within_s > 0:
+            await asyncio.wait(running, timeout=within_s)
+
+    async def stop(self) -> None:
+        """End what is still on its way."""
+        running = [*self._limits.values(), *self._fallbacks.values()]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _bring_limit(self, key: Key) -> None:
+        standing = self._site.standings[key]
+        try:
+            while standing.is_due and (order := standing.wanted) is not None:
+                visit = self._site.visit(key)
+                if visit is None:
+                    return
+                standing.is_due, standing.sent, standing.asked_at = False, order, self._clock.now()
+                reply = await self._asked(key, order, visit.transaction_id)
+                now_there = self._site.visit(key)
+                # An answer about a transaction that is over says nothing of the one that runs.
+                if now_there is not None and now_there.transaction_id == visit.transaction_id:
+                    standing.answer(order, reply, self._clock.now())
+                    self._told(key, order, reply)
+        finally:
+            del self._limits[key]
+
+    async def _asked(self, key: Key, order: Order, transaction_id: str) -> Reply:
+        limit = TransactionLimit(
+            key[1],
+            transaction_id,
+            order.limit_a,
+            order.valid_until + timedelta(seconds=CLOCK_MARGIN_S),
+            order.phases,
+        )
+        if self._points is None:
+            return Reply(Answer.NOT_CONNECTED)
+        try:
+            return await self._points.set_limit(key[0], limit)
+        except Exception:
+            # A charger that surprises must not end the loop that limits it.
+            _logger.exception("a limit could not be sent", extra={"charger_id": key[0], "evse_id": key[1]})
+            return Reply(Answer.NO_ANSWER, "the service failed; its log has the reason")
+
+    def _told(self, key: Key, order: Order, reply: Reply) -> None:
+        if reply.answer is Answer.ACCEPTED:
+            _logger.debug("limit confirmed", extra={"charger_id": key[0], "limit_a": order.limit_a})
+            return
+        self._site.is_dirty = True
+        _logger.warning(
+            "limit not confirmed",
+            extra={"charger_id": key[0], "evse_id": key[1], "limit_a": order.limit_a, "answer": reply.answer},
+        )
+
+    async def _bring_fallback(self, key: Key) -> None:
+        standing = self._site.standings[key]
+        tried_a: float | None = None
+        try:
+            while tried_a != standing.fallback_a:
+                tried_a = standing.fallback_a
+                reply = await self._asked_to_hold(key, tried_a)
+                if reply.answer is Answer.NOT_CONNECTED:
+                    return
+                standing.hold(tried_a, reply)
+            self._site.unsaved.add(key)
+            self._site.settle_if_idle(key)
+        finally:
+            del self._fallbacks[key]
+
+    async def _asked_to_hold(self, key: Key, fallback_a: float) -> Reply:
+        if self._points is None:
+            return Reply(Answer.NOT_CONNECTED)
+        try:
+            return await self._points.set_fallback(key[0], key[1], fallback_a)
+        except Exception:
+            _logger.exception("a fallback could not be sent", extra={"charger_id": key[0], "evse_id": key[1]})
+            return Reply(Answer.NO_ANSWER, "the service failed; its log has the reason")

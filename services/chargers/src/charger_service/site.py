@@ -1,0 +1,180 @@
+"""The whole site in memory: what the chargers told, what they were ordered, and the operator's word.
+
+Knows no disk, no network and no clock: moments come as arguments. Everything runs in one event loop.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from charger_service.acts import Proved
+from charger_service.configuration import Installation
+from charger_service.envelope import Ask, Carried, Currents, Envelope, Key, Place, above, room
+from charger_service.fallbacks import choose_fallbacks
+from charger_service.fleet import ChargerFacts, EvseFacts, Visit
+from charger_service.ports import Answer
+from charger_service.standing import Order, Standing, counted_anyway, most
+from ev_service.charging import EvseState, Override
+from ev_service.settings import SiteSettings
+
+_SURELY_IDLE = frozenset({EvseState.AVAILABLE, EvseState.UNAVAILABLE, EvseState.FAULTED, EvseState.RESERVED})
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideGiven:
+    """The operator's order in force, who gave it and why."""
+
+    override: Override
+    reason: str
+    proved: Proved | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the service was started with.
+
+    building_kw: highest load of the building that is expected [kW]; None: not known. fallback_a [A]: per phase.
+    """
+
+    settings: SiteSettings
+    building_kw: float | None = None
+    fallback_a: float = 6.0
+
+
+@dataclass(slots=True)
+class Site:
+    """What is known and ordered now.
+
+    is_dirty: whether something may have made the cars' sum pass the envelope since it was last looked at.
+    fallbacks: what each EVSE should fall to by now; each falls to that as soon as there is room for it.
+    unsaved: EVSEs that changed, and over: sessions that ended, since they were last written down.
+    """
+
+    installation: Installation
+    rules: Rules
+    operator_limit_kw: float | None = None
+    override: OverrideGiven | None = None
+    chargers: dict[str, ChargerFacts] = field(default_factory=dict[str, ChargerFacts])
+    evses: dict[Key, EvseFacts] = field(default_factory=dict[Key, EvseFacts])
+    standings: dict[Key, Standing] = field(default_factory=dict[Key, Standing])
+    places: dict[Key, Place] = field(default_factory=dict[Key, Place])
+    keys_of: dict[str, tuple[Key, ...]] = field(default_factory=dict[str, tuple[Key, ...]])
+    is_dirty: bool = True
+    fallbacks: dict[Key, float] = field(default_factory=dict[Key, float])
+    unsaved: set[Key] = field(default_factory=set[Key])
+    over: list[tuple[Key, Visit, datetime]] = field(default_factory=list[tuple[Key, Visit, datetime]])
+
+    def __post_init__(self) -> None:
+        self.places = {place.key: place for place in self.installation.places}
+        for charger in self.installation.chargers:
+            self.keys_of[charger.charger_id] = tuple((charger.charger_id, evse.evse_id) for evse in charger.evses)
+        self.chargers = {charger.charger_id: ChargerFacts() for charger in self.installation.chargers}
+        self.evses = {key: EvseFacts() for key in self.places}
+        self.standings = {key: Standing() for key in self.places}
+        self.begin_fallbacks()
+
+    @property
+    def site_limit_kw(self) -> float:
+        """What the connection may carry, by the operator's word."""
+        configured_kw = self.rules.settings.limit_kw
+        return configured_kw if self.operator_limit_kw is None else min(configured_kw, self.operator_limit_kw)
+
+    @property
+    def envelope(self) -> Envelope:
+        """The limits that all cars share."""
+        settings = self.rules.settings
+        feeders = {feeder.feeder_id: feeder.limit_a for feeder in self.installation.feeders}
+        return Envelope(self.site_limit_kw, settings.voltage_v, settings.phases, feeders)
+
+    def choose_fallbacks(self) -> None:
+        """Choose every EVSE's fallback anew, after the site's limit changed; those that rise wait for room."""
+        self.fallbacks = choose_fallbacks(
+            self.installation.places,
+            self.envelope,
+            building_kw=self.rules.building_kw,
+            fallback_a=self.rules.fallback_a,
+        )
+        for key, fallback_a in self.fallbacks.items():
+            standing = self.standings[key]
+            standing.fallback_a = min(standing.fallback_a, fallback_a)
+        self.is_dirty = True
+
+    def raise_fallbacks(self) -> None:
+        """Raise those fallbacks for which there is room beside all that cars may draw."""
+        rising = [key for key, fallback_a in self.fallbacks.items() if fallback_a > self.standings[key].fallback_a]
+        if not rising:
+            return
+        carried, envelope = self.carried(), self.envelope
+        for key in rising:
+            place, fallback_a, most_a = self.places[key], self.fallbacks[key], self.most(key)
+            if room(Ask(place, fallback_a, None, most_a), carried, envelope)[0] >= fallback_a:
+                self.standings[key].fallback_a = fallback_a
+                carried.add(place, above(place.currents(fallback_a), most_a))
+
+    def begin_fallbacks(self) -> None:
+        """Begin with the fallbacks that chargers held before, but for those that are to be lower by now."""
+        self.choose_fallbacks()
+        for key, fallback_a in self.fallbacks.items():
+            held_a = self.standings[key].fallback_held_a
+            self.standings[key].fallback_a = fallback_a if held_a is None else min(fallback_a, held_a)
+
+    def visit(self, key: Key) -> Visit | None:
+        """The car at an EVSE."""
+        return self.evses[key].visit
+
+    def is_connected(self, key: Key) -> bool:
+        """Whether the EVSE's charger is connected."""
+        return self.chargers[key[0]].is_connected
+
+    def key_of_session(self, session_id: str) -> Key | None:
+        """Where a session is; None: no such session runs."""
+        found = (key for key, facts in self.evses.items() if facts.visit and facts.visit.session_id == session_id)
+        return next(found, None)
+
+    def key_of_transaction(self, charger_id: str, transaction_id: str) -> Key | None:
+        """Where a transaction runs; None: none of this name is known."""
+        for key in self.keys_of.get(charger_id, ()):
+            visit = self.evses[key].visit
+            if visit is not None and visit.transaction_id == transaction_id:
+                return key
+        return None
+
+    def most(self, key: Key) -> Currents:
+        """The most that one EVSE may draw."""
+        return most(self.places[key], self.standings[key], self.evses[key])
+
+    def counted_anyway(self, key: Key) -> Currents:
+        """What counts for one EVSE whatever it is told."""
+        return counted_anyway(self.places[key], self.standings[key], self.evses[key])
+
+    def carried(self, besides: Collection[Key] = ()) -> Carried:
+        """The most that all EVSEs together may draw, some left out."""
+        carried = Carried()
+        for key, place in self.places.items():
+            if key not in besides:
+                carried.add(place, self.most(key))
+        return carried
+
+    def set_visit(self, key: Key, visit: Visit) -> None:
+        """Change what is known of the car at an EVSE."""
+        self.evses[key] = replace(self.evses[key], visit=visit)
+        self.unsaved.add(key)
+
+    def end_visit(self, key: Key, visit: Visit, ended_at: datetime) -> None:
+        """Forget what was ordered for a car that is gone."""
+        self.standings[key].forget_session()
+        self.over.append((key, visit, ended_at))
+        self.unsaved.add(key)
+
+    def settle_if_idle(self, key: Key) -> None:
+        """An EVSE without a car, whose charger holds or refused its default, may draw no more than its fallback."""
+        facts, standing = self.evses[key], self.standings[key]
+        was_asked = standing.fallback_reply is not None and standing.fallback_reply.answer is not Answer.NO_ANSWER
+        if facts.visit is None and facts.state in _SURELY_IDLE and was_asked:
+            standing.is_unknown, standing.doubtful_a = False, 0.0
+
+    def order_in_force(self, key: Key, now: datetime) -> Order | None:
+        """The limit that an EVSE holds to by all that is known; None: its fallback, or nothing is known."""
+        standing = self.standings[key]
+        order = standing.confirmed if self.visit(key) is not None else standing.wanted
+        return order if order is not None and order.valid_until > now else None

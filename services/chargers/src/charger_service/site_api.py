@@ -1,0 +1,83 @@
+"""The routes by which people operate the site: its limit, departures and the override. Part of SiteAPI."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+
+from charger_service.acts import Proved
+from charger_service.operating import Operating
+from charger_service.orders import (
+    DepartureOrder,
+    Orders,
+    OverrideOrder,
+    OverrideState,
+    SiteLimit,
+    SiteLimitOrder,
+)
+from ev_service.assertion import Caller
+from ev_service.charging import Session
+from ev_service.web import through_gateway
+
+
+def operating_routes(operating: Operating, apicontext: str) -> APIRouter:
+    """Make the routes over whoever carries out an operator's orders."""
+    door = through_gateway(apicontext)
+    router = APIRouter(dependencies=[door], tags=["site"])
+    _add_limits(router, operating, door)
+    _add_override(router, operating, door)
+    return router
+
+
+def _proved(caller: Caller | None) -> Proved | None:
+    return None if caller is None else Proved(application=caller.application, user=caller.user)
+
+
+def _add_limits(router: APIRouter, operating: Operating, door: Any) -> None:
+    @router.put("/site/limit", operation_id="setSiteLimit", summary="Lower what the whole site may draw, or undo it")
+    async def set_site_limit(order: SiteLimitOrder, caller: Annotated[Caller | None, door]) -> SiteLimit:
+        """Holds building and cars together to a lower limit, until it is changed again.
+
+        It acts at once, without any agent: chargers are lowered where their sum would pass it, and agents read it as
+        `site_limit_kw`. It can not be higher than the site's configured limit (422). `limit_kw` null goes back to that.
+        """
+        return await operating.set_site_limit(order, _proved(caller))
+
+    @router.put(
+        "/sessions/{session_id}/departure",
+        operation_id="setDeparture",
+        summary="Say when a car leaves, and what it needs until then",
+        response_model_exclude_none=True,
+    )
+    async def set_departure(
+        session_id: Annotated[str, Path(max_length=64, description="The session, as `GET /sessions` names it.")],
+        order: DepartureOrder,
+        caller: Annotated[Caller | None, door],
+    ) -> Session:
+        """Tells agents what a car needs; it stands above what the car itself said. 404: no such session runs."""
+        return await operating.set_departure(session_id, order, _proved(caller))
+
+
+def _add_override(router: APIRouter, operating: Operating, door: Any) -> None:
+    @router.put("/override", operation_id="setOverride", summary="Command all cars yourself, above every agent")
+    async def set_override(order: OverrideOrder, caller: Annotated[Caller | None, door]) -> OverrideState:
+        """Stops all cars, or gives each a fixed power, for some minutes; `none` ends that.
+
+        It acts at once and without any agent, and ends by itself. While it is in force limits of agents are rejected.
+        Limits of site, phases, feeders and chargers bind it, too: a fixed power that does not fit is lowered.
+        """
+        return await operating.set_override(order, _proved(caller))
+
+    @router.get("/override", operation_id="getOverride", summary="Does an operator command the cars now?")
+    async def get_override() -> OverrideState:
+        """The override in force: who ordered what, why, and until when."""
+        return operating.override_state()
+
+    @router.get("/orders", operation_id="listOrders", summary="Who ordered what of the site, when and why?")
+    def list_orders(
+        limit: Annotated[int, Query(ge=1, le=100, description="How many orders at most.")] = 20,
+        before: Annotated[
+            int | None, Query(ge=1, description="Only orders whose number is lower; `next_before` of the page before.")
+        ] = None,
+    ) -> Orders:
+        """Orders of operators, the newest first: site limits, departures and overrides."""
+        return operating.orders(limit, before)

@@ -1,0 +1,156 @@
+"""What one EVSE was told, what it confirmed, and what it may draw at most by all that.
+
+Pure of devices and clocks: moments and replies come as arguments.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from charger_service.envelope import NOTHING, Currents, Place, most_of
+from charger_service.fleet import EvseFacts
+from charger_service.ports import Answer, Reply
+from ev_service.charging import EvseState
+
+SETTLES_S = 10.0
+"""How long a car may take to follow a limit that its charger confirmed [s]: twice the 5 s of IEC 61851-1."""
+_TOLERANCE_A = 1.0
+_TOLERANCE = 0.05
+
+
+class Cause(StrEnum):
+    """Who wants a limit."""
+
+    AGENT = "agent"
+    OVERRIDE = "override"
+    FALLBACK = "fallback"
+
+
+# Compared by identity: the same limit ordered again is another order, with an answer of its own.
+@dataclass(frozen=True, slots=True, eq=False)
+class Order:
+    """One limit for one EVSE.
+
+    limit_a [A]: per phase. phases: charge on so many; None: as wired. valid_until: when it lapses, UTC.
+    limited_by: what made it lower than asked.
+    """
+
+    limit_a: float
+    valid_until: datetime
+    cause: Cause
+    phases: int | None = None
+    limited_by: str | None = None
+
+
+@dataclass(slots=True)
+class Standing:
+    """Everything ordered of one EVSE.
+
+    granted: about to be wanted, while it is written down. wanted: the newest order; is_due: it is to be sent.
+    sent: on its way to the charger, last at asked_at. answered: the newest one that was answered, with `reply`.
+    confirmed: the newest one that the charger accepted, at confirmed_at.
+    doubtful_a [A]: what may be in force because an answer never came or, after a restart, was heard by another process.
+    is_unknown: nothing is known, so that the EVSE may draw all it can.
+    fallback_a: what it falls to. fallback_held_a: what its charger holds as default; None: nothing, for all we know.
+    """
+
+    fallback_a: float = 0.0
+    fallback_held_a: float | None = None
+    fallback_reply: Reply | None = None
+    granted: Order | None = None
+    wanted: Order | None = None
+    is_due: bool = False
+    sent: Order | None = None
+    answered: Order | None = None
+    reply: Reply | None = None
+    confirmed: Order | None = None
+    confirmed_at: datetime | None = None
+    asked_at: datetime | None = None
+    doubtful_a: float = 0.0
+    is_unknown: bool = True
+    is_overdrawing: bool = False
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the newest order is in force by the charger's word."""
+        return self.wanted is not None and self.wanted is self.confirmed and not self.is_unknown
+
+    def answer(self, order: Order, reply: Reply, now: datetime) -> None:
+        """Take in what the charger answered to an order."""
+        self.sent = None
+        self.answered, self.reply = order, reply
+        if reply.answer is Answer.ACCEPTED:
+            self.confirmed, self.confirmed_at = order, now
+            self.doubtful_a, self.is_unknown = 0.0, False
+        elif reply.answer is Answer.NO_ANSWER:
+            self.doubtful_a = max(self.doubtful_a, order.limit_a)
+
+    def hold(self, fallback_a: float, reply: Reply) -> None:
+        """Take in what the charger answered to a default profile."""
+        self.fallback_reply = reply
+        if reply.answer is Answer.ACCEPTED:
+            self.fallback_held_a = fallback_a
+        elif reply.answer is Answer.NO_ANSWER and self.fallback_held_a is not None:
+            self.fallback_held_a = max(self.fallback_held_a, fallback_a)
+
+    def lose_fallback(self) -> None:
+        """The charger may have forgotten its default profile."""
+        self.fallback_held_a = self.fallback_reply = None
+
+    @property
+    def needs_fallback(self) -> bool:
+        """Whether the charger is still to be told its default: it holds another, and never said that it can not."""
+        can_not = self.fallback_reply is not None and self.fallback_reply.answer is Answer.NOT_SUPPORTED
+        return self.fallback_held_a != self.fallback_a and not can_not
+
+    def want(self, order: Order) -> None:
+        """Have this order sent in place of the one before."""
+        self.wanted, self.is_due = order, True
+
+    def forget_session(self) -> None:
+        """The car is gone: what was ordered was for its transaction and ended with it."""
+        self.granted = self.wanted = self.sent = self.answered = self.confirmed = None
+        self.reply = self.confirmed_at = self.asked_at = None
+        self.is_due = self.is_overdrawing = False
+        self.doubtful_a = 0.0
+
+
+def counted_anyway(place: Place, standing: Standing, facts: EvseFacts) -> Currents:
+    """What an EVSE may draw whatever it is told next.
+
+    Its fallback: a limit may lapse at any moment, and a car may come at any moment. What a car draws in spite of its
+    limit, or without a transaction that could be limited.
+    """
+    fallback_a = max(standing.fallback_a, standing.fallback_held_a or 0.0)
+    is_free = facts.visit is None and facts.state is EvseState.CHARGING
+    drawn = facts.meter.current_a if facts.meter is not None and (standing.is_overdrawing or is_free) else NOTHING
+    return most_of((place.currents(min(fallback_a, place.max_current_a)), drawn))
+
+
+def most(place: Place, standing: Standing, facts: EvseFacts) -> Currents:
+    """The most that an EVSE may draw on each phase of the site [A], by all that is known."""
+    anyway = counted_anyway(place, standing, facts)
+    if standing.is_unknown:
+        return most_of((anyway, place.currents(place.max_current_a)))
+    known = (standing.confirmed, standing.sent, standing.wanted, standing.granted)
+    allowed = [place.currents(one.limit_a, one.phases) for one in known if one is not None]
+    return most_of((anyway, place.currents(standing.doubtful_a), *allowed))
+
+
+def overdraws(place: Place, standing: Standing, facts: EvseFacts) -> bool:
+    """Whether the car draws more than its charger confirmed, measured long enough after that.
+
+    What was once seen stays so until a newer reading says otherwise: a meter that falls silent proves nothing.
+    """
+    confirmed, meter, confirmed_at = standing.confirmed, facts.meter, standing.confirmed_at
+    if confirmed is None or meter is None or confirmed_at is None or facts.visit is None:
+        return False
+    # What is on its way may be in force already.
+    orders = [confirmed] if standing.sent is None else [confirmed, standing.sent]
+    allowed = most_of(place.currents(order.limit_a, order.phases) for order in orders)
+    is_more = any(
+        drawn_a > limit_a + max(_TOLERANCE_A, limit_a * _TOLERANCE)
+        for drawn_a, limit_a in zip(meter.current_a, allowed, strict=True)
+    )
+    is_settled = meter.measured_at >= confirmed_at + timedelta(seconds=SETTLES_S)
+    return is_more and (is_settled or standing.is_overdrawing)

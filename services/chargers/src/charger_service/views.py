@@ -1,0 +1,135 @@
+"""What is known of the fleet, as ChargerAPI answers it."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import ClassVar
+
+from charger_service.configuration import ChargerEntry, EvseEntry
+from charger_service.envelope import Key
+from charger_service.fleet import Meter, Visit
+from charger_service.site import Site
+from charger_service.standing import Cause
+from ev_service.charging import Charger, Chargers, Evse, Measured, Session, Sessions
+from ev_service.clock import Clock
+from ev_service.errors import EvError
+
+SOURCE = "ocpp"
+
+
+class UnknownCharger(EvError):
+    """The site has no charger of this identity."""
+
+    code: ClassVar[str] = "unknown_charger"
+    http_status: ClassVar[int] = 404
+
+
+class Views:
+    """Answers from the site's state.
+
+    Args:
+        site: what is known and ordered.
+        clock: the run's clock.
+        last_seen: when a charger was last heard, UTC.
+    """
+
+    def __init__(self, site: Site, clock: Clock, last_seen: Callable[[str], datetime | None]) -> None:
+        self._site = site
+        self._clock = clock
+        self._last_seen = last_seen
+
+    def chargers(self) -> Chargers:
+        """All of them, and the limits under which they share."""
+        site, settings, now = self._site, self._site.rules.settings, self._clock.now()
+        entries = sorted(site.installation.chargers, key=lambda entry: entry.charger_id)
+        return Chargers(
+            site_id=settings.id,
+            timestamp=now,
+            source=SOURCE,
+            site_limit_kw=site.site_limit_kw,
+            voltage_v=settings.voltage_v,
+            phases=settings.phases,
+            feeders=site.installation.wire_feeders,
+            override=None if site.override is None else site.override.override,
+            chargers=tuple(self._charger(entry, now) for entry in entries),
+        )
+
+    def charger(self, charger_id: str) -> Charger:
+        """One of them.
+
+        Raises:
+            UnknownCharger: the site has none of this identity.
+        """
+        for entry in self._site.installation.chargers:
+            if entry.charger_id == charger_id:
+                return self._charger(entry, self._clock.now())
+        raise UnknownCharger("the site has no charger of this identity")
+
+    def sessions(self) -> Sessions:
+        """The running sessions, the oldest first."""
+        running = [(key, facts.visit) for key, facts in self._site.evses.items() if facts.visit is not None]
+        running.sort(key=lambda one: (one[1].started_at, one[0]))
+        return Sessions(
+            site_id=self._site.rules.settings.id,
+            timestamp=self._clock.now(),
+            source=SOURCE,
+            sessions=tuple(session(key, visit) for key, visit in running),
+        )
+
+    def _charger(self, entry: ChargerEntry, now: datetime) -> Charger:
+        facts = self._site.chargers[entry.charger_id]
+        return Charger(
+            charger_id=entry.charger_id,
+            is_connected=facts.is_connected,
+            last_seen=self._last_seen(entry.charger_id),
+            ocpp_version=facts.ocpp_version,
+            vendor=facts.make and facts.make.vendor,
+            model=facts.make and facts.make.model,
+            firmware_version=facts.make and facts.make.firmware_version,
+            feeder_id=entry.feeder_id,
+            evses=tuple(self._evse((entry.charger_id, evse.evse_id), evse, now) for evse in entry.evses),
+        )
+
+    def _evse(self, key: Key, entry: EvseEntry, now: datetime) -> Evse:
+        facts, standing = self._site.evses[key], self._site.standings[key]
+        order = self._site.order_in_force(key, now)
+        if order is not None and order.cause is Cause.FALLBACK:
+            order = None
+        by_operator = order is not None and order.cause is Cause.OVERRIDE
+        return Evse(
+            evse_id=entry.evse_id,
+            state=facts.state,
+            phases=entry.phases,
+            max_current_a=entry.max_current_a,
+            can_switch_phases=entry.can_switch_phases,
+            fallback_a=standing.fallback_a,
+            limit_a=order and order.limit_a,
+            limited_by="override" if by_operator else order and order.limited_by,
+            valid_until=order and order.valid_until,
+            is_confirmed=standing.is_confirmed,
+            is_overdrawing=standing.is_overdrawing,
+            measured=facts.meter and _measured(facts.meter, self._site.rules.settings.phases),
+            session=facts.visit and session(key, facts.visit),
+        )
+
+
+def session(key: Key, visit: Visit) -> Session:
+    """One session as it travels."""
+    return Session(
+        session_id=visit.session_id,
+        charger_id=key[0],
+        evse_id=key[1],
+        started_at=visit.started_at,
+        energy_kwh=round(visit.energy_kwh, 3),
+        energy_wanted_kwh=visit.energy_wanted_kwh,
+        departure=visit.departure,
+        priority=visit.priority,
+        guaranteed_a=visit.guaranteed_a,
+    )
+
+
+def _measured(meter: Meter, phases: int) -> Measured:
+    return Measured(
+        measured_at=meter.measured_at,
+        power_kw=round(meter.power_kw, 3),
+        current_a=tuple(round(current_a, 2) for current_a in meter.current_a[:phases]),
+    )

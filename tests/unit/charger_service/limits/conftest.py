@@ -1,0 +1,254 @@
+"""The limits half over chargers that stand in for OCPP: each holds what it was told, and may misbehave to order."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charger_service.configuration import Installation
+from charger_service.limiting import Limiting
+from charger_service.lines import LinesInMemory
+from charger_service.operating import Operating
+from charger_service.order_record import OrderRecord
+from charger_service.ports import Abilities, Answer, Ended, MeterReading, Reply, Started, TransactionLimit
+from charger_service.settings import ChargerSettings
+from charger_service.store import FILE, Store
+from ev_service.charging import Evse, EvseState, Limit, LimitResult
+from ev_service.clock import SteppedClock
+from ev_service.settings import SiteSettings
+
+NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
+
+
+@dataclass
+class Told:
+    """What one EVSE really holds, and how it answers. in_force: whether it obeys an order that it answers badly."""
+
+    default_a: float | None = None
+    limit: TransactionLimit | None = None
+    answer: Answer = Answer.ACCEPTED
+    default_answer: Answer = Answer.ACCEPTED
+    obeys: bool = False
+    waits: asyncio.Event | None = None
+
+
+@dataclass
+class Points:
+    """`ChargePoints` of a site whose chargers are plain memory."""
+
+    clock: SteppedClock
+    told: dict[tuple[str, int], Told] = field(default_factory=dict[tuple[str, int], Told])
+    offline: set[str] = field(default_factory=set[str])
+    sent: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    asked: list[str] = field(default_factory=list[str])
+
+    def at(self, charger_id: str) -> Told:
+        return self.told.setdefault((charger_id, 1), Told())
+
+    def is_connected(self, charger_id: str) -> bool:
+        return charger_id not in self.offline
+
+    def last_seen(self, charger_id: str) -> datetime | None:
+        return None if charger_id in self.offline else self.clock.now()
+
+    async def set_limit(self, charger_id: str, limit: TransactionLimit) -> Reply:
+        if charger_id in self.offline:
+            return Reply(Answer.NOT_CONNECTED)
+        told = self.told.setdefault((charger_id, limit.evse_id), Told())
+        self.sent.append((charger_id, limit.limit_a))
+        answer = told.answer
+        if answer is Answer.ACCEPTED or told.obeys:
+            told.limit = limit
+        if told.waits is not None:
+            await told.waits.wait()
+        return Reply(answer)
+
+    async def set_fallback(self, charger_id: str, evse_id: int, limit_a: float) -> Reply:
+        if charger_id in self.offline:
+            return Reply(Answer.NOT_CONNECTED)
+        told = self.told.setdefault((charger_id, evse_id), Told())
+        if told.default_answer is Answer.ACCEPTED:
+            told.default_a = limit_a
+        return Reply(told.default_answer)
+
+    async def ask_meter_values(self, charger_id: str, evse_id: int) -> Reply:
+        self.asked.append(charger_id)
+        return Reply(Answer.ACCEPTED)
+
+    async def clear_limit(self, charger_id: str, evse_id: int) -> Reply:
+        raise AssertionError("not used")
+
+    async def clear_fallback(self, charger_id: str, evse_id: int) -> Reply:
+        raise AssertionError("not used")
+
+    async def limit_in_force(self, charger_id: str, evse_id: int) -> tuple[Reply, float | None]:
+        raise AssertionError("not used")
+
+    async def start(self, charger_id: str, evse_id: int, id_token: str) -> Reply:
+        raise AssertionError("not used")
+
+    async def stop(self, charger_id: str, transaction_id: str) -> Reply:
+        raise AssertionError("not used")
+
+    async def reset(self, charger_id: str) -> Reply:
+        raise AssertionError("not used")
+
+
+class House:
+    """One site: its limits half, its chargers, its clock."""
+
+    def __init__(
+        self,
+        chargers: Sequence[str] = ("CP-1", "CP-2", "CP-3"),
+        *,
+        feeder_a: float = 500.0,
+        folder: Path | None = None,
+        clock: SteppedClock | None = None,
+        points: Points | None = None,
+        evse: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.clock = clock or SteppedClock(NOON)
+        self.points = points or Points(self.clock)
+        self.store = Store(folder)
+        self.installation = installation(chargers, feeder_a, evse or {})
+        # 69 kW are 100 A on each of three phases; beside 48.3 kW of the building 30 A are left for fallbacks.
+        said: dict[str, Any] = {"building_kw": 48.3, "answer_s": 0.05} | settings
+        self.limits = Limiting(
+            self.installation,
+            SiteSettings(limit_kw=69.0),
+            ChargerSettings(**said),
+            self.store,
+            self.clock,
+        )
+        self.limits.attach(self.points)
+        self.record = OrderRecord(LinesInMemory(), self.clock.now)
+        self.operating: Operating = self.limits.operating(self.record)
+        self.site = self.limits.site
+        self._number = 0
+
+    async def settled(self) -> None:
+        """Everything that can go on has gone on."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not is_so():
+                await asyncio.sleep(0.001)
+
+    async def connect(self, *charger_ids: str) -> None:
+        for charger_id in charger_ids or self.site.chargers:
+            self.points.offline.discard(charger_id)
+            self.limits.reports.connected(charger_id, "2.0.1")
+            self.limits.reports.ready(charger_id, Abilities())
+            if self.site.visit((charger_id, 1)) is None:
+                self.limits.reports.evse_changed(charger_id, 1, EvseState.AVAILABLE)
+        await self.settled()
+
+    async def disconnect(self, charger_id: str) -> None:
+        self.points.offline.add(charger_id)
+        self.limits.reports.disconnected(charger_id)
+        await self.settled()
+
+    async def plug(self, *charger_ids: str) -> None:
+        for charger_id in charger_ids:
+            self._number += 1
+            transaction_id = f"{charger_id}-{self._number}"
+            await self.limits.reports.session_started(Started(charger_id, 1, transaction_id, self.clock.now(), 100.0))
+            self.limits.reports.evse_changed(charger_id, 1, EvseState.CHARGING)
+        await self.settled()
+
+    async def unplug(self, charger_id: str) -> None:
+        visit = self.site.visit((charger_id, 1))
+        assert visit is not None
+        self.points.at(charger_id).limit = None
+        await self.limits.reports.session_ended(Ended(charger_id, visit.transaction_id, self.clock.now()))
+        self.limits.reports.evse_changed(charger_id, 1, EvseState.AVAILABLE)
+        await self.settled()
+
+    def meter(self, charger_id: str, current_a: float) -> None:
+        reading = MeterReading(self.clock.now(), current_a=(current_a, current_a, current_a))
+        self.limits.reports.metered(charger_id, 1, reading)
+
+    def limit(self, charger_id: str, limit_a: float, valid_s: float = 60.0, **more: Any) -> Limit:
+        valid_until = self.clock.now() + timedelta(seconds=valid_s)
+        return Limit(charger_id=charger_id, evse_id=1, limit_a=limit_a, valid_until=valid_until, **more)
+
+    async def put(self, *limits: Limit, commander: str = "agent") -> tuple[LimitResult, ...]:
+        answer = await self.limits.commanding.set_limits(limits, commander, None)
+        await self.settled()
+        return answer.results
+
+    async def set(self, **limits_a: float) -> tuple[LimitResult, ...]:
+        """Limits by charger, with _ for -."""
+        return await self.put(*(self.limit(name.replace("_", "-"), limit_a) for name, limit_a in limits_a.items()))
+
+    async def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        await self.limits.watch.look()
+        await self.settled()
+
+    def evse(self, charger_id: str) -> Evse:
+        return self.limits.views.charger(charger_id).evses[0]
+
+    def really_a(self, charger_id: str, max_current_a: float = 32.0) -> float:
+        """What the charger really lets a car draw per phase now."""
+        if self.site.visit((charger_id, 1)) is None:
+            return 0.0
+        told = self.points.at(charger_id)
+        if told.limit is not None and told.limit.valid_until > self.clock.now():
+            return told.limit.limit_a
+        return max_current_a if told.default_a is None else told.default_a
+
+    def close(self) -> None:
+        self.store.close()
+
+
+def installation(chargers: Sequence[str], feeder_a: float, evse: dict[str, Any]) -> Installation:
+    said = {"evse_id": 1, "phases": [1, 2, 3], "max_current_a": 32} | evse
+    return Installation.model_validate(
+        {
+            "feeders": [{"feeder_id": "main", "limit_a": feeder_a}],
+            "chargers": [
+                {
+                    "charger_id": charger_id,
+                    "feeder_id": "main",
+                    "password_sha256": sha256(charger_id.encode()).hexdigest(),
+                    "evses": [said],
+                }
+                for charger_id in chargers
+            ],
+        }
+    )
+
+
+def fill(folder: Path) -> None:
+    """From now on nothing can be written, as on a full disk."""
+    with closing(sqlite3.connect(folder / FILE)) as connection:
+        for table in ("standings", "sessions", "transaction_numbers", "operator_words"):
+            connection.execute(
+                f"CREATE TRIGGER full_{table} BEFORE INSERT ON {table}"
+                " BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
+            )
+        connection.commit()
+
+
+def free(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / FILE)) as connection:
+        for table in ("standings", "sessions", "transaction_numbers", "operator_words"):
+            connection.execute(f"DROP TRIGGER full_{table}")
+        connection.commit()
+
+
+@pytest.fixture
+def house(anyio_backend: str) -> House:
+    """Three chargers that are connected, 100 A on each phase."""
+    return House()

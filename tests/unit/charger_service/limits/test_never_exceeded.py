@@ -1,0 +1,171 @@
+"""Over random cars, limits, faults and jumps of the clock, what chargers really allow never exceeds the envelope."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.charger_service.limits.conftest import House
+
+from charger_service.orders import OverrideKind, OverrideOrder, SiteLimitOrder
+from charger_service.ports import Abilities, Answer, Make
+from ev_service.charging import LEAST_CURRENT_A, EvseState
+
+# Two are enough for everything that one can do to another, and few enough for long stories about each.
+NAMES = ("CP-1", "CP-2")
+FEEDER_A = 36.0
+NAME = st.sampled_from(NAMES)
+CURRENT = st.sampled_from([32.0, 6.0, 0.0, 10.0])
+PUT = st.tuples(
+    st.just("put"),
+    st.permutations(NAMES).flatmap(lambda names: st.tuples(*(st.tuples(st.just(one), CURRENT) for one in names))),
+)
+ANSWERS = st.tuples(
+    st.just("answers"), NAME, st.sampled_from([Answer.NO_ANSWER, Answer.REJECTED, Answer.ACCEPTED]), st.booleans()
+)
+STEPS = st.one_of(
+    # Several times each: what goes wrong needs limits and bad answers in a row.
+    PUT,
+    PUT,
+    PUT,
+    ANSWERS,
+    ANSWERS,
+    st.tuples(st.just("hang"), NAME),
+    st.tuples(st.just("car"), NAME),
+    st.tuples(st.just("time"), st.sampled_from([1.0, 11.0, 61.0, 75.0, 2000.0])),
+    st.tuples(st.just("line"), NAME),
+    st.tuples(st.just("boot"), NAME),
+    st.tuples(st.just("override"), st.sampled_from([None, 0.0, 4.2, 11.0, 22.0])),
+    st.tuples(st.just("site"), st.sampled_from([None, 20.0, 55.0])),
+)
+
+
+STORIES = st.lists(STEPS, min_size=4, max_size=25)
+
+
+class Field:
+    """Chargers with cars, some of which come and go while nobody hears of it."""
+
+    def __init__(self) -> None:
+        self.house = House(NAMES, feeder_a=FEEDER_A, answer_s=0.002)
+        self.cars: set[str] = set()
+
+    async def take(self, step: tuple[Any, ...]) -> None:
+        kind, *said = step
+        await getattr(self, f"_{kind}")(*said)
+        await self.house.settled()
+
+    async def _put(self, limits: tuple[tuple[str, float], ...]) -> None:
+        await self.house.put(*(self.house.limit(name, limit_a) for name, limit_a in limits))
+
+    async def _car(self, name: str) -> None:
+        is_heard = name not in self.house.points.offline
+        if name not in self.cars:
+            self.cars.add(name)
+            if is_heard:
+                await self.house.plug(name)
+            return
+        self.cars.discard(name)
+        self.house.points.at(name).limit = None
+        if is_heard and self.house.site.visit((name, 1)) is not None:
+            await self.house.unplug(name)
+
+    async def _time(self, seconds: float) -> None:
+        await self.house.pass_time(seconds)
+
+    async def _answers(self, name: str, answer: Answer, obeys: bool) -> None:
+        told = self.house.points.at(name)
+        told.answer = answer
+        # Who refuses does not obey; who does not answer may.
+        told.obeys = obeys and answer is Answer.NO_ANSWER
+        told.default_answer = answer
+
+    async def _hang(self, name: str) -> None:
+        told = self.house.points.at(name)
+        if told.waits is None:
+            told.waits = asyncio.Event()
+        else:
+            told.waits.set()
+            told.waits = None
+
+    async def _line(self, name: str) -> None:
+        reports = self.house.limits.reports
+        if name not in self.house.points.offline:
+            await self.house.disconnect(name)
+            return
+        self.house.points.offline.discard(name)
+        reports.connected(name, "1.6")
+        visit = self.house.site.visit((name, 1))
+        if name not in self.cars:
+            reports.evse_changed(name, 1, EvseState.AVAILABLE)
+        elif visit is None:
+            reports.session_seen(name, 1, f"{name}-unheard-{self.house.clock.now()}")
+        reports.ready(name, Abilities())
+
+    async def _boot(self, name: str) -> None:
+        if name in self.house.points.offline:
+            return
+        self.house.points.at(name).limit = None
+        self.house.limits.reports.booted(name, Make("V", "M"))
+        await self.house.settled()
+        self.house.limits.reports.ready(name, Abilities())
+
+    async def _override(self, power_kw: float | None) -> None:
+        order = OverrideOrder(kind=OverrideKind.NONE, reason="over")
+        if power_kw == 0.0:
+            order = OverrideOrder(kind=OverrideKind.STOP, minutes=3, reason="stop")
+        elif power_kw is not None:
+            fixed = OverrideKind.FIXED_POWER
+            order = OverrideOrder(kind=fixed, charging_power_kw=power_kw, minutes=3, reason="fixed")
+        await self.house.operating.set_override(order, None)
+
+    async def _site(self, limit_kw: float | None) -> None:
+        await self.house.operating.set_site_limit(SiteLimitOrder(limit_kw=limit_kw, reason="test"), None)
+
+    def allowed_a(self) -> list[float]:
+        return [self._allowed_a(name) for name in NAMES]
+
+    def _allowed_a(self, name: str) -> float:
+        told = self.house.points.at(name)
+        if name not in self.cars:
+            return 0.0
+        if told.limit is not None and told.limit.valid_until > self.house.clock.now():
+            return told.limit.limit_a
+        assert told.default_a is not None
+        return told.default_a
+
+
+async def lived(steps: list[tuple[Any, ...]]) -> None:
+    field = Field()
+    try:
+        await field.house.connect()
+        for name in NAMES:
+            await field.take(("car", name))
+        for number, step in enumerate(steps):
+            await field.take(step)
+            allowed_a = field.allowed_a()
+            assert sum(allowed_a) <= FEEDER_A + 1e-6, (number, steps)
+            assert all(one == 0 or one >= LEAST_CURRENT_A for one in allowed_a), (number, steps)
+            counted_a = field.house.site.carried().phase_a
+            assert sum(allowed_a) <= counted_a[0] + 1e-6, "what is counted is never less than what is allowed"
+    finally:
+        for told in field.house.points.told.values():
+            if told.waits is not None:
+                told.waits.set()
+        await field.house.limits.sending.stop()
+        field.house.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=STORIES)
+def test_the_sum_of_what_chargers_allow_never_exceeds_the_feeder(steps: list[tuple[Any, ...]]) -> None:
+    asyncio.run(lived(steps))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=STORIES)
+def test_the_sum_never_exceeds_the_feeder_in_many_more_stories(steps: list[tuple[Any, ...]]) -> None:
+    asyncio.run(lived(steps))

@@ -1,0 +1,94 @@
+"""What meter values mean."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charger_service.ocpp.meters import moment, reading
+from charger_service.ocpp.profiles import current_now, in_tenths
+
+NOW = datetime(2026, 6, 21, 12, tzinfo=UTC)
+
+
+def read(*samples: dict[str, Any]) -> Any:
+    return reading({"timestamp": "2026-06-21T11:59:00Z", "sampled_value": list(samples)}, NOW, None)
+
+
+def test_a_sample_without_words_is_an_energy_register_in_watt_hours() -> None:
+    assert read({"value": "1500"}).energy_kwh == 1.5
+
+
+def test_power_of_phases_is_added_up_where_no_total_is_given() -> None:
+    samples = [{"value": "2000", "measurand": "Power.Active.Import", "phase": f"L{line}"} for line in (1, 2, 3)]
+
+    assert read(*samples).power_kw == 6.0
+    assert read(*samples, {"value": "5.9", "measurand": "Power.Active.Import", "unit": "kW"}).power_kw == 5.9
+
+
+def test_a_current_without_phase_is_told_as_the_same_on_each() -> None:
+    found = read({"value": "16", "measurand": "Current.Import", "unit": "A"})
+
+    assert found.current_a is None
+    assert found.current_each_a == 16.0
+
+
+def test_phases_to_neutral_count_as_their_phases() -> None:
+    assert read({"value": "9", "measurand": "Current.Import", "phase": "L2-N"}).current_a == (0.0, 9.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        {"value": "16", "measurand": "Current.Offered"},
+        {"value": "16", "measurand": "Current.Import", "location": "Inlet"},
+        {"value": "16", "measurand": "Current.Import", "unit": "W"},
+        {"value": "16", "measurand": "Current.Import", "phase": "N"},
+        {"value": "nan", "measurand": "Current.Import"},
+        {"value": "inf"},
+        {"value": "-1"},
+        {"value": "AQID", "format": "SignedData"},
+        {"value": 1, "unit_of_measure": {"unit": "Wh", "multiplier": 999}},
+    ],
+)
+def test_what_is_not_a_current_a_power_or_an_energy_drawn_says_nothing(sample: dict[str, Any]) -> None:
+    assert read(sample) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("2026-06-21T11:59:00Z", NOW - timedelta(minutes=1)),
+        ("2026-06-21T13:59:00.123456+02:00", NOW - timedelta(minutes=1) + timedelta(microseconds=123456)),
+        ("2026-06-21T11:59:00", NOW - timedelta(minutes=1)),
+        ("2031-01-01T00:00:00Z", NOW),
+        ("yesterday", NOW),
+        ("0001-01-01T00:00:00+14:00", NOW),
+    ],
+)
+def test_a_chargers_time_is_utc_and_never_in_the_future(text: str, meant: datetime) -> None:
+    assert moment(text, NOW) == meant
+
+
+@given(st.floats(min_value=0, max_value=500))
+def test_a_current_in_tenths_is_never_above_what_was_asked(current_a: float) -> None:
+    sent = in_tenths(current_a)
+
+    assert sent <= current_a + 1e-6
+    assert current_a - sent < 0.1
+    assert round(sent * 10) == pytest.approx(sent * 10)
+
+
+@given(st.integers(min_value=0, max_value=5000))
+def test_tenths_are_sent_as_they_are(tenths: int) -> None:
+    assert in_tenths(tenths / 10) == tenths / 10
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [None, {"charging_rate_unit": "W", "charging_schedule_period": [{"limit": 5000}]}, {"charging_rate_unit": "A"}],
+)
+def test_a_schedule_that_says_no_current_says_none(schedule: dict[str, Any] | None) -> None:
+    assert current_now(schedule) is None

@@ -1,0 +1,257 @@
+"""Chargers that answer late, never, with Rejected or in the middle of rebooting, and those that can do little."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from charger_service.ocpp.conversation import Timing
+from charger_service.ports import Abilities, Answer, Reply, Started, TransactionLimit
+
+pytestmark = pytest.mark.anyio
+
+
+def limit(site: Any, limit_a: float = 10.0) -> TransactionLimit:
+    return TransactionLimit(1, "1", limit_a, site.clock.now())
+
+
+def levels(charger: Any) -> list[int]:
+    return [asked["csChargingProfiles"]["stackLevel"] for asked in charger.asked_for("SetChargingProfile")]
+
+
+def configured(**values: str) -> dict[str, Any]:
+    return {"configurationKey": [{"key": key, "readonly": True, "value": value} for key, value in values.items()]}
+
+
+async def test_a_rejected_profile_is_told_as_rejected(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    charger.answers["SetChargingProfile"] = {"status": "Rejected"}
+
+    assert await site.central.set_limit("CP-16", limit(site)) == Reply(Answer.REJECTED, "the charger says Rejected")
+    assert await site.central.set_fallback("CP-16", 1, 6) == Reply(Answer.REJECTED, "the charger says Rejected")
+
+
+async def test_a_charger_that_has_no_smart_charging_is_told_as_not_supported(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    charger.answers["SetChargingProfile"] = "NotImplemented"
+    refused = await site.central.set_limit("CP-16", limit(site))
+    charger.answers["SetChargingProfile"] = {"status": "NotSupported"}
+    unable = await site.central.set_limit("CP-16", limit(site))
+
+    assert refused == Reply(Answer.NOT_SUPPORTED, "the charger says NotImplemented")
+    assert unable.answer is Answer.NOT_SUPPORTED
+
+
+async def test_an_error_in_place_of_an_answer_is_told_as_rejected(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    charger.answers["SetChargingProfile"] = "InternalError"
+
+    assert (await site.central.set_limit("CP-16", limit(site))).answer is Answer.REJECTED
+
+
+@pytest.mark.parametrize("nonsense", [{"status": "Maybe"}, {}, {"status": "Accepted", "more": 1}, [1]])
+async def test_an_answer_that_breaks_the_schema_confirms_nothing(site: Any, nonsense: Any) -> None:
+    charger = await site.booted("CP-16")
+    charger.answers["SetChargingProfile"] = nonsense
+
+    assert await site.central.set_limit("CP-16", limit(site)) == Reply(Answer.NO_ANSWER, "the answer is not OCPP")
+
+
+async def test_a_charger_with_stack_level_0_only_is_given_limits_there(site: Any) -> None:
+    charger = await site.connect("CP-16")
+    charger.answers["GetConfiguration"] = configured(ChargeProfileMaxStackLevel="0")
+    await charger.boot()
+    await site.heard.until("ready", "CP-16", Abilities(max_stack_level=0))
+
+    assert (await site.central.set_limit("CP-16", limit(site))).answer is Answer.ACCEPTED
+    assert levels(charger) == [0]
+
+
+async def test_a_charger_that_refuses_other_stack_levels_without_saying_so_is_found_out_once(site: Any) -> None:
+    charger = await site.booted("CP-16")
+
+    def answered(asked: dict[str, Any]) -> dict[str, str]:
+        return {"status": "Rejected" if asked["csChargingProfiles"]["stackLevel"] else "Accepted"}
+
+    charger.answers["SetChargingProfile"] = answered
+    first = await site.central.set_limit("CP-16", limit(site))
+    second = await site.central.set_limit("CP-16", limit(site))
+
+    assert first.answer is second.answer is Answer.ACCEPTED
+    assert levels(charger) == [1, 0, 0]
+
+
+async def test_a_charger_that_takes_watts_only_is_not_asked_in_amperes(site: Any) -> None:
+    charger = await site.connect("CP-16")
+    charger.answers["GetConfiguration"] = configured(ChargingScheduleAllowedChargingRateUnit="Power")
+    await charger.boot()
+    await site.heard.until("ready", "CP-16", Abilities(takes_amperes=False))
+
+    assert (await site.central.set_limit("CP-16", limit(site))).answer is Answer.NOT_SUPPORTED
+    assert (await site.central.set_fallback("CP-16", 1, 6)).answer is Answer.NOT_SUPPORTED
+    assert levels(charger) == []
+
+
+async def test_a_limit_of_zero_pauses_and_ends_no_transaction(site: Any) -> None:
+    charger = await site.booted("CP-16")
+
+    await site.central.set_limit("CP-16", limit(site, 0.0))
+
+    assert [action for action, _ in charger.asked] == ["SetChargingProfile"]
+
+
+async def test_a_late_answer_reaches_whoever_still_waits(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    charger.answers["SetChargingProfile"] = None
+    asking = asyncio.create_task(site.central.set_limit("CP-16", limit(site)))
+    await charger.until_asked("SetChargingProfile")
+    done, _ = await asyncio.wait({asking}, timeout=0.01)
+    question = next(message for message in charger.heard if message[2:3] == ["SetChargingProfile"])
+
+    await charger.websocket.send(json.dumps([3, question[1], {"status": "Accepted"}]))
+
+    assert not done
+    assert (await asking).answer is Answer.ACCEPTED
+
+
+@pytest.mark.parametrize("timing", [Timing(answer_s=0.25)])
+async def test_a_charger_that_never_answers_is_told_as_such_and_asked_again_later(site: Any) -> None:
+    charger = await site.connect("CP-16")
+    charger.answers["SetChargingProfile"] = None
+    silent = await site.central.set_limit("CP-16", limit(site))
+    charger.answers["SetChargingProfile"] = {"status": "Accepted"}
+    question = next(message for message in charger.heard if message[2:3] == ["SetChargingProfile"])
+    await charger.websocket.send(json.dumps([3, question[1], {"status": "Rejected"}]))
+    answered = await site.central.set_limit("CP-16", limit(site))
+
+    assert silent == Reply(Answer.NO_ANSWER, "no answer within 0.25 s")
+    assert answered == Reply(Answer.ACCEPTED)
+    assert site.counted("ocpp_asked_total", action="SetChargingProfile", answer="no_answer") == 1
+
+
+@pytest.mark.parametrize("timing", [Timing(answer_s=0.02)])
+async def test_a_charger_that_answers_no_question_is_ready_all_the_same(site: Any) -> None:
+    charger = await site.connect("CP-16")
+    charger.answers.clear()
+    await charger.boot()
+
+    await site.heard.until("ready", "CP-16", Abilities())
+
+
+@pytest.mark.parametrize("timing", [Timing(silence_s=0.01)])
+async def test_a_charger_that_says_nothing_after_connecting_is_set_up(site: Any) -> None:
+    charger = await site.connect("CP-16")
+
+    await charger.until_asked("TriggerMessage", 4)
+    assert len(site.heard.of("ready")) == 1
+
+
+async def test_a_charger_that_comes_back_without_booting_is_set_up(site: Any) -> None:
+    charger = await site.connect("CP-16")
+    await charger.call("Heartbeat", {})
+
+    await charger.until_asked("TriggerMessage", 4)
+    assert len(site.heard.of("ready")) == 1
+
+
+async def test_a_charger_that_reboots_within_its_connection_is_set_up_again(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    await charger.boot()
+
+    await charger.until_asked("TriggerMessage", 4)
+    assert len(site.heard.of("booted")) == 2
+    assert len(site.heard.of("ready")) == 2
+
+
+async def test_a_disconnection_in_the_middle_of_a_profile_leaves_it_open_whether_it_holds(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    charger.answers["SetChargingProfile"] = None
+    asking = asyncio.create_task(site.central.set_limit("CP-16", limit(site)))
+    waiting = asyncio.create_task(site.central.set_limit("CP-16", limit(site, 6)))
+    await charger.until_asked("SetChargingProfile")
+
+    charger.websocket.transport.abort()
+
+    assert await asking == Reply(Answer.NO_ANSWER, "the connection ended before the answer")
+    assert (await waiting).answer is Answer.NOT_CONNECTED
+    await site.heard.until("disconnected", "CP-16")
+
+
+async def test_a_newer_connection_ends_what_the_older_one_was_asked(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    charger.answers["SetChargingProfile"] = None
+    asking = asyncio.create_task(site.central.set_limit("CP-16", limit(site)))
+    await charger.until_asked("SetChargingProfile")
+
+    await site.connect("CP-16")
+
+    assert (await asking).answer is Answer.NO_ANSWER
+
+
+async def test_one_question_at_a_time_is_asked_and_in_order(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    charger.answers["SetChargingProfile"] = None
+    asking = [asyncio.create_task(site.central.set_limit("CP-16", limit(site, current))) for current in (6, 7, 8)]
+    for number in range(3):
+        assert len(await charger.until_asked("SetChargingProfile", number + 1)) == number + 1
+        await charger.websocket.send(json.dumps([3, charger.heard[-1][1], {"status": "Accepted"}]))
+    await asyncio.gather(*asking)
+
+    asked = charger.asked_for("SetChargingProfile")
+    periods = [item["csChargingProfiles"]["chargingSchedule"]["chargingSchedulePeriod"][0] for item in asked]
+    assert [period["limit"] for period in periods] == [6, 7, 8]
+
+
+async def test_an_answer_reaches_whoever_asked_before_what_the_charger_says_next(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    charger.answers["SetChargingProfile"] = None
+    order: list[str] = []
+
+    async def ask() -> None:
+        await site.central.set_limit("CP-16", limit(site))
+        order.append("answered")
+
+    site.heard.on_status = lambda: order.append("told")
+    asking = asyncio.create_task(ask())
+    await charger.until_asked("SetChargingProfile")
+    site.heard.reports.clear()
+    answer = json.dumps([3, charger.heard[-1][1], {"status": "Accepted"}])
+    status = {"connectorId": 1, "errorCode": "NoError", "status": "Charging"}
+    async with asyncio.timeout(5):
+        await charger.websocket.send(answer)
+        await charger.websocket.send(json.dumps([2, "next", "StatusNotification", status]))
+        await asking
+        while len(order) < 2:
+            await asyncio.sleep(0.001)
+
+    assert order == ["answered", "told"]
+
+
+async def test_whoever_gives_up_waiting_does_not_hold_up_the_next_question(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    charger.answers["SetChargingProfile"] = None
+    asking = asyncio.create_task(site.central.set_limit("CP-16", limit(site)))
+    await charger.until_asked("SetChargingProfile")
+    asking.cancel()
+
+    assert (await site.central.reset("CP-16")).answer is Answer.ACCEPTED
+
+
+async def test_a_limit_ordered_while_a_transaction_begins_follows_the_answer_with_its_number(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    orders: list[asyncio.Task[Reply]] = []
+
+    def order(started: Started) -> None:
+        ordered = TransactionLimit(1, started.transaction_id, 10, site.clock.now())
+        orders.append(asyncio.create_task(site.central.set_limit("CP-16", ordered)))
+
+    site.heard.on_started = order
+    start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": "2026-06-21T12:00:00Z"}
+    charger.heard.clear()
+    number = (await charger.call("StartTransaction", start))["transactionId"]
+    await charger.until_asked("SetChargingProfile")
+
+    assert (await orders[0]).answer is Answer.ACCEPTED
+    assert [message[0] for message in charger.heard] == [3, 2]
+    assert charger.asked[0][1]["csChargingProfiles"]["transactionId"] == number
