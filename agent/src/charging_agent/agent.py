@@ -1,14 +1,18 @@
-"""The agent's life: observe, decide, guard, record; on request and by itself.
+"""The agent's life: observe, decide, guard, record; on request and by itself. By itself it also commands the chargers.
 
 Knows no HTTP and no JSON: it is given an observer, a recorder and a clock.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
+from charging_agent.chargers.charging import Charging
+from charging_agent.chargers.planning import Plan
 from charging_agent.decision import ACTION_OF, Decision, Policy, Rule, decide, explain, guard
 from charging_agent.ledger.errors import LedgerUnavailable
 from charging_agent.ledger.recorder import Recorder
@@ -48,6 +52,7 @@ class Agent:
         clock: the run's clock.
         period_s: the loop observes this often [s of the run's clock].
         on_decided: told every decision, for metrics.
+        charging: carries the loop's decisions out; None: they are only made.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Agent:
         *,
         period_s: float,
         on_decided: Callable[[Decided], None] = lambda _decided: None,
+        charging: Charging | None = None,
     ) -> None:
         self._observer = observer
         self._recorder = recorder
@@ -66,6 +72,8 @@ class Agent:
         self._clock = clock
         self._period = timedelta(seconds=period_s)
         self._on_decided = on_decided
+        self._is_wanted = asyncio.Event()
+        self.charging = charging
         self.latest: Decided | None = None
 
     async def decide_now(self) -> Decided:
@@ -74,7 +82,8 @@ class Agent:
         Where the ledger holds a decision from the same unchanged observation, it is that one. A decision that can not
         be recorded is the fail-safe.
         """
-        return await self._decided(tells_calls=False)
+        made = self._made(await self._observer.observe())
+        return await self._recorded(made, tells_calls=False)
 
     def held(self) -> Observation:
         """The readings held now, without any call."""
@@ -88,40 +97,78 @@ class Agent:
         return f"no grid reading young enough to decide from ({grid.error})"
 
     async def live(self) -> None:
-        """Observe and decide every period until cancelled; an error in one round does not end the next."""
+        """Observe, decide and command every period until cancelled; an error in one round does not end the next."""
         while True:
             started = self._clock.now()
+            self._is_wanted.clear()
             # One id ties the calls of this round together, in the gateway's logs as in ours.
             correlation_id.set(str(uuid4()))
             try:
-                await self._decided(tells_calls=True)
+                await self._round()
             except Exception:
                 _logger.exception("round failed")
             # A clock that was set back during the round would have the loop wait for an hour that comes twice.
             if self._clock.now() >= started:
-                await sleep_until(self._clock, started + self._period)
+                await self._until_next(started + self._period)
+
+    def hurry(self) -> None:
+        """Have the loop begin its next round at once."""
+        if self.charging is not None:
+            self.charging.take_turn()
+        self._is_wanted.set()
 
     async def stop(self) -> None:
         """Put what was called and is in no record yet into a last one."""
         await self._recorder.stop(lambda: self._made(self._observer.held()))
 
-    async def _decided(self, *, tells_calls: bool) -> Decided:
-        observation = await self._observer.observe()
-        made = self._made(observation)
+    async def _round(self) -> None:
+        if self.charging is None:
+            await self._recorded(self._made(await self._observer.observe()), tells_calls=True)
+            return
+        async with asyncio.TaskGroup() as looking:
+            observing = looking.create_task(self._observer.observe())
+            looking.create_task(self.charging.look())
+        made = self._made(observing.result(), commands=True)
+        decided = await self._recorded(made, tells_calls=True)
+        plan = None if made.charging is None else made.charging.plan
+        await self.charging.command(plan, decided.decision_id, is_recorded=decided.is_recorded)
+
+    async def _until_next(self, moment: datetime) -> None:
+        waits: list[asyncio.Task[Any]] = [
+            asyncio.create_task(sleep_until(self._clock, moment)),
+            asyncio.create_task(self._is_wanted.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _recorded(self, made: Made, *, tells_calls: bool) -> Decided:
         try:
             kept = await self._recorder.recorded(made, tells_calls=tells_calls)
         except LedgerUnavailable:
             self.latest = self._not_recorded(made)
         else:
-            self.latest = Decided(str(kept.decision_id), kept.observation.at, kept.decision, kept.reason, observation)
+            told = str(kept.decision_id), kept.observation.at, kept.decision, kept.reason
+            self.latest = Decided(*told, made.observation)
+            if self.charging is not None and made.charging is not None and kept is made:
+                self.charging.recorded(made.charging)
         self._on_decided(self.latest)
         return self.latest
 
-    def _made(self, observation: Observation) -> Made:
+    def _made(self, observation: Observation, *, commands: bool = False) -> Made:
         known = observation.known()
         proposed = decide(known, self._policy)
         decision = guard(proposed, known, self._policy)
-        return Made(uuid4(), observation, proposed, decision, explain(decision, known, self._policy))
+        reason = explain(decision, known, self._policy)
+        if self.charging is None:
+            return Made(uuid4(), observation, proposed, decision, reason)
+        plan: Plan | None = None
+        if commands:
+            plan = self.charging.planned(decision, known.grid, observation.at)
+        return Made(uuid4(), observation, proposed, decision, reason, self.charging.noted(plan))
 
     def _not_recorded(self, made: Made) -> Decided:
         action = ACTION_OF[Rule.FAIL_SAFE]

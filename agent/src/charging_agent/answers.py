@@ -20,14 +20,17 @@ class Refusal:
     """An answer that is not a reading.
 
     is_retryable: whether the same call may be repeated at once. renews_token: whether a newer token may help.
+    detail: who commands, where somebody else does; nothing else of an answer's words is kept.
     """
 
     trouble: Trouble
     is_retryable: bool = False
     renews_token: bool = False
     code: str | None = None
+    detail: str | None = None
 
 
+_LONGEST_DETAIL = 300
 _TOKEN = Refusal(Trouble.TOKEN_REFUSED, renews_token=True)
 _BY_CODE: dict[str, Refusal] = {
     codes.SUBSCRIPTION_BLOCKED.code: Refusal(Trouble.BLOCKED),
@@ -39,6 +42,8 @@ _BY_CODE: dict[str, Refusal] = {
     # The gateway has stopped asking this backend for about half a minute: asking again at once is useless.
     codes.ENDPOINT_SUSPENDED.code: Refusal(Trouble.BACKEND_FAILED),
     codes.UNCLASSIFIED.code: Refusal(Trouble.GATEWAY_DOWN, is_retryable=True),
+    # The charger service's own word: whoever commands now does so until the lease ends.
+    "leased": Refusal(Trouble.LEASED),
 }
 _BY_STATUS: dict[int, Refusal] = {
     401: _TOKEN,
@@ -64,7 +69,8 @@ def refusal_of(status: int, body: bytes) -> Refusal:
         known = Refusal(Trouble.BACKEND_FAILED, is_retryable=True)
     # A redirect or a 4xx that no gateway of ours sends is no reading, and will be none the next time.
     known = known or Refusal(Trouble.INVALID_READING)
-    return Refusal(known.trouble, known.is_retryable, known.renews_token, code)
+    detail = _text(_object(body).get("detail")) if known.trouble is Trouble.LEASED else None
+    return Refusal(known.trouble, known.is_retryable, known.renews_token, code, detail and detail[:_LONGEST_DETAIL])
 
 
 def code_of(body: bytes) -> str | None:

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Response
 
 from charging_agent.agent import Agent
+from charging_agent.chargers.status import chargers_status
 from charging_agent.explanations import explained
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.records import Entry
@@ -71,12 +72,14 @@ def _knowing(agent: Agent, site_id: str, clock: Clock) -> APIRouter:
         response_model_exclude_none=True,
     )
     async def get_site_status() -> SiteStatusAnswer:
-        """The readings held and the latest decision, without a new look and without a new decision.
+        """The readings held, the latest decision and the cars, without a new look and without a new decision.
 
         Costs no call of the site's budget. `trouble` says why the readings allow no charging, where that is so. For a
-        decision from fresh readings use optimize_charging.
+        decision from fresh readings use optimize_charging. `chargers` tells what each car may take and draws, who
+        limited it, and whether limits can be set.
         """
-        return site_status(site_id, clock.now(), agent.held(), agent.trouble(), agent.latest)
+        chargers = None if agent.charging is None else chargers_status(agent.charging)
+        return site_status(site_id, clock.now(), agent.held(), agent.trouble(), agent.latest, chargers)
 
     return router
 

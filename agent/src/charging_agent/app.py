@@ -11,14 +11,14 @@ from uuid import uuid4
 
 import httpx
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from charging_agent.agent import Agent, Decided
+from charging_agent.agent import Agent
 from charging_agent.api import agent_routes
 from charging_agent.apis import APIS
 from charging_agent.budget import CallBudget, Limit
-from charging_agent.calls import OK, Call, CallLog
-from charging_agent.credentials import SHARED, EnvironmentOrFiles, read_limits
+from charging_agent.calls import Call, CallLog
+from charging_agent.chargers.composition import charger_scopes, make_charging, plan_calls
+from charging_agent.credentials import EnvironmentOrFiles, read_limits
 from charging_agent.exchange import Dialect
 from charging_agent.gateway import GatewayClient, RetryPlan
 from charging_agent.ledger.anchor import Anchoring, anchor_at
@@ -26,6 +26,7 @@ from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.recorder import Recorder
 from charging_agent.ledger.sealing import Maker, policy_record
 from charging_agent.mcp import Mcp
+from charging_agent.metrics import AgentMetrics
 from charging_agent.observer import Observer
 from charging_agent.page import page_route
 from charging_agent.pins import ToolPins
@@ -40,7 +41,12 @@ from ev_service.clock import Clock, make_clock
 from ev_service.errors import ConfigurationError
 from ev_service.logs import configure_logging
 from ev_service.settings import RunSettings, SiteSettings, load
-from ev_service.web import create_service
+from ev_service.web import HealthCheck, create_service
+
+_DESCRIPTION = (
+    "Decides how much power the cars at a charging site get, from readings of sun, battery and grid that it takes "
+    "through the API gateway. Ask /optimize-charging for a decision; /health says whether the readings held allow one."
+)
 
 # Two attempts and their pauses end before it, and it ends before the 8 s within which every decision is answered.
 _OBSERVATION_S = 6.0
@@ -69,25 +75,31 @@ def create_app(
     gateway = gateway_settings or load(GatewaySettings)
     clock = clock or make_clock(run.sim_clock_file)
     http = _http(gateway, transport)
-    metrics = _Metrics()
-    call_log = CallLog()
+    metrics, call_log = AgentMetrics(), CallLog()
     dialect = _dialect(settings, clock, metrics)
-    budgets = _budgets(dialect, read_limits(settings.limits_file, gateway.client_secret_file))
+    limits = read_limits(settings.limits_file, gateway.client_secret_file)
+    calls = plan_calls(settings, limits)
+    budgets = _budgets(dialect, limits, CallBudget(calls.readings))
     tokens = _tokens(http, dialect, settings, gateway, clock)
-    client = _gateway_client(http, tokens, dialect, budgets, clock, partial(_told, metrics, call_log))
+    every_budget = {**budgets, **calls.budgets}
+    client = _gateway_client(http, tokens, dialect, every_budget, clock, partial(_told, metrics, call_log))
     observer = Observer(client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()))
     kept = _keeping(settings, site.id, clock, http, call_log, metrics)
     agent = Agent(
-        observer, kept.recorder, settings.rules(), clock, period_s=settings.period_s, on_decided=metrics.decided
+        observer,
+        kept.recorder,
+        settings.rules(),
+        clock,
+        period_s=settings.period_s,
+        on_decided=metrics.decided,
+        charging=make_charging(settings, client, clock, calls.every, metrics.charging, _OBSERVATION_S),
     )
 
     app = create_service(
         name="agent",
-        description="Decides how much power the cars at a charging site get, from readings of sun, battery and grid "
-        "that it takes through the API gateway. Ask /optimize-charging for a decision; /health says whether the "
-        "readings held allow one.",
+        description=_DESCRIPTION,
         clock=clock,
-        health=lambda: {"readings": _trouble(agent, dialect), "ledger": kept.recorder.trouble},
+        health=_health(agent, dialect, kept.recorder),
         assertion=_assertion(settings, run, clock),
         lifespan=_lifespan(agent, kept, observer, tokens, http),
     )
@@ -95,7 +107,7 @@ def create_app(
     metrics.register(app.state.registry)
     app.include_router(agent_routes(agent, kept.ledger, site.id, clock))
     app.include_router(page_route(agent, kept.ledger, site.id, clock))
-    app.include_router(recheck_route(observer, clock))
+    app.include_router(recheck_route(observer, clock, agent.hurry))
     return app
 
 
@@ -104,20 +116,29 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with kept.open():
-            life = asyncio.create_task(agent.live())
-            try:
-                yield
-            finally:
-                life.cancel()
-                with suppress(asyncio.CancelledError):
-                    await life
-                await observer.stop()
-                await agent.stop()
-                await tokens.stop()
-        await http.aclose()
+        # The first readings are on their way while the ledger is opened.
+        life = asyncio.create_task(agent.live())
+        try:
+            async with kept.open():
+                try:
+                    yield
+                finally:
+                    await _ended(life)
+                    await observer.stop()
+                    await agent.stop()
+        finally:
+            await _ended(life)
+            await observer.stop()
+            await tokens.stop()
+            await http.aclose()
 
     return lifespan
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +156,7 @@ class _Keeping:
         try:
             yield
         finally:
-            telling.cancel()
-            with suppress(asyncio.CancelledError):
-                await telling
+            await _ended(telling)
             await self.anchoring.stop()
             await self.ledger.close()
 
@@ -148,7 +167,7 @@ def _keeping(
     clock: Clock,
     http: httpx.AsyncClient,
     call_log: CallLog,
-    metrics: "_Metrics",
+    metrics: AgentMetrics,
 ) -> _Keeping:
     policy = policy_record(settings.policy, settings.rules(), settings.ages())
     maker = Maker(uuid4(), version("charging-agent"), site_id, policy)
@@ -178,11 +197,18 @@ def _http(gateway: GatewaySettings, transport: httpx.AsyncBaseTransport | None) 
     )
 
 
-def _dialect(settings: AgentSettings, clock: Clock, metrics: "_Metrics") -> Dialect:
+def _dialect(settings: AgentSettings, clock: Clock, metrics: AgentMetrics) -> Dialect:
     if settings.tools_lock_file is None or settings.protocol == "rest":
         return Rest()
     servers = [api.over("mcp").root for api in APIS]
     return Mcp(ToolPins.from_file(settings.tools_lock_file, servers, clock, metrics.looked))
+
+
+def _health(agent: Agent, dialect: Dialect, recorder: Recorder) -> HealthCheck:
+    async def health() -> dict[str, str | None]:
+        return {"readings": _trouble(agent, dialect), "ledger": recorder.trouble}
+
+    return health
 
 
 def _trouble(agent: Agent, dialect: Dialect) -> str | None:
@@ -201,7 +227,7 @@ def _tokens(
     # Files may still be written by the bootstrap; what is wrong already now must not wait for the first token.
     if all(file is None or file.exists() for file in files):
         source.read()
-    scopes = [api.over(dialect.protocol).scope for api in APIS]
+    scopes = [api.over(dialect.protocol).scope for api in APIS] + charger_scopes(settings)
     scopes += [f"device_{settings.device}"] if settings.device else []
     endpoint = TokenEndpoint(http, url=gateway.token_url, scopes=" ".join(scopes), source=source, clock=clock)
     return TokenCache(endpoint.request, clock)
@@ -226,13 +252,12 @@ def _gateway_client(
     )
 
 
-def _budgets(dialect: Dialect, limits: Mapping[str, Limit]) -> dict[str, CallBudget]:
-    whole = CallBudget(limits.get(SHARED, Limit(None)))
+def _budgets(dialect: Dialect, limits: Mapping[str, Limit], whole: CallBudget) -> dict[str, CallBudget]:
     published = {api.name: api.over(dialect.protocol).name for api in APIS}
     return {name: CallBudget(limits.get(seen, Limit()), whole) for name, seen in published.items()}
 
 
-def _told(metrics: "_Metrics", call_log: CallLog, call: Call) -> None:
+def _told(metrics: AgentMetrics, call_log: CallLog, call: Call) -> None:
     metrics.called(call)
     call_log.add(call)
 
@@ -243,36 +268,3 @@ def _assertion(settings: AgentSettings, run: RunSettings, clock: Clock) -> Gatew
     if run.gateway_cert_file is None:
         raise ConfigurationError("AGENT_REQUIRE_ASSERTION needs GATEWAY_CERT_FILE")
     return GatewayAssertion.from_file(run.gateway_cert_file, clock)
-
-
-class _Metrics:
-    def __init__(self) -> None:
-        self._decisions = Counter("agent_decisions", "Decisions made", ["rule", "degraded"], registry=None)
-        self._calls = Counter("agent_gateway_calls", "Calls through the gateway", ["api", "outcome"], registry=None)
-        self._power = Gauge("agent_charging_power_kw", "Ceiling of the last decision [kW]", registry=None)
-        self._refused = Gauge(
-            "agent_tools_refused", "1 while a server's tools are not those approved", ["server"], registry=None
-        )
-        self.records = Counter("agent_ledger_records", "Records written", registry=None)
-        self.ledger_failures = Counter("agent_ledger_failures", "Records that could not be written", registry=None)
-        self.anchor_failures = Counter("agent_ledger_anchor_failures", "Heads that no anchor took", registry=None)
-        self.anchor_age = Gauge(
-            "agent_ledger_anchor_age_s", "How long the oldest record without an anchor waits [s]", registry=None
-        )
-
-    def register(self, registry: CollectorRegistry) -> None:
-        kept = (self.records, self.ledger_failures, self.anchor_failures, self.anchor_age)
-        for metric in (self._decisions, self._calls, self._power, self._refused, *kept):
-            registry.register(metric)
-
-    def decided(self, decided: Decided) -> None:
-        self._decisions.labels(decided.decision.rule, str(decided.observation.is_degraded).lower()).inc()
-        self._power.set(decided.decision.charging_power_kw)
-
-    def called(self, call: Call) -> None:
-        # A status says more than a word, but a 200 that brought nothing is no success.
-        has_status = call.status is not None and (call.status != 200 or call.outcome == OK)
-        self._calls.labels(call.api, str(call.status) if has_status else call.outcome).inc()
-
-    def looked(self, server: str, is_refused: bool) -> None:
-        self._refused.labels(server).set(is_refused)

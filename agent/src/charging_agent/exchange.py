@@ -14,15 +14,20 @@ from charging_agent.readings import R, Trouble
 
 T = TypeVar("T")
 
+LARGEST_READING_BYTES = 64 * 1024
+
 
 class CallFailed(Exception):
-    """A call brought no reading."""
+    """A call brought no result. detail: who stood in the way, where the answer says so."""
 
-    def __init__(self, trouble: Trouble, *, is_retryable: bool = False, code: str | None = None) -> None:
+    def __init__(
+        self, trouble: Trouble, *, is_retryable: bool = False, code: str | None = None, detail: str | None = None
+    ) -> None:
         super().__init__(trouble.value)
         self.trouble = trouble
         self.is_retryable = is_retryable
         self.code = code
+        self.detail = detail
 
 
 class Refused(Exception):
@@ -45,6 +50,8 @@ class Exchange(Generic[T]):
 
     name: of the API or the MCP server, as published. resource: how the call is named in records.
     read: makes the result of the body of a 200; raises ValueError where it holds none, Refused where it is a failure.
+    query: of the address; not part of the resource's name. most_bytes: a longer answer is none.
+    timeout_s [s]: real time for one attempt; None: as the retry plan says.
     """
 
     name: str
@@ -54,6 +61,10 @@ class Exchange(Generic[T]):
     read: Callable[[bytes], T]
     headers: Mapping[str, str] = field(default_factory=lambda: {"Accept": "application/json"})
     content: bytes | None = None
+    query: Mapping[str, str] = field(default_factory=dict[str, str])
+    protocol: ProtocolName = "rest"
+    most_bytes: int = LARGEST_READING_BYTES
+    timeout_s: float | None = None
 
 
 class Send(Protocol):

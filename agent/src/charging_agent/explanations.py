@@ -4,6 +4,7 @@ Pure: knows no ledger and no readings but those in the record.
 """
 
 from charging_agent.calls import OK
+from charging_agent.car_explanations import cars_explained
 from charging_agent.decision import Rule
 from charging_agent.ledger.records import CallRecord, Entry, Input, PolicyParameters, Record
 from charging_agent.readings import Status
@@ -35,6 +36,7 @@ def explained(entry: Entry) -> Explanation:
         summary=f"{record.action.value}, {record.charging_power_kw:g} kW for each charging point. {record.reason}",
         readings=readings,
         calls=[_call(call) for call in record.calls],
+        cars=cars_explained(record),
         policy=_policy(record),
         record=f"Record {record.sequence}, SHA-256 {entry.sha256}, signed by key {record.key_id}.",
     )

@@ -1,14 +1,14 @@
-"""The one door to the outside: fetches readings through the gateway, with care for its limits.
+"""The one door to the outside: takes readings and sets limits through the gateway, with care for its own.
 
 The only module that knows tokens and the gateway's answers; which protocol is spoken is a dialect's business.
-Everything it can meet comes back as a reading or as CallFailed with one word of trouble.
+Everything it can meet comes back as a result or as CallFailed with one word of trouble.
 """
 
 import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +34,6 @@ _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_LARGEST_READING = 64 * 1024
 _LONGEST_ID = 64
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
 _OUTAGES = frozenset({Trouble.TIMEOUT, Trouble.GATEWAY_DOWN, Trouble.BACKEND_FAILED})
@@ -104,7 +103,7 @@ class _Seen:
 
 
 class GatewayClient:
-    """Fetches readings.
+    """Fetches readings, and makes any other exchange with the same care.
 
     Args:
         http: client with the gateway's base URL and CA.
@@ -145,28 +144,40 @@ class GatewayClient:
         Raises:
             CallFailed: no reading could be had, and why.
         """
-        breaker = self._breakers.setdefault(api.name, Breaker(self._monotonic_s))
+        send = partial(self._send, self._budget_of(api.name))
+        return await self._governed(api.name, partial(self._dialect.read, api, send), failed="reading not fetched")
+
+    async def ask(self, exchange: Exchange[T]) -> T:
+        """One exchange over REST, made now; it may be made twice.
+
+        Raises:
+            CallFailed: it brought no result, and why.
+        """
+        send = partial(self._send, self._budget_of(exchange.name), exchange)
+        return await self._governed(exchange.name, send, failed="call failed")
+
+    async def _governed(self, name: str, work: Callable[[], Awaitable[T]], *, failed: str) -> T:
+        breaker = self._breakers.setdefault(name, Breaker(self._monotonic_s))
         breaker.check()
         try:
-            reading = await self._with_retries(api, 1 if breaker.is_half_open else self._plan.attempts)
+            result = await self._with_retries(work, 1 if breaker.is_half_open else self._plan.attempts)
         except CallFailed as failure:
             # Also where repeating at once is useless: a suspended backend must not eat the budget of a minute.
             if failure.trouble in _OUTAGES:
                 breaker.failed(failure.trouble)
-            fields = {"api": api.name, "error": failure.trouble.value, "code": failure.code}
-            _logger.warning("reading not fetched", extra=fields)
+            _logger.warning(failed, extra={"api": name, "error": failure.trouble.value, "code": failure.code})
             raise
         breaker.answered()
-        return reading
+        return result
 
-    async def _with_retries(self, api: Api[R], attempts: int) -> R:
+    async def _with_retries(self, work: Callable[[], Awaitable[T]], attempts: int) -> T:
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, CallFailed) and error.is_retryable),
             stop=stop_after_attempt(attempts) | stop_after_delay(self._plan.deadline_s),
             wait=wait_random_exponential(multiplier=0.1, max=1.0),
             reraise=True,
         )
-        return await retrying(self._dialect.read, api, partial(self._send, self._budget_of(api.name)))
+        return await retrying(work)
 
     async def _send(self, budget: CallBudget, exchange: Exchange[T]) -> T:
         try:
@@ -205,7 +216,7 @@ class GatewayClient:
             self._on_call(
                 Call(
                     api=exchange.name,
-                    protocol=self._dialect.protocol,
+                    protocol=exchange.protocol,
                     resource=exchange.resource,
                     at=at,
                     status=seen.status,
@@ -219,14 +230,22 @@ class GatewayClient:
         headers = {**exchange.headers, "Authorization": f"Bearer {token.value}"}
         if seen.correlation_id is not None:
             headers[CORRELATION_HEADER] = seen.correlation_id
-        asked = self._http.stream(exchange.method, exchange.path, headers=headers, content=exchange.content)
+        timeout_s = exchange.timeout_s or self._plan.attempt_timeout_s
+        asked = self._http.stream(
+            exchange.method,
+            exchange.path,
+            params=exchange.query or None,
+            headers=headers,
+            content=exchange.content,
+            timeout=timeout_s,
+        )
         try:
             # The HTTP library bounds each read, not the whole: a backend that trickles would never end.
-            async with asyncio.timeout(self._plan.attempt_timeout_s), asked as answer:
+            async with asyncio.timeout(timeout_s), asked as answer:
                 seen.status = answer.status_code
                 if (came_back := answer.headers.get(CORRELATION_HEADER)) is not None:
                     seen.correlation_id = came_back[:_LONGEST_ID]
-                return answer.headers, await read_at_most(answer, _LARGEST_READING)
+                return answer.headers, await read_at_most(answer, exchange.most_bytes)
         except (httpx.TimeoutException, TimeoutError) as error:
             raise CallFailed(Trouble.TIMEOUT, is_retryable=True) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
@@ -238,8 +257,8 @@ class GatewayClient:
         if status != 200:
             raise self._failure(budget, status or 0, headers, body, is_the_gateways=True)
         try:
-            if len(body) > _LARGEST_READING:
-                raise ValueError("longer than any reading")
+            if len(body) > exchange.most_bytes:
+                raise ValueError("longer than any answer")
             return exchange.read(body)
         except Refused as refused:
             raise self._failure(budget, refused.status, headers, refused.body, is_the_gateways=False) from refused
@@ -256,4 +275,4 @@ class GatewayClient:
         # What a tool says about tokens is not about this one: the gateway has just taken it.
         if status == 401 and refusal.renews_token and is_the_gateways:
             return _TokenRefused(refusal.trouble, code=refusal.code)
-        return CallFailed(refusal.trouble, is_retryable=refusal.is_retryable, code=refusal.code)
+        return CallFailed(refusal.trouble, is_retryable=refusal.is_retryable, code=refusal.code, detail=refusal.detail)

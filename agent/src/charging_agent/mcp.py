@@ -67,7 +67,7 @@ class Mcp:
 
 
 def _message(server: Published, resource: str, content: bytes, read: Callable[[bytes], T]) -> Exchange[T]:
-    return Exchange(server.name, resource, "POST", server.path, read, HEADERS, content)
+    return Exchange(server.name, resource, "POST", server.path, read, HEADERS, content, protocol="mcp")
 
 
 def _reading(api: Api[R], number: int, body: bytes) -> R:

@@ -7,6 +7,8 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from charging_agent.agent import Agent, Decided
+from charging_agent.chargers.panel import chargers_panel
+from charging_agent.chargers.status import chargers_status
 from charging_agent.ledger.errors import LedgerUnavailable
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.wire import answer, summary
@@ -23,12 +25,13 @@ def page_route(agent: Agent, ledger: Ledger, site_id: str, clock: Clock) -> APIR
 
     @router.get("/", operation_id="getStatusPage", summary="The last decision, for people", response_class=HTMLResponse)
     async def status_page() -> str:
-        """The last decision and its readings; asks the gateway nothing."""
+        """The last decision, its readings and the cars; asks the gateway nothing."""
         latest = agent.latest
         return _PAGE.substitute(
             site=escape(site_id),
             now=utc_text(clock.now().replace(microsecond=0)),
             decision=_NOTHING_YET if latest is None else _decision(latest, site_id),
+            chargers="" if agent.charging is None else chargers_panel(chargers_status(agent.charging)),
             records=await _records(ledger),
         )
 
@@ -94,6 +97,7 @@ td.stale { color: #b26a00 } td.missing { color: #b3261e } .small { color: #667; 
 </style></head><body>
 <h1>Charging at $site</h1>
 $decision
+$chargers
 $records
 <p class="small">$now · <a href="/optimize-charging">decide now</a> · <a href="/health">health</a> ·
 <a href="/openapi.json">API</a> · <a href="/metrics">metrics</a></p>

@@ -6,10 +6,19 @@ Pure: is told the time and what happened.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ev_service.telemetry import Reading
 
+
+class Dated(Protocol):
+    """Something that was so at a moment."""
+
+    @property
+    def timestamp(self) -> datetime: ...
+
+
+D = TypeVar("D", bound=Dated)
 R = TypeVar("R", bound=Reading)
 
 
@@ -37,6 +46,8 @@ class Trouble(StrEnum):
     BACKEND_FAILED = "backend_failed"
     INVALID_READING = "invalid_reading"
     TOO_OLD = "too_old"
+    LEASED = "leased"
+    """Of limits alone: somebody else commands the chargers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +64,14 @@ class AgeLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged(Generic[R]):
+class Judged(Generic[D]):
     """One reading as a decision sees it.
 
     reading: None when missing. age_s [s]: now minus its timestamp. error: set for stale and missing.
     """
 
     status: Status
-    reading: R | None = None
+    reading: D | None = None
     age_s: float | None = None
     error: Trouble | None = None
 
@@ -69,19 +80,19 @@ class Judged(Generic[R]):
         return self.status in (Status.STALE, Status.MISSING)
 
 
-def age_s(reading: Reading, now: datetime) -> float:
+def age_s(reading: Dated, now: datetime) -> float:
     """Age of a reading [s]; negative when its timestamp lies ahead."""
     return (now - reading.timestamp).total_seconds()
 
 
-def is_young(reading: Reading | None, now: datetime, limits: AgeLimits) -> bool:
+def is_young(reading: Dated | None, now: datetime, limits: AgeLimits) -> bool:
     """Tell whether a reading may serve a decision without a new call."""
     return reading is not None and -limits.future_s <= age_s(reading, now) <= limits.maximum_s
 
 
 def judge(
-    reading: R | None, now: datetime, limits: AgeLimits, *, is_new: bool, trouble: Trouble | None = None
-) -> Judged[R]:
+    reading: D | None, now: datetime, limits: AgeLimits, *, is_new: bool, trouble: Trouble | None = None
+) -> Judged[D]:
     """Judge the newest reading held.
 
     Args:

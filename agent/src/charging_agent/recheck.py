@@ -4,6 +4,7 @@ For whoever has just changed what the agent may do, on the operator's network; n
 """
 
 import asyncio
+from collections.abc import Callable
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,10 +33,12 @@ class Recheck:
     Args:
         observer: takes the readings.
         clock: the run's clock.
+        hurry: has the agent's loop begin its next round, which tries the chargers again.
     """
 
-    def __init__(self, observer: Observer, clock: Clock) -> None:
+    def __init__(self, observer: Observer, clock: Clock, hurry: Callable[[], None] = lambda: None) -> None:
         self._observer = observer
+        self._hurry = hurry
         self._clock = clock
         self._budget = CallBudget(_LIMIT)
         self._turn = asyncio.Lock()
@@ -53,13 +56,14 @@ class Recheck:
                 self._was_done = self._observer.has_calls_to_spare() and self._budget.take(self._clock.now())
                 if self._was_done:
                     await self._observer.observe_anew()
+                    self._hurry()
                 self._answered = answering
             return self._was_done
 
 
-def recheck_route(observer: Observer, clock: Clock) -> APIRouter:
-    """Make the route for one observer."""
-    recheck = Recheck(observer, clock)
+def recheck_route(observer: Observer, clock: Clock, hurry: Callable[[], None]) -> APIRouter:
+    """Make the route for one observer and the loop that uses it."""
+    recheck = Recheck(observer, clock, hurry)
     router = APIRouter(tags=[OPERATIONS_TAG])
 
     @router.post("/recheck", operation_id="recheck", summary="Look again at once what the gateway allows")
@@ -67,7 +71,8 @@ def recheck_route(observer: Observer, clock: Clock) -> APIRouter:
         """Take all readings anew, also the young ones, and say whether the agent is cut off.
 
         Done five times a minute at most, and only while more than half of each API's calls are left. Decides
-        nothing: the next decision is made from what was found.
+        nothing itself: the next decision is made from what was found. The agent's own next round begins at once, and
+        with it the chargers are read and commanded again; /site-status tells how that went.
         """
         return RecheckAnswer(rechecked=await recheck.now(), blocked=observer.held().is_blocked)
 

@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from charging_agent.calls import ProtocolName
+from charging_agent.chargers.rules import ChargingRules
 from charging_agent.decision import Action, Policy
 from charging_agent.readings import AgeLimits
 from ev_service.addresses import SafeUrl, safe_url
@@ -62,6 +63,12 @@ class AgentSettings(Settings):
     fast_kw: float = Field(default=22.0, gt=0, le=1000, description="Power of `fast` [kW].")
     normal_kw: float = Field(default=11.0, gt=0, le=1000, description="Power of `normal` [kW].")
     slow_kw: float = Field(default=5.0, gt=0, le=1000, description="Power of `slow` [kW].")
+    chargers: bool = Field(default=True, description="Whether decisions are carried out: false only decides.")
+    headroom_percent: float = Field(
+        default=85.0, gt=0, le=100, description="What building and cars may take together [% of the site's limit]."
+    )
+    overdraw_s: float = Field(default=60.0, ge=0, le=3600, description="A car above its limit longer is alarmed [s].")
+    meter_lost_s: float = Field(default=90.0, ge=10, le=3600, description="An older meter value says nothing [s].")
     require_assertion: bool = Field(
         default=False, description="Answer the routes of AgentAPI only to calls that came through the gateway."
     )
@@ -98,6 +105,10 @@ class AgentSettings(Settings):
             self.battery_high_percent,
             powers,
         )
+
+    def charging(self) -> ChargingRules:
+        """How power is shared among the cars."""
+        return ChargingRules(self.headroom_percent, self.overdraw_s, self.meter_lost_s)
 
     def ages(self) -> AgeLimits:
         """How old a reading may be."""

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from charging_agent.agent import Decided
+from charging_agent.chargers.status import ChargersAnswer
 from charging_agent.decision import Action, Rule
 from charging_agent.ledger.records import Entry
 from charging_agent.observer import Observation
@@ -105,6 +106,10 @@ class Explanation(_Answer):
     summary: str = Field(description="What was decided and why, in one sentence.")
     readings: list[str] = Field(description="One sentence for each reading: its value, the threshold, how good it was.")
     calls: list[str] = Field(description="One sentence for each call through the gateway that the record holds.")
+    cars: list[str] = Field(
+        description="One sentence for each limit that followed, for each that was taken back, and "
+        "for each that was set before this record."
+    )
     policy: str = Field(description="Which rule of which policy decided.")
     record: str = Field(description="Where the signed record stands and what it is signed with.")
 
@@ -117,6 +122,9 @@ class SiteStatusAnswer(_Answer):
     readings: ReadingsAnswer
     trouble: str | None = Field(default=None, description="Why these readings allow only the fail-safe; else absent.")
     latest_decision: DecisionAnswer | None = Field(default=None, description="The last decision that was made.")
+    chargers: ChargersAnswer | None = Field(
+        default=None, description="The chargers and the cars at them; absent where this agent only decides."
+    )
 
 
 def summary(entry: Entry) -> DecisionSummary:
@@ -142,7 +150,12 @@ def listed(entries: Sequence[Entry]) -> DecisionList:
 
 
 def site_status(
-    site_id: str, now: datetime, held: Observation, trouble: str | None, latest: Decided | None
+    site_id: str,
+    now: datetime,
+    held: Observation,
+    trouble: str | None,
+    latest: Decided | None,
+    chargers: ChargersAnswer | None = None,
 ) -> SiteStatusAnswer:
     """Write what is held."""
     return SiteStatusAnswer(
@@ -151,6 +164,7 @@ def site_status(
         readings=_readings(held),
         trouble=trouble,
         latest_decision=None if latest is None else answer(latest, site_id),
+        chargers=chargers,
     )
 
 

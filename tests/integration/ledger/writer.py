@@ -12,6 +12,8 @@ from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
+# The agent loads it with the first record; here it must be there before the first fork.
+import charging_agent.ledger.store  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from charging_agent.calls import Call, CallLog
 from charging_agent.decision import Policy, decide, explain, guard
 from charging_agent.ledger.errors import LedgerUnavailable

@@ -278,7 +278,8 @@ class Served:
     def __init__(self, **settings: Any) -> None:
         self.clock = SettableClock(NOON)
         self.gateway = FakeGateway(self.clock)
-        self.settings = settings
+        # Most tests are about decisions; those about chargers switch them on.
+        self.settings: dict[str, Any] = {"chargers": False} | settings
         self.gateway_settings = GatewaySettings(
             client_id=SecretStr("evapp-id"), client_secret=SecretStr(SECRET), gateway_url=BASE, token_url=TOKEN_URL
         )

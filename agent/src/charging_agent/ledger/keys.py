@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from charging_agent.ledger.errors import LedgerUnavailable
 from ev_service.errors import ConfigurationError
 
 _logger = logging.getLogger(__name__)
@@ -74,7 +75,8 @@ def key_in(folder: Path) -> SigningKey:
     that older records can still be verified.
 
     Raises:
-        ConfigurationError: the file is no Ed25519 key in PEM, or can not be read or written.
+        ConfigurationError: the file is no Ed25519 key in PEM.
+        LedgerUnavailable: it can not be read or written; that may pass.
     """
     file = folder / PRIVATE_FILE
     try:
@@ -82,7 +84,7 @@ def key_in(folder: Path) -> SigningKey:
             _write(file, _new_pem())
         loaded = load_pem_private_key(file.read_bytes(), password=None)
     except OSError as error:
-        raise ConfigurationError(f"{file} can not be used: {error.strerror}") from error
+        raise LedgerUnavailable(f"{file} can not be used: {error.strerror}") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         # Without the library's words: they may hold a part of the file.
         raise ConfigurationError(f"{file} is no private key in PEM without password") from error
@@ -128,7 +130,7 @@ def _show_public(key: SigningKey, folder: Path) -> None:
             _logger.warning("signing key changed", extra={"former_key_id": former, "key_id": key.key_id})
         _write(file, pem, mode=0o644)
     except OSError as error:
-        raise ConfigurationError(f"{file} can not be written: {error.strerror}") from error
+        raise LedgerUnavailable(f"{file} can not be written: {error.strerror}") from error
 
 
 def _write(file: Path, content: bytes, mode: int = 0o600) -> None:

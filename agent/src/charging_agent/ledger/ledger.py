@@ -8,16 +8,18 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import UUID
 
 from charging_agent.calls import Call
-from charging_agent.ledger.errors import LedgerUnavailable, UnknownDecision
+from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable, UnknownDecision, damaged
 from charging_agent.ledger.keys import SigningKey, fresh_key, key_in
 from charging_agent.ledger.records import Sealed
 from charging_agent.ledger.sealing import Head, Made, Maker, seal
-from charging_agent.ledger.store import Store, damaged
 from ev_service.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from charging_agent.ledger.store import Store
 
 _logger = logging.getLogger(__name__)
 
@@ -70,15 +72,15 @@ class Ledger:
     async def open(self) -> None:
         """Take the folder, bring the database to its newest form, find the chain's head.
 
+        Where the disk is full, lost or can not be written, that is tried again with every record.
+
         Raises:
-            ConfigurationError: another agent writes there, or the folder, the key or the database can not be used.
+            ConfigurationError: another agent writes there, or the key or the database can not be used.
         """
-        await self._in_thread(self._open)
-        fields = {"place": "memory" if self._folder is None else str(self._folder), "key_id": self.key.key_id}
-        if self._folder is None:
-            _logger.warning("decisions are kept in memory only, AGENT_STATE_DIR is not set", extra=fields)
-        else:
-            _logger.info("ledger opened", extra=fields | {"sequence": self._head.sequence if self._head else 0})
+        try:
+            await self._in_thread(self._opened)
+        except LedgerUnavailable as error:
+            _logger.error("ledger not opened", extra={"reason": error.message})
 
     async def append(self, made: Made, calls: Iterable[Call]) -> Sealed:
         """Record a decision; when this returns, the record is on the disk.
@@ -98,7 +100,7 @@ class Ledger:
         Raises:
             LedgerUnavailable: the database can not be read.
         """
-        return await self._read(self._opened().newest, limit, before)
+        return await self._read(lambda: self._usable().newest(limit, before))
 
     async def find(self, decision_id: UUID) -> Sealed:
         """The record of one decision.
@@ -107,7 +109,7 @@ class Ledger:
             UnknownDecision: there is none.
             LedgerUnavailable: the database can not be read.
         """
-        found = await self._read(self._opened().find, str(decision_id))
+        found = await self._read(lambda: self._usable().find(str(decision_id)))
         if found is None:
             raise UnknownDecision(f"no record holds a decision {decision_id}")
         return found
@@ -120,28 +122,40 @@ class Ledger:
         finally:
             self._thread.shutdown(wait=False)
 
-    async def _read(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _read(self, work: Callable[[], T]) -> T:
         try:
             async with asyncio.timeout(_READ_S):
-                return await self._in_thread(work, *args, **kwargs)
+                return await self._in_thread(work)
         except TimeoutError as error:
             raise LedgerUnavailable("the ledger does not answer in time") from error
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
 
-    def _opened(self) -> Store:
+    # From here on everything runs in the ledger's thread.
+
+    def _opened(self) -> "Store":
+        if self._store is None:
+            self._open()
         assert self._store is not None
         return self._store
 
-    # From here on everything runs in the ledger's thread.
+    def _usable(self) -> "Store":
+        try:
+            return self._opened()
+        except ConfigurationError as error:
+            # Found only now: the agent runs already, and says it like any other trouble.
+            raise LedgerUnavailable(error.message) from error
 
     def _open(self) -> None:
+        # Half of this module's time at import, and an agent that only writes its definition opens no database.
+        from charging_agent.ledger.store import Store
+
         if self._folder is not None:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             except OSError as error:
-                raise ConfigurationError(f"AGENT_STATE_DIR {self._folder}: {error.strerror}") from error
+                raise LedgerUnavailable(f"AGENT_STATE_DIR {self._folder}: {error.strerror}") from error
         store = Store.open(self._folder)
         try:
             # After the lock: two agents that start at once must not make two keys.
@@ -151,15 +165,20 @@ class Ledger:
             store.close()
             raise
         self._store = store
+        fields = {"place": store.place, "key_id": self.key.key_id, "sequence": self._head.sequence}
+        if self._folder is None:
+            _logger.warning("decisions are kept in memory only, AGENT_STATE_DIR is not set", extra=fields)
+        else:
+            _logger.info("ledger opened", extra=fields)
 
     def _append(self, made: Made, calls: tuple[Call, ...]) -> tuple[Sealed, Head]:
         self._calls.extend(calls)
-        head = self._current_head()
+        store, head = self._usable(), self._current_head()
         told = [self._calls[index] for index in range(min(len(self._calls), _MOST_CALLS_A_RECORD))]
         sealed = seal(made, told, head, self._maker, self.key)
         following = Head(head.sequence + 1, sealed.sha256)
         try:
-            self._opened().append(following.sequence, str(made.decision_id), sealed)
+            store.append(following.sequence, str(made.decision_id), sealed)
         except LedgerUnavailable:
             # It may be on the disk all the same: the next one looks.
             self._head, self._unsure = None, (sealed.sha256, len(told))
@@ -170,7 +189,7 @@ class Ledger:
     def _current_head(self) -> Head:
         if self._head is not None:
             return self._head
-        last = self._opened().last()
+        last = self._usable().last()
         head = Head() if last is None else Head(json.loads(last.record)["sequence"], last.sha256)
         if self._unsure is not None and self._unsure[0] == head.sha256:
             self._written(head, self._unsure[1])
@@ -183,10 +202,10 @@ class Ledger:
         self._head = head
 
 
-def _head_of(store: Store) -> Head:
+def _head_of(store: "Store") -> Head:
     try:
         last = store.last()
-    except LedgerUnavailable as error:
+    except LedgerDamaged as error:
         raise ConfigurationError(damaged(store.place, error.message)) from error
     if last is None:
         return Head()

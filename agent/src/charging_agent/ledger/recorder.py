@@ -87,7 +87,10 @@ class Recorder:
             # A queue behind a write that hangs would only make the disk's recovery longer.
             raise LedgerUnavailable(_TOO_SLOW)
         flight, key = self._latest, _unchanged_key(made.observation)
-        if flight is None or flight.key != key or (tells_calls and flight.is_written and self._has_calls):
+        is_owed = tells_calls and flight is not None and flight.is_written and self._has_calls
+        # A plan is carried out, so it stands in a record of its own whatever the readings are.
+        is_plan = made.charging is not None and made.charging.plan is not None
+        if flight is None or flight.key != key or is_owed or is_plan:
             flight = self._start(made, key)
         await self._written(flight)
         return flight.made

@@ -4,16 +4,23 @@ Pure: is given the decision, knows no disk and no clock. docs/ledger.md shows a 
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
 from charging_agent.calls import ProtocolName
 from charging_agent.decision import Action, Rule
+from charging_agent.ledger.charging_records import ChargersInput, CommandRecord, PlanRecord
+from charging_agent.ledger.parts import Part
 from charging_agent.readings import Status, Trouble
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 from ev_service.units import UtcTimestamp
+
+FORMAT = 2
+"""Form of the records that are written; those of form 1, without the chargers, are read as well."""
+OF_FORMAT_2 = ("chargers", "plan", "commanded")
+"""Members that a record of form 2 has, and one of form 1 has not."""
 
 NO_RECORD_SHA256 = "0" * 64
 """What the first record names as its predecessor."""
@@ -21,15 +28,7 @@ NO_RECORD_SHA256 = "0" * 64
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def as_json(self) -> dict[str, Any]:
-        """The JSON value that is hashed."""
-        return self.model_dump(mode="json")
-
-
-class Input(_Part):
+class Input(Part):
     """How good a reading was."""
 
     status: Status = Field(description="How good the reading was when it was decided from.")
@@ -55,7 +54,7 @@ class GridInput(Input):
     reading: GridLoad | None = Field(description="The whole reading; null when missing.")
 
 
-class Inputs(_Part):
+class Inputs(Part):
     """The three readings that were decided from."""
 
     solar: SolarInput
@@ -63,7 +62,7 @@ class Inputs(_Part):
     grid: GridInput
 
 
-class CallRecord(_Part):
+class CallRecord(Part):
     """One call through the gateway, a refused one too."""
 
     api: str = Field(description="The API or MCP server, as published.", examples=["SolarAPI"])
@@ -76,7 +75,7 @@ class CallRecord(_Part):
     correlation_id: str | None = Field(description="The id under which the gateway's log has the call.")
 
 
-class PolicyParameters(_Part):
+class PolicyParameters(Part):
     """Thresholds, powers and ages that the policy was given."""
 
     grid_overload_percent: float = Field(description="A load above it pauses [%].")
@@ -88,7 +87,7 @@ class PolicyParameters(_Part):
     stale_limit_s: float = Field(description="Up to here a reading counts [s].")
 
 
-class PolicyRecord(_Part):
+class PolicyRecord(Part):
     """Who decided, by which thresholds."""
 
     name: str = Field(description="Name of the policy.", examples=["rules"])
@@ -97,7 +96,7 @@ class PolicyRecord(_Part):
     sha256: Sha256 = Field(description="SHA-256 over name, version and parameters as canonical JSON.")
 
 
-class Clamp(_Part):
+class Clamp(Part):
     """A power that the guard took back."""
 
     limited_by: str = Field(description="The limit that caused it.", examples=["grid_overload"])
@@ -105,10 +104,10 @@ class Clamp(_Part):
     allowed_kw: float = Field(description="What was let through [kW].")
 
 
-class Record(_Part):
+class Record(Part):
     """One decision with everything that it was made from."""
 
-    format: Literal[1] = Field(default=1, description="Form of this record.")
+    format: Literal[1, 2] = Field(description="Form of this record; 1 is without `chargers`, `plan` and `commanded`.")
     sequence: int = Field(ge=1, description="Number of this record, without gaps from 1.", examples=[412])
     previous_sha256: Sha256 = Field(description="The `sha256` of the record before; zeros in the first.")
     decision_id: UUID = Field(description="Name of the decision.")
@@ -125,10 +124,21 @@ class Record(_Part):
     charging_power_kw: float = Field(ge=0, description="Ceiling for each charging point [kW].", examples=[22.0])
     clamps: tuple[Clamp, ...] = Field(description="What the guard took back; empty when it let the rule through.")
     reason: str = Field(description="Why, in one plain sentence with the numbers.")
+    chargers: ChargersInput | None = Field(default=None, description="The chargers; null where the agent has none.")
+    plan: PlanRecord | None = Field(default=None, description="The limits that follow; null where none do.")
+    commanded: CommandRecord | None = Field(
+        default=None, description="The last try to set limits since the record before; null when there was none."
+    )
     key_id: str = Field(description="Which key signed it.", examples=["3f0c9a51d2b7e846"])
 
+    @model_validator(mode="after")
+    def _is_of_its_format(self) -> Self:
+        if any((name in self.model_fields_set) != (self.format == FORMAT) for name in OF_FORMAT_2):
+            raise ValueError(f"a record of format {self.format} has other members")
+        return self
 
-class Entry(_Part):
+
+class Entry(Part):
     """A record as the ledger keeps it: with its hash and the signature over that."""
 
     record: Record

@@ -3,32 +3,15 @@
 Pure: is given records; the rules are those of this code.
 """
 
-from dataclasses import dataclass
-
 from pydantic import ValidationError
 
 from charging_agent.decision import RULES_VERSION, Action, Decision, Known, Policy, decide, explain, guard
 from charging_agent.ledger.canonical import sha256_hex
+from charging_agent.ledger.plan_replay import Difference, replayed_plan
 from charging_agent.ledger.records import Input, PolicyParameters, Record
 from charging_agent.ledger.sealing import clamps_of, policy_sha256
 from charging_agent.readings import AgeLimits, Status, judge
 from ev_service.telemetry import Reading
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Why a record does not come out as it stands.
-
-    cause: `data` (what is recorded does not fit together), `policy` (its rules are of another version than those of
-    this code), or `code` (the same rules by name, another outcome).
-    """
-
-    sequence: int
-    cause: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"record {self.sequence}: {self.cause}: {self.what}"
 
 
 def replayed(line: str | bytes) -> Difference | None:
@@ -36,13 +19,13 @@ def replayed(line: str | bytes) -> Difference | None:
     try:
         record = Record.model_validate_json(line)
     except ValidationError as error:
-        return Difference(0, "data", f"no record of format 1 ({error.error_count()} fields are wrong)")
+        return Difference(0, "data", f"no record of format 1 or 2 ({error.error_count()} fields are wrong)")
     wrong = _data(record)
     if wrong is not None:
         return Difference(record.sequence, "data", wrong)
     outcome = _outcome(record)
     if outcome is None:
-        return None
+        return replayed_plan(record)
     if (record.policy.name, record.policy.version) != ("rules", RULES_VERSION):
         named = f"decided by {record.policy.name} version {record.policy.version}, this code has rules {RULES_VERSION}"
         return Difference(record.sequence, "policy", f"{named}: {outcome}")

@@ -11,11 +11,15 @@ from typing import Any
 from uuid import UUID
 
 from charging_agent.calls import Call
+from charging_agent.chargers.noted import Noted
 from charging_agent.decision import RULES_VERSION, Decision, Policy
 from charging_agent.ledger.canonical import canonical, canonical_object, sha256_hex
+from charging_agent.ledger.charging_records import chargers_input, command_record, plan_record
 from charging_agent.ledger.keys import SigningKey
 from charging_agent.ledger.records import (
+    FORMAT,
     NO_RECORD_SHA256,
+    OF_FORMAT_2,
     BatteryInput,
     CallRecord,
     Clamp,
@@ -36,6 +40,7 @@ class Made:
     """One decision as it was made, not yet recorded.
 
     proposed: what the policy gave. decision: what the guard let through.
+    charging: the chargers at that moment, where the agent knows any.
     """
 
     decision_id: UUID
@@ -43,6 +48,7 @@ class Made:
     proposed: Decision
     decision: Decision
     reason: str
+    charging: Noted | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def seal(made: Made, calls: Sequence[Call], head: Head, maker: Maker, key: Signi
     """Make the record that follows `head`."""
     inputs = canonical(inputs_of(made.observation).as_json())
     told: dict[str, Any] = {
-        "format": 1,
+        "format": FORMAT,
         "sequence": head.sequence + 1,
         "previous_sha256": head.sha256,
         "decision_id": str(made.decision_id),
@@ -108,7 +114,7 @@ def seal(made: Made, calls: Sequence[Call], head: Head, maker: Maker, key: Signi
         "clamps": [clamp.as_json() for clamp in clamps_of(made.proposed, made.decision)],
         "reason": made.reason,
         "key_id": key.key_id,
-    }
+    } | _of_chargers(made.charging)
     # Put together from its members: the inputs have a digest of their own, and the policy is always the same.
     parts = {name: canonical(value) for name, value in told.items()}
     text = canonical_object(parts | {"inputs": inputs, "policy": maker.policy_canonical})
@@ -124,6 +130,17 @@ def inputs_of(observation: Observation) -> Inputs:
         battery=BatteryInput(status=battery.status, age_s=battery.age_s, error=battery.error, reading=battery.reading),
         grid=GridInput(status=grid.status, age_s=grid.age_s, error=grid.error, reading=grid.reading),
     )
+
+
+def _of_chargers(noted: Noted | None) -> dict[str, Any]:
+    if noted is None:
+        return dict.fromkeys(OF_FORMAT_2)
+    plan, commanded = noted.plan, noted.commanded
+    return {
+        "chargers": chargers_input(noted).as_json(),
+        "plan": None if plan is None else plan_record(plan).as_json(),
+        "commanded": None if commanded is None else command_record(commanded).as_json(),
+    }
 
 
 def _call(call: Call) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from charging_agent.ledger.errors import LedgerUnavailable
+from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable, damaged
 from charging_agent.ledger.records import Sealed
 from charging_agent.ledger.schema import RECORDS
 from ev_service.errors import ConfigurationError
@@ -53,8 +53,8 @@ class Store:
         """Take the folder for this writer alone and bring the table to its newest form.
 
         Raises:
-            ConfigurationError: another agent writes there, or the database is damaged, of a newer agent, or can not
-                be written.
+            ConfigurationError: another agent writes there, or the database is damaged or of a newer agent.
+            LedgerUnavailable: the disk is full, lost or can not be written; that may pass.
         """
         store = cls(folder)
         try:
@@ -137,7 +137,8 @@ class Store:
             # A connection that met a full or lost disk may keep its trouble: the next call opens a new one.
             if self._folder is not None:
                 self._forget_connection()
-            raise LedgerUnavailable(f"{self.place}: {_words(error)}") from error
+            kind = LedgerDamaged if _is_damage(error) else LedgerUnavailable
+            raise kind(f"{self.place}: {_words(error)}") from error
 
     def _opened(self) -> Connection:
         if self._connection is None:
@@ -165,22 +166,9 @@ class Store:
         except (CommandError, ResolutionError) as error:
             raise ConfigurationError(f"{self.place} is of a newer agent, or of none: {error}") from error
         except SQLAlchemyError as error:
-            raise ConfigurationError(self._unusable(error)) from error
-
-    def _unusable(self, error: SQLAlchemyError) -> str:
-        words = _words(error)
-        if isinstance(error, DBAPIError) and type(error.orig) is sqlite3.DatabaseError:
-            return damaged(self.place, words)
-        return f"{self.place} can not be used: {words}"
-
-
-def damaged(place: str, words: str) -> str:
-    """Say what to do about a damaged ledger; it is never replaced by itself."""
-    return (
-        f"{place} is damaged ({words}). Nothing was changed. Keep it, with the -wal and -shm files beside it, for "
-        "inquiry: move them to another folder and start again with an empty ledger, or put back a copy that "
-        "scripts/verify.py finds whole."
-    )
+            if _is_damage(error):
+                raise ConfigurationError(damaged(self.place, _words(error))) from error
+            raise LedgerUnavailable(f"{self.place}: {_words(error)}") from error
 
 
 def migrations() -> Config:
@@ -229,12 +217,17 @@ def _sole_writer(folder: Path) -> sqlite3.Connection:
             raise ConfigurationError(
                 f"another agent keeps its ledger in {folder}; give this one an AGENT_STATE_DIR of its own"
             ) from error
-        raise ConfigurationError(f"AGENT_STATE_DIR {folder} can not be written: {error}") from error
+        raise LedgerUnavailable(f"AGENT_STATE_DIR {folder} can not be written: {error}") from error
     return lock
 
 
 def _sealed(row: Row[Any, Any, Any]) -> Sealed:
     return Sealed(row.record, row.sha256, row.signature)
+
+
+def _is_damage(error: Exception) -> bool:
+    # Its subclasses are troubles of the disk, the lock or the statement, which may pass.
+    return type(error.orig if isinstance(error, DBAPIError) else error) is sqlite3.DatabaseError
 
 
 def _words(error: Exception) -> str:

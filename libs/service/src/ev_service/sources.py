@@ -62,7 +62,9 @@ class Source(Protocol[R_co]):
 class SourceSettings(Settings):
     """Which source a service has; each service reads this with a prefix of its own."""
 
-    source: Literal["simulated", "replay", "mqtt"] = Field(default="simulated", description="Where readings come from.")
+    source: Literal["simulated", "replay", "mqtt", "modbus"] = Field(
+        default="simulated", description="Where readings come from."
+    )
     replay_file: Path | None = Field(default=None, description="CSV to replay: `timestamp` and the endpoint's fields.")
     replay_max_gap_s: float = Field(
         default=3600.0, gt=0, le=7 * 86_400, description="How long a replayed row holds at most [s]."

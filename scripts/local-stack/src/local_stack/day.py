@@ -20,6 +20,7 @@ from ev_service.clock import write_clock_file
 # Devices look at the clock twenty times a second, and a message takes a few milliseconds.
 _DEVICES_SPEAK_S = 0.12
 _COMMANDED_WITHIN_S = 4.0
+_LONGEST_PERIOD = timedelta(hours=1)
 _LOOKED_S = 10.0
 _POLL_S = 0.01
 
@@ -86,8 +87,11 @@ class DayPlan:
 
     @property
     def agent_period(self) -> timedelta:
-        """The agent's own period: longer than a step, so that its rounds begin when it is told to look."""
-        return 1.5 * self.step
+        """The agent's own period: longer than a step, so that its rounds begin when it is told to look.
+
+        An hour at most, which is the longest that an agent takes.
+        """
+        return min(1.5 * self.step, timedelta(hours=1))
 
     def moments(self) -> Iterator[datetime]:
         """The moments of the decisions, local midnight to local midnight."""

@@ -1,0 +1,123 @@
+"""How much power the site has left for charging, so that charging itself never causes an overload.
+
+Pure: arithmetic on a decision, a grid reading and the fleet. Everything that is not known for certain counts against
+the cars.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from charging_agent.chargers.draws import Draws
+from charging_agent.chargers.fleet import Fleet, Uncommanded, evses_of, in_force_a
+from charging_agent.decision import Decision
+from charging_agent.sharing import SiteRoom
+from ev_service.charging import Chargers
+from ev_service.telemetry import GridLoad
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """What the connection carries, and what of it is charging.
+
+    percent [% of limit_kw]: what building and cars may take together.
+    limit_kw [kW]: of the connection or by the operator's word, whichever is lower.
+    load_kw [kW]: measured, at most 0 while the site exports.
+    charging_kw [kW]: what of the load is known to be the charging of cars that a limit reaches; it may be more.
+    reserved_kw [kW]: what cars that no limit reaches may take; what they draw already stands in the load as well.
+    """
+
+    percent: float
+    limit_kw: float
+    load_kw: float
+    charging_kw: float
+    reserved_kw: float
+
+    @property
+    def other_kw(self) -> float:
+        """Everything but charging [kW]. Not negative: what the sun gives beyond the building may be gone at once."""
+        return max(0.0, self.load_kw - self.charging_kw)
+
+    @property
+    def free_kw(self) -> float:
+        """What all cars may take together, those that no limit reaches included [kW]."""
+        return max(0.0, self.percent / 100 * self.limit_kw - self.other_kw)
+
+    @property
+    def total_kw(self) -> float:
+        """What the cars that a limit reaches may take together [kW]."""
+        return max(0.0, self.free_kw - self.reserved_kw)
+
+
+def headroom_of(
+    grid: GridLoad, reading: Chargers, fleet: Fleet, draws: Draws, now: datetime, percent: float
+) -> Headroom:
+    """Reckon the headroom at the moment of a grid reading.
+
+    Args:
+        grid: the load, with or without charging in it.
+        reading: the chargers.
+        fleet: what was found in that reading.
+        draws: what the cars are known to draw.
+        now: the run's time.
+        percent: share of the limit that may be used [%].
+    """
+    reached = {car.key for car in fleet.cars}
+    charging_kw = 0.0
+    if grid.includes_charging:
+        for key, _, evse in evses_of(reading):
+            if key in reached:
+                # What a car draws beyond its limit is nothing that sharing could give to another.
+                most_kw = power_kw(in_force_a(evse), len(evse.phases), reading.voltage_v)
+                charging_kw += min(most_kw, draws.least_kw(key, grid.timestamp, now))
+    reserved_kw = sum(power_kw(one.may_draw_a, len(one.phases), reading.voltage_v) for one in fleet.uncommanded)
+    return Headroom(percent, min(grid.limit_kw, reading.site_limit_kw), grid.load_kw, charging_kw, reserved_kw)
+
+
+def room_of(headroom: Headroom, reading: Chargers, fleet: Fleet, decision: Decision) -> SiteRoom:
+    """What sharing may give: in all, on each phase, on each feeder and to each car.
+
+    The building's load is taken as even on the phases, for the grid reading does not tell them apart.
+    """
+    free_a = headroom.free_kw * 1000 / (reading.voltage_v * reading.phases)
+    phases = range(1, reading.phases + 1)
+    return SiteRoom(
+        total_kw=headroom.total_kw,
+        phase_a=tuple(max(0.0, free_a - _reserved_a(fleet.uncommanded, phase)) for phase in phases),
+        feeder_a={
+            feeder.feeder_id: tuple(
+                max(0.0, feeder.limit_a - _reserved_a(fleet.uncommanded, phase, feeder.feeder_id)) for phase in phases
+            )
+            for feeder in reading.feeders
+        },
+        voltage_v=reading.voltage_v,
+        ceiling_kw=decision.charging_power_kw,
+        pauses=pauses(decision),
+    )
+
+
+def no_room(reading: Chargers) -> SiteRoom:
+    """Nothing for anybody."""
+    nothing = (0.0,) * reading.phases
+    feeders = {feeder.feeder_id: nothing for feeder in reading.feeders}
+    return SiteRoom(0.0, nothing, feeders, reading.voltage_v, 0.0, pauses=True)
+
+
+def pauses(decision: Decision) -> bool:
+    """Whether a decision lets no car charge. Written so that a power that can not be compared pauses too."""
+    return not decision.charging_power_kw > 0
+
+
+def power_kw(current_a: float, phases: int, voltage_v: float) -> float:
+    """Power of a current on a number of phases [kW].
+
+    >>> power_kw(16.0, 3, 230.0)
+    11.04
+    """
+    return current_a * phases * voltage_v / 1000
+
+
+def _reserved_a(cars: Sequence[Uncommanded], phase: int, feeder_id: str | None = None) -> float:
+    return sum(
+        car.may_draw_a for car in cars if phase in car.phases and (feeder_id is None or car.feeder_id == feeder_id)
+    )

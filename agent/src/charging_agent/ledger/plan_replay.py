@@ -1,0 +1,70 @@
+"""Shares once more, from what a record says of cars, room and memory.
+
+Pure: is given records; the sharing is that of this code.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from charging_agent.chargers.fleet import Fleet, car_name
+from charging_agent.chargers.planning import SHARING_VERSION, planned
+from charging_agent.ledger.charging_records import PlanRecord
+from charging_agent.ledger.records import Record
+from charging_agent.sharing import Allotment
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Why a record does not come out as it stands.
+
+    cause: `data` (what is recorded does not fit together), `policy` (its rules are of another version than those of
+    this code), or `code` (the same rules by name, another outcome).
+    """
+
+    sequence: int
+    cause: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"record {self.sequence}: {self.cause}: {self.what}"
+
+
+def replayed_plan(record: Record) -> Difference | None:
+    """Share again from one record; None when the plan comes out the same, or there is none."""
+    plan = record.plan
+    if plan is None:
+        return None
+    wrong = _data(record, plan)
+    if wrong is not None:
+        return Difference(record.sequence, "data", wrong)
+    fleet, at = Fleet(plan.cars, plan.idle, ()), record.decided_at
+    again = planned(fleet, plan.room, plan.headroom, plan.memory, at, plan.policy)
+    if (again.allotments, again.clamps) == (plan.allotments, plan.clamps):
+        return None
+    what = _differing(plan.allotments, again.allotments) or "the plan's reasons differ"
+    if plan.version != SHARING_VERSION:
+        named = f"shared by version {plan.version}, this code has {SHARING_VERSION}"
+        return Difference(record.sequence, "policy", f"{named}: {what}")
+    return Difference(record.sequence, "code", f"agent {record.agent_version} wrote it: {what}")
+
+
+def _differing(recorded: Sequence[Allotment], again: Sequence[Allotment]) -> str:
+    now = {one.key: one.limit_a for one in again}
+    return "; ".join(
+        f"{car_name(one.key)} recorded {one.limit_a:g} A, shared again {now.get(one.key, 0.0):g} A"
+        for one in recorded
+        if one.limit_a != now.get(one.key)
+    )
+
+
+def _data(record: Record, plan: PlanRecord) -> str | None:
+    room, headroom = plan.room, plan.headroom
+    if room.pauses:
+        return None if room.ceiling_kw == 0 else "the plan pauses under a ceiling"
+    if headroom is None:
+        return "the plan does not say how its room was reckoned"
+    if room.total_kw != headroom.total_kw:
+        return f"the headroom gives {headroom.total_kw:g} kW, the room says {room.total_kw:g} kW"
+    if room.ceiling_kw != record.charging_power_kw:
+        return f"the plan's ceiling is {room.ceiling_kw:g} kW, the decision's {record.charging_power_kw:g} kW"
+    return None

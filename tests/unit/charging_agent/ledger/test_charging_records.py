@@ -1,0 +1,195 @@
+"""What is planned and commanded stands in the record, and can be shared again from it alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.charging_agent.ledger.conftest import NOON, made_from, maker, observation
+
+from charging_agent.chargers.commanding import Commanded
+from charging_agent.chargers.confirming import Alarms
+from charging_agent.chargers.fleet import Fleet
+from charging_agent.chargers.noted import Noted
+from charging_agent.chargers.planning import Plan, planned
+from charging_agent.chargers.room import Headroom
+from charging_agent.explanations import explained
+from charging_agent.ledger.canonical import canonical
+from charging_agent.ledger.keys import SigningKey, fresh_key
+from charging_agent.ledger.reading import Found
+from charging_agent.ledger.records import OF_FORMAT_2, Sealed
+from charging_agent.ledger.replay import replayed
+from charging_agent.ledger.sealing import Head, Made, seal
+from charging_agent.ledger.verification import verify
+from charging_agent.readings import Judged, Status
+from charging_agent.sharing import Allotment, Car, Memory, SharingPolicy, SiteRoom
+from ev_service.charging import LimitOutcome, LimitResult
+
+KEY, BY = fresh_key(), maker()
+HEADROOM = Headroom(85.0, 100.0, 61.0, 22.08, 0.0)
+
+
+def plan_of(
+    cars: tuple[Car, ...],
+    *,
+    ceiling_kw: float = 22.0,
+    memory: Memory | None = None,
+    at: datetime = NOON,
+    pauses: bool = False,
+) -> Plan:
+    phase_a = HEADROOM.total_kw * 1000 / 690
+    room = SiteRoom(HEADROOM.total_kw, (phase_a,) * 3, {"main": (125.0,) * 3}, 230.0, ceiling_kw, pauses)
+    return planned(Fleet(cars, (("CP-9", 1),), ()), room, HEADROOM, memory or Memory.initial(), at, SharingPolicy())
+
+
+def made_with(plan: Plan | None, commanded: Commanded | None = None) -> Made:
+    noted = Noted(Judged(Status.MISSING), Alarms(overdrawing=(("CP-1", 1),)), plan, commanded)
+    return replace(made_from(observation()), charging=noted)
+
+
+def car(number: int = 1, **changes: Any) -> Car:
+    told: dict[str, Any] = {"phases": (1, 2, 3), "max_a": 32.0, "limit_a": 6.0, "drawn_a": (6.0,) * 3}
+    return Car(key=(f"CP-{number}", 1), **(told | changes))
+
+
+def sealed_record(made: Made) -> dict[str, Any]:
+    return json.loads(seal(made, [], Head(), BY, KEY).record)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    limits=st.lists(st.one_of(st.just(0.0), st.floats(6, 32)), max_size=4),
+    ceiling_kw=st.sampled_from([5.0, 11.0, 22.0]),
+    since_s=st.integers(0, 2000),
+)
+def test_every_plan_comes_out_the_same(limits: list[float], ceiling_kw: float, since_s: int) -> None:
+    cars = tuple(
+        car(number, limit_a=limit_a, drawn_a=None if number % 2 else (limit_a,) * 3, departure=NOON)
+        for number, limit_a in enumerate(limits)
+    )
+    before = plan_of(cars, at=NOON - timedelta(seconds=since_s))
+    made = made_with(plan_of(cars, ceiling_kw=ceiling_kw, memory=before.after))
+    # The decision of this observation allows 22 kW; another ceiling would be that of another one.
+    made = replace(made, decision=replace(made.decision, charging_power_kw=ceiling_kw))
+
+    difference = replayed(seal(made, [], Head(), BY, KEY).record)
+
+    assert difference is None if ceiling_kw == 22.0 else difference is not None and "22 kW" in difference.what
+
+
+def _allotment(record: dict[str, Any]) -> None:
+    record["plan"]["allotments"][0]["limit_a"] = 31
+
+
+def _room(record: dict[str, Any]) -> None:
+    record["plan"]["room"]["total_kw"] = 90
+
+
+def _ceiling(record: dict[str, Any]) -> None:
+    record["plan"]["room"]["ceiling_kw"] = 50
+
+
+def _version(record: dict[str, Any]) -> None:
+    record["plan"]["version"] = "0"
+    record["plan"]["allotments"][0]["limit_a"] = 31
+
+
+def _headroom(record: dict[str, Any]) -> None:
+    record["plan"]["headroom"] = None
+
+
+def _memory(record: dict[str, Any]) -> None:
+    record["plan"]["memory"]["cars"] = []
+
+
+@pytest.mark.parametrize(
+    ("change", "cause", "words"),
+    [
+        (_allotment, "code", "CP-1/1 recorded 31 A, shared again"),
+        (_version, "policy", "shared by version 0"),
+        (_room, "data", "the room says 90 kW"),
+        (_ceiling, "data", "the plan's ceiling is 50 kW, the decision's 22 kW"),
+        (_headroom, "data", "does not say how its room was reckoned"),
+        (_memory, "code", "CP-1/1 recorded"),
+    ],
+)
+def test_what_differs_in_a_plan_is_named(change: Callable[[dict[str, Any]], None], cause: str, words: str) -> None:
+    # It was stopped a moment ago, so it may not start yet: without that memory it would.
+    stopped = plan_of((car(is_charging=True),), at=NOON - timedelta(seconds=10), pauses=True)
+    record = sealed_record(made_with(plan_of((car(limit_a=0.0, drawn_a=(0.0,) * 3),), memory=stopped.after)))
+    assert replayed(json.dumps(record)) is None
+    change(record)
+
+    difference = replayed(json.dumps(record))
+
+    assert difference is not None
+    assert (difference.cause, words in difference.what) == (cause, True)
+
+
+def test_a_record_says_what_came_of_each_limit_and_which_had_no_answer() -> None:
+    asked = (Allotment(("CP-1", 1), 16.0), Allotment(("CP-2", 1), 0.0))
+    result = LimitResult(
+        charger_id="CP-1", evse_id=1, outcome=LimitOutcome.PARTLY_APPLIED, limit_a=10.0, limited_by="feeder_limit"
+    )
+    commanded = Commanded(NOON, "d-1", "timeout", NOON + timedelta(seconds=45), asked, (result,))
+
+    entry = seal(made_with(None, commanded), [], Head(), BY, KEY).entry
+
+    told = entry.record.commanded
+    assert told is not None
+    assert [(one.outcome, one.limit_a, one.limited_by) for one in told.results] == [
+        (LimitOutcome.PARTLY_APPLIED, 10.0, "feeder_limit"),
+        (None, None, None),
+    ]
+    assert explained(entry).cars == [
+        "Limits of decision d-1, tried at 2026-06-21T12:00:00Z: timeout.",
+        "CP-1/1: asked 16 A, partly_applied (limited by feeder_limit).",
+        "CP-2/1: asked 0 A, no answer.",
+    ]
+
+
+def of_format_1(key: SigningKey) -> Sealed:
+    """A record as it was written before chargers were recorded."""
+    record = {name: value for name, value in sealed_record(made_from(observation())).items() if name not in OF_FORMAT_2}
+    text = canonical(record | {"format": 1, "key_id": key.key_id})
+    digest = hashlib.sha256(text).hexdigest()
+    return Sealed(text.decode(), digest, key.sign(digest))
+
+
+def found(number: int, sealed: Sealed) -> Found:
+    return Found(f"line {number}", sealed.record, sealed.sha256, sealed.signature)
+
+
+def test_records_of_before_are_read_verified_and_replayed_and_the_chain_goes_on_with_new_ones() -> None:
+    first = of_format_1(KEY)
+    second = seal(made_with(plan_of((car(),))), [], Head(1, first.sha256), BY, KEY)
+
+    verified = verify([found(1, first), found(2, second)], {KEY.key_id: KEY.public})
+
+    assert (verified.broken, len(verified.records)) == (None, 2)
+    assert replayed(first.record) is None
+    assert (first.entry.record.format, first.entry.record.plan) == (1, None)
+    assert explained(first.entry).cars == []
+
+
+@pytest.mark.parametrize("missing", OF_FORMAT_2)
+def test_a_new_record_without_what_it_must_hold_is_broken(missing: str) -> None:
+    record = sealed_record(made_with(None))
+    del record[missing]
+    text = canonical(record)
+    digest = hashlib.sha256(text).hexdigest()
+
+    verified = verify([found(1, Sealed(text.decode(), digest, KEY.sign(digest)))], {KEY.key_id: KEY.public})
+    difference = replayed(text)
+
+    assert verified.broken is not None
+    assert missing in verified.broken.what
+    assert difference is not None
+    assert difference.cause == "data"
