@@ -12,17 +12,17 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from battery_service.settings import BatteryMqttSettings, BatterySourceSettings
+from battery_service.settings import BatteryModbusSettings, BatteryMqttSettings, BatterySourceSettings
 from charger_service.settings import ChargerSettings, OcppSettings
 from charging_agent.settings import AgentSettings, GatewaySettings
 from ev_sensors.settings import MqttSettings
 from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
-from grid_service.settings import GridMqttSettings, GridSourceSettings
+from grid_service.settings import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from local_gateway.settings import LocalGatewaySettings
 from local_stack.ports import PortSettings
 from site_model.parameters import Building, Panels, Storage, Weather
 from site_twin.settings import TwinSettings
-from solar_service.settings import SolarMqttSettings, SolarSourceSettings
+from solar_service.settings import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings
 from wso2_provisioning.cli import DEFAULT_BACKENDS
 from wso2_provisioning.settings import KeyStoreSettings, ProvisioningSettings
 from wso2_provisioning.switch.settings import SwitchSettings
@@ -62,9 +62,9 @@ SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
     "Every process": (RunSettings,),
     "The site: services and agent": (SiteSettings, Weather),
     "Broker of devices: services whose source is mqtt": (MqttSettings,),
-    "Solar service": (SolarSourceSettings, SolarMqttSettings, Panels),
-    "Battery service": (BatterySourceSettings, BatteryMqttSettings, Storage),
-    "Grid service": (GridSourceSettings, GridMqttSettings, Building),
+    "Solar service": (SolarSourceSettings, SolarMqttSettings, SolarModbusSettings, Panels),
+    "Battery service": (BatterySourceSettings, BatteryMqttSettings, BatteryModbusSettings, Storage),
+    "Grid service": (GridSourceSettings, GridMqttSettings, GridModbusSettings, Building),
     "Charger service": (ChargerSettings, OcppSettings),
     "Site twin: the devices of a simulated site": (TwinSettings,),
     "Agent: how it decides": (AgentSettings,),

@@ -54,6 +54,7 @@ def test_the_committed_definitions_carry_the_scopes_of_their_api(project: ApiPro
     assert project.definition == governed_definition(project)
 
 
+@pytest.mark.slow
 def test_definitions_are_those_of_the_services() -> None:
     checked = subprocess.run(
         [sys.executable, ROOT / "scripts" / "definitions.py", "--check"], capture_output=True, text=True, check=False

@@ -18,6 +18,8 @@ from local_stack.surroundings import of_the_system
 from wso2_provisioning.verification.cli import main
 from wso2_provisioning.verification.leftovers import APPLICATIONS
 
+pytestmark = pytest.mark.slow
+
 Verify = Callable[..., tuple[int, str]]
 
 
@@ -93,7 +95,6 @@ def test_what_cannot_be_looked_at_is_said_and_is_no_difference(verify: Verify, t
     assert "--echo-url" in told["assertion: header"]
 
 
-@pytest.mark.slow
 def test_a_service_that_is_down_is_a_difference_and_still_nothing_is_left(site: Any, verify: Verify) -> None:
     stack = site.stack
     stack.processes.end("solar")
@@ -121,7 +122,6 @@ def test_an_interrupt_half_way_leaves_nothing_and_the_agent_decides_on(site: Any
     assert site.decide()["degraded"] is False
 
 
-@pytest.mark.slow
 def test_what_a_killed_run_left_is_removed_by_the_next(site: Any, verify: Verify) -> None:
     with subprocess.Popen(command(), env=environment(site), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

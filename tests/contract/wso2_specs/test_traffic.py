@@ -37,6 +37,8 @@ from wso2_terms.api_archive import write_api_archive
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.policies import PolicyKind
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from tests.contract.wso2_specs.conftest import Specification
 

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-PORTS = ("AGENT_PORT", "GATEWAY_MANAGEMENT_PORT", "GATEWAY_HTTPS_PORT", "GATEWAY_HTTP_PORT")
+PORTS = (
+    *("AGENT_PORT", "GATEWAY_MANAGEMENT_PORT", "GATEWAY_HTTPS_PORT", "GATEWAY_HTTP_PORT"),
+    *("MQTT_TLS_PORT", "OCPP_TLS_PORT"),
+)
 ROOT = Path(__file__).resolve().parents[3]
 
 FAKE = """#!{python}
@@ -71,7 +74,7 @@ def workplace(tmp_path: Path) -> Workplace:
     folder, root = tmp_path / "bin", tmp_path / "checkout"
     (root / "scripts").mkdir(parents=True)
     folder.mkdir()
-    for name in ("up.py", "env_file.py", "docker_cli.py"):
+    for name in ("up.py", "env_file.py", "docker_cli.py", "whereabouts.py"):
         shutil.copy(ROOT / "scripts" / name, root / "scripts")
     shutil.copy(ROOT / ".env.example", root)
     fake = folder / "docker"

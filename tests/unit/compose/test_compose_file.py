@@ -8,13 +8,13 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
-from battery_service.settings import BatteryMqttSettings, BatterySourceSettings
+from battery_service.settings import BatteryModbusSettings, BatteryMqttSettings, BatterySourceSettings
 from charger_service.settings import ChargerSettings
 from charging_agent.settings import AgentSettings
 from ev_service.settings import SiteSettings
-from grid_service.settings import GridMqttSettings, GridSourceSettings
+from grid_service.settings import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from site_model.parameters import Building, Panels, Storage, Weather
-from solar_service.settings import SolarMqttSettings, SolarSourceSettings
+from solar_service.settings import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings
 from wso2_provisioning.switch.settings import SwitchSettings
 
 ROOT = Path(__file__).parents[3]
@@ -147,9 +147,12 @@ def test_passwords_reach_only_who_needs_them() -> None:
 @pytest.mark.parametrize(
     ("service", "settings"),
     [
-        ("solar", (SiteSettings, Weather, SolarSourceSettings, SolarMqttSettings, Panels)),
-        ("battery", (SiteSettings, Weather, BatterySourceSettings, BatteryMqttSettings, Storage)),
-        ("grid", (SiteSettings, Weather, GridSourceSettings, GridMqttSettings, Building)),
+        ("solar", (SiteSettings, Weather, SolarSourceSettings, SolarMqttSettings, SolarModbusSettings, Panels)),
+        (
+            "battery",
+            (SiteSettings, Weather, BatterySourceSettings, BatteryMqttSettings, BatteryModbusSettings, Storage),
+        ),
+        ("grid", (SiteSettings, Weather, GridSourceSettings, GridMqttSettings, GridModbusSettings, Building)),
         ("chargers", (SiteSettings, ChargerSettings)),
         ("twin", (SiteSettings, Weather, Panels, Storage, Building)),
         ("agent", (SiteSettings, AgentSettings)),

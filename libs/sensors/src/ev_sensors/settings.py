@@ -57,3 +57,28 @@ class MqttDeviceSettings(Settings):
     silent_after_s: float = Field(
         default=30.0, ge=1, le=60, description="Unhealthy once the newest value is older than this [s]."
     )
+
+
+class ModbusDeviceSettings(Settings):
+    """The SunSpec device that a service asks over Modbus; each service reads this with a prefix of its own."""
+
+    host: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9_.:-]{1,253}$", description="The device, or its gateway."
+    )
+    port: int | None = Field(default=None, ge=1, le=65_535, description="Unset: 502, with TLS 802.")
+    unit_id: int = Field(default=1, ge=0, le=255, description="Modbus unit identifier.")
+    base_address: int | None = Field(
+        default=None, ge=0, le=65_000, description="Where its SunSpec map begins; unset: looked for at 40000, 50000, 0."
+    )
+    period_s: float = Field(default=1.0, ge=0.1, le=30, description="From one question to the next [s].")
+    timeout_s: float = Field(default=2.0, ge=0.1, le=30, description="How long it has for one answer [s].")
+    silent_after_s: float = Field(
+        default=30.0, ge=1, le=60, description="Unhealthy once the newest value is older than this [s]."
+    )
+    factor: float = Field(
+        default=1.0, allow_inf_nan=False, description="Its power is multiplied by it; -1 turns the sign."
+    )
+    tls: bool = Field(default=False, description="Modbus/TCP Security instead of plain Modbus TCP, which knows nobody.")
+    ca_file: Path | None = Field(default=None, description="PEM to trust beside the system's.")
+    cert_file: Path | None = Field(default=None, description="PEM of this service's certificate, with TLS.")
+    key_file: Path | None = Field(default=None, description="PEM of its private key.")

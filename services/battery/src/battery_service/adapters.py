@@ -3,8 +3,9 @@
 from datetime import datetime
 
 from battery_service.devices import battery_device
-from battery_service.settings import BatteryMqttSettings
+from battery_service.settings import BatteryModbusSettings, BatteryMqttSettings
 from ev_sensors.choice import mqtt_source
+from ev_sensors.modbus_choice import modbus_source
 from ev_sensors.settings import MqttSettings
 from ev_sensors.twin import TwinSource
 from ev_service.clock import Clock
@@ -49,6 +50,9 @@ def make_source(settings: ServiceSettings, clock: Clock) -> Source[BatteryStatus
     if settings.source.source == "mqtt":
         device = battery_device(settings.site.id, load(Storage).capacity_kwh)
         return mqtt_source(device, load(BatteryMqttSettings), load(MqttSettings), settings.site, clock)
+    if settings.source.source == "modbus":
+        device = battery_device(settings.site.id, load(Storage).capacity_kwh)
+        return modbus_source(device, load(BatteryModbusSettings), clock)
     if settings.site.twin_url is not None:
         return TwinSource(BatteryStatus, f"{settings.site.twin_url}/battery-status")
     parameters = read_parameters(load, place=settings.site, seed=settings.run.sim_seed)

@@ -2,7 +2,7 @@
 
 from pydantic_settings import SettingsConfigDict
 
-from ev_sensors.settings import DeviceId, MqttDeviceSettings
+from ev_sensors.settings import DeviceId, ModbusDeviceSettings, MqttDeviceSettings
 from ev_service.sources import SourceSettings
 
 
@@ -18,3 +18,9 @@ class BatteryMqttSettings(MqttDeviceSettings):
     model_config = SettingsConfigDict(env_prefix="BATTERY_MQTT_")
 
     device_id: DeviceId = "bess-1"
+
+
+class BatteryModbusSettings(ModbusDeviceSettings):
+    """`BATTERY_MODBUS_…`: the device that speaks Modbus."""
+
+    model_config = SettingsConfigDict(env_prefix="BATTERY_MODBUS_")

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from ev_sensors.choice import mqtt_source
+from ev_sensors.modbus_choice import modbus_source
 from ev_sensors.settings import MqttSettings
 from ev_sensors.twin import TwinSource
 from ev_service.clock import Clock
@@ -13,7 +14,7 @@ from ev_service.sources import ServiceSettings, Source
 from ev_service.telemetry import GridLoad
 from grid_service.devices import grid_device
 from grid_service.model import load_percent, why_implausible
-from grid_service.settings import GridMqttSettings
+from grid_service.settings import GridModbusSettings, GridMqttSettings
 from site_model.parameters import read_parameters
 from site_model.story import Site
 from site_model.sun_choice import tabled_sun
@@ -53,6 +54,9 @@ def make_source(settings: ServiceSettings, clock: Clock) -> Source[GridLoad]:
     if settings.source.source == "mqtt":
         device = grid_device(settings.site.id, settings.site.limit_kw)
         return mqtt_source(device, load(GridMqttSettings), load(MqttSettings), settings.site, clock)
+    if settings.source.source == "modbus":
+        device = grid_device(settings.site.id, settings.site.limit_kw)
+        return modbus_source(device, load(GridModbusSettings), clock)
     if settings.site.twin_url is not None:
         return TwinSource(GridLoad, f"{settings.site.twin_url}/grid-load")
     parameters = read_parameters(load, place=settings.site, seed=settings.run.sim_seed)

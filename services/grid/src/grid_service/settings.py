@@ -2,7 +2,7 @@
 
 from pydantic_settings import SettingsConfigDict
 
-from ev_sensors.settings import DeviceId, MqttDeviceSettings
+from ev_sensors.settings import DeviceId, ModbusDeviceSettings, MqttDeviceSettings
 from ev_service.sources import SourceSettings
 
 
@@ -18,3 +18,9 @@ class GridMqttSettings(MqttDeviceSettings):
     model_config = SettingsConfigDict(env_prefix="GRID_MQTT_")
 
     device_id: DeviceId = "meter-1"
+
+
+class GridModbusSettings(ModbusDeviceSettings):
+    """`GRID_MODBUS_…`: the device that speaks Modbus."""
+
+    model_config = SettingsConfigDict(env_prefix="GRID_MODBUS_")

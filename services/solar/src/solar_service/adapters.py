@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from ev_sensors.choice import mqtt_source
+from ev_sensors.modbus_choice import modbus_source
 from ev_sensors.settings import MqttSettings
 from ev_sensors.twin import TwinSource
 from ev_service.clock import Clock
@@ -16,7 +17,7 @@ from site_model.story import Site
 from site_model.sun_choice import computed_sun
 from solar_service.devices import solar_device
 from solar_service.model import why_implausible
-from solar_service.settings import SolarMqttSettings
+from solar_service.settings import SolarModbusSettings, SolarMqttSettings
 
 
 class SimulatedSolar(Source[SolarStatus]):
@@ -49,6 +50,9 @@ def make_source(settings: ServiceSettings, clock: Clock) -> Source[SolarStatus]:
     if settings.source.source == "mqtt":
         device = solar_device(settings.site.id, load(Panels).capacity_kwp)
         return mqtt_source(device, load(SolarMqttSettings), load(MqttSettings), settings.site, clock)
+    if settings.source.source == "modbus":
+        device = solar_device(settings.site.id, load(Panels).capacity_kwp)
+        return modbus_source(device, load(SolarModbusSettings), clock)
     if settings.site.twin_url is not None:
         return TwinSource(SolarStatus, f"{settings.site.twin_url}/solar-status")
     parameters = read_parameters(load, place=settings.site, seed=settings.run.sim_seed)

@@ -2,7 +2,7 @@
 
 from pydantic_settings import SettingsConfigDict
 
-from ev_sensors.settings import DeviceId, MqttDeviceSettings
+from ev_sensors.settings import DeviceId, ModbusDeviceSettings, MqttDeviceSettings
 from ev_service.sources import SourceSettings
 
 
@@ -18,3 +18,9 @@ class SolarMqttSettings(MqttDeviceSettings):
     model_config = SettingsConfigDict(env_prefix="SOLAR_MQTT_")
 
     device_id: DeviceId = "pv-1"
+
+
+class SolarModbusSettings(ModbusDeviceSettings):
+    """`SOLAR_MODBUS_…`: the device that speaks Modbus."""
+
+    model_config = SettingsConfigDict(env_prefix="SOLAR_MODBUS_")

@@ -1,0 +1,229 @@
+"""Readings of one SunSpec device over Modbus: asked at a steady pace, each answer judged before it counts."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from prometheus_client.registry import Collector
+
+from ev_sensors.checks import Past, weigh
+from ev_sensors.inbox import Device
+from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.modbus_counts import Counts, Outcome
+from ev_sensors.modbus_link import Address, Broken, Declined, Link, connected, survey
+from ev_sensors.shapes import Role
+from ev_sensors.sunspec import WrongMap, points_of
+from ev_sensors.sunspec_roles import Plan, Said, measured, plan_for, rated_kw
+from ev_service.clock import Clock
+from ev_service.errors import SourceUnavailable
+from ev_service.sources import STUCK_AFTER_S, Source
+from ev_service.telemetry import Reading
+
+R = TypeVar("R", bound=Reading)
+
+_NAMES: Mapping[Role, str] = {"solar": "the inverter", "battery": "the battery", "grid": "the meter"}
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How quickly things are done, in real time.
+
+    period_s: from one question to the next [s]. first_pause_s, longest_pause_s: between attempts to connect [s],
+    doubling, a random part of it taken off.
+    """
+
+    period_s: float = 1.0
+    first_pause_s: float = 0.5
+    longest_pause_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a device is read.
+
+    base_address: where its map begins, if that is known. factor: its power is multiplied by it. silent_after_s: age
+    from which its newest value no longer counts as fresh [s].
+    """
+
+    base_address: int | None = None
+    factor: float = 1.0
+    silent_after_s: float = 30.0
+
+
+class ModbusSource(Source[R]):
+    """The newest value of one device that counts."""
+
+    def __init__(
+        self, address: Address, device: Device[R], manner: Manner, clock: Clock, pace: Pace | None = None
+    ) -> None:
+        """Ask a device once it runs.
+
+        Args:
+            address: where it is.
+            device: what kind of device it is.
+            manner: how it is read.
+            clock: the run's clock.
+            pace: how quickly things are done.
+        """
+        self._address, self._device, self._manner, self._clock = address, device, manner, clock
+        self._pace = pace or Pace()
+        self._name = _NAMES[device.role]
+        self._counts = Counts()
+        self._obstacle: str | None = "it has not been asked"
+        self._answers = 0
+        self._heartbeat: float | None = None
+        self._stands = False
+        self._past = Past()
+        self._reading: R | None = None
+        self._refused = 0
+        self._refusal: Refusal | None = None
+
+    def metrics(self) -> Iterable[Collector]:
+        """Answers by outcome, refusals by reason, the connection."""
+        return self._counts.collectors()
+
+    async def read(self, now: datetime) -> R:
+        """The newest value that counts, with the moment before the device was asked for it.
+
+        Raises:
+            SourceUnavailable: there is none, or it is older than any reader takes.
+        """
+        reading = self._reading
+        if reading is None or self._age_s(reading, now) > STUCK_AFTER_S:
+            raise SourceUnavailable(await self.trouble(now) or "no reading")
+        return reading
+
+    async def trouble(self, now: datetime) -> str | None:
+        """Why the device cannot be counted on: nothing of it counted yet, or for too long."""
+        if self._reading is None:
+            return f"no reading of {self._name} yet{self._why()}"
+        age_s = self._age_s(self._reading, now)
+        if age_s > self._manner.silent_after_s:
+            return f"nothing new of {self._name} for {age_s:.0f} s{self._why()}"
+        return None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Keep asking the device, and come back to it when the connection is lost."""
+        life = asyncio.create_task(self._live())
+        try:
+            yield
+        finally:
+            life.cancel()
+            with suppress(asyncio.CancelledError):
+                await life
+
+    def _why(self) -> str:
+        if self._obstacle is not None:
+            return f": {self._obstacle}"
+        if self._stands:
+            return f": its heartbeat stands still at {self._heartbeat:g}"
+        if self._refusal is not None:
+            return f": {self._refused} answers refused, the last for {self._refusal.reason}: {self._refusal.detail}"
+        return ""
+
+    @staticmethod
+    def _age_s(reading: Reading, now: datetime) -> float:
+        return (now - reading.timestamp).total_seconds()
+
+    async def _live(self) -> None:
+        pause_s = self._pace.first_pause_s
+        while True:
+            answers = self._answers
+            try:
+                await self._session()
+            except (Broken, Declined, WrongMap) as error:
+                self._lost(str(error))
+            except Exception:
+                # Whatever breaks a session must not end the asking for good.
+                _logger.exception("session with the device failed")
+                self._lost("the session with it failed; the service's log has the reason")
+            if self._answers > answers:
+                pause_s = self._pace.first_pause_s
+            # Services that lost one gateway must not all come back at once.
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+            pause_s = min(2 * pause_s, self._pace.longest_pause_s)
+
+    def _lost(self, reason: str) -> None:
+        if self._obstacle != reason:
+            _logger.warning("device not read", extra={"device": self._name, "reason": reason})
+        self._obstacle = reason
+        self._counts.connected.set(0)
+        self._counts.failures.inc()
+
+    async def _session(self) -> None:
+        """Connect, find the map, ask until something fails.
+
+        Raises:
+            Broken, Declined, WrongMap: what failed.
+        """
+        loop = asyncio.get_running_loop()
+        async with connected(self._address) as link:
+            plan = plan_for(self._device.role, await survey(link, self._manner.base_address))
+            rating_kw = await self._rating_kw(link, plan)
+            models = [block.model for block in plan.polled]
+            _logger.info("device found", extra={"device": self._name, "models": models, "rated_kw": rating_kw})
+            while True:
+                asked_s = loop.time()
+                await self._ask(link, plan, rating_kw)
+                await asyncio.sleep(max(0.0, asked_s + self._pace.period_s - loop.time()))
+
+    @staticmethod
+    async def _rating_kw(link: Link, plan: Plan) -> float | None:
+        block = plan.nameplate
+        if block is None:
+            return None
+        try:
+            return rated_kw(points_of(block, await link.registers(block.address, block.span)))
+        except ValueError as error:
+            raise WrongMap(f"its nameplate, model {block.model}: {error}") from error
+
+    async def _ask(self, link: Link, plan: Plan, rating_kw: float | None) -> None:
+        # The moment before the question: the value is at least as new as that.
+        moment = self._clock.now()
+        answers = [(block, await link.registers(block.address, block.span)) for block in plan.polled]
+        try:
+            models = {block.model: points_of(block, registers) for block, registers in answers}
+        except ValueError as error:
+            outcome = self._refuse(Refusal(Reason.SCHEMA, str(error)))
+        else:
+            said = Said(models, moment, self._answers, self._manner.factor, rating_kw)
+            outcome = self._take(said, measured(self._device.role, said))
+        self._answers += 1
+        self._obstacle = None
+        self._counts.connected.set(1)
+        self._counts.answer(outcome)
+
+    def _take(self, said: Said, judged: Measurement | Refusal) -> Outcome:
+        if self._stands_still(said.heartbeat):
+            return Outcome.STANDING
+        if isinstance(judged, Refusal):
+            return self._refuse(judged)
+        self._past, refusal = weigh(judged, self._past, self._clock.now(), self._device.rules)
+        return self._accept(judged) if refusal is None else self._refuse(refusal)
+
+    def _stands_still(self, heartbeat: float | None) -> bool:
+        """Whether the device does not count on, so that it may be frozen; the first beat alone tells nothing."""
+        before, self._heartbeat = self._heartbeat, heartbeat
+        self._stands = heartbeat is not None and before in (None, heartbeat)
+        return self._stands
+
+    def _accept(self, measurement: Measurement) -> Outcome:
+        self._reading = self._device.reading(measurement, "modbus")
+        self._refused, self._refusal = 0, None
+        return Outcome.ACCEPTED
+
+    def _refuse(self, refusal: Refusal) -> Outcome:
+        self._counts.refused(refusal.reason)
+        if self._refused == 0:
+            _logger.warning("answer refused", extra={"reason": refusal.reason, "detail": refusal.detail})
+        self._refused += 1
+        self._refusal = refusal
+        return Outcome.REFUSED

@@ -1,0 +1,183 @@
+"""SunSpec register maps: where the points stand and what their registers say.
+
+Pure: registers go in, numbers in W, Wh and % or a reason come out; knows no network and no role of a device.
+Source: SunSpec Device Information Model Specification, and the models by their numbers. Offsets count registers from
+the one that holds the model's number.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+MARKER = (0x5375, 0x6E53)
+"""`SunS`, the two registers that every map begins with."""
+
+BASES = (40_000, 50_000, 0)
+"""Where a map may begin."""
+
+COMMON = 1
+"""The model that comes first in every map: who made the device."""
+
+LONGEST_READ = 125
+"""Registers of one answer at most (Modbus Application Protocol, section 6.3)."""
+
+_END = 0xFFFF
+_MOST_BLOCKS = 100
+_ADDRESSES = 0x1_0000
+_NO_SCALE = -0x8000
+_SCALES = range(-10, 11)
+
+
+class WrongMap(Exception):
+    """What stands at these addresses is not the map that is needed; says why in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a point is written: its struct code, and what stands there where a device has no such point."""
+
+    code: str
+    is_absent: Callable[[float], bool]
+
+    @property
+    def size(self) -> int:
+        return struct.calcsize(f">{self.code}") // 2
+
+
+class Kind(Enum):
+    """Types of points that are read here."""
+
+    INT16 = _Form("h", lambda number: number == -0x8000)
+    UINT16 = _Form("H", lambda number: number == 0xFFFF)
+    ACC32 = _Form("I", lambda number: number == 0)
+    FLOAT32 = _Form("f", math.isnan)
+
+    def number(self, registers: Sequence[int]) -> float | None:
+        """What the registers of one point say, not scaled yet; None where the device does not implement it.
+
+        >>> Kind.INT16.number([0xFFFE]), Kind.INT16.number([0x8000])
+        (-2, None)
+        """
+        (number,) = struct.unpack(f">{self.value.code}", struct.pack(f">{len(registers)}H", *registers))
+        return None if self.value.is_absent(number) else number
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a model: offset of its first register, type, and offset of its scale factor if it has one."""
+
+    offset: int
+    kind: Kind
+    scale: int | None = None
+
+    @property
+    def end(self) -> int:
+        """Offset behind all that it needs."""
+        return max(self.offset + self.kind.value.size, 1 + (self.scale or 0))
+
+
+_INVERTER = {"W": Point(14, Kind.INT16, 15), "WH": Point(24, Kind.ACC32, 26), "St": Point(38, Kind.UINT16)}
+_INVERTER_FLOAT = {"W": Point(22, Kind.FLOAT32), "WH": Point(32, Kind.FLOAT32), "St": Point(48, Kind.UINT16)}
+_METER = {"W": Point(18, Kind.INT16, 22)}
+
+MODELS: Mapping[int, Mapping[str, Point]] = {
+    **dict.fromkeys((101, 102, 103), _INVERTER),
+    **dict.fromkeys((111, 112, 113), _INVERTER_FLOAT),
+    120: {"WRtg": Point(3, Kind.UINT16, 4)},
+    **dict.fromkeys((201, 202, 203, 204), _METER),
+    701: {"W": Point(10, Kind.INT16, 116)},
+    702: {"WRtg": Point(2, Kind.UINT16, 45)},
+    713: {"WHRtg": Point(2, Kind.UINT16, 7), "SoC": Point(4, Kind.UINT16, 8)},
+    802: {
+        "WHRtg": Point(3, Kind.UINT16, 53),
+        "SoC": Point(11, Kind.UINT16, 56),
+        "Hb": Point(18, Kind.UINT16),
+        "W": Point(47, Kind.INT16, 63),
+    },
+}
+"""The points that are read, by the numbers of their models. In 702 the rating is called WMaxRtg."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One model in a map: its number, the address that holds it, and how many registers follow the two of its head."""
+
+    model: int
+    address: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """Address of the next block."""
+        return self.address + 2 + self.length
+
+    @property
+    def span(self) -> int:
+        """How many registers to read, head included, for all points of interest."""
+        return max(point.end for point in MODELS[self.model].values())
+
+
+def block_at(address: int, head: Sequence[int], before: Sequence[Block]) -> Block | None:
+    """The block that begins at an address, or None where the map ends.
+
+    Args:
+        address: of the head.
+        head: its two registers.
+        before: the blocks before it.
+
+    Raises:
+        WrongMap: there is none that may stand there.
+    """
+    model, length = head
+    if model == _END and before:
+        return None
+    if not before and model != COMMON:
+        raise WrongMap(f"its map begins with model {model}, not with the common model {COMMON}")
+    block = Block(model, address, length)
+    if length == 0 or block.end + 2 > _ADDRESSES:
+        raise WrongMap(f"model {model} at {address} cannot be {length} registers long")
+    if len(before) >= _MOST_BLOCKS:
+        raise WrongMap(f"its map has no end after {_MOST_BLOCKS} models")
+    return block
+
+
+def points_of(block: Block, registers: Sequence[int]) -> dict[str, float]:
+    """The points of a block that the device implements: power [W], energy [Wh], charge [%], counts and states.
+
+    Args:
+        block: what was read.
+        registers: the first of it, head included, at least `span` of them.
+
+    Raises:
+        WrongMap: the head is another one by now.
+        ValueError: a scale factor or a number is none.
+    """
+    if tuple(registers[:2]) != (block.model, block.length):
+        raise WrongMap(f"at {block.address} there is no model {block.model} any more")
+    points = {name: _value(name, point, registers) for name, point in MODELS[block.model].items()}
+    return {name: value for name, value in points.items() if value is not None}
+
+
+def _value(name: str, point: Point, registers: Sequence[int]) -> float | None:
+    number = point.kind.number(registers[point.offset : point.offset + point.kind.value.size])
+    if number is not None and not math.isfinite(number):
+        raise ValueError(f"{name} is no finite number")
+    if number is None or point.scale is None:
+        return number
+    factor = Kind.INT16.number(registers[point.scale : point.scale + 1])
+    if factor is None or factor not in _SCALES:
+        told = _NO_SCALE if factor is None else int(factor)
+        raise ValueError(f"{name} has the scale factor {told}, which is none")
+    return scaled(number, int(factor))
+
+
+def scaled(number: float, factor: int) -> float:
+    """A number times ten to the power of its scale factor.
+
+    >>> scaled(412, -1), scaled(412, 2)
+    (41.2, 41200.0)
+    """
+    # Divided, not multiplied by a power below 1: 412 / 10 is exact where 412 * 0.1 is not.
+    return number * 10.0**factor if factor >= 0 else number / 10.0**-factor

@@ -1,0 +1,264 @@
+"""SunSpec register maps: what registers say, what they do not, and which maps are none."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.sunspec_device import battery, block, float_inverter, inverter, meter, nameplate, words
+
+from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.sunspec import Block, WrongMap, block_at, points_of
+from ev_sensors.sunspec_roles import Said, measured, plan_for, rated_kw
+
+if TYPE_CHECKING:
+    from ev_sensors.shapes import Role
+
+NOON = datetime(2026, 6, 21, 16, tzinfo=UTC)
+SCALES = st.integers(-10, 10)
+WORDS = st.integers(0, 0xFFFE)
+
+
+def read(registers: list[int]) -> dict[str, float]:
+    return points_of(Block(registers[0], 40_070, registers[1]), registers)
+
+
+def said(role: Role, *blocks: list[int], factor: float = 1.0, rating_kw: float | None = None) -> Measurement | Refusal:
+    models = {registers[0]: read(registers) for registers in blocks}
+    return measured(role, Said(models, NOON, 1, factor, rating_kw))
+
+
+def values(role: Role, *blocks: list[int], factor: float = 1.0) -> dict[str, float]:
+    judged = said(role, *blocks, factor=factor)
+    assert isinstance(judged, Measurement), judged
+    return dict(judged.values)
+
+
+def why_not(role: Role, *blocks: list[int], rating_kw: float | None = None) -> tuple[Reason, str]:
+    judged = said(role, *blocks, rating_kw=rating_kw)
+    assert isinstance(judged, Refusal), judged
+    return judged.reason, judged.detail
+
+
+@given(watts=st.integers(-0x7FFF, 0x7FFF), scale=SCALES, model=st.sampled_from([101, 102, 103]))
+def test_a_whole_number_is_read_with_its_scale_factor(watts: int, scale: int, model: int) -> None:
+    assert read(inverter(watts, scale, model=model))["W"] == pytest.approx(watts * 10.0**scale, rel=1e-12)
+
+
+@given(watts=st.floats(width=32, allow_nan=False, allow_infinity=False), model=st.sampled_from([111, 112, 113]))
+def test_a_floating_point_number_is_read_as_it_is(watts: float, model: int) -> None:
+    assert read(float_inverter(watts, model=model))["W"] == watts
+
+
+@given(wh=st.integers(1, 0xFFFF_FFFF))
+def test_an_energy_counter_is_read_over_two_registers(wh: int) -> None:
+    assert read(inverter(wh=wh))["WH"] == wh
+
+
+@given(
+    soc=st.integers(0, 0xFFFE), watts=st.integers(-0x7FFF, 0x7FFF), wh=st.integers(0, 0xFFFE), beat=st.integers(0, 9)
+)
+def test_a_battery_is_read_with_a_scale_factor_for_each_of_its_values(soc: int, watts: int, wh: int, beat: int) -> None:
+    points = read(battery(soc, watts=watts, wh=wh, beat=beat))
+
+    assert points == pytest.approx({"SoC": soc / 10, "W": watts * 100.0, "WHRtg": wh * 100.0, "Hb": beat})
+
+
+@given(registers=st.lists(st.integers(0, 0xFFFF), min_size=50, max_size=50), scale=SCALES)
+def test_whatever_stands_there_a_value_is_a_finite_number(registers: list[int], scale: int) -> None:
+    # Scale factors behind the power and behind the energy.
+    registers[13], registers[24] = words("h", scale)[0], words("h", scale)[0]
+
+    assert all(math.isfinite(value) for value in read([103, 50, *registers]).values())
+
+
+@given(registers=st.lists(st.integers(0, 0xFFFF), min_size=60, max_size=60))
+def test_whatever_floating_point_stands_there_a_value_is_a_finite_number_or_refused(registers: list[int]) -> None:
+    with suppress(ValueError):
+        assert all(math.isfinite(value) for value in read([113, 60, *registers]).values())
+
+
+@pytest.mark.parametrize(
+    ("registers", "missing"),
+    [
+        (inverter(-0x8000), "W"),
+        (inverter(wh=0), "WH"),
+        (inverter(state=0xFFFF), "St"),
+        (float_inverter(math.nan), "W"),
+        (block(113, 60, {22: [0xFFFF, 0xFFFF]}), "W"),
+        (battery(0xFFFF), "SoC"),
+        (battery(watts=-0x8000), "W"),
+        (battery(wh=0xFFFF), "WHRtg"),
+        (battery(beat=0xFFFF), "Hb"),
+        (nameplate(0xFFFF), "WRtg"),
+        (meter(-0x8000), "W"),
+    ],
+)
+def test_a_point_that_a_device_does_not_implement_is_no_number(registers: list[int], missing: str) -> None:
+    assert missing not in read(registers)
+
+
+def test_the_value_before_not_implemented_is_a_number() -> None:
+    assert read(inverter(-0x7FFF, 0))["W"] == -32_767
+    assert read(battery(0xFFFE))["SoC"] == 6553.4
+
+
+@pytest.mark.parametrize("scale", [-0x8000, -11, 11, 100, 0x7FFF])
+def test_an_absurd_scale_factor_makes_no_number(scale: int) -> None:
+    with pytest.raises(ValueError, match=f"W has the scale factor {scale}, which is none"):
+        read(inverter(4100, scale))
+    with pytest.raises(ValueError, match=f"SoC has the scale factor {scale}"):
+        read(battery(soc_scale=scale))
+
+
+def test_infinity_is_no_power() -> None:
+    with pytest.raises(ValueError, match="W is no finite number"):
+        read(float_inverter(math.inf))
+
+
+def test_a_block_that_became_another_one_is_not_read() -> None:
+    with pytest.raises(WrongMap, match="at 40070 there is no model 103 any more"):
+        points_of(Block(103, 40_070, 50), inverter(model=101))
+
+
+@pytest.mark.parametrize(
+    ("role", "blocks", "told"),
+    [
+        ("solar", [inverter(4100, 1)], {"generation_kw": 41.0}),
+        ("solar", [float_inverter(41_250.0)], {"generation_kw": 41.25}),
+        ("solar", [block(701, 153, {10: words("h", 4100), 116: words("h", 1)})], {"generation_kw": 41.0}),
+        ("battery", [battery(830)], {"soc_percent": 83.0, "active_power_kw": 12.5, "capacity_kwh": 100.0}),
+        ("battery", [battery(830, watts=-0x8000, wh=0xFFFF)], {"soc_percent": 83.0}),
+        ("battery", [block(713, 7, {4: words("H", 83), 8: [0]})], {"soc_percent": 83.0}),
+        ("grid", [meter(6100, 1)], {"load_kw": 61.0, "export_kw": 0.0}),
+        ("grid", [meter(-610, 1)], {"load_kw": 0.0, "export_kw": 6.1}),
+    ],
+)
+def test_points_become_values_in_our_words_and_units(
+    role: Role, blocks: list[list[int]], told: dict[str, float]
+) -> None:
+    assert values(role, *blocks) == told
+
+
+def test_a_newer_battery_tells_its_power_in_the_model_beside() -> None:
+    capacity = block(713, 7, {4: words("H", 8300), 8: words("h", -2)})
+    power = block(701, 153, {10: words("h", 125), 116: words("h", 2)})
+
+    assert values("battery", capacity, power) == {"soc_percent": 83.0, "active_power_kw": -12.5}
+
+
+def test_a_factor_turns_the_sign_of_power_and_leaves_the_charge() -> None:
+    assert values("battery", battery(), factor=-1.0)["active_power_kw"] == -12.5
+    assert values("grid", meter(610), factor=-1.0) == {"load_kw": 0.0, "export_kw": 6.1}
+    assert math.copysign(1, values("solar", inverter(0), factor=-1.0)["generation_kw"]) == 1
+
+
+def test_energy_of_an_inverter_is_its_counter() -> None:
+    judged = said("solar", inverter(wh=1_234_500))
+
+    assert isinstance(judged, Measurement)
+    assert judged.energy_kwh == 1234.5
+
+
+@pytest.mark.parametrize(
+    ("role", "blocks", "detail"),
+    [
+        ("solar", [inverter(-0x8000)], "W is not implemented by the device"),
+        ("battery", [battery(0xFFFF)], "SoC is not implemented by the device"),
+        ("grid", [meter(-0x8000)], "W is not implemented by the device"),
+    ],
+)
+def test_without_the_point_that_its_role_needs_there_is_no_measurement(
+    role: Role, blocks: list[list[int]], detail: str
+) -> None:
+    assert why_not(role, *blocks) == (Reason.SCHEMA, detail)
+
+
+@pytest.mark.parametrize(("state", "word"), [(1, "off"), (2, "sleeping")])
+def test_an_inverter_that_sleeps_gives_nothing(state: int, word: str) -> None:
+    assert why_not("solar", inverter(state=state)) == (Reason.IMPLAUSIBLE, f"the inverter is {word} and gives 41 kW")
+    assert values("solar", inverter(0, state=state)) == {"generation_kw": 0.0}
+
+
+def test_power_far_above_the_nameplate_is_refused() -> None:
+    rating_kw = rated_kw(read(nameplate(3000)))
+
+    assert rating_kw == 30.0
+    assert why_not("solar", inverter(), rating_kw=rating_kw) == (
+        Reason.RANGE,
+        "41 kW is too much for the 30 kW of the nameplate",
+    )
+    assert isinstance(said("solar", inverter(3500), rating_kw=rating_kw), Measurement)
+    assert rated_kw(read(nameplate(0xFFFF))) is None
+
+
+def test_models_702_and_120_both_hold_the_rating() -> None:
+    newer = block(702, 50, {2: words("H", 5000), 45: words("h", 1)})
+
+    assert rated_kw(read(newer)) == rated_kw(read(nameplate(5000))) == 50.0
+
+
+def test_a_map_ends_where_it_says_and_begins_with_the_common_model() -> None:
+    common = Block(1, 40_002, 66)
+
+    assert block_at(40_002, [1, 66], []) == common
+    assert common.end == 40_070
+    assert block_at(40_070, [0xFFFF, 0], [common]) is None
+    assert block_at(40_070, [0xFFFF, 0xFFFF], [common]) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "head", "before", "why"),
+    [
+        (40_002, [103, 50], 0, "begins with model 103, not with the common model 1"),
+        (40_002, [0xFFFF, 0], 0, "begins with model 65535"),
+        (40_070, [103, 0], 1, "model 103 at 40070 cannot be 0 registers long"),
+        (65_500, [103, 50], 1, "model 103 at 65500 cannot be 50 registers long"),
+        (40_070, [0, 0], 1, "model 0 at 40070 cannot be 0 registers long"),
+        (50_000, [64_001, 1], 100, "no end after 100 models"),
+    ],
+)
+def test_a_chain_that_leads_nowhere_is_not_followed(address: int, head: list[int], before: int, why: str) -> None:
+    with pytest.raises(WrongMap, match=why):
+        block_at(address, head, [Block(1, 40_002, 66)] * before)
+
+
+def test_the_best_model_of_a_device_is_read_and_its_nameplate_once() -> None:
+    blocks = [Block(1, 40_002, 66), Block(101, 40_070, 50), Block(120, 40_122, 26), Block(103, 40_150, 50)]
+
+    plan = plan_for("solar", blocks)
+
+    assert [block.model for block in plan.polled] == [103]
+    assert plan.nameplate == blocks[2]
+
+
+def test_a_meter_has_no_nameplate() -> None:
+    assert plan_for("grid", [Block(1, 2, 66), Block(120, 70, 26), Block(203, 98, 105)]).nameplate is None
+
+
+@pytest.mark.parametrize(
+    ("role", "blocks", "why"),
+    [
+        ("solar", [Block(203, 70, 105)], "none of the models 103, 102, 101, 113, 112, 111, 701, only 203"),
+        ("battery", [Block(103, 70, 50)], "none of the models 802, 713, only 103"),
+        ("battery", [Block(802, 70, 20)], "model 802 is 20 registers long, at least 62 are needed"),
+        ("solar", [Block(103, 70, 50), Block(120, 122, 1)], "model 120 is 1 registers long"),
+    ],
+)
+def test_a_device_without_what_its_role_needs_is_not_asked(role: Role, blocks: list[Block], why: str) -> None:
+    with pytest.raises(WrongMap, match=why):
+        plan_for(role, blocks)
+
+
+def test_no_question_asks_for_more_registers_than_one_answer_holds() -> None:
+    roles: tuple[Role, ...] = ("solar", "battery", "grid")
+    models = (101, 102, 103, 111, 112, 113, 120, 201, 202, 203, 204, 701, 702, 713, 802)
+
+    for role in roles:
+        plan = plan_for(role, [Block(model, 1000, 200) for model in models])
+        assert max(block.span for block in (*plan.polled, *([plan.nameplate] if plan.nameplate else []))) <= 125
