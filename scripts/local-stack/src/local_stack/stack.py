@@ -5,7 +5,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -139,9 +139,9 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
     plan.state.mkdir(parents=True, exist_ok=True)
     with Processes(plan.logs, environment) as processes:
         report("certificates")
-        _run_once(plan, "certificates", ["-m", "local_gateway", "--init", str(plan.certificates)], environment)
-        if plan.has_twin:
-            _run_once(plan, "fleet", ["-m", "site_twin", "--init", str(plan.fleet)], environment)
+        makers = {"certificates": ["-m", "local_gateway", "--init", str(plan.certificates)]}
+        makers |= {"fleet": ["-m", "site_twin", "--init", str(plan.fleet)]} if plan.has_twin else {}
+        _run_to_the_end(plan, makers, environment)
         report("gateway, services and devices")
         starters = [_start_gateway(plan, processes), *(_start_service(plan, processes, name) for name in SERVICES)]
         if plan.has_twin:
@@ -165,7 +165,7 @@ def bootstrap(plan: StackPlan, environment: Mapping[str, str]) -> None:
     """
     command = [str(ROOT / "scripts" / "bootstrap.py"), "--credentials-dir", str(plan.credentials)]
     added = plan.client_environment() | plan.operator_environment()
-    _run_once(plan, "bootstrap", command, dict(environment) | added)
+    _run_to_the_end(plan, {"bootstrap": command}, dict(environment) | added)
 
 
 def start_service(plan: StackPlan, processes: Processes, service: str) -> None:
@@ -248,12 +248,35 @@ def _obstacle(url: str, trusted: ssl.SSLContext) -> str | None:
     return None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:300]}"
 
 
-def _run_once(plan: StackPlan, name: str, arguments: list[str], environment: Mapping[str, str]) -> None:
-    log = plan.logs / f"{name}.log"
-    with log.open("wb") as output:
-        done = subprocess.run(
-            [sys.executable, *arguments], env=dict(environment), stdout=output, stderr=subprocess.STDOUT, check=False
-        )
-    if done.returncode != 0:
-        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+def _run_to_the_end(plan: StackPlan, commands: Mapping[str, list[str]], environment: Mapping[str, str]) -> None:
+    """Run commands beside each other until all have ended; each writes its own log."""
+    with ExitStack() as stack:
+        running = {
+            name: stack.enter_context(_started(plan, name, each, environment)) for name, each in commands.items()
+        }
+        codes = {name: process.wait() for name, process in running.items()}
+    for name in (name for name, code in codes.items() if code != 0):
+        said = _log(plan, name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise ProcessFailed(f"{name} failed: " + " | ".join(said[-3:]))
+
+
+@contextmanager
+def _started(
+    plan: StackPlan, name: str, arguments: list[str], environment: Mapping[str, str]
+) -> Generator[subprocess.Popen[bytes]]:
+    with (
+        _log(plan, name).open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, *arguments], env=dict(environment), stdout=output, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        try:
+            yield process
+        except BaseException:
+            # Whoever stops the stack does not wait for what it only prepares.
+            process.kill()
+            raise
+
+
+def _log(plan: StackPlan, name: str) -> Path:
+    return plan.logs / f"{name}.log"
