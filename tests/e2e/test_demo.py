@@ -52,16 +52,16 @@ def test_no_secret_and_no_token_is_shown(played: Played) -> None:
     assert not re.search(r"(?<![\w/.-])[A-Za-z0-9]{24}(?![\w/.-])", told)
 
 
-# A signal of each kind here; every kind at every moment among the slow ones.
+# One signal here; each kind at every moment among the slow ones.
 @pytest.mark.parametrize(
     ("stop", "seen"),
     [
         (signal.SIGTERM, "starting: certificates"),
-        (signal.SIGINT, "starting: bootstrap"),
         *(
             pytest.param(stop, seen, marks=pytest.mark.slow)
             for stop, seen in (
                 (signal.SIGINT, "starting: certificates"),
+                (signal.SIGINT, "starting: bootstrap"),
                 (signal.SIGTERM, "starting: bootstrap"),
                 (signal.SIGINT, "slow"),
                 (signal.SIGTERM, "slow"),

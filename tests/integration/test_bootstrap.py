@@ -211,6 +211,7 @@ def test_limits_of_the_live_gateway_stand_beside_the_credentials(credentials: Pa
     assert limits == {name: {"requests": 10, "per_s": 60} for name in (*EVAPP.apis, *EVAPP.mcp_servers)}
 
 
+@pytest.mark.slow
 def test_running_again_changes_nothing_and_leaves_the_agents_token_alone(
     site: Site, credentials: Path, keys: tuple[str, str]
 ) -> None:
@@ -222,6 +223,7 @@ def test_running_again_changes_nothing_and_leaves_the_agents_token_alone(
     assert site.solar(agents).status_code in (200, 429)
 
 
+@pytest.mark.slow
 def test_a_changed_backend_is_the_only_thing_that_is_imported_again(site: Site, credentials: Path) -> None:
     moved = f"{site.environment['GRID_BACKEND_URL']}/moved"
 
@@ -283,6 +285,7 @@ def whole(site: Site, credentials: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield Whole(Wso2(wire, settings, admin_scopes=SWITCH_SCOPES), artifacts, settings)
 
 
+@pytest.mark.slow
 def test_assistant_and_operator_are_made_when_their_owners_have_passwords(whole: Whole) -> None:
     made = whole.provision()
 
