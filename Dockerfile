@@ -12,6 +12,9 @@ WORKDIR /build
 COPY requirements-build.lock ./
 RUN python3 -m venv /tools \
     && /tools/bin/pip install --quiet --require-hashes --requirement requirements-build.lock
+
+# --- what members share ---
+FROM tools AS libs
 COPY libs ./libs
 # A checkout made under a strict umask must not become an image that its own user cannot read.
 RUN chmod -R a+rX libs \
@@ -25,6 +28,7 @@ RUN python3 -m venv --without-pip /app/venv \
     && /tools/bin/pip --python /app/venv/bin/python install --quiet --require-hashes --requirement member/requirements.lock \
     # The tests of numpy, scipy and pandas are a quarter of the solar image.
     && find /app/venv -type d -name tests -prune -exec rm -rf {} +
+COPY --from=libs /build/wheels ./wheels/
 COPY ${MEMBER} ./member/
 RUN chmod -R a+rX member \
     && /tools/bin/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir wheels ./member \

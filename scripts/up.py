@@ -6,32 +6,21 @@ Standard library only, for any Python from 3.8 on: it needs Docker and no `.venv
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import socket
 import sys
 import time
-import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import env_file
 from docker_cli import Docker, State, Trouble, is_taken
+from whereabouts import GATEWAYS, address_of, agent_can_decide, ports_of, seconds, tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
-GATEWAYS = {"wso2": "wso2am", "local": "gateway"}
-"""Service that is the gateway, by profile."""
-PORTS = {
-    "AGENT_PORT": 8004,
-    "GATEWAY_MANAGEMENT_PORT": 9443,
-    "GATEWAY_HTTPS_PORT": 8243,
-    "GATEWAY_HTTP_PORT": 8280,
-    "MQTT_TLS_PORT": 8883,
-    "OCPP_TLS_PORT": 9001,
-}
 KEPT = ("gateway-state", "wso2-database")
 """Volumes that remember passwords."""
 
@@ -116,21 +105,13 @@ def free_the_way(docker: Docker, settings: Mapping[str, str], profile: str) -> N
         print(f"stopping {others[0]}: one gateway at a time")
         docker.compose("--profile", "*", "rm", "--stop", "--force", *others)
     ours = {port for state in states.values() for port in state.ports}
-    address = settings.get("EDGE_ADDRESS", "127.0.0.1")
     taken = [
         f"port {port} is taken: set {name} in .env to a free one"
         for name, port in ports_of(settings).items()
-        if port not in ours and is_taken(address, port)
+        if port not in ours and is_taken(address_of(settings, name), port)
     ]
     if taken:
         raise Trouble("; ".join(taken) + ".")
-
-
-def ports_of(settings: Mapping[str, str]) -> dict[str, int]:
-    wrong = [name for name in PORTS if name in settings and not settings[name].isdigit()]
-    if wrong:
-        raise Trouble(f"{wrong[0]} in .env must be a number, such as {PORTS[wrong[0]]}.")
-    return {name: int(settings.get(name, default)) for name, default in PORTS.items()}
 
 
 def build(docker: Docker, profile: str) -> None:
@@ -199,59 +180,6 @@ def reason_of(docker: Docker, said: str) -> str:
     return lines[-1] if lines else "docker compose up failed and said nothing."
 
 
-def agent_can_decide(settings: Mapping[str, str]) -> bool:
-    try:
-        ask(settings, "/health")
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def ask(settings: Mapping[str, str], path: str) -> dict[str, Any]:
-    # Past any proxy: it is this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    given = settings.get("EDGE_ADDRESS", "127.0.0.1")
-    address = "127.0.0.1" if given == "0.0.0.0" else given  # noqa: S104 - asked, not listened on
-    with opener.open(f"http://{address}:{ports_of(settings)['AGENT_PORT']}{path}", timeout=10) as answer:
-        return json.load(answer)
-
-
-def tell(settings: Mapping[str, str], profile: str, started: float) -> None:
-    """Print the first decision, and where everything is."""
-    try:
-        decision = ask(settings, "/optimize-charging")
-    except (OSError, ValueError) as error:
-        raise Trouble(f"the agent did not answer: {error}") from error
-    ports = ports_of(settings)
-    management = f"https://localhost:{ports['GATEWAY_MANAGEMENT_PORT']}"
-    service = GATEWAYS[profile]
-    portals = " (portals: /publisher, /devportal, /admin)" if profile == "wso2" else ""
-    files = {
-        "wso2": (
-            "/home/wso2carbon/wso2-config-volume/ca.pem",
-            "sh -c 'tail -f $WSO2_SERVER_HOME/repository/logs/apim_metrics.log'",
-        ),
-        "local": ("/var/lib/ev/keys/ca.pem", "tail -f /var/lib/ev/state/apim_metrics.log"),
-    }[profile]
-    print(f"\n{time.strftime('%H:%M:%S')}  {decision['charging_power_kw']:g} kW  {decision['reason']}")
-    print(f"first governed decision after {seconds(started).strip()}\n")
-    print(f"agent       http://localhost:{ports['AGENT_PORT']}/")
-    print(f"gateway     https://localhost:{ports['GATEWAY_HTTPS_PORT']}/")
-    print(f"management  {management}/{portals}")
-    print(f"devices     mqtts://localhost:{ports['MQTT_TLS_PORT']}  wss://localhost:{ports['OCPP_TLS_PORT']}/CHARGER")
-    user = settings.get("WSO2_ADMIN_USERNAME", "admin")
-    print(
-        f"logins      {user} (password: WSO2_ADMIN_PASSWORD in .env), evapp, assistant, operator (NAME_PASSWORD there)"
-    )
-    print(f"authority   docker compose cp {service}:{files[0]} ca.pem")
-    print(f"every call  docker compose exec {service} {files[1]}")
-    print("stop        make down   (with its state: make down VOLUMES=1)")
-
-
-def seconds(started: float) -> str:
-    return f"{time.monotonic() - started:4.0f} s"
-
-
 def verify(given: Mapping[str, str], arguments: Sequence[str]) -> int:
     """Check on the running stack what only a real one can show; runs where the bootstrap does."""
     docker = Docker(ROOT, given)
@@ -279,9 +207,20 @@ def switch(given: Mapping[str, str], arguments: Sequence[str]) -> int:
     who = {"OPERATOR": given.get("OPERATOR") or f"{getpass.getuser()} on {socket.gethostname()}"}
     docker = Docker(ROOT, {**given, **who})
     return docker.show(
-        *("run", "--rm", "--no-deps", "--env", "REASON", "--env", "OPERATOR", "--env", "SCOPE"),
-        *("--entrypoint", "python", "bootstrap"),
-        *("-m", "wso2_provisioning.switch", *arguments),
+        *(
+            "run",
+            "--rm",
+            "--no-deps",
+            "--env",
+            "REASON",
+            "--env",
+            "OPERATOR",
+            "--env",
+            "SCOPE",
+            "--entrypoint",
+            "python",
+        ),
+        *("bootstrap", "-m", "wso2_provisioning.switch", *arguments),
     )
 
 

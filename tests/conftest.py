@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def docker_environment() -> dict[str, str]:
         pytest.skip("no Docker Engine answers")
     if not _answers(["docker", "compose", "version"]):
         pytest.skip("this docker has no Compose v2")
-    if not _answers(["docker", "image", "inspect", base]) and not _answers(["docker", "pull", "--quiet", base]):
+    if not _is_had(base):
         pytest.skip(f"the base image {base} is not here and cannot be pulled; PYTHON_IMAGE names another one")
     return environment
 
@@ -51,8 +52,19 @@ def images(docker_environment: dict[str, str]) -> dict[str, str]:
     """
     told = _compose(docker_environment, "config", "--format", "json")
     _compose(docker_environment, "build", "--quiet")
-    services: dict[str, dict[str, str]] = json.loads(told)["services"]
-    return {name: _number_of(service["image"]) for name, service in services.items()}
+    services: dict[str, dict[str, Any]] = json.loads(told)["services"]
+    built = {service["image"] for service in services.values() if "build" in service}
+    return {name: _number_of(service["image"]) for name, service in services.items() if service["image"] in built}
+
+
+@pytest.fixture(scope="session")
+def broker_image(docker_environment: dict[str, str]) -> str:
+    """Image of the broker that compose.yaml names; skips where it can not be had."""
+    told = _compose(docker_environment, "config", "--format", "json")
+    image: str = json.loads(told)["services"]["broker"]["image"]
+    if not _is_had(image):
+        pytest.skip(f"the image {image} is not here and cannot be pulled; MOSQUITTO_IMAGE names another one")
+    return image
 
 
 def _number_of(image: str) -> str:
@@ -62,12 +74,17 @@ def _number_of(image: str) -> str:
 
 def _compose(environment: dict[str, str], *arguments: str) -> str:
     # The placeholders are as good as any password where nothing is started.
-    command = ["docker", "compose", "--env-file", ".env.example", "--profile", "local", *arguments]
+    profiles = ["--profile", "local", "--profile", "simulation"]
+    command = ["docker", "compose", "--env-file", ".env.example", *profiles, *arguments]
     done = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=BUILD_S, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
+
+
+def _is_had(image: str) -> bool:
+    return _answers(["docker", "image", "inspect", image]) or _answers(["docker", "pull", "--quiet", image])
 
 
 def _answers(command: list[str]) -> bool:

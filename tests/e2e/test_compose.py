@@ -1,37 +1,43 @@
 """The Compose stack with the local gateway: it comes up, keeps its rooms apart, and lives through kills and restarts.
 
-The sun shines and the battery is full in each test, whatever the hour, so that the rules give their greatest power and
-every reading that is lost must lower it.
+Readings are replayed: the sun shines and the battery is full in each test, whatever the hour, so that the rules give
+their greatest power and every reading that is lost must lower it. test_compose_devices.py has the devices.
 """
 
 import json
-import re
-import secrets
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import yaml
+from tests.e2e.compose_project import (
+    REACHED,
+    ROOT,
+    UP_S,
+    Project,
+    Told,
+    docker,
+    environment_of,
+    eventually,
+    new_project,
+)
 
-from local_stack.ports import HOST, Ports, free_ports
-from local_stack.secrets_file import random_passwords
+from local_stack.ports import HOST
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).resolve().parents[2]
 ENERGY = ("solar", "battery", "grid")
-LASTING = (*ENERGY, "chargers", "gateway", "agent")
-ONE_SHOT = ("keys", "bootstrap")
+OURS = (*ENERGY, "chargers", "twin", "gateway", "agent")
+LASTING = (*OURS, "broker")
+ONE_SHOT = ("keys", "field", "bootstrap")
 NON_ROOT_UID = 10001
 KILLED = 128 + 9
 
@@ -42,9 +48,12 @@ READINGS = {
     "battery": {"soc_percent": 83.0, "capacity_kwh": 100.0},
     "grid": {"load_percent": 61.0, "load_kw": 61.0, "limit_kw": 100.0},
 }
-UP_S, SEEN_S, RECOVERY_S = 120.0, 60.0, 130.0
-
-Told = dict[str, Any]
+SETTINGS = {
+    "AGENT_STALE_LIMIT_S": f"{STALE_LIMIT_S:g}",
+    **{f"{name.upper()}_SOURCE": "replay" for name in ENERGY},
+    **{f"{name.upper()}_REPLAY_FILE": "/readings.csv" for name in ENERGY},
+}
+SEEN_S, RECOVERY_S = 60.0, 130.0
 
 
 def write_recordings(folder: Path) -> None:
@@ -56,83 +65,6 @@ def write_recordings(folder: Path) -> None:
         (folder / f"{name}.csv").chmod(0o644)
 
 
-def settings_of(ports: Ports, base_image: str) -> dict[str, str]:
-    """The .env of one project."""
-    passwords = random_passwords()
-    replayed = {f"{name.upper()}_SOURCE": "replay" for name in ENERGY}
-    files = {f"{name.upper()}_REPLAY_FILE": "/readings.csv" for name in ENERGY}
-    return {
-        "COMPOSE_PROFILES": "local",
-        "PYTHON_IMAGE": base_image,
-        "WSO2_ADMIN_PASSWORD": passwords.admin,
-        "EVAPP_PASSWORD": passwords.evapp,
-        "ASSISTANT_PASSWORD": passwords.assistant,
-        "OPERATOR_PASSWORD": passwords.operator,
-        "WSO2_KEYSTORE_PASSWORD": secrets.token_hex(12),
-        "WSO2_TRUSTSTORE_PASSWORD": secrets.token_hex(12),
-        "AGENT_PORT": str(ports.agent),
-        "GATEWAY_HTTPS_PORT": str(ports.gateway_https),
-        "GATEWAY_HTTP_PORT": str(ports.gateway_http),
-        "GATEWAY_MANAGEMENT_PORT": str(ports.management),
-        "AGENT_STALE_LIMIT_S": f"{STALE_LIMIT_S:g}",
-        **replayed,
-        **files,
-    }
-
-
-@dataclass(frozen=True)
-class Project:
-    """A Compose project of its own, with ports, passwords and readings of its own."""
-
-    name: str
-    folder: Path
-    ports: Ports
-    environment: dict[str, str]
-
-    @property
-    def agent_url(self) -> str:
-        return f"http://{HOST}:{self.ports.agent}"
-
-    def command(self, *arguments: str) -> list[str]:
-        files = ["-f", str(ROOT / "compose.yaml"), "-f", str(self.folder / "tests.yaml")]
-        return ["docker", "compose", "-p", self.name, "--env-file", str(self.folder / "env"), *files, *arguments]
-
-    def compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(self.command(*arguments), self.environment)
-
-    def up(self) -> None:
-        done = self.compose("up", "-d", "--wait", "--wait-timeout", f"{UP_S:g}")
-        assert done.returncode == 0, done.stderr[-3000:] + self.compose("logs", "--tail", "15").stdout
-
-    def down(self, *arguments: str) -> None:
-        done = self.compose("down", "--timeout", "15", "--remove-orphans", *arguments)
-        assert done.returncode == 0, done.stderr
-
-    def container(self, service: str) -> str:
-        """Name of the service's container, running or not; empty where there is none."""
-        return self.compose("ps", "--all", "--format", "{{.Name}}", service).stdout.strip()
-
-    def inspect(self, service: str) -> Told:
-        return json.loads(docker("inspect", self.container(service)))[0]
-
-    def python(self, service: str, program: str, *arguments: str) -> Told:
-        """Run a program inside the service's container; it prints JSON."""
-        return json.loads(docker("exec", self.container(service), "python", "-c", program, *arguments))
-
-    def volumes(self) -> set[str]:
-        label = f"label=com.docker.compose.project={self.name}"
-        return set(docker("volume", "ls", "--quiet", "--filter", label).split())
-
-    def decide(self) -> Told:
-        answer = httpx.get(f"{self.agent_url}/optimize-charging", timeout=8, trust_env=False)
-        assert answer.status_code == 200
-        return answer.json()
-
-    def secret_fingerprint(self) -> str:
-        """Tells one consumer secret from another without telling it."""
-        return self.python("agent", FINGERPRINT)["sha256"]
-
-
 FINGERPRINT = """
 import hashlib, json, os, pathlib
 read = [pathlib.Path(os.environ[f"WSO2_CLIENT_{part}_FILE"]).read_bytes() for part in ("ID", "SECRET")]
@@ -140,39 +72,32 @@ print(json.dumps({"sha256": hashlib.sha256(b"|".join(read)).hexdigest()}))
 """
 
 
-def run(command: list[str], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=2 * UP_S, check=False
-    )
-
-
-def docker(*arguments: str) -> str:
-    done = run(["docker", *arguments])
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def project(
-    images: dict[str, str], docker_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    images: dict[str, str],
+    broker_image: str,
+    docker_environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Generator[Project]:
-    assert set(images) >= {*LASTING, *ONE_SHOT}
+    assert broker_image
+    assert set(images) >= {*OURS, *ONE_SHOT}
     folder = tmp_path_factory.mktemp("compose")
     write_recordings(folder)
     services: Told = {name: {"image": image} for name, image in images.items()}
     for name in ENERGY:
         services[name]["volumes"] = [f"{folder / name}.csv:/readings.csv:ro"]
     (folder / "tests.yaml").write_text(yaml.safe_dump({"services": services}), encoding="utf-8")
-    ports = free_ports()
-    settings = settings_of(ports, docker_environment["PYTHON_IMAGE"])
-    (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
-    (folder / "env").chmod(0o600)
-    made = Project(f"ev-test-{secrets.token_hex(4)}", folder, ports, docker_environment)
+    made = new_project(folder, docker_environment, SETTINGS, folder / "tests.yaml")
     try:
         made.up()
         yield made
     finally:
         made.compose("down", "--timeout", "2", "--volumes", "--remove-orphans")
+
+
+def secret_fingerprint(project: Project) -> str:
+    """Tells one consumer secret from another without telling it."""
+    return project.python("agent", FINGERPRINT)["sha256"]
 
 
 @dataclass
@@ -256,22 +181,8 @@ def test_the_stack_comes_up_bootstrapped_and_decides_from_readings_through_the_g
 
     assert told["rule"] == "solar_and_battery_high"
     assert {name: told["readings"][name]["status"] for name in ENERGY}.keys() == set(ENERGY)
-    assert [project.inspect(name)["State"]["ExitCode"] for name in ONE_SHOT] == [0, 0]
+    assert {name: project.inspect(name)["State"]["ExitCode"] for name in ONE_SHOT} == dict.fromkeys(ONE_SHOT, 0)
     assert [project.inspect(name)["State"]["Health"]["Status"] for name in LASTING] == ["healthy"] * len(LASTING)
-
-
-PROBE = """
-import json, socket, sys
-def reach(host, port):
-    try:
-        socket.create_connection((host, port), 2).close()
-    except socket.gaierror:
-        return "unknown name"
-    except OSError:
-        return "no way"
-    return "open"
-print(json.dumps({f"{host}:{port}": reach(host, port) for host, port in json.loads(sys.argv[1])}))
-"""
 
 
 def test_services_are_reached_from_the_agent_through_the_gateway_alone(project: Project) -> None:
@@ -279,16 +190,17 @@ def test_services_are_reached_from_the_agent_through_the_gateway_alone(project: 
     ports = {name: int(urlsplit(backends[f"{name.upper()}_BACKEND_URL"]).port or 0) for name in ENERGY}
     names = [(name, ports[name]) for name in ENERGY]
     addresses = [(address, ports[name]) for name in ENERGY for address in addresses_of(project.inspect(name))]
+    devices = [("broker", 8883), ("chargers", 9001), ("twin", 8006)]
     gateway = [("gateway", 8243)]
 
-    from_gateway = project.python("gateway", PROBE, json.dumps(names + addresses))
-    from_agent = project.python("agent", PROBE, json.dumps(names + addresses + gateway))
+    from_gateway = project.python("gateway", REACHED, json.dumps(names))
+    from_agent = project.python("agent", REACHED, json.dumps(names + addresses + devices + gateway))
     without_token = project.python("agent", UNGOVERNED)
 
-    assert len(addresses) >= 3
+    assert len(addresses) >= 2 * len(ENERGY)
     assert set(from_gateway.values()) == {"open"}
     assert from_agent.pop("gateway:8243") == "open"
-    assert {from_agent.pop(f"{name}:{port}") for name, port in names} == {"unknown name"}
+    assert {from_agent.pop(f"{name}:{port}") for name, port in names + devices} == {"unknown name"}
     assert set(from_agent.values()) == {"no way"}
     assert without_token == {"status": 401, "code": "900902"}
 
@@ -316,12 +228,17 @@ def test_services_and_gateway_share_networks_that_lead_nowhere_else(project: Pro
     assert all(networks[name] == networks["solar"] and networks[name] <= internal for name in ENERGY)
     assert not networks["agent"] & networks["solar"]
     assert networks["agent"] & networks["gateway"] & internal
+    # Devices meet the broker and the services, and never the gateway or the agent.
+    assert networks["twin"] < networks["solar"]
+    assert not (networks["twin"] | networks["broker"]) & (networks["gateway"] | networks["agent"])
+    assert networks["chargers"] - internal == networks["broker"] - internal
 
 
-def test_ports_are_published_on_loopback_for_agent_and_gateway_alone(project: Project) -> None:
+def test_ports_are_published_on_loopback_for_agent_gateway_and_devices_alone(project: Project) -> None:
     published = {name: published_at(project.inspect(name)) for name in LASTING}
 
-    assert published == {name: {HOST} if name in ("agent", "gateway") else set[str]() for name in LASTING}
+    met = ("agent", "gateway", "broker", "chargers")
+    assert published == {name: {HOST} if name in met else set[str]() for name in LASTING}
 
 
 def test_the_credentials_are_seen_by_the_agent_and_the_bootstrap_alone(project: Project) -> None:
@@ -334,11 +251,11 @@ def test_the_credentials_are_seen_by_the_agent_and_the_bootstrap_alone(project: 
         "bootstrap",
     }
     assert volume["RW"] is False
-    for name in ("gateway", *ENERGY):
+    for name in ("gateway", "chargers", "twin", *ENERGY):
         assert project.python(name, "import json, pathlib, sys; " + FIND_SECRETS) == []
     owners = {"EVAPP_PASSWORD", "ASSISTANT_PASSWORD", "OPERATOR_PASSWORD"}
     secret_variables = {"WSO2_ADMIN_PASSWORD", "WSO2_CLIENT_SECRET", *owners}
-    for name in ("agent", "chargers", *ENERGY):
+    for name in ("agent", "chargers", "twin", "broker", *ENERGY):
         assert not {key for key, value in environment_of(project.inspect(name)).items() if value} & secret_variables
 
 
@@ -356,11 +273,6 @@ def is_below(file: str, folder: str) -> bool:
 def published_at(container: Told) -> set[str]:
     bound: list[list[dict[str, str]] | None] = list(container["NetworkSettings"]["Ports"].values())
     return {at["HostIp"] for many in bound for at in many or []}
-
-
-def environment_of(container: Told) -> dict[str, str]:
-    parts = [line.partition("=") for line in container["Config"]["Env"]]
-    return {name: value for name, _, value in parts}
 
 
 CONFINED = """
@@ -382,7 +294,7 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("service", LASTING)
+@pytest.mark.parametrize("service", OURS)
 def test_a_container_has_no_rights_and_a_file_system_that_it_cannot_change(project: Project, service: str) -> None:
     limits = project.inspect(service)["HostConfig"]
 
@@ -397,8 +309,8 @@ def test_a_container_has_no_rights_and_a_file_system_that_it_cannot_change(proje
     assert limits["RestartPolicy"]["Name"] in ("unless-stopped", "always")
 
 
-@pytest.mark.parametrize("service", ONE_SHOT)
-def test_a_container_that_runs_once_is_confined_the_same_way(project: Project, service: str) -> None:
+@pytest.mark.parametrize("service", [*ONE_SHOT, "broker"])
+def test_a_container_that_runs_once_or_is_not_ours_is_confined_the_same_way(project: Project, service: str) -> None:
     shown = project.inspect(service)
     config, host = shown["Config"], shown["HostConfig"]
 
@@ -412,7 +324,7 @@ def test_a_container_that_runs_once_is_confined_the_same_way(project: Project, s
 
 def test_a_killed_service_is_told_lowers_the_power_and_recovers_by_itself(project: Project) -> None:
     """Each is killed while the one before is still recovering: that too must stay safe."""
-    secret = project.secret_fingerprint()
+    secret = secret_fingerprint(project)
     expected = {"solar": {"solar_low"}, "battery": {"solar_medium", "solar_low"}, "grid": {"fail_safe"}}
     rules: dict[str, str] = {}
 
@@ -426,11 +338,11 @@ def test_a_killed_service_is_told_lowers_the_power_and_recovers_by_itself(projec
     assert {service for service, rule in rules.items() if rule not in expected[service]} == set()
     assert asked.unsafe() == []
     assert asked.unanswered == []
-    assert project.secret_fingerprint() == secret
+    assert secret_fingerprint(project) == secret
 
 
 def test_a_killed_gateway_pauses_the_cars_and_costs_no_credential(project: Project) -> None:
-    secret = project.secret_fingerprint()
+    secret = secret_fingerprint(project)
 
     with asking(project) as asked:
         docker("kill", project.container("gateway"))
@@ -443,11 +355,11 @@ def test_a_killed_gateway_pauses_the_cars_and_costs_no_credential(project: Proje
     assert paused["readings"]["grid"]["error"] in ("gateway_down", "timeout", "token_unavailable", "throttled")
     assert asked.unsafe() == []
     assert asked.unanswered == []
-    assert project.secret_fingerprint() == secret
+    assert secret_fingerprint(project) == secret
 
 
 def test_a_killed_agent_comes_back_with_its_credentials(project: Project) -> None:
-    secret = project.secret_fingerprint()
+    secret = secret_fingerprint(project)
 
     with asking(project) as asked:
         docker("kill", project.container("agent"))
@@ -456,7 +368,7 @@ def test_a_killed_agent_comes_back_with_its_credentials(project: Project) -> Non
         asked.until(is_well, RECOVERY_S)
 
     assert asked.unsafe() == []
-    assert project.secret_fingerprint() == secret
+    assert secret_fingerprint(project) == secret
 
 
 # `docker kill` counts as a stop by hand, after which nothing is restarted; so the process itself is killed, from a
@@ -467,7 +379,7 @@ CRASH = "import os, sys; [os.kill(int(pid), 9) for pid in sys.argv[1:]]"
 def test_containers_that_crash_together_are_back_without_a_hand_on_them(
     project: Project, images: dict[str, str]
 ) -> None:
-    secret = project.secret_fingerprint()
+    secret = secret_fingerprint(project)
     before = {name: project.inspect(name) for name in LASTING}
     pids = [str(shown["State"]["Pid"]) for shown in before.values()]
 
@@ -479,11 +391,11 @@ def test_containers_that_crash_together_are_back_without_a_hand_on_them(
 
     assert {project.inspect(name)["Id"] for name in LASTING} == {shown["Id"] for shown in before.values()}
     assert asked.unsafe() == []
-    assert project.secret_fingerprint() == secret
+    assert secret_fingerprint(project) == secret
 
 
 def test_up_again_changes_nothing_and_disturbs_nobody(project: Project) -> None:
-    secret = project.secret_fingerprint()
+    secret = secret_fingerprint(project)
     before = {name: project.inspect(name)["State"]["StartedAt"] for name in LASTING}
 
     with asking(project) as asked:
@@ -494,11 +406,11 @@ def test_up_again_changes_nothing_and_disturbs_nobody(project: Project) -> None:
     assert "nothing to change" in project.compose("logs", "--no-log-prefix", "bootstrap").stdout.splitlines()[-1]
     assert asked.unsafe() == []
     assert asked.unanswered == []
-    assert project.secret_fingerprint() == secret
+    assert secret_fingerprint(project) == secret
 
 
 def test_down_stops_all_cleanly_and_up_finds_what_the_volumes_hold(project: Project) -> None:
-    secret, volumes = project.secret_fingerprint(), project.volumes()
+    secret, volumes = secret_fingerprint(project), project.volumes()
 
     project.compose("stop")
     codes = {name: project.inspect(name)["State"]["ExitCode"] for name in LASTING}
@@ -512,13 +424,13 @@ def test_down_stops_all_cleanly_and_up_finds_what_the_volumes_hold(project: Proj
     assert codes == dict.fromkeys(LASTING, 0)
     assert left == ""
     assert kept == volumes
-    assert project.secret_fingerprint() == secret
+    assert secret_fingerprint(project) == secret
     assert asked.unsafe() == []
 
 
 def test_after_bootstraps_killed_half_way_up_goes_on_from_there(project: Project) -> None:
     """It begins from nothing: `down` with volumes has removed all state."""
-    secret = project.secret_fingerprint()
+    secret = secret_fingerprint(project)
     project.down("--volumes")
     emptied = project.volumes()
 
@@ -529,7 +441,7 @@ def test_after_bootstraps_killed_half_way_up_goes_on_from_there(project: Project
 
     assert emptied == set()
     assert failed == [(True, KILLED), (True, KILLED)]
-    assert project.secret_fingerprint() != secret
+    assert secret_fingerprint(project) != secret
     assert asked.unsafe() == []
 
 
@@ -546,7 +458,7 @@ def up_with_bootstrap_killed_at(project: Project, line: str) -> tuple[bool, int]
 
 
 @contextmanager
-def started(command: list[str], environment: dict[str, str]) -> Generator[subprocess.Popen[str]]:
+def started(command: list[str], environment: Mapping[str, str]) -> Generator[subprocess.Popen[str]]:
     """A command that runs beside the test; what it says is read from `stdout`, errors too."""
     with subprocess.Popen(
         command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -562,36 +474,3 @@ def running(project: Project, service: str) -> str:
     labels = [f"project={project.name}", f"service={service}"]
     filters = [part for label in labels for part in ("--filter", f"label=com.docker.compose.{label}")]
     return docker("ps", "--quiet", *filters).strip()
-
-
-def test_make_up_ends_with_a_decision_and_make_down_leaves_nothing(
-    images: dict[str, str], docker_environment: dict[str, str]
-) -> None:
-    assert images
-    settings = settings_of(free_ports(), docker_environment["PYTHON_IMAGE"])
-    simulated = {name: value for name, value in settings.items() if "_SOURCE" not in name and "_FILE" not in name}
-    name = f"ev-test-{secrets.token_hex(4)}"
-    environment = docker_environment | simulated | {"COMPOSE_PROJECT_NAME": name}
-    script = [sys.executable, str(ROOT / "scripts" / "up.py")]
-
-    try:
-        up = run([*script, "up", "GATEWAY=local"], environment)
-    finally:
-        down = run([*script, "down", "VOLUMES=1"], environment)
-
-    assert up.returncode == 0, up.stdout + up.stderr
-    assert re.search(r"^\d\d:\d\d:\d\d  [\d.]+ kW  .+\.$", up.stdout, re.MULTILINE)
-    assert f"http://localhost:{settings['AGENT_PORT']}/" in up.stdout
-    assert not [secret for key, secret in settings.items() if key.endswith("_PASSWORD") and secret in up.stdout]
-    assert down.returncode == 0, down.stderr
-    for kind in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):
-        assert docker(*kind, "--quiet", "--filter", f"label=com.docker.compose.project={name}") == ""
-
-
-def eventually(look: Callable[[], Any], timeout_s: float) -> Any:
-    """What is seen as soon as something is."""
-    deadline = time.monotonic() + timeout_s
-    while not (seen := look()):
-        assert time.monotonic() < deadline, "did not happen"
-        time.sleep(0.05)
-    return seen

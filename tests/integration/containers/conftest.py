@@ -43,6 +43,7 @@ WAYS = {
     "battery": Way(8002, ("http://127.0.0.1:8002/health",)),
     "grid": Way(8003, ("http://127.0.0.1:8003/health",)),
     "chargers": Way(8005, ("http://127.0.0.1:8005/health",)),
+    "twin": Way(8006, ("http://127.0.0.1:8006/health",)),
     "agent": Way(
         8004,
         ("http://127.0.0.1:8004/livez",),

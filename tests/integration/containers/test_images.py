@@ -12,7 +12,7 @@ import pytest
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 READINGS = {"solar": (8001, "solar-status"), "battery": (8002, "battery-status"), "grid": (8003, "grid-load")}
-LASTING = (*READINGS, "chargers", "agent", "gateway")
+LASTING = (*READINGS, "chargers", "twin", "agent", "gateway")
 SET_PASSWORDS = {
     "WSO2_ADMIN_PASSWORD": "admin-Passw0rd",
     "EVAPP_PASSWORD": "evapp-Passw0rd",
@@ -35,6 +35,13 @@ def test_a_service_answers_its_reading_and_its_health(start: Start, service: str
     assert reading.status_code == 200
     assert reading.json()["source"] == "simulated"
     assert health.json()["status"] == "ok"
+
+
+def test_a_twin_without_a_broker_and_chargers_shows_a_site_without_cars(start: Start) -> None:
+    site = httpx.get(f"{start('twin').url(8006)}/site", trust_env=False).json()
+
+    assert site["building_kw"] > 0
+    assert (site["cars"], site["chargers"]) == ([], [])
 
 
 def test_an_agent_without_a_gateway_pauses_the_cars_and_says_why(start: Start) -> None:

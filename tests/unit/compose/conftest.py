@@ -19,11 +19,12 @@ PORTS = (
 ROOT = Path(__file__).resolve().parents[3]
 
 FAKE = """#!{python}
-import json, pathlib, sys
+import json, os, pathlib, sys
 here = pathlib.Path({folder!r})
 said = " ".join(sys.argv[1:])
 with (here / "calls").open("a") as calls:
     calls.write(said + "\\n")
+(here / "profiles").write_text(os.environ.get("COMPOSE_PROFILES", ""))
 for known in json.loads((here / "answers.json").read_text()):
     if known["to"] in said:
         sys.stdout.write(known["out"])
@@ -57,6 +58,11 @@ class Workplace:
             timeout=30,
             check=False,
         )
+
+    @property
+    def profiles(self) -> str:
+        """With which profiles docker was called last."""
+        return (self.bin / "profiles").read_text(encoding="utf-8")
 
     @property
     def calls(self) -> list[str]:

@@ -14,6 +14,7 @@ from charging_agent.settings import AgentSettings
 from ev_service.settings import SiteSettings
 from grid_service.settings import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from site_model.parameters import Building, Panels, Storage, Weather
+from site_twin.settings import TwinSettings
 from solar_service.settings import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings
 from wso2_provisioning.switch.settings import SwitchSettings
 
@@ -22,6 +23,8 @@ STACK: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encodin
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
 OURS = sorted(set(SERVICES) - {"wso2am", "broker"})
 ONCE = ("keys", "field", "bootstrap")
+# Inside a container these are what its health check and the others go by.
+LISTENED_ON = {"TWIN_HOST", "TWIN_PORT"}
 PASSWORDS = (
     *("WSO2_ADMIN_PASSWORD", "EVAPP_PASSWORD", "ASSISTANT_PASSWORD", "OPERATOR_PASSWORD"),
     *("WSO2_KEYSTORE_PASSWORD", "WSO2_TRUSTSTORE_PASSWORD"),
@@ -33,8 +36,9 @@ each_of_ours = pytest.mark.parametrize("service", OURS)
 
 
 def mounts(service: str) -> dict[str, str]:
-    """Mode by volume: `ro` or `rw`."""
-    parts = [str(mount).split(":") for mount in SERVICES[service].get("volumes", [])]
+    """Mode by volume: `ro` or `rw`; where a variable names it, by the volume that it names unless it is set."""
+    written = [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(mount)) for mount in SERVICES[service].get("volumes", [])]
+    parts = [mount.split(":") for mount in written]
     return {part[0]: "ro" if part[-1] == "ro" else "rw" for part in parts}
 
 
@@ -124,6 +128,8 @@ def test_credentials_and_private_keys_are_seen_by_whom_they_concern() -> None:
     assert seen["chargers-state"] == {"chargers": "rw"}
     assert seen["agent-state"] == {"agent": "rw"}
     assert seen["keys"] == {"keys": "rw", "gateway": "ro"}
+    hearing = dict.fromkeys(("solar", "battery", "grid", "chargers", "twin"), "ro")
+    assert seen["field"] == {"field": "rw", "broker": "rw", **hearing}
     assert seen["wso2-config"] == {"keys": "rw", "wso2am": "ro"}
     assert {name for name, mode in seen["certificates"].items() if mode == "rw"} == {"keys"}
 
@@ -154,15 +160,51 @@ def test_passwords_reach_only_who_needs_them() -> None:
         ),
         ("grid", (SiteSettings, Weather, GridSourceSettings, GridMqttSettings, GridModbusSettings, Building)),
         ("chargers", (SiteSettings, ChargerSettings)),
-        ("twin", (SiteSettings, Weather, Panels, Storage, Building)),
+        ("twin", (TwinSettings, SiteSettings, Weather, Panels, Storage, Building)),
         ("agent", (SiteSettings, AgentSettings)),
         ("bootstrap", (SwitchSettings,)),
     ],
 )
 def test_every_setting_reaches_its_container(service: str, settings: tuple[type[BaseSettings], ...]) -> None:
-    wanted = set[str]().union(*map(variables, settings))
+    wanted = set[str]().union(*map(variables, settings)) - LISTENED_ON
 
     assert wanted - set(SERVICES[service]["environment"]) == set()
+
+
+@pytest.mark.parametrize("service", ["solar", "battery", "grid"])
+def test_readings_come_over_mqtt_and_tls_unless_said_otherwise(service: str) -> None:
+    given = SERVICES[service]["environment"]
+
+    assert given[f"{service.upper()}_SOURCE"] == f"${{{service.upper()}_SOURCE:-mqtt}}"
+    assert given["MQTT_URL"] == "${MQTT_URL:-mqtts://broker:8883}"
+    assert {"MQTT_USERNAME", "MQTT_PASSWORD_FILE", "MQTT_CA_FILE"} <= set(given)
+
+
+def test_simulated_devices_are_there_with_their_profile_alone_and_nobody_waits_for_them_without_it() -> None:
+    simulated = {name for name, service in SERVICES.items() if "simulation" in service.get("profiles", [])}
+    waited_for = {
+        (name, needed): condition
+        for name, service in SERVICES.items()
+        if name not in simulated
+        for needed, condition in service.get("depends_on", {}).items()
+        if needed in simulated
+    }
+
+    assert simulated == {"twin", "field"}
+    assert set(waited_for) == {("broker", "field"), ("chargers", "field")}
+    assert all(condition["required"] is False for condition in waited_for.values())
+
+
+def test_every_user_that_the_broker_is_told_of_has_rights_and_every_service_is_one() -> None:
+    users = set(SERVICES["broker"]["environment"]["MQTT_USERS"].partition("}")[2].split())
+    told = (ROOT / "deploy" / "mosquitto" / "acl").read_text(encoding="utf-8")
+    names = {
+        SERVICES[name]["environment"]["MQTT_USERNAME"].partition(":-")[2].rstrip("}")
+        for name in ("solar", "battery", "grid")
+    }
+
+    assert users == set(re.findall(r"(?m)^user (\S+)", told))
+    assert names == users - {"operator"}
 
 
 def test_credentials_of_the_environment_reach_the_agent() -> None:

@@ -130,6 +130,8 @@ def test_the_local_gateway_comes_up_in_little_memory_and_the_first_decision_is_p
     assert f"5 kW  {REASON}" in done.stdout
     assert f"http://localhost:{workplace.environment['AGENT_PORT']}/" in done.stdout
     assert f"https://localhost:{workplace.environment['GATEWAY_HTTPS_PORT']}/" in done.stdout
+    assert f"mqtts://localhost:{workplace.environment['MQTT_TLS_PORT']}" in done.stdout
+    assert f"wss://localhost:{workplace.environment['OCPP_TLS_PORT']}/" in done.stdout
     assert "WSO2_ADMIN_PASSWORD in .env" in done.stdout
     assert not [password for password in (workplace.env[name] for name in PASSWORDS) if password in done.stdout]
 
@@ -226,6 +228,43 @@ def test_the_other_gateway_is_stopped_before_its_ports_are_needed(workplace: "Wo
     workplace.run("up", "GATEWAY=local")
 
     assert "compose --profile * rm --stop --force wso2am" in workplace.calls
+
+
+@pytest.mark.parametrize(
+    ("profiles", "gateway", "started"),
+    [
+        ("wso2,simulation", "local", "local,simulation"),
+        ("local", "", "local"),
+        ("simulation,local", "", "simulation,local"),
+        ("local", "wso2", "wso2"),
+    ],
+)
+def test_devices_are_simulated_where_env_says_so_whatever_the_gateway(
+    workplace: "Workplace", profiles: str, gateway: str, started: str
+) -> None:
+    workplace.run(
+        "up", f"GATEWAY={gateway}", COMPOSE_PROFILES=profiles, **dict.fromkeys(PASSWORDS, "a-password-0f-mine")
+    )
+
+    assert workplace.profiles == started
+
+
+def test_profiles_without_a_gateway_are_refused(workplace: "Workplace") -> None:
+    done = workplace.run("up", COMPOSE_PROFILES="simulation", **dict.fromkeys(PASSWORDS, "a-password-0f-mine"))
+
+    assert done.returncode == 1
+    assert "names no gateway: take wso2 or local" in done.stderr
+
+
+def test_a_taken_port_for_devices_is_looked_for_where_devices_come_in(workplace: "Workplace") -> None:
+    with socket.create_server(("127.0.0.2", 0)) as listener:
+        port = str(listener.getsockname()[1])
+
+        elsewhere = workplace.run("up", "GATEWAY=local", MQTT_TLS_PORT=port)
+        there = workplace.run("up", "GATEWAY=local", MQTT_TLS_PORT=port, FIELD_ADDRESS="127.0.0.2")
+
+    assert "is taken" not in elsewhere.stderr
+    assert f"port {port} is taken: set MQTT_TLS_PORT in .env to a free one" in there.stderr
 
 
 @pytest.mark.parametrize("gateway", ["wso", "LOCAL", "none"])
