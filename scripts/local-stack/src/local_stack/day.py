@@ -78,12 +78,14 @@ class DayPlan:
     """Which day is played and how.
 
     step: time between two decisions. pace_s [s]: real time that a step takes at least.
+    is_recorded: whether the load is replayed, and so knows nothing of these cars.
     """
 
     day: date
     timezone: str
     step: timedelta = timedelta(minutes=10)
     pace_s: float = 0.1
+    is_recorded: bool = False
 
     @property
     def agent_period(self) -> timedelta:
@@ -116,7 +118,8 @@ def play(plan: DayPlan, agent_url: str, twin_url: str, clock_file: Path) -> Iter
             is_commanded = _wait_for_command(client, agent_url, former)
             decided = client.get(f"{agent_url}/optimize-charging").raise_for_status().json()
             site = client.get(f"{twin_url}/site").raise_for_status().json()
-            yield _step(moment, decided, _charging(site, is_commanded=is_commanded))
+            others_percent = decided["readings"]["grid"].get("load_percent") if plan.is_recorded else None
+            yield _step(moment, decided, _charging(site, others_percent, is_commanded=is_commanded))
             time.sleep(max(0.0, plan.pace_s - (time.monotonic() - started)))
 
 
@@ -137,12 +140,16 @@ def _chargers(client: httpx.Client, agent_url: str) -> dict[str, Any]:
     return status.get("chargers") or {}
 
 
-def _charging(site: dict[str, Any], *, is_commanded: bool) -> Charging:
+def _charging(site: dict[str, Any], others_percent: float | None, *, is_commanded: bool) -> Charging:
+    """What the twin says of its cars, upon its own load or upon a recorded one [% of the limit]."""
     cars = tuple(
         CarPower(car["car_id"], f"{car['charger_id']}/{car['evse_id']}", car["power_kw"], car["limit_a"])
         for car in site["cars"]
     )
-    return Charging(cars, site["load_kw"], site["limit_kw"], is_commanded)
+    load_kw, limit_kw = site["load_kw"], site["limit_kw"]
+    if others_percent is not None:
+        load_kw = others_percent / 100 * limit_kw + sum(car.power_kw for car in cars)
+    return Charging(cars, load_kw, limit_kw, is_commanded)
 
 
 def _step(moment: datetime, told: dict[str, Any], charging: Charging) -> Step:

@@ -77,7 +77,7 @@ def _scene(arguments: argparse.Namespace, state: Path) -> Scene:
     step, pace_s = timedelta(minutes=arguments.step_min), 0.0 if arguments.fast else _PACE_S
     if arguments.measured:
         measured = write_measured_day(arguments.day, state)
-        plan = DayPlan(measured.day, measured.timezone, step, pace_s)
+        plan = DayPlan(measured.day, measured.timezone, step, pace_s, is_recorded=True)
         return Scene(plan, measured.title, measured.settings)
     plan = DayPlan(arguments.day or DEMO_DAY, SiteSettings().timezone, step, pace_s)
     return Scene(plan, f"A simulated day at Greensboro on measured weather, {plan.day}, seed {arguments.seed}", {})

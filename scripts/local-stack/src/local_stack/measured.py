@@ -120,7 +120,7 @@ def _write(rows: list[_Row], site: SiteSettings, panels: Panels, storage: Storag
     connection = [
         at_connection(row.load_kw, did.active_power_kw, row.sun_kw) for row, did in zip(rows, battery, strict=True)
     ]
-    tables = {
+    tables: dict[str, list[dict[str, float | bool]]] = {
         "SOLAR": [{"generation_kw": row.sun_kw, "capacity_kwp": panels.capacity_kwp} for row in rows],
         "BATTERY": [{"soc_percent": did.soc_before_percent, "capacity_kwh": storage.capacity_kwh} for did in battery],
         "GRID": [
@@ -129,6 +129,8 @@ def _write(rows: list[_Row], site: SiteSettings, panels: Panels, storage: Storag
                 "load_kw": load_kw,
                 "limit_kw": site.limit_kw,
                 "export_kw": export_kw,
+                # Recorded without these cars.
+                "includes_charging": False,
             }
             for load_kw, export_kw in connection
         ],
@@ -141,12 +143,13 @@ def _write(rows: list[_Row], site: SiteSettings, panels: Panels, storage: Storag
     return settings
 
 
-def _write_csv(path: Path, moments: list[datetime], table: list[dict[str, float]]) -> None:
+def _write_csv(path: Path, moments: list[datetime], table: list[dict[str, float | bool]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ["timestamp", *table[0]])
         writer.writeheader()
         for at, row in zip(moments, table, strict=True):
-            writer.writerow({"timestamp": utc_text(at)} | {name: round(value, 3) for name, value in row.items()})
+            cells = {name: value if isinstance(value, bool) else round(value, 3) for name, value in row.items()}
+            writer.writerow({"timestamp": utc_text(at)} | cells)
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
