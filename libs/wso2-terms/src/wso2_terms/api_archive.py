@@ -9,8 +9,6 @@ import io
 import zipfile
 from typing import cast
 
-import yaml
-
 from wso2_terms.api_project import (
     API_FILE,
     DEFINITION_FILE,
@@ -18,7 +16,7 @@ from wso2_terms.api_project import (
     ApiProject,
     project_of_files,
 )
-from wso2_terms.documents import ArtifactError, StrictModel
+from wso2_terms.documents import ArtifactError, StrictModel, write_yaml
 
 MAX_ARCHIVE_BYTES = 20_000_000
 """Unpacked size that is still read; an interface's description is a few hundred kilobytes at most."""
@@ -30,17 +28,17 @@ _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 def write_api_archive(project: ApiProject) -> bytes:
     """Pack a project, its definition governed; equal projects give equal bytes."""
     files = {
-        API_FILE: _yaml(
+        API_FILE: write_yaml(
             {
                 "type": "api",
                 "version": project.format_version,
                 "data": _as_written(project.api),
             }
         ),
-        DEFINITION_FILE: _yaml(governed_definition(project)),
+        DEFINITION_FILE: write_yaml(governed_definition(project)),
     }
     if project.deployments:
-        files[DEPLOYMENTS_FILE] = _yaml(
+        files[DEPLOYMENTS_FILE] = write_yaml(
             {
                 "type": "deployment_environments",
                 "version": project.format_version,
@@ -129,7 +127,3 @@ def _root_folder(names: list[str]) -> str:
 
 def _as_written(model: StrictModel) -> dict[str, object]:
     return model.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-
-def _yaml(value: object) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)

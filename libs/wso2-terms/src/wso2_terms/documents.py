@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -29,8 +29,16 @@ Model = TypeVar("Model", bound=BaseModel)
 _APICTL_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice: the first would vanish without a word."""
+if TYPE_CHECKING or not yaml.__with_libyaml__:
+    from yaml import SafeDumper, SafeLoader
+else:
+    # libyaml reads the same and writes the same text, several times as fast.
+    from yaml import CSafeDumper as SafeDumper
+    from yaml import CSafeLoader as SafeLoader
+
+
+class _UniqueKeyLoader(SafeLoader):
+    """Safe loader that refuses a key written twice: the first would vanish without a word."""
 
 
 def _mapping_without_duplicates(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[object, object]:
@@ -46,7 +54,7 @@ def _mapping_without_duplicates(loader: _UniqueKeyLoader, node: yaml.MappingNode
 
 _UniqueKeyLoader.add_constructor(
     yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
-    cast("Callable[[yaml.SafeLoader, yaml.MappingNode], object]", _mapping_without_duplicates),
+    cast("Callable[[SafeLoader, yaml.MappingNode], object]", _mapping_without_duplicates),
 )
 
 
@@ -72,6 +80,11 @@ def parse_yaml(text: str, source: str) -> object:
         return cast("object", yaml.load(text, Loader=_UniqueKeyLoader))  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ArtifactError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def write_yaml(value: object) -> str:
+    """Write plain values as YAML, keys in their order."""
+    return yaml.dump(value, Dumper=SafeDumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def validate(value: object, model: type[Model], source: str) -> Model:
