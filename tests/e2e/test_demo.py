@@ -91,6 +91,7 @@ def test_measured_days_say_which_variable_is_missing(tmp_path: Path) -> None:
     assert "EV_DATA_DIR" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("EV_DATA_DIR"), reason="EV_DATA_DIR does not name the folder of measured data")
 def test_a_measured_day_is_replayed_with_its_overloads(tmp_path: Path) -> None:
     half_hourly = ["--fast", "--step-min", "30", "--measured"]

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import astuple
 from pathlib import Path
 
+import httpx
 import pytest
 
 from local_stack.ports import PortSettings, free_ports
@@ -15,11 +16,11 @@ from local_stack.ports import PortSettings, free_ports
 ROOT = Path(__file__).resolve().parents[2]
 MADE = re.findall(r"`(make [a-z0-9-]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
 SHOWN = re.findall(r"(?m)^```sh\n(.+?)\n```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-# test-all runs this test and would never end; run has a test of its own; bench measures and promises nothing; up and
-# down are run with the local gateway by test_compose.py, and need an image of 2 GB without it; kill, revive and
-# assistant need a running stack, and test_kill.py has one.
+# test-all runs this test and would never end; run and devices have tests of their own; bench measures and promises
+# nothing; up and down are run with the local gateway by test_compose_devices.py, and need an image of 2 GB without it;
+# kill, revive and assistant need a running stack, and test_kill.py has one.
 ON_A_STACK = {"make kill", "make revive", "make assistant", "make verify-wso2"}
-ELSEWHERE = {"make test-all", "make run", "make bench", "make up", "make down", *ON_A_STACK}
+ELSEWHERE = {"make test-all", "make run", "make devices", "make bench", "make up", "make down", *ON_A_STACK}
 
 pytestmark = [
     pytest.mark.slow,
@@ -65,6 +66,28 @@ def test_make_run_stays_up_until_ctrl_c_and_then_leaves_nothing(clone: Path) -> 
 
     assert "first governed decision" in "".join(told)
     assert not re.search(r"uvicorn|local_gateway", processes_of(clone))
+
+
+def test_make_devices_shows_a_site_until_ctrl_c_and_then_leaves_nothing(clone: Path) -> None:
+    port = free_ports().twin
+    settings = outside() | {"TWIN_PORT": str(port)}
+    running = subprocess.Popen(
+        ["make", "devices"], cwd=clone, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert running.stdout is not None
+    told: list[str] = []
+    for line in running.stdout:
+        told.append(line)
+        if "Uvicorn running" in line:
+            break
+    site = httpx.get(f"http://127.0.0.1:{port}/site", trust_env=False) if running.poll() is None else None
+    os.killpg(running.pid, signal.SIGINT)
+    told += running.communicate(timeout=20)[0]
+
+    assert site is not None, "".join(told)
+    assert site.json()["building_kw"] > 0
+    assert not re.search(r"site_twin", processes_of(clone))
 
 
 def outside() -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from testcontainers.compose import DockerCompose
+from tests.broker import free_port
 
 from local_stack.ports import HOST, Ports, free_ports
 from local_stack.secrets_file import random_passwords
@@ -78,6 +79,7 @@ def site(
     if profile == "wso2":
         skip_without_image()
     request.getfixturevalue("images")
+    request.getfixturevalue("broker_image")
     project, ports, passwords = f"ev-{profile}-{secrets.token_hex(4)}", free_ports(), random_passwords()
     settings = {
         "COMPOSE_PROJECT_NAME": project,
@@ -91,10 +93,12 @@ def site(
         "GATEWAY_HTTPS_PORT": str(ports.gateway_https),
         "GATEWAY_HTTP_PORT": str(ports.gateway_http),
         "GATEWAY_MANAGEMENT_PORT": str(ports.management),
+        "OCPP_TLS_PORT": str(ports.ocpp),
+        "MQTT_TLS_PORT": str(free_port()),
     }
     file = tmp_path_factory.mktemp("compose") / "env"
     file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
-    compose = DockerCompose(ROOT, "compose.yaml", env_file=str(file), profiles=[profile])
+    compose = DockerCompose(ROOT, "compose.yaml", env_file=str(file), profiles=[profile, "simulation"])
     try:
         compose.start()
         yield Site(compose, project, profile, ports)
