@@ -42,7 +42,7 @@ NON_ROOT_UID = 10001
 KILLED = 128 + 9
 
 # Shorter than the default of 60 s, so that a minute of CI shows what a lost reading does.
-STALE_LIMIT_S = 20.0
+STALE_LIMIT_S = 12.0
 READINGS = {
     "solar": {"generation_kw": 41.0, "capacity_kwp": 50.0},
     "battery": {"soc_percent": 83.0, "capacity_kwh": 100.0},

@@ -80,11 +80,20 @@ def test_bootstrapping_again_changes_nothing_and_leaves_the_agent_its_token(site
     assert site.decide()["degraded"] is False
 
 
-@pytest.mark.parametrize("service", ["solar", "battery", "grid", "chargers"])
-def test_services_answer_nobody_but_the_gateway(site: Any, service: str) -> None:
-    path = {"solar": "solar-status", "battery": "battery-status", "grid": "grid-load", "chargers": "kills"}[service]
-
-    past = httpx.get(f"{site.stack.plan.service_url(service)}/{path}", trust_env=False)
+@pytest.mark.parametrize(
+    ("service", "method", "path"),
+    [
+        ("solar", "GET", "solar-status"),
+        ("battery", "GET", "battery-status"),
+        ("grid", "GET", "grid-load"),
+        ("chargers", "GET", "kills"),
+        ("chargers", "GET", "chargers"),
+        ("chargers", "PUT", "limits"),
+        ("chargers", "PUT", "override"),
+    ],
+)
+def test_services_answer_nobody_but_the_gateway(site: Any, service: str, method: str, path: str) -> None:
+    past = httpx.request(method, f"{site.stack.plan.service_url(service)}/{path}", json=[], trust_env=False)
 
     assert past.status_code == 401
     assert past.json()["code"] == "assertion_refused"
