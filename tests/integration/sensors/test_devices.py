@@ -132,8 +132,9 @@ async def test_a_device_whose_last_will_is_read_makes_its_service_unhealthy_unti
 async def test_a_service_says_itself_that_it_is_there_and_that_it_goes(running: Running, broker: Mosquitto) -> None:
     async with broker.client("operator") as operator:
         await operator.subscribe(f"{SITE}/service/solar/status", qos=1)
-        async with running("solar", broker):
+        async with running("solar", broker) as service:
             born = await anext(operator.messages)
+            await service.until_counted(1, "mqtt_connected")
         gone = await anext(operator.messages)
 
     said = [json.loads(bytes(message.payload))["status"] for message in (born, gone)]
