@@ -1,9 +1,8 @@
 """Puts the agent together: the only place that chooses implementations."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -41,6 +40,8 @@ from ev_service.clock import Clock, make_clock
 from ev_service.errors import ConfigurationError
 from ev_service.logs import configure_logging
 from ev_service.settings import RunSettings, SiteSettings, load
+from ev_service.tasks import beside, ended
+from ev_service.trust import trusting
 from ev_service.web import HealthCheck, create_service
 
 _DESCRIPTION = (
@@ -123,22 +124,16 @@ def _lifespan(
                 try:
                     yield
                 finally:
-                    await _ended(life)
+                    await ended(life)
                     await observer.stop()
                     await agent.stop()
         finally:
-            await _ended(life)
+            await ended(life)
             await observer.stop()
             await tokens.stop()
             await http.aclose()
 
     return lifespan
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +147,10 @@ class _Keeping:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
         await self.ledger.open()
-        telling = asyncio.create_task(self.anchoring.live())
         try:
-            yield
+            async with beside(self.anchoring.live()):
+                yield
         finally:
-            await _ended(telling)
             await self.anchoring.stop()
             await self.ledger.close()
 
@@ -181,16 +175,10 @@ def _keeping(
 
 
 def _http(gateway: GatewaySettings, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
-    trusted = ssl.create_default_context()
-    if gateway.ca_file is not None:
-        try:
-            trusted.load_verify_locations(gateway.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(f"WSO2_CA_FILE {gateway.ca_file} can not be used: {error}") from error
     # Proxies and .netrc of the environment must not redirect or sign governed calls.
     return httpx.AsyncClient(
         base_url=gateway.gateway_url,
-        verify=trusted,
+        verify=trusting(gateway.ca_file, "WSO2_CA_FILE"),
         timeout=RetryPlan().attempt_timeout_s,
         transport=transport,
         trust_env=False,

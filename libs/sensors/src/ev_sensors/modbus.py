@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -22,6 +22,7 @@ from ev_sensors.sunspec_roles import Plan, Said, measured, plan_for, rated_kw
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailable
 from ev_service.sources import STUCK_AFTER_S, Source
+from ev_service.tasks import beside
 from ev_service.telemetry import Reading
 
 R = TypeVar("R", bound=Reading)
@@ -112,13 +113,8 @@ class ModbusSource(Source[R]):
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Keep asking the device, and come back to it when the connection is lost."""
-        life = asyncio.create_task(self._live())
-        try:
+        async with beside(self._live()):
             yield
-        finally:
-            life.cancel()
-            with suppress(asyncio.CancelledError):
-                await life
 
     def _why(self) -> str:
         if self._obstacle is not None:

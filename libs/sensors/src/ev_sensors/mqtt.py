@@ -24,6 +24,7 @@ from ev_sensors.shapes.own import DeviceStatus
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailable
 from ev_service.sources import STUCK_AFTER_S, Source
+from ev_service.tasks import beside
 from ev_service.telemetry import Reading
 
 R = TypeVar("R", bound=Reading)
@@ -118,14 +119,11 @@ class MqttSource(Source[R]):
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Keep a connection to the broker, and come back to it when it is lost."""
-        life = asyncio.create_task(self._live())
-        try:
-            yield
-        finally:
-            self._is_stopping = True
-            life.cancel()
-            with suppress(asyncio.CancelledError):
-                await life
+        async with beside(self._live()):
+            try:
+                yield
+            finally:
+                self._is_stopping = True
 
     def _why(self) -> str:
         refusal, count = self._inbox.last_refusal, self._inbox.refused_since

@@ -1,8 +1,7 @@
 """The half of the service that limits chargers, put together over whoever speaks with them."""
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from charger_service.applying import Applying
 from charger_service.commanding import Commanding, Validity
@@ -22,6 +21,7 @@ from charger_service.views import Views
 from charger_service.watch import Watch
 from ev_service.clock import Clock
 from ev_service.settings import SiteSettings
+from ev_service.tasks import beside
 
 
 class Limiting:
@@ -90,12 +90,9 @@ class Limiting:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Watch over limits; at the end send nothing more, and write down what is left."""
-        watching = asyncio.create_task(self.watch.run())
         try:
-            yield
+            async with beside(self.watch.run()):
+                yield
         finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
             await self.sending.stop()
             await self.keeper.keep()

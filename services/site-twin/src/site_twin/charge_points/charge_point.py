@@ -8,7 +8,7 @@ import logging
 import random
 import ssl
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal, Self
 from urllib.parse import quote
@@ -21,6 +21,7 @@ from websockets.headers import build_authorization_basic
 from websockets.typing import Subprotocol
 
 from ev_service.clock import Clock, SystemClock
+from ev_service.tasks import beside
 from site_twin.charge_points.conversation import Conversation, Timing
 from site_twin.charge_points.dialect import About, BootReason, Ending
 from site_twin.charge_points.evses import EvsePlan
@@ -148,13 +149,8 @@ class ChargePoint:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Self]:
         """Run it in the background; closes the connection in the end."""
-        task = asyncio.create_task(self.run())
-        try:
+        async with beside(self.run()):
             yield self
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def run(self) -> None:
         """Run until cancelled."""
