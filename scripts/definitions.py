@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from charging_agent.settings import GatewaySettings
 from ev_service.openapi import published_definition
-from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_terms.api_archive import governed_definition
 from wso2_terms.api_project import API_FILE, DEFINITION_FILE, ApiProject, project_of_files
 from wso2_terms.documents import read_text

@@ -29,6 +29,8 @@ HELP = """usage: make TARGET [ARGS="..."]      (without make: python scripts/dev
   kill       stop the agent at the gateway: REASON="sensor fault"; STACK=compose for the one of make up;
              SCOPE=control only keeps it from setting limits on chargers
   revive     let it go on: REASON="sensor replaced"
+  operate    see the chargers, and order above the agent: ARGS="chargers", ARGS="stop --minutes 30" REASON="fire alarm
+             test"; STACK=compose for the one of make up   (ARGS="--help" for more)
   prove      attack the running stack, or one of its own, and show that every control holds
   assistant  say how a person's own assistant is connected
   tools-approve  show how the MCP servers' tools differ from those approved, and approve them
@@ -52,6 +54,7 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
     "devices": ("requirements-run.lock", [["-m", "site_twin"]]),
     "kill": ("requirements-run.lock", [["scripts/kill.py"]]),
     "revive": ("requirements-run.lock", [["scripts/revive.py"]]),
+    "operate": ("requirements-run.lock", [["scripts/operate.py"]]),
     "prove": ("requirements-run.lock", [["-m", "tests.attacks"]]),
     "assistant": ("requirements-run.lock", [["scripts/assistant.py"]]),
     "tools-approve": ("requirements-run.lock", [["scripts/tools_approve.py"]]),
@@ -65,7 +68,7 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
 
 IN_DOCKER = ("up", "down", "verify-wso2")
 """Targets that need Docker and no `.venv`."""
-EITHER_WAY = ("kill", "revive")
+EITHER_WAY = ("kill", "revive", "operate")
 """Targets that do too, with STACK=compose."""
 
 

@@ -23,7 +23,7 @@ from local_stack.ports import PortSettings
 from site_model.parameters import Building, Panels, Storage, Weather
 from site_twin.settings import TwinSettings
 from solar_service.settings import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings
-from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.settings import KeyStoreSettings, ProvisioningSettings
 from wso2_provisioning.switch.settings import SwitchSettings
 

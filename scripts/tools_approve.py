@@ -18,7 +18,7 @@ from charging_agent.settings import GatewaySettings
 from ev_service.errors import EvError
 from ev_service.settings import load
 from wso2_provisioning.applications import EVAPP
-from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.tokens import ClientCredentials, client_token
 from wso2_provisioning.wire import Identity, Wire
 from wso2_terms.artifacts import Artifacts, load_artifacts

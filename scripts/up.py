@@ -1,4 +1,4 @@
-"""The stack in Docker: `make up [GATEWAY=local]`, `make down [VOLUMES=1]`, `make verify-wso2`, kill and revive.
+"""The stack in Docker: `make up [GATEWAY=local]`, `make down [VOLUMES=1]`, `make verify-wso2`, an operator's commands.
 
 Standard library only, for any Python from 3.8 on: it needs Docker and no `.venv`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import socket
 import sys
 import time
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ("gateway-state", "wso2-database")
 """Volumes that remember passwords."""
+OPERATORS = {
+    "kill": ("wso2_provisioning.switch", "kill"),
+    "revive": ("wso2_provisioning.switch", "revive"),
+    "operate": ("wso2_provisioning.operating",),
+}
+"""What an operator runs beside the bootstrap, by its command."""
 
 _HEALTHY_S = 120.0
 _POLL_S = 0.5
@@ -30,16 +37,16 @@ _SILENCE_S = 15.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    given = dict(os.environ)
-    given.update({argument.partition("=")[0]: argument.partition("=")[2] for argument in arguments if "=" in argument})
-    command = next((argument for argument in arguments if "=" not in argument), "up")
+    variables = [argument for argument in arguments if re.match(r"[A-Z_]+=", argument)]
+    given = {**os.environ, **{name: value for name, _, value in (one.partition("=") for one in variables)}}
+    command, *rest = [argument for argument in arguments if argument not in variables] or ["up"]
     # Progress bars would be taken for what was said.
     given.setdefault("COMPOSE_ANSI", "never")
     try:
         if command == "verify-wso2":
-            return verify(given, [argument for argument in arguments[1:] if "=" not in argument])
-        if command in ("kill", "revive"):
-            return switch(given, [argument for argument in arguments if "=" not in argument])
+            return verify(given, rest)
+        if command in OPERATORS:
+            return as_operator(given, OPERATORS[command], rest)
         return down(given) if command == "down" else up(given)
     except Trouble as trouble:
         print(f"make {command}: {trouble}", file=sys.stderr)
@@ -199,8 +206,8 @@ def verify(given: Mapping[str, str], arguments: Sequence[str]) -> int:
     )
 
 
-def switch(given: Mapping[str, str], arguments: Sequence[str]) -> int:
-    """Stop the agent's application, or let it go on, from where the bootstrap runs."""
+def as_operator(given: Mapping[str, str], program: Sequence[str], arguments: Sequence[str]) -> int:
+    """Act as the operator, from where the bootstrap runs."""
     docker = Docker(ROOT, given)
     docker.check()
     # Whoever gives the command is not known inside; said by name, so that no odd character meets a shell.
@@ -220,7 +227,7 @@ def switch(given: Mapping[str, str], arguments: Sequence[str]) -> int:
             "--entrypoint",
             "python",
         ),
-        *("bootstrap", "-m", "wso2_provisioning.switch", *arguments),
+        *("bootstrap", "-m", *program, *arguments),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ from local_stack.surroundings import forget_settings
 ROOT = Path(__file__).resolve().parents[1]
 OFFICIAL_IMAGE = "python:3.13-slim"
 BUILD_S = 600
+
+
+def pytest_sessionstart() -> None:
+    # What a shell without job control starts in the background ignores Ctrl-C, and so would all that is started here.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

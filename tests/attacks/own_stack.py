@@ -17,7 +17,7 @@ from local_stack.ports import free_ports
 from local_stack.secrets_file import random_passwords
 from local_stack.stack import ARTIFACTS, SERVICES, StackPlan, running
 from local_stack.stack import Stack as RunningStack
-from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_terms.artifacts import Artifacts, load_artifacts
 

@@ -8,7 +8,7 @@ import pytest
 from charging_agent.apis import APIS, Api, Published
 from charging_agent.chargers.apis import CHARGER_APIS, CHARGERS, LIMITS
 from wso2_provisioning.applications import EVAPP
-from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.mcp import MCP_RESOURCE
 from wso2_terms.tools import tools_of

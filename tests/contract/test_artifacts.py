@@ -11,7 +11,7 @@ import yaml
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from wso2_provisioning.applications import EVAPP
-from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_terms.api_archive import governed_definition, read_api_archive, write_api_archive
 from wso2_terms.api_project import ApiProject
 from wso2_terms.artifacts import Artifacts, load_artifacts

@@ -15,7 +15,7 @@ from ev_service.assertion import HEADER
 from ev_service.clock import SystemClock
 from local_gateway.keys import KeyFiles, prepare
 from local_gateway.settings import LocalGatewaySettings
-from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.policy_cases import Door, doors
 from wso2_terms.artifacts import load_artifacts
 

@@ -18,9 +18,14 @@ MADE = re.findall(r"`(make [a-z0-9-]+)`", (ROOT / "README.md").read_text(encodin
 SHOWN = re.findall(r"(?m)^```sh\n(.+?)\n```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
 # test-all runs this test and would never end; run and devices have tests of their own; bench measures and promises
 # nothing; up and down are run with the local gateway by test_compose_devices.py, and need an image of 2 GB without it;
-# kill, revive and assistant need a running stack, and test_kill.py has one.
-ON_A_STACK = {"make kill", "make revive", "make assistant", "make verify-wso2"}
-ELSEWHERE = {"make test-all", "make run", "make devices", "make bench", "make up", "make down", *ON_A_STACK}
+# kill, revive, operate and assistant need a running stack, and test_kill.py and test_operate.py have one.
+ON_A_STACK = {"make kill", "make revive", "make operate", "make assistant", "make verify-wso2"}
+# Run by .ci/run itself on a clean checkout; both install what install does.
+FIRST_OF_ALL = {"make test", "make check"}
+ELSEWHERE = {
+    "make test-all", "make run", "make devices", "make bench", "make up", "make down", "make install",
+    *FIRST_OF_ALL, *ON_A_STACK,
+}  # fmt: skip
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,7 +46,14 @@ def test_the_two_commands_are_the_first_things_shown() -> None:
     assert SHOWN == ["make demo", "make test"]
 
 
-@pytest.mark.parametrize("command", [*SHOWN, *sorted(set(MADE) - set(SHOWN) - ELSEWHERE)])
+def test_ci_runs_the_tests_and_the_checks_on_a_clean_checkout() -> None:
+    run = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+    assert run[-1] == "make test-all"
+    assert set(run) >= FIRST_OF_ALL
+
+
+@pytest.mark.parametrize("command", ["make demo", *sorted(set(MADE) - {"make demo"} - ELSEWHERE)])
 def test_the_command_works_in_a_fresh_clone(clone: Path, command: str) -> None:
     done = subprocess.run(command.split(), cwd=clone, env=outside(), capture_output=True, text=True, check=False)
 

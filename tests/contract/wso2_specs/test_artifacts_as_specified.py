@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import yaml
 
-from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_terms.api_project import API_FILE, DEFINITION_FILE, DEPLOYMENTS_FILE, project_of_files
 from wso2_terms.documents import ArtifactError
 from wso2_terms.mcp_project import MCP_SERVER_FILE, mcp_project_of_files

@@ -7,7 +7,7 @@ from typing import cast
 from pydantic import SecretStr
 
 from ev_service.clock import SystemClock
-from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.verification.looking import every_row
 from wso2_provisioning.verification.site import Site

@@ -24,8 +24,8 @@ from local_gateway.management.application_keys import ApplicationKeys
 from local_gateway.management.rest import Desk, Routes
 from local_gateway.oauth import OAuthServer
 from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.changes import Changes
-from wso2_provisioning.cli import DEFAULT_BACKENDS
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.provision import Wso2, extra_application, provision
 from wso2_provisioning.readiness import wait_until_ready

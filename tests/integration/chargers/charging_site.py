@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,7 @@ from site_twin.charge_points import ChargePoint, StandingCars, Timing
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 PASSWORD = "a-password-of-the-test"
 HASTE = Timing(answer_s=5, late_s=0.2, reboot_s=0.02, first_wait_s=0.01, longest_wait_s=0.05, tick_s=0.01)
+A_CROWD = 20
 WAIT_S = 20.0
 
 
@@ -35,6 +37,8 @@ class ChargingSite:
         self.url = self.tls_url = ""
         self.central: CentralSystem | None = None
         self._client: httpx.AsyncClient | None = None
+        # Each charge point looks at its car so often: a crowd in one process looks less often, or nothing else is done.
+        self._timing = HASTE if len(charger_ids) < A_CROWD else replace(HASTE, tick_s=0.5)
         self._folder = folder
         self._service, self._connected = AsyncExitStack(), AsyncExitStack()
         file = folder / "chargers.json"
@@ -75,7 +79,7 @@ class ChargingSite:
     async def connect(self, charger_id: str, version: Any, *quirks: Any) -> ChargePoint:
         """A charge point that is connected and set up."""
         point = ChargePoint(
-            charger_id, self.url, PASSWORD, version=version, cars=self.cars, quirks=quirks, timing=HASTE
+            charger_id, self.url, PASSWORD, version=version, cars=self.cars, quirks=quirks, timing=self._timing
         )
         await self._connected.enter_async_context(point.running())
         self.points[charger_id] = point

@@ -308,3 +308,11 @@ def test_the_switch_is_operated_from_where_the_bootstrap_runs(workplace: "Workpl
     assert call.startswith("compose run --rm --no-deps --env REASON --env OPERATOR --env SCOPE")
     assert call.endswith(f"bootstrap -m wso2_provisioning.switch {act} --device a")
     assert "dollars" not in call
+
+
+def test_an_operator_orders_from_where_the_bootstrap_runs(workplace: "Workplace") -> None:
+    workplace.run("operate", "stop", "--minutes=30", REASON="fire alarm test")
+
+    (call,) = [call for call in workplace.calls if "wso2_provisioning.operating" in call]
+    assert call.endswith("bootstrap -m wso2_provisioning.operating stop --minutes=30")
+    assert "fire alarm" not in call

@@ -320,7 +320,11 @@ def test_each_application_has_an_owner_subscriptions_and_keys_of_its_own(everybo
 
     subscriptions = {(name, product) for name, product, *_ in fake.configuration()["subscriptions"]}
     assert subscriptions == {(spec.name, product) for spec in APPLICATIONS for product in spec.products}
-    assert fake.users["operator"]["roles"] == {"Internal/subscriber", "Internal/site_operator"}
+    assert fake.users["operator"]["roles"] == {
+        "Internal/subscriber",
+        "Internal/site_operator",
+        "Internal/charger_reader",
+    }
     assert fake.users["assistant"]["roles"] == {"Internal/subscriber", "Internal/agent_reader"}
     assert outcome.credentials is not None
     assert fake.clients[outcome.credentials.client_id]["name"] == "EVApp"

@@ -9,7 +9,7 @@ import pytest
 
 from charger_service.acts import RecordedAct
 from ev_service.errors import ConfigurationError
-from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.errors import NotReady
 from wso2_provisioning.switch.acts import (
     Act,

@@ -86,10 +86,10 @@ ASSISTANT = ApplicationSpec(
 )
 OPERATOR = ApplicationSpec(
     name="Operator",
-    description="Operates the site, for people",
+    description="Sees and operates the site, for people",
     owner="operator",
     password_variable="OPERATOR_PASSWORD",
-    apis=("SiteAPI",),
+    apis=("SiteAPI", CHARGERS_API),
 )
 APPLICATIONS = (EVAPP, ASSISTANT, OPERATOR)
 """All of them; the first is the agent's own, whose keys are written down for it."""

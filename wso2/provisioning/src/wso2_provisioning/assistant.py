@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +9,13 @@ from pathlib import Path
 from ev_service.errors import EvError
 from ev_service.settings import load
 from wso2_provisioning.applications import ASSISTANT
-from wso2_provisioning.cli import DEFAULT_BACKENDS
-from wso2_provisioning.errors import ScopesWrong
-from wso2_provisioning.owner_keys import keys_of
+from wso2_provisioning.backends import artifacts_of_this_run
+from wso2_provisioning.owner_keys import token_of
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.tokens import Token, exact_token
+from wso2_provisioning.tokens import Token
 from wso2_provisioning.wire import Wire
 from wso2_provisioning.wso2 import Wso2
-from wso2_terms.artifacts import Artifacts, load_artifacts
+from wso2_terms.artifacts import Artifacts
 from wso2_terms.documents import ArtifactError
 
 
@@ -33,7 +31,7 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
     arguments = parser.parse_args(argv)
     try:
         settings = load(ProvisioningSettings)
-        artifacts = load_artifacts(artifacts_dir, {**DEFAULT_BACKENDS, **{k: v for k, v in os.environ.items() if v}})
+        artifacts = artifacts_of_this_run(artifacts_dir)
         url = _url(settings, artifacts)
         token = _token(settings, artifacts)
     except (EvError, ArtifactError) as error:
@@ -51,13 +49,8 @@ def _url(settings: ProvisioningSettings, artifacts: Artifacts) -> str:
 
 
 def _token(settings: ProvisioningSettings, artifacts: Artifacts) -> Token:
-    wanted = ASSISTANT.scopes(artifacts)
     with Wire(settings.wso2_ca_file) as wire:
-        keys = keys_of(Wso2(wire, settings), ASSISTANT)
-        token = exact_token(wire, settings.token_url, keys, ASSISTANT.name, wanted)
-    if token.scopes != wanted:
-        raise ScopesWrong(f"{ASSISTANT.name} is granted {' '.join(sorted(token.scopes))}: run the bootstrap")
-    return token
+        return token_of(Wso2(wire, settings), artifacts, ASSISTANT)
 
 
 def _told(url: str, token: str, ca_file: Path | None) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,23 +12,15 @@ from rich.markup import escape
 from ev_service.errors import ConfigurationError, EvError
 from ev_service.settings import load
 from wso2_provisioning.applications import APPLICATIONS
+from wso2_provisioning.backends import artifacts_of_this_run
 from wso2_provisioning.changes import Changes
 from wso2_provisioning.provision import Outcome, Wso2, provision
 from wso2_provisioning.readiness import wait_until_ready
 from wso2_provisioning.saved_ca import Confirmation, save_ca
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.wire import Wire
-from wso2_terms.artifacts import Artifacts, load_artifacts
+from wso2_terms.artifacts import Artifacts
 from wso2_terms.documents import ArtifactError
-
-DEFAULT_BACKENDS: Mapping[str, str] = {
-    "SOLAR_BACKEND_URL": "http://localhost:8001",
-    "BATTERY_BACKEND_URL": "http://localhost:8002",
-    "GRID_BACKEND_URL": "http://localhost:8003",
-    "AGENT_BACKEND_URL": "http://localhost:8004",
-    "CHARGERS_BACKEND_URL": "http://localhost:8005",
-}
-"""Where the gateway finds the services when nothing else is said: the ports they listen on by default."""
 
 _DESCRIPTION = (
     "Give WSO2 API Manager, or the local gateway, its policies, APIs, MCP servers, users, applications and keys."
@@ -118,8 +109,7 @@ def _with_saved_ca(arguments: argparse.Namespace, settings: ProvisioningSettings
 def _artifacts(folder: Path | None) -> Artifacts:
     if folder is None:
         raise ConfigurationError("--artifacts is needed: the folder that holds apis/, mcp-servers/ and policies/")
-    environment = {name: value for name, value in os.environ.items() if value}
-    return load_artifacts(folder, {**DEFAULT_BACKENDS, **environment})
+    return artifacts_of_this_run(folder)
 
 
 def _conclude(arguments: argparse.Namespace, console: Console, outcome: Outcome) -> int:

@@ -168,12 +168,14 @@ def needed(answer: Mapping[str, Any], name: str) -> str:
 
 
 def refusal(method: str, url: str, response: httpx.Response) -> Refused:
-    """Turn an answer that says no into its error, in WSO2's own words where there are any."""
+    """Turn an answer that says no into its error, in the words of who said it where there are any."""
     try:
         body = json_object(response)
     except Refused:
         body = {}
-    words = str(body.get("description") or body.get("error_description") or body.get("message") or "no reason given")
+    # WSO2's REST APIs, its token endpoint, its gateway, and the problem+json of a service behind it.
+    said = (body.get(name) for name in ("description", "error_description", "message", "detail"))
+    words = str(next(filter(None, said), "no reason given"))
     code = str(body.get("code"))
     wso2_code = int(code) if code.isdigit() else 0
     numbered = f", code {wso2_code}" if wso2_code > 999 else ""

@@ -6,11 +6,11 @@ The versions fill in their own words.
 import asyncio
 import logging
 from abc import abstractmethod
-from typing import Any
+from typing import Any, cast
 
 from websockets.asyncio.server import ServerConnection
 
-from charger_service.ocpp.conversation import Conversation, Surroundings, Unanswered
+from charger_service.ocpp.conversation import Conversation, Surroundings, Unanswered, handles
 from charger_service.ocpp.profiles import FALLBACK_LEVEL, LIMIT_LEVEL
 from charger_service.ports import Abilities, Answer, Make, Reply, TransactionLimit
 from ev_service.units import utc_text
@@ -153,6 +153,31 @@ class ChargePoint(Conversation):
             Unanswered: it does not answer.
         """
 
+    @handles("Heartbeat")
+    def on_heartbeat(self, **_: Any) -> Any:
+        """It lives and wants the time."""
+        return self._told("Heartbeat", current_time=self.current_time())
+
+    @handles("DataTransfer")
+    def on_data_transfer(self, **_: Any) -> Any:
+        """No vendor's own messages are known here."""
+        return self._told("DataTransfer", status="UnknownVendorId")
+
+    @handles("FirmwareStatusNotification")
+    def on_firmware_status_notification(self, **_: Any) -> Any:
+        """Acknowledged."""
+        return self._told("FirmwareStatusNotification")
+
+    @handles("LogStatusNotification")
+    def on_log_status_notification(self, **_: Any) -> Any:
+        """Acknowledged."""
+        return self._told("LogStatusNotification")
+
+    @handles("SecurityEventNotification")
+    def on_security_event_notification(self, **_: Any) -> Any:
+        """Acknowledged."""
+        return self._told("SecurityEventNotification")
+
     def booted(self, make: Make) -> dict[str, Any]:
         """What a boot notification means, and what both versions answer to it."""
         self.transactions.clear()
@@ -169,6 +194,10 @@ class ChargePoint(Conversation):
         if self.transactions.get(evse_id) != transaction_id and evse_id in self.evse_ids:
             self.transactions[evse_id] = transaction_id
             self.around.reports.session_seen(self.charger_id, evse_id, transaction_id)
+
+    def _told(self, action: str, **said: Any) -> Any:
+        """An answer of the version that is spoken."""
+        return getattr(cast(Any, self)._call_result, action)(**said)
 
     async def _set_up(self) -> None:
         try:

@@ -50,11 +50,6 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         """It (re)started."""
         return _result.BootNotification(**self.booted(Make(charge_point_vendor, charge_point_model, firmware_version)))
 
-    @handles("Heartbeat")
-    def on_heartbeat(self, **_: Any) -> Any:
-        """It lives and wants the time."""
-        return _result.Heartbeat(current_time=self.current_time())
-
     @handles("StatusNotification")
     def on_status_notification(self, connector_id: int, status: str, **_: Any) -> Any:
         """A connector's state."""
@@ -118,30 +113,10 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
                     self.around.reports.metered(self.charger_id, connector_id, found)
         return _result.MeterValues()
 
-    @handles("DataTransfer")
-    def on_data_transfer(self, **_: Any) -> Any:
-        """No vendor's own messages are known here."""
-        return _result.DataTransfer(status="UnknownVendorId")
-
     @handles("DiagnosticsStatusNotification")
     def on_diagnostics_status_notification(self, **_: Any) -> Any:
         """Acknowledged."""
         return _result.DiagnosticsStatusNotification()
-
-    @handles("FirmwareStatusNotification")
-    def on_firmware_status_notification(self, **_: Any) -> Any:
-        """Acknowledged."""
-        return _result.FirmwareStatusNotification()
-
-    @handles("LogStatusNotification")
-    def on_log_status_notification(self, **_: Any) -> Any:
-        """Acknowledged."""
-        return _result.LogStatusNotification()
-
-    @handles("SecurityEventNotification")
-    def on_security_event_notification(self, **_: Any) -> Any:
-        """Acknowledged."""
-        return _result.SecurityEventNotification()
 
     async def send_limit(self, limit: TransactionLimit, stack_level: int) -> Reply:
         """Send a limit as a TxProfile."""

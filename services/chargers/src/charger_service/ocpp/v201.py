@@ -44,11 +44,6 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         make = Make(said["vendor_name"], said["model"], said.get("firmware_version"))
         return _result.BootNotification(**self.booted(make))
 
-    @handles("Heartbeat")
-    def on_heartbeat(self, **_: Any) -> Any:
-        """It lives and wants the time."""
-        return _result.Heartbeat(current_time=self.current_time())
-
     @handles("StatusNotification")
     def on_status_notification(self, connector_status: str, evse_id: int, connector_id: int, **_: Any) -> Any:
         """A connector's state."""
@@ -118,21 +113,6 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         self.around.reports.needs(self.charger_id, evse_id, needs)
         return _result.NotifyEVChargingNeeds(status="Processing")
 
-    @handles("DataTransfer")
-    def on_data_transfer(self, **_: Any) -> Any:
-        """No vendor's own messages are known here."""
-        return _result.DataTransfer(status="UnknownVendorId")
-
-    @handles("FirmwareStatusNotification")
-    def on_firmware_status_notification(self, **_: Any) -> Any:
-        """Acknowledged."""
-        return _result.FirmwareStatusNotification()
-
-    @handles("LogStatusNotification")
-    def on_log_status_notification(self, **_: Any) -> Any:
-        """Acknowledged."""
-        return _result.LogStatusNotification()
-
     @handles("NotifyEvent")
     def on_notify_event(self, **_: Any) -> Any:
         """Acknowledged."""
@@ -142,11 +122,6 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
     def on_notify_report(self, **_: Any) -> Any:
         """Acknowledged."""
         return _result.NotifyReport()
-
-    @handles("SecurityEventNotification")
-    def on_security_event_notification(self, **_: Any) -> Any:
-        """Acknowledged."""
-        return _result.SecurityEventNotification()
 
     async def send_limit(self, limit: TransactionLimit, stack_level: int) -> Reply:
         """Send a limit as a TxProfile."""

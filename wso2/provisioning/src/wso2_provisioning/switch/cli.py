@@ -13,7 +13,7 @@ from ev_service.clock import make_clock
 from ev_service.errors import EvError
 from ev_service.settings import RunSettings, load
 from wso2_provisioning.applications import CONTROL_API, EVAPP
-from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.backends import artifacts_of_this_run
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.switch.acts import Act, checked_reason, checked_scope, operator_name
 from wso2_provisioning.switch.control import kill_control, revive_control
@@ -28,7 +28,6 @@ from wso2_provisioning.switch.status import status
 from wso2_provisioning.switch.watching import AgentSeen
 from wso2_provisioning.wire import Wire
 from wso2_provisioning.wso2 import SWITCH_SCOPES, Wso2
-from wso2_terms.artifacts import load_artifacts
 from wso2_terms.documents import ArtifactError
 
 _EPILOG = """\
@@ -68,7 +67,7 @@ def _run(arguments: argparse.Namespace, began: float) -> int:
     is_status = arguments.act == "kill" and arguments.status
     reason = "" if is_status else checked_reason(arguments.reason, arguments.act)
     scope = checked_scope(arguments.scope)
-    artifacts = load_artifacts(arguments.artifacts, {**DEFAULT_BACKENDS, **{k: v for k, v in os.environ.items() if v}})
+    artifacts = artifacts_of_this_run(arguments.artifacts)
     with Wire(settings.wso2_ca_file) as wire:
         wso2 = Wso2(wire, settings, admin_scopes=SWITCH_SCOPES)
         token = prove_operator(wso2, artifacts)

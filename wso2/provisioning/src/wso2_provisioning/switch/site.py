@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import httpx
 
 from wso2_provisioning.applications import CHARGERS_API, CONTROL_API, EVAPP, OPERATOR
-from wso2_provisioning.errors import ProvisioningError, ScopesWrong
-from wso2_provisioning.owner_keys import keys_of
+from wso2_provisioning.errors import ProvisioningError
+from wso2_provisioning.owner_keys import keys_of, token_of
 from wso2_provisioning.switch.acts import Act
 from wso2_provisioning.switch.course import Done
 from wso2_provisioning.switch.journal import Journal
@@ -92,15 +92,7 @@ def prove_operator(wso2: Wso2, artifacts: Artifacts) -> Token:
     Raises:
         ProvisioningError: a password is not set or wrong, or WSO2 grants other scopes than the operator's.
     """
-    keys = keys_of(wso2, OPERATOR)
-    wanted = OPERATOR.scopes(artifacts)
-    token = exact_token(wso2.wire, wso2.settings.token_url, keys, OPERATOR.name, {*wanted, _OWN_TOKEN})
-    granted = token.scopes - {_OWN_TOKEN}
-    if granted != wanted:
-        raise ScopesWrong(
-            f"{OPERATOR.name} is granted {' '.join(sorted(granted)) or 'nothing'} instead of "
-            f"{' '.join(sorted(wanted))}: run the bootstrap with {OPERATOR.password_variable}"
-        )
+    token = token_of(wso2, artifacts, OPERATOR, _OWN_TOKEN)
     # Asks for the administrator's token, which is granted these scopes or refused.
     _ = wso2.publisher
     return token

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from rich.markup import escape
 from ev_service.clock import make_clock
 from ev_service.errors import EvError
 from ev_service.settings import RunSettings, load
-from wso2_provisioning.cli import DEFAULT_BACKENDS
+from wso2_provisioning.backends import artifacts_of_this_run
 from wso2_provisioning.readiness import wait_until_ready
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.verification.echo import echoing
@@ -24,7 +23,6 @@ from wso2_provisioning.verification.looking import every_row, look_at_all
 from wso2_provisioning.verification.rows import Result, State
 from wso2_provisioning.verification.site import Site
 from wso2_provisioning.wire import Wire
-from wso2_terms.artifacts import load_artifacts
 from wso2_terms.documents import ArtifactError
 
 _DESCRIPTION = "Compare a running WSO2, bootstrapped, with what is said of it; row by row, expected and observed."
@@ -66,8 +64,7 @@ def _look(arguments: argparse.Namespace, console: Console) -> list[Result]:
     settings = load(ProvisioningSettings)
     settings.admin_password()
     settings.owner_password()
-    environment = {name: value for name, value in os.environ.items() if value}
-    artifacts = load_artifacts(arguments.artifacts, {**DEFAULT_BACKENDS, **environment})
+    artifacts = artifacts_of_this_run(arguments.artifacts)
     results: list[Result] = []
 
     def report(line: str) -> None:

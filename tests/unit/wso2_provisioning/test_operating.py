@@ -1,0 +1,199 @@
+"""What a person orders becomes one call that the service takes, and what it answers is told."""
+
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from rich.console import Console
+
+from charger_service.orders import DepartureOrder, OverrideKind, OverrideOrder, SiteLimitOrder
+from wso2_provisioning.operating.cli import command_line, main
+from wso2_provisioning.operating.orders import Call, call_of
+from wso2_provisioning.operating.told import told
+
+WSO2_DIR = Path(__file__).parents[3] / "wso2"
+EVSE: dict[str, Any] = {
+    "evse_id": 1, "state": "charging", "fallback_a": 6.0, "limit_a": 16.0, "limited_by": "headroom",
+    "valid_until": "2026-06-21T16:00:45Z", "is_confirmed": True, "is_overdrawing": False,
+    "measured": {"power_kw": 10.94}, "session": {"session_id": "s-1"},
+}  # fmt: skip
+SESSION: dict[str, Any] = {
+    "session_id": "s-1", "charger_id": "CP-1", "evse_id": 1, "started_at": "2026-06-21T15:00:00Z",
+    "energy_kwh": 7.5, "departure": "2026-06-21T21:00:00Z",
+}  # fmt: skip
+
+
+def site(**changed: Any) -> dict[str, Any]:
+    charger = {"charger_id": "CP-1", "is_connected": True, "evses": [EVSE | changed]}
+    return {"site_id": "x", "timestamp": "2026-06-21T16:00:00Z", "site_limit_kw": 60.0, "chargers": [charger]}
+
+
+def call(*arguments: str) -> Call:
+    return call_of(command_line().parse_args(arguments))
+
+
+def shown(command: str, answer: dict[str, Any]) -> str:
+    out = StringIO()
+    console = Console(file=out, width=250, markup=False, highlight=False)
+    for part in told(command, answer):
+        console.print(part)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "target", "model", "expected"),
+    [
+        (
+            ("stop", "--minutes", "30"),
+            "/override",
+            OverrideOrder,
+            {"kind": OverrideKind.STOP, "minutes": 30, "charging_power_kw": None},
+        ),
+        (
+            ("power", "11", "--minutes", "5"),
+            "/override",
+            OverrideOrder,
+            {"kind": OverrideKind.FIXED_POWER, "minutes": 5, "charging_power_kw": 11},
+        ),
+        (("release",), "/override", OverrideOrder, {"kind": OverrideKind.NONE, "minutes": None}),
+        (("limit", "60"), "/site/limit", SiteLimitOrder, {"limit_kw": 60}),
+        (("limit", "none"), "/site/limit", SiteLimitOrder, {"limit_kw": None}),
+    ],
+)
+def test_the_service_takes_an_order_as_it_is_said(
+    arguments: tuple[str, ...], target: str, model: type[BaseModel], expected: dict[str, Any]
+) -> None:
+    made = call(*arguments, "--reason", "a test")
+
+    taken = model.model_validate(made.body).model_dump()
+
+    assert (made.method, made.api, made.target) == ("PUT", "SiteAPI", target)
+    assert taken | expected | {"reason": "a test"} == taken
+
+
+def test_a_departure_says_what_was_said_and_leaves_the_rest_as_it_was() -> None:
+    made = call("departure", "s/1", "--at", "2026-06-21T23:00+02:00", "--energy-kwh", "30")
+
+    taken = DepartureOrder.model_validate(made.body)
+
+    assert made.target == "/sessions/s%2F1/departure"
+    assert taken.departure == datetime(2026, 6, 21, 21, tzinfo=UTC)
+    assert taken.model_fields_set == {"departure", "energy_wanted_kwh"}
+
+
+@pytest.mark.parametrize("arguments", [("chargers",), ("sessions",), ("orders", "--most", "5")])
+def test_looking_changes_nothing(arguments: tuple[str, ...]) -> None:
+    assert (call(*arguments).method, call(*arguments).body) == ("GET", None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("stop",),
+        ("stop", "--minutes", "soon"),
+        ("limit", "much"),
+        ("departure", "s-1", "--at", "2026-06-21T21:00"),
+        ("departure", "s-1", "--at", "tonight"),
+        ("start",),
+    ],
+)
+def test_an_order_that_says_too_little_is_wrong_usage(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments, artifacts_dir=WSO2_DIR)
+
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("command", [("stop", "--minutes", "30"), ("release",), ("limit", "none")])
+def test_nothing_is_ordered_without_a_reason(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command, artifacts_dir=WSO2_DIR) == 1
+
+    assert "an order needs a reason" in capsys.readouterr().err
+
+
+def test_without_a_password_it_is_said_which_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WSO2_ADMIN_PASSWORD", "a-password-of-the-test")
+
+    assert main(["chargers"], artifacts_dir=WSO2_DIR) == 1
+
+    assert "OPERATOR_PASSWORD is not set" in capsys.readouterr().err
+
+
+def test_a_charger_is_one_row_with_its_limit_and_who_set_it() -> None:
+    text = shown("chargers", site())
+
+    assert "60 kW for building and cars" in text
+    assert "no order of an operator is in force" in text
+    row = text.splitlines()[-1].split()
+    assert row == ["CP-1", "1", "charging", "16", "A", "headroom", "2026-06-21T16:00:45Z", "10.9", "kW", "s-1"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"limit_a": None}, "6 A (fallback)"),
+        ({"is_confirmed": False}, "headroom, not confirmed"),
+        ({"is_overdrawing": True}, "10.9 kW TOO MUCH"),
+        ({"measured": None, "session": None}, "- "),
+    ],
+)
+def test_what_is_out_of_the_ordinary_at_a_charger_is_said(changed: dict[str, Any], words: str) -> None:
+    assert words in shown("chargers", site(**changed))
+
+
+def test_what_a_charger_calls_itself_is_no_markup() -> None:
+    answer = {"sessions": [SESSION | {"charger_id": "[red]CP[/red]"}]}
+
+    assert "[red]CP[/red]" in shown("sessions", answer)
+
+
+def test_a_car_is_shown_with_what_is_known_of_it() -> None:
+    assert shown("departure", SESSION).splitlines()[-1].split() == [
+        "s-1", "CP-1", "1", "2026-06-21T15:00:00Z", "7.5", "kWh", "-", "2026-06-21T21:00:00Z", "-", "-",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"kind": "stop", "until": "2026-06-21T16:30:00Z"}, "until 2026-06-21T16:30:00Z: no car charges"),
+        ({"kind": "fixed_power", "charging_power_kw": 11.0, "until": "…"}, "every car may draw 11 kW"),
+        (None, "agents command"),
+    ],
+)
+def test_an_override_is_told_in_words(override: dict[str, Any] | None, words: str) -> None:
+    assert words in shown("stop", {"override": override, "is_kept_on_disk": True})
+
+
+def test_an_order_that_is_not_on_disk_is_in_force_and_says_so() -> None:
+    assert "NOT on disk" in shown("limit", {"site_limit_kw": 60.0, "configured_kw": 100.0, "is_kept_on_disk": False})
+
+
+def test_the_record_says_who_ordered_what_and_why() -> None:
+    override = {"kind": "stop", "charging_power_kw": None, "minutes": 30, "reason": "fire alarm test"}
+    proved = {"application": "Operator", "user": "operator@carbon.super"}
+    order = {"number": 3, "recorded_at": "2026-06-21T16:00:00Z", "kind": "override", "override": override}
+
+    row = shown("orders", {"orders": [order | {"proved": proved}], "is_kept_on_disk": True}).splitlines()[-1]
+
+    assert "operator@carbon.super" in row
+    assert "override: kind stop, minutes 30" in row
+    assert row.endswith("fire alarm test")
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "words"),
+    [
+        ("sessions", {"sessions": []}, "no car is there"),
+        ("orders", {"orders": []}, "nothing was ordered yet"),
+        ("chargers", site() | {"chargers": []}, "the site has no chargers"),
+    ],
+)
+def test_where_there_is_nothing_it_is_said(command: str, answer: dict[str, Any], words: str) -> None:
+    assert words in shown(command, answer)

@@ -1,0 +1,1 @@
+"""What a person orders of the site, and sees of it, through the gateway as the application Operator."""

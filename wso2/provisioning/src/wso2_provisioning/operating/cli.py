@@ -1,0 +1,137 @@
+"""The command line by which a person sees and operates the site."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ev_service.errors import ConfigurationError, EvError
+from ev_service.settings import load
+from ev_service.units import utc_text
+from wso2_provisioning.applications import OPERATOR
+from wso2_provisioning.backends import artifacts_of_this_run
+from wso2_provisioning.operating.orders import Call, call_of
+from wso2_provisioning.operating.told import told
+from wso2_provisioning.owner_keys import token_of
+from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.wire import Identity, Wire, json_object
+from wso2_provisioning.wso2 import Wso2
+from wso2_terms.artifacts import Artifacts
+from wso2_terms.documents import ArtifactError
+
+# Apart from the token of the switch, so that a kill meanwhile is not cut off.
+_OWN_TOKEN = "device_operating"
+_UNFOLDED = 250
+_EPILOG = """\
+  make operate ARGS="chargers"                                        what every charger does
+  make operate ARGS="stop --minutes 30" REASON="fire alarm test"      no car charges
+  make operate ARGS="power 11 --minutes 30" REASON="customer's wish"  each car may draw so much, within all limits
+  make operate ARGS="release" REASON="test is over"                   agents command again
+  make operate ARGS="limit 60" REASON="transformer works"             building and cars together; "limit none" undoes it
+  make operate ARGS="departure SESSION --at 2026-06-21T21:00+02:00 --energy-kwh 30"
+
+Without make: python scripts/dev.py operate stop --minutes 30 REASON="fire alarm test". STACK=compose takes the stack
+of make up. With WSO2_ADMIN_PASSWORD set it is the one that the variables of scripts/bootstrap.py and OPERATOR_PASSWORD
+name.
+
+exit code: 0 it is done; 1 it is not, and the reason is said; 2 wrong usage
+"""
+
+
+def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
+    """Carry a command out, and return the exit code.
+
+    Args:
+        argv: arguments; None takes those of the process.
+        artifacts_dir: what WSO2 was given.
+    """
+    arguments = command_line().parse_args(argv)
+    try:
+        artifacts = artifacts_of_this_run(artifacts_dir)
+        answer = _sent(call_of(_complete(arguments)), artifacts)
+    except (EvError, ArtifactError) as error:
+        sys.stderr.write(f"not done: {error}\n")
+        return 1
+    if arguments.json:
+        sys.stdout.write(f"{json.dumps(answer, indent=2)}\n")
+        return 0
+    # What is piped is not folded; and what a charger says of itself is no markup.
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _UNFOLDED)
+    for part in told(arguments.command, answer):
+        console.print(part)
+    return 0
+
+
+def _complete(arguments: argparse.Namespace) -> argparse.Namespace:
+    if "reason" in arguments and not (arguments.reason or "").strip():
+        raise ConfigurationError('an order needs a reason, which is recorded: REASON="…", or --reason')
+    return arguments
+
+
+def _sent(call: Call, artifacts: Artifacts) -> dict[str, Any]:
+    settings = load(ProvisioningSettings)
+    url = settings.wso2_gateway_url + artifacts.api(call.api).api.versioned_context + call.target
+    with Wire(settings.wso2_ca_file) as wire:
+        token = token_of(Wso2(wire, settings), artifacts, OPERATOR, _OWN_TOKEN)
+        identity = Identity.of_token(OPERATOR.name, token.access_token)
+        return json_object(wire.call(call.method, url, identity, json=call.body))
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The commands and what each takes."""
+    parser = argparse.ArgumentParser(
+        prog="make operate", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print the answer as it came")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("chargers", help="what every charger does, and under which limit")
+    commands.add_parser("sessions", help="which cars are there, and what they want")
+    commands.add_parser("orders", help="who ordered what, when and why").add_argument(
+        "--most", type=int, default=20, help="how many, the newest first"
+    )
+    stop = _order(commands, "stop", "no car charges, for some minutes")
+    power = _order(commands, "power", "every car may draw so much, for some minutes")
+    power.add_argument("kilowatts", type=float, help="each car's power [kW]; lowered where it does not fit")
+    for lasting in (stop, power):
+        lasting.add_argument("--minutes", type=float, required=True, help="after which it ends by itself")
+    _order(commands, "release", "end a stop or a power before its time")
+    limit = _order(commands, "limit", "what building and cars may draw together")
+    limit.add_argument("kilowatts", type=_kilowatts_or_none, help="at most as configured [kW]; none: back to that")
+    _add_departure(commands)
+    return parser
+
+
+def _order(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=what, description=what)
+    parser.add_argument("--reason", default=os.environ.get("REASON"), help="why; else the variable REASON")
+    return parser
+
+
+def _add_departure(commands: Any) -> None:
+    what = "say when a car leaves, and what it needs until then"
+    departure: argparse.ArgumentParser = commands.add_parser("departure", help=what, description=what)
+    departure.add_argument("session", help="as sessions names it")
+    departure.add_argument("--at", type=_moment, required=True, help="2026-06-21T21:00Z, or with another offset")
+    departure.add_argument("--energy-kwh", type=float, help="wanted in all in this session [kWh]")
+    departure.add_argument("--priority", type=int, help="0 to 9; higher goes first when power is scarce")
+    departure.add_argument("--guaranteed-a", type=float, help="current per phase that it gets wherever allowed [A]")
+
+
+def _kilowatts_or_none(text: str) -> float | None:
+    return None if text == "none" else float(text)
+
+
+def _moment(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text} is no time with an offset: take 2026-06-21T21:00Z or …T23:00+02:00")
+    return utc_text(moment)

@@ -1,0 +1,64 @@
+"""Which call each order is. Pure; the service behind checks the numbers and says what is wrong with them."""
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from wso2_provisioning.applications import CHARGERS_API
+
+SITE_API = "SiteAPI"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call through the gateway.
+
+    api: name of the API. target: its path below the API's context. body: what is ordered; None: it only reads.
+    """
+
+    api: str
+    target: str
+    body: dict[str, Any] | None = field(default=None)
+
+    @property
+    def method(self) -> str:
+        """GET or PUT."""
+        return "GET" if self.body is None else "PUT"
+
+
+def call_of(arguments: Namespace) -> Call:
+    """The call that a command means.
+
+    Args:
+        arguments: of the command line; `command` says which, `reason` is there for those that need one.
+    """
+    return _CALLS[arguments.command](arguments)
+
+
+def _override(kind: str, arguments: Namespace, **said: Any) -> Call:
+    return Call(SITE_API, "/override", {"kind": kind, **said, "reason": arguments.reason})
+
+
+def _departure(arguments: Namespace) -> Call:
+    said = {
+        "departure": arguments.at,
+        "energy_wanted_kwh": arguments.energy_kwh,
+        "priority": arguments.priority,
+        "guaranteed_a": arguments.guaranteed_a,
+    }
+    target = f"/sessions/{quote(arguments.session, safe='')}/departure"
+    return Call(SITE_API, target, {name: value for name, value in said.items() if value is not None})
+
+
+_CALLS: dict[str, Callable[[Namespace], Call]] = {
+    "chargers": lambda _: Call(CHARGERS_API, "/chargers"),
+    "sessions": lambda _: Call(CHARGERS_API, "/sessions"),
+    "orders": lambda said: Call(SITE_API, f"/orders?limit={said.most}"),
+    "stop": lambda said: _override("stop", said, minutes=said.minutes),
+    "power": lambda said: _override("fixed_power", said, charging_power_kw=said.kilowatts, minutes=said.minutes),
+    "release": lambda said: _override("none", said),
+    "limit": lambda said: Call(SITE_API, "/site/limit", {"limit_kw": said.kilowatts, "reason": said.reason}),
+    "departure": _departure,
+}

@@ -1,0 +1,111 @@
+"""What the site answers, as people read it. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+Answer = Mapping[str, Any]
+_NOT_KEPT = "It is in force, but NOT on disk: a restart of the service forgets it. Its disk may be full."
+
+
+def told(command: str, answer: Answer) -> Iterable[str | Table]:
+    """Say it in lines and tables.
+
+    Args:
+        command: what was asked, a command of `make operate`.
+        answer: the body of the answer to it.
+    """
+    if command == "chargers":
+        yield from _site(answer)
+    elif command == "sessions":
+        yield _table(_SESSION, map(_session, answer["sessions"]), "no car is there")
+    elif command == "orders":
+        yield _table(_ORDER, map(_order, answer["orders"]), "nothing was ordered yet")
+    elif command == "departure":
+        yield _table(_SESSION, [_session(answer)], "")
+    elif command == "limit":
+        yield f"the site may draw {answer['site_limit_kw']:g} kW, of {answer['configured_kw']:g} as configured"
+    else:
+        yield _override(answer.get("override"))
+    if answer.get("is_kept_on_disk") is False and command != "orders":
+        yield _NOT_KEPT
+
+
+_EVSE = ("charger", "evse", "state", "limit", "limited by", "until", "draws", "session")
+_SESSION = ("session", "charger", "evse", "since", "charged", "wanted", "leaves", "priority", "guaranteed")
+_ORDER = ("number", "at", "by", "order", "reason")
+
+
+def _site(answer: Answer) -> Iterable[str | Table]:
+    yield f"{answer['site_id']} at {answer['timestamp']}: {answer['site_limit_kw']:g} kW for building and cars"
+    yield _override(answer.get("override"))
+    rows = (_evse(charger, evse) for charger in answer["chargers"] for evse in charger["evses"])
+    yield _table(_EVSE, rows, "the site has no chargers")
+
+
+def _override(override: Answer | None) -> str:
+    if override is None:
+        return "no order of an operator is in force: agents command"
+    what = (
+        "no car charges" if override["kind"] == "stop" else f"every car may draw {override['charging_power_kw']:g} kW"
+    )
+    return f"ordered until {override['until']}: {what}"
+
+
+def _evse(charger: Answer, evse: Answer) -> Sequence[str]:
+    limit = evse.get("limit_a")
+    measured: Answer = evse.get("measured") or {}
+    session: Answer = evse.get("session") or {}
+    return (
+        str(charger["charger_id"]),
+        str(evse["evse_id"]),
+        str(evse["state"]) if charger["is_connected"] else "not connected",
+        f"{evse['fallback_a'] if limit is None else limit:g} A" + (" (fallback)" if limit is None else ""),
+        str(evse.get("limited_by", "-")) + ("" if evse.get("is_confirmed") or limit is None else ", not confirmed"),
+        str(evse.get("valid_until", "-")),
+        _with_unit(measured.get("power_kw"), "kW") + (" TOO MUCH" if evse.get("is_overdrawing") else ""),
+        str(session.get("session_id", "-")),
+    )
+
+
+def _session(session: Answer) -> Sequence[str]:
+    return (
+        str(session["session_id"]),
+        str(session["charger_id"]),
+        str(session["evse_id"]),
+        str(session["started_at"]),
+        _with_unit(session["energy_kwh"], "kWh"),
+        _with_unit(session.get("energy_wanted_kwh"), "kWh"),
+        str(session.get("departure", "-")),
+        str(session.get("priority", "-")),
+        _with_unit(session.get("guaranteed_a"), "A"),
+    )
+
+
+def _order(order: Answer) -> Sequence[str]:
+    said: Answer = order.get(str(order["kind"])) or {}
+    details = {name: value for name, value in said.items() if value is not None and name != "reason"}
+    if order.get("session_id"):
+        details["session"] = order["session_id"]
+    words = ", ".join(f"{name} {value}" for name, value in details.items())
+    proved: Answer = order.get("proved") or {}
+    by = str(proved.get("user", "nobody proved"))
+    return (
+        str(order["number"]),
+        str(order["recorded_at"]),
+        by,
+        f"{order['kind']}: {words}",
+        str(said.get("reason", "-")),
+    )
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:.1f} {unit}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], nothing: str) -> Table | str:
+    table = Table(*head, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    return table if table.row_count else nothing
