@@ -36,7 +36,8 @@ HELP = """usage: make TARGET [ARGS="..."]      (without make: python scripts/dev
   tools-approve  show how the MCP servers' tools differ from those approved, and approve them
   verify-wso2  check on the running stack what only the real WSO2 can show
   test       the tests that need no Docker, no broker, no browser and no minutes
-  test-all   every test; what cannot run here is skipped with its reason
+  test-long  the others; what cannot run here is skipped with its reason
+  test-all   both, and how much of the code the first ones cover
   check      format, lint, types, import rules, locks, definitions, secrets, spelling
   bench      measure speed as ratios side by side in one run
   install    .venv with every member and every tool, for work on the code
@@ -47,6 +48,11 @@ Each target sets up what it needs by itself. It uses uv where that is installed,
 """
 
 PYTEST = ["-m", "pytest", "-q"]
+SHORT = "not docker and not broker and not browser and not slow"
+# A file's tests share what they start, so they stay in one process.
+TEST = [*PYTEST, "-n", "auto", "--dist", "loadfile", "-m", SHORT]
+# What needs containers or minutes has the machine for itself.
+TEST_LONG = [*PYTEST, "--durations=25", "-m", f"not ({SHORT})"]
 TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
     "install": ("requirements.lock", []),
     "demo": ("requirements-run.lock", [["-m", "local_stack", "demo"]]),
@@ -58,8 +64,9 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
     "prove": ("requirements-run.lock", [["-m", "tests.attacks"]]),
     "assistant": ("requirements-run.lock", [["scripts/assistant.py"]]),
     "tools-approve": ("requirements-run.lock", [["scripts/tools_approve.py"]]),
-    "test": ("requirements.lock", [[*PYTEST, "-m", "not docker and not broker and not browser and not slow"]]),
-    "test-all": ("requirements.lock", [["-m", "coverage", "run", *PYTEST], ["-m", "coverage", "report"]]),
+    "test": ("requirements.lock", [TEST]),
+    "test-long": ("requirements.lock", [TEST_LONG]),
+    "test-all": ("requirements.lock", [[*TEST, "--cov"], TEST_LONG]),
     "check": ("requirements.lock", [["scripts/check.py"]]),
     "bench": ("requirements.lock", [["tests/bench/run.py"]]),
     "lock": ("requirements.lock", [["scripts/lock.py"]]),

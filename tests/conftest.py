@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from local_stack.surroundings import forget_settings
@@ -14,6 +15,10 @@ from local_stack.surroundings import forget_settings
 ROOT = Path(__file__).resolve().parents[1]
 OFFICIAL_IMAGE = "python:3.13-slim"
 BUILD_S = 600
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_sessionstart() -> None:

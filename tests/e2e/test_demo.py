@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "out" / "demo-day.png"
-QUICK = ["--fast", "--step-min", "60"]
+QUICK = ["--fast", "--step-min", "40"]
 DEMO = [sys.executable, "-m", "local_stack", "demo"]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups and signals are looked at as on POSIX")
@@ -35,7 +35,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
 def test_the_demo_shows_the_day_and_seven_controls_and_leaves_nothing_behind(played: Played) -> None:
     told = played.done.stdout
     assert played.done.returncode == 0, told + played.done.stderr
-    assert "24 governed decisions" in told
+    assert "36 governed decisions" in told
     assert "0 degraded" in told
     assert "cars took about" in told
     assert told.count("holds") == 7

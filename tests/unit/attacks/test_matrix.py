@@ -32,7 +32,7 @@ def row(*expected: str, observed: str | Exception) -> Row:
         (row("401", observed=NotTried("needs a key")), State.NOT_TRIED),
         (row("401", observed=KeyError("x")), State.DIFFERS),
     ],
-    ids=str,
+    ids=["expected", "either", "unexpected", "not tried", "failed"],
 )
 def test_a_row_holds_only_where_what_was_seen_is_what_must_be(tried: Row, state: State) -> None:
     assert carry_out(tried, GROUND).state is state

@@ -7,7 +7,7 @@ from typing import cast
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-FOLDER = ROOT / "tests" / "integration" / "mcp" / "node"
+FOLDER = ROOT / "tests" / "integration" / "mcp_clients" / "node"
 EXPECTED_FAILURES = FOLDER / "expected-failures.yml"
 
 

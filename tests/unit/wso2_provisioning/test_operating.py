@@ -26,6 +26,9 @@ SESSION: dict[str, Any] = {
 }  # fmt: skip
 
 
+NOTHING: list[Any] = []
+
+
 def site(**changed: Any) -> dict[str, Any]:
     charger = {"charger_id": "CP-1", "is_connected": True, "evses": [EVSE | changed]}
     return {"site_id": "x", "timestamp": "2026-06-21T16:00:00Z", "site_limit_kw": 60.0, "chargers": [charger]}
@@ -190,9 +193,9 @@ def test_the_record_says_who_ordered_what_and_why() -> None:
 @pytest.mark.parametrize(
     ("command", "answer", "words"),
     [
-        ("sessions", {"sessions": []}, "no car is there"),
-        ("orders", {"orders": []}, "nothing was ordered yet"),
-        ("chargers", site() | {"chargers": []}, "the site has no chargers"),
+        ("sessions", {"sessions": NOTHING}, "no car is there"),
+        ("orders", {"orders": NOTHING}, "nothing was ordered yet"),
+        ("chargers", site() | {"chargers": NOTHING}, "the site has no chargers"),
     ],
 )
 def test_where_there_is_nothing_it_is_said(command: str, answer: dict[str, Any], words: str) -> None:

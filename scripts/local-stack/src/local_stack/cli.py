@@ -1,12 +1,13 @@
 """The command line of the stack: `demo` and `run`."""
 
 import argparse
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from rich.console import Console
 
 from ev_service.errors import EvError
+from local_stack.day import LONGEST_STEP
 from local_stack.demo import demo
 from local_stack.run import STATE, run
 
@@ -35,7 +36,15 @@ def _parser() -> argparse.ArgumentParser:
     played.add_argument("--fast", action="store_true", help="no pause between decisions")
     played.add_argument("--day", type=date.fromisoformat, help="the day to play, YYYY-MM-DD; default: one in June")
     played.add_argument("--seed", type=int, default=7, help="seed of noise and overloads; default 7")
-    played.add_argument("--step-min", type=int, default=10, help="minutes between decisions; default 10")
+    longest_min = int(LONGEST_STEP / timedelta(minutes=1))
+    played.add_argument(
+        "--step-min",
+        type=int,
+        choices=range(1, longest_min + 1),
+        metavar="MINUTES",
+        default=10,
+        help=f"minutes between decisions, 1 to {longest_min}; default 10",
+    )
     played.add_argument(
         "--measured", action="store_true", help="play a day of measured sun and load from the folder EV_DATA_DIR"
     )

@@ -20,7 +20,10 @@ from ev_service.clock import write_clock_file
 # Devices look at the clock twenty times a second, and a message takes a few milliseconds.
 _DEVICES_SPEAK_S = 0.12
 _COMMANDED_WITHIN_S = 4.0
-_LONGEST_PERIOD = timedelta(hours=1)
+_LONGEST_AGENT_PERIOD = timedelta(hours=1)
+_PERIODS_IN_STEPS = 1.5
+LONGEST_STEP = _LONGEST_AGENT_PERIOD / _PERIODS_IN_STEPS
+"""Longest time between two decisions: with a longer one the agent would look by itself in the middle of a jump."""
 _LOOKED_S = 10.0
 _POLL_S = 0.01
 
@@ -89,11 +92,8 @@ class DayPlan:
 
     @property
     def agent_period(self) -> timedelta:
-        """The agent's own period: longer than a step, so that its rounds begin when it is told to look.
-
-        An hour at most, which is the longest that an agent takes.
-        """
-        return min(1.5 * self.step, timedelta(hours=1))
+        """The agent's own period: longer than a step, so that its rounds begin when it is told to look."""
+        return _PERIODS_IN_STEPS * self.step
 
     def moments(self) -> Iterator[datetime]:
         """The moments of the decisions, local midnight to local midnight."""

@@ -120,7 +120,7 @@ class House:
         self.store = Store(folder)
         self.installation = installation(chargers, feeder_a, evse or {})
         # 69 kW are 100 A on each of three phases; beside 48.3 kW of the building 30 A are left for fallbacks.
-        said: dict[str, Any] = {"building_kw": 48.3, "answer_s": 0.05} | settings
+        said: dict[str, Any] = {"building_kw": 48.3, "answer_s": 0.5} | settings
         self.limits = Limiting(
             self.installation,
             SiteSettings(limit_kw=69.0),

@@ -157,7 +157,7 @@ async def lived(steps: list[tuple[Any, ...]]) -> None:
         field.house.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps=STORIES)
 def test_the_sum_of_what_chargers_allow_never_exceeds_the_feeder(steps: list[tuple[Any, ...]]) -> None:
     asyncio.run(lived(steps))
@@ -165,7 +165,7 @@ def test_the_sum_of_what_chargers_allow_never_exceeds_the_feeder(steps: list[tup
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STORIES)
 def test_the_sum_never_exceeds_the_feeder_in_many_more_stories(steps: list[tuple[Any, ...]]) -> None:
     asyncio.run(lived(steps))

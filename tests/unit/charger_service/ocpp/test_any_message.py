@@ -38,7 +38,7 @@ frames = (
 
 
 @pytest.mark.parametrize("speaks", [ChargePoint16, ChargePoint201])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(frame=frames)
 def test_any_frame_is_answered_dropped_or_counted(speaks: type[ChargePoint], frame: str | bytes) -> None:
     asyncio.run(hear(speaks, frame))

@@ -1,7 +1,7 @@
 """Where calls are scarce, readings and chargers both get theirs."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charging_agent.budget import Limit
@@ -29,7 +29,6 @@ def test_the_chargers_have_as_many_rounds_as_calls_allow(
     assert rounds_a_turn(period_s, own, shared) == rounds
 
 
-@settings(deadline=None)
 @given(requests=st.integers(0, 200), per_s=st.sampled_from([1, 60, 600, 3600]), period_s=st.floats(1, 3600))
 def test_no_call_is_given_away_twice_and_the_readings_go_first(requests: int, per_s: int, period_s: float) -> None:
     readings, chargers = divided(Limit(requests, per_s), period_s)

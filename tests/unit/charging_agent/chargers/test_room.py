@@ -84,7 +84,7 @@ def grid(load_kw: float, *, age_s: float = 0.0, includes_charging: bool = True, 
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     chargers=st.lists(evses(), max_size=6),
     load_kw=st.floats(0, 120),
@@ -116,7 +116,7 @@ def test_all_cars_together_stay_within_the_share_of_the_limit_that_the_other_loa
     assert all(one.limit_a == 0 or one.limit_a >= 6 for one in plan.allotments)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(chargers=st.lists(evses(is_reached=True), min_size=1, max_size=5), asked=st.lists(st.floats(0, 200), max_size=5))
 def test_whatever_is_planned_nothing_above_the_room_is_commanded(chargers: list[Charger], asked: list[float]) -> None:
     reading, draws = site(chargers, feeder_a=40.0), Draws(90)

@@ -63,7 +63,7 @@ def sealed_record(made: Made) -> dict[str, Any]:
     return json.loads(seal(made, [], Head(), BY, KEY).record)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     limits=st.lists(st.one_of(st.just(0.0), st.floats(6, 32)), max_size=4),
     ceiling_kw=st.sampled_from([5.0, 11.0, 22.0]),

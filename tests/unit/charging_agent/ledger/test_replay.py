@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.charging_agent.ledger.conftest import made_from, maker, observation, unknown
 
@@ -24,7 +24,6 @@ def record_of(made: Made) -> dict[str, Any]:
     return json.loads(seal(made, [], Head(), BY, KEY).record)
 
 
-@settings(deadline=None)
 @given(generation_kw=st.floats(0, 80), load_percent=st.floats(0, 200))
 def test_every_decision_comes_out_the_same(generation_kw: float, load_percent: float) -> None:
     made = made_from(observation(generation_kw=generation_kw, load_percent=load_percent))

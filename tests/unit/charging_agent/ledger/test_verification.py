@@ -26,7 +26,7 @@ CHAIN = chain(KEY, LENGTH, calls=lambda number: [call(correlation_id=f"round-{nu
 LINES = [sealed.line + b"\n" for sealed in CHAIN]
 COLUMNS = ("record", "sha256", "signature", "decision_id")
 
-tampering = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+tampering = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 positions = st.integers(0, LENGTH - 1)
 
 

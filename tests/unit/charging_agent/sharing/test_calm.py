@@ -324,7 +324,7 @@ def test_a_limit_that_a_charger_did_not_take_is_not_what_the_next_one_rises_from
     assert limits(site.round()) == {"A": 20.4}
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.randoms(use_true_random=False))
 def test_phases_are_switched_up_at_most_once_in_ten_minutes_whatever_the_room(random: Random) -> None:
     site = Site([car("A", (1, 2, 3), 16.0, can_switch_phases=True), car("B", (2,), 16.0)], room())

@@ -14,7 +14,7 @@ def test_the_example_comes_to_what_the_page_says() -> None:
     test = doctest.DocTestParser().get_doctest(examples, {}, PAGE.name, str(PAGE), 0)
     said: list[str] = []
 
-    doctest.DocTestRunner().run(test, out=said.append)
+    doctest.DocTestRunner(verbose=False).run(test, out=said.append)
 
     assert len(test.examples) > 10
     assert "".join(said) == ""

@@ -16,7 +16,7 @@ from tests.unit.charging_agent.sharing.conftest import HASTY, NEVER, NOON, World
 
 from charging_agent.sharing import Allotment, Car, CarKey, LimitedBy, Memory, SharingPolicy, SiteRoom, share, within
 
-many = settings(max_examples=150, deadline=None)
+many = settings(max_examples=150)
 
 
 def shared(world: World) -> tuple[Allotment, ...]:
@@ -117,7 +117,7 @@ def test_cars_room_and_memory_can_be_written_as_json_and_read_again(world: World
         assert adapter.validate_json(adapter.dump_json(value)) == value
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.integers(60, 320), min_size=1, max_size=8), st.integers(1, 3))
 def test_round_numbers_that_fit_exactly_are_given_exactly(tenths: list[int], phases: int) -> None:
     """In binary fractions 7.2 + 7.2 + 7.2 and its like are a hair more or less than what is written."""

@@ -29,7 +29,7 @@ def any_plan(world: World, seed: int) -> list[Allotment]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(worlds, st.integers(0, 2**32 - 1))
 def test_nothing_beyond_the_room_gets_through_whatever_the_plan(world: World, seed: int) -> None:
     plan = any_plan(world, seed)

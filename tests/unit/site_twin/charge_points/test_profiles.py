@@ -56,7 +56,7 @@ def profiles(draw: st.DrawFn, purpose: Purpose | None = None) -> Profile:
 
 
 held = st.lists(profiles(), max_size=5)
-few = settings(max_examples=20, deadline=None)
+few = settings(max_examples=20)
 
 
 def profile(limit: float = 16.0, purpose: Purpose = Purpose.TX, **given: object) -> Profile:

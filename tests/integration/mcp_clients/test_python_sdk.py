@@ -17,7 +17,7 @@ from wso2_terms.tools import Tool, differences
 from wso2_terms.tools_lock import read_tools_lock
 
 if TYPE_CHECKING:
-    from tests.integration.mcp.conftest import Site
+    from tests.integration.mcp_clients.conftest import Site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
