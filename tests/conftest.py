@@ -1,9 +1,13 @@
 """What every test shares: the event loop's kind, no setting from outside, and the images built from this tree."""
 
+import asyncio
+import functools
+import inspect
 import json
 import os
 import signal
 import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from local_stack.surroundings import forget_settings
 ROOT = Path(__file__).resolve().parents[1]
 OFFICIAL_IMAGE = "python:3.13-slim"
 BUILD_S = 600
+_SOONER = 0.8
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -25,6 +30,28 @@ def pytest_sessionstart() -> None:
     # What a shell without job control starts in the background ignores Ctrl-C, and so would all that is started here.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = _ends_by_itself(item.obj, _limit_s(item))
+
+
+def _limit_s(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0] if marker else str(item.config.getini("timeout")))
+
+
+def _ends_by_itself(test: Callable[..., Awaitable[None]], limit_s: float) -> Callable[..., Awaitable[None]]:
+    """A test that times out inside its loop: pytest-timeout tears the loop apart, and anyio then waits for ever."""
+
+    @functools.wraps(test)
+    async def timed(*arguments: Any, **named: Any) -> None:
+        async with asyncio.timeout(_SOONER * limit_s):
+            await test(*arguments, **named)
+
+    return timed
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from charging_agent.ledger.sealing import Made
 from charging_agent.observer import Observation, Observer
 from ev_service.clock import Clock, sleep_until
 from ev_service.logs import correlation_id
+from ev_service.tasks import ended
 
 _logger = logging.getLogger(__name__)
 
@@ -141,9 +142,7 @@ class Agent:
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            await ended(*waits)
 
     async def _recorded(self, made: Made, *, tells_calls: bool) -> Decided:
         try:

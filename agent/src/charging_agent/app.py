@@ -132,6 +132,9 @@ def _lifespan(
             await observer.stop()
             await tokens.stop()
             await http.aclose()
+            # An error with which it ended is told, even if only now.
+            if not life.cancelled():
+                life.result()
 
     return lifespan
 

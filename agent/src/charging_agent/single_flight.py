@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from ev_service.tasks import ended
+
 T = TypeVar("T")
 
 
@@ -36,8 +38,7 @@ class SingleFlight(Generic[T]):
     async def stop(self) -> None:
         """Cancel the work and wait until it is gone."""
         if self._flight is not None:
-            self._flight.cancel()
-            await asyncio.gather(self._flight, return_exceptions=True)
+            await ended(self._flight)
 
     async def _run(self) -> T:
         return await self._work()

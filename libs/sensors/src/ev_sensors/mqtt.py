@@ -24,7 +24,7 @@ from ev_sensors.shapes.own import DeviceStatus
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailable
 from ev_service.sources import STUCK_AFTER_S, Source
-from ev_service.tasks import beside
+from ev_service.tasks import beside, ended
 from ev_service.telemetry import Reading
 
 R = TypeVar("R", bound=Reading)
@@ -182,7 +182,7 @@ class MqttSource(Source[R]):
                 self._counts.connected.set(1)
                 await self._listen(client)
             finally:
-                telling.cancel()
+                await ended(telling)
                 # A goodbye that is not heard is said by the last will.
                 with suppress(aiomqtt.MqttError, TimeoutError):
                     async with asyncio.timeout(_GOODBYE_S):

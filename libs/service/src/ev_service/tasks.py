@@ -2,22 +2,38 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
+# Longer than any goodbye, which the first cancellation is the beginning of.
+_AGAIN_S = 2.0
 
-async def ended(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait until it is over; one that is over already is left as it is."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+
+async def ended(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they are over, however they end; those that are over already are left as they are.
+
+    One that goes on is cancelled again: Python before 3.12 loses a cancellation that comes together with an answer
+    (`asyncio.wait_for`, by which pymodbus, aiomqtt and ocpp wait), and a service would then never stop.
+    """
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=_AGAIN_S)
+    for task in tasks:
+        # An error that nobody looks at would be reported as forgotten.
+        _ = task.cancelled() or task.exception()
 
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
-    """Run work as a task for as long as the block lasts, and wait for its end."""
+    """Run work as a task for as long as the block lasts, and wait for its end.
+
+    An error with which it ended is raised when the block is left.
+    """
     task = asyncio.create_task(work)
     try:
         yield
     finally:
         await ended(task)
+        if not task.cancelled():
+            task.result()

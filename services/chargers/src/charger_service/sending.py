@@ -13,6 +13,7 @@ from charger_service.ports import Answer, ChargePoints, Reply, TransactionLimit
 from charger_service.site import Site
 from charger_service.standing import Order
 from ev_service.clock import Clock
+from ev_service.tasks import ended
 
 _logger = logging.getLogger(__name__)
 
@@ -66,10 +67,7 @@ class Sending:
 
     async def stop(self) -> None:
         """End what is still on its way."""
-        running = [*self._limits.values(), *self._fallbacks.values()]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await ended(*self._limits.values(), *self._fallbacks.values())
 
     async def _bring_limit(self, key: Key) -> None:
         standing = self._site.standings[key]

@@ -17,6 +17,7 @@ from charger_service.site import Site
 from charger_service.standing import Cause
 from ev_service.charging import EvseState
 from ev_service.clock import Clock, sleep_until
+from ev_service.tasks import ended
 
 _logger = logging.getLogger(__name__)
 
@@ -79,9 +80,7 @@ class Watch:
                     _logger.exception("the watch over limits failed; it goes on")
                 await sleep_until(self._clock, started_at + LOOKS_EVERY)
         finally:
-            for task in self._beside:
-                task.cancel()
-            await asyncio.gather(*self._beside, return_exceptions=True)
+            await ended(*self._beside)
 
     async def look(self) -> None:
         """Do what is due now."""

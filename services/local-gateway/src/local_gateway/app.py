@@ -17,6 +17,7 @@ from aiohttp import web
 from ev_service.clock import Clock, SystemClock
 from ev_service.errors import ConfigurationError
 from ev_service.settings import PLACEHOLDER, secret_from
+from ev_service.tasks import ended
 from local_gateway.gateway.assertion import Assertions
 from local_gateway.gateway.backend import Backends
 from local_gateway.gateway.handler import Gateway
@@ -117,7 +118,7 @@ async def serve(local: LocalGateway, stop: asyncio.Event) -> None:
         _announce(settings, ports)
         await stop.wait()
     finally:
-        writing.cancel()
+        await ended(writing)
         await management.cleanup()
         await data.cleanup()
         await local.backends.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ev_service.errors import ConfigurationError
+from ev_service.tasks import ended
 from ev_service.trust import trusting
 from site_twin.charge_points.charge_point import ChargePoint
 from site_twin.charge_points.conversation import Timing
@@ -84,9 +85,7 @@ class ConnectedChargePoints:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(*tasks)
 
     def _made(self, entry: ChargePointEntry, cars: Cars) -> ChargePoint:
         return ChargePoint(

@@ -13,6 +13,7 @@ from ocpp.exceptions import OCPPError
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
+from ev_service.tasks import ended
 from site_twin.charge_points.dialect import BootReason
 from site_twin.charge_points.quirks import Quirk
 from site_twin.charge_points.speaker import Manner
@@ -75,11 +76,9 @@ class Conversation:
             for task in done:
                 task.result()
         finally:
-            # Python before 3.12 loses a cancellation that comes together with an answer (asyncio.wait_for).
+            # Also where a cancellation is lost, which ended() would only say again after a while.
             self._is_over = True
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(*tasks)
 
     async def _talk(self, speaker: Any) -> None:
         station = self._station
