@@ -1,16 +1,18 @@
 """The whole stack on a clock that the tests move, and tokens of its applications for clients of the protocol."""
 
 import ssl
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
-from pydantic import SecretStr
 
 from ev_service.clock import FollowedClock, write_clock_file
 from local_stack.ports import free_ports
+from local_stack.proving import provisioning_settings
 from local_stack.secrets_file import random_passwords
 from local_stack.stack import StackPlan, running
 from wso2_provisioning.applications import ASSISTANT, EVAPP, ApplicationSpec
@@ -29,6 +31,7 @@ class Site:
     """A running stack, the hand on its clock, and the applications' keys."""
 
     settings: ProvisioningSettings
+    agent_url: str
     clock_file: Path
     keys: dict[str, ClientCredentials]
 
@@ -48,6 +51,17 @@ class Site:
     def pass_time(self, seconds: float) -> None:
         write_clock_file(self.clock_file, FollowedClock(self.clock_file).now() + timedelta(seconds=seconds))
 
+    def let_the_agent_look(self) -> None:
+        """Wait until the agent decided by itself, so that it does not in the midst of what a test asks."""
+        asked_at, deadline = FollowedClock(self.clock_file).now(), time.monotonic() + 10
+        while self._decided_at() < asked_at:
+            assert time.monotonic() < deadline, "the agent did not look by itself"
+            time.sleep(0.05)
+
+    def _decided_at(self) -> datetime:
+        told = httpx.get(f"{self.agent_url}/site-status", trust_env=False).raise_for_status().json()
+        return datetime.fromisoformat(told["latest_decision"]["decided_at"])
+
     def token(self, application: ApplicationSpec, *scopes: str) -> str:
         with Wire(self.ca_file) as wire:
             keys = self.keys[application.name]
@@ -63,18 +77,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
     write_clock_file(clock_file, datetime(2026, 6, 25, 16, tzinfo=UTC))
     plan = StackPlan(free_ports(), random_passwords(), folder, {"SIM_CLOCK_FILE": str(clock_file)})
     with running(plan, lambda _step: None):
-        settings = ProvisioningSettings(
-            wso2_management_url=plan.management_url,
-            wso2_gateway_url=plan.gateway_url,
-            wso2_ca_file=plan.ca_file,
-            wso2_admin_password=SecretStr(plan.passwords.admin),
-            evapp_password=SecretStr(plan.passwords.evapp),
-            assistant_password=SecretStr(plan.passwords.assistant),
-        )
+        settings = provisioning_settings(plan)
         with Wire(plan.ca_file) as wire:
             wso2 = Wso2(wire, settings)
             keys = {spec.name: keys_of(wso2, spec) for spec in (EVAPP, ASSISTANT)}
-        yield Site(settings, clock_file, keys)
+        yield Site(settings, plan.agent_url, clock_file, keys)
 
 
 @pytest.fixture

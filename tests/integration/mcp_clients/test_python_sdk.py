@@ -123,6 +123,7 @@ async def test_an_energy_tool_answers_with_its_reading(site: "Site", subject: st
 
 
 async def test_an_assistant_asks_for_a_decision_and_has_it_explained(site: "Site") -> None:
+    site.let_the_agent_look()
     async with session(site, "agent", token_for(site, "agent")) as opened:
         decided = await told(opened, "optimize_charging")
         listed = await told(opened, "list_decisions", {"limit": 1})

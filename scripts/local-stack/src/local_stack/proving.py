@@ -29,14 +29,21 @@ def prove_on(plan: StackPlan, clock_file: Path) -> Iterator[Observed]:
         yield from prove(target)
 
 
-def _stranger(plan: StackPlan) -> Client:
-    settings = ProvisioningSettings(
+def provisioning_settings(plan: StackPlan) -> ProvisioningSettings:
+    """How whoever has all passwords of a stack reaches its gateway and management."""
+    return ProvisioningSettings(
         wso2_management_url=plan.management_url,
         wso2_gateway_url=plan.gateway_url,
         wso2_ca_file=plan.ca_file,
         wso2_admin_password=SecretStr(plan.passwords.admin),
         evapp_password=SecretStr(plan.passwords.evapp),
+        assistant_password=SecretStr(plan.passwords.assistant),
+        operator_password=SecretStr(plan.passwords.operator),
     )
+
+
+def _stranger(plan: StackPlan) -> Client:
+    settings = provisioning_settings(plan)
     with Wire(plan.ca_file) as wire:
         # Owned by the same user, so that it is granted the scopes and lacks nothing but the subscription.
         made = extra_application(Wso2(wire, settings), _STRANGER, EVAPP.owner, settings.owner_password())
