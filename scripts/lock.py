@@ -75,16 +75,9 @@ def _compile(sources: list[str], output: Path) -> None:
     ours = [part for name in _member_names() for part in ("--no-emit-package", name)]
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
     # pip holds a package by hash only under the very extras with which another one asks for it.
-    shape = [
-        "--no-strip-extras",
-        "--python-version",
-        "3.11",
-        "--no-header",
-        "--no-annotate",
-        "--no-emit-index-url",
-        "--no-emit-find-links",
-    ]
-    subprocess.run([*command, *shape, *ours, *sources, "--output-file", str(output)], cwd=ROOT, check=True)
+    extras = ["--no-strip-extras"]
+    shape = ["--python-version", "3.11", "--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
+    subprocess.run([*command, *extras, *shape, *ours, *sources, "--output-file", str(output)], cwd=ROOT, check=True)
 
 
 def _workspace() -> dict[str, Any]:

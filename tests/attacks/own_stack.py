@@ -7,18 +7,17 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import SecretStr
 from tests.attacks.minutes import Minutes, SteeredMinutes
 from tests.attacks.stack import Stack
 from tests.attacks.traffic import Text
 
 from ev_service.clock import write_clock_file
 from local_stack.ports import free_ports
+from local_stack.proving import provisioning_settings
 from local_stack.secrets_file import random_passwords
 from local_stack.stack import ARTIFACTS, SERVICES, StackPlan, running
 from local_stack.stack import Stack as RunningStack
 from wso2_provisioning.backends import DEFAULT_BACKENDS
-from wso2_provisioning.settings import ProvisioningSettings
 from wso2_terms.artifacts import Artifacts, load_artifacts
 
 OWN = "local gateway, processes of this run, clock steered"
@@ -52,19 +51,10 @@ def of_plan(plan: StackPlan, label: str, minutes: Minutes, own_state: Path | Non
         minutes: how time passes there.
         own_state: its folder, where this run started it.
     """
-    settings = ProvisioningSettings(
-        wso2_management_url=plan.management_url,
-        wso2_gateway_url=plan.gateway_url,
-        wso2_ca_file=plan.ca_file,
-        wso2_admin_password=SecretStr(plan.passwords.admin),
-        evapp_password=SecretStr(plan.passwords.evapp),
-        assistant_password=SecretStr(plan.passwords.assistant),
-        operator_password=SecretStr(plan.passwords.operator),
-    )
     return Stack(
         label=label,
         is_local=True,
-        settings=settings,
+        settings=provisioning_settings(plan),
         artifacts=artifacts(plan.operator_environment()),
         minutes=minutes,
         ca_file=plan.ca_file,

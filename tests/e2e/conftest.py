@@ -14,6 +14,9 @@ from local_stack.ports import free_ports
 from local_stack.secrets_file import random_passwords
 from local_stack.stack import Stack, StackPlan, running
 
+A_MINUTE_AND_MORE_S = 61.0
+"""After it, every limit counts anew."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -32,6 +35,22 @@ class Site:
         answer = httpx.get(f"{self.stack.plan.agent_url}/optimize-charging", timeout=8, trust_env=False)
         assert answer.status_code == 200
         return answer.json()
+
+
+@pytest.fixture
+def terminal(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """The stack as the operator's own terminal sees it, in a minute of which no call is spent."""
+    plan = site.stack.plan
+    variables = plan.client_environment() | plan.operator_environment()
+    variables |= {
+        "AGENT_URL": plan.agent_url,
+        "OPERATOR_STATE_DIR": str(plan.state / "operator"),
+        "SIM_CLOCK_FILE": str(site.clock_file),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    site.pass_time(A_MINUTE_AND_MORE_S)
+    return site
 
 
 @pytest.fixture(scope="module")

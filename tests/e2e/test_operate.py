@@ -14,13 +14,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def operate(site: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+def operate(terminal: Any, capsys: pytest.CaptureFixture[str]) -> Any:
     """Gives a command as the operator's own terminal would, and returns the answer."""
-    plan = site.stack.plan
-    for name, value in (plan.client_environment() | plan.operator_environment()).items():
-        monkeypatch.setenv(name, value)
-    # Every test begins with all its calls.
-    site.pass_time(61)
+    del terminal
 
     def ordered(*arguments: str) -> dict[str, Any]:
         capsys.readouterr()

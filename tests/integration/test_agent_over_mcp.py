@@ -11,17 +11,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from charging_agent.app import create_app
 from charging_agent.settings import AgentSettings, GatewaySettings
 from local_stack.ports import free_ports
+from local_stack.proving import provisioning_settings
 from local_stack.secrets_file import random_passwords
 from local_stack.stack import ARTIFACTS, ROOT, Stack, StackPlan, running
 from local_stack.surroundings import of_the_system
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.provision import SWITCH_SCOPES, Wso2
-from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.wire import Wire
 from wso2_terms.tools import Tool
 from wso2_terms.tools_lock import read_tools_lock, write_tools_lock
@@ -122,14 +121,8 @@ async def test_tools_that_differ_from_the_lock_are_refused_and_said_so(stack: St
 
 async def test_a_deny_policy_blocks_the_agent_at_once(stack: Stack) -> None:
     plan = stack.plan
-    settings = ProvisioningSettings(
-        wso2_management_url=plan.management_url,
-        wso2_gateway_url=plan.gateway_url,
-        wso2_ca_file=plan.ca_file,
-        wso2_admin_password=SecretStr(plan.passwords.admin),
-    )
     with Wire(plan.ca_file) as wire:
-        admin = Wso2(wire, settings, admin_scopes=SWITCH_SCOPES).admin
+        admin = Wso2(wire, provisioning_settings(plan), admin_scopes=SWITCH_SCOPES).admin
         policy = admin.deny_application(EVAPP.owner, EVAPP.name)
         try:
             # The stack's agent may have spent half of its minute; one that has just started has not.

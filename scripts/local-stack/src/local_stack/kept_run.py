@@ -1,11 +1,13 @@
 """What a run in `.state` is reached with: its addresses and passwords, as variables."""
 
 import json
-from collections.abc import MutableMapping
+import os
+import sys
+from collections.abc import Callable, MutableMapping
 from dataclasses import asdict
 from pathlib import Path
 
-from ev_service.errors import ConfigurationError
+from ev_service.errors import ConfigurationError, EvError
 from local_stack.secrets_file import kept_passwords
 from local_stack.stack import ROOT, StackPlan
 
@@ -49,3 +51,19 @@ def take_variables(environment: MutableMapping[str, str]) -> None:
     """
     if not environment.get("WSO2_ADMIN_PASSWORD") and not environment.get("WSO2_ADMIN_PASSWORD_FILE"):
         environment.update(variables_of())
+
+
+def beside_the_kept_run(command: Callable[[], int], failed: str) -> int:
+    """Run a command on the stack of `make run`, or on the one that the variables name; returns the exit code.
+
+    Args:
+        command: reads its arguments and variables from the process. Asked for help, it needs no stack.
+        failed: what is said before the reason where there is no stack.
+    """
+    try:
+        if not {"-h", "--help"} & set(sys.argv[1:]):
+            take_variables(os.environ)
+    except EvError as error:
+        sys.stderr.write(f"{failed}: {error}\n")
+        return 1
+    return command()

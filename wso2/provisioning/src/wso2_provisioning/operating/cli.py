@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
     arguments = command_line().parse_args(argv)
     try:
         artifacts = artifacts_of_this_run(artifacts_dir)
-        answer = _sent(call_of(_complete(arguments)), artifacts)
+        _demand_reason(arguments)
+        answer = _sent(call_of(arguments), artifacts)
     except (EvError, ArtifactError) as error:
         sys.stderr.write(f"not done: {error}\n")
         return 1
@@ -68,10 +69,9 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
     return 0
 
 
-def _complete(arguments: argparse.Namespace) -> argparse.Namespace:
+def _demand_reason(arguments: argparse.Namespace) -> None:
     if "reason" in arguments and not (arguments.reason or "").strip():
         raise ConfigurationError('an order needs a reason, which is recorded: REASON="…", or --reason')
-    return arguments
 
 
 def _sent(call: Call, artifacts: Artifacts) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +20,7 @@ class Call:
 
     api: str
     target: str
-    body: dict[str, Any] | None = field(default=None)
+    body: dict[str, Any] | None = None
 
     @property
     def method(self) -> str:
