@@ -24,7 +24,7 @@ MEMBERS = [
         "members"
     ]
 ]
-LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
+LONGEST_MODULE, LONGEST_FUNCTION = 500, 40
 
 
 def names(paths: list[Path]) -> list[str]:
