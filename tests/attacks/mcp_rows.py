@@ -215,3 +215,6 @@ class _RunClock:
 
     def now(self) -> Any:
         return self._ground.minutes.now()
+
+    def monotonic_s(self) -> float:
+        return self.now().timestamp()

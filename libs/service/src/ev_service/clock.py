@@ -3,14 +3,21 @@
 Network timeouts, backoff and certificates use real time (`time.monotonic`), everything else asks here, so that
 services, the gateway's windows, token lifetimes and the agent live in one day, also when that day passes in half
 a minute.
+
+A system's clock can be set at any moment, by NTP or by hand. What must end at the right time, or must not, is therefore
+measured by two readings, the wall clock and a monotonic one, and is a `Lifetime`: `EarlierEnd` for what allows power,
+`LaterEnd` for what protects.
 """
 
 import asyncio
 import json
 import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from ev_service.errors import ConfigurationError
 
@@ -25,17 +32,140 @@ class Clock(Protocol):
     def longest_sleep_s(self) -> float: ...
 
     def now(self) -> datetime:
-        """The run's time, aware UTC; never goes back."""
+        """The run's time, aware UTC; jumps where the system's clock is set."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds of the run since some moment [s]; never goes back, and does not follow a setting of the clock.
+
+        Readings of two processes cannot be compared, nor those of one process before and after a restart.
+        """
         ...
 
 
-class SystemClock:
-    """Real UTC."""
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One reading of the run's clock.
 
-    longest_sleep_s: float = 3600.0
+    wall: aware UTC. monotonic_s: as `Clock.monotonic_s` gives it [s].
+    """
+
+    wall: datetime
+    monotonic_s: float
+
+
+def read_clock(clock: Clock) -> Instant:
+    """Both readings of the clock, for whatever compares a moment with a `Lifetime`."""
+    return Instant(clock.now(), clock.monotonic_s())
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """When something ends, by the wall clock and by the monotonic one; a subclass says which of the two counts.
+
+    ends_at: aware UTC, as it was ordered. ends_at_s: the monotonic reading at which as much time has passed [s].
+    """
+
+    ends_at: datetime
+    ends_at_s: float
+
+    @classmethod
+    def until(cls, now: Instant, ends_at: datetime) -> Self:
+        """The lifetime of something that ends at a moment of the wall clock, as that is set now."""
+        return cls(ends_at, now.monotonic_s + (ends_at - now.wall).total_seconds())
+
+    @classmethod
+    def lasting(cls, now: Instant, seconds: float) -> Self:
+        """The lifetime of something that begins now and lasts so long [s]."""
+        return cls(now.wall + timedelta(seconds=seconds), now.monotonic_s + seconds)
+
+    @classmethod
+    def restored(cls, now: Instant, ends_at: datetime, remaining_s: float) -> Self:
+        """The lifetime that was written down with its remaining time, after a restart: that time counts at most."""
+        raise NotImplementedError
+
+    def remaining_s(self, now: Instant) -> float:
+        """How long it still lasts [s]; 0 or less: it has ended."""
+        raise NotImplementedError
+
+    def has_ended(self, now: Instant) -> bool:
+        """Whether it is over."""
+        return self.remaining_s(now) <= 0
+
+    def expected_end(self, now: Instant) -> datetime:
+        """When it ends by the wall clock as that is set now; as ordered, where the clock was not set since."""
+        remaining_s = self.remaining_s(now)
+        by_wall_s = (self.ends_at - now.wall).total_seconds()
+        return self.ends_at if abs(remaining_s - by_wall_s) < 1 else now.wall + timedelta(seconds=remaining_s)
+
+    def _remaining_s(self, now: Instant) -> tuple[float, float]:
+        return (self.ends_at - now.wall).total_seconds(), self.ends_at_s - now.monotonic_s
+
+
+class EarlierEnd(Lifetime):
+    """Ends as soon as one of the two clocks says so: for limits and leases, which allow something.
+
+    >>> noon = Instant(datetime(2026, 6, 21, 12, tzinfo=UTC), 500.0)
+    >>> hour_back = Instant(datetime(2026, 6, 21, 11, tzinfo=UTC), 560.0)
+    >>> EarlierEnd.lasting(noon, 60).has_ended(hour_back)
+    True
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def restored(cls, now: Instant, ends_at: datetime, remaining_s: float) -> Self:
+        return cls(ends_at, now.monotonic_s + remaining_s)
+
+    def remaining_s(self, now: Instant) -> float:
+        return min(self._remaining_s(now))
+
+
+class LaterEnd(Lifetime):
+    """Ends once both clocks say so: for an operator's stop, which protects.
+
+    >>> noon = Instant(datetime(2026, 6, 21, 12, tzinfo=UTC), 500.0)
+    >>> hour_ahead = Instant(datetime(2026, 6, 21, 13, tzinfo=UTC), 501.0)
+    >>> LaterEnd.lasting(noon, 60).has_ended(hour_ahead)
+    False
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def restored(cls, now: Instant, ends_at: datetime, remaining_s: float) -> Self:
+        # Nobody knows whether the clock was set while no process ran, so neither an earlier end by the wall clock
+        # counts nor a later one.
+        return cls.lasting(now, remaining_s)
+
+    def remaining_s(self, now: Instant) -> float:
+        return max(self._remaining_s(now))
+
+
+class SystemClock:
+    """Real UTC.
+
+    Args:
+        wall: gives aware UTC; another one in tests that set the system's clock.
+        monotonic: gives the monotonic reading [s].
+    """
+
+    # Also the longest time for which a setting of the system's clock goes unnoticed.
+    longest_sleep_s: float = 1.0
+
+    def __init__(
+        self,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return self._wall()
+
+    def monotonic_s(self) -> float:
+        return self._monotonic()
 
 
 class SteppedClock:
@@ -51,9 +181,13 @@ class SteppedClock:
 
     def __init__(self, start: datetime) -> None:
         self._now = start.astimezone(UTC)
+        self._monotonic_s = 0.0
 
     def now(self) -> datetime:
         return self._now
+
+    def monotonic_s(self) -> float:
+        return self._monotonic_s
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward.
@@ -67,6 +201,14 @@ class SteppedClock:
         if seconds < 0:
             raise ValueError(f"a clock never goes back, got {seconds} s")
         self._now += timedelta(seconds=seconds)
+        self._monotonic_s += seconds
+
+    def set_wall(self, moment: datetime) -> None:
+        """Set the wall clock alone, to any moment, as a person or NTP sets a system's clock; no time passes."""
+        self._now = moment.astimezone(UTC)
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class FollowedClock:
@@ -81,7 +223,7 @@ class FollowedClock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp: tuple[int, int] | None = None
-        self._real_at = self._sim_at = datetime.fromtimestamp(0, UTC)
+        self._real_at = self._sim_at = _EPOCH
         self._speed = 1.0
         self._latest = self._sim_at
         self._follow()
@@ -91,6 +233,10 @@ class FollowedClock:
         moment = self._sim_at + (datetime.now(UTC) - self._real_at) * self._speed
         self._latest = max(self._latest, moment)
         return self._latest
+
+    def monotonic_s(self) -> float:
+        """The run's time in seconds: in a run with a clock of its own that clock alone counts."""
+        return (self.now() - _EPOCH).total_seconds()
 
     def _follow(self) -> None:
         try:
@@ -129,14 +275,17 @@ def write_clock_file(path: Path, sim_at: datetime, speed: float = 1.0) -> None:
 async def sleep_until(clock: Clock, moment: datetime) -> None:
     """Sleep until the run's clock has reached `moment`, also when the clock jumps.
 
-    Ends early when the system's clock is set back: a sleeper must not wait for an hour that comes twice.
+    A system's clock that is set back prolongs no sleep; one that is set forward is noticed within `longest_sleep_s`.
     """
-    now = clock.now()
-    while (remaining_s := (moment - now).total_seconds()) > 0:
+    sleep = EarlierEnd.until(read_clock(clock), moment)
+    while (remaining_s := sleep.remaining_s(read_clock(clock))) > 0:
         await asyncio.sleep(min(remaining_s, clock.longest_sleep_s))
-        before, now = now, clock.now()
-        if now < before:
-            return
+
+
+async def sleep_until_s(clock: Clock, due_s: float) -> None:
+    """Sleep until the run's monotonic reading has reached `due_s` [s]: for loops, whatever sets the wall clock."""
+    while (remaining_s := due_s - clock.monotonic_s()) > 0:
+        await asyncio.sleep(min(remaining_s, clock.longest_sleep_s))
 
 
 def _moment(text: str) -> datetime:
