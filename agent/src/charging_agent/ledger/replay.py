@@ -3,13 +3,15 @@
 Pure: is given records; the rules are those of this code.
 """
 
+import json
+
 from pydantic import ValidationError
 
 from charging_agent.decision import RULES_VERSION, Action, Decision, Known, Policy, decide, explain, guard
-from charging_agent.ledger.canonical import sha256_hex
 from charging_agent.ledger.plan_replay import Difference, replayed_plan
 from charging_agent.ledger.records import Input, PolicyParameters, Record
-from charging_agent.ledger.sealing import clamps_of, policy_sha256
+from charging_agent.ledger.sealing import clamps_of
+from charging_agent.ledger.verification import wrong_digest
 from charging_agent.readings import AgeLimits, Status, judge
 from ev_service.telemetry import Reading
 
@@ -20,7 +22,7 @@ def replayed(line: str | bytes) -> Difference | None:
         record = Record.model_validate_json(line)
     except ValidationError as error:
         return Difference(0, "data", f"no record of format 1 or 2 ({error.error_count()} fields are wrong)")
-    wrong = _data(record)
+    wrong = wrong_digest(json.loads(line)) or _data(record)
     if wrong is not None:
         return Difference(record.sequence, "data", wrong)
     outcome = _outcome(record)
@@ -33,13 +35,8 @@ def replayed(line: str | bytes) -> Difference | None:
 
 
 def _data(record: Record) -> str | None:
-    if sha256_hex(record.inputs.as_json()) != record.inputs_sha256:
-        return "the inputs do not match their digest"
-    policy = record.policy
-    if policy_sha256(policy.name, policy.version, policy.parameters) != policy.sha256:
-        return "the policy does not match its digest"
-    ages = AgeLimits(policy.parameters.max_age_s, policy.parameters.stale_limit_s)
-    inputs = record.inputs
+    parameters, inputs = record.policy.parameters, record.inputs
+    ages = AgeLimits(parameters.max_age_s, parameters.stale_limit_s)
     for name, known, reading in (
         ("solar", inputs.solar, inputs.solar.reading),
         ("battery", inputs.battery, inputs.battery.reading),

@@ -85,13 +85,8 @@ def policy_record(name: str, policy: Policy, ages: AgeLimits) -> PolicyRecord:
         max_age_s=ages.maximum_s,
         stale_limit_s=ages.stale_s,
     )
-    digest = policy_sha256(name, RULES_VERSION, parameters)
+    digest = sha256_hex({"name": name, "version": RULES_VERSION, "parameters": parameters.as_json()})
     return PolicyRecord(name=name, version=RULES_VERSION, parameters=parameters, sha256=digest)
-
-
-def policy_sha256(name: str, version: str, parameters: PolicyParameters) -> str:
-    """SHA-256 over name, version and parameters."""
-    return sha256_hex({"name": name, "version": version, "parameters": parameters.as_json()})
 
 
 def seal(made: Made, calls: Sequence[Call], head: Head, maker: Maker, key: SigningKey) -> Sealed:

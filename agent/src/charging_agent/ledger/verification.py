@@ -71,7 +71,8 @@ def verify(found: Iterable[Found], trusted: TrustedKeys, heads: Iterable[Anchore
             record = _record(one)
             _check_chain(record, len(records) + 1, hashes[-1])
             _check_seal(record, one, trusted)
-            _check_digests(record)
+            if (wrong := wrong_digest(record)) is not None:
+                raise _Wrong(wrong)
             if record["decision_id"] in seen:
                 raise _Wrong("its decision_id stands in an earlier record too")
         except _Wrong as wrong:
@@ -147,13 +148,17 @@ def _check_seal(record: dict[str, Any], one: Found, trusted: TrustedKeys) -> Non
         raise _Wrong("its signature does not match")
 
 
-def _check_digests(record: dict[str, Any]) -> None:
+def wrong_digest(record: dict[str, Any]) -> str | None:
+    """Which digest does not match what it is taken over, or None.
+
+    Args:
+        record: as it was written: a model would add the fields that came later.
+    """
     if sha256_hex(record["inputs"]) != record["inputs_sha256"]:
-        raise _Wrong("its inputs do not match their digest")
+        return "its inputs do not match their digest"
     policy = record["policy"]
     said = {name: value for name, value in policy.items() if name != "sha256"}
-    if sha256_hex(said) != policy.get("sha256"):
-        raise _Wrong("its policy does not match its digest")
+    return None if sha256_hex(said) == policy.get("sha256") else "its policy does not match its digest"
 
 
 def _against(heads: Iterable[AnchoredHead], hashes: list[str]) -> Broken | None:

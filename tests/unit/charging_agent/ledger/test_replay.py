@@ -36,6 +36,14 @@ def test_a_decision_without_readings_comes_out_the_same(error: Trouble) -> None:
     assert replayed(seal(made_from(unknown(error=error)), [], Head(), BY, KEY).record) is None
 
 
+def test_a_record_from_before_a_field_was_added_comes_out_the_same() -> None:
+    record = record_of(made_from(observation()))
+    del record["inputs"]["grid"]["reading"]["current_a"]
+    record["inputs_sha256"] = sha256_hex(record["inputs"])
+
+    assert replayed(canonical(record)) is None
+
+
 def _power(record: dict[str, Any]) -> None:
     record["charging_power_kw"] = 11
 
@@ -68,8 +76,8 @@ def _field(record: dict[str, Any]) -> None:
     [
         (_power, "code", "recorded solar_and_battery_high, 11 kW, decided again solar_and_battery_high, 22 kW"),
         (_version, "policy", "rules version 0"),
-        (_reading, "data", "inputs do not match their digest"),
-        (_threshold, "data", "policy does not match its digest"),
+        (_reading, "data", "its inputs do not match their digest"),
+        (_threshold, "data", "its policy does not match its digest"),
         (_age, "data", "its timestamp says fresh at 0.25 s"),
         (_field, "data", "no record of format 1"),
     ],
