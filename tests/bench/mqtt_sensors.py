@@ -130,7 +130,7 @@ async def _bare(port: int) -> AsyncGenerator[Callable[[], float]]:
 @asynccontextmanager
 async def _ours(port: int, pace: Pace) -> AsyncGenerator[Callable[[], float]]:
     broker = Broker.of(MqttSettings(url=f"mqtt://127.0.0.1:{port}"))
-    place = Place("greensboro", "pv-1", 30.0)
+    place = Place("greensboro", "pv-1", 30.0, "solar")
     source = MqttSource(
         broker, solar_device("greensboro", 100.0), own_shape("solar", _BASE), place, SystemClock(), pace
     )

@@ -14,11 +14,11 @@ import yaml
 from battery_service.devices import battery_device
 from ev_sensors.checks import Past, Rules, weigh
 from ev_sensors.choice import shape_of
+from ev_sensors.connection_meter import connection_meter
 from ev_sensors.measurement import Measurement, Reason
 from ev_sensors.settings import MqttDeviceSettings
 from ev_sensors.shapes import Role
 from ev_service.settings import SiteSettings
-from grid_service.devices import grid_device
 from solar_service.devices import solar_device
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
 RULES: dict[Role, Rules] = {
     "solar": solar_device("greensboro", 100.0).rules,
     "battery": battery_device("greensboro", 100.0).rules,
-    "grid": grid_device("greensboro", 100.0).rules,
+    "grid": connection_meter(SiteSettings()).rules,
 }
 
 

@@ -19,7 +19,7 @@ NEVER_S = 3600.0
 
 
 def _source(pace: Pace | None = None) -> MqttSource[SolarStatus]:
-    broker, place = Broker.of(MqttSettings(url="mqtt://127.0.0.1:1")), Place("x", "pv-1", 30.0)
+    broker, place = Broker.of(MqttSettings(url="mqtt://127.0.0.1:1")), Place("x", "pv-1", 30.0, "solar")
     return MqttSource(broker, solar_device("x", 100.0), own_shape("solar", "x"), place, SystemClock(), pace)
 
 

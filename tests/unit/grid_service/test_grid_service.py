@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ev_sensors.connection_meter import load_percent, why_implausible
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
 from ev_service.settings import RunSettings, SiteSettings
 from ev_service.sources import ServiceSettings
 from ev_service.telemetry import GridLoad
 from grid_service.adapters import make_source
-from grid_service.model import load_percent, why_implausible
 from grid_service.settings import GridSourceSettings
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +34,7 @@ def test_a_load_over_its_limit_is_plausible(load_kw: float, limit_kw: float) -> 
         limit_kw=limit_kw,
     )
 
-    assert why_implausible(reading) is None
+    assert why_implausible(reading, 230.0) is None
 
 
 async def test_simulated_load_says_that_charging_comes_on_top() -> None:
@@ -46,7 +46,7 @@ async def test_share_and_load_agree_and_an_export_leaves_no_load() -> None:
 
     for hour in range(24):
         reading = await source.read(NOON.replace(hour=hour))
-        assert why_implausible(reading) is None
+        assert why_implausible(reading, 230.0) is None
 
 
 @pytest.mark.parametrize(

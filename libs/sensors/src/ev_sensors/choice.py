@@ -23,7 +23,13 @@ _TOPIC_WORD = re.compile(r"[^+#/\x00]+")
 
 
 def mqtt_source(
-    device: Device[R], settings: MqttDeviceSettings, broker: MqttSettings, site: SiteSettings, clock: Clock
+    device: Device[R],
+    settings: MqttDeviceSettings,
+    broker: MqttSettings,
+    site: SiteSettings,
+    clock: Clock,
+    *,
+    service: str | None = None,
 ) -> MqttSource[R]:
     """The source that listens to one device.
 
@@ -33,13 +39,14 @@ def mqtt_source(
         broker: where.
         site: the site, whose name stands in topics.
         clock: the run's clock.
+        service: name of the service that listens; absent: it is the one of the device's role.
 
     Raises:
         ConfigurationError: a setting, or a file that one names, cannot be used.
     """
     if not _TOPIC_WORD.fullmatch(site.id):
         raise ConfigurationError(f"SITE_ID {site.id} cannot stand in a topic: it holds one of + # /")
-    place = Place(site.id, settings.device_id, settings.silent_after_s)
+    place = Place(site.id, settings.device_id, settings.silent_after_s, service or device.role)
     return MqttSource(Broker.of(broker), device, shape_of(device.role, settings, site), place, clock)
 
 

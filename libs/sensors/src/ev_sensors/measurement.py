@@ -26,6 +26,10 @@ class Reason(StrEnum):
     IMPLAUSIBLE = "implausible"
 
 
+PHASE_CURRENTS = ("current_l1_a", "current_l2_a", "current_l3_a")
+"""Names of a measurement's currents per phase [A], passive sign: positive is drawn. On the wire: `current_a`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """One message does not count.

@@ -54,11 +54,15 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the device stands among others: names that make up topics, and how long it may be silent [s]."""
+    """Where the device stands among others: names that make up topics, and how long it may be silent [s].
+
+    service: the service that listens, by the name under which it says at the broker that it is there.
+    """
 
     site_id: str
     device_id: str
     silent_after_s: float
+    service: str
 
 
 class MqttSource(Source[R]):
@@ -86,8 +90,8 @@ class MqttSource(Source[R]):
         self._obstacle: str | None = "the broker has not answered yet"
         base = f"site/{place.site_id}"
         self._quarantine = f"{base}/quarantine/{device.role}/{place.device_id}"
-        self._identifier = f"ev-{device.role}-{uuid4().hex[:12]}"
-        self._presence = f"{base}/service/{device.role}/status"
+        self._identifier = f"ev-{place.service}-{uuid4().hex[:12]}"
+        self._presence = f"{base}/service/{place.service}/status"
 
     def metrics(self) -> Iterable[Collector]:
         """Messages by outcome, refusals by reason, the connection."""

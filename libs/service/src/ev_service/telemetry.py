@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from ev_service.units import (
+    Ampere,
     Kilowatt,
     KilowattHour,
     KilowattPeak,
@@ -70,4 +71,12 @@ class GridLoad(Reading):
     export_kw: Kilowatt = Field(default=0.0, ge=0, description="Power given to the grid [kW].", examples=[0.0])
     includes_charging: bool = Field(
         default=True, description="Whether `load_kw` holds the charging of the cars.", examples=[False]
+    )
+    current_a: tuple[Ampere, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=3,
+        description="Current of L1, L2, L3 [A], one for each phase of the site: positive is drawn from the grid,"
+        " negative given to it. Absent: not known.",
+        examples=[[106.0, 88.4, 70.7]],
     )

@@ -1,8 +1,10 @@
 """The sources of grid readings."""
 
 from datetime import datetime
+from functools import partial
 
 from ev_sensors.choice import mqtt_source
+from ev_sensors.connection_meter import connection_meter, load_percent, why_implausible
 from ev_sensors.modbus_choice import modbus_source
 from ev_sensors.settings import MqttSettings
 from ev_sensors.twin import TwinSource
@@ -12,8 +14,6 @@ from ev_service.replay import replay_from_settings
 from ev_service.settings import load
 from ev_service.sources import ServiceSettings, Source
 from ev_service.telemetry import GridLoad
-from grid_service.devices import grid_device
-from grid_service.model import load_percent, why_implausible
 from grid_service.settings import GridModbusSettings, GridMqttSettings
 from site_model.parameters import read_parameters
 from site_model.story import Site
@@ -50,12 +50,12 @@ def make_source(settings: ServiceSettings, clock: Clock) -> Source[GridLoad]:
         ConfigurationError: a setting, or a file that one names, cannot be used.
     """
     if settings.source.source == "replay":
-        return replay_from_settings(GridLoad, settings, why_implausible)
+        return replay_from_settings(GridLoad, settings, partial(why_implausible, voltage_v=settings.site.voltage_v))
     if settings.source.source == "mqtt":
-        device = grid_device(settings.site.id, settings.site.limit_kw)
+        device = connection_meter(settings.site)
         return mqtt_source(device, load(GridMqttSettings), load(MqttSettings), settings.site, clock)
     if settings.source.source == "modbus":
-        device = grid_device(settings.site.id, settings.site.limit_kw)
+        device = connection_meter(settings.site)
         return modbus_source(device, load(GridModbusSettings), clock)
     if settings.site.twin_url is not None:
         return TwinSource(GridLoad, f"{settings.site.twin_url}/grid-load")

@@ -8,12 +8,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from ev_sensors.connection_meter import why_implausible as why_implausible_load
 from ev_sensors.twin import TwinSource
 from ev_service.clock import SteppedClock
 from ev_service.errors import ConfigurationError
 from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
-from grid_service.model import why_implausible as why_implausible_load
 from site_twin.app import AllSettings, create_app
 from site_twin.devices.kinds import DEVICES
 from site_twin.devices.mqtt import broker_from_settings
@@ -59,7 +59,7 @@ async def test_the_simulated_sources_read_the_twin(app: FastAPI, clock: SteppedC
     assert {sun.source, charge.source, load_now.source} == {"simulated"}
     assert load_now.includes_charging
     assert why_implausible_sun(sun) is None
-    assert why_implausible_load(load_now) is None
+    assert why_implausible_load(load_now, 230.0) is None
 
 
 @pytest.mark.anyio
