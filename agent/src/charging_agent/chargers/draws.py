@@ -6,13 +6,17 @@ counts that the car drew from the last value before that moment on.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from charging_agent.sharing import CarKey
-from ev_service.charging import Chargers, Evse
+from ev_service.charging import Chargers, Evse, Measured
 
 # As many as come between two looks, and some; values of chargers come every 10 to 60 s.
 _MOST_VALUES = 32
+
+_TOLERANCE = 1.2
+"""How much power currents may say at the nominal voltage, over what was measured: power factor and low voltage."""
 
 
 class Draws:
@@ -24,7 +28,7 @@ class Draws:
 
     def __init__(self, meter_lost_s: float) -> None:
         self._meter_lost = timedelta(seconds=meter_lost_s)
-        self._values: dict[CarKey, deque[tuple[datetime, float]]] = {}
+        self._values: dict[CarKey, deque[Measured]] = {}
 
     def note(self, reading: Chargers) -> None:
         """Keep the meter values of a reading; those of cars that are gone go with them."""
@@ -48,16 +52,43 @@ class Draws:
             at: the moment of the load that its power is a part of.
             now: the run's time; the newest value must be young enough.
         """
-        values = self._values.get(key)
-        if not values or now - values[-1][0] > self._meter_lost:
-            return 0.0
-        before = [power_kw for moment, power_kw in values if moment <= at]
-        since = [power_kw for moment, power_kw in values if moment > at]
-        return min([*before[-1:], *since]) if before else 0.0
+        return min((value.power_kw for value in self._since(key, at, now)), default=0.0)
 
-    def _with(self, key: CarKey, evse: Evse) -> deque[tuple[datetime, float]]:
+    def least_a(self, key: CarKey, phase: int, at: datetime, now: datetime, voltage_v: float) -> float:
+        """What a car drew on one phase of the site at the least, in the same span [A]; 0 where that is not known.
+
+        Args:
+            key: the car.
+            phase: 1, 2 or 3.
+            at: the moment of the load that its current is a part of.
+            now: the run's time; the newest value must be young enough.
+            voltage_v: between phase and neutral [V].
+        """
+        since = self._since(key, at, now)
+        return min((_certain_a(value, phase, voltage_v) for value in since), default=0.0)
+
+    def _since(self, key: CarKey, at: datetime, now: datetime) -> Sequence[Measured]:
+        """The values from the last one before `at` on; none where they do not tell what was drawn then."""
+        values = self._values.get(key)
+        if not values or now - values[-1].measured_at > self._meter_lost:
+            return ()
+        before = [value for value in values if value.measured_at <= at]
+        return [*before[-1:], *(value for value in values if value.measured_at > at)] if before else ()
+
+    def _with(self, key: CarKey, evse: Evse) -> deque[Measured]:
         values = self._values.get(key) or deque(maxlen=_MOST_VALUES)
         measured = evse.measured
-        if measured is not None and (not values or measured.measured_at > values[-1][0]):
-            values.append((measured.measured_at, measured.power_kw))
+        if measured is not None and (not values or measured.measured_at > values[-1].measured_at):
+            values.append(measured)
         return values
+
+
+def _certain_a(value: Measured, phase: int, voltage_v: float) -> float:
+    """What was certainly drawn on a phase [A].
+
+    Currents that say more than the power are those of phases on which it may have been drawn, not of those on which
+    it was.
+    """
+    if phase > len(value.current_a) or sum(value.current_a) * voltage_v / 1000 > _TOLERANCE * value.power_kw:
+        return 0.0
+    return max(0.0, value.current_a[phase - 1])

@@ -25,6 +25,8 @@ class Headroom:
     load_kw [kW]: measured, at most 0 while the site exports.
     charging_kw [kW]: what of the load is known to be the charging of cars that a limit reaches; it may be more.
     reserved_kw [kW]: what cars that no limit reaches may take; what they draw already stands in the load as well.
+    current_a [A]: measured on L1, L2, L3, negative while that phase exports; None: not known.
+    charging_a [A]: what of that is known to be the charging of cars that a limit reaches; none where it is not known.
     """
 
     percent: float
@@ -32,6 +34,8 @@ class Headroom:
     load_kw: float
     charging_kw: float
     reserved_kw: float
+    current_a: tuple[float, ...] | None = None
+    charging_a: tuple[float, ...] = ()
 
     @property
     def other_kw(self) -> float:
@@ -48,6 +52,23 @@ class Headroom:
         """What the cars that a limit reaches may take together [kW]."""
         return max(0.0, self.free_kw - self.reserved_kw)
 
+    def free_a(self, phase: int, phases: int, voltage_v: float) -> float:
+        """What all cars may take on one phase, those that no limit reaches included [A].
+
+        Never more than an even part of all that is free: a phase that exports gives nothing to the others.
+
+        Args:
+            phase: 1, 2 or 3.
+            phases: how many the site has.
+            voltage_v: between phase and neutral [V].
+        """
+        even_a = self.free_kw * 1000 / (voltage_v * phases)
+        if self.current_a is None:
+            return even_a
+        share_a = self.percent / 100 * self.limit_kw * 1000 / (voltage_v * phases)
+        other_a = max(0.0, self.current_a[phase - 1] - self.charging_a[phase - 1])
+        return max(0.0, min(even_a, share_a - other_a))
+
 
 def headroom_of(
     grid: GridLoad, reading: Chargers, fleet: Fleet, draws: Draws, now: datetime, percent: float
@@ -63,27 +84,45 @@ def headroom_of(
         percent: share of the limit that may be used [%].
     """
     reached = {car.key for car in fleet.cars}
-    charging_kw = 0.0
+    charging_kw, charging_a = 0.0, dict.fromkeys(range(1, reading.phases + 1), 0.0)
     if grid.includes_charging:
         for key, _, evse in evses_of(reading):
             if key in reached:
                 # What a car draws beyond its limit is nothing that sharing could give to another.
-                most_kw = power_kw(in_force_a(evse), len(evse.phases), reading.voltage_v)
+                most_a = in_force_a(evse)
+                most_kw = power_kw(most_a, len(evse.phases), reading.voltage_v)
                 charging_kw += min(most_kw, draws.least_kw(key, grid.timestamp, now))
+                for phase in set(evse.phases) & set(charging_a):
+                    least_a = draws.least_a(key, phase, grid.timestamp, now, reading.voltage_v)
+                    charging_a[phase] += min(most_a, least_a)
     reserved_kw = sum(power_kw(one.may_draw_a, len(one.phases), reading.voltage_v) for one in fleet.uncommanded)
-    return Headroom(percent, min(grid.limit_kw, reading.site_limit_kw), grid.load_kw, charging_kw, reserved_kw)
+    is_by_phase = grid.current_a is not None and len(grid.current_a) == reading.phases
+    return Headroom(
+        percent,
+        min(grid.limit_kw, reading.site_limit_kw),
+        grid.load_kw,
+        charging_kw,
+        reserved_kw,
+        grid.current_a if is_by_phase else None,
+        tuple(charging_a.values()) if is_by_phase else (),
+    )
 
 
 def room_of(headroom: Headroom, reading: Chargers, fleet: Fleet, decision: Decision) -> SiteRoom:
     """What sharing may give: in all, on each phase, on each feeder and to each car.
 
-    The building's load is taken as even on the phases, for the grid reading does not tell them apart.
+    Where the grid reading does not tell the phases apart, the building's load is taken as even on them.
     """
-    free_a = headroom.free_kw * 1000 / (reading.voltage_v * reading.phases)
     phases = range(1, reading.phases + 1)
     return SiteRoom(
         total_kw=headroom.total_kw,
-        phase_a=tuple(max(0.0, free_a - _reserved_a(fleet.uncommanded, phase)) for phase in phases),
+        phase_a=tuple(
+            max(
+                0.0,
+                headroom.free_a(phase, reading.phases, reading.voltage_v) - _reserved_a(fleet.uncommanded, phase),
+            )
+            for phase in phases
+        ),
         feeder_a={
             feeder.feeder_id: tuple(
                 max(0.0, feeder.limit_a - _reserved_a(fleet.uncommanded, phase, feeder.feeder_id)) for phase in phases

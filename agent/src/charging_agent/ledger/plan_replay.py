@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from charging_agent.chargers.fleet import Fleet, car_name
 from charging_agent.chargers.planning import SHARING_VERSION, planned
+from charging_agent.chargers.room import Headroom
 from charging_agent.ledger.charging_records import PlanRecord
 from charging_agent.ledger.records import Record
-from charging_agent.sharing import Allotment
+from charging_agent.sharing import Allotment, SiteRoom
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,19 @@ def _data(record: Record, plan: PlanRecord) -> str | None:
         return "the plan does not say how its room was reckoned"
     if room.total_kw != headroom.total_kw:
         return f"the headroom gives {headroom.total_kw:g} kW, the room says {room.total_kw:g} kW"
+    if (wrong := _phases(room, headroom)) is not None:
+        return wrong
     if room.ceiling_kw != record.charging_power_kw:
         return f"the plan's ceiling is {room.ceiling_kw:g} kW, the decision's {record.charging_power_kw:g} kW"
+    return None
+
+
+def _phases(room: SiteRoom, headroom: Headroom) -> str | None:
+    phases = len(room.phase_a)
+    if headroom.current_a is not None and not len(headroom.current_a) == len(headroom.charging_a) == phases:
+        return "the headroom is of another number of phases than the room"
+    for phase, room_a in enumerate(room.phase_a, start=1):
+        free_a = headroom.free_a(phase, phases, room.voltage_v)
+        if room_a > free_a:
+            return f"the headroom gives {free_a:g} A on L{phase}, the room says {room_a:g} A"
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -69,7 +70,14 @@ def site(chargers: list[Charger], *, limit_kw: float = 100.0, feeder_a: float = 
     )
 
 
-def grid(load_kw: float, *, age_s: float = 0.0, includes_charging: bool = True, limit_kw: float = 100.0) -> GridLoad:
+def grid(
+    load_kw: float,
+    *,
+    age_s: float = 0.0,
+    includes_charging: bool = True,
+    limit_kw: float = 100.0,
+    current_a: tuple[float, ...] | None = None,
+) -> GridLoad:
     told: dict[str, Any] = {
         "site_id": "greensboro",
         "source": "simulated",
@@ -80,6 +88,7 @@ def grid(load_kw: float, *, age_s: float = 0.0, includes_charging: bool = True, 
         load_kw=load_kw,
         limit_kw=limit_kw,
         load_percent=100 * load_kw / limit_kw,
+        current_a=current_a,
         includes_charging=includes_charging,
     )
 
@@ -114,6 +123,43 @@ def test_all_cars_together_stay_within_the_share_of_the_limit_that_the_other_loa
     assert planned_kw <= max(0.0, percent / 100 * min(limit_kw, 100.0) - foreign_kw) + 1e-6
     assert headroom.charging_kw <= drawn_kw + 1e-6
     assert all(one.limit_a == 0 or one.limit_a >= 6 for one in plan.allotments)
+
+
+@settings(max_examples=100)
+@given(
+    chargers=st.lists(evses(), max_size=6),
+    building_a=st.tuples(*[st.floats(-150, 150)] * 3),
+    limit_kw=st.floats(20, 150),
+    includes_charging=st.booleans(),
+    percent=st.sampled_from([50.0, 85.0, 100.0]),
+)
+def test_no_phase_carries_more_than_its_share_of_the_limit_however_the_building_lies_on_them(
+    chargers: list[Charger],
+    building_a: tuple[float, ...],
+    limit_kw: float,
+    includes_charging: bool,
+    percent: float,
+) -> None:
+    reading, draws = site(chargers, limit_kw=limit_kw, feeder_a=500.0), Draws(90)
+    draws.note(reading)
+    cars_a = [sum(_drawn_a(evse, phase) for one in reading.chargers for evse in one.evses) for phase in (1, 2, 3)]
+    current_a = tuple(a + b for a, b in zip(building_a, cars_a if includes_charging else [0.0] * 3, strict=True))
+    load = grid(max(0.0, sum(current_a) * VOLTAGE_V / 1000), includes_charging=includes_charging, current_a=current_a)
+    fleet = fleet_of(reading, draws, NOON)
+    headroom = headroom_of(load, reading, fleet, draws, NOON, percent)
+    plan = planned(fleet, room_of(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy())
+    evenly = room_of(replace(headroom, current_a=None), reading, fleet, FAST)
+
+    wired = {car.key: car.phases for car in plan.cars}
+    share_a = percent / 100 * min(limit_kw, 100.0) * 1000 / (3 * VOLTAGE_V)
+    for phase, other_a in enumerate(building_a, start=1):
+        planned_a = sum(one.limit_a for one in plan.allotments if phase in wired[one.key][: one.phases])
+        assert planned_a <= max(0.0, share_a - max(0.0, other_a)) + 1e-6
+        assert plan.room.phase_a[phase - 1] <= evenly.phase_a[phase - 1] + 1e-9
+
+
+def _drawn_a(evse: Evse, phase: int) -> float:
+    return 0.0 if evse.session is None or evse.measured is None else evse.measured.current_a[phase - 1]
 
 
 @settings(max_examples=40)
@@ -222,6 +268,48 @@ def test_a_car_that_no_limit_reaches_keeps_what_it_may_draw(changes: dict[str, A
     fleet = fleet_of(reading, Draws(90), NOON)
     room = room_of(headroom_of(grid(50.0), reading, fleet, Draws(90), NOON, 85.0), reading, fleet, FAST)
     assert room.feeder_a["main"] == (115.0,) * 3
+
+
+def phase_room_a(look: Chargers, load: GridLoad) -> tuple[float, ...]:
+    """What the cars may take on each phase after this reading [A]."""
+    draws = Draws(90)
+    draws.note(look)
+    fleet = fleet_of(look, draws, NOON)
+    return room_of(headroom_of(load, look, fleet, draws, NOON, 85.0), look, fleet, FAST).phase_a
+
+
+def test_a_phase_gets_what_its_own_load_leaves_and_never_more_than_an_even_part() -> None:
+    # 24 kW are 34.8 A on each phase, of which 29.6 A may be used; 18 A on L1 alone are 4.14 kW.
+    load = grid(4.14, limit_kw=24.0, current_a=(18.0, 0.0, 0.0))
+
+    assert phase_room_a(site([], limit_kw=24.0), load) == pytest.approx((11.565, 23.565, 23.565), abs=0.001)
+
+
+def test_what_the_cars_draw_on_a_phase_is_theirs_and_a_phase_that_exports_makes_no_room() -> None:
+    current_a = (100.0, 40.0, -30.0)
+    load = grid(sum(current_a) * VOLTAGE_V / 1000, current_a=current_a)
+
+    # 85 kW are 123.2 A on each phase, and 16 A of each are the car's.
+    assert phase_room_a(site([car(drawn_a=16.0)]), load) == pytest.approx((39.19, 99.19, 102.5), abs=0.05)
+
+
+@pytest.mark.parametrize("current_a", [(90.0,), (45.0, 45.0), None])
+def test_currents_that_are_not_of_each_phase_of_the_site_tell_nothing(current_a: tuple[float, ...] | None) -> None:
+    evenly = phase_room_a(site([]), grid(20.0))
+
+    assert phase_room_a(site([]), grid(20.0, current_a=current_a)) == evenly
+
+
+def test_currents_that_say_more_than_the_power_count_on_no_phase() -> None:
+    # A charger that tells 3.68 kW and no phases: counted in full on each that it may be on.
+    unsure = car(drawn_a=16.0)
+    measured = Measured(measured_at=NOON, power_kw=3.68, current_a=(16.0,) * 3)
+    evse = unsure.evses[0].model_copy(update={"measured": measured})
+    reading = site([unsure.model_copy(update={"evses": (evse,)})])
+
+    room_a = phase_room_a(reading, grid(20.0, current_a=(50.0, 20.0, 17.0)))
+
+    assert room_a == pytest.approx((73.19, 99.54, 99.54), abs=0.05)
 
 
 def test_the_sun_beyond_the_building_is_not_counted_on() -> None:

@@ -84,12 +84,27 @@ def test_every_plan_comes_out_the_same(limits: list[float], ceiling_kw: float, s
     assert difference is None if ceiling_kw == 22.0 else difference is not None and "22 kW" in difference.what
 
 
+def test_a_plan_from_before_phases_were_measured_comes_out_the_same() -> None:
+    record = sealed_record(made_with(plan_of((car(),))))
+    del record["plan"]["headroom"]["current_a"], record["plan"]["headroom"]["charging_a"]
+
+    assert replayed(json.dumps(record)) is None
+
+
 def _allotment(record: dict[str, Any]) -> None:
     record["plan"]["allotments"][0]["limit_a"] = 31
 
 
 def _room(record: dict[str, Any]) -> None:
     record["plan"]["room"]["total_kw"] = 90
+
+
+def _phase(record: dict[str, Any]) -> None:
+    record["plan"]["headroom"]["current_a"], record["plan"]["headroom"]["charging_a"] = [90, 20, 20], [0, 0, 0]
+
+
+def _phases(record: dict[str, Any]) -> None:
+    record["plan"]["headroom"]["current_a"] = [20, 20]
 
 
 def _ceiling(record: dict[str, Any]) -> None:
@@ -115,6 +130,8 @@ def _memory(record: dict[str, Any]) -> None:
         (_allotment, "code", "CP-1/1 recorded 31 A, shared again"),
         (_version, "policy", "shared by version 0"),
         (_room, "data", "the room says 90 kW"),
+        (_phase, "data", "the headroom gives 33.1884 A on L1, the room says"),
+        (_phases, "data", "the headroom is of another number of phases"),
         (_ceiling, "data", "the plan's ceiling is 50 kW, the decision's 22 kW"),
         (_headroom, "data", "does not say how its room was reckoned"),
         (_memory, "code", "CP-1/1 recorded"),
