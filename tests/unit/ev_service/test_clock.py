@@ -11,10 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ev_service.clock import (
-    EarlierEnd,
     FollowedClock,
-    Instant,
-    LaterEnd,
     SteppedClock,
     SystemClock,
     make_clock,
@@ -24,6 +21,7 @@ from ev_service.clock import (
     write_clock_file,
 )
 from ev_service.errors import ConfigurationError
+from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd
 
 REAL = datetime(2026, 11, 23, 10, tzinfo=UTC)
 JUNE = datetime(2026, 6, 21, 4, tzinfo=UTC)
