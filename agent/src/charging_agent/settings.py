@@ -25,7 +25,9 @@ class GatewaySettings(Settings):
     client_secret_file: Path | None = Field(default=None, description="File that holds the consumer secret.")
     token_url: SafeUrl = Field(default="https://localhost:9443/oauth2/token", description="Token endpoint, whole.")
     gateway_url: SafeUrl = Field(default="https://localhost:8243", description="Base of the gateway.")
-    ca_file: Path | None = Field(default=None, description="PEM to trust beside the system's.")
+    ca_file: Path | None = Field(
+        default=None, description="PEM to trust beside the system's, read again when it changes."
+    )
 
 
 class AgentSettings(Settings):

@@ -88,3 +88,44 @@ def test_the_key_set_shows_no_private_part(key: SigningKey) -> None:
 
     assert shown.keys() == {"kty", "n", "e", "kid", "alg", "use"}
     assert shown["kid"] != key.assertion_kid
+
+
+def test_certificates_that_are_renewed_stand_before_the_former_ones_while_those_are_valid(folder: Path) -> None:
+    files = prepare(folder, NOW)
+    former = {path: path.read_bytes() for path in (files.ca, files.signing)}
+
+    prepare(folder, NOW + timedelta(days=800))
+
+    assert all(path.read_bytes().endswith(content) for path, content in former.items())
+    assert all(len(path.read_bytes()) > len(content) for path, content in former.items())
+
+    prepare(folder, NOW + timedelta(days=1600))
+
+    assert not any(content in path.read_bytes() for path, content in former.items())
+
+
+def test_the_key_finds_its_certificate_among_others(folder: Path, tmp_path: Path) -> None:
+    files, others = prepare(folder, NOW), prepare(tmp_path / "next", NOW)
+    own, own_authority = files.signing.read_bytes(), files.ca.read_bytes()
+    for before in (own + others.signing.read_bytes(), others.signing.read_bytes() + own):
+        files.signing.write_bytes(before)
+        files.ca.write_bytes(others.ca.read_bytes() + own_authority)
+
+        assert prepare(folder, NOW) == files
+        assert files.signing.read_bytes() == before
+        assert SigningKey.read(files).key.as_dict() == SigningKey.read(files).key.as_dict()
+
+    # The next key takes over once its files are in place.
+    files.signing_key.write_bytes(others.signing_key.read_bytes())
+    prepare(folder, NOW)
+
+    assert SigningKey.read(files).x5t == SigningKey.read(others).x5t
+    assert files.signing.read_bytes() == before
+
+
+def test_a_key_without_a_certificate_of_its_own_signs_nothing(folder: Path, tmp_path: Path) -> None:
+    files, others = prepare(folder, NOW), prepare(tmp_path / "next", NOW)
+    files.signing.write_bytes(others.signing.read_bytes())
+
+    with pytest.raises(ConfigurationError, match="holds no certificate that belongs to"):
+        SigningKey.read(files)

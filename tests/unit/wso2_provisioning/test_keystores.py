@@ -225,3 +225,29 @@ def test_the_command_says_what_it_wrote_and_then_that_nothing_is_left_to_do(
 
     assert codes == [0, 0]
     assert capsys.readouterr().out == f"written {root / 'certificates/ca.pem'}\nnothing to do: every key is valid\n"
+
+
+def test_the_next_keys_are_accepted_before_they_are_used_and_the_former_ones_after(
+    root: Path, made: Path, tmp_path: Path
+) -> None:
+    prepare(tmp_path / "next", PASSWORDS, None, NOW)
+    keys, following = root / "keys", tmp_path / "next/keys"
+    for name in ("ca.pem", "gateway-signing.pem"):
+        (keys / name).write_bytes((keys / name).read_bytes() + (following / name).read_bytes())
+
+    prepare(root, PASSWORDS, CONF, NOW)
+
+    for name in ("ca.pem", "gateway-signing.pem"):
+        assert (root / "certificates" / name).read_bytes() == (keys / name).read_bytes()
+    assert contents(root / SECURITY) == contents(made / SECURITY)
+
+    for name in ("server.pem", "server-key.pem", "gateway-signing-key.pem"):
+        (keys / name).write_bytes((following / name).read_bytes())
+    prepare(root, PASSWORDS, CONF, NOW)
+
+    for store, name in (("wso2am-signing.p12", "gateway-signing.pem"), ("wso2am-tls.p12", "server.pem")):
+        held = load_pkcs12((root / SECURITY / store).read_bytes(), PASSWORDS.keystore.get_secret_value().encode())
+        assert held.cert is not None
+        assert held.cert.certificate == certificate(following / name)
+    for name in ("ca.pem", "gateway-signing.pem"):
+        assert (root / "certificates" / name).read_bytes() == (keys / name).read_bytes()

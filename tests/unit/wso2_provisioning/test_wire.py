@@ -1,10 +1,18 @@
+import ssl
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
+from ev_service.certificates import Server, make_servers
 from ev_service.errors import ConfigurationError
+from ev_service.key_files import pem, write_pair
 from wso2_provisioning.errors import CredentialsRefused, NotReady, Refused
 from wso2_provisioning.wire import Identity, Wire, json_object
 
@@ -84,3 +92,50 @@ def test_a_ca_file_that_is_no_pem_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="WSO2_CA_FILE"):
         Wire(tmp_path / "ca.pem")
+
+
+def test_a_changed_ca_file_is_trusted_from_the_next_call_on(tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    first, second = (make_servers(name, [Server("localhost", ["localhost"])], datetime.now(UTC)) for name in "ab")
+    for name, (_, (pair,)) in (("first", first), ("second", second)):
+        write_pair(tmp_path, name, pair)
+    ca_file.write_bytes(pem(first[0]))
+    with Wire(ca_file, sleep=lambda _: None) as wire:
+        with answering(tmp_path, "first") as url:
+            assert wire.once("GET", url).status_code == 200
+        with answering(tmp_path, "second") as url:
+            with pytest.raises(NotReady, match="not trusted"):
+                wire.once("GET", url)
+            ca_file.write_bytes(pem(first[0], second[0]))
+            assert wire.once("GET", url).status_code == 200
+            ca_file.write_bytes(pem(first[0]))
+            with pytest.raises(NotReady, match="not trusted"):
+                wire.once("GET", url)
+
+
+@contextmanager
+def answering(folder: Path, name: str) -> Generator[str]:
+    """A server on loopback with that certificate."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}-key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"https://localhost:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -57,7 +57,9 @@ class RunSettings(Settings):
     sim_seed: int = Field(default=7, ge=0, description="Same seed and clock, same simulated readings.")
     sim_clock_file: Path | None = Field(default=None, description="File that describes the run's clock; else real UTC.")
     gateway_cert_file: Path | None = Field(
-        default=None, description="PEM of the gateway's signing certificate; set: only calls through it are answered."
+        default=None,
+        description="PEM of the gateway's signing certificates, read again when it changes; set: only calls through it "
+        "are answered.",
     )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level logged.")
 

@@ -4,9 +4,9 @@ Health, liveness, metrics, problem+json for every error, and the door that only 
 of what a service is about.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -24,6 +24,11 @@ from ev_service.openapi import OPERATIONS_TAG, as_openapi_3_0, with_problems
 from ev_service.problems import Problem, problem
 from ev_service.units import utc_text
 
+T = TypeVar("T")
+
+Warnings = Callable[[], Mapping[str, str | None]]
+"""Names each part that may need attention while the service answers as it should: None while it needs none."""
+
 HealthCheck = Callable[[], Awaitable[Mapping[str, str | None]]]
 """Names each part that can fail: None while it is well, else the reason in one sentence."""
 
@@ -37,6 +42,7 @@ def create_service(
     assertion: GatewayAssertion | None,
     version: str = "1.0.0",
     lifespan: Lifespan[FastAPI] | None = None,
+    warnings: Warnings | None = None,
 ) -> FastAPI:
     """Make the FastAPI application of one service; the caller adds its routes.
 
@@ -48,12 +54,14 @@ def create_service(
         assertion: verifies the gateway's assertion; None answers anyone.
         version: version of the API.
         lifespan: start-up and shutdown of the service.
+        warnings: told by `GET /health` beside those of the assertion; they do not change its status.
     """
     app = FastAPI(title=name, description=description, version=version, lifespan=lifespan, redoc_url=None)
     observed = Observed(name)
     app.state.assertion, app.state.registry = assertion, observed.registry
     app.add_middleware(observed.middleware)
-    app.include_router(_operations(name, clock, health, observed))
+    every_warning = [source for source in (assertion and assertion.warnings, warnings) if source is not None]
+    app.include_router(_operations(name, clock, health, observed, every_warning))
     app.add_exception_handler(EvError, _on_ev_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -86,15 +94,19 @@ def through_gateway(apicontext: str) -> Any:
     return Depends(demand)
 
 
-def _operations(name: str, clock: Clock, health: HealthCheck, observed: Observed) -> APIRouter:
+def _operations(
+    name: str, clock: Clock, health: HealthCheck, observed: Observed, warnings: Sequence[Warnings]
+) -> APIRouter:
     router = APIRouter(tags=[OPERATIONS_TAG])
 
     @router.get("/health", operation_id="getHealth", summary="Can this service answer with fresh data?")
     async def get_health() -> JSONResponse:
-        """200 while every part is well, else 503 with the failing parts and their reasons."""
-        failing = {part: reason for part, reason in (await health()).items() if reason is not None}
+        """200 while every part is well, else 503 with the failing parts and their reasons; warnings in either case."""
+        failing = _present(await health())
+        warned = _present({part: reason for source in warnings for part, reason in source().items()})
         state = {"status": "unavailable" if failing else "ok", "service": name, "timestamp": utc_text(clock.now())}
-        return JSONResponse(state | ({"failing": failing} if failing else {}), 503 if failing else 200)
+        told = _present({"failing": failing or None, "warnings": warned or None})
+        return JSONResponse(state | told, 503 if failing else 200)
 
     @router.get("/livez", operation_id="getLiveness", summary="Does this process serve?")
     async def get_liveness() -> dict[str, str]:
@@ -107,6 +119,10 @@ def _operations(name: str, clock: Clock, health: HealthCheck, observed: Observed
         return Response(generate_latest(observed.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router
+
+
+def _present(parts: Mapping[str, T | None]) -> dict[str, T]:
+    return {part: value for part, value in parts.items() if value is not None}
 
 
 async def _on_ev_error(_: Request, error: Exception) -> Response:

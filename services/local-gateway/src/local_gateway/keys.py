@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ev_service.certificates import Server, is_issued_by, is_usable, make_servers, make_signing
 from ev_service.errors import ConfigurationError
-from ev_service.key_files import PUBLIC, pem, read_certificate, read_pair, write, write_pair
+from ev_service.key_files import PUBLIC, pem, read_certificates, read_pair, still_valid, write, write_pair
 from wso2_terms.deployment import GATEWAY_NAMES
 
 _SERVER = Server("wso2am", GATEWAY_NAMES)
@@ -53,6 +53,9 @@ class KeyFiles:
 def prepare(folder: Path, now: datetime) -> KeyFiles:
     """Make what is missing, broken or about to expire; keep the rest.
 
+    What is made anew stands before the certificate that it takes the place of, so that clients and services accept both
+    until the gateway has started with it.
+
     Args:
         folder: made when absent.
         now: real time, because certificates are judged by it.
@@ -65,18 +68,20 @@ def prepare(folder: Path, now: datetime) -> KeyFiles:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _has_server(files, now):
             authority, (server,) = make_servers("EV charging local gateway CA", [_SERVER], now)
+            former = still_valid(read_certificates(files.ca), now)
             write_pair(folder, files.server.stem, server)
-            write(files.ca, pem(authority), PUBLIC)
+            write(files.ca, pem(authority, *former), PUBLIC)
         signing = read_pair(folder, files.signing.stem)
         if signing is None or not is_usable(signing, now, _RENEWED_BEFORE_END):
-            write_pair(folder, files.signing.stem, make_signing("EV charging local gateway signing", now))
+            former = still_valid(read_certificates(files.signing), now)
+            write_pair(folder, files.signing.stem, make_signing("EV charging local gateway signing", now), former)
     except OSError as error:
         raise ConfigurationError(f"certificates cannot be kept in {folder}: {error.strerror}") from error
     return files
 
 
 def _has_server(files: KeyFiles, now: datetime) -> bool:
-    authority, server = read_certificate(files.ca), read_pair(files.folder, files.server.stem)
-    if authority is None or server is None:
+    server = read_pair(files.folder, files.server.stem)
+    if server is None or not is_usable(server, now, _RENEWED_BEFORE_END):
         return False
-    return is_usable(server, now, _RENEWED_BEFORE_END) and is_issued_by(server.certificate, authority)
+    return any(is_issued_by(server.certificate, authority) for authority in read_certificates(files.ca))

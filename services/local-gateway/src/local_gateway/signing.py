@@ -5,13 +5,14 @@ Knows keys and certificates, not what is signed.
 
 import base64
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 from joserfc.jwk import RSAKey
 
+from ev_service.errors import ConfigurationError
+from ev_service.key_files import read_pair
 from local_gateway.keys import KeyFiles
 
 ALGORITHM = "RS256"
@@ -32,16 +33,18 @@ class SigningKey:
 
     @classmethod
     def read(cls, files: KeyFiles) -> "SigningKey":
-        """Read the key and its certificate."""
-        return cls.from_pem(files.signing, files.signing_key)
+        """Read the key and its certificate, which may stand among others.
 
-    @classmethod
-    def from_pem(cls, certificate_file: Path, key_file: Path) -> "SigningKey":
-        """Read a key and its certificate from these files."""
-        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+        Raises:
+            ConfigurationError: there is none that belongs to the key.
+        """
+        pair = read_pair(files.folder, files.signing.stem)
+        if pair is None:
+            raise ConfigurationError(f"{files.signing} holds no certificate that belongs to {files.signing_key}")
+        certificate = pair.certificate
         issuer = certificate.issuer.rfc4514_string()
         return cls(
-            key=RSAKey.import_key(key_file.read_bytes()),
+            key=RSAKey.import_key(files.signing_key.read_bytes()),
             access_token_kid=f"{_of_hex(certificate, SHA256()).rstrip('=')}_{ALGORITHM}",
             assertion_kid=_base64url(f"{issuer}#{certificate.serial_number}".encode()).rstrip("="),
             x5t=_of_hex(certificate, SHA1()),  # noqa: S303  (a name, not a protection)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ev_service.certificates import Server, is_issued_by, is_usable, make_servers
 from ev_service.errors import ConfigurationError
-from ev_service.key_files import PUBLIC, pem, read_certificate, read_pair, write, write_pair
+from ev_service.key_files import PUBLIC, pem, read_certificates, read_pair, write, write_pair
 
 SERVERS = (Server("broker", ("broker", "localhost")), Server("chargers", ("chargers", "localhost")))
 """Whom devices connect to, by the names that they use."""
@@ -44,8 +44,11 @@ def init_keys(folder: Path, now: datetime) -> tuple[Path, ...]:
 
 
 def _are_valid(folder: Path, now: datetime) -> bool:
-    authority = read_certificate(folder / AUTHORITY)
+    authorities = read_certificates(folder / AUTHORITY)
     pairs = [read_pair(folder, server.common_name) for server in SERVERS]
-    return authority is not None and all(
-        pair is not None and is_usable(pair, now) and is_issued_by(pair.certificate, authority) for pair in pairs
+    return all(
+        pair is not None
+        and is_usable(pair, now)
+        and any(is_issued_by(pair.certificate, authority) for authority in authorities)
+        for pair in pairs
     )

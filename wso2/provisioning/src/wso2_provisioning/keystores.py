@@ -30,7 +30,17 @@ from pydantic import SecretStr
 from ev_service.certificates import Pair, Server, is_issued_by, is_usable, make_servers, make_signing, rsa_key
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
-from ev_service.key_files import PRIVATE, PUBLIC, keep, pem, read_certificate, read_pair, write, write_pair
+from ev_service.key_files import (
+    PRIVATE,
+    PUBLIC,
+    keep,
+    pem,
+    read_certificates,
+    read_pair,
+    still_valid,
+    write,
+    write_pair,
+)
 from ev_service.settings import load
 from wso2_provisioning.settings import KeyStorePasswords, KeyStoreSettings
 from wso2_terms.deployment import GATEWAY_NAMES
@@ -72,9 +82,9 @@ def prepare(root: Path, passwords: KeyStorePasswords, conf: Path | None, now: da
     """
     try:
         keys, written = _keep_keys(root / KEYS, now)
-        written += _keep_certificates(root / CERTIFICATES, keys)
+        written += _keep_certificates(root / CERTIFICATES, root / KEYS)
         config = root / WSO2_CONFIG
-        written += keep(config / "ca.pem", pem(keys.authority), PUBLIC)
+        written += keep(config / "ca.pem", (root / CERTIFICATES / "ca.pem").read_bytes(), PUBLIC)
         written += _keep_stores(config / SECURITY, keys, passwords)
         if conf is not None:
             written += keep(config / "repository/conf/deployment.toml", (conf / "deployment.toml").read_bytes(), 0o600)
@@ -86,28 +96,30 @@ def prepare(root: Path, passwords: KeyStorePasswords, conf: Path | None, now: da
 
 def _keep_keys(folder: Path, now: datetime) -> tuple[GatewayKeys, list[Path]]:
     written: list[Path] = []
-    authority, server = read_certificate(folder / "ca.pem"), read_pair(folder, "server")
-    if (
-        authority is None
-        or server is None
-        or not is_usable(server, now)
-        or not is_issued_by(server.certificate, authority)
-    ):
+    authorities, server = read_certificates(folder / "ca.pem"), read_pair(folder, "server")
+    authority = None if server is None else _issuer(server.certificate, authorities)
+    if authority is None or server is None or not is_usable(server, now):
         authority, (server,) = make_servers("EV charging gateway CA", [_SERVER], now, rsa_key)
         written += write_pair(folder, "server", server)
-        written += keep(folder / "ca.pem", pem(authority), PUBLIC)
+        written += keep(folder / "ca.pem", pem(authority, *still_valid(authorities, now)), PUBLIC)
     signing = read_pair(folder, "gateway-signing")
     if signing is None or not is_usable(signing, now):
+        former = still_valid(read_certificates(folder / "gateway-signing.pem"), now)
         signing = make_signing("EV charging gateway signing", now)
-        written += write_pair(folder, "gateway-signing", signing)
+        written += write_pair(folder, "gateway-signing", signing, former)
     return GatewayKeys(authority, server, signing), written
 
 
-def _keep_certificates(folder: Path, keys: GatewayKeys) -> list[Path]:
-    return [
-        *keep(folder / "ca.pem", pem(keys.authority), PUBLIC),
-        *keep(folder / "gateway-signing.pem", pem(keys.signing.certificate), PUBLIC),
-    ]
+def _issuer(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> x509.Certificate | None:
+    return next((authority for authority in authorities if is_issued_by(certificate, authority)), None)
+
+
+def _keep_certificates(folder: Path, keys: Path) -> list[Path]:
+    """Give to clients and services every certificate that they are to accept, which are two while keys change."""
+    written: list[Path] = []
+    for name in ("ca.pem", "gateway-signing.pem"):
+        written += keep(folder / name, pem(*read_certificates(keys / name)), PUBLIC)
+    return written
 
 
 def _keep_stores(folder: Path, keys: GatewayKeys, passwords: KeyStorePasswords) -> list[Path]:

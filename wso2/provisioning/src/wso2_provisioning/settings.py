@@ -19,7 +19,9 @@ class ProvisioningSettings(Settings):
     wso2_token_url: SafeUrl | None = Field(
         default=None, description="Token endpoint; else /oauth2/token of the former."
     )
-    wso2_ca_file: Path | None = Field(default=None, description="PEM to trust beside the system's.")
+    wso2_ca_file: Path | None = Field(
+        default=None, description="PEM to trust beside the system's, read again when it changes."
+    )
     wso2_admin_username: str = Field(default="admin", min_length=1, description="An administrator.")
     wso2_admin_password: SecretStr | None = Field(default=None, description="The administrator's password.")
     wso2_admin_password_file: Path | None = Field(default=None, description="File that holds it.")

@@ -15,7 +15,7 @@ import httpx
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
-from ev_service.errors import ConfigurationError
+from ev_service.trust import Authorities
 from wso2_provisioning.errors import CredentialsRefused, NotReady, Refused
 
 # An import deploys, too, and a WSO2 that has just started takes its time for the first one.
@@ -61,7 +61,7 @@ class Wire:
         """Open nothing yet.
 
         Args:
-            ca_file: PEM to trust beside the system's.
+            ca_file: PEM to trust beside the system's, read again when it changes.
             transport: stands in for the network in tests.
             sleep: waits so many seconds.
 
@@ -69,15 +69,10 @@ class Wire:
             ConfigurationError: the PEM cannot be read.
         """
         self.sleep = sleep
-        self._client = httpx.Client(
-            verify=_trust(ca_file) if transport is None else True,
-            timeout=_TIMEOUT,
-            transport=transport,
-            # The settings say where to go; a proxy from the environment would see every token.
-            trust_env=False,
-            # A session cookie would let a call through whose own credentials are wrong.
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-        )
+        self._transport = transport
+        self._authorities = None if transport is not None else Authorities(ca_file, "WSO2_CA_FILE")
+        self._trust = self._current_trust()
+        self._client = self._open(self._trust)
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +89,7 @@ class Wire:
             NotReady: nobody answers, or their certificate is not trusted.
         """
         try:
-            return self._client.request(method, url, auth=identity, **content)
+            return self._current_client().request(method, url, auth=identity, **content)
         except httpx.RequestError as error:
             raise _unreachable(url, error) from error
 
@@ -131,6 +126,28 @@ class Wire:
                 f"WSO2 does not accept {identity.name} at {_path(url)}: check the password and the user's roles"
             )
         raise refusal(method, url, response)
+
+    def _current_trust(self) -> ssl.SSLContext | None:
+        return None if self._authorities is None else self._authorities.context()
+
+    def _current_client(self) -> httpx.Client:
+        trust = self._current_trust()
+        if trust is not self._trust:
+            # The gateway's authority may change while a bootstrap is at work.
+            self._client.close()
+            self._trust, self._client = trust, self._open(trust)
+        return self._client
+
+    def _open(self, trust: ssl.SSLContext | None) -> httpx.Client:
+        return httpx.Client(
+            verify=True if trust is None else trust,
+            timeout=_TIMEOUT,
+            transport=self._transport,
+            # The settings say where to go; a proxy from the environment would see every token.
+            trust_env=False,
+            # A session cookie would let a call through whose own credentials are wrong.
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+        )
 
 
 def json_object(response: httpx.Response) -> dict[str, Any]:
@@ -202,15 +219,3 @@ def _unreachable(url: str, error: httpx.RequestError) -> NotReady:
     return NotReady(
         f"{origin} cannot be reached ({type(error).__name__}): is it up, and is the address right?", is_final=False
     )
-
-
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(
-                f"WSO2_CA_FILE {ca_file} cannot be read as PEM: {error.strerror or error}"
-            ) from error
-    return context
