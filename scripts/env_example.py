@@ -20,6 +20,7 @@ from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
 from grid_service.settings import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from local_gateway.settings import LocalGatewaySettings
 from local_stack.ports import PortSettings
+from local_stack.stack import StackSettings
 from site_model.parameters import Building, Panels, Storage, Weather
 from site_twin.settings import TwinSettings
 from solar_service.settings import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings
@@ -73,7 +74,7 @@ SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
     "Kill and revive": (SwitchSettings,),
     "Keys of WSO2": (KeyStoreSettings,),
     "Local gateway": (LocalGatewaySettings,),
-    "Ports of make run": (PortSettings,),
+    "make run and make demo": (PortSettings, StackSettings),
     "Containers: make up": (_Stack,),
 }
 

@@ -1,10 +1,12 @@
 """Child processes are watched, and always ended."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from local_stack import attached
 from local_stack.processes import Child, Processes, ProcessFailed
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -43,7 +45,10 @@ def test_a_process_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None
 
 
 def test_what_stands_in_the_way_is_told_when_time_is_over(tmp_path: Path) -> None:
-    with Processes(tmp_path, {}) as processes, pytest.raises(ProcessFailed, match=r"0.05 s: 503 no reading"):
+    with (
+        Processes(tmp_path, {}) as processes,
+        pytest.raises(ProcessFailed, match=r"0.05 s: 503 no reading.*solar.log.*STACK_READY_S"),
+    ):
         processes.wait_until_ready("solar", lambda: "503 no reading", 0.05)
 
 
@@ -57,3 +62,56 @@ def test_nothing_of_the_own_environment_is_passed_on(tmp_path: Path, monkeypatch
     assert "GIVEN" in told
     assert "OWN" in told
     assert "SOMETHING_SECRET" not in told
+
+
+def test_a_process_ends_when_its_starter_was_killed(tmp_path: Path) -> None:
+    """The starter is a process of its own, because it has to die without a chance to tidy up."""
+    (tmp_path / "lasting.py").write_text("import time; print('up', flush=True); time.sleep(60)\n")
+    (tmp_path / "starter.py").write_text(
+        "import subprocess, sys, time\n"
+        "from local_stack import attached\n"
+        f"child = subprocess.Popen(attached.command({str(tmp_path / 'lasting.py')!r}), stdin=subprocess.PIPE)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, str(tmp_path / "starter.py")], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        lines = [starter.stdout.readline().strip() for _ in range(2)]
+        starter.kill()
+        # The end of its output is the end of the last process that holds it.
+        rest = starter.stdout.read()
+
+    assert "up" in lines
+    assert rest == ""
+
+
+def test_a_process_that_ignores_the_end_of_its_starter_ends_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    code = (
+        f"import sys; from local_stack import attached; attached.GRACE_S = 0.1; "
+        f"sys.argv = ['', {str(tmp_path / 'stubborn.py')!r}]; attached.main()"
+    )
+
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdin is not None
+        assert child.stdout.readline() == "up\n"
+        child.stdin.close()
+
+        assert child.wait(30) == 1
+
+
+def test_a_module_and_a_script_get_their_arguments(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("import sys; print(sys.argv[1:])\n")
+    for target in (str(tmp_path / "script.py"), "script"):
+        with subprocess.Popen(
+            attached.command(target, "--one", "2"),
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "['--one', '2']\n"

@@ -1,6 +1,7 @@
 """Child processes: started in a group of their own, watched, and always ended.
 
-A group of their own keeps Ctrl-C with the driver, which then ends them in order.
+A group of their own keeps Ctrl-C with the driver, which then ends them in order. Standard input of each is a pipe that
+the driver holds, so that those started by `local_stack.attached` also end when the driver was killed.
 """
 
 import os
@@ -15,7 +16,8 @@ from typing import Self
 
 from ev_service.errors import EvError
 
-_GRACE_S = 5.0
+# Ended within 5 s of the signal, those that do not obey included.
+_GRACE_S = 3.5
 _POLL_S = 0.02
 
 
@@ -66,7 +68,7 @@ class Processes:
                 list(command),
                 cwd=folder,
                 env=self._environment | dict(environment),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=os.name != "nt",
@@ -85,13 +87,17 @@ class Processes:
             timeout_s: how long [s].
 
         Raises:
-            ProcessFailed: one ended, with the end of its log, or the time is over, with the obstacle.
+            ProcessFailed: one ended, with the end of its log, or the time is over, with the obstacle, the log and the
+                setting that allows more time.
         """
         deadline = time.monotonic() + timeout_s
         while (reason := obstacle()) is not None:
             self.check()
             if time.monotonic() > deadline:
-                raise ProcessFailed(f"{name} was not ready within {timeout_s:g} s: {reason}")
+                raise ProcessFailed(
+                    f"{name} was not ready within {timeout_s:g} s: {reason}. Its log: {self._log_dir / f'{name}.log'}. "
+                    "On a slow or busy machine give it longer: STACK_READY_S=180"
+                )
             time.sleep(_POLL_S)
 
     def check(self) -> None:
@@ -128,3 +134,5 @@ def _end(children: Sequence[Child]) -> None:
         except subprocess.TimeoutExpired:
             child.process.kill()
             child.process.wait()
+        if child.process.stdin is not None:
+            child.process.stdin.close()

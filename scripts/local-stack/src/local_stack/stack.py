@@ -3,7 +3,6 @@
 import os
 import ssl
 import subprocess
-import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
+from ev_service.settings import Settings, load
+from local_stack import attached
 from local_stack.ports import HOST, Ports
 from local_stack.processes import Processes, ProcessFailed
 from local_stack.secrets_file import Passwords
@@ -23,12 +26,21 @@ READING_SERVICES = ("solar", "battery", "grid")
 SERVICES = (*READING_SERVICES, "chargers")
 TWIN = "site-twin"
 
-_READY_S = 30.0
 # One thread each: eight processes share few cores, and none of them has arrays worth more.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 Report = Callable[[str], None]
 Wait = Callable[[], None]
+
+
+class StackSettings(Settings):
+    """How the stack is started."""
+
+    model_config = SettingsConfigDict(env_prefix="STACK_")
+
+    ready_s: float = Field(
+        default=60.0, ge=1, le=3600, description="How long each process may take until it answers [s, real time]."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,7 @@ class StackPlan:
     state: folder of certificates, gateway state, credentials and logs.
     settings: variables for every process besides those that the stack sets itself.
     has_twin: whether the devices are those of the simulated site; else they are somebody's own.
+    ready_s: how long each process may take until it answers [s].
     """
 
     ports: Ports
@@ -45,6 +58,7 @@ class StackPlan:
     state: Path
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     has_twin: bool = True
+    ready_s: float = field(default_factory=lambda: load(StackSettings).ready_s)
 
     @property
     def certificates(self) -> Path:
@@ -139,8 +153,8 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
     plan.state.mkdir(parents=True, exist_ok=True)
     with Processes(plan.logs, environment) as processes:
         report("certificates")
-        makers = {"certificates": ["-m", "local_gateway", "--init", str(plan.certificates)]}
-        makers |= {"fleet": ["-m", "site_twin", "--init", str(plan.fleet)]} if plan.has_twin else {}
+        makers = {"certificates": ["local_gateway", "--init", str(plan.certificates)]}
+        makers |= {"fleet": ["site_twin", "--init", str(plan.fleet)]} if plan.has_twin else {}
         _run_to_the_end(plan, makers, environment)
         report("gateway, services and devices")
         starters = [_start_gateway(plan, processes), *(_start_service(plan, processes, name) for name in SERVICES)]
@@ -203,7 +217,7 @@ def _start_gateway(plan: StackPlan, processes: Processes) -> Wait:
         "LOCAL_GATEWAY_CERTIFICATE_DIR": str(plan.certificates),
         "WSO2_ADMIN_PASSWORD": plan.passwords.admin,
     }
-    processes.start("gateway", [sys.executable, "-m", "local_gateway"], environment)
+    processes.start("gateway", attached.command("local_gateway"), environment)
     return partial(_wait, plan, processes, "gateway", f"{plan.management_url}{_HEALTH_PATH}")
 
 
@@ -230,14 +244,14 @@ def _start_twin(plan: StackPlan, processes: Processes) -> None:
 
 
 def _start_app(processes: Processes, name: str, folder: Path, port: int, environment: Mapping[str, str]) -> None:
-    command = [sys.executable, "-m", "uvicorn", "main:app", "--host", HOST, "--port", str(port)]
+    command = attached.command("uvicorn", "main:app", "--host", HOST, "--port", str(port))
     processes.start(name, command, environment, folder)
 
 
 def _wait(plan: StackPlan, processes: Processes, name: str, url: str) -> None:
     # Once, not at every look: reading the authorities is most of what a look costs.
     trusted = ssl.create_default_context(cafile=str(plan.ca_file))
-    processes.wait_until_ready(name, lambda: _obstacle(url, trusted), _READY_S)
+    processes.wait_until_ready(name, lambda: _obstacle(url, trusted), plan.ready_s)
 
 
 def _obstacle(url: str, trusted: ssl.SSLContext) -> str | None:
@@ -267,7 +281,11 @@ def _started(
     with (
         _log(plan, name).open("wb") as output,
         subprocess.Popen(
-            [sys.executable, *arguments], env=dict(environment), stdout=output, stderr=subprocess.STDOUT
+            attached.command(*arguments),
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         ) as process,
     ):
         try:
