@@ -26,11 +26,11 @@ HELP = """usage: make TARGET [ARGS="..."]      (without make: python scripts/dev
   up         the stack in Docker with WSO2 API Manager; GATEWAY=local puts the local gateway in its place
   down       remove it; VOLUMES=1 removes its state too
   devices    the simulated devices alone: sun, battery, building, cars and chargers   (ARGS="--help" for more)
-  kill       stop the agent at the gateway: REASON="sensor fault"; STACK=compose for the one of make up;
-             SCOPE=control only keeps it from setting limits on chargers
+  kill       stop the agent at the gateway, of whatever runs here: REASON="sensor fault"; SCOPE=control only keeps it
+             from setting limits on chargers; STACK=run or STACK=compose where both run and one is meant
   revive     let it go on: REASON="sensor replaced"
   operate    see the chargers, and order above the agent: ARGS="chargers", ARGS="stop --minutes 30" REASON="fire alarm
-             test"; STACK=compose for the one of make up   (ARGS="--help" for more)
+             test"   (ARGS="--help" for more)
   prove      attack the running stack, or one of its own, and show that every control holds
   assistant  say how a person's own assistant is connected
   tools-approve  show how the MCP servers' tools differ from those approved, and approve them
@@ -58,9 +58,6 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
     "demo": ("requirements-run.lock", [["-m", "local_stack", "demo"]]),
     "run": ("requirements-run.lock", [["-m", "local_stack", "run"]]),
     "devices": ("requirements-run.lock", [["-m", "site_twin"]]),
-    "kill": ("requirements-run.lock", [["scripts/kill.py"]]),
-    "revive": ("requirements-run.lock", [["scripts/revive.py"]]),
-    "operate": ("requirements-run.lock", [["scripts/operate.py"]]),
     "prove": ("requirements-run.lock", [["-m", "tests.attacks"]]),
     "assistant": ("requirements-run.lock", [["scripts/assistant.py"]]),
     "tools-approve": ("requirements-run.lock", [["scripts/tools_approve.py"]]),
@@ -75,14 +72,16 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
 
 IN_DOCKER = ("up", "down", "verify-wso2")
 """Targets that need Docker and no `.venv`."""
-EITHER_WAY = ("kill", "revive", "operate")
-"""Targets that do too, with STACK=compose."""
+ON_WHAT_RUNS = ("kill", "revive", "operate")
+"""Targets that act on whatever runs here and install nothing."""
 
 
 def main(arguments: typing.List[str]) -> int:
     target = arguments[0] if arguments else "help"
-    arguments = take_variables(arguments) if target in EITHER_WAY else arguments
-    if target in IN_DOCKER or (target in EITHER_WAY and os.environ.get("STACK") == "compose"):
+    if target in ON_WHAT_RUNS:
+        hand_over([sys.executable, "scripts/running_stacks.py", *take_variables(arguments)], is_last=True)
+        return 0
+    if target in IN_DOCKER:
         hand_over([sys.executable, "scripts/up.py", *arguments], is_last=True)
         return 0
     if target == "clean":

@@ -19,8 +19,7 @@ from ev_sensors.settings import MqttSettings
 from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
 from grid_service.settings import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from local_gateway.settings import LocalGatewaySettings
-from local_stack.ports import PortSettings
-from local_stack.stack import StackSettings
+from local_stack.ports import PortSettings, StackSettings
 from site_model.parameters import Building, Panels, Storage, Weather
 from site_twin.settings import TwinSettings
 from solar_service.settings import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings

@@ -1,10 +1,12 @@
 """The README's commands, as a stranger runs them in a fresh clone."""
 
+import itertools
 import os
 import re
 import shutil
 import signal
 import subprocess
+import time
 from dataclasses import astuple
 from pathlib import Path
 
@@ -77,6 +79,27 @@ def test_make_run_stays_up_until_ctrl_c_and_then_leaves_nothing(clone: Path) -> 
 
     assert "first governed decision" in "".join(told)
     assert not re.search(r"uvicorn|local_gateway", processes_of(clone))
+
+
+@pytest.mark.parametrize(("number", "within_s"), [(signal.SIGTERM, 5), (signal.SIGKILL, 10)])
+def test_whoever_ends_the_driver_ends_all_that_it_started(clone: Path, number: int, within_s: int) -> None:
+    ports = dict(zip(map(str.upper, PortSettings.model_fields), map(str, astuple(free_ports())), strict=True))
+    running = subprocess.Popen(
+        [clone / ".venv" / "bin" / "python", "-m", "local_stack", "run"],
+        cwd=clone, env=outside() | ports, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert running.stdout is not None
+    # By then gateway, services, devices and the bootstrap itself run.
+    steps = list(itertools.takewhile(lambda line: "starting: bootstrap" not in line, running.stdout))
+    processes = processes_of(clone)
+    running.send_signal(number)
+    running.communicate(timeout=20)
+    deadline = time.monotonic() + within_s
+    while processes_of(clone) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+    assert processes.count("local_stack.attached") >= 7, "".join(steps)
+    assert processes_of(clone) == ""
 
 
 def test_make_devices_shows_a_site_until_ctrl_c_and_then_leaves_nothing(clone: Path) -> None:

@@ -84,7 +84,7 @@ def test_the_set_up_script_can_be_read_by_an_old_python() -> None:
     assert set(imported) <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("script", ["up.py", "docker_cli.py", "env_file.py", "whereabouts.py"])
+@pytest.mark.parametrize("script", ["up.py", "docker_cli.py", "env_file.py", "whereabouts.py", "running_stacks.py"])
 def test_what_runs_docker_needs_nothing_but_an_old_python(script: str) -> None:
     text = (ROOT / "scripts" / script).read_text(encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Which loopback ports the stack listens on."""
+"""Which loopback ports the stack listens on, and how long it may take to start."""
 
 import socket
 from dataclasses import dataclass, fields
@@ -52,6 +52,14 @@ class PortSettings(Settings):
         if taken:
             raise ConfigurationError("; ".join(taken))
         return Ports(*wanted.values())
+
+
+class StackSettings(Settings):
+    """How the stack is started, by `make run` and `make demo` alike."""
+
+    stack_ready_s: float = Field(
+        default=60.0, ge=1, le=3600, description="How long each process may take until it answers [s, real time]."
+    )
 
 
 def free_ports() -> Ports:

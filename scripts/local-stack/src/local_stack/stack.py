@@ -10,12 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
-from ev_service.settings import Settings, load
+from ev_service.settings import load
 from local_stack import attached
-from local_stack.ports import HOST, Ports
+from local_stack.ports import HOST, Ports, StackSettings
 from local_stack.processes import Processes, ProcessFailed
 from local_stack.secrets_file import Passwords
 from local_stack.surroundings import of_the_system
@@ -33,16 +31,6 @@ Report = Callable[[str], None]
 Wait = Callable[[], None]
 
 
-class StackSettings(Settings):
-    """How the stack is started."""
-
-    model_config = SettingsConfigDict(env_prefix="STACK_")
-
-    ready_s: float = Field(
-        default=60.0, ge=1, le=3600, description="How long each process may take until it answers [s, real time]."
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class StackPlan:
     """What is started where.
@@ -58,7 +46,7 @@ class StackPlan:
     state: Path
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     has_twin: bool = True
-    ready_s: float = field(default_factory=lambda: load(StackSettings).ready_s)
+    ready_s: float = field(default_factory=lambda: load(StackSettings).stack_ready_s)
 
     @property
     def certificates(self) -> Path:

@@ -36,9 +36,9 @@ _EPILOG = """\
   make operate ARGS="limit 60" REASON="transformer works"             building and cars together; "limit none" undoes it
   make operate ARGS="departure SESSION --at 2026-06-21T21:00+02:00 --energy-kwh 30"
 
-Without make: python scripts/dev.py operate stop --minutes 30 REASON="fire alarm test". STACK=compose takes the stack
-of make up. With WSO2_ADMIN_PASSWORD set it is the one that the variables of scripts/bootstrap.py and OPERATOR_PASSWORD
-name.
+Without make: python scripts/dev.py operate stop --minutes 30 REASON="fire alarm test". It acts on
+whatever runs here, of make run or of make up; STACK=run or STACK=compose names one of them. With WSO2_ADMIN_PASSWORD
+set it is the one that the variables of scripts/bootstrap.py and OPERATOR_PASSWORD name.
 
 exit code: 0 it is done; 1 it is not, and the reason is said; 2 wrong usage
 """

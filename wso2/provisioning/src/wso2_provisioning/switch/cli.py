@@ -32,9 +32,9 @@ from wso2_terms.documents import ArtifactError
 
 _EPILOG = """\
 which stack:
-  make kill REASON="…"                 the one of make run, from its folder .state
-  make kill REASON="…" STACK=compose   the one of make up, from inside its network
-  make kill REASON="…" SCOPE=control   either of them: EVApp sets no limits on chargers any more, and reads on
+  make kill REASON="…"                 whatever runs here, of make run or of make up; both, where both run
+  make kill REASON="…" STACK=compose   the one of make up alone; STACK=run: the one of make run alone
+  make kill REASON="…" SCOPE=control   EVApp sets no limits on chargers any more, and reads on
   with WSO2_ADMIN_PASSWORD set         whichever the variables name: those of scripts/bootstrap.py, and besides
                                        OPERATOR_PASSWORD (needed), AGENT_URL (default http://localhost:8004),
                                        OPERATOR_STATE_DIR (default .state/operator)
