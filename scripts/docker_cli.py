@@ -94,6 +94,10 @@ class Docker:
             check=False,
         )
 
+    def attach(self, arguments: Sequence[str]) -> int:
+        """Run `docker …` on the caller's terminal."""
+        return subprocess.call(["docker", *arguments], cwd=str(self._folder), env=self._environment)
+
     def compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `docker compose …` and return what it said."""
         return self.run(["compose", *arguments])
@@ -113,7 +117,7 @@ class Docker:
 
     def show(self, *arguments: str) -> int:
         """Run `docker compose …` on the caller's terminal."""
-        return subprocess.call(["docker", "compose", *arguments], cwd=str(self._folder), env=self._environment)
+        return self.attach(["compose", *arguments])
 
     def states(self) -> dict[str, State]:
         """How each container of the project is, by service."""

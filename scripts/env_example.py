@@ -49,8 +49,11 @@ class _Stack(Settings):
     mqtt_tls_port: int = Field(default=8883, description="Published port of the broker, TLS.")
     ocpp_tls_port: int = Field(default=9001, description="Published port of the charger service, OCPP with TLS.")
     wso2am_version: str = Field(default="4.6.0", description="Tag of the image wso2/wso2am.")
-    wso2am_memory: str = Field(default="2560m", description="What its container may take.")
-    wso2am_heap: str = Field(default="-Xms512m -Xmx1280m", description="What its Java heap may take of that.")
+    wso2am_memory: str = Field(default="3072m", description="What its container may take.")
+    wso2am_heap: str = Field(
+        default="-Xms512m -Xmx1024m",
+        description="What a Java heap may take of that; there are two: the server's and its diagnostics tool's.",
+    )
     edge_address: str = Field(default="127.0.0.1", description="Address that the published ports listen on.")
     gateway_https_port: int = Field(default=8243, description="Published port of the gateway, TLS.")
     gateway_http_port: int = Field(default=8280, description="Published port of the gateway, plain.")

@@ -20,6 +20,8 @@ ADDED = ("ASSISTANT_PASSWORD", "OPERATOR_PASSWORD")
 """Passwords that an older `.env` lacks, and that nothing remembers before they are there."""
 PLACEHOLDER = "change-me"
 PROFILES = "COMPOSE_PROFILES"
+PYTHON_IMAGE = "python:3.13-slim"
+"""What compose.yaml builds on unless `PYTHON_IMAGE` says otherwise."""
 SIMULATION = "simulation"
 DEFAULT_PROFILES = f"wso2,{SIMULATION}"
 

@@ -31,6 +31,13 @@ OPERATORS = {
 }
 """What an operator runs beside the bootstrap, by its command."""
 
+BUILD_STEP = re.compile(r"(?:#\d+ (?=\[[^\]]+ \d+/\d+\])|(?=Step \d+/\d+ : ))(?P<step>.*)")
+"""A step that begins, as BuildKit and as Docker's older builder print it."""
+BUILD_LINES_SHOWN = 60
+
+WELL = ("done", "healthy", "starting")
+"""States of containers in a stack that works; Docker calls a container `starting` until it looks for the first time."""
+
 _HEALTHY_S = 120.0
 _POLL_S = 0.5
 _SILENCE_S = 15.0
@@ -42,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     command, *rest = [argument for argument in arguments if argument not in variables] or ["up"]
     # Progress bars would be taken for what was said.
     given.setdefault("COMPOSE_ANSI", "never")
+    given.setdefault("BUILDKIT_PROGRESS", "plain")
     try:
         if command == "verify-wso2":
             return verify(given, rest)
@@ -72,7 +80,8 @@ def up(given: Mapping[str, str]) -> int:
     if profile == "wso2":
         docker.check_memory()
     free_the_way(docker, settings, profile)
-    build(docker, profile)
+    fetch(docker, settings, profile)
+    build(docker, started)
     wait(docker, profile, settings, started)
     tell(settings, profile, started)
     return 0
@@ -121,18 +130,52 @@ def free_the_way(docker: Docker, settings: Mapping[str, str], profile: str) -> N
         raise Trouble("; ".join(taken) + ".")
 
 
-def build(docker: Docker, profile: str) -> None:
-    """Build what changed, and fetch WSO2's image where it is not there yet."""
+def fetch(docker: Docker, settings: Mapping[str, str], profile: str) -> None:
+    """Pull the images that are not here yet, before anything is built from them."""
+    started = docker.compose("config", "--images", "broker", *(["wso2am"] if profile == "wso2" else [])).stdout.split()
+    base = settings.get("PYTHON_IMAGE", env_file.PYTHON_IMAGE)
+    foreign = [name for name in started if not name.startswith("ev-")]
+    for image in dict.fromkeys([base, *foreign]):
+        if docker.run(["image", "inspect", image]).returncode == 0:
+            continue
+        print(f"pulling {image}", flush=True)
+        if docker.attach(["pull", image]) != 0:
+            raise Trouble(unpullable(image, is_base=image == base))
+
+
+def unpullable(image: str, *, is_base: bool) -> str:
+    """What to do about an image that cannot be pulled."""
+    why = "is this machine online? Behind a proxy, tell Docker of it (Docker Desktop: Settings, Resources, Proxies)"
+    if is_base:
+        return (
+            f"{image}, on which our images are built, cannot be pulled: {why}, or set PYTHON_IMAGE in .env to an "
+            "image that is here, with Python 3.11 or newer and its venv module."
+        )
+    if "wso2am" in image:
+        return f"{image} cannot be pulled: {why}; the local gateway needs no such download: make up GATEWAY=local"
+    return f"{image} cannot be pulled: {why}, or set MOSQUITTO_IMAGE in .env to an image that is here."
+
+
+def build(docker: Docker, started: float) -> None:
+    """Build what changed, and tell each step as it begins."""
     print("images (the first time takes a minute or two)", flush=True)
-    done = docker.compose("build", "--quiet")
-    if done.returncode != 0:
-        print(done.stdout + done.stderr, file=sys.stderr)
+    said: list[str] = []
+    process = docker.start("build")
+    steps: set[str] = set()
+    spoke = time.monotonic()
+    for line in process.stdout or ():
+        said.append(line)
+        step = BUILD_STEP.match(line)
+        if step and step["step"] not in steps:
+            steps.add(step["step"])
+            print(f"{seconds(started)}  {step['step'].strip()[:110]}", flush=True)
+            spoke = time.monotonic()
+        elif time.monotonic() - spoke > _SILENCE_S:
+            print(f"{seconds(started)}  {line.strip()[:110]}", flush=True)
+            spoke = time.monotonic()
+    if process.wait() != 0:
+        print("".join(said[-BUILD_LINES_SHOWN:]), file=sys.stderr)
         raise Trouble("the images could not be built; the reason stands above.")
-    if profile == "wso2":
-        image = docker.compose("config", "--images", "wso2am").stdout.split()
-        wanted = next((name for name in image if "wso2am" in name), "wso2/wso2am")
-        if docker.run(["image", "inspect", wanted]).returncode != 0 and docker.show("pull", "wso2am") != 0:
-            raise Trouble(f"{wanted} cannot be pulled; the local gateway needs no download: make up GATEWAY=local")
 
 
 def wait(docker: Docker, profile: str, settings: Mapping[str, str], started: float) -> None:
@@ -155,12 +198,12 @@ def wait(docker: Docker, profile: str, settings: Mapping[str, str], started: flo
     while True:
         states = docker.states()
         tell_changes(states, told, started)
-        waiting = [state.service for state in states.values() if state.said not in ("done", "healthy")]
-        # The agent is asked itself, which is sooner than Docker's next look at it.
-        if not [name for name in waiting if name != "agent"] and agent_can_decide(settings):
+        failing = [state.service for state in states.values() if state.said not in WELL]
+        # The agent is asked itself, long before Docker's first look at it.
+        if not failing and agent_can_decide(settings):
             return
         if time.monotonic() > deadline:
-            names = " and ".join(waiting) or "agent"
+            names = " ".join(failing) or "agent"
             raise Trouble(f"{names} did not become healthy within {_HEALTHY_S:.0f} s: docker compose logs {names}")
         time.sleep(_POLL_S)
 
@@ -191,16 +234,15 @@ def verify(given: Mapping[str, str], arguments: Sequence[str]) -> int:
     """Check on the running stack what only a real one can show; runs where the bootstrap does."""
     docker = Docker(ROOT, given)
     docker.check()
-    log = {
-        "wso2am": "/var/lib/ev/wso2-logs/apim_metrics.log",
-        "gateway": "/var/lib/ev/state/apim_metrics.log",
-    }
-    gateway = next((name for name in log if name in docker.states()), None)
-    if gateway is None:
+    running = docker.states()
+    profile = next((name for name, gateway in GATEWAYS.items() if gateway in running), None)
+    if profile is None:
         raise Trouble("nothing runs: make up, then make verify-wso2")
+    service = f"verify-{profile}"
     return docker.show(
-        *("run", "--rm", "--no-deps", "--name", "ev-verify", "--entrypoint", "python", "bootstrap"),
-        *("-m", "wso2_provisioning.verification", "--artifacts", "/app/wso2", "--metrics-log", log[gateway]),
+        *("run", "--rm", "--no-deps", "--name", "ev-verify", "--entrypoint", "python", service),
+        *("-m", "wso2_provisioning.verification", "--artifacts", "/app/wso2"),
+        *("--metrics-log", "/var/lib/ev/calls/apim_metrics.log"),
         *("--echo-url", "http://ev-verify:8099", "--echo-bind", "0.0.0.0"),  # noqa: S104 - inside a container
         *arguments,
     )

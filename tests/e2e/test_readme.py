@@ -83,6 +83,7 @@ def test_make_run_stays_up_until_ctrl_c_and_then_leaves_nothing(clone: Path) -> 
 
 @pytest.mark.parametrize(("number", "within_s"), [(signal.SIGTERM, 5), (signal.SIGKILL, 10)])
 def test_whoever_ends_the_driver_ends_all_that_it_started(clone: Path, number: int, within_s: int) -> None:
+    subprocess.run(["make", "demo", "ARGS=--help"], cwd=clone, env=outside(), stdout=subprocess.DEVNULL, check=True)
     ports = dict(zip(map(str.upper, PortSettings.model_fields), map(str, astuple(free_ports())), strict=True))
     running = subprocess.Popen(
         [clone / ".venv" / "bin" / "python", "-m", "local_stack", "run"],

@@ -50,11 +50,17 @@ class Site:
     def verify(self) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]:
         """Run the verification where the bootstrap runs; its echo is reached by the container's name."""
         name = f"{self.project}-verify"
-        log = {"wso2": "/var/lib/ev/wso2-logs/apim_metrics.log", "local": "/var/lib/ev/state/apim_metrics.log"}
         done = self.run(
-            *("run", "--rm", "--no-deps", "--name", name, "--entrypoint", "python", "bootstrap"),
+            *("run", "--rm", "--no-deps", "--name", name, "--entrypoint", "python", f"verify-{self.profile}"),
             *("-m", "wso2_provisioning.verification", "--artifacts", "/app/wso2", "--json", "-"),
-            *("--metrics-log", log[self.profile], "--echo-url", f"http://{name}:8099", "--echo-bind", "0.0.0.0"),
+            *(
+                "--metrics-log",
+                "/var/lib/ev/calls/apim_metrics.log",
+                "--echo-url",
+                f"http://{name}:8099",
+                "--echo-bind",
+                "0.0.0.0",
+            ),
             timeout_s=VERIFY_S,
         )
         assert done.stdout, done.stderr[-4000:]

@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[3]
 STACK: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
 OURS = sorted(set(SERVICES) - {"wso2am", "broker"})
-ONCE = ("keys", "field", "bootstrap")
+BOOTSTRAPS = ("bootstrap", "verify-wso2", "verify-local")
+ONCE = ("keys", "wso2-keys", "field", *BOOTSTRAPS)
 # Inside a container these are what its health check and the others go by.
 LISTENED_ON = {"TWIN_HOST", "TWIN_PORT"}
 PASSWORDS = (
@@ -123,15 +124,23 @@ def test_credentials_and_private_keys_are_seen_by_whom_they_concern() -> None:
         for volume in STACK["volumes"]
     }
 
-    assert seen["credentials"] == {"bootstrap": "rw", "agent": "ro"}
+    assert seen["credentials"] == {"bootstrap": "rw", "agent": "ro", "verify-wso2": "ro", "verify-local": "ro"}
     assert seen["operator-state"] == {"bootstrap": "rw"}
     assert seen["chargers-state"] == {"chargers": "rw"}
     assert seen["agent-state"] == {"agent": "rw"}
-    assert seen["keys"] == {"keys": "rw", "gateway": "ro"}
+    assert seen["keys"] == {"keys": "rw", "wso2-keys": "rw", "gateway": "ro"}
     hearing = dict.fromkeys(("solar", "battery", "grid", "chargers", "twin"), "ro")
     assert seen["field"] == {"field": "rw", "broker": "rw", **hearing}
-    assert seen["wso2-config"] == {"keys": "rw", "wso2am": "ro"}
-    assert {name for name, mode in seen["certificates"].items() if mode == "rw"} == {"keys"}
+    assert seen["wso2-config"] == {"wso2-keys": "rw", "wso2am": "ro"}
+    assert {name for name, mode in seen["certificates"].items() if mode == "rw"} == {"keys", "wso2-keys"}
+
+
+@pytest.mark.parametrize(("profile", "others"), [("local", {"wso2-"}), ("wso2", {"gateway-"})])
+def test_a_gateway_makes_no_volume_of_the_other_one(profile: str, others: set[str]) -> None:
+    started = [name for name, service in SERVICES.items() if set(service.get("profiles", [profile])) & {profile}]
+    made = {volume for name in started for volume in mounts(name)}
+
+    assert {volume for volume in made if volume.startswith(tuple(others))} == set()
 
 
 def test_passwords_reach_only_who_needs_them() -> None:
@@ -141,12 +150,12 @@ def test_passwords_reach_only_who_needs_them() -> None:
     }
 
     assert holders == {
-        "WSO2_ADMIN_PASSWORD": {"keys", "gateway", "wso2am", "bootstrap"},
-        "EVAPP_PASSWORD": {"bootstrap"},
-        "ASSISTANT_PASSWORD": {"bootstrap"},
-        "OPERATOR_PASSWORD": {"bootstrap"},
-        "WSO2_KEYSTORE_PASSWORD": {"keys", "wso2am"},
-        "WSO2_TRUSTSTORE_PASSWORD": {"keys", "wso2am"},
+        "WSO2_ADMIN_PASSWORD": {"keys", "wso2-keys", "gateway", "wso2am", *BOOTSTRAPS},
+        "EVAPP_PASSWORD": {*BOOTSTRAPS},
+        "ASSISTANT_PASSWORD": {*BOOTSTRAPS},
+        "OPERATOR_PASSWORD": {*BOOTSTRAPS},
+        "WSO2_KEYSTORE_PASSWORD": {"wso2-keys", "wso2am"},
+        "WSO2_TRUSTSTORE_PASSWORD": {"wso2-keys", "wso2am"},
     }
 
 

@@ -151,7 +151,7 @@ def test_passwords_of_the_shell_need_no_file(workplace: "Workplace") -> None:
     workplace.run("up", "GATEWAY=local", **dict.fromkeys(PASSWORDS, "a-password-0f-mine"))
 
     assert not (workplace.root / ".env").exists()
-    assert "compose build --quiet" in workplace.calls
+    assert "compose build" in workplace.calls
 
 
 def test_an_example_that_was_only_copied_is_refused(workplace: "Workplace") -> None:
@@ -204,14 +204,50 @@ def test_a_bootstrap_that_fails_says_why_in_one_sentence(workplace: "Workplace")
 
 def test_an_image_of_wso2_that_cannot_be_pulled_leads_to_the_local_gateway(workplace: "Workplace") -> None:
     workplace.says("config --images", "wso2/wso2am:4.6.0\n")
-    workplace.says("image inspect", code=1)
-    workplace.says("compose pull", code=18)
+    workplace.says("image inspect")
+    workplace.says("image inspect wso2", code=1)
+    workplace.says("pull wso2", code=18)
 
     done = workplace.run("up")
 
     assert done.returncode == 1
     assert "wso2/wso2am:4.6.0 cannot be pulled" in done.stderr
     assert "make up GATEWAY=local" in done.stderr
+
+
+def test_a_base_image_that_cannot_be_pulled_is_explained_before_anything_is_built(workplace: "Workplace") -> None:
+    workplace.says("image inspect", code=1)
+    workplace.says("pull python", code=1)
+
+    done = workplace.run("up", "GATEWAY=local", PYTHON_IMAGE="python:3.13-slim")
+
+    assert done.returncode == 1
+    assert "python:3.13-slim, on which our images are built, cannot be pulled" in done.stderr
+    assert all(word in done.stderr for word in ("online", "proxy", "PYTHON_IMAGE"))
+    assert not [call for call in workplace.calls if call.startswith("compose build")]
+
+
+def test_what_is_here_is_not_pulled_again(workplace: "Workplace") -> None:
+    workplace.says("config --images", "eclipse-mosquitto:2.0.22\nev-local-gateway\n")
+    workplace.says("image inspect")
+
+    workplace.run("up", "GATEWAY=local")
+
+    assert not [call for call in workplace.calls if call.startswith(("pull", "compose pull"))]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["#14 [solar member 3/5] RUN pip install", "Step 7/21 : RUN pip install"],
+    ids=["BuildKit", "the older builder"],
+)
+def test_each_step_of_a_build_is_told_once(workplace: "Workplace", line: str) -> None:
+    workplace.says("compose build", f"#1 [internal] load build definition\n{line}\n#14 0.8 Collecting x\n{line}\n")
+
+    done = workplace.run("up", "GATEWAY=local")
+
+    assert done.stdout.count("RUN pip install") == 1
+    assert "Collecting" not in done.stdout
 
 
 def test_a_build_that_fails_shows_what_the_build_said(workplace: "Workplace") -> None:

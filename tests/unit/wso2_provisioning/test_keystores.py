@@ -15,20 +15,21 @@ from pydantic import SecretStr
 from ev_service.certificates import is_issued_by
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
-from wso2_provisioning.keystores import main, prepare
+from wso2_provisioning.keystores import Wso2Layout, main, prepare
 from wso2_provisioning.settings import KeyStorePasswords
 from wso2_terms.deployment import read_deployment
 
 CONF = Path(__file__).parents[3] / "wso2" / "conf"
 NOW = SystemClock().now()
 PASSWORDS = KeyStorePasswords(SecretStr("store-Passw0rd"), SecretStr("trust-Passw0rd"))
+WSO2 = Wso2Layout(PASSWORDS, CONF)
 SECURITY = Path("wso2-config/repository/resources/security")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("keys")
-    prepare(root, PASSWORDS, CONF, NOW)
+    prepare(root, NOW, WSO2)
     return root
 
 
@@ -49,7 +50,7 @@ def certificate(path: Path) -> x509.Certificate:
 def test_a_second_run_writes_nothing(root: Path) -> None:
     before = contents(root)
 
-    written = prepare(root, PASSWORDS, CONF, NOW)
+    written = prepare(root, NOW, WSO2)
 
     assert written == []
     assert contents(root) == before
@@ -140,7 +141,7 @@ def test_java_reads_the_stores(made: Path, store: str, password: str, entries: d
 def test_other_passwords_lock_the_same_keys_anew(root: Path) -> None:
     before = contents(root)
 
-    prepare(root, KeyStorePasswords(SecretStr("another-one"), SecretStr("and-another")), CONF, NOW)
+    prepare(root, NOW, Wso2Layout(KeyStorePasswords(SecretStr("another-one"), SecretStr("and-another")), CONF))
 
     after = contents(root)
     assert {name for name in after if after[name] != before[name]} == {
@@ -154,7 +155,7 @@ def test_a_broken_server_certificate_is_made_anew_and_the_signing_key_stays(root
     signing = (root / "keys/gateway-signing.pem").read_bytes()
     (root / broken).write_bytes(b"")
 
-    prepare(root, PASSWORDS, CONF, NOW)
+    prepare(root, NOW, WSO2)
 
     assert (root / "certificates/gateway-signing.pem").read_bytes() == signing
     assert is_issued_by(certificate(root / "keys/server.pem"), certificate(root / "certificates/ca.pem"))
@@ -163,7 +164,7 @@ def test_a_broken_server_certificate_is_made_anew_and_the_signing_key_stays(root
 def test_what_is_about_to_expire_is_made_anew(root: Path) -> None:
     before = certificate(root / "keys/server.pem")
 
-    prepare(root, PASSWORDS, CONF, before.not_valid_after_utc - timedelta(days=59))
+    prepare(root, before.not_valid_after_utc - timedelta(days=59), WSO2)
 
     assert certificate(root / "keys/server.pem") != before
 
@@ -182,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
 
     with pytest.raises(ConfigurationError, match="keys cannot be kept in"):
-        prepare(tmp_path / "file", PASSWORDS, None, NOW)
+        prepare(tmp_path / "file", NOW, None)
 
 
 @pytest.mark.parametrize(
@@ -207,11 +208,22 @@ def test_a_password_that_is_none_stops_the_start(
         monkeypatch.setenv(variable, "good-Passw0rd")
     monkeypatch.setenv(name, value)
 
-    code = main([str(tmp_path)])
+    code = main([str(tmp_path), "--conf", str(CONF)])
 
     assert code == 2
     assert told in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_wso2_nothing_of_it_is_laid_out_and_no_password_of_its_stores_is_needed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("WSO2_KEYSTORE_PASSWORD", "WSO2_TRUSTSTORE_PASSWORD"):
+        monkeypatch.delenv(variable, raising=False)
+    shutil.rmtree(root / "wso2-config")
+
+    assert main([str(root)]) == 0
+    assert not (root / "wso2-config").exists()
 
 
 def test_the_command_says_what_it_wrote_and_then_that_nothing_is_left_to_do(

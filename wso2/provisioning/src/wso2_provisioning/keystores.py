@@ -65,14 +65,21 @@ class GatewayKeys:
     signing: Pair
 
 
-def prepare(root: Path, passwords: KeyStorePasswords, conf: Path | None, now: datetime) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Wso2Layout:
+    """What WSO2 needs besides: the passwords of its stores, and the folder of deployment.toml and its entrypoint."""
+
+    passwords: KeyStorePasswords
+    conf: Path
+
+
+def prepare(root: Path, now: datetime, wso2: Wso2Layout | None) -> list[str]:
     """Make what is missing, about to expire or locked with another password; keep the rest.
 
     Args:
-        root: holds the three folders; they are made where they are absent.
-        passwords: of key stores and trust store.
-        conf: folder of deployment.toml and the entrypoint, copied for WSO2; None leaves them out.
+        root: holds the folders; they are made where they are absent.
         now: real time.
+        wso2: what `wso2-config/` is made from; None leaves that folder out.
 
     Returns:
         Paths of the files that were written.
@@ -83,12 +90,7 @@ def prepare(root: Path, passwords: KeyStorePasswords, conf: Path | None, now: da
     try:
         keys, written = _keep_keys(root / KEYS, now)
         written += _keep_certificates(root / CERTIFICATES, root / KEYS)
-        config = root / WSO2_CONFIG
-        written += keep(config / "ca.pem", (root / CERTIFICATES / "ca.pem").read_bytes(), PUBLIC)
-        written += _keep_stores(config / SECURITY, keys, passwords)
-        if conf is not None:
-            written += keep(config / "repository/conf/deployment.toml", (conf / "deployment.toml").read_bytes(), 0o600)
-            written += keep(config / "ev-entrypoint.sh", (conf / "ev-entrypoint.sh").read_bytes(), 0o700)
+        written += [] if wso2 is None else _keep_configuration(root, keys, wso2)
     except OSError as error:
         raise ConfigurationError(f"keys cannot be kept in {root}: {error.filename}: {error.strerror}") from error
     return [str(path) for path in written]
@@ -120,6 +122,16 @@ def _keep_certificates(folder: Path, keys: Path) -> list[Path]:
     for name in ("ca.pem", "gateway-signing.pem"):
         written += keep(folder / name, pem(*read_certificates(keys / name)), PUBLIC)
     return written
+
+
+def _keep_configuration(root: Path, keys: GatewayKeys, wso2: Wso2Layout) -> list[Path]:
+    folder = root / WSO2_CONFIG
+    return [
+        *keep(folder / "ca.pem", (root / CERTIFICATES / "ca.pem").read_bytes(), PUBLIC),
+        *_keep_stores(folder / SECURITY, keys, wso2.passwords),
+        *keep(folder / "repository/conf/deployment.toml", (wso2.conf / "deployment.toml").read_bytes(), 0o600),
+        *keep(folder / "ev-entrypoint.sh", (wso2.conf / "ev-entrypoint.sh").read_bytes(), 0o700),
+    ]
 
 
 def _keep_stores(folder: Path, keys: GatewayKeys, passwords: KeyStorePasswords) -> list[Path]:
@@ -160,17 +172,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make or keep the keys; 0 when they are there, 2 when something has to be set right first."""
     parser = argparse.ArgumentParser(
         prog="python -m wso2_provisioning.keystores",
-        description="Make the gateway's own keys: certificates/, keys/ (PEM) and wso2-config/ (PKCS12) in DIR. "
-        "Keeps what is valid. Reads WSO2_KEYSTORE_PASSWORD and WSO2_TRUSTSTORE_PASSWORD.",
+        description="Make the gateway's own keys: certificates/ and keys/ (PEM) in DIR, with --conf also wso2-config/ "
+        "(PKCS12), which reads WSO2_KEYSTORE_PASSWORD and WSO2_TRUSTSTORE_PASSWORD. Keeps what is valid.",
     )
     parser.add_argument("root", metavar="DIR", type=Path)
     parser.add_argument(
-        "--conf", metavar="DIR", type=Path, help="folder of deployment.toml and ev-entrypoint.sh, copied for WSO2"
+        "--conf", metavar="DIR", type=Path, help="lay out WSO2's configuration, from this folder of deployment.toml"
     )
     arguments = parser.parse_args(argv)
     try:
-        passwords = load(KeyStoreSettings).passwords()
-        written = prepare(arguments.root, passwords, arguments.conf, SystemClock().now())
+        settings = load(KeyStoreSettings)
+        settings.refuse_placeholder()
+        wso2 = None if arguments.conf is None else Wso2Layout(settings.passwords(), arguments.conf)
+        written = prepare(arguments.root, SystemClock().now(), wso2)
     except ConfigurationError as error:
         sys.stderr.write(f"failed {error.message}\n")
         return 2

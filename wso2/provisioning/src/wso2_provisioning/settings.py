@@ -99,13 +99,20 @@ class KeyStoreSettings(Settings):
     )
     wso2_admin_password: SecretStr | None = Field(default=None, description="The administrator's password.")
 
+    def refuse_placeholder(self) -> None:
+        """Make sure that the administrator's password was chosen.
+
+        Raises:
+            ConfigurationError: it is the placeholder of .env.example.
+        """
+        secret_from(self.wso2_admin_password, None, "WSO2_ADMIN_PASSWORD")
+
     def passwords(self) -> KeyStorePasswords:
         """Return the passwords of the stores.
 
         Raises:
-            ConfigurationError: one is not set, too short or a placeholder, or the administrator's is a placeholder.
+            ConfigurationError: one is not set, too short or a placeholder.
         """
-        secret_from(self.wso2_admin_password, None, "WSO2_ADMIN_PASSWORD")
         return KeyStorePasswords(
             _store_password(self.wso2_keystore_password, "WSO2_KEYSTORE_PASSWORD"),
             _store_password(self.wso2_truststore_password, "WSO2_TRUSTSTORE_PASSWORD"),
