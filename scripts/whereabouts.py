@@ -95,6 +95,8 @@ def tell(settings: Mapping[str, str], profile: str, started: float) -> None:
     )
     print(f"authority   docker compose cp {service}:{_AUTHORITY[profile]} ca.pem")
     print(f"every call  docker compose exec {service} {_EVERY_CALL[profile]}")
+    print('cut off     make kill REASON="…"   (the agent, at the gateway; make revive REASON="…" lets it go on)')
+    print('operate     make operate ARGS="chargers"   (stop, limit and more: make operate ARGS=--help)')
     print("stop        make down   (with its state: make down VOLUMES=1)")
 
 

@@ -99,7 +99,7 @@ def test_whoever_ends_the_driver_ends_all_that_it_started(clone: Path, number: i
     while processes_of(clone) and time.monotonic() < deadline:
         time.sleep(0.1)
 
-    assert len(processes.splitlines()) >= 8, "".join(steps)
+    assert len(processes.splitlines()) >= 7, "".join(steps)
     assert processes_of(clone) == ""
 
 

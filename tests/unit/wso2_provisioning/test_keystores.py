@@ -242,12 +242,12 @@ def test_the_command_says_what_it_wrote_and_then_that_nothing_is_left_to_do(
 def test_the_next_keys_are_accepted_before_they_are_used_and_the_former_ones_after(
     root: Path, made: Path, tmp_path: Path
 ) -> None:
-    prepare(tmp_path / "next", PASSWORDS, None, NOW)
+    prepare(tmp_path / "next", NOW, None)
     keys, following = root / "keys", tmp_path / "next/keys"
     for name in ("ca.pem", "gateway-signing.pem"):
         (keys / name).write_bytes((keys / name).read_bytes() + (following / name).read_bytes())
 
-    prepare(root, PASSWORDS, CONF, NOW)
+    prepare(root, NOW, WSO2)
 
     for name in ("ca.pem", "gateway-signing.pem"):
         assert (root / "certificates" / name).read_bytes() == (keys / name).read_bytes()
@@ -255,7 +255,7 @@ def test_the_next_keys_are_accepted_before_they_are_used_and_the_former_ones_aft
 
     for name in ("server.pem", "server-key.pem", "gateway-signing-key.pem"):
         (keys / name).write_bytes((following / name).read_bytes())
-    prepare(root, PASSWORDS, CONF, NOW)
+    prepare(root, NOW, WSO2)
 
     for store, name in (("wso2am-signing.p12", "gateway-signing.pem"), ("wso2am-tls.p12", "server.pem")):
         held = load_pkcs12((root / SECURITY / store).read_bytes(), PASSWORDS.keystore.get_secret_value().encode())

@@ -43,6 +43,10 @@ def run(state: Path, console: Console) -> int:
         if plan.has_twin:
             console.print(f"site      {plan.twin_url.replace('127.0.0.1', 'localhost')}/site   (simulated devices)")
         console.print(f"chargers  ws://localhost:{ports.ocpp}/CHARGER   (OCPP)")
+        console.print(
+            'cut off   make kill REASON="…"   (the agent, at the gateway; make revive REASON="…" lets it go on)'
+        )
+        console.print('operate   make operate ARGS="chargers"   (stop, limit and more: make operate ARGS=--help)')
         console.print("Ctrl-C stops everything")
         while True:
             time.sleep(1)
