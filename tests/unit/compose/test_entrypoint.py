@@ -21,11 +21,19 @@ SERVER = """#!/bin/sh
 {java}
 exit $?
 """
-JAVA = """#!/bin/bash
-trap 'echo closing; sleep 0.1; echo closed; exit 143' TERM
-echo up
-# Only what this shell itself does: a child would be signalled too.
-while :; do read -r -t 0.02 _ <> <(:); done
+JAVA = f"""#!{sys.executable}
+import signal, sys, time
+
+def close(*_):
+    print("closing", flush=True)
+    time.sleep(0.1)
+    print("closed", flush=True)
+    sys.exit(143)
+
+signal.signal(signal.SIGTERM, close)
+print("up", flush=True)
+while True:
+    signal.pause()
 """
 
 
