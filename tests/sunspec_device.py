@@ -14,13 +14,15 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from pymodbus.constants import ExcCodes
 
 SUNS = [0x5375, 0x6E53]
 END = [0xFFFF, 0]
+ABSENT = -0x8000
+"""An int16 that is not implemented."""
 
 
 def words(code: str, number: float) -> list[int]:
@@ -63,9 +65,21 @@ def battery(soc: int = 830, *, watts: int = -125, wh: int = 1000, beat: int = 0x
     return block(802, 62, {3: [wh], 11: words("H", soc), 18: [beat], 47: words("h", watts)} | scales)
 
 
-def meter(watts: int = 6100, scale: int = 1, *, model: int = 203) -> list[int]:
-    """Models 201 to 204."""
-    return block(model, 105, {18: words("h", watts), 22: words("h", scale)})
+def meter(
+    watts: int = 6100,
+    scale: int = 1,
+    *,
+    model: int = 203,
+    amperes: Sequence[int] = (ABSENT,) * 3,
+    volts: Sequence[int] = (ABSENT,) * 3,
+    watts_by_phase: Sequence[int] = (ABSENT,) * 3,
+    ampere_scale: int = 0,
+) -> list[int]:
+    """Models 201 to 204; what is of single phases in A, V and, with the scale of the whole, W."""
+    by_phase = {3: amperes, 8: volts, 19: watts_by_phase}
+    points = {start + place: words("h", n) for start, of in by_phase.items() for place, n in enumerate(of)}
+    scales = {6: words("h", ampere_scale), 15: [0], 22: words("h", scale)}
+    return block(model, 105, {18: words("h", watts)} | points | scales)
 
 
 def sunspec_map(*blocks: list[int]) -> list[int]:

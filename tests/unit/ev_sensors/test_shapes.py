@@ -120,7 +120,8 @@ def test_three_phases_of_a_tasmota_meter_add_up_and_its_counter_is_kept() -> Non
 
     said = _parse(shape, {"Time": "2026-06-21T12:00:00", "ENERGY": {"Power": [1000, 2000, 500], "Total": [1.5, 2, 3]}})
 
-    assert said == Measurement(NOON, {"load_kw": 3.5, "export_kw": 0.0}, energy_kwh=6.5)
+    phases = {"power_l1_kw": 1.0, "power_l2_kw": 2.0, "power_l3_kw": 0.5}
+    assert said == Measurement(NOON, {"load_kw": 3.5, "export_kw": 0.0, **phases}, energy_kwh=6.5)
     assert (shape.telemetry, shape.status, shape.says(b"Offline")) == ("tele/m/SENSOR", "tele/m/LWT", "offline")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sunspec_device import battery, block, float_inverter, inverter, meter, nameplate, words
+from tests.sunspec_device import ABSENT, battery, block, float_inverter, inverter, meter, nameplate, words
 
 from ev_sensors.measurement import Measurement, Reason, Refusal
 from ev_sensors.sunspec import Block, WrongMap, block_at, points_of
@@ -143,6 +143,24 @@ def test_points_become_values_in_our_words_and_units(
     role: Role, blocks: list[list[int]], told: dict[str, float]
 ) -> None:
     assert values(role, *blocks) == told
+
+
+def test_a_meter_tells_of_its_phases_what_it_implements() -> None:
+    told = values("grid", meter(610, amperes=[212, 190, 71], ampere_scale=-1, watts_by_phase=[480, -437, ABSENT]))
+
+    assert told == {
+        "load_kw": 6.1,
+        "export_kw": 0.0,
+        "magnitude_l1_a": 21.2,
+        "magnitude_l2_a": 19.0,
+        "magnitude_l3_a": 7.1,
+        "power_l1_kw": 4.8,
+        "power_l2_kw": -4.37,
+    }
+
+
+def test_a_scale_of_the_phases_that_is_none_leaves_the_total() -> None:
+    assert values("grid", meter(610, amperes=[21, 19, 7], ampere_scale=99)) == {"load_kw": 6.1, "export_kw": 0.0}
 
 
 def test_a_newer_battery_tells_its_power_in_the_model_beside() -> None:

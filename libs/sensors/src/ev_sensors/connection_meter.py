@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from ev_sensors.checks import Nominal, Range, Rules, Slope
 from ev_sensors.inbox import Device
-from ev_sensors.measurement import PHASE_CURRENTS, Measurement
+from ev_sensors.measurement import Measurement
+from ev_sensors.phases import PhaseCurrents, by_phase, phase_currents
 from ev_service.settings import SiteSettings
 from ev_service.telemetry import GridLoad
-from ev_service.units import Ampere, Kilowatt, Percent
+from ev_service.units import Ampere, Kilowatt, Percent, Volt
 
 _HIGHEST_SHARE = 3.0
 """Load over limit that no connection carries for longer than its fuses need."""
@@ -21,7 +22,7 @@ _LEAST_POWER_FACTOR = 0.5
 _VOLTAGE_TOLERANCE = 0.1
 """How far the voltage may be from the nominal one, as a share (EN 50160)."""
 
-_TOLERATED_SHARE = 0.05
+_TOLERATED_SHARE = 0.02
 """How far phases and total may be apart in any case, as a share of the limit: they are not measured at one moment."""
 
 _W_PER_KW = 1000.0
@@ -30,23 +31,31 @@ _W_PER_KW = 1000.0
 def connection_meter(site: SiteSettings) -> Device[GridLoad]:
     """The meter at the connection.
 
-    Currents per phase count only where the meter gives one for each phase of the site; of more, the first ones.
+    Currents count where one of each phase of the site is known, and not while an assumed direction does not fit the
+    power. What the meter itself says of the phases must fit it.
 
     Args:
         site: its name, what its connection may carry, its voltage and its phases.
     """
-    limit_kw, names = site.limit_kw, PHASE_CURRENTS[: site.phases]
+    limit_kw = site.limit_kw
 
-    def phases(values: Mapping[str, float]) -> tuple[Ampere, ...] | None:
-        known = tuple(values[name] for name in names if name in values)
-        return known if len(known) == site.phases else None
+    def of_phases(values: Mapping[str, float]) -> PhaseCurrents | None:
+        return phase_currents(values, site.phases, site.voltage_v)
+
+    def why_not(phases: PhaseCurrents, values: Mapping[str, float]) -> str | None:
+        power_kw = values["load_kw"] - values["export_kw"]
+        return _phase_contradiction(phases.current_a, power_kw, limit_kw, site.voltage_v)
 
     def implausible(values: Mapping[str, float]) -> str | None:
-        load_kw, export_kw, current_a = values["load_kw"], values["export_kw"], phases(values)
+        load_kw, export_kw = values["load_kw"], values["export_kw"]
         told_percent = values.get("load_percent", load_percent(load_kw, limit_kw))
-        return contradiction(
-            told_percent=told_percent, load_kw=load_kw, limit_kw=limit_kw, export_kw=export_kw
-        ) or _phase_contradiction(current_a or (), load_kw - export_kw, limit_kw, site.voltage_v)
+        reason = contradiction(told_percent=told_percent, load_kw=load_kw, limit_kw=limit_kw, export_kw=export_kw)
+        phases = of_phases(values)
+        return reason if phases is None or phases.is_assumed else reason or why_not(phases, values)
+
+    def current_a(values: Mapping[str, float]) -> tuple[Ampere, ...] | None:
+        phases = of_phases(values)
+        return None if phases is None or why_not(phases, values) else phases.current_a
 
     def reading(measured: Measurement, source: str) -> GridLoad:
         load_kw = measured.values["load_kw"]
@@ -58,7 +67,7 @@ def connection_meter(site: SiteSettings) -> Device[GridLoad]:
             load_kw=load_kw,
             limit_kw=limit_kw,
             export_kw=measured.values["export_kw"],
-            current_a=phases(measured.values),
+            current_a=current_a(measured.values),
             # A meter at the connection sees the cars, unless the device says that it stands elsewhere.
             includes_charging=bool(measured.values.get("includes_charging", True)),
         )
@@ -70,7 +79,8 @@ def connection_meter(site: SiteSettings) -> Device[GridLoad]:
     rise, fall = Slope(limit_kw, 0.5 * limit_kw), Slope(0.6 * limit_kw, 0.1 * limit_kw)
     ranges = {"load_kw": Range(0.0, highest_kw, rise, fall), "export_kw": Range(0.0, highest_kw)}
     # Without slopes of their own: what one phase makes up shows in the total, or contradicts it.
-    ranges |= dict.fromkeys(names, Range(-highest_a, highest_a))
+    for name, highest in (("current_a", highest_a), ("magnitude_a", highest_a), ("power_kw", highest_kw)):
+        ranges |= dict.fromkeys(by_phase(name, [0.0] * site.phases), Range(-highest, highest))
     return Device("grid", Rules(ranges, {"limit_kw": Nominal(limit_kw)}, implausible), reading)
 
 
@@ -84,7 +94,7 @@ def load_percent(load_kw: float, limit_kw: float) -> float:
     return load_kw / limit_kw * 100
 
 
-def why_implausible(reading: GridLoad, voltage_v: float) -> str | None:
+def why_implausible(reading: GridLoad, voltage_v: Volt) -> str | None:
     """Why one connection cannot carry this, or None.
 
     Args:
@@ -120,7 +130,7 @@ def contradiction(*, told_percent: Percent, load_kw: Kilowatt, limit_kw: Kilowat
 
 
 def _phase_contradiction(
-    current_a: Sequence[Ampere], power_kw: Kilowatt, limit_kw: Kilowatt, voltage_v: float
+    current_a: Sequence[Ampere], power_kw: Kilowatt, limit_kw: Kilowatt, voltage_v: Volt
 ) -> str | None:
     """Why currents and power of one connection cannot hold together, or None.
 

@@ -26,10 +26,6 @@ class Reason(StrEnum):
     IMPLAUSIBLE = "implausible"
 
 
-PHASE_CURRENTS = ("current_l1_a", "current_l2_a", "current_l3_a")
-"""Names of a measurement's currents per phase [A], passive sign: positive is drawn. On the wire: `current_a`."""
-
-
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """One message does not count.
@@ -46,7 +42,7 @@ class Measurement:
     """What a device measured at one moment.
 
     timestamp: of the measurement by the device's own clock, aware UTC.
-    values: by the names of the wire models, which carry the units.
+    values: by the names of the wire models, which carry the units; those of single phases as `ev_sensors.phases` tells.
     sequence: number of the message, rising; None where the device counts none.
     energy_kwh: its energy counter [kWh], which never goes back; None where it has none.
     """

@@ -1,6 +1,6 @@
 """SunSpec register maps: where the points stand and what their registers say.
 
-Pure: registers go in, numbers in W, Wh and % or a reason come out; knows no network and no role of a device.
+Pure: registers go in, numbers in W, Wh, A, V and % or a reason come out; knows no network and no role of a device.
 Source: SunSpec Device Information Model Specification, and the models by their numbers. Offsets count registers from
 the one that holds the model's number.
 """
@@ -66,11 +66,15 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point of a model: offset of its first register, type, and offset of its scale factor if it has one."""
+    """One point of a model: offset of its first register, type, and offset of its scale factor if it has one.
+
+    is_needed: whether a scale factor that is none spoils the whole answer; else the point counts as not implemented.
+    """
 
     offset: int
     kind: Kind
     scale: int | None = None
+    is_needed: bool = True
 
     @property
     def end(self) -> int:
@@ -80,7 +84,11 @@ class Point:
 
 _INVERTER = {"W": Point(14, Kind.INT16, 15), "WH": Point(24, Kind.ACC32, 26), "St": Point(38, Kind.UINT16)}
 _INVERTER_FLOAT = {"W": Point(22, Kind.FLOAT32), "WH": Point(32, Kind.FLOAT32), "St": Point(48, Kind.UINT16)}
-_METER = {"W": Point(18, Kind.INT16, 22)}
+_METER = {"W": Point(18, Kind.INT16, 22)} | {
+    f"{name}{phase}": Point(first + number, Kind.INT16, scale, is_needed=False)
+    for name, first, scale in (("Aph", 3, 6), ("PhVph", 8, 15), ("Wph", 19, 22))
+    for number, phase in enumerate("ABC")
+}
 
 MODELS: Mapping[int, Mapping[str, Point]] = {
     **dict.fromkeys((101, 102, 103), _INVERTER),
@@ -144,7 +152,7 @@ def block_at(address: int, head: Sequence[int], before: Sequence[Block]) -> Bloc
 
 
 def points_of(block: Block, registers: Sequence[int]) -> dict[str, float]:
-    """The points of a block that the device implements: power [W], energy [Wh], charge [%], counts and states.
+    """The points of a block that the device implements, in W, Wh, A, V and %; counts and states as they are.
 
     Args:
         block: what was read.
@@ -168,6 +176,8 @@ def _value(name: str, point: Point, registers: Sequence[int]) -> float | None:
         return number
     factor = Kind.INT16.number(registers[point.scale : point.scale + 1])
     if factor is None or factor not in _SCALES:
+        if not point.is_needed:
+            return None
         told = _NO_SCALE if factor is None else int(factor)
         raise ValueError(f"{name} has the scale factor {told}, which is none")
     return scaled(number, int(factor))

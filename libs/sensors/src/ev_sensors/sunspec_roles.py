@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.phases import phase_values
 from ev_sensors.shapes import Role
 from ev_sensors.sunspec import Block, WrongMap
 
@@ -98,7 +99,7 @@ def measured(role: Role, said: Said) -> Measurement | Refusal:
     state = int(points.get("St", 0))
     if role == "solar" and state in _ASLEEP and power_kw is not None and power_kw > _ASLEEP_GIVES_KW:
         return Refusal(Reason.IMPLAUSIBLE, f"the inverter is {_ASLEEP[state]} and gives {power_kw:g} kW")
-    values = _values(role, points, power_kw)
+    values = _values(role, points, power_kw, said.factor)
     told_kw = abs(values.get(_POWER.get(role, ""), 0.0))
     if said.rated_kw is not None and told_kw > _ABOVE_NAMEPLATE * said.rated_kw:
         return Refusal(Reason.RANGE, f"{told_kw:g} kW is too much for the {said.rated_kw:g} kW of the nameplate")
@@ -107,7 +108,7 @@ def measured(role: Role, said: Said) -> Measurement | Refusal:
     return Measurement(said.timestamp, values, sequence=said.sequence, energy_kwh=energy_kwh)
 
 
-def _values(role: Role, points: Mapping[str, float], power_kw: float | None) -> dict[str, float]:
+def _values(role: Role, points: Mapping[str, float], power_kw: float | None, factor: float) -> dict[str, float]:
     if role == "battery":
         power = {} if power_kw is None else {"active_power_kw": 0.0 - power_kw}
         capacity = {"capacity_kwh": points["WHRtg"] / _W_PER_KW} if points.get("WHRtg") else {}
@@ -115,5 +116,9 @@ def _values(role: Role, points: Mapping[str, float], power_kw: float | None) -> 
     if power_kw is None:
         return {}
     if role == "grid":
-        return {"load_kw": max(0.0, power_kw), "export_kw": max(0.0, -power_kw)}
+        current_a, power_w, voltage_v = (
+            [points.get(f"{name}{phase}") for phase in "ABC"] for name in ("Aph", "Wph", "PhVph")
+        )
+        phases = phase_values(current_a=current_a, power_w=power_w, voltage_v=voltage_v, factor=factor)
+        return {"load_kw": max(0.0, power_kw), "export_kw": max(0.0, -power_kw)} | phases
     return {"generation_kw": power_kw}

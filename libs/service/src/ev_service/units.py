@@ -15,6 +15,7 @@ KilowattPeak = Annotated[float, _finite]
 KilowattHour = Annotated[float, _finite]
 Percent = Annotated[float, _finite]
 Ampere = Annotated[float, _finite]
+Volt = Annotated[float, _finite]
 WattPerSquareMetre = Annotated[float, _finite]
 
 

@@ -1,25 +1,22 @@
-"""Energy meters that speak as Tasmota and Shelly do: one signed power, perhaps a counter of energy.
+"""Energy meters that speak as Tasmota and Shelly do: signed power, in all and perhaps by phase, perhaps a counter.
 
 Sources: Tasmota's documentation, "MQTT" and "Energy monitoring" (`tele/%topic%/SENSOR`, `LWT`); Shelly's API of its
 second generation, "RPC over MQTT notifications" (`NotifyStatus` on `<prefix>/events/rpc`, and `<prefix>/online`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.phases import phase_values
 from ev_sensors.shapes import Role, Shape, Status
 from ev_sensors.shapes.own import why_wrong
 from ev_service.errors import ConfigurationError
-from ev_service.units import Kilowatt
 
 _W_PER_KW = 1000.0
-
-Told = Callable[[Kilowatt], dict[str, float]]
-"""A meter's power [kW], positive as the site draws it, in the words of a role."""
 
 
 class _Said(BaseModel):
@@ -28,6 +25,8 @@ class _Said(BaseModel):
 
 class _Energy(_Said):
     power_w: float | list[float] = Field(alias="Power")
+    current_a: float | list[float] | None = Field(default=None, alias="Current")
+    voltage_v: float | list[float] | None = Field(default=None, alias="Voltage")
     total_kwh: float | list[float] | None = Field(default=None, alias="Total")
 
 
@@ -39,6 +38,36 @@ class _Sensor(_Said):
 class _Power(_Said):
     total_act_power: float | None = None
     apower: float | None = None
+    a_act_power: float | None = None
+    b_act_power: float | None = None
+    c_act_power: float | None = None
+    a_current: float | None = None
+    b_current: float | None = None
+    c_current: float | None = None
+    a_voltage: float | None = None
+    b_voltage: float | None = None
+    c_voltage: float | None = None
+
+    @property
+    def phases_w(self) -> tuple[float | None, ...]:
+        """Active power of the three phases [W]."""
+        return self.a_act_power, self.b_act_power, self.c_act_power
+
+    @property
+    def power_w(self) -> float | None:
+        """Active power in all [W], else the sum of the three phases; None where that is not told."""
+        known = [power for power in self.phases_w if power is not None]
+        total = self.total_act_power if self.total_act_power is not None else self.apower
+        return sum(known) if total is None and len(known) == len(self.phases_w) else total
+
+    def phases(self, factor: float) -> dict[str, float]:
+        """What is told of each phase."""
+        return phase_values(
+            current_a=(self.a_current, self.b_current, self.c_current),
+            power_w=self.phases_w,
+            voltage_v=(self.a_voltage, self.b_voltage, self.c_voltage),
+            factor=factor,
+        )
 
 
 class _Counter(_Said):
@@ -67,7 +96,7 @@ def tasmota_shape(role: Role, base: str, *, factor: float, zone: ZoneInfo) -> Sh
         factor: its power is multiplied by it; -1 turns the sign.
         zone: in which its clock runs where its messages carry no offset, as they do by default.
     """
-    told = _in_words_of(role, factor)
+    _demand_meter(role)
 
     def parse(payload: bytes, now: datetime) -> Measurement | Refusal:
         try:
@@ -79,7 +108,8 @@ def tasmota_shape(role: Role, base: str, *, factor: float, zone: ZoneInfo) -> Sh
             return Refusal(Reason.SCHEMA, "Time: not a time of ISO 8601")
         total_kwh = said.energy.total_kwh
         energy_kwh = None if total_kwh is None else _sum(total_kwh)
-        return Measurement(moment, told(_sum(said.energy.power_w) / _W_PER_KW), energy_kwh=energy_kwh)
+        values = _values(role, _sum(said.energy.power_w), factor, _tasmota_phases(said.energy, factor))
+        return Measurement(moment, values, energy_kwh=energy_kwh)
 
     return Shape(f"{base}/SENSOR", f"{base}/LWT", parse, _word(b"Online", b"Offline"))
 
@@ -92,45 +122,50 @@ def shelly_shape(role: Role, base: str, *, factor: float) -> Shape:
         base: the device's own topic prefix.
         factor: its power is multiplied by it; -1 turns the sign.
     """
-    told = _in_words_of(role, factor)
+    _demand_meter(role)
 
     def parse(payload: bytes, _: datetime) -> Measurement | Refusal | None:
         try:
             said = _Notification.model_validate_json(payload)
         except ValidationError as error:
             return Refusal(Reason.SCHEMA, why_wrong(error))
-        power_w = _shelly_power_w(said.params)
-        if said.method not in ("NotifyStatus", "NotifyFullStatus") or power_w is None:
+        part = _measuring(said.params)
+        if said.method not in ("NotifyStatus", "NotifyFullStatus") or part is None or part.power_w is None:
             return None
         counter = said.params.em_data
         wh = None if counter is None else counter.total_act
         moment = datetime.fromtimestamp(said.params.ts, UTC)
-        return Measurement(moment, told(power_w / _W_PER_KW), energy_kwh=None if wh is None else wh / _W_PER_KW)
+        values = _values(role, part.power_w, factor, part.phases(factor))
+        return Measurement(moment, values, energy_kwh=None if wh is None else wh / _W_PER_KW)
 
     return Shape(f"{base}/events/rpc", f"{base}/online", parse, _word(b"true", b"false"), mixed=8)
 
 
-def _in_words_of(role: Role, factor: float) -> Told:
+def _demand_meter(role: Role) -> None:
     if role == "battery":
         raise ConfigurationError("a meter cannot say how full a battery is: choose another MQTT shape for it")
 
-    def solar(power_kw: float) -> dict[str, float]:
-        return {"generation_kw": power_kw * factor}
 
-    def grid(power_kw: float) -> dict[str, float]:
-        return {"load_kw": max(power_kw * factor, 0.0), "export_kw": max(-power_kw * factor, 0.0)}
+def _values(role: Role, power_w: float, factor: float, phases: Mapping[str, float]) -> dict[str, float]:
+    """A meter's power [W], positive as the site draws it, and what it says of the phases, in the words of a role."""
+    power_kw = power_w * factor / _W_PER_KW
+    if role == "solar":
+        return {"generation_kw": power_kw}
+    return {"load_kw": max(power_kw, 0.0), "export_kw": max(-power_kw, 0.0), **phases}
 
-    return solar if role == "solar" else grid
+
+def _measuring(params: _Params) -> _Power | None:
+    """Whichever part measures power; None where the notification is about something else."""
+    parts = (params.em, params.pm, params.switch)
+    return next((part for part in parts if part is not None and part.power_w is not None), None)
 
 
-def _shelly_power_w(params: _Params) -> float | None:
-    """The power of whichever part measures it; None where the notification is about something else."""
-    for part in (params.em, params.pm, params.switch):
-        if part is not None:
-            power_w = part.total_act_power if part.total_act_power is not None else part.apower
-            if power_w is not None:
-                return power_w
-    return None
+def _tasmota_phases(energy: _Energy, factor: float) -> dict[str, float]:
+    """What is told of each phase; of a single voltage or a single current nobody knows the phase."""
+    power_w, current_a, voltage_v = (
+        told if isinstance(told, list) else () for told in (energy.power_w, energy.current_a, energy.voltage_v)
+    )
+    return phase_values(current_a=current_a, power_w=power_w, voltage_v=voltage_v, factor=factor)
 
 
 def _sum(value: float | list[float]) -> float:

@@ -11,8 +11,10 @@ from typing import Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.phases import by_phase
 from ev_sensors.shapes import Role, Shape, Status
 from ev_service.units import (
+    Ampere,
     Kilowatt,
     KilowattHour,
     KilowattPeak,
@@ -73,6 +75,13 @@ class GridTelemetry(Telemetry):
         default=None, description="`load_kw` over `limit_kw` [%]; where it is said, it must fit."
     )
     includes_charging: bool = Field(default=True, description="Whether the load holds the charging of the cars.")
+    current_a: tuple[Ampere, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=3,
+        description="Current of L1, L2, L3 [A], one for each phase of the site, negative while that phase gives power.",
+        examples=[[106.0, 88.4, 70.7]],
+    )
 
 
 class DeviceStatus(BaseModel):
@@ -94,7 +103,9 @@ TELEMETRY: dict[Role, type[Telemetry]] = {
 }
 
 _HEAD = frozenset(Telemetry.model_fields)
-_UNITS = frozenset({"w", "kw", "mw", "kwp", "wh", "kwh", "mwh", "va", "kva", "a", "v", "percent", "fraction", "w_m2"})
+_UNITS = frozenset(
+    {"w", "kw", "mw", "kwp", "wh", "kwh", "mwh", "va", "kva", "a", "ma", "ka", "v", "percent", "fraction", "w_m2"}
+)
 
 
 def own_shape(role: Role, base: str) -> Shape:
@@ -132,7 +143,8 @@ def _parse(model: type[Telemetry], stems: frozenset[str], payload: bytes, _: dat
         return refusal
     said = told.__dict__.items()
     values = {name: value for name, value in said if name not in _HEAD and value is not None}
-    return Measurement(told.timestamp, values, told.sequence)
+    phases = by_phase("current_a", values.pop("current_a", ()))
+    return Measurement(told.timestamp, values | phases, told.sequence)
 
 
 def _wrong_unit(names: set[str], stems: frozenset[str]) -> Refusal | None:

@@ -1,7 +1,8 @@
 """An inverter or battery that sends its SunSpec models as JSON: `{base}/models`, points by the names of the models.
 
-Source: SunSpec Information Model Reference; models 101 to 103 (inverter: W, WH), 201 to 204 (meter: W), 701 (DER AC
-measurement: W, positive when power is generated) and 713 (DER storage capacity: SoC).
+Source: SunSpec Information Model Reference; models 101 to 103 (inverter: W, WH), 201 to 204 (meter: W; AphA, WphA,
+PhVphA and their like by phase), 701 (DER AC measurement: W, positive when power is generated) and 713 (DER storage
+capacity: SoC).
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.phases import phase_values
 from ev_sensors.shapes import Role, Shape
 from ev_sensors.shapes.own import own_status, why_wrong
 from ev_service.units import UtcTimestamp
@@ -20,7 +22,9 @@ NOT_IMPLEMENTED = frozenset({-0x8000, 0xFFFF, 0x8000_0000, -0x8000_0000, 0xFFFF_
 """What stands where a device has no such point: int16, uint16, int32, uint32."""
 
 _SCALES = range(-10, 11)
-_WATTS = {"W": "W", "WH": "Wh", "SoC": "Pct"}
+_UNITS = {"W": "W", "WH": "Wh", "SoC": "Pct"} | {
+    f"{point}{phase}": unit for point, unit in (("Aph", "A"), ("Wph", "W"), ("PhVph", "V")) for phase in "ABC"
+}
 _W_PER_KW = 1000.0
 _INVERTERS = ("103", "102", "101", "701")
 _METERS = ("203", "204", "202", "201")
@@ -41,8 +45,13 @@ class Models(BaseModel):
     )
 
 
-def scaled(points: Points, name: str) -> float | None:
+def scaled(points: Points, name: str, scale: str | None = None) -> float | None:
     """The value of a point; None where the device does not implement it.
+
+    Args:
+        points: of one model.
+        name: of the point.
+        scale: name of its scale factor, where that is not its own with `_SF`.
 
     Raises:
         ValueError: its scale factor is none.
@@ -53,9 +62,10 @@ def scaled(points: Points, name: str) -> float | None:
     value = points.get(name)
     if value is None or value in NOT_IMPLEMENTED:
         return None
-    factor = points.get(f"{name}_SF", 0)
+    scale = scale or f"{name}_SF"
+    factor = points.get(scale, 0)
     if factor not in _SCALES:
-        raise ValueError(f"{name}_SF {factor} is no scale factor")
+        raise ValueError(f"{scale} {factor} is no scale factor")
     return float(value) * 10.0 ** int(factor)
 
 
@@ -74,8 +84,8 @@ def sunspec_shape(role: Role, base: str, *, factor: float) -> Shape:
         except ValidationError as error:
             return Refusal(Reason.SCHEMA, why_wrong(error))
         for point, unit in said.units.items():
-            if _WATTS.get(point, unit) != unit:
-                return Refusal(Reason.UNIT, f"{point} is in {unit}, not in {_WATTS[point]}")
+            if _UNITS.get(point, unit) != unit:
+                return Refusal(Reason.UNIT, f"{point} is in {unit}, not in {_UNITS[point]}")
         numbers = {number: _numbers(points) for number, points in said.models.items()}
         try:
             return measured(role, numbers, said.timestamp, factor)
@@ -102,10 +112,24 @@ def measured(role: Role, models: Mapping[str, Points], timestamp: datetime, fact
     points = _first(models, _INVERTERS if role == "solar" else _METERS)
     power_kw = _needed(scaled(points, "W"), "W") * factor / _W_PER_KW
     if role == "grid":
-        return Measurement(timestamp, {"load_kw": max(power_kw, 0.0), "export_kw": max(-power_kw, 0.0)})
+        total = {"load_kw": max(power_kw, 0.0), "export_kw": max(-power_kw, 0.0)}
+        return Measurement(timestamp, total | _phases(points, factor))
     energy_wh = scaled(points, "WH")
     energy_kwh = None if energy_wh is None else energy_wh / _W_PER_KW
     return Measurement(timestamp, {"generation_kw": power_kw}, energy_kwh=energy_kwh)
+
+
+def _phases(points: Points, factor: float) -> dict[str, float]:
+    def of(name: str, scale: str) -> list[float | None]:
+        try:
+            return [scaled(points, f"{name}{phase}", scale) for phase in "ABC"]
+        except ValueError:
+            # Nobody needs the phases for the total.
+            return []
+
+    return phase_values(
+        current_a=of("Aph", "A_SF"), power_w=of("Wph", "W_SF"), voltage_v=of("PhVph", "V_SF"), factor=factor
+    )
 
 
 def _battery(models: Mapping[str, Points], factor: float) -> dict[str, float]:
