@@ -57,11 +57,15 @@ async def test_share_and_load_agree_and_an_export_leaves_no_load() -> None:
         ("-1,0,100,0", "load_percent: Input should be greater than or equal to 0"),
         ("0,-1,100,0", "load_kw: Input should be greater than or equal to 0"),
         ("0,0,0,0", "limit_kw: Input should be greater than 0"),
+        ("40,40,100,0,1 1 1", "current_a 1, 1, 1 does not fit 40 kW in all, it would be -1.7 to 2.8 kW"),
+        ("40,40,100,0,80 nan 34", "current_a.1: Input should be a finite number"),
+        ("40,40,100,0,80 x 34", "could not convert string to float: 'x'"),
     ],
 )
 def test_a_recorded_load_that_cannot_be_is_refused(tmp_path: Path, cells: str, reason: str) -> None:
     file = tmp_path / "grid.csv"
-    file.write_text(f"timestamp,load_percent,load_kw,limit_kw,export_kw\n2026-06-25T16:00:00Z,{cells}\n")
+    columns = ["timestamp", "load_percent", "load_kw", "limit_kw", "export_kw", "current_a"][: cells.count(",") + 2]
+    file.write_text(f"{','.join(columns)}\n2026-06-25T16:00:00Z,{cells}\n")
 
     with pytest.raises(ConfigurationError) as refused:
         make_source(_settings(source="replay", replay_file=file), SystemClock())
@@ -76,3 +80,12 @@ async def test_a_recorded_load_holds_charging_unless_it_says_otherwise(tmp_path:
     reading = await make_source(_settings(source="replay", replay_file=file), SystemClock()).read(NOON)
 
     assert reading.includes_charging is True
+
+
+async def test_a_recorded_load_may_tell_its_phases(tmp_path: Path) -> None:
+    file = tmp_path / "grid.csv"
+    file.write_text("timestamp,load_percent,load_kw,limit_kw,current_a\n2026-06-25T16:00:00Z,40,40,100,80 60.5 34\n")
+
+    reading = await make_source(_settings(source="replay", replay_file=file), SystemClock()).read(NOON)
+
+    assert reading.current_a == (80.0, 60.5, 34.0)

@@ -9,8 +9,9 @@ import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -93,7 +94,8 @@ def read_recording(file: Path, model: type[R], *, site_id: str, check: Check[R])
     """Read all rows of a CSV file; none is left out or repaired.
 
     Args:
-        file: UTF-8, first line names the columns: `timestamp` (ISO 8601 with offset or `Z`) and fields of the model.
+        file: UTF-8, first line names the columns: `timestamp` (ISO 8601 with offset or `Z`) and fields of the model;
+            several values of one field stand in its cell with spaces between them.
         model: the endpoint's model.
         site_id: site that the readings belong to.
         check: why a reading cannot be true, or None.
@@ -147,14 +149,28 @@ def _reading(
     if None in cells or None in cells.values():
         raise ValueError("it has not as many cells as the first line has columns")
     moment = _moment(str(cells[_TIME]))
-    values = {name: str(cell) for name, cell in cells.items() if name not in _OURS and cell != ""}
+    values = {str(name): str(cell) for name, cell in cells.items() if name not in _OURS and cell != ""}
+    several = {name: tuple(map(float, values.pop(name).split())) for name in _several(model) & values.keys()}
     ours = {"site_id": site_id, "source": SOURCE, _TIME: utc_text(moment), "source_time": utc_text(moment)}
     reading = model.model_validate_strings({**values, **ours})
+    if several:
+        # Text stands for single values alone.
+        reading = model.model_validate({**dict(reading), **several})
     if reason := check(reading):
         raise ValueError(reason)
     if previous is not None and moment <= previous.timestamp:
         raise ValueError(f"{utc_text(moment)} does not come after the row before it, {utc_text(previous.timestamp)}")
     return reading
+
+
+@cache
+def _several(model: type[Reading]) -> frozenset[str]:
+    """Fields that hold several numbers, such as one for each phase."""
+    return frozenset(
+        name
+        for name, field in model.model_fields.items()
+        if any(get_origin(part) is tuple for part in (field.annotation, *get_args(field.annotation)))
+    )
 
 
 def _moment(text: str) -> datetime:
