@@ -1,6 +1,7 @@
 """What is plausible for the meter of the grid connection, whatever protocol it speaks and whoever reads it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ev_sensors.checks import Nominal, Range, Rules, Slope
 from ev_sensors.inbox import Device
@@ -37,51 +38,61 @@ def connection_meter(site: SiteSettings) -> Device[GridLoad]:
     Args:
         site: its name, what its connection may carry, its voltage and its phases.
     """
-    limit_kw = site.limit_kw
-
-    def of_phases(values: Mapping[str, float]) -> PhaseCurrents | None:
-        return phase_currents(values, site.phases, site.voltage_v)
-
-    def why_not(phases: PhaseCurrents, values: Mapping[str, float]) -> str | None:
-        power_kw = values["load_kw"] - values["export_kw"]
-        return _phase_contradiction(phases.current_a, power_kw, limit_kw, site.voltage_v)
-
-    def implausible(values: Mapping[str, float]) -> str | None:
-        load_kw, export_kw = values["load_kw"], values["export_kw"]
-        told_percent = values.get("load_percent", load_percent(load_kw, limit_kw))
-        reason = contradiction(told_percent=told_percent, load_kw=load_kw, limit_kw=limit_kw, export_kw=export_kw)
-        phases = of_phases(values)
-        return reason if phases is None or phases.is_assumed else reason or why_not(phases, values)
-
-    def current_a(values: Mapping[str, float]) -> tuple[Ampere, ...] | None:
-        phases = of_phases(values)
-        return None if phases is None or why_not(phases, values) else phases.current_a
-
-    def reading(measured: Measurement, source: str) -> GridLoad:
-        load_kw = measured.values["load_kw"]
-        return GridLoad(
-            site_id=site.id,
-            timestamp=measured.timestamp,
-            source=source,
-            load_percent=load_percent(load_kw, limit_kw),
-            load_kw=load_kw,
-            limit_kw=limit_kw,
-            export_kw=measured.values["export_kw"],
-            current_a=current_a(measured.values),
-            # A meter at the connection sees the cars, unless the device says that it stands elsewhere.
-            includes_charging=bool(measured.values.get("includes_charging", True)),
-        )
-
-    highest_kw = _HIGHEST_SHARE * limit_kw
+    highest_kw = _HIGHEST_SHARE * site.limit_kw
     # One phase may carry all of it: a phase that is far beyond its share is what protection has to see.
     highest_a = highest_kw * _W_PER_KW / site.voltage_v
     # A load that falls sets charging free, so a fall that no consumer makes has to be confirmed sooner than a rise.
-    rise, fall = Slope(limit_kw, 0.5 * limit_kw), Slope(0.6 * limit_kw, 0.1 * limit_kw)
+    rise = Slope(site.limit_kw, 0.5 * site.limit_kw)
+    fall = Slope(0.6 * site.limit_kw, 0.1 * site.limit_kw)
     ranges = {"load_kw": Range(0.0, highest_kw, rise, fall), "export_kw": Range(0.0, highest_kw)}
     # Without slopes of their own: what one phase makes up shows in the total, or contradicts it.
     for name, highest in (("current_a", highest_a), ("magnitude_a", highest_a), ("power_kw", highest_kw)):
         ranges |= dict.fromkeys(by_phase(name, [0.0] * site.phases), Range(-highest, highest))
-    return Device("grid", Rules(ranges, {"limit_kw": Nominal(limit_kw)}, implausible), reading)
+    meter = _Meter(site)
+    return Device("grid", Rules(ranges, {"limit_kw": Nominal(site.limit_kw)}, meter.why_implausible), meter.reading)
+
+
+@dataclass(frozen=True, slots=True)
+class _Meter:
+    """What the values of a measurement say at one site."""
+
+    site: SiteSettings
+
+    def why_implausible(self, values: Mapping[str, float]) -> str | None:
+        """Why values cannot hold together, or None."""
+        load_kw, limit_kw = values["load_kw"], self.site.limit_kw
+        reason = contradiction(
+            told_percent=values.get("load_percent", load_percent(load_kw, limit_kw)),
+            load_kw=load_kw,
+            limit_kw=limit_kw,
+            export_kw=values["export_kw"],
+        )
+        phases = self._phases(values)
+        return reason if phases is None or phases.is_assumed else reason or self._why_not(phases, values)
+
+    def reading(self, measured: Measurement, source: str) -> GridLoad:
+        """A measurement as a service answers it."""
+        values, limit_kw = measured.values, self.site.limit_kw
+        phases = self._phases(values)
+        return GridLoad(
+            site_id=self.site.id,
+            timestamp=measured.timestamp,
+            source=source,
+            load_percent=load_percent(values["load_kw"], limit_kw),
+            load_kw=values["load_kw"],
+            limit_kw=limit_kw,
+            export_kw=values["export_kw"],
+            current_a=None if phases is None or self._why_not(phases, values) else phases.current_a,
+            # A meter at the connection sees the cars, unless the device says that it stands elsewhere.
+            includes_charging=bool(values.get("includes_charging", True)),
+        )
+
+    def _phases(self, values: Mapping[str, float]) -> PhaseCurrents | None:
+        return phase_currents(values, self.site.phases, self.site.voltage_v)
+
+    def _why_not(self, phases: PhaseCurrents, values: Mapping[str, float]) -> str | None:
+        power_kw = values["load_kw"] - values["export_kw"]
+        return _phase_contradiction(phases.current_a, power_kw, self.site.limit_kw, self.site.voltage_v)
 
 
 def load_percent(load_kw: float, limit_kw: float) -> float:
