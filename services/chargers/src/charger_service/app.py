@@ -21,13 +21,12 @@ from charger_service.ocpp.server import serving
 from charger_service.order_record import OrderRecord
 from charger_service.protection import Guarding
 from charger_service.record import KillRecord
-from charger_service.settings import ChargerSettings, MeterSettings, OcppSettings, ProtectionSettings, ServiceSettings
+from charger_service.settings import OcppSettings, ServiceSettings, load_settings
 from charger_service.site_api import operating_routes
 from charger_service.store import Store
 from ev_service.assertion import GatewayAssertion
 from ev_service.clock import Clock, make_clock
 from ev_service.logs import configure_logging
-from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.web import create_service
 
 NAME = "SiteAPI"
@@ -52,14 +51,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         ConfigurationError: a setting, or a file that one names, cannot be used.
     """
     if settings is None:
-        settings = ServiceSettings(
-            load(ChargerSettings),
-            load(RunSettings),
-            load(SiteSettings),
-            load(OcppSettings),
-            load(MeterSettings),
-            load(ProtectionSettings),
-        )
+        settings = load_settings()
         configure_logging(NAME, settings.run.log_level)
     clock = clock or make_clock(settings.run.sim_clock_file)
     folder, certificate = settings.chargers.state_dir, settings.run.gateway_cert_file
@@ -84,9 +76,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         assertion=None if certificate is None else GatewayAssertion.from_file(certificate, clock),
         lifespan=_lifespan(installation, limiting, store, settings.ocpp),
     )
-    limiting.metrics.register(app.state.registry, limiting.site, store)
-    for metric in limiting.protection.metrics():
-        app.state.registry.register(metric)
+    limiting.register_metrics(app.state.registry)
     app.state.central = _central(limiting, clock, OcppMetrics(app.state.registry))
     limiting.attach(app.state.central)
     app.add_middleware(BodyLimit, most_bytes=_BODY_BYTES, longer={"/limits": _LIMITS_BYTES})

@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from prometheus_client import CollectorRegistry
+
 from charger_service.applying import Applying
 from charger_service.commanding import Commanding, Validity
 from charger_service.configuration import Installation
@@ -90,6 +92,12 @@ class Limiting:
             self._clock,
             self._answer_s,
         )
+
+    def register_metrics(self, registry: CollectorRegistry) -> None:
+        """Make what is counted here part of what is answered at /metrics."""
+        self.metrics.register(registry, self.site, self.keeper.store)
+        for collector in self.protection.metrics():
+            registry.register(collector)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ev_service.charging import LEAST_CURRENT_A
-from ev_service.settings import RunSettings, Settings, SiteSettings
+from ev_service.settings import RunSettings, Settings, SiteSettings, load
 
 
 class ChargerSettings(Settings):
@@ -162,3 +162,19 @@ class ServiceSettings:
     ocpp: OcppSettings = field(default_factory=OcppSettings)
     meter: MeterSettings = field(default_factory=MeterSettings)
     protection: ProtectionSettings = field(default_factory=ProtectionSettings)
+
+
+def load_settings() -> ServiceSettings:
+    """Read all of them from the environment.
+
+    Raises:
+        ConfigurationError: names each variable that is wrong.
+    """
+    return ServiceSettings(
+        load(ChargerSettings),
+        load(RunSettings),
+        load(SiteSettings),
+        load(OcppSettings),
+        load(MeterSettings),
+        load(ProtectionSettings),
+    )
