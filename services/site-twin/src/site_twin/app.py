@@ -67,6 +67,7 @@ def create_app(
         site=settings.site,
         clock=clock,
         cars_per_day=settings.twin.cars_per_day,
+        building_shares=settings.twin.building_shares(settings.site.phases),
         charge_points=charge_points,
         faults=FaultBoard(_kinds_of_fault(charge_points, has_mqtt=broker is not None)),
     )

@@ -50,4 +50,5 @@ class Readings:
             limit_kw=self._site.limit_kw,
             export_kw=round(powers.export_kw, 3),
             includes_charging=True,
+            current_a=tuple(round(current_a, 2) for current_a in powers.connection_current_a),
         )

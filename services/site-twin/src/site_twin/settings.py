@@ -20,6 +20,11 @@ class TwinSettings(Settings):
     cars_per_day: float = Field(
         default=24.0, ge=0, le=1000, description="Cars that come on a weekday; those who find no place drive on."
     )
+    building_phases: str = Field(
+        default="45/33/22",
+        pattern=r"^[0-9]{1,4}(/[0-9]{1,4}){0,2}$",
+        description="How the building's load lies on L1, L2, L3, as parts of the whole; 1/0/0: on L1 alone.",
+    )
     ocpp_url: str | None = Field(
         default=None,
         pattern=r"^wss?://",
@@ -46,6 +51,17 @@ class TwinSettings(Settings):
     inverter_shape: Literal["own", "sunspec"] = Field(
         default="own", description="How the solar inverter writes its messages."
     )
+
+    def building_shares(self, phases: int) -> tuple[float, ...]:
+        """What part of the building's load lies on each phase, together 1; even where nothing lies on any of them.
+
+        Args:
+            phases: how many the site has.
+        """
+        parts = [float(part) for part in self.building_phases.split("/")][:phases]
+        parts += [0.0] * (phases - len(parts))
+        whole = sum(parts)
+        return tuple(part / whole if whole else 1 / phases for part in parts)
 
     @model_validator(mode="after")
     def _charge_points_are_named(self) -> "TwinSettings":

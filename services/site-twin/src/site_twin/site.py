@@ -51,6 +51,7 @@ class TwinSite:
         site: SiteSettings,
         clock: Clock,
         cars_per_day: float,
+        building_shares: Sequence[float],
         charge_points: ChargePoints | None,
         faults: FaultBoard,
     ) -> None:
@@ -62,10 +63,12 @@ class TwinSite:
             site: time zone and voltage.
             clock: the run's clock.
             cars_per_day: how many come on a weekday.
+            building_shares: what part of the building's load lies on each phase of the site, together 1.
             charge_points: where they charge; None: nowhere, so none come.
             faults: what was ordered to fail.
         """
         self._parameters, self._settings, self._clock, self.faults_ordered = parameters, site, clock, faults
+        self._building_shares = tuple(building_shares)
         self._story = Site(parameters, sun)
         self._zone = ZoneInfo(site.timezone)
         self._charge_points = charge_points
@@ -78,6 +81,7 @@ class TwinSite:
         self._parking = Parking(tuple(self.places), come, zone=self._zone, seed=parameters.seed, start=self._at)
         self._step: _Step | None = None
         self.highest_load_kw = 0.0
+        self.highest_current_a = (0.0,) * len(self._building_shares)
 
     @property
     def turned_away(self) -> int:
@@ -154,7 +158,9 @@ class TwinSite:
         if self._step is None:
             self._parking.turn(self._at)
             self._step = self._begin(self._at)
-            self.highest_load_kw = max(self.highest_load_kw, self._powers(self._at, self._step).load_kw)
+            powers = self._powers(self._at, self._step)
+            self.highest_load_kw = max(self.highest_load_kw, powers.load_kw)
+            self.highest_current_a = highest_of(self.highest_current_a, powers.connection_current_a)
         assert self._step.start <= now
         return self._step
 
@@ -235,6 +241,10 @@ class TwinSite:
         charging_kw = sum(draw.power_kw for draw in step.draws.values())
         load_kw, export_kw = at_connection(building_kw + charging_kw, step.battery_kw, panels.generation_kw)
         first, second, third = (sum(draw.current_a[line] for draw in step.draws.values()) for line in range(3))
+        cars_a = (first, second, third)
+        a_per_kw = 1000 / self._settings.voltage_v
+        # Panels and battery stand behind inverters of as many phases as the site has, which give each the same.
+        even_a = (step.battery_kw - panels.generation_kw) * a_per_kw / len(self._building_shares)
         return Powers(
             moment=now,
             generation_kw=panels.generation_kw,
@@ -243,10 +253,19 @@ class TwinSite:
             battery_power_kw=step.battery_kw,
             soc_percent=min(max(self._soc_percent + step.soc_percent_per_h * _hours(step.start, now), 0.0), 100.0),
             charging_kw=charging_kw,
-            phase_current_a=(first, second, third),
+            phase_current_a=cars_a,
             load_kw=load_kw,
             export_kw=export_kw,
+            connection_current_a=tuple(
+                share * building_kw * a_per_kw + even_a + cars_a[line]
+                for line, share in enumerate(self._building_shares)
+            ),
         )
+
+
+def highest_of(first_a: Sequence[float], second_a: Sequence[float]) -> tuple[float, ...]:
+    """Of each phase the higher current [A]."""
+    return tuple(map(max, first_a, second_a))
 
 
 def _hours(start: datetime, end: datetime) -> float:

@@ -12,6 +12,7 @@ class Powers:
     """Where the site's power comes from and goes to; units and signs as in `site_model.story.SiteState`.
 
     charging_kw [kW]: what all cars draw. phase_current_a [A]: what they draw on L1, L2, L3.
+    connection_current_a [A]: what each phase of the connection carries, positive is drawn from the grid.
     """
 
     moment: datetime
@@ -24,6 +25,7 @@ class Powers:
     phase_current_a: tuple[float, float, float]
     load_kw: float
     export_kw: float
+    connection_current_a: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """What `GET /site` and the faults' routes say."""
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from ev_service.units import UtcTimestamp
 from site_twin.faults import Fault
 from site_twin.ports import EvseKey
-from site_twin.site import TwinSite
+from site_twin.site import TwinSite, highest_of
 from site_twin.states import Standing
 
 
@@ -69,11 +71,17 @@ class SiteView(_View):
     soc_percent: float = Field(description="Charge of the battery [%].")
     charging_kw: float = Field(description="What all cars draw [kW].")
     phase_current_a: tuple[float, float, float] = Field(description="What all cars draw on L1, L2, L3 [A].")
+    connection_current_a: tuple[float, ...] = Field(
+        description="What each phase of the connection carries [A], positive drawn from the grid, negative given to it."
+    )
     load_kw: float = Field(description="Drawn from the grid [kW].")
     export_kw: float = Field(description="Given to the grid [kW].")
     limit_kw: float = Field(description="What the connection may carry [kW].")
     load_percent: float = Field(description="`load_kw` over `limit_kw` [%].")
     highest_load_kw: float = Field(description="Highest load since the start, looked at every minute [kW].")
+    highest_current_a: tuple[float, ...] = Field(
+        description="Highest current of each phase of the connection since the start, looked at every minute [A]."
+    )
     turned_away: int = Field(description="Cars that found no free place since the start.")
     cars: tuple[CarView, ...] = Field(description="The cars that are there, by place.")
     chargers: tuple[ChargerView, ...] = Field(description="The chargers, by identity.")
@@ -109,11 +117,13 @@ def site_view(site: TwinSite, *, site_id: str, limit_kw: float) -> SiteView:
         soc_percent=round(powers.soc_percent, 2),
         charging_kw=round(powers.charging_kw, 3),
         phase_current_a=_amperes(powers.phase_current_a),
+        connection_current_a=_rounded(powers.connection_current_a),
         load_kw=load_kw,
         export_kw=round(powers.export_kw, 3),
         limit_kw=limit_kw,
         load_percent=round(load_kw / limit_kw * 100, 3),
         highest_load_kw=round(max(site.highest_load_kw, powers.load_kw), 3),
+        highest_current_a=_rounded(highest_of(site.highest_current_a, powers.connection_current_a)),
         turned_away=site.turned_away,
         cars=tuple(map(_car, site.standing())),
         chargers=_chargers(site),
@@ -169,5 +179,9 @@ def _register_kwh(site: TwinSite, key: EvseKey) -> float:
 
 
 def _amperes(lines: tuple[float, float, float]) -> tuple[float, float, float]:
-    first, second, third = (round(line, 2) for line in lines)
+    first, second, third = _rounded(lines)
     return first, second, third
+
+
+def _rounded(lines: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(line, 2) for line in lines)

@@ -119,7 +119,8 @@ def kinds() -> dict[str, Kind]:
 
 
 def _at_noon(generation_kw: float, load_kw: float, soc_percent: float) -> Powers:
-    return Powers(NOON, generation_kw, None, 30.0, 0.0, soc_percent, 0.0, (0.0, 0.0, 0.0), load_kw, 0.0)
+    current_a = (load_kw * 1000 / 690,) * 3
+    return Powers(NOON, generation_kw, None, 30.0, 0.0, soc_percent, 0.0, (0.0, 0.0, 0.0), load_kw, 0.0, current_a)
 
 
 @pytest.mark.parametrize("powers", [_at_noon(0.0, 0.0, 20.0), _at_noon(80.0, 90.0, 90.0)])
@@ -138,3 +139,4 @@ def test_a_spike_of_the_load_still_fits_its_own_share(kinds: dict[str, Kind]) ->
     spike = kinds["meter-1"].spike(kinds["meter-1"].measure(_at_noon(0.0, 20.0, 20.0)))
 
     assert (spike["load_kw"], spike["load_percent"]) == (100.0, 100.0)
+    assert sum(spike["current_a"]) * 0.23 == pytest.approx(100.0)

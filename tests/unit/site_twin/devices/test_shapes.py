@@ -1,16 +1,29 @@
 import json
 from datetime import UTC, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from ev_sensors.checks import Past, weigh
+from ev_sensors.choice import shape_of
+from ev_sensors.connection_meter import connection_meter
 from ev_sensors.measurement import Measurement
+from ev_sensors.settings import MqttDeviceSettings
 from ev_sensors.shapes import Shape as Understood
 from ev_sensors.shapes import meters, own, sunspec
+from ev_service.settings import SiteSettings
 from site_twin.devices.shapes import Sent, Shape, own_shape, shelly_shape, sunspec_shape, tasmota_shape
 
 NOON = datetime(2026, 6, 25, 16, 0, 0, 250_000, tzinfo=UTC)
-LOAD = {"load_percent": 61.0, "load_kw": 61.0, "limit_kw": 100.0, "export_kw": 0.0, "includes_charging": True}
+LOAD: dict[str, Any] = {
+    "load_percent": 61.0,
+    "load_kw": 61.0,
+    "limit_kw": 100.0,
+    "export_kw": 0.0,
+    "includes_charging": True,
+    "current_a": (200.0, 80.0, -14.78),
+}
 
 
 def test_our_own_shape_carries_the_fields_of_the_reading_with_time_and_number() -> None:
@@ -24,10 +37,13 @@ def test_our_own_shape_carries_the_fields_of_the_reading_with_time_and_number() 
 
 
 def test_a_tasmota_meter_tells_watts_at_local_time() -> None:
-    shape = tasmota_shape("meter-1", ZoneInfo("America/New_York"))
+    shape = tasmota_shape("meter-1", ZoneInfo("America/New_York"), 230.0)
 
     assert shape.telemetry_topic == "tele/meter-1/SENSOR"
-    assert shape.telemetry(Sent(LOAD, NOON, 7)) == {"Time": "2026-06-25T12:00:00", "ENERGY": {"Power": 61_000.0}}
+    assert shape.telemetry(Sent(LOAD, NOON, 7)) == {
+        "Time": "2026-06-25T12:00:00",
+        "ENERGY": {"Power": [46_000.0, 18_400.0, -3399.4], "Voltage": 230.0, "Current": [200.0, 80.0, 14.78]},
+    }
     assert (shape.status_topic, shape.status(True, NOON), shape.status(False, NOON)) == (
         "tele/meter-1/LWT",
         "Online",
@@ -36,13 +52,22 @@ def test_a_tasmota_meter_tells_watts_at_local_time() -> None:
 
 
 def test_a_shelly_meter_tells_export_as_negative_watts() -> None:
-    shape = shelly_shape("meter-1")
+    shape = shelly_shape("meter-1", 230.0)
 
-    message = shape.telemetry(Sent(LOAD | {"load_kw": 0.0, "export_kw": 12.5}, NOON, 7))
+    message = shape.telemetry(Sent(LOAD | {"load_kw": 0.0, "export_kw": 12.5, "current_a": (-54.35,)}, NOON, 7))
 
     assert shape.telemetry_topic == "meter-1/events/rpc"
     assert message["method"] == "NotifyStatus"
-    assert message["params"] == {"ts": 1_782_403_200.25, "em:0": {"id": 0, "total_act_power": -12_500.0}}
+    assert message["params"] == {
+        "ts": 1_782_403_200.25,
+        "em:0": {
+            "id": 0,
+            "total_act_power": -12_500.0,
+            "a_act_power": -12_500.5,
+            "a_voltage": 230.0,
+            "a_current": 54.35,
+        },
+    }
     assert (shape.status_topic, shape.status(True, NOON), shape.status(False, NOON)) == (
         "meter-1/online",
         "true",
@@ -71,14 +96,14 @@ DRAWN = {"load_kw": 61.0, "export_kw": 0.0}
     [
         (own_shape("s", "solar", "pv-1"), own.own_shape("solar", "site/s/solar/pv-1"), SUN, SUN),
         (own_shape("s", "battery", "bess-1"), own.own_shape("battery", "site/s/battery/bess-1"), CHARGE, CHARGE),
-        (own_shape("s", "grid", "meter-1"), own.own_shape("grid", "site/s/grid/meter-1"), LOAD, LOAD),
+        (own_shape("s", "grid", "meter-1"), own.own_shape("grid", "site/s/grid/meter-1"), LOAD, DRAWN),
         (
-            tasmota_shape("meter-1", NEW_YORK),
+            tasmota_shape("meter-1", NEW_YORK, 230.0),
             meters.tasmota_shape("grid", "tele/meter-1", factor=1.0, zone=NEW_YORK),
             LOAD,
             DRAWN,
         ),
-        (shelly_shape("meter-1"), meters.shelly_shape("grid", "meter-1", factor=1.0), LOAD, DRAWN),
+        (shelly_shape("meter-1", 230.0), meters.shelly_shape("grid", "meter-1", factor=1.0), LOAD, DRAWN),
         (
             sunspec_shape("pv-1"),
             sunspec.sunspec_shape("solar", "sunspec/pv-1", factor=1.0),
@@ -89,7 +114,7 @@ DRAWN = {"load_kw": 61.0, "export_kw": 0.0}
     ids=["own sun", "own battery", "own meter", "tasmota", "shelly", "sunspec"],
 )
 def test_the_services_understand_what_the_devices_say(
-    spoken: Shape, understood: Understood, said: dict[str, float], told: dict[str, float]
+    spoken: Shape, understood: Understood, said: dict[str, Any], told: dict[str, float]
 ) -> None:
     message = json.dumps(spoken.telemetry(Sent(said, NOON, 7))).encode()
     birth, will = (_on_the_wire(spoken, is_online) for is_online in (True, False))
@@ -98,9 +123,30 @@ def test_the_services_understand_what_the_devices_say(
 
     assert (spoken.telemetry_topic, spoken.status_topic) == (understood.telemetry, understood.status)
     assert isinstance(measurement, Measurement)
-    assert measurement.values == told
+    assert {name: measurement.values[name] for name in told} == pytest.approx(told, abs=0.001)
     assert abs((measurement.timestamp - NOON).total_seconds()) < 1
     assert [understood.says(birth), understood.says(will)] == ["online", "offline"]
+
+
+@pytest.mark.parametrize(
+    ("name", "spoken"),
+    [
+        ("own", own_shape("greensboro", "grid", "meter-1")),
+        ("tasmota", tasmota_shape("meter-1", NEW_YORK, 230.0)),
+        ("shelly", shelly_shape("meter-1", 230.0)),
+    ],
+)
+def test_the_services_understand_the_phases_of_the_meter(name: str, spoken: Shape) -> None:
+    settings = MqttDeviceSettings.model_validate({"shape": name, "device_id": "meter-1"})
+
+    measurement = shape_of("grid", settings, SiteSettings()).parse(
+        json.dumps(spoken.telemetry(Sent(LOAD, NOON, 7))).encode(), NOON
+    )
+
+    assert isinstance(measurement, Measurement)
+    device = connection_meter(SiteSettings())
+    assert weigh(measurement, Past(), NOON, device.rules)[1] is None
+    assert device.reading(measurement, "mqtt").current_a == pytest.approx((200.0, 80.0, -14.78), abs=0.01)
 
 
 def _on_the_wire(shape: Shape, is_online: bool) -> bytes:

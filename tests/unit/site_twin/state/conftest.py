@@ -78,6 +78,7 @@ def make_site(parameters: SiteParameters) -> MakeSite:
             site=SiteSettings(),
             clock=clock,
             cars_per_day=cars_per_day,
+            building_shares=(0.45, 0.33, 0.22),
             charge_points=offering,
             faults=FaultBoard(kinds),
         )

@@ -1,3 +1,4 @@
+import operator
 from collections.abc import Callable
 from datetime import timedelta
 from random import Random
@@ -11,6 +12,7 @@ from site_model.story import Site
 from site_model.sun_choice import tabled_sun
 from site_twin.charging import DRAWS_MORE
 from site_twin.ports import Metered
+from site_twin.settings import TwinSettings
 from site_twin.site import TwinSite
 
 DAY_S, JUMP_S = 86_400, 300
@@ -50,6 +52,7 @@ def test_powers_close_at_every_moment_of_a_day(site: TwinSite, clock: SteppedClo
         assert powers.load_kw - powers.export_kw == pytest.approx(taken_kw)
         assert min(powers.load_kw, powers.export_kw) == 0
         assert powers.charging_kw == pytest.approx(sum(powers.phase_current_a) * 0.23)
+        assert powers.load_kw - powers.export_kw == pytest.approx(sum(powers.connection_current_a) * 0.23)
         clock.advance(JUMP_S)
     assert has_charged
 
@@ -196,3 +199,35 @@ def test_the_clock_that_goes_back_takes_nothing_back(make_site: Callable[..., Tw
 
     assert reached.moment == site_begin + timedelta(seconds=JUMP_S)
     assert site.powers() == reached
+
+
+def test_each_phase_carries_its_part_of_the_building_an_even_part_of_the_sun_and_its_own_cars(
+    make_site: Callable[..., TwinSite], clock: SteppedClock, offering: Any
+) -> None:
+    site = make_site(clock, offering)
+    clock.advance(300)
+    powers = site.powers()
+    sun_kw = powers.battery_power_kw - powers.generation_kw
+
+    assert max(powers.phase_current_a) > min(powers.phase_current_a) > 0
+    for share, cars_a, current_a in zip(
+        (0.45, 0.33, 0.22), powers.phase_current_a, powers.connection_current_a, strict=True
+    ):
+        assert current_a == pytest.approx((share * powers.building_kw + sun_kw / 3) / 0.23 + cars_a)
+    clock.advance(3600)
+    site.powers()
+    assert all(map(operator.ge, site.highest_current_a, powers.connection_current_a))
+
+
+@pytest.mark.parametrize(
+    ("parts", "phases", "shares"),
+    [
+        ("45/33/22", 3, (0.45, 0.33, 0.22)),
+        ("1/0/0", 3, (1.0, 0.0, 0.0)),
+        ("2", 3, (1.0, 0.0, 0.0)),
+        ("45/33/22", 1, (1.0,)),
+        ("0/0/1", 2, (0.5, 0.5)),
+    ],
+)
+def test_the_building_lies_on_the_phases_as_it_is_set(parts: str, phases: int, shares: tuple[float, ...]) -> None:
+    assert TwinSettings(building_phases=parts).building_shares(phases) == pytest.approx(shares)

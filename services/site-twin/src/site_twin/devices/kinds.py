@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -36,8 +37,8 @@ def device_kinds(readings: Readings, site: SiteSettings, settings: TwinSettings)
     inverters = {"own": own_shape(site.id, "solar", SOLAR), "sunspec": sunspec_shape(SOLAR)}
     meters = {
         "own": own_shape(site.id, "grid", METER),
-        "tasmota": tasmota_shape(METER, ZoneInfo(site.timezone)),
-        "shelly": shelly_shape(METER),
+        "tasmota": tasmota_shape(METER, ZoneInfo(site.timezone), site.voltage_v),
+        "shelly": shelly_shape(METER, site.voltage_v),
     }
     return (
         Kind(
@@ -58,8 +59,8 @@ def device_kinds(readings: Readings, site: SiteSettings, settings: TwinSettings)
             device_id=METER,
             shape=meters[settings.meter_shape],
             measure=lambda powers: _values(readings.grid_load(powers)),
-            spike=_spike_of_load,
-            lie=_lie_of_load,
+            spike=partial(_spike_of_load, voltage_v=site.voltage_v),
+            lie=partial(_lie_of_load, voltage_v=site.voltage_v),
         ),
     )
 
@@ -85,13 +86,16 @@ def _lie_of_charge(_: Values) -> Mapping[str, Any]:
     return {"soc_percent": 250.0}
 
 
-def _spike_of_load(values: Values) -> Mapping[str, Any]:
-    return _load(values, 0.0 if values["load_kw"] > values["limit_kw"] / 2 else values["limit_kw"])
+def _spike_of_load(values: Values, *, voltage_v: float) -> Mapping[str, Any]:
+    return _load(values, 0.0 if values["load_kw"] > values["limit_kw"] / 2 else values["limit_kw"], voltage_v)
 
 
-def _lie_of_load(values: Values) -> Mapping[str, Any]:
-    return _load(values, 4 * values["limit_kw"])
+def _lie_of_load(values: Values, *, voltage_v: float) -> Mapping[str, Any]:
+    return _load(values, 4 * values["limit_kw"], voltage_v)
 
 
-def _load(values: Values, load_kw: float) -> Mapping[str, Any]:
-    return {"load_kw": load_kw, "load_percent": load_kw / values["limit_kw"] * 100, "export_kw": 0.0}
+def _load(values: Values, load_kw: float, voltage_v: float) -> Mapping[str, Any]:
+    phases = len(values["current_a"])
+    current_a = (load_kw * 1000 / (voltage_v * phases),) * phases
+    percent = load_kw / values["limit_kw"] * 100
+    return {"load_kw": load_kw, "load_percent": percent, "export_kw": 0.0, "current_a": current_a}

@@ -48,12 +48,18 @@ def own_shape(site_id: str, role: str, device_id: str) -> Shape:
     return Shape(f"{topic}/telemetry", f"{topic}/status", _own_telemetry, _own_status)
 
 
-def tasmota_shape(device_id: str, zone: ZoneInfo) -> Shape:
-    """A meter as firmware Tasmota writes it: whole seconds of local time, watts."""
+def tasmota_shape(device_id: str, zone: ZoneInfo, voltage_v: float) -> Shape:
+    """A meter as firmware Tasmota writes it: whole seconds of local time, watts and amperes of each phase."""
 
     def telemetry(sent: Sent) -> Mapping[str, Any]:
         local = sent.measured_at.astimezone(zone).replace(tzinfo=None, microsecond=0)
-        return {"Time": local.isoformat(), "ENERGY": {"Power": _grid_w(sent.values)}}
+        current_a = sent.values["current_a"]
+        energy = {
+            "Power": [round(current * voltage_v, 1) for current in current_a],
+            "Voltage": voltage_v,
+            "Current": [abs(current) for current in current_a],
+        }
+        return {"Time": local.isoformat(), "ENERGY": energy}
 
     topic = f"tele/{device_id}"
     return Shape(
@@ -61,11 +67,15 @@ def tasmota_shape(device_id: str, zone: ZoneInfo) -> Shape:
     )
 
 
-def shelly_shape(device_id: str) -> Shape:
-    """A meter as a Shelly of the second generation writes it: seconds since 1970, watts."""
+def shelly_shape(device_id: str, voltage_v: float) -> Shape:
+    """A meter as a Shelly of the second generation writes it: seconds since 1970, watts, currents without a sign."""
 
     def telemetry(sent: Sent) -> Mapping[str, Any]:
         measured = {"id": 0, "total_act_power": _grid_w(sent.values)}
+        for phase, current in zip("abc", sent.values["current_a"], strict=False):
+            measured[f"{phase}_act_power"] = round(current * voltage_v, 1)
+            measured[f"{phase}_voltage"] = voltage_v
+            measured[f"{phase}_current"] = abs(current)
         params = {"ts": round(sent.measured_at.timestamp(), 2), "em:0": measured}
         return {"src": device_id, "dst": f"{device_id}/events", "method": "NotifyStatus", "params": params}
 
