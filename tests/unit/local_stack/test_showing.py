@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
-from local_stack.day import CarPower, Charging, Step
+from local_stack.day import CarPower, Charging, PhaseLoad, Step
 from local_stack.picture import draw
 from local_stack.table import shown
 
@@ -28,7 +28,13 @@ def day() -> list[Step]:
             charging_power_kw=ACTIONS[rule][1],
             reason=f"because of {rule}",
             is_degraded=position == 0,
-            charging=Charging((CarPower("car-1", "CP-1/1", ACTIONS[rule][1], 16.0),), 40.0, 100.0, is_commanded=True),
+            charging=Charging(
+                (CarPower("car-1", "CP-1/1", ACTIONS[rule][1], (16.0,) * 3, 16.0),),
+                40.0,
+                100.0,
+                (PhaseLoad(58.0, 16.0, 145.0),) * 3,
+                is_commanded=True,
+            ),
         )
         for position, rule in enumerate(RULES)
     ]

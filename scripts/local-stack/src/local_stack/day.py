@@ -30,11 +30,29 @@ _POLL_S = 0.01
 
 @dataclass(frozen=True, slots=True)
 class CarPower:
-    """One car that is there: which, where it stands, what it draws [kW] and what it may draw [A per phase]."""
+    """One car that is there.
+
+    car_id: which. place: where it stands. power_kw [kW], current_a [A, on L1, L2, L3]: what it draws.
+    limit_a [A per phase]: what it may draw.
+    """
 
     car_id: str
     place: str
     power_kw: float
+    current_a: tuple[float, ...]
+    limit_a: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseLoad:
+    """One phase of the connection.
+
+    load_a [A]: what it carries, positive drawn from the grid. charging_a [A]: what of that the cars draw.
+    limit_a [A]: what it may carry.
+    """
+
+    load_a: float
+    charging_a: float
     limit_a: float
 
 
@@ -43,12 +61,14 @@ class Charging:
     """What the devices of the site did once the limits were set.
 
     load_kw [kW]: drawn from the grid, cars included. limit_kw [kW]: what the connection may carry.
+    phases: the same by phase.
     is_commanded: whether the agent set limits for this step.
     """
 
     cars: tuple[CarPower, ...]
     load_kw: float
     limit_kw: float
+    phases: tuple[PhaseLoad, ...]
     is_commanded: bool
 
     @property
@@ -143,13 +163,24 @@ def _chargers(client: httpx.Client, agent_url: str) -> dict[str, Any]:
 def _charging(site: dict[str, Any], others_percent: float | None, *, is_commanded: bool) -> Charging:
     """What the twin says of its cars, upon its own load or upon a recorded one [% of the limit]."""
     cars = tuple(
-        CarPower(car["car_id"], f"{car['charger_id']}/{car['evse_id']}", car["power_kw"], car["limit_a"])
+        CarPower(
+            car["car_id"],
+            f"{car['charger_id']}/{car['evse_id']}",
+            car["power_kw"],
+            tuple(car["current_a"]),
+            car["limit_a"],
+        )
         for car in site["cars"]
     )
-    load_kw, limit_kw = site["load_kw"], site["limit_kw"]
+    load_kw, limit_kw, limit_a = site["load_kw"], site["limit_kw"], site["limit_a"]
+    cars_a = [sum(car.current_a[line] for car in cars) for line in range(len(site["connection_current_a"]))]
+    load_a = site["connection_current_a"]
     if others_percent is not None:
         load_kw = others_percent / 100 * limit_kw + sum(car.power_kw for car in cars)
-    return Charging(cars, load_kw, limit_kw, is_commanded)
+        # A recording does not tell the phases apart; the agent takes its load as even too.
+        load_a = [others_percent / 100 * limit_a + current_a for current_a in cars_a]
+    phases = tuple(PhaseLoad(load, cars, limit_a) for load, cars in zip(load_a, cars_a, strict=True))
+    return Charging(cars, load_kw, limit_kw, phases, is_commanded)
 
 
 def _step(moment: datetime, told: dict[str, Any], charging: Charging) -> Step:

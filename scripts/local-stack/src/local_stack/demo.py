@@ -17,7 +17,7 @@ from rich.table import Table
 from ev_service.clock import write_clock_file
 from ev_service.settings import SiteSettings
 from local_stack.controls import Observed
-from local_stack.day import DayPlan, Step, play
+from local_stack.day import Charging, DayPlan, Step, play
 from local_stack.measured import write_measured_day
 from local_stack.picture import draw
 from local_stack.ports import free_ports
@@ -32,6 +32,9 @@ PICTURE = ROOT / "out" / "demo-day.png"
 _PACE_S = 0.1
 _OVERLOAD_PERCENT = 85.0
 _TOLERANCE_KW = 1.0
+_TOLERANCE_A = 1.5
+"""One phase's part of that tolerance [A]."""
+_WITHIN = "no car charges over it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def demo(arguments: argparse.Namespace, console: Console) -> int:
         console.print(f"[bold]{scene.title}[/]", soft_wrap=True)
         with running(stack_plan, lambda step: console.print(f"  starting: {step}")) as stack:
             steps = list(shown(play(scene.plan, stack_plan.agent_url, stack_plan.twin_url, clock_file), console))
-            controls = _show_controls([_site_limit(steps), *prove_on(stack.plan, clock_file)], console)
+            controls = _show_controls([site_limit(steps), *prove_on(stack.plan, clock_file)], console)
     _tell_day(steps, console)
     draw(steps, scene.title, _OVERLOAD_PERCENT, PICTURE)
     console.print(f"picture of the day: {PICTURE.relative_to(ROOT)}")
@@ -110,19 +113,27 @@ def _hours_a_step(steps: Sequence[Step]) -> float:
     return 24 / len(steps)
 
 
-def _site_limit(steps: Sequence[Step]) -> Observed:
-    """Whether the cars kept to what the connection had for them, whatever else it carried."""
-    excesses = [step.charging.load_kw - _OVERLOAD_PERCENT / 100 * step.charging.limit_kw for step in steps]
-    over = [
-        step
-        for step, excess_kw in zip(steps, excesses, strict=True)
-        # A car at its lowest current, or one that draws a little more than it may, is no overload.
-        if min(excess_kw, step.charging.charging_kw) > _TOLERANCE_KW
-    ]
+def site_limit(steps: Sequence[Step]) -> Observed:
+    """Whether the cars kept to what the connection and each of its phases had for them, whatever else it carried."""
+    over = [step for step in steps if _is_over(step.charging)]
     uncommanded = [step for step in steps if not step.charging.is_commanded]
-    highest_kw = max(step.charging.load_kw for step in steps if step.charging.charging_kw > _TOLERANCE_KW)
-    told = f"cars over it in {len(over)} of {len(steps)} steps" if over else "no car charges over it"
+    charged = [step.charging for step in steps if step.charging.charging_kw > _TOLERANCE_KW]
+    highest_kw = max(charging.load_kw for charging in charged)
+    of_phases = zip(*(charging.phases for charging in charged), strict=True)
+    highest_a = [max(phase.load_a for phase in of_phase) for of_phase in of_phases]
+    told = f"cars over it in {len(over)} of {len(steps)} steps" if over else _WITHIN
     if uncommanded:
         told = f"{told}; limits not set in {len(uncommanded)} steps"
-    name = f"{_OVERLOAD_PERCENT:g} % of the connection, all day; highest with cars {highest_kw:.0f} kW"
-    return Observed(name, "no car charges over it", told)
+    phases = ", ".join(f"{current_a:.0f}" for current_a in highest_a)
+    highest = f"highest with cars {highest_kw:.0f} kW; {phases} A"
+    return Observed(f"{_OVERLOAD_PERCENT:g} % of the connection and each phase, all day; {highest}", _WITHIN, told)
+
+
+def _is_over(charging: Charging) -> bool:
+    """Whether cars charge while the connection, or a phase that they draw from, carries more than it should."""
+    # A car at its lowest current, or one that draws a little more than it may, is no overload.
+    excess_kw = charging.load_kw - _OVERLOAD_PERCENT / 100 * charging.limit_kw
+    return min(excess_kw, charging.charging_kw) > _TOLERANCE_KW or any(
+        min(phase.load_a - _OVERLOAD_PERCENT / 100 * phase.limit_a, phase.charging_a) > _TOLERANCE_A
+        for phase in charging.phases
+    )

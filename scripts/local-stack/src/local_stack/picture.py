@@ -1,4 +1,4 @@
-"""One picture of the day: power allowed, what each car drew of it, the readings, the rules, and the overloads."""
+"""One picture of the day: power allowed, what each car drew of it, the readings, the rules, and the connection."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -32,18 +32,19 @@ def draw(steps: Sequence[Step], title: str, overload_percent: float, path: Path)
     from matplotlib import pyplot
 
     plot: Any = pyplot
-    figure, (power, cars, sun, grid) = plot.subplots(
-        4, 1, sharex=True, figsize=(12, 11), height_ratios=(1.6, 1.8, 1.2, 1.6)
+    figure, (power, cars, sun, grid, phases) = plot.subplots(
+        5, 1, sharex=True, figsize=(12, 13), height_ratios=(1.6, 1.8, 1.2, 1.6, 1.4)
     )
     hours = [step.at.hour + step.at.minute / 60 for step in steps]
     _draw_power(power, hours, steps)
     _draw_cars(cars, hours, steps)
     _draw_sun(sun, hours, steps)
     _draw_grid(grid, hours, steps, overload_percent)
+    _draw_phases(phases, hours, steps, overload_percent)
     power.set_title(title)
-    grid.set_xlabel("local time [h]")
-    grid.set_xlim(0, 24)
-    grid.set_xticks(range(0, 25, 2))
+    phases.set_xlabel("local time [h]")
+    phases.set_xlim(0, 24)
+    phases.set_xticks(range(0, 25, 2))
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
@@ -97,6 +98,17 @@ def _draw_grid(axes: Any, hours: Sequence[float], steps: Sequence[Step], overloa
     axes.set_ylabel("from the grid [kW]")
     axes.set_ylim(0, None)
     axes.legend(loc="upper left", fontsize=9, ncols=2)
+
+
+def _draw_phases(axes: Any, hours: Sequence[float], steps: Sequence[Step], overload_percent: float) -> None:
+    """What each phase of the connection carries, below 0 what it gives to the grid."""
+    for line, of_phase in enumerate(zip(*(step.charging.phases for step in steps), strict=True), start=1):
+        axes.step(hours, [phase.load_a for phase in of_phase], where="post", linewidth=1.2, label=f"L{line}")
+    shares = [overload_percent / 100 * step.charging.phases[0].limit_a for step in steps]
+    axes.plot(hours, shares, color="#c62828", linestyle="--", linewidth=1, label=f"{overload_percent:g} % of the limit")
+    axes.axhline(0, color="#9e9e9e", linewidth=0.6)
+    axes.set_ylabel("each phase [A]")
+    axes.legend(loc="upper left", fontsize=9, ncols=4)
 
 
 def _or_nan(value: float | None) -> float:

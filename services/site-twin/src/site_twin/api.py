@@ -38,7 +38,7 @@ def site_routes(site: TwinSite, settings: SiteSettings) -> APIRouter:
     @router.get("/site", operation_id="getTwinSite")
     async def get_site() -> SiteView:
         """The whole site now: powers, cars, chargers, faults."""
-        return site_view(site, site_id=settings.id, limit_kw=settings.limit_kw)
+        return site_view(site, settings)
 
     @router.get("/faults", operation_id="listFaults")
     async def get_faults() -> Faults:

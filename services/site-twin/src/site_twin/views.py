@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ev_service.settings import SiteSettings
 from ev_service.units import UtcTimestamp
 from site_twin.faults import Fault
 from site_twin.ports import EvseKey
@@ -77,6 +78,7 @@ class SiteView(_View):
     load_kw: float = Field(description="Drawn from the grid [kW].")
     export_kw: float = Field(description="Given to the grid [kW].")
     limit_kw: float = Field(description="What the connection may carry [kW].")
+    limit_a: float = Field(description="What each phase of the connection may carry [A].")
     load_percent: float = Field(description="`load_kw` over `limit_kw` [%].")
     highest_load_kw: float = Field(description="Highest load since the start, looked at every minute [kW].")
     highest_current_a: tuple[float, ...] = Field(
@@ -104,12 +106,12 @@ class Faults(_View):
     kinds: dict[str, dict[str, str]] = Field(description="For each device its kinds of fault, and what each does.")
 
 
-def site_view(site: TwinSite, *, site_id: str, limit_kw: float) -> SiteView:
+def site_view(site: TwinSite, settings: SiteSettings) -> SiteView:
     """The whole site now."""
-    powers = site.powers()
+    powers, limit_kw = site.powers(), settings.limit_kw
     load_kw = round(powers.load_kw, 3)
     return SiteView(
-        site_id=site_id,
+        site_id=settings.id,
         timestamp=powers.moment,
         generation_kw=round(powers.generation_kw, 3),
         building_kw=round(powers.building_kw, 3),
@@ -121,6 +123,7 @@ def site_view(site: TwinSite, *, site_id: str, limit_kw: float) -> SiteView:
         load_kw=load_kw,
         export_kw=round(powers.export_kw, 3),
         limit_kw=limit_kw,
+        limit_a=round(limit_kw * 1000 / (settings.voltage_v * settings.phases), 2),
         load_percent=round(load_kw / limit_kw * 100, 3),
         highest_load_kw=round(max(site.highest_load_kw, powers.load_kw), 3),
         highest_current_a=_rounded(highest_of(site.highest_current_a, powers.connection_current_a)),

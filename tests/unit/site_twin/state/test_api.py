@@ -88,6 +88,8 @@ async def test_the_site_tells_powers_cars_and_chargers_of_one_moment(
     taken_kw = site["building_kw"] + site["battery_power_kw"] + site["charging_kw"] - site["generation_kw"]
     assert site["load_kw"] - site["export_kw"] == pytest.approx(taken_kw, abs=0.01)
     assert site["highest_load_kw"] >= site["load_kw"]
+    assert sum(site["connection_current_a"]) * 0.23 == pytest.approx(taken_kw, abs=0.02)
+    assert [site["limit_a"]] * 3 > site["highest_current_a"] >= site["connection_current_a"]
     registers_kwh = {
         (charger["charger_id"], evse["evse_id"]): evse["register_kwh"]
         for charger in site["chargers"]
