@@ -33,7 +33,7 @@ MEANINGS: Mapping[str, str] = {
     DeviceFault.OFFLINE: "loses its connection without a word, so that the broker publishes its last will",
     DeviceFault.STUCK: "sends the values of the moment at which it began, with new times",
     DeviceFault.SPIKES: f"sends every {SPIKE_EVERY}rd message with a value far from the one before",
-    DeviceFault.LYING: "sends values that can not be: negative sun, a battery of 250 %, a load of 400 %",
+    DeviceFault.LYING: "sends values that cannot be: negative sun, a battery of 250 %, a load of 400 %",
     DeviceFault.CLOCK_WRONG: "sends times two hours ahead",
     DeviceFault.DUPLICATES: "sends every message twice",
     DeviceFault.REPLAYS: f"sends its last {REPLAYED_MESSAGES} messages again before each new one",
