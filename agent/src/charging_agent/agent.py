@@ -6,8 +6,8 @@ Knows no HTTP and no JSON: it is given an observer, a recorder and a clock.
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -18,13 +18,13 @@ from charging_agent.ledger.errors import LedgerUnavailable
 from charging_agent.ledger.recorder import Recorder
 from charging_agent.ledger.sealing import Made
 from charging_agent.observer import Observation, Observer
-from ev_service.clock import Clock, sleep_until
+from ev_service.clock import Clock, sleep_until_s
 from ev_service.logs import correlation_id
 from ev_service.tasks import ended
 
 _logger = logging.getLogger(__name__)
 
-_NOT_RECORDED = "This decision could not be recorded, and none counts that is not, so charging pauses."
+_NOT_RECORDED = "This decision could not be recorded, and none counts that is not: no power is granted."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Agent:
         self._recorder = recorder
         self._policy = policy
         self._clock = clock
-        self._period = timedelta(seconds=period_s)
+        self._period_s = period_s
         self._on_decided = on_decided
         self._is_wanted = asyncio.Event()
         self.charging = charging
@@ -100,7 +100,7 @@ class Agent:
     async def live(self) -> None:
         """Observe, decide and command every period until cancelled; an error in one round does not end the next."""
         while True:
-            started = self._clock.now()
+            started_s = self._clock.monotonic_s()
             self._is_wanted.clear()
             # One id ties the calls of this round together, in the gateway's logs as in ours.
             correlation_id.set(str(uuid4()))
@@ -108,9 +108,7 @@ class Agent:
                 await self._round()
             except Exception:
                 _logger.exception("round failed")
-            # A clock that was set back during the round would have the loop wait for an hour that comes twice.
-            if self._clock.now() >= started:
-                await self._until_next(started + self._period)
+            await self._until_next(started_s + self._period_s)
 
     def hurry(self) -> None:
         """Have the loop begin its next round at once."""
@@ -132,11 +130,33 @@ class Agent:
         made = self._made(observing.result(), commands=True)
         decided = await self._recorded(made, tells_calls=True)
         plan = None if made.charging is None else made.charging.plan
-        await self.charging.command(plan, decided.decision_id, is_recorded=decided.is_recorded)
+        if decided.is_recorded:
+            await self.charging.command(plan, decided.decision_id)
+        else:
+            await self._command_unrecorded(self.charging, made, plan)
 
-    async def _until_next(self, moment: datetime) -> None:
+    async def _command_unrecorded(self, charging: Charging, made: Made, plan: Plan | None) -> None:
+        """Send what may be sent without a record, and have it recorded as soon as the ledger takes it.
+
+        Under a name of its own: whether the ledger took the decision that was late, nobody may know.
+        """
+        _log(made, is_recorded=False)
+        lowered = charging.lower(plan, self._recorder.trouble or _NOT_RECORDED)
+        if lowered is None:
+            return
+        noted = charging.noted(lowered.plan)
+
+        def on_recorded() -> None:
+            charging.recorded(noted)
+            charging.recorded_late(lowered)
+
+        late = replace(made, decision_id=uuid4(), charging=noted, late=lowered.sent)
+        decision_id = self._recorder.record_late(late, on_recorded)
+        await charging.command_lowered(lowered, str(decision_id))
+
+    async def _until_next(self, due_s: float) -> None:
         waits: list[asyncio.Task[Any]] = [
-            asyncio.create_task(sleep_until(self._clock, moment)),
+            asyncio.create_task(sleep_until_s(self._clock, due_s)),
             asyncio.create_task(self._is_wanted.wait()),
         ]
         try:
@@ -150,6 +170,8 @@ class Agent:
         except LedgerUnavailable:
             self.latest = self._not_recorded(made)
         else:
+            if kept is made:
+                _log(made)
             told = str(kept.decision_id), kept.observation.at, kept.decision, kept.reason
             self.latest = Decided(*told, made.observation)
             if self.charging is not None and made.charging is not None and kept is made:
@@ -174,3 +196,18 @@ class Agent:
         decision = Decision(Rule.FAIL_SAFE, action, self._policy.power_kw[action])
         observation = made.observation
         return Decided(str(made.decision_id), observation.at, decision, _NOT_RECORDED, observation, is_recorded=False)
+
+
+def _log(made: Made, *, is_recorded: bool = True) -> None:
+    decision, plan = made.decision, None if made.charging is None else made.charging.plan
+    fields: dict[str, object] = {
+        "decision_id": str(made.decision_id),
+        "rule": decision.rule.value,
+        "action": decision.action.value,
+        "power_kw": decision.charging_power_kw,
+        "reason": made.reason,
+        "degraded": made.observation.is_degraded,
+        "recorded": is_recorded,
+        "cars": None if plan is None else len(plan.cars),
+    }
+    _logger.info("decided", extra=fields)

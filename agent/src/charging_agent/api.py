@@ -91,15 +91,16 @@ def _listing(ledger: Ledger) -> APIRouter:
         "/decisions",
         operation_id="list_decisions",
         summary="Which decisions were made?",
-        response_model_exclude_none=True,
+        response_model=DecisionList,
     )
-    async def list_decisions(limit: _Limit = 20, before: _Before = None) -> DecisionList:
+    async def list_decisions(limit: _Limit = 20, before: _Before = None) -> Response:
         """Recorded decisions in short, newest first.
 
         For older ones ask again with `before` set to `next_before` of the answer. A decision stands here once,
-        however many asked while nothing changed.
+        however many asked while nothing changed. 503 with code `ledger_busy` and `Retry-After` when too many ask.
         """
-        return listed([kept.entry for kept in await ledger.recent(limit, before)])
+        page = listed(await ledger.summaries(limit, before))
+        return Response(page.model_dump_json(exclude_none=True), media_type="application/json")
 
     return router
 
@@ -131,6 +132,6 @@ def _recorded(ledger: Ledger) -> APIRouter:
 
         Made from the signed record alone. 404 with code `unknown_decision` when there is none of that name.
         """
-        return explained((await ledger.find(decision_id)).entry)
+        return explained(await ledger.find_entry(decision_id))
 
     return router

@@ -117,24 +117,25 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        # The first readings are on their way while the ledger is opened.
-        life = asyncio.create_task(agent.live())
+        # The first readings are on their way while the ledger is opened; the first round begins with what it found.
+        looking = asyncio.create_task(observer.observe())
         try:
             async with kept.open():
+                life = asyncio.create_task(agent.live())
                 try:
                     yield
                 finally:
                     await ended(life)
                     await observer.stop()
                     await agent.stop()
+                # An error with which it ended is told, even if only now.
+                if not life.cancelled():
+                    life.result()
         finally:
-            await ended(life)
             await observer.stop()
+            await ended(looking)
             await tokens.stop()
             await http.aclose()
-            # An error with which it ended is told, even if only now.
-            if not life.cancelled():
-                life.result()
 
     return lifespan
 
@@ -146,10 +147,12 @@ class _Keeping:
     ledger: Ledger
     recorder: Recorder
     anchoring: Anchoring
+    open_s: float
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
-        await self.ledger.open()
+        """Open the ledger; what takes longer than `open_s` [s] goes on in the background."""
+        await self.ledger.open(within_s=self.open_s)
         try:
             async with beside(self.anchoring.live()):
                 yield
@@ -174,7 +177,7 @@ def _keeping(
     anchoring = Anchoring(anchor, lambda: ledger.key, clock, on_failed=metrics.anchor_failures.inc)
     metrics.anchor_age.set_function(lambda: anchoring.age_s)
     recorder = Recorder(ledger, call_log, metrics.records.inc, metrics.ledger_failures.inc)
-    return _Keeping(ledger, recorder, anchoring)
+    return _Keeping(ledger, recorder, anchoring, settings.ledger_open_s)
 
 
 def _http(gateway: GatewaySettings, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:

@@ -4,7 +4,7 @@ Pure.
 """
 
 from charging_agent.chargers.fleet import car_name
-from charging_agent.ledger.charging_records import CommandRecord, PlanRecord, ResultRecord
+from charging_agent.ledger.charging_records import CommandRecord, LateRecord, PlanRecord, ResultRecord
 from charging_agent.ledger.records import Record
 from ev_service.charging import LimitOutcome
 from ev_service.units import utc_text
@@ -13,7 +13,8 @@ from ev_service.units import utc_text
 def cars_explained(record: Record) -> list[str]:
     """One sentence for each limit that was planned, taken back or set; none for a record without chargers."""
     plan = [] if record.plan is None else _planned(record.plan)
-    return plan + ([] if record.commanded is None else _commanded(record.commanded))
+    late = [] if record.late is None else _late(record.late)
+    return plan + late + ([] if record.commanded is None else _commanded(record.commanded))
 
 
 def _planned(plan: PlanRecord) -> list[str]:
@@ -29,6 +30,15 @@ def _planned(plan: PlanRecord) -> list[str]:
         for clamp in plan.clamps
     ]
     return ["All cars pause." if plan.room.pauses else room, *told, *taken]
+
+
+def _late(late: LateRecord) -> list[str]:
+    why = f"Recorded late ({late.reason}): each car was sent the lower of plan and limit in force, or 0"
+    sent = [
+        f"{car_name(one.car)}: sent {one.limit_a:g} A (planned {one.planned_a:g} A, in force {one.in_force_a:g} A)."
+        for one in late.limits
+    ]
+    return [f"{why}, until {utc_text(late.valid_until)}.", *sent]
 
 
 def _commanded(commanded: CommandRecord) -> list[str]:

@@ -40,17 +40,18 @@ def page_route(agent: Agent, ledger: Ledger, site_id: str, clock: Clock) -> APIR
 
 async def _records(ledger: Ledger) -> str:
     try:
-        recent = [summary(kept.entry) for kept in await ledger.recent(_RECORDS_SHOWN)]
+        recent = [summary(record) for record in await ledger.summaries(_RECORDS_SHOWN)]
     except LedgerUnavailable as error:
-        return f"<p class='missing'>The ledger can not be read: {escape(error.message)}</p>"
+        return f"<p class='missing'>The ledger cannot be read: {escape(error.message)}</p>"
     rows = "".join(
         f"<tr><td>{one.sequence}</td><td>{utc_text(one.decided_at.replace(microsecond=0))}</td>"
         f"<td>{one.charging_power_kw:g} kW</td><td>{one.rule.value}</td>"
         f'<td><a href="/decisions/{one.decision_id}/explain">explain</a></td></tr>'
         for one in recent
     )
+    damage = "" if ledger.damage is None else f"<p class='missing'>{escape(ledger.damage)}</p>"
     kept = "kept on disk" if ledger.is_kept else "kept in memory only: AGENT_STATE_DIR is not set"
-    return _RECORDS.substitute(rows=rows, kept=kept)
+    return damage + _RECORDS.substitute(rows=rows, kept=kept)
 
 
 def _decision(decided: Decided, site_id: str) -> str:

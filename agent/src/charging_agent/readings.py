@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
+from ev_service.lifetimes import Instant
 from ev_service.telemetry import Reading
 
 
@@ -78,6 +79,19 @@ class Judged(Generic[D]):
     @property
     def is_degraded(self) -> bool:
         return self.status in (Status.STALE, Status.MISSING)
+
+
+_CLOCK_STEP_S = 1.0
+"""What the clocks may differ by [s] before the wall clock counts as set: NTP slews it by less."""
+
+
+def was_set_back(before: Instant, now: Instant) -> bool:
+    """Tell whether the wall clock was set back between two readings of the clock.
+
+    Ages by the wall clock are then too small: what came before cannot be dated any more.
+    """
+    by_wall_s = (now.wall - before.wall).total_seconds()
+    return now.monotonic_s - before.monotonic_s - by_wall_s > _CLOCK_STEP_S
 
 
 def age_s(reading: Dated, now: datetime) -> float:

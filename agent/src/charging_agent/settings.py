@@ -47,6 +47,12 @@ class AgentSettings(Settings):
     state_dir: Path | None = Field(
         default=None, description="What the agent keeps on disk: the ledger of decisions and its key. Else in memory."
     )
+    ledger_open_s: float = Field(
+        default=30.0,
+        ge=0,
+        le=600,
+        description="The agent's first round waits so long for the ledger to be open [s, real time].",
+    )
     ledger_anchor: str | None = Field(
         default=None,
         description="Where the ledger's signed head is told: a file outside AGENT_STATE_DIR, or an https:// address.",

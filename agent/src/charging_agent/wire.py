@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from charging_agent.agent import Decided
 from charging_agent.chargers.status import ChargersAnswer
 from charging_agent.decision import Action, Rule
-from charging_agent.ledger.records import Entry
+from charging_agent.ledger.readers import RecordSummary
 from charging_agent.observer import Observation
 from charging_agent.readings import Judged, Status, Trouble
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
@@ -127,26 +127,24 @@ class SiteStatusAnswer(_Answer):
     )
 
 
-def summary(entry: Entry) -> DecisionSummary:
+def summary(record: RecordSummary) -> DecisionSummary:
     """Write a recorded decision in short."""
-    record = entry.record
-    inputs = (record.inputs.solar, record.inputs.battery, record.inputs.grid)
     return DecisionSummary(
         sequence=record.sequence,
-        decision_id=record.decision_id,
-        decided_at=record.decided_at,
-        action=record.action,
+        decision_id=UUID(record.decision_id),
+        decided_at=datetime.fromisoformat(record.decided_at),
+        action=Action(record.action),
         charging_power_kw=record.charging_power_kw,
-        rule=record.rule,
+        rule=Rule(record.rule),
         reason=record.reason,
-        degraded=any(known.error is not None for known in inputs),
+        degraded=record.is_degraded,
     )
 
 
-def listed(entries: Sequence[Entry]) -> DecisionList:
+def listed(records: Sequence[RecordSummary]) -> DecisionList:
     """Write a page of recorded decisions, which come newest first."""
-    last = entries[-1].record.sequence if entries else 1
-    return DecisionList(decisions=[summary(entry) for entry in entries], next_before=last if last > 1 else None)
+    last = records[-1].sequence if records else 1
+    return DecisionList(decisions=[summary(record) for record in records], next_before=last if last > 1 else None)
 
 
 def site_status(

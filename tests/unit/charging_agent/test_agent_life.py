@@ -53,6 +53,7 @@ async def test_after_the_clock_was_set_back_the_loop_goes_on(served: Served) -> 
         await asyncio.sleep(0.005)
 
         served.clock.set_back(3600)
+        served.clock.advance(15)
 
         await served.until(lambda: served.gateway.calls_to(GRID.path) == 2)
 

@@ -95,7 +95,7 @@ async def test_a_decision_is_explained_with_values_thresholds_and_refusals(serve
 
     assert told["summary"].startswith("slow, 5 kW for each charging point.")
     assert told["readings"][0] == "Solar: missing (throttled); counted as low."
-    assert told["readings"][2].startswith("Grid: load 61 % of the limit (above 85 % pauses); fresh")
+    assert told["readings"][2].startswith("Grid: load 61 % of the limit (above 85 % pauses); ")
     assert any("SolarAPI GET /solar/1.0.0/solar-status: 429 (throttled, code 900804)" in call for call in told["calls"])
     assert told["policy"] == "Rule solar_low of policy rules version 1 decided: the sun was low."
 

@@ -2,13 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from charging_agent.calls import OK
 from charging_agent.chargers.apis import reading
-from charging_agent.chargers.commanding import Commanded, Commander
+from charging_agent.chargers.commanding import (
+    SHORTEST_VALIDITY_S,
+    Commanded,
+    Commander,
+    LoweredLimit,
+    LoweredLimits,
+)
 from charging_agent.chargers.confirming import Alarms, Confirmation
 from charging_agent.chargers.draws import Draws
 from charging_agent.chargers.fleet import Fleet, car_name, evses_of, fleet_of, in_force_a
@@ -19,11 +26,13 @@ from charging_agent.chargers.rules import ChargingRules
 from charging_agent.decision import Decision
 from charging_agent.exchange import CallFailed
 from charging_agent.gateway import GatewayClient
-from charging_agent.readings import AgeLimits, Judged, Status, Trouble, age_s, judge
-from charging_agent.sharing import CarKey, Memory, SiteRoom, share
+from charging_agent.readings import AgeLimits, Judged, Status, Trouble, age_s, judge, was_set_back
+from charging_agent.sharing import Allotment, CarKey, Memory, SiteRoom, share
 from ev_service.charging import Chargers, Override
-from ev_service.clock import Clock
+from ev_service.clock import Clock, read_clock
+from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd
 from ev_service.telemetry import GridLoad
+from ev_service.units import utc_text
 
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +47,15 @@ class Watcher(Protocol):
     def commanded(self, commanded: Commanded) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class LoweredPlan:
+    """A plan whose decision is in no record, what is sent of it, and when that lapses."""
+
+    plan: Plan
+    sent: LoweredLimits
+    end: EarlierEnd
+
+
 class Charging:
     """Carries decisions out.
 
@@ -48,6 +66,7 @@ class Charging:
         ages: how old a reading may be.
         rules: how power is shared.
         deadline_s: real time [s] in which a look ends.
+        valid_for_s: how long limits of a recorded decision live [s].
         every: of so many rounds one looks and commands, where calls are scarce.
         watcher: is told what happens.
         sharing: shares.
@@ -62,6 +81,7 @@ class Charging:
         rules: ChargingRules,
         *,
         deadline_s: float,
+        valid_for_s: float = SHORTEST_VALIDITY_S,
         every: int = 1,
         watcher: Watcher | None = None,
         sharing: Sharing = share,
@@ -72,16 +92,21 @@ class Charging:
         self._ages = ages
         self._rules = rules
         self._deadline_s = deadline_s
+        self._valid_for_s = valid_for_s
         self._every = every
         self._watcher = watcher
         self._sharing = sharing
-        self._draws = Draws(rules.meter_lost_s)
-        self._confirmation = Confirmation(rules.overdraw_s, rules.meter_lost_s, rules.sharing.tolerance_a)
+        self._draws, self._confirmation = self._fresh_history()
         self._memory = Memory.initial()
         self._rounds = 0
         self._is_new = False
         self._trouble: Trouble | None = None
         self._untold: Commanded | None = None
+        self._read_at: Instant | None = None
+        self._override_end: LaterEnd | None = None
+        self._recorded_end: EarlierEnd | None = None
+        self._is_commanded_since_reading = False
+        self._lateness: str | None = None
         self.newest: Chargers | None = None
         self.alarms = Alarms()
         self.plan: Plan | None = None
@@ -105,7 +130,9 @@ class Charging:
             self._failed(Trouble.INVALID_READING)
 
     def seen(self) -> Judged[Chargers]:
-        """The reading held, without any call."""
+        """The reading held, without any call; missing once the clock was set back, for its age is not known then."""
+        if self._read_at is not None and was_set_back(self._read_at, read_clock(self._clock)):
+            return Judged(Status.MISSING, error=self._trouble or Trouble.TOO_OLD)
         return judge(self.newest, self._clock.now(), self._ages, is_new=self._is_new, trouble=self._trouble)
 
     def planned(self, decision: Decision, grid: GridLoad | None, at: datetime) -> Plan | None:
@@ -126,29 +153,63 @@ class Charging:
         room = room_of(headroom, newest, fleet, decision)
         return self._shared(fleet, room, headroom, at)
 
-    async def command(self, plan: Plan | None, decision_id: str, *, is_recorded: bool) -> None:
-        """Set the limits of a plan; those of a decision that is in no record are all 0.
+    async def command(self, plan: Plan | None, decision_id: str) -> None:
+        """Set the limits of a plan whose decision is in the ledger.
 
         Args:
             plan: made of that decision, None where none was made.
             decision_id: its name.
-            is_recorded: whether the ledger holds it.
         """
-        plan = plan if is_recorded else self._paused(self._clock.now())
+        self._lateness = None
         if plan is None:
             return
-        self.plan, self._memory = plan, plan.after
-        if self._watcher is not None:
-            self._watcher.planned(plan)
-        limits = plan.limits
-        if not limits:
-            return
-        override = self._override()
-        if override is not None:
-            detail = f"an operator ordered {override.kind}"
-            self._told(self._commander.held_back(limits, decision_id, detail))
-        else:
-            self._told(await self._commander.command(limits, decision_id, is_recorded=is_recorded))
+        self._memory = plan.after
+        end = EarlierEnd.lasting(read_clock(self._clock), self._valid_for_s)
+        self._recorded_end = end
+        await self._send(plan, plan.limits, decision_id, end.ends_at)
+
+    def lower(self, plan: Plan | None, reason: str) -> LoweredPlan | None:
+        """What may be sent of a plan whose decision is in no record; None where that is nothing.
+
+        Each car gets the lower of plan and limit in force, for the shortest time; nothing once the limits that were
+        recorded last have lapsed.
+
+        Args:
+            plan: made of that decision, None where none was made.
+            reason: why there is no record.
+        """
+        now = read_clock(self._clock)
+        if self._recorded_end is None or self._recorded_end.has_ended(now):
+            plan = self._paused(now.wall)
+        if plan is None or self.newest is None:
+            return None
+        in_force, phases = self._caps(self.newest), _phases_before(plan)
+        limits = tuple(
+            LoweredLimit(one.key, one.limit_a, in_force.get(one.key, 0.0), phases.get(one.key, one.phases))
+            for one in plan.limits
+        )
+        end = EarlierEnd.lasting(now, SHORTEST_VALIDITY_S)
+        return LoweredPlan(plan, LoweredLimits(reason, end.ends_at, limits), end)
+
+    async def command_lowered(self, lowered: LoweredPlan, decision_id: str) -> None:
+        """Send what may be sent of a plan whose decision is in no record.
+
+        Args:
+            lowered: as `lower` makes it.
+            decision_id: the decision that will be recorded late.
+        """
+        sent, ends = lowered.sent, self._recorded_end
+        until = "" if sent.is_stop or ends is None else f", and nothing after {utc_text(ends.ends_at)}"
+        self._lateness = f"no car is given more than it had{until}, because decisions are not recorded ({sent.reason})"
+        if lowered.plan.room.pauses:
+            self._memory = lowered.plan.after
+        await self._send(lowered.plan, sent.allotments, decision_id, sent.valid_until)
+
+    def recorded_late(self, lowered: LoweredPlan) -> None:
+        """What was sent without a record is in the ledger now, with the end of its limits."""
+        now, before = read_clock(self._clock), self._recorded_end
+        if before is None or before.remaining_s(now) < lowered.end.remaining_s(now):
+            self._recorded_end = lowered.end
 
     def take_turn(self) -> None:
         """Have the next round look and command, however scarce calls are."""
@@ -170,7 +231,7 @@ class Charging:
             return f"the chargers can not be read ({seen.error})"
         commanded = self.commanded
         if commanded is None or commanded.outcome == OK:
-            return None
+            return self._lateness
         return f"limits can not be set ({commanded.outcome}{': ' if commanded.detail else ''}{commanded.detail or ''})"
 
     @property
@@ -192,15 +253,20 @@ class Charging:
         return plan
 
     def _keep(self, fetched: Chargers) -> None:
-        now = self._clock.now()
-        if age_s(fetched, now) < -self._ages.future_s:
+        now = read_clock(self._clock)
+        if age_s(fetched, now.wall) < -self._ages.future_s:
             self._failed(Trouble.INVALID_READING)
             return
         if self._trouble is not None:
             _logger.info("chargers read again")
+        if self._read_at is not None and was_set_back(self._read_at, now):
+            # Values that seem to lie ahead would count as young, and as newer than all that follow.
+            self._draws, self._confirmation = self._fresh_history()
         self.newest, self._trouble, self._is_new = fetched, None, True
+        self._read_at, self._is_commanded_since_reading = now, False
+        self._note_ends(fetched, now)
         self._draws.note(fetched)
-        before, self.alarms = self.alarms, self._confirmation.look(fetched, now)
+        before, self.alarms = self.alarms, self._confirmation.look(fetched, now.wall)
         for key in set(self.alarms.overdrawing) - set(before.overdrawing):
             _logger.error("car above its limit", extra={"car": car_name(key)})
         for key in set(self.alarms.without_meter) - set(before.without_meter):
@@ -208,29 +274,64 @@ class Charging:
         if self._watcher is not None:
             self._watcher.looked(self.alarms)
 
+    def _fresh_history(self) -> tuple[Draws, Confirmation]:
+        rules = self._rules
+        return (
+            Draws(rules.meter_lost_s),
+            Confirmation(rules.overdraw_s, rules.meter_lost_s, rules.sharing.tolerance_a),
+        )
+
+    def _note_ends(self, fetched: Chargers, now: Instant) -> None:
+        override = fetched.override
+        self._override_end = None if override is None else LaterEnd.until(now, override.until)
+        if self._recorded_end is None:
+            # Limits from before this process were recorded, and lapse: they bound what is sent without a record.
+            ends = [evse.valid_until for _, _, evse in evses_of(fetched) if evse.valid_until is not None]
+            latest = min(max([now.wall, *ends]), now.wall + timedelta(seconds=self._valid_for_s))
+            self._recorded_end = EarlierEnd.until(now, latest)
+
+    async def _send(self, plan: Plan, limits: Sequence[Allotment], decision_id: str, valid_until: datetime) -> None:
+        self.plan = plan
+        if self._watcher is not None:
+            self._watcher.planned(plan)
+        if not limits:
+            return
+        override = self._override()
+        if override is not None:
+            detail = f"an operator ordered {override.kind}"
+            self._told(self._commander.held_back(limits, decision_id, valid_until, detail))
+        else:
+            self._is_commanded_since_reading = True
+            self._told(await self._commander.command(limits, decision_id, valid_until))
+
     def _failed(self, trouble: Trouble) -> None:
         self._trouble = trouble
 
     def _told(self, commanded: Commanded) -> None:
         before, self.commanded = self.commanded, commanded
         self._untold = commanded
-        if before is None or before.outcome != commanded.outcome:
-            say = _logger.info if commanded.outcome == OK else _logger.warning
-            say("limits set" if commanded.outcome == OK else "limits not set", extra=_fields(commanded))
+        is_set = commanded.outcome == OK
+        is_new_trouble = not is_set and (before is None or before.outcome != commanded.outcome)
+        event, level = "limits set" if is_set else "limits not set", logging.WARNING if is_new_trouble else logging.INFO
+        _logger.log(level, event, extra=commanded.log_fields())
         if self._watcher is not None:
             self._watcher.commanded(commanded)
 
     def _override(self) -> Override | None:
-        override = None if self.newest is None else self.newest.override
-        return override if override is not None and override.until > self._clock.now() else None
+        if self.newest is None or self._override_end is None:
+            return None
+        return None if self._override_end.has_ended(read_clock(self._clock)) else self.newest.override
 
     def _caps(self, newest: Chargers) -> Mapping[CarKey, float]:
         """The limits that were last known to be in force: what is not seen any more gets no more than it had."""
         known = {key: in_force_a(evse) for key, _, evse in evses_of(newest)}
         commanded = self.commanded
-        later = {} if commanded is None or commanded.at < newest.timestamp else commanded.in_force_a()
+        later = {} if commanded is None or not self._is_commanded_since_reading else commanded.in_force_a()
         return known | {key: limit_a for key, limit_a in later.items() if key in known}
 
 
-def _fields(commanded: Commanded) -> dict[str, str | None]:
-    return {"error": commanded.outcome, "detail": commanded.detail, "decision_id": commanded.decision_id}
+def _phases_before(plan: Plan) -> dict[CarKey, int | None]:
+    """For cars that were on fewer phases than the plan has them on, that number: the same current is less there."""
+    wired = {car.key: len(car.phases) for car in plan.cars}
+    planned = {one.key: one.phases or wired.get(one.key, 0) for one in plan.allotments}
+    return {one.key: one.phases for one in plan.before.cars if one.phases < planned.get(one.key, 0)}

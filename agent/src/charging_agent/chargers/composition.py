@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from charging_agent.budget import CallBudget, Limit
 from charging_agent.chargers.apis import CHARGER_APIS
 from charging_agent.chargers.charging import Charging, Watcher
-from charging_agent.chargers.commanding import Commander
+from charging_agent.chargers.commanding import Commander, valid_for_s
 from charging_agent.chargers.pace import divided, rounds_a_turn
 from charging_agent.credentials import SHARED
 from charging_agent.gateway import GatewayClient
@@ -66,7 +66,7 @@ def make_charging(
     """
     if not settings.chargers:
         return None
-    commander = Commander(gateway, clock, settings.device or _NAME, settings.period_s * every)
+    commander = Commander(gateway, clock, settings.device or _NAME)
     return Charging(
         gateway,
         commander,
@@ -74,6 +74,7 @@ def make_charging(
         settings.ages(),
         settings.charging(),
         deadline_s=deadline_s,
+        valid_for_s=valid_for_s(settings.period_s * every),
         every=every,
         watcher=watcher,
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, WithJsonSchema
 
-from charging_agent.chargers.commanding import Commanded
+from charging_agent.chargers.commanding import Commanded, LoweredLimits
 from charging_agent.chargers.noted import Noted
 from charging_agent.chargers.planning import SHARING_VERSION, Plan
 from charging_agent.chargers.room import Headroom
@@ -74,12 +74,30 @@ class CommandRecord(Part):
 
     at: UtcTimestamp = Field(description="When, UTC.")
     decision_id: str | None = Field(
-        description="The decision whose plan was commanded; null: none, everything was told 0 A for want of a record."
+        description="The decision whose limits these are. Up to format 2 null: of none, everything was told 0 A for "
+        "want of a record."
     )
     outcome: str = Field(description="`ok`, a word of trouble as in calls, or `override`.", examples=["ok"])
     valid_until: UtcTimestamp = Field(description="When these limits lapse, UTC.")
     lease: Lease | None = Field(description="Who commands, and until when.")
     results: tuple[ResultRecord, ...]
+
+
+class LateLimit(Part):
+    """One limit that was sent before its decision was recorded."""
+
+    car: Key = Field(description="Charger and EVSE.")
+    planned_a: float = Field(description="What the plan gives it per phase [A].")
+    in_force_a: float = Field(description="The limit that was in force, as far as known [A].")
+    limit_a: float = Field(description="What was sent: the lower of both, or 0 [A].")
+
+
+class LateRecord(Part):
+    """What was sent while the ledger did not take records, and why that was so."""
+
+    reason: str = Field(description="Why the decision could not be recorded before it was acted upon.")
+    valid_until: UtcTimestamp = Field(description="When these limits lapse, UTC.")
+    limits: tuple[LateLimit, ...]
 
 
 def chargers_input(noted: Noted) -> ChargersInput:
@@ -108,6 +126,15 @@ def plan_record(plan: Plan) -> PlanRecord:
         clamps=plan.clamps,
         idle=plan.idle if plan.room.pauses else (),
     )
+
+
+def late_record(lowered: LoweredLimits) -> LateRecord:
+    """Write down what was sent before it was recorded."""
+    limits = tuple(
+        LateLimit(car=one.key, planned_a=one.planned_a, in_force_a=one.in_force_a, limit_a=one.limit_a)
+        for one in lowered.limits
+    )
+    return LateRecord(reason=lowered.reason, valid_until=lowered.valid_until, limits=limits)
 
 
 def command_record(commanded: Commanded) -> CommandRecord:

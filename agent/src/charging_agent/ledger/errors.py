@@ -1,17 +1,28 @@
-"""What the ledger says when it can not do its work."""
+"""What the ledger says when it cannot do its work."""
+
+import sqlite3
 
 from ev_service.errors import EvError
 
 
 class LedgerUnavailable(EvError):
-    """The ledger can not be written or read now."""
+    """The ledger cannot be written or read now."""
 
     code = "ledger_unavailable"
     http_status = 503
 
 
 class LedgerDamaged(LedgerUnavailable):
-    """What stands on the disk is no database, or a broken one."""
+    """What is on the disk is no database, or a broken one. It stays so until somebody acts."""
+
+    code = "ledger_damaged"
+
+
+class LedgerBusy(LedgerUnavailable):
+    """As many readers as are admitted at a time are reading or waiting already."""
+
+    code = "ledger_busy"
+    retry_after_s = 1
 
 
 class UnknownDecision(EvError):
@@ -21,10 +32,24 @@ class UnknownDecision(EvError):
     http_status = 404
 
 
+def is_damage(error: BaseException | None) -> bool:
+    """Whether an error of SQLite says that the database is damaged or none.
+
+    Its subclasses are troubles of the disk, the lock or the statement, which may pass.
+    """
+    return type(error) is sqlite3.DatabaseError
+
+
 def damaged(place: str, words: str) -> str:
-    """Say what to do about a damaged ledger; it is never replaced by itself."""
+    """Say what to do about a damaged ledger; the agent never replaces it.
+
+    Args:
+        place: the database.
+        words: what was found.
+    """
     return (
-        f"{place} is damaged ({words}). Nothing was changed. Keep it, with the -wal and -shm files beside it, for "
-        "inquiry: move them to another folder and start again with an empty ledger, or put back a copy that "
-        "scripts/verify.py finds whole."
+        f"{place} is damaged ({words}). Nothing was changed in it since that was found, and no power is granted "
+        "without a record. Stop the agent, move the file with its -wal and -shm to another folder and keep them, and "
+        "start again: with an empty ledger, or with a copy that scripts/verify.py finds whole (docs/ledger.md, "
+        "A damaged ledger)."
     )

@@ -1,22 +1,31 @@
-"""The ledger as the agent uses it: one writer with a thread of its own, so that no disk holds the event loop up."""
+"""The ledger as the agent uses it: one writer with a thread of its own, so that no disk holds the event loop up.
+
+Readers have threads and connections of their own (`readers`): none of them waits in the writer's queue.
+"""
 
 import asyncio
 import hashlib
 import json
 import logging
+import math
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import UUID
 
 from charging_agent.calls import Call
-from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable, UnknownDecision, damaged
+from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable, damaged
 from charging_agent.ledger.keys import SigningKey, fresh_key, key_in
-from charging_agent.ledger.records import Sealed
+from charging_agent.ledger.readers import Readers, Records, RecordSummary
+from charging_agent.ledger.reading import FILE
+from charging_agent.ledger.records import Entry, Sealed
 from charging_agent.ledger.sealing import Head, Made, Maker, seal
 from ev_service.errors import ConfigurationError
+from ev_service.tasks import ended
 
 if TYPE_CHECKING:
     from charging_agent.ledger.store import Store
@@ -26,11 +35,20 @@ _logger = logging.getLogger(__name__)
 # A record of all the calls of a day without a disk would take seconds to write; the next ones hold the rest.
 _MOST_CALLS_A_RECORD = 500
 _MOST_CALLS_WAITING = 50_000
-# A page of records from a slow disk; beyond it the reader is told.
-_READ_S = 5.0
+# Checking a large database on a slow disk must not keep the agent from recording; it goes on beside that.
+_CHECK_S = 10.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A record that was given to the disk, and how many of the waiting calls stand in it."""
+
+    decision_id: UUID
+    sealed: Sealed
+    calls: int
 
 
 class Ledger:
@@ -47,11 +65,16 @@ class Ledger:
         self._maker = maker
         self._on_head = on_head
         self._thread = ThreadPoolExecutor(1, "ledger")
+        self._readers = Readers("memory" if folder is None else str(folder / FILE), self._connect_reader)
         self._store: Store | None = None
         self._key: SigningKey | None = None
         self._head: Head | None = None
         self._calls: deque[Call] = deque(maxlen=_MOST_CALLS_WAITING)
-        self._unsure: tuple[str, int] | None = None
+        self._last: _Written | None = None
+        self._unsure: _Written | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._damage: str | None = None
+        self._is_closed = False
 
     @property
     def is_kept(self) -> bool:
@@ -64,33 +87,53 @@ class Ledger:
         return bool(self._calls)
 
     @property
+    def damage(self) -> str | None:
+        """What is damaged and what to do about it; from then on nothing is written until the agent is started anew."""
+        return self._damage
+
+    @property
     def key(self) -> SigningKey:
         """The key of this run; there once the ledger is open."""
         assert self._key is not None
         return self._key
 
-    async def open(self) -> None:
-        """Take the folder, bring the database to its newest form, find the chain's head.
+    async def open(self, within_s: float = math.inf) -> None:
+        """Take the folder, bring the database to its newest form, find the chain's head, check the database.
 
-        Where the disk is full, lost or can not be written, that is tried again with every record.
+        Where the disk is full, lost or cannot be written, that is tried again with every record. What takes longer
+        than `within_s` goes on in the background.
+
+        Args:
+            within_s: so long it is waited for [s].
 
         Raises:
-            ConfigurationError: another agent writes there, or the key or the database can not be used.
+            ConfigurationError: another agent writes there, or the key or the database cannot be used.
         """
+        self._opening = asyncio.create_task(self._open_and_check())
+        done, _ = await asyncio.wait({self._opening}, timeout=None if within_s == math.inf else within_s)
+        if not done:
+            _logger.warning("ledger is still being opened", extra={"waited_s": within_s})
+            self._opening.add_done_callback(self._note_damage_of)
+            return
         try:
-            await self._in_thread(self._opened)
-        except LedgerUnavailable as error:
-            _logger.error("ledger not opened", extra={"reason": error.message})
+            self._opening.result()
+        except LedgerDamaged as error:
+            raise ConfigurationError(error.message) from error
 
     async def append(self, made: Made, calls: Iterable[Call]) -> Sealed:
         """Record a decision; when this returns, the record is on the disk.
 
-        Calls that can not be written now stand in the next record.
+        Calls that cannot be written now stand in the next record. A decision that was tried before and is on the disk
+        after all is not written twice.
 
         Raises:
             LedgerUnavailable: it could not be written.
         """
-        sealed, head = await self._in_thread(self._append, made, tuple(calls))
+        try:
+            sealed, head = await self._in_thread(self._append, made, tuple(calls))
+        except LedgerDamaged as error:
+            self._note_damage(error)
+            raise
         self._on_head(head)
         return sealed
 
@@ -98,38 +141,98 @@ class Ledger:
         """The newest records of a smaller sequence number than `before`, newest first.
 
         Raises:
-            LedgerUnavailable: the database can not be read.
+            LedgerUnavailable: the database cannot be read, or too many are reading.
         """
-        return await self._read(lambda: self._usable().newest(limit, before))
+        return await self._read(lambda records: records.newest(limit, before))
+
+    async def summaries(self, limit: int, before: int | None = None) -> list[RecordSummary]:
+        """The same in short.
+
+        Raises:
+            LedgerUnavailable: the database cannot be read, or too many are reading.
+        """
+        return await self._read(lambda records: records.summaries(limit, before))
 
     async def find(self, decision_id: UUID) -> Sealed:
         """The record of one decision.
 
         Raises:
             UnknownDecision: there is none.
-            LedgerUnavailable: the database can not be read.
+            LedgerUnavailable: the database cannot be read, or too many are reading.
         """
-        found = await self._read(lambda: self._usable().find(str(decision_id)))
-        if found is None:
-            raise UnknownDecision(f"no record holds a decision {decision_id}")
-        return found
+        return await self._read(lambda records: records.find(decision_id))
+
+    async def find_entry(self, decision_id: UUID) -> Entry:
+        """The record of one decision as a model, which takes time to read where there are many cars.
+
+        Raises:
+            UnknownDecision: there is none.
+            LedgerUnavailable: the database cannot be read, or too many are reading.
+        """
+        return await self._read(lambda records: records.find(decision_id).entry)
 
     async def close(self) -> None:
         """Finish what is being written and give the folder back."""
         try:
-            if self._store is not None:
-                await self._in_thread(self._store.close)
+            if self._opening is not None:
+                await ended(self._opening)
+            await self._readers.close()
+            # Behind whatever the thread still does, an opening that nobody waited for included.
+            await self._in_thread(self._close)
         finally:
+            self._is_closed = True
             self._thread.shutdown(wait=False)
 
-    async def _read(self, work: Callable[[], T]) -> T:
+    async def _open_and_check(self) -> None:
         try:
-            async with asyncio.timeout(_READ_S):
-                return await self._in_thread(work)
-        except TimeoutError as error:
-            raise LedgerUnavailable("the ledger does not answer in time") from error
+            await self._in_thread(self._opened)
+        except LedgerDamaged:
+            raise
+        except LedgerUnavailable as error:
+            _logger.error("ledger not opened", extra={"reason": error.message})
+            return
+        checking = asyncio.create_task(self._check())
+        done, _ = await asyncio.wait({checking}, timeout=_CHECK_S)
+        if done:
+            checking.result()
+        else:
+            _logger.warning("ledger is still being checked", extra={"waited_s": _CHECK_S})
+            checking.add_done_callback(self._note_damage_of)
+
+    async def _check(self) -> None:
+        """Check the whole database, beside the writer.
+
+        Raises:
+            LedgerDamaged: it is damaged.
+        """
+        try:
+            await self._readers.check()
+        except LedgerDamaged:
+            raise
+        except LedgerUnavailable as error:
+            _logger.error("ledger not checked", extra={"reason": error.message})
+
+    async def _read(self, work: Callable[[Records], T]) -> T:
+        try:
+            return await self._readers.read(work)
+        except LedgerDamaged as error:
+            self._note_damage(error)
+            raise
+
+    def _note_damage_of(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, LedgerDamaged):
+            self._note_damage(error)
+
+    def _note_damage(self, error: LedgerDamaged) -> None:
+        """Write nothing any more: power that comes and goes with the page that is met would be worse than none."""
+        if self._damage is None:
+            self._damage = error.message
+            _logger.error("ledger damaged", extra={"reason": error.message})
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._is_closed:
+            raise LedgerUnavailable("the ledger is closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
 
     # From here on everything runs in the ledger's thread.
@@ -141,6 +244,8 @@ class Ledger:
         return self._store
 
     def _usable(self) -> "Store":
+        if self._damage is not None:
+            raise LedgerDamaged(self._damage)
         try:
             return self._opened()
         except ConfigurationError as error:
@@ -174,41 +279,48 @@ class Ledger:
     def _append(self, made: Made, calls: tuple[Call, ...]) -> tuple[Sealed, Head]:
         self._calls.extend(calls)
         store, head = self._usable(), self._current_head()
+        if self._last is not None and self._last.decision_id == made.decision_id:
+            return self._last.sealed, head
         told = [self._calls[index] for index in range(min(len(self._calls), _MOST_CALLS_A_RECORD))]
         sealed = seal(made, told, head, self._maker, self.key)
-        following = Head(head.sequence + 1, sealed.sha256)
+        written = _Written(made.decision_id, sealed, len(told))
         try:
-            store.append(following.sequence, str(made.decision_id), sealed)
+            store.append(head.sequence + 1, str(made.decision_id), sealed)
         except LedgerUnavailable:
             # It may be on the disk all the same: the next one looks.
-            self._head, self._unsure = None, (sealed.sha256, len(told))
+            self._head, self._unsure = None, written
             raise
-        self._written(following, len(told))
-        return sealed, following
+        return sealed, self._note_written(written, head.sequence + 1)
 
     def _current_head(self) -> Head:
         if self._head is not None:
             return self._head
-        last = self._usable().last()
-        head = Head() if last is None else Head(json.loads(last.record)["sequence"], last.sha256)
-        if self._unsure is not None and self._unsure[0] == head.sha256:
-            self._written(head, self._unsure[1])
+        head = _head_of(self._usable())
+        if self._unsure is not None and self._unsure.sealed.sha256 == head.sha256:
+            head = self._note_written(self._unsure, head.sequence)
         self._head, self._unsure = head, None
         return head
 
-    def _written(self, head: Head, calls: int) -> None:
-        for _ in range(calls):
+    def _note_written(self, written: _Written, sequence: int) -> Head:
+        for _ in range(written.calls):
             self._calls.popleft()
-        self._head = head
+        self._last, self._head = written, Head(sequence, written.sealed.sha256)
+        return self._head
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        if self._store is None:
+            raise LedgerUnavailable("the ledger is not open")
+        return self._store.reader()
 
 
 def _head_of(store: "Store") -> Head:
-    try:
-        last = store.last()
-    except LedgerDamaged as error:
-        raise ConfigurationError(damaged(store.place, error.message)) from error
+    last = store.last()
     if last is None:
         return Head()
     if hashlib.sha256(last.record.encode()).hexdigest() != last.sha256:
-        raise ConfigurationError(damaged(store.place, "its last record does not match its hash"))
+        raise LedgerDamaged(damaged(store.place, "its last record does not match its hash"))
     return Head(json.loads(last.record)["sequence"], last.sha256)

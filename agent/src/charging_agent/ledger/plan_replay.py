@@ -35,7 +35,7 @@ def replayed_plan(record: Record) -> Difference | None:
     plan = record.plan
     if plan is None:
         return None
-    wrong = _data(record, plan)
+    wrong = _data(record, plan) or _late_data(record, plan)
     if wrong is not None:
         return Difference(record.sequence, "data", wrong)
     fleet, at = Fleet(plan.cars, plan.idle, ()), record.decided_at
@@ -56,6 +56,18 @@ def _differing(recorded: Sequence[Allotment], again: Sequence[Allotment]) -> str
         for one in recorded
         if one.limit_a != now.get(one.key)
     )
+
+
+def _late_data(record: Record, plan: PlanRecord) -> str | None:
+    """What was sent without a record may be no more than the plan and the limit in force."""
+    if record.late is None:
+        return None
+    planned_a = {one.key: one.limit_a for one in plan.allotments}
+    for one in record.late.limits:
+        lower_a = min(planned_a.get(one.car, 0.0), one.in_force_a)
+        if one.planned_a != planned_a.get(one.car, 0.0) or one.limit_a > lower_a:
+            return f"{car_name(one.car)} was sent {one.limit_a:g} A without a record, {lower_a:g} A may have been"
+    return None
 
 
 def _data(record: Record, plan: PlanRecord) -> str | None:

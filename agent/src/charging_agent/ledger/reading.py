@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+FILE = "ledger.sqlite"
+"""Name of the database in AGENT_STATE_DIR."""
+
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _COLUMNS = "SELECT sequence, decision_id, record, sha256, signature FROM records ORDER BY sequence"
 

@@ -1,29 +1,36 @@
 """One record for all who ask while nothing changed, and no decision acknowledged before its record is kept.
 
-The calls that were made meanwhile stand in the next record, at the latest in that of the agent's own next round.
+The calls that were made meanwhile stand in the next record, at the latest in that of the agent's own next round. What
+the loop sent without a record stands in late ones, which go ahead of every other as soon as the ledger takes records.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel
 
 from charging_agent.calls import Call, CallLog
-from charging_agent.ledger.errors import LedgerUnavailable
+from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.records import Sealed
 from charging_agent.ledger.sealing import Made
 from charging_agent.observer import Observation
 from charging_agent.readings import Judged, Status
+from ev_service.tasks import ended
 
 _logger = logging.getLogger(__name__)
 
 WRITE_S = 1.5
 """A record that takes longer [s] is not waited for: an observation of 6 s and this end within the 8 s of an answer."""
+
+_MOST_LATE = 200
+"""Late records that wait. A stop waits once however often it is sent, so that only stopping and starting fills this."""
 
 _TOO_SLOW = f"the ledger did not take a record within {WRITE_S:g} s"
 
@@ -39,6 +46,18 @@ class _Flight:
     @property
     def is_written(self) -> bool:
         return self.task.done()
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A decision that was acted upon before its record, and who is told once that is written."""
+
+    made: Made
+    on_recorded: Callable[[], None]
+
+    @property
+    def is_stop(self) -> bool:
+        return self.made.late is not None and self.made.late.is_stop
 
 
 class Recorder:
@@ -66,11 +85,14 @@ class Recorder:
         self._waiting: list[Call] = []
         self._trouble: str | None = None
         self._hanging: _Flight | None = None
+        self._late: deque[_Late] = deque()
+        self._order = asyncio.Lock()
+        self._catching_up: asyncio.Task[None] | None = None
 
     @property
     def trouble(self) -> str | None:
-        """Why the last decision could not be recorded; None while decisions can be."""
-        return self._trouble
+        """Why decisions cannot be recorded; None while they can."""
+        return self._ledger.damage or self._trouble
 
     async def recorded(self, made: Made, *, tells_calls: bool = False) -> Made:
         """The decision as it stands in the ledger: this one, or the earlier one from the same unchanged observation.
@@ -83,6 +105,9 @@ class Recorder:
             LedgerUnavailable: it could not be recorded, so it must not be acted upon.
         """
         self._waiting += self._log.take()
+        if self._ledger.damage is not None:
+            # Also what was recorded before counts no more: it would be granted in turns with the fail-safe.
+            raise LedgerDamaged(self._ledger.damage)
         if self._hanging is not None:
             # A queue behind a write that hangs would only make the disk's recovery longer.
             raise LedgerUnavailable(_TOO_SLOW)
@@ -95,14 +120,39 @@ class Recorder:
         await self._written(flight)
         return flight.made
 
+    def record_late(self, made: Made, on_recorded: Callable[[], None]) -> UUID:
+        """Have a decision recorded as soon as the ledger takes it: the agent acts upon it now.
+
+        Args:
+            made: the decision, with what is sent of it.
+            on_recorded: told once it is in the ledger.
+
+        Returns:
+            The name under which it will stand there: of the stop that waits already, where this is one too.
+        """
+        late = _Late(made, on_recorded)
+        if self._late and self._late[-1].is_stop and late.is_stop:
+            return self._late[-1].made.decision_id
+        if len(self._late) == _MOST_LATE:
+            # The first is perhaps being written.
+            lost = self._late[1]
+            del self._late[1]
+            _logger.error("late record given up", extra={"decision_id": str(lost.made.decision_id)})
+        self._late.append(late)
+        return made.decision_id
+
     async def stop(self, made: Callable[[], Made]) -> None:
-        """Put the calls that wait into a last record."""
+        """Put the calls that wait into a last record, behind the late ones."""
         self._waiting += self._log.take()
-        if self._has_calls:
+        if self._hanging is not None:
+            await asyncio.wait({self._hanging.task}, timeout=WRITE_S)
+        if self._has_calls or self._late:
             try:
                 await self.recorded(made(), tells_calls=True)
             except LedgerUnavailable:
-                _logger.exception("last calls not recorded")
+                _logger.exception("last calls not recorded", extra={"late_records": len(self._late)})
+        if self._catching_up is not None:
+            await ended(self._catching_up)
 
     @property
     def _has_calls(self) -> bool:
@@ -110,10 +160,42 @@ class Recorder:
 
     def _start(self, made: Made, key: object) -> _Flight:
         calls, self._waiting = self._waiting, []
-        task = asyncio.ensure_future(self._ledger.append(made, calls))
+        task = asyncio.ensure_future(self._append(made, calls))
         flight = self._latest = _Flight(key, made, task)
         task.add_done_callback(lambda _: self._ended(flight))
         return flight
+
+    async def _append(self, made: Made, calls: Sequence[Call]) -> Sealed:
+        async with self._order:
+            if self._late:
+                await self._append_late(calls)
+                calls = ()
+            return await self._ledger.append(made, calls)
+
+    async def _append_late(self, calls: Sequence[Call] = ()) -> None:
+        while self._late:
+            late = self._late[0]
+            fields = {"decision_id": str(late.made.decision_id)}
+            try:
+                await self._ledger.append(late.made, calls)
+            except LedgerUnavailable:
+                raise
+            except Exception:
+                # One that cannot be made must not stand in the way of all others.
+                _logger.exception("late record not made", extra=fields)
+            else:
+                self._on_recorded()
+                late.on_recorded()
+                _logger.warning("decision recorded late", extra=fields)
+            self._late.popleft()
+            calls = ()
+
+    async def _catch_up(self) -> None:
+        try:
+            async with self._order:
+                await self._append_late()
+        except LedgerUnavailable as error:
+            self._fail(error.message)
 
     async def _written(self, flight: _Flight) -> None:
         try:
@@ -139,6 +221,8 @@ class Recorder:
         if error is None:
             self._trouble = None
             self._on_recorded()
+            if self._late and (self._catching_up is None or self._catching_up.done()):
+                self._catching_up = asyncio.ensure_future(self._catch_up())
             return
         if self._latest is flight:
             self._latest = None

@@ -11,16 +11,28 @@ from pydantic import Field, model_validator
 
 from charging_agent.calls import ProtocolName
 from charging_agent.decision import Action, Rule
-from charging_agent.ledger.charging_records import ChargersInput, CommandRecord, PlanRecord
+from charging_agent.ledger.charging_records import ChargersInput, CommandRecord, LateRecord, PlanRecord
 from charging_agent.ledger.parts import Part
 from charging_agent.readings import Status, Trouble
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 from ev_service.units import UtcTimestamp
 
-FORMAT = 2
-"""Form of the records that are written; those of form 1, without the chargers, are read as well."""
+FORMAT = 3
+"""Form of the records that are written; those of form 1, without the chargers, and 2, without `late`, are read too."""
 OF_FORMAT_2 = ("chargers", "plan", "commanded")
-"""Members that a record of form 2 has, and one of form 1 has not."""
+"""Members that records have from form 2 on."""
+OF_FORMAT_3 = ("late",)
+"""Members that records have from form 3 on."""
+
+
+def members_since_format_1(form: object) -> tuple[str, ...]:
+    """The members that a record of a form has beside those of form 1; of an unknown form those of the newest.
+
+    >>> members_since_format_1(2)
+    ('chargers', 'plan', 'commanded')
+    """
+    return {1: (), 2: OF_FORMAT_2}.get(form if isinstance(form, int) else FORMAT, (*OF_FORMAT_2, *OF_FORMAT_3))
+
 
 NO_RECORD_SHA256 = "0" * 64
 """What the first record names as its predecessor."""
@@ -107,7 +119,9 @@ class Clamp(Part):
 class Record(Part):
     """One decision with everything that it was made from."""
 
-    format: Literal[1, 2] = Field(description="Form of this record; 1 is without `chargers`, `plan` and `commanded`.")
+    format: Literal[1, 2, 3] = Field(
+        description="Form of this record; 1 is without `chargers`, `plan`, `commanded` and `late`, 2 without `late`."
+    )
     sequence: int = Field(ge=1, description="Number of this record, without gaps from 1.", examples=[412])
     previous_sha256: Sha256 = Field(description="The `sha256` of the record before; zeros in the first.")
     decision_id: UUID = Field(description="Name of the decision.")
@@ -129,11 +143,15 @@ class Record(Part):
     commanded: CommandRecord | None = Field(
         default=None, description="The last try to set limits since the record before; null when there was none."
     )
+    late: LateRecord | None = Field(
+        default=None, description="What was sent before this record was written; null: nothing was, as a rule."
+    )
     key_id: str = Field(description="Which key signed it.", examples=["3f0c9a51d2b7e846"])
 
     @model_validator(mode="after")
     def _is_of_its_format(self) -> Self:
-        if any((name in self.model_fields_set) != (self.format == FORMAT) for name in OF_FORMAT_2):
+        expected = members_since_format_1(self.format)
+        if any((name in self.model_fields_set) != (name in expected) for name in (*OF_FORMAT_2, *OF_FORMAT_3)):
             raise ValueError(f"a record of format {self.format} has other members")
         return self
 

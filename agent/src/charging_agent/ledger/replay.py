@@ -21,7 +21,7 @@ def replayed(line: str | bytes) -> Difference | None:
     try:
         record = Record.model_validate_json(line)
     except ValidationError as error:
-        return Difference(0, "data", f"no record of format 1 or 2 ({error.error_count()} fields are wrong)")
+        return Difference(0, "data", f"no record of format 1 to 3 ({error.error_count()} fields are wrong)")
     wrong = wrong_digest(json.loads(line)) or _data(record)
     if wrong is not None:
         return Difference(record.sequence, "data", wrong)

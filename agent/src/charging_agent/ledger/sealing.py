@@ -11,10 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from charging_agent.calls import Call
+from charging_agent.chargers.commanding import LoweredLimits
 from charging_agent.chargers.noted import Noted
 from charging_agent.decision import RULES_VERSION, Decision, Policy
 from charging_agent.ledger.canonical import canonical, canonical_object, sha256_hex
-from charging_agent.ledger.charging_records import chargers_input, command_record, plan_record
+from charging_agent.ledger.charging_records import chargers_input, command_record, late_record, plan_record
 from charging_agent.ledger.keys import SigningKey
 from charging_agent.ledger.records import (
     FORMAT,
@@ -41,6 +42,7 @@ class Made:
 
     proposed: what the policy gave. decision: what the guard let through.
     charging: the chargers at that moment, where the agent knows any.
+    late: the limits that were sent before this was recorded; None: nothing was, as a rule.
     """
 
     decision_id: UUID
@@ -49,6 +51,7 @@ class Made:
     decision: Decision
     reason: str
     charging: Noted | None = None
+    late: LoweredLimits | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def seal(made: Made, calls: Sequence[Call], head: Head, maker: Maker, key: Signi
         "charging_power_kw": made.decision.charging_power_kw,
         "clamps": [clamp.as_json() for clamp in clamps_of(made.proposed, made.decision)],
         "reason": made.reason,
+        "late": None if made.late is None else late_record(made.late).as_json(),
         "key_id": key.key_id,
     } | _of_chargers(made.charging)
     # Put together from its members: the inputs have a digest of their own, and the policy is always the same.

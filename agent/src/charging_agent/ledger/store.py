@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Self, cast
+from uuid import uuid4
 
 from alembic import command
 from alembic.config import Config
@@ -16,17 +17,17 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, insert, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable, damaged
+from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable, damaged, is_damage
+from charging_agent.ledger.reading import FILE as FILE
 from charging_agent.ledger.records import Sealed
 from charging_agent.ledger.schema import RECORDS
 from ev_service.errors import ConfigurationError
 
-FILE = "ledger.sqlite"
 _LOCK_FILE = "ledger.lock"
 # Nobody else writes; this is for the moment in which a reader's last connection cleans up.
 _BUSY_S = 1.0
@@ -36,7 +37,7 @@ _INSERT = str(insert(RECORDS).compile(dialect=sqlite.dialect()))
 
 
 class Store:
-    """Rows of sealed records; every method may wait for the disk.
+    """Rows of sealed records, for the writer; every method may wait for the disk.
 
     Args:
         folder: where the database stands; None keeps it in memory.
@@ -45,7 +46,8 @@ class Store:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._lock: sqlite3.Connection | None = None
-        self._engine = _engine(None if folder is None else folder / FILE)
+        self._file = f"file:ev-ledger-{uuid4()}?mode=memory&cache=shared" if folder is None else str(folder / FILE)
+        self._engine = _engine(self._file, is_in_memory=folder is None)
         self._connection: Connection | None = None
 
     @classmethod
@@ -53,7 +55,8 @@ class Store:
         """Take the folder for this writer alone and bring the table to its newest form.
 
         Raises:
-            ConfigurationError: another agent writes there, or the database is damaged or of a newer agent.
+            ConfigurationError: another agent writes there, or the database is of a newer agent.
+            LedgerDamaged: the database is damaged.
             LedgerUnavailable: the disk is full, lost or can not be written; that may pass.
         """
         store = cls(folder)
@@ -76,31 +79,24 @@ class Store:
         Raises:
             LedgerUnavailable: the database can not be read.
         """
-        return next(iter(self.newest(1, None)), None)
-
-    def newest(self, limit: int, before: int | None) -> list[Sealed]:
-        """At most `limit` records, newest first, all of a smaller sequence than `before`.
-
-        Raises:
-            LedgerUnavailable: the database can not be read.
-        """
-        wanted = select(*_COLUMNS).order_by(RECORDS.c.sequence.desc()).limit(limit)
-        if before is not None:
-            # A number beyond SQLite's own is beyond every record.
-            wanted = wanted.where(RECORDS.c.sequence < min(before, 2**63 - 1))
-        with self._connected() as connection:
-            return [_sealed(row) for row in connection.execute(wanted)]
-
-    def find(self, decision_id: str) -> Sealed | None:
-        """The record of one decision.
-
-        Raises:
-            LedgerUnavailable: the database can not be read.
-        """
-        wanted = select(*_COLUMNS).where(RECORDS.c.decision_id == decision_id)
+        wanted = select(*_COLUMNS).order_by(RECORDS.c.sequence.desc()).limit(1)
         with self._connected() as connection:
             row = connection.execute(wanted).first()
-        return None if row is None else _sealed(row)
+        return None if row is None else Sealed(row.record, row.sha256, row.signature)
+
+    def reader(self) -> sqlite3.Connection:
+        """A connection that only reads, for a thread of its own.
+
+        Raises:
+            sqlite3.Error: the database cannot be opened.
+        """
+        if self._folder is not None:
+            uri = f"{(self._folder / FILE).resolve().as_uri()}?mode=ro"
+            return sqlite3.connect(uri, uri=True, timeout=_BUSY_S, check_same_thread=False)
+        connection = sqlite3.connect(self._file, uri=True, timeout=_BUSY_S, check_same_thread=False)
+        # In memory all connections share one cache, whose locks would let readers and the writer refuse each other.
+        connection.execute("PRAGMA read_uncommitted = ON")
+        return connection
 
     def append(self, sequence: int, decision_id: str, sealed: Sealed) -> None:
         """Write one record; when this returns it is on the disk.
@@ -137,8 +133,9 @@ class Store:
             # A connection that met a full or lost disk may keep its trouble: the next call opens a new one.
             if self._folder is not None:
                 self._forget_connection()
-            kind = LedgerDamaged if _is_damage(error) else LedgerUnavailable
-            raise kind(f"{self.place}: {_words(error)}") from error
+            if _is_damage(error):
+                raise LedgerDamaged(damaged(self.place, _words(error))) from error
+            raise LedgerUnavailable(f"{self.place}: {_words(error)}") from error
 
     def _opened(self) -> Connection:
         if self._connection is None:
@@ -167,7 +164,7 @@ class Store:
             raise ConfigurationError(f"{self.place} is of a newer agent, or of none: {error}") from error
         except SQLAlchemyError as error:
             if _is_damage(error):
-                raise ConfigurationError(damaged(self.place, _words(error))) from error
+                raise LedgerDamaged(damaged(self.place, _words(error))) from error
             raise LedgerUnavailable(f"{self.place}: {_words(error)}") from error
 
 
@@ -180,16 +177,16 @@ def migrations() -> Config:
     return config
 
 
-def _engine(file: Path | None) -> Engine:
-    url = URL.create("sqlite+pysqlite", database=":memory:" if file is None else str(file))
+def _engine(file: str, *, is_in_memory: bool) -> Engine:
+    url = URL.create("sqlite+pysqlite", database=file, query={"uri": "true"} if is_in_memory else {})
     # The ledger has a thread of its own, and opens and closes the store from others, one at a time.
     arguments = {"check_same_thread": False, "timeout": _BUSY_S}
-    engine = create_engine(url, poolclass=StaticPool if file is None else None, connect_args=arguments)
+    engine = create_engine(url, poolclass=StaticPool if is_in_memory else None, connect_args=arguments)
 
     def on_connect(connection: Any, _: object) -> None:
         # Transactions are ours, not the driver's: it begins none around the changes of a migration.
         connection.isolation_level = None
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "trusted_schema = OFF"):
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "trusted_schema = OFF", "cell_size_check = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     def on_begin(connection: Connection) -> None:
@@ -221,13 +218,10 @@ def _sole_writer(folder: Path) -> sqlite3.Connection:
     return lock
 
 
-def _sealed(row: Row[Any, Any, Any]) -> Sealed:
-    return Sealed(row.record, row.sha256, row.signature)
-
-
 def _is_damage(error: Exception) -> bool:
-    # Its subclasses are troubles of the disk, the lock or the statement, which may pass.
-    return type(error.orig if isinstance(error, DBAPIError) else error) is sqlite3.DatabaseError
+    # No record has a number or name twice: where the database says so, an index or a page is not what was written.
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return is_damage(cause) or isinstance(cause, sqlite3.IntegrityError)
 
 
 def _words(error: Exception) -> str:

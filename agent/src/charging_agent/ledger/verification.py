@@ -12,7 +12,7 @@ from typing import Any, cast
 from charging_agent.ledger.canonical import canonical, sha256_hex
 from charging_agent.ledger.keys import TrustedKeys, is_signed_by
 from charging_agent.ledger.reading import Found
-from charging_agent.ledger.records import NO_RECORD_SHA256, OF_FORMAT_2
+from charging_agent.ledger.records import NO_RECORD_SHA256, members_since_format_1
 
 _MEMBERS = ("sequence", "previous_sha256", "decision_id", "key_id", "inputs", "inputs_sha256", "policy", "calls")
 
@@ -120,7 +120,7 @@ def _record(one: Found) -> dict[str, Any]:
     if not is_canonical:
         raise _Wrong("its text is not canonical JSON")
     record = cast(dict[str, Any], value)
-    for name in _MEMBERS if record.get("format") == 1 else (*_MEMBERS, *OF_FORMAT_2):
+    for name in (*_MEMBERS, *members_since_format_1(record.get("format"))):
         if name not in record:
             raise _Wrong(f"it has no {name}")
     if not isinstance(record["decision_id"], str) or not isinstance(record["key_id"], str):

@@ -15,11 +15,13 @@ from typing import ClassVar
 class EvError(Exception):
     """Base of our errors.
 
-    code: stable word for machines. http_status: what a caller sees. details: numbers and names, never secrets.
+    code: stable word for machines. http_status: what a caller sees. retry_after_s: after which time [s] the caller may
+    try again, None where that is not known. details: numbers and names, never secrets.
     """
 
     code: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
+    retry_after_s: ClassVar[int | None] = None
 
     def __init__(self, message: str, **details: object) -> None:
         super().__init__(message)

@@ -127,7 +127,9 @@ def _present(parts: Mapping[str, T | None]) -> dict[str, T]:
 
 async def _on_ev_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, EvError)
-    headers = {"WWW-Authenticate": HEADER} if isinstance(error, AssertionRefused) else None
+    headers = {"WWW-Authenticate": HEADER} if isinstance(error, AssertionRefused) else {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
     return problem(error.http_status, error.code, error.message, headers)
 
 

@@ -16,7 +16,7 @@ from charging_agent import agent
 from charging_agent.chargers.apis import CHARGERS, LIMITS
 from charging_agent.chargers.room import power_kw
 from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, Measured, Session
-from ev_service.clock import Clock, SteppedClock, sleep_until
+from ev_service.clock import Clock, SteppedClock, sleep_until_s
 from ev_service.units import utc_text
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Place:
             max_current_a=32.0,
             fallback_a=self.fallback_a,
             limit_a=self.in_force_a if is_limited else None,
+            valid_until=self.valid_until if is_limited else None,
             measured=Measured(measured_at=self.measured_at, power_kw=self.drawn_kw, current_a=current_a),
             session=self._session(now) if self.has_car else None,
         )
@@ -187,9 +188,9 @@ def chargers(served: Served, monkeypatch: pytest.MonkeyPatch) -> FakeChargers:
     served.settings["chargers"] = True
     made = FakeChargers(served.gateway, served.clock)
 
-    async def resting(clock: Clock, moment: datetime) -> None:
+    async def resting(clock: Clock, due_s: float) -> None:
         made.rests += 1
-        await sleep_until(clock, moment)
+        await sleep_until_s(clock, due_s)
 
-    monkeypatch.setattr(agent, "sleep_until", resting)
+    monkeypatch.setattr(agent, "sleep_until_s", resting)
     return made

@@ -12,8 +12,6 @@ import pytest
 from charging_agent.apis import GRID
 from charging_agent.chargers.apis import CHARGERS, LIMITS
 from charging_agent.chargers.commanding import valid_for_s
-from charging_agent.ledger.errors import LedgerUnavailable
-from charging_agent.ledger.ledger import Ledger
 from wso2_terms import codes
 
 if TYPE_CHECKING:
@@ -88,26 +86,6 @@ async def test_an_overload_pauses_every_car_and_every_place_where_one_may_come(
         "CP-2": 0,
     }
     assert chargers.drawn_kw == 0
-
-
-async def test_a_decision_that_is_in_no_record_leads_to_0_a_for_everybody(
-    served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def fail(*_: object) -> None:
-        raise LedgerUnavailable("the disk is full")
-
-    async with served.client() as client:
-        await chargers.first_round()
-        with monkeypatch.context() as broken:
-            broken.setattr(Ledger, "append", fail)
-            await chargers.rounds(1)
-        without_record = chargers.commands[-1]
-        await chargers.rounds(1)
-        record = (await client.get(f"/decisions/{chargers.commands[-1]['decision_id']}")).json()["record"]
-
-    assert {limit["limit_a"] for limit in without_record["limits"]} == {0}
-    assert record["commanded"]["decision_id"] is None
-    assert {result["limit_a"] for result in record["commanded"]["results"]} == {0}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.charging_agent.ledger.conftest import NOON, made_from, maker, observation
 
-from charging_agent.chargers.commanding import Commanded
+from charging_agent.chargers.commanding import Commanded, LoweredLimit, LoweredLimits
 from charging_agent.chargers.confirming import Alarms
 from charging_agent.chargers.fleet import Fleet
 from charging_agent.chargers.noted import Noted
@@ -24,7 +24,7 @@ from charging_agent.explanations import explained
 from charging_agent.ledger.canonical import canonical
 from charging_agent.ledger.keys import SigningKey, fresh_key
 from charging_agent.ledger.reading import Found
-from charging_agent.ledger.records import OF_FORMAT_2, Sealed
+from charging_agent.ledger.records import OF_FORMAT_2, OF_FORMAT_3, Sealed
 from charging_agent.ledger.replay import replayed
 from charging_agent.ledger.sealing import Head, Made, seal
 from charging_agent.ledger.verification import verify
@@ -172,10 +172,11 @@ def test_a_record_says_what_came_of_each_limit_and_which_had_no_answer() -> None
     ]
 
 
-def of_format_1(key: SigningKey) -> Sealed:
-    """A record as it was written before chargers were recorded."""
-    record = {name: value for name, value in sealed_record(made_from(observation())).items() if name not in OF_FORMAT_2}
-    text = canonical(record | {"format": 1, "key_id": key.key_id})
+def of_format(form: int, key: SigningKey, made: Made) -> Sealed:
+    """A record as it was written before chargers (1) or what was sent without a record (2) were recorded."""
+    later = {1: (*OF_FORMAT_2, *OF_FORMAT_3), 2: OF_FORMAT_3}[form]
+    record = {name: value for name, value in sealed_record(made).items() if name not in later}
+    text = canonical(record | {"format": form, "key_id": key.key_id})
     digest = hashlib.sha256(text).hexdigest()
     return Sealed(text.decode(), digest, key.sign(digest))
 
@@ -185,7 +186,7 @@ def found(number: int, sealed: Sealed) -> Found:
 
 
 def test_records_of_before_are_read_verified_and_replayed_and_the_chain_goes_on_with_new_ones() -> None:
-    first = of_format_1(KEY)
+    first = of_format(1, KEY, made_from(observation()))
     second = seal(made_with(plan_of((car(),))), [], Head(1, first.sha256), BY, KEY)
 
     verified = verify([found(1, first), found(2, second)], {KEY.key_id: KEY.public})
@@ -196,7 +197,66 @@ def test_records_of_before_are_read_verified_and_replayed_and_the_chain_goes_on_
     assert explained(first.entry).cars == []
 
 
-@pytest.mark.parametrize("missing", OF_FORMAT_2)
+def test_records_without_late_limits_are_read_verified_and_replayed() -> None:
+    sealed = of_format(2, KEY, made_with(plan_of((car(),))))
+
+    verified = verify([found(1, sealed)], {KEY.key_id: KEY.public})
+
+    assert verified.broken is None
+    assert replayed(sealed.record) is None
+    assert (sealed.entry.record.format, sealed.entry.record.late) == (2, None)
+
+
+def late_record(sent_a: float | None = None) -> dict[str, Any]:
+    """A record of a plan of which something was sent before it was recorded."""
+    plan = plan_of((car(limit_a=10.0, drawn_a=(10.0,) * 3),))
+    limit = LoweredLimit(("CP-1", 1), plan.allotments[0].limit_a, in_force_a=8.0, phases=None)
+    made = made_with(plan)
+    record = sealed_record(replace(made, late=LoweredLimits("disk is full", NOON + timedelta(seconds=45), (limit,))))
+    if sent_a is not None:
+        record["late"]["limits"][0]["limit_a"] = sent_a
+    return record
+
+
+def test_a_late_record_says_what_was_sent_and_replays() -> None:
+    record = late_record()
+
+    assert (record["format"], record["late"]["limits"][0]["limit_a"]) == (3, 8)
+    assert replayed(json.dumps(record)) is None
+
+
+def test_a_late_record_of_more_than_was_in_force_is_named() -> None:
+    difference = replayed(json.dumps(late_record(sent_a=12.0)))
+
+    assert difference is not None
+    assert (difference.cause, "CP-1/1 was sent 12 A without a record, 8 A may have been" in difference.what) == (
+        "data",
+        True,
+    )
+
+
+def test_a_late_record_is_explained() -> None:
+    plan = plan_of((car(limit_a=10.0, drawn_a=(10.0,) * 3),))
+    limit = LoweredLimit(("CP-1", 1), 12.0, in_force_a=10.0, phases=None)
+    late = LoweredLimits("disk is full", NOON + timedelta(seconds=45), (limit,))
+
+    told = explained(seal(replace(made_with(plan), late=late), [], Head(), BY, KEY).entry).cars
+
+    assert any(line.startswith("Recorded late (disk is full): each car was sent the lower of plan") for line in told)
+    assert "CP-1/1: sent 10 A (planned 12 A, in force 10 A)." in told
+
+
+@pytest.mark.parametrize(
+    ("planned_a", "in_force_a", "limit_a"),
+    [(16.0, 10.0, 10.0), (10.0, 16.0, 10.0), (16.0, 3.0, 0.0), (0.0, 16.0, 0.0), (16.0, float("nan"), 0.0)],
+)
+def test_what_is_sent_without_a_record_is_the_lower_of_both_and_no_current_that_no_car_takes(
+    planned_a: float, in_force_a: float, limit_a: float
+) -> None:
+    assert LoweredLimit(("CP-1", 1), planned_a, in_force_a, None).limit_a == limit_a
+
+
+@pytest.mark.parametrize("missing", [*OF_FORMAT_2, *OF_FORMAT_3])
 def test_a_new_record_without_what_it_must_hold_is_broken(missing: str) -> None:
     record = sealed_record(made_with(None))
     del record[missing]

@@ -19,6 +19,7 @@ from charging_agent.calls import CallLog
 from charging_agent.ledger import recorder as recording
 from charging_agent.ledger.errors import LedgerUnavailable
 from charging_agent.ledger.ledger import Ledger
+from charging_agent.ledger.readers import Records
 from charging_agent.ledger.recorder import Recorder
 from charging_agent.ledger.store import FILE, Store
 from charging_agent.observer import Observation
@@ -164,7 +165,7 @@ async def test_an_unreadable_ledger_is_told_as_503(served: Served, monkeypatch: 
         raise LedgerUnavailable("disk I/O error")
 
     async with served.client() as client:
-        monkeypatch.setattr(Store, "newest", lost)
+        monkeypatch.setattr(Records, "summaries", lost)
         answer: httpx.Response = await client.get("/decisions")
 
     assert (answer.status_code, answer.json()["code"]) == (503, "ledger_unavailable")

@@ -1,0 +1,217 @@
+"""Reads records beside the writer: with connections and threads of their own, a few at a time, the rest told to wait.
+
+A reader can neither wait in the writer's queue nor take the processor from the agent's own rounds: what a list of
+decisions shows is taken out of the records by SQLite, outside of Python's lock.
+"""
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from charging_agent.ledger.errors import (
+    LedgerBusy,
+    LedgerDamaged,
+    LedgerUnavailable,
+    UnknownDecision,
+    damaged,
+    is_damage,
+)
+from charging_agent.ledger.records import Sealed
+
+AT_ONCE = 2
+"""Readers that read at the same time."""
+WAITING = 8
+"""Readers that wait for their turn; whoever comes then is refused."""
+
+# A page of records from a slow disk, the wait for a turn included; beyond it the reader is told.
+_READ_S = 5.0
+# An interrupted reader ends within this time [s], unless its disk hangs.
+_CLOSE_S = 2.0
+# A number beyond SQLite's own is beyond every record.
+_GREATEST_SEQUENCE = 2**63 - 1
+
+_NEWEST = "SELECT record, sha256, signature FROM records WHERE sequence < ? ORDER BY sequence DESC LIMIT ?"
+_FIND = "SELECT record, sha256, signature FROM records WHERE decision_id = ?"
+_SUMMARIES = """SELECT sequence, json_extract(record, '$.decision_id', '$.decided_at', '$.action',
+'$.charging_power_kw', '$.rule', '$.reason', '$.inputs.solar.error', '$.inputs.battery.error', '$.inputs.grid.error')
+FROM records WHERE sequence < ? ORDER BY sequence DESC LIMIT ?"""
+_CHECK = "PRAGMA integrity_check(1)"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSummary:
+    """One record in short, as its own text says it.
+
+    decided_at: ISO 8601, UTC. charging_power_kw [kW]. is_degraded: whether a reading was stale or missing.
+    """
+
+    sequence: int
+    decision_id: str
+    decided_at: str
+    action: str
+    charging_power_kw: float
+    rule: str
+    reason: str
+    is_degraded: bool
+
+
+class Records:
+    """The records, for one reader in its own thread.
+
+    Args:
+        connection: reads only.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def newest(self, limit: int, before: int | None) -> list[Sealed]:
+        """At most `limit` records, newest first, all of a smaller sequence than `before`."""
+        return [Sealed(*row) for row in self._connection.execute(_NEWEST, (_below(before), limit)).fetchall()]
+
+    def summaries(self, limit: int, before: int | None) -> list[RecordSummary]:
+        """The same in short."""
+        rows = self._connection.execute(_SUMMARIES, (_below(before), limit)).fetchall()
+        return [_summary(sequence, extracted) for sequence, extracted in rows]
+
+    def find(self, decision_id: UUID) -> Sealed:
+        """The record of one decision.
+
+        Raises:
+            UnknownDecision: there is none.
+        """
+        row = self._connection.execute(_FIND, (str(decision_id),)).fetchone()
+        if row is None:
+            raise UnknownDecision(f"no record holds a decision {decision_id}")
+        return Sealed(*row)
+
+    def damage(self) -> str | None:
+        """What SQLite finds wrong with pages, tables and indexes; None when nothing is."""
+        found = str(self._connection.execute(_CHECK).fetchone()[0])
+        return None if found == "ok" else " ".join(found.removeprefix("*** in database main ***").split())
+
+
+class Readers:
+    """Whoever reads the ledger.
+
+    Args:
+        place: the database, for messages.
+        connect: opens a connection that only reads, for a thread of readers.
+    """
+
+    def __init__(self, place: str, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._place = place
+        self._connect = connect
+        # One more than may read at once, for the check of the whole database.
+        self._threads = ThreadPoolExecutor(AT_ONCE + 1, "ledger-reader")
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
+        self._own = threading.local()
+        self._open: set[sqlite3.Connection] = set()
+        self._running: set[asyncio.Future[Any]] = set()
+
+    async def read(self, work: Callable[[Records], T]) -> T:
+        """Let a reader work.
+
+        Raises:
+            LedgerBusy: as many as may wait are waiting.
+            LedgerUnavailable: the database cannot be read, or not in time.
+        """
+        try:
+            async with asyncio.timeout(_READ_S), self._turn():
+                return await self._in_thread(work)
+        except TimeoutError as error:
+            raise LedgerUnavailable("the ledger does not answer in time") from error
+
+    async def check(self) -> None:
+        """Have SQLite check the whole database.
+
+        Raises:
+            LedgerDamaged: it is damaged.
+            LedgerUnavailable: it could not be checked.
+        """
+        found = await self._in_thread(Records.damage)
+        if found is not None:
+            raise LedgerDamaged(damaged(self._place, found))
+
+    async def close(self) -> None:
+        """End what reads, and close what was opened."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for connection in tuple(self._open):
+            connection.interrupt()
+        if self._running:
+            _, hanging = await asyncio.wait(self._running, timeout=_CLOSE_S)
+            if hanging:
+                return
+        for connection in tuple(self._open):
+            connection.close()
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncGenerator[None]:
+        if self._waiting >= WAITING:
+            raise LedgerBusy("too many are reading the ledger; try again in a second")
+        self._waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _in_thread(self, work: Callable[[Records], T]) -> T:
+        running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return await running
+
+    # From here on everything runs in a reader's thread.
+
+    def _run(self, work: Callable[[Records], T]) -> T:
+        with self._errors():
+            return work(Records(self._connection()))
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = self._own.connection = self._connect()
+            self._open.add(connection)
+        return connection
+
+    def _forget_connection(self) -> None:
+        # One that met a lost disk may keep its trouble.
+        connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
+        if connection is not None:
+            self._own.connection = None
+            self._open.discard(connection)
+            connection.close()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Generator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._forget_connection()
+            if is_damage(error):
+                raise LedgerDamaged(damaged(self._place, str(error))) from error
+            raise LedgerUnavailable(f"{self._place}: {error}") from error
+
+
+def _below(before: int | None) -> int:
+    return _GREATEST_SEQUENCE if before is None else min(before, _GREATEST_SEQUENCE)
+
+
+def _summary(sequence: int, extracted: str) -> RecordSummary:
+    decision_id, decided_at, action, power_kw, rule, reason, *errors = json.loads(extracted)
+    is_degraded = any(error is not None for error in errors)
+    return RecordSummary(sequence, decision_id, decided_at, action, power_kw, rule, reason, is_degraded)
