@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from battery_service.settings import BatteryModbusSettings, BatteryMqttSettings, BatterySourceSettings
-from charger_service.settings import ChargerSettings, OcppSettings
+from charger_service.meter_source import MeterModbusSettings, MeterMqttSettings
+from charger_service.settings import ChargerSettings, MeterSettings, OcppSettings, ProtectionSettings
 from charging_agent.settings import AgentSettings, GatewaySettings
 from ev_sensors.settings import MqttSettings
 from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
@@ -68,7 +69,14 @@ SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
     "Solar service": (SolarSourceSettings, SolarMqttSettings, SolarModbusSettings, Panels),
     "Battery service": (BatterySourceSettings, BatteryMqttSettings, BatteryModbusSettings, Storage),
     "Grid service": (GridSourceSettings, GridMqttSettings, GridModbusSettings, Building),
-    "Charger service": (ChargerSettings, OcppSettings),
+    "Charger service": (
+        ChargerSettings,
+        OcppSettings,
+        MeterSettings,
+        MeterMqttSettings,
+        MeterModbusSettings,
+        ProtectionSettings,
+    ),
     "Site twin: the devices of a simulated site": (TwinSettings,),
     "Agent: how it decides": (AgentSettings,),
     "Agent: who it is at the gateway": (GatewaySettings,),

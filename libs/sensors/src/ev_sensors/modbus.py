@@ -21,7 +21,7 @@ from ev_sensors.sunspec import WrongMap, points_of
 from ev_sensors.sunspec_roles import Plan, Said, measured, plan_for, rated_kw
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailable
-from ev_service.sources import STUCK_AFTER_S, Source
+from ev_service.sources import STUCK_AFTER_S, Source, UpdateSignal
 from ev_service.tasks import beside
 from ev_service.telemetry import Reading
 
@@ -85,6 +85,7 @@ class ModbusSource(Source[R]):
         self._reading: R | None = None
         self._refused = 0
         self._refusal: Refusal | None = None
+        self._updates = UpdateSignal()
 
     def metrics(self) -> Iterable[Collector]:
         """Answers by outcome, refusals by reason, the connection."""
@@ -109,6 +110,10 @@ class ModbusSource(Source[R]):
         if age_s > self._manner.silent_after_s:
             return f"nothing new of {self._name} for {age_s:.0f} s{self._why()}"
         return None
+
+    async def wait_for_update(self) -> None:
+        """Wait for the next answer that counts."""
+        await self._updates.wait()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -214,6 +219,7 @@ class ModbusSource(Source[R]):
     def _accept(self, measurement: Measurement) -> Outcome:
         self._reading = self._device.reading(measurement, "modbus")
         self._refused, self._refusal = 0, None
+        self._updates.send()
         return Outcome.ACCEPTED
 
     def _refuse(self, refusal: Refusal) -> Outcome:

@@ -23,7 +23,7 @@ from ev_sensors.shapes import Shape
 from ev_sensors.shapes.own import DeviceStatus
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailable
-from ev_service.sources import STUCK_AFTER_S, Source
+from ev_service.sources import STUCK_AFTER_S, Source, UpdateSignal
 from ev_service.tasks import beside, ended
 from ev_service.telemetry import Reading
 
@@ -85,6 +85,7 @@ class MqttSource(Source[R]):
         self._pace = pace or Pace()
         self._counts = Counts()
         self._inbox = Inbox(device, shape, self._counts, self._refused)
+        self._updates = UpdateSignal()
         self._telling: asyncio.Queue[bytes] = asyncio.Queue(_TELLING)
         self._is_stopping = False
         self._obstacle: str | None = "the broker has not answered yet"
@@ -119,6 +120,10 @@ class MqttSource(Source[R]):
         if age_s > self._place.silent_after_s:
             return f"{name} has been silent for {age_s:.0f} s{self._why()}"
         return None
+
+    async def wait_for_update(self) -> None:
+        """Wait for the next message of the device; whether it counted, `read` and `trouble` say."""
+        await self._updates.wait()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -196,6 +201,7 @@ class MqttSource(Source[R]):
         messages, rest_s, now, take = client.messages, self._pace.rest_s, self._clock.now, self._inbox.take
         async for message in messages:
             take(message.topic.value, message.payload, now(), is_retained=message.retain)
+            self._updates.send()
             if rest_s and len(messages) == 0:
                 await asyncio.sleep(rest_s)
 

@@ -94,7 +94,9 @@ class Evse(_Wire):
         default=None, ge=0, le=500, description="Limit per phase as applied [A]; absent: the fallback.", examples=[16.0]
     )
     limited_by: LimitedBy | None = Field(
-        default=None, description="What made the limit lower than asked; absent: nothing did.", examples=["site_limit"]
+        default=None,
+        description="What made the limit lower than asked, protection above all; absent: nothing did.",
+        examples=["site_limit"],
     )
     valid_until: UtcTimestamp | None = Field(default=None, description="When the limit lapses, UTC.")
     is_confirmed: bool = Field(default=False, description="Whether the charger accepted the limit.")
@@ -201,9 +203,9 @@ class LimitResult(_Wire):
     )
     limited_by: LimitedBy | None = Field(
         default=None,
-        description="What stood in the way: site_limit, phase_limit, feeder_limit, charger_limit, least_current, "
-        "override, unknown_charger, unknown_evse, not_connected, charger_rejected,"
-        " charger_no_answer, valid_until, duplicate …",
+        description="What stood in the way: protection, measured_load, meter_lost, site_limit, phase_limit,"
+        " feeder_limit, charger_limit, least_current, override, unknown_charger, unknown_evse, not_connected,"
+        " charger_rejected, charger_no_answer, valid_until, duplicate …",
     )
     detail: str | None = Field(default=None, max_length=300, description="The same in one sentence.")
     valid_until: UtcTimestamp | None = Field(default=None, description="When the limit in force lapses, UTC.")

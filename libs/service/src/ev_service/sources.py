@@ -3,6 +3,7 @@
 Knows no particular source and no particular reading.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -47,6 +48,10 @@ class Source(Protocol[R_co]):
         """What is wrong though there may still be a value to give, in one sentence; None while all is well."""
         return None
 
+    async def wait_for_update(self) -> None:
+        """Wait until `read` may give a newer value; for ever, where the source only answers when it is asked."""
+        await asyncio.Event().wait()
+
     def running(self) -> AbstractAsyncContextManager[None]:
         """Keep the connection that the source needs, from start-up to shutdown; nothing, where it needs none.
 
@@ -57,6 +62,22 @@ class Source(Protocol[R_co]):
     def metrics(self) -> Iterable[Collector]:
         """What it counts, made without a registry: the service registers them beside its own."""
         return ()
+
+
+class UpdateSignal:
+    """Wakes everybody who waits for a source's next value."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def send(self) -> None:
+        """There is a newer value."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Wait for the next one."""
+        await self._event.wait()
 
 
 class SourceSettings(Settings):

@@ -14,18 +14,19 @@ from charger_service.configuration import Installation, read_installation
 from charger_service.control_api import control_routes
 from charger_service.limiting import Limiting
 from charger_service.lines import Lines, LinesInFile, LinesInMemory
+from charger_service.meter_source import make_meter_source
 from charger_service.ocpp.central import CentralSystem
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.server import serving
 from charger_service.order_record import OrderRecord
+from charger_service.protection import Guarding
 from charger_service.record import KillRecord
-from charger_service.settings import ChargerSettings, OcppSettings, ServiceSettings
+from charger_service.settings import OcppSettings, ServiceSettings, load_settings
 from charger_service.site_api import operating_routes
 from charger_service.store import Store
 from ev_service.assertion import GatewayAssertion
 from ev_service.clock import Clock, make_clock
 from ev_service.logs import configure_logging
-from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.web import create_service
 
 NAME = "SiteAPI"
@@ -50,7 +51,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         ConfigurationError: a setting, or a file that one names, cannot be used.
     """
     if settings is None:
-        settings = ServiceSettings(load(ChargerSettings), load(RunSettings), load(SiteSettings), load(OcppSettings))
+        settings = load_settings()
         configure_logging(NAME, settings.run.log_level)
     clock = clock or make_clock(settings.run.sim_clock_file)
     folder, certificate = settings.chargers.state_dir, settings.run.gateway_cert_file
@@ -58,12 +59,14 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
     orders = OrderRecord(_lines(folder, ORDERS_FILE), clock.now)
     installation = read_installation(settings.chargers.file, settings.site.phases)
     store = Store(folder)
-    limiting = Limiting(installation, settings.site, settings.chargers, store, clock)
+    guarding = Guarding(make_meter_source(settings.meter, settings.site, clock), settings.meter, settings.protection)
+    limiting = Limiting(installation, settings.site, settings.chargers, store, clock, guarding)
     if certificate is None:
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
 
     async def health() -> dict[str, str | None]:
-        return {"record": record.obstacle(), "orders": orders.obstacle(), "state": store.obstacle()}
+        parts = {"record": record.obstacle(), "orders": orders.obstacle(), "state": store.obstacle()}
+        return parts | {"meter": limiting.protection.trouble()}
 
     app = create_service(
         name=NAME,
@@ -73,7 +76,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         assertion=None if certificate is None else GatewayAssertion.from_file(certificate, clock),
         lifespan=_lifespan(installation, limiting, store, settings.ocpp),
     )
-    limiting.metrics.register(app.state.registry, limiting.site, store)
+    limiting.register_metrics(app.state.registry)
     app.state.central = _central(limiting, clock, OcppMetrics(app.state.registry))
     limiting.attach(app.state.central)
     app.add_middleware(BodyLimit, most_bytes=_BODY_BYTES, longer={"/limits": _LIMITS_BYTES})

@@ -11,9 +11,10 @@ from datetime import datetime
 
 from charger_service.envelope import Ask, Currents, Grant, Key, grant
 from charger_service.keeping import Keeper
+from charger_service.protection import Protection, Raise
 from charger_service.sending import Sending
 from charger_service.site import Site
-from charger_service.standing import Cause, Order
+from charger_service.standing import PROTECTION, Cause, Order
 
 _logger = logging.getLogger(__name__)
 
@@ -38,13 +39,15 @@ class Applying:
         site: what is known and ordered.
         sending: the way to the chargers.
         keeper: keeps what must survive a restart.
+        protection: says how far limits may be raised by what the connection's meter shows.
         answer_s: how long one call waits for chargers [s, real time].
     """
 
-    def __init__(self, site: Site, sending: Sending, keeper: Keeper, answer_s: float) -> None:
+    def __init__(self, site: Site, sending: Sending, keeper: Keeper, protection: Protection, answer_s: float) -> None:
         self._site = site
         self._sending = sending
         self._keeper = keeper
+        self._protection = protection
         self._answer_s = answer_s
 
     async def apply(self, wishes: Sequence[Wish], is_called_off: Callable[[], bool]) -> dict[Key, Order]:
@@ -91,11 +94,10 @@ class Applying:
         raising: list[Wish] = []
         for wish, granted in zip(wishes, self._granted(wishes, self._site.counted_anyway), strict=True):
             place = self._site.places[wish.key]
-            if _raises(place.currents(granted.limit_a, wish.phases), self._site.most(wish.key)):
+            if _raises(place.currents(granted.limit_a, wish.phases), self._protection.may_draw_a(wish.key)):
                 raising.append(wish)
             else:
-                orders[wish.key] = _order(wish, granted)
-                self._sending.send(wish.key, orders[wish.key])
+                orders[wish.key] = self._sending.send(wish.key, _order(wish, granted))
         return orders, raising
 
     async def _raise(
@@ -103,9 +105,15 @@ class Applying:
     ) -> dict[Key, Order]:
         """Grant from what is free by now, and send it once it is written down that it may be in force."""
         standings = self._site.standings
-        orders = {
-            wish.key: _order(wish, granted)
+        await self._protection.look()
+        epoch = self._protection.epoch
+        raises = [
+            Raise(wish.key, granted, wish.phases)
             for wish, granted in zip(wishes, self._granted(wishes, self._site.most), strict=True)
+        ]
+        orders = {
+            wish.key: _order(wish, bounded)
+            for wish, bounded in zip(wishes, self._protection.bound(raises), strict=True)
         }
         for key, order in orders.items():
             standings[key].granted = order
@@ -117,17 +125,19 @@ class Applying:
                 continue
             standings[key].granted = None
             if not is_kept:
-                orders[key] = self._unraised(wish)
+                orders[key] = self._unraised(wish, NOT_KEPT)
+            elif self._protection.epoch != epoch:
+                orders[key] = self._unraised(wish, PROTECTION)
             if not is_called_off():
-                self._sending.send(key, orders[key])
+                orders[key] = self._sending.send(key, orders[key])
         return orders
 
-    def _unraised(self, wish: Wish) -> Order:
-        """What the EVSE has, for longer: a limit that could not be written down must not be raised."""
+    def _unraised(self, wish: Wish, limited_by: str) -> Order:
+        """What the EVSE has, for longer: what could not be written down, or was protected meanwhile, is not raised."""
         before = self._site.standings[wish.key].confirmed
         limit_a = self._site.standings[wish.key].fallback_a if before is None else before.limit_a
         phases = wish.phases if before is None else before.phases
-        return Order(min(limit_a, wish.limit_a), wish.valid_until, wish.cause, phases, NOT_KEPT)
+        return Order(min(limit_a, wish.limit_a), wish.valid_until, wish.cause, phases, limited_by)
 
     def _granted(self, wishes: Sequence[Wish], counted: Callable[[Key], Currents]) -> list[Grant]:
         asks = [Ask(self._site.places[one.key], one.limit_a, one.phases, counted(one.key)) for one in wishes]

@@ -11,7 +11,7 @@ from charger_service.envelope import Key
 from charger_service.lease import taken
 from charger_service.ports import Answer
 from charger_service.site import Site
-from charger_service.standing import Cause, Order
+from charger_service.standing import PROTECTION, Cause, Order
 from ev_service.charging import LEAST_CURRENT_A, Lease, Limit, LimitOutcome, LimitResult, LimitResults
 from ev_service.clock import Clock
 
@@ -161,6 +161,8 @@ class Commanding:
         if order is None or standing.wanted is not order:
             if self._site.override is not None:
                 return self._refused(limit, "override", "an operator commands")
+            if standing.wanted is not None and standing.wanted.limited_by == PROTECTION:
+                return self._refused(limit, PROTECTION, "the connection is overloaded")
             return self._refused(limit, "superseded", "a newer order took its place")
         is_kept = self._site.visit((limit.charger_id, limit.evse_id)) is None
         if not is_kept:

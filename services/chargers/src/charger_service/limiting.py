@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from prometheus_client import CollectorRegistry
+
 from charger_service.applying import Applying
 from charger_service.commanding import Commanding, Validity
 from charger_service.configuration import Installation
@@ -12,6 +14,7 @@ from charger_service.operating import Operating
 from charger_service.order_record import OrderRecord
 from charger_service.overriding import Overriding
 from charger_service.ports import ChargePoints
+from charger_service.protection import Guarding, Protection
 from charger_service.reports import Numbers, Reports
 from charger_service.sending import Sending
 from charger_service.settings import ChargerSettings
@@ -33,6 +36,7 @@ class Limiting:
         settings: how limits live.
         store: what survives a restart; read here, once.
         clock: the run's clock.
+        guarding: the connection's meter and what is done by it; None: there is no meter.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Limiting:
         settings: ChargerSettings,
         store: Store,
         clock: Clock,
+        guarding: Guarding | None = None,
     ) -> None:
         kept = store.load()
         longest_s = settings.longest_validity_s
@@ -50,7 +55,8 @@ class Limiting:
         self.metrics = ChargerMetrics()
         self.keeper = Keeper(self.site, store)
         self.sending = Sending(self.site, clock)
-        self.applying = Applying(self.site, self.sending, self.keeper, settings.answer_s)
+        self.protection = Protection(self.site, self.sending, clock, guarding or Guarding())
+        self.applying = Applying(self.site, self.sending, self.keeper, self.protection, settings.answer_s)
         self.overriding = Overriding(self.site, self.applying, self.sending, clock, longest_s)
         self.reports = Reports(self.site, self.sending, self.overriding, self.keeper, clock, self.metrics.overdraws.inc)
         self.numbers = Numbers(self.keeper, clock, kept)
@@ -87,11 +93,17 @@ class Limiting:
             self._answer_s,
         )
 
+    def register_metrics(self, registry: CollectorRegistry) -> None:
+        """Make what is counted here part of what is answered at /metrics."""
+        self.metrics.register(registry, self.site, self.keeper.store)
+        for collector in self.protection.metrics():
+            registry.register(collector)
+
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Watch over limits; at the end send nothing more, and write down what is left."""
         try:
-            async with beside(self.watch.run()):
+            async with self.protection.reading(), beside(self.protection.run()), beside(self.watch.run()):
                 yield
         finally:
             await self.sending.stop()

@@ -3,6 +3,7 @@
 Such an order lasts as long as its reason does; on the charger it has an end all the same, and is renewed before that.
 """
 
+import math
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -10,7 +11,7 @@ from charger_service.applying import Applying, Wish
 from charger_service.envelope import Key, Place
 from charger_service.sending import Sending
 from charger_service.site import OverrideGiven, Site
-from charger_service.standing import Cause, Order
+from charger_service.standing import PROTECTION, Cause, Order
 from ev_service.charging import LEAST_CURRENT_A, Override
 from ev_service.clock import Clock
 
@@ -92,6 +93,8 @@ class Overriding:
         order, given = self._site.standings[key].wanted, self._site.override
         if order is None or order.cause is Cause.AGENT:
             return order is None or given is not None or order.valid_until <= now
+        if order.limited_by == PROTECTION and order.limit_a < self._site.caps.get(key, math.inf):
+            return True
         ends_soon = order.valid_until - now < self._longest / 2
         if given is not None:
             is_last = order.valid_until >= given.override.until

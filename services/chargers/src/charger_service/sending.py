@@ -36,10 +36,16 @@ class Sending:
         """Say who speaks with the chargers."""
         self._points = points
 
-    def send(self, key: Key, order: Order) -> None:
-        """Want this of an EVSE from now on; without a session it is kept for the next one."""
+    def send(self, key: Key, order: Order) -> Order:
+        """Want this of an EVSE from now on; without a session it is kept for the next one.
+
+        Returns:
+            What is wanted: the order, or as much of it as protection lets pass.
+        """
+        order = self._site.below_cap(key, order)
         self._site.standings[key].want(order)
         self.catch_up(key)
+        return order
 
     def send_again(self, key: Key) -> None:
         """Send the newest order once more: it was not confirmed, or may have been ignored or forgotten."""

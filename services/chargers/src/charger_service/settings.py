@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ev_service.charging import LEAST_CURRENT_A
-from ev_service.settings import RunSettings, Settings, SiteSettings
+from ev_service.settings import RunSettings, Settings, SiteSettings, load
 
 
 class ChargerSettings(Settings):
@@ -67,6 +67,65 @@ class ChargerSettings(Settings):
         return self
 
 
+class MeterSettings(Settings):
+    """The connection's meter, as the charger service reads it itself, and what happens without it."""
+
+    model_config = SettingsConfigDict(env_prefix="CHARGERS_METER_")
+
+    source: Literal["none", "simulated", "mqtt", "modbus"] = Field(
+        default="none",
+        description="How the charger service reads the connection's meter for protection; simulated: from the twin;"
+        " none: there is no protection.",
+    )
+    stale_after_s: float = Field(
+        default=10.0, ge=1, le=60, description="No limit is raised by a meter reading older than this [s]."
+    )
+    fallback_after_s: float = Field(
+        default=120.0,
+        ge=10,
+        le=3600,
+        description="Without a usable reading for this long [s] the reserve takes the place of the meter.",
+    )
+    reserve_percent: float = Field(
+        default=20.0,
+        ge=0,
+        le=100,
+        description="Part of the site's limit that cars leave free while the reserve takes the place of the meter [%].",
+    )
+
+
+class ProtectionSettings(Settings):
+    """Protection of the connection against overload, by its meter."""
+
+    model_config = SettingsConfigDict(env_prefix="CHARGERS_PROTECTION_")
+
+    threshold_percent: float = Field(
+        default=100.0,
+        ge=10,
+        le=120,
+        description="Load of one phase or of all, as a part of the site's limit, above which cars are lowered [%].",
+    )
+    margin_percent: float = Field(
+        default=5.0,
+        ge=0.5,
+        le=50,
+        description="Part of the site's limit by which raises stay below the threshold [%]; cars are released when the"
+        " load is half of it below.",
+    )
+    release_delay_s: float = Field(
+        default=60.0, ge=1, le=3600, description="How long the load has to stay lower before cars are released [s]."
+    )
+    release_step_s: float = Field(
+        default=15.0, ge=1, le=600, description="From one step of the release to the next [s]: an agent's period."
+    )
+    follow_s: float = Field(
+        default=2.0,
+        ge=0.5,
+        le=30,
+        description="How long cars may take to follow before others are lowered in their place [s].",
+    )
+
+
 class OcppSettings(Settings):
     """Where chargers connect to."""
 
@@ -101,3 +160,21 @@ class ServiceSettings:
     run: RunSettings
     site: SiteSettings = field(default_factory=SiteSettings)
     ocpp: OcppSettings = field(default_factory=OcppSettings)
+    meter: MeterSettings = field(default_factory=MeterSettings)
+    protection: ProtectionSettings = field(default_factory=ProtectionSettings)
+
+
+def load_settings() -> ServiceSettings:
+    """Read all of them from the environment.
+
+    Raises:
+        ConfigurationError: names each variable that is wrong.
+    """
+    return ServiceSettings(
+        load(ChargerSettings),
+        load(RunSettings),
+        load(SiteSettings),
+        load(OcppSettings),
+        load(MeterSettings),
+        load(ProtectionSettings),
+    )

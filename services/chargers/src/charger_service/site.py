@@ -13,7 +13,7 @@ from charger_service.envelope import Ask, Carried, Currents, Envelope, Key, Plac
 from charger_service.fallbacks import choose_fallbacks
 from charger_service.fleet import ChargerFacts, EvseFacts, Visit
 from charger_service.ports import Answer
-from charger_service.standing import Order, Standing, counted_anyway, most
+from charger_service.standing import PROTECTION, Order, Standing, counted_anyway, most
 from ev_service.charging import EvseState, Override
 from ev_service.settings import SiteSettings
 
@@ -47,6 +47,8 @@ class Site:
 
     is_dirty: whether something may have made the cars' sum pass the envelope since it was last looked at.
     fallbacks: what each EVSE should fall to by now; each falls to that as soon as there is room for it.
+    caps: what protection lets EVSEs draw at most [A per phase], whoever ordered what. reserve_share: part of the site's
+    limit that cars leave free, from 0 to 1.
     unsaved: EVSEs that changed, and over: sessions that ended, since they were last written down.
     """
 
@@ -61,6 +63,8 @@ class Site:
     keys_of: dict[str, tuple[Key, ...]] = field(default_factory=dict[str, tuple[Key, ...]])
     is_dirty: bool = True
     fallbacks: dict[Key, float] = field(default_factory=dict[Key, float])
+    caps: dict[Key, float] = field(default_factory=dict[Key, float])
+    reserve_share: float = 0.0
     unsaved: set[Key] = field(default_factory=set[Key])
     over: list[tuple[Key, Visit, datetime]] = field(default_factory=list[tuple[Key, Visit, datetime]])
 
@@ -80,17 +84,29 @@ class Site:
         return configured_kw if self.operator_limit_kw is None else min(configured_kw, self.operator_limit_kw)
 
     @property
-    def envelope(self) -> Envelope:
-        """The limits that all cars share."""
+    def connection(self) -> Envelope:
+        """The limits of connection and feeders."""
         settings = self.rules.settings
         feeders = {feeder.feeder_id: feeder.limit_a for feeder in self.installation.feeders}
         return Envelope(self.site_limit_kw, settings.voltage_v, settings.phases, feeders)
+
+    @property
+    def envelope(self) -> Envelope:
+        """The limits that all cars share: those of the connection, less a reserve."""
+        return replace(self.connection, site_limit_kw=self.site_limit_kw * (1 - self.reserve_share))
+
+    def below_cap(self, key: Key, order: Order) -> Order:
+        """An order as protection lets it pass."""
+        cap_a = self.caps.get(key)
+        if cap_a is None or order.limit_a <= cap_a:
+            return order
+        return replace(order, limit_a=cap_a, limited_by=PROTECTION)
 
     def choose_fallbacks(self) -> None:
         """Choose every EVSE's fallback anew, after the site's limit changed; those that rise wait for room."""
         self.fallbacks = choose_fallbacks(
             self.installation.places,
-            self.envelope,
+            self.connection,
             building_kw=self.rules.building_kw,
             fallback_a=self.rules.fallback_a,
         )
@@ -101,7 +117,11 @@ class Site:
 
     def raise_fallbacks(self) -> None:
         """Raise those fallbacks for which there is room beside all that cars may draw."""
-        rising = [key for key, fallback_a in self.fallbacks.items() if fallback_a > self.standings[key].fallback_a]
+        rising = [
+            key
+            for key, fallback_a in self.fallbacks.items()
+            if self.standings[key].fallback_a < fallback_a <= self.caps.get(key, fallback_a)
+        ]
         if not rising:
             return
         carried, envelope = self.carried(), self.envelope

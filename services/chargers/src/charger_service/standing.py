@@ -14,6 +14,8 @@ from ev_service.charging import EvseState
 
 SETTLES_S = 10.0
 """How long a car may take to follow a limit that its charger confirmed [s]: twice the 5 s of IEC 61851-1."""
+PROTECTION = "protection"
+"""`limited_by` of what protection holds down."""
 _TOLERANCE_A = 1.0
 _TOLERANCE = 0.05
 

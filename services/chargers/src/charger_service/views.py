@@ -8,7 +8,7 @@ from charger_service.configuration import ChargerEntry, EvseEntry
 from charger_service.envelope import Key
 from charger_service.fleet import Meter, Visit
 from charger_service.site import Site
-from charger_service.standing import Cause
+from charger_service.standing import PROTECTION, Cause, Order
 from ev_service.charging import Charger, Chargers, Evse, Measured, Session, Sessions
 from ev_service.clock import Clock
 from ev_service.errors import EvError
@@ -92,9 +92,8 @@ class Views:
     def _evse(self, key: Key, entry: EvseEntry, now: datetime) -> Evse:
         facts, standing = self._site.evses[key], self._site.standings[key]
         order = self._site.order_in_force(key, now)
-        if order is not None and order.cause is Cause.FALLBACK:
+        if order is not None and order.cause is Cause.FALLBACK and order.limited_by is None:
             order = None
-        by_operator = order is not None and order.cause is Cause.OVERRIDE
         return Evse(
             evse_id=entry.evse_id,
             state=facts.state,
@@ -103,13 +102,20 @@ class Views:
             can_switch_phases=entry.can_switch_phases,
             fallback_a=standing.fallback_a,
             limit_a=order and order.limit_a,
-            limited_by="override" if by_operator else order and order.limited_by,
+            limited_by=self._limited_by(key, order),
             valid_until=order and order.valid_until,
             is_confirmed=standing.is_confirmed,
             is_overdrawing=standing.is_overdrawing,
             measured=facts.meter and _measured(facts.meter, self._site.rules.settings.phases),
             session=facts.visit and session(key, facts.visit),
         )
+
+    def _limited_by(self, key: Key, order: Order | None) -> str | None:
+        """What holds an EVSE down: protection stands above the operator, and needs no order in force."""
+        if order is None:
+            return PROTECTION if key in self._site.caps else None
+        is_override = order.cause is Cause.OVERRIDE and order.limited_by != PROTECTION
+        return "override" if is_override else order.limited_by
 
 
 def session(key: Key, visit: Visit) -> Session:

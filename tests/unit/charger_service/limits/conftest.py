@@ -18,6 +18,7 @@ from charger_service.lines import LinesInMemory
 from charger_service.operating import Operating
 from charger_service.order_record import OrderRecord
 from charger_service.ports import Abilities, Answer, Ended, MeterReading, Reply, Started, TransactionLimit
+from charger_service.protection import Guarding
 from charger_service.settings import ChargerSettings
 from charger_service.store import FILE, Store
 from ev_service.charging import Evse, EvseState, Limit, LimitResult
@@ -113,6 +114,7 @@ class House:
         clock: SteppedClock | None = None,
         points: Points | None = None,
         evse: dict[str, Any] | None = None,
+        guarding: Guarding | None = None,
         **settings: Any,
     ) -> None:
         self.clock = clock or SteppedClock(NOON)
@@ -127,6 +129,7 @@ class House:
             ChargerSettings(**said),
             self.store,
             self.clock,
+            guarding,
         )
         self.limits.attach(self.points)
         self.record = OrderRecord(LinesInMemory(), self.clock.now)

@@ -1,0 +1,269 @@
+"""Which cars are lowered when the connection carries too much, and how far raises may go by what its meter shows.
+
+Pure: loads, cars and moments come as arguments. What cars report of themselves only decides who is lowered first and
+how far; whether it was enough, the next message of the meter says.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from charger_service.envelope import Currents, Key, Place
+from ev_service.charging import LEAST_CURRENT_A
+
+_ROUNDING_A = 1e-6
+_KEPT_SHARE = 0.5
+"""A reduction of which less than this share shows at the meter was not followed; the building moves meanwhile too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the connection carries, or may carry: on L1, L2, L3 and in all [A], positive is drawn.
+
+    has_phases: whether the phases were measured; else the building is taken as even on all of them, and only the sum
+    shows an overload.
+    """
+
+    phase_a: Currents
+    total_a: float
+    has_phases: bool = True
+
+    def less(self, other: "Load") -> "Load":
+        """The difference to another load."""
+        one, two, three = (mine - theirs for mine, theirs in zip(self.phase_a, other.phase_a, strict=True))
+        return Load((one, two, three), self.total_a - other.total_a, self.has_phases)
+
+    def exceeds(self, limit: "Load") -> bool:
+        """Whether it is above a limit, on a measured phase or in all."""
+        return self.has_total_above(limit) or bool(self.lines_above(limit))
+
+    def has_total_above(self, limit: "Load") -> bool:
+        """Whether the sum is above a limit."""
+        return self.total_a > limit.total_a + _ROUNDING_A
+
+    def lines_above(self, limit: "Load") -> list[int]:
+        """The measured phases on which it is above a limit, from 0."""
+        if not self.has_phases:
+            return []
+        return [line for line in range(3) if self.phase_a[line] > limit.phase_a[line] + _ROUNDING_A]
+
+
+NO_LOAD = Load((0.0, 0.0, 0.0), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Car:
+    """One EVSE as protection sees it.
+
+    allowed_a: what it may draw on the site's phases by what it was told [A]. drawn_a: how much of that it draws, by all
+    that is known. is_idle: by its report and its state it draws nothing.
+    """
+
+    key: Key
+    allowed_a: Currents
+    drawn_a: Currents
+    is_idle: bool = False
+
+    @property
+    def first_cap_a(self) -> float:
+        """The cap [A per phase] that takes nothing from it now, and keeps it from drawing more."""
+        if self.is_idle:
+            return 0.0
+        drawn_a = math.ceil(max(self.drawn_a) * 10 - _ROUNDING_A) / 10
+        return min(max(self.allowed_a), max(LEAST_CURRENT_A, drawn_a))
+
+    def allowed_below(self, cap_a: float) -> Currents:
+        """What it may draw below a cap [A]."""
+        one, two, three = (min(current_a, cap_a) for current_a in self.allowed_a)
+        return one, two, three
+
+
+def sum_of(currents: Iterable[Currents]) -> Load:
+    """Several currents together.
+
+    >>> sum_of([(6.0, 6.0, 0.0), (0.0, 10.0, 0.0)])
+    Load(phase_a=(6.0, 16.0, 0.0), total_a=22.0, has_phases=True)
+    """
+    one = two = three = 0.0
+    for first, second, third in currents:
+        one, two, three = one + first, two + second, three + third
+    return Load((one, two, three), one + two + three)
+
+
+def choose_caps(load: Load, threshold: Load, cars: Sequence[Car]) -> dict[Key, float]:
+    """Choose by which caps [A per phase], each 0 or at least 6, an overload ends.
+
+    Afterwards what the cars on an overloaded phase may draw fits beside the building, or all of them are at 0. Cars
+    are held to what they draw first, which costs nobody anything; then they are lowered in their order.
+
+    Args:
+        load: what the connection carries once cars have followed what they were told before.
+        threshold: what it may carry.
+        cars: those that can be lowered, the first to be lowered first.
+
+    Returns:
+        Caps of the cars that are to be lowered.
+    """
+    touched = cars_above(load, threshold, cars)
+    caps = {car.key: car.first_cap_a for car in touched}
+    building = load.less(sum_of(car.drawn_a for car in touched))
+    held = sum_of(car.allowed_below(caps[car.key]) for car in touched)
+    excess = _Excess(
+        building.less(threshold), held, load.lines_above(threshold), is_total=load.has_total_above(threshold)
+    )
+    for car in touched:
+        caps[car.key] = excess.take_from(car, caps[car.key])
+    return {car.key: caps[car.key] for car in touched if caps[car.key] < max(car.allowed_a) - _ROUNDING_A}
+
+
+def cars_above(load: Load, threshold: Load, cars: Iterable[Car]) -> list[Car]:
+    """The cars that may draw where a load is above a threshold: on a phase, or on any where the sum is too high."""
+    lines = range(3) if load.has_total_above(threshold) else load.lines_above(threshold)
+    return [car for car in cars if any(car.allowed_a[line] > 0 for line in lines)]
+
+
+class _Excess:
+    """By how much cars are to be lowered still, on each overloaded phase and in all [A].
+
+    Args:
+        building: what all but these cars draw, less what may be drawn.
+        held: what the cars may draw.
+        lines: the overloaded phases.
+        is_total: whether the sum is too high.
+    """
+
+    def __init__(self, building: Load, held: Load, lines: Sequence[int], *, is_total: bool) -> None:
+        self._phase_a = {line: building.phase_a[line] + held.phase_a[line] for line in lines}
+        self._total_a = building.total_a + held.total_a if is_total else 0.0
+
+    def take_from(self, car: Car, cap_a: float) -> float:
+        """The cap of a car that takes as much from it as is needed."""
+        allowed_a = car.allowed_below(cap_a)
+        used = [line for line in range(3) if allowed_a[line] > 0]
+        if not used:
+            return cap_a
+        needed_a = {line: max(self._phase_a.get(line, 0.0), self._total_a / len(used)) for line in used}
+        if max(needed_a.values()) <= _ROUNDING_A:
+            return cap_a
+        lower_a = whole_tenths(min(allowed_a[line] - one_a for line, one_a in needed_a.items() if one_a > _ROUNDING_A))
+        freed_a = [before - after for before, after in zip(allowed_a, car.allowed_below(lower_a), strict=True)]
+        for line in self._phase_a:
+            self._phase_a[line] -= freed_a[line]
+        self._total_a -= sum(freed_a)
+        return lower_a
+
+
+def whole_tenths(current_a: float) -> float:
+    """A current that a car can be given [A]: down to tenths, which is what OCPP carries, and 0 below 6 A.
+
+    >>> whole_tenths(9.99), whole_tenths(5.9)
+    (9.9, 0.0)
+    """
+    tenths_a = math.floor(current_a * 10 + _ROUNDING_A) / 10
+    return 0.0 if tenths_a < LEAST_CURRENT_A else tenths_a
+
+
+@dataclass(slots=True)
+class _Reduction:
+    """What cars were told to draw less [A], how much of it does not show yet, and until when it may."""
+
+    keys: frozenset[Key]
+    told_a: float
+    phase_a: list[float]
+    total_a: float
+    until_s: float
+
+
+@dataclass(slots=True)
+class Reductions:
+    """What cars were told and have not followed yet, as the meter shows it; it counts as followed for a while.
+
+    unmet: reductions in a row that the meter never showed. not_followed: who was told them.
+    """
+
+    unmet: int = 0
+    not_followed: set[Key] = field(default_factory=set[Key])
+    _open: list[_Reduction] = field(default_factory=list[_Reduction])
+    _before: Load = NO_LOAD
+
+    def add(self, keys: Iterable[Key], reduction: Load, until_s: float) -> None:
+        """Cars were told to draw less; until then [s] they may take to follow."""
+        if reduction.total_a > _ROUNDING_A:
+            total_a = reduction.total_a
+            self._open.append(_Reduction(frozenset(keys), total_a, list(reduction.phase_a), total_a, until_s))
+
+    def update(self, load: Load, now_s: float) -> Load:
+        """Take in a message; returns what is still to be followed.
+
+        Each fall since the message before counts as followed, the oldest reduction first.
+        """
+        fall = self._before.less(load)
+        self._before = load
+        falls, total_a = [max(0.0, one) for one in fall.phase_a], max(0.0, fall.total_a)
+        for entry in self._open:
+            for line in range(3):
+                shown_a = min(falls[line], entry.phase_a[line])
+                entry.phase_a[line] -= shown_a
+                falls[line] -= shown_a
+            shown_a = min(total_a, entry.total_a)
+            entry.total_a -= shown_a
+            total_a -= shown_a
+        unmet = [one for one in self._open if one.until_s <= now_s and one.total_a > _KEPT_SHARE * one.told_a]
+        self.unmet += len(unmet)
+        self.not_followed.update(*(one.keys for one in unmet))
+        self._open = [one for one in self._open if one.until_s > now_s]
+        phases = [sum(one.phase_a[line] for one in self._open) for line in range(3)]
+        return Load((phases[0], phases[1], phases[2]), sum(one.total_a for one in self._open))
+
+    def forgive(self) -> None:
+        """The overload is over."""
+        self.unmet = 0
+        self.not_followed.clear()
+
+
+@dataclass(slots=True)
+class Room:
+    """How much more may be drawn [A] by what the meter shows; less than 0: more is drawn than may be."""
+
+    phase_a: list[float]
+    total_a: float
+
+    def raise_to(self, place: Place, limit_a: float, phases: int | None, allowed_a: Currents) -> float:
+        """Take room for a raise; returns the limit [A per phase] up to which it fits, at least what it had.
+
+        Args:
+            place: the EVSE.
+            limit_a: what is wanted [A per phase].
+            phases: on so many phases; None: as wired.
+            allowed_a: what the EVSE may draw already.
+        """
+        wanted_a = place.currents(limit_a, phases)
+        used = [line for line in range(3) if wanted_a[line] > 0]
+        rising = [line for line in used if wanted_a[line] > allowed_a[line] + _ROUNDING_A]
+        if not rising:
+            return limit_a
+        most_a = [allowed_a[line] + max(0.0, self.phase_a[line]) for line in rising]
+        most_a.append((sum(allowed_a[line] for line in used) + max(0.0, self.total_a)) / len(used))
+        given_a = limit_a if min(most_a) >= limit_a else whole_tenths(max(min(most_a), min(allowed_a[i] for i in used)))
+        for line in used:
+            self._take(line, max(0.0, given_a - allowed_a[line]))
+        return given_a
+
+    def half(self) -> "Room":
+        """What one step of a release may use: half of it, and so much that a car can begin."""
+        phases = [min(one, max(one / 2, LEAST_CURRENT_A)) for one in self.phase_a]
+        return Room(phases, min(self.total_a, max(self.total_a / 2, 3 * LEAST_CURRENT_A)))
+
+    def _take(self, line: int, current_a: float) -> None:
+        self.phase_a[line] -= current_a
+        self.total_a -= current_a
+
+
+def room_below(level: Load, load: Load, cars: Iterable[Car]) -> Room:
+    """What is left below a level beside all that the connection carries, and that cars may draw more than they do."""
+    more = sum_of(
+        (car.allowed_a[0] - car.drawn_a[0], car.allowed_a[1] - car.drawn_a[1], car.allowed_a[2] - car.drawn_a[2])
+        for car in cars
+    )
+    left = level.less(load).less(more)
+    return Room(list(left.phase_a), left.total_a)

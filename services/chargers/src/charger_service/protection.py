@@ -1,0 +1,402 @@
+"""Protects the connection against overload by its meter, above operator and agent, and bounds raises by what it shows.
+
+Needs neither gateway nor agent nor anything that is written to disk: a message of the meter that shows an overload
+lowers cars at once. Caps live in `Site.caps`, and `Sending` gives no EVSE more.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from prometheus_client import Counter, Gauge
+from prometheus_client.registry import Collector
+
+from charger_service.envelope import NOTHING, Currents, Grant, Key, most_of
+from charger_service.overload import Car, Load, Reductions, Room, cars_above, choose_caps, room_below, sum_of
+from charger_service.sending import Sending
+from charger_service.settings import MeterSettings, ProtectionSettings
+from charger_service.site import Site
+from charger_service.standing import PROTECTION, SETTLES_S
+from ev_service.charging import EvseState
+from ev_service.clock import Clock, sleep_until_s
+from ev_service.errors import EvError
+from ev_service.sources import Source
+from ev_service.tasks import ended
+from ev_service.telemetry import GridLoad
+
+_logger = logging.getLogger(__name__)
+
+MEASURED_LOAD = "measured_load"
+"""`limited_by` of a raise for which the meter shows no room."""
+
+METER_LOST = "meter_lost"
+"""`limited_by` of a raise that no usable reading of the meter allows."""
+
+_LOOKS_EVERY_S = 1.0
+_DRAWS_FROM_A = 1.0
+"""From here on a report counts as drawing [A per phase]: below it are electronics and the meter's own error."""
+_MOST_UNMET = 2
+"""Reductions in a row that did not show at the meter, after which every car on the phase is stopped."""
+_DRAWING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Guarding:
+    """What protection is given.
+
+    source: the connection's meter; None: there is none, and nothing is protected or bounded. meter: how long it may be
+    silent, and what happens then. settings: when cars are lowered and released.
+    """
+
+    source: Source[GridLoad] | None = None
+    meter: MeterSettings = field(default_factory=MeterSettings)
+    settings: ProtectionSettings = field(default_factory=ProtectionSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """A limit that is about to be raised: what the envelope grants, and on how many phases."""
+
+    key: Key
+    grant: Grant
+    phases: int | None
+
+
+class Protection:
+    """Watches the meter, lowers cars, releases them, and says how far limits may be raised.
+
+    Args:
+        site: what is known and ordered; its caps and its reserve are set here.
+        sending: the way to the chargers.
+        clock: the run's clock.
+        guarding: the meter, and what is done by it.
+    """
+
+    def __init__(self, site: Site, sending: Sending, clock: Clock, guarding: Guarding) -> None:
+        self._site, self._sending, self._clock = site, sending, clock
+        self._source, self._meter, self._settings = guarding.source, guarding.meter, guarding.settings
+        self._reading: GridLoad | None = None
+        self._taken_at_s, self._age_then_s = 0.0, 0.0
+        self._load: Load | None = None
+        self._obstacle: str | None = "it has not been read"
+        self._blind_since_s: float | None = clock.monotonic_s()
+        self._reductions = Reductions()
+        self._is_overloaded = False
+        self._below_since_s: float | None = None
+        self._stepped_at_s = -math.inf
+        self._raised: dict[Key, tuple[Currents, float]] = {}
+        self._trips = Counter("charger_protection_trips", "Times cars were lowered by protection", registry=None)
+        self.epoch = 0
+        """Rises when raises that were granted before must not be sent any more."""
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[None]:
+        """Keep the connection to the meter."""
+        async with nullcontext() if self._source is None else self._source.running():
+            yield
+
+    async def run(self) -> None:
+        """Protect until cancelled."""
+        source = self._source
+        if source is None:
+            return
+        updated = asyncio.create_task(source.wait_for_update())
+        try:
+            while True:
+                try:
+                    await self.look()
+                except Exception:
+                    # Whatever broke must not leave the connection unwatched.
+                    _logger.exception("protection failed; it goes on")
+                await self._pause(updated)
+                if updated.done():
+                    updated = asyncio.create_task(source.wait_for_update())
+        finally:
+            await ended(updated)
+
+    async def look(self) -> None:
+        """Read the meter, and do what its newest message and the time ask for."""
+        source = self._source
+        if source is None:
+            return
+        now = self._clock.now()
+        try:
+            reading = await source.read(now)
+            self._obstacle = await source.trouble(now)
+        except EvError as error:
+            self._obstacle = error.message
+        else:
+            if reading is not self._reading:
+                self._take(reading, now)
+        self._judge_meter()
+
+    def trouble(self) -> str | None:
+        """What is wrong with the meter and what that means, in one sentence; None while all is well, or without one."""
+        if self._source is None or self._is_usable():
+            return None
+        why = self._obstacle or "its newest reading is too old"
+        share = f"cars leave {self._meter.reserve_percent:g} % of the site's limit free in its place"
+        return f"the connection's meter: {why}; {share if self._site.reserve_share else 'no limit is raised'}"
+
+    def may_draw_a(self, key: Key) -> Currents:
+        """From which currents on a limit is a raise: what an EVSE may draw already."""
+        return self._site.most(key) if self._source is None else self._allowed_a(key)
+
+    def bound(self, raises: Sequence[Raise]) -> list[Grant]:
+        """Lower what is granted to what may be raised by what the meter shows now, earlier raises first."""
+        if self._source is None or self._site.reserve_share:
+            return [one.grant for one in raises]
+        word = PROTECTION if self._site.caps else MEASURED_LOAD if self._is_usable() else METER_LOST
+        room = self._room() if self._is_usable() else Room([0.0, 0.0, 0.0], 0.0)
+        return [self._bound(one, room, word) for one in raises]
+
+    def metrics(self) -> Iterable[Collector]:
+        """Trips, caps in force and the state of the meter; nothing without a meter."""
+        if self._source is None:
+            return
+        yield from self._source.metrics()
+        yield self._trips
+        for name, meaning, value in (
+            ("charger_protection_caps", "EVSEs that protection holds down", lambda: len(self._site.caps)),
+            ("charger_meter_usable", "Whether the connection's meter can be used", lambda: self._is_usable()),
+            (
+                "charger_meter_reserve",
+                "Whether a reserve takes the meter's place",
+                lambda: self._site.reserve_share > 0,
+            ),
+        ):
+            gauge = Gauge(name, meaning, registry=None)
+            gauge.set_function(value)
+            yield gauge
+
+    async def _pause(self, updated: asyncio.Task[None]) -> None:
+        """Wait for the next message, at most until it is time to look."""
+        timer = asyncio.create_task(sleep_until_s(self._clock, self._clock.monotonic_s() + _LOOKS_EVERY_S))
+        try:
+            await asyncio.wait({updated, timer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await ended(timer)
+
+    def _take(self, reading: GridLoad, now: datetime) -> None:
+        """Take in a message of the meter."""
+        now_s = self._clock.monotonic_s()
+        self._reading, self._taken_at_s = reading, now_s
+        self._age_then_s = max(0.0, (now - reading.timestamp).total_seconds())
+        load = self._load = self._measured(reading)
+        threshold = self._limit(self._settings.threshold_percent)
+        expected = load.less(self._reductions.update(load, now_s))
+        if not load.exceeds(threshold):
+            self._reductions.forgive()
+            self._is_overloaded = False
+        elif expected.exceeds(threshold):
+            self._lower(expected, threshold, now_s)
+        # An old message is a reason to lower cars, and none to release them.
+        if self._is_usable():
+            self._release(load, now_s)
+
+    def _measured(self, reading: GridLoad) -> Load:
+        """What the connection carries, with the cars, by one message."""
+        site = self._site.rules.settings
+        cars = sum_of(car.drawn_a for car in self._cars(self._site.places))
+        total_a = (reading.load_kw - reading.export_kw) * 1000 / site.voltage_v
+        if not reading.includes_charging:
+            total_a += cars.total_a
+        if reading.current_a is not None and len(reading.current_a) == site.phases:
+            phase_a = _three(reading.current_a)
+            if not reading.includes_charging:
+                phase_a = sum_of((phase_a, cars.phase_a)).phase_a
+            return Load(phase_a, total_a)
+        even_a = (total_a - cars.total_a) / site.phases
+        building_a = _three([even_a] * site.phases)
+        return Load(sum_of((building_a, cars.phase_a)).phase_a, total_a, has_phases=site.phases == 1)
+
+    def _limit(self, percent: float) -> Load:
+        """A part of what the connection may carry."""
+        envelope, share = self._site.connection, percent / 100
+        phase_a = _three([envelope.phase_a * share] * envelope.phases, math.inf)
+        return Load(phase_a, envelope.site_a * share)
+
+    def _lower(self, expected: Load, threshold: Load, now_s: float) -> None:
+        """Lower cars so far that the overload ends, or stop all of them where lowering did not help."""
+        cars = self._in_order(key for key in self._site.places if self._site.is_connected(key))
+        not_followed = self._reductions.not_followed
+        caps = {car.key: 0.0 for car in cars_above(expected, threshold, cars)}
+        if self._reductions.unmet < _MOST_UNMET:
+            # Who does not follow is stopped too, and counts as part of the building.
+            caps = {key: 0.0 for key in caps if key in not_followed}
+            caps |= choose_caps(expected, threshold, [car for car in cars if car.key not in not_followed])
+        lowered = [car for car in cars if car.key in caps]
+        for car in lowered:
+            self._cap(car.key, caps[car.key])
+        followers = [car for car in lowered if car.key not in not_followed]
+        before, after = (
+            sum_of(car.drawn_a for car in followers),
+            sum_of(_lower_of(car.drawn_a, caps[car.key]) for car in followers),
+        )
+        self._reductions.add(caps, before.less(after), now_s + self._settings.follow_s)
+        self._tell(expected, threshold, caps)
+
+    def _tell(self, load: Load, threshold: Load, caps: dict[Key, float]) -> None:
+        if caps:
+            self._trips.inc()
+            self.epoch += 1
+        if caps or not self._is_overloaded:
+            _logger.error(
+                "connection overloaded",
+                extra={
+                    "phase_a": [round(one, 1) for one in load.phase_a] if load.has_phases else None,
+                    "total_a": round(load.total_a, 1),
+                    "limit_total_a": round(threshold.total_a, 1),
+                    "lowered": {f"{charger_id}/{evse_id}": cap_a for (charger_id, evse_id), cap_a in caps.items()},
+                },
+            )
+        self._is_overloaded = True
+
+    def _cap(self, key: Key, cap_a: float) -> None:
+        """Hold an EVSE down, whoever ordered what."""
+        self._site.caps[key] = cap_a
+        standing = self._site.standings[key]
+        wanted, visit = standing.wanted, self._site.visit(key)
+        if wanted is not None and wanted.limit_a > cap_a:
+            self._sending.send(key, wanted)
+        if visit is None or wanted is None:
+            # Without a transaction there is only its default that could be lowered.
+            standing.fallback_a = min(standing.fallback_a, cap_a)
+            self._sending.send_fallback(key)
+
+    def _release(self, load: Load, now_s: float) -> None:
+        """Give back what was taken, a step at a time, once the load has stayed low for long enough."""
+        low = self._limit(self._settings.threshold_percent - self._settings.margin_percent / 2)
+        if load.exceeds(low):
+            self._below_since_s = None
+            return
+        self._below_since_s = now_s if self._below_since_s is None else self._below_since_s
+        is_over = now_s - self._below_since_s >= self._settings.release_delay_s
+        if not self._site.caps or not is_over or now_s - self._stepped_at_s < self._settings.release_step_s:
+            return
+        self._stepped_at_s = now_s
+        room = self._room().half()
+        for car in reversed(self._in_order(list(self._site.caps))):
+            self._raise_cap(car, room)
+        _logger.warning("cars are released", extra={"still_held": len(self._site.caps)})
+
+    def _raise_cap(self, car: Car, room: Room) -> None:
+        place, cap_a, wanted = (
+            self._site.places[car.key],
+            self._site.caps[car.key],
+            self._site.standings[car.key].wanted,
+        )
+        is_empty = car.is_idle and self._site.visit(car.key) is None
+        # Who asks for no more than the cap does not need it any more: a raise from here on is bounded as any other.
+        is_content = wanted is not None and wanted.limited_by != PROTECTION
+        is_free = is_empty or is_content
+        most_a = place.max_current_a
+        raised_a = most_a if is_free else room.raise_to(place, most_a, None, place.currents(cap_a))
+        if raised_a >= most_a:
+            del self._site.caps[car.key]
+        else:
+            self._site.caps[car.key] = max(cap_a, raised_a)
+
+    def _room(self) -> Room:
+        """How much more cars may be allowed to draw."""
+        level = self._limit(self._settings.threshold_percent - self._settings.margin_percent)
+        load = self._load
+        if load is None:
+            return Room([0.0, 0.0, 0.0], 0.0)
+        return room_below(level, load, self._cars(self._site.places))
+
+    def _bound(self, asked: Raise, room: Room, word: str) -> Grant:
+        place, allowed_a = self._site.places[asked.key], self._allowed_a(asked.key)
+        limit_a = room.raise_to(place, asked.grant.limit_a, asked.phases, allowed_a)
+        if limit_a > min(allowed_a[phase - 1] for phase in place.phases):
+            self._raised[asked.key] = (allowed_a, self._clock.monotonic_s() + SETTLES_S)
+        return asked.grant if limit_a >= asked.grant.limit_a else Grant(limit_a, word)
+
+    def _judge_meter(self) -> None:
+        """Begin or end to do without the meter."""
+        now_s = self._clock.monotonic_s()
+        if self._is_usable():
+            if self._blind_since_s is not None:
+                _logger.warning("the connection's meter is read")
+            self._blind_since_s = None
+            self._site.reserve_share = 0.0
+            return
+        if self._blind_since_s is None:
+            self._blind_since_s = now_s
+            self._below_since_s = None
+            self.epoch += 1
+            _logger.warning("no limit is raised without the connection's meter", extra={"reason": self._obstacle})
+        if now_s - self._blind_since_s >= self._meter.fallback_after_s and not self._site.reserve_share:
+            # 0 would mean that the meter is used.
+            self._site.reserve_share = max(1e-9, self._meter.reserve_percent / 100)
+            self._site.is_dirty = True
+            self._site.caps.clear()
+            _logger.error("a reserve takes the place of the connection's meter", extra={"reason": self._obstacle})
+
+    def _is_usable(self) -> bool:
+        """Whether the newest reading says something of now."""
+        if self._reading is None or self._obstacle is not None:
+            return False
+        age_s = self._age_then_s + self._clock.monotonic_s() - self._taken_at_s
+        return age_s <= self._meter.stale_after_s
+
+    def _cars(self, keys: Iterable[Key]) -> list[Car]:
+        """EVSEs that may draw something by what is known of them."""
+        cars = (self._car(key) for key in keys)
+        return [car for car in cars if car.key in self._site.caps or max(car.allowed_a) > 0]
+
+    def _car(self, key: Key) -> Car:
+        facts, allowed_a = self._site.evses[key], self._allowed_a(key)
+        reported_a = NOTHING if facts.meter is None else facts.meter.current_a
+        if max(reported_a) >= _DRAWS_FROM_A:
+            return Car(key, allowed_a, _lowest(reported_a, allowed_a))
+        if facts.state not in _DRAWING:
+            return Car(key, allowed_a, NOTHING, is_idle=True)
+        # It charges and does not say yet how much: what it could draw before it was raised, or all it may.
+        before_a, until_s = self._raised.get(key, (allowed_a, 0.0))
+        is_new = until_s > self._clock.monotonic_s()
+        return Car(key, allowed_a, _lowest(before_a, allowed_a) if is_new else allowed_a)
+
+    def _allowed_a(self, key: Key) -> Currents:
+        """What an EVSE may draw by what it was told, and what it is about to be told."""
+        place, standing, facts = self._site.places[key], self._site.standings[key], self._site.evses[key]
+        if facts.visit is None and standing.wanted is None:
+            is_metered = facts.meter is not None and max(facts.meter.current_a) >= _DRAWS_FROM_A
+            is_drawing = is_metered or facts.state is EvseState.CHARGING
+            held_a = place.max_current_a if standing.fallback_held_a is None else standing.fallback_held_a
+            allowed_a = place.currents(held_a) if is_drawing else NOTHING
+        elif standing.is_unknown:
+            allowed_a = place.currents(place.max_current_a)
+        else:
+            orders = (standing.confirmed, standing.sent, standing.wanted, standing.granted)
+            known = [place.currents(one.limit_a, one.phases) for one in orders if one is not None]
+            allowed_a = most_of([*known, place.currents(standing.doubtful_a)])
+        return _lower_of(allowed_a, self._site.caps.get(key, math.inf))
+
+    def _in_order(self, keys: Iterable[Key]) -> list[Car]:
+        """The first to be lowered first: EVSEs without a transaction, then the lowest priority, then who came last."""
+        cars = sorted(self._cars(keys), key=lambda car: car.key, reverse=True)
+        return sorted(cars, key=self._importance)
+
+    def _importance(self, car: Car) -> tuple[int, float]:
+        visit = self._site.visit(car.key)
+        return (-1, 0.0) if visit is None else (visit.priority, -visit.started_at.timestamp())
+
+
+def _three(currents: Sequence[float], rest: float = 0.0) -> Currents:
+    one, two, three = [*currents, rest, rest, rest][:3]
+    return one, two, three
+
+
+def _lowest(currents: Currents, others: Currents) -> Currents:
+    one, two, three = map(min, currents, others)
+    return one, two, three
+
+
+def _lower_of(currents: Currents, cap_a: float) -> Currents:
+    one, two, three = (min(current_a, cap_a) for current_a in currents)
+    return one, two, three
