@@ -218,9 +218,18 @@ def _start_service(plan: StackPlan, processes: Processes, service: str) -> Wait:
             "CHARGERS_STATE_DIR": str(plan.state / service),
             "CHARGERS_OCPP_PORT": str(plan.ports.ocpp),
         }
-        environment |= {"CHARGERS_FILE": str(plan.fleet / "chargers.json")} if plan.has_twin else {}
+        environment |= _simulated_fleet(plan) if plan.has_twin else {}
     _start_app(processes, service, ROOT / "services" / service, getattr(plan.ports, service), environment)
     return partial(_wait, plan, processes, service, f"{plan.service_url(service)}/health")
+
+
+def _simulated_fleet(plan: StackPlan) -> dict[str, str]:
+    """What the charger service reads where the devices are simulated: the chargers, and the connection's meter."""
+    return {
+        "CHARGERS_FILE": str(plan.fleet / "chargers.json"),
+        "CHARGERS_METER_SOURCE": "simulated",
+        "SITE_TWIN_URL": plan.twin_url,
+    }
 
 
 def _start_twin(plan: StackPlan, processes: Processes) -> None:
