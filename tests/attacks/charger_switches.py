@@ -26,6 +26,11 @@ def any_limit(_: Scene) -> AbstractContextManager[object]:
     return patch.object(commanding.Commanding, "_obstacle", return_value=None)
 
 
+def without_meter(_: Scene) -> AbstractContextManager[object]:
+    """The charger service reads no meter."""
+    return patch.object(own_chargers, "HAS_METER", new=False)
+
+
 def wide_site(_: Scene) -> AbstractContextManager[object]:
     """The site carries ten times as much."""
     return patch.object(own_chargers, "SITE_LIMIT_KW", 10 * own_chargers.SITE_LIMIT_KW)

@@ -4,11 +4,13 @@ No charger of the stack is touched.
 """
 
 import asyncio
+import time
+from collections.abc import Callable
 from datetime import datetime
 
 import httpx
 from tests.attacks.ground import Ground
-from tests.attacks.own_chargers import CHARGERS, Commanders, commanded, limit
+from tests.attacks.own_chargers import CHARGERS, SITE_LIMIT_KW, VOLTAGE_V, Commanders, OwnMeter, commanded, limit
 from tests.attacks.rows import Group, Row, Seen
 from tests.attacks.told import coded, summed_up, table
 
@@ -40,6 +42,12 @@ def rows() -> tuple[Row, ...]:
             "500 A for one charger and 32 A for a second, where the site carries 36 A",
             "partly_applied at 32 A: charger_limit; partly_applied at 0 A: site_limit",
             _above_envelope,
+        ),
+        (
+            "overload",
+            "a building that rises by 12 kW, while no gateway and no agent are there",
+            "the connection carries no more than it may",
+            _overload,
         ),
         ("endless", "a limit that lapses in ten years", "rejected: valid_until", _endless),
     )
@@ -96,6 +104,45 @@ def _above_envelope(_: Ground) -> Seen:
         return Seen(told or coded(answer))
 
     return commanded(scenario)
+
+
+def _overload(_: Ground) -> Seen:
+    meter = OwnMeter()
+
+    async def scenario(commanders: Commanders) -> Seen:
+        points = commanders.points
+        meter.cars_a = lambda: sum(point.offered(1, _now()).limit_a for point in points.values())
+        for point in points.values():
+            commanders.cars.plug(point)
+        commands = [limit(name, 14.0, _now()) for name in points]
+        for _ in range(_MOST_TRIES):
+            await commanders.put(*commands)
+            if meter.cars_a() == len(points) * 14.0:
+                break
+            await asyncio.sleep(_PAUSE_S)
+        before_a = meter.cars_a()
+
+        # From here on nobody calls the service.
+        meter.building_a = 12_000 / 3 / VOLTAGE_V
+        limit_a = SITE_LIMIT_KW * 1000 / 3 / VOLTAGE_V
+        meter.send()
+        began_s = time.monotonic()
+        holds = await _until(lambda: meter.phase_a <= limit_a)
+        told = f"{before_a:g} A of cars, then {meter.cars_a():g} A"
+        if not holds or before_a + meter.building_a <= limit_a:
+            return Seen(told)
+        return Seen("the connection carries no more than it may", f"{told} after {time.monotonic() - began_s:.2f} s")
+
+    return commanded(scenario, meter)
+
+
+async def _until(is_so: Callable[[], bool]) -> bool:
+    """Wait for something, for a while; whether it came."""
+    for _ in range(_MOST_TRIES):
+        if is_so():
+            return True
+        await asyncio.sleep(_PAUSE_S)
+    return False
 
 
 async def _two_limits(commanders: Commanders) -> httpx.Response:

@@ -10,34 +10,77 @@ import json
 import logging
 import secrets
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import httpx
 from joserfc.jwk import RSAKey
 from tests.attacks import forging
 
+import charger_service.app
 from charger_service.app import create_app
 from charger_service.settings import ChargerSettings, OcppSettings, ServiceSettings
 from ev_service.assertion import APPLICATION_CLAIM, HEADER
 from ev_service.clock import SystemClock
 from ev_service.settings import RunSettings, SiteSettings
+from ev_service.sources import Source, UpdateSignal
+from ev_service.telemetry import GridLoad
 from ev_service.units import utc_text
 from local_gateway.keys import prepare
 from local_stack.ports import HOST
-from site_twin.charge_points import ChargePoint
+from site_twin.charge_points import ChargePoint, StandingCars
 
 CHARGERS = ("CP-1", "CP-2")
 MAX_A = 32.0
 SITE_LIMIT_KW = 25.0
 """Three phases of 36 A: room for one charger at its most, and not for two."""
+HAS_METER = True
+"""Whether the service reads the meter of the connection, where a scenario has one."""
+VOLTAGE_V = 230.0
 _CONTEXT = "/charger-control/1.0.0"
 _READY_S = 10.0
 
 T = TypeVar("T")
+
+
+class OwnMeter(Source[GridLoad]):
+    """The meter of a connection at which a building draws, and nobody commands.
+
+    building_a: what it draws on each phase [A]. cars_a: tells what cars draw on each [A].
+    """
+
+    def __init__(self) -> None:
+        self.building_a = 0.0
+        self.cars_a: Callable[[], float] = lambda: 0.0
+        self._updates = UpdateSignal()
+
+    @property
+    def phase_a(self) -> float:
+        """What each phase carries [A]."""
+        return self.building_a + self.cars_a()
+
+    def send(self) -> None:
+        """Have the meter speak."""
+        self._updates.send()
+
+    async def read(self, now: datetime) -> GridLoad:
+        load_kw = 3 * self.phase_a * VOLTAGE_V / 1000
+        return GridLoad(
+            site_id=SiteSettings().id,
+            timestamp=now,
+            source="own",
+            load_percent=load_kw / SITE_LIMIT_KW * 100,
+            load_kw=load_kw,
+            limit_kw=SITE_LIMIT_KW,
+            current_a=(self.phase_a,) * 3,
+        )
+
+    async def wait_for_update(self) -> None:
+        await self._updates.wait()
 
 
 def limit(charger_id: str, limit_a: float, now: datetime, ahead_s: float = 60.0) -> dict[str, Any]:
@@ -49,9 +92,13 @@ def limit(charger_id: str, limit_a: float, now: datetime, ahead_s: float = 60.0)
 class Commanders:
     """Whoever commands the own charger service."""
 
-    def __init__(self, service: httpx.AsyncClient, key: RSAKey) -> None:
+    def __init__(
+        self, service: httpx.AsyncClient, key: RSAKey, points: Mapping[str, ChargePoint], cars: StandingCars
+    ) -> None:
         self._service = service
         self._key = key
+        self.points = points
+        self.cars = cars
 
     async def put(self, *limits: dict[str, Any], by: str = "EVApp", commander: str | None = None) -> httpx.Response:
         """Set limits.
@@ -67,12 +114,17 @@ class Commanders:
         return await self._service.put("/limits", params=query, json=limits, headers={HEADER: assertion})
 
 
-def commanded(scenario: Callable[[Commanders], Awaitable[T]]) -> T:
-    """Start a charger service with its charge points, let a scenario command it, and end all of it."""
+def commanded(scenario: Callable[[Commanders], Awaitable[T]], meter: OwnMeter | None = None) -> T:
+    """Start a charger service with its charge points, let a scenario command it, and end all of it.
+
+    Args:
+        scenario: what happens.
+        meter: at the connection, where there is one.
+    """
 
     async def run() -> T:
         with tempfile.TemporaryDirectory(prefix="ev-prove-chargers-") as folder:
-            async with _standing(Path(folder)) as commanders:
+            async with _standing(Path(folder), meter) as commanders:
                 return await scenario(commanders)
 
     # What it says of itself is not what is looked at.
@@ -85,26 +137,31 @@ def commanded(scenario: Callable[[Commanders], Awaitable[T]]) -> T:
 
 
 @asynccontextmanager
-async def _standing(folder: Path) -> AsyncGenerator[Commanders]:
+async def _standing(folder: Path, meter: OwnMeter | None) -> AsyncGenerator[Commanders]:
     files, passwords = prepare(folder, SystemClock().now()), {name: secrets.token_hex(8) for name in CHARGERS}
     installed = folder / "chargers.json"
     installed.write_text(json.dumps(_installation(passwords)), encoding="utf-8")
     settings = ServiceSettings(
         _as_shipped(file=installed),
         RunSettings(gateway_cert_file=files.signing, sim_clock_file=None),
-        SiteSettings(limit_kw=SITE_LIMIT_KW, phases=3, voltage_v=230.0),
+        SiteSettings(limit_kw=SITE_LIMIT_KW, phases=3, voltage_v=VOLTAGE_V),
         OcppSettings(ocpp_port=0, tls_cert_file=None, tls_key_file=None),
     )
-    app = create_app(settings, SystemClock())
+    clock, points = SystemClock(), dict[str, ChargePoint]()
+    cars = StandingCars(clock)
+    source = meter if HAS_METER else None
+    with patch.object(charger_service.app, "make_meter_source", return_value=source):
+        app = create_app(settings, clock)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.router.lifespan_context(app))
         url = f"ws://{HOST}:{app.state.ocpp_ports.plain}"
         for name, password in passwords.items():
-            point = await stack.enter_async_context(ChargePoint(name, url, password).running())
+            point = await stack.enter_async_context(ChargePoint(name, url, password, cars=cars).running())
             await asyncio.wait_for(point.until(lambda point=point: point.is_booted), _READY_S)
+            points[name] = point
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         service = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://chargers"))
-        yield Commanders(service, RSAKey.import_key(files.signing_key.read_bytes()))
+        yield Commanders(service, RSAKey.import_key(files.signing_key.read_bytes()), points, cars)
 
 
 def _as_shipped(file: Path) -> ChargerSettings:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
-from tests.attacks.charger_switches import any_limit, anybody_commands, wide_site
+from tests.attacks.charger_switches import any_limit, anybody_commands, wide_site, without_meter
 from tests.attacks.open_doors import (
     Switch,
     near_address,
@@ -140,6 +140,7 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
         any_limit,
         ("chargers-unknown-charger", "chargers-least-current", "chargers-endless"),
     ),
+    "the charger service reads no meter": (without_meter, ("chargers-overload",)),
     "the site carries more": (wide_site, ("chargers-above-envelope",)),
     "a block is undone": (
         partial(undone, act="block"),

@@ -14,7 +14,7 @@ import httpx
 
 from charger_service.app import create_app
 from charger_service.ocpp.central import CentralSystem
-from charger_service.settings import ChargerSettings, OcppSettings, ServiceSettings
+from charger_service.settings import ChargerSettings, MeterSettings, OcppSettings, ServiceSettings
 from ev_service.clock import SteppedClock
 from ev_service.settings import RunSettings, SiteSettings
 from site_twin.charge_points import ChargePoint, StandingCars, Timing
@@ -29,7 +29,15 @@ WAIT_S = 20.0
 class ChargingSite:
     """The service as it runs, who is connected to it, and the clock by which all live."""
 
-    def __init__(self, folder: Path, charger_ids: list[str], **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        charger_ids: list[str],
+        *,
+        site: SiteSettings | None = None,
+        meter: MeterSettings | None = None,
+        **settings: Any,
+    ) -> None:
         self.certificate: dict[str, Path] = {}
         self.clock = SteppedClock(NOON)
         self.cars = StandingCars(self.clock)
@@ -53,14 +61,14 @@ class ChargingSite:
             "answer_s": 0.1,
         } | settings
         self._settings = ChargerSettings(**given)
+        self._site = site or SiteSettings(limit_kw=1000.0)
+        self._meter = meter or MeterSettings()
 
     async def start(self, port: int = 0) -> int:
         """Start the service; returns its port for chargers."""
-        site = SiteSettings(limit_kw=1000.0)
         tls: dict[str, Any] = self.certificate
-        settings = ServiceSettings(
-            self._settings, RunSettings(), site, OcppSettings(ocpp_port=port, ocpp_tls_port=0, **tls)
-        )
+        ocpp = OcppSettings(ocpp_port=port, ocpp_tls_port=0, **tls)
+        settings = ServiceSettings(self._settings, RunSettings(), self._site, ocpp, self._meter)
         app = create_app(settings, self.clock)
         self._service = AsyncExitStack()
         await self._service.enter_async_context(app.router.lifespan_context(app))
@@ -92,6 +100,10 @@ class ChargingSite:
         assert self._client is not None
         answer = await self._client.get(f"/chargers/{charger_id}")
         return answer.raise_for_status().json()
+
+    async def health(self) -> dict[str, Any]:
+        assert self._client is not None
+        return (await self._client.get("/health")).json()
 
     async def evse(self, charger_id: str = "CP-1") -> dict[str, Any]:
         return (await self.charger(charger_id))["evses"][0]

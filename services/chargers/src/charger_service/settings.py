@@ -78,7 +78,7 @@ class MeterSettings(Settings):
         " none: there is no protection.",
     )
     stale_after_s: float = Field(
-        default=10.0, ge=1, le=60, description="No limit is raised by a meter reading older than this [s]."
+        default=15.0, ge=1, le=60, description="No limit is raised by a meter reading older than this [s]."
     )
     fallback_after_s: float = Field(
         default=120.0,

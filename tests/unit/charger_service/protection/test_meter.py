@@ -106,7 +106,7 @@ async def test_without_a_usable_meter_nothing_is_raised(fault: str) -> None:
     else:
         await house.charging(CP_1=10)
         if fault == "silent":
-            house.clock.advance(11)
+            house.clock.advance(16)
         house.meter_source.obstacle = "meter-1 is offline" if fault == "offline" else None
         (result,) = await house.set(CP_1=16)
 
