@@ -67,7 +67,7 @@ COPY wso2/mcp-servers/tools.lock /app/wso2/mcp-servers/
 ENV PORT=${PORT}
 EXPOSE ${PORT}
 # exec: the server itself gets the signal that stops it, and finishes what it is answering.
-CMD ["sh", "-c", "exec uvicorn main:app --host 0.0.0.0 --port ${PORT} --no-access-log --timeout-graceful-shutdown 5"]
+CMD ["sh", "-c", "exec uvicorn main:app --host 0.0.0.0 --port ${PORT} --http ev_service.http_protocol:HttpProtocol --backlog 128 --no-access-log --timeout-graceful-shutdown 5"]
 
 # --- the local gateway ---
 FROM base AS gateway

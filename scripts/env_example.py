@@ -17,6 +17,7 @@ from charger_service.meter_source import MeterModbusSettings, MeterMqttSettings
 from charger_service.settings import ChargerSettings, MeterSettings, OcppSettings, ProtectionSettings
 from charging_agent.settings import AgentSettings, GatewaySettings
 from ev_sensors.settings import MqttSettings
+from ev_service.connections import ListenerSettings
 from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
 from grid_service.settings import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from local_gateway.settings import LocalGatewaySettings
@@ -64,6 +65,7 @@ class _Stack(Settings):
 
 SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
     "Every process": (RunSettings,),
+    "Every HTTP listener: services, agent, local gateway": (ListenerSettings,),
     "The site: services and agent": (SiteSettings, Weather),
     "Broker of devices: services whose source is mqtt": (MqttSettings,),
     "Solar service": (SolarSourceSettings, SolarMqttSettings, SolarModbusSettings, Panels),

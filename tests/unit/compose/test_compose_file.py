@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings
 from battery_service.settings import BatteryModbusSettings, BatteryMqttSettings, BatterySourceSettings
 from charger_service.settings import ChargerSettings
 from charging_agent.settings import AgentSettings
+from ev_service.connections import ListenerSettings
 from ev_service.settings import SiteSettings
 from grid_service.settings import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from site_model.parameters import Building, Panels, Storage, Weather
@@ -162,15 +163,46 @@ def test_passwords_reach_only_who_needs_them() -> None:
 @pytest.mark.parametrize(
     ("service", "settings"),
     [
-        ("solar", (SiteSettings, Weather, SolarSourceSettings, SolarMqttSettings, SolarModbusSettings, Panels)),
+        (
+            "solar",
+            (
+                ListenerSettings,
+                SiteSettings,
+                Weather,
+                SolarSourceSettings,
+                SolarMqttSettings,
+                SolarModbusSettings,
+                Panels,
+            ),
+        ),
         (
             "battery",
-            (SiteSettings, Weather, BatterySourceSettings, BatteryMqttSettings, BatteryModbusSettings, Storage),
+            (
+                ListenerSettings,
+                SiteSettings,
+                Weather,
+                BatterySourceSettings,
+                BatteryMqttSettings,
+                BatteryModbusSettings,
+                Storage,
+            ),
         ),
-        ("grid", (SiteSettings, Weather, GridSourceSettings, GridMqttSettings, GridModbusSettings, Building)),
-        ("chargers", (SiteSettings, ChargerSettings)),
-        ("twin", (TwinSettings, SiteSettings, Weather, Panels, Storage, Building)),
-        ("agent", (SiteSettings, AgentSettings)),
+        (
+            "grid",
+            (
+                ListenerSettings,
+                SiteSettings,
+                Weather,
+                GridSourceSettings,
+                GridMqttSettings,
+                GridModbusSettings,
+                Building,
+            ),
+        ),
+        ("chargers", (ListenerSettings, SiteSettings, ChargerSettings)),
+        ("twin", (ListenerSettings, TwinSettings, SiteSettings, Weather, Panels, Storage, Building)),
+        ("agent", (ListenerSettings, SiteSettings, AgentSettings)),
+        ("gateway", (ListenerSettings,)),
         ("bootstrap", (SwitchSettings,)),
     ],
 )

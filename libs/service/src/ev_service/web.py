@@ -4,6 +4,7 @@ Health, liveness, metrics, problem+json for every error, and the door that only 
 of what a service is about.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from starlette.types import Lifespan
 from ev_service.assertion import HEADER, Caller, GatewayAssertion
 from ev_service.clock import Clock
 from ev_service.errors import AssertionRefused, EvError
+from ev_service.http_protocol import UnprovenQueue, prove_connection
 from ev_service.observation import Observed
 from ev_service.openapi import OPERATIONS_TAG, as_openapi_3_0, with_problems
 from ev_service.problems import Problem, problem
@@ -56,9 +58,10 @@ def create_service(
         lifespan: start-up and shutdown of the service.
         warnings: told by `GET /health` beside those of the assertion; they do not change its status.
     """
-    app = FastAPI(title=name, description=description, version=version, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(title=name, description=description, version=version, lifespan=lifespan, openapi_url=None)
     observed = Observed(name)
     app.state.assertion, app.state.registry = assertion, observed.registry
+    app.add_middleware(UnprovenQueue)
     app.add_middleware(observed.middleware)
     every_warning = [source for source in (assertion and assertion.warnings, warnings) if source is not None]
     app.include_router(_operations(name, clock, health, observed, every_warning))
@@ -74,6 +77,7 @@ def create_service(
         return written
 
     app.openapi = openapi
+    app.include_router(_definition(app))
     return app
 
 
@@ -89,9 +93,27 @@ def through_gateway(apicontext: str) -> Any:
     # Not async for waiting: FastAPI would send a plain function to a thread, which costs more than the check.
     async def demand(request: Request) -> Caller | None:
         door: GatewayAssertion | None = request.app.state.assertion
-        return None if door is None else door.verify(request.headers.get(HEADER), apicontext)
+        if door is None:
+            return None
+        caller = door.verify(request.headers.get(HEADER), apicontext)
+        prove_connection(request)
+        return caller
 
     return Depends(demand)
+
+
+def _definition(app: FastAPI) -> APIRouter:
+    # FastAPI's own route writes the text anew for every caller, and its /docs loads scripts from a third party.
+    router = APIRouter(include_in_schema=False)
+    text: list[str] = []
+
+    @router.get("/openapi.json")
+    async def get_definition() -> Response:
+        if not text:
+            text.append(json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")))
+        return Response(text[0], media_type="application/json")
+
+    return router
 
 
 def _operations(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from ev_service.connections import UVICORN_OPTIONS
 from ev_service.settings import load
 from local_stack import attached
 from local_stack.ports import HOST, Ports, StackSettings
@@ -241,7 +242,7 @@ def _start_twin(plan: StackPlan, processes: Processes) -> None:
 
 
 def _start_app(processes: Processes, name: str, folder: Path, port: int, environment: Mapping[str, str]) -> None:
-    command = attached.command("uvicorn", "main:app", "--host", HOST, "--port", str(port))
+    command = attached.command("uvicorn", "main:app", "--host", HOST, "--port", str(port), *UVICORN_OPTIONS)
     processes.start(name, command, environment, folder)
 
 

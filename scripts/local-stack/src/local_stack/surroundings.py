@@ -3,7 +3,7 @@
 from collections.abc import Mapping, MutableMapping
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "HOME", "USERPROFILE")
-_ROOMS = ("SOLAR_", "BATTERY_", "GRID_", "CHARGERS_", "AGENT_", "SITE_", "SIM_", "TWIN_", "MQTT_")
+_ROOMS = ("SOLAR_", "BATTERY_", "GRID_", "CHARGERS_", "AGENT_", "SITE_", "SIM_", "TWIN_", "MQTT_", "LISTENER_")
 _NAMES = ("LOG_LEVEL",)
 # The stack sets these itself, from its own ports, certificates and passwords.
 _SET_BY_STACK = ("WSO2_", "LOCAL_GATEWAY_", "GATEWAY_", "EVAPP_", "ASSISTANT_", "OPERATOR_")

@@ -144,6 +144,26 @@ class OcppSettings(Settings):
         default=None, description="PEM of the certificate, with its chain, for the TLS port; unset: it is not opened."
     )
     tls_key_file: Path | None = Field(default=None, description="PEM of its key.")
+    ocpp_handshake_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=60,
+        description="Time for a charger's TLS handshake, and for its WebSocket handshake [s].",
+    )
+    ocpp_handshakes: int | None = Field(
+        default=None,
+        ge=4,
+        le=100_000,
+        description="Connections at a time whose charger has not proved itself, on both ports together; unset: twice"
+        " those of one address. A quarter of the process's file descriptors where that is less.",
+    )
+    ocpp_handshakes_per_address: int | None = Field(
+        default=None,
+        ge=2,
+        le=100_000,
+        description="The same from one address; unset: the registered chargers and 32 more, because all of them may"
+        " share one.",
+    )
 
     @model_validator(mode="after")
     def _certificate_and_key(self) -> Self:

@@ -8,6 +8,7 @@ from pathlib import Path
 import uvicorn
 
 from ev_service.clock import SystemClock
+from ev_service.connections import BACKLOG, UVICORN_PROTOCOL
 from ev_service.errors import ConfigurationError
 from ev_service.logs import configure_logging
 from ev_service.settings import load
@@ -34,7 +35,7 @@ def main() -> int:
     except ConfigurationError as error:
         _logger.error("cannot start", extra={"reason": error.message})
         return 2
-    uvicorn.run(app, host=settings.host, port=settings.port, log_config=None)
+    uvicorn.run(app, host=settings.host, port=settings.port, http=UVICORN_PROTOCOL, backlog=BACKLOG, log_config=None)
     return 0
 
 
