@@ -42,6 +42,9 @@ class AnyAssertion:
             raise AssertionRefused("none")
         return Caller("Operator", "operator")
 
+    def warnings(self) -> dict[str, str]:
+        return {}
+
 
 def application(assertion: Any = None) -> uvicorn.Config:
     app = create_service(name="x", description="", clock=SteppedClock(NOON), health=health, assertion=assertion)
