@@ -59,7 +59,8 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
     orders = OrderRecord(_lines(folder, ORDERS_FILE), clock.now)
     installation = read_installation(settings.chargers.file, settings.site.phases)
     store = Store(folder)
-    guarding = Guarding(make_meter_source(settings.meter, settings.site, clock), settings.meter, settings.protection)
+    source = make_meter_source(settings.meter, settings.site, clock)
+    guarding = Guarding(source, settings.meter, settings.protection, orders)
     limiting = Limiting(installation, settings.site, settings.chargers, store, clock, guarding)
     if certificate is None:
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")

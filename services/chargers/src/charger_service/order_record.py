@@ -1,4 +1,4 @@
-"""The record of operators' orders: what was ordered of the site, by whom and when.
+"""The record of operators' orders: what was ordered of the site, by whom and when; and what protection did.
 
 Unlike an act that is over, an order is still to be carried out, and is so even where it can not be written down.
 """
@@ -12,7 +12,15 @@ from pydantic import ValidationError
 
 from charger_service.acts import Proved
 from charger_service.lines import Lines, newest
-from charger_service.orders import DepartureOrder, OrderKind, Orders, OverrideOrder, RecordedOrder, SiteLimitOrder
+from charger_service.orders import (
+    DepartureOrder,
+    OrderKind,
+    Orders,
+    OverrideOrder,
+    ProtectionAct,
+    RecordedOrder,
+    SiteLimitOrder,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -32,7 +40,7 @@ class OrderRecord:
 
     def add(
         self,
-        order: SiteLimitOrder | DepartureOrder | OverrideOrder,
+        order: SiteLimitOrder | DepartureOrder | OverrideOrder | ProtectionAct,
         proved: Proved | None,
         session_id: str | None = None,
     ) -> bool:
@@ -49,6 +57,7 @@ class OrderRecord:
                 site_limit=order if isinstance(order, SiteLimitOrder) else None,
                 departure=order if isinstance(order, DepartureOrder) else None,
                 override=order if isinstance(order, OverrideOrder) else None,
+                protection=order if isinstance(order, ProtectionAct) else None,
                 proved=proved,
             )
             try:
@@ -81,4 +90,5 @@ _KINDS = {
     SiteLimitOrder: OrderKind.SITE_LIMIT,
     DepartureOrder: OrderKind.DEPARTURE,
     OverrideOrder: OrderKind.OVERRIDE,
+    ProtectionAct: OrderKind.PROTECTION,
 }

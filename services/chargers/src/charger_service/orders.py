@@ -87,6 +87,18 @@ class OverrideOrder(_Wire):
         return self
 
 
+class ProtectionAct(_Wire):
+    """Cars lowered by protection, because the connection carried more than it may."""
+
+    load_kw: Kilowatt = Field(description="What the connection carried [kW].", examples=[108.3])
+    limit_kw: Kilowatt = Field(description="What it may carry [kW].", examples=[100.0])
+    current_a: tuple[Ampere, ...] | None = Field(
+        default=None, description="Current of L1, L2, L3 [A]; null: not measured.", examples=[[168.5, 150.0, 151.2]]
+    )
+    lowered: int = Field(ge=1, description="How many EVSEs were lowered.", examples=[2])
+    reason: Text = Field(description="Why, in one line.", examples=["the connection is overloaded"])
+
+
 class SiteLimit(_Wire):
     """The limit of the site as it is in force."""
 
@@ -116,6 +128,7 @@ class OrderKind(StrEnum):
     SITE_LIMIT = "site_limit"
     DEPARTURE = "departure"
     OVERRIDE = "override"
+    PROTECTION = "protection"
 
 
 class RecordedOrder(_Wire):
@@ -123,11 +136,14 @@ class RecordedOrder(_Wire):
 
     number: int = Field(ge=1, description="Counts the orders, in the order in which they were given.", examples=[1])
     recorded_at: UtcTimestamp = Field(description="When it was given, UTC.", examples=["2026-06-21T16:00:00Z"])
-    kind: OrderKind = Field(description="site_limit, departure or override.", examples=["override"])
+    kind: OrderKind = Field(
+        description="site_limit, departure, override; protection: by the service itself.", examples=["override"]
+    )
     session_id: str | None = Field(default=None, max_length=64, description="For a departure: the session.")
     site_limit: SiteLimitOrder | None = Field(default=None, description="For a site_limit: what was ordered.")
     departure: DepartureOrder | None = Field(default=None, description="For a departure: what was ordered.")
     override: OverrideOrder | None = Field(default=None, description="For an override: what was ordered.")
+    protection: ProtectionAct | None = Field(default=None, description="For protection: what was done.")
     proved: Proved | None = Field(
         default=None, description="Who ordered it, in the gateway's word; null where the service answers anyone."
     )

@@ -16,6 +16,8 @@ from prometheus_client import Counter, Gauge
 from prometheus_client.registry import Collector
 
 from charger_service.envelope import NOTHING, Currents, Grant, Key, most_of
+from charger_service.order_record import OrderRecord
+from charger_service.orders import ProtectionAct
 from charger_service.overload import Car, Load, Reductions, Room, cars_above, choose_caps, room_below, sum_of
 from charger_service.sending import Sending
 from charger_service.settings import MeterSettings, ProtectionSettings
@@ -49,12 +51,13 @@ class Guarding:
     """What protection is given.
 
     source: the connection's meter; None: there is none, and nothing is protected or bounded. meter: how long it may be
-    silent, and what happens then. settings: when cars are lowered and released.
+    silent, and what happens then. settings: when cars are lowered and released. record: told when cars are lowered.
     """
 
     source: Source[GridLoad] | None = None
     meter: MeterSettings = field(default_factory=MeterSettings)
     settings: ProtectionSettings = field(default_factory=ProtectionSettings)
+    record: OrderRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,12 @@ class Protection:
     def __init__(self, site: Site, sending: Sending, clock: Clock, guarding: Guarding) -> None:
         self._site, self._sending, self._clock = site, sending, clock
         self._source, self._meter, self._settings = guarding.source, guarding.meter, guarding.settings
+        self._record, self._recording = guarding.record, set[asyncio.Task[bool]]()
         self._reading: GridLoad | None = None
         self._taken_at_s, self._age_then_s = 0.0, 0.0
         self._load: Load | None = None
         self._obstacle: str | None = "it has not been read"
+        self._is_replaced = False
         self._blind_since_s: float | None = clock.monotonic_s()
         self._reductions = Reductions()
         self._is_overloaded = False
@@ -116,7 +121,7 @@ class Protection:
                 if updated.done():
                     updated = asyncio.create_task(source.wait_for_update())
         finally:
-            await ended(updated)
+            await ended(updated, *self._recording)
 
     async def look(self) -> None:
         """Read the meter, and do what its newest message and the time ask for."""
@@ -140,7 +145,7 @@ class Protection:
             return None
         why = self._obstacle or "its newest reading is too old"
         share = f"cars leave {self._meter.reserve_percent:g} % of the site's limit free in its place"
-        return f"the connection's meter: {why}; {share if self._site.reserve_share else 'no limit is raised'}"
+        return f"the connection's meter: {why}; {share if self._is_replaced else 'no limit is raised'}"
 
     def may_draw_a(self, key: Key) -> Currents:
         """From which currents on a limit is a raise: what an EVSE may draw already."""
@@ -148,7 +153,7 @@ class Protection:
 
     def bound(self, raises: Sequence[Raise]) -> list[Grant]:
         """Lower what is granted to what may be raised by what the meter shows now, earlier raises first."""
-        if self._source is None or self._site.reserve_share:
+        if self._source is None or self._is_replaced:
             return [one.grant for one in raises]
         word = PROTECTION if self._site.caps else MEASURED_LOAD if self._is_usable() else METER_LOST
         room = self._room() if self._is_usable() else Room([0.0, 0.0, 0.0], 0.0)
@@ -166,7 +171,7 @@ class Protection:
             (
                 "charger_meter_reserve",
                 "Whether a reserve takes the meter's place",
-                lambda: self._site.reserve_share > 0,
+                lambda: self._is_replaced,
             ),
         ):
             gauge = Gauge(name, meaning, registry=None)
@@ -229,6 +234,7 @@ class Protection:
             # Who does not follow is stopped too, and counts as part of the building.
             caps = {key: 0.0 for key in caps if key in not_followed}
             caps |= choose_caps(expected, threshold, [car for car in cars if car.key not in not_followed])
+        is_first = not self._site.caps
         lowered = [car for car in cars if car.key in caps]
         for car in lowered:
             self._cap(car.key, caps[car.key])
@@ -239,6 +245,8 @@ class Protection:
         )
         self._reductions.add(caps, before.less(after), now_s + self._settings.follow_s)
         self._tell(expected, threshold, caps)
+        if is_first and caps:
+            self._write_down(len(caps))
 
     def _tell(self, load: Load, threshold: Load, caps: dict[Key, float]) -> None:
         if caps:
@@ -255,6 +263,22 @@ class Protection:
                 },
             )
         self._is_overloaded = True
+
+    def _write_down(self, lowered: int) -> None:
+        """Record that cars are held down; nothing waits for it, and nothing depends on it."""
+        record, reading = self._record, self._reading
+        if record is None or reading is None:
+            return
+        act = ProtectionAct(
+            load_kw=reading.load_kw,
+            limit_kw=self._site.site_limit_kw,
+            current_a=reading.current_a,
+            lowered=lowered,
+            reason="the connection is overloaded",
+        )
+        task = asyncio.create_task(asyncio.to_thread(record.add, act, None))
+        self._recording.add(task)
+        task.add_done_callback(self._recording.discard)
 
     def _cap(self, key: Key, cap_a: float) -> None:
         """Hold an EVSE down, whoever ordered what."""
@@ -323,16 +347,15 @@ class Protection:
             if self._blind_since_s is not None:
                 _logger.warning("the connection's meter is read")
             self._blind_since_s = None
-            self._site.reserve_share = 0.0
+            self._is_replaced, self._site.reserve_share = False, 0.0
             return
         if self._blind_since_s is None:
             self._blind_since_s = now_s
             self._below_since_s = None
             self.epoch += 1
             _logger.warning("no limit is raised without the connection's meter", extra={"reason": self._obstacle})
-        if now_s - self._blind_since_s >= self._meter.fallback_after_s and not self._site.reserve_share:
-            # 0 would mean that the meter is used.
-            self._site.reserve_share = max(1e-9, self._meter.reserve_percent / 100)
+        if now_s - self._blind_since_s >= self._meter.fallback_after_s and not self._is_replaced:
+            self._is_replaced, self._site.reserve_share = True, self._meter.reserve_percent / 100
             self._site.is_dirty = True
             self._site.caps.clear()
             _logger.error("a reserve takes the place of the connection's meter", extra={"reason": self._obstacle})

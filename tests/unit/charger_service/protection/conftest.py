@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from tests.unit.charger_service.limits.conftest import House
+from tests.unit.charger_service.limits.conftest import NOON, House
 
+from charger_service.lines import LinesInMemory
+from charger_service.order_record import OrderRecord
 from charger_service.protection import Guarding, Protection
 from charger_service.settings import MeterSettings, ProtectionSettings
+from ev_service.clock import SteppedClock
 from ev_service.errors import SourceUnavailable
 from ev_service.sources import Source, UpdateSignal
 from ev_service.telemetry import GridLoad
@@ -46,7 +49,9 @@ class MeteredHouse(House):
         self.includes_charging = True
         self.draws: dict[str, float] = {}
         meter, settings = more.pop("meter_settings", {}), more.pop("protection", {})
-        guarding = Guarding(self.meter_source, MeterSettings(**meter), ProtectionSettings(**settings))
+        clock = more.setdefault("clock", SteppedClock(NOON))
+        self.acts = OrderRecord(LinesInMemory(), clock.now)
+        guarding = Guarding(self.meter_source, MeterSettings(**meter), ProtectionSettings(**settings), self.acts)
         super().__init__(chargers, guarding=guarding, **more)
 
     @property

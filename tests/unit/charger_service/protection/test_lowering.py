@@ -176,6 +176,21 @@ async def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     house.close()
 
 
+async def test_it_is_recorded_once_until_everybody_is_released() -> None:
+    house = MeteredHouse()
+    await house.charging(CP_1=25, CP_2=25, CP_3=25)
+    house.building_a = [40.0, 40.0, 40.0]
+    await house.message()
+    house.building_a = [50.0, 50.0, 50.0]
+    await house.message()
+
+    await house.until(lambda: bool(house.acts.page(10, None).orders))
+    (recorded,) = house.acts.page(10, None).orders
+    act = recorded.protection
+    assert act is not None
+    assert (recorded.kind, act.current_a, act.lowered, act.limit_kw) == ("protection", (115.0, 115.0, 115.0), 1, 69.0)
+
+
 async def test_cars_that_have_not_followed_yet_are_not_lowered_twice() -> None:
     house = MeteredHouse()
     await house.charging(CP_1=25, CP_2=25, CP_3=25)

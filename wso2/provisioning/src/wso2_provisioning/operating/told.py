@@ -90,7 +90,7 @@ def _order(order: Answer) -> Sequence[str]:
         details["session"] = order["session_id"]
     words = ", ".join(f"{name} {value}" for name, value in details.items())
     proved: Answer = order.get("proved") or {}
-    by = str(proved.get("user", "nobody proved"))
+    by = "the service" if order["kind"] == "protection" else str(proved.get("user", "nobody proved"))
     return (
         str(order["number"]),
         str(order["recorded_at"]),
