@@ -113,9 +113,19 @@ class Processes:
 
     def end(self, name: str) -> None:
         """End one process, as its operator would."""
-        ended = [child for child in self._children if child.name == name]
+        _end(self._taken(name))
+
+    def kill(self, name: str) -> None:
+        """Kill one process, as a crash or a power cut would."""
+        for child in self._taken(name):
+            child.process.kill()
+            _end([child])
+
+    def _taken(self, name: str) -> list[Child]:
+        """The processes of this name, which are watched no longer."""
+        taken = [child for child in self._children if child.name == name]
         self._children = [child for child in self._children if child.name != name]
-        _end(ended)
+        return taken
 
     def stop(self) -> None:
         """End every process, the last started first; those that do not obey are killed."""
