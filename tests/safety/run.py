@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -127,13 +127,16 @@ class SafetyRun:
             await point.start_transaction()
 
     async def _disturb(self) -> None:
+        """Add load in one way at a time, so that one thing can be over before the next is judged."""
         while True:
             await asyncio.sleep(self.chance.uniform(*STEP_EVERY_S))
-            await self.chance.choice((self._step_building, self._step_building, self._change_fault))()
-            # What adds no load needs no time of its own.
-            await self._change_fault(adds_no_load=True)
+            if self.chance.random() < 0.25:
+                self._break_one([Fault.DISOBEYS])
+            else:
+                self._step_building()
+            self._break_one([fault for fault in Fault if fault not in (Fault.NONE, Fault.DISOBEYS)])
 
-    async def _step_building(self) -> None:
+    def _step_building(self) -> None:
         """Little for a while, so that cars take what there is, then much on one phase or on all."""
         limit_a = self.site.phase_limit_a
         is_low = max(self.site.building_a) < SURGE_FROM * limit_a
@@ -145,16 +148,22 @@ class SafetyRun:
     def _share(self, *, is_surge: bool) -> float:
         return self.chance.uniform(SURGE_FROM, 0.95) if is_surge else self.chance.uniform(0.02, 0.25)
 
-    async def _change_fault(self, *, adds_no_load: bool = False) -> None:
-        point = self.chance.choice(self.points)
-        faults = [fault for fault in Fault if fault is not Fault.DISOBEYS or not adds_no_load]
-        fault, lie, lag = self.chance.choice(faults), self.chance.choice(LIES), self.chance.choice(LAGS)
-        # Half of the chargers stay as they should be.
-        faulty = [one for one in self.points if one.fault is not Fault.NONE and one is not point]
-        point.change_fault(Fault.NONE if len(faulty) >= len(self.points) // 2 else fault)
-        point.lie = lie
-        point.clock_offset = lag if point.fault is Fault.LAGS else timedelta(0)
-        self._say(f"{point.charger_id}: {point.fault}")
+    def _break_one(self, faults: Sequence[Fault]) -> None:
+        """Give one charger a fault, and mend another where half of them are faulty."""
+        faulty = [point for point in self.points if point.fault is not Fault.NONE]
+        if len(faulty) >= len(self.points) // 2:
+            self._give(self.chance.choice(faulty), Fault.NONE)
+        self._give(
+            self.chance.choice([point for point in self.points if point.fault is Fault.NONE]),
+            self.chance.choice(faults),
+        )
+
+    def _give(self, point: ChargePoint, fault: Fault) -> None:
+        point.change_fault(fault)
+        point.lie, lag = self.chance.choice(LIES), self.chance.choice(LAGS)
+        point.clock_offset = lag if fault is Fault.LAGS else timedelta(0)
+        self.checks.findings.seen[f"charger {fault}"] += 1
+        self._say(f"{point.charger_id}: {fault}")
 
     async def _restart(self) -> None:
         """Take things away, one after the other, and set the clock."""
@@ -256,8 +265,9 @@ async def _stack(settings: RunSettings, folder: Path, site_url: str, clock: Syst
         "CHARGERS_FILE": str(chargers),
         "CHARGERS_BUILDING_KW": f"{BUILDING_KW:g}",
         "CHARGERS_FALLBACK_A": f"{FALLBACK_A:g}",
+        "CHARGERS_METER_SOURCE": "simulated" if settings.protects else "none",
         "AGENT_PERIOD_S": "8",
-    } | ({} if settings.protects else {"CHARGERS_METER_SOURCE": "none"})
+    }
     plan = StackPlan(free_ports(), random_passwords(), folder / "stack", given, has_twin=False)
     context = running(plan, lambda _step: None)
     stack = await asyncio.to_thread(context.__enter__)
