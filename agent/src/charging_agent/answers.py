@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from charging_agent.readings import Trouble
+from ev_service.errors import AssertionRefused
 from wso2_terms import codes
 from wso2_terms.windows import parse_next_access_time, parse_retry_after
 
@@ -42,6 +43,8 @@ _BY_CODE: dict[str, Refusal] = {
     # The gateway has stopped asking this backend for about half a minute: asking again at once is useless.
     codes.ENDPOINT_SUSPENDED.code: Refusal(Trouble.BACKEND_FAILED),
     codes.UNCLASSIFIED.code: Refusal(Trouble.GATEWAY_DOWN, is_retryable=True),
+    # A service's own word: it does not accept the gateway's signature. The token was good, another one helps nothing.
+    AssertionRefused.code: Refusal(Trouble.BACKEND_REFUSED),
     # The charger service's own word: whoever commands now does so until the lease ends.
     "leased": Refusal(Trouble.LEASED),
 }

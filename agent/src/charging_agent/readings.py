@@ -45,6 +45,8 @@ class Trouble(StrEnum):
     TIMEOUT = "timeout"
     GATEWAY_DOWN = "gateway_down"
     BACKEND_FAILED = "backend_failed"
+    BACKEND_REFUSED = "backend_refused"
+    """The service does not take the call for one of the gateway's."""
     INVALID_READING = "invalid_reading"
     TOO_OLD = "too_old"
     LEASED = "leased"

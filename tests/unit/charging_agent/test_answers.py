@@ -55,6 +55,9 @@ def coded(code: object) -> bytes:
         (500, "303001", Trouble.BACKEND_FAILED, False, False),
         (500, "900900", Trouble.GATEWAY_DOWN, True, False),
         (503, "source_unavailable", Trouble.BACKEND_FAILED, True, False),
+        (401, "assertion_refused", Trouble.BACKEND_REFUSED, False, False),
+        # Behind a tool, which has no 401 of its own.
+        (500, "assertion_refused", Trouble.BACKEND_REFUSED, False, False),
     ],
 )
 def test_every_code_has_one_meaning(

@@ -23,10 +23,19 @@ pytestmark = pytest.mark.anyio
 ONCE, TWICE = 1, 2
 SUSPENDED = {"code": "303001", "type": "Status report", "message": "Runtime Error"}
 PROBLEM = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "code": "no_reading"}
+REFUSED = {
+    "type": "urn:ev-charging:problem:assertion_refused",
+    "title": "Unauthorized",
+    "status": 401,
+    "detail": "the gateway's assertion does not verify",
+    "code": "assertion_refused",
+    "correlation_id": "c-1",
+}
 TABLE = [
     pytest.param(401, codes.SUBSCRIPTION_BLOCKED.body(), Trouble.BLOCKED, ONCE, id="900907"),
     pytest.param(401, codes.SUBSCRIPTION_INACTIVE.body(), Trouble.BLOCKED, ONCE, id="900909"),
     pytest.param(401, codes.INVALID_CREDENTIALS.body(), Trouble.TOKEN_REFUSED, ONCE, id="900901 young"),
+    pytest.param(401, REFUSED, Trouble.BACKEND_REFUSED, ONCE, id="401 of the service"),
     pytest.param(403, codes.NOT_SUBSCRIBED.body(), Trouble.NOT_SUBSCRIBED, ONCE, id="900908"),
     pytest.param(403, codes.SCOPE_MISSING.body(resource="/x"), Trouble.FORBIDDEN, ONCE, id="900910"),
     pytest.param(403, codes.DENIED.body(), Trouble.BLOCKED, ONCE, id="900805"),
@@ -69,6 +78,18 @@ async def test_what_is_refused_or_fails_has_one_word_and_one_number_of_attempts(
     assert either.gateway.calls_to(GRID.path) == attempts
     assert either.gateway.token_requests == 1
     assert [call.outcome for call in either.calls if call.resource != "tools/list"] == [trouble.value] * attempts
+
+
+async def test_a_service_that_refuses_the_gateway_renews_no_token_however_often_and_however_old(either: World) -> None:
+    either.gateway.says(GRID.path, 401, REFUSED)
+
+    for _ in range(8):
+        assert await trouble_of(either) is Trouble.BACKEND_REFUSED
+        either.clock.advance(15)
+
+    assert either.gateway.token_requests == 1
+    either.gateway.gives(GRID.path)
+    assert (await either.client.fetch(GRID)).load_percent == 61.0
 
 
 async def test_a_hang_is_given_up_twice(either: World) -> None:
