@@ -20,6 +20,7 @@ from charging_agent.chargers.composition import charger_scopes, make_charging, p
 from charging_agent.credentials import EnvironmentOrFiles, read_limits
 from charging_agent.exchange import Dialect
 from charging_agent.gateway import GatewayClient, RetryPlan
+from charging_agent.http_client import GatewayTransport
 from charging_agent.ledger.anchor import Anchoring, anchor_at
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.recorder import Recorder
@@ -41,7 +42,7 @@ from ev_service.errors import ConfigurationError
 from ev_service.logs import configure_logging
 from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.tasks import beside, ended
-from ev_service.trust import trusting
+from ev_service.trust import Authorities
 from ev_service.web import HealthCheck, create_service
 
 _DESCRIPTION = (
@@ -75,13 +76,15 @@ def create_app(
     settings = agent_settings or load(AgentSettings)
     gateway = gateway_settings or load(GatewaySettings)
     clock = clock or make_clock(run.sim_clock_file)
-    http = _http(gateway, transport)
+    authorities = Authorities(gateway.ca_file, "WSO2_CA_FILE")
+    http = _http(gateway, transport or GatewayTransport(authorities))
     metrics, call_log = AgentMetrics(), CallLog()
     dialect = _dialect(settings, clock, metrics)
     limits = read_limits(settings.limits_file, gateway.client_secret_file)
     calls = plan_calls(settings, limits)
     budgets = _budgets(dialect, limits, CallBudget(calls.readings))
-    tokens = _tokens(http, dialect, settings, gateway, clock)
+    endpoint = _token_endpoint(http, dialect, settings, gateway, clock)
+    tokens = TokenCache(endpoint.request, clock)
     every_budget = {**budgets, **calls.budgets}
     client = _gateway_client(http, tokens, dialect, every_budget, clock, partial(_told, metrics, call_log))
     observer = Observer(client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()))
@@ -102,7 +105,8 @@ def create_app(
         clock=clock,
         health=_health(agent, dialect, kept.recorder),
         assertion=_assertion(settings, run, clock),
-        lifespan=_lifespan(agent, kept, observer, tokens, http),
+        lifespan=_lifespan(agent, kept, observer, _Connections(http, tokens, endpoint, client)),
+        warnings=lambda: {"authorities": authorities.obstacle()},
     )
     app.title = "AgentAPI"
     metrics.register(app.state.registry)
@@ -113,7 +117,7 @@ def create_app(
 
 
 def _lifespan(
-    agent: Agent, kept: "_Keeping", observer: Observer, tokens: TokenCache, http: httpx.AsyncClient
+    agent: Agent, kept: "_Keeping", observer: Observer, connections: "_Connections"
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -134,10 +138,25 @@ def _lifespan(
         finally:
             await observer.stop()
             await ended(looking)
-            await tokens.stop()
-            await http.aclose()
+            await connections.close()
 
     return lifespan
+
+
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    """What sends requests, and what they go by."""
+
+    http: httpx.AsyncClient
+    tokens: TokenCache
+    endpoint: TokenEndpoint
+    client: GatewayClient
+
+    async def close(self) -> None:
+        await self.tokens.stop()
+        await self.endpoint.stop()
+        await self.client.stop()
+        await self.http.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +199,10 @@ def _keeping(
     return _Keeping(ledger, recorder, anchoring, settings.ledger_open_s)
 
 
-def _http(gateway: GatewaySettings, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+def _http(gateway: GatewaySettings, transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
     # Proxies and .netrc of the environment must not redirect or sign governed calls.
     return httpx.AsyncClient(
         base_url=gateway.gateway_url,
-        verify=trusting(gateway.ca_file, "WSO2_CA_FILE"),
         timeout=RetryPlan().attempt_timeout_s,
         transport=transport,
         trust_env=False,
@@ -211,9 +229,9 @@ def _trouble(agent: Agent, dialect: Dialect) -> str | None:
     return None if reasons[0] is None else "; ".join(reason for reason in reasons if reason)
 
 
-def _tokens(
+def _token_endpoint(
     http: httpx.AsyncClient, dialect: Dialect, settings: AgentSettings, gateway: GatewaySettings, clock: Clock
-) -> TokenCache:
+) -> TokenEndpoint:
     source = EnvironmentOrFiles(
         gateway.client_id, gateway.client_secret, gateway.client_id_file, gateway.client_secret_file
     )
@@ -223,8 +241,7 @@ def _tokens(
         source.read()
     scopes = [api.over(dialect.protocol).scope for api in APIS] + charger_scopes(settings)
     scopes += [f"device_{settings.device}"] if settings.device else []
-    endpoint = TokenEndpoint(http, url=gateway.token_url, scopes=" ".join(scopes), source=source, clock=clock)
-    return TokenCache(endpoint.request, clock)
+    return TokenEndpoint(http, url=gateway.token_url, scopes=" ".join(scopes), source=source, clock=clock)
 
 
 def _gateway_client(

@@ -19,10 +19,10 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop
 
 from charging_agent.answers import refusal_of, wait_until
 from charging_agent.apis import Api
-from charging_agent.bodies import read_at_most
 from charging_agent.budget import CallBudget
 from charging_agent.calls import OK, Call
 from charging_agent.exchange import CallFailed, Dialect, Exchange, Refused
+from charging_agent.http_client import Answer, RequestRunner
 from charging_agent.readings import R, Trouble
 from charging_agent.rest import Rest
 from charging_agent.tokens import Token, TokenCache, TokenFailed
@@ -101,6 +101,12 @@ class _Seen:
     outcome: str = Trouble.INVALID_READING.value
     code: str | None = None
 
+    def note(self, answer: httpx.Response) -> None:
+        """Its headers have come."""
+        self.status = answer.status_code
+        if (came_back := answer.headers.get(CORRELATION_HEADER)) is not None:
+            self.correlation_id = came_back[:_LONGEST_ID]
+
 
 class GatewayClient:
     """Fetches readings, and makes any other exchange with the same care.
@@ -129,6 +135,7 @@ class GatewayClient:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._http = http
+        self._requests = RequestRunner(http)
         self._tokens = tokens
         self._budget_of = budget_of
         self._clock = clock
@@ -155,6 +162,10 @@ class GatewayClient:
         """
         send = partial(self._send, self._budget_of(exchange.name), exchange)
         return await self._governed(exchange.name, send, failed="call failed")
+
+    async def stop(self) -> None:
+        """End the requests that still run; the HTTP client must not be used afterwards."""
+        await self._requests.stop()
 
     async def _governed(self, name: str, work: Callable[[], Awaitable[T]], *, failed: str) -> T:
         breaker = self._breakers.setdefault(name, Breaker(self._monotonic_s))
@@ -196,8 +207,7 @@ class GatewayClient:
         if not budget.take(self._clock.now()):
             raise CallFailed(Trouble.THROTTLED)
         with self._told(exchange) as seen:
-            headers, body = await self._answer(exchange, token, seen)
-            return self._read(budget, exchange, seen.status, headers, body)
+            return self._read(budget, exchange, await self._answer(exchange, token, seen))
 
     @contextmanager
     def _told(self, exchange: Exchange[Any]) -> Generator[_Seen]:
@@ -226,36 +236,31 @@ class GatewayClient:
                 )
             )
 
-    async def _answer(self, exchange: Exchange[Any], token: Token, seen: _Seen) -> tuple[httpx.Headers, bytes]:
+    async def _answer(self, exchange: Exchange[Any], token: Token, seen: _Seen) -> Answer:
         headers = {**exchange.headers, "Authorization": f"Bearer {token.value}"}
         if seen.correlation_id is not None:
             headers[CORRELATION_HEADER] = seen.correlation_id
-        timeout_s = exchange.timeout_s or self._plan.attempt_timeout_s
-        asked = self._http.stream(
+        deadline_s = exchange.timeout_s or self._plan.attempt_timeout_s
+        request = self._http.build_request(
             exchange.method,
             exchange.path,
             params=exchange.query or None,
             headers=headers,
             content=exchange.content,
-            timeout=timeout_s,
+            timeout=deadline_s,
         )
+        most_bytes = exchange.most_bytes
         try:
-            # The HTTP library bounds each read, not the whole: a backend that trickles would never end.
-            async with asyncio.timeout(timeout_s), asked as answer:
-                seen.status = answer.status_code
-                if (came_back := answer.headers.get(CORRELATION_HEADER)) is not None:
-                    seen.correlation_id = came_back[:_LONGEST_ID]
-                return answer.headers, await read_at_most(answer, exchange.most_bytes)
-        except (httpx.TimeoutException, TimeoutError) as error:
+            return await self._requests.run(request, deadline_s=deadline_s, most_bytes=most_bytes, on_headers=seen.note)
+        except httpx.TimeoutException as error:
             raise CallFailed(Trouble.TIMEOUT, is_retryable=True) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise CallFailed(Trouble.GATEWAY_DOWN, is_retryable=True) from error
 
-    def _read(
-        self, budget: CallBudget, exchange: Exchange[T], status: int | None, headers: Mapping[str, str], body: bytes
-    ) -> T:
-        if status != 200:
-            raise self._failure(budget, status or 0, headers, body, is_the_gateways=True)
+    def _read(self, budget: CallBudget, exchange: Exchange[T], answer: Answer) -> T:
+        headers, body = answer.headers, answer.body
+        if answer.status != 200:
+            raise self._failure(budget, answer.status, headers, body, is_the_gateways=True)
         try:
             if len(body) > exchange.most_bytes:
                 raise ValueError("longer than any answer")

@@ -25,11 +25,15 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 
 
 class TokenFailed(Exception):
-    """No token could be had: refused by the endpoint, or the endpoint did not answer as one."""
+    """No token could be had: refused by the endpoint, or the endpoint did not answer as one.
 
-    def __init__(self, trouble: Trouble, reason: str) -> None:
+    wait_s [s]: how long the endpoint wants not to be asked.
+    """
+
+    def __init__(self, trouble: Trouble, reason: str, *, wait_s: float = 0.0) -> None:
         super().__init__(reason)
         self.trouble = trouble
+        self.wait_s = wait_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +122,11 @@ class TokenCache:
         except TokenFailed as failure:
             # Growing pauses keep a dead or refusing endpoint from being stormed.
             self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2 or _FIRST_PAUSE_S)
-            self._paused_until_s = self._monotonic_s() + self._pause_s
+            pause_s = max(self._pause_s, failure.wait_s)
+            self._paused_until_s = self._monotonic_s() + pause_s
             self._failure = failure
-            _logger.warning("token not renewed", extra={"error": failure.trouble.value, "reason": str(failure)})
+            fields = {"error": failure.trouble.value, "reason": str(failure), "pause_s": pause_s}
+            _logger.warning("token not renewed", extra=fields)
             raise
         self._failure, self._pause_s, self._paused_until_s = None, 0.0, 0.0
         life_s = (self._token.expires_at - self._token.asked_at).total_seconds()

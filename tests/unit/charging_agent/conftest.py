@@ -233,6 +233,8 @@ class World:
         await self.observer.stop()
         await self.ledger.close()
         await self.tokens.stop()
+        await self.endpoint.stop()
+        await self.client.stop()
         await self.http.aclose()
 
 

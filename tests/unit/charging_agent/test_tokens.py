@@ -31,6 +31,7 @@ class Endpoint:
         self.requests = 0
         self.life_s = 3600.0
         self.failure: Trouble | None = None
+        self.wait_s = 0.0
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.cache = TokenCache(self.request, self.clock, lambda: self.real_s)
@@ -40,7 +41,7 @@ class Endpoint:
         asked_at, number = self.clock.now(), self.requests
         await self.may_answer.wait()
         if self.failure is not None:
-            raise TokenFailed(self.failure, "told to fail")
+            raise TokenFailed(self.failure, "told to fail", wait_s=self.wait_s)
         return Token(f"token-{number}", asked_at, asked_at + timedelta(seconds=self.life_s))
 
     async def settle(self) -> None:
@@ -154,6 +155,56 @@ async def test_after_the_pause_a_recovered_endpoint_is_used_again(endpoint: Endp
     endpoint.real_s += 1
 
     assert (await endpoint.cache.usable()).value == "token-2"
+
+
+async def test_an_endpoint_that_asks_for_a_wait_is_not_asked_before_its_end(endpoint: Endpoint) -> None:
+    endpoint.failure, endpoint.wait_s = Trouble.TOKEN_UNAVAILABLE, 120.0
+
+    for _ in range(120):
+        with pytest.raises(TokenFailed) as failed:
+            await endpoint.cache.usable()
+        assert failed.value.trouble is Trouble.TOKEN_UNAVAILABLE
+        endpoint.real_s += 1
+        # Whatever the wall clock does meanwhile.
+        endpoint.clock.set_back(60)
+    assert endpoint.requests == 1
+
+    endpoint.failure = None
+    assert (await endpoint.cache.usable()).value == "token-2"
+
+
+async def test_a_wait_holds_back_renewals_ahead_of_expiry_and_after_refusals_too(endpoint: Endpoint) -> None:
+    token = await endpoint.cache.usable()
+    endpoint.failure, endpoint.wait_s = Trouble.TOKEN_UNAVAILABLE, 60.0
+    endpoint.clock.advance(3400)
+    assert await endpoint.cache.usable() is token
+    await endpoint.settle()
+    assert endpoint.requests == 2
+
+    for _ in range(59):
+        endpoint.real_s += 1
+        assert await endpoint.cache.usable() is token
+        with pytest.raises(TokenFailed):
+            await endpoint.cache.after_refusal(token)
+        await endpoint.settle()
+    assert endpoint.requests == 2
+
+    endpoint.real_s += 1
+    endpoint.failure = None
+    await endpoint.cache.usable()
+    await endpoint.settle()
+    assert (await endpoint.cache.usable()).value == "token-3"
+
+
+async def test_a_short_wait_does_not_shorten_the_pause(endpoint: Endpoint) -> None:
+    endpoint.failure, endpoint.wait_s = Trouble.TOKEN_UNAVAILABLE, 1.0
+
+    for _ in range(1200):
+        with pytest.raises(TokenFailed):
+            await endpoint.cache.usable()
+        endpoint.real_s += 0.1
+
+    assert endpoint.requests == 8
 
 
 async def test_a_refusal_of_an_older_token_hands_out_the_current_one(endpoint: Endpoint) -> None:

@@ -120,7 +120,7 @@ def revoke_token(wire: Wire, token_url: str, client: ClientCredentials, token: T
         CredentialsRefused: key or secret are wrong.
         Refused: WSO2 does not take it.
     """
-    identity = Identity.of_password(client.client_id, client.client_secret)
+    identity = Identity.of_client(client.client_id, client.client_secret)
     form = {"token": token.access_token.get_secret_value()}
     answer = wire.call("POST", revocation_url(token_url), identity, accept=(200, 401), data=form)
     if answer.status_code == 401:
@@ -133,7 +133,7 @@ def revocation_url(token_url: str) -> str:
 
 
 def _token(wire: Wire, token_url: str, client: ClientCredentials, who: str, form: dict[str, str]) -> Token:
-    identity = Identity.of_password(client.client_id, client.client_secret)
+    identity = Identity.of_client(client.client_id, client.client_secret)
     response = wire.call("POST", token_url, identity, accept=(200, 400, 401), data=form)
     if response.status_code != 200:
         try:

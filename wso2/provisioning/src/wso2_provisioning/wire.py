@@ -17,6 +17,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from ev_service.trust import Authorities
 from wso2_provisioning.errors import CredentialsRefused, NotReady, Refused
+from wso2_terms.basic_credentials import encode_client
 
 # An import deploys, too, and a WSO2 that has just started takes its time for the first one.
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
@@ -33,9 +34,14 @@ class Identity(httpx.Auth):
 
     @classmethod
     def of_password(cls, name: str, password: SecretStr) -> "Identity":
-        """A user or client with a password, by HTTP Basic."""
+        """A user with a password, by HTTP Basic."""
         request = next(httpx.BasicAuth(name, password.get_secret_value()).auth_flow(httpx.Request("GET", "/")))
         return cls(name, SecretStr(request.headers["Authorization"]))
+
+    @classmethod
+    def of_client(cls, client_id: str, client_secret: SecretStr) -> "Identity":
+        """An OAuth2 client at the token endpoint, by HTTP Basic."""
+        return cls(client_id, SecretStr(encode_client(client_id, client_secret.get_secret_value())))
 
     @classmethod
     def of_token(cls, name: str, token: SecretStr) -> "Identity":

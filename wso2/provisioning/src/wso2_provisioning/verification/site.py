@@ -153,7 +153,7 @@ class Site:
 
     def ask_token(self, client: ClientCredentials, *scopes: str) -> httpx.Response:
         """Ask for a token of these scopes, whatever the answer."""
-        identity = Identity.of_password(client.client_id, client.client_secret)
+        identity = Identity.of_client(client.client_id, client.client_secret)
         form = {"grant_type": "client_credentials", "scope": " ".join(scopes)}
         return self.wire.send("POST", self.settings.token_url, identity, data=form)
 
@@ -170,7 +170,7 @@ class Site:
 
     def revoke(self, client: ClientCredentials, token: SecretStr) -> httpx.Response:
         """Revoke a token."""
-        identity = Identity.of_password(client.client_id, client.client_secret)
+        identity = Identity.of_client(client.client_id, client.client_secret)
         url = revocation_url(self.settings.token_url)
         return self.wire.send("POST", url, identity, data={"token": token.get_secret_value()})
 

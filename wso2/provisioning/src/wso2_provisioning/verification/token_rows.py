@@ -68,7 +68,7 @@ class TokenRows:
         answer = site.wire.send(
             "POST",
             site.settings.token_url,
-            Identity.of_password(site.client.client_id, site.client.client_secret),
+            Identity.of_client(site.client.client_id, site.client.client_secret),
             data={
                 "grant_type": "password",
                 "username": EVAPP.owner,
