@@ -84,10 +84,9 @@ def create_app(
     calls = plan_calls(settings, limits)
     budgets = _budgets(dialect, limits, CallBudget(calls.readings))
     endpoint = _token_endpoint(http, dialect, settings, gateway, clock)
-    tokens = TokenCache(endpoint.request, clock)
     every_budget = {**budgets, **calls.budgets}
-    client = _gateway_client(http, tokens, dialect, every_budget, clock, partial(_told, metrics, call_log))
-    observer = Observer(client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()))
+    connections = _connect(http, endpoint, dialect, every_budget, clock, partial(_told, metrics, call_log))
+    observer = Observer(connections.client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()))
     kept = _keeping(settings, site.id, clock, http, call_log, metrics)
     agent = Agent(
         observer,
@@ -96,7 +95,7 @@ def create_app(
         clock,
         period_s=settings.period_s,
         on_decided=metrics.decided,
-        charging=make_charging(settings, client, clock, calls.every, metrics.charging, _OBSERVATION_S),
+        charging=make_charging(settings, connections.client, clock, calls.every, metrics.charging, _OBSERVATION_S),
     )
 
     app = create_service(
@@ -105,15 +104,19 @@ def create_app(
         clock=clock,
         health=_health(agent, dialect, kept.recorder),
         assertion=_assertion(settings, run, clock),
-        lifespan=_lifespan(agent, kept, observer, _Connections(http, tokens, endpoint, client)),
+        lifespan=_lifespan(agent, kept, observer, connections),
         warnings=lambda: {"authorities": authorities.obstacle()},
     )
     app.title = "AgentAPI"
     metrics.register(app.state.registry)
-    app.include_router(agent_routes(agent, kept.ledger, site.id, clock))
-    app.include_router(page_route(agent, kept.ledger, site.id, clock))
-    app.include_router(recheck_route(observer, clock, agent.hurry))
+    _add_routes(app, agent, kept.ledger, observer, site.id, clock)
     return app
+
+
+def _add_routes(app: FastAPI, agent: Agent, ledger: Ledger, observer: Observer, site_id: str, clock: Clock) -> None:
+    app.include_router(agent_routes(agent, ledger, site_id, clock))
+    app.include_router(page_route(agent, ledger, site_id, clock))
+    app.include_router(recheck_route(observer, clock, agent.hurry))
 
 
 def _lifespan(
@@ -244,15 +247,16 @@ def _token_endpoint(
     return TokenEndpoint(http, url=gateway.token_url, scopes=" ".join(scopes), source=source, clock=clock)
 
 
-def _gateway_client(
+def _connect(
     http: httpx.AsyncClient,
-    tokens: TokenCache,
+    endpoint: TokenEndpoint,
     dialect: Dialect,
     budgets: Mapping[str, CallBudget],
     clock: Clock,
     on_call: Callable[[Call], None],
-) -> GatewayClient:
-    return GatewayClient(
+) -> "_Connections":
+    tokens = TokenCache(endpoint.request, clock)
+    client = GatewayClient(
         http,
         tokens,
         budget_of=budgets.__getitem__,
@@ -261,6 +265,7 @@ def _gateway_client(
         dialect=dialect,
         on_call=on_call,
     )
+    return _Connections(http, tokens, endpoint, client)
 
 
 def _budgets(dialect: Dialect, limits: Mapping[str, Limit], whole: CallBudget) -> dict[str, CallBudget]:
