@@ -416,7 +416,8 @@ def _three(currents: Sequence[float], rest: float = 0.0) -> Currents:
 
 
 def _lowest(currents: Currents, others: Currents) -> Currents:
-    one, two, three = map(min, currents, others)
+    # Written so that what is no number is not the lowest.
+    one, two, three = (mine if mine < other else other for mine, other in zip(currents, others, strict=True))
     return one, two, three
 
 

@@ -1,5 +1,6 @@
 """An overload that the meter shows lowers cars at once, whoever ordered what, and whatever else is broken."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,19 @@ async def test_a_car_that_does_not_follow_has_others_lowered_whatever_it_reports
 
     assert house.current_a()[0] <= LIMIT_A
     assert allowed_a(house)[0] == 25.0
+
+
+@pytest.mark.parametrize("reports", [math.nan, math.inf, -math.inf, 1e308, -25.0, 5e-324, 0.0])
+async def test_no_value_of_one_charger_keeps_others_from_being_lowered(reports: float) -> None:
+    house = MeteredHouse()
+    await house.charging(CP_1=25, CP_2=25, CP_3=25)
+    house.meter("CP-3", reports)
+
+    house.building_a = [85.0, 85.0, 85.0]
+    await house.message()
+
+    assert house.really_a("CP-2") == 0.0
+    assert house.current_a()[0] <= LIMIT_A
 
 
 async def test_what_does_not_help_ends_with_all_cars_on_the_phase_stopped() -> None:
