@@ -178,6 +178,11 @@ class Connection:
         self._stalled_since_s = None
 
     @property
+    def is_receiving(self) -> bool:
+        """Whether a part of a request has arrived, or a first one is due."""
+        return not self._is_waiting
+
+    @property
     def is_closable(self) -> bool:
         """Whether it may be closed in favour of a new one."""
         return self.is_queued or self._stalled_since_s is not None or not self.peer.is_busy

@@ -15,8 +15,10 @@ from pathlib import Path
 from aiohttp import web
 
 from ev_service.clock import Clock, SystemClock
+from ev_service.connections import ConnectionLimits, ListenerSettings
 from ev_service.errors import ConfigurationError
-from ev_service.settings import PLACEHOLDER, secret_from
+from ev_service.listening import Listener
+from ev_service.settings import PLACEHOLDER, load, secret_from
 from ev_service.tasks import ended
 from local_gateway.gateway.assertion import Assertions
 from local_gateway.gateway.backend import Backends
@@ -26,6 +28,7 @@ from local_gateway.keys import KeyFiles, prepare
 from local_gateway.management.app import management_app
 from local_gateway.management.rest import Desk
 from local_gateway.oauth import TOKEN_PATH
+from local_gateway.serving import listen, within_bounds
 from local_gateway.settings import LocalGatewaySettings
 from local_gateway.shipped_policies import shipped_policies
 from local_gateway.signing import SigningKey
@@ -52,15 +55,22 @@ class LocalGateway:
     backends: Backends
     metrics: MetricsLog
     management: web.Application
+    connections: ConnectionLimits
 
 
-def build(settings: LocalGatewaySettings, clock: Clock, environment: Mapping[str, str]) -> LocalGateway:
+def build(
+    settings: LocalGatewaySettings,
+    clock: Clock,
+    environment: Mapping[str, str],
+    listeners: ListenerSettings | None = None,
+) -> LocalGateway:
     """Put a local gateway together.
 
     Args:
         settings: ports, folders, bounds.
         clock: the run's clock.
         environment: what `$env{…}` in deployment.toml stands for.
+        listeners: bounds of each listener; else read from the environment.
 
     Raises:
         ConfigurationError: a file or setting is missing or wrong.
@@ -90,7 +100,8 @@ def build(settings: LocalGatewaySettings, clock: Clock, environment: Mapping[str
         hostname=deployment.hostname,
     )
     management = management_app(desk, key, settings.max_import_bytes)
-    return LocalGateway(settings, files, desk, gateway, backends, metrics, management)
+    connections = (listeners or load(ListenerSettings)).limits()
+    return LocalGateway(settings, files, desk, gateway, backends, metrics, management, connections)
 
 
 async def serve(local: LocalGateway, stop: asyncio.Event) -> None:
@@ -102,23 +113,27 @@ async def serve(local: LocalGateway, stop: asyncio.Event) -> None:
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(local.files.server, local.files.server_key)
     await local.backends.open()
-    management = web.AppRunner(local.management, access_log=None, shutdown_timeout=_SHUTDOWN_S)
-    data = web.ServerRunner(
-        web.Server(local.gateway.on_call, access_log=None, auto_decompress=False, keepalive_timeout=75.0),
-        shutdown_timeout=_SHUTDOWN_S,
-    )
+    management = web.AppRunner(local.management, shutdown_timeout=_SHUTDOWN_S)
+    data = web.ServerRunner(web.Server(local.gateway.on_call), shutdown_timeout=_SHUTDOWN_S)
+    listeners: list[Listener] = []
     writing = asyncio.create_task(local.metrics.run())
     try:
-        ports = {
-            "management_port": await _listen(management, settings, settings.management_port, tls),
-            "https_port": await _listen(data, settings, settings.https_port, tls),
-            "http_port": await _listen(data, settings, settings.http_port, None),
-        }
+        for runner, port, context in (
+            (management, settings.management_port, tls),
+            (data, settings.https_port, tls),
+            (data, settings.http_port, None),
+        ):
+            listeners.append(await _listen(runner, local, port, context))
+        names = ("management_port", "https_port", "http_port")
+        ports = {name: listener.port for name, listener in zip(names, listeners, strict=True)}
         _fix_issuer(local.desk, ports["management_port"])
         _announce(settings, ports)
         await stop.wait()
     finally:
         await ended(writing)
+        for listener in listeners:
+            listener.close()
+            await listener.wait_closed()
         await management.cleanup()
         await data.cleanup()
         await local.backends.close()
@@ -171,19 +186,19 @@ def _metrics_file(settings: LocalGatewaySettings, deployment: DeploymentSettings
 
 
 async def _listen(
-    runner: web.AppRunner | web.ServerRunner,
-    settings: LocalGatewaySettings,
-    port: int,
-    tls: ssl.SSLContext | None,
-) -> int:
+    runner: web.AppRunner | web.ServerRunner, local: LocalGateway, port: int, tls: ssl.SSLContext | None
+) -> Listener:
     if runner.server is None:
         await runner.setup()
-    site = web.TCPSite(runner, settings.bind_address, port, ssl_context=tls, backlog=512)
+        assert runner.server is not None
+        runner.server.request_handler = within_bounds(runner.server.request_handler)
+    address = local.settings.bind_address
+    # What is passed on is passed on as it came.
+    options = {} if isinstance(runner, web.AppRunner) else {"auto_decompress": False}
     try:
-        await site.start()
+        return await listen(runner.server, (address, port), local.connections, tls, **options)
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {settings.bind_address} port {port}: {error.strerror}") from error
-    return int(runner.addresses[-1][1])
+        raise ConfigurationError(f"cannot listen on {address} port {port}: {error.strerror}") from error
 
 
 def _fix_issuer(desk: Desk, management_port: int) -> None:

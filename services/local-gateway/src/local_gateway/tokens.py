@@ -52,11 +52,16 @@ class Tokens:
     def issue(self, client: OAuthClient, user: str, scopes: Sequence[str], *, for_application: bool) -> str:
         """Make a token and revoke the one that the same client, user and scopes had before, as WSO2 does.
 
+        Where that cannot be written down, the former token counts on.
+
         Args:
             client: who asked.
             user: whose rights it carries.
             scopes: what was granted.
             for_application: by client credentials, rather than in the name of a user who gave a password.
+
+        Raises:
+            OSError: the state cannot be written.
         """
         now_s = int(self._clock.now().timestamp())
         jti = str(uuid.uuid4())
@@ -120,13 +125,18 @@ class Tokens:
 
     def _revoke_former(self, key: str, jti: str, now_s: int, validity_s: int) -> None:
         state = self._state
+        before = state.revoked, state.live_tokens
         state.revoked = {old: expiry_s for old, expiry_s in state.revoked.items() if expiry_s > now_s}
         state.live_tokens = {old: live for old, live in state.live_tokens.items() if live.expires_at_s > now_s}
         former = state.live_tokens.get(key)
         if former is not None:
             state.revoked[former.jti] = former.expires_at_s
         state.live_tokens[key] = LiveToken(jti=jti, expires_at_s=now_s + validity_s)
-        self._store.changed(routes=False)
+        try:
+            self._store.changed(routes=False)
+        except OSError:
+            state.revoked, state.live_tokens = before
+            raise
 
 
 def new_secret() -> str:

@@ -5,7 +5,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from local_gateway.gateway.authorize import Grant, Refusal
 from local_gateway.gateway.faults import TOO_LARGE
@@ -13,6 +13,10 @@ from local_gateway.gateway.metrics import Finished
 from local_gateway.gateway.served import Served
 
 _ACTIVITY_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+
+
+class ClientGoneError(Exception):
+    """Nobody waits for an answer any more."""
 
 
 @dataclass(slots=True)
@@ -44,16 +48,27 @@ class Call:
 
 
 async def read_body(request: web.BaseRequest, max_bytes: int) -> bytes | Refusal | None:
-    """Take a request's body, None where it has none, a refusal where it is larger than `max_bytes` [byte]."""
+    """Take a request's body, None where it has none, a refusal where it is larger than `max_bytes` [byte].
+
+    Raises:
+        ClientGoneError: the client left before its end, or sent what is none.
+    """
     if not request.can_read_body:
         return None
     if (request.content_length or 0) > max_bytes:
         return Refusal(TOO_LARGE)
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+        # A low-level server of aiohttp leaves this to its handler (RFC 9110, 10.1.1).
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
     taken = bytearray()
-    async for chunk in request.content.iter_any():
-        taken += chunk
-        if len(taken) > max_bytes:
-            return Refusal(TOO_LARGE)
+    try:
+        async for chunk in request.content.iter_any():
+            taken += chunk
+            if len(taken) > max_bytes:
+                return Refusal(TOO_LARGE)
+    except (ConnectionError, web.RequestPayloadError) as error:
+        raise ClientGoneError from error
     return bytes(taken)
 
 

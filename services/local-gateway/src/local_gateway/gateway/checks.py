@@ -8,6 +8,7 @@ from local_gateway.gateway.authorize import Credentials, Grant, Refusal, authori
 from local_gateway.gateway.call import Call
 from local_gateway.gateway.served import Resource, Served, Snapshot
 from local_gateway.gateway.throttle import Throttle
+from local_gateway.serving import prove_connection
 from local_gateway.tokens import Tokens
 from wso2_terms.codes import API_BLOCKED, TRANSPORT_NOT_ALLOWED
 
@@ -44,6 +45,8 @@ class Checks:
         if isinstance(granted, Refusal):
             return granted
         call.grant = granted
+        if granted.token is not None:
+            prove_connection(call.request)
         refused = denied(served, granted, call.client_address, snapshot)
         if refused is not None:
             return refused

@@ -12,7 +12,7 @@ from ev_service.clock import Clock
 from local_gateway.gateway.assertion import Assertions
 from local_gateway.gateway.authorize import Refusal
 from local_gateway.gateway.backend import Backends
-from local_gateway.gateway.call import Call, finished, read_body
+from local_gateway.gateway.call import Call, ClientGoneError, finished, read_body
 from local_gateway.gateway.checks import Checks, shut
 from local_gateway.gateway.faults import fault_response
 from local_gateway.gateway.mcp_server import McpFront
@@ -67,6 +67,10 @@ class Gateway:
         call = Call.of(request, self._clock.now())
         try:
             answer = await self._answer(call)
+        except ClientGoneError:
+            response = web.Response(status=400, headers={"activityid": call.activity_id})
+            response.force_close()
+            return response
         except Exception:
             _logger.exception("call failed in the gateway", extra={"correlation_id": call.activity_id})
             answer = Refusal(UNCLASSIFIED)

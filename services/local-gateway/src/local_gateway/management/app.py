@@ -6,6 +6,7 @@ from local_gateway.management import dcr, soap_users
 from local_gateway.management.admin import Administration
 from local_gateway.management.application_keys import ApplicationKeys
 from local_gateway.management.devportal import Applications
+from local_gateway.management.failures import FailedCredentials, slow_failures
 from local_gateway.management.gateway_info import GatewayInfo
 from local_gateway.management.mcp_servers import McpServers
 from local_gateway.management.publisher import Publisher
@@ -31,7 +32,8 @@ def management_app(desk: Desk, key: SigningKey, max_import_bytes: int) -> web.Ap
         key: its public half is shown in `/oauth2/jwks`.
         max_import_bytes: largest body that is taken.
     """
-    app = web.Application(middlewares=[rest_errors], client_max_size=max_import_bytes)
+    slow = slow_failures(FailedCredentials())
+    app = web.Application(middlewares=[slow, rest_errors], client_max_size=max_import_bytes)
     oauth = OAuthServer(desk.store, desk.users, desk.tokens, desk.deployment)
 
     async def jwks(_: web.Request) -> web.Response:

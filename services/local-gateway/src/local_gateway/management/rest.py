@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from ev_service.clock import Clock
+from local_gateway.management.failures import accept_credentials
 from local_gateway.scopes import rest_scopes_of
 from local_gateway.state import GatewayState, Store
 from local_gateway.tokens import Tokens
@@ -138,6 +139,8 @@ def authenticate(desk: Desk, request: web.Request, scopes: Sequence[str]) -> Cal
             caller = Caller(token.user, token.scopes)
     elif scheme.lower() == "basic":
         caller = _basic_caller(desk, credentials)
+    if caller is not None:
+        accept_credentials(request)
     if caller is None or caller.scopes.isdisjoint(scopes):
         raise RestError(401, "Unauthenticated request", message="")
     return caller
@@ -147,7 +150,10 @@ def basic_user(desk: Desk, request: web.Request) -> str | None:
     """The user whose right password the call carries by HTTP Basic."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     caller = _basic_caller(desk, credentials) if scheme.lower() == "basic" else None
-    return None if caller is None else caller.name
+    if caller is None:
+        return None
+    accept_credentials(request)
+    return caller.name
 
 
 def _basic_caller(desk: Desk, credentials: str) -> Caller | None:
@@ -238,6 +244,9 @@ async def rest_errors(request: web.Request, handler: PlainHandler) -> web.Stream
         return error.response()
     except web.HTTPException as error:
         return RestError(error.status, error.reason).response()
+    except (ConnectionError, web.RequestPayloadError):
+        # The client left before the end of its body; nobody reads this.
+        return RestError(400, "The body is not complete").response()
     except Exception:
         _logger.exception("management call failed", extra={"method": request.method, "path": request.path})
         return general_error("Server Error Occurred").response()

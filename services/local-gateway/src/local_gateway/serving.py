@@ -1,0 +1,151 @@
+"""The gateway's listeners: aiohttp's protocol with bounds on connections and on the time for a request."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from ev_service.connections import REQUEST_TIMEOUT, Connection, ConnectionBounds, ConnectionLimits
+from ev_service.listening import Listener
+
+# A port that anyone can reach logs no traceback for what is no HTTP; failures of ours are logged by the handlers.
+_protocol_logger = logging.getLogger(f"{__name__}.protocol")
+_protocol_logger.setLevel(logging.CRITICAL)
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class BoundedProtocol(web.RequestHandler):
+    """One connection to a listener of the gateway."""
+
+    __slots__ = ("_bounds", "_has_unread_body", "_request", "connection")
+
+    def __init__(self, server: web.Server, connection: Connection, bounds: ConnectionBounds, **options: Any) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self.connection = connection
+        self._bounds = bounds
+        self._request: web.BaseRequest | None = None
+        self._has_unread_body = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over from the handshake."""
+        self.connection.peer = self
+        self.connection.expect_request()
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the connection."""
+        self._bounds.close(self.connection)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived."""
+        self.connection.receive()
+        super().data_received(data)
+
+    def pause_writing(self) -> None:
+        """The client does not read its answer."""
+        self.connection.pause_writing()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client reads on."""
+        self.connection.resume_writing()
+        super().resume_writing()
+
+    def begin(self, request: web.BaseRequest) -> None:
+        """The head of a request is complete."""
+        self._request = request
+        self._has_unread_body = False
+        self.connection.begin_request()
+
+    def end(self) -> None:
+        """The request is answered, perhaps before its body has arrived."""
+        self._has_unread_body = self._request is not None and not self._request.content.is_eof()
+        self._request = None
+        self.connection.end_request()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a whole request is being answered."""
+        return self._request is not None and self._request.content.is_eof()
+
+    def time_out(self) -> None:
+        """Answer 408 where a request has begun and no answer has; close."""
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self.connection.is_receiving and not self._has_unread_body:
+            self.transport.write(REQUEST_TIMEOUT)
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+
+def prove_connection(request: web.BaseRequest) -> None:
+    """Note that the caller has shown right credentials: the connection is closed last where there are too many."""
+    if isinstance(request.protocol, BoundedProtocol):
+        request.protocol.connection.is_proven = True
+
+
+async def delay_answer(request: web.BaseRequest, delay_s: float) -> None:
+    """Wait before an answer; meanwhile the connection may be closed in favour of another.
+
+    Args:
+        request: whose answer waits.
+        delay_s: how long [s].
+    """
+    protocol = request.protocol
+    if isinstance(protocol, BoundedProtocol):
+        protocol.connection.is_queued = True
+    try:
+        await asyncio.sleep(delay_s)
+    finally:
+        if isinstance(protocol, BoundedProtocol):
+            protocol.connection.is_queued = False
+
+
+async def listen(
+    server: web.Server, address: tuple[str, int], limits: ConnectionLimits, tls: ssl.SSLContext | None, **options: Any
+) -> Listener:
+    """Serve on one port within bounds of its own.
+
+    Args:
+        server: answers the requests.
+        address: IP address and port.
+        limits: how many connections, and for how long.
+        tls: None for a plain port.
+        options: of aiohttp's protocol.
+
+    Raises:
+        OSError: the port cannot be listened on.
+    """
+    bounds = ConnectionBounds(limits, f"port {address[1]}")
+
+    def connect(connection: Connection) -> asyncio.Protocol:
+        options.update(access_log=None, keepalive_timeout=limits.idle_s, logger=_protocol_logger)
+        return BoundedProtocol(server, connection, bounds, **options)
+
+    listener = Listener(*address, connect, bounds, tls)
+    await listener.start_serving()
+    return listener
+
+
+def within_bounds(handler: Handler) -> Handler:
+    """Have the connection know when a request begins and ends."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        protocol = request.protocol
+        assert isinstance(protocol, BoundedProtocol)
+        protocol.begin(request)
+        try:
+            return await handler(request)
+        finally:
+            protocol.end()
+
+    return answer
