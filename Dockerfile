@@ -47,7 +47,7 @@ LABEL org.opencontainers.image.title="EV Charging Orchestrator: ${MEMBER}" \
       org.opencontainers.image.revision="${REVISION}"
 # A new volume takes owner and mode of the folder that it is mounted on.
 RUN mkdir -p /app /var/lib/ev/certificates /var/lib/ev/credentials /var/lib/ev/state \
-             /var/lib/ev/operator /var/lib/ev/field /var/lib/ev/keys /var/lib/ev/wso2-config /var/lib/ev/wso2-logs /var/lib/ev/wso2-search \
+             /var/lib/ev/operator /var/lib/ev/field /var/lib/ev/broker /var/lib/ev/keys /var/lib/ev/wso2-config /var/lib/ev/wso2-logs /var/lib/ev/wso2-search \
     && chown -R 10001:10001 /var/lib/ev \
     && chmod -R u=rwX,go= /var/lib/ev
 WORKDIR /app

@@ -16,7 +16,9 @@ from ev_service.certificates import Server, make_servers
 from ev_service.key_files import PUBLIC, pem, write, write_pair
 
 SHIPPED = Path(__file__).resolve().parents[1] / "deploy" / "mosquitto"
-USERS = ("pv-1", "bess-1", "meter-1", "solar-service", "battery-service", "grid-service", "operator")
+DEVICES = ("pv-1", "bess-1", "meter-1")
+SERVICES = ("solar-service", "battery-service", "grid-service", "chargers-service")
+USERS = (*DEVICES, *SERVICES, "operator")
 
 _START_S = 10.0
 

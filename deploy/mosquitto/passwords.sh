@@ -13,7 +13,7 @@ shift
 mkdir -p "$folder"
 for user in "$@"; do
     case $user in
-    '' | *[!A-Za-z0-9_.-]* | solar | battery | grid | quarantine | service)
+    '' | *[!A-Za-z0-9_.-]* | solar | battery | grid | chargers | quarantine | service)
         echo "$user cannot be a user: letters, digits, _ . - and no word of a topic" >&2
         exit 1
         ;;

@@ -7,7 +7,6 @@ they may charge.
 import asyncio
 import json
 import re
-import secrets
 import ssl
 import subprocess
 import sys
@@ -182,7 +181,7 @@ def test_whoever_comes_from_outside_meets_tls_and_is_asked_for_a_password(site: 
     assert known.status_code == 426
     with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
         asyncio.run(connect(site, trusted, "not its password"))
-    asyncio.run(connect(site, trusted, read(site, "pv-1.password").strip()))
+    asyncio.run(connect(site, trusted, read(site, "operator.password").strip()))
 
 
 def read(site: Project, name: str) -> str:
@@ -191,11 +190,10 @@ def read(site: Project, name: str) -> str:
 
 
 async def connect(site: Project, trusted: ssl.SSLContext, password: str) -> None:
-    """Meet the broker as somebody with the name of a device; under another identifier, so that the device stays."""
+    """Meet the broker as somebody who is not connected yet: a second connection of a user ends its first."""
     broker = aiomqtt.Client(
         *("localhost", int(site.settings["MQTT_TLS_PORT"])),
-        identifier=f"test-{secrets.token_hex(4)}",
-        username="pv-1",
+        username="operator",
         password=password,
         tls_context=trusted,
         timeout=5,

@@ -9,7 +9,8 @@ import yaml
 from pydantic_settings import BaseSettings
 
 from battery_service.settings import BatteryModbusSettings, BatteryMqttSettings, BatterySourceSettings
-from charger_service.settings import ChargerSettings
+from charger_service.meter_source import MeterModbusSettings, MeterMqttSettings
+from charger_service.settings import ChargerSettings, MeterSettings, ProtectionSettings
 from charging_agent.settings import AgentSettings
 from ev_service.connections import ListenerSettings
 from ev_service.settings import SiteSettings
@@ -129,6 +130,7 @@ def test_credentials_and_private_keys_are_seen_by_whom_they_concern() -> None:
     assert seen["operator-state"] == {"bootstrap": "rw"}
     assert seen["chargers-state"] == {"chargers": "rw"}
     assert seen["agent-state"] == {"agent": "rw"}
+    assert seen["broker-state"] == {"broker": "rw", "keys": "rw"}
     assert seen["keys"] == {"keys": "rw", "wso2-keys": "rw", "gateway": "ro"}
     hearing = dict.fromkeys(("solar", "battery", "grid", "chargers", "twin"), "ro")
     assert seen["field"] == {"field": "rw", "broker": "rw", **hearing}
@@ -199,7 +201,13 @@ def test_passwords_reach_only_who_needs_them() -> None:
                 Building,
             ),
         ),
-        ("chargers", (ListenerSettings, SiteSettings, ChargerSettings)),
+        (
+            "chargers",
+            (
+                *(ListenerSettings, SiteSettings, ChargerSettings, ProtectionSettings),
+                *(MeterSettings, MeterMqttSettings, MeterModbusSettings),
+            ),
+        ),
         ("twin", (ListenerSettings, TwinSettings, SiteSettings, Weather, Panels, Storage, Building)),
         ("agent", (ListenerSettings, SiteSettings, AgentSettings)),
         ("gateway", (ListenerSettings,)),
@@ -219,6 +227,27 @@ def test_readings_come_over_mqtt_and_tls_unless_said_otherwise(service: str) -> 
     assert given[f"{service.upper()}_SOURCE"] == f"${{{service.upper()}_SOURCE:-mqtt}}"
     assert given["MQTT_URL"] == "${MQTT_URL:-mqtts://broker:8883}"
     assert {"MQTT_USERNAME", "MQTT_PASSWORD_FILE", "MQTT_CA_FILE"} <= set(given)
+
+
+def test_the_charger_service_reads_the_meter_of_the_grid_service_unless_said_otherwise() -> None:
+    given = SERVICES["chargers"]["environment"]
+
+    assert given["CHARGERS_METER_SOURCE"] == "${CHARGERS_METER_SOURCE:-mqtt}"
+    for name in ("DEVICE_ID", "SHAPE", "TOPIC", "FACTOR"):
+        assert given[f"CHARGERS_METER_MQTT_{name}"] == f"${{CHARGERS_METER_MQTT_{name}:-${{GRID_MQTT_{name}:-}}}}"
+
+
+def test_the_broker_keeps_what_is_retained_on_a_volume_that_is_its_own() -> None:
+    conf = (ROOT / "deploy" / "mosquitto" / "mosquitto.conf").read_text(encoding="utf-8")
+
+    assert "persistence true\npersistence_location /mosquitto/data/\n" in conf
+    # A new volume takes its owner from the folder of our image that it is mounted on first, and an empty one would take
+    # it again from the broker's.
+    assert "broker-state:/mosquitto/data:nocopy" in SERVICES["broker"]["volumes"]
+    assert SERVICES["broker"]["user"] == "10001:10001"
+    assert SERVICES["broker"]["depends_on"]["keys"]["condition"] == "service_completed_successfully"
+    assert "broker-state:/var/lib/ev/broker" in SERVICES["keys"]["volumes"]
+    assert "/var/lib/ev/broker" in DOCKERFILE
 
 
 def test_simulated_devices_are_there_with_their_profile_alone_and_nobody_waits_for_them_without_it() -> None:
@@ -241,7 +270,7 @@ def test_every_user_that_the_broker_is_told_of_has_rights_and_every_service_is_o
     told = (ROOT / "deploy" / "mosquitto" / "acl").read_text(encoding="utf-8")
     names = {
         SERVICES[name]["environment"]["MQTT_USERNAME"].partition(":-")[2].rstrip("}")
-        for name in ("solar", "battery", "grid")
+        for name in ("solar", "battery", "grid", "chargers")
     }
 
     assert users == set(re.findall(r"(?m)^user (\S+)", told))
