@@ -92,7 +92,7 @@ class Protection:
         self._reductions = Reductions()
         self._is_overloaded = False
         self._below_since_s: float | None = None
-        self._stepped_at_s = -math.inf
+        self._stepped_at_s = self._insisted_at_s = -math.inf
         self._raised: dict[Key, tuple[Currents, float]] = {}
         self._trips = Counter("charger_protection_trips", "Times cars were lowered by protection", registry=None)
         self.epoch = 0
@@ -198,7 +198,9 @@ class Protection:
             self._reductions.forgive()
             self._is_overloaded = False
         elif expected.exceeds(threshold):
+            held = list(self._site.caps)
             self._lower(expected, threshold, now_s)
+            self._insist(held, now_s)
         # An old message is a reason to lower cars, and none to release them.
         if self._is_usable():
             self._release(load, now_s)
@@ -291,6 +293,21 @@ class Protection:
             # Without a transaction there is only its default that could be lowered.
             standing.fallback_a = min(standing.fallback_a, cap_a)
             self._sending.send_fallback(key)
+
+    def _insist(self, keys: Iterable[Key], now_s: float) -> None:
+        """Tell EVSEs that are held down once more, and have their chargers fall to no more than that by themselves.
+
+        A charger may have dropped a limit at its end by its own clock, or lost it.
+        """
+        if now_s - self._insisted_at_s < self._settings.follow_s:
+            return
+        self._insisted_at_s = now_s
+        for key in keys:
+            standing = self._site.standings[key]
+            self._sending.send_again(key)
+            standing.fallback_a = min(standing.fallback_a, self._site.caps[key])
+            if standing.fallback_held_a != standing.fallback_a:
+                self._sending.send_fallback(key)
 
     def _release(self, load: Load, now_s: float) -> None:
         """Give back what was taken, a step at a time, once the load has stayed low for long enough."""

@@ -249,6 +249,22 @@ async def test_no_value_of_one_charger_keeps_others_from_being_lowered(reports: 
     assert house.current_a()[0] <= LIMIT_A
 
 
+async def test_a_charger_that_lost_its_limit_is_told_again_and_loses_its_default() -> None:
+    house = MeteredHouse()
+    await house.charging(CP_1=25, CP_2=25, CP_3=25)
+    house.building_a = [94.0, 94.0, 94.0]
+    await house.message()
+    assert allowed_a(house) == [6.0, 0.0, 0.0]
+
+    # By its own clock the limit ended, and it fell to its default.
+    house.points.at("CP-2").limit = None
+    assert house.current_a()[0] > LIMIT_A
+    await house.seconds(3)
+
+    assert house.current_a()[0] <= LIMIT_A
+    assert house.points.at("CP-2").default_a == 0.0
+
+
 async def test_what_does_not_help_ends_with_all_cars_on_the_phase_stopped() -> None:
     house = MeteredHouse([f"CP-{number}" for number in range(1, 6)])
     await house.charging(**{f"CP_{number}": 15.0 for number in range(1, 6)})
