@@ -292,7 +292,7 @@ def test_assistant_and_operator_are_made_when_their_owners_have_passwords(whole:
     assert set(made.changes) >= {
         "make application Assistant",
         "make application Operator",
-        "subscribe Operator to SiteAPI (Energy10PerMin)",
+        "subscribe Operator to SiteAPI (Unlimited)",
     }
     assert whole.provision().changes == ()
 

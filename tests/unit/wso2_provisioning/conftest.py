@@ -17,6 +17,7 @@ from defusedxml.ElementTree import fromstring
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_terms.api_archive import read_api_archive
 from wso2_terms.artifacts import Artifacts, load_artifacts
+from wso2_terms.policies import SHIPPED_PLANS
 
 ADMIN_PASSWORD, OWNER_PASSWORD = "admin-Passw0rd", "evapp-Passw0rd"
 WSO2_DIR = Path(__file__).parents[3] / "wso2"
@@ -243,7 +244,10 @@ class FakeWso2:
     def _import_api(self, request: httpx.Request) -> httpx.Response:
         project = read_api_archive(uploaded(request))
         roles = {role for listed in project.api.scopes for role in listed.scope.bindings}
-        if not roles <= self.roles or not set(project.api.policies) <= self.policies["subscription"].keys():
+        if (
+            not roles <= self.roles
+            or not set(project.api.policies) <= self.policies["subscription"].keys() | SHIPPED_PLANS
+        ):
             body = {"code": 900305, "message": "Invalid", "description": "unknown policy or role"}
             return httpx.Response(400, json=body)
         self._mutated()

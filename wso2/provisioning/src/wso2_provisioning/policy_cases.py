@@ -45,7 +45,7 @@ class Door:
     """One operation or tool as a caller finds it.
 
     tool: None for an operation. required: names of the arguments that a tool insists on. quota: calls a minute of its
-    plan.
+    plan, None where the plan counts nothing.
     """
 
     product: str
@@ -53,7 +53,7 @@ class Door:
     path: str
     tool: str | None
     scopes: frozenset[str]
-    quota: int
+    quota: int | None
     required: tuple[str, ...] = ()
 
     @property
@@ -161,6 +161,7 @@ def cases(artifacts: Artifacts, applications: Sequence[ApplicationSpec] = APPLIC
         Case(spec.name, first_of_each[name], Situation.PLAN_SPENT, spec.scopes(artifacts), SUBSCRIPTION_THROTTLED)
         for spec in applications
         for name in spec.products
+        if first_of_each[name].quota is not None
     ]
     return (*made, *spending)
 
@@ -207,7 +208,7 @@ def _ending(case: Case, call: Callable[[], Told]) -> Told:
     if case.situation is not Situation.PLAN_SPENT:
         return told
     # The minute may end in between, and the traffic manager's verdict comes a moment late.
-    for _ in range(2 * case.door.quota + _SPARE_CALLS):
+    for _ in range(2 * (case.door.quota or 0) + _SPARE_CALLS):
         if case.holds(told):
             break
         told = call()
@@ -221,5 +222,6 @@ def _expected(spec: ApplicationSpec, door: Door, granted: frozenset[str]) -> Fau
     return SCOPE_MISSING if door.scopes and door.scopes.isdisjoint(granted) else None
 
 
-def _quota(artifacts: Artifacts, product: Api | McpServer) -> int:
-    return artifacts.plans()[product.policies[0]].default_limit.request_count.request_count
+def _quota(artifacts: Artifacts, product: Api | McpServer) -> int | None:
+    plan = artifacts.plans().get(product.policies[0])
+    return None if plan is None else plan.default_limit.request_count.request_count
