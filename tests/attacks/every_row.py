@@ -10,7 +10,6 @@ from tests.attacks import (
     limit_rows,
     mcp_message_rows,
     mcp_rows,
-    own_agent_rows,
     own_charger_rows,
     policy_rows,
     rights_rows,
@@ -42,7 +41,6 @@ def every_row() -> tuple[Row, ...]:
         policy_rows,
         shared_limit_rows,
         transport_rows,
-        own_agent_rows,
         leak_rows,
     )
     return tuple(row for part in parts for row in part.rows())

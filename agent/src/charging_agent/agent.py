@@ -188,7 +188,7 @@ class Agent:
             return Made(uuid4(), observation, proposed, decision, reason)
         plan: Plan | None = None
         if commands:
-            plan = self.charging.planned(decision, known.grid, observation.at)
+            plan = self.charging.planned(decision, known, observation.at)
         return Made(uuid4(), observation, proposed, decision, reason, self.charging.noted(plan))
 
     def _not_recorded(self, made: Made) -> Decided:

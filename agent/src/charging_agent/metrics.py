@@ -62,13 +62,17 @@ class ChargingMetrics:
         self._room = Gauge("agent_room_kw", "What these cars may take together [kW]", registry=None)
         self._overdrawing = Gauge("agent_cars_overdrawing", "Cars above their limit for too long", registry=None)
         self._silent = Gauge("agent_cars_without_meter", "Charging cars whose meter says nothing", registry=None)
+        self._contradicted = Gauge(
+            "agent_cars_contradicted", "Cars that report more than the connection's meter can confirm", registry=None
+        )
         counted = (self._commands, self._limits, self._clamps)
-        self.every = (*counted, self._cars, self._room, self._overdrawing, self._silent)
+        self.every = (*counted, self._cars, self._room, self._overdrawing, self._silent, self._contradicted)
 
     def looked(self, alarms: Alarms) -> None:
         """Tell what is alarmed."""
         self._overdrawing.set(len(alarms.overdrawing))
         self._silent.set(len(alarms.without_meter))
+        self._contradicted.set(len(alarms.contradicted))
 
     def planned(self, plan: Plan) -> None:
         """Tell what a plan had to share, and what of it was taken back."""

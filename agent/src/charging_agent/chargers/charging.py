@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -18,12 +18,13 @@ from charging_agent.chargers.commanding import (
 )
 from charging_agent.chargers.confirming import Alarms, Confirmation
 from charging_agent.chargers.draws import Draws
+from charging_agent.chargers.evidence import MeterEvidence
 from charging_agent.chargers.fleet import Fleet, car_name, evses_of, fleet_of, in_force_a
 from charging_agent.chargers.noted import Noted
 from charging_agent.chargers.planning import Plan, Sharing, planned
 from charging_agent.chargers.room import Headroom, headroom_of, no_room, pauses, room_of
 from charging_agent.chargers.rules import ChargingRules
-from charging_agent.decision import Decision
+from charging_agent.decision import Decision, Known
 from charging_agent.exchange import CallFailed
 from charging_agent.gateway import GatewayClient
 from charging_agent.readings import AgeLimits, Judged, Status, Trouble, age_s, judge, was_set_back
@@ -31,7 +32,6 @@ from charging_agent.sharing import Allotment, CarKey, Memory, SiteRoom, share
 from ev_service.charging import Chargers, Override
 from ev_service.clock import Clock, read_clock
 from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd
-from ev_service.telemetry import GridLoad
 from ev_service.units import utc_text
 
 _logger = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ class Charging:
         self._watcher = watcher
         self._sharing = sharing
         self._draws, self._confirmation = self._fresh_history()
+        self._evidence = MeterEvidence(rules.meter_lost_s)
         self._memory = Memory.initial()
         self._rounds = 0
         self._is_new = False
@@ -132,24 +133,28 @@ class Charging:
     def seen(self) -> Judged[Chargers]:
         """The reading held, without any call; missing once the clock was set back, for its age is not known then."""
         if self._read_at is not None and was_set_back(self._read_at, read_clock(self._clock)):
-            return Judged(Status.MISSING, error=self._trouble or Trouble.INVALID_READING)
+            return Judged(Status.MISSING, error=self._trouble or Trouble.TOO_OLD)
         return judge(self.newest, self._clock.now(), self._ages, is_new=self._is_new, trouble=self._trouble)
 
-    def planned(self, decision: Decision, grid: GridLoad | None, at: datetime) -> Plan | None:
+    def planned(self, decision: Decision, known: Known, at: datetime) -> Plan | None:
         """Make limits of a decision; None where it is not the turn, or nothing young enough is known to make any.
 
         Args:
             decision: what the guard let through.
-            grid: the reading that it was made from.
+            known: the readings that it was made from.
             at: when it was made.
         """
+        grid = known.grid
+        self._compare(known)
         if grid is None or pauses(decision):
             return self._paused(at)
         newest, status = self.newest, self.seen().status
         if newest is None or not self._is_turn or status is Status.MISSING:
             return None
         fleet = fleet_of(newest, self._draws, at, self._caps(newest) if status is Status.STALE else None)
-        headroom = headroom_of(grid, newest, fleet, self._draws, at, self._rules.headroom_percent)
+        headroom = headroom_of(
+            grid, newest, fleet, self._draws, self._evidence.confirmed(), at, self._rules.headroom_percent
+        )
         room = room_of(headroom, newest, fleet, decision)
         return self._shared(fleet, room, headroom, at)
 
@@ -238,6 +243,20 @@ class Charging:
     def _is_turn(self) -> bool:
         return not (self._rounds - 1) % self._every
 
+    def _compare(self, known: Known) -> None:
+        """Hold what the chargers report against the connection's meter, also while all is paused."""
+        if self.newest is None:
+            return
+        self._evidence.observe(known, self.newest, is_new=self._is_new)
+        before, contradicted = self.alarms.contradicted, tuple(sorted(self._evidence.confirmed().contradicted))
+        self.alarms = replace(self.alarms, contradicted=contradicted)
+        for key in set(contradicted) - set(before):
+            _logger.error("the connection's meter contradicts a charger", extra={"car": car_name(key)})
+        for key in set(before) - set(contradicted):
+            _logger.info("the connection's meter no longer contradicts a charger", extra={"car": car_name(key)})
+        if self._watcher is not None:
+            self._watcher.looked(self.alarms)
+
     def _paused(self, at: datetime) -> Plan | None:
         """Nothing for anybody, also for cars of which nothing new was heard for long."""
         is_so_already = self.plan is not None and self.plan.room.pauses
@@ -266,7 +285,10 @@ class Charging:
         self._read_at, self._is_commanded_since_reading = now, False
         self._note_ends(fetched, now)
         self._draws.note(fetched)
-        before, self.alarms = self.alarms, self._confirmation.look(fetched, now.wall)
+        before, self.alarms = (
+            self.alarms,
+            replace(self._confirmation.look(fetched, now.wall), contradicted=self.alarms.contradicted),
+        )
         for key in set(self.alarms.overdrawing) - set(before.overdrawing):
             _logger.error("car above its limit", extra={"car": car_name(key)})
         for key in set(self.alarms.without_meter) - set(before.without_meter):
@@ -282,11 +304,8 @@ class Charging:
         )
 
     def _note_ends(self, fetched: Chargers, now: Instant) -> None:
-        override, before = fetched.override, self._override_end
-        if override is None:
-            self._override_end = None
-        elif before is None or before.ends_at != override.until:
-            self._override_end = LaterEnd.until(now, override.until)
+        override = fetched.override
+        self._override_end = None if override is None else LaterEnd.until(now, override.until)
         if self._recorded_end is None:
             # Limits from before this process were recorded, and lapse: they bound what is sent without a record.
             ends = [evse.valid_until for _, _, evse in evses_of(fetched) if evse.valid_until is not None]

@@ -21,10 +21,12 @@ class Alarms:
 
     overdrawing: cars above their limit for longer than is allowed.
     without_meter: cars whose meter fell silent while they charged, seen twice in a row.
+    contradicted: EVSEs that report more than the connection's meter can confirm.
     """
 
     overdrawing: tuple[CarKey, ...] = ()
     without_meter: tuple[CarKey, ...] = ()
+    contradicted: tuple[CarKey, ...] = ()
 
 
 @dataclass(slots=True)

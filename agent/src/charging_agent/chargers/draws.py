@@ -64,8 +64,8 @@ class Draws:
             now: the run's time; the newest value must be young enough.
             voltage_v: between phase and neutral [V].
         """
-        since = self._since(key, at, now)
-        return min((_certain_a(value, phase, voltage_v) for value in since), default=0.0)
+        currents = (certain_currents_a(value, voltage_v) for value in self._since(key, at, now))
+        return min((one[phase - 1] if phase <= len(one) else 0.0 for one in currents), default=0.0)
 
     def _since(self, key: CarKey, at: datetime, now: datetime) -> Sequence[Measured]:
         """The values from the last one before `at` on; none where they do not tell what was drawn then."""
@@ -83,12 +83,16 @@ class Draws:
         return values
 
 
-def _certain_a(value: Measured, phase: int, voltage_v: float) -> float:
-    """What was certainly drawn on a phase [A].
+def certain_currents_a(value: Measured, voltage_v: float) -> tuple[float, ...]:
+    """What was certainly drawn on L1, L2, L3 of the site [A]; nothing where the phases are not certain.
 
     Currents that say more than the power are those of phases on which it may have been drawn, not of those on which
     it was.
+
+    Args:
+        value: of one EVSE.
+        voltage_v: between phase and neutral [V].
     """
-    if phase > len(value.current_a) or sum(value.current_a) * voltage_v / 1000 > _TOLERANCE * value.power_kw:
-        return 0.0
-    return max(0.0, value.current_a[phase - 1])
+    if sum(value.current_a) * voltage_v / 1000 > _TOLERANCE * value.power_kw:
+        return ()
+    return tuple(max(0.0, current_a) for current_a in value.current_a)

@@ -13,6 +13,7 @@ def chargers_panel(told: ChargersAnswer) -> str:
     rows = "".join(_row(car) for car in told.cars) or "<tr><td colspan='5'>no car is there</td></tr>"
     alarms = [f"{name} draws more than its limit" for name in told.overdrawing]
     alarms += [f"the meter of {name} says nothing" for name in told.without_meter]
+    alarms += [f"the connection's meter does not confirm what {name} reports" for name in told.contradicted]
     alarms += [told.trouble] if told.trouble else []
     return _PANEL.substitute(
         room="" if told.room_kw is None else f" of {told.room_kw:.1f} kW",

@@ -12,7 +12,8 @@ from charging_agent.chargers.draws import Draws
 from charging_agent.chargers.fleet import Fleet, Uncommanded, evses_of, in_force_a
 from charging_agent.decision import Decision
 from charging_agent.sharing import SiteRoom
-from ev_service.charging import Chargers
+from ev_service.charging import Chargers, Evse
+from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.telemetry import GridLoad
 
 
@@ -24,6 +25,7 @@ class Headroom:
     limit_kw [kW]: of the connection or by the operator's word, whichever is lower.
     load_kw [kW]: measured, at most 0 while the site exports.
     charging_kw [kW]: what of the load is known to be the charging of cars that a limit reaches; it may be more.
+    unconfirmed_kw [kW]: what these cars are reported to draw besides, and the connection's meter does not confirm.
     reserved_kw [kW]: what cars that no limit reaches may take; what they draw already stands in the load as well.
     current_a [A]: measured on L1, L2, L3, negative while that phase exports; None: not known.
     charging_a [A]: what of that is known to be the charging of cars that a limit reaches; none where it is not known.
@@ -36,6 +38,7 @@ class Headroom:
     reserved_kw: float
     current_a: tuple[float, ...] | None = None
     charging_a: tuple[float, ...] = ()
+    unconfirmed_kw: float = 0.0
 
     @property
     def other_kw(self) -> float:
@@ -71,7 +74,13 @@ class Headroom:
 
 
 def headroom_of(
-    grid: GridLoad, reading: Chargers, fleet: Fleet, draws: Draws, now: datetime, percent: float
+    grid: GridLoad,
+    reading: Chargers,
+    fleet: Fleet,
+    draws: Draws,
+    confirmed: ConfirmedCharging,
+    now: datetime,
+    percent: float,
 ) -> Headroom:
     """Reckon the headroom at the moment of a grid reading.
 
@@ -79,23 +88,22 @@ def headroom_of(
         grid: the load, with or without charging in it.
         reading: the chargers.
         fleet: what was found in that reading.
-        draws: what the cars are known to draw.
+        draws: what the cars are reported to draw.
+        confirmed: what of that the connection's meter confirms.
         now: the run's time.
         percent: share of the limit that may be used [%].
     """
-    reached = {car.key for car in fleet.cars}
-    charging_kw, charging_a = 0.0, dict.fromkeys(range(1, reading.phases + 1), 0.0)
-    if grid.includes_charging:
-        for key, _, evse in evses_of(reading):
-            if key in reached:
-                # What a car draws beyond its limit is nothing that sharing could give to another.
-                most_a = in_force_a(evse)
-                most_kw = power_kw(most_a, len(evse.phases), reading.voltage_v)
-                charging_kw += min(most_kw, draws.least_kw(key, grid.timestamp, now))
-                for phase in set(evse.phases) & set(charging_a):
-                    least_a = draws.least_a(key, phase, grid.timestamp, now, reading.voltage_v)
-                    charging_a[phase] += min(most_a, least_a)
-    reserved_kw = sum(power_kw(one.may_draw_a, len(one.phases), reading.voltage_v) for one in fleet.uncommanded)
+    reached, at, voltage_v = {car.key for car in fleet.cars}, grid.timestamp, reading.voltage_v
+    cars = [(key, evse) for key, _, evse in evses_of(reading) if key in reached and grid.includes_charging]
+    # What a car draws beyond its limit is nothing that sharing could give to another.
+    reported_kw = {key: min(_most_kw(evse, voltage_v), draws.least_kw(key, at, now)) for key, evse in cars}
+    charging_kw = sum(min(car_kw, confirmed.power_kw.get(key, 0.0)) for key, car_kw in reported_kw.items())
+    charging_a = dict.fromkeys(range(1, reading.phases + 1), 0.0)
+    for key, evse in cars:
+        for phase in set(evse.phases) & set(charging_a):
+            least_a = draws.least_a(key, phase, at, now, voltage_v)
+            charging_a[phase] += min(in_force_a(evse), least_a, confirmed.phase_a(key, phase))
+    reserved_kw = sum(power_kw(one.may_draw_a, len(one.phases), voltage_v) for one in fleet.uncommanded)
     is_by_phase = grid.current_a is not None and len(grid.current_a) == reading.phases
     return Headroom(
         percent,
@@ -105,6 +113,7 @@ def headroom_of(
         reserved_kw,
         grid.current_a if is_by_phase else None,
         tuple(charging_a.values()) if is_by_phase else (),
+        sum(reported_kw.values()) - charging_kw,
     )
 
 
@@ -154,6 +163,10 @@ def power_kw(current_a: float, phases: int, voltage_v: float) -> float:
     11.04
     """
     return current_a * phases * voltage_v / 1000
+
+
+def _most_kw(evse: Evse, voltage_v: float) -> float:
+    return power_kw(in_force_a(evse), len(evse.phases), voltage_v)
 
 
 def _reserved_a(cars: Sequence[Uncommanded], phase: int, feeder_id: str | None = None) -> float:

@@ -51,6 +51,9 @@ class ChargersAnswer(_Answer):
     cars: list[CarAnswer] = Field(description="The cars that are there.")
     overdrawing: list[str] = Field(description="Cars above their limit for too long.")
     without_meter: list[str] = Field(description="Charging cars whose meter says nothing.")
+    contradicted: list[str] = Field(
+        default_factory=list[str], description="Cars reported to draw more than the connection's meter can confirm."
+    )
 
 
 def chargers_status(charging: Charging) -> ChargersAnswer:
@@ -72,6 +75,7 @@ def chargers_status(charging: Charging) -> ChargersAnswer:
         cars=cars,
         overdrawing=[car_name(key) for key in charging.alarms.overdrawing],
         without_meter=[car_name(key) for key in charging.alarms.without_meter],
+        contradicted=[car_name(key) for key in charging.alarms.contradicted],
     )
 
 

@@ -37,6 +37,9 @@ class ChargersInput(Part):
     timestamp: UtcTimestamp | None = Field(description="When the reading was so, UTC; null when missing.")
     overdrawing: tuple[Key, ...] = Field(description="Cars above their limit for too long.")
     without_meter: tuple[Key, ...] = Field(description="Charging cars whose meter says nothing.")
+    contradicted: tuple[Key, ...] = Field(
+        default=(), description="EVSEs that report more than the connection's meter can confirm."
+    )
 
 
 class PlanRecord(Part):
@@ -110,6 +113,7 @@ def chargers_input(noted: Noted) -> ChargersInput:
         timestamp=noted.at,
         overdrawing=alarms.overdrawing,
         without_meter=alarms.without_meter,
+        contradicted=alarms.contradicted,
     )
 
 

@@ -17,6 +17,7 @@ from charging_agent.chargers.room import headroom_of, power_kw, room_of
 from charging_agent.decision import ACTION_OF, Decision, Policy, Rule
 from charging_agent.sharing import Allotment, LimitedBy, Memory, Shared, SharingPolicy, share
 from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, Measured, Session
+from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.telemetry import GridLoad
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
@@ -70,6 +71,14 @@ def site(chargers: list[Charger], *, limit_kw: float = 100.0, feeder_a: float = 
     )
 
 
+def all_of(reading: Chargers) -> ConfirmedCharging:
+    """The connection's meter confirms all that is reported."""
+    measured = {(one.charger_id, evse.evse_id): evse.measured for one in reading.chargers for evse in one.evses}
+    reports = {key: one for key, one in measured.items() if one is not None}
+    phases = tuple({key: one.current_a[phase] for key, one in reports.items()} for phase in range(3))
+    return ConfirmedCharging({key: one.power_kw for key, one in reports.items()}, phases)
+
+
 def grid(
     load_kw: float,
     *,
@@ -108,7 +117,7 @@ def test_all_cars_together_stay_within_the_share_of_the_limit_that_the_other_loa
     draws = Draws(90)
     draws.note(reading)
     fleet = fleet_of(reading, draws, NOON)
-    headroom = headroom_of(load, reading, fleet, draws, NOON, percent)
+    headroom = headroom_of(load, reading, fleet, draws, all_of(reading), NOON, percent)
     plan = planned(fleet, room_of(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy())
 
     wired = {car.key: len(car.phases) for car in plan.cars}
@@ -146,7 +155,7 @@ def test_no_phase_carries_more_than_its_share_of_the_limit_however_the_building_
     current_a = tuple(a + b for a, b in zip(building_a, cars_a if includes_charging else [0.0] * 3, strict=True))
     load = grid(max(0.0, sum(current_a) * VOLTAGE_V / 1000), includes_charging=includes_charging, current_a=current_a)
     fleet = fleet_of(reading, draws, NOON)
-    headroom = headroom_of(load, reading, fleet, draws, NOON, percent)
+    headroom = headroom_of(load, reading, fleet, draws, all_of(reading), NOON, percent)
     plan = planned(fleet, room_of(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy())
     evenly = room_of(replace(headroom, current_a=None), reading, fleet, FAST)
 
@@ -167,7 +176,7 @@ def _drawn_a(evse: Evse, phase: int) -> float:
 def test_whatever_is_planned_nothing_above_the_room_is_commanded(chargers: list[Charger], asked: list[float]) -> None:
     reading, draws = site(chargers, feeder_a=40.0), Draws(90)
     fleet = fleet_of(reading, draws, NOON)
-    headroom = headroom_of(grid(50.0), reading, fleet, draws, NOON, 85.0)
+    headroom = headroom_of(grid(50.0), reading, fleet, draws, all_of(reading), NOON, 85.0)
     room = room_of(headroom, reading, fleet, FAST)
 
     def reckless(*_: object) -> Shared:
@@ -220,7 +229,7 @@ def room_kw(*looks: Chargers, load: GridLoad) -> float:
     for look in looks:
         draws.note(look)
     fleet = fleet_of(looks[-1], draws, NOON)
-    return headroom_of(load, looks[-1], fleet, draws, NOON, 85.0).total_kw
+    return headroom_of(load, looks[-1], fleet, draws, all_of(looks[-1]), NOON, 85.0).total_kw
 
 
 def test_what_the_cars_draw_is_theirs_to_share() -> None:
@@ -266,7 +275,9 @@ def test_a_car_that_no_limit_reaches_keeps_what_it_may_draw(changes: dict[str, A
     # Its present power is in the load as well: what is not certain counts twice.
     assert room_kw(reading, load=grid(50.0)) == pytest.approx(85 - (50 - 11.04) - 6.9)
     fleet = fleet_of(reading, Draws(90), NOON)
-    room = room_of(headroom_of(grid(50.0), reading, fleet, Draws(90), NOON, 85.0), reading, fleet, FAST)
+    room = room_of(
+        headroom_of(grid(50.0), reading, fleet, Draws(90), all_of(reading), NOON, 85.0), reading, fleet, FAST
+    )
     assert room.feeder_a["main"] == (115.0,) * 3
 
 
@@ -275,7 +286,7 @@ def phase_room_a(look: Chargers, load: GridLoad) -> tuple[float, ...]:
     draws = Draws(90)
     draws.note(look)
     fleet = fleet_of(look, draws, NOON)
-    return room_of(headroom_of(load, look, fleet, draws, NOON, 85.0), look, fleet, FAST).phase_a
+    return room_of(headroom_of(load, look, fleet, draws, all_of(look), NOON, 85.0), look, fleet, FAST).phase_a
 
 
 def test_a_phase_gets_what_its_own_load_leaves_and_never_more_than_an_even_part() -> None:
@@ -323,7 +334,7 @@ def test_the_operators_limit_binds_where_it_is_lower() -> None:
 def test_sharing_that_fails_gives_nothing_to_anybody() -> None:
     reading = site([car()])
     fleet = fleet_of(reading, Draws(90), NOON)
-    headroom = headroom_of(grid(20.0), reading, fleet, Draws(90), NOON, 85.0)
+    headroom = headroom_of(grid(20.0), reading, fleet, Draws(90), all_of(reading), NOON, 85.0)
 
     def failing(*_: object) -> Shared:
         raise ZeroDivisionError
@@ -343,7 +354,7 @@ def test_the_more_important_cars_are_commanded_first() -> None:
     evse = second.evses[0].model_copy(update={"session": session.model_copy(update={"priority": 5})})
     reading = site([first, second.model_copy(update={"evses": (evse,)})])
     fleet = fleet_of(reading, Draws(90), NOON)
-    headroom = headroom_of(grid(20.0), reading, fleet, Draws(90), NOON, 85.0)
+    headroom = headroom_of(grid(20.0), reading, fleet, Draws(90), all_of(reading), NOON, 85.0)
     plan = planned(
         fleet, room_of(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy(), share
     )

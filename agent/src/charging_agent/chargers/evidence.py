@@ -1,0 +1,62 @@
+"""How much of what the chargers report the connection's meter confirms, by the readings of the agent.
+
+Pure: is told readings. The comparison itself is `ev_service.charging_evidence`, which the charger service uses too.
+"""
+
+from charging_agent.chargers.draws import certain_currents_a
+from charging_agent.chargers.fleet import evses_of, in_force_a
+from charging_agent.decision import Known
+from ev_service.charging import Chargers
+from ev_service.charging_evidence import ChargingEvidence, ConfirmedCharging, ConnectionLoad, ReportedCharging
+from ev_service.telemetry import GridLoad
+
+_BATTERY, _SUN = "battery", "sun"
+
+
+class MeterEvidence:
+    """Reports and loads, compared since the start.
+
+    Args:
+        meter_lost_s: a change of a report and of the load belong together up to this time apart [s].
+    """
+
+    def __init__(self, meter_lost_s: float) -> None:
+        self._evidence = ChargingEvidence(meter_lost_s)
+
+    def observe(self, known: Known, chargers: Chargers, *, is_new: bool) -> None:
+        """Compare the newest readings; a load that holds no charging confirms nothing.
+
+        Args:
+            known: the readings of load, sun and battery.
+            chargers: the newest reading of the chargers.
+            is_new: whether it was read together with the others.
+        """
+        grid = known.grid
+        if grid is None or not grid.includes_charging:
+            return
+        reports = {
+            key: ReportedCharging(
+                evse.measured.power_kw, certain_currents_a(evse.measured, chargers.voltage_v), in_force_a(evse)
+            )
+            for key, _, evse in evses_of(chargers)
+            if evse.measured is not None
+        }
+        by_phase = grid.current_a if grid.current_a is not None and len(grid.current_a) == chargers.phases else None
+        load = ConnectionLoad(
+            grid.timestamp, grid.load_kw - grid.export_kw, by_phase, chargers.voltage_v, _others_kw(known, grid)
+        )
+        self._evidence.observe(load, reports if is_new else None)
+
+    def confirmed(self) -> ConfirmedCharging:
+        """What is confirmed of the reports that were observed last."""
+        return self._evidence.confirmed()
+
+
+def _others_kw(known: Known, grid: GridLoad) -> dict[str, float]:
+    """What battery and sun do, behind the same connection [kW]."""
+    others_kw = dict[str, float]()
+    if known.battery is not None and known.battery.active_power_kw is not None:
+        others_kw[_BATTERY] = known.battery.active_power_kw
+    if known.solar is not None:
+        others_kw[_SUN] = -known.solar.generation_kw
+    return others_kw
