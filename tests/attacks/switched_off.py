@@ -16,6 +16,7 @@ from tests.attacks.open_doors import (
 )
 from tests.attacks.switches import (
     approved_change,
+    certificates_read_once,
     dead_service,
     idle,
     lasting_user,
@@ -191,6 +192,7 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
             "assertions-another-api",
         ),
     ),
+    "the gateway's certificates are read once": (certificates_read_once, ("assertions-key-rotation",)),
     "TLS 1.0 is spoken": (old_tls, ("transport-old-tls",)),
     "plain HTTP is spoken where TLS should be": (plain_port, ("transport-plain",)),
     "the impostor's authority is trusted": (trusted_impostor, ("transport-impostor-bootstrap", "agent-impostor")),

@@ -15,6 +15,7 @@ from tests.attacks import limit_rows, mcp_rows, transport_rows
 from tests.attacks.belongings import DENY_PATH, Application, Belongings
 from tests.attacks.open_doors import Scene
 
+from ev_service.assertion import GatewayAssertion
 from local_stack import stack as processes
 from local_stack.ports import HOST
 from wso2_provisioning.admin import Admin
@@ -205,6 +206,11 @@ def open_service(scene: Scene, service: str) -> Generator[None]:
     finally:
         running.processes.end(service)
         processes.start_service(running.plan, running.processes, service)
+
+
+def certificates_read_once(_: Scene) -> AbstractContextManager[object]:
+    """A service goes on with the certificates that it was started with."""
+    return patch.object(GatewayAssertion, "_renew_keys")
 
 
 @contextmanager
