@@ -76,6 +76,14 @@ def test_a_service_that_answers_with_its_own_error_was_reached(artifacts: Artifa
     assert Gateway(problem).prove(artifacts) == Proof(f"{SEEN} 503", backend_failed=False)
 
 
+def test_a_service_that_refuses_the_gateway_is_no_refusal_of_the_application(artifacts: Artifacts) -> None:
+    problem = httpx.Response(401, json={"title": "Unauthorized", "status": 401, "code": "assertion_refused"})
+    gateway = Gateway(problem)
+
+    assert gateway.prove(artifacts) == Proof(f"{SEEN} 401, code assertion_refused", backend_failed=True)
+    assert 10 <= sum(gateway.waited_s) < 20
+
+
 def test_a_service_that_is_down_is_waited_for_a_little_and_with_few_calls(artifacts: Artifacts) -> None:
     gateway = Gateway(answer(codes.CONNECTION_FAILED))
 

@@ -9,6 +9,7 @@ from enum import Enum, auto
 
 import httpx
 
+from ev_service.errors import AssertionRefused
 from wso2_provisioning.errors import NotProven, Refused
 from wso2_provisioning.tokens import Token
 from wso2_provisioning.wire import Identity, Wire, json_object
@@ -42,7 +43,10 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and WSO2 code of one answer; the code is empty in an answer of the service itself."""
+    """Status and WSO2 code of one answer.
+
+    The code is empty in an answer of the service itself, but for `assertion_refused`: it does not accept the gateway.
+    """
 
     status: int
     code: str
@@ -52,7 +56,7 @@ class Answer:
         """Judge the answer. A quota that is used up, too, is only told to whom the gateway knows."""
         if self.code in (DENIED.code, API_BLOCKED.code, SUBSCRIPTION_BLOCKED.code):
             return Verdict.STOPPED
-        if is_backend_failure(self.code):
+        if is_backend_failure(self.code) or self.code == AssertionRefused.code:
             return Verdict.BACKEND_FAILED
         fault = FAULTS_BY_CODE.get(self.code)
         if fault is not None and fault.is_throttle:
@@ -113,6 +117,7 @@ def read_answer(response: httpx.Response) -> Answer:
         body: Mapping[str, object] = json_object(response)
     except Refused:
         body = {}
-    # Our services' problems carry a word as code; the gateway's codes are numbers.
+    # Our services' problems carry a word as code; the gateway's codes are numbers. One of these words is about the
+    # gateway: its 401 would else be taken for the gateway's own.
     code = str(body.get("code", ""))
-    return Answer(response.status_code, code if code.isdigit() else "")
+    return Answer(response.status_code, code if code.isdigit() or code == AssertionRefused.code else "")

@@ -167,5 +167,5 @@ def _prove(wso2: Wso2, agents: Made, token: Token, changes: Changes) -> str | No
     proof = prove(wso2.wire, wso2.settings.wso2_gateway_url, open_to_it[0], EVAPP.name, token)
     if proof.backend_failed:
         backend = open_to_it[0].api.endpoint_config.production_endpoints.url
-        changes.warn(f"{proof.seen}: the gateway lets {EVAPP.name} through, but gets no answer from {backend}")
+        changes.warn(f"{proof.seen}: the gateway lets {EVAPP.name} through, but gets no reading from {backend}")
     return proof.seen
