@@ -17,6 +17,7 @@ from tests.attacks.traffic import Traffic
 
 from ev_service.errors import EvError
 from wso2_provisioning import admin, devportal, publisher
+from wso2_provisioning.admin import Admin
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
 from wso2_provisioning.devportal import DevPortal
 from wso2_provisioning.errors import ProvisioningError, Refused
@@ -91,7 +92,10 @@ class Belongings:
         """Make the user and their API."""
         roles = {SUBSCRIBER_ROLE, *self._artifacts.roles()}
         users = self._users()
-        if not users.user_exists(OWNER):
+        if users.user_exists(OWNER):
+            # The password of an earlier run is not known any more.
+            users.set_password(OWNER, self._password)
+        else:
             users.add_user(OWNER, self._password, sorted(roles))
         solar = self.live("SolarAPI")
         project = own_api.project(self._artifacts.api("SolarAPI").api, own_api.backend_of(solar.body))
@@ -232,7 +236,7 @@ class Belongings:
             ("applications", self._remove_applications),
             (f"MCP server {own_api.SERVER_NAME}", self._remove_server),
             (f"API {own_api.NAME}", self._remove_api),
-            (f"user {OWNER}", self._remove_user),
+            ("users", self._remove_users),
         )
         is_clean = True
         for what, remove in removals:
@@ -249,18 +253,18 @@ class Belongings:
                 self.allow(needed(found, "conditionId"))
 
     def _remove_applications(self) -> None:
-        owners = [self.admin]
-        if self._users().user_exists(OWNER):
-            # The password of an earlier run is not known any more.
-            self._users().set_password(OWNER, self._password)
-            owners.append(self._owner)
-        path = f"{devportal.BASE_PATH}/applications"
-        for owner in owners:
-            found = listed(json_object(self.rest("GET", path, owner, params={"query": PREFIX, "limit": "1000"})))
-            for application in found:
-                # The search matches parts of names.
-                if str(application.get("name", "")).startswith(PREFIX):
-                    self.rest("DELETE", f"{path}/{needed(application, 'applicationId')}", owner)
+        for owner in (self.admin.name, *own_api.OWNERS):
+            self.remove_applications_of(owner)
+
+    def remove_applications_of(self, owner: str) -> None:
+        """Remove what an owner made to attack, and let them go on."""
+        for found in listed(json_object(self.rest("GET", f"{DENY_PATH}ies"))):
+            if str(found.get("conditionValue")).split("@")[0].split(":")[0] == owner != self.admin.name:
+                self.allow(needed(found, "conditionId"))
+        portal = Admin(self._wire, self._settings.wso2_management_url, self.admin)
+        for application in portal.applications(owner):
+            if application.name.startswith(PREFIX):
+                portal.delete_application(application.application_id)
 
     def _remove_api(self) -> None:
         found = self._api_ids.pop(own_api.NAME, None)
@@ -279,9 +283,10 @@ class Belongings:
         if found is not None:
             self.rest("DELETE", f"{publisher.BASE_PATH}/mcp-servers/{found.server_id}")
 
-    def _remove_user(self) -> None:
-        if self._users().user_exists(OWNER):
-            self._users().delete_user(OWNER)
+    def _remove_users(self) -> None:
+        for owner in own_api.OWNERS:
+            if self._users().user_exists(owner):
+                self._users().delete_user(owner)
 
     def _portal(self, owner: Identity) -> DevPortal:
         return DevPortal(self._wire, self._settings.wso2_management_url, owner)

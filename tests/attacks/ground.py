@@ -16,10 +16,10 @@ from tests.attacks.traffic import Traffic
 
 from wso2_provisioning.applications import CHARGERS_API, CONTROL_API, EVAPP, SCOPE_PROBE, ApplicationSpec
 from wso2_provisioning.devportal import DevPortal
-from wso2_provisioning.errors import NotProven
+from wso2_provisioning.errors import NotProven, Refused
 from wso2_provisioning.proof import Verdict, probe_path, read_answer
 from wso2_provisioning.tokens import ClientCredentials
-from wso2_provisioning.wire import Identity, Wire
+from wso2_provisioning.wire import Wire
 
 REACHES_S = 10.0
 """How long a change may take to reach the gateway [s]."""
@@ -97,34 +97,40 @@ class Ground:
 
     @cached_property
     def evapp(self) -> ClientCredentials:
-        """EVApp's own key and secret, as its owner reads them."""
+        """EVApp's own key and secret, as the administrator reads them."""
         return self.client_of(EVAPP)
 
-    @property
-    def evapp_portal(self) -> DevPortal:
-        """The Developer Portal as EVApp's owner sees it."""
-        return self._portal_of(EVAPP)
-
     def client_of(self, spec: ApplicationSpec) -> ClientCredentials:
-        """A published application's own key and secret, as its owner reads them.
+        """A published application's own key and secret, as the administrator reads them.
 
         Raises:
-            NotTried: the owner's password is not known here, or the application is not there.
+            NotTried: the application is not there.
         """
-        return self._credentials(self._portal_of(spec), spec.name)
+        try:
+            keys = self.portal.export(spec.owner, spec.name).keys
+        except Refused as error:
+            raise NotTried(f"needs {spec.name}, which the bootstrap makes") from error
+        if keys is None:
+            raise NotTried(f"needs the key of {spec.name}")
+        return self._kept(spec.name, keys.credentials)
 
-    def _portal_of(self, spec: ApplicationSpec) -> DevPortal:
-        settings = self.stack.settings
-        password = settings.password_of(spec)
-        if password is None:
-            raise NotTried(f"needs {spec.password_variable}")
-        return DevPortal(self.wire, settings.wso2_management_url, Identity.of_password(spec.owner, password))
+    @property
+    def portal(self) -> DevPortal:
+        """The Developer Portal as the administrator sees it."""
+        return DevPortal(self.wire, self.stack.settings.wso2_management_url, self.belongings.admin)
 
     @cached_property
     def roleless(self) -> ClientCredentials:
-        """An application whose owner holds none of the roles that scopes are bound to."""
-        portal = DevPortal(self.wire, self.stack.settings.wso2_management_url, self.belongings.admin)
-        return self._credentials(portal, SCOPE_PROBE)
+        """An application whose owner holds none of the roles that scopes are bound to.
+
+        Raises:
+            NotTried: it is not there.
+        """
+        application_id = self.portal.find_application(SCOPE_PROBE)
+        keys = None if application_id is None else self.portal.keys(application_id)
+        if keys is None:
+            raise NotTried(f"needs {SCOPE_PROBE}, which the bootstrap makes")
+        return self._kept(SCOPE_PROBE, keys.credentials)
 
     def forget_tokens(self) -> None:
         """Ask for new tokens from now on: those of before may have been revoked."""
@@ -214,11 +220,6 @@ class Ground:
             answer = call()
         return answer
 
-    def _credentials(self, portal: DevPortal, name: str) -> ClientCredentials:
-        application_id = portal.find_application(name)
-        keys = None if application_id is None else portal.keys(application_id)
-        if keys is None:
-            raise NotTried(f"needs {name}, which the bootstrap makes")
-        client = keys.credentials
+    def _kept(self, name: str, client: ClientCredentials) -> ClientCredentials:
         self.traffic.keep_client(name, client.client_id, client.client_secret.get_secret_value())
         return client

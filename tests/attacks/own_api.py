@@ -11,6 +11,9 @@ from wso2_terms.api_project import Api, ApiProject, ApiScope, Deployment, Endpoi
 from wso2_terms.mcp_project import McpServerProject
 
 OWNER, PREFIX = "attacker", "Attack"
+LIKES = {"EVApp": f"{OWNER}_evapp", "Assistant": f"{OWNER}_assistant"}
+"""Owners of applications that are like published ones, by the name of those."""
+OWNERS = (OWNER, *LIKES.values())
 NAME, CONTEXT, VERSION = f"{PREFIX}API", "/attack", "1.0.0"
 VERSIONED_CONTEXT = f"{CONTEXT}/{VERSION}"
 SCOPE, PLAN = "attack:use", "Unlimited"
@@ -121,4 +124,4 @@ def is_own_denial(value: object) -> bool:
     if value == {"fixedIp": DENIED_ADDRESS, "invert": False}:
         return True
     text = value if isinstance(value, str) else ""
-    return text in (VERSIONED_CONTEXT, SERVER_VERSIONED_CONTEXT, OWNER) or text.startswith((f"{OWNER}:", f"{OWNER}@"))
+    return text in (VERSIONED_CONTEXT, SERVER_VERSIONED_CONTEXT) or text.split("@")[0].split(":")[0] in OWNERS

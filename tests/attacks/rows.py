@@ -26,6 +26,7 @@ class Group(StrEnum):
     TOKEN_ENDPOINT = "token-endpoint"
     RIGHTS = "rights"
     STOPS = "stops"
+    KILL = "kill"
     LIMITS = "limits"
     ROUTING = "routing"
     FRAMING = "framing"

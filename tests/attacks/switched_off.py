@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
+from tests.attacks import kill_rows
 from tests.attacks.charger_switches import any_limit, anybody_commands, wide_site, without_meter
 from tests.attacks.open_doors import (
     Switch,
@@ -19,6 +20,8 @@ from tests.attacks.switches import (
     certificates_read_once,
     dead_service,
     idle,
+    kept_role,
+    kill_by_name,
     lasting_user,
     logged_secret,
     open_service,
@@ -36,6 +39,10 @@ from tests.attacks.switches import (
     wider_application,
     without_scopes,
 )
+
+_KILLED = tuple(spec.name.lower() for spec in kill_rows.KILLED)
+_BY_NAME = ("bootstrap-poll", "second-application-before", "second-application-after", "rename-after")
+"""What gets past a kill that denies a name; that of an application that was renamed before is not even taken."""
 
 SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
     "a service is down": (dead_service, ("baseline-readings", "baseline-own-api", "mcp-good-call")),
@@ -160,6 +167,18 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
             "mcp-deny-server",
         ),
     ),
+    "a kill denies the application under its name alone": (
+        kill_by_name,
+        tuple(f"kill-{name}-{who}" for who in _KILLED for name in _BY_NAME),
+    ),
+    **{
+        f"a kill of {spec.name} denies nobody": (
+            partial(undone, act="deny"),
+            tuple(f"kill-{name}-{when}-{spec.name.lower()}" for name in kill_rows.ACTS for when in ("before", "after")),
+        )
+        for spec in kill_rows.KILLED
+    },
+    "the owner keeps the role of the portal": (kept_role, tuple(f"kill-portal-scopes-{who}" for who in _KILLED)),
     "the API stays published": (partial(idle, act="change_lifecycle"), ("stops-blocked-api",)),
     "the API stays deployed": (partial(idle, act="deploy"), ("stops-undeployed-api", "mcp-undeployed-api")),
     "the server stays published": (published_server, ("mcp-blocked-server",)),

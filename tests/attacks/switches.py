@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from tests.attacks import limit_rows, mcp_rows, transport_rows
+from tests.attacks import kill_rows, limit_rows, mcp_rows, transport_rows
 from tests.attacks.belongings import DENY_PATH, Application, Belongings
 from tests.attacks.open_doors import Scene
 
@@ -19,7 +19,9 @@ from ev_service.assertion import GatewayAssertion
 from local_stack import stack as processes
 from local_stack.ports import HOST
 from wso2_provisioning.admin import Admin
+from wso2_provisioning.applications import SUBSCRIBER_ROLE
 from wso2_provisioning.errors import Refused
+from wso2_provisioning.switch.doors import denied_application
 from wso2_provisioning.users import Users
 from wso2_terms.api_project import ApiScope
 from wso2_terms.policies import Policy
@@ -254,6 +256,25 @@ def lasting_user(scene: Scene) -> Generator[None]:
     refused = Refused("kept", status=500)
     with patch.object(Users, "delete_user", side_effect=refused):
         yield
+
+
+@contextmanager
+def kept_role(scene: Scene) -> Generator[None]:
+    """The owners of applications that can be killed keep the role of the Developer Portal."""
+    settings = scene.ground.stack.settings
+    users = Users(scene.ground.wire, settings.wso2_management_url, scene.ground.belongings.admin)
+    try:
+        for spec in kill_rows.KILLED:
+            users.give_roles(spec.owner, {SUBSCRIBER_ROLE})
+        yield
+    finally:
+        for spec in kill_rows.KILLED:
+            users.take_role(spec.owner, SUBSCRIBER_ROLE)
+
+
+def kill_by_name(_: Scene) -> AbstractContextManager[object]:
+    """A kill denies the application under its name, and not its owner."""
+    return patch.object(kill_rows, "denied_owner", denied_application)
 
 
 @contextmanager

@@ -15,8 +15,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from wso2_provisioning.applications import APPLICATIONS, EVAPP
+from wso2_provisioning.applications import APPLICATIONS, EVAPP, SUBSCRIBER_ROLE
 from wso2_provisioning.changes import Changes
+from wso2_provisioning.owner_keys import exported_key
+from wso2_provisioning.owners_portal import OwnersPortal
 from wso2_provisioning.policy_cases import Door, Told, cases, read_told, try_cases
 from wso2_provisioning.provision import SWITCH_SCOPES, Outcome, Wso2, extra_application, provision
 from wso2_provisioning.settings import ProvisioningSettings
@@ -93,12 +95,7 @@ class Whole:
 
     def token(self, application: str, scopes: frozenset[str]) -> str:
         spec = next(spec for spec in APPLICATIONS if spec.name == application)
-        password = self.settings.password_of(spec)
-        assert password is not None
-        portal = self.wso2.portal_of(spec.owner, password)
-        keys = portal.keys(portal.find_application(application) or "")
-        assert keys is not None
-        return self.wso2.token_of(application, keys.credentials, scopes).access_token.get_secret_value()
+        return self.wso2.token_of(application, exported_key(self.wso2, spec), scopes).access_token.get_secret_value()
 
     def change_by_hand(self) -> None:
         """A tool's scope and limit, a server's plans, a subscription and a plan."""
@@ -112,11 +109,12 @@ class Whole:
         servers.update(solar.server_id, solar.body | {"operations": tools})
         servers.update(battery.server_id, battery.body | {"policies": ["Unlimited"]})
         servers.update(grid.server_id, grid.body | {"policies": ["Energy10PerMin", "Unlimited"]})
-        portal = self.wso2.portal_of(EVAPP.owner, self.settings.owner_password())
-        application_id = portal.find_application(EVAPP.name)
-        assert application_id is not None
-        (held,) = (one for one in portal.subscriptions(application_id) if one.api_id == grid.server_id)
-        portal.change_plan(application_id, held, "Unlimited")
+        changes, password = Changes(is_dry_run=False, report=lambda _: None), self.settings.owner_password()
+        with OwnersPortal(self.wso2, EVAPP, password, (), changes) as portal:
+            application_id = portal.find_application(EVAPP.name)
+            assert application_id is not None
+            (held,) = (one for one in portal.subscriptions(application_id) if one.api_id == grid.server_id)
+            portal.change_plan(application_id, held, "Unlimited")
         plan = self.artifacts.plans()["Energy10PerMin"]
         count = plan.default_limit.request_count.model_copy(update={"request_count": 1000})
         limit = plan.default_limit.model_copy(update={"request_count": count})
@@ -205,6 +203,12 @@ def test_evapp_is_granted_its_scopes_and_no_other(site: Site, keys: tuple[str, s
     assert set(granted.split()) == set(SCOPES.split())
 
 
+def test_evapps_key_is_granted_nothing_by_which_it_could_undo_a_kill(site: Site, keys: tuple[str, str]) -> None:
+    granted = site.token(*keys, "apim:subscribe apim:app_manage apim:sub_manage apim:api_key device_test").json()
+
+    assert granted["scope"] == "device_test"
+
+
 def test_limits_of_the_live_gateway_stand_beside_the_credentials(credentials: Path) -> None:
     limits = json.loads((credentials / "limits.json").read_text())
 
@@ -267,7 +271,10 @@ def test_an_application_without_subscription_is_refused_by_the_gateway(
     settings = ProvisioningSettings()
 
     with Wire(settings.wso2_ca_file) as wire:
-        stranger = extra_application(Wso2(wire, settings), "Stranger", "evapp", SecretStr(OWNER_PASSWORD))
+        wso2 = Wso2(wire, settings)
+        roles = {SUBSCRIBER_ROLE, *EVAPP.roles(load_artifacts(ROOT / "wso2", site.environment))}
+        wso2.users.add_user("stranger", SecretStr(OWNER_PASSWORD), roles)
+        stranger = extra_application(wso2, "Stranger", "stranger", SecretStr(OWNER_PASSWORD))
 
     token = site.token(stranger.client_id, stranger.client_secret.get_secret_value()).json()["access_token"]
     refused = site.solar(token)

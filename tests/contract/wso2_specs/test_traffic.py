@@ -23,7 +23,7 @@ from local_gateway.management.admin import Administration
 from local_gateway.management.application_keys import ApplicationKeys
 from local_gateway.management.rest import Desk, Routes
 from local_gateway.oauth import OAuthServer
-from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.applications import EVAPP, SUBSCRIBER_ROLE
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.changes import Changes
 from wso2_provisioning.errors import ProvisioningError
@@ -306,6 +306,7 @@ def _provision(wire: Wire, settings: ProvisioningSettings, artifacts: Artifacts)
         wso2 = Wso2(wire, settings, is_dry_run=is_dry_run)
         provision(wso2, artifacts, Changes(is_dry_run=is_dry_run, report=print), rotate_secret=rotate)
     wso2 = Wso2(wire, settings)
+    wso2.users.give_roles(EVAPP.owner, {SUBSCRIBER_ROLE})
     extra_application(wso2, "Stranger", EVAPP.owner, settings.owner_password())
     portal = wso2.portal_of(EVAPP.owner, settings.owner_password())
     application_id = portal.find_application(EVAPP.name) or ""
@@ -317,6 +318,8 @@ def _provision(wire: Wire, settings: ProvisioningSettings, artifacts: Artifacts)
     portal.change_plan(application_id, held, held.plan)
     portal.delete_application(portal.find_application("Stranger") or "")
     portal.delete_application("unknown")
+    wso2.admin.delete_application("unknown")
+    # Whoever owns it may do so, by a role that the bootstrap only lends.
     assert wso2.publisher.get("unknown") is None
     with pytest.raises(ProvisioningError):
         wso2.admin_portal.subscriptions(application_id)

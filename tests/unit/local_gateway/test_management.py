@@ -1,5 +1,9 @@
 """REST APIs in process: who may call, what is refused with which code, what stays as it was."""
 
+import io
+import json
+import zipfile
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -226,7 +230,9 @@ async def test_policies_are_added_once_and_then_changed(client: Any) -> None:
 
 
 async def test_lists_come_in_pages(client: Any) -> None:
-    path = f"{ADMIN_API}/applications"
+    path = f"{DEVPORTAL}/applications"
+    second = {"name": "Second", "throttlingPolicy": "Unlimited"}
+    assert (await client.post(path, json=second, headers=ADMIN)).status == 201
 
     first = await (await client.get(f"{path}?limit=1", headers=ADMIN)).json()
     second = await (await client.get(f"{path}?limit=1&offset=1", headers=ADMIN)).json()
@@ -269,6 +275,45 @@ async def test_an_application_is_changed_and_removed_with_all_it_has(client: Any
     assert "EVApp" not in state.applications
     assert "key-EVApp" not in state.clients
     assert state.subscriptions == {}
+
+
+async def test_an_administrator_lists_exports_and_removes_applications_of_anybody(
+    client: Any, desk: Desk, state: GatewayState
+) -> None:
+    token = desk.tokens.issue(state.clients["key-EVApp"], "evapp", ("apim:subscribe",), for_application=True)
+    listed, own = f"{ADMIN_API}/applications", {"Authorization": f"Bearer {token}"}
+    assert (await client.get(f"{DEVPORTAL}/applications", headers=own)).status == 200
+
+    owned = await (await client.get(listed, params={"user": "evapp"}, headers=ADMIN)).json()
+    mine = await (await client.get(listed, headers=ADMIN)).json()
+    assert [[one["name"] for one in found["list"]] for found in (owned, mine)] == [["EVApp"], ["Stranger"]]
+    query = {"appOwner": "evapp", "appName": "EVApp", "withKeys": "true", "format": "JSON"}
+    export = await client.get(f"{DEVPORTAL}/applications/export", params=query, headers=ADMIN)
+    with zipfile.ZipFile(io.BytesIO(await export.read())) as archive:
+        document = json.loads(archive.read("evapp-EVApp/application.json"))
+    (key,) = document["data"]["applicationInfo"]["keys"]
+    assert (key["consumerKey"], b64decode(key["consumerSecret"])) == ("key-EVApp", b"secret-of-EVApp")
+    assert [held["apiId"]["apiName"] for held in document["data"]["subscribedAPIs"]] == ["SolarAPI"]
+    for headers in (EVAPP, own):
+        assert (await client.get(f"{DEVPORTAL}/applications/export", params=query, headers=headers)).status == 401
+        assert (await client.delete(f"{listed}/EVApp", headers=headers)).status == 401
+
+    assert (await client.delete(f"{listed}/EVApp", headers=ADMIN)).status == 200
+
+    await refused(await client.delete(f"{listed}/EVApp", headers=ADMIN), 404)
+    await refused(await client.get(f"{DEVPORTAL}/applications/export", params=query, headers=ADMIN), 404)
+    # With a key end the tokens that it was given.
+    assert (await client.get(f"{DEVPORTAL}/applications", headers=own)).status == 401
+
+
+async def test_an_export_shows_keys_only_when_asked(client: Any) -> None:
+    query = {"appOwner": "evapp", "appName": "EVApp"}
+
+    export = await client.get(f"{DEVPORTAL}/applications/export", params=query, headers=ADMIN)
+
+    with zipfile.ZipFile(io.BytesIO(await export.read())) as archive:
+        assert b"secret-of-EVApp" not in archive.read("evapp-EVApp/application.yaml")
+    await refused(await client.get(f"{DEVPORTAL}/applications/export", headers=ADMIN), 400)
 
 
 async def test_an_application_is_made_for_its_caller(client: Any) -> None:

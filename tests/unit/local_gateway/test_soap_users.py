@@ -76,6 +76,8 @@ async def test_a_password_is_changed_by_the_administrator(client: Any, desk: Des
     assert (await call(client, "updateCredentialByAdmin", user, ("newCredential", "second-password"))).status == 202
 
     assert desk.users.verify("evapp", "second-password")
+    for password, is_right in (("second-password", "true"), ("first-password", "false")):
+        assert await returned(await call(client, "authenticate", user, ("credential", password))) == [is_right]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ ADMIN_PASSWORD, OWNER_PASSWORD = "admin-Passw0rd", "evapp-Passw0rd"
 WSO2_DIR = Path(__file__).parents[3] / "wso2"
 BACKENDS = {f"{name}_BACKEND_URL": "http://127.0.0.1:9" for name in ("SOLAR", "BATTERY", "GRID", "AGENT", "CHARGERS")}
 JSON = dict[str, Any]
-READ_ONLY_SOAP = ("isExistingRole", "isExistingUser", "getRoleListOfUser")
+READ_ONLY_SOAP = ("isExistingRole", "isExistingUser", "getRoleListOfUser", "authenticate")
 
 
 class FakeWso2:
@@ -42,6 +43,7 @@ class FakeWso2:
         self.tokens: dict[str, JSON] = {}
         self.requests: list[httpx.Request] = []
         self.mutated_by: list[int] = []
+        self.denied: list[JSON] = []
         self.starting_answers = 0
         self.gateway_answers: list[httpx.Response] = []
         self.grants_everything = False
@@ -92,9 +94,13 @@ class FakeWso2:
         yield "GET /api/am/gateway/v2/server-startup-healthcheck", self._health
         yield "POST /client-registration/v0.17/register", self._register
         yield "POST /oauth2/token", self._token
+        yield "POST /oauth2/revoke", self._revoke
         yield "POST /services/RemoteUserStoreManagerService", self._soap
         yield "GET /api/am/admin/v4/throttling/policies/(subscription|advanced|application)", self._list_policies
         yield "POST /api/am/admin/v4/throttling/policies/import", self._import_policy
+        yield "GET /api/am/admin/v4/throttling/deny-policies", self._list_denied
+        yield "GET /api/am/admin/v4/applications", self._owned
+        yield f"GET {publisher}/subscriptions", self._subscribers
         yield f"GET {publisher}/apis", self._list_apis
         yield f"POST {publisher}/apis/import", self._import_api
         yield f"GET {publisher}/apis/([^/]+)", self._get_api
@@ -108,6 +114,7 @@ class FakeWso2:
         yield f"DELETE {servers}/([^/]+)/revisions/([^/]+)", self._delete_revision
         yield f"POST {servers}/([^/]+)/deploy-revision", self._deploy_revision
         yield f"(GET|POST) {portal}/applications", self._applications
+        yield f"GET {portal}/applications/export", self._export
         yield f"GET {portal}/applications/([^/]+)", self._application
         yield f"(GET|POST) {portal}/subscriptions", self._subscriptions
         yield f"PUT {portal}/subscriptions/([^/]+)", self._change_plan
@@ -172,6 +179,10 @@ class FakeWso2:
         body = {"access_token": token, "scope": " ".join(granted) or "default", "token_type": "Bearer"}
         return httpx.Response(200, json=body | {"expires_in": 3600})
 
+    def _revoke(self, request: httpx.Request) -> httpx.Response:
+        self.tokens.pop(parse_qs(request.content.decode())["token"][0], None)
+        return httpx.Response(200)
+
     def _is_granted(self, scope: str, roles: set[str]) -> bool:
         if scope in self.never_granted:
             return False
@@ -203,6 +214,7 @@ class FakeWso2:
             "isExistingRole": ["true" if name in self.roles else "false"],
             "isExistingUser": ["true" if name in self.users else "false"],
             "getRoleListOfUser": sorted(self.users.get(name, {}).get("roles", [])),
+            "authenticate": [str(values.get("credential") == [self.users.get(name, {}).get("password")]).lower()],
         }[operation]
         returned = "".join(f"<ns:return>{value}</ns:return>" for value in answer)
         return httpx.Response(200, text=f'<e xmlns:ns="urn:any">{returned}</e>')
@@ -217,7 +229,9 @@ class FakeWso2:
                 return httpx.Response(500, text=fault)
             self.users[values["userName"][0]] = {"password": values["credential"][0], "roles": roles}
         elif operation == "updateRoleListOfUser":
-            self.users[values["userName"][0]]["roles"] |= set(values["newRoles"])
+            held = self.users[values["userName"][0]]["roles"]
+            held -= set(values.get("deletedRoles", []))
+            held |= set(values.get("newRoles", []))
         else:
             self.users[values["userName"][0]]["password"] = values["newCredential"][0]
         return httpx.Response(202)
@@ -238,7 +252,7 @@ class FakeWso2:
     def _list_apis(self, request: httpx.Request) -> httpx.Response:
         if self._caller(request) != "admin":
             return unauthenticated()
-        name = request.url.params["query"].split()[0].removeprefix("name:")
+        name = request.url.params.get("query", "name:").split()[0].removeprefix("name:")
         return listing([api for api in self.apis.values() if name in api["name"]])
 
     def _import_api(self, request: httpx.Request) -> httpx.Response:
@@ -267,7 +281,7 @@ class FakeWso2:
     def _list_servers(self, request: httpx.Request) -> httpx.Response:
         if self._caller(request) != "admin":
             return unauthenticated()
-        name = request.url.params["query"].split()[0].removeprefix("name:")
+        name = request.url.params.get("query", "name:").split()[0].removeprefix("name:")
         shown = ("id", "name", "version", "provider")
         found = [server for server in self.mcp_servers.values() if name in server["name"]]
         return listing([{key: server[key] for key in shown} for server in found])
@@ -341,6 +355,47 @@ class FakeWso2:
         self._mutated()
         server["lifeCycleStatus"] = "PUBLISHED"
         return httpx.Response(200, json={"workflowStatus": "APPROVED"})
+
+    def _list_denied(self, request: httpx.Request) -> httpx.Response:
+        return listing(self.denied) if self._caller(request) == "admin" else unauthenticated()
+
+    def _owned(self, request: httpx.Request) -> httpx.Response:
+        if self._caller(request) != "admin":
+            return unauthenticated()
+        return listing([app for app in self.applications.values() if app["owner"] == request.url.params["user"]])
+
+    def _export(self, request: httpx.Request) -> httpx.Response:
+        wanted = (request.url.params["appOwner"], request.url.params["appName"])
+        app = next((app for app in self.applications.values() if (app["owner"], app["name"]) == wanted), None)
+        if self._caller(request) != "admin" or app is None:
+            return httpx.Response(404, json={"code": 404}) if app is None else unauthenticated()
+        keys = [key_body(client) for client in self.clients.values() if client["app"] == app["applicationId"]]
+        for key in keys:
+            key["consumerSecret"] = base64.b64encode(key["consumerSecret"].encode()).decode()
+        document: JSON = {"type": "application", "data": {"applicationInfo": app | {"keys": keys}}}
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr(f"{app['owner']}-{app['name']}/application.json", json.dumps(document))
+        return httpx.Response(200, content=content.getvalue())
+
+    def _subscribers(self, request: httpx.Request) -> httpx.Response:
+        if self._caller(request) != "admin":
+            return unauthenticated()
+        wanted = request.url.params["apiId"]
+        return listing([self._subscriber(one) for one in self.subscriptions.values() if one["apiId"] == wanted])
+
+    def _subscriber(self, held: JSON) -> JSON:
+        app = self.applications[held["applicationId"]]
+        return {
+            "subscriptionId": held["subscriptionId"],
+            "applicationInfo": {
+                "applicationId": app["applicationId"],
+                "name": app["name"],
+                "subscriber": app["owner"],
+            },
+            "throttlingPolicy": held["throttlingPolicy"],
+            "subscriptionStatus": held["status"],
+        }
 
     def _application(self, _: httpx.Request, app_id: str) -> httpx.Response:
         return httpx.Response(200, json=self.applications[app_id])

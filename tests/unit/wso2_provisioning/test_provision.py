@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from wso2_provisioning.applications import APPLICATIONS
 from wso2_provisioning.changes import Changes
 from wso2_provisioning.credentials import Limit
+from wso2_provisioning.devportal import DevPortal
 from wso2_provisioning.errors import CredentialsRefused, FolderUnusable, ProvisioningError, Refused, ScopesWrong
 from wso2_provisioning.provision import Outcome, Wso2, extra_application, provision
 from wso2_provisioning.settings import ProvisioningSettings
@@ -78,7 +79,6 @@ def test_an_empty_wso2_gets_everything_in_one_run(run: Run, fake: "FakeWso2") ->
     assert [name for _, name, *_ in fake.configuration()["subscriptions"]] == sorted(BOUGHT)
     assert {plan for *_, plan, _ in fake.configuration()["subscriptions"]} == {"Energy10PerMin"}
     assert fake.users["evapp"]["roles"] == {
-        "Internal/subscriber",
         "Internal/solar_reader",
         "Internal/battery_reader",
         "Internal/grid_reader",
@@ -297,6 +297,93 @@ def test_scopes_that_evapp_must_not_have_are_named(run: Run, fake: "FakeWso2") -
         run()
 
 
+def portal_scope_granted(fake: "FakeWso2") -> bool:
+    """Whether EVApp's key is granted the portal's scope now, as the token endpoint says."""
+    (key,) = (client for client in fake.clients.values() if client["owner"] == "evapp")
+    with httpx.Client(transport=httpx.MockTransport(fake), auth=(key["id"], key["secret"])) as client:
+        form = {"grant_type": "client_credentials", "scope": "apim:subscribe"}
+        answer = client.post("https://localhost:9443/oauth2/token", data=form)
+    return "apim:subscribe" in answer.json()["scope"].split()
+
+
+def test_the_role_is_lent_for_changes_that_are_due_alone_and_is_not_kept(run: Run, fake: "FakeWso2") -> None:
+    run()
+    lent = [line for line in run.reported if "Internal/subscriber" in line]
+    run.reported.clear()
+
+    run()
+    run(check=True)
+
+    assert lent == [
+        "lend evapp Internal/subscriber for changes in the Developer Portal",
+        "took Internal/subscriber back from evapp",
+    ]
+    assert not [line for line in run.reported if "Internal/subscriber" in line]
+    assert not portal_scope_granted(fake)
+    # The token by which they were made has ended, too.
+    assert not [one for one in fake.tokens.values() if one["user"] == "evapp" and "apim:subscribe" in one["scopes"]]
+
+
+def test_a_role_that_a_run_left_lent_is_drift_and_taken_back_first(run: Run, fake: "FakeWso2") -> None:
+    run()
+    fake.users["evapp"]["roles"].add("Internal/subscriber")
+
+    drift = run(check=True)
+    assert portal_scope_granted(fake)
+    outcome = run()
+
+    what = "take Internal/subscriber from evapp, by which a key of theirs could undo a kill"
+    assert (drift.changes, outcome.changes) == ((what,), (what,))
+    assert not portal_scope_granted(fake)
+
+
+def test_a_role_that_is_lent_is_taken_back_though_the_change_fails(
+    run: Run, fake: "FakeWso2", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        assert "Internal/subscriber" in fake.users["evapp"]["roles"]
+        raise Refused("no more subscriptions", status=403)
+
+    monkeypatch.setattr(DevPortal, "subscribe", fail)
+
+    with pytest.raises(Refused, match="no more subscriptions"):
+        run()
+
+    assert "Internal/subscriber" not in fake.users["evapp"]["roles"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_key_that_is_granted_the_portal_by_another_role_is_named(run: Run, fake: "FakeWso2", check: bool) -> None:
+    run()
+    fake.users["evapp"]["roles"].add("admin")
+
+    with pytest.raises(ScopesWrong, match=r"EVApp is granted .*apim:subscribe.*, which it must not have"):
+        run(check=check)
+
+
+def test_what_is_denied_is_left_as_it_is(run: Run, fake: "FakeWso2") -> None:
+    run()
+    fake.denied.append({"conditionId": "1", "conditionType": "USER", "conditionValue": "evapp@carbon.super"})
+    gone = next(iter(fake.subscriptions))
+    del fake.subscriptions[gone]
+    before = fake.configuration()
+
+    outcome = run()
+
+    assert fake.configuration() == before
+    assert "evapp is denied at the gateway, so EVApp is left as it is" in outcome.warnings
+
+
+def test_an_application_that_no_artifact_describes_is_named(run: Run, fake: "FakeWso2") -> None:
+    run()
+    fake.applications["app-x"] = {"applicationId": "app-x", "name": "EVApp2", "owner": "evapp"}
+
+    outcome = run(check=True)
+
+    assert outcome.changes == ()
+    assert [warning for warning in outcome.warnings if "EVApp2" in warning]
+
+
 @pytest.fixture
 def everybody(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The same run with the passwords set without which Assistant and Operator are left out."""
@@ -325,7 +412,7 @@ def test_each_application_has_an_owner_subscriptions_and_keys_of_its_own(everybo
         "Internal/site_operator",
         "Internal/charger_reader",
     }
-    assert fake.users["assistant"]["roles"] == {"Internal/subscriber", "Internal/agent_reader"}
+    assert fake.users["assistant"]["roles"] == {"Internal/agent_reader"}
     assert outcome.credentials is not None
     assert fake.clients[outcome.credentials.client_id]["name"] == "EVApp"
     assert everybody().changes == ()
@@ -433,6 +520,7 @@ def test_an_extra_application_has_keys_and_no_subscription(
     run: Run, fake: "FakeWso2", settings: ProvisioningSettings
 ) -> None:
     run()
+    fake.users["evapp"]["roles"].add("Internal/subscriber")
 
     with Wire(None, transport=httpx.MockTransport(fake)) as wire:
         password = SecretStr(settings.owner_password().get_secret_value())

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from charger_service.acts import RecordedAct
 from ev_service.errors import ConfigurationError
+from wso2_provisioning.applications import ASSISTANT, EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.errors import NotReady
 from wso2_provisioning.switch.acts import (
@@ -17,13 +19,15 @@ from wso2_provisioning.switch.acts import (
     Scope,
     checked_reason,
     checked_scope,
-    made_by_kills,
+    key_id,
     one_line,
+    remembered,
 )
 from wso2_provisioning.switch.course import Course, Done
 from wso2_provisioning.switch.journal import Journal
 from wso2_provisioning.switch.kill import scope_sets
 from wso2_provisioning.switch.watching import is_refusal
+from wso2_provisioning.tokens import ClientCredentials
 from wso2_terms.artifacts import load_artifacts
 
 ROOT = Path(__file__).parents[3]
@@ -47,11 +51,11 @@ def course(journal: Journal) -> Course:
 def test_what_kills_made_and_no_revive_undid_is_known() -> None:
     newest_first = [act_of("kill", "c"), act_of("revive", "a"), act_of("kill"), act_of("kill", "a", "b")]
 
-    assert made_by_kills(newest_first) == {"b", "c"}
+    assert remembered(newest_first).made.keys() == {"b", "c"}
 
 
 def test_what_was_made_again_after_a_revive_counts_again() -> None:
-    assert made_by_kills([act_of("kill", "a"), act_of("revive", "a"), act_of("kill", "a")]) == {"a"}
+    assert remembered([act_of("kill", "a"), act_of("revive", "a"), act_of("kill", "a")]).made.keys() == {"a"}
 
 
 @pytest.mark.parametrize("reason", [None, "", "  ", "x" * 501, "two\nlines", "\x1b[31mred"])
@@ -96,8 +100,17 @@ def test_the_token_of_every_kind_of_agent_is_revoked() -> None:
     readings, tools = ({f"{word}:{what}" for word in ("solar", "battery", "grid")} for what in ("read", "tools"))
     chargers = {"chargers:read", "chargers:control"}
 
-    assert list(scope_sets(artifacts, None).values()) == [readings | chargers, tools | chargers, readings, tools]
-    assert all("device_a" in scopes for scopes in scope_sets(artifacts, "a").values())
+    agents = scope_sets(EVAPP, artifacts, None)
+    assert list(agents.values()) == [readings | chargers, tools | chargers, readings, tools]
+    assert all("device_a" in scopes for scopes in scope_sets(EVAPP, artifacts, "a").values())
+    assert list(scope_sets(ASSISTANT, artifacts, None).values()) == [{"agent:read", "agent:tools"}]
+
+
+def test_a_key_is_told_from_another_by_id_and_secret_and_its_secret_stays_one() -> None:
+    keys = [ClientCredentials(*one) for one in (("a", SecretStr("x")), ("a", SecretStr("y")), ("b", SecretStr("x")))]
+
+    assert len({key_id(key) for key in keys}) == 3
+    assert key_id(keys[0]).startswith("a:")
 
 
 def test_what_is_recorded_fits_on_a_line() -> None:
@@ -131,7 +144,7 @@ def test_what_was_begun_is_known_though_the_process_ended(journal: Journal, cour
     course.act.changes.append(Change("subscription", "an-id", "SolarAPI"))
     course.step("block SolarAPI", lambda: ("done", "subscription blocked"))
 
-    assert made_by_kills(journal.left()) == {"an-id"}
+    assert remembered(journal.left()).made.keys() == {"an-id"}
     journal.forget(course.act.act_id)
     assert journal.left() == []
 

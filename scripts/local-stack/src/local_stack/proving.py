@@ -1,5 +1,6 @@
 """Makes what the controls need on a running stack: an application without subscriptions, and HTTP clients."""
 
+import secrets
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +9,15 @@ import httpx
 from pydantic import SecretStr
 
 from local_stack.controls import Client, Observed, Target, prove
-from local_stack.stack import StackPlan
-from wso2_provisioning.applications import EVAPP
+from local_stack.stack import ARTIFACTS, StackPlan
+from wso2_provisioning.applications import EVAPP, SUBSCRIBER_ROLE
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.provision import Wso2, extra_application
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.wire import Wire
+from wso2_terms.artifacts import load_artifacts
 
-_STRANGER = "Stranger"
+_STRANGER, _OWNER = "Stranger", "stranger"
 
 
 def prove_on(plan: StackPlan, clock_file: Path) -> Iterator[Observed]:
@@ -43,10 +46,17 @@ def provisioning_settings(plan: StackPlan) -> ProvisioningSettings:
 
 
 def _stranger(plan: StackPlan) -> Client:
-    settings = provisioning_settings(plan)
+    settings, password = provisioning_settings(plan), SecretStr(secrets.token_urlsafe(18))
+    # A user with EVApp's roles, so that it is granted the scopes and lacks nothing but the subscription. EVApp's own
+    # owner holds no other application, and is not lent the role for one.
+    roles = {SUBSCRIBER_ROLE, *EVAPP.roles(load_artifacts(ARTIFACTS, DEFAULT_BACKENDS))}
     with Wire(plan.ca_file) as wire:
-        # Owned by the same user, so that it is granted the scopes and lacks nothing but the subscription.
-        made = extra_application(Wso2(wire, settings), _STRANGER, EVAPP.owner, settings.owner_password())
+        wso2 = Wso2(wire, settings)
+        if wso2.users.user_exists(_OWNER):
+            wso2.users.set_password(_OWNER, password)
+        else:
+            wso2.users.add_user(_OWNER, password, sorted(roles))
+        made = extra_application(wso2, _STRANGER, _OWNER, password)
     return Client(made.client_id, made.client_secret.get_secret_value())
 
 

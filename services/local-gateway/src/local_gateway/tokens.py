@@ -5,7 +5,7 @@ Tokens are JWTs of the form that WSO2's key manager gives out. Knows no HTTP and
 
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -105,6 +105,13 @@ class Tokens:
         self._state.revoked[token.jti] = int(token.expires_at_s)
         self._state.live_tokens = {key: live for key, live in self._state.live_tokens.items() if live.jti != token.jti}
         self._store.changed(routes=False)
+
+    def revoke_clients(self, client_ids: Collection[str]) -> None:
+        """Let no token of these clients count any more; the caller writes the state down."""
+        state = self._state
+        gone = {key: live for key, live in state.live_tokens.items() if key.partition("\n")[0] in client_ids}
+        state.revoked |= {live.jti: live.expires_at_s for live in gone.values()}
+        state.live_tokens = {key: live for key, live in state.live_tokens.items() if key not in gone}
 
     def _check(self, token: str) -> VerifiedToken | None:
         try:

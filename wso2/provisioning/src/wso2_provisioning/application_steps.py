@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from wso2_provisioning import steps
-from wso2_provisioning.applications import SCOPE_PROBE, ApplicationSpec
+from wso2_provisioning.admin import Denied
+from wso2_provisioning.applications import PORTAL_SCOPES, SCOPE_PROBE, ApplicationSpec
 from wso2_provisioning.changes import Changes
-from wso2_provisioning.devportal import DevPortal, Subscription
+from wso2_provisioning.devportal import Subscription
 from wso2_provisioning.errors import CredentialsRefused, ScopesWrong
+from wso2_provisioning.owners_portal import OwnersPortal
 from wso2_provisioning.steps import Published
 from wso2_provisioning.tokens import ClientCredentials, Token
 from wso2_provisioning.wso2 import Wso2
@@ -61,19 +63,26 @@ def ensure_application(
         CredentialsRefused: the owner's password is another one.
         ProvisioningError: a step failed.
     """
-    portal = _owner_portal(wso2, spec, password, artifacts, changes, may_set_password=may_set_password)
     products = tuple(published[name] for name in spec.products)
-    if portal is None:
+    is_there = _ensure_owner(wso2, spec, password, artifacts, changes, may_set_password=may_set_password)
+    if not is_there:
         changes.make(f"make application {spec.name} with its subscriptions and keys", lambda: None)
         return Made(spec, products, {}, None, None)
-    application_id = steps.ensure_application(portal, spec.name, spec.description, changes)
-    held = steps.ensure_subscriptions(portal, application_id, spec.name, products, changes)
-    keys = steps.ensure_keys(portal, application_id, spec.name, changes, rotate=rotate_secret)
+    ids = [one.product_id for one in products if one.product_id is not None]
+    due = changes
+    if wso2.admin.denial(Denied.owner(spec.owner)) is not None:
+        changes.warn(f"{spec.owner} is denied at the gateway, so {spec.name} is left as it is")
+        due = Changes(is_dry_run=True, report=lambda _: None)
+    with OwnersPortal(wso2, spec, password, ids, due) as portal:
+        application_id = steps.ensure_application(portal, spec.name, spec.description, due)
+        held = steps.ensure_subscriptions(portal, application_id, spec.name, products, due)
+        keys = steps.ensure_keys(portal, application_id, spec.name, due, rotate=rotate_secret)
     policy = None if application_id is None else portal.application_policy(application_id)
+    _name_others(wso2, spec, changes)
     return Made(spec, products, held, keys.credentials if keys else None, policy)
 
 
-def _owner_portal(
+def _ensure_owner(
     wso2: Wso2,
     spec: ApplicationSpec,
     password: SecretStr,
@@ -81,21 +90,28 @@ def _owner_portal(
     changes: Changes,
     *,
     may_set_password: bool,
-) -> DevPortal | None:
-    if not steps.ensure_owner(wso2.users, spec.owner, password, spec.roles(artifacts), changes):
-        return None
-    try:
-        portal = wso2.portal_of(spec.owner, password)
-        portal.find_application(spec.name)
-    except CredentialsRefused as error:
-        if not may_set_password:
-            raise CredentialsRefused(
-                f"user {spec.owner} exists with another password than {spec.password_variable}: set the right one, "
-                "or let --rotate-secret set this one"
-            ) from error
-        changes.make(f"set the password of {spec.owner}", lambda: wso2.users.set_password(spec.owner, password))
-        return None if changes.is_dry_run else wso2.portal_of(spec.owner, password)
-    return portal
+) -> bool:
+    users = wso2.users
+    if not steps.ensure_owner(users, spec.owner, password, spec.roles(artifacts), changes):
+        return False
+    if users.authenticates(spec.owner, password):
+        return True
+    if not may_set_password:
+        raise CredentialsRefused(
+            f"user {spec.owner} exists with another password than {spec.password_variable}: set the right one, "
+            "or let --rotate-secret set this one"
+        )
+    changes.make(f"set the password of {spec.owner}", lambda: users.set_password(spec.owner, password))
+    return not changes.is_dry_run
+
+
+def _name_others(wso2: Wso2, spec: ApplicationSpec, changes: Changes) -> None:
+    others = sorted(one.name for one in wso2.admin.applications(spec.owner) if one.name != spec.name)
+    if others:
+        changes.warn(
+            f"{spec.owner} owns {', '.join(others)} beside {spec.name}, which no artifact describes: "
+            "make revive ARGS=--remove removes them"
+        )
 
 
 def check_scopes(wso2: Wso2, artifacts: Artifacts, made: Made) -> Token:
@@ -107,14 +123,15 @@ def check_scopes(wso2: Wso2, artifacts: Artifacts, made: Made) -> Token:
     """
     spec, every = made.spec, frozenset(scope.name for scope in artifacts.scopes())
     wanted = spec.scopes(artifacts)
+    unwanted = (every - wanted) | (frozenset[str]() if spec.keeps_portal else PORTAL_SCOPES)
     assert made.credentials is not None
-    token = wso2.token_of(spec.name, made.credentials, every)
+    token = wso2.token_of(spec.name, made.credentials, wanted | unwanted)
     if missing := wanted - token.scopes:
         raise ScopesWrong(
             f"{spec.name} is not granted {', '.join(sorted(missing))}: see the roles of user {spec.owner} "
             "and the roles that the scopes are bound to"
         )
-    if excess := (every - wanted) & token.scopes:
+    if excess := unwanted & token.scopes:
         raise ScopesWrong(
             f"{spec.name} is granted {', '.join(sorted(excess))}, which it must not have: "
             f"take the roles for it from user {spec.owner}"

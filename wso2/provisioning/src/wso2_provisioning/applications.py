@@ -13,7 +13,9 @@ from wso2_terms.artifacts import Artifacts
 from wso2_terms.mcp_project import McpServerProject
 
 SUBSCRIBER_ROLE = "Internal/subscriber"
-"""Role that lets a user own applications."""
+"""Role that lets a user make applications, subscriptions and keys in the Developer Portal."""
+PORTAL_SCOPES = frozenset({"apim:subscribe", "apim:app_manage", "apim:sub_manage", "apim:api_key"})
+"""What a token of that role may hold. A key that is granted one can undo what stops its application."""
 CHARGERS_API, CONTROL_API = "ChargerAPI", "ChargerControlAPI"
 """What tells of the chargers, and what sets their limits."""
 T = TypeVar("T")
@@ -24,6 +26,7 @@ class ApplicationSpec:
     """One application: its owner is a user of its own, because client credentials carry the owner's roles.
 
     apis, mcp_servers: names of what it subscribes to. password_variable: setting that holds the owner's password.
+    keeps_portal: the owner is a person who uses the Developer Portal; any other owner is lent the role for due work.
     """
 
     name: str
@@ -32,6 +35,7 @@ class ApplicationSpec:
     password_variable: str
     apis: tuple[str, ...]
     mcp_servers: tuple[str, ...] = ()
+    keeps_portal: bool = False
 
     @property
     def products(self) -> tuple[str, ...]:
@@ -60,7 +64,8 @@ class ApplicationSpec:
 
     def roles(self, artifacts: Artifacts) -> frozenset[str]:
         """Return the roles that its owner must hold."""
-        return frozenset({SUBSCRIBER_ROLE, *(role for scope in self._scopes(artifacts) for role in scope.bindings)})
+        portal = {SUBSCRIBER_ROLE} if self.keeps_portal else set[str]()
+        return frozenset({*portal, *(role for scope in self._scopes(artifacts) for role in scope.bindings)})
 
     def _scopes(self, artifacts: Artifacts) -> list[Scope]:
         of_apis = [project.api.scopes for project in self.projects(artifacts)]
@@ -90,6 +95,7 @@ OPERATOR = ApplicationSpec(
     owner="operator",
     password_variable="OPERATOR_PASSWORD",
     apis=("SiteAPI", CHARGERS_API),
+    keeps_portal=True,
 )
 APPLICATIONS = (EVAPP, ASSISTANT, OPERATOR)
 """All of them; the first is the agent's own, whose keys are written down for it."""

@@ -1,7 +1,12 @@
 """Applications, subscriptions and keys of one owner, by the Developer Portal REST API v3."""
 
+import binascii
+import io
+import json
+import zipfile
+from base64 import b64decode
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import SecretStr
 
@@ -11,7 +16,9 @@ from wso2_provisioning.wire import Identity, Wire, json_object, listed, needed
 
 BASE_PATH = "/api/am/devportal/v3"
 SCOPES = frozenset({"apim:subscribe"})
-"""Scopes that the calls of this module need."""
+"""Scopes that an owner's calls need."""
+EXPORT_SCOPES = frozenset({"apim:app_import_export"})
+"""Scopes that reading an application of another owner needs; an administrator has them."""
 KEY_MANAGER = "Resident Key Manager"
 KEY_TYPE = "PRODUCTION"
 UNLIMITED = "Unlimited"
@@ -37,6 +44,19 @@ class ApplicationKeys:
     credentials: ClientCredentials
 
 
+@dataclass(frozen=True, slots=True)
+class ExportedApplication:
+    """An application as an administrator reads it.
+
+    policy: limits it at all APIs together. keys: those that it calls with, None before they are generated.
+    others: consumer keys that it has beside them.
+    """
+
+    policy: str
+    keys: ApplicationKeys | None
+    others: tuple[str, ...]
+
+
 class DevPortal:
     """The Developer Portal as one user sees it."""
 
@@ -57,6 +77,16 @@ class DevPortal:
     def application_policy(self, application_id: str) -> str:
         """Return the name of the policy that limits an application at all APIs together."""
         return needed(json_object(self._get(f"/applications/{application_id}")), "throttlingPolicy")
+
+    def export(self, owner: str, name: str) -> ExportedApplication:
+        """Read an application of whatever owner, keys included; only an administrator may.
+
+        Raises:
+            Refused: there is no such application, or WSO2 writes it in a form that is not known here.
+        """
+        query = {"appOwner": owner, "appName": name, "withKeys": "true", "format": "JSON"}
+        answer = self._wire.call("GET", f"{self._base}/applications/export", self._identity, params=query)
+        return read_export(answer.content)
 
     def create_application(self, name: str, description: str) -> str:
         """Make an application and return its id; the id of the one that is there already, where it is."""
@@ -137,6 +167,36 @@ class DevPortal:
 
     def _post(self, path: str, body: dict[str, Any], accept: tuple[int, ...]) -> Any:
         return self._wire.call("POST", self._base + path, self._identity, accept=accept, json=body)
+
+
+def read_export(archive: bytes) -> ExportedApplication:
+    """Read the zip as which WSO2 exports an application: one document, in which secrets are in base64.
+
+    Raises:
+        Refused: it is not of that form; its content is not told.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as files:
+            (name,) = [one for one in files.namelist() if one.endswith("/application.json")]
+            document = cast("dict[str, Any]", json.loads(files.read(name)))
+        described: dict[str, Any] = document["data"]["applicationInfo"]
+        listed_keys: list[dict[str, Any]] = described.get("keys") or []
+        found = [key for key in listed_keys if key.get("consumerKey")]
+        own = next((key for key in found if key.get("keyType") == KEY_TYPE), None)
+        others = tuple(str(key["consumerKey"]) for key in found if key is not own)
+        keys = None if own is None else _exported_keys(own)
+        return ExportedApplication(needed(described, "throttlingPolicy"), keys, others)
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refused("an exported application is written in a form that is not known here", status=200) from error
+
+
+def _exported_keys(found: dict[str, Any]) -> ApplicationKeys:
+    try:
+        secret = b64decode(needed(found, "consumerSecret"), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise Refused("an exported application's secret is not in base64", status=200) from error
+    credentials = ClientCredentials(needed(found, "consumerKey"), SecretStr(secret))
+    return ApplicationKeys(str(found.get("keyMappingId") or ""), credentials)
 
 
 def _subscription(found: dict[str, Any]) -> Subscription:

@@ -73,6 +73,11 @@ class McpServers:
         found = [entry for entry in listed(answer) if (entry.get("name"), entry.get("version")) == (name, version)]
         return self.get(needed(found[0], "id")) if found else None
 
+    def names(self) -> dict[str, str]:
+        """Return the names of all MCP servers by id; like any search, it may miss what was made seconds ago."""
+        answer = json_object(self._wire.call("GET", self._base, self._identity, params={"limit": "1000"}))
+        return {needed(entry, "id"): needed(entry, "name") for entry in listed(answer)}
+
     def get(self, server_id: str) -> LiveMcpServer | None:
         """Return an MCP server, None when it is gone."""
         url = f"{self._base}/{server_id}"

@@ -1,14 +1,15 @@
-"""The key of an application, as its owner reads it in the Developer Portal: nowhere else is it written down."""
+"""The key of an application, as WSO2 gives it out: for all but EVApp it is written down nowhere else."""
 
 from wso2_provisioning.applications import ApplicationSpec
-from wso2_provisioning.errors import ProvisioningError, ScopesWrong
+from wso2_provisioning.devportal import ExportedApplication
+from wso2_provisioning.errors import CredentialsRefused, ProvisioningError, Refused, ScopesWrong
 from wso2_provisioning.tokens import ClientCredentials, Token, exact_token
 from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts
 
 
 def keys_of(wso2: Wso2, spec: ApplicationSpec) -> ClientCredentials:
-    """Read an application's key with its owner's password.
+    """Read an application's key for whoever has its owner's password.
 
     Raises:
         ProvisioningError: the password is not set or wrong, or the bootstrap did not make the application.
@@ -16,12 +17,46 @@ def keys_of(wso2: Wso2, spec: ApplicationSpec) -> ClientCredentials:
     password = wso2.settings.password_of(spec)
     if password is None:
         raise ProvisioningError(f"{spec.password_variable} is not set: it proves who may act as {spec.name}")
+    if not spec.keeps_portal:
+        if not wso2.users.authenticates(spec.owner, password):
+            raise CredentialsRefused(f"WSO2 does not accept {spec.owner}: check {spec.password_variable}")
+        return exported_key(wso2, spec)
     portal = wso2.portal_of(spec.owner, password)
     application_id = portal.find_application(spec.name)
     keys = None if application_id is None else portal.keys(application_id)
     if keys is None:
-        raise ProvisioningError(f"there is no application {spec.name} with a key: run the bootstrap with its password")
+        raise _missing(spec)
     return keys.credentials
+
+
+def exported(wso2: Wso2, spec: ApplicationSpec) -> ExportedApplication:
+    """Read an application as the administrator, without its owner.
+
+    Raises:
+        ProvisioningError: the bootstrap did not make it, or it bears another name now.
+    """
+    try:
+        return wso2.admin_portal.export(spec.owner, spec.name)
+    except Refused as error:
+        if error.status != 404:
+            raise
+        raise _missing(spec) from error
+
+
+def exported_key(wso2: Wso2, spec: ApplicationSpec) -> ClientCredentials:
+    """Read an application's key as the administrator.
+
+    Raises:
+        ProvisioningError: there is no such application, or it has no key.
+    """
+    keys = exported(wso2, spec).keys
+    if keys is None:
+        raise _missing(spec)
+    return keys.credentials
+
+
+def _missing(spec: ApplicationSpec) -> ProvisioningError:
+    return ProvisioningError(f"there is no application {spec.name} with a key: run the bootstrap with its password")
 
 
 def token_of(wso2: Wso2, artifacts: Artifacts, spec: ApplicationSpec, device: str | None = None) -> Token:

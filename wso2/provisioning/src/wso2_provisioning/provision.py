@@ -66,6 +66,7 @@ def provision(
         # First of all: a secret that was rotated and cannot be written down is lost to the agent.
         check_folder(credentials_dir)
     wso2.settings.owner_password()
+    steps.take_roles_back(wso2.users, APPLICATIONS, changes)
     published = _govern(wso2, artifacts, changes)
     made = _applications(wso2, artifacts, published, changes, rotate_secret=rotate_secret)
     agents = made[0]

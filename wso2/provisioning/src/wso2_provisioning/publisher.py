@@ -9,10 +9,10 @@ from wso2_terms.api_archive import write_api_archive
 from wso2_terms.api_project import ApiProject
 
 BASE_PATH = "/api/am/publisher/v4"
-SCOPES = frozenset({"apim:api_view", "apim:api_import_export"})
-"""Scopes that the calls about APIs need."""
-BLOCK_SCOPES = frozenset({"apim:subscription_view", "apim:subscription_block"})
-"""Scopes that the calls about subscriptions need; the bootstrap has no use for them."""
+SCOPES = frozenset({"apim:api_view", "apim:api_import_export", "apim:subscription_view"})
+"""Scopes that the calls about APIs and who is subscribed to them need."""
+BLOCK_SCOPES = frozenset({"apim:subscription_block"})
+"""Scopes that blocking a subscription needs; the bootstrap has no use for it."""
 BLOCKED, UNBLOCKED = "BLOCKED", "UNBLOCKED"
 
 
@@ -24,6 +24,7 @@ class Subscriber:
     """
 
     subscription_id: str
+    application_id: str
     application: str
     owner: str
     plan: str
@@ -69,6 +70,11 @@ class Publisher:
         # The search matches parts of names, too.
         found = [api for api in listed(json_object(answer)) if (api.get("name"), api.get("version")) == (name, version)]
         return self.get(needed(found[0], "id")) if found else None
+
+    def names(self) -> dict[str, str]:
+        """Return the names of all APIs by id; like any search, it may miss what was imported seconds ago."""
+        answer = self._wire.call("GET", f"{self._base}/apis", self._identity, params={"limit": "1000"})
+        return {needed(api, "id"): needed(api, "name") for api in listed(json_object(answer))}
 
     def get(self, api_id: str) -> LiveApi | None:
         """Return an API, None when it is gone."""
@@ -128,6 +134,7 @@ def _subscriber(found: dict[str, Any]) -> Subscriber:
     application: dict[str, Any] = found.get("applicationInfo") or {}
     return Subscriber(
         subscription_id=needed(found, "subscriptionId"),
+        application_id=needed(application, "applicationId"),
         application=needed(application, "name"),
         owner=needed(application, "subscriber"),
         plan=needed(found, "throttlingPolicy"),

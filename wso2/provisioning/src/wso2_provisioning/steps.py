@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from wso2_provisioning.admin import Admin
+from wso2_provisioning.applications import SUBSCRIBER_ROLE, ApplicationSpec
 from wso2_provisioning.changes import Changes
 from wso2_provisioning.credentials import SHARED, Limit
-from wso2_provisioning.devportal import UNLIMITED, ApplicationKeys, DevPortal, Subscription
+from wso2_provisioning.devportal import UNLIMITED, ApplicationKeys, Subscription
 from wso2_provisioning.drift import GOVERNING, api_differences, policy_differences, with_fingerprint
 from wso2_provisioning.errors import ProvisioningError
+from wso2_provisioning.owners_portal import Portal
 from wso2_provisioning.publisher import BLOCKED, UNBLOCKED, LiveApi, Publisher
 from wso2_provisioning.users import Users
 from wso2_terms.api_project import Api, ApiProject
@@ -77,6 +79,16 @@ def ensure_roles(users: Users, roles: Iterable[str], changes: Changes) -> None:
             changes.make(f"add role {role}", lambda role=role: users.add_role(role))
 
 
+def take_roles_back(users: Users, specs: Iterable[ApplicationSpec], changes: Changes) -> None:
+    """Take the portal's role from every owner who must not keep it: an earlier run was cut off while it was lent."""
+    for spec in specs:
+        if spec.keeps_portal or not users.user_exists(spec.owner):
+            continue
+        if SUBSCRIBER_ROLE in users.roles_of(spec.owner):
+            what = f"take {SUBSCRIBER_ROLE} from {spec.owner}, by which a key of theirs could undo a kill"
+            changes.make(what, lambda owner=spec.owner: users.take_role(owner, SUBSCRIBER_ROLE))
+
+
 def ensure_owner(users: Users, name: str, password: SecretStr, roles: frozenset[str], changes: Changes) -> bool:
     """Make an application's owner, or give them the roles that they lack.
 
@@ -132,14 +144,14 @@ def _import_and_look(publisher: Publisher, project: ApiProject, changes: Changes
     return live
 
 
-def ensure_application(portal: DevPortal, name: str, description: str, changes: Changes) -> str | None:
+def ensure_application(portal: Portal, name: str, description: str, changes: Changes) -> str | None:
     """Make an application of the portal's user, and return its id, None where a dry run found none."""
     known = portal.find_application(name)
     return known or changes.make(f"make application {name}", lambda: portal.create_application(name, description))
 
 
 def ensure_subscriptions(
-    portal: DevPortal, application_id: str | None, name: str, products: Iterable[Published], changes: Changes
+    portal: Portal, application_id: str | None, name: str, products: Iterable[Published], changes: Changes
 ) -> dict[str, Subscription]:
     """Subscribe an application to APIs and MCP servers, each with the plan that it offers first.
 
@@ -170,12 +182,12 @@ def ensure_subscriptions(
     return held
 
 
-def _by_product(portal: DevPortal, application_id: str) -> dict[str, Subscription]:
+def _by_product(portal: Portal, application_id: str) -> dict[str, Subscription]:
     return {subscription.api_id: subscription for subscription in portal.subscriptions(application_id)}
 
 
 def ensure_keys(
-    portal: DevPortal, application_id: str | None, name: str, changes: Changes, *, rotate: bool = False
+    portal: Portal, application_id: str | None, name: str, changes: Changes, *, rotate: bool = False
 ) -> ApplicationKeys | None:
     """Return an application's keys, generated where there are none; None where a dry run found none.
 

@@ -48,6 +48,11 @@ class Users:
         """Tell whether there is such a user."""
         return self._ask("isExistingUser", ("userName", name)) == ["true"]
 
+    def authenticates(self, name: str, password: SecretStr) -> bool:
+        """Tell whether this is the password of a user who exists."""
+        credential = ("credential", password.get_secret_value())
+        return self._ask("authenticate", ("userName", name), credential) == ["true"]
+
     def roles_of(self, user: str) -> frozenset[str]:
         """Return the roles of a user who exists."""
         return frozenset(self._ask("getRoleListOfUser", ("userName", user)))
@@ -88,6 +93,16 @@ class Users:
         fault = self._tell("updateRoleListOfUser", ("userName", user), *(("newRoles", role) for role in wanted))
         if not set(wanted) <= self.roles_of(user):
             raise Refused(f"user {user} could not be given {', '.join(wanted)}: {fault}", status=500)
+
+    def take_role(self, user: str, role: str) -> None:
+        """Take a role from a user.
+
+        Raises:
+            Refused: they still have it afterwards.
+        """
+        fault = self._tell("updateRoleListOfUser", ("userName", user), ("deletedRoles", role))
+        if role in self.roles_of(user):
+            raise Refused(f"{role} could not be taken from {user}: {fault}", status=500)
 
     def set_password(self, user: str, password: SecretStr) -> None:
         """Give a user a new password.

@@ -3,6 +3,9 @@
 Puts addresses, identities and REST APIs together; knows no step.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from pydantic import SecretStr
 
 from wso2_provisioning import admin, devportal, mcp_servers, publisher
@@ -11,14 +14,30 @@ from wso2_provisioning.devportal import DevPortal
 from wso2_provisioning.mcp_servers import McpServers
 from wso2_provisioning.publisher import Publisher
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.tokens import ClientCredentials, Token, client_token, password_token, register_client
+from wso2_provisioning.tokens import (
+    CLIENT_NAME,
+    ClientCredentials,
+    Token,
+    client_token,
+    password_token,
+    register_client,
+    revoke_token,
+)
 from wso2_provisioning.users import Users
 from wso2_provisioning.wire import Identity, Wire
 
-ADMIN_SCOPES = admin.SCOPES | publisher.SCOPES | mcp_servers.SCOPES | devportal.SCOPES
+ADMIN_SCOPES = admin.SCOPES | publisher.SCOPES | mcp_servers.SCOPES | devportal.SCOPES | devportal.EXPORT_SCOPES
 """Scopes of the REST APIs that the bootstrap needs."""
 SWITCH_SCOPES = ADMIN_SCOPES | admin.DENY_SCOPES | publisher.BLOCK_SCOPES
 """The same, and those that deny policies and blocked subscriptions need."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSession:
+    """The Developer Portal as a user sees it, until it is ended."""
+
+    portal: DevPortal
+    end: Callable[[], None]
 
 
 class Wso2:
@@ -59,7 +78,7 @@ class Wso2:
 
     @property
     def admin(self) -> Admin:
-        """Throttling and deny policies."""
+        """Throttling and deny policies, and the applications of all owners."""
         return Admin(self.wire, self.settings.wso2_management_url, self._administrator())
 
     @property
@@ -74,7 +93,7 @@ class Wso2:
 
     @property
     def admin_portal(self) -> DevPortal:
-        """Applications of the administrator."""
+        """Applications of the administrator, and the export of any."""
         return DevPortal(self.wire, self.settings.wso2_management_url, self._administrator())
 
     def portal_of(self, user: str, password: SecretStr) -> DevPortal:
@@ -84,8 +103,22 @@ class Wso2:
             CredentialsRefused: the password is wrong.
             ScopesWrong: the user may not own applications.
         """
-        identity = self._identity(user, password, devportal.SCOPES)
-        return DevPortal(self.wire, self.settings.wso2_management_url, identity)
+        return self.session_of(user, password).portal
+
+    def session_of(self, user: str, password: SecretStr) -> OwnSession:
+        """Return the Developer Portal as a user sees it, with a token that ends with the session.
+
+        Raises:
+            CredentialsRefused: the password is wrong.
+            ScopesWrong: the user may not own applications.
+        """
+        management_url = self.settings.wso2_management_url
+        if self._is_dry_run:
+            return OwnSession(DevPortal(self.wire, management_url, Identity.of_password(user, password)), lambda: None)
+        client = self._registered()
+        token = password_token(self.wire, self.settings.token_url, client, user, password, devportal.SCOPES)
+        portal = DevPortal(self.wire, management_url, Identity.of_token(user, token.access_token))
+        return OwnSession(portal, lambda: revoke_token(self.wire, self.settings.token_url, client, token, CLIENT_NAME))
 
     def token_of(self, application: str, credentials: ClientCredentials, scopes: frozenset[str]) -> Token:
         """Get a token in an application's name, apart from the one that it uses itself."""
@@ -100,7 +133,10 @@ class Wso2:
     def _identity(self, user: str, password: SecretStr, scopes: frozenset[str]) -> Identity:
         if self._is_dry_run:
             return Identity.of_password(user, password)
+        token = password_token(self.wire, self.settings.token_url, self._registered(), user, password, scopes)
+        return Identity.of_token(user, token.access_token)
+
+    def _registered(self) -> ClientCredentials:
         if self._client is None:
             self._client = register_client(self.wire, self.settings.wso2_management_url, self._admin)
-        token = password_token(self.wire, self.settings.token_url, self._client, user, password, scopes)
-        return Identity.of_token(user, token.access_token)
+        return self._client

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from local_gateway.management.devportal import application_clients
+from local_gateway.management.devportal import application_clients, remove_application
 from local_gateway.management.rest import (
     Caller,
     Desk,
@@ -29,6 +29,8 @@ from local_gateway.state import Application, DenyPolicy, Document
 _DENY_VIEW = ("apim:admin", "apim:bl_view")
 _DENY = ("apim:admin", "apim:bl_manage")
 _OWNERS = ("apim:admin", "apim:app_owner_change")
+_APPLICATIONS = (*_OWNERS, "apim:app_import_export")
+_REMOVAL = ("apim:admin", "apim:app_import_export")
 
 
 class _Condition(Payload):
@@ -66,7 +68,8 @@ class Administration:
         routes.add("GET", "/throttling/deny-policy/{condition_id}", self.get_condition, _DENY_VIEW)
         routes.add("PATCH", "/throttling/deny-policy/{condition_id}", self.change_condition, _DENY)
         routes.add("DELETE", "/throttling/deny-policy/{condition_id}", self.delete_condition, _DENY)
-        routes.add("GET", "/applications", self.list_applications, _OWNERS)
+        routes.add("GET", "/applications", self.list_applications, _APPLICATIONS)
+        routes.add("DELETE", "/applications/{application_id}", self.delete_application, _REMOVAL)
         routes.add("POST", "/applications/{application_id}/change-owner", self.change_owner, _OWNERS)
         return routes.definitions
 
@@ -105,13 +108,20 @@ class Administration:
         return web.Response()
 
     async def list_applications(self, request: web.Request, caller: Caller) -> web.Response:
-        owner, name = request.query.get("user"), request.query.get("name", "").lower()
+        owner, name = request.query.get("user", caller.name), request.query.get("name", "").lower()
         found = [
             _application_body(application)
             for application in self._desk.state.applications.values()
-            if owner in (None, application.owner) and name in application.name.lower()
+            if application.owner == owner and name in application.name.lower()
         ]
         return web.json_response(page(request, found))
+
+    async def delete_application(self, request: web.Request, caller: Caller) -> web.Response:
+        application_id = request.match_info["application_id"]
+        if application_id not in self._desk.state.applications:
+            raise not_found("Application", application_id)
+        remove_application(self._desk, application_id)
+        return web.Response()
 
     async def change_owner(self, request: web.Request, caller: Caller) -> web.Response:
         application_id = request.match_info["application_id"]

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from local_gateway.management import dcr, soap_users
 from local_gateway.management.admin import Administration
+from local_gateway.management.application_export import ApplicationExport
 from local_gateway.management.application_keys import ApplicationKeys
 from local_gateway.management.devportal import Applications
 from local_gateway.management.failures import FailedCredentials, slow_failures
@@ -34,6 +35,7 @@ def management_app(desk: Desk, key: SigningKey, max_import_bytes: int) -> web.Ap
     """
     slow = slow_failures(FailedCredentials())
     app = web.Application(middlewares=[slow, rest_errors], client_max_size=max_import_bytes)
+    applications = Applications(desk)
     oauth = OAuthServer(desk.store, desk.users, desk.tokens, desk.deployment)
 
     async def jwks(_: web.Request) -> web.Response:
@@ -53,7 +55,9 @@ def management_app(desk: Desk, key: SigningKey, max_import_bytes: int) -> web.Ap
             *GatewayInfo(desk).routes(),
             *Publisher(desk).routes(),
             *McpServers(desk).routes(),
-            *Applications(desk).routes(),
+            # Before those of single applications: `export` is no id.
+            *ApplicationExport(desk, applications).routes(),
+            *applications.routes(),
             *Subscriptions(desk).routes(),
             *ApplicationKeys(desk, oauth).routes(),
             *ThrottlingPolicies(desk).routes(),

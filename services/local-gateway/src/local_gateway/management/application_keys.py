@@ -55,7 +55,7 @@ class ApplicationKeys:
         client = self._make(application, wanted)
         self._desk.state.clients[client.client_id] = client
         self._desk.store.changed()
-        body = _body(client)
+        body = key_body(client)
         if "client_credentials" in client.grant_types:
             token = self._oauth.token_for(client, wanted.scopes)
             body["token"] = {
@@ -67,11 +67,11 @@ class ApplicationKeys:
 
     async def list_keys(self, request: web.Request, caller: Caller) -> web.Response:
         application = owned_application(self._desk, request, caller)
-        keys = [_body(client) for client in application_clients(self._desk, application.application_id)]
+        keys = [key_body(client) for client in application_clients(self._desk, application.application_id)]
         return web.json_response({"count": len(keys), "list": keys})
 
     async def get_key(self, request: web.Request, caller: Caller) -> web.Response:
-        return web.json_response(_body(self._client(request, caller)))
+        return web.json_response(key_body(self._client(request, caller)))
 
     async def regenerate_secret(self, request: web.Request, caller: Caller) -> web.Response:
         client = self._client(request, caller)
@@ -116,7 +116,8 @@ class ApplicationKeys:
         return validity_s
 
 
-def _body(client: OAuthClient) -> Document:
+def key_body(client: OAuthClient) -> Document:
+    """A consumer key as it is given out, secret included."""
     return {
         "keyMappingId": client.key_mapping_id,
         "keyManager": KEY_MANAGER,

@@ -82,10 +82,10 @@ class Applications:
         )
         state.applications[application.application_id] = application
         self._desk.store.changed()
-        return web.json_response(self._application_body(application), status=201)
+        return web.json_response(self.described(application), status=201)
 
     async def get_application(self, request: web.Request, caller: Caller) -> web.Response:
-        return web.json_response(self._application_body(owned_application(self._desk, request, caller)))
+        return web.json_response(self.described(owned_application(self._desk, request, caller)))
 
     async def change_application(self, request: web.Request, caller: Caller) -> web.Response:
         application = owned_application(self._desk, request, caller)
@@ -94,22 +94,18 @@ class Applications:
         application.name, application.description = wanted.name, wanted.description
         application.throttling_policy, application.updated_at_ms = wanted.throttling_policy, self._desk.now_ms()
         self._desk.store.changed()
-        return web.json_response(self._application_body(application))
+        return web.json_response(self.described(application))
 
     async def delete_application(self, request: web.Request, caller: Caller) -> web.Response:
-        gone = owned_application(self._desk, request, caller).application_id
-        state = self._desk.state
-        del state.applications[gone]
-        state.subscriptions = {i: s for i, s in state.subscriptions.items() if s.application_id != gone}
-        state.clients = {i: c for i, c in state.clients.items() if c.application_id != gone}
-        self._desk.store.changed()
+        remove_application(self._desk, owned_application(self._desk, request, caller).application_id)
         return web.Response()
 
     def _check_policy(self, wanted: ApplicationPayload) -> None:
         if find_policy(self._desk, PolicyKind.APPLICATION, wanted.throttling_policy) is None:
             raise RestError(400, f"Specified application tier {wanted.throttling_policy} is invalid")
 
-    def _application_body(self, application: Application) -> Document:
+    def described(self, application: Application) -> Document:
+        """An application as its owner sees it."""
         details: Document = {"keys": [], "subscriptionScopes": [], "hashEnabled": False}
         return self._application_info(application) | details
 
@@ -140,6 +136,17 @@ def owned_application(desk: Desk, request: web.Request, caller: Caller) -> Appli
     """
     application_id = request.match_info["application_id"]
     return checked_owner(desk.state.applications.get(application_id), application_id, caller)
+
+
+def remove_application(desk: Desk, gone: str) -> None:
+    """Delete an application with its subscriptions and keys, and revoke the tokens of those keys."""
+    state = desk.state
+    clients = {client.client_id for client in application_clients(desk, gone)}
+    del state.applications[gone]
+    state.subscriptions = {i: s for i, s in state.subscriptions.items() if s.application_id != gone}
+    state.clients = {i: c for i, c in state.clients.items() if i not in clients}
+    desk.tokens.revoke_clients(clients)
+    desk.store.changed()
 
 
 def application_clients(desk: Desk, application_id: str) -> list[OAuthClient]:

@@ -45,6 +45,7 @@ class UserService:
             "addRole": self._add_role,
             "deleteRole": self._delete_role,
             "isExistingUser": self._is_existing_user,
+            "authenticate": self._authenticate,
             "addUser": self._add_user,
             "deleteUser": self._delete_user,
             "getRoleListOfUser": self._roles_of_user,
@@ -90,6 +91,9 @@ class UserService:
 
     def _is_existing_user(self, message: Element) -> Answer:
         return [_boolean(self._desk.users.exists(_text(message, "userName")))]
+
+    def _authenticate(self, message: Element) -> Answer:
+        return [_boolean(self._desk.users.verify(_text(message, "userName"), _text(message, "credential")))]
 
     def _add_user(self, message: Element) -> Answer:
         name, roles = _text(message, "userName"), _texts(message, "roleList")

@@ -3,6 +3,7 @@
 Pure.
 """
 
+import hashlib
 import re
 import uuid
 from collections.abc import Iterable, Mapping
@@ -13,12 +14,14 @@ from typing import Any, Literal, cast
 from ev_service.errors import ConfigurationError
 from ev_service.units import utc_text
 from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.tokens import ClientCredentials
 
 Kind = Literal["kill", "revive"]
 Scope = Literal["all", "control"]
 Outcome = Literal["done", "already", "failed", "skipped"]
-DENY_POLICY, SUBSCRIPTION = "deny_policy", "subscription"
+DENY_POLICY, SUBSCRIPTION, KEY = "deny_policy", "subscription", "key"
 
+_DIGITS = 12
 _LONGEST_REASON, _LONGEST_DETAIL, _LONGEST_NAME = 500, 500, 100
 _CONTROL = re.compile(r"[\u0000-\u001f\u007f-\u009f\u2028\u2029]")
 
@@ -35,7 +38,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing at the gateway that a kill made, or a revive undid; `id` is the gateway's."""
+    """One thing at the gateway that a kill made, or a revive undid; `id` is the gateway's.
+
+    Of a key, whose tokens a kill revoked, `id` is what tells it from any other; see `key_id`.
+    """
 
     kind: str
     id: str
@@ -44,13 +50,14 @@ class Change:
 
 @dataclass(slots=True)
 class Act:
-    """An act under way. scope: all that EVApp may do, or setting limits on chargers alone."""
+    """An act under way. scope: all that the application may do, or setting limits on chargers alone."""
 
     kind: Kind
     reason: str
     operator: str
     started_at: datetime
     scope: Scope = "all"
+    application: str = EVAPP.name
     act_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     steps: list[Step] = field(default_factory=list[Step])
     changes: list[Change] = field(default_factory=list[Change])
@@ -64,7 +71,7 @@ class Act:
             "act_id": self.act_id,
             "kind": self.kind,
             "scope": self.scope,
-            "application": EVAPP.name,
+            "application": self.application,
             "reason": self.reason,
             "operator": self.operator,
             "started_at": utc_text(self.started_at),
@@ -116,18 +123,32 @@ def operator_name(text: str) -> str:
     return one_line(text, _LONGEST_NAME)
 
 
-def made_by_kills(acts: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Ids of what kills made at the gateway and no later revive undid.
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What acts say of the gateway. made: by kills, and not undone since, by id. known: every id that an act names."""
+
+    made: Mapping[str, Change]
+    known: frozenset[str]
+
+
+def remembered(acts: Iterable[Mapping[str, Any]]) -> Remembered:
+    """Read recorded acts.
 
     Args:
-        acts: recorded acts, the newest first.
+        acts: the newest first.
     """
-    seen: set[str] = set()
-    made: set[str] = set()
+    known: set[str] = set()
+    made: dict[str, Change] = {}
     for act in acts:
         for change in cast("list[dict[str, Any]]", act.get("changes") or []):
             changed = str(change.get("id"))
-            if changed not in seen and act.get("kind") == "kill":
-                made.add(changed)
-            seen.add(changed)
-    return made
+            if changed not in known and act.get("kind") == "kill":
+                made[changed] = Change(str(change.get("kind")), changed, str(change.get("name")))
+            known.add(changed)
+    return Remembered(made, frozenset(known))
+
+
+def key_id(credentials: ClientCredentials) -> str:
+    """What tells one key from another, its secret included, and gives the secret away to nobody."""
+    digest = hashlib.sha256(credentials.client_secret.get_secret_value().encode()).hexdigest()
+    return f"{credentials.client_id}:{digest[:_DIGITS]}"

@@ -1,11 +1,12 @@
-"""Shuts the doors of EVApp and opens them again, each as a step of an act."""
+"""Denies and allows, shuts subscriptions and opens them again, each as a step of an act."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from wso2_provisioning.admin import Denied
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.switch.acts import SUBSCRIPTION, Change, made_by_kills
+from wso2_provisioning.switch.acts import DENY_POLICY, SUBSCRIPTION, Change, Remembered, remembered
 from wso2_provisioning.switch.course import Course, Done
-from wso2_provisioning.switch.doors import Door, Doors, doors_of
+from wso2_provisioning.switch.doors import Door, Doors, denial, doors_of
 from wso2_provisioning.switch.site import Site
 
 IsOurs = Callable[[str], bool]
@@ -14,8 +15,36 @@ IsOurs = Callable[[str], bool]
 LEFT = "no kill that is known here did it: see ARGS=--all"
 
 
+def deny(site: Site, course: Course, denied: Denied, name: str) -> Done:
+    """Refuse these calls from now on.
+
+    Args:
+        site: what is operated.
+        course: whose act is told of the change.
+        denied: whose calls.
+        name: what the record calls it.
+    """
+    if denial(site, denied) is not None:
+        return "already", f"{denied.value} was denied before"
+    made = site.wso2.admin.deny(denied)
+    course.act.changes.append(Change(DENY_POLICY, made.condition_id, name))
+    return "done", f"{denied.condition_type} {denied.value} is denied"
+
+
+def allow(site: Site, course: Course, denied: Denied, name: str, is_ours: IsOurs) -> Done:
+    """Let these calls go on, where a kill denied them."""
+    known = denial(site, denied)
+    if known is None:
+        return "already", f"{denied.value} is not denied"
+    if not is_ours(known.condition_id):
+        return "skipped", LEFT
+    site.wso2.admin.remove_deny_policy(known.condition_id)
+    course.act.changes.append(Change(DENY_POLICY, known.condition_id, name))
+    return "done", f"{denied.condition_type} {denied.value} is no longer denied"
+
+
 def shut_doors(site: Site, course: Course, only: str | None = None) -> bool:
-    """Block EVApp's subscriptions.
+    """Block the subscriptions of the owner, whichever application holds them.
 
     Args:
         site: what is operated.
@@ -25,11 +54,16 @@ def shut_doors(site: Site, course: Course, only: str | None = None) -> bool:
     Returns:
         Whether all that are meant are known and blocked.
     """
-    return _each(site, course, only, "block", lambda door: _shut(site, course, door))
+    doors = _seen(site, course, only)
+    done = [course.step(f"block {door.name}", lambda door=door: _shut(site, course, door)) for door in doors.own]
+    if doors.others:
+        # One step however many they are: an act takes only so many, and these are never opened again.
+        done.append(course.step("block all others", lambda: _shut_others(site, doors.others)))
+    return not doors.unseen and bool(done) and all(done)
 
 
 def open_doors(site: Site, course: Course, is_ours: IsOurs, only: str | None = None) -> bool:
-    """Unblock EVApp's subscriptions.
+    """Unblock the application's own subscriptions.
 
     Args:
         site: what is operated.
@@ -40,38 +74,38 @@ def open_doors(site: Site, course: Course, is_ours: IsOurs, only: str | None = N
     Returns:
         Whether all that are meant are known and open.
     """
-    return _each(site, course, only, "unblock", lambda door: _open(site, course, door, is_ours))
+    doors = _seen(site, course, only)
+    opened: Callable[[Door], Done] = lambda door: _open(site, course, door, is_ours)  # noqa: E731
+    done = [course.step(f"unblock {door.name}", lambda door=door: opened(door)) for door in doors.own]
+    return not doors.unseen and bool(done) and all(done)
 
 
-def what_kills_made(site: Site, course: Course, *, everything: bool) -> IsOurs:
-    """Read in the record what kills made at the gateway and no revive undid.
+def ours(acts: Remembered, *, everything: bool) -> IsOurs:
+    """Take back what kills made, or all."""
+    return lambda changed: everything or changed in acts.made
 
-    Args:
-        site: what is operated.
-        course: is told the step.
-        everything: all else may be taken back, too.
-    """
-    ours: set[str] = set()
+
+def what_acts_did(site: Site, course: Course) -> Remembered:
+    """Read in the record what kills and revives did at the gateway."""
+    found: list[Remembered] = []
 
     def known() -> Done:
-        ours.update(_made_by_kills(site))
-        return "done", f"{len(ours)} changes of kills"
+        found.append(_remembered(site))
+        return "done", f"{len(found[0].made)} changes of kills"
 
     course.step("read the record", known)
-    return lambda changed: everything or changed in ours
+    return found[0] if found else remembered(())
 
 
-def _each(site: Site, course: Course, only: str | None, act: str, do: Callable[[Door], Done]) -> bool:
+def _seen(site: Site, course: Course, only: str | None) -> Doors:
     found: list[Doors] = []
 
     def look() -> Done:
-        found.append(doors_of(site.wso2, site.artifacts, only))
+        found.append(doors_of(site, only))
         return found[0].told()
 
-    is_seen = course.step("look for subscriptions", look)
-    doors = found[0].doors if found else ()
-    done = [course.step(f"{act} {door.name}", lambda door=door: do(door)) for door in doors]
-    return is_seen and bool(done) and all(done)
+    course.step("look for subscriptions", look)
+    return found[0] if found else Doors((), ((only or "all", "not looked at"),))
 
 
 def _shut(site: Site, course: Course, door: Door) -> Done:
@@ -80,6 +114,22 @@ def _shut(site: Site, course: Course, door: Door) -> Done:
     site.wso2.publisher.block_subscription(door.subscription_id)
     course.act.changes.append(Change(SUBSCRIPTION, door.subscription_id, door.name))
     return "done", "subscription blocked"
+
+
+def _shut_others(site: Site, doors: Iterable[Door]) -> Done:
+    shut: list[str] = []
+    failed: list[str] = []
+    for door in doors:
+        if not door.is_open:
+            continue
+        try:
+            site.wso2.publisher.block_subscription(door.subscription_id)
+            shut.append(str(door))
+        except ProvisioningError as error:
+            failed.append(f"{door}: {error.message}")
+    if failed:
+        return "failed", "; ".join(failed)
+    return ("done" if shut else "already"), f"blocked: {', '.join(shut) or 'none was open'}"
 
 
 def _open(site: Site, course: Course, door: Door, is_ours: IsOurs) -> Done:
@@ -92,10 +142,10 @@ def _open(site: Site, course: Course, door: Door, is_ours: IsOurs) -> Done:
     return "done", "subscription unblocked"
 
 
-def _made_by_kills(site: Site) -> set[str]:
+def _remembered(site: Site) -> Remembered:
     left = site.journal.left()
     try:
-        return made_by_kills([*left, *site.record.newest()])
+        return remembered([*left, *site.record.newest()])
     except ProvisioningError as error:
         site.say(f"the record can not be read, so only what is kept on this machine is known: {error.message}")
-        return made_by_kills(left)
+        return remembered(left)

@@ -1,26 +1,43 @@
-"""The ways by which EVApp gets through the gateway: whether it is denied, and how each of its subscriptions is."""
+"""The ways by which an owner's applications get through the gateway: who is denied, and how each subscription is."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from wso2_provisioning.admin import DenyPolicy, denied_application
-from wso2_provisioning.applications import EVAPP
-from wso2_provisioning.errors import ProvisioningError, Refused
+from wso2_provisioning.admin import Denied, DenyPolicy
+from wso2_provisioning.applications import CONTROL_API, ApplicationSpec
+from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.publisher import UNBLOCKED
 from wso2_provisioning.switch.course import Done
-from wso2_provisioning.wso2 import Wso2
-from wso2_terms.artifacts import Artifacts
+from wso2_provisioning.switch.site import Site
 
-DENIED_VALUE = denied_application(EVAPP.owner, EVAPP.name)
+
+def denied_owner(spec: ApplicationSpec) -> Denied:
+    """Whatever calls with a token of any application of the owner: this alone holds against whatever they make."""
+    return Denied.owner(spec.owner)
+
+
+def denied_application(spec: ApplicationSpec) -> Denied:
+    """The application under its name."""
+    return Denied.application(spec.owner, spec.name)
+
+
+def denied_control(site: Site) -> Denied:
+    """The API by which limits are set, whoever calls: people stop cars at SiteAPI, not there."""
+    return Denied.api(site.artifacts.api(CONTROL_API).api.versioned_context)
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """One subscription of EVApp. name: of the API or MCP server."""
+    """One subscription. name: of the API or MCP server. is_own: it is the application's own, to what it needs."""
 
     subscription_id: str
     name: str
+    application: str
+    plan: str
     is_open: bool
+    is_own: bool
+
+    def __str__(self) -> str:
+        return f"{self.name} by {self.application}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,88 +48,81 @@ class Doors:
     unseen: tuple[tuple[str, str], ...]
 
     @property
+    def own(self) -> tuple[Door, ...]:
+        """The subscriptions that the application is to have."""
+        return tuple(door for door in self.doors if door.is_own)
+
+    @property
+    def others(self) -> tuple[Door, ...]:
+        """All else that its owner subscribed to, and with which application."""
+        return tuple(door for door in self.doors if not door.is_own)
+
+    @property
     def are_shut(self) -> bool:
-        """Whether EVApp can call nothing."""
+        """Whether no subscription lets a call through."""
         return not self.unseen and bool(self.doors) and not any(door.is_open for door in self.doors)
 
     def told(self) -> Done:
         """What came of looking."""
         unseen = "; ".join(f"{name}: {why}" for name, why in self.unseen)
-        return ("failed", unseen) if unseen else ("done", f"{len(self.doors)} subscriptions")
+        others = f", and {len(self.others)} that no artifact describes" if self.others else ""
+        return ("failed", unseen) if unseen else ("done", f"{len(self.own)} subscriptions{others}")
 
 
-def denial(wso2: Wso2) -> DenyPolicy | None:
-    """The deny policy that stops EVApp now, None without one."""
-    return next(
-        (
-            policy
-            for policy in wso2.admin.deny_policies()
-            if policy.is_enabled and (policy.condition_type, policy.value) == ("APPLICATION", DENIED_VALUE)
-        ),
-        None,
-    )
+def denial(site: Site, denied: Denied) -> DenyPolicy | None:
+    """The deny policy that refuses these calls now, None without one."""
+    return site.wso2.admin.denial(denied)
 
 
-def doors_of(wso2: Wso2, artifacts: Artifacts, only: str | None = None) -> Doors:
-    """Look at each subscription of EVApp; what can not be looked at does not hide the others.
+def doors_of(site: Site, only: str | None = None) -> Doors:
+    """Look at each subscription of the owner; what can not be looked at does not hide the others.
 
     Args:
-        wso2: where.
-        artifacts: say to what EVApp subscribes.
+        site: what is operated.
         only: name of the one API or MCP server that is looked at; None looks at all.
     """
-    doors: dict[str, Door] = {}
+    doors: list[Door] = []
     unseen: list[tuple[str, str]] = []
-    for name, find in _products(wso2, artifacts):
+    try:
+        products = _products(site)
+    except ProvisioningError as error:
+        return Doors((), (("the Publisher", error.message),))
+    for name in site.spec.products if only is None else (only,):
+        if name not in products.values():
+            unseen.append((name, "it is not found"))
+    for product_id, name in products.items():
         if only not in (None, name):
             continue
         try:
-            for subscriber in wso2.publisher.subscriptions(find()):
-                if (subscriber.application, subscriber.owner) == (EVAPP.name, EVAPP.owner):
-                    is_open = subscriber.status == UNBLOCKED
-                    doors[subscriber.subscription_id] = Door(subscriber.subscription_id, name, is_open)
+            doors += _doors_at(site, product_id, name)
         except ProvisioningError as error:
             unseen.append((name, error.message))
-    others = _others(wso2, set(doors)) if only is None else ()
-    return Doors(tuple(doors.values()) + others, tuple(unseen))
+    return Doors(tuple(doors), tuple(unseen))
 
 
-def _products(wso2: Wso2, artifacts: Artifacts) -> list[tuple[str, Callable[[], str]]]:
-    def of_api(name: str, version: str) -> str:
-        live = wso2.publisher.find(name, version)
-        return _needed(name, None if live is None else live.api_id)
-
-    def of_server(name: str, version: str) -> str:
-        live = wso2.mcp_servers.find(name, version)
-        return _needed(name, None if live is None else live.server_id)
-
-    apis = [project.api for project in EVAPP.projects(artifacts)]
-    servers = [project.server for project in EVAPP.mcp_projects(artifacts)]
+def _doors_at(site: Site, product_id: str, name: str) -> list[Door]:
+    spec = site.spec
     return [
-        *((api.name, lambda api=api: of_api(api.name, api.version)) for api in apis),
-        *((server.name, lambda server=server: of_server(server.name, server.version)) for server in servers),
+        Door(
+            held.subscription_id,
+            name,
+            held.application,
+            held.plan,
+            is_open=held.status == UNBLOCKED,
+            is_own=held.application == spec.name and name in spec.products,
+        )
+        for held in site.wso2.publisher.subscriptions(product_id)
+        if held.owner == spec.owner
     ]
 
 
-def _needed(name: str, product_id: str | None) -> str:
-    if product_id is None:
-        raise Refused(f"{name} is not found", status=404)
-    return product_id
+def _products(site: Site) -> dict[str, str]:
+    """Every API and MCP server by id, those that the application needs first."""
+    found = site.wso2.publisher.names() | site.wso2.mcp_servers.names()
+    needed = site.spec.products
 
+    def place(product_id: str) -> tuple[int, str]:
+        name = found[product_id]
+        return (needed.index(name) if name in needed else len(needed), name)
 
-def _others(wso2: Wso2, known: set[str]) -> tuple[Door, ...]:
-    """Subscriptions to what the artifacts do not know; seen by the owner alone."""
-    password = wso2.settings.password_of(EVAPP)
-    if password is None:
-        return ()
-    try:
-        portal = wso2.portal_of(EVAPP.owner, password)
-        application_id = portal.find_application(EVAPP.name)
-        held = [] if application_id is None else portal.subscriptions(application_id)
-    except ProvisioningError:
-        return ()
-    return tuple(
-        Door(one.subscription_id, one.api_id, one.status == UNBLOCKED)
-        for one in held
-        if one.subscription_id not in known
-    )
+    return {product_id: found[product_id] for product_id in sorted(found, key=place)}

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import httpx
 
-from wso2_provisioning.applications import CHARGERS_API, CONTROL_API, EVAPP, OPERATOR
+from wso2_provisioning.applications import CHARGERS_API, CONTROL_API, OPERATOR, ApplicationSpec
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.owner_keys import keys_of, token_of
+from wso2_provisioning.owner_keys import exported_key, token_of
 from wso2_provisioning.switch.acts import Act
 from wso2_provisioning.switch.course import Done
 from wso2_provisioning.switch.journal import Journal
@@ -19,7 +19,7 @@ from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts
 
 Probe = Callable[[], httpx.Response]
-"""A call of EVApp's through the gateway, whatever the answer."""
+"""A call of the application's through the gateway, whatever the answer."""
 _NO_LIMITS: dict[str, object] = {}
 """What is put to the limits to see whether the gateway lets it pass: no list, so that the service refuses it before it
 looks at chargers or at who commands."""
@@ -31,33 +31,39 @@ _OWN_TOKEN = "device_switch"
 class Site:
     """What is operated, once the operator is proved.
 
-    wso2: as an administrator. record: with the operator's token.
+    wso2: as an administrator. spec: the application that is stopped or let go on. record: with the operator's token.
     """
 
     wso2: Wso2
+    spec: ApplicationSpec
     artifacts: Artifacts
     record: Record
     agent: AgentSeen
     journal: Journal
     say: Callable[[str], None]
 
-    def evapp(self) -> tuple[ClientCredentials | None, Token | None]:
-        """EVApp's key, and a token of EVApp that is not the agent's; None, and a word why, for what can not be had."""
+    def key(self) -> ClientCredentials | None:
+        """The application's key; None, and a word why, where it can not be had."""
         try:
-            keys = keys_of(self.wso2, EVAPP)
+            return exported_key(self.wso2, self.spec)
         except ProvisioningError as error:
-            self.say(f"EVApp's key can not be read, so its token stays and no call is tried: {error.message}")
-            return None, None
-        scopes = {*EVAPP.scopes(self.artifacts), _OWN_TOKEN}
+            self.say(f"the key of {self.spec.name} can not be read, so its token stays: {error.message}")
+            return None
+
+    def own_token(self, key: ClientCredentials | None) -> Token | None:
+        """A token of the application that is not the one it holds itself; None, and a word why, without one."""
+        if key is None:
+            return None
+        scopes = {*self.spec.scopes(self.artifacts), _OWN_TOKEN}
         try:
-            return keys, exact_token(self.wso2.wire, self.wso2.settings.token_url, keys, EVAPP.name, scopes)
+            return exact_token(self.wso2.wire, self.wso2.settings.token_url, key, self.spec.name, scopes)
         except ProvisioningError as error:
             self.say(f"no call is tried: {error.message}")
-            return keys, None
+            return None
 
     def probe(self, token: Token) -> Probe:
-        """The first reading of EVApp."""
-        return self._call(EVAPP.apis[0], token)
+        """The first reading of the application."""
+        return self._call(self.spec.apis[0], token)
 
     def reading_probe(self, token: Token) -> Probe:
         """What the chargers do."""

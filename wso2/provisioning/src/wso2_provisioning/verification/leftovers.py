@@ -10,7 +10,7 @@ from wso2_provisioning import admin, publisher
 from wso2_provisioning.errors import Refused
 from wso2_provisioning.verification import own_artifacts as own
 from wso2_provisioning.verification import own_tools, tool_rows
-from wso2_provisioning.verification.site import PREFIX, Site
+from wso2_provisioning.verification.site import OWNER, PREFIX, Site
 from wso2_provisioning.verification.switch_rows import DENY_PATH, denials
 from wso2_provisioning.verification.user_rows import UserRows
 from wso2_terms.policies import PolicyKind
@@ -41,6 +41,7 @@ def remove_leftovers(site: Site, report: Callable[[str], None]) -> bool:
         (f"plan {own.PLAN}", lambda: _policy(site, PolicyKind.SUBSCRIPTION, own.PLAN)),
         (f"policy {own_tools.LIMIT}", lambda: _policy(site, PolicyKind.ADVANCED, own_tools.LIMIT)),
         ("role", UserRows(site).remove),
+        (f"user {OWNER}", lambda: _owner(site)),
     ]
     is_clean = True
     for what, remove in removals:
@@ -59,9 +60,14 @@ def _deny_policies(site: Site) -> None:
 
 def _application(site: Site, name: str) -> None:
     # With it go its keys and its subscriptions, a blocked one too.
-    application_id = site.portal.find_application(PREFIX + name)
-    if application_id is not None:
-        site.portal.delete_application(application_id)
+    for application in site.admin.applications(OWNER):
+        if application.name == PREFIX + name:
+            site.admin.delete_application(application.application_id)
+
+
+def _owner(site: Site) -> None:
+    if site.wso2.users.user_exists(OWNER):
+        site.wso2.users.delete_user(OWNER)
 
 
 def _server(site: Site) -> None:

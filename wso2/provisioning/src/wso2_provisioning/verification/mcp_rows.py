@@ -11,12 +11,13 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
+from wso2_provisioning.admin import Denied
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.tokens import ClientCredentials
 from wso2_provisioning.verification.refusal_rows import ACTIVITY
 from wso2_provisioning.verification.rows import Row, Seen
-from wso2_provisioning.verification.site import PREFIX, SETTLES_S, Site
+from wso2_provisioning.verification.site import OWNER, PREFIX, SETTLES_S, Site
 from wso2_provisioning.verification.told import body_of, coded, passage
 from wso2_provisioning.wire import Identity
 from wso2_terms import mcp
@@ -192,11 +193,11 @@ class McpRows:
 
     def _denied(self) -> Seen:
         token = self._token
-        self._site.admin.deny_application(EVAPP.owner, PREFIX + APPLICATION)
+        self._site.admin.deny(Denied.application(OWNER, PREFIX + APPLICATION))
         return self._after(token, _coded(DENIED))
 
     def _allowed(self) -> Seen:
-        denied = self._site.admin.deny_application(EVAPP.owner, PREFIX + APPLICATION)
+        denied = self._site.admin.deny(Denied.application(OWNER, PREFIX + APPLICATION))
         self._site.admin.remove_deny_policy(denied.condition_id)
         return self._after(self._token, _THROUGH)
 

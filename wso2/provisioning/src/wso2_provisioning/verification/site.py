@@ -3,6 +3,7 @@
 Everything made here bears one prefix and is removed by `leftovers`.
 """
 
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -14,7 +15,7 @@ from pydantic import SecretStr
 from ev_service.clock import Clock
 from wso2_provisioning import publisher, steps
 from wso2_provisioning.admin import Admin
-from wso2_provisioning.applications import EVAPP, SCOPE_PROBE
+from wso2_provisioning.applications import EVAPP, SCOPE_PROBE, SUBSCRIBER_ROLE
 from wso2_provisioning.changes import Changes
 from wso2_provisioning.devportal import DevPortal, Subscription
 from wso2_provisioning.errors import NotProven, ProvisioningError
@@ -30,6 +31,8 @@ from wso2_terms.artifacts import Artifacts
 
 PREFIX = "Verify"
 """How everything begins that is made while looking."""
+OWNER = "verify"
+"""The user who owns what is made while looking; holds the roles of EVApp's owner, and may use the portal."""
 ADDED_SCOPES = frozenset({"apim:api_manage", "apim:api_delete", "apim:mcp_server_delete"})
 """Scopes of the REST APIs that looking needs beside those of who stops applications."""
 SETTLES_S = 60.0
@@ -82,9 +85,21 @@ class Site:
         return Identity.of_token(name, token.access_token)
 
     @cached_property
+    def owner_password(self) -> SecretStr:
+        """The password of a user who was made for looking, or was left by an earlier run and gets a new one."""
+        password = SecretStr(secrets.token_urlsafe(18))
+        roles = {SUBSCRIBER_ROLE, *EVAPP.roles(self.artifacts)}
+        if self.wso2.users.user_exists(OWNER):
+            self.wso2.users.set_password(OWNER, password)
+            self.wso2.users.give_roles(OWNER, roles)
+        else:
+            self.wso2.users.add_user(OWNER, password, sorted(roles))
+        return password
+
+    @cached_property
     def portal(self) -> DevPortal:
-        """The Developer Portal as the owner of EVApp sees it."""
-        return self.wso2.portal_of(EVAPP.owner, self.settings.owner_password())
+        """The Developer Portal as that user sees it."""
+        return self.wso2.portal_of(OWNER, self.owner_password)
 
     @cached_property
     def admin(self) -> Admin:
@@ -127,7 +142,7 @@ class Site:
         return keys.credentials
 
     def application(self, name: str, *, subscribed: bool = True) -> ClientCredentials:
-        """Make an application of EVApp's owner, or find the one that was made before.
+        """Make an application of that user, or find the one that was made before.
 
         Args:
             name: what it is for; the prefix is put before it.

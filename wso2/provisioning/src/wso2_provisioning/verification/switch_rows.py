@@ -10,16 +10,18 @@ import httpx
 from pydantic import SecretStr
 
 from wso2_provisioning import admin
-from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.errors import ProvisioningError
+from wso2_provisioning.tokens import ClientCredentials
 from wso2_provisioning.verification.rows import Row, Seen
-from wso2_provisioning.verification.site import PREFIX, Site
+from wso2_provisioning.verification.site import OWNER, PREFIX, Site
 from wso2_provisioning.verification.told import coded, passage
-from wso2_terms.codes import DENIED, SUBSCRIPTION_BLOCKED, Fault
+from wso2_terms.codes import DENIED as DENIED_FAULT
+from wso2_terms.codes import SUBSCRIPTION_BLOCKED, Fault
 
 APPLICATION = "Switches"
 DENY_PATH = f"{admin.BASE_PATH}/throttling/deny-polic"
-DENIED_VALUE = admin.denied_application(EVAPP.owner, PREFIX + APPLICATION)
+DENIED = admin.Denied.application(OWNER, PREFIX + APPLICATION)
+DENIED_OWNER = admin.Denied.owner(OWNER)
 REACHES_S = 10.0
 
 
@@ -31,13 +33,16 @@ class SwitchRows:
 
     def rows(self) -> list[Row]:
         """Every row, in the order in which they are looked at."""
-        needs = "an application of EVApp's owner"
+        needs = "an application of a user made for it"
         return [
             Row("subscription blocked", needs, f"200, then {_met(SUBSCRIPTION_BLOCKED)}", self._blocked),
             Row("subscription unblocked", needs, f"200, then {_let_through()}", self._unblocked),
-            Row("deny policy on the application", needs, f"201, then {_met(DENIED)}", self._denied),
+            Row("deny policy on the application", needs, f"201, then {_met(DENIED_FAULT)}", self._denied),
             Row("the same deny policy again", needs, "409", self._denied_again),
             Row("deny policy deleted", needs, f"200, then {_let_through()}", self._allowed),
+            Row("deny policy on the owner", needs, f"201, then {_met(DENIED_FAULT)}", self._owner_denied),
+            Row("that deny policy deleted", needs, f"200, then {_let_through()}", self._owner_allowed),
+            Row("exported with its key", needs, "the key that the portal gave", self._exported),
         ]
 
     @cached_property
@@ -60,20 +65,41 @@ class SwitchRows:
 
     def _denied(self) -> Seen:
         token = self._token
-        return self._after(self._deny(), token, DENIED)
+        return self._after(self._deny(DENIED), token, DENIED_FAULT)
 
     def _denied_again(self) -> Seen:
-        return Seen(str(self._deny().status_code))
+        return Seen(str(self._deny(DENIED).status_code))
 
     def _allowed(self) -> Seen:
-        token = self._token
-        ids = denials(self._site)
-        if len(ids) != 1:
-            raise ProvisioningError(f"{len(ids)} deny policies name {DENIED_VALUE}")
-        return self._after(self._site.manage("DELETE", f"{DENY_PATH}y/{ids[0]}"), token, None)
+        return self._allow(DENIED)
 
-    def _deny(self) -> httpx.Response:
-        body = {"conditionType": "APPLICATION", "conditionValue": DENIED_VALUE, "conditionStatus": True}
+    def _owner_denied(self) -> Seen:
+        token = self._token
+        return self._after(self._deny(DENIED_OWNER), token, DENIED_FAULT)
+
+    def _owner_allowed(self) -> Seen:
+        return self._allow(DENIED_OWNER)
+
+    def _exported(self) -> Seen:
+        _ = self._token
+        application_id = self._site.application_id(APPLICATION)
+        exported = self._site.wso2.admin_portal.export(OWNER, PREFIX + APPLICATION)
+        is_same = exported.keys is not None and exported.keys.credentials == self._key(application_id)
+        return Seen("the key that the portal gave" if is_same else "another key, or none")
+
+    def _key(self, application_id: str) -> ClientCredentials | None:
+        keys = self._site.portal.keys(application_id)
+        return None if keys is None else keys.credentials
+
+    def _allow(self, denied: admin.Denied) -> Seen:
+        token = self._token
+        policy = self._site.admin.denial(denied)
+        if policy is None:
+            raise ProvisioningError(f"no deny policy names {denied.value}")
+        return self._after(self._site.manage("DELETE", f"{DENY_PATH}y/{policy.condition_id}"), token, None)
+
+    def _deny(self, denied: admin.Denied) -> httpx.Response:
+        body = {"conditionType": denied.condition_type, "conditionValue": denied.value, "conditionStatus": True}
         return self._site.manage("POST", f"{DENY_PATH}ies", json=body)
 
     def _after(self, answer: httpx.Response, token: SecretStr, fault: Fault | None) -> Seen:
@@ -88,9 +114,13 @@ class SwitchRows:
 
 
 def denials(site: Site) -> list[str]:
-    """Ids of the deny policies that name an application made here."""
-    made = admin.denied_application(EVAPP.owner, PREFIX)
-    return [found.condition_id for found in site.admin.deny_policies() if str(found.value).startswith(made)]
+    """Ids of the deny policies that name the owner of what is made here, or an application of theirs."""
+    made = admin.denied_application(OWNER, PREFIX)
+    return [
+        found.condition_id
+        for found in site.admin.deny_policies()
+        if found.is_of(DENIED_OWNER) or str(found.value).startswith(made)
+    ]
 
 
 def _met(fault: Fault) -> str:

@@ -14,7 +14,7 @@ from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.readiness import HEALTH_PATH
 from wso2_provisioning.tokens import ClientCredentials, register_client
 from wso2_provisioning.verification.rows import Row, Seen
-from wso2_provisioning.verification.site import Site
+from wso2_provisioning.verification.site import OWNER, Site
 from wso2_provisioning.verification.told import body_of, coded, parts_of_jwt, passage
 from wso2_provisioning.wire import Identity
 from wso2_terms.codes import INVALID_CREDENTIALS
@@ -71,8 +71,8 @@ class TokenRows:
             Identity.of_client(site.client.client_id, site.client.client_secret),
             data={
                 "grant_type": "password",
-                "username": EVAPP.owner,
-                "password": site.settings.owner_password().get_secret_value(),
+                "username": OWNER,
+                "password": site.owner_password.get_secret_value(),
                 "scope": f"apim:admin apim:subscribe device_{secrets.token_hex(4)}",
             },
         )

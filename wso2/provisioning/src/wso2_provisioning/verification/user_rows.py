@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from wso2_provisioning.users import SERVICE_PATH, envelope
 from wso2_provisioning.verification.rows import Row, Seen
-from wso2_provisioning.verification.site import Site
+from wso2_provisioning.verification.site import OWNER, Site
 from wso2_provisioning.wire import Identity
 
 ROLE = "Internal/verify"
@@ -31,6 +31,7 @@ class UserRows:
             Row("SOAP: role added again", needs, "500, a fault that says so", self._again),
             Row("SOAP: role deleted", needs, "202, empty", lambda: self._told("deleteRole")),
             Row("SOAP: wrong password", needs, "401", self._wrong),
+            Row("SOAP: whose password it is", needs, "true for the right one, false for another", self._authenticated),
         ]
 
     def remove(self) -> None:
@@ -60,6 +61,12 @@ class UserRows:
         answer = self._post("addRole")
         says_so = "another role name" in answer.text
         return Seen(f"{answer.status_code}, a fault that {'says so' if says_so else 'says something else'}")
+
+    def _authenticated(self) -> Seen:
+        site = self._site
+        tried = (site.owner_password, SecretStr("not-it"))
+        right, wrong = (str(site.wso2.users.authenticates(OWNER, password)).lower() for password in tried)
+        return Seen(f"{right} for the right one, {wrong} for another")
 
     def _wrong(self) -> Seen:
         name = self._site.settings.wso2_admin_username

@@ -1,0 +1,111 @@
+"""What the holder of a killed application's key can still do: nothing of it may get through the gateway.
+
+Each row denies the owner and nothing else, because that must hold by itself. The holder acts in the Developer Portal
+with a token that was caught while a bootstrap lent the owner its role, which is the most that a key can get.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from tests.attacks.ground import Ground
+from tests.attacks.likes import Holder, Like
+from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.told import coded, fault, passage, summed_up, table
+
+from wso2_provisioning.applications import ASSISTANT, EVAPP, PORTAL_SCOPES, ApplicationSpec
+from wso2_provisioning.switch.doors import denied_owner
+from wso2_provisioning.tokens import ClientCredentials
+from wso2_provisioning.verification.told import body_of
+from wso2_terms.codes import DENIED
+
+KILLED = (EVAPP, ASSISTANT)
+ACTS: Mapping[str, tuple[str, Callable[[Holder], ClientCredentials]]] = {
+    "second-application": ("a second application of the owner's", Holder.second_application),
+    "rename": ("another name for the application", Holder.rename),
+    "resubscribe": ("subscriptions taken back and made anew", Holder.resubscribe),
+    "new-key": ("a new secret for the key", Holder.new_key),
+}
+_GOOD = "let through"
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order."""
+    denied = fault(DENIED)
+    return tuple(row for spec in KILLED for row in _rows_of(spec, denied))
+
+
+def _rows_of(spec: ApplicationSpec, denied: str) -> tuple[Row, ...]:
+    who = spec.name.lower()
+    return table(
+        Group.KILL,
+        (
+            f"portal-scopes-{who}",
+            f"{spec.name}'s key asks for the scopes of the Developer Portal",
+            "none granted",
+            partial(_portal_scopes, spec=spec),
+        ),
+        (
+            f"bootstrap-poll-{who}",
+            f"{spec.name}'s key asks for them throughout a bootstrap, and uses what it gets after a kill",
+            denied,
+            partial(_poll, spec=spec),
+        ),
+        *(
+            (
+                f"{name}-before-{who}",
+                f"{title}, then a kill of {spec.name}",
+                f"{_GOOD}, then {denied}",
+                partial(_before, spec=spec, act=act),
+            )
+            for name, (title, act) in ACTS.items()
+        ),
+        *(
+            (f"{name}-after-{who}", f"a kill of {spec.name}, then {title}", denied, partial(_after, spec=spec, act=act))
+            for name, (title, act) in ACTS.items()
+        ),
+    )
+
+
+def _portal_scopes(ground: Ground, *, spec: ApplicationSpec) -> Seen:
+    answer = ground.ask_token(ground.client_of(spec), *sorted(PORTAL_SCOPES), "device_attack")
+    granted = PORTAL_SCOPES & set(str(body_of(answer).get("scope", "")).split())
+    return Seen(f"granted {' '.join(sorted(granted))}" if granted else "none granted")
+
+
+def _poll(ground: Ground, *, spec: ApplicationSpec) -> Seen:
+    holder = Like.of(spec).set_up(ground, polls_on=True)
+    caught = holder.portal_tokens
+    kill(holder)
+    keys = [holder.second_application(token) for token in caught[:1] + caught[1:][-1:]]
+    answers = [_told(holder, key, fault(DENIED)) for key in keys]
+    told = summed_up(answers).removesuffix(" each") if answers else "no token was caught: nothing is shown"
+    return Seen(told, f"{len(caught)} tokens of the portal caught")
+
+
+def _before(ground: Ground, *, spec: ApplicationSpec, act: Callable[[Holder], ClientCredentials]) -> Seen:
+    holder = Like.of(spec).set_up(ground)
+    key = act(holder)
+    before = ground.told_within(lambda: passage(holder.call(key)), _GOOD)
+    kill(holder)
+    return Seen(f"{before}, then {_told(holder, key, fault(DENIED))}")
+
+
+def _after(ground: Ground, *, spec: ApplicationSpec, act: Callable[[Holder], ClientCredentials]) -> Seen:
+    holder = Like.of(spec).set_up(ground)
+    kill(holder)
+    return Seen(_told(holder, act(holder), fault(DENIED)))
+
+
+def kill(holder: Holder) -> None:
+    """The first step of a kill, alone; it is undone with all that was made to attack."""
+    denied = denied_owner(holder.spec)
+    holder.ground.belongings.deny(denied.condition_type, denied.value)
+
+
+def _told(holder: Holder, key: ClientCredentials, wanted: str) -> str:
+    return holder.ground.told_within(lambda: _coded(holder, key), wanted)
+
+
+def _coded(holder: Holder, key: ClientCredentials) -> str:
+    answer = holder.call(key)
+    return _GOOD if passage(answer) == _GOOD else coded(answer)
