@@ -66,8 +66,11 @@ class Step(_Wire):
 class Change(_Wire):
     """One thing at the gateway that the act made, or undid."""
 
-    kind: Name = Field(description="deny_policy or subscription.", examples=["subscription"])
-    id: Name = Field(description="Its id at the gateway.", examples=["0b5c1f0e-6f3c-4f7e-9d0e-0f3f6f0c2d11"])
+    kind: Name = Field(description="deny_policy, subscription or key.", examples=["subscription"])
+    id: Name = Field(
+        description="Its id at the gateway; of a key, whose tokens were revoked, its id and a digest of its secret.",
+        examples=["0b5c1f0e-6f3c-4f7e-9d0e-0f3f6f0c2d11"],
+    )
     name: Name = Field(description="What it concerns.", examples=["SolarAPI"])
 
 
