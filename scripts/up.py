@@ -266,6 +266,8 @@ def as_operator(given: Mapping[str, str], program: Sequence[str], arguments: Seq
             "OPERATOR",
             "--env",
             "SCOPE",
+            "--env",
+            "APPLICATION",
             "--entrypoint",
             "python",
         ),

@@ -341,7 +341,7 @@ def test_the_switch_is_operated_from_where_the_bootstrap_runs(workplace: "Workpl
     workplace.run(act, "--device", "a", REASON='odd "quotes" and $dollars')
 
     (call,) = [call for call in workplace.calls if "wso2_provisioning.switch" in call]
-    assert call.startswith("compose run --rm --no-deps --env REASON --env OPERATOR --env SCOPE")
+    assert call.startswith("compose run --rm --no-deps --env REASON --env OPERATOR --env SCOPE --env APPLICATION")
     assert call.endswith(f"bootstrap -m wso2_provisioning.switch {act} --device a")
     assert "dollars" not in call
 
