@@ -65,6 +65,8 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     forget_settings(given)
     for name in os.environ.keys() - given.keys():
         monkeypatch.delenv(name)
+    # Names by which tests call applications in their own process.
+    monkeypatch.setenv("LISTENER_ALLOWED_HOSTS", "agent agent.test chargers service solar solar.test twin test x")
 
 
 @pytest.fixture(scope="session")

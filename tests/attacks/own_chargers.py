@@ -160,7 +160,7 @@ async def _standing(folder: Path, meter: OwnMeter | None) -> AsyncGenerator[Comm
             await asyncio.wait_for(point.until(lambda point=point: point.is_booted), _READY_S)
             points[name] = point
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        service = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://chargers"))
+        service = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://localhost"))
         yield Commanders(service, RSAKey.import_key(files.signing_key.read_bytes()), points, cars)
 
 

@@ -65,6 +65,18 @@ class ListenerSettings(Settings):
         default=10.0, gt=0, le=300, description="How long a client may leave an answer unread [s]; then it is cut off."
     )
 
+    allowed_hosts: str = Field(
+        default="",
+        max_length=4096,
+        description="Names by which services and agent may be called, besides localhost, IP addresses and calls with "
+        "the gateway's assertion; separated by blanks or commas.",
+    )
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The allowed names, in lower case."""
+        return frozenset(self.allowed_hosts.replace(",", " ").lower().split())
+
     def limits(self) -> "ConnectionLimits":
         """The bounds of one listener."""
         return ConnectionLimits(

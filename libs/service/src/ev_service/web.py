@@ -18,12 +18,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import Lifespan
 
 from ev_service.assertion import HEADER, Caller, GatewayAssertion
+from ev_service.browsers import BrowserRules
 from ev_service.clock import Clock
+from ev_service.connections import ListenerSettings
 from ev_service.errors import AssertionRefused, EvError
 from ev_service.http_protocol import UnprovenQueue, prove_connection
 from ev_service.observation import Observed
 from ev_service.openapi import OPERATIONS_TAG, as_openapi_3_0, with_problems
 from ev_service.problems import Problem, problem
+from ev_service.settings import load
 from ev_service.units import utc_text
 
 T = TypeVar("T")
@@ -62,6 +65,9 @@ def create_service(
     observed = Observed(name)
     app.state.assertion, app.state.registry = assertion, observed.registry
     app.add_middleware(UnprovenQueue)
+    app.add_middleware(
+        BrowserRules, allowed_hosts=load(ListenerSettings).host_names, demands_assertion=assertion is not None
+    )
     app.add_middleware(observed.middleware)
     every_warning = [source for source in (assertion and assertion.warnings, warnings) if source is not None]
     app.include_router(_operations(name, clock, health, observed, every_warning))
