@@ -16,7 +16,8 @@ DEVICE = battery_device("x", 100.0)
     ("values", "reason"),
     [
         ({"soc_percent": 83.0, "active_power_kw": -30.0, "capacity_kwh": 88.0}, None),
-        ({"soc_percent": 101.0}, Reason.RANGE),
+        ({"soc_percent": 101.0}, None),
+        ({"soc_percent": 101.1}, Reason.RANGE),
         ({"soc_percent": -1.0}, Reason.RANGE),
         ({"soc_percent": 83.0, "active_power_kw": 5000.0}, Reason.RANGE),
         ({"soc_percent": 83.0, "capacity_kwh": 900.0}, Reason.RANGE),
@@ -48,3 +49,8 @@ def test_a_battery_that_has_aged_says_so_and_one_that_says_nothing_has_what_is_s
     ]
 
     assert [reading.capacity_kwh for reading in told] == [100.0, 88.0]
+
+
+@pytest.mark.parametrize(("told_percent", "counts_percent"), [(99.9, 99.9), (100.4, 100.0), (101.0, 100.0)])
+def test_a_battery_slightly_above_full_counts_as_full(told_percent: float, counts_percent: float) -> None:
+    assert DEVICE.reading(Measurement(NOON, {"soc_percent": told_percent}), "mqtt").soc_percent == counts_percent

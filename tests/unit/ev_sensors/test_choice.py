@@ -1,7 +1,12 @@
 """What the settings make: which broker is spoken to, under which name, and on which topics a device is heard."""
 
+import asyncio
+import ssl
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import aiomqtt
 import pytest
 from aiomqtt import MqttError
 from aiomqtt.exceptions import MqttConnectError
@@ -12,8 +17,10 @@ from ev_sensors.broker import Broker, SubscriptionRefused, demand_granted, obsta
 from ev_sensors.choice import shape_of
 from ev_sensors.settings import MqttDeviceSettings, MqttSettings
 from ev_sensors.shapes import Role
+from ev_service.certificates import Server, make_servers
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
+from ev_service.key_files import pem
 from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.sources import ServiceSettings
 from solar_service.adapters import make_source
@@ -28,6 +35,7 @@ from solar_service.settings import SolarSourceSettings
         ("grid", {"device_id": "m", "shape": "shelly"}, "m/events/rpc", "m/online"),
         ("battery", {"device_id": "b", "shape": "sunspec"}, "sunspec/b/models", "sunspec/b/status"),
         ("solar", {"topic": "plant/roof"}, "plant/roof/telemetry", "plant/roof/status"),
+        ("solar", {"topic": "/plant/roof"}, "/plant/roof/telemetry", "/plant/roof/status"),
     ],
 )
 def test_a_device_is_heard_on_the_topics_that_are_usual_for_its_shape(
@@ -42,10 +50,31 @@ def test_plain_mqtt_is_spoken_to_this_machine_alone_and_tls_to_all(monkeypatch: 
     plain, tls = Broker.of(MqttSettings()), Broker.of(MqttSettings(url="mqtts://broker.example"))
     monkeypatch.setenv("MQTT_URL", "mqtt://broker.example:1883")
 
-    assert (plain.host, plain.port, plain.tls) == ("127.0.0.1", 1883, None)
-    assert (tls.host, tls.port, tls.tls is None) == ("broker.example", 8883, False)
+    assert (plain.host, plain.port, plain.authorities) == ("127.0.0.1", 1883, None)
+    assert (tls.host, tls.port, tls.authorities is None) == ("broker.example", 8883, False)
     with pytest.raises(ConfigurationError, match=r"MQTT_URL: .*use mqtts:// for broker\.example"):
         load(MqttSettings)
+
+
+def test_a_replaced_ca_file_is_trusted_by_the_next_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def client(*_: object, tls_context: ssl.SSLContext, **__: object) -> ssl.SSLContext:
+        return tls_context
+
+    monkeypatch.setattr(aiomqtt, "Client", client)
+    pems = [pem(make_servers(name, [Server("b", ("b",))], datetime.now(UTC))[0]) for name in ("old CA", "new CA")]
+    file = tmp_path / "ca.pem"
+    file.write_bytes(pems[0])
+    broker = Broker.of(MqttSettings(url="mqtts://broker.example", ca_file=file))
+
+    def trusted() -> set[str]:
+        context: Any = broker.client("id", aiomqtt.Will("x"), asyncio.Queue)
+        names = [dict(part[0] for part in ca["subject"]).get("commonName") for ca in context.get_ca_certs()]
+        return {"old CA", "new CA"}.intersection(names)
+
+    before = trusted()
+    file.write_bytes(pems[1])
+
+    assert (before, trusted()) == ({"old CA"}, {"new CA"})
 
 
 def test_the_password_stands_in_a_file_and_in_no_text(tmp_path: Path) -> None:

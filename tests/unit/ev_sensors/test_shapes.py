@@ -160,16 +160,46 @@ def test_a_meter_cannot_stand_for_a_battery(shape: str) -> None:
 
 
 def test_scale_factors_and_points_that_are_not_implemented_are_understood() -> None:
-    points = {"W": 4125, "W_SF": 1, "SoC": 0xFFFF, "A": 12}
-
-    assert (scaled(points, "W"), scaled(points, "SoC"), scaled(points, "A"), scaled(points, "V")) == (
-        41_250.0,
-        None,
-        12.0,
-        None,
-    )
+    assert scaled({"W": 4125, "W_SF": 1}, "W", 103) == 41_250.0
+    assert scaled({"W": 4125.5}, "W", 113) == 4125.5  # floating point has no scale factor
+    assert scaled({"SoC": 835, "Pct_SF": -1}, "SoC", 713) == 83.5
+    assert scaled({}, "W", 103) is None
     with pytest.raises(ValueError, match="no scale factor"):
-        scaled({"W": 1, "W_SF": -0x8000}, "W")
+        scaled({"W": 1, "W_SF": 99}, "W", 103)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "value"),
+    [
+        ("W", 103, -0x8000),
+        ("W", 103, 0x8000),
+        ("SoC", 713, 0xFFFF),
+        ("SoC", 713, -1),
+        ("WH", 103, 0),
+        ("AphA", 203, 0x8000),
+    ],
+)
+def test_not_implemented_is_known_by_the_type_of_the_point_read_with_its_sign_or_without(
+    name: str, model: int, value: int
+) -> None:
+    scales = dict.fromkeys(("W_SF", "WH_SF", "A_SF", "Pct_SF"), 0)
+
+    assert scaled({name: value, **scales}, name, model) is None
+    # What is no value of one type is a value of another.
+    assert scaled({"SoC": 0x8000, "Pct_SF": -3}, "SoC", 713) == pytest.approx(32.768)
+
+
+@pytest.mark.parametrize("scale", [{}, {"W_SF": -0x8000}, {"W_SF": 0x8000}])
+def test_a_scale_factor_that_is_missing_refuses_the_value(scale: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="W_SF: the scale factor of W is missing, which model 103 demands"):
+        scaled({"W": 4125, **scale}, "W", 103)
+    with pytest.raises(ValueError, match="Pct_SF: the scale factor of SoC is missing"):
+        scaled({"SoC": 83}, "SoC", 713)
+
+
+def test_a_power_that_was_read_without_its_sign_is_refused() -> None:
+    with pytest.raises(ValueError, match="W 65036 is more than an int16 holds: it was read without its sign"):
+        scaled({"W": 65_036, "W_SF": 0}, "W", 203)
 
 
 def test_a_sunspec_battery_that_gives_power_discharges_in_our_words() -> None:
@@ -179,15 +209,17 @@ def test_a_sunspec_battery_that_gives_power_discharges_in_our_words() -> None:
 
 
 def test_a_sunspec_meter_and_an_inverters_counter_are_read() -> None:
-    assert measured("grid", {"203": {"W": -500}}, NOON).values == {"load_kw": 0.0, "export_kw": 0.5}
-    assert measured("solar", {"103": {"W": 0, "WH": 1500, "WH_SF": 0}}, NOON).energy_kwh == 1.5
+    assert measured("grid", {"203": {"W": -500, "W_SF": 0}}, NOON).values == {"load_kw": 0.0, "export_kw": 0.5}
+    assert measured("solar", {"103": {"W": 0, "W_SF": 0, "WH": 1500, "WH_SF": 0}}, NOON).energy_kwh == 1.5
 
 
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
         ({"models": {"103": {"W": 1}}}, Reason.SCHEMA),
-        ({"timestamp": TIME, "models": {"103": {"W": -0x8000}}}, Reason.SCHEMA),
+        ({"timestamp": TIME, "models": {"103": {"W": -0x8000, "W_SF": 0}}}, Reason.SCHEMA),
+        ({"timestamp": TIME, "models": {"103": {"W": 0x8000, "W_SF": 0}}}, Reason.SCHEMA),
+        ({"timestamp": TIME, "models": {"103": {"W": 4125}}}, Reason.SCHEMA),
         ({"timestamp": TIME, "models": {"103": {"W": 1, "W_SF": 99}}}, Reason.SCHEMA),
         ({"timestamp": TIME, "models": {"1": {"Mn": "maker"}}}, Reason.SCHEMA),
         ({"timestamp": TIME, "models": {"103": {"W": 41}}, "units": {"W": "kW"}}, Reason.UNIT),

@@ -4,7 +4,6 @@ Passwords and TLS live here alone. MQTT 5, verified TLS, a clean start: what a b
 """
 
 import asyncio
-import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from pydantic import SecretStr
 
 from ev_sensors.settings import MqttSettings
 from ev_service.addresses import mqtt_host_port
-from ev_service.trust import trusting
+from ev_service.trust import Authorities
 
 KEEPALIVE_S = 10
 """A broker that says nothing for one and a half times as long counts as gone [s]: half of what silence may last."""
@@ -34,13 +33,17 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where it is and who we are there."""
+    """Where it is and who we are there.
+
+    authorities: whom to trust; None: plain MQTT. Their file is read again when it changes, so that the next connection
+    trusts what it holds then.
+    """
 
     host: str
     port: int
     username: str | None
     password: SecretStr | None
-    tls: ssl.SSLContext | None
+    authorities: Authorities | None
 
     @classmethod
     def of(cls, settings: MqttSettings) -> "Broker":
@@ -50,8 +53,9 @@ class Broker:
             ConfigurationError: a file that they name cannot be used.
         """
         host, port = mqtt_host_port(settings.url)
-        tls = trusting(settings.ca_file, "MQTT_CA_FILE") if settings.url.startswith("mqtts:") else None
-        return cls(host, port, settings.username, settings.secret(), tls)
+        is_secured = settings.url.startswith("mqtts:")
+        authorities = Authorities(settings.ca_file, "MQTT_CA_FILE") if is_secured else None
+        return cls(host, port, settings.username, settings.secret(), authorities)
 
     def client(
         self, identifier: str, will: aiomqtt.Will, queue_type: type[asyncio.Queue[aiomqtt.Message]]
@@ -65,7 +69,7 @@ class Broker:
             password=None if self.password is None else self.password.get_secret_value(),
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=True,
-            tls_context=self.tls,
+            tls_context=None if self.authorities is None else self.authorities.context(),
             will=will,
             queue_type=queue_type,
             keepalive=KEEPALIVE_S,

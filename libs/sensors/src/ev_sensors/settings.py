@@ -46,7 +46,7 @@ class MqttDeviceSettings(Settings):
     )
     topic: str | None = Field(
         default=None,
-        pattern=r"^[^+#\x00/][^+#\x00]{0,199}$",
+        pattern=r"^[^+#\x00]{1,200}$",
         description="Its topics without their last word; unset: what is usual for its shape.",
     )
     factor: float = Field(

@@ -8,6 +8,10 @@ from ev_service.telemetry import BatteryStatus
 _QUICKEST = Slope(at_once=3.0, per_s=0.2)
 """How the charge may move [%]: no stationary battery is full within 8 minutes, and 3 % is a meter's step."""
 
+_FULL_PERCENT = 100.0
+_ABOVE_FULL_PERCENT = 1.0
+"""What a device may say above full [%]: balancing and rounding end there, and it counts as full."""
+
 _HIGHEST_C_RATE = 4.0
 """Power over capacity that no stationary battery passes [1/h]."""
 
@@ -26,13 +30,13 @@ def battery_device(site_id: str, capacity_kwh: float) -> Device[BatteryStatus]:
             site_id=site_id,
             timestamp=measured.timestamp,
             source=source,
-            soc_percent=measured.values["soc_percent"],
+            soc_percent=min(measured.values["soc_percent"], _FULL_PERCENT),
             capacity_kwh=measured.values.get("capacity_kwh", capacity_kwh),
             active_power_kw=measured.values.get("active_power_kw"),
         )
 
     ranges = {
-        "soc_percent": Range(0.0, 100.0, rise=_QUICKEST, fall=_QUICKEST),
+        "soc_percent": Range(0.0, _FULL_PERCENT + _ABOVE_FULL_PERCENT, rise=_QUICKEST, fall=_QUICKEST),
         "active_power_kw": Range(-highest_kw, highest_kw),
         "capacity_kwh": Range(0.5 * capacity_kwh, 1.05 * capacity_kwh),
     }

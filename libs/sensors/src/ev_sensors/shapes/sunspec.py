@@ -1,8 +1,8 @@
 """An inverter or battery that sends its SunSpec models as JSON: `{base}/models`, points by the names of the models.
 
-Source: SunSpec Information Model Reference; models 101 to 103 (inverter: W, WH), 201 to 204 (meter: W; AphA, WphA,
-PhVphA and their like by phase), 701 (DER AC measurement: W, positive when power is generated) and 713 (DER storage
-capacity: SoC).
+Source: SunSpec Information Model Reference; models 101 to 103 and 111 to 113 (inverter: W, WH), 201 to 204 (meter: W;
+AphA, WphA, PhVphA and their like by phase), 701 (DER AC measurement: W, positive when power is generated) and 713 (DER
+storage capacity: SoC).
 """
 
 from collections.abc import Mapping
@@ -14,20 +14,32 @@ from ev_sensors.measurement import Measurement, Reason, Refusal
 from ev_sensors.phases import phase_values
 from ev_sensors.shapes import Role, Shape
 from ev_sensors.shapes.own import own_status, why_wrong
+from ev_sensors.sunspec import MODELS, Kind
 from ev_service.units import UtcTimestamp
 
 Points = Mapping[str, int | float]
 
-NOT_IMPLEMENTED = frozenset({-0x8000, 0xFFFF, 0x8000_0000, -0x8000_0000, 0xFFFF_FFFF})
-"""What stands where a device has no such point: int16, uint16, int32, uint32."""
+_ABSENT: Mapping[Kind, frozenset[int]] = {
+    Kind.INT16: frozenset({-0x8000, 0x8000}),
+    Kind.UINT16: frozenset({0xFFFF, -1}),
+    Kind.ACC32: frozenset({0}),
+}
+"""What stands where a device has no such point, read with its sign and without; a floating point is left out then."""
 
+_HIGHEST_INT16 = 0x7FFF
 _SCALES = range(-10, 11)
 _UNITS = {"W": "W", "WH": "Wh", "SoC": "Pct"} | {
     f"{point}{phase}": unit for point, unit in (("Aph", "A"), ("Wph", "W"), ("PhVph", "V")) for phase in "ABC"
 }
 _W_PER_KW = 1000.0
-_INVERTERS = ("103", "102", "101", "701")
-_METERS = ("203", "204", "202", "201")
+_INVERTERS = (103, 102, 101, 113, 112, 111, 701)
+_METERS = (203, 204, 202, 201)
+_SCALE_NAMES = {"SoC": ("Pct_SF", "SoC_SF")} | {
+    f"{point}{phase}": (scale,)
+    for point, scale in (("Aph", "A_SF"), ("Wph", "W_SF"), ("PhVph", "V_SF"))
+    for phase in "ABC"
+}
+"""Names of the scale factors that do not bear the name of their point."""
 
 
 class Models(BaseModel):
@@ -45,27 +57,33 @@ class Models(BaseModel):
     )
 
 
-def scaled(points: Points, name: str, scale: str | None = None) -> float | None:
+def scaled(points: Points, name: str, model: int) -> float | None:
     """The value of a point; None where the device does not implement it.
 
     Args:
         points: of one model.
         name: of the point.
-        scale: name of its scale factor, where that is not its own with `_SF`.
+        model: number of the model, which says the point's type and whether it has a scale factor.
 
     Raises:
-        ValueError: its scale factor is none.
+        ValueError: its scale factor is missing or none, or the point was read without its sign.
 
-    >>> scaled({"W": 4125, "W_SF": 1}, "W")
+    >>> scaled({"W": 4125, "W_SF": 1}, "W", 103)
     41250.0
     """
-    value = points.get(name)
-    if value is None or value in NOT_IMPLEMENTED:
+    value, point = points.get(name), MODELS[model][name]
+    if value is None or value in _ABSENT.get(point.kind, ()):
         return None
-    scale = scale or f"{name}_SF"
-    factor = points.get(scale, 0)
+    if point.kind is Kind.INT16 and value > _HIGHEST_INT16:
+        raise ValueError(f"{name} {value:g} is more than an int16 holds: it was read without its sign")
+    if point.scale is None:
+        return float(value)
+    names = _SCALE_NAMES.get(name, (f"{name}_SF",))
+    factor = next((points[scale] for scale in names if points.get(scale) not in (None, *_ABSENT[Kind.INT16])), None)
+    if factor is None:
+        raise ValueError(f"{names[0]}: the scale factor of {name} is missing, which model {model} demands")
     if factor not in _SCALES:
-        raise ValueError(f"{scale} {factor} is no scale factor")
+        raise ValueError(f"{names[0]} {factor} is no scale factor")
     return float(value) * 10.0 ** int(factor)
 
 
@@ -109,42 +127,41 @@ def measured(role: Role, models: Mapping[str, Points], timestamp: datetime, fact
     """
     if role == "battery":
         return Measurement(timestamp, _battery(models, factor))
-    points = _first(models, _INVERTERS if role == "solar" else _METERS)
-    power_kw = _needed(scaled(points, "W"), "W") * factor / _W_PER_KW
+    points, model = _first(models, _INVERTERS if role == "solar" else _METERS)
+    power_kw = _needed(scaled(points, "W", model), "W") * factor / _W_PER_KW
     if role == "grid":
         total = {"load_kw": max(power_kw, 0.0), "export_kw": max(-power_kw, 0.0)}
-        return Measurement(timestamp, total | _phases(points, factor))
-    energy_wh = scaled(points, "WH")
+        return Measurement(timestamp, total | _phases(points, model, factor))
+    energy_wh = scaled(points, "WH", model) if "WH" in MODELS[model] else None
     energy_kwh = None if energy_wh is None else energy_wh / _W_PER_KW
     return Measurement(timestamp, {"generation_kw": power_kw}, energy_kwh=energy_kwh)
 
 
-def _phases(points: Points, factor: float) -> dict[str, float]:
-    def of(name: str, scale: str) -> list[float | None]:
+def _phases(points: Points, model: int, factor: float) -> dict[str, float]:
+    def of(name: str) -> list[float | None]:
         try:
-            return [scaled(points, f"{name}{phase}", scale) for phase in "ABC"]
+            return [scaled(points, f"{name}{phase}", model) for phase in "ABC"]
         except ValueError:
             # Nobody needs the phases for the total.
             return []
 
-    return phase_values(
-        current_a=of("Aph", "A_SF"), power_w=of("Wph", "W_SF"), voltage_v=of("PhVph", "V_SF"), factor=factor
-    )
+    return phase_values(current_a=of("Aph"), power_w=of("Wph"), voltage_v=of("PhVph"), factor=factor)
 
 
 def _battery(models: Mapping[str, Points], factor: float) -> dict[str, float]:
-    soc_percent = _needed(scaled(_first(models, ("713",)), "SoC"), "SoC")
-    power_w = scaled(models.get("701", {}), "W")
+    points, model = _first(models, (713,))
+    soc_percent = _needed(scaled(points, "SoC", model), "SoC")
+    power_w = scaled(models.get("701", {}), "W", 701)
     # SunSpec counts what is given as positive, we count what is taken.
     power = {} if power_w is None else {"active_power_kw": -power_w * factor / _W_PER_KW}
     return {"soc_percent": soc_percent} | power
 
 
-def _first(models: Mapping[str, Points], numbers: tuple[str, ...]) -> Points:
+def _first(models: Mapping[str, Points], numbers: tuple[int, ...]) -> tuple[Points, int]:
     for number in numbers:
-        if number in models:
-            return models[number]
-    raise ValueError(f"models: none of {', '.join(numbers)} is there")
+        if str(number) in models:
+            return models[str(number)], number
+    raise ValueError(f"models: none of {', '.join(map(str, numbers))} is there")
 
 
 def _needed(value: float | None, name: str) -> float:
