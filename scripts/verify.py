@@ -1,49 +1,68 @@
-"""Verifies a ledger offline: chain, hashes, signatures, digests; names the first broken record.
+"""Verifies a ledger offline: the database itself, chain, hashes, signatures, digests; names the first broken record.
 
     scripts/verify.py .state/agent/ledger.sqlite
     scripts/verify.py ledger.jsonl --public-key signing-key.pub.pem --anchor /mnt/worm/heads.jsonl
     scripts/verify.py ledger.sqlite --gateway-log apim_metrics.log apim_metrics.log.1 --application EVApp
 
-A live ledger is read without disturbing its agent. Exit code: 0 whole, 1 broken, 2 it could not be verified.
+A live ledger is read without disturbing its agent. Exit code: 0 whole, 1 broken, 2 it could not be verified, 3 empty:
+it holds no record, so nothing was verified.
 """
 
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from charging_agent.ledger.keys import PUBLIC_FILES, TrustedKeys, trusted_keys
-from charging_agent.ledger.reading import Found, Unreadable, found_in
+from charging_agent.ledger.reading import Found, Unreadable, database_damage, found_in
 from charging_agent.ledger.reconciliation import Reconciled, lines_of, reconcile
 from charging_agent.ledger.records import Sealed
 from charging_agent.ledger.verification import AnchoredHead, Verified, read_heads, verify
 from ev_service.errors import ConfigurationError
 
-WHOLE, BROKEN, UNUSABLE = 0, 1, 2
+WHOLE, BROKEN, UNUSABLE, EMPTY = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was found. damage: of the database's pages or indexes; heads: of the anchor."""
+
+    verified: Verified
+    damage: str | None
+    heads: tuple[AnchoredHead, ...]
+    reconciled: Reconciled | None
+
+    @property
+    def code(self) -> int:
+        """What the command ends with."""
+        is_broken = self.damage is not None or self.verified.broken is not None
+        if is_broken or (self.reconciled is not None and not self.reconciled.is_whole):
+            return BROKEN
+        return WHOLE if self.verified.records else EMPTY
 
 
 def main() -> int:
     """Verify, or export what was verified."""
     arguments = _parser().parse_args()
     try:
-        trusted = _trusted(arguments)
+        damage = database_damage(arguments.ledger)
         found = list(found_in(arguments.ledger))
+        trusted = _trusted(arguments) if found or arguments.anchor else {}
         heads = _heads(arguments.anchor, trusted)
         verified = verify(found, trusted, heads)
-        reconciled = _reconciled(arguments, verified)
+        outcome = Outcome(verified, damage, heads, _reconciled(arguments, verified))
     except (Unreadable, ConfigurationError, OSError, httpx.HTTPError, ValueError) as error:
         print(f"can not be verified: {error}", file=sys.stderr)
         return UNUSABLE
-    is_whole = verified.broken is None and (reconciled is None or reconciled.is_whole)
     if arguments.export is not None and verified.broken is None:
         _export(found, arguments.export)
     tell = _tell_json if arguments.json else _tell
-    tell(verified, heads, reconciled)
-    return WHOLE if is_whole else BROKEN
+    tell(outcome)
+    return outcome.code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,14 +112,26 @@ def _export(found: list[Found], file: Path) -> None:
         exported.writelines(Sealed(one.record, one.sha256, one.signature).line + b"\n" for one in found)
 
 
-def _tell(verified: Verified, heads: tuple[AnchoredHead, ...], reconciled: Reconciled | None) -> None:
+def _tell(outcome: Outcome) -> None:
+    verified, heads = outcome.verified, outcome.heads
+    if outcome.code == EMPTY:
+        print(
+            "empty: there is no record, so nothing was verified; without an anchor nobody knows whether there was one"
+        )
+        return
     print(f"{len(verified.records)} records whole, signed by {', '.join(verified.key_ids) or 'nobody'}")
+    if outcome.damage is not None:
+        print(f"BROKEN database: {outcome.damage}")
     if verified.broken is not None:
         print(f"BROKEN {verified.broken}")
+    if outcome.damage is not None or verified.broken is not None:
         return
     print(f"anchor: {len(heads)} heads agree" if heads else "without an anchor a cut tail would not show")
-    if reconciled is None:
-        return
+    if outcome.reconciled is not None:
+        _tell_reconciled(outcome.reconciled)
+
+
+def _tell_reconciled(reconciled: Reconciled) -> None:
     both = f"{reconciled.joined} calls in both by id, {reconciled.joined_by_time} by time where the id is absent"
     print(f"gateway log: {both}, {reconciled.without_answer} without an answer, {reconciled.inner} behind MCP servers")
     outside = (reconciled.before_the_ledger, reconciled.after_the_ledger, reconciled.outside_the_log)
@@ -114,12 +145,15 @@ def _tell(verified: Verified, heads: tuple[AnchoredHead, ...], reconciled: Recon
         print(f"INVENTED, not in the log: {call}")
 
 
-def _tell_json(verified: Verified, heads: tuple[AnchoredHead, ...], reconciled: Reconciled | None) -> None:
+def _tell_json(outcome: Outcome) -> None:
+    verified, reconciled = outcome.verified, outcome.reconciled
     told: dict[str, Any] = {
+        "state": {WHOLE: "whole", BROKEN: "broken", EMPTY: "empty"}[outcome.code],
         "records": len(verified.records),
         "key_ids": verified.key_ids,
+        "database": outcome.damage,
         "broken": None if verified.broken is None else asdict(verified.broken),
-        "anchored_heads": len(heads),
+        "anchored_heads": len(outcome.heads),
         "gateway_log": None if reconciled is None else asdict(reconciled),
     }
     print(json.dumps(told, indent=2, default=str))

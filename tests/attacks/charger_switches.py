@@ -1,21 +1,20 @@
 """Ways to switch off what the own charger service holds against those who command. Nothing of the stack is changed."""
 
 from contextlib import AbstractContextManager
-from datetime import datetime
 from unittest.mock import patch
 
 from tests.attacks import own_chargers
 from tests.attacks.open_doors import Scene
 
 from charger_service import commanding
-from charger_service.lease import taken
-from ev_service.charging import Lease
+from charger_service.lease import HeldLease, taken
+from ev_service.lifetimes import Instant
 
 
 def anybody_commands(_: Scene) -> AbstractContextManager[object]:
     """Nobody holds the lease."""
 
-    def taken_by_whoever(_held: object, commander: str, now: datetime, lease_s: float) -> Lease:
+    def taken_by_whoever(_held: object, commander: str, now: Instant, lease_s: float) -> HeldLease:
         return taken(None, commander, now, lease_s)
 
     return patch.object(commanding, "taken", taken_by_whoever)

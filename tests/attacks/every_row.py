@@ -11,6 +11,7 @@ from tests.attacks import (
     limit_rows,
     mcp_message_rows,
     mcp_rows,
+    own_agent_rows,
     own_charger_rows,
     own_key_rows,
     policy_rows,
@@ -45,6 +46,7 @@ def every_row() -> tuple[Row, ...]:
         policy_rows,
         shared_limit_rows,
         transport_rows,
+        own_agent_rows,
         leak_rows,
     )
     return tuple(row for part in parts for row in part.rows())

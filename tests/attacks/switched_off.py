@@ -15,6 +15,7 @@ from tests.attacks.open_doors import (
     plain_port,
     trusted_impostor,
 )
+from tests.attacks.own_agent_switches import readers_in_the_writers_queue
 from tests.attacks.switches import (
     approved_change,
     certificates_read_once,
@@ -217,6 +218,7 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
     "the impostor's authority is trusted": (trusted_impostor, ("transport-impostor-bootstrap", "agent-impostor")),
     "the address is one that plain HTTP may go to": (near_address, ("transport-plain-bootstrap", "agent-plain")),
     "the text of a reading has its way": (obeyed_text, ("agent-injection",)),
+    "readers wait in the writer's queue": (readers_in_the_writers_queue, ("agent-flood-of-readers",)),
     "an error tells a secret": (told_secret, ("leaks-answers", "leaks-metrics")),
     "a log holds a token": (logged_secret, ("leaks-written",)),
     "the attacker's user stays": (lasting_user, ("leaks-left-behind",)),

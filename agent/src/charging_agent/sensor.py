@@ -8,8 +8,9 @@ from typing import Generic
 from charging_agent.apis import Api
 from charging_agent.exchange import CallFailed
 from charging_agent.gateway import GatewayClient
-from charging_agent.readings import AgeLimits, Judged, R, Trouble, age_s, is_young, judge
-from ev_service.clock import Clock
+from charging_agent.readings import AgeLimits, Judged, R, Trouble, age_s, is_young, judge, was_set_back
+from ev_service.clock import Clock, read_clock
+from ev_service.lifetimes import Instant
 from wso2_terms import codes
 
 _logger = logging.getLogger(__name__)
@@ -26,12 +27,22 @@ class Sensor(Generic[R]):
 
     def __init__(self, api: Api[R], clock: Clock, limits: AgeLimits) -> None:
         self.api = api
-        self.newest: R | None = None
+        self._held: R | None = None
+        self._came_at: Instant | None = None
         self._clock = clock
         self._limits = limits
         self._trouble: Trouble | None = None
         self._fetched_for = -1
         self._cuts = 0
+
+    @property
+    def newest(self) -> R | None:
+        """The reading held; None when there is none, or when the clock was set back since it came.
+
+        Its timestamp then says nothing of its age, and would make it fresh a second time.
+        """
+        is_dated = self._came_at is not None and not was_set_back(self._came_at, read_clock(self._clock))
+        return self._held if is_dated else None
 
     async def refresh(self, gateway: GatewayClient, deadline_s: float, observation: int) -> bool:
         """Fetch a newer reading.
@@ -65,7 +76,7 @@ class Sensor(Generic[R]):
 
     def cut_off(self) -> None:
         """Forget the reading held, and what a call in flight may still bring."""
-        self.newest, self._trouble = None, Trouble.BLOCKED
+        self._held, self._came_at, self._trouble = None, None, Trouble.BLOCKED
         self._cuts += 1
 
     def hold_back(self, *, is_spent: bool) -> None:
@@ -80,7 +91,8 @@ class Sensor(Generic[R]):
 
     def age_s(self, now: datetime) -> float | None:
         """Age of the reading held [s], None when there is none."""
-        return None if self.newest is None else age_s(self.newest, now)
+        newest = self.newest
+        return None if newest is None else age_s(newest, now)
 
     def is_young(self, now: datetime) -> bool:
         """Tell whether the reading held may serve a decision without a new call."""
@@ -88,8 +100,9 @@ class Sensor(Generic[R]):
 
     def judged(self, now: datetime, observation: int) -> Judged[R]:
         """The reading held, as a decision of `observation` sees it."""
-        is_new = self._fetched_for == observation
-        return judge(self.newest, now, self._limits, is_new=is_new, trouble=self._trouble)
+        newest, is_new = self.newest, self._fetched_for == observation
+        undated = Trouble.INVALID_READING if newest is None and self._held is not None else None
+        return judge(newest, now, self._limits, is_new=is_new, trouble=self._trouble or undated)
 
     @property
     def _is_blocked(self) -> bool:
@@ -97,10 +110,11 @@ class Sensor(Generic[R]):
 
     def _keep(self, fetched: R, observation: int, cuts: int) -> None:
         # A reading from the future must not push out the one held, which may still count.
-        if age_s(fetched, self._clock.now()) < -self._limits.future_s:
+        now = read_clock(self._clock)
+        if age_s(fetched, now.wall) < -self._limits.future_s:
             self._failed(Trouble.INVALID_READING, cuts)
         elif cuts == self._cuts:
-            self.newest, self._trouble, self._fetched_for = fetched, None, observation
+            self._held, self._came_at, self._trouble, self._fetched_for = fetched, now, None, observation
 
     def _failed(self, trouble: Trouble, cuts: int) -> None:
         if trouble is Trouble.BLOCKED:

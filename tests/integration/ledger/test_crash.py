@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -11,15 +12,22 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from tests.integration.ledger.writer import NOON, decision_at
 
+from charging_agent.decision import Policy
 from charging_agent.ledger.keys import PUBLIC_FILES, trusted_keys
+from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.reading import found_in
+from charging_agent.ledger.sealing import Maker, policy_record
 from charging_agent.ledger.store import FILE
 from charging_agent.ledger.verification import verify
+from charging_agent.readings import AgeLimits
 
 ROOT = Path(__file__).resolve().parents[3]
 WRITER = Path(__file__).parent / "writer.py"
@@ -152,6 +160,77 @@ def test_the_command_names_the_first_broken_record_and_ends_with_1(tmp_path: Pat
 
     assert broken.returncode == 1
     assert "BROKEN record 2 (row 2): its content does not match its hash" in broken.stdout
+
+
+def some_records(folder: Path, count: int = 30) -> Path:
+    """A ledger with some records more, closed."""
+
+    async def write() -> None:
+        ledger = Ledger(folder, Maker(uuid4(), "0.1.0", "bench", policy_record("rules", Policy(), AgeLimits())))
+        await ledger.open()
+        for number in range(count):
+            await ledger.append(decision_at(NOON + timedelta(seconds=number)), [])
+        await ledger.close()
+
+    asyncio.run(write())
+    return folder / FILE
+
+
+def index_page(file: Path) -> slice:
+    """Where the index by decision stands in the file, as long as it fits on one page."""
+    with sqlite3.connect(file) as database:
+        wanted = "SELECT rootpage FROM sqlite_master WHERE type = 'index' AND tbl_name = 'records'"
+        number = database.execute(wanted).fetchone()[0]
+    database.close()
+    return slice((number - 1) * 4096, number * 4096)
+
+
+def lost_write_of_the_index(file: Path) -> None:
+    """Each record is there, and the index by decision does not know the last."""
+    where, before = index_page(file), file.read_bytes()
+    some_records(file.parent, 1)
+    content = bytearray(file.read_bytes())
+    content[where] = before[where]
+    file.write_bytes(content)
+
+
+def zeroed_page(file: Path) -> None:
+    """One page in the middle of the table is lost."""
+    content = bytearray(file.read_bytes())
+    content[index_page(file).stop : index_page(file).stop + 4096] = bytes(4096)
+    file.write_bytes(content)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [(lost_write_of_the_index, "missing from index"), (zeroed_page, "BROKEN database: ")],
+)
+def test_a_database_that_is_damaged_is_not_called_whole(
+    tmp_path: Path, damage: Callable[[Path], None], words: str
+) -> None:
+    file = some_records(tmp_path)
+    assert commanded("verify", str(file)).returncode == 0
+    damage(file)
+
+    broken = commanded("verify", str(file))
+
+    assert broken.returncode == 1
+    assert words in broken.stdout
+    assert json.loads(commanded("verify", str(file), "--json").stdout)["state"] == "broken"
+
+
+@pytest.mark.slow
+def test_an_empty_ledger_is_called_empty_and_ends_with_3(tmp_path: Path) -> None:
+    file, nothing = some_records(tmp_path), tmp_path / "nothing.jsonl"
+    with sqlite3.connect(file) as database:
+        database.execute("DELETE FROM records")
+    database.close()
+    nothing.touch()
+
+    for emptied in (file, nothing):
+        told = commanded("verify", str(emptied))
+        assert (told.returncode, told.stdout.split(":")[0]) == (3, "empty")
 
 
 @pytest.mark.slow

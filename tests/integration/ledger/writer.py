@@ -24,7 +24,7 @@ from charging_agent.observer import Observation
 from charging_agent.readings import AgeLimits, judge
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
-_NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
+NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 
 
 async def write(folder: Path) -> None:
@@ -35,7 +35,7 @@ async def write(folder: Path) -> None:
     recorder = Recorder(ledger, log)
     print("open", flush=True)
     for number in count():
-        at = _NOON + timedelta(milliseconds=number)
+        at = NOON + timedelta(milliseconds=number)
         log.add(Call("GridAPI", "rest", "GET /grid/1.0.0/grid-load", at, 200, "ok", None, str(uuid4())))
         try:
             made = await recorder.recorded(decision_at(at))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from charging_agent.apis import APIS, GRID, SOLAR
+from charging_agent.apis import APIS, BATTERY, GRID, SOLAR
 from charging_agent.readings import Status, Trouble
 from wso2_terms import codes
 
@@ -184,6 +184,23 @@ async def test_a_clock_that_is_set_back_makes_the_next_observation_fetch_anew(wo
 
     assert world.observer.held().grid.error is Trouble.INVALID_READING
     assert statuses(await world.observer.observe()) == [Status.FRESH] * 3
+
+
+@pytest.mark.parametrize("back_s", [12, 60, 3600])
+async def test_no_reading_is_young_a_second_time_because_the_clock_was_set_back(world: World, back_s: float) -> None:
+    await world.observer.observe()
+    for path in (SOLAR.path, BATTERY.path, GRID.path):
+        world.gateway.says(path, 500)
+    world.clock.advance(9)
+    world.clock.set_back(back_s)
+
+    lost = world.observer.held()
+    world.clock.advance(back_s - 3)
+    lost_again = world.observer.held()
+
+    for seen in (lost, lost_again):
+        assert [one.reading for one in (seen.solar, seen.battery, seen.grid)] == [None] * 3
+        assert {one.error for one in (seen.solar, seen.battery, seen.grid)} == {Trouble.INVALID_READING}
 
 
 async def test_a_clock_that_is_set_back_while_an_observation_flies_does_not_use_what_now_lies_ahead(

@@ -133,7 +133,7 @@ class Charging:
     def seen(self) -> Judged[Chargers]:
         """The reading held, without any call; missing once the clock was set back, for its age is not known then."""
         if self._read_at is not None and was_set_back(self._read_at, read_clock(self._clock)):
-            return Judged(Status.MISSING, error=self._trouble or Trouble.TOO_OLD)
+            return Judged(Status.MISSING, error=self._trouble or Trouble.INVALID_READING)
         return judge(self.newest, self._clock.now(), self._ages, is_new=self._is_new, trouble=self._trouble)
 
     def planned(self, decision: Decision, known: Known, at: datetime) -> Plan | None:
@@ -304,8 +304,11 @@ class Charging:
         )
 
     def _note_ends(self, fetched: Chargers, now: Instant) -> None:
-        override = fetched.override
-        self._override_end = None if override is None else LaterEnd.until(now, override.until)
+        override, before = fetched.override, self._override_end
+        if override is None:
+            self._override_end = None
+        elif before is None or before.ends_at != override.until:
+            self._override_end = LaterEnd.until(now, override.until)
         if self._recorded_end is None:
             # Limits from before this process were recorded, and lapse: they bound what is sent without a record.
             ends = [evse.valid_until for _, _, evse in evses_of(fetched) if evse.valid_until is not None]

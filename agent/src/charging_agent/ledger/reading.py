@@ -3,22 +3,31 @@
 Judges nothing and changes nothing: what stands in a row or line is handed on as it stands.
 """
 
+import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+
+from charging_agent.ledger.errors import is_damage
 
 FILE = "ledger.sqlite"
 """Name of the database in AGENT_STATE_DIR."""
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _COLUMNS = "SELECT sequence, decision_id, record, sha256, signature FROM records ORDER BY sequence"
+_DIFFERENCES = """
+WITH by_table AS (SELECT sequence, decision_id FROM records NOT INDEXED),
+by_index AS (SELECT sequence, decision_id FROM records INDEXED BY sqlite_autoindex_records_1)
+SELECT * FROM (SELECT * FROM by_table EXCEPT SELECT * FROM by_index)
+UNION ALL SELECT * FROM (SELECT * FROM by_index EXCEPT SELECT * FROM by_table)
+"""
 
 
 class Unreadable(Exception):
-    """The file can not be read as a ledger."""
+    """The file cannot be read as a ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +54,69 @@ def found_in(file: Path) -> Iterator[Found]:
     Raises:
         Unreadable: there is no such file, or it is neither.
     """
+    return _rows(file) if _is_database(file) else _lines(file)
+
+
+def database_damage(file: Path) -> str | None:
+    """What is wrong with pages and indexes of a database, whatever its records say; None: nothing, or an export.
+
+    Raises:
+        Unreadable: there is no such file, or no records in it.
+    """
+    if not _is_database(file):
+        return None
+    with _connected(file) as connection:
+        try:
+            found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+            if found != "ok":
+                return " ".join(found.removeprefix("*** in database main ***").split())
+            differing = connection.execute(_DIFFERENCES).fetchone()
+        except sqlite3.Error as error:
+            if is_damage(error) or "no such index" in str(error):
+                return str(error)
+            raise
+    return None if differing is None else f"record {differing[0]} reads otherwise by the index than by the table"
+
+
+def _is_database(file: Path) -> bool:
     try:
         with file.open("rb") as opened:
-            is_database = opened.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+            return opened.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
     except OSError as error:
         raise Unreadable(f"{file}: {error.strerror}") from error
-    return _rows(file) if is_database else _lines(file)
 
 
-def _rows(file: Path) -> Iterator[Found]:
+@contextlib.contextmanager
+def _connected(file: Path) -> Generator[sqlite3.Connection]:
     # Read only, in one transaction: a live ledger is seen as at one moment, and its writer notices nothing.
     connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
     try:
-        # Text that is no UTF-8 must be told as a broken record, not end the reading.
-        connection.text_factory = _text
-        for sequence, decision_id, record, sha256, signature in connection.execute(_COLUMNS):
-            place = f"row {sequence}"
-            if not all(isinstance(value, str) for value in (record, sha256, signature)):
-                yield Found(place, sequence=sequence, decision_id=decision_id, is_row=True, wrong="a column is no text")
-            else:
-                yield Found(place, record, sha256, signature, sequence, decision_id, is_row=True)
+        yield connection
     except sqlite3.Error as error:
         raise Unreadable(f"{file}: {error}") from error
     finally:
         connection.close()
+
+
+def _rows(file: Path) -> Iterator[Found]:
+    with _connected(file) as connection:
+        # Text that is no UTF-8 must be told as a broken record, not end the reading.
+        connection.text_factory = _text
+        try:
+            for sequence, decision_id, record, sha256, signature in connection.execute(_COLUMNS):
+                yield _of_row(sequence, decision_id, (record, sha256, signature))
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            yield Found("next row", wrong=f"it cannot be read: {error}")
+
+
+def _of_row(sequence: object, decision_id: object, columns: tuple[object, object, object]) -> Found:
+    place = f"row {sequence}"
+    if not all(isinstance(value, str) for value in columns):
+        return Found(place, sequence=sequence, decision_id=decision_id, is_row=True, wrong="a column is no text")
+    record, sha256, signature = cast(tuple[str, str, str], columns)
+    return Found(place, record, sha256, signature, sequence, decision_id, is_row=True)
 
 
 def _text(raw: bytes) -> str:

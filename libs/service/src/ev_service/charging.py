@@ -46,12 +46,19 @@ class _Wire(BaseModel):
 
 
 class Measured(_Wire):
-    """What a meter says."""
+    """What a meter says of now; at most what the EVSE is rated for, where it says more than that by far."""
 
-    measured_at: UtcTimestamp = Field(description="When it was measured, UTC.", examples=["2026-06-21T16:00:00Z"])
+    measured_at: UtcTimestamp = Field(
+        description="When the service received it, UTC; chargers send it as they measure.",
+        examples=["2026-06-21T16:00:00Z"],
+    )
     power_kw: Kilowatt = Field(ge=0, description="Power that the car draws [kW].", examples=[10.9])
     current_a: tuple[Ampere, ...] = Field(
         min_length=1, max_length=3, description="Current on L1, L2, L3 of the site [A].", examples=[[15.9, 15.8, 15.9]]
+    )
+    is_implausible: bool = Field(
+        default=False,
+        description="Whether the charger reports more than the EVSE is rated for; the rating stands in its place here.",
     )
 
 

@@ -1,5 +1,6 @@
 """Brings wishes for many EVSEs to their chargers within the envelope: reductions first, then what is free by then.
 
+A stop or a reduction looks at its own EVSE alone: nothing that other chargers reported can keep it back.
 Knows not who wishes, nor whether they may.
 """
 
@@ -7,14 +8,15 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from charger_service.envelope import Ask, Currents, Grant, Key, grant
+from charger_service.envelope import NOTHING, Ask, Currents, Grant, Key, grant, in_steps
+from charger_service.isolation import isolated
 from charger_service.keeping import Keeper
 from charger_service.protection import Protection, Raise
 from charger_service.sending import Sending
 from charger_service.site import Site
 from charger_service.standing import PROTECTION, Cause, Order
+from ev_service.lifetimes import EarlierEnd
 
 _logger = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ class Wish:
 
     key: Key
     limit_a: float
-    valid_until: datetime
+    lifetime: EarlierEnd
     cause: Cause
     phases: int | None = None
 
@@ -63,7 +65,8 @@ class Applying:
             The order that each EVSE was given. What became of it stands in its `Standing`.
         """
         deadline_s = time.monotonic() + self._answer_s
-        orders, raising = self._lower(wishes)
+        orders = self._reduce(wishes)
+        raising = [wish for wish in wishes if wish.key not in orders]
         # What is raised needs the answers to what is lowered, but not those of a charger that hangs.
         await self._sending.settled(orders, self._answer_s / 2 if raising else self._answer_s)
         if raising and not is_called_off():
@@ -75,8 +78,8 @@ class Applying:
 
     def trim(self) -> list[Key]:
         """Lower what is ordered until the sum fits again, important cars last; returns what was lowered."""
-        self._site.is_dirty = False
         if not self._site.carried().exceeds(self._site.envelope):
+            self._site.is_dirty = False
             return []
         wishes = sorted(self._wishes_now(), key=self._importance)
         lowered: list[Key] = []
@@ -84,21 +87,24 @@ class Applying:
             if granted.limit_a < wish.limit_a - _SAME_A:
                 self._sending.send(wish.key, _order(wish, granted))
                 lowered.append(wish.key)
+        self._site.is_dirty = False
         if lowered:
             _logger.warning("limits lowered to stay within the envelope", extra={"evses": len(lowered)})
         return lowered
 
-    def _lower(self, wishes: Sequence[Wish]) -> tuple[dict[Key, Order], list[Wish]]:
-        """Send what raises nothing; the rest comes back."""
+    def _reduce(self, wishes: Sequence[Wish]) -> dict[Key, Order]:
+        """Send what is no more than the newest order of its EVSE, as it is asked and without any sum."""
         orders: dict[Key, Order] = {}
-        raising: list[Wish] = []
-        for wish, granted in zip(wishes, self._granted(wishes, self._site.counted_anyway), strict=True):
-            place = self._site.places[wish.key]
-            if _raises(place.currents(granted.limit_a, wish.phases), self._protection.may_draw_a(wish.key)):
-                raising.append(wish)
-            else:
-                orders[wish.key] = self._sending.send(wish.key, _order(wish, granted))
-        return orders, raising
+        for wish in wishes:
+            with isolated("reducing", wish.key):
+                standing, place = self._site.standings[wish.key], self._site.places[wish.key]
+                limit_a, newest = in_steps(wish.limit_a), standing.wanted
+                before = NOTHING if newest is None else place.currents(newest.limit_a, newest.phases)
+                if not _raises(place.currents(limit_a, wish.phases), before):
+                    # A raise that is still being written down ends with it.
+                    standing.granted = None
+                    orders[wish.key] = self._sending.send(wish.key, _order(wish, Grant(limit_a)))
+        return orders
 
     async def _raise(
         self, wishes: Sequence[Wish], changed: Iterable[Key], is_called_off: Callable[[], bool]
@@ -137,7 +143,7 @@ class Applying:
         before = self._site.standings[wish.key].confirmed
         limit_a = self._site.standings[wish.key].fallback_a if before is None else before.limit_a
         phases = wish.phases if before is None else before.phases
-        return Order(min(limit_a, wish.limit_a), wish.valid_until, wish.cause, phases, limited_by)
+        return Order(min(limit_a, wish.limit_a), wish.lifetime, wish.cause, phases, limited_by)
 
     def _granted(self, wishes: Sequence[Wish], counted: Callable[[Key], Currents]) -> list[Grant]:
         asks = [Ask(self._site.places[one.key], one.limit_a, one.phases, counted(one.key)) for one in wishes]
@@ -145,11 +151,13 @@ class Applying:
 
     def _wishes_now(self) -> list[Wish]:
         """What is ordered now, of those who can still be told otherwise."""
-        return [
-            Wish(key, order.limit_a, order.valid_until, order.cause, order.phases)
-            for key, standing in self._site.standings.items()
-            if (order := standing.wanted) is not None and (self._site.is_connected(key) or not self._site.visit(key))
-        ]
+        wishes: list[Wish] = []
+        for key, standing in self._site.standings.items():
+            with isolated("trimming", key):
+                order = standing.wanted
+                if order is not None and (self._site.is_connected(key) or not self._site.visit(key)):
+                    wishes.append(Wish(key, order.limit_a, order.lifetime, order.cause, order.phases))
+        return wishes
 
     def _importance(self, wish: Wish) -> tuple[int, Key]:
         visit = self._site.visit(wish.key)
@@ -160,7 +168,7 @@ _SAME_A = 1e-6
 
 
 def _order(wish: Wish, granted: Grant) -> Order:
-    return Order(granted.limit_a, wish.valid_until, wish.cause, wish.phases, granted.limited_by)
+    return Order(granted.limit_a, wish.lifetime, wish.cause, wish.phases, granted.limited_by)
 
 
 def _raises(currents: Currents, most: Currents) -> bool:

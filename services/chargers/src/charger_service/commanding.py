@@ -4,16 +4,17 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from charger_service.applying import Applying, Wish
 from charger_service.envelope import Key
-from charger_service.lease import taken
+from charger_service.lease import HeldLease, taken
 from charger_service.ports import Answer
 from charger_service.site import Site
 from charger_service.standing import PROTECTION, Cause, Order
 from ev_service.charging import LEAST_CURRENT_A, Lease, Limit, LimitOutcome, LimitResult, LimitResults
-from ev_service.clock import Clock
+from ev_service.clock import Clock, read_clock
+from ev_service.lifetimes import EarlierEnd, Instant
 
 _logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Commanding:
         self._clock = clock
         self._validity = validity
         self._count = count
-        self._lease: Lease | None = None
+        self._lease: HeldLease | None = None
 
     async def set_limits(self, limits: Sequence[Limit], commander: str, decision_id: str | None) -> LimitResults:
         """Set limits, as far as they may be; earlier ones come first.
@@ -74,7 +75,7 @@ class Commanding:
         Raises:
             Leased: somebody else commands.
         """
-        now = self._clock.now()
+        now = read_clock(self._clock)
         refused: dict[int, LimitResult] = {}
         wishes: dict[int, Wish] = {}
         away: list[Limit] = []
@@ -87,7 +88,8 @@ class Commanding:
                 refused[index] = self._refused(limit, *_REFUSALS[Answer.NOT_CONNECTED])
                 away.append(limit)
             else:
-                wishes[index] = Wish(key, limit.limit_a, limit.valid_until, Cause.AGENT, limit.phases)
+                lifetime = EarlierEnd.until(now, limit.valid_until)
+                wishes[index] = Wish(key, limit.limit_a, lifetime, Cause.AGENT, limit.phases)
             seen.add(key)
         lease = self._leased(commander, now, is_needed=bool(wishes or away))
         for limit in away:
@@ -102,17 +104,19 @@ class Commanding:
             site_id=self._site.rules.settings.id, timestamp=self._clock.now(), lease=lease, results=results
         )
 
-    def _leased(self, commander: str, now: datetime, *, is_needed: bool) -> Lease:
+    def _leased(self, commander: str, now: Instant, *, is_needed: bool) -> Lease:
         """The lease after this call; a call that commands nothing leaves it as it is."""
         if is_needed:
             self._lease = taken(self._lease, commander, now, self._validity.lease_s)
-        return self._lease or Lease(commander=commander, until=now)
+        if self._lease is None:
+            return Lease(commander=commander, until=now.wall)
+        return self._lease.as_shown(now)
 
-    def _obstacle(self, limit: Limit, is_second: bool, now: datetime) -> tuple[str, str] | None:
+    def _obstacle(self, limit: Limit, is_second: bool, now: Instant) -> tuple[str, str] | None:
         """Why a limit can not even be tried."""
         key = (limit.charger_id, limit.evse_id)
         place = self._site.places.get(key)
-        ahead_s = (limit.valid_until - now) / timedelta(seconds=1)
+        ahead_s = (limit.valid_until - now.wall) / timedelta(seconds=1)
         shortest_s, longest_s = self._validity.shortest_s, self._validity.longest_s
         checks: list[tuple[bool, str, str]] = [
             (
@@ -145,7 +149,7 @@ class Commanding:
 
     def _refused(self, limit: Limit, limited_by: str, detail: str) -> LimitResult:
         key = (limit.charger_id, limit.evse_id)
-        in_force = self._site.order_in_force(key, self._clock.now()) if key in self._site.standings else None
+        in_force = self._site.order_in_force(key, read_clock(self._clock)) if key in self._site.standings else None
         return LimitResult(
             charger_id=limit.charger_id,
             evse_id=limit.evse_id,

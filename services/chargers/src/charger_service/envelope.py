@@ -140,17 +140,23 @@ def grant(asks: Sequence[Ask], others: Carried, envelope: Envelope) -> list[Gran
     granted: list[Grant] = []
     for ask in asks:
         room_a, limited_by = room(ask, others, envelope)
-        limit_a = min(ask.limit_a, room_a)
-        # Down to tenths, which is what OCPP carries; never to nearest.
-        limit_a = math.floor(limit_a * 10 + _ROUNDING_A) / 10
-        if limit_a < LEAST_CURRENT_A:
-            limit_a = 0.0
+        limit_a = in_steps(min(ask.limit_a, room_a))
         if limit_a < ask.limit_a - _ROUNDING_A:
             granted.append(Grant(limit_a, limited_by if room_a < ask.limit_a - _ROUNDING_A else None))
         else:
             granted.append(Grant(limit_a))
         others.add(ask.place, above(ask.place.currents(limit_a, ask.phases), ask.counted))
     return granted
+
+
+def in_steps(limit_a: float) -> float:
+    """A current as it can be set: 0 or at least 6 A, down to tenths, which is what OCPP carries; never to nearest.
+
+    >>> in_steps(8.29), in_steps(5.9)
+    (8.2, 0.0)
+    """
+    limit_a = math.floor(limit_a * 10 + _ROUNDING_A) / 10
+    return limit_a if limit_a >= LEAST_CURRENT_A else 0.0
 
 
 def room(ask: Ask, carried: Carried, envelope: Envelope) -> tuple[float, str]:

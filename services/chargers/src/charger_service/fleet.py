@@ -3,36 +3,33 @@
 Pure: each report turns one state into the next. Knows no limits, no OCPP and no clock.
 """
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
-from charger_service.envelope import NOTHING, Currents, Place
+from charger_service.envelope import Place
+from charger_service.metering import Meter, SampleOrder, energy_of, meter_of, tells_of_now, with_sample
 from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Started
 from ev_service.charging import EvseState
+from ev_service.lifetimes import Instant
 
 _REMEMBERED_ENDED = 8
-_DRAWN_FROM_KW = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class ChargerFacts:
-    """What is known of a charger itself. is_ready: it is connected, has booted, and takes orders."""
+    """What is known of a charger itself.
+
+    is_ready: it is connected, has booted, and takes orders. since_s: when it connected or booted, monotonic [s].
+    """
 
     is_connected: bool = False
+    since_s: float = -math.inf
     is_ready: bool = False
     ocpp_version: str | None = None
     make: Make | None = None
     abilities: Abilities | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """The newest meter values, currents on the site's phases [A]."""
-
-    measured_at: datetime
-    power_kw: float
-    current_a: Currents
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +54,14 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class EvseFacts:
-    """What is known of an EVSE. ended: the newest transactions that are over, which stay so."""
+    """What is known of an EVSE.
+
+    order: of its meter's samples. ended: the newest transactions that are over, which stay so.
+    """
 
     state: EvseState = EvseState.UNKNOWN
     meter: Meter | None = None
+    order: SampleOrder | None = None
     visit: Visit | None = None
     ended: tuple[str, ...] = ()
 
@@ -104,24 +105,31 @@ def without_visit(facts: EvseFacts) -> EvseFacts:
     return replace(facts, visit=None, meter=None, ended=_with_ended(facts, facts.visit))
 
 
-def metered(facts: EvseFacts, reading: MeterReading, place: Place, voltage_v: float) -> EvseFacts:
-    """Meter values arrived; those that are older than the newest only count as energy.
+def metered(
+    facts: EvseFacts, reading: MeterReading, place: Place, voltage_v: float, now: Instant, since_s: float
+) -> EvseFacts:
+    """Meter values arrived; those that do not tell of now only count as energy.
 
     Args:
         facts: what is known of the EVSE.
         reading: what its meter said.
         place: how it is wired.
         voltage_v: between phase and neutral [V], for what the meter did not say.
+        now: their arrival.
+        since_s: when the charger connected or booted, monotonic [s].
     """
-    visit = facts.visit
-    if visit is not None and reading.energy_kwh is not None:
-        begun_kwh = reading.energy_kwh if visit.register_kwh is None else visit.register_kwh
-        energy_kwh = max(visit.energy_kwh, reading.energy_kwh - begun_kwh)
-        visit = replace(visit, register_kwh=begun_kwh, energy_kwh=energy_kwh)
-    meter = facts.meter
-    if meter is None or reading.measured_at >= meter.measured_at:
-        meter = _meter(reading, place, voltage_v) or meter
-    return replace(facts, visit=visit, meter=meter)
+    visit, energy_kwh = facts.visit, energy_of(reading)
+    if visit is not None and energy_kwh is not None:
+        begun_kwh = energy_kwh if visit.register_kwh is None else visit.register_kwh
+        visit = replace(visit, register_kwh=begun_kwh, energy_kwh=max(visit.energy_kwh, energy_kwh - begun_kwh))
+    if not tells_of_now(facts.order, reading, now.monotonic_s, since_s):
+        return replace(facts, visit=visit)
+    return replace(
+        facts,
+        visit=visit,
+        meter=meter_of(reading, place, voltage_v, now) or facts.meter,
+        order=with_sample(facts.order, reading, now.monotonic_s),
+    )
 
 
 def needs_told(facts: EvseFacts, needs: Needs) -> EvseFacts:
@@ -139,37 +147,3 @@ def needs_told(facts: EvseFacts, needs: Needs) -> EvseFacts:
 
 def _with_ended(facts: EvseFacts, visit: Visit | None) -> tuple[str, ...]:
     return facts.ended if visit is None else (*facts.ended, visit.transaction_id)[-_REMEMBERED_ENDED:]
-
-
-def _meter(reading: MeterReading, place: Place, voltage_v: float) -> Meter | None:
-    """Currents on the site's phases, derived from the power where the meter gives no currents, and the other way."""
-    current_a = _currents(reading, place, voltage_v)
-    if current_a is None:
-        return None
-    power_kw = reading.power_kw
-    if power_kw is None:
-        power_kw = sum(current_a) * voltage_v / 1000
-    return Meter(reading.measured_at, max(0.0, power_kw), current_a)
-
-
-def _currents(reading: MeterReading, place: Place, voltage_v: float) -> Currents | None:
-    if reading.current_a is not None:
-        lines = [abs(current_a) for current_a in reading.current_a]
-        # A charger on one phase may call it by its own name or by the site's.
-        if len(place.phases) == 1:
-            return place.currents(max(lines))
-        return _on_site(lines, place)
-    if reading.current_each_a is not None:
-        return place.currents(abs(reading.current_each_a))
-    if reading.power_kw is None:
-        return None
-    if reading.power_kw < _DRAWN_FROM_KW:
-        return NOTHING
-    return place.currents(reading.power_kw * 1000 / voltage_v / len(place.phases))
-
-
-def _on_site(lines: list[float], place: Place) -> Currents:
-    on_site = [0.0, 0.0, 0.0]
-    for line_a, phase in zip(lines, place.phases, strict=False):
-        on_site[phase - 1] = line_a
-    return on_site[0], on_site[1], on_site[2]

@@ -5,22 +5,56 @@ EVSE counts with less than it may draw.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from charger_service.acts import Proved
 from charger_service.envelope import Key
 from charger_service.fleet import EvseFacts, Visit, ended
+from charger_service.isolation import isolated
 from charger_service.ports import Ended
-from charger_service.site import OverrideGiven, Site
+from charger_service.site import OverrideGiven, Site, lifetime_of
 from charger_service.standing import Cause, Order
 from charger_service.store import Changes, Kept, Row, Store
-from ev_service.units import utc_text
+from ev_service.charging import Override
+from ev_service.clock import Clock, read_clock
+from ev_service.lifetimes import EarlierEnd, Instant
+from ev_service.units import UtcTimestamp, utc_text
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptOrder:
+    """An order as it is written down. remaining_s [s]: how long it still lasted then; no more counts after a restart.
+
+    One without it was written before there was one, and counts by the wall clock.
+    """
+
+    limit_a: _Finite
+    valid_until: UtcTimestamp
+    cause: Cause
+    phases: int | None = None
+    limited_by: str | None = None
+    remaining_s: _Finite | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptOverride:
+    """An override as it is written down; remaining_s as that of an order."""
+
+    override: Override
+    reason: str
+    proved: Proved | None
+    remaining_s: _Finite | None = None
+
 
 _VISIT = TypeAdapter(Visit)
-_ORDER = TypeAdapter(Order)
-_OVERRIDE = TypeAdapter(OverrideGiven)
+_ORDER = TypeAdapter(_KeptOrder)
+_OVERRIDE = TypeAdapter(_KeptOverride)
 _LIMIT_KW = TypeAdapter(float)
 SITE_LIMIT, OVERRIDE = "site_limit_kw", "override"
 
@@ -28,8 +62,9 @@ SITE_LIMIT, OVERRIDE = "site_limit_kw", "override"
 class Keeper:
     """Writes what changed at EVSEs, together with what could not be written before."""
 
-    def __init__(self, site: Site, store: Store) -> None:
+    def __init__(self, site: Site, store: Store, clock: Clock) -> None:
         self._site = site
+        self._clock = clock
         self.store = store
         self._words_wait = False
 
@@ -42,11 +77,15 @@ class Keeper:
             await self.keep_words()
         if not changed:
             return True
-        running = [_session_row(key, visit, None) for key in changed if (visit := self._site.visit(key))]
-        changes = Changes(
-            standings=[_standing_row(self._site, key) for key in changed],
-            sessions=[*running, *(_session_row(*one) for one in over)],
-        )
+        now = read_clock(self._clock)
+        standings: list[Row] = []
+        sessions = [_session_row(*one) for one in over]
+        for key in changed:
+            with isolated("writing down", key):
+                standings.append(_standing_row(self._site, key, now))
+                if (visit := self._site.visit(key)) is not None:
+                    sessions.append(_session_row(key, visit, None))
+        changes = Changes(standings=standings, sessions=sessions)
         is_kept = await self.store.keep(changes)
         if not is_kept:
             self._site.unsaved.update(changed)
@@ -58,20 +97,19 @@ class Keeper:
         limit_kw, override = self._site.operator_limit_kw, self._site.override
         words = {
             SITE_LIMIT: None if limit_kw is None else _LIMIT_KW.dump_json(limit_kw).decode(),
-            OVERRIDE: None if override is None else _OVERRIDE.dump_json(override).decode(),
+            OVERRIDE: None if override is None else _override_text(override, read_clock(self._clock)),
         }
         is_kept = await self.store.keep(Changes(words=words))
         self._words_wait = not is_kept
         return is_kept
 
 
-def restore(site: Site, kept: Kept, now: datetime) -> None:
+def restore(site: Site, kept: Kept, now: Instant) -> None:
     """Put back what was kept. Every EVSE counts with its upper bound until its charger confirms a limit anew."""
     if (limit_kw := _read(_LIMIT_KW, kept.words.get(SITE_LIMIT))) is not None:
         site.operator_limit_kw = limit_kw
-    override = _read(_OVERRIDE, kept.words.get(OVERRIDE))
-    if override is not None and override.override.until > now:
-        site.override = override
+    if (override := _read(_OVERRIDE, kept.words.get(OVERRIDE))) is not None:
+        _restore_override(site, override, now)
     for row in kept.sessions:
         _restore_session(site, row)
     for row in kept.standings:
@@ -91,7 +129,7 @@ def _restore_session(site: Site, row: Row) -> None:
         site.evses[key] = EvseFacts(visit=visit, ended=facts.ended)
 
 
-def _restore_standing(site: Site, row: Row, now: datetime) -> None:
+def _restore_standing(site: Site, row: Row, now: Instant) -> None:
     key = (row["charger_id"], row["evse_id"])
     standing = site.standings.get(key)
     if standing is None:
@@ -99,12 +137,38 @@ def _restore_standing(site: Site, row: Row, now: datetime) -> None:
     standing.fallback_held_a = row["fallback_held_a"]
     if row["ceiling_a"] is not None and standing.fallback_held_a is not None:
         standing.is_unknown, standing.doubtful_a = False, row["ceiling_a"]
-    order = _read(_ORDER, row["wanted"])
-    if order is not None and order.cause is Cause.AGENT and order.valid_until > now:
-        standing.want(order)
+    kept: _KeptOrder | None = _read(_ORDER, row["wanted"])
+    if kept is None or kept.cause is not Cause.AGENT:
+        return
+    remaining_s = _remaining_s(kept.remaining_s, kept.valid_until, now)
+    lifetime = EarlierEnd.restored(now, kept.valid_until, remaining_s)
+    if not lifetime.has_ended(now):
+        standing.want(Order(kept.limit_a, lifetime, kept.cause, kept.phases, kept.limited_by))
 
 
-def _standing_row(site: Site, key: Key) -> Row:
+def _restore_override(site: Site, kept: _KeptOverride, now: Instant) -> None:
+    until = kept.override.until
+    lifetime = lifetime_of(kept.override).restored(now, until, _remaining_s(kept.remaining_s, until, now))
+    if not lifetime.has_ended(now):
+        site.override = OverrideGiven(kept.override, kept.reason, kept.proved, lifetime)
+
+
+def _remaining_s(written_s: float | None, ends_at: datetime, now: Instant) -> float:
+    return (ends_at - now.wall).total_seconds() if written_s is None else written_s
+
+
+def _order_text(order: Order, now: Instant) -> str:
+    remaining_s = order.lifetime.remaining_s(now)
+    kept = _KeptOrder(order.limit_a, order.valid_until, order.cause, order.phases, order.limited_by, remaining_s)
+    return _ORDER.dump_json(kept).decode()
+
+
+def _override_text(given: OverrideGiven, now: Instant) -> str:
+    kept = _KeptOverride(given.override, given.reason, given.proved, given.lifetime.remaining_s(now))
+    return _OVERRIDE.dump_json(kept).decode()
+
+
+def _standing_row(site: Site, key: Key, now: Instant) -> Row:
     standing = site.standings[key]
     wanted = standing.granted or standing.wanted
     return {
@@ -112,7 +176,7 @@ def _standing_row(site: Site, key: Key) -> Row:
         "evse_id": key[1],
         "ceiling_a": None if standing.is_unknown else max(site.most(key)),
         "fallback_held_a": standing.fallback_held_a,
-        "wanted": None if wanted is None else _ORDER.dump_json(wanted).decode(),
+        "wanted": None if wanted is None else _order_text(wanted, now),
     }
 
 

@@ -3,11 +3,12 @@
 Pure: the moment is an argument.
 """
 
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 from typing import ClassVar
 
 from ev_service.charging import Lease
 from ev_service.errors import EvError
+from ev_service.lifetimes import EarlierEnd, Instant
 from ev_service.units import utc_text
 
 
@@ -18,18 +19,31 @@ class Leased(EvError):
     http_status: ClassVar[int] = 409
 
 
-def taken(held: Lease | None, commander: str, now: datetime, lease_s: float) -> Lease:
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """The lease of one commander, and when it ends."""
+
+    commander: str
+    lifetime: EarlierEnd
+
+    def as_shown(self, now: Instant) -> Lease:
+        """The lease as it travels."""
+        return Lease(commander=self.commander, until=self.lifetime.expected_end(now))
+
+
+def taken(held: HeldLease | None, commander: str, now: Instant, lease_s: float) -> HeldLease:
     """The lease after a call of this commander, who is the first, or the one that holds it, or finds it ended.
 
     Args:
         held: the lease as it stands; None: nobody commanded yet.
         commander: who calls.
-        now: UTC.
+        now: the moment of the call.
         lease_s: for how long a call holds the lease [s].
 
     Raises:
         Leased: somebody else holds it.
     """
-    if held is not None and held.commander != commander and held.until > now:
-        raise Leased(f"{held.commander} commands until {utc_text(held.until)}; nobody else may before")
-    return Lease(commander=commander, until=now + timedelta(seconds=lease_s))
+    if held is not None and held.commander != commander and not held.lifetime.has_ended(now):
+        until = utc_text(held.lifetime.expected_end(now))
+        raise Leased(f"{held.commander} commands until {until}; nobody else may before")
+    return HeldLease(commander, EarlierEnd.lasting(now, lease_s))

@@ -22,7 +22,7 @@ from charger_service.site import Rules, Site
 from charger_service.store import Store
 from charger_service.views import Views
 from charger_service.watch import Watch
-from ev_service.clock import Clock
+from ev_service.clock import Clock, read_clock
 from ev_service.settings import SiteSettings
 from ev_service.tasks import beside
 
@@ -51,9 +51,9 @@ class Limiting:
         kept = store.load()
         longest_s = settings.longest_validity_s
         self.site = Site(installation, Rules(site_settings, settings.building_kw, settings.fallback_a))
-        restore(self.site, kept, clock.now())
+        restore(self.site, kept, read_clock(clock))
         self.metrics = ChargerMetrics()
-        self.keeper = Keeper(self.site, store)
+        self.keeper = Keeper(self.site, store, clock)
         self.sending = Sending(self.site, clock)
         self.protection = Protection(self.site, self.sending, clock, guarding or Guarding())
         self.applying = Applying(self.site, self.sending, self.keeper, self.protection, settings.answer_s)

@@ -20,10 +20,10 @@ from charger_service.orders import (
 )
 from charger_service.overriding import Overriding
 from charger_service.sending import Sending
-from charger_service.site import OverrideGiven, Site
+from charger_service.site import OverrideGiven, Site, lifetime_of
 from charger_service.views import session
 from ev_service.charging import Override, Session
-from ev_service.clock import Clock
+from ev_service.clock import Clock, read_clock
 from ev_service.errors import EvError
 
 T = TypeVar("T")
@@ -131,9 +131,11 @@ class Operating:
         if order.kind is OverrideKind.NONE or order.minutes is None:
             self._overriding.release()
         else:
-            until = self._clock.now() + timedelta(minutes=order.minutes)
+            now = read_clock(self._clock)
+            until = now.wall + timedelta(minutes=order.minutes)
             override = Override(kind=order.kind.value, charging_power_kw=order.charging_power_kw, until=until)
-            self._site.override = OverrideGiven(override, order.reason, proved)
+            lifetime = lifetime_of(override).until(now, until)
+            self._site.override = OverrideGiven(override, order.reason, proved, lifetime)
         is_kept, _ = await asyncio.gather(self._kept(order, proved), self._overriding.enforce())
         return self._state(is_kept)
 
@@ -152,11 +154,11 @@ class Operating:
         return is_recorded and is_kept and self._keeper.store.is_on_disk
 
     def _state(self, is_kept: bool) -> OverrideState:
-        given = self._site.override
+        given, now = self._site.override, read_clock(self._clock)
         return OverrideState(
             site_id=self._site.rules.settings.id,
-            timestamp=self._clock.now(),
-            override=given and given.override,
+            timestamp=now.wall,
+            override=given and given.as_shown(now),
             reason=given and given.reason,
             proved=given and given.proved,
             is_kept_on_disk=is_kept,

@@ -5,15 +5,17 @@ Such an order lasts as long as its reason does; on the charger it has an end all
 
 import math
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from charger_service.applying import Applying, Wish
 from charger_service.envelope import Key, Place
+from charger_service.isolation import isolated
 from charger_service.sending import Sending
 from charger_service.site import OverrideGiven, Site
 from charger_service.standing import PROTECTION, Cause, Order
 from ev_service.charging import LEAST_CURRENT_A, Override
-from ev_service.clock import Clock
+from ev_service.clock import Clock, read_clock
+from ev_service.lifetimes import EarlierEnd, Instant
 
 
 def override_a(override: Override, place: Place, voltage_v: float) -> float:
@@ -53,13 +55,14 @@ class Overriding:
         given = self._site.override
         if given is None:
             return
-        valid_until = self._end_of(given)
+        lifetime = self._lifetime(given)
         voltage_v = self._site.rules.settings.voltage_v
-        wishes = [
-            Wish(key, override_a(given.override, self._site.places[key], voltage_v), valid_until, Cause.OVERRIDE)
-            for key in (self._site.places if keys is None else keys)
-            if self._site.visit(key) is not None
-        ]
+        wishes: list[Wish] = []
+        for key in self._site.places if keys is None else keys:
+            with isolated("enforcing the override", key):
+                if self._site.visit(key) is not None:
+                    limit_a = override_a(given.override, self._site.places[key], voltage_v)
+                    wishes.append(Wish(key, limit_a, lifetime, Cause.OVERRIDE))
         if wishes:
             await self._applying.apply(wishes, lambda: self._site.override is not given)
 
@@ -67,8 +70,9 @@ class Overriding:
         """End the override: cars fall to their fallback until somebody commands again."""
         self._site.override = None
         for key, standing in self._site.standings.items():
-            if standing.wanted is not None and standing.wanted.cause is Cause.OVERRIDE:
-                self.fall_back(key)
+            with isolated("ending the override", key):
+                if standing.wanted is not None and standing.wanted.cause is Cause.OVERRIDE:
+                    self.fall_back(key)
 
     def fall_back(self, key: Key) -> None:
         """Tell one EVSE its fallback."""
@@ -79,32 +83,40 @@ class Overriding:
 
         It is told even where the charger holds it as default: some take no notice of their default.
         """
-        given, before = self._site.override, self._site.standings[key].wanted
-        if before is not None and before.valid_until > self._clock.now() and not self.is_due(key, self._clock.now()):
+        given, before, now = self._site.override, self._site.standings[key].wanted, read_clock(self._clock)
+        if before is not None and not before.lifetime.has_ended(now) and not self.is_due(key, now):
             self._sending.send_again(key)
         elif given is not None and given.override.kind == "stop":
-            self._sending.send(key, Order(0.0, self._end_of(given), Cause.OVERRIDE))
+            self._sending.send(key, Order(0.0, self._lifetime(given), Cause.OVERRIDE))
         else:
             # A fixed power that is more than this comes with the watch's next look.
             self.fall_back(key)
 
-    def is_due(self, key: Key, now: datetime) -> bool:
+    def is_due(self, key: Key, now: Instant) -> bool:
         """Whether the own order of an EVSE is to be given anew: it nears its end, or its reason changed."""
         order, given = self._site.standings[key].wanted, self._site.override
         if order is None or order.cause is Cause.AGENT:
-            return order is None or given is not None or order.valid_until <= now
+            return order is None or given is not None or order.lifetime.has_ended(now)
         if order.limited_by == PROTECTION and order.limit_a < self._site.caps.get(key, math.inf):
             return True
-        ends_soon = order.valid_until - now < self._longest / 2
+        remaining_s = order.lifetime.remaining_s(now)
+        ends_soon = remaining_s < self._longest.total_seconds() / 2
         if given is not None:
-            is_last = order.valid_until >= given.override.until
+            is_last = remaining_s > given.lifetime.remaining_s(now) - _SAME_END_S
             return order.cause is not Cause.OVERRIDE or (ends_soon and not is_last)
         fallback_a = self._site.standings[key].fallback_a
         has_risen = order.limit_a < fallback_a and order.limited_by is None
         return order.cause is not Cause.FALLBACK or ends_soon or order.limit_a > fallback_a or has_risen
 
     def _fallback(self, key: Key) -> Order:
-        return Order(self._site.standings[key].fallback_a, self._clock.now() + self._longest, Cause.FALLBACK)
+        now = read_clock(self._clock)
+        lifetime = EarlierEnd.until(now, now.wall + self._longest)
+        return Order(self._site.standings[key].fallback_a, lifetime, Cause.FALLBACK)
 
-    def _end_of(self, given: OverrideGiven) -> datetime:
-        return min(given.override.until, self._clock.now() + self._longest)
+    def _lifetime(self, given: OverrideGiven) -> EarlierEnd:
+        """How long an order of the override lasts on the charger; it is renewed where the override lasts longer."""
+        now = read_clock(self._clock)
+        return EarlierEnd.until(now, min(given.lifetime.expected_end(now), now.wall + self._longest))
+
+
+_SAME_END_S = 1.0

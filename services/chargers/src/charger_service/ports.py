@@ -177,19 +177,21 @@ class Needs:
 class MeterReading:
     """What an EVSE's meter said at one moment; what it did not say is None.
 
-    measured_at: by the charger's clock, never later than now; values that a charger kept while it was offline arrive
-        late, so the newest by this time counts.
+    reported_at: by the charger's clock, which may show anything; None: it does not say. Says nothing but the order of
+        one EVSE's values; what is sent as it happens was measured when it arrives.
+    is_stored: whether the charger says that it kept the value while it was offline, or while it was not asked.
     current_a [A]: on L1, L2, L3 of the charger (not of the site), where it names phases.
     current_each_a [A]: where it gives one current without a phase: the same on each phase in use.
     power_kw [kW]: drawn, all phases together. energy_kwh [kWh]: the register, which only grows.
     """
 
-    measured_at: datetime
+    reported_at: datetime | None
     transaction_id: str | None = None
     current_a: tuple[float, float, float] | None = None
     current_each_a: float | None = None
     power_kw: float | None = None
     energy_kwh: float | None = None
+    is_stored: bool = False
 
 
 class ChargerReports(Protocol):

@@ -147,10 +147,6 @@ class Protection:
         share = f"cars leave {self._meter.reserve_percent:g} % of the site's limit free in its place"
         return f"the connection's meter: {why}; {share if self._is_replaced else 'no limit is raised'}"
 
-    def may_draw_a(self, key: Key) -> Currents:
-        """From which currents on a limit is a raise: what an EVSE may draw already."""
-        return self._site.most(key) if self._source is None else self._allowed_a(key)
-
     def bound(self, raises: Sequence[Raise]) -> list[Grant]:
         """Lower what is granted to what may be raised by what the meter shows now, earlier raises first."""
         if self._source is None or self._is_replaced:

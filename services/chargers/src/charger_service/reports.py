@@ -1,6 +1,7 @@
 """Takes in what charge points tell, and answers at once where a charger needs its limit again."""
 
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,11 +17,12 @@ from charger_service.site import Site
 from charger_service.standing import overdraws
 from charger_service.store import Changes, Kept
 from ev_service.charging import EvseState
-from ev_service.clock import Clock
+from ev_service.clock import Clock, read_clock
 
 _logger = logging.getLogger(__name__)
 
 _KNOWN_NUMBERS = 10_000
+_TELLS_IMPLAUSIBLE_EVERY_S = 60.0
 
 
 class Reports:
@@ -50,10 +52,12 @@ class Reports:
         self._keeper = keeper
         self._clock = clock
         self._count_overdraw = count_overdraw
+        self._implausible_told_s: dict[str, float] = {}
 
     def connected(self, charger_id: str, ocpp_version: str) -> None:
         """The charger is there."""
-        self._change(charger_id, is_connected=True, is_ready=False, ocpp_version=ocpp_version)
+        since_s = self._clock.monotonic_s()
+        self._change(charger_id, is_connected=True, is_ready=False, since_s=since_s, ocpp_version=ocpp_version)
 
     def disconnected(self, charger_id: str) -> None:
         """The charger is gone; without a default of its own it may draw all it can."""
@@ -66,7 +70,7 @@ class Reports:
 
     def booted(self, charger_id: str, make: Make) -> None:
         """The charger may have forgotten its default, and the limit of the car that is there."""
-        self._change(charger_id, make=make, is_ready=False)
+        self._change(charger_id, make=make, is_ready=False, since_s=self._clock.monotonic_s())
         for key in self._site.keys_of.get(charger_id, ()):
             standing = self._site.standings[key]
             standing.lose_fallback()
@@ -117,7 +121,8 @@ class Reports:
                 self._site.evses[other] = fleet.ended(self._site.evses[other], ended)
             return
         if ended.energy_kwh is not None:
-            self._metered(key, MeterReading(ended.ended_at, ended.transaction_id, energy_kwh=ended.energy_kwh))
+            register = MeterReading(None, ended.transaction_id, energy_kwh=ended.energy_kwh, is_stored=True)
+            self._metered(key, register)
         self._end(key, ended.ended_at)
         await self._keeper.keep()
 
@@ -150,10 +155,22 @@ class Reports:
         standing.is_overdrawing = is_overdrawing
 
     def _metered(self, key: Key, reading: MeterReading) -> fleet.EvseFacts:
-        voltage_v = self._site.rules.settings.voltage_v
-        facts = fleet.metered(self._site.evses[key], reading, self._site.places[key], voltage_v)
+        voltage_v, since_s = self._site.rules.settings.voltage_v, self._site.chargers[key[0]].since_s
+        before, place, now = self._site.evses[key], self._site.places[key], read_clock(self._clock)
+        facts = fleet.metered(before, reading, place, voltage_v, now, since_s)
         self._site.evses[key] = facts
+        if facts.meter is not None and facts.meter is not before.meter and facts.meter.is_implausible:
+            self._tell_implausible(key, reading, now.monotonic_s)
         return facts
+
+    def _tell_implausible(self, key: Key, reading: MeterReading, now_s: float) -> None:
+        if now_s - self._implausible_told_s.get(key[0], -math.inf) >= _TELLS_IMPLAUSIBLE_EVERY_S:
+            self._implausible_told_s[key[0]] = now_s
+            current_a = reading.current_each_a if reading.current_a is None else reading.current_a
+            # As texts: what was reported may be no number that JSON has.
+            said = {"current_a": str(current_a), "power_kw": str(reading.power_kw)}
+            where = {"charger_id": key[0], "evse_id": key[1]}
+            _logger.warning("meter values beyond what the EVSE is rated for", extra=where | said)
 
     def _begin(self, started: Started) -> None:
         key = (started.charger_id, started.evse_id)

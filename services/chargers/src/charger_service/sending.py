@@ -82,12 +82,12 @@ class Sending:
                 visit = self._site.visit(key)
                 if visit is None:
                     return
-                standing.is_due, standing.sent, standing.asked_at = False, order, self._clock.now()
+                standing.is_due, standing.sent, standing.asked_at_s = False, order, self._clock.monotonic_s()
                 reply = await self._asked(key, order, visit.transaction_id)
                 now_there = self._site.visit(key)
                 # An answer about a transaction that is over says nothing of the one that runs.
                 if now_there is not None and now_there.transaction_id == visit.transaction_id:
-                    standing.answer(order, reply, self._clock.now())
+                    standing.answer(order, reply, self._clock.monotonic_s())
                     self._told(key, order, reply)
         finally:
             del self._limits[key]

@@ -6,15 +6,19 @@ Knows no disk, no network and no clock: moments come as arguments. Everything ru
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Protocol
 
 from charger_service.acts import Proved
 from charger_service.configuration import Installation
-from charger_service.envelope import Ask, Carried, Currents, Envelope, Key, Place, above, room
+from charger_service.envelope import NOTHING, Ask, Carried, Currents, Envelope, Key, Place, above, room
 from charger_service.fallbacks import choose_fallbacks
 from charger_service.fleet import ChargerFacts, EvseFacts, Visit
+from charger_service.isolation import isolated
+from charger_service.metering import Meter, plausible_currents
 from charger_service.ports import Answer
 from charger_service.standing import PROTECTION, Order, Standing, counted_anyway, most
 from ev_service.charging import EvseState, Override
+from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd, Lifetime
 from ev_service.settings import SiteSettings
 
 _SURELY_IDLE = frozenset({EvseState.AVAILABLE, EvseState.UNAVAILABLE, EvseState.FAULTED, EvseState.RESERVED})
@@ -22,11 +26,21 @@ _SURELY_IDLE = frozenset({EvseState.AVAILABLE, EvseState.UNAVAILABLE, EvseState.
 
 @dataclass(frozen=True, slots=True)
 class OverrideGiven:
-    """The operator's order in force, who gave it and why."""
+    """The operator's order in force, who gave it and why, and when it ends."""
 
     override: Override
     reason: str
     proved: Proved | None
+    lifetime: Lifetime
+
+    def as_shown(self, now: Instant) -> Override:
+        """The order with the end that is expected by the clock as it is set now."""
+        return self.override.model_copy(update={"until": self.lifetime.expected_end(now)})
+
+
+def lifetime_of(override: Override) -> type[Lifetime]:
+    """An order that gives power ends as soon as one clock says so; one that stops all cars ends once both do."""
+    return EarlierEnd if override.charging_power_kw else LaterEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,22 @@ class Rules:
     fallback_a: float = 6.0
 
 
+class DrawEvidence(Protocol):
+    """What the connection's meter says of what EVSEs report."""
+
+    def contradicts(self, key: Key, meter: Meter) -> bool:
+        """Whether the connection's meter shows that the EVSE does not draw what it reports."""
+        ...
+
+
+class NoDrawEvidence:
+    """`DrawEvidence` of a site whose connection nobody measures: nothing is contradicted."""
+
+    def contradicts(self, key: Key, meter: Meter) -> bool:
+        """Never."""
+        return False
+
+
 @dataclass(slots=True)
 class Site:
     """What is known and ordered now.
@@ -49,6 +79,7 @@ class Site:
     fallbacks: what each EVSE should fall to by now; each falls to that as soon as there is room for it.
     caps: what protection lets EVSEs draw at most [A per phase], whoever ordered what. reserve_share: part of the site's
     limit that cars leave free, from 0 to 1.
+    draw_evidence: what the connection's meter says of reported draws.
     unsaved: EVSEs that changed, and over: sessions that ended, since they were last written down.
     """
 
@@ -61,6 +92,8 @@ class Site:
     standings: dict[Key, Standing] = field(default_factory=dict[Key, Standing])
     places: dict[Key, Place] = field(default_factory=dict[Key, Place])
     keys_of: dict[str, tuple[Key, ...]] = field(default_factory=dict[str, tuple[Key, ...]])
+    feeder_a: dict[str, float] = field(default_factory=dict[str, float])
+    draw_evidence: DrawEvidence = field(default_factory=NoDrawEvidence)
     is_dirty: bool = True
     fallbacks: dict[Key, float] = field(default_factory=dict[Key, float])
     caps: dict[Key, float] = field(default_factory=dict[Key, float])
@@ -70,6 +103,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self.places = {place.key: place for place in self.installation.places}
+        self.feeder_a = {feeder.feeder_id: feeder.limit_a for feeder in self.installation.feeders}
         for charger in self.installation.chargers:
             self.keys_of[charger.charger_id] = tuple((charger.charger_id, evse.evse_id) for evse in charger.evses)
         self.chargers = {charger.charger_id: ChargerFacts() for charger in self.installation.chargers}
@@ -87,8 +121,7 @@ class Site:
     def connection(self) -> Envelope:
         """The limits of connection and feeders."""
         settings = self.rules.settings
-        feeders = {feeder.feeder_id: feeder.limit_a for feeder in self.installation.feeders}
-        return Envelope(self.site_limit_kw, settings.voltage_v, settings.phases, feeders)
+        return Envelope(self.site_limit_kw, settings.voltage_v, settings.phases, self.feeder_a)
 
     @property
     def envelope(self) -> Envelope:
@@ -160,12 +193,27 @@ class Site:
         return None
 
     def most(self, key: Key) -> Currents:
-        """The most that one EVSE may draw."""
-        return most(self.places[key], self.standings[key], self.evses[key])
+        """The most that one EVSE may draw; all that it can, where a fault of ours hides what is known of it."""
+        with isolated("counting", key):
+            return most(self.places[key], self.standings[key], self.counted_anyway(key))
+        place = self.places[key]
+        return place.currents(place.max_current_a)
 
     def counted_anyway(self, key: Key) -> Currents:
         """What counts for one EVSE whatever it is told."""
-        return counted_anyway(self.places[key], self.standings[key], self.evses[key])
+        return counted_anyway(self.places[key], self.standings[key], self.evses[key], self.drawn(key))
+
+    def drawn(self, key: Key) -> Currents:
+        """What counts of an EVSE's newest meter values [A].
+
+        More than the EVSE is rated for counts up to its feeder's limit, unless the connection's meter contradicts it;
+        beyond that, nobody could draw it, and the rating counts.
+        """
+        meter, place = self.evses[key].meter, self.places[key]
+        if meter is None:
+            return NOTHING
+        believed_a = 0.0 if self.draw_evidence.contradicts(key, meter) else self.feeder_a[place.feeder_id]
+        return plausible_currents(meter.current_a, place, believed_a)
 
     def carried(self, besides: Collection[Key] = ()) -> Carried:
         """The most that all EVSEs together may draw, some left out."""
@@ -193,8 +241,8 @@ class Site:
         if facts.visit is None and facts.state in _SURELY_IDLE and was_asked:
             standing.is_unknown, standing.doubtful_a = False, 0.0
 
-    def order_in_force(self, key: Key, now: datetime) -> Order | None:
+    def order_in_force(self, key: Key, now: Instant) -> Order | None:
         """The limit that an EVSE holds to by all that is known; None: its fallback, or nothing is known."""
         standing = self.standings[key]
         order = standing.confirmed if self.visit(key) is not None else standing.wanted
-        return order if order is not None and order.valid_until > now else None
+        return order if order is not None and not order.lifetime.has_ended(now) else None

@@ -4,13 +4,14 @@ Pure of devices and clocks: moments and replies come as arguments.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from charger_service.envelope import NOTHING, Currents, Place, most_of
 from charger_service.fleet import EvseFacts
 from charger_service.ports import Answer, Reply
 from ev_service.charging import EvseState
+from ev_service.lifetimes import EarlierEnd
 
 SETTLES_S = 10.0
 """How long a car may take to follow a limit that its charger confirmed [s]: twice the 5 s of IEC 61851-1."""
@@ -33,15 +34,28 @@ class Cause(StrEnum):
 class Order:
     """One limit for one EVSE.
 
-    limit_a [A]: per phase. phases: charge on so many; None: as wired. valid_until: when it lapses, UTC.
+    limit_a [A]: per phase. phases: charge on so many; None: as wired. lifetime: when it lapses.
     limited_by: what made it lower than asked.
     """
 
     limit_a: float
-    valid_until: datetime
+    lifetime: EarlierEnd
     cause: Cause
     phases: int | None = None
     limited_by: str | None = None
+
+    @property
+    def valid_until(self) -> datetime:
+        """When it lapses by the wall clock, as it was ordered, UTC."""
+        return self.lifetime.ends_at
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A limit that another took the place of; None: what was in force is not known. A car may follow it until_s [s]."""
+
+    order: Order | None
+    until_s: float
 
 
 @dataclass(slots=True)
@@ -49,8 +63,9 @@ class Standing:
     """Everything ordered of one EVSE.
 
     granted: about to be wanted, while it is written down. wanted: the newest order; is_due: it is to be sent.
-    sent: on its way to the charger, last at asked_at. answered: the newest one that was answered, with `reply`.
-    confirmed: the newest one that the charger accepted, at confirmed_at.
+    sent: on its way to the charger, last at asked_at_s. answered: the newest one that was answered,
+    with `reply`.
+    confirmed: the newest one that the charger accepted. replaced: limits that others took the place of, of late.
     doubtful_a [A]: what may be in force because an answer never came or, after a restart, was heard by another process.
     is_unknown: nothing is known, so that the EVSE may draw all it can.
     fallback_a: what it falls to. fallback_held_a: what its charger holds as default; None: nothing, for all we know.
@@ -66,8 +81,8 @@ class Standing:
     answered: Order | None = None
     reply: Reply | None = None
     confirmed: Order | None = None
-    confirmed_at: datetime | None = None
-    asked_at: datetime | None = None
+    replaced: tuple[Replaced, ...] = ()
+    asked_at_s: float | None = None
     doubtful_a: float = 0.0
     is_unknown: bool = True
     is_overdrawing: bool = False
@@ -77,15 +92,21 @@ class Standing:
         """Whether the newest order is in force by the charger's word."""
         return self.wanted is not None and self.wanted is self.confirmed and not self.is_unknown
 
-    def answer(self, order: Order, reply: Reply, now: datetime) -> None:
+    def answer(self, order: Order, reply: Reply, now_s: float) -> None:
         """Take in what the charger answered to an order."""
         self.sent = None
         self.answered, self.reply = order, reply
         if reply.answer is Answer.ACCEPTED:
-            self.confirmed, self.confirmed_at = order, now
-            self.doubtful_a, self.is_unknown = 0.0, False
+            self._replace(None if self.is_unknown else self.confirmed, order, now_s)
+            self.confirmed, self.doubtful_a, self.is_unknown = order, 0.0, False
         elif reply.answer is Answer.NO_ANSWER:
             self.doubtful_a = max(self.doubtful_a, order.limit_a)
+
+    def _replace(self, before: Order | None, order: Order, now_s: float) -> None:
+        """Remember for how long a car may still follow the limit before; the same limit again replaces nothing."""
+        if before is None or (before.limit_a, before.phases) != (order.limit_a, order.phases):
+            recent = (one for one in self.replaced if one.until_s > now_s)
+            self.replaced = (*recent, Replaced(before, now_s + SETTLES_S))
 
     def hold(self, fallback_a: float, reply: Reply) -> None:
         """Take in what the charger answered to a default profile."""
@@ -112,26 +133,32 @@ class Standing:
     def forget_session(self) -> None:
         """The car is gone: what was ordered was for its transaction and ended with it."""
         self.granted = self.wanted = self.sent = self.answered = self.confirmed = None
-        self.reply = self.confirmed_at = self.asked_at = None
+        self.reply = self.asked_at_s = None
+        self.replaced = ()
         self.is_due = self.is_overdrawing = False
         self.doubtful_a = 0.0
 
 
-def counted_anyway(place: Place, standing: Standing, facts: EvseFacts) -> Currents:
+def counted_anyway(place: Place, standing: Standing, facts: EvseFacts, drawn: Currents) -> Currents:
     """What an EVSE may draw whatever it is told next.
 
     Its fallback: a limit may lapse at any moment, and a car may come at any moment. What a car draws in spite of its
     limit, or without a transaction that could be limited.
+
+    Args:
+        place: how it is wired.
+        standing: what was ordered of it.
+        facts: what it reported.
+        drawn: what counts of its newest meter values [A].
     """
     fallback_a = max(standing.fallback_a, standing.fallback_held_a or 0.0)
     is_free = facts.visit is None and facts.state is EvseState.CHARGING
-    drawn = facts.meter.current_a if facts.meter is not None and (standing.is_overdrawing or is_free) else NOTHING
-    return most_of((place.currents(min(fallback_a, place.max_current_a)), drawn))
+    beyond = drawn if standing.is_overdrawing or is_free else NOTHING
+    return most_of((place.currents(min(fallback_a, place.max_current_a)), beyond))
 
 
-def most(place: Place, standing: Standing, facts: EvseFacts) -> Currents:
-    """The most that an EVSE may draw on each phase of the site [A], by all that is known."""
-    anyway = counted_anyway(place, standing, facts)
+def most(place: Place, standing: Standing, anyway: Currents) -> Currents:
+    """The most that an EVSE may draw on each phase of the site [A], by all that is known; anyway: counted_anyway's."""
     if standing.is_unknown:
         return most_of((anyway, place.currents(place.max_current_a)))
     known = (standing.confirmed, standing.sent, standing.wanted, standing.granted)
@@ -140,19 +167,25 @@ def most(place: Place, standing: Standing, facts: EvseFacts) -> Currents:
 
 
 def overdraws(place: Place, standing: Standing, facts: EvseFacts) -> bool:
-    """Whether the car draws more than its charger confirmed, measured long enough after that.
+    """Whether the car draws more than any limit that was in force, or may have been, while it could still follow it.
 
-    What was once seen stays so until a newer reading says otherwise: a meter that falls silent proves nothing.
+    Depends neither on how often a limit is renewed nor on how often it changes. What was once seen stays so until a
+    newer sample says otherwise: a meter that falls silent proves nothing.
     """
-    confirmed, meter, confirmed_at = standing.confirmed, facts.meter, standing.confirmed_at
-    if confirmed is None or meter is None or confirmed_at is None or facts.visit is None:
+    meter = facts.meter
+    if standing.confirmed is None or meter is None or facts.visit is None:
         return False
     # What is on its way may be in force already.
-    orders = [confirmed] if standing.sent is None else [confirmed, standing.sent]
-    allowed = most_of(place.currents(order.limit_a, order.phases) for order in orders)
-    is_more = any(
+    orders = [standing.confirmed] if standing.sent is None else [standing.confirmed, standing.sent]
+    allowed = [place.currents(order.limit_a, order.phases) for order in orders]
+    for before in standing.replaced:
+        if before.until_s > meter.received_s:
+            order = before.order
+            known = (
+                place.currents(place.max_current_a) if order is None else place.currents(order.limit_a, order.phases)
+            )
+            allowed.append(known)
+    return any(
         drawn_a > limit_a + max(_TOLERANCE_A, limit_a * _TOLERANCE)
-        for drawn_a, limit_a in zip(meter.current_a, allowed, strict=True)
+        for drawn_a, limit_a in zip(meter.current_a, most_of(allowed), strict=True)
     )
-    is_settled = meter.measured_at >= confirmed_at + timedelta(seconds=SETTLES_S)
-    return is_more and (is_settled or standing.is_overdrawing)

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from charger_service.configuration import ChargerEntry, EvseEntry
-from charger_service.envelope import Key
-from charger_service.fleet import Meter, Visit
+from charger_service.envelope import Key, Place
+from charger_service.fleet import Visit
+from charger_service.isolation import isolated
+from charger_service.metering import Meter, plausible_currents
 from charger_service.site import Site
 from charger_service.standing import PROTECTION, Cause, Order
-from ev_service.charging import Charger, Chargers, Evse, Measured, Session, Sessions
-from ev_service.clock import Clock
+from ev_service.charging import Charger, Chargers, Evse, EvseState, Measured, Session, Sessions
+from ev_service.clock import Clock, read_clock
 from ev_service.errors import EvError
+from ev_service.lifetimes import Instant
 
 SOURCE = "ocpp"
 
@@ -39,17 +42,17 @@ class Views:
 
     def chargers(self) -> Chargers:
         """All of them, and the limits under which they share."""
-        site, settings, now = self._site, self._site.rules.settings, self._clock.now()
+        site, settings, now = self._site, self._site.rules.settings, read_clock(self._clock)
         entries = sorted(site.installation.chargers, key=lambda entry: entry.charger_id)
         return Chargers(
             site_id=settings.id,
-            timestamp=now,
+            timestamp=now.wall,
             source=SOURCE,
             site_limit_kw=site.site_limit_kw,
             voltage_v=settings.voltage_v,
             phases=settings.phases,
             feeders=site.installation.wire_feeders,
-            override=None if site.override is None else site.override.override,
+            override=site.override and site.override.as_shown(now),
             chargers=tuple(self._charger(entry, now) for entry in entries),
         )
 
@@ -61,21 +64,25 @@ class Views:
         """
         for entry in self._site.installation.chargers:
             if entry.charger_id == charger_id:
-                return self._charger(entry, self._clock.now())
+                return self._charger(entry, read_clock(self._clock))
         raise UnknownCharger("the site has no charger of this identity")
 
     def sessions(self) -> Sessions:
         """The running sessions, the oldest first."""
-        running = [(key, facts.visit) for key, facts in self._site.evses.items() if facts.visit is not None]
-        running.sort(key=lambda one: (one[1].started_at, one[0]))
+        running: list[Session] = []
+        for key in self._site.places:
+            with isolated("telling", key):
+                if (visit := self._site.visit(key)) is not None:
+                    running.append(session(key, visit))
+        running.sort(key=lambda one: (one.started_at, one.charger_id, one.evse_id))
         return Sessions(
             site_id=self._site.rules.settings.id,
             timestamp=self._clock.now(),
             source=SOURCE,
-            sessions=tuple(session(key, visit) for key, visit in running),
+            sessions=tuple(running),
         )
 
-    def _charger(self, entry: ChargerEntry, now: datetime) -> Charger:
+    def _charger(self, entry: ChargerEntry, now: Instant) -> Charger:
         facts = self._site.chargers[entry.charger_id]
         return Charger(
             charger_id=entry.charger_id,
@@ -89,26 +96,37 @@ class Views:
             evses=tuple(self._evse((entry.charger_id, evse.evse_id), evse, now) for evse in entry.evses),
         )
 
-    def _evse(self, key: Key, entry: EvseEntry, now: datetime) -> Evse:
+    def _evse(self, key: Key, entry: EvseEntry, now: Instant) -> Evse:
+        """One EVSE; where anything about it cannot be told, what is installed there, so that the others are told."""
+        installed = Evse(
+            evse_id=entry.evse_id,
+            state=EvseState.UNKNOWN,
+            phases=entry.phases,
+            max_current_a=entry.max_current_a,
+            can_switch_phases=entry.can_switch_phases,
+            fallback_a=self._site.standings[key].fallback_a,
+        )
+        with isolated("telling", key):
+            return installed.model_copy(update=self._known(key, now))
+        return installed
+
+    def _known(self, key: Key, now: Instant) -> dict[str, Any]:
+        """What is known of an EVSE besides how it is installed."""
         facts, standing = self._site.evses[key], self._site.standings[key]
         order = self._site.order_in_force(key, now)
         if order is not None and order.cause is Cause.FALLBACK and order.limited_by is None:
             order = None
-        return Evse(
-            evse_id=entry.evse_id,
-            state=facts.state,
-            phases=entry.phases,
-            max_current_a=entry.max_current_a,
-            can_switch_phases=entry.can_switch_phases,
-            fallback_a=standing.fallback_a,
-            limit_a=order and order.limit_a,
-            limited_by=self._limited_by(key, order),
-            valid_until=order and order.valid_until,
-            is_confirmed=standing.is_confirmed,
-            is_overdrawing=standing.is_overdrawing,
-            measured=facts.meter and _measured(facts.meter, self._site.rules.settings.phases),
-            session=facts.visit and session(key, facts.visit),
-        )
+        return {
+            "state": facts.state,
+            "limit_a": order and order.limit_a,
+            "limited_by": self._limited_by(key, order),
+            "valid_until": order and order.lifetime.expected_end(now),
+            "is_confirmed": standing.is_confirmed,
+            "is_overdrawing": standing.is_overdrawing,
+            "measured": facts.meter
+            and _measured(facts.meter, self._site.places[key], self._site.rules.settings.phases),
+            "session": facts.visit and session(key, facts.visit),
+        }
 
     def _limited_by(self, key: Key, order: Order | None) -> str | None:
         """What holds an EVSE down: protection stands above the operator, and needs no order in force."""
@@ -133,9 +151,11 @@ def session(key: Key, visit: Visit) -> Session:
     )
 
 
-def _measured(meter: Meter, phases: int) -> Measured:
+def _measured(meter: Meter, place: Place, phases: int) -> Measured:
+    current_a = plausible_currents(meter.current_a, place)
     return Measured(
         measured_at=meter.measured_at,
         power_kw=round(meter.power_kw, 3),
-        current_a=tuple(round(current_a, 2) for current_a in meter.current_a[:phases]),
+        current_a=tuple(round(one_a, 2) for one_a in current_a[:phases]),
+        is_implausible=meter.is_implausible,
     )

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Coroutine
-from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from charger_service.applying import Applying
 from charger_service.envelope import Key
+from charger_service.isolation import isolated
 from charger_service.keeping import Keeper
 from charger_service.metrics import ChargerMetrics
 from charger_service.overriding import Overriding
@@ -16,15 +17,17 @@ from charger_service.sending import Sending
 from charger_service.site import Site
 from charger_service.standing import Cause
 from ev_service.charging import EvseState
-from ev_service.clock import Clock, sleep_until
+from ev_service.clock import Clock, read_clock, sleep_until_s
+from ev_service.lifetimes import Instant
 from ev_service.tasks import ended
 
 _logger = logging.getLogger(__name__)
 
-LOOKS_EVERY = timedelta(seconds=1)
-_ASKS_AGAIN_AFTER = timedelta(seconds=10)
-_METER_SILENT_AFTER = timedelta(seconds=60)
-_KEEPS_ENERGY_EVERY = timedelta(seconds=60)
+LOOKS_EVERY_S = 1.0
+_ASKS_AGAIN_AFTER_S = 10.0
+_METER_SILENT_AFTER_S = 60.0
+_KEEPS_EVERY_S = 60.0
+"""How often energies and the remaining times of limits and orders are written down [s]."""
 
 T = TypeVar("T")
 
@@ -62,9 +65,10 @@ class Watch:
         self._points = points
         self._clock = clock
         self._metrics = metrics
-        self._fallback_asked: dict[Key, datetime] = {}
-        self._meter_asked: dict[Key, datetime] = {}
-        self._energy_kept_at = clock.now()
+        # Monotonic readings.
+        self._fallback_asked_s: dict[Key, float] = {}
+        self._meter_asked_s: dict[Key, float] = {}
+        self._kept_s = clock.monotonic_s()
         self._beside: set[asyncio.Task[Any]] = set()
         self._enforcing: asyncio.Task[None] | None = None
 
@@ -72,75 +76,99 @@ class Watch:
         """Look after limits until cancelled."""
         try:
             while True:
-                started_at = self._clock.now()
+                started_s = self._clock.monotonic_s()
                 try:
                     await self.look()
                 except Exception:
                     # Whatever broke must not leave limits unwatched.
                     _logger.exception("the watch over limits failed; it goes on")
-                await sleep_until(self._clock, started_at + LOOKS_EVERY)
+                await sleep_until_s(self._clock, started_s + LOOKS_EVERY_S)
         finally:
             await ended(*self._beside)
 
     async def look(self) -> None:
         """Do what is due now."""
-        now = self._clock.now()
-        if self._site.override is not None and self._site.override.override.until <= now:
+        now = read_clock(self._clock)
+        if self._site.override is not None and self._site.override.lifetime.has_ended(now):
             _logger.warning("override ended")
             self._overriding.release()
             await self._keeper.keep_words()
         self._renew(now)
-        if self._site.is_dirty:
-            self._metrics.trims.inc(len(self._applying.trim()))
-        self._site.raise_fallbacks()
-        self._ask_again(now)
-        self._ask_meters(now)
-        if now - self._energy_kept_at >= _KEEPS_ENERGY_EVERY:
-            self._energy_kept_at = now
-            self._site.unsaved.update(key for key in self._site.places if self._site.visit(key) is not None)
+        self._fit()
+        for key in self._site.places:
+            with isolated("asking again", key):
+                self._ask_again(key, now.monotonic_s)
+                self._ask_meter(key, now.monotonic_s)
+        await self._write(now.monotonic_s)
+
+    def _fit(self) -> None:
+        """Keep the sum of all EVSEs within the envelope; what fails here holds up nothing that each is told alone."""
+        try:
+            if self._site.is_dirty:
+                self._metrics.trims.inc(len(self._applying.trim()))
+            self._site.raise_fallbacks()
+        except Exception:
+            _logger.exception("limits could not be fitted into the envelope; tried again at the next look")
+
+    async def _write(self, now_s: float) -> None:
+        """Write down what changed, and now and then what grows or runs out by itself."""
+        if now_s - self._kept_s >= _KEEPS_EVERY_S:
+            self._kept_s = now_s
+            self._site.unsaved.update(self._site.places)
+            if self._site.override is not None:
+                await self._keeper.keep_words()
         await self._keeper.keep()
 
-    def _renew(self, now: datetime) -> None:
+    def _renew(self, now: Instant) -> None:
         """Let limits lapse, and give own orders anew."""
         due: list[Key] = []
-        for key, standing in self._site.standings.items():
-            if self._site.visit(key) is None:
-                if standing.wanted is not None and standing.wanted.valid_until <= now:
-                    standing.forget_session()
-            elif self._overriding.is_due(key, now):
-                due.append(key)
-                has_lapsed = standing.wanted is not None and standing.wanted.cause is Cause.AGENT
-                self._metrics.lapses.inc(has_lapsed and self._site.override is None)
-        if self._site.override is None:
-            for key in due:
-                self._overriding.fall_back(key)
-        elif due and (self._enforcing is None or self._enforcing.done()):
+        for key in self._site.places:
+            with isolated("letting limits lapse", key):
+                if self._is_due(key, now):
+                    due.append(key)
+                    if self._site.override is None:
+                        self._overriding.fall_back(key)
+        if self._site.override is not None and due and (self._enforcing is None or self._enforcing.done()):
             self._enforcing = self._start(self._overriding.enforce(due))
 
-    def _ask_again(self, now: datetime) -> None:
-        """Send again what was not confirmed, what a car does not keep to, and fallbacks that are not held yet."""
-        for key, standing in self._site.standings.items():
-            if not self._site.chargers[key[0]].is_ready:
-                continue
-            asked_at = self._fallback_asked.get(key)
-            if standing.needs_fallback and (asked_at is None or now - asked_at >= _ASKS_AGAIN_AFTER):
-                self._fallback_asked[key] = now
-                self._sending.send_fallback(key)
-            is_wrong = not standing.is_confirmed or standing.is_overdrawing
-            is_answered = standing.wanted is not None and standing.answered is standing.wanted
-            if is_wrong and is_answered and standing.asked_at and now - standing.asked_at >= _ASKS_AGAIN_AFTER:
-                self._sending.send_again(key)
+    def _is_due(self, key: Key, now: Instant) -> bool:
+        """Whether the EVSE is to be given an order of this service; one without a car forgets what lapsed."""
+        wanted = self._site.standings[key].wanted
+        if self._site.visit(key) is None:
+            if wanted is not None and wanted.lifetime.has_ended(now):
+                self._site.standings[key].forget_session()
+            return False
+        is_due = self._overriding.is_due(key, now)
+        has_lapsed = is_due and wanted is not None and wanted.cause is Cause.AGENT
+        self._metrics.lapses.inc(has_lapsed and self._site.override is None)
+        return is_due
 
-    def _ask_meters(self, now: datetime) -> None:
-        """Ask for the meter values of cars that charge and were not measured for long."""
-        for key, facts in self._site.evses.items():
-            visit = facts.visit
-            if visit is None or facts.state is not EvseState.CHARGING or not self._site.is_connected(key):
-                continue
-            measured_at = visit.started_at if facts.meter is None else facts.meter.measured_at
-            if now - max(measured_at, self._meter_asked.get(key, measured_at)) >= _METER_SILENT_AFTER:
-                self._meter_asked[key] = now
-                self._start(self._points.ask_meter_values(*key))
+    def _ask_again(self, key: Key, now_s: float) -> None:
+        """Send again what was not confirmed, what a car does not keep to, and a fallback that is not held yet."""
+        standing = self._site.standings[key]
+        if not self._site.chargers[key[0]].is_ready:
+            return
+        fallback_s = self._fallback_asked_s.get(key, -math.inf)
+        if standing.needs_fallback and now_s - fallback_s >= _ASKS_AGAIN_AFTER_S:
+            self._fallback_asked_s[key] = now_s
+            self._sending.send_fallback(key)
+        is_wrong = not standing.is_confirmed or standing.is_overdrawing
+        is_answered = standing.wanted is not None and standing.answered is standing.wanted
+        asked_s = standing.asked_at_s
+        if is_wrong and is_answered and asked_s is not None and now_s - asked_s >= _ASKS_AGAIN_AFTER_S:
+            self._sending.send_again(key)
+
+    def _ask_meter(self, key: Key, now_s: float) -> None:
+        """Ask for the meter values of a car that charges and was not measured for long."""
+        facts = self._site.evses[key]
+        if facts.visit is None or facts.state is not EvseState.CHARGING or not self._site.is_connected(key):
+            return
+        # Without any value so far, silence begins when that is first seen.
+        asked_s = self._meter_asked_s.setdefault(key, now_s if facts.meter is None else -math.inf)
+        heard_s = asked_s if facts.meter is None else max(asked_s, facts.meter.received_s)
+        if now_s - heard_s >= _METER_SILENT_AFTER_S:
+            self._meter_asked_s[key] = now_s
+            self._start(self._points.ask_meter_values(*key))
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

@@ -122,7 +122,7 @@ class House:
         self.store = Store(folder)
         self.installation = installation(chargers, feeder_a, evse or {})
         # 69 kW are 100 A on each of three phases; beside 48.3 kW of the building 30 A are left for fallbacks.
-        said: dict[str, Any] = {"building_kw": 48.3, "answer_s": 0.5} | settings
+        said: dict[str, Any] = {"building_kw": 48.3, "answer_s": 2.0} | settings
         self.limits = Limiting(
             self.installation,
             SiteSettings(limit_kw=69.0),
@@ -177,8 +177,10 @@ class House:
         self.limits.reports.evse_changed(charger_id, 1, EvseState.AVAILABLE)
         await self.settled()
 
-    def meter(self, charger_id: str, current_a: float) -> None:
-        reading = MeterReading(self.clock.now(), current_a=(current_a, current_a, current_a))
+    def meter(self, charger_id: str, current_a: float, reported_at: datetime | None = None, **more: Any) -> None:
+        """Its meter says this on each phase, and by its own clock that it is so late."""
+        at = self.clock.now() if reported_at is None else reported_at
+        reading = MeterReading(at, current_a=(current_a, current_a, current_a), **more)
         self.limits.reports.metered(charger_id, 1, reading)
 
     def limit(self, charger_id: str, limit_a: float, valid_s: float = 60.0, **more: Any) -> Limit:

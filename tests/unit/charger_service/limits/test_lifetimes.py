@@ -7,7 +7,7 @@ import pytest
 from tests.unit.charger_service.limits.conftest import NOON, House
 
 from charger_service.ports import Answer, Make, MeterReading
-from charger_service.watch import LOOKS_EVERY
+from charger_service.watch import LOOKS_EVERY_S
 from ev_service.charging import EvseState
 
 pytestmark = pytest.mark.anyio
@@ -268,7 +268,7 @@ async def test_the_watch_goes_on_whatever_breaks(charging: House, monkeypatch: p
     charging.site.is_dirty = True
     async with charging.limits.running():
         await charging.settled()
-        charging.clock.advance(120 + LOOKS_EVERY.total_seconds())
+        charging.clock.advance(120 + LOOKS_EVERY_S)
         while charging.really_a("CP-1") != 6.0 or charging.points.at("CP-1").limit is None:
             await charging.settled()
 

@@ -145,7 +145,7 @@ async def test_an_override_survives_a_restart(tmp_path: Path) -> None:
     assert after.operating.override_state() == state
     await after.connect()
     assert after.really_a("CP-1") == 0.0
-    after.clock.advance(1800)
+    await after.pass_time(1800)
     after.close()
     assert House(folder=tmp_path, clock=before.clock).operating.override_state().override is None
 

@@ -14,7 +14,7 @@ NOW = datetime(2026, 6, 21, 12, tzinfo=UTC)
 
 
 def read(*samples: dict[str, Any]) -> Any:
-    return reading({"timestamp": "2026-06-21T11:59:00Z", "sampled_value": list(samples)}, NOW, None)
+    return reading({"timestamp": "2026-06-21T11:59:00Z", "sampled_value": list(samples)}, None)
 
 
 def test_a_sample_without_words_is_an_energy_register_in_watt_hours() -> None:

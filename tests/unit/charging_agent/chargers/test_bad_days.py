@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,6 +44,49 @@ async def test_cars_that_can_not_be_seen_any_more_get_no_more_than_they_had_and_
     assert chargers.in_force == {"CP-1": 6.0, "CP-2": 6.0}
     assert (told["status"], told["error"]) == ("missing", "blocked")
     assert (decision["action"], decision["degraded"]) == ("fast", False)
+
+
+@pytest.mark.parametrize("back_s", [20, 3600])
+async def test_what_was_read_before_the_clock_was_set_back_is_commanded_by_no_longer(
+    served: Served, chargers: FakeChargers, back_s: float
+) -> None:
+    async with served.client() as client:
+        await chargers.rounds(2)
+        served.gateway.refuses(CHARGERS.path, codes.SUBSCRIPTION_BLOCKED)
+        served.clock.set_back(back_s)
+        before = len(chargers.commands)
+        await chargers.rounds(4)
+        told = (await client.get("/site-status")).json()["chargers"]
+
+    assert len(chargers.commands) == before
+    assert told["status"] == "missing"
+
+
+async def test_after_the_clock_was_set_back_what_cars_draw_is_known_again_at_once(
+    served: Served, chargers: FakeChargers
+) -> None:
+    chargers.building_kw = 50.0
+    async with served.client():
+        await chargers.rounds(6)
+        before = chargers.drawn_kw
+        served.clock.set_back(3600)
+        await chargers.rounds(8)
+
+    assert chargers.building_kw + chargers.drawn_kw <= 85
+    assert chargers.drawn_kw >= before - 1
+
+
+async def test_an_operators_stop_holds_the_agent_back_until_both_clocks_have_passed_its_end(
+    served: Served, chargers: FakeChargers
+) -> None:
+    until = served.clock.now() + timedelta(seconds=600)
+    chargers.override = {"kind": "stop", "until": until.isoformat()}
+    async with served.client():
+        await chargers.first_round()
+        served.clock.set_wall(until + timedelta(seconds=5))
+        await chargers.rounds(1)
+
+    assert chargers.commands == []
 
 
 async def test_a_pause_reaches_also_cars_that_can_not_be_seen_any_more(served: Served, chargers: FakeChargers) -> None:

@@ -84,6 +84,20 @@ def test_every_plan_comes_out_the_same(limits: list[float], ceiling_kw: float, s
     assert difference is None if ceiling_kw == 22.0 else difference is not None and "22 kW" in difference.what
 
 
+def test_a_plan_by_measured_phases_comes_out_the_same() -> None:
+    headroom = Headroom(85.0, 100.0, 61.0, 22.08, 0.0, (150.0, 80.0, 35.2), (32.0, 32.0, 32.0))
+    phase_a = tuple(headroom.free_a(phase, 3, 230.0) for phase in (1, 2, 3))
+    room = SiteRoom(headroom.total_kw, phase_a, {"main": (125.0,) * 3}, 230.0, 22.0)
+    cars = (car(1, limit_a=16.0), car(2, phases=(2,), limit_a=16.0), car(3, phases=(1,), limit_a=0.0))
+    plan = planned(Fleet(cars, (), ()), room, headroom, Memory.initial(), NOON, SharingPolicy())
+
+    record = sealed_record(made_with(plan))
+
+    assert phase_a[0] == pytest.approx(5.19, abs=0.01)
+    assert record["plan"]["headroom"]["current_a"] == [150, 80, 35.2]
+    assert replayed(json.dumps(record)) is None
+
+
 def test_a_plan_from_before_phases_were_measured_comes_out_the_same() -> None:
     record = sealed_record(made_with(plan_of((car(),))))
     del record["plan"]["headroom"]["current_a"], record["plan"]["headroom"]["charging_a"]

@@ -178,8 +178,11 @@ class ChargePoint(Conversation):
         """Acknowledged."""
         return self._told("SecurityEventNotification")
 
-    def booted(self, make: Make) -> dict[str, Any]:
+    def booted(self, vendor: str, model: str, firmware_version: str | None) -> dict[str, Any]:
         """What a boot notification means, and what both versions answer to it."""
+        make = Make(
+            _encodable(vendor), _encodable(model), None if firmware_version is None else _encodable(firmware_version)
+        )
         self.transactions.clear()
         self._needs_set_up = True
         self.around.reports.booted(self.charger_id, make)
@@ -219,3 +222,8 @@ class ChargePoint(Conversation):
             return await self.read_abilities()
         except Unanswered:
             return Abilities()
+
+
+def _encodable(text: str) -> str:
+    """Without the halves of surrogate pairs that JSON can carry and no answer of ours could."""
+    return text.encode(errors="replace").decode()

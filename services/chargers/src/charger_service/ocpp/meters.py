@@ -41,8 +41,16 @@ def moment(text: str, now: datetime) -> datetime:
     return now if said is None or said > now else said
 
 
-def reading(meter_value: Mapping[str, Any], now: datetime, transaction_id: str | None) -> MeterReading | None:
-    """One `meterValue` (keys in snake case); None where it says nothing that counts here."""
+def reading(
+    meter_value: Mapping[str, Any], transaction_id: str | None, *, is_stored: bool = False
+) -> MeterReading | None:
+    """One `meterValue` (keys in snake case); None where it says nothing that counts here.
+
+    Args:
+        meter_value: as it came.
+        transaction_id: that it belongs to; None: not said.
+        is_stored: whether the charger says that it kept the value while it was offline.
+    """
     totals: dict[str, float] = {}
     lines: dict[str, list[float | None]] = {}
     for sample in meter_value["sampled_value"]:
@@ -60,26 +68,37 @@ def reading(meter_value: Mapping[str, Any], now: datetime, transaction_id: str |
     if not totals and not lines:
         return None
     return MeterReading(
-        measured_at=moment(meter_value["timestamp"], now),
+        reported_at=time_of(meter_value["timestamp"]),
         transaction_id=transaction_id,
         current_a=_three(lines.get(_CURRENT)),
         current_each_a=None if _CURRENT in lines else totals.get(_CURRENT),
         power_kw=_total(_POWER, totals, lines),
         energy_kwh=_total(_ENERGY, totals, lines),
+        is_stored=is_stored,
     )
 
 
 def _value(sample: Mapping[str, Any], measurand: str) -> float | None:
-    """In kWh, A or kW; None where it is no finite number >= 0, or has a unit that means something else."""
+    """In kWh, A or kW; None where it is no number, or its unit means something else.
+
+    A current or power beyond all numbers is infinite, as somebody may really draw more than is believed. A current is a
+    magnitude: a meter whose transformer is turned round writes what is drawn as a negative one.
+    """
     unit, exponent = sample.get("unit"), 0
     if (of_measure := sample.get("unit_of_measure")) is not None:
         unit, exponent = of_measure.get("unit"), of_measure.get("multiplier", 0)
     factor = _FACTORS[measurand].get(unit)
     try:
-        value = float(sample["value"]) * 10.0**exponent
-    except (ValueError, OverflowError):
+        value = float(sample["value"])
+        value = value * 10.0**exponent if value else value
+    except ValueError:
         return None
-    return None if factor is None or not math.isfinite(value) or value < 0 else value * factor
+    except OverflowError:
+        value = math.inf
+    if measurand == _CURRENT:
+        value = abs(value)
+    is_number = math.isfinite(value) or (value > 0 and measurand != _ENERGY)
+    return value * factor if factor is not None and is_number and value >= 0 else None
 
 
 def _three(lines: list[float | None] | None) -> tuple[float, float, float] | None:

@@ -13,7 +13,7 @@ from charger_service.ocpp import profiles
 from charger_service.ocpp.charge_point import ChargePoint, replied
 from charger_service.ocpp.conversation import handles
 from charger_service.ocpp.meters import MEASURANDS, moment, reading
-from charger_service.ports import Abilities, Answer, Ended, Make, Reply, Started, TransactionLimit
+from charger_service.ports import Abilities, Answer, Ended, Reply, Started, TransactionLimit
 from ev_service.charging import EvseState
 
 _STACK_LEVEL = "ChargeProfileMaxStackLevel"
@@ -48,7 +48,7 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         self, charge_point_vendor: str, charge_point_model: str, firmware_version: str | None = None, **_: Any
     ) -> Any:
         """It (re)started."""
-        return _result.BootNotification(**self.booted(Make(charge_point_vendor, charge_point_model, firmware_version)))
+        return _result.BootNotification(**self.booted(charge_point_vendor, charge_point_model, firmware_version))
 
     @handles("StatusNotification")
     def on_status_notification(self, connector_id: int, status: str, **_: Any) -> Any:
@@ -108,7 +108,7 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
             if running is not None:
                 self.saw(connector_id, running)
             for value in meter_value:
-                found = reading(value, self.heard_at, running)
+                found = reading(value, running)
                 if found is not None:
                     self.around.reports.metered(self.charger_id, connector_id, found)
         return _result.MeterValues()

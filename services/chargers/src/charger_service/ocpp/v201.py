@@ -15,7 +15,7 @@ from charger_service.ocpp.charge_point import ChargePoint, replied
 from charger_service.ocpp.conversation import handles
 from charger_service.ocpp.evse_states import Event, EvseStates
 from charger_service.ocpp.meters import MEASURANDS, moment, reading, time_of
-from charger_service.ports import Abilities, Answer, Ended, Make, MeterReading, Needs, Reply, Started, TransactionLimit
+from charger_service.ports import Abilities, Answer, Ended, MeterReading, Needs, Reply, Started, TransactionLimit
 
 _SMART, _SAMPLED = "SmartChargingCtrlr", "SampledDataCtrlr"
 _STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH = "ProfileStackLevel", "RateUnit", "Phases3to1"
@@ -41,8 +41,8 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         """It (re)started."""
         said = charging_station
         self._states = EvseStates()
-        make = Make(said["vendor_name"], said["model"], said.get("firmware_version"))
-        return _result.BootNotification(**self.booted(make))
+        booted = self.booted(said["vendor_name"], said["model"], said.get("firmware_version"))
+        return _result.BootNotification(**booted)
 
     @handles("StatusNotification")
     def on_status_notification(self, connector_status: str, evse_id: int, connector_id: int, **_: Any) -> Any:
@@ -67,6 +67,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         meter_value: Sequence[Mapping[str, Any]] = (),
         evse: Mapping[str, Any] | None = None,
         id_token: Mapping[str, Any] | None = None,
+        offline: bool = False,
         **_: Any,
     ) -> Any:
         """A transaction began, went on or ended."""
@@ -75,7 +76,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         if evse_id is not None and evse_id not in self.evse_ids:
             return _result.TransactionEvent(id_token_info={"status": "Invalid"})
         event = Event(transaction_id, seq_no, moment(timestamp, self.heard_at), event_type == "Ended")
-        readings = self._readings(meter_value, transaction_id)
+        readings = self._readings(meter_value, transaction_id, is_stored=offline)
         if event_type == "Started":
             await self._started(evse_id, event, readings, None if id_token is None else str(id_token["id_token"]))
         elif event_type == "Updated":
@@ -93,7 +94,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
     def on_meter_values(self, evse_id: int, meter_value: Sequence[Mapping[str, Any]], **_: Any) -> Any:
         """Meter values outside of transaction events, as many stations send them at the full minute."""
         if evse_id in self.evse_ids:
-            for found in self._readings(meter_value, None):
+            for found in self._readings(meter_value, None, is_stored=False):
                 self.around.reports.metered(self.charger_id, evse_id, found)
         return _result.MeterValues()
 
@@ -198,8 +199,10 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         only = self.evse_ids[0] if len(self.evse_ids) == 1 else None
         return self._states.evse_of(transaction_id) or only
 
-    def _readings(self, meter_value: Sequence[Mapping[str, Any]], transaction_id: str | None) -> list[MeterReading]:
-        found = (reading(value, self.heard_at, transaction_id) for value in meter_value)
+    def _readings(
+        self, meter_value: Sequence[Mapping[str, Any]], transaction_id: str | None, *, is_stored: bool
+    ) -> list[MeterReading]:
+        found = (reading(value, transaction_id, is_stored=is_stored) for value in meter_value)
         return [said for said in found if said is not None]
 
     async def _started(

@@ -1,0 +1,172 @@
+"""What an EVSE's meter values mean: which tell of now, what the car draws by them, and what of it counts.
+
+Pure. Whatever a charger writes, what comes out is finite and bounded, so that no sum over chargers can overflow.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from charger_service.envelope import NOTHING, Currents, Place
+from charger_service.ports import MeterReading
+from ev_service.lifetimes import Instant
+
+_DRAWN_FROM_KW = 0.05
+_MOST_A, _MOST_KW, _MOST_KWH = 100_000.0, 100_000.0, 1e9
+"""Values above these are read as these: no connection carries them, and a thousand of them still add up."""
+_RATING_MARGIN = 1.25
+"""What a sound meter may show beyond its EVSE's rating: 10 % of voltage (EN 50160), 10 % of error, and a rest."""
+_LATE_S = 30.0
+"""How much later than others, by its charger's clock, a sample may arrive and still tell of now [s]."""
+_CLOCK_SET_AFTER_S = 8.0
+"""After so long without another sample a late one shows that its charger's clock was set [s]. Less than the interval
+of 10 s at which chargers are asked for samples, so that a clock that is set costs one sample at most."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleOrder:
+    """What is known of the times that one EVSE's samples carry, of those that told of now.
+
+    newest_at: the newest time, by the charger's clock. delay_s [s]: arrival less that time for the promptest sample; it
+    may be any number, as the charger's clock may show anything. heard_s: newest arrival, monotonic [s].
+    """
+
+    newest_at: datetime
+    delay_s: float
+    heard_s: float
+
+
+def tells_of_now(order: SampleOrder | None, reading: MeterReading, now_s: float, since_s: float) -> bool:
+    """Whether a sample was sent as it was taken; otherwise it is history, and counts for nothing but the record.
+
+    History is what the charger marks as such, and what is older by the charger's own clock than a sample before, or
+    came later than others by that clock: stored samples come in a burst, after connecting or between those of now.
+    Where nothing else comes, it is not the sample that is old: the clock was set, as NTP or a restart does.
+
+    Args:
+        order: what is known of earlier samples; None: there were none.
+        reading: the sample.
+        now_s: its arrival, monotonic [s].
+        since_s: when the charger connected or booted, monotonic [s].
+    """
+    if reading.is_stored:
+        return False
+    if order is None or reading.reported_at is None:
+        return True
+    is_older = reading.reported_at < order.newest_at
+    is_late = _delay_s(reading.reported_at, now_s) > order.delay_s + _LATE_S
+    is_alone = now_s - max(order.heard_s, since_s) >= _CLOCK_SET_AFTER_S
+    return is_alone or not (is_older or is_late)
+
+
+def with_sample(order: SampleOrder | None, reading: MeterReading, now_s: float) -> SampleOrder | None:
+    """The order after a sample that tells of now."""
+    at = reading.reported_at
+    if at is None:
+        return None if order is None else SampleOrder(order.newest_at, order.delay_s, now_s)
+    delay_s = _delay_s(at, now_s)
+    if order is not None and at >= order.newest_at and delay_s <= order.delay_s + _LATE_S:
+        delay_s = min(delay_s, order.delay_s)
+    return SampleOrder(at, delay_s, now_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """The newest meter values that told of now.
+
+    measured_at: their arrival, UTC; received_s: the same, monotonic [s]. power_kw: at most what the EVSE is rated for.
+    current_a [A]: as reported, on the site's phases. is_implausible: power or current is beyond the EVSE's rating by
+    more than a meter's error.
+    """
+
+    measured_at: datetime
+    received_s: float
+    power_kw: float
+    current_a: Currents
+    is_implausible: bool = False
+
+
+def meter_of(reading: MeterReading, place: Place, voltage_v: float, now: Instant) -> Meter | None:
+    """What a sample says of now; None: neither current nor power.
+
+    Currents are derived from the power where the meter gives none, and the other way.
+
+    Args:
+        reading: what the meter said.
+        place: how the EVSE is wired.
+        voltage_v: between phase and neutral [V].
+        now: its arrival.
+    """
+    reported_kw = _bounded(reading.power_kw, _MOST_KW)
+    current_a = _currents(reading, reported_kw, place, voltage_v)
+    if current_a is None:
+        return None
+    rated_kw = place.max_current_a * len(place.phases) * voltage_v / 1000
+    shown_kw = sum(plausible_currents(current_a, place)) * voltage_v / 1000 if reported_kw is None else reported_kw
+    is_too_strong = shown_kw > rated_kw * _RATING_MARGIN
+    return Meter(
+        now.wall,
+        now.monotonic_s,
+        rated_kw if is_too_strong else shown_kw,
+        current_a,
+        is_too_strong or plausible_currents(current_a, place) != current_a,
+    )
+
+
+def plausible_currents(current_a: Currents, place: Place, believed_a: float = 0.0) -> Currents:
+    """Reported currents, with the EVSE's rating on phases where more is reported than can be.
+
+    Args:
+        current_a: as reported, on the site's phases [A].
+        place: how the EVSE is wired.
+        believed_a: up to this, more than the rating and its margin counts as well [A]: a miswired EVSE may draw it.
+
+    >>> place = Place(("CP-1", 1), "main", (1, 2, 3), 32.0)
+    >>> plausible_currents((33.0, 60.0, 1e5), place)
+    (33.0, 32.0, 32.0)
+    >>> plausible_currents((33.0, 60.0, 1e5), place, 125.0)
+    (33.0, 60.0, 32.0)
+    """
+    highest_a = max(place.max_current_a * _RATING_MARGIN, believed_a)
+    first, second, third = (one if one <= highest_a else place.max_current_a for one in current_a)
+    return first, second, third
+
+
+def energy_of(reading: MeterReading) -> float | None:
+    """The meter's register [kWh]; None: not said, or nothing that a register can show."""
+    energy_kwh = reading.energy_kwh
+    return energy_kwh if energy_kwh is not None and 0 <= energy_kwh <= _MOST_KWH else None
+
+
+def _bounded(value: float | None, most: float) -> float | None:
+    """A value from 0 to `most`; None where it is no number."""
+    return None if value is None or math.isnan(value) else min(max(value, 0.0), most)
+
+
+def _currents(reading: MeterReading, power_kw: float | None, place: Place, voltage_v: float) -> Currents | None:
+    if reading.current_a is not None and not all(map(math.isnan, reading.current_a)):
+        lines = [_bounded(abs(current_a), _MOST_A) or 0.0 for current_a in reading.current_a]
+        # A charger on one phase may call it by its own name or by the site's.
+        if len(place.phases) == 1:
+            return place.currents(max(lines))
+        return _on_site(lines, place)
+    each_a = _bounded(reading.current_each_a, _MOST_A)
+    if each_a is not None:
+        return place.currents(each_a)
+    if power_kw is None:
+        return None
+    if power_kw < _DRAWN_FROM_KW:
+        return NOTHING
+    return place.currents(power_kw * 1000 / voltage_v / len(place.phases))
+
+
+def _on_site(lines: list[float], place: Place) -> Currents:
+    on_site = [0.0, 0.0, 0.0]
+    for line_a, phase in zip(lines, place.phases, strict=False):
+        on_site[phase - 1] = line_a
+    return on_site[0], on_site[1], on_site[2]
+
+
+def _delay_s(at: datetime, now_s: float) -> float:
+    return now_s - (at - _EPOCH).total_seconds()
