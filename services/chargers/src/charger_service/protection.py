@@ -16,6 +16,7 @@ from prometheus_client import Counter, Gauge
 from prometheus_client.registry import Collector
 
 from charger_service.envelope import NOTHING, Currents, Grant, Key, most_of
+from charger_service.isolation import isolated
 from charger_service.order_record import OrderRecord
 from charger_service.orders import ProtectionAct
 from charger_service.overload import Car, Load, Reductions, Room, cars_above, choose_caps, room_below, sum_of
@@ -235,7 +236,8 @@ class Protection:
         is_first = not self._site.caps
         lowered = [car for car in cars if car.key in caps]
         for car in lowered:
-            self._cap(car.key, caps[car.key])
+            with isolated("lowering", car.key):
+                self._cap(car.key, caps[car.key])
         followers = [car for car in lowered if car.key not in not_followed]
         before, after = (
             sum_of(car.drawn_a for car in followers),
@@ -382,8 +384,13 @@ class Protection:
 
     def _cars(self, keys: Iterable[Key]) -> list[Car]:
         """EVSEs that may draw something by what is known of them."""
-        cars = (self._car(key) for key in keys)
-        return [car for car in cars if car.key in self._site.caps or max(car.allowed_a) > 0]
+        cars: list[Car] = []
+        for key in keys:
+            with isolated("protecting", key):
+                car = self._car(key)
+                if key in self._site.caps or max(car.allowed_a) > 0:
+                    cars.append(car)
+        return cars
 
     def _car(self, key: Key) -> Car:
         facts, allowed_a = self._site.evses[key], self._allowed_a(key)

@@ -265,6 +265,17 @@ async def test_a_charger_that_lost_its_limit_is_told_again_and_loses_its_default
     assert house.points.at("CP-2").default_a == 0.0
 
 
+async def test_a_fault_about_one_evse_keeps_no_other_from_being_lowered() -> None:
+    house = MeteredHouse()
+    await house.charging(CP_1=25, CP_2=25, CP_3=25)
+    del house.site.standings["CP-3", 1]
+
+    house.building_a = [60.0, 60.0, 60.0]
+    await house.message()
+
+    assert allowed_a(house)[:2] == [15.0, 0.0]
+
+
 async def test_what_does_not_help_ends_with_all_cars_on_the_phase_stopped() -> None:
     house = MeteredHouse([f"CP-{number}" for number in range(1, 6)])
     await house.charging(**{f"CP_{number}": 15.0 for number in range(1, 6)})
