@@ -54,7 +54,7 @@ async def _rotated(file: Path) -> Seen:
     source = SolarSourceSettings(source="simulated", replay_file=None)
     app = create_app(ServiceSettings(source, site, run), SystemClock())
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://solar") as service:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as service:
         told: list[str] = []
         for content, signer in ((b"", former), (both, former), (both, current), (pem(current.certificate), current)):
             if content:

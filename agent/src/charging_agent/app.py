@@ -109,13 +109,15 @@ def create_app(
     )
     app.title = "AgentAPI"
     metrics.register(app.state.registry)
-    _add_routes(app, agent, kept.ledger, observer, site.id, clock)
+    _add_routes(app, agent, kept.ledger, observer, site, clock)
     return app
 
 
-def _add_routes(app: FastAPI, agent: Agent, ledger: Ledger, observer: Observer, site_id: str, clock: Clock) -> None:
-    app.include_router(agent_routes(agent, ledger, site_id, clock))
-    app.include_router(page_route(agent, ledger, site_id, clock))
+def _add_routes(
+    app: FastAPI, agent: Agent, ledger: Ledger, observer: Observer, site: SiteSettings, clock: Clock
+) -> None:
+    app.include_router(agent_routes(agent, ledger, site.id, clock))
+    app.include_router(page_route(agent, ledger, site, clock))
     app.include_router(recheck_route(observer, clock, agent.hurry))
 
 

@@ -151,7 +151,7 @@ class Charging:
         newest, status = self.newest, self.seen().status
         if newest is None or not self._is_turn or status is Status.MISSING:
             return None
-        fleet = fleet_of(newest, self._draws, at, self._caps(newest) if status is Status.STALE else None)
+        fleet = fleet_of(newest, self._draws, at, self.limits_in_force(newest) if status is Status.STALE else None)
         headroom = headroom_of(
             grid, newest, fleet, self._draws, self._evidence.confirmed(), at, self._rules.headroom_percent
         )
@@ -188,7 +188,7 @@ class Charging:
             plan = self._paused(now.wall)
         if plan is None or self.newest is None:
             return None
-        in_force, phases = self._caps(self.newest), _phases_before(plan)
+        in_force, phases = self.limits_in_force(self.newest), _phases_before(plan)
         limits = tuple(
             LoweredLimit(one.key, one.limit_a, in_force.get(one.key, 0.0), phases.get(one.key, one.phases))
             for one in plan.limits
@@ -347,11 +347,12 @@ class Charging:
             return None
         return None if self._override_end.has_ended(read_clock(self._clock)) else self.newest.override
 
-    def _caps(self, newest: Chargers) -> Mapping[CarKey, float]:
-        """The limits that were last known to be in force: what is not seen any more gets no more than it had."""
+    def limits_in_force(self, newest: Chargers) -> Mapping[CarKey, float]:
+        """Limits per phase [A] that were last known to be in force: as read, or as commanded since."""
         known = {key: in_force_a(evse) for key, _, evse in evses_of(newest)}
         commanded = self.commanded
         later = {} if commanded is None or not self._is_commanded_since_reading else commanded.in_force_a()
+        # A car that is not seen any more gets no more than it had.
         return known | {key: limit_a for key, limit_a in later.items() if key in known}
 
 
