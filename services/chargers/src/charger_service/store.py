@@ -1,13 +1,17 @@
 """Keeps in SQLite what must survive a restart: sessions, limits, numbers of transactions, the operator's word.
 
-Knows no chargers and no rules. One thread writes; whoever waits for it does not hold up the event loop.
+Knows no chargers and no rules. One thread writes; whoever waits for it does not hold up the event loop, and no longer
+than a disk may take. A file that was once found damaged is neither trusted nor written until somebody acts: the service
+goes on without it, as with a full disk.
 """
 
 import asyncio
 import logging
+import sqlite3
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,10 @@ from charger_service.schema import metadata, numbers, sessions, standings, words
 from ev_service.errors import ConfigurationError
 
 FILE = "chargers.sqlite"
+_LONGEST_WRITE_S = 3.0
+"""How long a write may take before it counts as failed [s, real time]."""
+_BUSY_S = 2.0
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _KEPT_NUMBERS = 10_000
 _KEPT_ENDED = 10_000
 
@@ -56,13 +64,16 @@ class Store:
         folder: where it lies; None: in memory, and gone with the process.
 
     Raises:
-        ConfigurationError: it can not be opened.
+        ConfigurationError: it cannot be opened, for another reason than damage.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.is_on_disk = folder is not None
         self.failures = 0
+        self._file = None if folder is None else folder / FILE
         self._failure: str | None = None
+        self._damage: str | None = None
+        self._late: asyncio.Future[bool] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")
         try:
             if folder is not None:
@@ -70,34 +81,73 @@ class Store:
             self._engine = create_engine(
                 URL.create("sqlite", database=None if folder is None else str(folder / FILE)),
                 poolclass=StaticPool,
-                connect_args={"check_same_thread": False, "timeout": 2},
+                connect_args={"check_same_thread": False, "timeout": _BUSY_S},
             )
             event.listen(self._engine, "connect", _set_up)
-            metadata.create_all(self._engine)
+            self._find_damage()
+            if self._damage is None:
+                metadata.create_all(self._engine)
             # Also where nobody closes it.
             weakref.finalize(self, self._engine.dispose)
         except (OSError, SQLAlchemyError) as error:
             self._writer.shutdown()
-            raise ConfigurationError(f"CHARGERS_STATE_DIR {folder}: {FILE} can not be used: {_said(error)}") from error
+            raise ConfigurationError(f"CHARGERS_STATE_DIR {folder}: {FILE} cannot be used: {_said(error)}") from error
 
     def load(self) -> Kept:
-        """Read everything; called once, before anything is written."""
-        with self._engine.begin() as connection:
-            _prune(connection)
-            return Kept(
-                _rows(connection, select(standings)),
-                _rows(connection, select(sessions).order_by(sessions.c.ended_at.nulls_last())),
-                _rows(connection, select(numbers)),
-                {row["name"]: row["content"] for row in _rows(connection, select(words))},
-            )
+        """Read everything; called once, before anything is written.
+
+        Of a damaged file only the operator's word is read, as far as it can be: what it says of limits may be too
+        little, and without it every EVSE counts in full.
+        """
+        if self._damage is None:
+            try:
+                with self._engine.begin() as connection:
+                    _prune(connection)
+                    return Kept(
+                        _rows(connection, select(standings)),
+                        _rows(connection, select(sessions).order_by(sessions.c.ended_at.nulls_last())),
+                        _rows(connection, select(numbers)),
+                        _words(connection),
+                    )
+            except SQLAlchemyError as error:
+                self._take_damage(error)
+                if self._damage is None:
+                    raise ConfigurationError(f"CHARGERS_STATE_DIR: {FILE} cannot be read: {_said(error)}") from error
+        try:
+            with self._engine.connect() as connection:
+                return Kept([], [], [], _words(connection))
+        except SQLAlchemyError:
+            return Kept([], [], [], {})
 
     async def keep(self, changes: Changes) -> bool:
-        """Write changes down; on disk when this returns True. False: nothing of them is, and `obstacle` says why."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._keep, changes)
+        """Write changes down; on disk when this returns True.
+
+        False: nothing of them is, for all that is known by now, and `obstacle` says why.
+        """
+        if self._damage is not None or (self._late is not None and not self._late.done()):
+            self.failures += 1
+            return False
+        writing = asyncio.get_running_loop().run_in_executor(self._writer, self._keep, changes)
+        if not await self._is_in_time(writing):
+            self._late = writing
+            self._fail(f"the disk takes longer than {_LONGEST_WRITE_S:g} s")
+            return False
+        return writing.result()
+
+    async def check(self) -> None:
+        """Look for damage of the file that came about meanwhile."""
+        if self._damage is None and (self._late is None or self._late.done()):
+            await self._is_in_time(asyncio.get_running_loop().run_in_executor(self._writer, self._find_damage))
 
     def obstacle(self) -> str | None:
-        """Why the last changes were not kept; None: they were."""
-        return self._failure
+        """Why changes are not kept, and what to do about it; None: they are."""
+        if self._damage is None:
+            return self._failure
+        return (
+            f"{FILE} is damaged ({self._damage}): limits are only lowered, and orders end with this process; stop the"
+            f" service, move {FILE}* out of CHARGERS_STATE_DIR or put back a copy, start it, and repeat the orders that"
+            " are to last"
+        )
 
     def close(self) -> None:
         """Finish what is being written, and close."""
@@ -114,16 +164,49 @@ class Store:
                     connection.execute(delete(words).where(words.c.name == name))
                     if content is not None:
                         connection.execute(insert(words).values(name=name, content=content))
-        except SQLAlchemyError as error:
-            self.failures += 1
-            if self._failure is None:
-                _logger.exception("state can not be kept; limits are only lowered until it can")
-            self._failure = f"state can not be kept: {_said(error)}; limits are only lowered until it can"
+        except Exception as error:
+            self._take_damage(error)
+            self._fail(_said(error))
             return False
         if self._failure is not None:
             _logger.warning("state is kept again")
         self._failure = None
         return True
+
+    def _fail(self, why: str) -> None:
+        self.failures += 1
+        if self._failure is None:
+            _logger.error("state cannot be kept; limits are only lowered until it can", extra={"reason": why})
+        self._failure = f"state cannot be kept: {why}; limits are only lowered until it can"
+
+    def _find_damage(self) -> None:
+        """Have SQLite check the file, through a connection of its own, which has no pages in memory."""
+        if self._file is None or not self._file.exists():
+            return
+        try:
+            with closing(sqlite3.connect(self._file, timeout=_BUSY_S)) as connection:
+                found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(1)")]
+        except sqlite3.Error as error:
+            self._take_damage(error)
+        else:
+            if found != ["ok"]:
+                self._set_damage(found[0].splitlines()[-1] if found else "quick_check says nothing")
+
+    def _take_damage(self, error: Exception) -> None:
+        """Whether an error tells of damage, which no later success undoes."""
+        origin = getattr(error, "orig", error)
+        # The lowest byte is the kind of the error.
+        if isinstance(origin, sqlite3.Error) and getattr(origin, "sqlite_errorcode", 0) & 0xFF in _DAMAGE:
+            self._set_damage(_said(error))
+
+    def _set_damage(self, what: str) -> None:
+        if self._damage is None:
+            self._damage = what
+            _logger.error("the state is damaged, and kept no more", extra={"file": FILE, "reason": what})
+
+    async def _is_in_time(self, work: asyncio.Future[Any]) -> bool:
+        await asyncio.wait({work}, timeout=_LONGEST_WRITE_S)
+        return work.done()
 
 
 def _write(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
@@ -137,6 +220,10 @@ def _write(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
 
 def _rows(connection: Connection, query: Any) -> list[Row]:
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _words(connection: Connection) -> dict[str, str]:
+    return {row["name"]: row["content"] for row in _rows(connection, select(words))}
 
 
 def _prune(connection: Connection) -> None:

@@ -114,6 +114,7 @@ class Watch:
         """Write down what changed, and now and then what grows or runs out by itself."""
         if now_s - self._kept_s >= _KEEPS_EVERY_S:
             self._kept_s = now_s
+            await self._keeper.store.check()
             self._site.unsaved.update(self._site.places)
             if self._site.override is not None:
                 await self._keeper.keep_words()

@@ -1,12 +1,15 @@
 """What survives a restart, and what a disk that takes nothing does to limits."""
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.unit.charger_service.limits.conftest import NOON, House, fill, free
+from tests.unit.charger_service.limits.test_operators_word import WHO, stop
 
+from charger_service import store
 from charger_service.ports import Ended, MeterReading, Reply, Started, TransactionLimit
 from charger_service.store import FILE
 from ev_service.errors import ConfigurationError
@@ -172,8 +175,107 @@ async def test_a_charger_that_no_longer_belongs_to_the_site_is_forgotten(tmp_pat
     after.close()
 
 
-def test_a_state_that_is_no_database_stops_the_start(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(b"this is no database at all, whatever its name says" * 100)
+def spoil(folder: Path, *, table: str | None) -> None:
+    """Overwrite the root page of a table, or all of the file."""
+    file = folder / FILE
+    if table is None:
+        file.write_bytes(b"this is no database at all, whatever its name says" * 400)
+        return
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content = bytearray(file.read_bytes())
+    content[(page - 1) * size : page * size] = b"\xa5" * size
+    file.write_bytes(content)
 
-    with pytest.raises(ConfigurationError, match=r"chargers\.sqlite can not be used: file is not a database"):
+
+@pytest.mark.parametrize("table", [None, "standings", "sessions", "transaction_numbers", "operator_words"])
+async def test_a_damaged_state_stops_neither_the_start_nor_a_stop_nor_fallbacks(
+    tmp_path: Path, table: str | None
+) -> None:
+    before = await charging(tmp_path, "CP-1")
+    await before.set(CP_1=20.0)
+    before.close()
+    spoil(tmp_path, table=table)
+
+    after = House(folder=tmp_path, clock=before.clock, points=before.points)
+    await after.connect()
+    await after.plug("CP-1", "CP-2")
+    assert after.really_a("CP-1") == 6.0
+    (raised,) = await after.set(CP_2=20.0)
+    assert (raised.limit_a, raised.limited_by) == (6.0, "state_not_kept")
+    obstacle = after.store.obstacle() or ""
+    assert "chargers.sqlite is damaged" in obstacle
+    assert "move chargers.sqlite* out of CHARGERS_STATE_DIR" in obstacle
+
+    stopped = await after.operating.set_override(stop(), WHO)
+    assert (stopped.override is not None, stopped.is_kept_on_disk) == (True, False)
+    assert [after.really_a(one) for one in ("CP-1", "CP-2")] == [0.0, 0.0]
+    assert await after.limits.numbers.number_of("CP-1", "12:00") > 0
+    await after.pass_time(61)
+    assert after.store.obstacle() == obstacle
+    after.close()
+
+
+async def test_a_stop_is_read_from_a_state_that_is_damaged_elsewhere(tmp_path: Path) -> None:
+    before = await charging(tmp_path, "CP-1")
+    await before.operating.set_override(stop(), WHO)
+    before.close()
+    spoil(tmp_path, table="standings")
+
+    after = House(folder=tmp_path, clock=before.clock, points=before.points)
+    await after.connect()
+    await after.plug("CP-1")
+
+    assert after.operating.override_state().override is not None
+    assert after.really_a("CP-1") == 0.0
+    after.close()
+
+
+async def test_damage_that_comes_about_later_is_found_and_stays(tmp_path: Path) -> None:
+    house = await charging(tmp_path, "CP-1", "CP-2")
+    await house.set(CP_1=20.0)
+    assert house.store.obstacle() is None
+
+    spoil(tmp_path, table="sessions")
+    await house.pass_time(61)
+    for _ in range(3):
+        assert "chargers.sqlite is damaged" in (house.store.obstacle() or "")
+        (raised,) = await house.set(CP_2=20.0)
+        assert (house.really_a("CP-2"), raised.limited_by) == (6.0, "state_not_kept")
+    house.close()
+
+
+async def test_a_disk_that_hangs_holds_up_neither_the_watch_nor_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = await charging(tmp_path, "CP-1")
+    await house.set(CP_1=20.0)
+    goes_on = threading.Event()
+    monkeypatch.setattr(store, "_LONGEST_WRITE_S", 0.05)
+
+    def hang(*_: object) -> None:
+        goes_on.wait(10)
+
+    monkeypatch.setattr(store, "_write", hang)
+
+    await house.pass_time(61)
+    assert house.really_a("CP-1") == 6.0
+    await house.operating.set_override(stop(), WHO)
+    assert house.really_a("CP-1") == 0.0
+    assert "the disk takes longer" in (house.store.obstacle() or "")
+
+    monkeypatch.undo()
+    goes_on.set()
+    await house.until(lambda: house.store._late is None or house.store._late.done())  # pyright: ignore[reportPrivateUsage]
+    await house.pass_time(61)
+    assert house.store.obstacle() is None
+    house.close()
+
+
+def test_a_state_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+
+    with pytest.raises(ConfigurationError, match=r"chargers\.sqlite cannot be used: unable to open"):
         House(folder=tmp_path)
