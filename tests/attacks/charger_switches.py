@@ -1,13 +1,18 @@
 """Ways to switch off what the own charger service holds against those who command. Nothing of the stack is changed."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from unittest.mock import patch
 
 from tests.attacks import own_chargers
 from tests.attacks.open_doors import Scene
 
-from charger_service import commanding
+from charger_service import commanding, fleet, metering, site
+from charger_service.envelope import Currents
 from charger_service.lease import HeldLease, taken
+from charger_service.ports import MeterReading
+from ev_service.clock import SystemClock
 from ev_service.lifetimes import Instant
 
 
@@ -33,3 +38,27 @@ def without_meter(_: Scene) -> AbstractContextManager[object]:
 def wide_site(_: Scene) -> AbstractContextManager[object]:
     """The site carries ten times as much."""
     return patch.object(own_chargers, "SITE_LIMIT_KW", 10 * own_chargers.SITE_LIMIT_KW)
+
+
+@contextmanager
+def believed_values(_: Scene) -> Generator[None]:
+    """Whatever a charger reports is counted as it is."""
+
+    def as_reported(current_a: Currents, *_: object) -> Currents:
+        return current_a
+
+    def unbounded(value: float | None, _most: float) -> float | None:
+        return value
+
+    with patch.object(metering, "_bounded", unbounded), patch.object(site, "plausible_currents", as_reported):
+        yield
+
+
+def believed_clocks(_: Scene) -> AbstractContextManager[object]:
+    """Meter values count when they were measured by the charger's clock."""
+
+    def is_new(_order: object, reading: MeterReading, *_: object) -> bool:
+        at = reading.reported_at
+        return at is not None and SystemClock().now() - at < timedelta(minutes=1)
+
+    return patch.object(fleet, "tells_of_now", is_new)

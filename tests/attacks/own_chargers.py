@@ -41,7 +41,7 @@ SITE_LIMIT_KW = 25.0
 HAS_METER = True
 """Whether the service reads the meter of the connection, where a scenario has one."""
 VOLTAGE_V = 230.0
-_CONTEXT = "/charger-control/1.0.0"
+_CONTEXT, _READ_CONTEXT, _SITE_CONTEXT = "/charger-control/1.0.0", "/chargers/1.0.0", "/site/1.0.0"
 _READY_S = 10.0
 
 T = TypeVar("T")
@@ -108,23 +108,44 @@ class Commanders:
             by: the application in whose name the gateway passes the call on.
             commander: what the application calls itself; None leaves it out.
         """
-        claims: dict[str, Any] = {APPLICATION_CLAIM: by}
-        assertion = forging.assertion(_CONTEXT, SystemClock().now(), self._key, **claims)
         query = {} if commander is None else {"commander": commander}
-        return await self._service.put("/limits", params=query, json=limits, headers={HEADER: assertion})
+        headers = self._through(_CONTEXT, by)
+        return await self._service.put("/limits", params=query, json=limits, headers=headers)
+
+    async def order(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """Order something of the site, as an operator."""
+        return await self._service.put(path, json=body, headers=self._through(_SITE_CONTEXT, "Operator"))
+
+    async def read(self) -> httpx.Response:
+        """Read all chargers."""
+        return await self._service.get("/chargers", headers=self._through(_READ_CONTEXT, "EVApp"))
+
+    async def evse(self, charger_id: str) -> dict[str, Any]:
+        """What is told of a charger's EVSE; empty where nothing is answered."""
+        answer = await self.read()
+        chargers: list[dict[str, Any]] = answer.json()["chargers"] if answer.status_code == 200 else []
+        return next((one["evses"][0] for one in chargers if one["charger_id"] == charger_id), {})
+
+    def _through(self, context: str, application: str) -> dict[str, str]:
+        claims: dict[str, Any] = {APPLICATION_CLAIM: application}
+        return {HEADER: forging.assertion(context, SystemClock().now(), self._key, **claims)}
 
 
-def commanded(scenario: Callable[[Commanders], Awaitable[T]], meter: OwnMeter | None = None) -> T:
+def commanded(
+    scenario: Callable[[Commanders], Awaitable[T]], meter: OwnMeter | None = None, site_limit_kw: float | None = None
+) -> T:
     """Start a charger service with its charge points, let a scenario command it, and end all of it.
 
     Args:
         scenario: what happens.
         meter: at the connection, where there is one.
+        site_limit_kw: what the connection may carry [kW]; None: SITE_LIMIT_KW.
     """
 
     async def run() -> T:
         with tempfile.TemporaryDirectory(prefix="ev-prove-chargers-") as folder:
-            async with _standing(Path(folder), meter) as commanders:
+            limit_kw = SITE_LIMIT_KW if site_limit_kw is None else site_limit_kw
+            async with _standing(Path(folder), meter, limit_kw) as commanders:
                 return await scenario(commanders)
 
     # What it says of itself is not what is looked at.
@@ -137,14 +158,14 @@ def commanded(scenario: Callable[[Commanders], Awaitable[T]], meter: OwnMeter | 
 
 
 @asynccontextmanager
-async def _standing(folder: Path, meter: OwnMeter | None) -> AsyncGenerator[Commanders]:
+async def _standing(folder: Path, meter: OwnMeter | None, limit_kw: float) -> AsyncGenerator[Commanders]:
     files, passwords = prepare(folder, SystemClock().now()), {name: secrets.token_hex(8) for name in CHARGERS}
     installed = folder / "chargers.json"
     installed.write_text(json.dumps(_installation(passwords)), encoding="utf-8")
     settings = ServiceSettings(
         _as_shipped(file=installed),
         RunSettings(gateway_cert_file=files.signing, sim_clock_file=None),
-        SiteSettings(limit_kw=SITE_LIMIT_KW, phases=3, voltage_v=VOLTAGE_V),
+        SiteSettings(limit_kw=limit_kw, phases=3, voltage_v=VOLTAGE_V),
         OcppSettings(ocpp_port=0, tls_cert_file=None, tls_key_file=None),
     )
     clock, points = SystemClock(), dict[str, ChargePoint]()

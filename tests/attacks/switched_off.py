@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from functools import partial
 
 from tests.attacks import kill_rows
-from tests.attacks.charger_switches import any_limit, anybody_commands, wide_site, without_meter
+from tests.attacks.charger_switches import (
+    any_limit,
+    anybody_commands,
+    believed_clocks,
+    believed_values,
+    wide_site,
+    without_meter,
+)
 from tests.attacks.open_doors import (
     Switch,
     near_address,
@@ -150,6 +157,8 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
         ("chargers-unknown-charger", "chargers-least-current", "chargers-endless"),
     ),
     "the charger service reads no meter": (without_meter, ("chargers-overload",)),
+    "meter values are believed": (believed_values, ("chargers-liar",)),
+    "chargers' clocks are believed": (believed_clocks, ("chargers-lagging-clock",)),
     "the site carries more": (wide_site, ("chargers-above-envelope",)),
     "a block is undone": (
         partial(undone, act="block"),

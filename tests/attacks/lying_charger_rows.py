@@ -1,0 +1,130 @@
+"""What chargers say of themselves, tried on a charger service of this checkout: lies that must harm nobody else.
+
+No charger of the stack is touched.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from unittest.mock import patch
+
+from tests.attacks.ground import Ground
+from tests.attacks.own_chargers import CHARGERS, Commanders, commanded, limit
+from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.told import summed_up, table
+
+from charger_service import standing
+from ev_service.clock import SystemClock
+from site_twin.charge_points import ChargePoint
+from site_twin.charge_points.dialect import Occasion
+from site_twin.charge_points.evses import Evse, Reading
+
+HONEST, LIAR = CHARGERS
+_ABSURD_A = 1e308
+_ROOM_KW = 70.0
+"""Three phases of 101 A: room for both chargers at their most."""
+_BEHIND = timedelta(hours=5)
+_MOST_TRIES, _PAUSE_S = 100, 0.05
+
+
+def rows() -> tuple[Row, ...]:
+    """Every row, in order."""
+    return table(
+        Group.CHARGERS,
+        (
+            "liar",
+            "a charger that reports 1e308 A; then a reduction, a raise and a stop for another one",
+            "200 each; 10 A, 16 A, 0 A",
+            _liar,
+        ),
+        (
+            "lagging-clock",
+            "a car that draws three times its limit at a charger whose clock is five hours behind",
+            "found to draw too much",
+            _lagging_clock,
+        ),
+    )
+
+
+def _liar(_: Ground) -> Seen:
+    async def scenario(commanders: Commanders) -> Seen:
+        honest, liar = commanders.points[HONEST], commanders.points[LIAR]
+        commanders.cars.plug(honest)
+        await _limited(commanders, honest, 12.0)
+        commanders.cars.plug(liar)
+        await _limited(commanders, liar, 6.0)
+        with _readings(liar, lambda reading: replace(reading, lines_a=(_ABSURD_A,) * 3, power_w=_ABSURD_A)):
+            if not await _overdraws(commanders, liar):
+                return Seen("its values are not taken")
+            answers, offered_a = [await commanders.read()], list[float]()
+            for act in (
+                commanders.put(limit(HONEST, 10.0, _now())),
+                commanders.put(limit(HONEST, 16.0, _now())),
+                commanders.order("/override", {"kind": "stop", "minutes": 5, "reason": "attack"}),
+            ):
+                answers.append(await act)
+                offered_a.append(_offered_a(honest))
+        told = ", ".join(f"{one:g} A" for one in offered_a)
+        statuses = summed_up(str(answer.status_code) for answer in answers)
+        return Seen(f"{statuses}; {told}", f"{_ABSURD_A:g} A reported")
+
+    return _commanded(scenario)
+
+
+def _lagging_clock(_: Ground) -> Seen:
+    async def scenario(commanders: Commanders) -> Seen:
+        point = commanders.points[LIAR]
+        with _readings(point, lambda reading: replace(reading, at=reading.at - _BEHIND)):
+            commanders.cars.plug(point, draws=3.0)
+            await _limited(commanders, point, 8.0)
+            is_found = await _overdraws(commanders, point)
+        return Seen("found to draw too much" if is_found else "nothing is found")
+
+    return _commanded(scenario)
+
+
+def _commanded(scenario: Callable[[Commanders], Awaitable[Seen]]) -> Seen:
+    # Nobody waits here for the 10 s that a car has to follow.
+    with patch.object(standing, "SETTLES_S", 0.0):
+        return commanded(scenario, site_limit_kw=_ROOM_KW)
+
+
+@contextmanager
+def _readings(point: ChargePoint, told: Callable[[Reading], Reading]) -> Generator[None]:
+    """Have a charge point tell its meter values otherwise than they are."""
+    really = point.station.reading
+
+    def reading(evse: Evse) -> Reading:
+        return told(really(evse))
+
+    with patch.object(point.station, "reading", reading):
+        yield
+
+
+async def _limited(commanders: Commanders, point: ChargePoint, limit_a: float) -> None:
+    """Limit a charge point, and wait until it keeps to it."""
+    for _ in range(_MOST_TRIES):
+        await commanders.put(limit(point.charger_id, limit_a, _now()))
+        if _offered_a(point) == limit_a:
+            return
+        await asyncio.sleep(_PAUSE_S)
+
+
+async def _overdraws(commanders: Commanders, point: ChargePoint) -> bool:
+    """Whether the car there is found to draw more than it may, once its meter is told."""
+    for _ in range(_MOST_TRIES):
+        point.station.tell_meter(point.station.evses[1], Occasion.PERIODIC)
+        await asyncio.sleep(_PAUSE_S)
+        if (await commanders.evse(point.charger_id)).get("is_overdrawing"):
+            return True
+    return False
+
+
+def _offered_a(point: ChargePoint) -> float:
+    return point.offered(1, _now()).limit_a
+
+
+def _now() -> datetime:
+    return SystemClock().now()
