@@ -78,6 +78,27 @@ def test_200_kills_at_any_moment_lose_no_acknowledged_decision(tmp_path: Path) -
     assert busy > ROUNDS / 10
 
 
+@pytest.mark.slow
+def test_a_late_record_that_is_written_outlives_a_kill_and_only_those_that_wait_are_lost(tmp_path: Path) -> None:
+    sent, recorded = list[str](), set[str]()
+    with writer_on(tmp_path, "--late") as writer:
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            word, _, name = line.decode().strip().partition(" ")
+            sent += [name] if word == "sent" else []
+            recorded |= {name} if word == "recorded" else set()
+            if len(recorded) >= 20:
+                break
+        os.kill(writer.pid, signal.SIGKILL)
+
+    verified = verify(found_in(tmp_path / FILE), trusted_keys(tmp_path.glob(PUBLIC_FILES)))
+    late = [record["decision_id"] for record in verified.records if record["late"] is not None]
+    assert verified.broken is None
+    assert recorded <= set(late) <= set(sent)
+    # In the order in which they were sent, without a gap: what is lost is the end.
+    assert late == sent[: len(late)]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Generator[Path]:
     folder = tmp_path / "small"

@@ -1,25 +1,33 @@
 """A writer to be killed: records decisions without end and names each on stdout once it is acknowledged.
 
-Run it: `python tests/integration/ledger/writer.py FOLDER`. With `--again` a new process starts to write for each line
-on stdin, forked from one that has everything imported, and tells its id first.
+Run it: `python tests/integration/ledger/writer.py FOLDER`. With `--late` every write takes too long, and what was sent
+meanwhile is named when it is sent and when it is recorded late. With `--again` a new process starts to write for each
+line on stdin, forked from one that has everything imported, and tells its id first.
 """
 
 import asyncio
 import os
 import sys
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 from uuid import uuid4
 
-# The agent loads it with the first record; here it must be there before the first fork.
-import charging_agent.ledger.store  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from charging_agent.calls import Call, CallLog
+from charging_agent.chargers.commanding import LoweredLimit, LoweredLimits
 from charging_agent.decision import Policy, decide, explain, guard
+from charging_agent.ledger import recorder as recording
 from charging_agent.ledger.errors import LedgerUnavailable
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.recorder import Recorder
+from charging_agent.ledger.records import Sealed
 from charging_agent.ledger.sealing import Made, Maker, policy_record
+
+# The agent loads it with the first record; here it must be there before the first fork.
+from charging_agent.ledger.store import Store
 from charging_agent.observer import Observation
 from charging_agent.readings import AgeLimits, judge
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
@@ -44,6 +52,35 @@ async def write(folder: Path) -> None:
             await asyncio.sleep(0.05)
         else:
             print(f"recorded {made.decision_id}", flush=True)
+
+
+_append = Store.append
+
+
+def append_late(store: Store, sequence: int, decision_id: str, sealed: Sealed) -> None:
+    """Write a record, later than it is waited for."""
+    time.sleep(0.03)
+    _append(store, sequence, decision_id, sealed)
+
+
+async def write_late(folder: Path) -> None:
+    """Send without a record, again and again, on a disk that takes each record too late."""
+    ledger = Ledger(folder, Maker(uuid4(), "0.1.0", "bench", policy_record("rules", Policy(), AgeLimits())))
+    await ledger.open()
+    recorder = Recorder(ledger, CallLog())
+    print("open", flush=True)
+    for number in count():
+        at = NOON + timedelta(seconds=number)
+        made = decision_at(at)
+        try:
+            await recorder.recorded(made)
+        except LedgerUnavailable as late:
+            sent = LoweredLimits(late.message, at, (LoweredLimit(("CP-1", 1), 16.0, 10.0, None),))
+            decision = replace(made, decision_id=uuid4(), late=sent)
+            name = str(decision.decision_id)
+            recorder.record_late(decision, lambda name=name: print(f"recorded {name}", flush=True))
+            print(f"sent {name}", flush=True)
+        await asyncio.sleep(0.01)
 
 
 def decision_at(at: datetime) -> Made:
@@ -78,5 +115,8 @@ def write_again(folder: Path) -> None:
 if __name__ == "__main__":
     if "--again" in sys.argv:
         write_again(Path(sys.argv[1]))
+    elif "--late" in sys.argv:
+        with patch.object(Store, "append", append_late), patch.object(recording, "WRITE_S", 0.01):
+            asyncio.run(write_late(Path(sys.argv[1])))
     else:
         asyncio.run(write(Path(sys.argv[1])))

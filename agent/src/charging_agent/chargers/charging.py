@@ -19,7 +19,7 @@ from charging_agent.chargers.commanding import (
 from charging_agent.chargers.confirming import Alarms, Confirmation
 from charging_agent.chargers.draws import Draws
 from charging_agent.chargers.evidence import MeterEvidence
-from charging_agent.chargers.fleet import Fleet, car_name, evses_of, fleet_of, in_force_a
+from charging_agent.chargers.fleet import Fleet, car_name, evses_of, fleet_of, in_force_a, without_values_ahead
 from charging_agent.chargers.noted import Noted
 from charging_agent.chargers.planning import Plan, Sharing, planned
 from charging_agent.chargers.room import Headroom, headroom_of, no_room, pauses, room_of
@@ -96,8 +96,7 @@ class Charging:
         self._every = every
         self._watcher = watcher
         self._sharing = sharing
-        self._draws, self._confirmation = self._fresh_history()
-        self._evidence = MeterEvidence(rules.meter_lost_s)
+        self._draws, self._confirmation, self._evidence = self._fresh_history()
         self._memory = Memory.initial()
         self._rounds = 0
         self._is_new = False
@@ -276,11 +275,12 @@ class Charging:
         if age_s(fetched, now.wall) < -self._ages.future_s:
             self._failed(Trouble.INVALID_READING)
             return
+        fetched = without_values_ahead(fetched, self._ages.future_s)
         if self._trouble is not None:
             _logger.info("chargers read again")
         if self._read_at is not None and was_set_back(self._read_at, now):
             # Values that seem to lie ahead would count as young, and as newer than all that follow.
-            self._draws, self._confirmation = self._fresh_history()
+            self._draws, self._confirmation, self._evidence = self._fresh_history()
         self.newest, self._trouble, self._is_new = fetched, None, True
         self._read_at, self._is_commanded_since_reading = now, False
         self._note_ends(fetched, now)
@@ -296,11 +296,12 @@ class Charging:
         if self._watcher is not None:
             self._watcher.looked(self.alarms)
 
-    def _fresh_history(self) -> tuple[Draws, Confirmation]:
+    def _fresh_history(self) -> tuple[Draws, Confirmation, MeterEvidence]:
         rules = self._rules
         return (
             Draws(rules.meter_lost_s),
             Confirmation(rules.overdraw_s, rules.meter_lost_s, rules.sharing.tolerance_a),
+            MeterEvidence(rules.meter_lost_s),
         )
 
     def _note_ends(self, fetched: Chargers, now: Instant) -> None:

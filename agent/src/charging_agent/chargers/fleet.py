@@ -3,9 +3,9 @@
 Pure: reads one answer of ChargerAPI. Terms and states follow OCPP, as in `ev_service.charging`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from charging_agent.chargers.draws import Draws
 from charging_agent.sharing import Car, CarKey
@@ -51,6 +51,28 @@ def evses_of(reading: Chargers) -> Iterator[tuple[CarKey, Charger, Evse]]:
     for charger in reading.chargers:
         for evse in charger.evses:
             yield (charger.charger_id, evse.evse_id), charger, evse
+
+
+def without_values_ahead(reading: Chargers, ahead_s: float) -> Chargers:
+    """The reading without meter values of a moment after it: where the clock was set back, their age is not known.
+
+    Args:
+        reading: as it was answered.
+        ahead_s: clocks of two devices may differ by so much [s].
+    """
+    latest = reading.timestamp + timedelta(seconds=ahead_s)
+    ahead = {key for key, _, evse in evses_of(reading) if evse.measured and evse.measured.measured_at > latest}
+    if not ahead:
+        return reading
+    return reading.model_copy(update={"chargers": tuple(_without(charger, ahead) for charger in reading.chargers)})
+
+
+def _without(charger: Charger, unmeasured: Set[CarKey]) -> Charger:
+    evses = tuple(
+        evse.model_copy(update={"measured": None}) if (charger.charger_id, evse.evse_id) in unmeasured else evse
+        for evse in charger.evses
+    )
+    return charger.model_copy(update={"evses": evses})
 
 
 def in_force_a(evse: Evse) -> float:

@@ -76,6 +76,20 @@ async def test_after_the_clock_was_set_back_what_cars_draw_is_known_again_at_onc
     assert chargers.drawn_kw >= before - 1
 
 
+async def test_a_meter_value_from_before_the_clock_was_set_back_says_nothing_of_now(
+    served: Served, chargers: FakeChargers
+) -> None:
+    chargers.building_kw = 50.0
+    async with served.client():
+        await chargers.rounds(5)
+        chargers.places["CP-1"].is_metered = False
+        served.clock.set_back(3600)
+        await chargers.rounds(6)
+
+    assert chargers.in_force["CP-1"] <= 6
+    assert chargers.in_force["CP-2"] > 6
+
+
 async def test_an_operators_stop_holds_the_agent_back_until_both_clocks_have_passed_its_end(
     served: Served, chargers: FakeChargers
 ) -> None:
