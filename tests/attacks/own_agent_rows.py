@@ -1,7 +1,8 @@
-"""Readers of the ledger against the agent's own records, tried on an agent of this checkout in one process.
+"""What the agent is told and asked, tried on an agent of this checkout in one process; none of the stack is touched.
 
-No agent of the stack is touched. Its gateway answers everything, and its readers are slow, as on a slow disk: only
-where they wait in a queue of their own, decisions are recorded in time.
+- Readers of the ledger against the agent's own records. Its gateway answers everything, and its readers are slow, as on
+  a slow disk: only where they wait in a queue of their own, decisions are recorded in time.
+- Chargers that report more than their cars draw, on a site of its own.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,6 +19,7 @@ import httpx
 from pydantic import SecretStr
 from tests.attacks.ground import Ground
 from tests.attacks.impostor import everything
+from tests.attacks.own_site import LIMIT_KW, liars_draw_later
 from tests.attacks.rows import Group, Row, Seen
 from tests.attacks.told import table
 
@@ -29,6 +31,7 @@ from ev_service.clock import SystemClock
 _READERS, _DECISIONS = 8, 4
 _SLOW_READ_S = 0.3
 """Eight of them in the writer's queue take longer than a record is waited for."""
+_HEADROOM_KW = 0.85 * LIMIT_KW
 _URL = "https://gateway.test"
 
 
@@ -42,17 +45,40 @@ def rows() -> tuple[Row, ...]:
             "every decision recorded, every reader answered",
             _flood_of_readers,
         ),
+        (
+            "over-reporting",
+            "two of six chargers report 22 kW each while their cars draw nothing; then these draw what they may",
+            f"the connection carries at most {_HEADROOM_KW:g} kW",
+            _over_reporting,
+        ),
     )
 
 
 def _flood_of_readers(_: Ground) -> Seen:
-    # What the agent says of itself is not what is looked at, and its log is not this run's.
+    with (
+        _in_silence(),
+        tempfile.TemporaryDirectory(prefix="ev-prove-agent-") as folder,
+        patch.object(Records, "summaries", _slow),
+    ):
+        return asyncio.run(_decide_beside_readers(Path(folder)))
+
+
+def _over_reporting(_: Ground) -> Seen:
+    with _in_silence():
+        load_kw = liars_draw_later(liars=2, honest=4, rounds=12)
+    # Steps of the limits are rounded down.
+    most_kw = _HEADROOM_KW if load_kw <= _HEADROOM_KW else load_kw
+    return Seen(f"the connection carries at most {most_kw:g} kW", f"{load_kw:.1f} kW")
+
+
+@contextlib.contextmanager
+def _in_silence() -> Generator[None]:
+    """What the agent says of itself is not what is looked at, and its log is not this run's."""
     root, disabled = logging.getLogger(), logging.root.manager.disable
     handlers, level = root.handlers[:], root.level
     logging.disable(logging.CRITICAL)
     try:
-        with tempfile.TemporaryDirectory(prefix="ev-prove-agent-") as folder, patch.object(Records, "summaries", _slow):
-            return asyncio.run(_decide_beside_readers(Path(folder)))
+        yield
     finally:
         logging.disable(disabled)
         root.handlers[:] = handlers

@@ -1,4 +1,4 @@
-"""Ways to switch off what the own agent holds against its readers. Nothing of the stack is changed."""
+"""Ways to switch off what the own agent holds against readers and chargers. Nothing of the stack is changed."""
 
 import sqlite3
 from collections.abc import Callable
@@ -8,8 +8,13 @@ from unittest.mock import patch
 
 from tests.attacks.open_doors import Scene
 
+from charging_agent.chargers import charging
+from charging_agent.chargers.evidence import MeterEvidence
+from charging_agent.decision import Known
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.readers import Records
+from ev_service.charging import Chargers
+from ev_service.charging_evidence import ConfirmedCharging
 
 
 def readers_in_the_writers_queue(_: Scene) -> AbstractContextManager[object]:
@@ -28,3 +33,26 @@ def readers_in_the_writers_queue(_: Scene) -> AbstractContextManager[object]:
         return await Ledger.__dict__["_in_thread"](ledger, in_the_writers_thread)
 
     return patch.object(Ledger, "_read", read)
+
+
+def reports_are_believed(_: Scene) -> AbstractContextManager[object]:
+    """What a charger reports counts without the connection's meter."""
+
+    class Believing(MeterEvidence):
+        def __init__(self, meter_lost_s: float) -> None:
+            super().__init__(meter_lost_s)
+            self._reports_kw = dict[tuple[str, int], float]()
+
+        def observe(self, known: Known, chargers: Chargers, *, is_new: bool) -> None:
+            del known, is_new
+            self._reports_kw = {
+                (one.charger_id, evse.evse_id): evse.measured.power_kw
+                for one in chargers.chargers
+                for evse in one.evses
+                if evse.measured is not None
+            }
+
+        def confirmed(self) -> ConfirmedCharging:
+            return ConfirmedCharging(self._reports_kw)
+
+    return patch.object(charging, "MeterEvidence", Believing)

@@ -22,7 +22,7 @@ from tests.attacks.open_doors import (
     plain_port,
     trusted_impostor,
 )
-from tests.attacks.own_agent_switches import readers_in_the_writers_queue
+from tests.attacks.own_agent_switches import readers_in_the_writers_queue, reports_are_believed
 from tests.attacks.switches import (
     approved_change,
     certificates_read_once,
@@ -228,6 +228,7 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
     "the address is one that plain HTTP may go to": (near_address, ("transport-plain-bootstrap", "agent-plain")),
     "the text of a reading has its way": (obeyed_text, ("agent-injection",)),
     "readers wait in the writer's queue": (readers_in_the_writers_queue, ("agent-flood-of-readers",)),
+    "the agent believes what chargers report": (reports_are_believed, ("agent-over-reporting",)),
     "an error tells a secret": (told_secret, ("leaks-answers", "leaks-metrics")),
     "a log holds a token": (logged_secret, ("leaks-written",)),
     "the attacker's user stays": (lasting_user, ("leaks-left-behind",)),
