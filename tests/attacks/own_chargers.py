@@ -124,7 +124,8 @@ class Commanders:
         """What is told of a charger's EVSE; empty where nothing is answered."""
         answer = await self.read()
         chargers: list[dict[str, Any]] = answer.json()["chargers"] if answer.status_code == 200 else []
-        return next((one["evses"][0] for one in chargers if one["charger_id"] == charger_id), {})
+        empty: dict[str, Any] = {}
+        return next((one["evses"][0] for one in chargers if one["charger_id"] == charger_id), empty)
 
     def _through(self, context: str, application: str) -> dict[str, str]:
         claims: dict[str, Any] = {APPLICATION_CLAIM: application}

@@ -15,6 +15,7 @@ from datetime import datetime
 from prometheus_client import Counter, Gauge
 from prometheus_client.registry import Collector
 
+from charger_service.draw_evidence import MeterEvidence
 from charger_service.envelope import NOTHING, Currents, Grant, Key, most_of
 from charger_service.isolation import isolated
 from charger_service.order_record import OrderRecord
@@ -86,6 +87,9 @@ class Protection:
         self._record, self._recording = guarding.record, set[asyncio.Task[bool]]()
         self._reading: GridLoad | None = None
         self._taken_at_s, self._age_then_s = 0.0, 0.0
+        self._evidence = MeterEvidence(site)
+        if self._source is not None:
+            site.draw_evidence = self._evidence
         self._load: Load | None = None
         self._obstacle: str | None = "it has not been read"
         self._is_replaced = False
@@ -201,6 +205,7 @@ class Protection:
         # An old message is a reason to lower cars, and none to release them.
         if self._is_usable():
             self._release(load, now_s)
+            self._evidence.observe(reading)
 
     def _measured(self, reading: GridLoad) -> Load:
         """What the connection carries, with the cars, by one message."""
@@ -367,6 +372,7 @@ class Protection:
         if self._blind_since_s is None:
             self._blind_since_s = now_s
             self._below_since_s = None
+            self._evidence.forget()
             self.epoch += 1
             _logger.warning("no limit is raised without the connection's meter", extra={"reason": self._obstacle})
         if now_s - self._blind_since_s >= self._meter.fallback_after_s and not self._is_replaced:

@@ -1,0 +1,62 @@
+"""Which EVSEs report a draw that the connection's meter does not show."""
+
+import logging
+
+from charger_service.envelope import Key
+from charger_service.metering import Meter
+from charger_service.site import Site
+from ev_service.charging_evidence import ChargingEvidence, ConnectionLoad, ReportedCharging
+from ev_service.telemetry import GridLoad
+
+_logger = logging.getLogger(__name__)
+
+
+class MeterEvidence:
+    """`charger_service.site.DrawEvidence` of a connection that is measured.
+
+    Args:
+        site: what is reported; marked to be looked at where another EVSE is contradicted, or none any more.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._evidence = ChargingEvidence()
+        self._contradicted: frozenset[Key] = frozenset()
+
+    def contradicts(self, key: Key, meter: Meter) -> bool:
+        """Whether the EVSE reported a rise that the load did not follow."""
+        return key in self._contradicted
+
+    def observe(self, reading: GridLoad) -> None:
+        """Compare what is reported now with a message of the meter; one without charging shows nothing of it."""
+        if not reading.includes_charging:
+            return
+        try:
+            voltage_v = self._site.rules.settings.voltage_v
+            load_kw = reading.load_kw - reading.export_kw
+            load = ConnectionLoad(reading.timestamp, load_kw, reading.current_a, voltage_v)
+            self._evidence.observe(load, self._reports(voltage_v))
+            self._take(self._evidence.confirmed().contradicted)
+        except Exception:
+            # Without evidence what is reported counts, as without a meter.
+            _logger.exception("what chargers report could not be compared with the connection's meter")
+            self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: the meter cannot be used, and contradicts nobody."""
+        self._evidence = ChargingEvidence()
+        self._take(frozenset())
+
+    def _take(self, contradicted: frozenset[Key]) -> None:
+        if contradicted != self._contradicted:
+            named = [f"{charger_id}/{evse_id}" for charger_id, evse_id in sorted(contradicted)]
+            _logger.warning("draws that the connection's meter does not show", extra={"evses": named})
+            self._contradicted, self._site.is_dirty = contradicted, True
+
+    def _reports(self, voltage_v: float) -> dict[Key, ReportedCharging]:
+        phases = self._site.rules.settings.phases
+        return {
+            key: ReportedCharging(sum(facts.meter.current_a) * voltage_v / 1000, facts.meter.current_a[:phases])
+            for key, facts in self._site.evses.items()
+            if facts.meter is not None
+        }
