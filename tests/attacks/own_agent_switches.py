@@ -10,7 +10,6 @@ from tests.attacks.open_doors import Scene
 
 from charging_agent.chargers import charging
 from charging_agent.chargers.evidence import MeterEvidence
-from charging_agent.decision import Known
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.readers import Records
 from ev_service.charging import Chargers
@@ -39,20 +38,14 @@ def reports_are_believed(_: Scene) -> AbstractContextManager[object]:
     """What a charger reports counts without the connection's meter."""
 
     class Believing(MeterEvidence):
-        def __init__(self, meter_lost_s: float) -> None:
-            super().__init__(meter_lost_s)
-            self._reports_kw = dict[tuple[str, int], float]()
-
-        def observe(self, known: Known, chargers: Chargers, *, is_new: bool) -> None:
-            del known, is_new
-            self._reports_kw = {
-                (one.charger_id, evse.evse_id): evse.measured.power_kw
-                for one in chargers.chargers
-                for evse in one.evses
-                if evse.measured is not None
-            }
-
-        def confirmed(self) -> ConfirmedCharging:
-            return ConfirmedCharging(self._reports_kw)
+        def confirmed(self, chargers: Chargers) -> ConfirmedCharging:
+            return ConfirmedCharging(
+                {
+                    (one.charger_id, evse.evse_id): evse.measured.power_kw
+                    for one in chargers.chargers
+                    for evse in one.evses
+                    if evse.measured is not None
+                }
+            )
 
     return patch.object(charging, "MeterEvidence", Believing)

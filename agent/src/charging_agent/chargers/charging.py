@@ -152,7 +152,7 @@ class Charging:
             return None
         fleet = fleet_of(newest, self._draws, at, self.limits_in_force(newest) if status is Status.STALE else None)
         headroom = headroom_of(
-            grid, newest, fleet, self._draws, self._evidence.confirmed(), at, self._rules.headroom_percent
+            grid, newest, fleet, self._draws, self._evidence.confirmed(newest), at, self._rules.headroom_percent
         )
         room = room_of(headroom, newest, fleet, decision)
         return self._shared(fleet, room, headroom, at)
@@ -247,7 +247,7 @@ class Charging:
         if self.newest is None:
             return
         self._evidence.observe(known, self.newest, is_new=self._is_new)
-        before, contradicted = self.alarms.contradicted, tuple(sorted(self._evidence.confirmed().contradicted))
+        before, contradicted = self.alarms.contradicted, tuple(sorted(self._evidence.contradicted))
         self.alarms = replace(self.alarms, contradicted=contradicted)
         for key in set(contradicted) - set(before):
             _logger.error("the connection's meter contradicts a charger", extra={"car": car_name(key)})

@@ -1,11 +1,14 @@
-"""How much of what the chargers report the connection's meter confirms, by the readings of the agent.
+"""How much of what the chargers report the connection's meter confirms, by the agent's readings or the charger service.
 
 Pure: is told readings. The comparison itself is `ev_service.charging_evidence`, which the charger service uses too.
 """
 
+from dataclasses import replace
+
 from charging_agent.chargers.draws import certain_currents_a
 from charging_agent.chargers.fleet import evses_of, in_force_a
 from charging_agent.decision import Known
+from charging_agent.sharing import CarKey
 from ev_service.charging import Chargers
 from ev_service.charging_evidence import ChargingEvidence, ConfirmedCharging, ConnectionLoad, ReportedCharging
 from ev_service.telemetry import GridLoad
@@ -47,9 +50,35 @@ class MeterEvidence:
         )
         self._evidence.observe(load, reports if is_new else None)
 
-    def confirmed(self) -> ConfirmedCharging:
-        """What is confirmed of the reports that were observed last."""
-        return self._evidence.confirmed()
+    def confirmed(self, chargers: Chargers) -> ConfirmedCharging:
+        """What is confirmed of the reports, by whoever knows more of it: the charger service, or the agent.
+
+        The service reads the connection's meter more often and also before the agent began; the agent knows battery and
+        sun. Neither confirms more than all cars draw.
+        """
+        ours, theirs = self._evidence.confirmed(), _confirmed_by_service(chargers)
+        if sum(theirs.power_kw.values()) <= sum(ours.power_kw.values()):
+            return ours
+        return replace(theirs, contradicted=ours.contradicted)
+
+    @property
+    def contradicted(self) -> frozenset[CarKey]:
+        """EVSEs whose reports rose without the load."""
+        return self._evidence.confirmed().contradicted
+
+
+def _confirmed_by_service(chargers: Chargers) -> ConfirmedCharging:
+    measured = {key: evse.measured for key, _, evse in evses_of(chargers) if evse.measured is not None}
+    phases = tuple(
+        {
+            key: one.confirmed_current_a[phase]
+            for key, one in measured.items()
+            if one.confirmed_current_a is not None and phase < len(one.confirmed_current_a)
+        }
+        for phase in range(chargers.phases)
+    )
+    power_kw = {key: one.confirmed_power_kw for key, one in measured.items() if one.confirmed_power_kw is not None}
+    return ConfirmedCharging(power_kw, phases)
 
 
 def _others_kw(known: Known, grid: GridLoad) -> dict[str, float]:

@@ -60,6 +60,18 @@ class Measured(_Wire):
         default=False,
         description="Whether the charger reports more than the EVSE is rated for; the rating stands in its place here.",
     )
+    confirmed_power_kw: Kilowatt | None = Field(
+        default=None,
+        ge=0,
+        description="What of `power_kw` the connection's meter confirms [kW]; absent: the service reads no such meter.",
+        examples=[10.9],
+    )
+    confirmed_current_a: tuple[Ampere, ...] | None = Field(
+        default=None,
+        max_length=3,
+        description="The same of `current_a` [A]; absent: that meter does not tell the phases apart.",
+        examples=[[15.9, 15.8, 15.9]],
+    )
 
 
 class Session(_Wire):

@@ -27,7 +27,7 @@ class SharingLoop:
     Args:
         believes_reports: take what the chargers report for what the cars draw, without asking the connection's meter.
         decision: always this one; None: by the rules.
-        ramp: how calmly limits change.
+        policy: how calmly limits change.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class SharingLoop:
         if pauses(decision):
             plan = planned(fleet, no_room(chargers), None, self._memory, at, self._policy)
         else:
-            confirmed = reported(chargers) if self._believes_reports else self.evidence.confirmed()
+            confirmed = reported(chargers) if self._believes_reports else self.evidence.confirmed(chargers)
             headroom = headroom_of(known.grid, chargers, fleet, self._draws, confirmed, at, HEADROOM_PERCENT)
             room = room_of(headroom, chargers, fleet, decision)
             plan = planned(fleet, room, headroom, self._memory, at, self._policy)

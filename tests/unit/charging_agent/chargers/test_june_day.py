@@ -119,7 +119,7 @@ class Day:
             self._readings.solar_status(powers), self._readings.battery_status(powers), self._readings.grid_load(powers)
         )
         plan = self._loop.plan(known, self._chargers(now), now)
-        self.contradicted |= self._loop.evidence.confirmed().contradicted
+        self.contradicted |= self._loop.evidence.contradicted
         return plan
 
     def _chargers(self, now: datetime) -> Chargers:

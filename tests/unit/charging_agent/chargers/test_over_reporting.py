@@ -23,7 +23,7 @@ from charging_agent.chargers.planning import Plan
 from charging_agent.chargers.room import power_kw
 from charging_agent.decision import ACTION_OF, Decision, Known, Rule
 from charging_agent.sharing import CarKey, SharingPolicy
-from ev_service.charging import EvseState, Measured, Session
+from ev_service.charging import Charger, EvseState, Measured, Session
 from ev_service.telemetry import BatteryStatus, SolarStatus
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
@@ -58,6 +58,7 @@ class Site:
     """A site whose building takes what it takes.
 
     building_a [A]: on L1, L2, L3. sun_kw, battery_kw [kW]: behind the same connection, even on the phases.
+    confirmed_kw [kW]: what the charger service confirms of each report; None: it reads no meter.
     """
 
     places: list[Place]
@@ -66,6 +67,7 @@ class Site:
     knows_phases: bool = True
     sun_kw: float = 0.0
     battery_kw: float = 0.0
+    confirmed_kw: float | None = None
     now: datetime = NOON
     loop: SharingLoop = field(default_factory=lambda: SharingLoop(decision=FAST, policy=HASTY))
 
@@ -112,12 +114,13 @@ class Site:
             for phase, other_a in enumerate(self.other_a, start=1):
                 assert self.planned_a(phase) <= max(0.0, share_a - other_a) + 1e-6
 
-    def _charger(self, place: Place):
+    def _charger(self, place: Place) -> Charger:
         currents = tuple(place.reported_a if phase in place.wiring.phases else 0.0 for phase in (1, 2, 3))
         measured = Measured(
             measured_at=self.now,
             power_kw=power_kw(place.reported_a, len(place.wiring.phases), VOLTAGE_V),
             current_a=currents,
+            confirmed_power_kw=self.confirmed_kw,
         )
         name = place.wiring.charger_id
         session = Session(session_id=name, charger_id=name, evse_id=1, started_at=NOON, energy_kwh=1.0)
@@ -228,11 +231,23 @@ def test_a_charger_whose_report_rises_without_the_load_is_contradicted_and_no_ot
     for _ in range(8):
         site.round()
 
-    assert site.loop.evidence.confirmed().contradicted == {places[0].wiring.key}
+    assert site.loop.evidence.contradicted == {places[0].wiring.key}
 
     places[0].wants_a = 0.0
     places[0].claims_a = 0.0
     for _ in range(8):
         site.round()
 
-    assert site.loop.evidence.confirmed().contradicted == frozenset[CarKey]()
+    assert site.loop.evidence.contradicted == frozenset[CarKey]()
+
+
+def test_what_the_charger_service_confirms_counts_where_it_knows_more() -> None:
+    def room_kw(confirmed_kw: float | None) -> float:
+        site = Site([Place(Wiring("CP-1"), limit_a=16.0)], confirmed_kw=confirmed_kw)
+        return site.round().room.total_kw
+
+    building_kw, drawn_kw = 90 * 0.23, 16 * 0.69
+    assert room_kw(None) == pytest.approx(85 - building_kw - drawn_kw)
+    assert room_kw(0.0) == pytest.approx(85 - building_kw - drawn_kw)
+    assert room_kw(5.0) == pytest.approx(85 - building_kw - drawn_kw + 5)
+    assert room_kw(drawn_kw) == pytest.approx(85 - building_kw)
