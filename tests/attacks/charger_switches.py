@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from unittest.mock import patch
 
-from tests.attacks import own_chargers
+from tests.attacks import flood_rows, own_chargers
 from tests.attacks.open_doors import Scene
 
 from charger_service import commanding, fleet, metering, site
@@ -33,6 +33,11 @@ def any_limit(_: Scene) -> AbstractContextManager[object]:
 def without_meter(_: Scene) -> AbstractContextManager[object]:
     """The charger service reads no meter."""
     return patch.object(own_chargers, "HAS_METER", new=False)
+
+
+def unbounded_connections(_: Scene) -> AbstractContextManager[object]:
+    """Listeners keep no descriptors back."""
+    return patch.object(flood_rows, "PROGRAM", flood_rows.UNBOUNDED)
 
 
 def wide_site(_: Scene) -> AbstractContextManager[object]:

@@ -9,6 +9,7 @@ from tests.attacks.charger_switches import (
     anybody_commands,
     believed_clocks,
     believed_values,
+    unbounded_connections,
     wide_site,
     without_meter,
 )
@@ -159,6 +160,10 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
     "the charger service reads no meter": (without_meter, ("chargers-overload",)),
     "meter values are believed": (believed_values, ("chargers-liar",)),
     "chargers' clocks are believed": (believed_clocks, ("chargers-lagging-clock",)),
+    "listeners keep no descriptors back": (
+        unbounded_connections,
+        ("chargers-half-handshakes", "chargers-slow-clients"),
+    ),
     "the site carries more": (wide_site, ("chargers-above-envelope",)),
     "a block is undone": (
         partial(undone, act="block"),

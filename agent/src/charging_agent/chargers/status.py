@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from charging_agent.calls import OK
 from charging_agent.chargers.charging import Charging
-from charging_agent.chargers.fleet import car_name, evses_of, in_force_a
+from charging_agent.chargers.fleet import car_name, evses_of
 from charging_agent.readings import Status, Trouble
 from charging_agent.sharing import Allotment
 from ev_service.charging import Charger, Evse, EvseState, Lease
@@ -82,22 +82,23 @@ def chargers_status(charging: Charging) -> ChargersAnswer:
 def _cars(charging: Charging) -> list[CarAnswer]:
     if charging.newest is None:
         return []
+    limits_a = charging.limits_in_force(charging.newest)
     allotted = {} if charging.plan is None else {one.key: one for one in charging.plan.allotments}
     return [
-        _car(charger, evse, allotted.get(key))
+        _car(charger, evse, limits_a[key], allotted.get(key))
         for key, charger, evse in evses_of(charging.newest)
         if evse.session is not None
     ]
 
 
-def _car(charger: Charger, evse: Evse, allotment: Allotment | None) -> CarAnswer:
+def _car(charger: Charger, evse: Evse, limit_a: float, allotment: Allotment | None) -> CarAnswer:
     planned_by = None if allotment is None or allotment.limited_by is None else allotment.limited_by.value
     return CarAnswer(
         charger_id=charger.charger_id,
         evse_id=evse.evse_id,
         is_connected=charger.is_connected,
         state=evse.state,
-        limit_a=in_force_a(evse),
+        limit_a=limit_a,
         limited_by=evse.limited_by or planned_by,
         planned_a=None if allotment is None else allotment.limit_a,
         power_kw=None if evse.measured is None else evse.measured.power_kw,
