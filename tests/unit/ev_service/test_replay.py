@@ -1,5 +1,7 @@
 """Recordings: what is played, what is refused at the start, and what is said where there is nothing to play."""
 
+import tracemalloc
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +24,7 @@ def _nothing_is_implausible(_: object) -> None:
     return None
 
 
-def _read(tmp_path: Path, text: str) -> list[SolarStatus]:
+def _read(tmp_path: Path, text: str) -> Sequence[SolarStatus]:
     file = tmp_path / "solar.csv"
     file.write_text(text, encoding="utf-8")
     return read_recording(file, SolarStatus, site_id="greensboro", check=_nothing_is_implausible)
@@ -213,3 +215,79 @@ async def test_what_is_answered_is_the_newest_row_not_older_than_the_gap(
     else:
         with pytest.raises(SourceExhausted):
             await replay.read(now)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 5])
+def test_a_last_line_that_is_cut_is_not_accepted_whatever_is_left_of_its_number(tmp_path: Path, cut: int) -> None:
+    with pytest.raises(ConfigurationError, match=r"line 3: (it has no line end|it has not as many|capacity_kwp)"):
+        _read(tmp_path, GOOD[:-cut])
+
+
+async def test_rows_that_are_appended_later_are_played_once_they_are_whole(tmp_path: Path) -> None:
+    replay, file = _play(tmp_path), tmp_path / "solar.csv"
+    now = NOON + timedelta(minutes=31)
+    seen: list[float] = []
+
+    for text in ("2012-06-21T12:30:00Z,3", "2.5,50\n2012-", "06-21T12:31:00Z,33,50\n"):
+        with file.open("a") as recording:
+            recording.write(text)
+        seen.append((await replay.read(now)).generation_kw)
+        assert await replay.trouble(now) is None
+
+    assert seen == [31.5, 32.5, 33.0]
+
+
+async def test_an_appended_row_that_is_wrong_is_told_and_holds_up_what_follows_until_it_is_mended(
+    tmp_path: Path,
+) -> None:
+    replay, file = _play(tmp_path), tmp_path / "solar.csv"
+    now = NOON + timedelta(minutes=31)
+    more = "2012-06-21T12:30:00Z,sunny,50\n2012-06-21T12:31:00Z,33,50\n"
+
+    file.write_text(GOOD + more)
+    before, told = (await replay.read(now)).generation_kw, await replay.trouble(now)
+    file.write_text(GOOD + more.replace("sunny", "32"))
+
+    assert (before, (await replay.read(now)).generation_kw, await replay.trouble(now)) == (31.5, 33.0, None)
+    assert told is not None
+    assert "line 4: generation_kw: Input should be a valid number" in told
+
+
+async def test_a_recording_that_is_shorter_than_it_was_is_told(tmp_path: Path) -> None:
+    replay, file = _play(tmp_path), tmp_path / "solar.csv"
+    file.write_text(HEADER + "\n")
+
+    with pytest.raises(SourceUnavailable, match="no longer holds"):
+        await replay.read(NOON)
+    assert "is shorter than it was" in str(await replay.trouble(NOON))
+
+
+async def test_several_currents_in_one_cell_are_played_and_judged(tmp_path: Path) -> None:
+    file = tmp_path / "grid.csv"
+    header = "timestamp,load_percent,load_kw,limit_kw,current_a\n"
+    file.write_text(f"{header}2012-06-21T12:00:00Z,40,40,100,58 58 58.5\n2012-06-21T12:15:00Z,40,40,100,\n")
+
+    rows = read_recording(file, GridLoad, site_id="greensboro", check=_nothing_is_implausible)
+
+    assert [row.current_a for row in rows] == [(58.0, 58.0, 58.5), None]
+    file.write_text(f"{header}2012-06-21T12:00:00Z,40,40,100,58 58 58 58\n")
+    with pytest.raises(ConfigurationError, match=r"line 2: .*at most 3"):
+        read_recording(file, GridLoad, site_id="greensboro", check=_nothing_is_implausible)
+
+
+def test_a_long_recording_stays_in_its_file(tmp_path: Path) -> None:
+    count = 20_000
+    lines = (f"{(NOON + timedelta(minutes=index)).isoformat()},{index % 50},50\n" for index in range(count))
+    text = f"{HEADER}\n{''.join(lines)}"
+    _read(tmp_path, GOOD)
+
+    tracemalloc.start()
+    try:
+        rows = _read(tmp_path, text)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    # A year of minutes is 26 times as many: 25 MB at the most, and 4 MB in fact.
+    assert held < 1_000_000
+    assert (len(rows), rows[count - 1].generation_kw) == (count, (count - 1) % 50)

@@ -2,20 +2,25 @@
 
 A row holds until the next one, at most for a while; where the recording says nothing, nothing is said. Knows the
 form of the file, not what its columns mean: each endpoint's model and its service's check judge every row.
+The file is judged whole and stays where it is: kept in memory is where each row begins, 8 bytes for each.
 """
 
+import collections
 import csv
 import logging
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from io import StringIO
+from itertools import pairwise, repeat
 from pathlib import Path
-from typing import TypeVar, get_args, get_origin
+from typing import Annotated, Any, BinaryIO, Generic, NamedTuple, TypeVar, cast, get_args, get_origin, overload
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
-from ev_service.errors import ConfigurationError, SourceExhausted
+from ev_service.errors import ConfigurationError, SourceExhausted, SourceUnavailable
 from ev_service.sources import ServiceSettings, Source
 from ev_service.telemetry import Reading
 from ev_service.units import utc_text
@@ -26,6 +31,8 @@ SOURCE = "replay"
 _TIME = "timestamp"
 _OURS = frozenset({"site_id", "source", "source_time", _TIME})
 _MOST_TOLD = 10
+_CHUNK = 2048
+_LINE_END = ord("\n")
 
 Check = Callable[[R], str | None]
 """Why a reading cannot be true, or None."""
@@ -36,18 +43,16 @@ _logger = logging.getLogger(__name__)
 class Replay(Source[R]):
     """Rows of one recording, each with its own time, in order."""
 
-    def __init__(self, rows: Iterable[R], *, max_gap_s: float, shift_s: float = 0.0) -> None:
+    def __init__(self, rows: Sequence[R], *, max_gap_s: float, shift_s: float = 0.0) -> None:
         """Play `rows` back.
 
         Args:
-            rows: at least one, `source_time` set and strictly rising.
+            rows: at least one, `source_time` set and strictly rising; a recording may grow.
             max_gap_s: how long a row holds at most [s].
             shift_s: added to every time of the recording [s].
         """
-        self._rows = tuple(rows)
-        self._max_gap = timedelta(seconds=max_gap_s)
-        shift = timedelta(seconds=shift_s)
-        self._times = [row.timestamp + shift for row in self._rows]
+        self._rows = rows
+        self._max_gap, self._shift = timedelta(seconds=max_gap_s), timedelta(seconds=shift_s)
 
     async def read(self, now: datetime) -> R:
         """The row that holds at `now`.
@@ -55,21 +60,29 @@ class Replay(Source[R]):
         Raises:
             SourceExhausted: the recording has not begun, has a gap here, or is over.
         """
-        index = bisect_right(self._times, now) - 1
+        index = bisect_right(self._rows, now, key=self._time) - 1
         if index < 0:
-            raise SourceExhausted(f"the recording begins at {utc_text(self._times[0])}, after {utc_text(now)}")
-        since = self._times[index]
-        if now - since > self._max_gap:
-            raise SourceExhausted(self._why_nothing_holds(index, now))
+            raise SourceExhausted(
+                f"the recording begins at {utc_text(self._time(self._rows[0]))}, after {utc_text(now)}"
+            )
         row = self._rows[index]
+        if now - self._time(row) > self._max_gap:
+            raise SourceExhausted(self._why_nothing_holds(index, now))
         return row.model_copy(update={"timestamp": now, "source_time": row.timestamp})
 
+    async def trouble(self, now: datetime) -> str | None:
+        """Why the recording cannot be read on, though the rows before still play."""
+        return self._rows.obstacle if isinstance(self._rows, Recording) else None
+
+    def _time(self, row: R) -> datetime:
+        return row.timestamp + self._shift
+
     def _why_nothing_holds(self, index: int, now: datetime) -> str:
-        last = f"its last row before {utc_text(now)} is of {utc_text(self._times[index])}"
+        last = f"its last row before {utc_text(now)} is of {utc_text(self._time(self._rows[index]))}"
         limit = f"and a row holds {self._max_gap.total_seconds():g} s at most"
         if index == len(self._rows) - 1:
             return f"the recording is over: {last} {limit}"
-        return f"the recording has a gap until {utc_text(self._times[index + 1])}: {last} {limit}"
+        return f"the recording has a gap until {utc_text(self._time(self._rows[index + 1]))}: {last} {limit}"
 
 
 def replay_from_settings(model: type[R], settings: ServiceSettings, check: Check[R]) -> Replay[R]:
@@ -90,12 +103,12 @@ def replay_from_settings(model: type[R], settings: ServiceSettings, check: Check
     return Replay(rows, max_gap_s=given.replay_max_gap_s, shift_s=given.replay_shift_s)
 
 
-def read_recording(file: Path, model: type[R], *, site_id: str, check: Check[R]) -> list[R]:
-    """Read all rows of a CSV file; none is left out or repaired.
+def read_recording(file: Path, model: type[R], *, site_id: str, check: Check[R]) -> "Recording[R]":
+    """Judge all rows of a CSV file; none is left out or repaired.
 
     Args:
         file: UTF-8, first line names the columns: `timestamp` (ISO 8601 with offset or `Z`) and fields of the model;
-            several values of one field stand in its cell with spaces between them.
+            several values of one field stand in its cell with spaces between them. Every line has a line end.
         model: the endpoint's model.
         site_id: site that the readings belong to.
         check: why a reading cannot be true, or None.
@@ -103,25 +116,251 @@ def read_recording(file: Path, model: type[R], *, site_id: str, check: Check[R])
     Raises:
         ConfigurationError: names the file and up to ten wrong rows by line number and reason.
     """
-    rows: list[R] = []
-    wrong: list[str] = []
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            records = csv.DictReader(lines, strict=True)
-            _demand_columns(records.fieldnames or (), model, file)
-            for cells in records:
-                try:
-                    rows.append(_reading(cells, model, site_id, check, previous=rows[-1] if rows else None))
-                except ValueError as error:
-                    wrong.append(f"line {records.line_num}: {_reason(error)}")
+        recording = Recording(file, model, site_id, check)
+        wrong = recording.read_on()
     except (OSError, ValueError, csv.Error) as error:
         raise ConfigurationError(f"recording {file} cannot be read: {error}") from error
     if wrong:
         more = f"; and {len(wrong) - _MOST_TOLD} more" if len(wrong) > _MOST_TOLD else ""
         raise ConfigurationError(f"recording {file} has wrong rows: {'; '.join(wrong[:_MOST_TOLD])}{more}")
-    if not rows:
+    if not recording:
         raise ConfigurationError(f"recording {file} has no rows")
-    return rows
+    recording.is_played = True
+    return recording
+
+
+class Recording(Sequence[R]):
+    """The rows of a CSV file, read when they are asked for; a file that grows has more of them.
+
+    obstacle: why the file cannot be read on, in one sentence; None while it can.
+    is_played: whether it grows now; a row that cannot be used then waits, with all behind it, until it is mended.
+    """
+
+    def __init__(self, file: Path, model: type[R], site_id: str, check: Check[R]) -> None:
+        """Read the first line; `read_on` takes in the others.
+
+        Raises:
+            ConfigurationError: it does not name the columns that are needed.
+            OSError: the file cannot be read.
+            ValueError: it is not UTF-8 text.
+        """
+        self._file = file
+        self._begins = array("q")
+        self._end: int = 0
+        self._line: int = 0
+        self._size: int = 0
+        self._position: int = 0
+        self._lines: int = 0
+        self._last: datetime | None = None
+        self._is_cut = False
+        self.is_played = False
+        self.obstacle: str | None = None
+        with file.open("rb") as lines:
+            columns = next(csv.reader(self._texts(lines), strict=True), list[str]())
+        _demand_columns(columns, model, file)
+        self._end, self._line = self._position, self._lines
+        self._form = _Form(model, columns, site_id, check)
+
+    def __len__(self) -> int:
+        """How many rows the file has now."""
+        if self.is_played:
+            self._look()
+        return len(self._begins)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[R]: ...
+    def __getitem__(self, index: int | slice) -> R | list[R]:
+        """One row, or several.
+
+        Raises:
+            SourceUnavailable: the file no longer holds what it held.
+        """
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self._begins)))]
+        begin = self._begins[index]
+        follows = index % len(self._begins) + 1
+        end = self._begins[follows] if follows < len(self._begins) else self._end
+        try:
+            with self._file.open("rb") as file:
+                file.seek(begin)
+                text = file.read(end - begin).decode()
+            cells = next(cells for cells in csv.reader(StringIO(text, newline=""), strict=True) if cells)
+            return self._form.reading(cells, self._form.moment(cells))
+        except (OSError, ValueError, csv.Error, StopIteration) as error:
+            raise SourceUnavailable(f"recording {self._file} no longer holds a row that it held") from error
+
+    def read_on(self) -> list[str]:
+        """Take in the rows behind those that are known.
+
+        Returns:
+            The wrong ones, each with its line number and reason; one at most while the recording is played.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is not UTF-8 text.
+            csv.Error: it is no CSV.
+        """
+        wrong = list[str]()
+        with self._file.open("rb") as file:
+            file.seek(self._end)
+            for rows in self._chunks(file):
+                if self._are_right(rows):
+                    self._begins.extend([row.begin for row in rows])
+                    self._end, self._line = rows[-1].end, rows[-1].line
+                    continue
+                for row in rows:
+                    try:
+                        self._last = self._judge(row)
+                        self._begins.append(row.begin)
+                    except ValueError as error:
+                        wrong.append(f"line {row.line}: {_reason(error)}")
+                        if self.is_played:
+                            return wrong
+                    self._end, self._line = row.end, row.line
+        self._size = self._end
+        return wrong
+
+    def _are_right(self, rows: Sequence["_Row"]) -> bool:
+        """Whether all of some rows count, judged together, which is several times quicker; else each says why."""
+        moments = self._form.moments([row.cells for row in rows])
+        if not moments or any(after <= before for before, after in pairwise(moments)) or rows[-1].is_cut:
+            return False
+        if self._last is not None and moments[0] <= self._last:
+            return False
+        self._last = moments[-1]
+        return True
+
+    def _judge(self, row: "_Row") -> datetime:
+        moment = self._form.moment(row.cells)
+        self._form.reading(row.cells)
+        if self._last is not None and moment <= self._last:
+            raise ValueError(f"{utc_text(moment)} does not come after the row before it, {utc_text(self._last)}")
+        if row.is_cut:
+            raise ValueError("it has no line end, so it may be cut off")
+        return moment
+
+    def _look(self) -> None:
+        try:
+            size = self._file.stat().st_size
+            if size == self._size:
+                return
+            if size < self._end:
+                self.obstacle = f"recording {self._file} is shorter than it was; start the service again to play it"
+                return
+            wrong = self.read_on()
+            # A line that is being written has no end yet.
+            self.obstacle = None if not wrong or self._is_cut else f"recording {self._file}: {wrong[0]}"
+        except (OSError, ValueError, csv.Error) as error:
+            self.obstacle = f"recording {self._file} cannot be read on: {error}"
+
+    def _chunks(self, file: BinaryIO) -> Iterator[list["_Row"]]:
+        begin = self._end
+        rows = list[_Row]()
+        for cells in csv.reader(self._texts(file), strict=True):
+            if cells:
+                rows.append(_Row(cells, begin, self._position, self._lines, self._is_cut))
+            begin = self._position
+            if len(rows) == _CHUNK:
+                yield rows
+                rows = []
+        yield rows
+
+    def _texts(self, file: BinaryIO) -> Iterator[str]:
+        self._position, self._lines = self._end, self._line
+        for line in file:
+            self._position += len(line)
+            self._lines += 1
+            self._is_cut = line[-1] != _LINE_END
+            yield line.decode("utf-8" if self._lines > 1 else "utf-8-sig")
+
+
+class _Row(NamedTuple):
+    """One row of the file: its cells, where it begins and ends [byte], and the number of its line."""
+
+    cells: list[str]
+    begin: int
+    end: int
+    line: int
+    is_cut: bool
+
+
+class _Form(Generic[R]):
+    """What stands in which cell of a row, and what makes a reading of it."""
+
+    def __init__(self, model: type[R], columns: Sequence[str], site_id: str, check: Check[R]) -> None:
+        self._model, self._check, self._width = model, check, len(columns)
+        self._time = columns.index(_TIME)
+        several = _several(model)
+        fields = {name: field for name, field in model.model_fields.items() if name not in _OURS}
+        values = [(place, name) for place, name in enumerate(columns) if name in fields]
+        self._single = [(place, name) for place, name in values if name not in several]
+        self._several = [(place, name) for place, name in values if name in several]
+        self._columns = {name: _column_type(fields[name]) for _, name in values}
+        # The time of a row is judged by `moment`, once; the model is given one that is right.
+        self._ours = {"site_id": site_id, "source": SOURCE, _TIME: "2000-01-01T00:00:00Z"}
+        tuples: Any = collections
+        self._values: Callable[..., object] = tuples.namedtuple("_Values", model.model_fields)
+        self._defaults = {name: field.default for name, field in model.model_fields.items()}
+
+    def moment(self, cells: Sequence[str]) -> datetime:
+        """When a row was measured, UTC.
+
+        Raises:
+            ValueError: it does not say so, or has not as many cells as there are columns.
+        """
+        if len(cells) != self._width:
+            raise ValueError("it has not as many cells as the first line has columns")
+        return _moment(cells[self._time])
+
+    def reading(self, cells: Sequence[str], moment: datetime | None = None) -> R:
+        """One row as a reading; of a time that is any, where none is given.
+
+        Raises:
+            ValueError: why it cannot be one.
+        """
+        values = {name: cells[place] for place, name in self._single if cells[place] != ""}
+        reading = self._model.model_validate_strings(values | self._ours)
+        more = {name: tuple(map(float, cells[place].split())) for place, name in self._several if cells[place] != ""}
+        if more:
+            # Text stands for single values alone.
+            reading = self._model.model_validate({**dict(reading), **more})
+        if moment is not None:
+            reading = reading.model_copy(update={_TIME: moment, "source_time": moment})
+        if reason := self._check(reading):
+            raise ValueError(reason)
+        return reading
+
+    def moments(self, rows: Sequence[Sequence[str]]) -> list[datetime]:
+        """When rows were measured, judged column by column; none where one of them may be no reading."""
+        if not rows or any(len(cells) != self._width for cells in rows):
+            return []
+        columns = list(zip(*rows, strict=True))
+        values: dict[str, Iterable[object]] = {name: repeat(default) for name, default in self._defaults.items()}
+        try:
+            moments = [_moment(text) for text in columns[self._time]]
+            for place, name in self._single:
+                values[name] = self._column(name, columns[place])
+            for place, name in self._several:
+                values[name] = self._column(name, [tuple(map(float, cell.split())) or "" for cell in columns[place]])
+        except ValueError:
+            return []
+        # A check reads fields, which these tuples have as the model has.
+        check = cast("Callable[[object], str | None]", self._check)
+        return [] if any(map(check, map(self._values, *values.values()))) else moments
+
+    def _column(self, name: str, cells: Sequence[object]) -> list[object]:
+        is_optional = self._defaults[name] is None
+        return self._columns[name].validate_python([None if is_optional and cell == "" else cell for cell in cells])
+
+
+def _column_type(field: FieldInfo) -> TypeAdapter[list[object]]:
+    """What judges many values of one field at once; text stands for numbers and flags."""
+    annotated, several = cast(Any, Annotated), cast(Any, list)
+    each = annotated[(field.annotation, Field(), *field.metadata)]
+    return TypeAdapter(several[each], config=ConfigDict(strict=False, allow_inf_nan=False))
 
 
 def _demand_columns(named: Sequence[str], model: type[Reading], file: Path) -> None:
@@ -137,33 +376,6 @@ def _demand_columns(named: Sequence[str], model: type[Reading], file: Path) -> N
         _logger.warning("columns of the recording are not played", extra={"columns": unknown})
 
 
-def _reading(
-    cells: Mapping[str | None, object], model: type[R], site_id: str, check: Check[R], *, previous: R | None
-) -> R:
-    """One row as a reading.
-
-    Raises:
-        ValueError: why it cannot be one.
-    """
-    # The reader of the file puts surplus cells under None and fills up with None where cells are absent.
-    if None in cells or None in cells.values():
-        raise ValueError("it has not as many cells as the first line has columns")
-    moment = _moment(str(cells[_TIME]))
-    values = {str(name): str(cell) for name, cell in cells.items() if name not in _OURS and cell != ""}
-    several = {name: tuple(map(float, values.pop(name).split())) for name in _several(model) & values.keys()}
-    ours = {"site_id": site_id, "source": SOURCE, _TIME: utc_text(moment), "source_time": utc_text(moment)}
-    reading = model.model_validate_strings({**values, **ours})
-    if several:
-        # Text stands for single values alone.
-        reading = model.model_validate({**dict(reading), **several})
-    if reason := check(reading):
-        raise ValueError(reason)
-    if previous is not None and moment <= previous.timestamp:
-        raise ValueError(f"{utc_text(moment)} does not come after the row before it, {utc_text(previous.timestamp)}")
-    return reading
-
-
-@cache
 def _several(model: type[Reading]) -> frozenset[str]:
     """Fields that hold several numbers, such as one for each phase."""
     return frozenset(
@@ -180,7 +392,12 @@ def _moment(text: str) -> datetime:
         raise ValueError(f"timestamp {text!r} is not ISO 8601") from error
     if moment.tzinfo is None:
         raise ValueError(f"timestamp {text!r} has no offset from UTC; write it with Z or an offset")
-    return moment.astimezone(UTC)
+    if moment.tzinfo is UTC:
+        return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"timestamp {text!r} must lie within the years 1 to 9999 in UTC") from error
 
 
 def _reason(error: ValueError) -> str:
