@@ -5,7 +5,7 @@ import logging
 from charger_service.envelope import Key
 from charger_service.metering import Meter
 from charger_service.site import Site
-from ev_service.charging_evidence import ChargingEvidence, ConnectionLoad, ReportedCharging
+from ev_service.charging_evidence import ChargingEvidence, ConfirmedCharging, ConnectionLoad, ReportedCharging
 from ev_service.telemetry import GridLoad
 
 _logger = logging.getLogger(__name__)
@@ -22,10 +22,15 @@ class MeterEvidence:
         self._site = site
         self._evidence = ChargingEvidence()
         self._contradicted: frozenset[Key] = frozenset()
+        self._confirmed: ConfirmedCharging | None = None
 
     def contradicts(self, key: Key, meter: Meter) -> bool:
         """Whether the EVSE reported a rise that the load did not follow."""
         return key in self._contradicted
+
+    def confirmed(self) -> ConfirmedCharging | None:
+        """What the newest message of the meter confirms; None while there is no usable one."""
+        return self._confirmed
 
     def observe(self, reading: GridLoad) -> None:
         """Compare what is reported now with a message of the meter; one without charging shows nothing of it."""
@@ -36,7 +41,8 @@ class MeterEvidence:
             load_kw = reading.load_kw - reading.export_kw
             load = ConnectionLoad(reading.timestamp, load_kw, reading.current_a, voltage_v)
             self._evidence.observe(load, self._reports(voltage_v))
-            self._take(self._evidence.confirmed().contradicted)
+            self._confirmed = self._evidence.confirmed()
+            self._take(self._confirmed.contradicted)
         except Exception:
             # Without evidence what is reported counts, as without a meter.
             _logger.exception("what chargers report could not be compared with the connection's meter")
@@ -44,7 +50,7 @@ class MeterEvidence:
 
     def forget(self) -> None:
         """Begin anew: the meter cannot be used, and contradicts nobody."""
-        self._evidence = ChargingEvidence()
+        self._evidence, self._confirmed = ChargingEvidence(), None
         self._take(frozenset())
 
     def _take(self, contradicted: frozenset[Key]) -> None:

@@ -18,6 +18,7 @@ from charger_service.metering import Meter, plausible_currents
 from charger_service.ports import Answer
 from charger_service.standing import PROTECTION, Order, Standing, counted_anyway, most
 from ev_service.charging import EvseState, Override
+from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd, Lifetime
 from ev_service.settings import SiteSettings
 
@@ -62,6 +63,10 @@ class DrawEvidence(Protocol):
         """Whether the connection's meter shows that the EVSE does not draw what it reports."""
         ...
 
+    def confirmed(self) -> ConfirmedCharging | None:
+        """What the connection's meter confirms of all reports; None: nobody knows."""
+        ...
+
 
 class NoDrawEvidence:
     """`DrawEvidence` of a site whose connection nobody measures: nothing is contradicted."""
@@ -69,6 +74,10 @@ class NoDrawEvidence:
     def contradicts(self, key: Key, meter: Meter) -> bool:
         """Never."""
         return False
+
+    def confirmed(self) -> ConfirmedCharging | None:
+        """Nobody knows."""
+        return None
 
 
 @dataclass(slots=True)

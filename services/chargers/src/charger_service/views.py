@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from charger_service.configuration import ChargerEntry, EvseEntry
-from charger_service.envelope import Key, Place
+from charger_service.envelope import Key
 from charger_service.fleet import Visit
 from charger_service.isolation import isolated
 from charger_service.metering import Meter, plausible_currents
@@ -123,10 +123,28 @@ class Views:
             "valid_until": order and order.lifetime.expected_end(now),
             "is_confirmed": standing.is_confirmed,
             "is_overdrawing": standing.is_overdrawing,
-            "measured": facts.meter
-            and _measured(facts.meter, self._site.places[key], self._site.rules.settings.phases),
+            "measured": facts.meter and self._measured(key, facts.meter),
             "session": facts.visit and session(key, facts.visit),
         }
+
+    def _measured(self, key: Key, meter: Meter) -> Measured:
+        """An EVSE's meter values, and what of them the connection's meter confirms."""
+        phases, confirmed = self._site.rules.settings.phases, self._site.draw_evidence.confirmed()
+        shown_a = plausible_currents(meter.current_a, self._site.places[key])[:phases]
+        confirmed_kw, confirmed_a = None, None
+        if confirmed is not None:
+            confirmed_kw = round(min(meter.power_kw, confirmed.power_kw.get(key, 0.0)), 3)
+        if confirmed is not None and confirmed.current_a:
+            known_a = enumerate(shown_a, start=1)
+            confirmed_a = tuple(round(min(one_a, confirmed.phase_a(key, phase)), 2) for phase, one_a in known_a)
+        return Measured(
+            measured_at=meter.measured_at,
+            power_kw=round(meter.power_kw, 3),
+            current_a=tuple(round(one_a, 2) for one_a in shown_a),
+            is_implausible=meter.is_implausible,
+            confirmed_power_kw=confirmed_kw,
+            confirmed_current_a=confirmed_a,
+        )
 
     def _limited_by(self, key: Key, order: Order | None) -> str | None:
         """What holds an EVSE down: protection stands above the operator, and needs no order in force."""
@@ -148,14 +166,4 @@ def session(key: Key, visit: Visit) -> Session:
         departure=visit.departure,
         priority=visit.priority,
         guaranteed_a=visit.guaranteed_a,
-    )
-
-
-def _measured(meter: Meter, place: Place, phases: int) -> Measured:
-    current_a = plausible_currents(meter.current_a, place)
-    return Measured(
-        measured_at=meter.measured_at,
-        power_kw=round(meter.power_kw, 3),
-        current_a=tuple(round(one_a, 2) for one_a in current_a[:phases]),
-        is_implausible=meter.is_implausible,
     )

@@ -57,3 +57,22 @@ async def test_a_meter_that_is_lost_contradicts_nobody() -> None:
     await house.protection.look()
 
     assert max(house.site.most(("CP-3", 1))) == 90.0
+
+
+async def test_what_the_meter_confirms_of_a_report_is_told_with_it() -> None:
+    house = await charging_beside(90.0, 0.0)
+    await house.seconds(5)
+
+    honest, liar = house.evse("CP-1").measured, house.evse("CP-3").measured
+    assert honest is not None
+    assert liar is not None
+    assert honest.confirmed_power_kw == pytest.approx(20 * 0.69, abs=0.01)
+    assert honest.confirmed_current_a == pytest.approx((20.0, 20.0, 20.0), abs=0.01)
+    assert (liar.confirmed_power_kw, liar.confirmed_current_a) == (0.0, (0.0, 0.0, 0.0))
+
+    house.meter_source.obstacle = "offline"
+    await house.protection.look()
+
+    lost = house.evse("CP-1").measured
+    assert lost is not None
+    assert (lost.confirmed_power_kw, lost.confirmed_current_a) == (None, None)
