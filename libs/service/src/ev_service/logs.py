@@ -6,6 +6,9 @@ No log line carries a secret: what looks like a token is struck out on its way, 
 import logging
 import re
 import sys
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -36,6 +39,40 @@ def configure_logging(service: str, level: str = "INFO") -> None:
         logger.propagate = name != "uvicorn.access"
     # httpx tells each call at INFO with its URL; our own clients log what matters.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class SeldomLog:
+    """Warnings about what others can cause as often as they like: one line for each cause in a while.
+
+    Args:
+        logger: where they are written.
+        every_s: between two lines of one cause [s, real time].
+    """
+
+    _MOST_CAUSES = 1000
+
+    def __init__(self, logger: logging.Logger, every_s: float = 60.0) -> None:
+        self._logger, self._every_s = logger, every_s
+        self._causes: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def warn(self, event: str, cause: str, fields: Mapping[str, object]) -> None:
+        """Write a line unless one of this cause was written just now; it says how many were left out before it.
+
+        Args:
+            event: the fixed phrase.
+            cause: who or what is behind it, such as an address.
+            fields: what else the line says.
+        """
+        moment_s = time.monotonic()
+        written_s, left_out = self._causes.get(cause, (-self._every_s, 0))
+        if moment_s - written_s < self._every_s:
+            self._causes[cause] = written_s, left_out + 1
+            return
+        self._causes[cause] = moment_s, 0
+        self._causes.move_to_end(cause)
+        if len(self._causes) > self._MOST_CAUSES:
+            self._causes.popitem(last=False)
+        self._logger.warning(event, extra={**fields, "left_out": left_out})
 
 
 class _SafeJsonFormatter(JsonFormatter):

@@ -74,6 +74,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         description=DESCRIPTION,
         clock=clock,
         health=health,
+        warnings=lambda: {"tls": _warn_of_certificate(app)},
         assertion=None if certificate is None else GatewayAssertion.from_file(certificate, clock),
         lifespan=_lifespan(installation, limiting, store, settings.ocpp),
     )
@@ -105,6 +106,15 @@ def _lifespan(
             yield
 
     return lifespan
+
+
+def _warn_of_certificate(app: FastAPI) -> str | None:
+    """What is wrong, or soon will be, with the certificate that chargers are shown.
+
+    A warning, because the service goes on: chargers that are connected stay, and people can still stop them.
+    """
+    certificate = app.state.central.metrics.certificate
+    return None if certificate is None else certificate.trouble() or certificate.warning()
 
 
 def _central(limiting: Limiting, clock: Clock, metrics: OcppMetrics) -> CentralSystem:

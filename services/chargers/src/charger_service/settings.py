@@ -144,6 +144,17 @@ class OcppSettings(Settings):
         default=None, description="PEM of the certificate, with its chain, for the TLS port; unset: it is not opened."
     )
     tls_key_file: Path | None = Field(default=None, description="PEM of its key.")
+    tls_static_rsa: bool = Field(
+        default=False,
+        description="Whether TLS_RSA_… cipher suites are taken as well, for charging stations that have no others:"
+        " weaker, because whoever gets the key later can read what was recorded before.",
+    )
+    ocpp_path: str = Field(
+        default="/",
+        pattern=r"^/(?:[A-Za-z0-9._~-]{1,64}/){0,8}$",
+        description="Path under which chargers connect, before their identity, with a slash at both ends; they may"
+        " also connect without it.",
+    )
     ocpp_handshake_s: float = Field(
         default=10.0,
         gt=0,

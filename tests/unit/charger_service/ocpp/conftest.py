@@ -131,6 +131,13 @@ class Charger:
         async with asyncio.timeout(5):
             return await self._waiting[unique_id]
 
+    async def raw_text(self, message_id: str, text: str) -> list[Any]:
+        """Send a text, and wait for the answer to the id that it holds."""
+        future = self._waiting[message_id] = asyncio.get_running_loop().create_future()
+        await self.websocket.send(text)
+        async with asyncio.timeout(5):
+            return await future
+
     async def boot(self) -> dict[str, Any]:
         if self._version == "1.6":
             named: dict[str, Any] = {"chargePointVendor": "Acme", "chargePointModel": "One", "firmwareVersion": "1.2"}
@@ -168,7 +175,9 @@ class Charger:
     async def _take(self, message: list[Any]) -> None:
         self.heard.append(message)
         if message[0] != 2:
-            self._waiting[message[1]].set_result(message)
+            # What cannot be read is answered too, without anybody who waits.
+            if message[1] in self._waiting:
+                self._waiting[message[1]].set_result(message)
             return
         _, unique_id, action, payload = message
         await messages.validate_payload(cast(Any, messages).Call(unique_id, action, payload), self._version)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 from websockets.asyncio.client import connect
@@ -24,6 +24,7 @@ from charger_service.ports import Answer, TransactionLimit
 from ev_service.errors import ConfigurationError
 
 pytestmark = pytest.mark.anyio
+PASSWORD = "correct horse"
 
 
 async def refused_with(site: Any, path: str, headers: dict[str, str]) -> int:
@@ -141,19 +142,85 @@ async def test_malformed_frames_are_counted_and_the_charger_goes_on(site: Any, f
     assert site.counted("ocpp_malformed_messages_total") == 1
 
 
-async def test_a_charger_that_does_not_speak_ocpp_is_sent_away(site: Any) -> None:
+@pytest.mark.parametrize(("charger_id", "code"), [("CP-16", "FormationViolation"), ("CP-201", "FormatViolation")])
+async def test_broken_json_in_every_message_is_refused_and_the_connection_stays(
+    site: Any, caplog: pytest.LogCaptureFixture, charger_id: str, code: str
+) -> None:
+    charger = await site.connect(charger_id)
+
+    answers = [
+        await charger.raw_text(f"b{number}", f'[2,"b{number}","MeterValues",{{"connectorId":1,"transactionId":,}}]')
+        for number in range(30)
+    ]
+
+    assert {answer[2] for answer in answers} == {code}
+    assert (await charger.boot())["status"] == "Accepted"
+    (line,) = [record for record in caplog.records if record.message == "a message of a charger cannot be read"]
+    assert vars(line)["charger_id"] == charger_id
+
+
+async def test_the_stop_transaction_of_a_long_session_is_taken(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    started = {"connectorId": 1, "idTag": "x", "meterStart": 0, "timestamp": "2026-06-21T12:00:00Z"}
+    number = (await charger.call("StartTransaction", started))["transactionId"]
+    sample = {"value": "16", "measurand": "Current.Import", "phase": "L1", "unit": "A"}
+    data = [{"timestamp": "2026-06-21T12:00:00Z", "sampledValue": [sample] * 4}] * 2_200
+    stopped = {"transactionId": number, "meterStop": 9, "timestamp": "2026-06-21T13:00:00Z", "transactionData": data}
+    assert len(json.dumps(stopped)) > 700_000
+
+    assert "currentTime" not in await charger.call("StopTransaction", stopped)
+    assert "currentTime" in await charger.call("Heartbeat", {})
+    assert site.heard.of("ended")
+
+
+async def test_parts_of_messages_that_all_chargers_hold_together_are_bounded(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charger_service.ocpp.server.MOST_UNREAD_BYTES", 500_000)
+    patient, greedy = await site.connect("CP-201"), await site.connect("CP-16")
+    # The header of a text frame of 900,000 bytes, masked with zeros, and a part of it.
+    header = bytes([0x81, 0xFF]) + (900_000).to_bytes(8, "big") + bytes(4)
+    greedy.websocket.transport.write(header + b"x" * 600_000)
+
+    assert await greedy.closed() in (1006, 1009)
+    assert (await patient.boot())["status"] == "Accepted"
+
+
+async def test_a_charger_that_answers_no_ping_but_speaks_stays(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charger_service.ocpp.server._SILENT_WITHOUT_PONG_S", 0.5)
     charger = await site.connect("CP-16")
     for _ in range(10):
-        await charger.websocket.send("not OCPP")
+        assert "currentTime" in await charger.call("Heartbeat", {})
+        await asyncio.sleep(0.1)
 
-    assert await charger.closed() == 1002
+    assert await charger.closed() == 1011
     await site.heard.until("disconnected", "CP-16")
+
+
+@pytest.mark.parametrize("path", ["CP-16", "CP-16/", "ocpp/CP-16", "ocpp/CP-16/"])
+async def test_chargers_connect_below_a_path_and_without_it(open_site: Any, path: str) -> None:
+    site = await open_site(ocpp_path="/ocpp/")
+    websocket = await connect(
+        site.url(path), subprotocols=[Subprotocol("ocpp1.6")], additional_headers=authorization("CP-16", PASSWORD)
+    )
+    await site.heard.until("connected", "CP-16", "1.6")
+    await websocket.close()
+
+
+async def test_refusals_of_one_address_are_logged_once_a_minute(site: Any, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(5):
+        await refused_with(site, f"CP-{number + 50}", authorization("CP-16", "wrong"))
+
+    lines = [vars(record) for record in caplog.records if record.message == "a charger was refused"]
+    assert [(line["address"], line["path"], line["reason"]) for line in lines] == [
+        ("127.0.0.1", "/CP-50", "unknown_charger")
+    ]
 
 
 async def test_an_oversized_frame_ends_the_connection_that_sent_it_and_no_other(site: Any) -> None:
     other = await site.connect("CP-201")
     charger = await site.connect("CP-16")
-    await charger.websocket.send(json.dumps([2, "a", "DataTransfer", {"vendorId": "x", "data": "y" * 70_000}]))
+    await charger.websocket.send(json.dumps([2, "a", "DataTransfer", {"vendorId": "x", "data": "y" * 1_100_000}]))
 
     assert await charger.closed() == 1009
     assert (await other.boot())["status"] == "Accepted"
@@ -237,6 +304,60 @@ async def test_profile_2_speaks_tls_with_the_certificate_of_the_file(
     await websocket.close()
 
 
+async def test_a_renewed_certificate_is_shown_to_the_next_charger_and_a_broken_one_is_not(
+    open_site: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="charger_service")
+    certificate, key = write_certificate(tmp_path)
+    site = await open_site(ocpp_tls_port=0, tls_cert_file=certificate, tls_key_file=key)
+    port = next(vars(record)["tls_port"] for record in caplog.records if "tls_port" in vars(record))
+    first = await shown_certificate(port)
+
+    write_certificate(tmp_path, days=90)
+    second = await shown_certificate(port)
+    certificate.write_text("half a certificate")
+    third = await shown_certificate(port)
+
+    assert first != second
+    assert second == third
+    assert "cannot be used" in (site.central.metrics.certificate.trouble() or "")
+    assert site.counted("ocpp_certificate_days") == pytest.approx(90, abs=1)
+
+
+async def test_a_certificate_that_ends_soon_or_has_ended_is_told(open_site: Any, tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path, days=3)
+    site = await open_site(ocpp_tls_port=0, tls_cert_file=certificate, tls_key_file=key)
+    shown = site.central.metrics.certificate
+
+    assert shown.trouble() is None
+    assert "runs out in 3 days" in shown.warning()
+    write_certificate(tmp_path, days=-2)
+    assert "ran out 2 days ago" in shown.trouble()
+
+
+@pytest.mark.parametrize(("is_set", "is_let_in"), [(True, True), (False, False)])
+async def test_stations_with_static_rsa_suites_alone_are_let_in_by_setting(
+    open_site: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, is_set: bool, is_let_in: bool
+) -> None:
+    caplog.set_level("INFO", logger="charger_service")
+    certificate, key = write_certificate(tmp_path, private_key=rsa.generate_private_key(65537, 2048))
+    await open_site(ocpp_tls_port=0, tls_cert_file=certificate, tls_key_file=key, tls_static_rsa=is_set)
+    port = next(vars(record)["tls_port"] for record in caplog.records if "tls_port" in vars(record))
+    context = ssl.create_default_context(cafile=certificate)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("AES128-GCM-SHA256")
+
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writer.close()
+        was_let_in = True
+    except (ssl.SSLError, ConnectionError):
+        was_let_in = False
+
+    assert was_let_in is is_let_in
+    assert ("cipher suites without forward secrecy" in caplog.text) is is_set
+
+
 async def test_a_certificate_that_can_not_be_used_stops_the_start(open_site: Any, tmp_path: Path) -> None:
     (tmp_path / "no.pem").write_text("no certificate")
 
@@ -251,7 +372,17 @@ async def test_a_port_that_is_taken_stops_the_start(open_site: Any, site: Any) -
 
 @pytest.mark.parametrize(
     ("path", "named"),
-    [("/CP-1", "CP-1"), ("/CP%3A1", "CP:1"), ("/CP-1?x=1", "CP-1"), ("/", None), ("/a/CP-1", None), ("", None)],
+    [
+        ("/CP-1", "CP-1"),
+        ("/CP%3A1", "CP:1"),
+        ("/CP-1?x=1", "CP-1"),
+        ("/", None),
+        ("/a/CP-1", None),
+        ("", None),
+        ("/CP-1/", "CP-1"),
+        ("//", None),
+        ("/CP-1//", None),
+    ],
 )
 def test_the_path_names_the_charger(path: str, named: str | None) -> None:
     assert identity(path) == named
@@ -268,8 +399,19 @@ def test_a_hash_that_is_none_is_refused() -> None:
         Passwords({"CP-1": "abcd"})
 
 
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
+async def shown_certificate(port: int) -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    shown: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return shown
+
+
+def write_certificate(
+    folder: Path, days: float = 1, private_key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | None = None
+) -> tuple[Path, Path]:
+    key = private_key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "central system")])
     now = datetime.now(UTC)
     certificate = (
@@ -278,8 +420,8 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=10))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, SHA256())

@@ -5,6 +5,7 @@ Knows nothing of what is asked. Nothing that a charger sends ends more than its 
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, cast
@@ -19,9 +20,10 @@ from websockets.exceptions import ConnectionClosed
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ports import Answer, ChargerReports, Reply, TransactionNumbers
 from ev_service.clock import Clock
+from ev_service.logs import SeldomLog
 
-MOST_MALFORMED = 10
-"""So many messages that are not OCPP end a connection."""
+_UNIQUE_ID = re.compile(r'\s*\[\s*2\s*,\s*"([^"\\]{1,36})"')
+"""Type and unique id of a call, which can often be read where the rest of the message cannot."""
 _CAUSE_LENGTH = 200
 _REFUSED = {"NotImplemented": Answer.NOT_SUPPORTED, "NotSupported": Answer.NOT_SUPPORTED}
 
@@ -106,7 +108,7 @@ class Conversation(library.ChargePoint):
         # number of the transaction that is then limited.
         self._mouth = asyncio.Lock()
         self._awaited: tuple[str, asyncio.Future[Any]] | None = None
-        self._malformed = 0
+        self._unreadable = SeldomLog(_logger)
 
     async def serve(self) -> None:
         """Answer the charger until its connection ends."""
@@ -147,8 +149,8 @@ class Conversation(library.ChargePoint):
             if is_call:
                 await self._answer(message)
                 return
-        except (OCPPError, ValueError, RecursionError):
-            await self._not_ocpp()
+        except (OCPPError, ValueError, RecursionError) as error:
+            await self._refuse_unreadable(raw_msg, error)
             return
         # A late answer is dropped: whoever asked was told that there was none.
         if self._awaited is not None and self._awaited[0] == message.unique_id and not self._awaited[1].done():
@@ -209,12 +211,18 @@ class Conversation(library.ChargePoint):
         refusal = _messages.CallError(call.unique_id, error.code, error.description, {"cause": cause})
         await self._websocket.send(refusal.to_json())
 
-    async def _not_ocpp(self) -> None:
-        self._malformed += 1
+    async def _refuse_unreadable(self, raw_msg: str | bytes, error: Exception) -> None:
+        """Answer what cannot be read by an error, where at least the call's id can; the connection stays."""
         self.around.metrics.malformed.inc()
-        if self._malformed >= MOST_MALFORMED:
-            _logger.warning("a charger does not speak OCPP", extra={"charger_id": self.charger_id})
-            await self.close(1002, "not OCPP")
+        # The error's own text may hold the whole message, and with it the token of a driver.
+        reason = {"charger_id": self.charger_id, "reason": type(error).__name__, "length": len(raw_msg)}
+        self._unreadable.warn("a message of a charger cannot be read", self.charger_id, reason)
+        found = _UNIQUE_ID.match(raw_msg) if isinstance(raw_msg, str) else None
+        if found is not None:
+            # OCPP-J 1.6, 4.2.3, and 2.0.1 part 4, 4.3: the same error has two names.
+            code = "FormationViolation" if self.version == "1.6" else "FormatViolation"
+            refusal = _messages.CallError(found[1], code, "the message cannot be read", {})
+            await self._websocket.send(refusal.to_json())
 
     async def _demand_sayable(self, call: Any) -> None:
         try:

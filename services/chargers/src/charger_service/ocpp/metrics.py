@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from charger_service.ocpp.tls import ServerCertificate
+
 
 class OcppMetrics:
     """Connections, messages and answers.
@@ -26,3 +28,12 @@ class OcppMetrics:
         self.asked = Counter(
             "ocpp_asked", "What chargers were asked, and what came of it", ["action", "answer"], registry=registry
         )
+        self._registry = registry
+        self.certificate: ServerCertificate | None = None
+
+    def show_certificate(self, certificate: ServerCertificate | None) -> None:
+        """Show how long the certificate of the TLS port is valid still; None: there is no such port."""
+        self.certificate = certificate
+        if certificate is not None:
+            days = Gauge("ocpp_certificate_days", "Days until the certificate ends", registry=self._registry)
+            days.set_function(lambda: certificate.days_left)

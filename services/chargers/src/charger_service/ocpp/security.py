@@ -17,9 +17,15 @@ _BASIC = "basic "
 _NOBODY = bytes(32)
 
 
-def identity(path: str) -> str | None:
-    """The identity that a path names, `/CP-1`; None where it names none."""
-    name = path.partition("?")[0].removeprefix("/")
+def identity(path: str, below: str = "/") -> str | None:
+    """The identity that a path names, such as `/CP-1`, `/CP-1/` or `/ocpp/CP-1`; None where it names none.
+
+    Args:
+        path: of the request.
+        below: the path under which chargers connect, with a slash at both ends; a path without it is taken too.
+    """
+    bare = path.partition("?")[0]
+    name = (bare.removeprefix(below) if bare.startswith(below) else bare.removeprefix("/")).removesuffix("/")
     return unquote(name) if name and "/" not in name else None
 
 
