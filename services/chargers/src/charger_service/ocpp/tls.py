@@ -5,11 +5,10 @@ import ssl
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-
 from charger_service.settings import OcppSettings
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
+from ev_service.key_files import read_certificates
 
 RENEW_WITHIN_DAYS = 21.0
 """From here on the end of a certificate is in the log and in `/health`."""
@@ -46,7 +45,7 @@ class ServerCertificate:
         self._signature = _sign(*self._files)
         try:
             self._ends_at = self._load()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, IndexError) as error:
             raise ConfigurationError(f"CHARGERS_TLS_CERT_FILE and its key cannot be used: {error}") from error
 
     @property
@@ -61,7 +60,7 @@ class ServerCertificate:
             return
         try:
             self._ends_at = self._load()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, IndexError) as error:
             # A file that is being written, or does not fit its key yet, is tried again with the next connection.
             reason = f"CHARGERS_TLS_CERT_FILE and its key cannot be used: {error}; those of before are shown"
             if reason != self._obstacle:
@@ -90,7 +89,7 @@ class ServerCertificate:
         assert certificate is not None
         # Tried apart first: a context that was given a certificate without its key shows neither.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-        ends_at = x509.load_pem_x509_certificates(certificate.read_bytes())[0].not_valid_after_utc
+        ends_at = read_certificates(certificate)[0].not_valid_after_utc
         self.context.load_cert_chain(certificate, key)
         return ends_at
 
