@@ -140,6 +140,29 @@ class Charger(_Wire):
     evses: tuple[Evse, ...] = Field(min_length=1, max_length=64, description="Its EVSEs.")
 
 
+class SchemaOffence(_Wire):
+    """A kind of message with which a charger breaks the schema of OCPP."""
+
+    message: str = Field(description="Action of the message, or of the answer.", examples=["StatusNotification"])
+    reason: str = Field(
+        description="Where and how it breaks the schema.",
+        examples=["errorCode: not one of the standard's values"],
+    )
+    is_refused: bool = Field(
+        description="Whether the message could not be understood; otherwise what is clear in it counts."
+    )
+    count: int = Field(ge=1, description="How often since the service began.", examples=[12])
+    last_at: UtcTimestamp = Field(description="When last, UTC.", examples=["2026-06-21T16:00:00Z"])
+
+
+class ChargerDetails(Charger):
+    """One charger with what is of use to whoever connects it."""
+
+    offences: tuple[SchemaOffence, ...] | None = Field(
+        default=None, max_length=20, description="How its messages break the schema of OCPP, the newest first."
+    )
+
+
 class Feeder(_Wire):
     """A cable that several chargers share."""
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from charger_service.views import Views
-from ev_service.charging import Charger, Chargers, Sessions
+from ev_service.charging import ChargerDetails, Chargers, Sessions
 from ev_service.web import through_gateway
 
 APICONTEXT = "/chargers/1.0.0"
@@ -37,8 +37,11 @@ def charger_routes(views: Views) -> APIRouter:
         summary="What does one charger do?",
         response_model_exclude_none=True,
     )
-    async def get_charger(charger_id: Identity) -> Charger:
-        """One charger as `GET /chargers` tells it; 404 when the site has none of this identity."""
+    async def get_charger(charger_id: Identity) -> ChargerDetails:
+        """One charger as `GET /chargers` tells it, and how its messages break the schema of OCPP.
+
+        404 when the site has none of this identity.
+        """
         return views.charger(charger_id)
 
     _add_sessions(router, views)

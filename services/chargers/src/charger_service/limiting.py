@@ -10,6 +10,7 @@ from charger_service.commanding import Commanding, Validity
 from charger_service.configuration import Installation
 from charger_service.keeping import Keeper, restore
 from charger_service.metrics import ChargerMetrics
+from charger_service.offences import Offences
 from charger_service.operating import Operating
 from charger_service.order_record import OrderRecord
 from charger_service.overriding import Overriding
@@ -58,7 +59,10 @@ class Limiting:
         self.protection = Protection(self.site, self.sending, clock, guarding or Guarding())
         self.applying = Applying(self.site, self.sending, self.keeper, self.protection, settings.answer_s)
         self.overriding = Overriding(self.site, self.applying, self.sending, clock, longest_s)
-        self.reports = Reports(self.site, self.sending, self.overriding, self.keeper, clock, self.metrics.overdraws.inc)
+        self.offences = Offences(clock)
+        self.reports = Reports(
+            self.site, self.sending, self.overriding, self.keeper, clock, self.metrics.overdraws.inc, self.offences
+        )
         self.numbers = Numbers(self.keeper, clock, kept)
         validity = Validity(settings.shortest_validity_s, longest_s, settings.lease_s)
         self.commanding = Commanding(self.site, self.applying, clock, validity, self.metrics.count_limits)
@@ -68,7 +72,7 @@ class Limiting:
     def attach(self, points: ChargePoints) -> None:
         """Say who speaks with the chargers."""
         self.sending.attach(points)
-        self.views = Views(self.site, self._clock, points.last_seen)
+        self.views = Views(self.site, self._clock, points.last_seen, self.offences)
         self.watch = Watch(
             self.site,
             self.sending,

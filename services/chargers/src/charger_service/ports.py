@@ -194,6 +194,19 @@ class MeterReading:
     is_stored: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """How a charger's message, or its answer, broke the standard's schema.
+
+    message: its action. reason: where and how, in few words without the charger's values. is_refused: whether it could
+    not be understood, and was refused; otherwise what is clear in it counted.
+    """
+
+    message: str
+    reason: str
+    is_refused: bool
+
+
 class ChargerReports(Protocol):
     """What the OCPP half tells the limits half.
 
@@ -247,6 +260,10 @@ class ChargerReports(Protocol):
 
     def metered(self, charger_id: str, evse_id: int | None, reading: MeterReading) -> None:
         """Meter values arrived; without an EVSE they belong to that of the reading's transaction."""
+        ...
+
+    def offended(self, charger_id: str, offence: Offence) -> None:
+        """A message of the charger breaks its schema; may be reported with each of its messages."""
         ...
 
 

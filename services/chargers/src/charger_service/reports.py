@@ -10,8 +10,9 @@ from datetime import datetime
 from charger_service import fleet
 from charger_service.envelope import Key
 from charger_service.keeping import Keeper, transaction_number
+from charger_service.offences import Offences
 from charger_service.overriding import Overriding
-from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Started
+from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Started
 from charger_service.sending import Sending
 from charger_service.site import Site
 from charger_service.standing import overdraws
@@ -35,6 +36,7 @@ class Reports:
         keeper: keeps what must survive a restart.
         clock: the run's clock.
         count_overdraw: told when a car begins to draw more than it may.
+        offences: counts what breaks the schema.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Reports:
         keeper: Keeper,
         clock: Clock,
         count_overdraw: Callable[[], None],
+        offences: Offences,
     ) -> None:
         self._site = site
         self._sending = sending
@@ -52,6 +55,7 @@ class Reports:
         self._keeper = keeper
         self._clock = clock
         self._count_overdraw = count_overdraw
+        self._offences = offences
         self._implausible_told_s: dict[str, float] = {}
 
     def connected(self, charger_id: str, ocpp_version: str) -> None:
@@ -153,6 +157,10 @@ class Reports:
         if is_overdrawing:
             self._site.is_dirty = True
         standing.is_overdrawing = is_overdrawing
+
+    def offended(self, charger_id: str, offence: Offence) -> None:
+        """A message broke its schema."""
+        self._offences.add(charger_id, offence)
 
     def _metered(self, key: Key, reading: MeterReading) -> fleet.EvseFacts:
         voltage_v, since_s = self._site.rules.settings.voltage_v, self._site.chargers[key[0]].since_s

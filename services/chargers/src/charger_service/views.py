@@ -9,9 +9,20 @@ from charger_service.envelope import Key
 from charger_service.fleet import Visit
 from charger_service.isolation import isolated
 from charger_service.metering import Meter, plausible_currents
+from charger_service.offences import Offences
 from charger_service.site import Site
 from charger_service.standing import PROTECTION, Cause, Order
-from ev_service.charging import Charger, Chargers, Evse, EvseState, Measured, Session, Sessions
+from ev_service.charging import (
+    Charger,
+    ChargerDetails,
+    Chargers,
+    Evse,
+    EvseState,
+    Measured,
+    SchemaOffence,
+    Session,
+    Sessions,
+)
 from ev_service.clock import Clock, read_clock
 from ev_service.errors import EvError
 from ev_service.lifetimes import Instant
@@ -33,12 +44,16 @@ class Views:
         site: what is known and ordered.
         clock: the run's clock.
         last_seen: when a charger was last heard, UTC.
+        offences: how chargers break the schema.
     """
 
-    def __init__(self, site: Site, clock: Clock, last_seen: Callable[[str], datetime | None]) -> None:
+    def __init__(
+        self, site: Site, clock: Clock, last_seen: Callable[[str], datetime | None], offences: Offences
+    ) -> None:
         self._site = site
         self._clock = clock
         self._last_seen = last_seen
+        self._offences = offences
 
     def chargers(self) -> Chargers:
         """All of them, and the limits under which they share."""
@@ -56,7 +71,7 @@ class Views:
             chargers=tuple(self._charger(entry, now) for entry in entries),
         )
 
-    def charger(self, charger_id: str) -> Charger:
+    def charger(self, charger_id: str) -> ChargerDetails:
         """One of them.
 
         Raises:
@@ -64,7 +79,7 @@ class Views:
         """
         for entry in self._site.installation.chargers:
             if entry.charger_id == charger_id:
-                return self._charger(entry, read_clock(self._clock))
+                return self._details(self._charger(entry, read_clock(self._clock)))
         raise UnknownCharger("the site has no charger of this identity")
 
     def sessions(self) -> Sessions:
@@ -81,6 +96,19 @@ class Views:
             source=SOURCE,
             sessions=tuple(running),
         )
+
+    def _details(self, charger: Charger) -> ChargerDetails:
+        offences = tuple(
+            SchemaOffence(
+                message=one.offence.message,
+                reason=one.offence.reason,
+                is_refused=one.offence.is_refused,
+                count=one.count,
+                last_at=one.last_at,
+            )
+            for one in self._offences.of(charger.charger_id)
+        )
+        return ChargerDetails(**dict(charger), offences=offences or None)
 
     def _charger(self, entry: ChargerEntry, now: Instant) -> Charger:
         facts = self._site.chargers[entry.charger_id]

@@ -22,7 +22,7 @@ from charger_service.ocpp.central import CentralSystem
 from charger_service.ocpp.conversation import Timing
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.server import serving
-from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Started
+from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Started
 from charger_service.settings import OcppSettings
 from ev_service.charging import EvseState
 from ev_service.clock import SteppedClock
@@ -89,6 +89,9 @@ class Heard:
 
     def metered(self, charger_id: str, evse_id: int | None, reading: MeterReading) -> None:
         self._add("metered", charger_id, evse_id, reading)
+
+    def offended(self, charger_id: str, offence: Offence) -> None:
+        self._add("offended", charger_id, offence)
 
 
 class Numbers:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any, cast
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -46,6 +46,7 @@ def test_any_frame_is_answered_dropped_or_counted(speaks: type[ChargePoint], fra
 
 async def hear(speaks: type[ChargePoint], frame: str | bytes) -> None:
     websocket, reports = AsyncMock(), cast(Any, AsyncMock())
+    reports.offended = Mock()
     metrics = OcppMetrics(CollectorRegistry())
     around = Surroundings(reports, AsyncMock(), SteppedClock(NOON), metrics, Timing())
     point = speaks("CP-1", (1,), websocket, around)

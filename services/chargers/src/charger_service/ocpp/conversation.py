@@ -17,8 +17,9 @@ from ocpp.exceptions import OCPPError
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from charger_service.ocpp import tolerance
 from charger_service.ocpp.metrics import OcppMetrics
-from charger_service.ports import Answer, ChargerReports, Reply, TransactionNumbers
+from charger_service.ports import Answer, ChargerReports, Offence, Reply, TransactionNumbers
 from ev_service.clock import Clock
 from ev_service.logs import SeldomLog
 
@@ -200,10 +201,35 @@ class Conversation(library.ChargePoint):
     async def _answer(self, call: Any) -> None:
         try:
             async with self._mouth:
-                await cast(Any, self)._handle_call(call)
+                await self._handle(call)
             self.around.metrics.messages.labels(self.version).inc()
         except OCPPError as error:
             await self._refuse(call, error)
+
+    async def _handle(self, call: Any) -> None:
+        try:
+            await cast(Any, self)._handle_call(call)
+        except OCPPError:
+            # A schema is checked before anything is done, so a message that is repaired is handled once.
+            if call.action not in cast(Any, self).route_map or not self._has_repaired(call):
+                raise
+            await cast(Any, self)._handle_call(call)
+
+    def _has_repaired(self, message: Any) -> bool:
+        """Take what is clear in a message that breaks its schema; False where there is no such thing."""
+        validator = _messages.get_validator(message.message_type_id, message.action, self.version)
+        repaired = tolerance.repair(message.payload, validator)
+        if repaired is None:
+            self._offend(message.action, tolerance.faults(message.payload, validator), is_refused=True)
+            return False
+        message.payload, reasons = repaired
+        self._offend(message.action, reasons, is_refused=False)
+        return True
+
+    def _offend(self, action: str, reasons: tuple[str, ...], *, is_refused: bool) -> None:
+        for reason in reasons:
+            self.around.metrics.offences.labels(self.version, "refused" if is_refused else "repaired").inc()
+            self.around.reports.offended(self.charger_id, Offence(action, reason, is_refused))
 
     async def _refuse(self, call: Any, error: Any) -> None:
         self.around.metrics.refused_messages.labels(self.version, error.code).inc()
@@ -229,6 +255,13 @@ class Conversation(library.ChargePoint):
             await _messages.validate_payload(call, self.version)
         except OCPPError:
             raise Unanswered(Reply(Answer.NOT_SUPPORTED, f"OCPP {self.version} can not say that")) from None
+
+    async def _demand_schema(self, answer: Any) -> None:
+        try:
+            await _messages.validate_payload(answer, self.version)
+        except OCPPError:
+            if not self._has_repaired(answer):
+                raise
 
     async def _exchange(self, call: Any) -> Any:
         if self.is_closed:
@@ -257,7 +290,7 @@ class Conversation(library.ChargePoint):
             raise Unanswered(Reply(_REFUSED.get(code, Answer.REJECTED), f"the charger says {code}"))
         answer.action = action
         try:
-            await _messages.validate_payload(answer, self.version)
+            await self._demand_schema(answer)
             return getattr(cast(Any, self)._call_result, action)(**_library.camel_to_snake_case(answer.payload))
         except (OCPPError, TypeError, RecursionError):
             raise Unanswered(Reply(Answer.NO_ANSWER, "the answer is not OCPP")) from None

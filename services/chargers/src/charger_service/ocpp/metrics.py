@@ -24,6 +24,12 @@ class OcppMetrics:
         self.refused_messages = Counter(
             "ocpp_refused_messages", "Messages answered with an error", ["ocpp_version", "code"], registry=registry
         )
+        self.offences = Counter(
+            "ocpp_offences",
+            "Faults of chargers' messages against the schema, and whether the message was repaired or refused",
+            ["ocpp_version", "outcome"],
+            registry=registry,
+        )
         self.messages = Counter("ocpp_messages", "Messages of chargers answered", ["ocpp_version"], registry=registry)
         self.asked = Counter(
             "ocpp_asked", "What chargers were asked, and what came of it", ["action", "answer"], registry=registry
