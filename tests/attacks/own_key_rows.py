@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from joserfc.jwk import RSAKey
 from tests.attacks import forging
 from tests.attacks.ground import Ground
@@ -15,7 +16,7 @@ from tests.attacks.rows import Group, Row, Seen
 from tests.attacks.told import coded, table
 
 from ev_service.assertion import HEADER
-from ev_service.certificates import make_signing
+from ev_service.certificates import Pair, make_signing
 from ev_service.clock import SystemClock
 from ev_service.key_files import PUBLIC, pem, write
 from ev_service.settings import RunSettings, SiteSettings
@@ -59,13 +60,15 @@ async def _rotated(file: Path) -> Seen:
         for content, signer in ((b"", former), (both, former), (both, current), (pem(current.certificate), current)):
             if content:
                 write(file, content, PUBLIC)
-            told.append(await _answer(service, RSAKey.import_key(signer.key)))
-        retired = await _answer(service, RSAKey.import_key(former.key))
+            told.append(await _answer(service, signer))
+        retired = await _answer(service, former)
     passed = "200 at each step" if all(one.startswith("200") for one in told) else "; ".join(told)
     return Seen(f"the gateway {passed}; the former key {retired}", f"{len(told)} steps")
 
 
-async def _answer(service: httpx.AsyncClient, key: RSAKey) -> str:
+async def _answer(service: httpx.AsyncClient, signer: Pair) -> str:
+    assert isinstance(signer.key, RSAPrivateKey)
+    key = RSAKey.import_key(signer.key)
     # The same for each call of a key, so that one that was verified before is tried, too.
     headers = {HEADER: forging.assertion(_CONTEXT, SystemClock().now(), key)}
     return coded(await service.get(_PATH, headers=headers))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
@@ -47,6 +48,7 @@ def assertion(file: Path, clock: SteppedClock) -> GatewayAssertion:
 
 def signed(pair: Pair, jti: str = "1", **changes: object) -> str:
     claims = {"iss": ISSUER, "exp": int(NOON.timestamp()) + 900, CONTEXT_CLAIM: SOLAR, "jti": jti} | changes
+    assert isinstance(pair.key, RSAPrivateKey)
     return jwt.encode({"alg": "RS256"}, claims, RSAKey.import_key(pair.key))
 
 

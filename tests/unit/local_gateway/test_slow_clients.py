@@ -36,8 +36,10 @@ type = "elk"
 """
 NOON = datetime(2026, 6, 21, 12, 0, 30, tzinfo=UTC)
 EVAPP = ("key-EVApp", "secret-of-EVApp")
-TOKEN_HEAD = b"POST /oauth2/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n"
-TOKEN_HEAD += b"Content-Type: application/x-www-form-urlencoded\r\n"
+TOKEN_HEAD = (
+    b"POST /oauth2/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\n"
+)
 
 
 class Served:

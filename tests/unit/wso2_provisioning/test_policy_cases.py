@@ -279,6 +279,7 @@ def test_let_through_is_every_answer_that_is_no_refusal_of_the_gateway(
 def test_a_plan_is_spent_by_calling_until_the_gateway_says_so(artifacts: Artifacts) -> None:
     spending: Case = next(case for case in cases(artifacts) if case.situation is Situation.PLAN_SPENT)
     refusal = Told(SUBSCRIPTION_THROTTLED.http_status, SUBSCRIPTION_THROTTLED.code)
+    assert spending.door.quota is not None
     told = iter([Told(200, "")] * spending.door.quota + [refusal])
 
     def token_of(application: str, asked: frozenset[str]) -> str:

@@ -225,6 +225,9 @@ class Contradiction:
     def contradicts(self, key: Key, meter: Meter) -> bool:
         return key == ("CP-3", 1)
 
+    def confirmed(self) -> None:
+        return None
+
 
 async def test_a_report_that_the_connections_meter_contradicts_starves_nobody(anyio_backend: str) -> None:
     house = await free_liar(99.0)
