@@ -27,7 +27,7 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from ev_sensors.broker import Broker
-from ev_sensors.mqtt import MqttSource, Pace, Place
+from ev_sensors.mqtt import Member, MqttSource, Pace, Place
 from ev_sensors.settings import MqttSettings
 from ev_sensors.shapes.own import own_shape
 from ev_service.clock import SystemClock
@@ -130,10 +130,9 @@ async def _bare(port: int) -> AsyncGenerator[Callable[[], float]]:
 @asynccontextmanager
 async def _ours(port: int, pace: Pace) -> AsyncGenerator[Callable[[], float]]:
     broker = Broker.of(MqttSettings(url=f"mqtt://127.0.0.1:{port}"))
-    place = Place("greensboro", "pv-1", 30.0, "solar")
-    source = MqttSource(
-        broker, solar_device("greensboro", 100.0), own_shape("solar", _BASE), place, SystemClock(), pace
-    )
+    device, place = solar_device("greensboro", 100.0), Place("greensboro", "solar")
+    member = Member("pv-1", device, own_shape("solar", _BASE), 30.0)
+    source = MqttSource(broker, device, [member], place, SystemClock(), pace)
     registry = CollectorRegistry()
     for metric in source.metrics():
         registry.register(metric)

@@ -10,8 +10,9 @@ from prometheus_client import CollectorRegistry
 from ev_sensors.checks import Range, Rules
 from ev_sensors.counts import Counts
 from ev_sensors.inbox import MOST_BYTES, Device, Inbox
-from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.measurement import Ignored, Measurement, Reason, Refusal
 from ev_sensors.quarantine import quarantined
+from ev_sensors.shapes import Shape
 from ev_sensors.shapes.own import own_shape
 from ev_service.telemetry import BatteryStatus
 
@@ -24,6 +25,10 @@ def _reading(measured: Measurement, source: str) -> BatteryStatus:
     return BatteryStatus(
         site_id="x", timestamp=measured.timestamp, source=source, soc_percent=soc_percent, capacity_kwh=100.0
     )
+
+
+def _refused(topic: str, payload: bytes, refusal: Refusal, is_retained: bool) -> None:
+    raise AssertionError(f"{topic} {payload!r} {refusal} {is_retained}")
 
 
 class Bench:
@@ -157,3 +162,42 @@ def test_the_quarantine_tells_topic_reason_and_message_and_cuts_what_is_long() -
         "payload": "é" * 2048,
     }
     assert (b64decode(raw["payload_base64"]), "payload" in raw) == (b"\xff\x00", False)
+
+
+def test_what_is_ignored_is_named_by_topic_and_reason_and_bounded_until_a_value_counts(bench: Bench) -> None:
+    bench.send(message(1))
+    assert bench.inbox.ignored() is None
+    for _ in range(2):
+        bench.send(message(1))
+    bench.send(message(2, at_s=-7200), is_retained=True)
+
+    assert bench.inbox.ignored() == (
+        "3 messages, none with a state of charge: x/telemetry: the same message again (2), "
+        "x/telemetry: kept by the broker, of no known or too great an age (1)"
+    )
+    bench.send(message(3))
+    assert bench.inbox.ignored() is None
+
+
+def test_many_reasons_for_which_messages_are_ignored_are_counted_together() -> None:
+    reasons = iter(f"no power in part {number}" for number in range(100))
+    shape = Shape("x", None, lambda _, __: Ignored(next(reasons)), lambda _: None)
+    device = Device("grid", Rules({}), _reading)
+    inbox = Inbox(device, shape, Counts(), _refused)
+    for number in range(100):
+        inbox.take("x", str(number).encode(), NOON, is_retained=False)
+
+    told = str(inbox.ignored())
+    assert told.startswith("100 messages, none with power: others (97), x: no power in part 0 (1), ")
+    assert told.count("(") == 4
+
+
+def test_what_the_broker_kept_does_not_count_where_messages_tell_no_time() -> None:
+    measured = Measurement(NOON, {"soc_percent": 50.0})
+    shape = Shape("x", None, lambda _, __: measured, lambda _: None, is_timed=False)
+    inbox = Inbox(Device("battery", Rules({}), _reading), shape, Counts(), _refused)
+
+    inbox.take("x", b"50", NOON, is_retained=True)
+    assert inbox.reading is None
+    inbox.take("x", b"50", NOON, is_retained=False)
+    assert inbox.reading is not None

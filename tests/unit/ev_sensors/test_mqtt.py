@@ -6,7 +6,7 @@ import aiomqtt
 import pytest
 
 from ev_sensors.broker import Broker
-from ev_sensors.mqtt import MqttSource, Pace, Place
+from ev_sensors.mqtt import Member, MqttSource, Pace, Place
 from ev_sensors.settings import MqttSettings
 from ev_sensors.shapes.own import own_shape
 from ev_service.clock import SystemClock
@@ -19,8 +19,9 @@ NEVER_S = 3600.0
 
 
 def _source(pace: Pace | None = None) -> MqttSource[SolarStatus]:
-    broker, place = Broker.of(MqttSettings(url="mqtt://127.0.0.1:1")), Place("x", "pv-1", 30.0, "solar")
-    return MqttSource(broker, solar_device("x", 100.0), own_shape("solar", "x"), place, SystemClock(), pace)
+    broker, device = Broker.of(MqttSettings(url="mqtt://127.0.0.1:1")), solar_device("x", 100.0)
+    member = Member("pv-1", device, own_shape("solar", "x"), 30.0)
+    return MqttSource(broker, device, [member], Place("x", "solar"), SystemClock(), pace)
 
 
 async def test_a_service_ends_though_its_library_answers_a_cancellation_with_an_error(

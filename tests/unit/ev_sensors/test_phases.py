@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ev_sensors.checks import Past, weigh
 from ev_sensors.choice import shape_of
 from ev_sensors.connection_meter import connection_meter
-from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.measurement import Ignored, Measurement, Reason, Refusal
 from ev_sensors.settings import MqttDeviceSettings
 from ev_sensors.sunspec_roles import Said, measured
 from ev_service.settings import SiteSettings
@@ -43,7 +43,7 @@ def _tasmota(**energy: object) -> dict[str, Any]:
     return {"Time": TIME, "ENERGY": energy}
 
 
-def _judged(shape: str, message: object, *, factor: float = 1.0, **site: Any) -> Measurement | Refusal | None:
+def _judged(shape: str, message: object, *, factor: float = 1.0, **site: Any) -> Measurement | Refusal | Ignored:
     """A message as the connection's meter: what it says, or why it does not count."""
     settings = SiteSettings.model_validate(site)
     device = connection_meter(settings)

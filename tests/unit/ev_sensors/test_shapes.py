@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ev_sensors.choice import shape_of
-from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.measurement import Ignored, Measurement, Reason, Refusal
 from ev_sensors.settings import MqttDeviceSettings
 from ev_sensors.shapes import Role, Shape
 from ev_sensors.shapes.meters import shelly_shape, tasmota_shape
@@ -24,7 +24,7 @@ TIME = "2026-06-21T16:00:00Z"
 NEW_YORK = ZoneInfo("America/New_York")
 
 
-def _parse(shape: Shape, message: object, now: datetime = NOON) -> Measurement | Refusal | None:
+def _parse(shape: Shape, message: object, now: datetime = NOON) -> Measurement | Refusal | Ignored:
     return shape.parse(message if isinstance(message, bytes) else json.dumps(message).encode(), now)
 
 
@@ -150,7 +150,7 @@ def test_a_meter_wired_the_other_way_round_is_turned_by_its_factor() -> None:
 def test_what_a_shelly_tells_of_other_parts_is_ignored(part: dict[str, object]) -> None:
     message = {"method": "NotifyStatus", "params": {"ts": NOON.timestamp(), **part}}
 
-    assert _parse(shelly_shape("grid", "x", factor=1.0), message) is None
+    assert _parse(shelly_shape("grid", "x", factor=1.0), message) == Ignored(f"no power in {next(iter(part))}")
 
 
 @pytest.mark.parametrize("shape", ["tasmota", "shelly"])

@@ -1,16 +1,21 @@
-"""Which source a service's MQTT settings make: broker, shape and topics put together for one device."""
+"""Which source a service's MQTT settings make: broker, shape and topics put together for one device or several."""
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+from pydantic import TypeAdapter, ValidationError
+
 from ev_sensors.broker import Broker
 from ev_sensors.inbox import Device
-from ev_sensors.mqtt import MqttSource, Place
-from ev_sensors.settings import MqttDeviceSettings, MqttSettings
+from ev_sensors.mqtt import Member, MqttSource, Place
+from ev_sensors.settings import ListedDevice, MqttDevice, MqttDeviceSettings, MqttSettings
 from ev_sensors.shapes import Role, Shape
-from ev_sensors.shapes.meters import shelly_shape, tasmota_shape
-from ev_sensors.shapes.own import own_shape
+from ev_sensors.shapes.mapped import MappingError, mapped_shape, read_mapping
+from ev_sensors.shapes.meters import shelly_gen1_shape, shelly_shape, tasmota_shape
+from ev_sensors.shapes.own import own_shape, why_wrong
 from ev_sensors.shapes.sunspec import sunspec_shape
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
@@ -20,6 +25,8 @@ from ev_service.telemetry import Reading
 R = TypeVar("R", bound=Reading)
 
 _TOPIC_WORD = re.compile(r"[^+#/\x00]+")
+_CAPACITY_TOLERANCE = 0.01
+"""How far the sum of the devices' capacities may be from the one that is set, as a share of it."""
 
 
 def mqtt_source(
@@ -46,33 +53,111 @@ def mqtt_source(
     """
     if not _TOPIC_WORD.fullmatch(site.id):
         raise ConfigurationError(f"SITE_ID {site.id} cannot stand in a topic: it holds one of + # /")
-    place = Place(site.id, settings.device_id, settings.silent_after_s, service or device.role)
-    return MqttSource(Broker.of(broker), device, shape_of(device.role, settings, site), place, clock)
+    prefix = settings.model_config.get("env_prefix", "")
+    place = Place(site.id, service or device.role)
+    if settings.devices_file is None:
+        members = [
+            Member(settings.device_id, device, shape_of(device.role, settings, site, prefix), settings.silent_after_s)
+        ]
+    else:
+        members = _listed(device, settings.devices_file, f"{prefix}DEVICES_FILE", site)
+    return MqttSource(Broker.of(broker), device, members, place, clock)
 
 
-def shape_of(role: Role, settings: MqttDeviceSettings, site: SiteSettings) -> Shape:
+def _listed(device: Device[R], file: Path, name: str, site: SiteSettings) -> list[Member[R]]:
+    """The devices of a file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or what it says cannot be used.
+    """
+    where = f"{name} {file}"
+    try:
+        listed = TypeAdapter(list[ListedDevice]).validate_json(file.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{where} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise ConfigurationError(f"{where} must be a JSON list of devices: {why_wrong(error)}") from error
+    names = [each.device_id for each in listed]
+    if not names or len(set(names)) < len(names):
+        raise ConfigurationError(f"{where} must name at least one device, and each once")
+    kinds = _parts(device, listed, where) if len(listed) > 1 else [device]
+    return [
+        Member(
+            each.device_id, kind, shape_of(device.role, each, site, f"{where}, {each.device_id}: "), each.silent_after_s
+        )
+        for each, kind in zip(listed, kinds, strict=True)
+    ]
+
+
+def _parts(device: Device[R], listed: Sequence[ListedDevice], where: str) -> list[Device[R]]:
+    """Each device as what it is a part of, by its share of the capacity where there is one."""
+    if device.part is None or device.capacity is None:
+        return [device for _ in listed]
+    shares = [each.capacity for each in listed if each.capacity is not None]
+    if len(shares) < len(listed):
+        without = ", ".join(each.device_id for each in listed if each.capacity is None)
+        raise ConfigurationError(f"{where}: write the capacity of {without}, in kWp or kWh as that of all is set")
+    if abs(sum(shares) - device.capacity) > _CAPACITY_TOLERANCE * device.capacity:
+        made, set_to = f"{sum(shares):g}", f"{device.capacity:g}"
+        raise ConfigurationError(
+            f"{where}: the capacities make up {made}, and {set_to} is set for all; set it to {made}"
+        )
+    return [device.part(share) for share in shares]
+
+
+def shape_of(role: Role, settings: MqttDevice, site: SiteSettings, prefix: str = "") -> Shape:
     """How a device speaks, and on which topics.
 
     Args:
         role: what it measures.
         settings: name its shape; its topics too, unless they are the usual ones.
-        site: the site, for its name and its time zone.
+        site: the site, for its name, its phases and its time zone.
+        prefix: how the names of the settings begin, for errors.
 
     Raises:
-        ConfigurationError: such a device cannot have this role.
+        ConfigurationError: such a device cannot have this role, or settings do not fit its shape.
     """
-    name, factor = settings.device_id, settings.factor
+    name, factor, shape, zone = settings.device_id, settings.factor, settings.shape, ZoneInfo(site.timezone)
+    _demand_fitting(settings, prefix)
+    if settings.values is not None:
+        try:
+            return mapped_shape(role, read_mapping(settings.values, role, site.phases), factor=factor, zone=zone)
+        except MappingError as error:
+            raise ConfigurationError(f"{prefix}VALUES: {error}") from error
     usual = {
         "own": f"site/{site.id}/{role}/{name}",
         "tasmota": f"tele/{name}",
         "shelly": name,
+        "shelly_gen1": f"shellies/{name}",
         "sunspec": f"sunspec/{name}",
     }
-    base = settings.topic or usual[settings.shape]
-    if settings.shape == "own":
+    base = settings.topic or usual[shape]
+    channels = [int(channel) for channel in (settings.channels or "").split(",") if channel]
+    if shape == "own":
         return own_shape(role, base)
-    if settings.shape == "tasmota":
-        return tasmota_shape(role, base, factor=factor, zone=ZoneInfo(site.timezone))
-    if settings.shape == "shelly":
-        return shelly_shape(role, base, factor=factor)
+    if shape == "tasmota":
+        return tasmota_shape(role, base, factor=factor, zone=zone)
+    if shape == "shelly":
+        return shelly_shape(role, base, factor=factor, phases=site.phases, channels=channels)
+    if shape == "shelly_gen1":
+        return shelly_gen1_shape(role, base, factor=factor, phases=site.phases, channels=channels)
     return sunspec_shape(role, base, factor=factor)
+
+
+def _demand_fitting(settings: MqttDevice, prefix: str) -> None:
+    """Refuse what one shape needs and another has no use for: whoever sets it expects something else."""
+    is_mapped = settings.shape == "json"
+    if is_mapped and settings.values is None:
+        raise ConfigurationError(
+            f"{prefix}VALUES must say where each value stands when the shape is json, "
+            "such as power=tele/meter/SENSOR#/SML/curr_w W"
+        )
+    if is_mapped and settings.topic is not None:
+        raise ConfigurationError(f"{prefix}TOPIC has no use for shape json: each of {prefix}VALUES names its topic")
+    if not is_mapped and settings.values is not None:
+        raise ConfigurationError(f"{prefix}VALUES needs {prefix}SHAPE json, and it is {settings.shape}")
+    if settings.channels is not None:
+        if settings.shape not in ("shelly", "shelly_gen1"):
+            raise ConfigurationError(f"{prefix}CHANNELS is for the shapes shelly and shelly_gen1 alone")
+        if len(set(settings.channels.split(","))) < len(settings.channels.split(",")):
+            raise ConfigurationError(f"{prefix}CHANNELS names a channel twice")

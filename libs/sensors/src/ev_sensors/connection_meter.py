@@ -49,7 +49,8 @@ def connection_meter(site: SiteSettings) -> Device[GridLoad]:
     for name, highest in (("current_a", highest_a), ("magnitude_a", highest_a), ("power_kw", highest_kw)):
         ranges |= dict.fromkeys(by_phase(name, [0.0] * site.phases), Range(-highest, highest))
     meter = _Meter(site)
-    return Device("grid", Rules(ranges, {"limit_kw": Nominal(site.limit_kw)}, meter.why_implausible), meter.reading)
+    rules = Rules(ranges, {"limit_kw": Nominal(site.limit_kw)}, meter.why_implausible)
+    return Device("grid", rules, meter.reading, meter.combine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,23 @@ class _Meter:
             current_a=None if phases is None or self._why_not(phases, values) else phases.current_a,
             # A meter at the connection sees the cars, unless the device says that it stands elsewhere.
             includes_charging=bool(values.get("includes_charging", True)),
+        )
+
+    def combine(self, readings: Sequence[GridLoad]) -> GridLoad:
+        """Several meters as one: what one draws and another gives is balanced, in all and on each phase."""
+        power_kw = sum(reading.load_kw - reading.export_kw for reading in readings)
+        currents = [reading.current_a for reading in readings if reading.current_a is not None]
+        load_kw, limit_kw = max(power_kw, 0.0), self.site.limit_kw
+        return GridLoad(
+            site_id=self.site.id,
+            timestamp=min(reading.timestamp for reading in readings),
+            source=readings[0].source,
+            load_percent=load_percent(load_kw, limit_kw),
+            load_kw=load_kw,
+            limit_kw=limit_kw,
+            export_kw=max(-power_kw, 0.0),
+            current_a=tuple(map(sum, zip(*currents, strict=True))) if len(currents) == len(readings) else None,
+            includes_charging=any(reading.includes_charging for reading in readings),
         )
 
     def _phases(self, values: Mapping[str, float]) -> PhaseCurrents | None:

@@ -4,8 +4,8 @@ Knows no broker: messages are handed in, refusals are handed out.
 """
 
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ev_sensors.checks import Past, Rules, is_outdated, weigh
 from ev_sensors.counts import Counts, Outcome
-from ev_sensors.measurement import Measurement, Reason, Refusal
+from ev_sensors.measurement import Ignored, Measurement, Reason, Refusal
 from ev_sensors.shapes import Role, Shape
 from ev_service.telemetry import Reading
 
@@ -22,6 +22,9 @@ R = TypeVar("R", bound=Reading)
 
 MOST_BYTES = 16_384
 """Longest message that is looked at [byte]; a whole Tasmota or SunSpec message has about 2,000."""
+
+_MOST_REASONS = 4
+"""Different reasons for which messages were ignored that are told; the others are counted together."""
 
 _REMEMBERED = 32
 """Messages by which a repetition is known: more than a broker has in flight for one client."""
@@ -34,12 +37,17 @@ class Device(Generic[R]):
     """One kind of device, whatever it speaks.
 
     rules: what is plausible for it. reading: a measurement as the service answers it; the second argument is the
-    word for `source`.
+    word for `source`. combine: several such devices as one; raises SourceUnavailable where they cannot be.
+    capacity: as it is set for the whole, in the unit of the role. part: a device with a share of it. Both None where
+    devices of the role have no capacity.
     """
 
     role: Role
     rules: Rules
     reading: Callable[[Measurement, str], R]
+    combine: Callable[[Sequence[R]], R] | None = None
+    capacity: float | None = None
+    part: "Callable[[float], Device[R]] | None" = None
 
 
 class Inbox(Generic[R]):
@@ -62,7 +70,8 @@ class Inbox(Generic[R]):
         """
         self._device, self._shape, self._counts, self._on_refused = device, shape, counts, on_refused
         self._past = Past()
-        self._lately: deque[bytes] = deque(maxlen=_REMEMBERED)
+        self._lately: deque[tuple[str, bytes]] = deque(maxlen=_REMEMBERED)
+        self._ignored = Counter[str]()
         self.reading: R | None = None
         self.is_offline = False
         self.refused_since: int = 0
@@ -80,16 +89,35 @@ class Inbox(Generic[R]):
         if topic == self._shape.status:
             self._hear(self._shape.says(payload))
             return
-        if payload in self._lately:
-            self._counts.message(Outcome.DUPLICATE)
+        if self._shape.is_timed and (topic, payload) in self._lately:
+            self._ignore(topic, Outcome.DUPLICATE, "the same message again")
             return
-        judged = self._judge(payload, now, is_retained=is_retained)
+        judged = self._judge(topic, payload, now, is_retained=is_retained)
         if isinstance(judged, Refusal):
             self._refuse(topic, payload, judged, is_retained=is_retained)
+        elif isinstance(judged, Ignored):
+            self._ignore(topic, Outcome.IGNORED, judged.why)
+        elif judged is Outcome.OUTDATED:
+            self._ignore(topic, judged, "kept by the broker, of no known or too great an age")
         else:
             self._counts.message(judged)
         if len(payload) <= MOST_BYTES:
-            self._lately.append(payload)
+            self._lately.append((topic, payload))
+
+    def ignored(self) -> str | None:
+        """What was ignored since the newest value, by topic and reason; None where nothing was."""
+        if not self._ignored:
+            return None
+        told = [f"{reason} ({count})" for reason, count in self._ignored.most_common(_MOST_REASONS)]
+        count, value = self._ignored.total(), "a state of charge" if self._device.role == "battery" else "power"
+        return f"{count} message{'' if count == 1 else 's'}, none with {value}: {', '.join(told)}"
+
+    def _ignore(self, topic: str, outcome: Outcome, why: str) -> None:
+        self._counts.message(outcome)
+        reason = f"{topic}: {why}"
+        if reason not in self._ignored and len(self._ignored) >= _MOST_REASONS - 1:
+            reason = "others"
+        self._ignored[reason] += 1
 
     def _hear(self, status: str | None) -> None:
         if status is None:
@@ -97,13 +125,13 @@ class Inbox(Generic[R]):
             return
         self.is_offline = status == "offline"
 
-    def _judge(self, payload: bytes, now: datetime, *, is_retained: bool) -> Outcome | Refusal:
+    def _judge(self, topic: str, payload: bytes, now: datetime, *, is_retained: bool) -> Outcome | Refusal | Ignored:
         if len(payload) > MOST_BYTES:
             return Refusal(Reason.TOO_LARGE, f"{len(payload)} bytes, {MOST_BYTES} at most")
-        measurement = self._shape.parse(payload, now)
-        if measurement is None:
-            return Outcome.IGNORED
-        if isinstance(measurement, Refusal):
+        if is_retained and not self._shape.is_timed:
+            return Outcome.OUTDATED
+        measurement = self._shape.read(topic, payload, now)
+        if isinstance(measurement, Refusal | Ignored):
             return measurement
         if is_retained and is_outdated(measurement, now):
             # No fault of the device: the broker tells what it was told long ago.
@@ -118,6 +146,7 @@ class Inbox(Generic[R]):
         except ValidationError as error:
             return Refusal(Reason.RANGE, error.errors(include_url=False, include_input=False)[0]["msg"])
         self.refused_since, self.last_refusal = 0, None
+        self._ignored.clear()
         # Who speaks is there, whatever was said of it before; what the broker kept is no speech.
         self.is_offline = self.is_offline and is_retained
         return Outcome.ACCEPTED

@@ -38,6 +38,16 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Ignored:
+    """A message gives no value by itself: it is about something else, or a part of what is awaited.
+
+    why: in a few words; a device gives few different ones, as they are told and counted.
+    """
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """What a device measured at one moment.
 

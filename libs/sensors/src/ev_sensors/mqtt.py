@@ -1,13 +1,14 @@
-"""Readings of one device over MQTT: a connection that comes back by itself, and an inbox behind it."""
+"""Readings over MQTT: a connection that comes back by itself, and an inbox for each device behind it."""
 
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeVar
+from functools import partial
+from typing import Generic, Literal, TypeVar
 from uuid import uuid4
 
 import aiomqtt
@@ -53,44 +54,74 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class Member(Generic[R]):
+    """One device that is listened to.
+
+    device: what kind of device it is. shape: how it speaks, and on which topics.
+    silent_after_s: how long it may be silent [s].
+    """
+
+    device_id: str
+    device: Device[R]
+    shape: Shape
+    silent_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
-    """Where the device stands among others: names that make up topics, and how long it may be silent [s].
+    """Where the service stands among others: names that make up topics.
 
     service: the service that listens, by the name under which it says at the broker that it is there.
     """
 
     site_id: str
-    device_id: str
-    silent_after_s: float
     service: str
 
 
 class MqttSource(Source[R]):
-    """The newest value of one device that counts."""
+    """The newest value that counts, of one device or of several as one, each with an age of its own."""
 
     def __init__(
-        self, broker: Broker, device: Device[R], shape: Shape, place: Place, clock: Clock, pace: Pace | None = None
+        self,
+        broker: Broker,
+        device: Device[R],
+        members: Sequence[Member[R]],
+        place: Place,
+        clock: Clock,
+        pace: Pace | None = None,
     ) -> None:
-        """Listen to a device once it runs.
+        """Listen to devices once it runs.
 
         Args:
             broker: where.
-            device: what kind of device it is.
-            shape: how it speaks, and on which topics.
+            device: what kind of device they make up.
+            members: each device, by a name of its own; several are combined as `device` says.
             place: its names.
             clock: the run's clock.
             pace: how quickly things are done.
         """
-        self._broker, self._shape, self._place, self._clock = broker, shape, place, clock
+        self._broker, self._device, self._members, self._clock = broker, device, members, clock
         self._pace = pace or Pace()
         self._counts = Counts()
-        self._inbox = Inbox(device, shape, self._counts, self._refused)
+        base = f"site/{place.site_id}"
+        self._inboxes = [
+            Inbox(
+                member.device,
+                member.shape,
+                self._counts,
+                partial(self._refused, f"{base}/quarantine/{device.role}/{member.device_id}"),
+            )
+            for member in members
+        ]
+        # One message may speak of several devices.
+        self._listeners: dict[str, list[Inbox[R]]] = {}
+        for member, inbox in zip(members, self._inboxes, strict=True):
+            for topic in member.shape.topics:
+                self._listeners.setdefault(topic, []).append(inbox)
         self._updates = UpdateSignal()
-        self._telling: asyncio.Queue[bytes] = asyncio.Queue(_TELLING)
+        self._telling: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_TELLING)
         self._is_stopping = False
         self._obstacle: str | None = "the broker has not answered yet"
-        base = f"site/{place.site_id}"
-        self._quarantine = f"{base}/quarantine/{device.role}/{place.device_id}"
         self._identifier = f"ev-{place.service}-{uuid4().hex[:12]}"
         self._presence = f"{base}/service/{place.service}/status"
 
@@ -99,26 +130,36 @@ class MqttSource(Source[R]):
         return self._counts.collectors()
 
     async def read(self, now: datetime) -> R:
-        """The newest value that counts, with the device's own timestamp.
+        """The newest value that counts, with the timestamp of the device that spoke longest ago.
 
         Raises:
-            SourceUnavailable: there is none, or it is older than any reader takes.
+            SourceUnavailable: a device has none, or one that is older than any reader takes.
         """
-        reading = self._inbox.reading
-        if reading is None or self._age_s(reading, now) > STUCK_AFTER_S:
-            raise SourceUnavailable(await self.trouble(now) or "no reading")
-        return reading
+        readings = list[R]()
+        for inbox in self._inboxes:
+            reading = inbox.reading
+            if reading is None or self._age_s(reading, now) > STUCK_AFTER_S:
+                raise SourceUnavailable(await self.trouble(now) or "no reading")
+            readings.append(reading)
+        if self._device.combine is None or len(readings) == 1:
+            return readings[0]
+        return self._device.combine(readings)
 
     async def trouble(self, now: datetime) -> str | None:
-        """Why the device cannot be counted on: offline by its own word, or silent for too long."""
-        name, reading = self._place.device_id, self._inbox.reading
-        if self._inbox.is_offline:
+        """Why a device cannot be counted on: offline by its own word, or silent for too long."""
+        pairs = zip(self._members, self._inboxes, strict=True)
+        reasons = (self._trouble_of(member, inbox, now) for member, inbox in pairs)
+        return "; ".join(reason for reason in reasons if reason is not None) or None
+
+    def _trouble_of(self, member: Member[R], inbox: Inbox[R], now: datetime) -> str | None:
+        name, reading = member.device_id, inbox.reading
+        if inbox.is_offline:
             return f"{name} is offline by its birth message or last will"
         if reading is None:
-            return f"no reading of {name} yet{self._why()}"
+            return f"no reading of {name} yet{self._why(inbox)}"
         age_s = self._age_s(reading, now)
-        if age_s > self._place.silent_after_s:
-            return f"{name} has been silent for {age_s:.0f} s{self._why()}"
+        if age_s > member.silent_after_s:
+            return f"{name} has been silent for {age_s:.0f} s{self._why(inbox)}"
         return None
 
     async def wait_for_update(self) -> None:
@@ -134,11 +175,13 @@ class MqttSource(Source[R]):
             finally:
                 self._is_stopping = True
 
-    def _why(self) -> str:
-        refusal, count = self._inbox.last_refusal, self._inbox.refused_since
+    def _why(self, inbox: Inbox[R]) -> str:
         if self._obstacle is not None:
             return f": {self._obstacle}"
-        return "" if refusal is None else f": {count} messages refused, the last for {refusal.reason}: {refusal.detail}"
+        refusal, count = inbox.last_refusal, inbox.refused_since
+        told = None if refusal is None else f"{count} messages refused, the last for {refusal.reason}: {refusal.detail}"
+        reasons = [reason for reason in (told, inbox.ignored()) if reason is not None]
+        return f": {', and '.join(reasons)}" if reasons else ""
 
     @staticmethod
     def _age_s(reading: Reading, now: datetime) -> float:
@@ -181,11 +224,13 @@ class MqttSource(Source[R]):
         """
         will = aiomqtt.Will(self._presence, self._status("offline"), qos=1, retain=True)
         rest_s = self._pace.rest_s
-        shedding = newest_per_topic(self._shape.mixed, lambda: self._counts.message(Outcome.SHED))
+        shedding = newest_per_topic(
+            max(member.shape.mixed for member in self._members), lambda: self._counts.message(Outcome.SHED)
+        )
         async with self._broker.client(self._identifier, will, shedding if rest_s else asyncio.Queue) as client:
             telling = asyncio.create_task(self._tell(client))
             try:
-                demand_granted(await client.subscribe([(self._shape.status, 1), (self._shape.telemetry, 1)]))
+                demand_granted(await client.subscribe([(topic, 1) for topic in self._topics()]))
                 await client.publish(self._presence, self._status("online"), qos=1, retain=True)
                 self._obstacle = None
                 self._counts.connected.set(1)
@@ -198,25 +243,32 @@ class MqttSource(Source[R]):
                         await client.publish(self._presence, self._status("offline"), qos=1, retain=True)
 
     async def _listen(self, client: aiomqtt.Client) -> None:
-        messages, rest_s, now, take = client.messages, self._pace.rest_s, self._clock.now, self._inbox.take
+        messages, rest_s, now, listeners = client.messages, self._pace.rest_s, self._clock.now, self._listeners
         async for message in messages:
-            take(message.topic.value, message.payload, now(), is_retained=message.retain)
+            topic = message.topic.value
+            for inbox in listeners.get(topic, ()):
+                inbox.take(topic, message.payload, now(), is_retained=message.retain)
             self._updates.send()
             if rest_s and len(messages) == 0:
                 await asyncio.sleep(rest_s)
 
-    def _refused(self, topic: str, payload: bytes, refusal: Refusal, is_retained: bool) -> None:
+    def _topics(self) -> list[str]:
+        """Births and last wills first, so that what the broker kept of them is known before a value is."""
+        births = dict.fromkeys(member.shape.status for member in self._members if member.shape.status is not None)
+        return list(births | dict.fromkeys(self._listeners))
+
+    def _refused(self, quarantine: str, topic: str, payload: bytes, refusal: Refusal, is_retained: bool) -> None:
         message = quarantined(topic, payload, refusal, self._clock.now(), is_retained=is_retained)
         try:
-            self._telling.put_nowait(message)
+            self._telling.put_nowait((quarantine, message))
         except asyncio.QueueFull:
             self._counts.unsent.inc()
 
     async def _tell(self, client: aiomqtt.Client) -> None:
         while True:
-            message = await self._telling.get()
+            quarantine, message = await self._telling.get()
             try:
-                await client.publish(self._quarantine, message, qos=1)
+                await client.publish(quarantine, message, qos=1)
             except aiomqtt.MqttError:
                 self._counts.unsent.inc()
 

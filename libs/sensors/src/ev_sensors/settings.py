@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from ev_service.addresses import MqttUrl
@@ -37,17 +37,30 @@ class MqttSettings(Settings):
         return secret_from(self.password, self.password_file, "MQTT_PASSWORD")
 
 
-class MqttDeviceSettings(Settings):
-    """The device that a service listens to; each service reads this with a prefix and a device of its own."""
+class MqttDevice(BaseModel):
+    """One device that speaks MQTT, however it is set."""
 
-    device_id: DeviceId = "device-1"
-    shape: Literal["own", "tasmota", "shelly", "sunspec"] = Field(
+    device_id: DeviceId
+    shape: Literal["own", "tasmota", "shelly", "shelly_gen1", "sunspec", "json"] = Field(
         default="own", description="How it writes its messages, see docs/sensors.md."
     )
     topic: str | None = Field(
         default=None,
         pattern=r"^[^+#\x00]{1,200}$",
         description="Its topics without their last word; unset: what is usual for its shape.",
+    )
+    values: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4000,
+        description="Of shape json: where each value stands, NAME=TOPIC#/POINTER UNIT with ; between them; "
+        "docs/sensors.md has the names.",
+    )
+    channels: str | None = Field(
+        default=None,
+        pattern=r"^[0-5](,[0-5]){0,5}$",
+        description="Of a Shelly that measures phases apart: which channels count, in the order of the phases, such as "
+        "0,1,2; unset: all that it tells.",
     )
     factor: float = Field(
         default=1.0,
@@ -56,6 +69,27 @@ class MqttDeviceSettings(Settings):
     )
     silent_after_s: float = Field(
         default=30.0, ge=1, le=60, description="Unhealthy once the newest value is older than this [s]."
+    )
+
+
+class ListedDevice(MqttDevice):
+    """One of several devices, as it stands in the file of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    capacity: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Its share of the capacity that is set: kWp or kWh."
+    )
+
+
+class MqttDeviceSettings(MqttDevice, Settings):
+    """The device that a service listens to; each service reads this with a prefix and a device of its own."""
+
+    device_id: DeviceId = "device-1"
+    devices_file: Path | None = Field(
+        default=None,
+        description="JSON list of several devices whose values make up one, see docs/sensors.md; the settings of the "
+        "single device do not count then.",
     )
 
 

@@ -1,5 +1,8 @@
 """What is plausible for a stationary battery, whatever protocol it speaks."""
 
+from collections.abc import Sequence
+from functools import partial
+
 from ev_sensors.checks import Range, Rules, Slope
 from ev_sensors.inbox import Device
 from ev_sensors.measurement import Measurement
@@ -35,9 +38,22 @@ def battery_device(site_id: str, capacity_kwh: float) -> Device[BatteryStatus]:
             active_power_kw=measured.values.get("active_power_kw"),
         )
 
+    def combine(readings: Sequence[BatteryStatus]) -> BatteryStatus:
+        kwh = sum(reading.capacity_kwh for reading in readings)
+        powers = [reading.active_power_kw for reading in readings]
+        known = [power for power in powers if power is not None]
+        return BatteryStatus(
+            site_id=site_id,
+            timestamp=min(reading.timestamp for reading in readings),
+            source=readings[0].source,
+            soc_percent=sum(reading.soc_percent * reading.capacity_kwh for reading in readings) / kwh,
+            capacity_kwh=kwh,
+            active_power_kw=sum(known) if len(known) == len(powers) else None,
+        )
+
     ranges = {
         "soc_percent": Range(0.0, _FULL_PERCENT + _ABOVE_FULL_PERCENT, rise=_QUICKEST, fall=_QUICKEST),
         "active_power_kw": Range(-highest_kw, highest_kw),
         "capacity_kwh": Range(0.5 * capacity_kwh, 1.05 * capacity_kwh),
     }
-    return Device("battery", Rules(ranges), reading)
+    return Device("battery", Rules(ranges), reading, combine, capacity_kwh, partial(battery_device, site_id))

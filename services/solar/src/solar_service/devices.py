@@ -1,5 +1,8 @@
 """What is plausible for an inverter and its panels, whatever protocol it speaks."""
 
+from collections.abc import Sequence
+from functools import partial
+
 from ev_sensors.checks import Nominal, Range, Rules, Slope
 from ev_sensors.inbox import Device
 from ev_sensors.measurement import Measurement
@@ -37,5 +40,15 @@ def solar_device(site_id: str, capacity_kwp: float) -> Device[SolarStatus]:
             poa_global_w_m2=measured.values.get("poa_global_w_m2"),
         )
 
+    def combine(readings: Sequence[SolarStatus]) -> SolarStatus:
+        return SolarStatus(
+            site_id=site_id,
+            timestamp=min(reading.timestamp for reading in readings),
+            source=readings[0].source,
+            generation_kw=sum(reading.generation_kw for reading in readings),
+            capacity_kwp=sum(reading.capacity_kwp for reading in readings),
+        )
+
     ranges = {"generation_kw": generation, "poa_global_w_m2": Range(0.0, _BRIGHTEST_W_M2)}
-    return Device("solar", Rules(ranges, {"capacity_kwp": Nominal(capacity_kwp)}), reading)
+    rules = Rules(ranges, {"capacity_kwp": Nominal(capacity_kwp)})
+    return Device("solar", rules, reading, combine, capacity_kwp, partial(solar_device, site_id))

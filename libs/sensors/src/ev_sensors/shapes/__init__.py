@@ -1,17 +1,17 @@
-"""How devices write their messages: our own form, and three that are met in the field."""
+"""How devices write their messages: our own form, three that are met in the field, and any other by settings."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from ev_sensors.measurement import Measurement, Refusal
+from ev_sensors.measurement import Ignored, Measurement, Refusal
 
 Role = Literal["solar", "battery", "grid"]
 """What a device measures."""
 
-Parse = Callable[[bytes, datetime], Measurement | Refusal | None]
-"""A message and the run's time; None where the message is about something else."""
+Parse = Callable[[bytes, datetime], Measurement | Refusal | Ignored]
+"""A message and the run's time; `Ignored` where the message gives no value by itself, with why."""
 
 Status = Literal["online", "offline"]
 
@@ -20,13 +20,27 @@ Status = Literal["online", "offline"]
 class Shape:
     """One device's manner of speaking.
 
-    telemetry: topic of its measurements. status: topic of its birth and last will.
+    telemetry: topic of its measurements. status: topic of its birth and last will; None where it has none.
     parse: reads a message of the former, says: one of the latter, None where it is neither.
     mixed: how many kinds of message may share the first topic; under a flood so many are kept, not one.
+    more: further topics of its measurements, and what reads each.
+    is_timed: whether its messages say when they were measured; else they count as measured when they arrive, and what
+    the broker kept, which may be of any age, does not count.
     """
 
     telemetry: str
-    status: str
+    status: str | None
     parse: Parse
     says: Callable[[bytes], Status | None]
     mixed: int = 1
+    more: Mapping[str, Parse] = field(default_factory=dict[str, Parse])
+    is_timed: bool = True
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """All topics that are listened to."""
+        return (self.telemetry, *self.more, *(() if self.status is None else (self.status,)))
+
+    def read(self, topic: str, payload: bytes, now: datetime) -> Measurement | Refusal | Ignored:
+        """Read a message of one of the topics of measurements."""
+        return (self.parse if topic == self.telemetry else self.more[topic])(payload, now)
