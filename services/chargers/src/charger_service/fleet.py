@@ -15,6 +15,7 @@ from ev_service.charging import EvseState
 from ev_service.lifetimes import Instant
 
 _REMEMBERED_ENDED = 8
+_REMEMBERED_PAST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Visit:
     """One car at one EVSE while a transaction runs.
 
     register_kwh: the meter's register at the beginning; None: not known yet. by_operator: departure, energy and the
-    rest come from a person, and the car's own word no longer changes them.
+    rest come from a person, and the car's own word no longer changes them. is_end_inferred: it is over because its EVSE
+    said that nobody is there, and the transaction's own end was not heard.
     """
 
     session_id: str
@@ -50,13 +52,15 @@ class Visit:
     priority: int = 0
     guaranteed_a: float = 0.0
     by_operator: bool = False
+    is_end_inferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class EvseFacts:
     """What is known of an EVSE.
 
-    order: of its meter's samples. ended: the newest transactions that are over, which stay so.
+    order: of its meter's samples. ended: the newest transactions that are over, which stay so. past: the newest whose
+    beginning here is known, that do not run now, and whose end was not heard.
     """
 
     state: EvseState = EvseState.UNKNOWN
@@ -64,6 +68,11 @@ class EvseFacts:
     order: SampleOrder | None = None
     visit: Visit | None = None
     ended: tuple[str, ...] = ()
+    past: tuple[Visit, ...] = ()
+
+    def past_visit(self, transaction_id: str) -> Visit | None:
+        """The transaction of this name that began here and does not run now."""
+        return next((visit for visit in self.past if visit.transaction_id == transaction_id), None)
 
 
 def session_id_of(charger_id: str, transaction_id: str, started_at: datetime) -> str:
@@ -81,23 +90,33 @@ def started(facts: EvseFacts, report: Started) -> EvseFacts:
         if running.register_kwh is None and report.energy_kwh is not None:
             return replace(facts, visit=replace(running, register_kwh=report.energy_kwh))
         return facts
-    visit = Visit(
-        session_id_of(report.charger_id, report.transaction_id, report.started_at),
-        report.transaction_id,
-        report.started_at,
-        register_kwh=report.energy_kwh,
-    )
-    return replace(facts, visit=visit, ended=_with_ended(facts, running))
+    visit = facts.past_visit(report.transaction_id) or _visit_of(report)
+    others = _without_past(facts, report.transaction_id)
+    return replace(facts, visit=replace(visit, is_end_inferred=False), past=others, ended=_with_ended(facts, running))
+
+
+def held(facts: EvseFacts, report: Started) -> EvseFacts:
+    """A transaction of earlier began here: it is remembered for its end, or until it proves to run."""
+    if report.transaction_id in facts.ended or facts.past_visit(report.transaction_id) is not None:
+        return facts
+    return replace(facts, past=(*facts.past, _visit_of(report))[-_REMEMBERED_PAST:])
 
 
 def ended(facts: EvseFacts, report: Ended) -> EvseFacts:
     """A transaction is over."""
     visit = facts.visit
-    if visit is None or visit.transaction_id != report.transaction_id:
-        if report.transaction_id in facts.ended:
-            return facts
-        return replace(facts, ended=(*facts.ended, report.transaction_id)[-_REMEMBERED_ENDED:])
-    return without_visit(facts)
+    if visit is not None and visit.transaction_id == report.transaction_id:
+        return without_visit(facts)
+    if report.transaction_id in facts.ended:
+        return facts
+    others = _without_past(facts, report.transaction_id)
+    return replace(facts, ended=(*facts.ended, report.transaction_id)[-_REMEMBERED_ENDED:], past=others)
+
+
+def lost(facts: EvseFacts, visit: Visit) -> EvseFacts:
+    """The EVSE says that nobody is there; the transaction may be taken up again, as after a loss of power."""
+    past = (*_without_past(facts, visit.transaction_id), replace(visit, is_end_inferred=True))
+    return replace(facts, visit=None, meter=None, past=past[-_REMEMBERED_PAST:])
 
 
 def without_visit(facts: EvseFacts) -> EvseFacts:
@@ -118,10 +137,7 @@ def metered(
         now: their arrival.
         since_s: when the charger connected or booted, monotonic [s].
     """
-    visit, energy_kwh = facts.visit, energy_of(reading)
-    if visit is not None and energy_kwh is not None:
-        begun_kwh = energy_kwh if visit.register_kwh is None else visit.register_kwh
-        visit = replace(visit, register_kwh=begun_kwh, energy_kwh=max(visit.energy_kwh, energy_kwh - begun_kwh))
+    visit = None if facts.visit is None else with_register(facts.visit, energy_of(reading))
     if not tells_of_now(facts.order, reading, now.monotonic_s, since_s):
         return replace(facts, visit=visit)
     return replace(
@@ -130,6 +146,14 @@ def metered(
         meter=meter_of(reading, place, voltage_v, now) or facts.meter,
         order=with_sample(facts.order, reading, now.monotonic_s),
     )
+
+
+def with_register(visit: Visit, energy_kwh: float | None) -> Visit:
+    """The visit after its meter's register showed this [kWh]; None: it showed nothing."""
+    if energy_kwh is None:
+        return visit
+    begun_kwh = energy_kwh if visit.register_kwh is None else visit.register_kwh
+    return replace(visit, register_kwh=begun_kwh, energy_kwh=max(visit.energy_kwh, energy_kwh - begun_kwh))
 
 
 def needs_told(facts: EvseFacts, needs: Needs) -> EvseFacts:
@@ -143,6 +167,15 @@ def needs_told(facts: EvseFacts, needs: Needs) -> EvseFacts:
     return replace(
         facts, visit=replace(visit, energy_wanted_kwh=wanted_kwh, departure=needs.departure or visit.departure)
     )
+
+
+def _visit_of(report: Started) -> Visit:
+    name = session_id_of(report.charger_id, report.transaction_id, report.started_at)
+    return Visit(name, report.transaction_id, report.started_at, register_kwh=report.energy_kwh)
+
+
+def _without_past(facts: EvseFacts, transaction_id: str) -> tuple[Visit, ...]:
+    return tuple(visit for visit in facts.past if visit.transaction_id != transaction_id)
 
 
 def _with_ended(facts: EvseFacts, visit: Visit | None) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ EVSE counts with less than it may draw.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from charger_service.acts import Proved
 from charger_service.envelope import Key
-from charger_service.fleet import EvseFacts, Visit, ended
+from charger_service.fleet import Visit, ended, lost
 from charger_service.isolation import isolated
 from charger_service.ports import Ended
 from charger_service.site import OverrideGiven, Site, lifetime_of
@@ -122,11 +122,14 @@ def _restore_session(site: Site, row: Row) -> None:
     facts = site.evses.get(key)
     if facts is None:
         return
-    if row["ended_at"] is not None:
+    visit: Visit | None = _read(_VISIT, row["content"])
+    if row["ended_at"] is not None and visit is not None and visit.is_end_inferred:
+        site.evses[key] = lost(facts, visit)
+    elif row["ended_at"] is not None:
         over = Ended(key[0], row["transaction_id"], datetime.fromisoformat(row["ended_at"]))
         site.evses[key] = ended(facts, over)
-    elif (visit := _read(_VISIT, row["content"])) is not None:
-        site.evses[key] = EvseFacts(visit=visit, ended=facts.ended)
+    elif visit is not None:
+        site.evses[key] = replace(facts, visit=visit)
 
 
 def _restore_standing(site: Site, row: Row, now: Instant) -> None:

@@ -21,6 +21,8 @@ _LATE_S = 30.0
 _CLOCK_SET_AFTER_S = 8.0
 """After so long without another sample a late one shows that its charger's clock was set [s]. Less than the interval
 of 10 s at which chargers are asked for samples, so that a clock that is set costs one sample at most."""
+_LIVE_WITHIN_S = 120.0
+"""How far a charger's clock, which is set at each boot and heartbeat, may be off from this one [s]."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -58,6 +60,24 @@ def tells_of_now(order: SampleOrder | None, reading: MeterReading, now_s: float,
     is_late = _delay_s(reading.reported_at, now_s) > order.delay_s + _LATE_S
     is_alone = now_s - max(order.heard_s, since_s) >= _CLOCK_SET_AFTER_S
     return is_alone or not (is_older or is_late)
+
+
+def is_live(order: SampleOrder | None, reported_at: datetime | None, now: Instant) -> bool:
+    """Whether a message that carries this time was sent as it happened: by this clock, or by its charger's own.
+
+    Stricter than `tells_of_now`: it decides whether a transaction runs, which an old message must not begin.
+
+    Args:
+        order: what is known of the times that the EVSE's samples carry; None: nothing.
+        reported_at: by the charger's clock; None: it does not say.
+        now: its arrival.
+    """
+    if reported_at is None:
+        return False
+    if abs((now.wall - reported_at).total_seconds()) <= _LIVE_WITHIN_S:
+        return True
+    is_prompt = order is not None and _delay_s(reported_at, now.monotonic_s) <= order.delay_s + _LATE_S
+    return is_prompt and order is not None and reported_at >= order.newest_at
 
 
 def with_sample(order: SampleOrder | None, reading: MeterReading, now_s: float) -> SampleOrder | None:

@@ -137,6 +137,7 @@ class Started:
     ended. One that begins ends any other on its EVSE whose end was never heard.
 
     energy_kwh [kWh]: the meter's register at the beginning; None: not said.
+    is_stored: whether the charger says that it kept the message while it was offline.
     """
 
     charger_id: str
@@ -145,6 +146,24 @@ class Started:
     started_at: datetime
     energy_kwh: float | None = None
     id_token: str | None = None
+    is_stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A transaction that goes on by its charger's word, whether or not its beginning was heard.
+
+    evse_id: None: the charger names no EVSE. reported_at: by the charger's clock; None: it does not say.
+    is_stored: whether the charger says that it kept the message while it was offline.
+    state: what the transaction's EVSE does by the same message; None: not said.
+    """
+
+    charger_id: str
+    evse_id: int | None
+    transaction_id: str
+    reported_at: datetime | None
+    is_stored: bool = False
+    state: EvseState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,16 +261,16 @@ class ChargerReports(Protocol):
         """
         ...
 
-    def session_seen(self, charger_id: str, evse_id: int | None, transaction_id: str) -> None:
-        """A transaction runs whose beginning was not heard on this connection; None: the charger names no EVSE."""
+    def session_seen(self, seen: Seen) -> bool:
+        """A transaction goes on. Returns whether it is the one that runs at its EVSE now, and not one of earlier."""
         ...
 
-    async def session_started(self, started: Started) -> None:
-        """A transaction began."""
+    async def session_started(self, started: Started) -> bool:
+        """A transaction began. Returns whether it is the one that runs at its EVSE now, and not one of earlier."""
         ...
 
-    async def session_ended(self, ended: Ended) -> None:
-        """A transaction ended."""
+    async def session_ended(self, ended: Ended) -> bool:
+        """A transaction ended. Returns whether it ran until now, and is not one of earlier."""
         ...
 
     def needs(self, charger_id: str, evse_id: int, needs: Needs) -> None:

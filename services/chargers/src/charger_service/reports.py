@@ -10,11 +10,12 @@ from datetime import datetime
 from charger_service import fleet
 from charger_service.envelope import Key
 from charger_service.keeping import Keeper, transaction_number
+from charger_service.metering import energy_of, is_live
 from charger_service.offences import Offences
 from charger_service.overriding import Overriding
-from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Started
+from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Seen, Started
 from charger_service.sending import Sending
-from charger_service.site import Site
+from charger_service.site import SURELY_IDLE, Site
 from charger_service.standing import overdraws
 from charger_service.store import Changes, Kept
 from ev_service.charging import EvseState
@@ -24,6 +25,12 @@ _logger = logging.getLogger(__name__)
 
 _KNOWN_NUMBERS = 10_000
 _TELLS_IMPLAUSIBLE_EVERY_S = 60.0
+_SILENT_AFTER_S = 30.0
+"""After so long without a word of the transaction that ran before its charger connected another may take its place [s]:
+twice the interval at which chargers are asked for meter values, and a rest."""
+_SOMEBODY_THERE = frozenset({EvseState.OCCUPIED, EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE})
+_NO_TRANSACTIONS = frozenset({"", "0", "-1", str(2**31 - 1), str(2**32 - 1), str(2**63 - 1), str(2**64 - 1)})
+"""What chargers write for the id of a transaction where there is none."""
 
 
 class Reports:
@@ -57,6 +64,8 @@ class Reports:
         self._count_overdraw = count_overdraw
         self._offences = offences
         self._implausible_told_s: dict[str, float] = {}
+        # When the transaction that runs was last named by its charger, monotonic [s].
+        self._heard_s: dict[Key, float] = {}
 
     def connected(self, charger_id: str, ocpp_version: str) -> None:
         """The charger is there."""
@@ -101,34 +110,52 @@ class Reports:
             self._sending.send_again(key)
         elif state is EvseState.AVAILABLE and facts.visit is not None:
             _logger.warning("the end of a session was not heard", extra={"charger_id": charger_id, "evse_id": evse_id})
-            self._end(key, self._clock.now())
+            self._site.evses[key] = fleet.lost(self._site.evses[key], facts.visit)
+            inferred = replace(facts.visit, is_end_inferred=True)
+            self._site.end_visit(key, inferred, self._clock.now())
         self._site.settle_if_idle(key)
 
-    def session_seen(self, charger_id: str, evse_id: int | None, transaction_id: str) -> None:
-        """A transaction runs that may not be known."""
-        known = self._site.key_of_transaction(charger_id, transaction_id)
-        if known is not None or evse_id is None or (charger_id, evse_id) not in self._site.evses:
-            return
-        self._begin(Started(charger_id, evse_id, transaction_id, self._clock.now()))
+    def session_seen(self, seen: Seen) -> bool:
+        """A transaction goes on: one that runs, one to take up again, or one of earlier, which changes nothing."""
+        key = self._site.key_of_transaction(seen.charger_id, seen.transaction_id)
+        if key is not None:
+            self._heard_s[key] = self._clock.monotonic_s()
+            return True
+        if seen.evse_id is None or (seen.charger_id, seen.evse_id) not in self._site.evses:
+            return False
+        key = (seen.charger_id, seen.evse_id)
+        if not self._is_to_be_taken_up(key, seen):
+            return False
+        _logger.warning("a transaction is taken up", extra={"charger_id": seen.charger_id, "evse_id": seen.evse_id})
+        self._begin(Started(seen.charger_id, seen.evse_id, seen.transaction_id, self._clock.now()))
+        return self._runs(key, seen.transaction_id)
 
-    async def session_started(self, started: Started) -> None:
+    async def session_started(self, started: Started) -> bool:
         """A session begins; it is kept when this returns, or goes on in memory where the disk fails."""
-        if (started.charger_id, started.evse_id) in self._site.evses:
+        key = (started.charger_id, started.evse_id)
+        if key not in self._site.evses:
+            return False
+        if self._is_of_earlier(key, started):
+            _logger.info("a transaction of earlier began", extra={"charger_id": key[0], "evse_id": key[1]})
+            self._site.evses[key] = fleet.held(self._site.evses[key], started)
+        else:
             self._begin(started)
-            await self._keeper.keep([(started.charger_id, started.evse_id)])
+        await self._keeper.keep([key])
+        return self._runs(key, started.transaction_id)
 
-    async def session_ended(self, ended: Ended) -> None:
+    async def session_ended(self, ended: Ended) -> bool:
         """A session is over; it is kept when this returns, or in memory where the disk fails."""
         key = self._site.key_of_transaction(ended.charger_id, ended.transaction_id)
-        if key is None:
+        if key is not None:
+            if ended.energy_kwh is not None:
+                register = MeterReading(None, ended.transaction_id, energy_kwh=ended.energy_kwh, is_stored=True)
+                self._metered(key, register)
+            self._end(key, ended.ended_at)
+        else:
             for other in self._site.keys_of.get(ended.charger_id, ()):
-                self._site.evses[other] = fleet.ended(self._site.evses[other], ended)
-            return
-        if ended.energy_kwh is not None:
-            register = MeterReading(None, ended.transaction_id, energy_kwh=ended.energy_kwh, is_stored=True)
-            self._metered(key, register)
-        self._end(key, ended.ended_at)
+                self._end_past(other, ended)
         await self._keeper.keep()
+        return key is not None
 
     def needs(self, charger_id: str, evse_id: int, needs: Needs) -> None:
         """The car said what it wants."""
@@ -144,7 +171,7 @@ class Reports:
             key = self._site.key_of_transaction(charger_id, reading.transaction_id)
         if key is None or key not in self._site.evses:
             return
-        facts = self._metered(key, reading)
+        facts = self._metered(key, self._of_now(key, reading))
         standing = self._site.standings[key]
         is_overdrawing = overdraws(self._site.places[key], standing, facts)
         if is_overdrawing and not standing.is_overdrawing:
@@ -161,6 +188,53 @@ class Reports:
     def offended(self, charger_id: str, offence: Offence) -> None:
         """A message broke its schema."""
         self._offences.add(charger_id, offence)
+
+    def _runs(self, key: Key, transaction_id: str) -> bool:
+        visit = self._site.visit(key)
+        return visit is not None and visit.transaction_id == transaction_id
+
+    def _is_of_earlier(self, key: Key, started: Started) -> bool:
+        """Whether a begin is history: kept while offline, older than what runs, or long ago where nobody is."""
+        facts = self._site.evses[key]
+        if self._runs(key, started.transaction_id):
+            return False
+        if started.is_stored:
+            return True
+        if facts.visit is not None:
+            return started.started_at < facts.visit.started_at
+        return facts.state in SURELY_IDLE and not is_live(facts.order, started.started_at, read_clock(self._clock))
+
+    def _is_to_be_taken_up(self, key: Key, seen: Seen) -> bool:
+        """Whether a transaction that does not run for all that is known runs all the same.
+
+        What says so is sent as it happens. A transaction whose beginning here is known needs nothing else, and is not
+        older than what runs; of another the charger has to say besides that somebody is there. Either takes the place
+        only of a transaction of which nothing was heard since its charger connected or booted.
+        """
+        facts = self._site.evses[key]
+        is_over = seen.is_stored or seen.transaction_id in facts.ended or seen.transaction_id in _NO_TRANSACTIONS
+        if is_over or not is_live(facts.order, seen.reported_at, read_clock(self._clock)):
+            return False
+        known = facts.past_visit(seen.transaction_id)
+        if facts.visit is None:
+            return known is not None or (seen.state or facts.state) in _SOMEBODY_THERE
+        if known is not None:
+            return known.started_at >= facts.visit.started_at
+        since_s = self._site.chargers[key[0]].since_s
+        is_silent = self._heard_s.get(key, -math.inf) < since_s
+        return is_silent and self._clock.monotonic_s() - since_s >= _SILENT_AFTER_S
+
+    def _of_now(self, key: Key, reading: MeterReading) -> MeterReading:
+        """A reading as it counts: one of another transaction than runs says no energy, and nothing of now if stored."""
+        facts, transaction_id = self._site.evses[key], reading.transaction_id
+        if transaction_id is None:
+            return reading
+        if self._runs(key, transaction_id):
+            self._heard_s[key] = self._clock.monotonic_s()
+            return reading
+        is_now = is_live(facts.order, reading.reported_at, read_clock(self._clock))
+        is_history = reading.is_stored or transaction_id in facts.ended or not is_now
+        return replace(reading, energy_kwh=None, is_stored=is_history)
 
     def _metered(self, key: Key, reading: MeterReading) -> fleet.EvseFacts:
         voltage_v, since_s = self._site.rules.settings.voltage_v, self._site.chargers[key[0]].since_s
@@ -188,6 +262,7 @@ class Reports:
         if facts.visit is None or (before.visit is not None and before.visit.session_id == facts.visit.session_id):
             return
         standing = self._site.standings[key]
+        self._heard_s[key] = self._clock.monotonic_s()
         if before.visit is not None:
             self._site.end_visit(key, before.visit, started.started_at)
         if standing.fallback_held_a is None:
@@ -200,6 +275,16 @@ class Reports:
         if facts.visit is not None:
             self._site.evses[key] = fleet.without_visit(facts)
             self._site.end_visit(key, facts.visit, ended_at)
+
+    def _end_past(self, key: Key, ended: Ended) -> None:
+        """Record the end of a transaction that began here and does not run."""
+        facts = self._site.evses[key]
+        past = facts.past_visit(ended.transaction_id)
+        self._site.evses[key] = fleet.ended(facts, ended)
+        if past is not None:
+            register = MeterReading(None, energy_kwh=ended.energy_kwh)
+            past = replace(fleet.with_register(past, energy_of(register)), is_end_inferred=False)
+            self._site.record_end(key, past, ended.ended_at)
 
     def _change(self, charger_id: str, **changes: object) -> None:
         facts = self._site.chargers.get(charger_id)

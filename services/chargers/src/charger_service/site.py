@@ -22,7 +22,8 @@ from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd, Lifetime
 from ev_service.settings import SiteSettings
 
-_SURELY_IDLE = frozenset({EvseState.AVAILABLE, EvseState.UNAVAILABLE, EvseState.FAULTED, EvseState.RESERVED})
+SURELY_IDLE = frozenset({EvseState.AVAILABLE, EvseState.UNAVAILABLE, EvseState.FAULTED, EvseState.RESERVED})
+"""States in which nobody charges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +241,10 @@ class Site:
     def end_visit(self, key: Key, visit: Visit, ended_at: datetime) -> None:
         """Forget what was ordered for a car that is gone."""
         self.standings[key].forget_session()
+        self.record_end(key, visit, ended_at)
+
+    def record_end(self, key: Key, visit: Visit, ended_at: datetime) -> None:
+        """Have it written down that a session is over."""
         self.over.append((key, visit, ended_at))
         self.unsaved.add(key)
 
@@ -247,7 +252,7 @@ class Site:
         """An EVSE without a car, whose charger holds or refused its default, may draw no more than its fallback."""
         facts, standing = self.evses[key], self.standings[key]
         was_asked = standing.fallback_reply is not None and standing.fallback_reply.answer is not Answer.NO_ANSWER
-        if facts.visit is None and facts.state in _SURELY_IDLE and was_asked:
+        if facts.visit is None and facts.state in SURELY_IDLE and was_asked:
             standing.is_unknown, standing.doubtful_a = False, 0.0
 
     def order_in_force(self, key: Key, now: Instant) -> Order | None:

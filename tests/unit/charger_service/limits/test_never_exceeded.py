@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.charger_service.limits.conftest import House
 
 from charger_service.orders import OverrideKind, OverrideOrder, SiteLimitOrder
-from charger_service.ports import Abilities, Answer, Make
+from charger_service.ports import Abilities, Answer, Make, Seen
 from ev_service.charging import LEAST_CURRENT_A, EvseState
 
 # Two are enough for everything that one can do to another, and few enough for long stories about each.
@@ -100,7 +100,8 @@ class Field:
         if name not in self.cars:
             reports.evse_changed(name, 1, EvseState.AVAILABLE)
         elif visit is None:
-            reports.session_seen(name, 1, f"{name}-unheard-{self.house.clock.now()}")
+            now = self.house.clock.now()
+            reports.session_seen(Seen(name, 1, f"{name}-unheard-{now}", now, state=EvseState.CHARGING))
         reports.ready(name, Abilities())
 
     async def _boot(self, name: str) -> None:

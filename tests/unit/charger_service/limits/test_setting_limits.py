@@ -6,7 +6,7 @@ import pytest
 from tests.unit.charger_service.limits.conftest import NOON, House
 
 from charger_service.lease import Leased
-from charger_service.ports import Answer, Ended, MeterReading, Needs, Started
+from charger_service.ports import Answer, Ended, MeterReading, Needs, Seen, Started
 from ev_service.charging import EvseState, LimitOutcome
 
 pytestmark = pytest.mark.anyio
@@ -217,7 +217,7 @@ async def test_the_limit_is_sent_again_after_the_car_begins_to_charge(charging: 
 async def test_a_session_that_was_not_seen_to_begin_is_limited_all_the_same(house: House) -> None:
     await house.connect()
 
-    house.limits.reports.session_seen("CP-1", 1, "unheard")
+    house.limits.reports.session_seen(Seen("CP-1", 1, "unheard", NOON, state=EvseState.CHARGING))
     await house.settled()
 
     assert house.points.sent == [("CP-1", 6.0)]
@@ -270,7 +270,7 @@ async def test_reports_of_places_that_the_site_does_not_have_are_passed_over(hou
     reports = house.limits.reports
     reports.connected("CP-9", "1.6")
     reports.evse_changed("CP-1", 7, EvseState.CHARGING)
-    reports.session_seen("CP-1", None, "somewhere")
+    reports.session_seen(Seen("CP-1", None, "somewhere", NOON))
     reports.metered("CP-1", None, MeterReading(NOON, transaction_id="nowhere", power_kw=3.0))
     reports.needs("CP-1", 7, Needs(1.0))
     await reports.session_started(Started("CP-1", 7, "x", NOON))

@@ -22,7 +22,7 @@ from charger_service.ocpp.central import CentralSystem
 from charger_service.ocpp.conversation import Timing
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.server import serving
-from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Started
+from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Seen, Started
 from charger_service.settings import OcppSettings
 from ev_service.charging import EvseState
 from ev_service.clock import SteppedClock
@@ -71,18 +71,21 @@ class Heard:
         self.on_status()
         self._add("evse", charger_id, evse_id, state)
 
-    def session_seen(self, charger_id: str, evse_id: int | None, transaction_id: str) -> None:
-        self._add("seen", charger_id, evse_id, transaction_id)
+    def session_seen(self, seen: Seen) -> bool:
+        self._add("seen", seen.charger_id, seen.evse_id, seen.transaction_id)
+        return not seen.is_stored
 
-    async def session_started(self, started: Started) -> None:
+    async def session_started(self, started: Started) -> bool:
         if self.fails_with is not None:
             raise self.fails_with
         self.on_started(started)
         await asyncio.sleep(0)
         self._add("started", started)
+        return not started.is_stored
 
-    async def session_ended(self, ended: Ended) -> None:
+    async def session_ended(self, ended: Ended) -> bool:
         self._add("ended", ended)
+        return True
 
     def needs(self, charger_id: str, evse_id: int, needs: Needs) -> None:
         self._add("needs", charger_id, evse_id, needs)

@@ -130,7 +130,7 @@ async def test_meter_values_are_reported_with_currents_per_phase(site: Any) -> N
     assert site.heard.of("metered") == [("CP-16", 1, reading)]
 
 
-async def test_a_transaction_that_began_before_this_connection_is_reported_once(site: Any) -> None:
+async def test_a_transaction_is_reported_as_often_as_its_charger_names_it(site: Any) -> None:
     charger = await site.connect("CP-16")
     for _ in range(3):
         message = {"connectorId": 1, "transactionId": 5, "meterValue": [sampled("1")]}
@@ -138,7 +138,7 @@ async def test_a_transaction_that_began_before_this_connection_is_reported_once(
     number = (await charger.call("StartTransaction", START))["transactionId"]
     await charger.call("MeterValues", {"connectorId": 1, "transactionId": number, "meterValue": [sampled("1")]})
 
-    assert site.heard.of("seen") == [("CP-16", 1, "5")]
+    assert site.heard.of("seen") == [*[("CP-16", 1, "5")] * 3, ("CP-16", 1, str(number))]
 
 
 @pytest.mark.parametrize(
@@ -315,3 +315,13 @@ async def test_what_the_version_can_not_say_is_not_supported(site: Any) -> None:
 
 def sampled(value: str) -> dict[str, Any]:
     return {"timestamp": NOON, "sampledValue": [{"value": value}]}
+
+
+@pytest.mark.parametrize("transaction_id", [2**63 - 1, 2**31 - 1, 0, -1])
+async def test_an_id_that_is_none_names_no_transaction(site: Any, transaction_id: int) -> None:
+    charger = await site.connect("CP-16")
+    message = {"connectorId": 1, "transactionId": transaction_id, "meterValue": [sampled("1")]}
+    await charger.call("MeterValues", message)
+
+    assert site.heard.of("seen") == []
+    assert [reading.transaction_id for _, _, reading in site.heard.of("metered")] == [None]

@@ -188,7 +188,7 @@ async def test_a_beginning_that_arrives_after_its_own_end_opens_nothing(site: An
     await station.call("TransactionEvent", event("Started", 0, "Charging", evse={"id": 1}))
     await station.call("TransactionEvent", event("Updated", 1, "Charging"))
 
-    assert site.heard.of("started") == []
+    assert [started.is_stored for (started,) in site.heard.of("started")] == [True]
     assert site.heard.of("seen") == []
     assert EvseState.CHARGING not in [state for *_, state in site.heard.of("evse")]
 
@@ -200,7 +200,10 @@ async def test_events_of_the_car_before_do_not_end_the_one_that_is_there(site: A
     await station.call("TransactionEvent", event("Started", 0, "Charging", evse={"id": 1}, at=earlier))
     await station.call("TransactionEvent", event("Ended", 1, evse={"id": 1}, at=earlier))
 
-    assert [started.transaction_id for (started,) in site.heard.of("started")] == ["T-2"]
+    assert [(one.transaction_id, one.is_stored) for (one,) in site.heard.of("started")] == [
+        ("T-2", False),
+        ("T-1", True),
+    ]
     assert [ended.transaction_id for (ended,) in site.heard.of("ended")] == ["T-1"]
     assert site.heard.of("evse")[-1][-1] is EvseState.CHARGING
 
@@ -222,7 +225,7 @@ async def test_a_station_of_several_evses_need_not_name_the_one_of_a_running_tra
     await station.call("TransactionEvent", event("Updated", 5, "Charging", evse={"id": 2}))
     await station.call("TransactionEvent", event("Updated", 6, "SuspendedEV", meterValue=[meter(3)]))
 
-    assert site.heard.of("seen") == [("CP-201", None, "T-1"), ("CP-201", 2, "T-1")]
+    assert site.heard.of("seen") == [("CP-201", None, "T-1"), ("CP-201", 2, "T-1"), ("CP-201", 2, "T-1")]
     assert [evse for _, evse, _ in site.heard.of("metered")] == [None, 2]
     assert site.heard.of("evse")[-1] == ("CP-201", 2, EvseState.SUSPENDED_EV)
 

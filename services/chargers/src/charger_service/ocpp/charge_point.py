@@ -53,7 +53,6 @@ class ChargePoint(Conversation):
         super().__init__(charger_id, connection, around)
         self.evse_ids = evse_ids
         self.abilities = Abilities()
-        self.transactions: dict[int, str] = {}
         self._limit_level = LIMIT_LEVEL
         self._setting_up: asyncio.Task[None] | None = None
         self._needs_set_up = True
@@ -183,7 +182,6 @@ class ChargePoint(Conversation):
         make = Make(
             _encodable(vendor), _encodable(model), None if firmware_version is None else _encodable(firmware_version)
         )
-        self.transactions.clear()
         self._needs_set_up = True
         self.around.reports.booted(self.charger_id, make)
         return {"current_time": self.current_time(), "interval": self.around.timing.heartbeat_s, "status": "Accepted"}
@@ -191,12 +189,6 @@ class ChargePoint(Conversation):
     def current_time(self) -> str:
         """The run's time, by which the charger sets its clock."""
         return utc_text(self.heard_at)
-
-    def saw(self, evse_id: int, transaction_id: str) -> None:
-        """Report a transaction once that did not begin on this connection."""
-        if self.transactions.get(evse_id) != transaction_id and evse_id in self.evse_ids:
-            self.transactions[evse_id] = transaction_id
-            self.around.reports.session_seen(self.charger_id, evse_id, transaction_id)
 
     def _told(self, action: str, **said: Any) -> Any:
         """An answer of the version that is spoken."""

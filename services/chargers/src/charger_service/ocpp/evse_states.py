@@ -16,13 +16,14 @@ _CONNECTORS = {
     "Unavailable": EvseState.UNAVAILABLE,
     "Faulted": EvseState.FAULTED,
 }
-_TRANSACTIONS = {
+TRANSACTION_STATES = {
     "Charging": EvseState.CHARGING,
     "EVConnected": EvseState.OCCUPIED,
     "SuspendedEV": EvseState.SUSPENDED_EV,
     "SuspendedEVSE": EvseState.SUSPENDED_EVSE,
     "Idle": EvseState.OCCUPIED,
 }
+"""What an EVSE does by the charging state of its transaction."""
 # An EVSE serves one car: one connector in use says more than another that is free.
 _RANKS = (
     EvseState.OCCUPIED,
@@ -32,6 +33,7 @@ _RANKS = (
     EvseState.FAULTED,
 )
 _NOBODY_THERE = "Idle"
+_REMEMBERED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class EvseStates:
         self._connectors: dict[int, dict[int, EvseState]] = {}
         self._charging: dict[int, str] = {}
         self._newest: dict[int, Event] = {}
+        self._said: dict[str, str] = {}
 
     def evse_of(self, transaction_id: str) -> int | None:
         """The EVSE of a transaction; None where none was named."""
@@ -82,12 +85,20 @@ class EvseStates:
             self._charging.pop(evse_id, None)
         return self.of(evse_id)
 
-    def transaction(self, evse_id: int, event: Event, charging_state: str | None) -> EvseState:
-        """Take the newest event, with its charging state where it says one; returns what the EVSE does now."""
+    def note(self, event: Event, charging_state: str | None) -> None:
+        """Remember an event's charging state, which later events repeat only where it changes."""
+        if charging_state is not None:
+            self._said.pop(event.transaction_id, None)
+            self._said[event.transaction_id] = charging_state
+            if len(self._said) > _REMEMBERED:
+                del self._said[next(iter(self._said))]
+
+    def transaction(self, evse_id: int, event: Event) -> EvseState:
+        """Take the newest event of the transaction that runs; returns what the EVSE does now."""
         self._newest[evse_id] = event
         if event.is_end:
             self._charging.pop(evse_id, None)
-        elif charging_state is not None:
+        elif (charging_state := self._said.get(event.transaction_id)) is not None:
             self._charging[evse_id] = charging_state
         return self.of(evse_id)
 
@@ -96,5 +107,5 @@ class EvseStates:
         connectors = self._connectors.get(evse_id, {}).values()
         charging = self._charging.get(evse_id)
         if charging is not None and EvseState.FAULTED not in connectors:
-            return _TRANSACTIONS[charging]
+            return TRANSACTION_STATES[charging]
         return next((state for state in _RANKS if state in connectors), EvseState.UNKNOWN)

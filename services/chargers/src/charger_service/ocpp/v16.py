@@ -12,8 +12,8 @@ from ocpp.v16 import call, call_result
 from charger_service.ocpp import profiles
 from charger_service.ocpp.charge_point import ChargePoint, replied
 from charger_service.ocpp.conversation import handles
-from charger_service.ocpp.meters import MEASURANDS, moment, reading
-from charger_service.ports import Abilities, Answer, Ended, Reply, Started, TransactionLimit
+from charger_service.ocpp.meters import MEASURANDS, moment, reading, time_of
+from charger_service.ports import Abilities, Answer, Ended, Reply, Seen, Started, TransactionLimit
 from ev_service.charging import EvseState
 
 _STACK_LEVEL = "ChargeProfileMaxStackLevel"
@@ -22,6 +22,8 @@ _PHASE_SWITCH = "ConnectorSwitch3to1PhaseSupported"
 _SAMPLE_INTERVAL = "MeterValueSampleInterval"
 _SAMPLED = "MeterValuesSampledData"
 _COMPOSITE_S = 60
+# Where there is none chargers write 0, -1 or the highest number of some size.
+_TRANSACTION_IDS = range(1, 2**31 - 1)
 _STATES = {
     "Available": EvseState.AVAILABLE,
     "Preparing": EvseState.OCCUPIED,
@@ -80,7 +82,6 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
             id_token=id_tag,
         )
         await self.around.reports.session_started(started)
-        self.transactions[connector_id] = started.transaction_id
         return _result.StartTransaction(transaction_id=number, id_tag_info=_ACCEPTED)
 
     @handles("StopTransaction")
@@ -104,9 +105,10 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
     ) -> Any:
         """Meter values of a connector."""
         if connector_id in self.evse_ids:
-            running = None if transaction_id is None else str(transaction_id)
+            running = str(transaction_id) if transaction_id in _TRANSACTION_IDS else None
             if running is not None:
-                self.saw(connector_id, running)
+                times = [at for value in meter_value if (at := time_of(value["timestamp"])) is not None]
+                self.around.reports.session_seen(Seen(self.charger_id, connector_id, running, max(times, default=None)))
             for value in meter_value:
                 found = reading(value, running)
                 if found is not None:

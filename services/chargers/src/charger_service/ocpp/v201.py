@@ -13,9 +13,9 @@ from ocpp.v201 import call, call_result
 from charger_service.ocpp import profiles
 from charger_service.ocpp.charge_point import ChargePoint, replied
 from charger_service.ocpp.conversation import handles
-from charger_service.ocpp.evse_states import Event, EvseStates
+from charger_service.ocpp.evse_states import TRANSACTION_STATES, Event, EvseStates
 from charger_service.ocpp.meters import MEASURANDS, moment, reading, time_of
-from charger_service.ports import Abilities, Answer, Ended, MeterReading, Needs, Reply, Started, TransactionLimit
+from charger_service.ports import Abilities, Answer, Ended, MeterReading, Needs, Reply, Seen, Started, TransactionLimit
 
 _SMART, _SAMPLED = "SmartChargingCtrlr", "SampledDataCtrlr"
 _STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH = "ProfileStackLevel", "RateUnit", "Phases3to1"
@@ -77,17 +77,23 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
             return _result.TransactionEvent(id_token_info={"status": "Invalid"})
         event = Event(transaction_id, seq_no, moment(timestamp, self.heard_at), event_type == "Ended")
         readings = self._readings(meter_value, transaction_id, is_stored=offline)
+        charging_state = transaction_info.get("charging_state")
+        runs = False
         if event_type == "Started":
-            await self._started(evse_id, event, readings, None if id_token is None else str(id_token["id_token"]))
-        elif event_type == "Updated":
-            self._seen(evse_id, event)
+            token = None if id_token is None else str(id_token["id_token"])
+            runs = await self._started(evse_id, event, readings, token, is_stored=offline)
+        elif event_type == "Updated" and (evse_id is None or self._states.is_newest(evse_id, event)):
+            state = None if charging_state is None else TRANSACTION_STATES[charging_state]
+            seen_at = time_of(timestamp)
+            runs = self.around.reports.session_seen(
+                Seen(self.charger_id, evse_id, transaction_id, seen_at, is_stored=offline, state=state)
+            )
         for found in readings:
             self.around.reports.metered(self.charger_id, evse_id, found)
         if event.is_end:
-            await self._ended(event, readings, transaction_info.get("stopped_reason"))
+            runs = await self._ended(event, readings, transaction_info.get("stopped_reason"))
         if evse_id is not None and self._states.is_newest(evse_id, event):
-            state = self._states.transaction(evse_id, event, transaction_info.get("charging_state"))
-            self.around.reports.evse_changed(self.charger_id, evse_id, state)
+            self._take_state(evse_id, event, charging_state, runs=runs)
         return _result.TransactionEvent(id_token_info=None if id_token is None else _ACCEPTED)
 
     @handles("MeterValues")
@@ -206,27 +212,34 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         return [said for said in found if said is not None]
 
     async def _started(
-        self, evse_id: int | None, event: Event, readings: list[MeterReading], id_token: str | None
-    ) -> None:
+        self,
+        evse_id: int | None,
+        event: Event,
+        readings: list[MeterReading],
+        id_token: str | None,
+        *,
+        is_stored: bool,
+    ) -> bool:
         if evse_id is None:
-            self._seen(evse_id, event)
-        elif not self._states.is_over(evse_id, event):
-            energy_kwh = readings[0].energy_kwh if readings else None
-            started = Started(self.charger_id, evse_id, event.transaction_id, event.at, energy_kwh, id_token)
-            await self.around.reports.session_started(started)
-            self.transactions[evse_id] = event.transaction_id
+            return False
+        is_stored = is_stored or self._states.is_over(evse_id, event)
+        energy_kwh = readings[0].energy_kwh if readings else None
+        return await self.around.reports.session_started(
+            Started(self.charger_id, evse_id, event.transaction_id, event.at, energy_kwh, id_token, is_stored)
+        )
 
-    def _seen(self, evse_id: int | None, event: Event) -> None:
-        if evse_id is None:
-            self.around.reports.session_seen(self.charger_id, None, event.transaction_id)
-        elif self._states.is_newest(evse_id, event):
-            self.saw(evse_id, event.transaction_id)
-
-    async def _ended(self, event: Event, readings: list[MeterReading], reason: str | None) -> None:
+    async def _ended(self, event: Event, readings: list[MeterReading], reason: str | None) -> bool:
         energy_kwh = readings[-1].energy_kwh if readings else None
-        await self.around.reports.session_ended(
+        return await self.around.reports.session_ended(
             Ended(self.charger_id, event.transaction_id, event.at, energy_kwh, reason)
         )
+
+    def _take_state(self, evse_id: int, event: Event, charging_state: str | None, *, runs: bool) -> None:
+        """Report what the EVSE does by the event of the transaction that runs there; another says nothing of now."""
+        self._states.note(event, charging_state)
+        if runs:
+            state = self._states.transaction(evse_id, event)
+            self.around.reports.evse_changed(self.charger_id, evse_id, state)
 
     async def _variables(self, component: str, *names: str) -> dict[str, str]:
         wanted = [{"component": {"name": component}, "variable": {"name": name}} for name in names]
