@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer, ModbusTlsServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping, Sequence
     from types import TracebackType
-
-    from pymodbus.constants import ExcCodes
 
 SUNS = [0x5375, 0x6E53]
 END = [0xFFFF, 0]
@@ -93,6 +92,10 @@ class SimulatedDevice:
     registers: its map. declines: an exception that it answers with instead. is_silent: it takes questions and answers
     none. cut: how many bytes it leaves out at the end of each answer. short: how many registers it answers too few.
     asked: questions that came.
+    busy_every, lost_every: each so-and-so-many-th answer says that it is busy, or does not arrive; 0: none.
+    declines_at: what it does for single addresses: an exception, silence or hanging up. closes_after_answer: each
+    connection serves one question. serves_one: it hangs up on a second client while it has one. cut_map: registers
+    that its map lacks at the end.
     """
 
     def __init__(self, *blocks: list[int], base: int = 40_000, unit_id: int = 1, tls: ssl.SSLContext | None = None):
@@ -102,7 +105,14 @@ class SimulatedDevice:
         self.cut = 0
         self.short = 0
         self.asked = 0
+        self.busy_every = self.lost_every = 0
+        self.declines_at: dict[int, ExcCodes | Literal["silent", "hangs up"]] = {}
+        self.closes_after_answer = False
+        self.serves_one = False
+        self.cut_map = 0
         self.port = 0
+        self._questions = 0
+        self._address = 0
         self._base, self._unit_id, self._tls = base, unit_id, tls
         self._server: ModbusTcpServer | None = None
 
@@ -121,11 +131,12 @@ class SimulatedDevice:
 
     async def start(self) -> None:
         """Listen; on the same port again after a stop."""
-        data = SimData(self._base, values=list(self.registers), datatype=DataType.REGISTERS)
+        there = self.registers[: len(self.registers) - self.cut_map]
+        data = SimData(self._base, values=there, datatype=DataType.REGISTERS)
         device = SimDevice(self._unit_id, [data], action=self._answer)
         where = ("127.0.0.1", self.port)
         if self._tls is None:
-            self._server = ModbusTcpServer(device, address=where, trace_packet=self._sent)
+            self._server = ModbusTcpServer(device, address=where, trace_packet=self._sent, trace_connect=self._met)
         else:
             self._server = ModbusTlsServer(device, address=where, sslctx=self._tls, trace_packet=self._sent)
         await self._server.serve_forever(background=True)
@@ -143,13 +154,35 @@ class SimulatedDevice:
     ) -> ExcCodes | None:
         del function, start, address, count, written
         self.asked += 1
-        current[: len(self.registers)] = self.registers
+        there = self.registers[: len(self.registers) - self.cut_map]
+        current[: len(there)] = there
         return self.declines
+
+    def _met(self, is_connected: bool) -> None:
+        if is_connected and self.serves_one:
+            asyncio.get_running_loop().call_soon(self._hang_up, 1)
+
+    def _hang_up(self, keeps: int) -> None:
+        if self._server is not None:
+            for connection in list(self._server.active_connections.values())[keeps:]:
+                connection.close()
 
     def _sent(self, is_sending: bool, data: bytes) -> bytes:
         if not is_sending:
+            if len(data) >= 12:
+                self._address = int.from_bytes(data[8:10], "big")
             return data
+        self._questions += 1
+        habit = self.declines_at.get(self._address)
+        if self.busy_every and self._questions % self.busy_every == 0:
+            habit = ExcCodes.DEVICE_BUSY
+        if self.lost_every and self._questions % self.lost_every == 0:
+            habit = "silent"
+        if self.closes_after_answer or habit == "hangs up":
+            asyncio.get_running_loop().call_soon(self._hang_up, 0)
+        if isinstance(habit, ExcCodes):
+            return data[:4] + struct.pack(">H", 3) + data[6:7] + bytes([0x83, habit])
         if self.short:
             rest = data[9 : len(data) - 2 * self.short]
             data = data[:4] + struct.pack(">H", 3 + len(rest)) + data[6:8] + bytes([len(rest)]) + rest
-        return b"" if self.is_silent else data[: len(data) - self.cut]
+        return b"" if self.is_silent or habit is not None else data[: len(data) - self.cut]

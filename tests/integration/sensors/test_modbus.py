@@ -12,7 +12,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import httpx
 import pytest
@@ -28,6 +28,7 @@ from tests.sunspec_device import (
     meter,
     nameplate,
     sunspec_map,
+    words,
 )
 
 from battery_service.devices import battery_device
@@ -44,12 +45,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from prometheus_client.registry import Collector
+    from prometheus_client.samples import Sample
+
     from ev_service.clock import Clock
     from ev_service.telemetry import BatteryStatus, SolarStatus
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Pace(period_s=0.01, first_pause_s=0.01, longest_pause_s=0.02)
+QUICK = Pace(period_s=0.01, first_pause_s=0.01, longest_pause_s=0.02, repeat_pause_s=0.001)
 NOON = datetime(2026, 6, 21, 16, tzinfo=UTC)
 _SEEN_S = 10.0
 
@@ -164,6 +168,106 @@ async def test_a_map_elsewhere_is_found_where_it_is_said_to_be() -> None:
         async with source.running(), lost.running():
             await until_read(source, "generation_kw", 41.0)
             await until_trouble(lost, "the inverter yet: no SunSpec map begins at 40000 or 50000 or 0")
+
+
+@pytest.mark.parametrize("habit", [*ExcCodes, "silent", "hangs up"])
+@pytest.mark.parametrize("base", [50_000, 0])
+async def test_a_map_is_found_whatever_the_device_does_at_the_addresses_where_it_has_none(
+    base: int, habit: ExcCodes | Literal["silent", "hangs up"]
+) -> None:
+    async with SimulatedDevice(inverter(), base=base) as device:
+        device.declines_at = dict.fromkeys({40_000, 50_000, 0} - {base}, habit)
+        source = solar_source(device.port, timeout_s=0.2)
+        async with source.running():
+            await until_read(source, "generation_kw", 41.0)
+
+
+async def test_a_busy_or_lost_answer_is_asked_for_again_and_ends_no_connection() -> None:
+    async with SimulatedDevice(nameplate(), inverter()) as device:
+        source = solar_source(device.port, timeout_s=0.2)
+        async with source.running():
+            await until_read(source, "generation_kw", 41.0)
+            for trouble in ("busy_every", "lost_every"):
+                setattr(device, trouble, 3)
+                for _ in range(10):
+                    await until_asked_again(device)
+                    assert await source.trouble(datetime.now(UTC)) is None
+                setattr(device, trouble, 0)
+
+            told = {sample.name: sample.value for metric in source.metrics() for sample in _samples(metric)}
+            assert told["modbus_connection_failures_total"] == 0
+            assert told["modbus_repeats_total"] >= 6
+
+
+def _samples(collector: Collector) -> list[Sample]:
+    return [sample for family in collector.collect() for sample in family.samples]
+
+
+async def test_a_round_that_fails_leaves_the_map_and_the_next_one_is_read() -> None:
+    async with SimulatedDevice(inverter()) as device:
+        source = solar_source(device.port)
+        async with source.running():
+            await until_read(source, "generation_kw", 41.0)
+            device.declines_at = {40_000: ExcCodes.DEVICE_FAILURE}  # the map could not be found again
+            device.declines = ExcCodes.DEVICE_FAILURE
+            await until_asked_again(device)
+            device.declines = None
+            device.becomes(inverter(4000))
+            await until_read(source, "generation_kw", 40.0)
+
+
+async def test_a_device_that_closes_after_each_answer_is_read() -> None:
+    async with SimulatedDevice(nameplate(), inverter()) as device:
+        device.closes_after_answer = True
+        source = solar_source(device.port, timeout_s=5.0)
+        async with source.running():
+            await until_read(source, "generation_kw", 41.0)
+            device.becomes(nameplate(), inverter(4000))
+            await until_read(source, "generation_kw", 40.0)
+
+
+@pytest.mark.parametrize("end", [[0xFFFF], [0]])
+async def test_a_map_that_ends_in_one_register_or_in_none_is_read(end: list[int]) -> None:
+    for cut in (1, 2):
+        device = SimulatedDevice(inverter())
+        device.registers[-2:] = [*end, 0]
+        device.cut_map = cut
+        async with device:
+            source = solar_source(device.port)
+            async with source.running():
+                await until_read(source, "generation_kw", 41.0)
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        [nameplate(scale=99), inverter()],
+        [block(120, 2, {}), inverter()],
+        [[64_001, 0], inverter()],
+        [inverter(), [0, 0]],
+        [inverter(), [64_001, 40_000]],
+        [block(103, 10, {}), float_inverter()],
+        [block(160, 3, {}), inverter()],
+    ],
+)
+async def test_a_model_of_no_use_does_not_block_the_others(blocks: list[list[int]]) -> None:
+    async with SimulatedDevice(*blocks) as device:
+        source = solar_source(device.port)
+        async with source.running():
+            await until_read(source, "generation_kw", 41.0)
+
+
+async def test_an_optional_model_that_cannot_be_read_does_not_block_the_others() -> None:
+    capacity = block(713, 7, {2: [1000], 4: [83], 7: words("h", 2), 8: [0]})
+    power = block(701, 153, {10: words("h", 125), 116: words("h", 2)})
+    for defect in (block(701, 153, {10: words("h", 125), 116: words("h", 99)}), power):
+        async with SimulatedDevice(capacity, defect, nameplate()) as device:
+            if defect is power:
+                device.declines_at = {40_079: ExcCodes.ILLEGAL_ADDRESS}
+            source = battery_source(device.port)
+            async with source.running():
+                reading = await until_read(source, "soc_percent", 83.0)
+                assert getattr(reading, "capacity_kwh", None) == 100.0
 
 
 async def test_a_reading_bears_the_moment_before_the_device_was_asked() -> None:
@@ -289,8 +393,8 @@ async def test_another_unit_than_the_one_that_is_set_is_not_read() -> None:
     [
         ([meter()], "it has none of the models 103, 102, 101, 113, 112, 111, 701, only 1, 203"),
         ([block(103, 10, {})], "model 103 is 10 registers long, at least 37 are needed"),
-        ([nameplate(scale=99), inverter()], "its nameplate, model 120: WRtg has the scale factor 99, which is none"),
-        ([[103, 0]], "model 103 at 40070 cannot be 0 registers long"),
+        ([[103, 0]], "model 103 is 0 registers long, at least 37 are needed"),
+        ([[0, 0], inverter()], "it has none of the models 103, 102, 101, 113, 112, 111, 701, only 1; model 0 at 40070"),
         ([inverter(4100, 11)], "answers refused, the last for schema: W has the scale factor 11, which is none"),
         ([inverter(-0x8000)], "the last for schema: W is not implemented by the device"),
         ([inverter(4100, 3)], "the last for range: generation_kw 4100 is not within -1 and 150"),

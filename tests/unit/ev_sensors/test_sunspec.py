@@ -203,6 +203,34 @@ def test_an_inverter_that_sleeps_gives_nothing(state: int, word: str) -> None:
     assert values("solar", inverter(0, state=state)) == {"generation_kw": 0.0}
 
 
+@pytest.mark.parametrize(
+    "asleep",
+    [
+        inverter(ABSENT, state=1),
+        inverter(ABSENT, state=2),
+        inverter(ABSENT, ABSENT, state=2),
+        inverter(ABSENT, state=8),
+        float_inverter(math.nan, state=2),
+        block(701, 153, {4: [0]} | {10: words("h", ABSENT)}),
+        block(701, 153, {4: [1]} | {10: words("h", ABSENT)}),
+    ],
+)
+def test_an_inverter_that_sleeps_and_leaves_its_power_out_gives_nothing(asleep: list[int]) -> None:
+    assert values("solar", asleep) == {"generation_kw": 0.0}
+
+
+@pytest.mark.parametrize("state", [3, 4, 7, 0xFFFF])
+def test_an_inverter_that_is_awake_and_leaves_its_power_out_tells_nothing(state: int) -> None:
+    assert why_not("solar", inverter(ABSENT, state=state))[0] is Reason.SCHEMA
+
+
+def test_a_counter_without_a_scale_factor_leaves_the_power() -> None:
+    registers = inverter(wh=500)
+    registers[26] = 0x8000
+
+    assert values("solar", registers) == {"generation_kw": 41.0}
+
+
 def test_power_far_above_the_nameplate_is_refused() -> None:
     rating_kw = rated_kw(read(nameplate(3000)))
 
@@ -235,7 +263,6 @@ def test_a_map_ends_where_it_says_and_begins_with_the_common_model() -> None:
     [
         (40_002, [103, 50], 0, "begins with model 103, not with the common model 1"),
         (40_002, [0xFFFF, 0], 0, "begins with model 65535"),
-        (40_070, [103, 0], 1, "model 103 at 40070 cannot be 0 registers long"),
         (65_500, [103, 50], 1, "model 103 at 65500 cannot be 50 registers long"),
         (40_070, [0, 0], 1, "model 0 at 40070 cannot be 0 registers long"),
         (50_000, [64_001, 1], 100, "no end after 100 models"),
@@ -255,6 +282,13 @@ def test_the_best_model_of_a_device_is_read_and_its_nameplate_once() -> None:
     assert plan.nameplate == blocks[2]
 
 
+def test_a_block_that_is_too_short_counts_as_not_there() -> None:
+    plan = plan_for("solar", [Block(1, 2, 66), Block(103, 70, 10), Block(120, 82, 1), Block(113, 86, 60)])
+
+    assert [block.model for block in plan.polled] == [113]
+    assert plan.nameplate is None
+
+
 def test_a_meter_has_no_nameplate() -> None:
     assert plan_for("grid", [Block(1, 2, 66), Block(120, 70, 26), Block(203, 98, 105)]).nameplate is None
 
@@ -265,7 +299,6 @@ def test_a_meter_has_no_nameplate() -> None:
         ("solar", [Block(203, 70, 105)], "none of the models 103, 102, 101, 113, 112, 111, 701, only 203"),
         ("battery", [Block(103, 70, 50)], "none of the models 802, 713, only 103"),
         ("battery", [Block(802, 70, 20)], "model 802 is 20 registers long, at least 62 are needed"),
-        ("solar", [Block(103, 70, 50), Block(120, 122, 1)], "model 120 is 1 registers long"),
     ],
 )
 def test_a_device_without_what_its_role_needs_is_not_asked(role: Role, blocks: list[Block], why: str) -> None:

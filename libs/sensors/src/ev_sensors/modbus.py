@@ -15,9 +15,9 @@ from ev_sensors.checks import Past, weigh
 from ev_sensors.inbox import Device
 from ev_sensors.measurement import Measurement, Reason, Refusal
 from ev_sensors.modbus_counts import Counts, Outcome
-from ev_sensors.modbus_link import Address, Broken, Declined, Link, connected, survey
+from ev_sensors.modbus_link import Address, Broken, Declined, Link, survey
 from ev_sensors.shapes import Role
-from ev_sensors.sunspec import WrongMap, points_of
+from ev_sensors.sunspec import Block, WrongMap, points_of
 from ev_sensors.sunspec_roles import Plan, Said, measured, plan_for, rated_kw
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailable
@@ -29,6 +29,9 @@ R = TypeVar("R", bound=Reading)
 
 _NAMES: Mapping[Role, str] = {"solar": "the inverter", "battery": "the battery", "grid": "the meter"}
 
+_MOST_FAILED_ROUNDS = 3
+"""So many rounds in a row without an answer, and the device is looked at anew: it may be another one."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -37,12 +40,13 @@ class Pace:
     """How quickly things are done, in real time.
 
     period_s: from one question to the next [s]. first_pause_s, longest_pause_s: between attempts to connect [s],
-    doubling, a random part of it taken off.
+    doubling, a random part of it taken off. repeat_pause_s: before a question is repeated within a round [s], likewise.
     """
 
     period_s: float = 1.0
     first_pause_s: float = 0.5
     longest_pause_s: float = 10.0
+    repeat_pause_s: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class ModbusSource(Source[R]):
         self._reading: R | None = None
         self._refused = 0
         self._refusal: Refusal | None = None
+        self._defective: set[Block] = set()
         self._updates = UpdateSignal()
 
     def metrics(self) -> Iterable[Collector]:
@@ -160,41 +165,75 @@ class ModbusSource(Source[R]):
         self._counts.failures.inc()
 
     async def _session(self) -> None:
-        """Connect, find the map, ask until something fails.
+        """Find the map, and ask until too many rounds in a row fail.
 
         Raises:
             Broken, Declined, WrongMap: what failed.
         """
-        loop = asyncio.get_running_loop()
-        async with connected(self._address) as link:
-            plan = plan_for(self._device.role, await survey(link, self._manner.base_address))
-            rating_kw = await self._rating_kw(link, plan)
+        link = Link(self._address, self._pace.repeat_pause_s)
+        try:
+            plan = await self._plan(link)
+            rating_kw = None if plan.nameplate is None else await self._rating_kw(link, plan.nameplate)
             models = [block.model for block in plan.polled]
             _logger.info("device found", extra={"device": self._name, "models": models, "rated_kw": rating_kw})
-            while True:
-                asked_s = loop.time()
-                await self._ask(link, plan, rating_kw)
-                await asyncio.sleep(max(0.0, asked_s + self._pace.period_s - loop.time()))
+            await self._poll(link, plan, rating_kw)
+        finally:
+            link.close()
 
-    @staticmethod
-    async def _rating_kw(link: Link, plan: Plan) -> float | None:
-        block = plan.nameplate
-        if block is None:
-            return None
+    async def _plan(self, link: Link) -> Plan:
+        blocks, defect = await survey(link, self._manner.base_address)
         try:
-            return rated_kw(points_of(block, await link.registers(block.address, block.span)))
-        except ValueError as error:
-            raise WrongMap(f"its nameplate, model {block.model}: {error}") from error
+            return plan_for(self._device.role, blocks)
+        except WrongMap as error:
+            raise WrongMap(f"{error}; {defect}" if defect else str(error)) from error
+
+    async def _poll(self, link: Link, plan: Plan, rating_kw: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        failed, repeats = 0, 0
+        while True:
+            asked_s = loop.time()
+            try:
+                await self._ask(link, plan, rating_kw)
+                failed = 0
+            except (Broken, Declined) as error:
+                failed += 1
+                if failed >= _MOST_FAILED_ROUNDS:
+                    raise
+                self._lost(str(error))
+            self._counts.repeats.inc(link.repeats - repeats)
+            repeats = link.repeats
+            await asyncio.sleep(max(0.0, asked_s + self._pace.period_s - loop.time()))
+
+    async def _rating_kw(self, link: Link, nameplate: Block) -> float | None:
+        points = await self._optional_points(link, nameplate)
+        return None if points is None else rated_kw(points)
+
+    async def _optional_points(self, link: Link, block: Block) -> Mapping[str, float] | None:
+        """Points of a block that others do without; None where it cannot be read or makes no sense."""
+        try:
+            points = points_of(block, await link.registers(block.address, block.span))
+        except (ValueError, Declined) as error:
+            if isinstance(error, Declined) and error.is_transient:
+                raise
+            if block not in self._defective:
+                _logger.warning("model left out", extra={"model": block.model, "reason": str(error)})
+            self._defective.add(block)
+            return None
+        self._defective.discard(block)
+        return points
 
     async def _ask(self, link: Link, plan: Plan, rating_kw: float | None) -> None:
         # The moment before the question: the value is at least as new as that.
         moment = self._clock.now()
-        answers = [(block, await link.registers(block.address, block.span)) for block in plan.polled]
+        needed, *others = plan.polled
+        registers = await link.registers(needed.address, needed.span)
+        beside = {block.model: await self._optional_points(link, block) for block in others}
         try:
-            models = {block.model: points_of(block, registers) for block, registers in answers}
+            models: dict[int, Mapping[str, float]] = {needed.model: points_of(needed, registers)}
         except ValueError as error:
             outcome = self._refuse(Refusal(Reason.SCHEMA, str(error)))
         else:
+            models |= {model: points for model, points in beside.items() if points is not None}
             said = Said(models, moment, self._answers, self._manner.factor, rating_kw)
             outcome = self._take(said, measured(self._device.role, said))
         self._answers += 1

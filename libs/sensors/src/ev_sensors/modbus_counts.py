@@ -25,13 +25,14 @@ class Counts:
         self._answers = Counter("modbus_answers", "Answers of the device", ["outcome"], registry=None)
         self._refused = Counter("modbus_refused", "Answers refused, by reason", ["reason"], registry=None)
         self.failures = Counter("modbus_connection_failures", "Connections refused, failed or lost", registry=None)
+        self.repeats = Counter("modbus_repeats", "Questions asked again within their round", registry=None)
         self.connected = Gauge("modbus_connected", "1 while the device answers", registry=None)
         # Made now, so that what never happened shows as 0.
         self._of = {outcome: self._answers.labels(outcome) for outcome in Outcome}
 
     def collectors(self) -> Iterable[Collector]:
         """All of them."""
-        return (self._answers, self._refused, self.failures, self.connected)
+        return (self._answers, self._refused, self.failures, self.repeats, self.connected)
 
     def answer(self, outcome: Outcome) -> None:
         """Count one answer."""

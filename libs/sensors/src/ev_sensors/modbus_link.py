@@ -1,19 +1,29 @@
 """Registers of one device over Modbus TCP, with or without TLS, and what stands in the way when there are none."""
 
+import asyncio
 import logging
+import random
 import ssl
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
 
 from pymodbus.client import AsyncModbusTcpClient, AsyncModbusTlsClient
 from pymodbus.exceptions import ModbusException
 
-from ev_sensors.sunspec import BASES, MARKER, Block, WrongMap, block_at
+from ev_sensors.sunspec import BASES, END, MARKER, Block, WrongMap, block_at
 
 _NO_SUCH_PLACE = (1, 2, 3)
 _NO_SUCH_UNIT = (10, 11)
+_TRANSIENT = (5, 6, 10, 11)
+"""Exceptions that the same question may not get a moment later: the device or the line behind a gateway is busy."""
+
+_BUSY_REPEATS = 4
+_LOST_REPEATS = 1
+"""Silence costs a whole timeout, a busy answer costs nothing: so the one is repeated less often than the other."""
+
+_LAST_CALLBACKS_S = 0.05
+"""Enough for an answer that arrived together with the end of its connection to be passed on."""
+
 _DECLINED = {
     1: "illegal function",
     2: "illegal data address",
@@ -25,12 +35,18 @@ _DECLINED = {
 }
 """Source: MODBUS Application Protocol Specification V1.1b3, section 7."""
 
+_ONE_CLIENT = "; if it serves one client at a time, another program may be connected: see docs/sensors.md, One client"
+
 # It says on each attempt what we say once, with addresses in it.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
 
 class Broken(Exception):
     """The connection is of no use, or none any more; says why in one sentence."""
+
+
+class UnreachableError(Broken):
+    """There is no connection."""
 
 
 class Declined(Exception):
@@ -42,6 +58,16 @@ class Declined(Exception):
         else:
             super().__init__(f"it answers with exception {code}, {_DECLINED.get(code, 'of no known meaning')}")
         self.code = code
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same question may be answered a moment later."""
+        return self.code in _TRANSIENT
+
+    @property
+    def is_no_such_place(self) -> bool:
+        """Whether the device has no such registers."""
+        return self.code in _NO_SUCH_PLACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,81 +82,166 @@ class Address:
 
 
 class Link:
-    """A connection to one device; asks one thing after the other."""
+    """Registers of one device, one question after the other; connects for a question where there is no connection."""
 
-    def __init__(self, client: AsyncModbusTcpClient, unit_id: int) -> None:
-        self._client, self._unit_id = client, unit_id
+    def __init__(self, to: Address, repeat_pause_s: float) -> None:
+        """Not connected yet.
+
+        Args:
+            to: the device.
+            repeat_pause_s: before a question is repeated [s], doubling, a random part of it taken off.
+        """
+        self._to, self._repeat_pause_s = to, repeat_pause_s
+        self._client: AsyncModbusTcpClient | None = None
+        self._closed: asyncio.Future[None] | None = None
+        self._has_answered = False
+        self.repeats = 0
+        """How many questions were repeated so far."""
 
     async def registers(self, address: int, count: int) -> list[int]:
-        """Read holding registers.
+        """Read holding registers; what was lost, or met a busy device, is asked again.
 
         Raises:
             Broken: no answer, or one that is none.
             Declined: the device will not.
         """
+        lost = busy = 0
+        while True:
+            try:
+                return await self._read(address, count)
+            except Declined as declined:
+                busy += 1
+                if not declined.is_transient or busy > _BUSY_REPEATS:
+                    raise
+            except Broken:
+                # An answer that comes late must not be taken for that of the next question.
+                self.close()
+                lost += 1
+                if lost > _LOST_REPEATS:
+                    raise
+            self.repeats += 1
+            # Two services that met at one device must not meet again.
+            await asyncio.sleep(self._repeat_pause_s * 2 ** (busy + lost - 1) * random.uniform(0.5, 1.0))  # noqa: S311
+
+    def close(self) -> None:
+        """Part from the device; the next question connects again."""
+        if self._client is not None:
+            self._client.close()
+        self._client = self._closed = None
+
+    async def _read(self, address: int, count: int) -> list[int]:
+        client, closed = await self._connected()
+        asked = asyncio.ensure_future(client.read_holding_registers(address, count=count, device_id=self._to.unit_id))
         try:
-            answer = await self._client.read_holding_registers(address, count=count, device_id=self._unit_id)
+            # The library waits for the whole timeout where the other side has hung up.
+            await asyncio.wait({asked, closed}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({asked}, timeout=_LAST_CALLBACKS_S)
+            if not asked.done():
+                raise Broken(self._explained("it closed the connection"))
+            answer = asked.result()
         except ModbusException:
-            self._gone()
+            reason = "it closed the connection" if closed.done() else "it does not answer"
+            raise Broken(self._explained(reason)) from None
+        finally:
+            asked.cancel()
+        self._has_answered = True
         if answer.isError():
-            raise Declined(answer.exception_code, self._unit_id)
+            raise Declined(answer.exception_code, self._to.unit_id)
         if len(answer.registers) != count:
             raise Broken(f"it answers {len(answer.registers)} registers where {count} were asked for")
         return list(answer.registers)
 
-    def _gone(self) -> NoReturn:
-        # Whatever went wrong, an answer that comes late must not be taken for that of the next question.
-        raise Broken("it does not answer" if self._client.connected else "it closed the connection") from None
+    def _explained(self, reason: str) -> str:
+        return reason if self._has_answered else reason + _ONE_CLIENT
+
+    async def _connected(self) -> tuple[AsyncModbusTcpClient, asyncio.Future[None]]:
+        if self._client is not None and self._closed is not None and not self._closed.done():
+            return self._client, self._closed
+        self.close()
+        closed = asyncio.get_running_loop().create_future()
+
+        def on_connection(is_connected: bool) -> None:
+            if not is_connected and not closed.done():
+                closed.set_result(None)
+
+        self._client = _client(self._to, on_connection)
+        self._closed = closed
+        if not await self._client.connect():
+            self.close()
+            raise UnreachableError(self._explained("it cannot be connected to"))
+        return self._client, closed
 
 
-@asynccontextmanager
-async def connected(to: Address) -> AsyncGenerator[Link]:
-    """Connect, and part at the end.
-
-    Raises:
-        Broken: there is no connection.
-    """
+def _client(to: Address, on_connection: Callable[[bool], None]) -> AsyncModbusTcpClient:
     # Attempts are ours to repeat: the library's would hide from us how long a device has been away.
     if to.tls is None:
-        client = AsyncModbusTcpClient(to.host, port=to.port, timeout=to.timeout_s, retries=0, reconnect_delay=0)
-    else:
-        client = AsyncModbusTlsClient(
-            to.host, port=to.port, sslctx=to.tls, timeout=to.timeout_s, retries=0, reconnect_delay=0
+        return AsyncModbusTcpClient(
+            to.host, port=to.port, timeout=to.timeout_s, retries=0, reconnect_delay=0, trace_connect=on_connection
         )
-    try:
-        if not await client.connect():
-            raise Broken("it cannot be connected to")
-        yield Link(client, to.unit_id)
-    finally:
-        client.close()
+    return AsyncModbusTlsClient(
+        to.host,
+        port=to.port,
+        sslctx=to.tls,
+        timeout=to.timeout_s,
+        retries=0,
+        reconnect_delay=0,
+        trace_connect=on_connection,
+    )
 
 
-async def survey(link: Link, base_address: int | None) -> list[Block]:
+async def survey(link: Link, base_address: int | None) -> tuple[list[Block], str | None]:
     """Find the map of a device and all of its blocks, the common model first.
 
     Args:
         link: to the device.
         base_address: where the map begins; None looks where one may.
 
+    Returns:
+        The blocks, and why there may be more that cannot be found; None where the map ends as it should.
+
     Raises:
         Broken: no answer.
         Declined: the device will not say.
-        WrongMap: there is no map, or it is none.
+        WrongMap: there is no map.
     """
     address = await _begin(link, BASES if base_address is None else (base_address,))
     blocks: list[Block] = []
-    while block := block_at(address, await link.registers(address, 2), blocks):
-        blocks.append(block)
-        address = block.end
-    return blocks
+    try:
+        while block := block_at(address, await _head(link, address, blocks), blocks):
+            blocks.append(block)
+            address = block.end
+    except WrongMap as error:
+        if not blocks:
+            raise
+        return blocks, str(error)
+    return blocks, None
 
 
 async def _begin(link: Link, places: tuple[int, ...]) -> int:
+    """Address behind the marker; a device may keep silent or hang up where it has no registers."""
+    obstacle: Broken | Declined | None = None
     for place in places:
         try:
             if tuple(await link.registers(place, len(MARKER))) == MARKER:
                 return place + len(MARKER)
-        except Declined as declined:
-            if declined.code not in _NO_SUCH_PLACE:
-                raise
-    raise WrongMap(f"no SunSpec map begins at {' or '.join(map(str, places))}")
+        except UnreachableError:
+            raise
+        except (Broken, Declined) as error:
+            if not (isinstance(error, Declined) and error.is_no_such_place):
+                obstacle = obstacle or error
+    raise obstacle or WrongMap(f"no SunSpec map begins at {' or '.join(map(str, places))}")
+
+
+async def _head(link: Link, address: int, before: Sequence[Block]) -> Sequence[int]:
+    """The two registers of a head; those of the end where a map leaves its second one out, or the end as a whole."""
+    try:
+        return await link.registers(address, 2)
+    except Declined as declined:
+        # Some maps end in one register, 0xFFFF or 0 (Kostal, github.com/sunspec/models/issues/44).
+        if not before or not declined.is_no_such_place:
+            raise
+        return END
+    except Broken:
+        if not before or (await link.registers(address, 1))[0] not in (END[0], 0):
+            raise
+        return END

@@ -23,7 +23,9 @@ COMMON = 1
 LONGEST_READ = 125
 """Registers of one answer at most (Modbus Application Protocol, section 6.3)."""
 
-_END = 0xFFFF
+END = (0xFFFF, 0)
+"""The head that every map ends with."""
+
 _MOST_BLOCKS = 100
 _ADDRESSES = 0x1_0000
 _NO_SCALE = -0x8000
@@ -82,7 +84,11 @@ class Point:
         return max(self.offset + self.kind.value.size, 1 + (self.scale or 0))
 
 
-_INVERTER = {"W": Point(14, Kind.INT16, 15), "WH": Point(24, Kind.ACC32, 26), "St": Point(38, Kind.UINT16)}
+_INVERTER = {
+    "W": Point(14, Kind.INT16, 15),
+    "WH": Point(24, Kind.ACC32, 26, is_needed=False),
+    "St": Point(38, Kind.UINT16),
+}
 _INVERTER_FLOAT = {"W": Point(22, Kind.FLOAT32), "WH": Point(32, Kind.FLOAT32), "St": Point(48, Kind.UINT16)}
 _METER = {"W": Point(18, Kind.INT16, 22)} | {
     f"{name}{phase}": Point(first + number, Kind.INT16, scale, is_needed=False)
@@ -95,11 +101,11 @@ MODELS: Mapping[int, Mapping[str, Point]] = {
     **dict.fromkeys((111, 112, 113), _INVERTER_FLOAT),
     120: {"WRtg": Point(3, Kind.UINT16, 4)},
     **dict.fromkeys((201, 202, 203, 204), _METER),
-    701: {"W": Point(10, Kind.INT16, 116)},
+    701: {"InvSt": Point(4, Kind.UINT16), "W": Point(10, Kind.INT16, 116)},
     702: {"WRtg": Point(2, Kind.UINT16, 45)},
-    713: {"WHRtg": Point(2, Kind.UINT16, 7), "SoC": Point(4, Kind.UINT16, 8)},
+    713: {"WHRtg": Point(2, Kind.UINT16, 7, is_needed=False), "SoC": Point(4, Kind.UINT16, 8)},
     802: {
-        "WHRtg": Point(3, Kind.UINT16, 53),
+        "WHRtg": Point(3, Kind.UINT16, 53, is_needed=False),
         "SoC": Point(11, Kind.UINT16, 56),
         "Hb": Point(18, Kind.UINT16),
         "W": Point(47, Kind.INT16, 63),
@@ -126,6 +132,11 @@ class Block:
         """How many registers to read, head included, for all points of interest."""
         return max(point.end for point in MODELS[self.model].values())
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is one that is read here, and long enough for all points of interest."""
+        return self.model in MODELS and self.length + 2 >= self.span
+
 
 def block_at(address: int, head: Sequence[int], before: Sequence[Block]) -> Block | None:
     """The block that begins at an address, or None where the map ends.
@@ -139,12 +150,13 @@ def block_at(address: int, head: Sequence[int], before: Sequence[Block]) -> Bloc
         WrongMap: there is none that may stand there.
     """
     model, length = head
-    if model == _END and before:
+    if model == END[0] and before:
         return None
     if not before and model != COMMON:
         raise WrongMap(f"its map begins with model {model}, not with the common model {COMMON}")
     block = Block(model, address, length)
-    if length == 0 or block.end + 2 > _ADDRESSES:
+    # A model without registers is of no use but blocks nobody; model 0 is none, the map has ended without saying so.
+    if model == 0 or block.end + 1 > _ADDRESSES:
         raise WrongMap(f"model {model} at {address} cannot be {length} registers long")
     if len(before) >= _MOST_BLOCKS:
         raise WrongMap(f"its map has no end after {_MOST_BLOCKS} models")

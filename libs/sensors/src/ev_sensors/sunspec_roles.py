@@ -14,7 +14,12 @@ _W_PER_KW = 1000.0
 _ABOVE_NAMEPLATE = 1.2
 """How far power may be above the nameplate: inverters pass it by a tenth for a moment."""
 
-_ASLEEP = {1: "off", 2: "sleeping"}
+_ASLEEP = {("St", 1): "off", ("St", 2): "sleeping", ("InvSt", 0): "off", ("InvSt", 1): "sleeping"}
+"""States in which an inverter gives nothing: `St` of models 101 to 113, `InvSt` of 701."""
+
+_STANDBY = {("St", 8), ("InvSt", 7)}
+"""States in which it may give nothing, and then may leave its power out."""
+
 _ASLEEP_GIVES_KW = 0.1
 
 _WANTED: Mapping[Role, tuple[tuple[int, ...], ...]] = {
@@ -30,32 +35,34 @@ _POWER: Mapping[Role, str] = {"solar": "generation_kw", "battery": "active_power
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to read of a device: once its nameplate, and then the same blocks again and again."""
+    """What to read of a device: once its nameplate, and then the same blocks again and again.
+
+    polled: the first is needed; the others, and the nameplate, are left out where they cannot be read.
+    """
 
     polled: tuple[Block, ...]
     nameplate: Block | None
 
 
 def plan_for(role: Role, blocks: Sequence[Block]) -> Plan:
-    """Choose the blocks that tell what a role needs.
+    """Choose the blocks that tell what a role needs; a block that is too short counts as not there.
 
     Raises:
         WrongMap: the device has no such model, or not all of it.
     """
-    of_model = {block.model: block for block in reversed(blocks)}
+    of_model = {block.model: block for block in reversed(blocks) if block.is_whole}
     for wanted in _WANTED[role]:
         if all(model in of_model for model in wanted):
-            polled = tuple(_whole(of_model[model]) for model in wanted)
             named = next((of_model[model] for model in _NAMEPLATES if model in of_model), None)
-            return Plan(polled, None if named is None or role not in _POWER else _whole(named))
-    wanted = ", ".join(dict.fromkeys(str(models[0]) for models in _WANTED[role]))
-    raise WrongMap(f"it has none of the models {wanted}, only {', '.join(map(str, sorted(of_model)))}")
-
-
-def _whole(block: Block) -> Block:
-    if block.length + 2 < block.span:
-        raise WrongMap(f"model {block.model} is {block.length} registers long, at least {block.span - 2} are needed")
-    return block
+            return Plan(tuple(of_model[model] for model in wanted), named if role in _POWER else None)
+    first_models = tuple(dict.fromkeys(models[0] for models in _WANTED[role]))
+    short = next((block for block in blocks if block.model in first_models), None)
+    if short is not None:
+        needed = short.span - 2
+        raise WrongMap(f"model {short.model} is {short.length} registers long, at least {needed} are needed")
+    wanted = ", ".join(map(str, first_models))
+    found = ", ".join(map(str, sorted({block.model for block in blocks})))
+    raise WrongMap(f"it has none of the models {wanted}, only {found}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +98,17 @@ def measured(role: Role, said: Said) -> Measurement | Refusal:
     meter's is positive as the site draws it.
     """
     points = {name: value for model in said.models.values() for name, value in model.items()}
+    asleep = next((name for state, name in _ASLEEP.items() if points.get(state[0]) == state[1]), None)
+    may_leave_out = asleep is not None or any(points.get(name) == state for name, state in _STANDBY)
+    if role == "solar" and may_leave_out:
+        points.setdefault("W", 0.0)
     needed = "SoC" if role == "battery" else "W"
     if needed not in points:
         return Refusal(Reason.SCHEMA, f"{needed} is not implemented by the device")
     # With 0 added, as -0 is a number too and looks odd in an answer.
     power_kw = points["W"] * said.factor / _W_PER_KW + 0.0 if "W" in points else None
-    state = int(points.get("St", 0))
-    if role == "solar" and state in _ASLEEP and power_kw is not None and power_kw > _ASLEEP_GIVES_KW:
-        return Refusal(Reason.IMPLAUSIBLE, f"the inverter is {_ASLEEP[state]} and gives {power_kw:g} kW")
+    if role == "solar" and asleep is not None and power_kw is not None and power_kw > _ASLEEP_GIVES_KW:
+        return Refusal(Reason.IMPLAUSIBLE, f"the inverter is {asleep} and gives {power_kw:g} kW")
     values = _values(role, points, power_kw, said.factor)
     told_kw = abs(values.get(_POWER.get(role, ""), 0.0))
     if said.rated_kw is not None and told_kw > _ABOVE_NAMEPLATE * said.rated_kw:
