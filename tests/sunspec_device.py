@@ -38,14 +38,39 @@ def block(model: int, length: int, points: Mapping[int, list[int]]) -> list[int]
     return registers
 
 
+def text(value: str, registers: int) -> list[int]:
+    """A text as registers, filled up with zeros."""
+    padded = value.encode().ljust(2 * registers, b"\0")
+    return list(struct.unpack(f">{registers}H", padded))
+
+
+def common(model: str, option: str = "") -> list[int]:
+    """Model 1: who made what follows, and which of its kind it is."""
+    return block(1, 66, {2: text("maker", 16), 18: text(model, 16), 34: text(option, 8)})
+
+
 COMMON = block(1, 66, {})  # its texts are of no interest here
 
 
-def inverter(watts: int = 4100, scale: int = 1, *, wh: int = 0, state: int = 4, model: int = 103) -> list[int]:
+def inverter(
+    watts: int = 4100, scale: int = 1, *, wh: int = 0, state: int = 4, model: int = 103, dc_watts: int = ABSENT
+) -> list[int]:
     """Models 101 to 103: whole numbers with scale factors."""
-    return block(
-        model, 50, {14: words("h", watts), 15: words("h", scale), 24: words("I", wh), 26: words("h", 0), 38: [state]}
-    )
+    power = {14: words("h", watts), 15: words("h", scale), 31: words("h", dc_watts), 32: words("h", scale)}
+    return block(model, 50, power | {24: words("I", wh), 26: words("h", 0), 38: [state]})
+
+
+def strings(*inputs: tuple[str, int], scale: int = 1) -> list[int]:
+    """Model 160: the label and power of each DC input."""
+    points = {4: words("h", scale), 8: [len(inputs)]}
+    for number, (label, watts) in enumerate(inputs):
+        start = 10 + 20 * number
+        points |= {start: [number + 1], start + 1: text(label, 8), start + 11: [watts]}
+    return block(160, 8 + 20 * len(inputs), points)
+
+
+STORAGE_CONTROLS = block(124, 24, {})
+"""Model 124, which tells no power: the inverter has a battery."""
 
 
 def float_inverter(watts: float = 41_000.0, *, state: int = 4, model: int = 113) -> list[int]:

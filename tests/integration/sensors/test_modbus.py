@@ -20,24 +20,31 @@ from pymodbus.constants import ExcCodes
 from tests.broker import free_port
 from tests.integration.sensors.conftest import APPS, Watched
 from tests.sunspec_device import (
+    ABSENT,
+    STORAGE_CONTROLS,
     SimulatedDevice,
     battery,
     block,
+    common,
     float_inverter,
     inverter,
     meter,
     nameplate,
+    strings,
     sunspec_map,
     words,
 )
 
 from battery_service.devices import battery_device
+from ev_sensors.connection_meter import connection_meter
 from ev_sensors.modbus import Manner, ModbusSource, Pace
 from ev_sensors.modbus_link import Address
+from ev_sensors.sunspec_roles import Selection
 from ev_service.certificates import Server, make_servers
 from ev_service.clock import SteppedClock, SystemClock
 from ev_service.errors import SourceUnavailable
 from ev_service.key_files import PUBLIC, pem, write, write_pair
+from ev_service.settings import SiteSettings
 from solar_service.devices import solar_device
 
 if TYPE_CHECKING:
@@ -49,7 +56,9 @@ if TYPE_CHECKING:
     from prometheus_client.samples import Sample
 
     from ev_service.clock import Clock
-    from ev_service.telemetry import BatteryStatus, SolarStatus
+    from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
+
+    AnySource = ModbusSource[SolarStatus] | ModbusSource[BatteryStatus] | ModbusSource[GridLoad]
 
 pytestmark = pytest.mark.anyio
 
@@ -91,12 +100,17 @@ def solar_source(
     return ModbusSource(address, solar_device("x", 100.0), manner or Manner(), clock or SystemClock(), QUICK)
 
 
+def grid_source(port: int, manner: Manner | None = None) -> ModbusSource[GridLoad]:
+    meter = connection_meter(SiteSettings())
+    return ModbusSource(Address("127.0.0.1", port, 1, 1.0), meter, manner or Manner(), SystemClock(), QUICK)
+
+
 def battery_source(port: int, *, silent_after_s: float = 30.0) -> ModbusSource[BatteryStatus]:
     manner = Manner(silent_after_s=silent_after_s)
     return ModbusSource(Address("127.0.0.1", port, 1, 1.0), battery_device("x", 100.0), manner, SystemClock(), QUICK)
 
 
-async def until_trouble(source: ModbusSource[SolarStatus] | ModbusSource[BatteryStatus], reason: str) -> str:
+async def until_trouble(source: AnySource, reason: str) -> str:
     """Wait until the source names a trouble that holds this text."""
     async with asyncio.timeout(_SEEN_S):
         while reason not in (told := await source.trouble(datetime.now(UTC)) or ""):
@@ -105,12 +119,12 @@ async def until_trouble(source: ModbusSource[SolarStatus] | ModbusSource[Battery
 
 
 async def until_read(
-    source: ModbusSource[SolarStatus] | ModbusSource[BatteryStatus],
+    source: AnySource,
     name: str,
     value: float,
     *,
     at: datetime | None = None,
-) -> SolarStatus | BatteryStatus:
+) -> SolarStatus | BatteryStatus | GridLoad:
     """Wait for a reading with this value."""
     async with asyncio.timeout(_SEEN_S):
         while True:
@@ -268,6 +282,79 @@ async def test_an_optional_model_that_cannot_be_read_does_not_block_the_others()
             async with source.running():
                 reading = await until_read(source, "soc_percent", 83.0)
                 assert getattr(reading, "capacity_kwh", None) == 100.0
+
+
+HYBRID = [STORAGE_CONTROLS, strings(("MPPT 1", 120), ("MPPT 2", 80), ("StCha 3", 0xFFFF), ("StDisCha 4", 300))]
+"""Panels of 2 kW and a battery that gives 3 kW, in tens of watts."""
+
+
+@pytest.mark.parametrize(
+    ("blocks", "selection", "sun_kw"),
+    [
+        ([inverter(500), *HYBRID], Selection(), 2.0),
+        ([inverter(500), *HYBRID], Selection(strings=frozenset({1})), 1.2),
+        ([inverter(500), *HYBRID], Selection(power="ac"), 5.0),
+        ([inverter(500, dc_watts=200), STORAGE_CONTROLS], Selection(), 2.0),
+        ([inverter(500, dc_watts=200), *HYBRID], Selection(power="dc"), 2.0),
+        ([inverter(500, dc_watts=200)], Selection(), 5.0),
+        ([inverter(ABSENT, state=2), *HYBRID[:1]], Selection(), 0.0),
+        ([inverter(500), strings(*[("", 10)] * 12)], Selection(power="strings"), 1.2),
+    ],
+)
+async def test_the_power_of_a_battery_on_a_hybrid_inverter_is_no_sun(
+    blocks: list[list[int]], selection: Selection, sun_kw: float
+) -> None:
+    async with SimulatedDevice(*blocks) as device:
+        source = solar_source(device.port, Manner(selection=selection))
+        async with source.running():
+            await until_read(source, "generation_kw", sun_kw)
+
+
+async def test_a_hybrid_inverter_that_tells_no_power_of_its_panels_is_not_read() -> None:
+    async with SimulatedDevice(inverter(500), STORAGE_CONTROLS) as device:
+        source = solar_source(device.port)
+        async with source.running():
+            await until_trouble(source, "W is not implemented by the device for dc: set …_MODBUS_POWER")
+
+
+async def test_of_several_meters_the_one_that_is_set_is_read() -> None:
+    meters = [common("WND", "Production"), meter(410), common("WND", "Export+Import"), meter(610)]
+    async with SimulatedDevice(inverter(), *meters) as device:
+        lost, found = grid_source(device.port), grid_source(device.port, Manner(selection=Selection(meter=2)))
+        async with lost.running(), found.running():
+            await until_read(found, "load_kw", 6.1)
+            told = await until_trouble(lost, "which meter stands at the connection is not set, see …_MODBUS_METER: ")
+            assert "(WND Production), 2 is model 203 at 40365 (WND Export+Import)" in told
+
+
+async def test_a_production_meter_is_taken_for_the_connection_only_where_it_is_set() -> None:
+    async with SimulatedDevice(common("WND", "Production"), meter(410)) as device:
+        lost, found = grid_source(device.port), grid_source(device.port, Manner(selection=Selection(meter=1)))
+        async with lost.running(), found.running():
+            await until_read(found, "load_kw", 4.1)
+            await until_trouble(lost, "which meter stands at the connection is not set")
+
+
+async def test_two_programs_take_turns_at_a_device_that_serves_one_client() -> None:
+    async with SimulatedDevice(meter(610)) as device:
+        device.serves_one = True
+        manner = Manner(keeps_connection=False)
+        sources = [grid_source(device.port, manner), grid_source(device.port, manner)]
+        async with sources[0].running(), sources[1].running():
+            for source in sources:
+                first = await until_read(source, "load_kw", 6.1)
+                while (await source.read(datetime.now(UTC))).timestamp == first.timestamp:
+                    await asyncio.sleep(0.002)
+
+
+async def test_a_device_that_serves_another_program_is_told() -> None:
+    async with SimulatedDevice(meter(610)) as device:
+        device.serves_one = True
+        first, second = grid_source(device.port), grid_source(device.port)
+        async with first.running():
+            await until_read(first, "load_kw", 6.1)
+            async with second.running():
+                await until_trouble(second, "if it serves one client at a time, another program may be connected")
 
 
 async def test_a_reading_bears_the_moment_before_the_device_was_asked() -> None:

@@ -7,8 +7,9 @@ import pytest
 from battery_service.adapters import make_source as battery_source
 from battery_service.settings import BatterySourceSettings
 from ev_sensors.modbus import ModbusSource
-from ev_sensors.modbus_choice import address_of
-from ev_sensors.settings import ModbusDeviceSettings
+from ev_sensors.modbus_choice import address_of, selection_of
+from ev_sensors.settings import ModbusDeviceSettings, ModbusInverterSettings, ModbusMeterSettings
+from ev_sensors.sunspec_roles import Selection
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError, SourceUnavailable
 from ev_service.settings import RunSettings, SiteSettings, load
@@ -56,6 +57,8 @@ async def test_each_service_asks_its_own_device(monkeypatch: pytest.MonkeyPatch)
         ({"SOLAR_MODBUS_PORT": "70000"}, "SOLAR_MODBUS_PORT"),
         ({"SOLAR_MODBUS_UNIT_ID": "256"}, "SOLAR_MODBUS_UNIT_ID"),
         ({"SOLAR_MODBUS_SILENT_AFTER_S": "61"}, "SOLAR_MODBUS_SILENT_AFTER_S"),
+        ({"SOLAR_MODBUS_STRINGS": "1;2"}, "SOLAR_MODBUS_STRINGS"),
+        ({"SOLAR_MODBUS_POWER": "sun"}, "SOLAR_MODBUS_POWER"),
         ({"SOLAR_MODBUS_FACTOR": "inf"}, "SOLAR_MODBUS_FACTOR"),
         ({"SOLAR_MODBUS_TLS": "1", "SOLAR_MODBUS_CA_FILE": "/nowhere"}, "SOLAR_MODBUS_CA_FILE /nowhere can not be"),
         ({"SOLAR_MODBUS_TLS": "1", "SOLAR_MODBUS_CERT_FILE": "/nowhere"}, "SOLAR_MODBUS_CERT_FILE /nowhere can not be"),
@@ -71,6 +74,13 @@ def test_a_setting_that_cannot_be_used_does_not_start(
         solar_source(_given(SolarSourceSettings(source="modbus")), SystemClock())
 
     assert reason in refused.value.message
+
+
+def test_the_part_of_a_device_is_set_by_strings_or_by_the_number_of_a_meter() -> None:
+    assert selection_of(ModbusInverterSettings(strings="1,12")) == Selection(strings=frozenset({1, 12}))
+    assert selection_of(ModbusInverterSettings(power="dc")) == Selection(power="dc")
+    assert selection_of(ModbusMeterSettings(meter=2)) == Selection(meter=2)
+    assert selection_of(ModbusDeviceSettings()) == Selection()
 
 
 @pytest.mark.parametrize(("host", "tls", "warns"), [("inverter", False, 1), ("inverter", True, 0), ("::1", False, 0)])

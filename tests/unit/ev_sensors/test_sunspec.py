@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.sunspec_device import ABSENT, battery, block, float_inverter, inverter, meter, nameplate, words
 
 from ev_sensors.measurement import Measurement, Reason, Refusal
-from ev_sensors.sunspec import Block, WrongMap, block_at, points_of
-from ev_sensors.sunspec_roles import Said, measured, plan_for, rated_kw
+from ev_sensors.sunspec import Block, WrongMap, block_at, points_of, string_reads
+from ev_sensors.sunspec_roles import Said, Selection, measured, plan_for, rated_kw
 
 if TYPE_CHECKING:
     from ev_sensors.shapes import Role
@@ -311,5 +311,85 @@ def test_no_question_asks_for_more_registers_than_one_answer_holds() -> None:
     models = (101, 102, 103, 111, 112, 113, 120, 201, 202, 203, 204, 701, 702, 713, 802)
 
     for role in roles:
-        plan = plan_for(role, [Block(model, 1000, 200) for model in models])
+        plan = plan_for(role, [Block(model, 1000, 200) for model in models], Selection(meter=3))
         assert max(block.span for block in (*plan.polled, *([plan.nameplate] if plan.nameplate else []))) <= 125
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 7, 30])
+def test_strings_are_read_whole_and_in_answers_that_are_not_too_long(count: int) -> None:
+    reads = string_reads(Block(160, 1000, 8 + 20 * count))
+
+    assert [start for start, _ in reads[1:]] == [start + size for start, size in reads[:-1]]
+    assert all(size <= 125 and size % 20 == 0 for _, size in reads[1:])
+    assert sum(size for _, size in reads) == 10 + 20 * count
+
+
+METER = Block(203, 1000, 105)
+SECOND = Block(203, 2000, 105)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "selection", "labels", "why"),
+    [
+        ([METER, SECOND], Selection(), {1000: "Export+Import"}, r"which meter .* 1 is model 203 at 1000 \(Export"),
+        ([METER], Selection(), {1000: "RGM Production"}, "which meter stands at the connection is not set"),
+        ([METER], Selection(meter=2), {}, "it has no meter 2: 1 is model 203 at 1000"),
+        ([Block(203, 1000, 9), SECOND], Selection(meter=1), {}, "model 203 is 9 registers long"),
+    ],
+)
+def test_a_meter_that_may_be_another_one_is_not_read(
+    blocks: list[Block], selection: Selection, labels: dict[int, str], why: str
+) -> None:
+    with pytest.raises(WrongMap, match=why):
+        plan_for("grid", blocks, selection, labels)
+
+
+def test_the_meter_that_is_set_is_read() -> None:
+    blocks, labels = [METER, SECOND, Block(201, 3000, 105)], {1000: "Production", 2000: "Export+Import"}
+
+    for number, wanted in enumerate(blocks, 1):
+        assert plan_for("grid", blocks, Selection(meter=number), labels).polled == (wanted,)
+    assert plan_for("grid", [METER], Selection(), {1000: "WND-3Y-400 Export+Import"}).polled == (METER,)
+
+
+INVERTER, NAMEPLATE, STRINGS, STORAGE = (
+    Block(103, 70, 50),
+    Block(120, 122, 26),
+    Block(160, 150, 88),
+    Block(124, 240, 24),
+)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "selection", "power", "warns"),
+    [
+        ([INVERTER, STRINGS], Selection(), "ac", False),
+        ([INVERTER, NAMEPLATE, STRINGS, STORAGE], Selection(), "strings", True),
+        ([INVERTER, STORAGE], Selection(), "dc", True),
+        ([INVERTER, Block(802, 300, 62)], Selection(), "dc", True),
+        ([INVERTER, STRINGS, STORAGE], Selection(strings=frozenset({1})), "strings", False),
+        ([INVERTER, STORAGE], Selection(power="ac"), "ac", True),
+        ([INVERTER, STRINGS], Selection(power="dc"), "dc", False),
+    ],
+)
+def test_where_the_suns_power_is_taken_from(
+    blocks: list[Block], selection: Selection, power: str, *, warns: bool
+) -> None:
+    plan = plan_for("solar", blocks, selection)
+
+    assert (plan.power, plan.warning is not None) == (power, warns)
+    assert plan.strings == (STRINGS if power == "strings" else None)
+    assert plan.nameplate is None
+
+
+@pytest.mark.parametrize(
+    ("selection", "why"),
+    [
+        (Selection(power="strings"), "it has no model 160"),
+        (Selection(strings=frozenset({5})), "it has no string 5, only 4"),
+    ],
+)
+def test_strings_that_are_not_there_are_told(selection: Selection, why: str) -> None:
+    blocks = [INVERTER] if selection.power == "strings" else [INVERTER, STRINGS]
+    with pytest.raises(WrongMap, match=why):
+        plan_for("solar", blocks, selection)

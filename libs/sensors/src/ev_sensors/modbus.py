@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
@@ -15,10 +15,10 @@ from ev_sensors.checks import Past, weigh
 from ev_sensors.inbox import Device
 from ev_sensors.measurement import Measurement, Reason, Refusal
 from ev_sensors.modbus_counts import Counts, Outcome
-from ev_sensors.modbus_link import Address, Broken, Declined, Link, survey
+from ev_sensors.modbus_link import Address, Broken, Declined, Link, meter_labels, survey
 from ev_sensors.shapes import Role
-from ev_sensors.sunspec import Block, WrongMap, points_of
-from ev_sensors.sunspec_roles import Plan, Said, measured, plan_for, rated_kw
+from ev_sensors.sunspec import Block, WrongMap, points_of, string_reads, strings_of
+from ev_sensors.sunspec_roles import Plan, Said, Selection, measured, plan_for, rated_kw
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailable
 from ev_service.sources import STUCK_AFTER_S, Source, UpdateSignal
@@ -54,12 +54,15 @@ class Manner:
     """How a device is read.
 
     base_address: where its map begins, if that is known. factor: its power is multiplied by it. silent_after_s: age
-    from which its newest value no longer counts as fresh [s].
+    from which its newest value no longer counts as fresh [s]. keeps_connection: else each round connects anew, so that
+    others can ask the device in between. selection: which part of the device is meant.
     """
 
     base_address: int | None = None
     factor: float = 1.0
     silent_after_s: float = 30.0
+    keeps_connection: bool = True
+    selection: Selection = field(default_factory=Selection)
 
 
 class ModbusSource(Source[R]):
@@ -176,6 +179,8 @@ class ModbusSource(Source[R]):
             rating_kw = None if plan.nameplate is None else await self._rating_kw(link, plan.nameplate)
             models = [block.model for block in plan.polled]
             _logger.info("device found", extra={"device": self._name, "models": models, "rated_kw": rating_kw})
+            if plan.warning is not None:
+                _logger.warning("device measures several things", extra={"device": self._name, "reason": plan.warning})
             await self._poll(link, plan, rating_kw)
         finally:
             link.close()
@@ -183,7 +188,8 @@ class ModbusSource(Source[R]):
     async def _plan(self, link: Link) -> Plan:
         blocks, defect = await survey(link, self._manner.base_address)
         try:
-            return plan_for(self._device.role, blocks)
+            labels = await meter_labels(link, blocks) if self._device.role == "grid" else {}
+            return plan_for(self._device.role, blocks, self._manner.selection, labels)
         except WrongMap as error:
             raise WrongMap(f"{error}; {defect}" if defect else str(error)) from error
 
@@ -202,6 +208,8 @@ class ModbusSource(Source[R]):
                 self._lost(str(error))
             self._counts.repeats.inc(link.repeats - repeats)
             repeats = link.repeats
+            if not self._manner.keeps_connection:
+                link.close()
             await asyncio.sleep(max(0.0, asked_s + self._pace.period_s - loop.time()))
 
     async def _rating_kw(self, link: Link, nameplate: Block) -> float | None:
@@ -228,13 +236,18 @@ class ModbusSource(Source[R]):
         needed, *others = plan.polled
         registers = await link.registers(needed.address, needed.span)
         beside = {block.model: await self._optional_points(link, block) for block in others}
+        strings: list[int] = []
+        for address, count in [] if plan.strings is None else string_reads(plan.strings):
+            strings += await link.registers(address, count)
         try:
             models: dict[int, Mapping[str, float]] = {needed.model: points_of(needed, registers)}
+            inputs = [] if plan.strings is None else strings_of(plan.strings, strings)
         except ValueError as error:
             outcome = self._refuse(Refusal(Reason.SCHEMA, str(error)))
         else:
             models |= {model: points for model, points in beside.items() if points is not None}
-            said = Said(models, moment, self._answers, self._manner.factor, rating_kw)
+            manner, panels = self._manner, self._manner.selection.strings
+            said = Said(models, moment, self._answers, manner.factor, rating_kw, plan.power, inputs, panels)
             outcome = self._take(said, measured(self._device.role, said))
         self._answers += 1
         self._obstacle = None

@@ -7,7 +7,8 @@ from typing import TypeVar
 from ev_sensors.inbox import Device
 from ev_sensors.modbus import Manner, ModbusSource, Pace
 from ev_sensors.modbus_link import Address
-from ev_sensors.settings import ModbusDeviceSettings
+from ev_sensors.settings import ModbusDeviceSettings, ModbusInverterSettings, ModbusMeterSettings
+from ev_sensors.sunspec_roles import Selection
 from ev_service.addresses import is_loopback
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
@@ -32,8 +33,24 @@ def modbus_source(device: Device[R], settings: ModbusDeviceSettings, clock: Cloc
     Raises:
         ConfigurationError: a setting, or a file that one names, cannot be used.
     """
-    manner = Manner(settings.base_address, settings.factor, settings.silent_after_s)
+    manner = Manner(
+        settings.base_address,
+        settings.factor,
+        settings.silent_after_s,
+        settings.keeps_connection,
+        selection_of(settings),
+    )
     return ModbusSource(address_of(settings), device, manner, clock, Pace(settings.period_s))
+
+
+def selection_of(settings: ModbusDeviceSettings) -> Selection:
+    """Which part of the device is meant."""
+    if isinstance(settings, ModbusInverterSettings):
+        strings = settings.strings.split(",") if settings.strings else ()
+        return Selection(power=settings.power, strings=frozenset(map(int, strings)))
+    if isinstance(settings, ModbusMeterSettings):
+        return Selection(meter=settings.meter)
+    return Selection()
 
 
 def address_of(settings: ModbusDeviceSettings) -> Address:

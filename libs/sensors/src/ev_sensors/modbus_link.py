@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pymodbus.client import AsyncModbusTcpClient, AsyncModbusTlsClient
 from pymodbus.exceptions import ModbusException
 
-from ev_sensors.sunspec import BASES, END, MARKER, Block, WrongMap, block_at
+from ev_sensors.sunspec import BASES, COMMON, END, LABEL_SPAN, MARKER, METERS, Block, WrongMap, block_at, label_of
 
 _NO_SUCH_PLACE = (1, 2, 3)
 _NO_SUCH_UNIT = (10, 11)
@@ -245,3 +245,24 @@ async def _head(link: Link, address: int, before: Sequence[Block]) -> Sequence[i
         if not before or (await link.registers(address, 1))[0] not in (END[0], 0):
             raise
         return END
+
+
+async def meter_labels(link: Link, blocks: Sequence[Block]) -> dict[int, str]:
+    """What the meters of a map are called, by their addresses: by the common model before each of them.
+
+    Raises:
+        Broken: no answer.
+        Declined: the device is busy.
+    """
+    labels: dict[int, str] = {}
+    common: Block | None = None
+    for block in blocks:
+        if block.model == COMMON:
+            common = block
+        if block.model in METERS and common is not None and common.length + 2 >= LABEL_SPAN:
+            try:
+                labels[block.address] = label_of(await link.registers(common.address, LABEL_SPAN))
+            except Declined as declined:
+                if declined.is_transient:
+                    raise
+    return labels

@@ -112,7 +112,37 @@ class ModbusDeviceSettings(Settings):
     factor: float = Field(
         default=1.0, allow_inf_nan=False, description="Its power is multiplied by it; -1 turns the sign."
     )
+    keeps_connection: bool = Field(
+        default=True,
+        description="false: each round connects anew, so that others can ask a device that serves one client too.",
+    )
     tls: bool = Field(default=False, description="Modbus/TCP Security instead of plain Modbus TCP, which knows nobody.")
     ca_file: Path | None = Field(default=None, description="PEM to trust beside the system's.")
     cert_file: Path | None = Field(default=None, description="PEM of this service's certificate, with TLS.")
     key_file: Path | None = Field(default=None, description="PEM of its private key.")
+
+
+class ModbusInverterSettings(ModbusDeviceSettings):
+    """An inverter, which may be connected to a battery too."""
+
+    power: Literal["auto", "ac", "dc", "strings"] = Field(
+        default="auto",
+        description="Where the sun's power is taken from: W, DCW or model 160. auto: W; with a battery in the map model"
+        " 160, else DCW.",
+    )
+    strings: str | None = Field(
+        default=None,
+        pattern=r"^[1-9][0-9]?(,[1-9][0-9]?)*$",
+        description="The strings of model 160 that are panels, such as 1,2; unset: all whose label names no battery.",
+    )
+
+
+class ModbusMeterSettings(ModbusDeviceSettings):
+    """A device that holds the meter of the connection."""
+
+    meter: int | None = Field(
+        default=None,
+        ge=1,
+        le=20,
+        description="Which of its meters stands at the connection, from 1 in the order of its map; unset: it has one.",
+    )

@@ -20,6 +20,12 @@ BASES = (40_000, 50_000, 0)
 COMMON = 1
 """The model that comes first in every map: who made the device."""
 
+METERS = (201, 202, 203, 204)
+"""Meters with whole numbers: one phase, split phase, three phases with and without neutral."""
+
+STRINGS = 160
+"""What an inverter draws from each of its DC inputs."""
+
 LONGEST_READ = 125
 """Registers of one answer at most (Modbus Application Protocol, section 6.3)."""
 
@@ -87,9 +93,15 @@ class Point:
 _INVERTER = {
     "W": Point(14, Kind.INT16, 15),
     "WH": Point(24, Kind.ACC32, 26, is_needed=False),
+    "DCW": Point(31, Kind.INT16, 32, is_needed=False),
     "St": Point(38, Kind.UINT16),
 }
-_INVERTER_FLOAT = {"W": Point(22, Kind.FLOAT32), "WH": Point(32, Kind.FLOAT32), "St": Point(48, Kind.UINT16)}
+_INVERTER_FLOAT = {
+    "W": Point(22, Kind.FLOAT32),
+    "WH": Point(32, Kind.FLOAT32),
+    "DCW": Point(38, Kind.FLOAT32),
+    "St": Point(48, Kind.UINT16),
+}
 _METER = {"W": Point(18, Kind.INT16, 22)} | {
     f"{name}{phase}": Point(first + number, Kind.INT16, scale, is_needed=False)
     for name, first, scale in (("Aph", 3, 6), ("PhVph", 8, 15), ("Wph", 19, 22))
@@ -100,7 +112,7 @@ MODELS: Mapping[int, Mapping[str, Point]] = {
     **dict.fromkeys((101, 102, 103), _INVERTER),
     **dict.fromkeys((111, 112, 113), _INVERTER_FLOAT),
     120: {"WRtg": Point(3, Kind.UINT16, 4)},
-    **dict.fromkeys((201, 202, 203, 204), _METER),
+    **dict.fromkeys(METERS, _METER),
     701: {"InvSt": Point(4, Kind.UINT16), "W": Point(10, Kind.INT16, 116)},
     702: {"WRtg": Point(2, Kind.UINT16, 45)},
     713: {"WHRtg": Point(2, Kind.UINT16, 7, is_needed=False), "SoC": Point(4, Kind.UINT16, 8)},
@@ -178,6 +190,75 @@ def points_of(block: Block, registers: Sequence[int]) -> dict[str, float]:
         raise WrongMap(f"at {block.address} there is no model {block.model} any more")
     points = {name: _value(name, point, registers) for name, point in MODELS[block.model].items()}
     return {name: value for name, value in points.items() if value is not None}
+
+
+LABEL_SPAN = 42
+"""Registers of the common model, head included, that hold what `label_of` reads."""
+
+
+def label_of(registers: Sequence[int]) -> str:
+    """Model and options (`Md`, `Opt`) of a common model: what a maker calls the part of a device that follows it."""
+    return " ".join(filter(None, (_text(registers[18:34]), _text(registers[34:42]))))
+
+
+def _text(registers: Sequence[int]) -> str:
+    text = struct.pack(f">{len(registers)}H", *registers).split(b"\0")[0].decode("ascii", "ignore")
+    return "".join(filter(str.isprintable, text)).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class DcString:
+    """One DC input of an inverter, as model 160 lists them.
+
+    number: its place in the list, from 1. label: `IDStr`. power_w: from the input [W]; None where it is not told.
+    """
+
+    number: int
+    label: str
+    power_w: float | None
+
+
+_STRINGS_HEAD, _STRING_SPAN = 10, 20
+_STRING_POWER, _STRINGS_SCALE = Point(11, Kind.UINT16), Point(4, Kind.INT16)
+
+
+def string_count(block: Block) -> int:
+    """How many DC inputs model 160 has room for."""
+    return max(0, block.length + 2 - _STRINGS_HEAD) // _STRING_SPAN
+
+
+def string_reads(block: Block) -> list[tuple[int, int]]:
+    """Addresses and counts of registers to read for model 160: whole inputs, as a read must not part a point."""
+    first = block.address + _STRINGS_HEAD
+    end = first + _STRING_SPAN * string_count(block)
+    most = LONGEST_READ // _STRING_SPAN * _STRING_SPAN
+    parts = [(start, min(most, end - start)) for start in range(first, end, most)]
+    return [(block.address, _STRINGS_HEAD), *parts]
+
+
+def strings_of(block: Block, registers: Sequence[int]) -> list[DcString]:
+    """The DC inputs of model 160.
+
+    Args:
+        block: what was read.
+        registers: all that `string_reads` names.
+
+    Raises:
+        WrongMap: the head is another one by now.
+        ValueError: the scale factor is none.
+    """
+    if tuple(registers[:2]) != (block.model, block.length):
+        raise WrongMap(f"at {block.address} there is no model {block.model} any more")
+    factor = Kind.INT16.number(registers[_STRINGS_SCALE.offset : _STRINGS_SCALE.end])
+    strings: list[DcString] = []
+    for number in range(string_count(block)):
+        start = _STRINGS_HEAD + number * _STRING_SPAN
+        power = Kind.UINT16.number(registers[start + _STRING_POWER.offset : start + _STRING_POWER.end])
+        if power is not None and (factor is None or factor not in _SCALES):
+            raise ValueError(f"DCW of string {number + 1} has no scale factor")
+        power_w = None if power is None or factor is None else scaled(power, int(factor))
+        strings.append(DcString(number + 1, _text(registers[start + 1 : start + 9]), power_w))
+    return strings
 
 
 def _value(name: str, point: Point, registers: Sequence[int]) -> float | None:

@@ -6,7 +6,7 @@ from charger_service.settings import MeterSettings
 from ev_sensors.choice import mqtt_source
 from ev_sensors.connection_meter import connection_meter
 from ev_sensors.modbus_choice import modbus_source
-from ev_sensors.settings import DeviceId, ModbusDeviceSettings, MqttDeviceSettings, MqttSettings
+from ev_sensors.settings import DeviceId, ModbusMeterSettings, MqttDeviceSettings, MqttSettings
 from ev_sensors.twin import TwinSource
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
@@ -25,7 +25,7 @@ class MeterMqttSettings(MqttDeviceSettings):
     device_id: DeviceId = "meter-1"
 
 
-class MeterModbusSettings(ModbusDeviceSettings):
+class MeterModbusSettings(ModbusMeterSettings):
     """`CHARGERS_METER_MODBUS_…`: the meter that speaks Modbus."""
 
     model_config = SettingsConfigDict(env_prefix="CHARGERS_METER_MODBUS_")

@@ -2,7 +2,7 @@
 
 from pydantic_settings import SettingsConfigDict
 
-from ev_sensors.settings import DeviceId, ModbusDeviceSettings, MqttDeviceSettings
+from ev_sensors.settings import DeviceId, ModbusMeterSettings, MqttDeviceSettings
 from ev_service.sources import SourceSettings
 
 
@@ -20,7 +20,7 @@ class GridMqttSettings(MqttDeviceSettings):
     device_id: DeviceId = "meter-1"
 
 
-class GridModbusSettings(ModbusDeviceSettings):
+class GridModbusSettings(ModbusMeterSettings):
     """`GRID_MODBUS_…`: the device that speaks Modbus."""
 
     model_config = SettingsConfigDict(env_prefix="GRID_MODBUS_")

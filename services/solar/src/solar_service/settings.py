@@ -2,7 +2,7 @@
 
 from pydantic_settings import SettingsConfigDict
 
-from ev_sensors.settings import DeviceId, ModbusDeviceSettings, MqttDeviceSettings
+from ev_sensors.settings import DeviceId, ModbusInverterSettings, MqttDeviceSettings
 from ev_service.sources import SourceSettings
 
 
@@ -20,7 +20,7 @@ class SolarMqttSettings(MqttDeviceSettings):
     device_id: DeviceId = "pv-1"
 
 
-class SolarModbusSettings(ModbusDeviceSettings):
+class SolarModbusSettings(ModbusInverterSettings):
     """`SOLAR_MODBUS_…`: the device that speaks Modbus."""
 
     model_config = SettingsConfigDict(env_prefix="SOLAR_MODBUS_")
