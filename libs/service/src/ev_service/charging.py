@@ -120,6 +120,9 @@ class Evse(_Wire):
     valid_until: UtcTimestamp | None = Field(default=None, description="When the limit lapses, UTC.")
     is_confirmed: bool = Field(default=False, description="Whether the charger accepted the limit.")
     is_overdrawing: bool = Field(default=False, description="Whether the car draws more than the limit.")
+    draws_without_session: bool = Field(
+        default=False, description="Whether power is drawn though no session is known, which only the fallback bounds."
+    )
     measured: Measured | None = Field(default=None, description="Newest meter values; absent: none yet.")
     session: Session | None = Field(default=None, description="The car that is there; absent: none.")
 
@@ -247,7 +250,7 @@ class LimitResult(_Wire):
         default=None,
         description="What stood in the way: protection, measured_load, meter_lost, site_limit, phase_limit,"
         " feeder_limit, charger_limit, least_current, override, unknown_charger, unknown_evse, not_connected,"
-        " charger_rejected, charger_no_answer, valid_until, duplicate …",
+        " charger_rejected, charger_no_answer, valid_until, duplicate, no_session, not_allowed …",
     )
     detail: str | None = Field(default=None, max_length=300, description="The same in one sentence.")
     valid_until: UtcTimestamp | None = Field(default=None, description="When the limit in force lapses, UTC.")

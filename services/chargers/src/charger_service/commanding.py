@@ -11,7 +11,7 @@ from charger_service.envelope import Key
 from charger_service.lease import HeldLease, taken
 from charger_service.ports import Answer
 from charger_service.site import Site
-from charger_service.standing import PROTECTION, Cause, Order
+from charger_service.standing import PROTECTION, Cause, Order, draws_without_session
 from ev_service.charging import LEAST_CURRENT_A, Lease, Limit, LimitOutcome, LimitResult, LimitResults
 from ev_service.clock import Clock, read_clock
 from ev_service.lifetimes import EarlierEnd, Instant
@@ -168,7 +168,10 @@ class Commanding:
             if standing.wanted is not None and standing.wanted.limited_by == PROTECTION:
                 return self._refused(limit, PROTECTION, "the connection is overloaded")
             return self._refused(limit, "superseded", "a newer order took its place")
-        is_kept = self._site.visit((limit.charger_id, limit.evse_id)) is None
+        key = (limit.charger_id, limit.evse_id)
+        if draws_without_session(self._site.evses[key]):
+            return self._refused(limit, "no_session", "power is drawn without a session; only the default bounds it")
+        is_kept = self._site.visit(key) is None
         if not is_kept:
             reply = standing.reply if standing.answered is order else None
             answer = Answer.NO_ANSWER if reply is None else reply.answer

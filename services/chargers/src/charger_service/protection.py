@@ -24,7 +24,7 @@ from charger_service.overload import Car, Load, Reductions, Room, cars_above, ch
 from charger_service.sending import Sending
 from charger_service.settings import MeterSettings, ProtectionSettings
 from charger_service.site import Site
-from charger_service.standing import PROTECTION, SETTLES_S
+from charger_service.standing import DRAWS_FROM_A, PROTECTION, SETTLES_S, draws_without_session
 from ev_service.charging import EvseState
 from ev_service.clock import Clock, sleep_until_s
 from ev_service.errors import EvError
@@ -41,8 +41,6 @@ METER_LOST = "meter_lost"
 """`limited_by` of a raise that no usable reading of the meter allows."""
 
 _LOOKS_EVERY_S = 1.0
-_DRAWS_FROM_A = 1.0
-"""From here on a report counts as drawing [A per phase]: below it are electronics and the meter's own error."""
 _MOST_UNMET = 2
 """Reductions in a row that did not show at the meter, after which every car on the phase is stopped."""
 _DRAWING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
@@ -401,7 +399,7 @@ class Protection:
     def _car(self, key: Key) -> Car:
         facts, allowed_a = self._site.evses[key], self._allowed_a(key)
         reported_a = NOTHING if facts.meter is None else facts.meter.current_a
-        if max(reported_a) >= _DRAWS_FROM_A:
+        if max(reported_a) >= DRAWS_FROM_A:
             return Car(key, allowed_a, _lowest(reported_a, allowed_a))
         if facts.state not in _DRAWING:
             return Car(key, allowed_a, NOTHING, is_idle=True)
@@ -413,8 +411,8 @@ class Protection:
     def _allowed_a(self, key: Key) -> Currents:
         """What an EVSE may draw by what it was told, and what it is about to be told."""
         place, standing, facts = self._site.places[key], self._site.standings[key], self._site.evses[key]
-        if facts.visit is None and standing.wanted is None:
-            is_metered = facts.meter is not None and max(facts.meter.current_a) >= _DRAWS_FROM_A
+        is_metered = draws_without_session(facts)
+        if is_metered or (facts.visit is None and standing.wanted is None):
             is_drawing = is_metered or facts.state is EvseState.CHARGING
             held_a = place.max_current_a if standing.fallback_held_a is None else standing.fallback_held_a
             allowed_a = place.currents(held_a) if is_drawing else NOTHING

@@ -16,7 +16,7 @@ from charger_service.overriding import Overriding
 from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Seen, Started
 from charger_service.sending import Sending
 from charger_service.site import SURELY_IDLE, Site
-from charger_service.standing import overdraws
+from charger_service.standing import draws_without_session, overdraws
 from charger_service.store import Changes, Kept
 from ev_service.charging import EvseState
 from ev_service.clock import Clock, read_clock
@@ -171,6 +171,7 @@ class Reports:
             key = self._site.key_of_transaction(charger_id, reading.transaction_id)
         if key is None or key not in self._site.evses:
             return
+        was_alone = draws_without_session(self._site.evses[key])
         facts = self._metered(key, self._of_now(key, reading))
         standing = self._site.standings[key]
         is_overdrawing = overdraws(self._site.places[key], standing, facts)
@@ -181,7 +182,12 @@ class Reports:
                 extra={"charger_id": charger_id, "evse_id": key[1], "drawn_a": facts.meter and facts.meter.current_a},
             )
             self._sending.send_again(key)
-        if is_overdrawing:
+        if draws_without_session(facts) and not was_alone:
+            _logger.error("power is drawn without a session", extra={"charger_id": charger_id, "evse_id": key[1]})
+            self._sending.send_fallback(key)
+        # A report without a session that no EVSE could draw lowers no car that has one.
+        is_believed = facts.visit is not None or (facts.meter is not None and not facts.meter.is_implausible)
+        if is_overdrawing and is_believed:
             self._site.is_dirty = True
         standing.is_overdrawing = is_overdrawing
 

@@ -17,6 +17,8 @@ SETTLES_S = 10.0
 """How long a car may take to follow a limit that its charger confirmed [s]: twice the 5 s of IEC 61851-1."""
 PROTECTION = "protection"
 """`limited_by` of what protection holds down."""
+DRAWS_FROM_A = 1.0
+"""From here on a report counts as drawing [A per phase]: below it are electronics and the meter's own error."""
 _TOLERANCE_A = 1.0
 _TOLERANCE = 0.05
 
@@ -153,7 +155,11 @@ def counted_anyway(place: Place, standing: Standing, facts: EvseFacts, drawn: Cu
     """
     fallback_a = max(standing.fallback_a, standing.fallback_held_a or 0.0)
     is_free = facts.visit is None and facts.state is EvseState.CHARGING
-    beyond = drawn if standing.is_overdrawing or is_free else NOTHING
+    beyond = drawn if is_free or (standing.is_overdrawing and facts.visit is not None) else NOTHING
+    if facts.visit is None and not is_free:
+        # Its charger's own word is that nothing is charged: what it measures all the same counts up to its rating.
+        first, second, third = (min(one_a, place.max_current_a) for one_a in drawn)
+        beyond = first, second, third
     return most_of((place.currents(min(fallback_a, place.max_current_a)), beyond))
 
 
@@ -166,14 +172,24 @@ def most(place: Place, standing: Standing, anyway: Currents) -> Currents:
     return most_of((anyway, place.currents(standing.doubtful_a), *allowed))
 
 
+def draws_without_session(facts: EvseFacts) -> bool:
+    """Whether an EVSE draws power while no transaction is known that could be limited."""
+    return facts.visit is None and facts.meter is not None and max(facts.meter.current_a) >= DRAWS_FROM_A
+
+
 def overdraws(place: Place, standing: Standing, facts: EvseFacts) -> bool:
     """Whether the car draws more than any limit that was in force, or may have been, while it could still follow it.
 
     Depends neither on how often a limit is renewed nor on how often it changes. What was once seen stays so until a
-    newer sample says otherwise: a meter that falls silent proves nothing.
+    newer sample says otherwise: a meter that falls silent proves nothing. Without a session the default is the limit.
     """
     meter = facts.meter
-    if standing.confirmed is None or meter is None or facts.visit is None:
+    if meter is None:
+        return False
+    if facts.visit is None:
+        default_a = max(standing.fallback_a, standing.fallback_held_a or 0.0)
+        return draws_without_session(facts) and _is_above(meter.current_a, place.currents(default_a))
+    if standing.confirmed is None:
         return False
     # What is on its way may be in force already.
     orders = [standing.confirmed] if standing.sent is None else [standing.confirmed, standing.sent]
@@ -185,7 +201,11 @@ def overdraws(place: Place, standing: Standing, facts: EvseFacts) -> bool:
                 place.currents(place.max_current_a) if order is None else place.currents(order.limit_a, order.phases)
             )
             allowed.append(known)
+    return _is_above(meter.current_a, most_of(allowed))
+
+
+def _is_above(drawn: Currents, limits: Currents) -> bool:
     return any(
         drawn_a > limit_a + max(_TOLERANCE_A, limit_a * _TOLERANCE)
-        for drawn_a, limit_a in zip(meter.current_a, most_of(allowed), strict=True)
+        for drawn_a, limit_a in zip(drawn, limits, strict=True)
     )

@@ -11,7 +11,7 @@ from charger_service.isolation import isolated
 from charger_service.metering import Meter, plausible_currents
 from charger_service.offences import Offences
 from charger_service.site import Site
-from charger_service.standing import PROTECTION, Cause, Order
+from charger_service.standing import PROTECTION, Cause, Order, draws_without_session
 from ev_service.charging import (
     Charger,
     ChargerDetails,
@@ -151,6 +151,7 @@ class Views:
             "valid_until": order and order.lifetime.expected_end(now),
             "is_confirmed": standing.is_confirmed,
             "is_overdrawing": standing.is_overdrawing,
+            "draws_without_session": draws_without_session(facts),
             "measured": facts.meter and self._measured(key, facts.meter),
             "session": facts.visit and session(key, facts.visit),
         }

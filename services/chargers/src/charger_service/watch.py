@@ -15,7 +15,7 @@ from charger_service.overriding import Overriding
 from charger_service.ports import ChargePoints
 from charger_service.sending import Sending
 from charger_service.site import Site
-from charger_service.standing import Cause
+from charger_service.standing import Cause, draws_without_session
 from ev_service.charging import EvseState
 from ev_service.clock import Clock, read_clock, sleep_until_s
 from ev_service.lifetimes import Instant
@@ -150,7 +150,8 @@ class Watch:
         if not self._site.chargers[key[0]].is_ready:
             return
         fallback_s = self._fallback_asked_s.get(key, -math.inf)
-        if standing.needs_fallback and now_s - fallback_s >= _ASKS_AGAIN_AFTER_S:
+        is_free = draws_without_session(self._site.evses[key])
+        if (standing.needs_fallback or is_free) and now_s - fallback_s >= _ASKS_AGAIN_AFTER_S:
             self._fallback_asked_s[key] = now_s
             self._sending.send_fallback(key)
         is_wrong = not standing.is_confirmed or standing.is_overdrawing
@@ -162,7 +163,8 @@ class Watch:
     def _ask_meter(self, key: Key, now_s: float) -> None:
         """Ask for the meter values of a car that charges and was not measured for long."""
         facts = self._site.evses[key]
-        if facts.visit is None or facts.state is not EvseState.CHARGING or not self._site.is_connected(key):
+        is_charging = facts.visit is not None and facts.state is EvseState.CHARGING
+        if not (is_charging or draws_without_session(facts)) or not self._site.is_connected(key):
             return
         # Without any value so far, silence begins when that is first seen.
         asked_s = self._meter_asked_s.setdefault(key, now_s if facts.meter is None else -math.inf)

@@ -178,3 +178,26 @@ async def test_another_transaction_takes_the_place_of_one_that_nobody_hears_of_a
     await charging.settled()
 
     assert running(charging).transaction_id == "new"
+
+
+async def test_what_draws_without_a_session_is_told_and_held_to_the_default(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    await house.connect("CP-1")
+    house.points.at("CP-1").default_a = None
+
+    house.meter("CP-1", 16.0)
+    house.meter("CP-1", 16.0)
+    await house.settled()
+
+    evse = house.evse("CP-1")
+    assert (evse.session, evse.draws_without_session, evse.is_overdrawing) == (None, True, True)
+    assert house.points.at("CP-1").default_a == 6.0
+    assert house.site.most(KEY) == (16.0, 16.0, 16.0)
+    assert [record.message for record in caplog.records].count("power is drawn without a session") == 1
+    (result,) = await house.set(CP_1=8.0)
+    assert (result.outcome, result.limited_by) == ("rejected", "no_session")
+
+    house.meter("CP-1", 0.0)
+    evse = house.evse("CP-1")
+    assert (evse.draws_without_session, evse.is_overdrawing) == (False, False)
