@@ -14,7 +14,9 @@ from typing import NoReturn
 import pytest
 
 NPM_REQUIRED = "EV_NODE_TOOLS_REQUIRED"
+JAVA_REQUIRED = "EV_JAVA_TOOLS_REQUIRED"
 LIMIT_S = 50
+COMPILE_LIMIT_S = 60
 
 
 def give_up(what: str, why: str, required: str) -> NoReturn:
@@ -60,6 +62,43 @@ def run_maven(pom: Path, goal: str, folder: Path, required: str) -> None:
     if fetched.returncode != 0:
         said = next((line for line in fetched.stdout.splitlines() if "ERROR" in line), "no reason given")
         give_up(what, f"Maven could not bring it: {said[:300]}", required)
+
+
+def java_path(cache: pytest.Cache, sources: Path, classes: Path, goal: str) -> list[Path]:
+    """Compile a folder's Java program against the archives that its pom.xml names and its jars.sha256 pins.
+
+    Args:
+        cache: keeps the archives for the next run.
+        sources: the folder.
+        classes: where the compiled classes go.
+        goal: of Maven, that copies the archives.
+
+    Returns:
+        What the program needs on its class path.
+    """
+    if shutil.which("javac") is None:
+        give_up("a Java compiler is", "there is no javac on PATH", JAVA_REQUIRED)
+    pinned = sources / "jars.sha256"
+    jars = _jars(cache.mkdir(f"{sources.parent.name}-java-{sha256(pinned)[:12]}"), pinned, goal)
+    path = [*jars, classes]
+    # Annotations of a library may come from another one that nothing here needs.
+    command = ["javac", "-Xlint:all,-classfile", "-Werror", "-encoding", "UTF-8", "-d", classes]
+    command += ["-cp", os.pathsep.join(map(str, path)), *sorted(sources.glob("*.java"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMPILE_LIMIT_S)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def _jars(folder: Path, pinned: Path, goal: str) -> list[Path]:
+    """The archives that are pinned, and no others."""
+    lines = (line.split() for line in pinned.read_text(encoding="utf-8").splitlines())
+    sums = {folder / name: digest for digest, name in lines}
+    if any(sha256(jar) != digest for jar, digest in sums.items()):
+        for jar in folder.glob("*.jar"):
+            jar.unlink()
+        run_maven(pinned.with_name("pom.xml"), goal, folder, JAVA_REQUIRED)
+    assert {jar: sha256(jar) for jar in folder.glob("*.jar")} == sums
+    return sorted(sums)
 
 
 def sha256(path: Path) -> str:

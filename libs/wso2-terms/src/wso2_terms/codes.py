@@ -113,7 +113,7 @@ SCOPE_MISSING = _security(
 WRONG_AUDIENCE = _security(
     "900914",
     403,
-    "The access token does not allow you to access the requested resource",
+    "Access Denied",
     "User is NOT authorized to access the Resource: {resource}. Audience validation failed.",
 )
 
@@ -139,6 +139,10 @@ CONNECTION_FAILED = _backend("101503", "Error connecting to the back end")
 BACKEND_TIMEOUT = _backend("101504", "Send timeout")
 CONNECTION_CLOSED = _backend("101505", "Connection closed by the back end")
 ENDPOINT_SUSPENDED = _backend("303001", "Currently , Address endpoint : [ Name : {endpoint} ] [ State : SUSPENDED ]")
+
+INVALID_ENDPOINT = 900346
+INVALID_ENDPOINT_MESSAGE = "Endpoint URL(s) is(are) not valid"
+"""What the Publisher answers with 400 to an endpoint that is no address."""
 
 NOT_FOUND = Fault("404", 404, "Not Found", "The requested resource is not available.", STATUS_REPORT)
 NO_RESOURCE = Fault("404", 404, RUNTIME_ERROR, "No matching resource found for given API Request", STATUS_REPORT)

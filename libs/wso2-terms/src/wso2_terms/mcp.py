@@ -1,20 +1,29 @@
 """What a WSO2 gateway says as an MCP server: methods, error codes, wordings, the shapes of its answers.
 
 Pure data and the building of JSON objects: whoever answers like the gateway sends these, whoever calls it reads them.
-Source: WSO2 API Manager 4.6.0 (carbon-apimgt gateway: McpInitHandler, McpMediator, MCPUtils, MCPPayloadGenerator) and
-the Model Context Protocol, revision 2025-06-18.
+Source: WSO2 API Manager 4.6.0 (carbon-apimgt gateway: McpInitHandler, McpMediator, MCPUtils, MCPPayloadGenerator), the
+same classes of 9.33.90, which `tests/contract/wso2_oracle` runs, and the Model Context Protocol, revision 2025-06-18.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 PROTOCOL_VERSION = "2025-06-18"
-"""The only revision that a generated MCP server of 4.6.0 agrees to."""
+"""The only revision that a generated MCP server of 4.6.0 agrees to; 4.7 answers with it whatever it is offered."""
 JSONRPC_VERSION = "2.0"
 
 MCP_RESOURCE = "/mcp"
 """Where messages are posted, below the server's context and version."""
 METADATA_RESOURCE = "/.well-known/oauth-protected-resource"
 """Where a server says who issues its tokens; below context and version too, and not where RFC 9728 puts it."""
+
+
+class Wso2Version(StrEnum):
+    """A version of API Manager, where MCP servers of one differ from those of the next."""
+
+    V4_6 = "4.6"
+    V4_7 = "4.7"
+
 
 INITIALIZE = "initialize"
 INITIALIZED = "notifications/initialized"
@@ -28,7 +37,7 @@ RESOURCE_TEMPLATES_LIST = "resources/templates/list"
 OPEN_METHODS = frozenset({INITIALIZE, INITIALIZED, PING, PROMPTS_LIST, RESOURCES_LIST, RESOURCE_TEMPLATES_LIST})
 """Methods that are answered without a token."""
 METHODS = OPEN_METHODS | {TOOLS_LIST, TOOLS_CALL}
-"""Every method that is known; any other is answered with `method_not_found`."""
+"""Every method that is known."""
 
 SERVER_DESCRIPTION = "This is an MCP Server"
 """What every server says of itself in `serverInfo`."""
@@ -59,12 +68,17 @@ def invalid_params(data: str) -> RpcError:
 
 
 def method_not_found(method: str) -> RpcError:
-    """The error of a method that is not known."""
+    """The error of a method that is not known, in 4.6; 4.7 has `METHOD_MISSING`."""
     return RpcError(METHOD_NOT_FOUND, "Method not found", f"Method {method} not found")
 
 
+def missing_protocol(version: Wso2Version) -> RpcError:
+    """The answer to `initialize` without a revision."""
+    return invalid_request(f"Missing {'or empty ' if version is Wso2Version.V4_7 else ''}protocolVersion field")
+
+
 def unsupported_protocol(requested: str) -> RpcError:
-    """The answer to `initialize` for any revision but one."""
+    """The answer of 4.6 to `initialize` for any revision but one."""
     data = {"requested": requested, "supported": [PROTOCOL_VERSION]}
     return RpcError(INVALID_PARAMS, "Unsupported protocol version", data)
 
@@ -77,6 +91,7 @@ def not_json(content_type: str) -> RpcError:
 
 MALFORMED = invalid_request("Invalid or Malformed JSON-RPC payload found")
 TOOL_MISSING = invalid_request("The requested tool does not exist")
+METHOD_MISSING = RpcError(METHOD_NOT_FOUND, "Method not found", "Method not found")
 SSE_NOT_SUPPORTED = invalid_request("Server-Sent Events (SSE) not supported")
 
 
@@ -86,15 +101,30 @@ def result_body(message_id: object, result: object) -> dict[str, object]:
 
 
 def error_body(message_id: object, error: RpcError) -> dict[str, object]:
-    """The answer to a request that is not met.
+    """The answer to a request that was understood and is not met.
 
     Args:
-        message_id: its id. A message that is refused before it is looked into gets it **as text** whatever it was,
-            and `null`, as text, where there was none.
+        message_id: its id, which stands in the answer where its parameters are wrong; every other error has none.
         error: what is wrong.
     """
-    described: dict[str, object] = {"message": error.message, "data": error.data, "code": error.code}
-    return {"jsonrpc": JSONRPC_VERSION, "id": message_id, "error": described}
+    known_id = message_id if error.code == INVALID_PARAMS else None
+    return {"jsonrpc": JSONRPC_VERSION, "id": known_id, "error": _described(error), "result": None}
+
+
+def failure_body(message_id: str | int | None, error: RpcError) -> dict[str, object]:
+    """The answer to a message that is refused before anybody asks who calls, and to a backend's that is no JSON.
+
+    Args:
+        message_id: its id as far as it is known; it is written **as text** whatever it was, and `null`, as text, where
+            there was none.
+        error: what is wrong.
+    """
+    told_id = "null" if message_id is None else str(message_id)
+    return {"jsonrpc": JSONRPC_VERSION, "id": told_id, "error": _described(error)}
+
+
+def _described(error: RpcError) -> dict[str, object]:
+    return {"message": error.message, "data": error.data, "code": error.code}
 
 
 def initialize_result(name: str, version: str) -> dict[str, object]:

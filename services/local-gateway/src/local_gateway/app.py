@@ -98,6 +98,7 @@ def build(
         metrics=metrics,
         max_request_bytes=settings.max_request_bytes,
         hostname=deployment.hostname,
+        version=settings.wso2_version,
     )
     management = management_app(desk, key, settings.max_import_bytes)
     connections = (listeners or load(ListenerSettings)).limits()

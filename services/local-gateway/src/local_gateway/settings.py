@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ev_service.settings import Settings
+from wso2_terms.mcp import Wso2Version
 
 _PORT = "0 takes a free one and says which."
 
@@ -33,6 +34,9 @@ class LocalGatewaySettings(Settings):
     )
     max_request_bytes: int = Field(default=1 << 20, ge=0, description="Largest body sent on to a backend [byte].")
     max_import_bytes: int = Field(default=8 << 20, ge=1, description="Largest project that may be imported [byte].")
+    wso2_version: Wso2Version = Field(
+        default=Wso2Version.V4_6, description="Version of API Manager whose MCP servers it answers like: 4.6 or 4.7."
+    )
     connect_timeout_s: float = Field(default=5.0, gt=0, le=60, description="To reach a backend [s].")
 
     @model_validator(mode="after")

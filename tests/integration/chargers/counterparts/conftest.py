@@ -3,8 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
-import subprocess
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
@@ -14,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fetching import give_up, npm_modules, program_environment, run_maven, sha256
+from tests.fetching import java_path, npm_modules, program_environment
 from tests.integration.chargers.charging_site import PASSWORD, WAIT_S, ChargingSite
 
 from ev_service.certificates import Server, make_servers
 from ev_service.key_files import PUBLIC, pem, write, write_pair
 
 HERE = Path(__file__).parent
-JAVA_REQUIRED = "EV_JAVA_TOOLS_REQUIRED"
-COMPILE_LIMIT_S = 60
 END_S = 10
 CHARGER = "CP-1"
 
@@ -151,29 +147,8 @@ def java_point(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     """The charge point out of the ChargeTime library."""
     cache = request.config.cache
     assert cache is not None
-    if shutil.which("javac") is None:
-        give_up("a Java compiler is", "there is no javac on PATH", JAVA_REQUIRED)
-    pinned = HERE / "java" / "jars.sha256"
-    jars = _jars(cache.mkdir(f"ocpp-java-{sha256(pinned)[:12]}"), pinned)
-    classes = tmp_path_factory.mktemp("java")
-    path = os.pathsep.join(map(str, (*jars, classes)))
-    sources = sorted((HERE / "java").glob("*.java"))
-    command = ["javac", "-Xlint:all", "-Werror", "-encoding", "UTF-8", "-d", classes, "-cp", path, *sources]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMPILE_LIMIT_S)
-    assert done.returncode == 0, done.stderr
-    return Maker("ChargeTime", "1.6", ("java", "-cp", path, "ChargePoint"), {})
-
-
-def _jars(folder: Path, pinned: Path) -> list[Path]:
-    """The archives that are pinned, and no others."""
-    lines = (line.split() for line in pinned.read_text(encoding="utf-8").splitlines())
-    sums = {folder / name: digest for digest, name in lines}
-    if any(sha256(jar) != digest for jar, digest in sums.items()):
-        for jar in folder.glob("*.jar"):
-            jar.unlink()
-        run_maven(HERE / "java" / "pom.xml", "dependency:copy-dependencies", folder, JAVA_REQUIRED)
-    assert {jar: sha256(jar) for jar in folder.glob("*.jar")} == sums
-    return sorted(sums)
+    path = java_path(cache, HERE / "java", tmp_path_factory.mktemp("java"), "dependency:copy-dependencies")
+    return Maker("ChargeTime", "1.6", ("java", "-cp", os.pathsep.join(map(str, path)), "ChargePoint"), {})
 
 
 @pytest.fixture(params=["ocpp-rpc 1.6", "ocpp-rpc 2.0.1", "ChargeTime 1.6"])

@@ -144,9 +144,9 @@ def _read(servers: McpServers, server_id: str, wanted: _Wanted) -> LiveMcpServer
 def _updated(wanted: _Wanted, live: Mapping[str, Any]) -> dict[str, Any]:
     """What is sent to change a server: as it is, with all that the artifact says."""
     stored = {tool_key(operation): operation for operation in live.get("operations") or ()}
-    # Nothing has to be said as well: what is not sent would stay as it is.
-    of_all = {"throttlingPolicy": wanted.project.server.throttling_policy}
-    body = {**live, **of_all, **wanted.body, "lifeCycleStatus": live.get("lifeCycleStatus")}
+    # A limit of all tools together is taken away by not sending it: the specification allows no null.
+    kept = {name: value for name, value in live.items() if name != "throttlingPolicy"}
+    body = {**kept, **wanted.body, "lifeCycleStatus": live.get("lifeCycleStatus")}
     body["operations"] = [
         {**stored.get(tool_key(sent), {}), **sent, **_texts(wanted, index)} if tool_key(sent) in stored else sent
         for index, sent in enumerate(wanted.body["operations"])

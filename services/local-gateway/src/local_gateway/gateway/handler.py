@@ -24,6 +24,7 @@ from local_gateway.gateway.snapshot import take_snapshot
 from local_gateway.state import Store
 from local_gateway.tokens import Tokens
 from wso2_terms.codes import UNCLASSIFIED
+from wso2_terms.mcp import Wso2Version
 
 _logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Gateway:
         metrics: MetricsLog,
         max_request_bytes: int,
         hostname: str = "localhost",
+        version: Wso2Version = Wso2Version.V4_6,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -56,6 +58,7 @@ class Gateway:
             issuer=lambda: store.state.issuer,
             hostname=hostname,
             max_request_bytes=max_request_bytes,
+            version=version,
         )
         self._generation = -1
         self._snapshot: Snapshot | None = None

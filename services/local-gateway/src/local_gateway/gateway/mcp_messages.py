@@ -1,11 +1,13 @@
 """Reads what a client posts to an MCP server, and writes what it gets.
 
 Pure but for making response objects.
-Source: WSO2 API Manager 4.6 (McpInitHandler, MCPUtils.validateRequest, _mcp_failure_handler_): one message in a body,
-each with an id but for one notification; methods are known or refused before anybody asks who calls.
+Source: WSO2 API Manager 4.6 (McpInitHandler, MCPRequestDeserializer, MCPUtils.validateRequest, _mcp_failure_handler_):
+one message in a body, each with an id but for one notification; `jsonrpc` is never looked at. 4.6 refuses a method that
+is not known before anybody asks who calls, 4.7 afterwards.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
@@ -13,13 +15,15 @@ from typing import Any, NoReturn, cast
 from aiohttp import web
 
 from wso2_terms import mcp
+from wso2_terms.mcp import Wso2Version
 
 Id = str | int
+_LARGEST_ID = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A request whose method is known; `message_id` is None for the one notification there is."""
+    """A request; `message_id` is None for the one notification there is."""
 
     message_id: Id | None
     method: str
@@ -34,8 +38,8 @@ class Failure:
     message_id: Id | None = None
 
 
-def read_message(content_type: str, body: bytes | None) -> Message | Failure:
-    """Read a body."""
+def read_message(content_type: str, body: bytes | None, version: Wso2Version) -> Message | Failure:
+    """Read a body as a version of the product does."""
     if not body or content_type != "application/json":
         return Failure(mcp.invalid_request("No JSON-RPC payload found"))
     try:
@@ -43,25 +47,35 @@ def read_message(content_type: str, body: bytes | None) -> Message | Failure:
         read = json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return Failure(mcp.MALFORMED)
-    return _checked(cast("dict[str, Any]", read)) if isinstance(read, dict) else Failure(mcp.MALFORMED)
+    return _checked(cast("dict[str, Any]", read), version) if isinstance(read, dict) else Failure(mcp.MALFORMED)
 
 
-def _checked(read: dict[str, Any]) -> Message | Failure:
-    version, method, given_id, params = (read.get(name) for name in ("jsonrpc", "method", "id", "params"))
-    message_id = given_id if isinstance(given_id, str | int) and not isinstance(given_id, bool) else None
-    if not version:
-        return Failure(mcp.invalid_request("Missing jsonrpc field"), message_id)
-    if version != mcp.JSONRPC_VERSION:
-        return Failure(mcp.invalid_request("Invalid JSON-RPC version"), message_id)
-    if not isinstance(method, str) or not method:
-        return Failure(mcp.invalid_request("Missing method field"), message_id)
-    if method not in mcp.METHODS:
-        return Failure(mcp.method_not_found(method), message_id)
-    if message_id is None and (method != mcp.INITIALIZED or given_id is not None):
-        return Failure(mcp.invalid_request("Missing id field"))
-    if params is not None and not isinstance(params, dict):
+def _checked(read: dict[str, Any], version: Wso2Version) -> Message | Failure:
+    given, params, message_id = read.get("method"), read.get("params"), _id(read.get("id"))
+    if isinstance(given, dict | list) or not isinstance(params, dict | None):
         return Failure(mcp.MALFORMED, message_id)
+    method = text_of(given)
+    if not method:
+        return Failure(mcp.invalid_request("Missing method field"), message_id)
+    if version is Wso2Version.V4_6 and method not in mcp.METHODS:
+        return Failure(mcp.method_not_found(method), message_id)
+    if message_id is None and method != mcp.INITIALIZED:
+        return Failure(mcp.invalid_request("Missing id field"))
     return Message(message_id, method, cast("Mapping[str, Any] | None", params))
+
+
+def text_of(value: object) -> str | None:
+    """What WSO2 reads where a text is due: numbers and truth values are taken as they are written."""
+    return value if isinstance(value, str) else None if value is None else json.dumps(value)
+
+
+def _id(given: object) -> Id | None:
+    """An id: text or a number, of which the fraction is cut off; anything else is none."""
+    if isinstance(given, str):
+        return given
+    if not isinstance(given, int | float) or isinstance(given, bool) or not math.isfinite(given):
+        return None
+    return int(given) if -_LARGEST_ID <= given < _LARGEST_ID else None
 
 
 def result(message: Message, value: object) -> web.Response:
@@ -70,7 +84,7 @@ def result(message: Message, value: object) -> web.Response:
 
 
 def error(message: Message, wrong: mcp.RpcError) -> web.Response:
-    """The answer to a request that was understood and can not be met; its id as it came."""
+    """The answer to a request that was understood and cannot be met."""
     return _json(mcp.error_body(message.message_id, wrong))
 
 
@@ -82,7 +96,7 @@ def failure(wrong: mcp.RpcError, message_id: Id | None, status: int) -> web.Resp
         message_id: as far as it is known.
         status: HTTP status. WSO2's own is doubtful here, see docs/local-gateway.md.
     """
-    return _json(mcp.error_body("null" if message_id is None else str(message_id), wrong), status)
+    return _json(mcp.failure_body(message_id, wrong), status)
 
 
 def _json(body: Mapping[str, object], status: int = 200) -> web.Response:

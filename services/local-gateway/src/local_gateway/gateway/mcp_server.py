@@ -28,14 +28,8 @@ from local_gateway.gateway.routing import Match, Miss, Router
 from local_gateway.gateway.served import Resource, ServedApi, ServedMcpServer, ServedTool, Snapshot
 from wso2_terms import mcp
 from wso2_terms.codes import NOT_FOUND
+from wso2_terms.mcp import Wso2Version
 
-_EMPTY: Mapping[str, Mapping[str, Any]] = {
-    mcp.PING: {},
-    mcp.PROMPTS_LIST: {"prompts": []},
-    mcp.RESOURCES_LIST: {"resources": []},
-    mcp.RESOURCE_TEMPLATES_LIST: {"resourceTemplates": []},
-}
-"""Answers that are the same for every server: it has tools and nothing else."""
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?P<port>:[0-9]{1,5})?")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -52,6 +46,7 @@ class McpFront:
         issuer: Callable[[], str],
         hostname: str,
         max_request_bytes: int,
+        version: Wso2Version,
     ) -> None:
         self._checks = checks
         self._passage = passage
@@ -59,6 +54,7 @@ class McpFront:
         self._issuer = issuer
         self._hostname = hostname
         self._max_request_bytes = max_request_bytes
+        self._version = version
         self._own_headers = passage.own_headers
 
     async def answer(
@@ -80,7 +76,7 @@ class McpFront:
         body = await read_body(call.request, self._max_request_bytes)
         if isinstance(body, Refusal):
             return body
-        message = mcp_messages.read_message(call.request.content_type, body)
+        message = mcp_messages.read_message(call.request.content_type, body, self._version)
         if isinstance(message, Failure):
             return mcp_messages.failure(message.error, message.message_id, HTTPStatus.BAD_REQUEST)
         tool = _tool_of(message, server) if message.method == mcp.TOOLS_CALL else None
@@ -88,7 +84,7 @@ class McpFront:
         if isinstance(granted, Refusal):
             return granted
         if tool is None:
-            return _answered(message, server)
+            return _answered(message, server, self._version)
         if isinstance(tool, mcp.RpcError):
             return mcp_messages.error(message, tool)
         asked = _asked(message, tool, self._own_headers)
@@ -162,8 +158,8 @@ class _Within:
 def _tool_of(message: Message, server: ServedMcpServer) -> ServedTool | mcp.RpcError:
     if message.params is None:
         return mcp.invalid_request("Missing params field")
-    name = message.params.get("name")
-    if not isinstance(name, str) or not name:
+    name = mcp_messages.text_of(message.params.get("name"))
+    if not name:
         return mcp.invalid_request("Missing toolName field")
     return server.tools.get(name, mcp.TOOL_MISSING)
 
@@ -184,25 +180,28 @@ def _asked(message: Message, tool: ServedTool, own_headers: frozenset[str]) -> O
     return outgoing(tool.target, tool.arguments, cast("Mapping[str, Any]", arguments or {}), own_headers)
 
 
-def _answered(message: Message, server: ServedMcpServer) -> web.Response:
+def _answered(message: Message, server: ServedMcpServer, version: Wso2Version) -> web.Response:
     match message.method:
         case mcp.INITIALIZED:
             return web.Response(status=HTTPStatus.ACCEPTED)
         case mcp.INITIALIZE:
-            return _initialized(message, server)
+            return _initialized(message, server, version)
         case mcp.TOOLS_LIST:
             return mcp_messages.result(message, server.listed)
+        case mcp.PING | mcp.PROMPTS_LIST | mcp.RESOURCES_LIST | mcp.RESOURCE_TEMPLATES_LIST:
+            # Of what a server does not have it gives no list, not even an empty one.
+            return mcp_messages.result(message, {})
         case _:
-            return mcp_messages.result(message, _EMPTY[message.method])
+            return mcp_messages.error(message, mcp.METHOD_MISSING)
 
 
-def _initialized(message: Message, server: ServedMcpServer) -> web.Response:
+def _initialized(message: Message, server: ServedMcpServer, version: Wso2Version) -> web.Response:
     if message.params is None:
         return mcp_messages.error(message, mcp.invalid_request("Missing params field"))
-    requested = message.params.get("protocolVersion")
-    if not isinstance(requested, str) or not requested:
-        return mcp_messages.error(message, mcp.invalid_request("Missing protocolVersion field"))
-    if requested != mcp.PROTOCOL_VERSION:
+    requested = mcp_messages.text_of(message.params.get("protocolVersion"))
+    if not requested:
+        return mcp_messages.error(message, mcp.missing_protocol(version))
+    if version is Wso2Version.V4_6 and requested != mcp.PROTOCOL_VERSION:
         return mcp_messages.error(message, mcp.unsupported_protocol(requested))
     return mcp_messages.result(message, mcp.initialize_result(server.name, server.version))
 

@@ -22,6 +22,8 @@ from local_gateway.management.rest import Desk, RestError, conflict
 from local_gateway.state import Api, Document, Revision
 from wso2_terms.api_project import Api as ApiData
 from wso2_terms.api_project import ApiProject, Deployment, defined_operations
+from wso2_terms.codes import INVALID_ENDPOINT, INVALID_ENDPOINT_MESSAGE
+from wso2_terms.endpoints import is_endpoint_url
 
 
 def import_project(
@@ -83,6 +85,7 @@ def _check(desk: Desk, project: ApiProject, existing: Api | None) -> None:
     fault = fault_of(project.definition)
     if fault is not None:
         raise RestError(400, f"Error while parsing OpenAPI definition: {fault}", code=900754)
+    _check_endpoints(data)
     difference = disagreement(data, project.definition)
     if difference is not None:
         raise RestError(400, f"api.yaml and definition disagree: {difference}")
@@ -93,6 +96,15 @@ def _check(desk: Desk, project: ApiProject, existing: Api | None) -> None:
     check_scopes(desk, data.scopes, existing)
     if existing is not None:
         _check_tools(desk, project, existing)
+
+
+def _check_endpoints(data: ApiData) -> None:
+    """Refuse an address that no gateway can call. The Publisher says this where an API is new, here always."""
+    config = data.endpoint_config
+    for endpoint in (config.production_endpoints, config.sandbox_endpoints):
+        if endpoint is not None and not is_endpoint_url(endpoint.url):
+            description = f"Invalid/Malformed endpoint URL(s) detected: {endpoint.url[:200]}"
+            raise RestError(400, description, code=INVALID_ENDPOINT, message=INVALID_ENDPOINT_MESSAGE)
 
 
 def _check_tools(desk: Desk, project: ApiProject, existing: Api) -> None:
