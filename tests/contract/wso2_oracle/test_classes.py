@@ -1,5 +1,6 @@
 """Projects, endpoints and codes, as the product's own classes read them."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +10,11 @@ import yaml
 from tests.contract.wso2_oracle.asking import Oracle
 from tests.contract.wso2_oracle.differences import listed_in_docs
 
+from wso2_provisioning.apictl_params import params_of
+from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_terms import codes
+from wso2_terms.api_project import ApiProject
+from wso2_terms.artifacts import load_artifacts
 from wso2_terms.endpoints import is_endpoint_url
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -61,6 +66,18 @@ def test_every_field_of_an_mcp_server_is_read(oracle: Oracle, folder: Path) -> N
     told = yaml.safe_load((folder / "mcp_server.yaml").read_text(encoding="utf-8"))["data"]
 
     assert list(_differing(told, oracle.ask("mcp-server", folder))) == []
+
+
+@pytest.mark.parametrize("project", load_artifacts(WSO2, DEFAULT_BACKENDS).apis, ids=lambda project: project.root)
+def test_apictls_parameters_give_the_endpoint_that_the_bootstrap_gives(oracle: Oracle, project: ApiProject) -> None:
+    config = project.api.endpoint_config
+    [environment] = cast("list[dict[str, Any]]", params_of(config, "local")["environments"])
+
+    made = oracle.ask("endpoints", json.dumps(environment["configs"]))
+
+    wanted = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert list(_differing(wanted, made)) == []
+    assert oracle.ask("endpoint", made["production_endpoints"]["url"]) is True
 
 
 @pytest.mark.parametrize("url", TAKEN)

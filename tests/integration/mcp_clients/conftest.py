@@ -3,12 +3,15 @@
 import ssl
 import time
 from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+from tests.fetching import npm_modules
+from tests.integration.mcp_clients.node_tools import NodeTools
 
 from ev_service.clock import FollowedClock, write_clock_file
 from local_stack.ports import free_ports
@@ -21,6 +24,9 @@ from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.tokens import ClientCredentials, client_token
 from wso2_provisioning.wire import Wire
 from wso2_provisioning.wso2 import Wso2
+from wso2_terms.mcp import Wso2Version
+
+HERE = Path(__file__).parent
 
 A_MINUTE_AND_MORE_S = 61.0
 """After it, every limit counts anew."""
@@ -70,12 +76,13 @@ class Site:
             ).access_token.get_secret_value()
 
 
-@pytest.fixture(scope="package")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
-    folder = tmp_path_factory.mktemp("stack")
+@contextmanager
+def started(folder: Path, version: Wso2Version) -> Generator[Site]:
+    """The whole stack, whose gateway answers like a version of the product."""
     clock_file = folder / "clock.json"
     write_clock_file(clock_file, datetime(2026, 6, 25, 16, tzinfo=UTC))
-    plan = StackPlan(free_ports(), random_passwords(), folder, {"SIM_CLOCK_FILE": str(clock_file)})
+    variables = {"SIM_CLOCK_FILE": str(clock_file), "LOCAL_GATEWAY_WSO2_VERSION": version.value}
+    plan = StackPlan(free_ports(), random_passwords(), folder, variables)
     with running(plan, lambda _step: None):
         settings = provisioning_settings(plan)
         with Wire(plan.ca_file) as wire:
@@ -84,8 +91,45 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
         yield Site(settings, plan.agent_url, clock_file, keys)
 
 
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
+    with started(tmp_path_factory.mktemp("stack"), Wso2Version.V4_6) as site:
+        yield site
+
+
 @pytest.fixture
 def site(stack: Site) -> Site:
     """The stack with no call counted yet."""
     stack.pass_time(A_MINUTE_AND_MORE_S)
     return stack
+
+
+@pytest.fixture(scope="module")
+def newer_stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
+    with started(tmp_path_factory.mktemp("newer-stack"), Wso2Version.V4_7) as site:
+        yield site
+
+
+@pytest.fixture
+def newer_site(newer_stack: Site) -> Site:
+    """A stack whose gateway answers like 4.7, with no call counted yet."""
+    newer_stack.pass_time(A_MINUTE_AND_MORE_S)
+    return newer_stack
+
+
+@pytest.fixture(scope="package")
+def node_tools(request: pytest.FixtureRequest) -> NodeTools:
+    """The tools that offer the revision of 4.6, installed once for each lock; skips where they cannot be had."""
+    return _tools(request, HERE / "node")
+
+
+@pytest.fixture(scope="package")
+def current_tools(request: pytest.FixtureRequest) -> NodeTools:
+    """Today's inspector with today's SDK."""
+    return _tools(request, HERE / "node-current")
+
+
+def _tools(request: pytest.FixtureRequest, packages: Path) -> NodeTools:
+    cache = request.config.cache
+    assert cache is not None
+    return NodeTools(npm_modules(cache, packages))

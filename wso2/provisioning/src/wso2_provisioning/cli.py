@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from ev_service.errors import ConfigurationError, EvError
 from ev_service.settings import load
+from wso2_provisioning.apictl_params import write_apictl_params
 from wso2_provisioning.applications import APPLICATIONS
 from wso2_provisioning.backends import artifacts_of_this_run
 from wso2_provisioning.changes import Changes
@@ -57,6 +58,11 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path | None = None
     arguments = _parser(artifacts_dir).parse_args(argv)
     console = Console(stderr=True, quiet=arguments.quiet, highlight=False, soft_wrap=True)
     try:
+        if arguments.apictl_params is not None:
+            artifacts = _artifacts(arguments.artifacts)
+            for path in write_apictl_params(artifacts, arguments.apictl_params, arguments.apictl_environment):
+                console.print(f"[green]·[/] {escape(str(path))}")
+            return 0
         outcome = _run(arguments, console)
     except (EvError, ArtifactError) as error:
         # Not through the quiet console: whoever wants no progress still wants to know why it failed.
@@ -156,6 +162,18 @@ def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
         metavar="DIR",
         default=artifacts_dir,
         help="folder that holds apis/, mcp-servers/ and policies/ (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--apictl-params",
+        type=Path,
+        metavar="DIR",
+        help="write a parameters file for apictl with each API's endpoints below DIR, and do nothing else",
+    )
+    parser.add_argument(
+        "--apictl-environment",
+        default="local",
+        metavar="NAME",
+        help="name that apictl knows WSO2 by (default: %(default)s)",
     )
     parser.add_argument(
         "--rotate-secret",
