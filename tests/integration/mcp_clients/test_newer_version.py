@@ -66,4 +66,5 @@ def test_the_same_inspector_is_refused_by_4_6(current_tools: NodeTools, site: "S
     done = inspect(current_tools, site, site.token(ASSISTANT, "agent:tools"), "tools/list")
 
     assert done.returncode != 0
-    assert "Unsupported protocol version" in done.stderr
+    # What it says is not why: its SDK takes an error with `"result": null` for no message of the protocol.
+    assert "Unrecognized key" in done.stderr
