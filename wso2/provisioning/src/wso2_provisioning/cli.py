@@ -164,18 +164,6 @@ def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
         help="folder that holds apis/, mcp-servers/ and policies/ (default: %(default)s)",
     )
     parser.add_argument(
-        "--apictl-params",
-        type=Path,
-        metavar="DIR",
-        help="write a parameters file for apictl with each API's endpoints below DIR, and do nothing else",
-    )
-    parser.add_argument(
-        "--apictl-environment",
-        default="local",
-        metavar="NAME",
-        help="name that apictl knows WSO2 by (default: %(default)s)",
-    )
-    parser.add_argument(
         "--rotate-secret",
         action="store_true",
         help="replace EVApp's secret, and an owner's password where WSO2 knows another one",
@@ -192,9 +180,25 @@ def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--wait", type=_seconds, default=300.0, metavar="SECONDS", help="for WSO2 to be ready (default: %(default).0f)"
     )
+    _add_apictl(parser)
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error, errors only")
     return parser
+
+
+def _add_apictl(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--apictl-params",
+        type=Path,
+        metavar="DIR",
+        help="write a parameters file for apictl with each API's endpoints below DIR, and do nothing else",
+    )
+    parser.add_argument(
+        "--apictl-environment",
+        default="local",
+        metavar="NAME",
+        help="name that apictl knows WSO2 by (default: %(default)s)",
+    )
 
 
 def _seconds(text: str) -> float:
