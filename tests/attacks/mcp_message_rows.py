@@ -59,7 +59,6 @@ def _malformed(ground: Ground) -> Seen:
         json.dumps([call]).encode(),
         json.dumps([call] * 50).encode(),
         json.dumps(call | {"id": None}).encode(),
-        json.dumps(call | {"jsonrpc": "1.0"}).encode(),
         json.dumps(call | {"params": [1]}).encode(),
         b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":' + b'{"a":' * 20_000 + b"1" + b"}" * 20_001,
     )
