@@ -22,7 +22,7 @@ def rows() -> tuple[Row, ...]:
         Group.MCP,
         ("unknown-tool", "tools that are not there, or of another server", "error -32600 each", _unknown_tool),
         ("unknown-method", "methods that are not there", "error -32601 each", _unknown_method),
-        ("malformed", "no JSON, no object, a batch, no id, no version, deep nesting", _REFUSED, _malformed),
+        ("malformed", "no JSON, no object, a batch, no id, deep nesting", _REFUSED, _malformed),
         ("huge-id", "an id of 200 digits and one of 100 KiB", "serves on", _huge_id),
         ("revision", "revisions of the protocol that are not spoken", "error -32602 each", _revision),
         ("stream", "GET on the server, for a stream", "405, no stream", _stream),
