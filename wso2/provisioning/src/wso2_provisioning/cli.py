@@ -168,6 +168,17 @@ def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
         action="store_true",
         help="replace EVApp's secret, and an owner's password where WSO2 knows another one",
     )
+    _add_trust(parser)
+    parser.add_argument(
+        "--wait", type=_seconds, default=300.0, metavar="SECONDS", help="for WSO2 to be ready (default: %(default).0f)"
+    )
+    _add_apictl(parser)
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error, errors only")
+    return parser
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-ca",
         type=Path,
@@ -177,13 +188,6 @@ def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--yes-fingerprint", metavar="HEX", help="confirm --save-ca: SHA-256 of the server's certificate"
     )
-    parser.add_argument(
-        "--wait", type=_seconds, default=300.0, metavar="SECONDS", help="for WSO2 to be ready (default: %(default).0f)"
-    )
-    _add_apictl(parser)
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
-    parser.add_argument("--quiet", action="store_true", help="no progress on standard error, errors only")
-    return parser
 
 
 def _add_apictl(parser: argparse.ArgumentParser) -> None:
