@@ -29,6 +29,7 @@ async def test_the_walk_through_reads_an_infrared_head(running: Running, broker:
     settings = {"GRID_MQTT_SHAPE": "json", "GRID_MQTT_VALUES": VALUES}
     async with running("grid", broker, **settings) as service, broker.client("meter-1") as device:
         await service.until_counted(1, "mqtt_connected")
+        none = await service.until_failing("no reading of meter-1 yet: no message")
         await device.publish("tele/meter-1/LWT", "Online", qos=1, retain=True)
         await device.publish("tele/meter-1/SENSOR", '{"ANALOG": {"A0": 4}}', qos=1)
         told = await service.until_failing("1 message, none with power")
@@ -37,6 +38,7 @@ async def test_the_walk_through_reads_an_infrared_head(running: Running, broker:
 
         reading, health = await service.until_value("export_kw", 0.003), await service.health()
 
+    assert none == "no reading of meter-1 yet: no message on tele/meter-1/SENSOR"
     assert told == (
         "no reading of meter-1 yet: 1 message, none with power: tele/meter-1/SENSOR: nothing at /SML/curr_w (1)"
     )

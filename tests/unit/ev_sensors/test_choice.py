@@ -33,6 +33,12 @@ from solar_service.settings import SolarSourceSettings
         ("solar", {"device_id": "pv-1"}, "site/greensboro/solar/pv-1/telemetry", "site/greensboro/solar/pv-1/status"),
         ("grid", {"device_id": "m", "shape": "tasmota"}, "tele/m/SENSOR", "tele/m/LWT"),
         ("grid", {"device_id": "m", "shape": "shelly"}, "m/events/rpc", "m/online"),
+        (
+            "grid",
+            {"device_id": "m", "shape": "shelly_gen1", "channels": "1"},
+            "shellies/m/emeter/1/power",
+            "shellies/m/online",
+        ),
         ("battery", {"device_id": "b", "shape": "sunspec"}, "sunspec/b/models", "sunspec/b/status"),
         ("solar", {"topic": "plant/roof"}, "plant/roof/telemetry", "plant/roof/status"),
         ("solar", {"topic": "/plant/roof"}, "/plant/roof/telemetry", "/plant/roof/status"),

@@ -33,6 +33,8 @@ R = TypeVar("R", bound=Reading)
 _TELLING = 100
 """Refusals that wait to be told at most; what comes on top is counted and not told."""
 
+_TOPICS_TOLD = 3
+
 _GOODBYE_S = 1.0
 
 _logger = logging.getLogger(__name__)
@@ -156,10 +158,10 @@ class MqttSource(Source[R]):
         if inbox.is_offline:
             return f"{name} is offline by its birth message or last will"
         if reading is None:
-            return f"no reading of {name} yet{self._why(inbox)}"
+            return f"no reading of {name} yet{self._why(inbox, member.shape)}"
         age_s = self._age_s(reading, now)
         if age_s > member.silent_after_s:
-            return f"{name} has been silent for {age_s:.0f} s{self._why(inbox)}"
+            return f"{name} has been silent for {age_s:.0f} s{self._why(inbox, member.shape)}"
         return None
 
     async def wait_for_update(self) -> None:
@@ -175,12 +177,14 @@ class MqttSource(Source[R]):
             finally:
                 self._is_stopping = True
 
-    def _why(self, inbox: Inbox[R]) -> str:
+    def _why(self, inbox: Inbox[R], shape: Shape) -> str:
         if self._obstacle is not None:
             return f": {self._obstacle}"
         refusal, count = inbox.last_refusal, inbox.refused_since
         told = None if refusal is None else f"{count} messages refused, the last for {refusal.reason}: {refusal.detail}"
         reasons = [reason for reason in (told, inbox.ignored()) if reason is not None]
+        if not reasons and inbox.reading is None:
+            reasons = [f"no message on {' or '.join(shape.measurements[:_TOPICS_TOLD])}"]
         return f": {', and '.join(reasons)}" if reasons else ""
 
     @staticmethod

@@ -37,9 +37,14 @@ class Shape:
     is_timed: bool = True
 
     @property
+    def measurements(self) -> tuple[str, ...]:
+        """All topics of its measurements."""
+        return (self.telemetry, *self.more)
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """All topics that are listened to."""
-        return (self.telemetry, *self.more, *(() if self.status is None else (self.status,)))
+        return (*self.measurements, *(() if self.status is None else (self.status,)))
 
     def read(self, topic: str, payload: bytes, now: datetime) -> Measurement | Refusal | Ignored:
         """Read a message of one of the topics of measurements."""
