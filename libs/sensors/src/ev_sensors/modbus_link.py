@@ -14,8 +14,7 @@ from ev_sensors.sunspec import BASES, COMMON, END, LABEL_SPAN, MARKER, METERS, B
 
 _NO_SUCH_PLACE = (1, 2, 3)
 _NO_SUCH_UNIT = (10, 11)
-_TRANSIENT = (5, 6, 10, 11)
-"""Exceptions that the same question may not get a moment later: the device or the line behind a gateway is busy."""
+_BUSY = (5, 6)
 
 _BUSY_REPEATS = 4
 _LOST_REPEATS = 1
@@ -62,7 +61,7 @@ class Declined(Exception):
     @property
     def is_transient(self) -> bool:
         """Whether the same question may be answered a moment later."""
-        return self.code in _TRANSIENT
+        return self.code in _BUSY or self.code in _NO_SUCH_UNIT
 
     @property
     def is_no_such_place(self) -> bool:
@@ -110,15 +109,19 @@ class Link:
             try:
                 return await self._read(address, count)
             except Declined as declined:
-                busy += 1
-                if not declined.is_transient or busy > _BUSY_REPEATS:
+                if declined.code in _BUSY and busy < _BUSY_REPEATS:
+                    busy += 1
+                # A gateway loses answers too, behind it.
+                elif declined.code in _NO_SUCH_UNIT and lost < _LOST_REPEATS:
+                    lost += 1
+                else:
                     raise
             except Broken:
                 # An answer that comes late must not be taken for that of the next question.
                 self.close()
-                lost += 1
-                if lost > _LOST_REPEATS:
+                if lost == _LOST_REPEATS:
                     raise
+                lost += 1
             self.repeats += 1
             # Two services that met at one device must not meet again.
             await asyncio.sleep(self._repeat_pause_s * 2 ** (busy + lost - 1) * random.uniform(0.5, 1.0))  # noqa: S311

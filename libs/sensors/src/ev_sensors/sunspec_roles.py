@@ -165,8 +165,8 @@ class Said:
 
     timestamp: the last moment before it was asked, aware UTC. sequence: number of the question, rising.
     factor: power is multiplied by it. rated_kw: of the nameplate, if there is one. power: where the sun's power is
-    taken from. strings: the DC inputs. panels: numbers of those that are panels; none: all that no label names
-    a battery's.
+    taken from. strings: the DC inputs. panels: numbers of those that are panels; none: all but
+    those whose label names a battery.
     """
 
     models: Mapping[int, Mapping[str, float]]
