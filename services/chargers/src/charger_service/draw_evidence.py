@@ -62,7 +62,7 @@ class MeterEvidence:
     def _reports(self, voltage_v: float) -> dict[Key, ReportedCharging]:
         phases = self._site.rules.settings.phases
         return {
-            key: ReportedCharging(sum(facts.meter.current_a) * voltage_v / 1000, facts.meter.current_a[:phases])
+            key: ReportedCharging(sum(facts.meter.likely_a) * voltage_v / 1000, facts.meter.likely_a[:phases])
             for key, facts in self._site.evses.items()
             if facts.meter is not None
         }

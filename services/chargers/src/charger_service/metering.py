@@ -12,6 +12,9 @@ from charger_service.ports import MeterReading
 from ev_service.lifetimes import Instant
 
 _DRAWN_FROM_KW = 0.05
+_DRAWN_FROM_A = 0.2
+_NEUTRAL_ERROR = 0.25
+"""How far a current on the neutral may be from what a power says, as a part: voltage, power factor, error of meters."""
 _MOST_A, _MOST_KW, _MOST_KWH = 100_000.0, 100_000.0, 1e9
 """Values above these are read as these: no connection carries them, and a thousand of them still add up."""
 _RATING_MARGIN = 1.25
@@ -96,8 +99,9 @@ class Meter:
     """The newest meter values that told of now.
 
     measured_at: their arrival, UTC; received_s: the same, monotonic [s]. power_kw: at most what the EVSE is rated for.
-    current_a [A]: as reported, on the site's phases. is_implausible: power or current is beyond the EVSE's rating by
-    more than a meter's error.
+    current_a [A]: as reported, on the site's phases; where the phases are not certain, on each phase as much as may be
+    there. even_a [A]: the power even on all of its phases, where they are not certain; None: they are.
+    is_implausible: power or current is beyond the EVSE's rating by more than a meter's error.
     """
 
     measured_at: datetime
@@ -105,6 +109,12 @@ class Meter:
     power_kw: float
     current_a: Currents
     is_implausible: bool = False
+    even_a: Currents | None = None
+
+    @property
+    def likely_a(self) -> Currents:
+        """Currents that together are what is drawn, on the site's phases [A]."""
+        return self.current_a if self.even_a is None else self.even_a
 
 
 def meter_of(reading: MeterReading, place: Place, voltage_v: float, now: Instant) -> Meter | None:
@@ -119,9 +129,10 @@ def meter_of(reading: MeterReading, place: Place, voltage_v: float, now: Instant
         now: its arrival.
     """
     reported_kw = _bounded(reading.power_kw, _MOST_KW)
-    current_a = _currents(reading, reported_kw, place, voltage_v)
-    if current_a is None:
+    found = _currents(reading, reported_kw, place, voltage_v)
+    if found is None:
         return None
+    current_a, even_a = found
     rated_kw = place.max_current_a * len(place.phases) * voltage_v / 1000
     shown_kw = sum(plausible_currents(current_a, place)) * voltage_v / 1000 if reported_kw is None else reported_kw
     is_too_strong = shown_kw > rated_kw * _RATING_MARGIN
@@ -131,6 +142,7 @@ def meter_of(reading: MeterReading, place: Place, voltage_v: float, now: Instant
         rated_kw if is_too_strong else shown_kw,
         current_a,
         is_too_strong or plausible_currents(current_a, place) != current_a,
+        even_a,
     )
 
 
@@ -164,21 +176,46 @@ def _bounded(value: float | None, most: float) -> float | None:
     return None if value is None or math.isnan(value) else min(max(value, 0.0), most)
 
 
-def _currents(reading: MeterReading, power_kw: float | None, place: Place, voltage_v: float) -> Currents | None:
+def _currents(
+    reading: MeterReading, power_kw: float | None, place: Place, voltage_v: float
+) -> tuple[Currents, Currents | None] | None:
+    """`Meter.current_a` and `Meter.even_a`; None: the sample says nothing of currents."""
     if reading.current_a is not None and not all(map(math.isnan, reading.current_a)):
         lines = [_bounded(abs(current_a), _MOST_A) or 0.0 for current_a in reading.current_a]
         # A charger on one phase may call it by its own name or by the site's.
-        if len(place.phases) == 1:
-            return place.currents(max(lines))
-        return _on_site(lines, place)
+        return place.currents(max(lines)) if len(place.phases) == 1 else _on_site(lines, place), None
     each_a = _bounded(reading.current_each_a, _MOST_A)
     if each_a is not None:
-        return place.currents(each_a)
-    if power_kw is None:
+        return place.currents(each_a), None
+    together_a = None if power_kw is None else power_kw * 1000 / voltage_v
+    neutral_a = _bounded(reading.neutral_a, _MOST_A)
+    if neutral_a is not None and (phases := _phases_by_neutral(neutral_a, together_a, place)) is not None:
+        return place.currents(neutral_a, phases), None
+    if power_kw is None or together_a is None:
         return None
     if power_kw < _DRAWN_FROM_KW:
-        return NOTHING
-    return place.currents(power_kw * 1000 / voltage_v / len(place.phases))
+        return NOTHING, None
+    return _by_power(together_a, neutral_a, place)
+
+
+def _phases_by_neutral(neutral_a: float, together_a: float | None, place: Place) -> int | None:
+    """On how many phases a car draws that puts this current on the neutral; None: it does not say.
+
+    One phase puts its own current there, two of equal current the same current, three of them none. A car on one
+    phase draws from L1 of its charger, which is the one that it has a contact for (IEC 62196-2).
+    """
+    if len(place.phases) == 1 or together_a is None:
+        return 1 if neutral_a >= _DRAWN_FROM_A else None
+    return next((n for n in (1, 2) if abs(together_a - n * neutral_a) <= _NEUTRAL_ERROR * together_a), None)
+
+
+def _by_power(together_a: float, neutral_a: float | None, place: Place) -> tuple[Currents, Currents | None]:
+    """Where a power may be drawn: on each phase all of it, or as much as the EVSE gives on one."""
+    even_a = together_a / len(place.phases)
+    is_balanced = neutral_a is not None and neutral_a <= _NEUTRAL_ERROR * even_a
+    if is_balanced or even_a >= place.max_current_a or len(place.phases) == 1:
+        return place.currents(even_a), None
+    return place.currents(min(together_a, place.max_current_a)), place.currents(even_a)
 
 
 def _on_site(lines: list[float], place: Place) -> Currents:

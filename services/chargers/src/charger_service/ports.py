@@ -201,6 +201,7 @@ class MeterReading:
     is_stored: whether the charger says that it kept the value while it was offline, or while it was not asked.
     current_a [A]: on L1, L2, L3 of the charger (not of the site), where it names phases.
     current_each_a [A]: where it gives one current without a phase: the same on each phase in use.
+    neutral_a [A]: on the neutral, where it names no phase and no current without one.
     power_kw [kW]: drawn, all phases together. energy_kwh [kWh]: the register, which only grows.
     """
 
@@ -208,6 +209,7 @@ class MeterReading:
     transaction_id: str | None = None
     current_a: tuple[float, float, float] | None = None
     current_each_a: float | None = None
+    neutral_a: float | None = None
     power_kw: float | None = None
     energy_kwh: float | None = None
     is_stored: bool = False

@@ -398,7 +398,7 @@ class Protection:
 
     def _car(self, key: Key) -> Car:
         facts, allowed_a = self._site.evses[key], self._allowed_a(key)
-        reported_a = NOTHING if facts.meter is None else facts.meter.current_a
+        reported_a = NOTHING if facts.meter is None else facts.meter.likely_a
         if max(reported_a) >= DRAWS_FROM_A:
             return Car(key, allowed_a, _lowest(reported_a, allowed_a))
         if facts.state not in _DRAWING:

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from charger_service.envelope import NOTHING, Currents, Place, most_of
 from charger_service.fleet import EvseFacts
+from charger_service.metering import Meter
 from charger_service.ports import Answer, Reply
 from ev_service.charging import EvseState
 from ev_service.lifetimes import EarlierEnd
@@ -145,7 +146,8 @@ def counted_anyway(place: Place, standing: Standing, facts: EvseFacts, drawn: Cu
     """What an EVSE may draw whatever it is told next.
 
     Its fallback: a limit may lapse at any moment, and a car may come at any moment. What a car draws in spite of its
-    limit, or without a transaction that could be limited.
+    limit, or without a transaction that could be limited. What it draws where the phases are not certain: it may be on
+    one phase alone, which no sum of the power shows.
 
     Args:
         place: how it is wired.
@@ -155,7 +157,9 @@ def counted_anyway(place: Place, standing: Standing, facts: EvseFacts, drawn: Cu
     """
     fallback_a = max(standing.fallback_a, standing.fallback_held_a or 0.0)
     is_free = facts.visit is None and facts.state is EvseState.CHARGING
-    beyond = drawn if is_free or (standing.is_overdrawing and facts.visit is not None) else NOTHING
+    is_uncertain = facts.meter is not None and facts.meter.even_a is not None
+    is_beyond = facts.visit is not None and (standing.is_overdrawing or is_uncertain)
+    beyond = drawn if is_free or is_beyond else NOTHING
     if facts.visit is None and not is_free:
         # Its charger's own word is that nothing is charged: what it measures all the same counts up to its rating.
         first, second, third = (min(one_a, place.max_current_a) for one_a in drawn)
@@ -182,13 +186,14 @@ def overdraws(place: Place, standing: Standing, facts: EvseFacts) -> bool:
 
     Depends neither on how often a limit is renewed nor on how often it changes. What was once seen stays so until a
     newer sample says otherwise: a meter that falls silent proves nothing. Without a session the default is the limit.
+    Where the phases are not certain, only more power than the limit gives on all of them is certainly too much.
     """
     meter = facts.meter
     if meter is None:
         return False
     if facts.visit is None:
         default_a = max(standing.fallback_a, standing.fallback_held_a or 0.0)
-        return draws_without_session(facts) and _is_above(meter.current_a, place.currents(default_a))
+        return draws_without_session(facts) and _is_above(meter, place.currents(default_a))
     if standing.confirmed is None:
         return False
     # What is on its way may be in force already.
@@ -201,11 +206,11 @@ def overdraws(place: Place, standing: Standing, facts: EvseFacts) -> bool:
                 place.currents(place.max_current_a) if order is None else place.currents(order.limit_a, order.phases)
             )
             allowed.append(known)
-    return _is_above(meter.current_a, most_of(allowed))
+    return _is_above(meter, most_of(allowed))
 
 
-def _is_above(drawn: Currents, limits: Currents) -> bool:
-    return any(
-        drawn_a > limit_a + max(_TOLERANCE_A, limit_a * _TOLERANCE)
-        for drawn_a, limit_a in zip(drawn, limits, strict=True)
-    )
+def _is_above(meter: Meter, limits: Currents) -> bool:
+    pairs = list(zip(meter.current_a, limits, strict=True))
+    if meter.even_a is not None:
+        pairs = [(sum(meter.even_a), sum(limits))]
+    return any(drawn_a > limit_a + max(_TOLERANCE_A, limit_a * _TOLERANCE) for drawn_a, limit_a in pairs)

@@ -251,7 +251,7 @@ async def test_energy_and_needs_are_those_of_the_session(charging: House) -> Non
     assert measured is not None
     assert (session.energy_kwh, session.energy_wanted_kwh) == (7.5, 27.5)
     assert session.departure == NOON.replace(hour=18)
-    assert (measured.power_kw, measured.current_a) == (4.14, (6.0, 6.0, 6.0))
+    assert (measured.power_kw, measured.current_a) == (4.14, (18.0, 18.0, 18.0))
 
 
 async def test_currents_are_those_of_the_sites_phases(anyio_backend: str) -> None:

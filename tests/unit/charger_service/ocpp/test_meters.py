@@ -39,13 +39,30 @@ def test_phases_to_neutral_count_as_their_phases() -> None:
     assert read({"value": "9", "measurand": "Current.Import", "phase": "L2-N"}).current_a == (0.0, 9.0, 0.0)
 
 
+@pytest.mark.parametrize("location", ["Body", "Inlet", "Cable"])
+def test_another_location_counts_where_the_outlet_is_not_said(location: str) -> None:
+    elsewhere = {"value": "16", "measurand": "Current.Import", "phase": "L1", "location": location}
+    outlet = {"value": "9", "measurand": "Current.Import", "phase": "L1"}
+
+    assert read(elsewhere).current_a == (16.0, 0.0, 0.0)
+    assert read(elsewhere, outlet).current_a == read(outlet, elsewhere).current_a == (9.0, 0.0, 0.0)
+    assert read({"value": "3", "measurand": "Power.Active.Import"}, elsewhere).current_a == (16.0, 0.0, 0.0)
+
+
+def test_the_current_of_the_neutral_is_told_where_it_is_the_only_one() -> None:
+    neutral = {"value": "15.6", "measurand": "Current.Import", "phase": "N"}
+    line = {"value": "15.5", "measurand": "Current.Import", "phase": "L1"}
+
+    assert read(neutral).neutral_a == 15.6
+    assert (read(neutral, line).neutral_a, read(neutral, line).current_a) == (None, (15.5, 0.0, 0.0))
+
+
 @pytest.mark.parametrize(
     "sample",
     [
         {"value": "16", "measurand": "Current.Offered"},
-        {"value": "16", "measurand": "Current.Import", "location": "Inlet"},
+        {"value": "16", "measurand": "Current.Import", "location": "EV"},
         {"value": "16", "measurand": "Current.Import", "unit": "W"},
-        {"value": "16", "measurand": "Current.Import", "phase": "N"},
         {"value": "nan", "measurand": "Current.Import"},
         {"value": "inf"},
         {"value": "-1"},

@@ -5,9 +5,9 @@ and locations are the same words. What can not be read is left out, never guesse
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from charger_service.ports import MeterReading
 
@@ -21,7 +21,11 @@ _FACTORS = {
     _CURRENT: {"A": 1.0, None: 1.0},
     _POWER: {"W": 0.001, "kW": 1.0, None: 0.001},
 }
+_LOCATIONS = ("Outlet", "Cable", "Body", "Inlet")
+"""Where what a car draws may be measured, the best first; at the inlet a charger's own consumption is in it."""
+_NEUTRAL = "N"
 _LINES = {"L1": 0, "L2": 1, "L3": 2, "L1-N": 0, "L2-N": 1, "L3-N": 2}
+_COUNTED_PHASES = frozenset({None, _NEUTRAL, *_LINES})
 
 
 def time_of(text: str | None) -> datetime | None:
@@ -51,31 +55,39 @@ def reading(
         transaction_id: that it belongs to; None: not said.
         is_stored: whether the charger says that it kept the value while it was offline.
     """
-    totals: dict[str, float] = {}
-    lines: dict[str, list[float | None]] = {}
-    for sample in meter_value["sampled_value"]:
-        measurand = sample.get("measurand", _ENERGY)
-        if measurand not in _FACTORS or sample.get("location", "Outlet") != "Outlet":
-            continue
-        value = _value(sample, measurand)
-        if value is None:
-            continue
-        phase = sample.get("phase")
-        if phase is None:
-            totals[measurand] = value
-        elif phase in _LINES:
-            lines.setdefault(measurand, [None, None, None])[_LINES[phase]] = value
-    if not totals and not lines:
+    found = {measurand: _best_samples(meter_value["sampled_value"], measurand) for measurand in MEASURANDS}
+    if not any(found.values()):
         return None
+    current = found[_CURRENT]
+    lines_a = _lines(current)
     return MeterReading(
         reported_at=time_of(meter_value["timestamp"]),
         transaction_id=transaction_id,
-        current_a=_three(lines.get(_CURRENT)),
-        current_each_a=None if _CURRENT in lines else totals.get(_CURRENT),
-        power_kw=_total(_POWER, totals, lines),
-        energy_kwh=_total(_ENERGY, totals, lines),
+        current_a=None if lines_a is None else _three(lines_a),
+        current_each_a=None if lines_a is not None else current.get(None),
+        neutral_a=None if lines_a is not None else current.get(_NEUTRAL),
+        power_kw=_total(found[_POWER]),
+        energy_kwh=_total(found[_ENERGY]),
         is_stored=is_stored,
     )
+
+
+_Samples: TypeAlias = Mapping[str | None, float]
+"""Values of one measurand at one location, by phase; None: of no phase."""
+
+
+def _best_samples(samples: Sequence[Mapping[str, Any]], measurand: str) -> _Samples:
+    """What was measured where the car is connected, or else as near to it as there is."""
+    by_location: dict[str, dict[str | None, float]] = {}
+    for sample in samples:
+        phase = sample.get("phase")
+        if sample.get("measurand", _ENERGY) != measurand or (phase not in _COUNTED_PHASES):
+            continue
+        value = _value(sample, measurand)
+        if value is not None:
+            by_location.setdefault(sample.get("location", _LOCATIONS[0]), {})[phase] = value
+    found = (by_location[location] for location in _LOCATIONS if location in by_location)
+    return next(found, dict[str | None, float]())
 
 
 def _value(sample: Mapping[str, Any], measurand: str) -> float | None:
@@ -101,14 +113,17 @@ def _value(sample: Mapping[str, Any], measurand: str) -> float | None:
     return value * factor if factor is not None and is_number and value >= 0 else None
 
 
-def _three(lines: list[float | None] | None) -> tuple[float, float, float] | None:
-    if lines is None:
-        return None
-    first, second, third = (value or 0.0 for value in lines)
-    return first, second, third
+def _lines(samples: _Samples) -> dict[int, float] | None:
+    """Values by line, from 0; None where no line is named."""
+    return {_LINES[phase]: value for phase, value in samples.items() if phase in _LINES} or None
 
 
-def _total(measurand: str, totals: Mapping[str, float], lines: Mapping[str, list[float | None]]) -> float | None:
-    if measurand in totals or measurand not in lines:
-        return totals.get(measurand)
-    return sum(value for value in lines[measurand] if value is not None)
+def _three(lines: Mapping[int, float]) -> tuple[float, float, float]:
+    return lines.get(0, 0.0), lines.get(1, 0.0), lines.get(2, 0.0)
+
+
+def _total(samples: _Samples) -> float | None:
+    if None in samples:
+        return samples[None]
+    lines = _lines(samples)
+    return None if lines is None else sum(lines.values())
