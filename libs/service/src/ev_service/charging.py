@@ -80,6 +80,12 @@ class Session(_Wire):
     session_id: str = Field(min_length=1, max_length=64, description="Name of the session.")
     charger_id: ChargerId = Field(description="The charger.", examples=["CP-1"])
     evse_id: EvseId = Field(description="Its EVSE.", examples=[1])
+    driver_id: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Pseudonym of the driver, the same in each session; absent: no token was presented.",
+        examples=["5d3f0c9b1a7e42f68c20"],
+    )
     started_at: UtcTimestamp = Field(description="When it began, UTC.", examples=["2026-06-21T15:00:00Z"])
     energy_kwh: KilowattHour = Field(ge=0, description="Energy charged so far [kWh].", examples=[7.5])
     energy_wanted_kwh: KilowattHour | None = Field(

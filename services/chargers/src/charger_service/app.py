@@ -12,6 +12,7 @@ from charger_service.body_limit import BodyLimit
 from charger_service.chargers_api import charger_routes
 from charger_service.configuration import Installation, read_installation
 from charger_service.control_api import control_routes
+from charger_service.drivers import Drivers
 from charger_service.limiting import Limiting
 from charger_service.lines import Lines, LinesInFile, LinesInMemory
 from charger_service.meter_source import make_meter_source
@@ -59,14 +60,20 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
     orders = OrderRecord(_lines(folder, ORDERS_FILE), clock.now)
     installation = read_installation(settings.chargers.file, settings.site.phases)
     store = Store(folder)
+    drivers = Drivers(settings.chargers.tokens_file, folder)
     source = make_meter_source(settings.meter, settings.site, clock)
     guarding = Guarding(source, settings.meter, settings.protection, orders)
-    limiting = Limiting(installation, settings.site, settings.chargers, store, clock, guarding)
+    limiting = Limiting(installation, settings.site, settings.chargers, store, clock, guarding, drivers)
     if certificate is None:
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
 
     async def health() -> dict[str, str | None]:
-        parts = {"record": record.obstacle(), "orders": orders.obstacle(), "state": store.obstacle()}
+        parts = {
+            "record": record.obstacle(),
+            "orders": orders.obstacle(),
+            "state": store.obstacle(),
+            "tokens": drivers.obstacle(),
+        }
         return parts | {"meter": limiting.protection.trouble()}
 
     app = create_service(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
+from charger_service.drivers import Driver
 from charger_service.envelope import Place
 from charger_service.metering import Meter, SampleOrder, energy_of, meter_of, tells_of_now, with_sample
 from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Started
@@ -39,7 +40,7 @@ class Visit:
 
     register_kwh: the meter's register at the beginning; None: not known yet. by_operator: departure, energy and the
     rest come from a person, and the car's own word no longer changes them. is_end_inferred: it is over because its EVSE
-    said that nobody is there, and the transaction's own end was not heard.
+    said that nobody is there, and the transaction's own end was not heard. driver: None: no token is known.
     """
 
     session_id: str
@@ -53,6 +54,7 @@ class Visit:
     guaranteed_a: float = 0.0
     by_operator: bool = False
     is_end_inferred: bool = False
+    driver: Driver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def session_id_of(charger_id: str, transaction_id: str, started_at: datetime) ->
     return sha256(told.encode()).hexdigest()[:20]
 
 
-def started(facts: EvseFacts, report: Started) -> EvseFacts:
+def started(facts: EvseFacts, report: Started, driver: Driver | None = None) -> EvseFacts:
     """A transaction began; one that ended, or runs already, changes nothing."""
     running = facts.visit
     if report.transaction_id in facts.ended:
@@ -90,16 +92,16 @@ def started(facts: EvseFacts, report: Started) -> EvseFacts:
         if running.register_kwh is None and report.energy_kwh is not None:
             return replace(facts, visit=replace(running, register_kwh=report.energy_kwh))
         return facts
-    visit = facts.past_visit(report.transaction_id) or _visit_of(report)
+    visit = facts.past_visit(report.transaction_id) or _visit_of(report, driver)
     others = _without_past(facts, report.transaction_id)
     return replace(facts, visit=replace(visit, is_end_inferred=False), past=others, ended=_with_ended(facts, running))
 
 
-def held(facts: EvseFacts, report: Started) -> EvseFacts:
+def held(facts: EvseFacts, report: Started, driver: Driver | None = None) -> EvseFacts:
     """A transaction of earlier began here: it is remembered for its end, or until it proves to run."""
     if report.transaction_id in facts.ended or facts.past_visit(report.transaction_id) is not None:
         return facts
-    return replace(facts, past=(*facts.past, _visit_of(report))[-_REMEMBERED_PAST:])
+    return replace(facts, past=(*facts.past, _visit_of(report, driver))[-_REMEMBERED_PAST:])
 
 
 def ended(facts: EvseFacts, report: Ended) -> EvseFacts:
@@ -169,9 +171,9 @@ def needs_told(facts: EvseFacts, needs: Needs) -> EvseFacts:
     )
 
 
-def _visit_of(report: Started) -> Visit:
+def _visit_of(report: Started, driver: Driver | None) -> Visit:
     name = session_id_of(report.charger_id, report.transaction_id, report.started_at)
-    return Visit(name, report.transaction_id, report.started_at, register_kwh=report.energy_kwh)
+    return Visit(name, report.transaction_id, report.started_at, register_kwh=report.energy_kwh, driver=driver)
 
 
 def _without_past(facts: EvseFacts, transaction_id: str) -> tuple[Visit, ...]:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from charger_service.applying import Applying
 from charger_service.commanding import Commanding, Validity
 from charger_service.configuration import Installation
+from charger_service.drivers import Drivers
 from charger_service.keeping import Keeper, restore
 from charger_service.metrics import ChargerMetrics
 from charger_service.offences import Offences
@@ -38,6 +39,7 @@ class Limiting:
         store: what survives a restart; read here, once.
         clock: the run's clock.
         guarding: the connection's meter and what is done by it; None: there is no meter.
+        drivers: who may charge; None: everybody.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Limiting:
         store: Store,
         clock: Clock,
         guarding: Guarding | None = None,
+        drivers: Drivers | None = None,
     ) -> None:
         kept = store.load()
         longest_s = settings.longest_validity_s
         self.site = Site(installation, Rules(site_settings, settings.building_kw, settings.fallback_a))
         restore(self.site, kept, read_clock(clock))
         self.metrics = ChargerMetrics()
+        self.drivers = drivers or Drivers()
         self.keeper = Keeper(self.site, store, clock)
         self.sending = Sending(self.site, clock)
         self.protection = Protection(self.site, self.sending, clock, guarding or Guarding())
@@ -61,7 +65,14 @@ class Limiting:
         self.overriding = Overriding(self.site, self.applying, self.sending, clock, longest_s)
         self.offences = Offences(clock)
         self.reports = Reports(
-            self.site, self.sending, self.overriding, self.keeper, clock, self.metrics.overdraws.inc, self.offences
+            self.site,
+            self.sending,
+            self.overriding,
+            self.keeper,
+            self.drivers,
+            clock,
+            self.metrics.overdraws.inc,
+            self.offences,
         )
         self.numbers = Numbers(self.keeper, clock, kept)
         validity = Validity(settings.shortest_validity_s, longest_s, settings.lease_s)

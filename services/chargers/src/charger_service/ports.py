@@ -156,6 +156,7 @@ class Seen:
     evse_id: None: the charger names no EVSE. reported_at: by the charger's clock; None: it does not say.
     is_stored: whether the charger says that it kept the message while it was offline.
     state: what the transaction's EVSE does by the same message; None: not said.
+    id_token: that the message presents; None: none.
     """
 
     charger_id: str
@@ -164,6 +165,7 @@ class Seen:
     reported_at: datetime | None
     is_stored: bool = False
     state: EvseState | None = None
+    id_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +263,10 @@ class ChargerReports(Protocol):
         After `charging` a limit in force is to be sent again: some chargers ignore profiles while suspended, and
         resume at full power.
         """
+        ...
+
+    def may_charge(self, id_token: str) -> bool:
+        """Whether a token may charge; a session of another one is stopped by the limits half."""
         ...
 
     def session_seen(self, seen: Seen) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from charger_service import fleet
+from charger_service.drivers import Drivers
 from charger_service.envelope import Key
 from charger_service.keeping import Keeper, transaction_number
 from charger_service.metering import energy_of, is_live
@@ -41,6 +42,7 @@ class Reports:
         sending: the way to the chargers.
         overriding: what an EVSE is told when a car comes.
         keeper: keeps what must survive a restart.
+        drivers: who may charge.
         clock: the run's clock.
         count_overdraw: told when a car begins to draw more than it may.
         offences: counts what breaks the schema.
@@ -52,6 +54,7 @@ class Reports:
         sending: Sending,
         overriding: Overriding,
         keeper: Keeper,
+        drivers: Drivers,
         clock: Clock,
         count_overdraw: Callable[[], None],
         offences: Offences,
@@ -60,6 +63,7 @@ class Reports:
         self._sending = sending
         self._overriding = overriding
         self._keeper = keeper
+        self._drivers = drivers
         self._clock = clock
         self._count_overdraw = count_overdraw
         self._offences = offences
@@ -115,11 +119,16 @@ class Reports:
             self._site.end_visit(key, inferred, self._clock.now())
         self._site.settle_if_idle(key)
 
+    def may_charge(self, id_token: str) -> bool:
+        """Whether a token may charge."""
+        return self._drivers.may_charge(id_token)
+
     def session_seen(self, seen: Seen) -> bool:
         """A transaction goes on: one that runs, one to take up again, or one of earlier, which changes nothing."""
         key = self._site.key_of_transaction(seen.charger_id, seen.transaction_id)
         if key is not None:
             self._heard_s[key] = self._clock.monotonic_s()
+            self._identify(key, seen.id_token)
             return True
         if seen.evse_id is None or (seen.charger_id, seen.evse_id) not in self._site.evses:
             return False
@@ -127,7 +136,9 @@ class Reports:
         if not self._is_to_be_taken_up(key, seen):
             return False
         _logger.warning("a transaction is taken up", extra={"charger_id": seen.charger_id, "evse_id": seen.evse_id})
-        self._begin(Started(seen.charger_id, seen.evse_id, seen.transaction_id, self._clock.now()))
+        self._begin(
+            Started(seen.charger_id, seen.evse_id, seen.transaction_id, self._clock.now(), id_token=seen.id_token)
+        )
         return self._runs(key, seen.transaction_id)
 
     async def session_started(self, started: Started) -> bool:
@@ -137,7 +148,9 @@ class Reports:
             return False
         if self._is_of_earlier(key, started):
             _logger.info("a transaction of earlier began", extra={"charger_id": key[0], "evse_id": key[1]})
-            self._site.evses[key] = fleet.held(self._site.evses[key], started)
+            self._site.evses[key] = fleet.held(
+                self._site.evses[key], started, self._drivers.driver_of(started.id_token)
+            )
         else:
             self._begin(started)
         await self._keeper.keep([key])
@@ -263,7 +276,7 @@ class Reports:
     def _begin(self, started: Started) -> None:
         key = (started.charger_id, started.evse_id)
         before = self._site.evses[key]
-        facts = fleet.started(before, started)
+        facts = fleet.started(before, started, self._drivers.driver_of(started.id_token))
         self._site.evses[key] = facts
         if facts.visit is None or (before.visit is not None and before.visit.session_id == facts.visit.session_id):
             return
@@ -275,6 +288,23 @@ class Reports:
             standing.is_unknown, self._site.is_dirty = True, True
         self._site.unsaved.add(key)
         self._overriding.welcome(key)
+        self._demand_driver(key)
+
+    def _identify(self, key: Key, id_token: str | None) -> None:
+        """A token was presented for the session that runs; the first one says who charges."""
+        visit = self._site.visit(key)
+        if visit is not None and visit.driver is None and id_token:
+            self._site.set_visit(key, replace(visit, driver=self._drivers.driver_of(id_token)))
+            self._demand_driver(key)
+
+    def _demand_driver(self, key: Key) -> None:
+        """Stop the session of a driver who may not charge; until its charger does so it gets 0 A."""
+        visit = self._site.visit(key)
+        if visit is not None and visit.driver is not None and not visit.driver.is_allowed:
+            where = {"charger_id": key[0], "evse_id": key[1], "driver_id": visit.driver.driver_id}
+            _logger.warning("a token that is not listed may not charge", extra=where)
+            self._overriding.fall_back(key)
+            self._sending.stop_transaction(key)
 
     def _end(self, key: Key, ended_at: datetime) -> None:
         facts = self._site.evses[key]

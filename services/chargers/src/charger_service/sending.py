@@ -31,6 +31,7 @@ class Sending:
         self._points: ChargePoints | None = None
         self._limits: dict[Key, asyncio.Task[None]] = {}
         self._fallbacks: dict[Key, asyncio.Task[None]] = {}
+        self._stops: dict[Key, asyncio.Task[None]] = {}
 
     def attach(self, points: ChargePoints) -> None:
         """Say who speaks with the chargers."""
@@ -62,6 +63,12 @@ class Sending:
         if key not in self._fallbacks:
             self._fallbacks[key] = asyncio.create_task(self._bring_fallback(key))
 
+    def stop_transaction(self, key: Key) -> None:
+        """Ask the charger, once, to end the transaction that runs."""
+        visit = self._site.visit(key)
+        if visit is not None and key not in self._stops:
+            self._stops[key] = asyncio.create_task(self._bring_stop(key, visit.transaction_id))
+
     async def settled(self, keys: Iterable[Key], within_s: float) -> None:
         """Wait until the newest orders of these EVSEs are answered, at most so long [s, real time].
 
@@ -73,7 +80,7 @@ class Sending:
 
     async def stop(self) -> None:
         """End what is still on its way."""
-        await ended(*self._limits.values(), *self._fallbacks.values())
+        await ended(*self._limits.values(), *self._fallbacks.values(), *self._stops.values())
 
     async def _bring_limit(self, key: Key) -> None:
         standing = self._site.standings[key]
@@ -118,6 +125,17 @@ class Sending:
             "limit not confirmed",
             extra={"charger_id": key[0], "evse_id": key[1], "limit_a": order.limit_a, "answer": reply.answer},
         )
+
+    async def _bring_stop(self, key: Key, transaction_id: str) -> None:
+        try:
+            if self._points is not None:
+                reply = await self._points.stop(key[0], transaction_id)
+                where = {"charger_id": key[0], "evse_id": key[1], "answer": reply.answer}
+                _logger.info("a charger was asked to end a transaction", extra=where)
+        except Exception:
+            _logger.exception("a transaction could not be ended", extra={"charger_id": key[0], "evse_id": key[1]})
+        finally:
+            del self._stops[key]
 
     async def _bring_fallback(self, key: Key) -> None:
         standing = self._site.standings[key]

@@ -24,6 +24,10 @@ class ChargerSettings(Settings):
     file: Path | None = Field(
         default=None, description="JSON of the site's feeders and chargers; unset: none, and no port for them is open."
     )
+    tokens_file: Path | None = Field(
+        default=None,
+        description="JSON of the tokens that may charge, with names; read again when it changes. Unset: every token.",
+    )
     building_kw: float | None = Field(
         default=None,
         ge=0,

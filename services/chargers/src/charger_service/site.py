@@ -22,6 +22,8 @@ from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd, Lifetime
 from ev_service.settings import SiteSettings
 
+NOT_ALLOWED = "not_allowed"
+"""`limited_by` where the driver may not charge."""
 SURELY_IDLE = frozenset({EvseState.AVAILABLE, EvseState.UNAVAILABLE, EvseState.FAULTED, EvseState.RESERVED})
 """States in which nobody charges."""
 
@@ -139,7 +141,10 @@ class Site:
         return replace(self.connection, site_limit_kw=self.site_limit_kw * (1 - self.reserve_share))
 
     def below_cap(self, key: Key, order: Order) -> Order:
-        """An order as protection lets it pass."""
+        """An order as protection lets it pass; nothing for a driver who may not charge."""
+        visit = self.visit(key)
+        if visit is not None and visit.driver is not None and not visit.driver.is_allowed:
+            return replace(order, limit_a=0.0, limited_by=NOT_ALLOWED)
         cap_a = self.caps.get(key)
         if cap_a is None or order.limit_a <= cap_a:
             return order

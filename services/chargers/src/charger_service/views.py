@@ -195,4 +195,5 @@ def session(key: Key, visit: Visit) -> Session:
         departure=visit.departure,
         priority=visit.priority,
         guaranteed_a=visit.guaranteed_a,
+        driver_id=visit.driver and visit.driver.driver_id,
     )

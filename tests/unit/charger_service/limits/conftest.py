@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from charger_service.configuration import Installation
+from charger_service.drivers import Drivers
 from charger_service.limiting import Limiting
 from charger_service.lines import LinesInMemory
 from charger_service.operating import Operating
@@ -48,6 +49,7 @@ class Points:
     told: dict[tuple[str, int], Told] = field(default_factory=dict[tuple[str, int], Told])
     offline: set[str] = field(default_factory=set[str])
     sent: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    stopped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     asked: list[str] = field(default_factory=list[str])
 
     def at(self, charger_id: str) -> Told:
@@ -96,7 +98,8 @@ class Points:
         raise AssertionError("not used")
 
     async def stop(self, charger_id: str, transaction_id: str) -> Reply:
-        raise AssertionError("not used")
+        self.stopped.append((charger_id, transaction_id))
+        return Reply(Answer.ACCEPTED)
 
     async def reset(self, charger_id: str) -> Reply:
         raise AssertionError("not used")
@@ -115,6 +118,7 @@ class House:
         points: Points | None = None,
         evse: dict[str, Any] | None = None,
         guarding: Guarding | None = None,
+        drivers: Drivers | None = None,
         **settings: Any,
     ) -> None:
         self.clock = clock or SteppedClock(NOON)
@@ -130,6 +134,7 @@ class House:
             self.store,
             self.clock,
             guarding,
+            drivers,
         )
         self.limits.attach(self.points)
         self.record = OrderRecord(LinesInMemory(), self.clock.now)

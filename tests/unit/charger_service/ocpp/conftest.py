@@ -71,6 +71,9 @@ class Heard:
         self.on_status()
         self._add("evse", charger_id, evse_id, state)
 
+    def may_charge(self, id_token: str) -> bool:
+        return id_token != "UNKNOWN"
+
     def session_seen(self, seen: Seen) -> bool:
         self._add("seen", seen.charger_id, seen.evse_id, seen.transaction_id)
         return not seen.is_stored

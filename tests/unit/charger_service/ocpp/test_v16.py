@@ -325,3 +325,13 @@ async def test_an_id_that_is_none_names_no_transaction(site: Any, transaction_id
 
     assert site.heard.of("seen") == []
     assert [reading.transaction_id for _, _, reading in site.heard.of("metered")] == [None]
+
+
+async def test_a_token_that_may_not_charge_is_invalid(site: Any) -> None:
+    charger = await site.connect("CP-16")
+
+    assert (await charger.call("Authorize", {"idTag": "TAG"}))["idTagInfo"] == {"status": "Accepted"}
+    assert (await charger.call("Authorize", {"idTag": "UNKNOWN"}))["idTagInfo"] == {"status": "Invalid"}
+    started = await charger.call("StartTransaction", START | {"idTag": "UNKNOWN"})
+    assert started["idTagInfo"] == {"status": "Invalid"}
+    assert started["transactionId"] > 0

@@ -374,3 +374,12 @@ async def connector(station: Any, status: str) -> None:
     await station.call(
         "StatusNotification", {"timestamp": NOON, "connectorStatus": status, "evseId": 1, "connectorId": 1}
     )
+
+
+async def test_a_token_that_may_not_charge_is_invalid(site: Any) -> None:
+    station = await site.connect("CP-201")
+    unknown = {"idToken": "UNKNOWN", "type": "ISO14443"}
+
+    assert (await station.call("Authorize", {"idToken": unknown}))["idTokenInfo"] == {"status": "Invalid"}
+    started = event("Started", 0, evse={"id": 1}, idToken=unknown)
+    assert (await station.call("TransactionEvent", started))["idTokenInfo"] == {"status": "Invalid"}

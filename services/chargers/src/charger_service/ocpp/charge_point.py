@@ -190,6 +190,10 @@ class ChargePoint(Conversation):
         """The run's time, by which the charger sets its clock."""
         return utc_text(self.heard_at)
 
+    def token_status(self, id_token: str) -> dict[str, str]:
+        """What is answered about a token, in both versions."""
+        return {"status": "Accepted" if self.around.reports.may_charge(id_token) else "Invalid"}
+
     def _told(self, action: str, **said: Any) -> Any:
         """An answer of the version that is spoken."""
         return getattr(cast(Any, self)._call_result, action)(**said)

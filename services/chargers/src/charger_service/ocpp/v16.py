@@ -60,9 +60,9 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         return _result.StatusNotification()
 
     @handles("Authorize")
-    def on_authorize(self, **_: Any) -> Any:
-        """Every token may charge: who parks here may."""
-        return _result.Authorize(id_tag_info=_ACCEPTED)
+    def on_authorize(self, id_tag: str, **_: Any) -> Any:
+        """Whether a token may charge."""
+        return _result.Authorize(id_tag_info=self.token_status(id_tag))
 
     @handles("StartTransaction")
     async def on_start_transaction(
@@ -82,7 +82,7 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
             id_token=id_tag,
         )
         await self.around.reports.session_started(started)
-        return _result.StartTransaction(transaction_id=number, id_tag_info=_ACCEPTED)
+        return _result.StartTransaction(transaction_id=number, id_tag_info=self.token_status(id_tag))
 
     @handles("StopTransaction")
     async def on_stop_transaction(

@@ -23,7 +23,6 @@ _INTERVAL, _MEASURANDS = "TxUpdatedInterval", "TxUpdatedMeasurands"
 _COMPOSITE_S = 60
 # The library's classes want its enums; words do as well, and are what the specification has.
 _call, _result = cast(Any, call), cast(Any, call_result)
-_ACCEPTED = {"status": "Accepted"}
 
 
 class ChargePoint201(ChargePoint, v201.ChargePoint):
@@ -53,9 +52,9 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         return _result.StatusNotification()
 
     @handles("Authorize")
-    def on_authorize(self, **_: Any) -> Any:
-        """Every token may charge: who parks here may."""
-        return _result.Authorize(id_token_info=_ACCEPTED)
+    def on_authorize(self, id_token: Mapping[str, Any], **_: Any) -> Any:
+        """Whether a token may charge."""
+        return _result.Authorize(id_token_info=self.token_status(str(id_token["id_token"])))
 
     @handles("TransactionEvent")
     async def on_transaction_event(
@@ -78,15 +77,15 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         event = Event(transaction_id, seq_no, moment(timestamp, self.heard_at), event_type == "Ended")
         readings = self._readings(meter_value, transaction_id, is_stored=offline)
         charging_state = transaction_info.get("charging_state")
+        token = None if id_token is None else str(id_token["id_token"])
         runs = False
         if event_type == "Started":
-            token = None if id_token is None else str(id_token["id_token"])
             runs = await self._started(evse_id, event, readings, token, is_stored=offline)
         elif event_type == "Updated" and (evse_id is None or self._states.is_newest(evse_id, event)):
             state = None if charging_state is None else TRANSACTION_STATES[charging_state]
             seen_at = time_of(timestamp)
             runs = self.around.reports.session_seen(
-                Seen(self.charger_id, evse_id, transaction_id, seen_at, is_stored=offline, state=state)
+                Seen(self.charger_id, evse_id, transaction_id, seen_at, offline, state, token)
             )
         for found in readings:
             self.around.reports.metered(self.charger_id, evse_id, found)
@@ -94,7 +93,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
             runs = await self._ended(event, readings, transaction_info.get("stopped_reason"))
         if evse_id is not None and self._states.is_newest(evse_id, event):
             self._take_state(evse_id, event, charging_state, runs=runs)
-        return _result.TransactionEvent(id_token_info=None if id_token is None else _ACCEPTED)
+        return _result.TransactionEvent(id_token_info=None if token is None else self.token_status(token))
 
     @handles("MeterValues")
     def on_meter_values(self, evse_id: int, meter_value: Sequence[Mapping[str, Any]], **_: Any) -> Any:

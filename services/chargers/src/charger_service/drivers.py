@@ -1,0 +1,132 @@
+"""Who may charge, and under which name the site's other services know them.
+
+A token names a person. What leaves this service is a keyed pseudonym of it, `driver_id`: the same driver has the same
+one for as long as the key in the state folder is kept, and nobody without that key can tell the token.
+"""
+
+import hmac
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ev_service.errors import ConfigurationError
+from ev_service.watched_file import WatchedFile
+
+KEY_FILE = "driver.key"
+_KEY_BYTES = 32
+_ID_LENGTH = 20
+"""Hexadecimal digits of a pseudonym: 80 bits, so that no two drivers of a site share one."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Who charges, by the token that was presented.
+
+    id_token: as the charger wrote it; it stays in this service. driver_id: its pseudonym. is_allowed: whether it may
+    charge, by the list as it was then.
+    """
+
+    id_token: str
+    driver_id: str
+    is_allowed: bool = True
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    id_token: str = Field(min_length=1, max_length=64)
+    name: str = Field(default="", max_length=100)
+
+
+class _List(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    tokens: list[_Entry] = Field(max_length=100_000)
+
+
+class Drivers:
+    """The list of tokens, where there is one, and the key of the pseudonyms.
+
+    Args:
+        tokens_file: JSON with the tokens that may charge, read again when it changes; None: every token may.
+        state_dir: where the key is kept; None: in memory, and other pseudonyms after a restart.
+
+    Raises:
+        ConfigurationError: the list or the key cannot be used.
+    """
+
+    def __init__(self, tokens_file: Path | None = None, state_dir: Path | None = None) -> None:
+        self._key = secrets.token_bytes(_KEY_BYTES) if state_dir is None else _kept_key(state_dir)
+        self._list: WatchedFile[Mapping[str, str]] | None = None
+        if tokens_file is not None:
+            try:
+                self._list = WatchedFile(tokens_file, _names_of, "CHARGERS_TOKENS_FILE")
+            except (OSError, ValueError) as error:
+                raise ConfigurationError(f"CHARGERS_TOKENS_FILE {tokens_file} cannot be used: {error}") from error
+
+    def may_charge(self, id_token: str) -> bool:
+        """Whether a token may charge."""
+        return self._list is None or _folded(id_token) in self._list.read()
+
+    def name_of(self, id_token: str) -> str | None:
+        """The name that the list gives a token; None: it has none."""
+        return None if self._list is None else self._list.read().get(_folded(id_token)) or None
+
+    def driver_of(self, id_token: str | None) -> Driver | None:
+        """Who presented a token; None: nobody did."""
+        if not id_token:
+            return None
+        digest = hmac.digest(self._key, _folded(id_token).encode(errors="replace"), "sha256")
+        return Driver(id_token, digest.hex()[:_ID_LENGTH], self.may_charge(id_token))
+
+    def obstacle(self) -> str | None:
+        """Why the list cannot be read again, in one sentence; None while it can, or without one."""
+        return None if self._list is None else self._list.obstacle()
+
+
+def _folded(id_token: str) -> str:
+    """Tokens are compared without their case (CiString of OCPP 1.6, identifierString of 2.0.1)."""
+    return id_token.strip().casefold()
+
+
+def _names_of(content: bytes) -> Mapping[str, str]:
+    try:
+        entries = _List.model_validate_json(content).tokens
+    except ValidationError as error:
+        # Without the input, which is a token.
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where or 'the file'}: {first['msg']}") from None
+    names = {_folded(entry.id_token): entry.name for entry in entries}
+    if len(names) < len(entries):
+        raise ValueError("a token is listed twice")
+    return names
+
+
+def _kept_key(folder: Path) -> bytes:
+    file = folder / KEY_FILE
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not file.exists():
+            # Complete or not there at all, whatever happens meanwhile; and readable by nobody else from the start.
+            draft = folder / f"{KEY_FILE}.new"
+            draft.unlink(missing_ok=True)
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as writing:
+                writing.write(secrets.token_bytes(_KEY_BYTES))
+                writing.flush()
+                os.fsync(writing.fileno())
+            draft.replace(file)
+        key = file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"CHARGERS_STATE_DIR {folder}: {KEY_FILE} cannot be used: {error.strerror}") from error
+    if len(key) != _KEY_BYTES:
+        raise ConfigurationError(f"CHARGERS_STATE_DIR {folder}: {KEY_FILE} is damaged; put back a copy, or remove it")
+    return key
