@@ -12,7 +12,7 @@ from rich.console import Console
 from charger_service.orders import DepartureOrder, OverrideKind, OverrideOrder, SiteLimitOrder
 from wso2_provisioning.operating.cli import command_line, main
 from wso2_provisioning.operating.orders import Call, call_of
-from wso2_provisioning.operating.told import told
+from wso2_provisioning.operating.told import csv_of, told
 
 WSO2_DIR = Path(__file__).parents[3] / "wso2"
 EVSE: dict[str, Any] = {
@@ -200,3 +200,29 @@ def test_the_record_says_who_ordered_what_and_why() -> None:
 )
 def test_where_there_is_nothing_it_is_said(command: str, answer: dict[str, Any], words: str) -> None:
     assert words in shown(command, answer)
+
+
+RECORD: dict[str, Any] = {
+    "session_id": "s-1", "charger_id": "CP-1", "evse_id": 1, "driver_id": "5d3f", "id_token": "=1+1",
+    "name": "Anna, B.",
+    "started_at": "2026-06-21T15:00:00Z", "ended_at": "2026-06-21T16:00:00Z", "is_end_inferred": False,
+    "energy_kwh": 7.5,
+}  # fmt: skip
+
+
+def test_sessions_that_are_over_are_asked_of_the_operators_api() -> None:
+    assert call("sessions") == Call("ChargerAPI", "/sessions")
+    assert call("sessions", "--since", "2026-06-21T00:00Z").target == "/session-records?since=2026-06-21T00%3A00%3A00Z"
+    assert call("sessions", "--csv") == Call("SiteAPI", "/session-records?since=1970-01-01T00%3A00%3A00Z")
+
+
+def test_sessions_that_are_over_are_shown_with_token_and_name() -> None:
+    text = shown("sessions", {"sessions": [RECORD], "next_since": None})
+    assert "Anna, B." in text
+    assert "7.5 kWh" in text
+
+
+def test_csv_quotes_what_has_commas_and_holds_no_formula() -> None:
+    head, row = csv_of([RECORD | {"driver_id": None}]).splitlines()
+    assert head.startswith("session_id,charger_id,evse_id,driver_id,id_token,name,")
+    assert row == 's-1,CP-1,1,,\'=1+1,"Anna, B.",2026-06-21T15:00:00Z,2026-06-21T16:00:00Z,False,7.5'

@@ -87,6 +87,7 @@ class Session(_Wire):
         examples=["5d3f0c9b1a7e42f68c20"],
     )
     started_at: UtcTimestamp = Field(description="When it began, UTC.", examples=["2026-06-21T15:00:00Z"])
+    ended_at: UtcTimestamp | None = Field(default=None, description="When it ended, UTC; absent: it runs.")
     energy_kwh: KilowattHour = Field(ge=0, description="Energy charged so far [kWh].", examples=[7.5])
     energy_wanted_kwh: KilowattHour | None = Field(
         default=None, ge=0, description="Energy wanted in all [kWh]; absent: not known.", examples=[30.0]

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -59,7 +60,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
     record = KillRecord(_lines(folder, FILE), clock.now)
     orders = OrderRecord(_lines(folder, ORDERS_FILE), clock.now)
     installation = read_installation(settings.chargers.file, settings.site.phases)
-    store = Store(folder)
+    store = Store(folder, timedelta(days=settings.chargers.sessions_kept_days))
     drivers = Drivers(settings.chargers.tokens_file, folder)
     source = make_meter_source(settings.meter, settings.site, clock)
     guarding = Guarding(source, settings.meter, settings.protection, orders)
@@ -89,11 +90,15 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
     app.state.central = _central(limiting, clock, OcppMetrics(app.state.registry))
     limiting.attach(app.state.central)
     app.add_middleware(BodyLimit, most_bytes=_BODY_BYTES, longer={"/limits": _LIMITS_BYTES})
-    app.include_router(site_routes(record))
-    app.include_router(operating_routes(limiting.operating(orders), APICONTEXT))
-    app.include_router(charger_routes(limiting.views))
-    app.include_router(control_routes(limiting.commanding))
+    _add_routes(app, limiting, record, orders)
     return app
+
+
+def _add_routes(app: FastAPI, limiting: Limiting, record: KillRecord, orders: OrderRecord) -> None:
+    app.include_router(site_routes(record))
+    app.include_router(operating_routes(limiting.operating(orders), limiting.history, APICONTEXT))
+    app.include_router(charger_routes(limiting.views, limiting.history))
+    app.include_router(control_routes(limiting.commanding))
 
 
 def _lifespan(

@@ -2,17 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
+from charger_service.history import SessionHistory
 from charger_service.views import Views
 from ev_service.charging import ChargerDetails, Chargers, Sessions
+from ev_service.units import UtcTimestamp
 from ev_service.web import through_gateway
 
 APICONTEXT = "/chargers/1.0.0"
 Identity = Annotated[str, Path(max_length=48, description="Identity of the charger.", examples=["CP-1"])]
 
 
-def charger_routes(views: Views) -> APIRouter:
+def charger_routes(views: Views, history: SessionHistory) -> APIRouter:
     """Make the routes over what is known of the fleet."""
     router = APIRouter(dependencies=[through_gateway(APICONTEXT)], tags=["chargers"])
 
@@ -44,20 +46,26 @@ def charger_routes(views: Views) -> APIRouter:
         """
         return views.charger(charger_id)
 
-    _add_sessions(router, views)
+    _add_sessions(router, history)
     return router
 
 
-def _add_sessions(router: APIRouter, views: Views) -> None:
+def _add_sessions(router: APIRouter, history: SessionHistory) -> None:
     @router.get(
         "/sessions",
         operation_id="listSessions",
         summary="Which cars are there, since when, and what do they want?",
         response_model_exclude_none=True,
     )
-    async def list_sessions() -> Sessions:
+    async def list_sessions(
+        since: Annotated[
+            UtcTimestamp | None,
+            Query(description="Also sessions that ended then or later, before the running ones, at most 1,000; UTC."),
+        ] = None,
+    ) -> Sessions:
         """The running sessions, the oldest first.
 
+        With `since` those that are over come first, by their end; they have `ended_at`. Drivers go by a pseudonym.
         Energy wanted and departure are absent where neither the car nor an operator has told them.
         """
-        return views.sessions()
+        return await history.sessions(since)

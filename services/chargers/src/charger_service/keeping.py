@@ -52,6 +52,15 @@ class _KeptOverride:
     remaining_s: _Finite | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    """A session that is over, as it was kept."""
+
+    key: Key
+    visit: Visit
+    ended_at: datetime
+
+
 _VISIT = TypeAdapter(Visit)
 _ORDER = TypeAdapter(_KeptOrder)
 _OVERRIDE = TypeAdapter(_KeptOverride)
@@ -115,6 +124,17 @@ def restore(site: Site, kept: Kept, now: Instant) -> None:
     for row in kept.standings:
         _restore_standing(site, row, now)
     site.begin_fallbacks()
+
+
+def ended_sessions(rows: Iterable[Row]) -> list[EndedSession]:
+    """Sessions that are over, from their rows; those that cannot be read are left out."""
+    found: list[EndedSession] = []
+    for row in rows:
+        visit: Visit | None = _read(_VISIT, row["content"])
+        if visit is not None:
+            key = (row["charger_id"], row["evse_id"])
+            found.append(EndedSession(key, visit, datetime.fromisoformat(row["ended_at"])))
+    return found
 
 
 def _restore_session(site: Site, row: Row) -> None:

@@ -9,6 +9,7 @@ from charger_service.applying import Applying
 from charger_service.commanding import Commanding, Validity
 from charger_service.configuration import Installation
 from charger_service.drivers import Drivers
+from charger_service.history import SessionHistory
 from charger_service.keeping import Keeper, restore
 from charger_service.metrics import ChargerMetrics
 from charger_service.offences import Offences
@@ -84,6 +85,7 @@ class Limiting:
         """Say who speaks with the chargers."""
         self.sending.attach(points)
         self.views = Views(self.site, self._clock, points.last_seen, self.offences)
+        self.history = SessionHistory(self.site, self.views, self.keeper.store, self.drivers, self._clock)
         self.watch = Watch(
             self.site,
             self.sending,

@@ -28,6 +28,12 @@ class ChargerSettings(Settings):
         default=None,
         description="JSON of the tokens that may charge, with names; read again when it changes. Unset: every token.",
     )
+    sessions_kept_days: int = Field(
+        default=90,
+        ge=1,
+        le=3650,
+        description="How long sessions that are over are kept, with the driver's token [days].",
+    )
     building_kw: float | None = Field(
         default=None,
         ge=0,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from charger_service.acts import Proved
+from charger_service.history import MOST_SESSIONS, SessionHistory, SessionRecords
 from charger_service.operating import Operating
 from charger_service.orders import (
     DepartureOrder,
@@ -16,15 +17,17 @@ from charger_service.orders import (
 )
 from ev_service.assertion import Caller
 from ev_service.charging import Session
+from ev_service.units import UtcTimestamp
 from ev_service.web import through_gateway
 
 
-def operating_routes(operating: Operating, apicontext: str) -> APIRouter:
+def operating_routes(operating: Operating, history: SessionHistory, apicontext: str) -> APIRouter:
     """Make the routes over whoever carries out an operator's orders."""
     door = through_gateway(apicontext)
     router = APIRouter(dependencies=[door], tags=["site"])
     _add_limits(router, operating, door)
     _add_override(router, operating, door)
+    _add_history(router, history)
     return router
 
 
@@ -55,6 +58,19 @@ def _add_limits(router: APIRouter, operating: Operating, door: Any) -> None:
     ) -> Session:
         """Tells agents what a car needs; it stands above what the car itself said. 404: no such session runs."""
         return await operating.set_departure(session_id, order, _proved(caller))
+
+
+def _add_history(router: APIRouter, history: SessionHistory) -> None:
+    @router.get("/session-records", operation_id="listSessionRecords", summary="Who charged, where, when and how much?")
+    async def list_session_records(
+        since: Annotated[UtcTimestamp, Query(description="Sessions that ended then or later, UTC.")],
+        limit: Annotated[int, Query(ge=1, le=MOST_SESSIONS, description="How many at most.")] = MOST_SESSIONS,
+    ) -> SessionRecords:
+        """Sessions that are over, the first to end first, with token and name of the driver.
+
+        They are kept for as long as CHARGERS_SESSIONS_KEPT_DAYS says. Only operators see tokens and names.
+        """
+        return await history.records(since, limit)
 
 
 def _add_override(router: APIRouter, operating: Operating, door: Any) -> None:

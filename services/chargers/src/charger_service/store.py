@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from sqlalchemy.pool import StaticPool
 
 from charger_service.schema import metadata, numbers, sessions, standings, words
 from ev_service.errors import ConfigurationError
+from ev_service.units import utc_text
 
 FILE = "chargers.sqlite"
 _LONGEST_WRITE_S = 3.0
@@ -30,7 +33,7 @@ _LONGEST_WRITE_S = 3.0
 _BUSY_S = 2.0
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _KEPT_NUMBERS = 10_000
-_KEPT_ENDED = 10_000
+_RESTORED_ENDED = 10_000
 
 _logger = logging.getLogger(__name__)
 
@@ -62,12 +65,14 @@ class Store:
 
     Args:
         folder: where it lies; None: in memory, and gone with the process.
+        kept_for: how long sessions that are over are kept.
 
     Raises:
         ConfigurationError: it cannot be opened, for another reason than damage.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, kept_for: timedelta = timedelta(days=90)) -> None:
+        self._kept_for = kept_for
         self.is_on_disk = folder is not None
         self.failures = 0
         self._file = None if folder is None else folder / FILE
@@ -105,7 +110,7 @@ class Store:
                     _prune(connection)
                     return Kept(
                         _rows(connection, select(standings)),
-                        _rows(connection, select(sessions).order_by(sessions.c.ended_at.nulls_last())),
+                        _newest_sessions(connection),
                         _rows(connection, select(numbers)),
                         _words(connection),
                     )
@@ -133,6 +138,41 @@ class Store:
             self._fail(f"the disk takes longer than {_LONGEST_WRITE_S:g} s")
             return False
         return writing.result()
+
+    async def ended_since(self, since: datetime, limit: int) -> list[Row] | None:
+        """Sessions that ended then or later, the first to end first, at most `limit`; None: they cannot be read now."""
+        if self._damage is not None or (self._late is not None and not self._late.done()):
+            return None
+        reading = asyncio.get_running_loop().run_in_executor(self._writer, self._read_ended, since, limit)
+        return reading.result() if await self._is_in_time(reading) else None
+
+    def _read_ended(self, since: datetime, limit: int) -> list[Row] | None:
+        ended = sessions.c.ended_at
+        # Texts of one length sort as times: within the second the fractions are compared as times.
+        second = utc_text(since.replace(microsecond=0)).removesuffix("Z")
+        query = select(sessions).where(ended >= second).order_by(ended, sessions.c.session_id)
+        try:
+            with self._engine.begin() as connection:
+                rows = connection.execute(query).mappings()
+                late = (dict(row) for row in rows if datetime.fromisoformat(row["ended_at"]) >= since)
+                return list(islice(late, limit))
+        except Exception as error:
+            self._take_damage(error)
+            _logger.exception("sessions that are over could not be read")
+            return None
+
+    def prune(self, now: datetime) -> None:
+        """Have the sessions forgotten that ended longer ago than they are kept; nothing waits for it."""
+        if self._damage is None and (self._late is None or self._late.done()):
+            self._writer.submit(self._forget, utc_text(now - self._kept_for))
+
+    def _forget(self, before: str) -> None:
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(delete(sessions).where(sessions.c.ended_at < before))
+        except Exception as error:
+            self._take_damage(error)
+            _logger.exception("sessions that are over could not be forgotten")
 
     async def check(self) -> None:
         """Look for damage of the file that came about meanwhile."""
@@ -230,9 +270,14 @@ def _prune(connection: Connection) -> None:
     """Forget what is too old to be asked for again."""
     newest = select(numbers.c.number).order_by(numbers.c.number.desc()).limit(_KEPT_NUMBERS)
     connection.execute(delete(numbers).where(numbers.c.number.not_in(newest)))
+
+
+def _newest_sessions(connection: Connection) -> list[Row]:
+    """Those that ended last, by their end, and those that run."""
     ended = sessions.c.ended_at
-    last = select(ended).where(ended.is_not(None)).order_by(ended.desc()).limit(_KEPT_ENDED)
-    connection.execute(delete(sessions).where(ended.is_not(None), ended.not_in(last)))
+    newest = select(sessions).where(ended.is_not(None)).order_by(ended.desc()).limit(_RESTORED_ENDED)
+    running = select(sessions).where(ended.is_(None))
+    return [*reversed(_rows(connection, newest)), *_rows(connection, running)]
 
 
 def _set_up(connection: Any, _: Any) -> None:

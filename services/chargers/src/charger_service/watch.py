@@ -115,6 +115,7 @@ class Watch:
         if now_s - self._kept_s >= _KEEPS_EVERY_S:
             self._kept_s = now_s
             await self._keeper.store.check()
+            self._keeper.store.prune(self._clock.now())
             self._site.unsaved.update(self._site.places)
             if self._site.override is not None:
                 await self._keeper.keep_words()

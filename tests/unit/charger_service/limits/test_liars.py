@@ -103,9 +103,9 @@ def served(house: House) -> httpx.AsyncClient:
     """The routes of readers, commanders and operators over one site."""
     app = FastAPI()
     app.state.assertion = None
-    app.include_router(charger_routes(house.limits.views))
+    app.include_router(charger_routes(house.limits.views, house.limits.history))
     app.include_router(control_routes(house.limits.commanding))
-    app.include_router(operating_routes(house.operating, APICONTEXT))
+    app.include_router(operating_routes(house.operating, house.limits.history, APICONTEXT))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://chargers")
 
 

@@ -17,7 +17,7 @@ from ev_service.units import utc_text
 from wso2_provisioning.applications import OPERATOR
 from wso2_provisioning.backends import artifacts_of_this_run
 from wso2_provisioning.operating.orders import Call, call_of
-from wso2_provisioning.operating.told import told
+from wso2_provisioning.operating.told import csv_of, told
 from wso2_provisioning.owner_keys import token_of
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.wire import Identity, Wire, json_object
@@ -30,6 +30,7 @@ _OWN_TOKEN = "device_operating"
 _UNFOLDED = 250
 _EPILOG = """\
   make operate ARGS="chargers"                                        what every charger does
+  make operate ARGS="sessions --csv"                                  who charged, where, when and how much
   make operate ARGS="stop --minutes 30" REASON="fire alarm test"      no car charges
   make operate ARGS="power 11 --minutes 30" REASON="customer's wish"  each car may draw so much, within all limits
   make operate ARGS="release" REASON="test is over"                   agents command again
@@ -55,10 +56,13 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
     try:
         artifacts = artifacts_of_this_run(artifacts_dir)
         _demand_reason(arguments)
-        answer = _sent(call_of(arguments), artifacts)
+        answer = _answered(arguments, artifacts)
     except (EvError, ArtifactError) as error:
         sys.stderr.write(f"not done: {error}\n")
         return 1
+    if getattr(arguments, "csv", False):
+        sys.stdout.write(csv_of(answer["sessions"]))
+        return 0
     if arguments.json:
         sys.stdout.write(f"{json.dumps(answer, indent=2)}\n")
         return 0
@@ -72,6 +76,19 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
 def _demand_reason(arguments: argparse.Namespace) -> None:
     if "reason" in arguments and not (arguments.reason or "").strip():
         raise ConfigurationError('an order needs a reason, which is recorded: REASON="…", or --reason')
+
+
+def _answered(arguments: argparse.Namespace, artifacts: Artifacts) -> dict[str, Any]:
+    """The answer to a command; sessions that are over come in pages, and are put together."""
+    answer = _sent(call_of(arguments), artifacts)
+    known = {one["session_id"] for one in answer["sessions"]} if answer.get("next_since") else set[str]()
+    while (since := answer.get("next_since")) is not None:
+        page = _sent(call_of(argparse.Namespace(**vars(arguments) | {"since": since})), artifacts)
+        new = [one for one in page["sessions"] if one["session_id"] not in known]
+        known.update(one["session_id"] for one in new)
+        answer["sessions"] += new
+        answer["next_since"] = page["next_since"] if new else None
+    return answer
 
 
 def _sent(call: Call, artifacts: Artifacts) -> dict[str, Any]:
@@ -91,7 +108,9 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the answer as it came")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("chargers", help="what every charger does, and under which limit")
-    commands.add_parser("sessions", help="which cars are there, and what they want")
+    sessions = commands.add_parser("sessions", help="which cars are there; with --since who charged, and how much")
+    sessions.add_argument("--since", type=_moment, help="sessions that ended then or later, with token and name")
+    sessions.add_argument("--csv", action="store_true", help="those that are over, as CSV; without --since all")
     commands.add_parser("orders", help="who ordered what, when and why").add_argument(
         "--most", type=int, default=20, help="how many, the newest first"
     )

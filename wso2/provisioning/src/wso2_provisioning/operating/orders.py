@@ -41,6 +41,13 @@ def _override(kind: str, arguments: Namespace, **said: Any) -> Call:
     return Call(SITE_API, "/override", {"kind": kind, **said, "reason": arguments.reason})
 
 
+def _sessions(arguments: Namespace) -> Call:
+    if arguments.since is None and not arguments.csv:
+        return Call(CHARGERS_API, "/sessions")
+    since = arguments.since or "1970-01-01T00:00:00Z"
+    return Call(SITE_API, f"/session-records?since={quote(since, safe='')}")
+
+
 def _departure(arguments: Namespace) -> Call:
     said = {
         "departure": arguments.at,
@@ -54,7 +61,7 @@ def _departure(arguments: Namespace) -> Call:
 
 _CALLS: dict[str, Callable[[Namespace], Call]] = {
     "chargers": lambda _: Call(CHARGERS_API, "/chargers"),
-    "sessions": lambda _: Call(CHARGERS_API, "/sessions"),
+    "sessions": _sessions,
     "orders": lambda said: Call(SITE_API, f"/orders?limit={said.most}"),
     "stop": lambda said: _override("stop", said, minutes=said.minutes),
     "power": lambda said: _override("fixed_power", said, charging_power_kw=said.kilowatts, minutes=said.minutes),

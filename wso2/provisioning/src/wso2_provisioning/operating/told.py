@@ -1,6 +1,8 @@
 """What the site answers, as people read it. Pure."""
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
 from typing import Any
 
 from rich.table import Table
@@ -18,6 +20,8 @@ def told(command: str, answer: Answer) -> Iterable[str | Table]:
     """
     if command == "chargers":
         yield from _site(answer)
+    elif command == "sessions" and "next_since" in answer:
+        yield _table(_RECORD, map(_record, answer["sessions"]), "no session ended since then")
     elif command == "sessions":
         yield _table(_SESSION, map(_session, answer["sessions"]), "no car is there")
     elif command == "orders":
@@ -34,6 +38,19 @@ def told(command: str, answer: Answer) -> Iterable[str | Table]:
 
 _EVSE = ("charger", "evse", "state", "limit", "limited by", "until", "draws", "session")
 _SESSION = ("session", "charger", "evse", "since", "charged", "wanted", "leaves", "priority", "guaranteed")
+_RECORD = ("charger", "evse", "since", "until", "charged", "driver", "token", "name")
+_COLUMNS = (
+    "session_id",
+    "charger_id",
+    "evse_id",
+    "driver_id",
+    "id_token",
+    "name",
+    "started_at",
+    "ended_at",
+    "is_end_inferred",
+    "energy_kwh",
+)
 _ORDER = ("number", "at", "by", "order", "reason")
 
 
@@ -81,6 +98,35 @@ def _session(session: Answer) -> Sequence[str]:
         str(session.get("priority", "-")),
         _with_unit(session.get("guaranteed_a"), "A"),
     )
+
+
+def _record(record: Answer) -> Sequence[str]:
+    return (
+        str(record["charger_id"]),
+        str(record["evse_id"]),
+        str(record["started_at"]),
+        str(record["ended_at"]),
+        _with_unit(record["energy_kwh"], "kWh"),
+        *(str(record[name] or "-") for name in ("driver_id", "id_token", "name")),
+    )
+
+
+def csv_of(records: Iterable[Answer]) -> str:
+    """Sessions that are over as CSV (RFC 4180), with a head; empty where a value is not known.
+
+    A text that a spreadsheet would take for a formula is written with an apostrophe before it: tokens come from cars.
+    """
+    text = StringIO()
+    rows = csv.writer(text)
+    rows.writerow(_COLUMNS)
+    for record in records:
+        rows.writerow([_cell(record[name]) for name in _COLUMNS])
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if is_formula else value
 
 
 def _order(order: Answer) -> Sequence[str]:
