@@ -255,3 +255,45 @@ async def test_a_limit_ordered_while_a_transaction_begins_follows_the_answer_wit
     assert (await orders[0]).answer is Answer.ACCEPTED
     assert [message[0] for message in charger.heard] == [3, 2]
     assert charger.asked[0][1]["csChargingProfiles"]["transactionId"] == number
+
+
+@pytest.mark.parametrize(
+    ("unit", "takes"),
+    [
+        ("Ampere", True),
+        ("Amp", True),
+        ("amps", True),
+        ("a", True),
+        ("current", True),
+        ("[Current; Power]", True),
+        ("Power,Amperes", True),
+        ("Furlong", True),
+        ("", True),
+        ("Power", False),
+        ("w", False),
+        ("Watt", False),
+    ],
+)
+async def test_the_unit_of_limits_is_understood_however_it_is_written(site: Any, unit: str, takes: bool) -> None:
+    charger = await site.connect("CP-16")
+    charger.answers["GetConfiguration"] = configured(ChargingScheduleAllowedChargingRateUnit=unit)
+    await charger.boot()
+    await charger.until_asked("TriggerMessage", 4)
+
+    ((_, abilities),) = site.heard.of("ready")
+    assert abilities.takes_amperes is takes
+
+
+async def test_the_unit_of_limits_of_2_0_1_is_understood_in_lower_case(site: Any) -> None:
+    charger = await site.connect("CP-201")
+    usual = charger.answers["GetVariables"]
+
+    def in_own_words(payload: dict[str, Any]) -> Any:
+        return json.loads(json.dumps(usual(payload)).replace("A,W", "ampere"))
+
+    charger.answers["GetVariables"] = in_own_words
+    await charger.boot()
+    await charger.until_asked("TriggerMessage", 2)
+
+    ((_, abilities),) = site.heard.of("ready")
+    assert abilities.takes_amperes

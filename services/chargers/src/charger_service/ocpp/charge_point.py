@@ -5,6 +5,7 @@ The versions fill in their own words.
 
 import asyncio
 import logging
+import re
 from abc import abstractmethod
 from typing import Any, cast
 
@@ -25,6 +26,22 @@ _STATUSES = {
 _WATTS_ONLY = Reply(Answer.NOT_SUPPORTED, "the charger takes watts only")
 
 _logger = logging.getLogger(__name__)
+
+
+_AMPERES = frozenset({"a", "amp", "amps", "ampere", "amperes", "current"})
+_WATTS = frozenset({"w", "watt", "watts", "kw", "power"})
+
+
+def takes_amperes(units: str) -> bool:
+    """Whether a charger takes limits in amperes, by the units that it says, parted by commas; so it does by default.
+
+    OCPP 1.6 has `Current` and `Power`, 2.0.1 `A` and `W`; chargers write others. One that means neither says nothing.
+
+    >>> takes_amperes("Ampere"), takes_amperes("Power"), takes_amperes("W, amp")
+    (True, False, True)
+    """
+    said = {unit.strip(" []()\"'").lower() for unit in re.split("[,;|/]", units)}
+    return bool(said & _AMPERES) or not said & _WATTS
 
 
 def replied(status: str, detail: str = "") -> Reply:

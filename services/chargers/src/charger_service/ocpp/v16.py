@@ -10,7 +10,7 @@ from ocpp import v16
 from ocpp.v16 import call, call_result
 
 from charger_service.ocpp import profiles
-from charger_service.ocpp.charge_point import ChargePoint, replied
+from charger_service.ocpp.charge_point import ChargePoint, replied, takes_amperes
 from charger_service.ocpp.conversation import handles
 from charger_service.ocpp.meters import MEASURANDS, moment, reading, time_of
 from charger_service.ports import Abilities, Answer, Ended, Reply, Seen, Started, TransactionLimit
@@ -165,11 +165,10 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
     async def read_abilities(self) -> Abilities:
         """From its configuration."""
         said = await self._configuration(_STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH)
-        units = {unit.strip().lower() for unit in said.get(_RATE_UNIT, "").split(",")} - {""}
         level = said.get(_STACK_LEVEL, "")
         return Abilities(
             max_stack_level=int(level) if level.isdecimal() else profiles.LIMIT_LEVEL,
-            takes_amperes=not units or bool(units & {"current", "a"}),
+            takes_amperes=takes_amperes(said.get(_RATE_UNIT, "")),
             switches_phases=said.get(_PHASE_SWITCH, "").lower() == "true",
         )
 

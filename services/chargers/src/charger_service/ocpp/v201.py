@@ -11,7 +11,7 @@ from ocpp import v201
 from ocpp.v201 import call, call_result
 
 from charger_service.ocpp import profiles
-from charger_service.ocpp.charge_point import ChargePoint, replied
+from charger_service.ocpp.charge_point import ChargePoint, replied, takes_amperes
 from charger_service.ocpp.conversation import handles
 from charger_service.ocpp.evse_states import TRANSACTION_STATES, Event, EvseStates
 from charger_service.ocpp.meters import MEASURANDS, moment, reading, time_of
@@ -171,11 +171,10 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
     async def read_abilities(self) -> Abilities:
         """From its variables."""
         said = await self._variables(_SMART, _STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH)
-        units = {unit.strip() for unit in said.get(_RATE_UNIT, "").split(",")} - {""}
         level = said.get(_STACK_LEVEL, "")
         return Abilities(
             max_stack_level=int(level) if level.isdecimal() else profiles.LIMIT_LEVEL,
-            takes_amperes=not units or "A" in units,
+            takes_amperes=takes_amperes(said.get(_RATE_UNIT, "")),
             switches_phases=said.get(_PHASE_SWITCH, "").lower() == "true",
         )
 
