@@ -335,3 +335,12 @@ async def test_a_token_that_may_not_charge_is_invalid(site: Any) -> None:
     started = await charger.call("StartTransaction", START | {"idTag": "UNKNOWN"})
     assert started["idTagInfo"] == {"status": "Invalid"}
     assert started["transactionId"] > 0
+
+
+async def test_meter_values_without_a_transaction_are_taken_at_once(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    sample = {"value": "0", "measurand": "Current.Import", "phase": "L1", "unit": "A"}
+    values = {"connectorId": 1, "meterValue": [{"timestamp": "2026-06-21T12:00:00Z", "sampledValue": [sample]}]}
+
+    assert await charger.call("MeterValues", values) == {}
+    assert site.heard.of("session_seen") == []

@@ -23,7 +23,7 @@ _SAMPLE_INTERVAL = "MeterValueSampleInterval"
 _SAMPLED = "MeterValuesSampledData"
 _COMPOSITE_S = 60
 # Where there is none chargers write 0, -1 or the highest number of some size.
-_TRANSACTION_IDS = range(1, 2**31 - 1)
+_LARGEST_TRANSACTION_ID = 2**31 - 2
 _STATES = {
     "Available": EvseState.AVAILABLE,
     "Preparing": EvseState.OCCUPIED,
@@ -105,7 +105,8 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
     ) -> Any:
         """Meter values of a connector."""
         if connector_id in self.evse_ids:
-            running = str(transaction_id) if transaction_id in _TRANSACTION_IDS else None
+            is_one = transaction_id is not None and 0 < transaction_id <= _LARGEST_TRANSACTION_ID
+            running = str(transaction_id) if is_one else None
             if running is not None:
                 times = [at for value in meter_value if (at := time_of(value["timestamp"])) is not None]
                 self.around.reports.session_seen(Seen(self.charger_id, connector_id, running, max(times, default=None)))
