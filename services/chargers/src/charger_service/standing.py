@@ -185,8 +185,9 @@ def overdraws(place: Place, standing: Standing, facts: EvseFacts) -> bool:
     """Whether the car draws more than any limit that was in force, or may have been, while it could still follow it.
 
     Depends neither on how often a limit is renewed nor on how often it changes. What was once seen stays so until a
-    newer sample says otherwise: a meter that falls silent proves nothing. Without a session the default is the limit.
-    Where the phases are not certain, only more power than the limit gives on all of them is certainly too much.
+    newer sample says otherwise: a meter that falls silent proves nothing. Without a session the default is the limit,
+    and so it is where the charger accepted no limit for the car. Where the phases are not certain, only more power than
+    the limit gives on all of them is certainly too much.
     """
     meter = facts.meter
     if meter is None:
@@ -194,11 +195,13 @@ def overdraws(place: Place, standing: Standing, facts: EvseFacts) -> bool:
     if facts.visit is None:
         default_a = max(standing.fallback_a, standing.fallback_held_a or 0.0)
         return draws_without_session(facts) and _is_above(meter, place.currents(default_a))
+    allowed = [place.currents(standing.doubtful_a)]
     if standing.confirmed is None:
-        return False
+        held_a = None if standing.is_unknown else standing.fallback_held_a
+        allowed.append(place.currents(place.max_current_a if held_a is None else held_a))
     # What is on its way may be in force already.
-    orders = [standing.confirmed] if standing.sent is None else [standing.confirmed, standing.sent]
-    allowed = [place.currents(order.limit_a, order.phases) for order in orders]
+    orders = [order for order in (standing.confirmed, standing.sent) if order is not None]
+    allowed += [place.currents(order.limit_a, order.phases) for order in orders]
     for before in standing.replaced:
         if before.until_s > meter.received_s:
             order = before.order
