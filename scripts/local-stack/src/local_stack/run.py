@@ -58,3 +58,5 @@ def _show_first_decision(stack: Stack, console: Console) -> None:
     decision = answer.raise_for_status().json()
     at = datetime.now(UTC).astimezone()
     console.print(f"{at:%H:%M:%S}  [bold]{decision['charging_power_kw']:g} kW[/]  {decision['reason']}", soft_wrap=True)
+    if decision["readings"]["grid"].get("error") == "blocked":
+        console.print('the agent is stopped at the gateway: make revive REASON="…" lets it go on', soft_wrap=True)

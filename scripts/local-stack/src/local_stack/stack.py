@@ -28,6 +28,9 @@ TWIN = "site-twin"
 # One thread each: eight processes share few cores, and none of them has arrays worth more.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
+_BLOCKED = "(blocked)"
+"""What the agent's health says where the gateway keeps it out: `readings.ReadingError.BLOCKED`."""
+
 Report = Callable[[str], None]
 Wait = Callable[[], None]
 
@@ -182,7 +185,10 @@ def start_gateway(plan: StackPlan, processes: Processes) -> None:
 
 
 def start_agent(plan: StackPlan, processes: Processes) -> None:
-    """Start the agent and wait until its readings allow a decision."""
+    """Start the agent and wait until its readings allow a decision, or the gateway keeps it out.
+
+    One that was stopped by `make kill` stays so over a restart, and the site is to run without it.
+    """
     environment = plan.client_environment() | {
         "WSO2_CLIENT_ID_FILE": str(plan.credentials / "client_id"),
         "WSO2_CLIENT_SECRET_FILE": str(plan.credentials / "client_secret"),
@@ -190,7 +196,7 @@ def start_agent(plan: StackPlan, processes: Processes) -> None:
         "AGENT_TOOLS_LOCK_FILE": str(ARTIFACTS / "mcp-servers" / "tools.lock"),
     }
     _start_app(processes, "agent", ROOT / "agent", plan.ports.agent, environment)
-    _wait(plan, processes, "agent", f"{plan.agent_url}/health")
+    _wait(plan, processes, "agent", f"{plan.agent_url}/health", obstacle_of_agent)
 
 
 _HEALTH_PATH = "/api/am/gateway/v2/server-startup-healthcheck"
@@ -246,10 +252,15 @@ def _start_app(processes: Processes, name: str, folder: Path, port: int, environ
     processes.start(name, command, environment, folder)
 
 
-def _wait(plan: StackPlan, processes: Processes, name: str, url: str) -> None:
-    # Once, not at every look: reading the authorities is most of what a look costs.
-    trusted = ssl.create_default_context(cafile=str(plan.ca_file))
-    processes.wait_until_ready(name, lambda: _obstacle(url, trusted), plan.ready_s)
+def obstacle_of_agent(url: str, trusted: ssl.SSLContext) -> str | None:
+    """What keeps the agent from deciding; None also where the gateway keeps it out.
+
+    Args:
+        url: of its health.
+        trusted: authorities, for https.
+    """
+    obstacle = _obstacle(url, trusted)
+    return None if obstacle is not None and _BLOCKED in obstacle else obstacle
 
 
 def _obstacle(url: str, trusted: ssl.SSLContext) -> str | None:
@@ -258,6 +269,18 @@ def _obstacle(url: str, trusted: ssl.SSLContext) -> str | None:
     except httpx.HTTPError as error:
         return type(error).__name__
     return None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:300]}"
+
+
+def _wait(
+    plan: StackPlan,
+    processes: Processes,
+    name: str,
+    url: str,
+    obstacle: Callable[[str, ssl.SSLContext], str | None] = _obstacle,
+) -> None:
+    # Once, not at every look: reading the authorities is most of what a look costs.
+    trusted = ssl.create_default_context(cafile=str(plan.ca_file))
+    processes.wait_until_ready(name, lambda: obstacle(url, trusted), plan.ready_s)
 
 
 def _run_to_the_end(plan: StackPlan, commands: Mapping[str, list[str]], environment: Mapping[str, str]) -> None:
