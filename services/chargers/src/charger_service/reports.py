@@ -197,7 +197,6 @@ class Reports:
             self._sending.send_again(key)
         if draws_without_session(facts) and not was_alone:
             _logger.error("power is drawn without a session", extra={"charger_id": charger_id, "evse_id": key[1]})
-            self._sending.send_fallback(key)
         # A report without a session that no EVSE could draw lowers no car that has one.
         is_believed = facts.visit is not None or (facts.meter is not None and not facts.meter.is_implausible)
         if is_overdrawing and is_believed:

@@ -188,7 +188,7 @@ async def test_what_draws_without_a_session_is_told_and_held_to_the_default(
 
     house.meter("CP-1", 16.0)
     house.meter("CP-1", 16.0)
-    await house.settled()
+    await house.pass_time(1)
 
     evse = house.evse("CP-1")
     assert (evse.session, evse.draws_without_session, evse.is_overdrawing) == (None, True, True)
