@@ -30,7 +30,7 @@ def silent(_: str) -> None:
 def prove(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.attacks", *arguments]
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | variables
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_a_row_turns_red_when_its_control_is_switched_off(scene: Scene, switch: 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(660)
 def test_every_row_holds_on_a_stack_of_its_own_and_the_report_says_so(tmp_path: Path) -> None:
     table, suite = tmp_path / "attacks.json", tmp_path / "attacks.xml"
 

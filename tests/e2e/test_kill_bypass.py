@@ -27,7 +27,7 @@ from wso2_provisioning.switch.cli import main
 from wso2_provisioning.wire import Wire
 from wso2_terms.artifacts import load_artifacts
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 PORTAL = "/api/am/devportal/v3"
 EVERYTHING = (
     "apim:subscribe apim:app_manage apim:sub_manage apim:api_key apim:admin apim:subscription_block site:operate"
