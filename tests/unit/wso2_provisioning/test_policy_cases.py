@@ -64,6 +64,7 @@ MAY = {
         "SiteAPI GET /site/1.0.0/kills",
         "SiteAPI POST /site/1.0.0/kills",
         "SiteAPI PUT /site/1.0.0/site/limit",
+        "SiteAPI GET /site/1.0.0/session-records",
         "SiteAPI PUT /site/1.0.0/sessions/none/departure",
         "SiteAPI PUT /site/1.0.0/override",
         "SiteAPI GET /site/1.0.0/override",
