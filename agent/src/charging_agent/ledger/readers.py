@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
@@ -117,7 +117,7 @@ class Readers:
         self._waiting = 0
         self._own = threading.local()
         self._open: set[sqlite3.Connection] = set()
-        self._running: set[asyncio.Future[Any]] = set()
+        self._running: set[Future[Any]] = set()
 
     async def read(self, work: Callable[[Records], T]) -> T:
         """Let a reader work.
@@ -147,11 +147,12 @@ class Readers:
         """End what reads, and close what was opened."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for connection in tuple(self._open):
-            connection.interrupt()
-        if self._running:
-            _, hanging = await asyncio.wait(self._running, timeout=_CLOSE_S)
-            if hanging:
-                return
+            # One that its own thread has closed meanwhile needs no interruption.
+            with contextlib.suppress(sqlite3.ProgrammingError):
+                connection.interrupt()
+        # A connection must not be closed under a thread that uses it, also where nobody waits for that thread any more.
+        if (await asyncio.to_thread(wait, tuple(self._running), _CLOSE_S)).not_done:
+            return
         for connection in tuple(self._open):
             connection.close()
 
@@ -170,10 +171,10 @@ class Readers:
             self._turns.release()
 
     async def _in_thread(self, work: Callable[[Records], T]) -> T:
-        running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+        running = self._threads.submit(self._run, work)
         self._running.add(running)
         running.add_done_callback(self._running.discard)
-        return await running
+        return await asyncio.wrap_future(running)
 
     # From here on everything runs in a reader's thread.
 

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.charging_agent.ledger.conftest import NOON, made_from, maker, observation, unknown
 
 from charging_agent.ledger import readers
-from charging_agent.ledger.errors import LedgerBusy
+from charging_agent.ledger.errors import LedgerBusy, LedgerUnavailable
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.readers import AT_ONCE, WAITING, Records
 from charging_agent.ledger.store import Store
@@ -130,3 +130,34 @@ async def test_who_waits_is_counted_out_again(ledger: Ledger, held: threading.Ev
     held.set()
 
     assert await waiting == []
+
+
+async def test_no_connection_is_closed_under_a_reader_that_nobody_waits_for_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charging_agent.ledger.readers._READ_S", 0.05)
+    monkeypatch.setattr("charging_agent.ledger.readers._CLOSE_S", 0.05)
+    goes_on, is_over, outcomes = threading.Event(), threading.Event(), list[Any]()
+    read = Records.summaries
+
+    def hold(records: Records, limit: int, before: int | None) -> Any:
+        goes_on.wait(20)
+        try:
+            outcomes.append(len(read(records, limit, before)))
+        except Exception as error:
+            outcomes.append(error)
+        is_over.set()
+        return []
+
+    monkeypatch.setattr(Records, "summaries", hold)
+    ledger = Ledger(tmp_path, maker())
+    await ledger.open()
+    await ledger.append(made_from(observation()), [])
+    with pytest.raises(LedgerUnavailable):
+        await ledger.summaries(100)
+
+    await ledger.close()
+    goes_on.set()
+
+    assert await asyncio.to_thread(is_over.wait, 10)
+    assert outcomes == [1]
