@@ -92,7 +92,7 @@ def test_inverters_are_summed() -> None:
             [{"device_id": "a", "capacity": 30}, {"device_id": "b", "capacity": 20}],
             "make up 50, and 100 is set for all",
         ),
-        ([{"device_id": "a", "capcity": 30}], "0.capcity: Extra inputs are not permitted"),
+        ([{"device_id": "a", "power": 30}], "0.power: Extra inputs are not permitted"),
         ([{"capacity": 30}], "0.device_id: Field required"),
         ([{"device_id": "a", "shape": "json", "values": "power=m"}], "a: VALUES: power=m names no topic"),
     ],

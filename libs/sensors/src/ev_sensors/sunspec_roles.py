@@ -41,7 +41,7 @@ _STORAGES = (124, 713, *range(802, 807))
 _BATTERY_STRING = re.compile(r"^St(Dis)?Cha|bat|storage|ess\b", re.IGNORECASE)
 """Labels of DC inputs that are a battery's. Source: `StCha`, `StDisCha` in the register map of Fronius GEN24."""
 
-_NOT_THE_CONNECTION = re.compile("produc|generat|consum", re.IGNORECASE)
+_NOT_THE_CONNECTION = re.compile("produc|generation|generator|consum", re.IGNORECASE)
 """Labels of meters that do not stand at the connection. Source: options of SolarEdge's meters."""
 
 PowerSource = Literal["ac", "dc", "strings"]
