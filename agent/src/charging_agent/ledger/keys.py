@@ -57,7 +57,11 @@ def key_id_of(public: Ed25519PublicKey) -> str:
 def is_signed_by(public: Ed25519PublicKey, sha256: str, signature: str) -> bool:
     """Tell whether a signature over a digest is this key's; what is no hexadecimal text is not."""
     try:
-        public.verify(bytes.fromhex(signature), bytes.fromhex(sha256))
+        signed = bytes.fromhex(signature)
+        if signed.hex() != signature:
+            # Another spelling of the same digits is a change all the same.
+            return False
+        public.verify(signed, bytes.fromhex(sha256))
     except (InvalidSignature, ValueError):
         return False
     return True
