@@ -144,6 +144,7 @@ def test_a_charger_is_one_row_with_its_limit_and_who_set_it() -> None:
         ({"is_confirmed": False}, "headroom, not confirmed"),
         ({"is_overdrawing": True}, "10.9 kW TOO MUCH"),
         ({"measured": None, "session": None}, "- "),
+        ({"session": None, "draws_without_session": True}, "NONE, but draws"),
     ],
 )
 def test_what_is_out_of_the_ordinary_at_a_charger_is_said(changed: dict[str, Any], words: str) -> None:

@@ -7,9 +7,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from charging_agent.chargers.draws import certain_currents_a
 from charging_agent.chargers.fleet import evses_of, in_force_a
 from charging_agent.sharing import CarKey
-from ev_service.charging import Chargers, Evse, EvseState
+from ev_service.charging import Chargers, Evse, EvseState, Measured
 
 _ACTS_WITHIN = timedelta(seconds=30)
 """So long it may take until a limit acts (OCPP chargers, as others measured); until then the former one counts too."""
@@ -65,16 +66,16 @@ class Confirmation:
             if car is None or car.session_id != evse.session.session_id:
                 car = _Watched(evse.session.session_id)
             there[key] = car
-            overdrawing += [key] if self._is_above_for_long(car, evse, now) else []
+            overdrawing += [key] if self._is_above_for_long(car, evse, reading.voltage_v, now) else []
             without_meter += [key] if self._is_silent_again(car, evse, now) else []
         self._cars = there
         return Alarms(tuple(overdrawing), tuple(without_meter))
 
-    def _is_above_for_long(self, car: _Watched, evse: Evse, now: datetime) -> bool:
+    def _is_above_for_long(self, car: _Watched, evse: Evse, voltage_v: float, now: datetime) -> bool:
         car.limits.append((now, in_force_a(evse)))
         if evse.measured is None:
             return False
-        measured_at, drawn_a = evse.measured.measured_at, max(evse.measured.current_a)
+        measured_at, drawn_a = evse.measured.measured_at, _certain_current_a(evse.measured, len(evse.phases), voltage_v)
         if drawn_a <= self._allowed_a(car, measured_at) + self._tolerance_a:
             car.above_since = None
             return False
@@ -97,3 +98,13 @@ class Confirmation:
         was_silent = car.was_silent
         car.was_silent = was_silent or evse.state is EvseState.CHARGING
         return was_silent
+
+
+def _certain_current_a(measured: Measured, phases: int, voltage_v: float) -> float:
+    """What a car certainly draws on the phase that carries most of it [A].
+
+    Where the phases are not certain, or the rating stands in place of a report, that is the power even on all phases:
+    a meter that sends power alone does not say more.
+    """
+    certain_a = () if measured.is_implausible else certain_currents_a(measured, voltage_v)
+    return max(certain_a) if certain_a else measured.power_kw * 1000 / voltage_v / phases

@@ -72,13 +72,13 @@ def _reason(newest: Chargers, told: ChargersAnswer, override: Override | None, l
     if override is not None:
         what = "stopped all cars" if override.kind == "stop" else f"allowed {override.charging_power_kw:g} kW per car"
         return f"An operator {what}, until {local(override.until)}."
-    limiting = {car.limited_by for car in told.cars}
+    limiting = {car.limited_by for car in told.cars if not car.draws_without_session}
     if limiting & _BY_PROTECTION:
         return "Protection of the connection holds cars lower than the agent would."
     if told.commanding != OK and told.trouble:
         return f"The agent's limits are not taken: {told.trouble}."
-    if not told.cars:
-        return "No car is there."
+    if not limiting:
+        return "No session is there that a limit could be set for." if told.cars else "No car is there."
     for word, sentence in _BY_DELAY.items():
         if word in limiting:
             return f"An increase is delayed: {sentence}."
@@ -103,6 +103,11 @@ def chargers_panel(told: ChargersAnswer, local: LocalText) -> str:
     """
     rows = "".join(_row(car) for car in told.cars) or "<tr><td colspan='5'>no car is there</td></tr>"
     alarms = [f"{name} draws more than its limit" for name in told.overdrawing]
+    alarms += [
+        f"{car.charger_id}/{car.evse_id} draws power without a session"
+        for car in told.cars
+        if car.draws_without_session
+    ]
     alarms += [f"the meter of {name} says nothing" for name in told.without_meter]
     alarms += [f"the connection's meter does not confirm what {name} reports" for name in told.contradicted]
     alarms += [told.trouble] if told.trouble else []

@@ -29,6 +29,9 @@ class CarAnswer(_Answer):
     planned_a: float | None = Field(default=None, description="What the last plan gave it per phase [A].")
     power_kw: float | None = Field(default=None, description="What it draws, as last measured [kW].")
     energy_kwh: float = Field(description="What it got so far [kWh].")
+    draws_without_session: bool = Field(
+        default=False, description="Whether it draws power though no session is known, which only the fallback bounds."
+    )
 
 
 class ChargersAnswer(_Answer):
@@ -87,7 +90,7 @@ def _cars(charging: Charging) -> list[CarAnswer]:
     return [
         _car(charger, evse, limits_a[key], allotted.get(key))
         for key, charger, evse in evses_of(charging.newest)
-        if evse.session is not None
+        if evse.session is not None or evse.draws_without_session
     ]
 
 
@@ -103,4 +106,5 @@ def _car(charger: Charger, evse: Evse, limit_a: float, allotment: Allotment | No
         planned_a=None if allotment is None else allotment.limit_a,
         power_kw=None if evse.measured is None else evse.measured.power_kw,
         energy_kwh=0.0 if evse.session is None else evse.session.energy_kwh,
+        draws_without_session=evse.draws_without_session,
     )

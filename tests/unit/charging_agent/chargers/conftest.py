@@ -35,6 +35,7 @@ class Place:
     takes_a: float = 32.0
     phases: tuple[int, ...] = (1, 2, 3)
     has_car: bool = True
+    has_session: bool = True
     is_connected: bool = True
     priority: int = 0
     obeys: bool = True
@@ -76,7 +77,8 @@ class Place:
             limit_a=self.in_force_a if is_limited else None,
             valid_until=self.valid_until if is_limited else None,
             measured=Measured(measured_at=self.measured_at, power_kw=self.drawn_kw, current_a=current_a),
-            session=self._session(now) if self.has_car else None,
+            draws_without_session=self.drawn_a > 0 and not self.has_session,
+            session=self._session(now) if self.has_car and self.has_session else None,
         )
         return Charger(charger_id=self.charger_id, is_connected=self.is_connected, feeder_id="main", evses=(evse,))
 

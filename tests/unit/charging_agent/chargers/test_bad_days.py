@@ -134,6 +134,22 @@ async def test_a_car_that_draws_more_than_it_may_is_alarmed_in_log_metrics_and_p
     assert chargers.building_kw + chargers.drawn_kw <= 85
 
 
+async def test_a_car_that_draws_without_a_session_is_shown_and_commanded_nothing(
+    served: Served, chargers: FakeChargers
+) -> None:
+    chargers.places["CP-1"].has_session = False
+    async with served.client() as client:
+        await chargers.rounds(2)
+        told = (await client.get("/site-status")).json()["chargers"]
+        page = (await client.get("/")).text
+
+    drawing = next(car for car in told["cars"] if car["charger_id"] == "CP-1")
+    assert (drawing["draws_without_session"], drawing["limit_a"]) == (True, 6.0)
+    assert told["drawn_kw"] == pytest.approx(sum(car["power_kw"] for car in told["cars"]))
+    assert all(limit["charger_id"] != "CP-1" or limit["limit_a"] == 0 for limit in chargers.commands[-1]["limits"])
+    assert "CP-1/1 draws power without a session" in page
+
+
 async def test_a_car_whose_meter_is_lost_is_alarmed_and_held_at_the_least_current(
     served: Served, chargers: FakeChargers
 ) -> None:

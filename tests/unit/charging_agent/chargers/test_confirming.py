@@ -28,9 +28,12 @@ class Watch:
         measured_s_ago: float = 2.0,
         session: str = "one",
         state: EvseState = EvseState.CHARGING,
+        measured: Measured | None = None,
     ) -> Alarms:
         self.now += timedelta(seconds=15)
         measured_at = self.now - timedelta(seconds=measured_s_ago)
+        if measured is None:
+            measured = Measured(measured_at=measured_at, power_kw=drawn_a * 0.69, current_a=(drawn_a,) * 3)
         evse = Evse(
             evse_id=1,
             state=state,
@@ -38,7 +41,7 @@ class Watch:
             max_current_a=32.0,
             fallback_a=6.0,
             limit_a=limit_a,
-            measured=Measured(measured_at=measured_at, power_kw=drawn_a * 0.69, current_a=(drawn_a,) * 3),
+            measured=measured.model_copy(update={"measured_at": measured_at}),
             session=Session(session_id=session, charger_id="CP-1", evse_id=1, started_at=NOON, energy_kwh=1.0),
         )
         charger = Charger(charger_id="CP-1", is_connected=True, feeder_id="main", evses=(evse,))
@@ -113,3 +116,43 @@ def test_a_car_that_does_not_charge_needs_no_meter_values() -> None:
     assert [
         watch.look(0.0, 0.0, measured_s_ago=300.0, state=EvseState.SUSPENDED_EVSE).without_meter for _ in range(3)
     ] == [()] * 3
+
+
+@pytest.mark.parametrize(
+    ("drawn_a", "limit_a", "shown_a", "is_implausible"),
+    [
+        (10.0, 10.0, 30.0, False),
+        (16.0, 16.0, 32.0, True),
+        (28.0, 28.0, 32.0, True),
+    ],
+    ids=["on each phase all of it", "the rating on each", "near the rating"],
+)
+def test_an_obedient_car_whose_meter_sends_power_alone_is_not_alarmed(
+    drawn_a: float, limit_a: float, shown_a: float, is_implausible: bool
+) -> None:
+    watch = Watch()
+    power_alone = Measured(
+        measured_at=NOON, power_kw=3 * drawn_a * 0.23, current_a=(shown_a,) * 3, is_implausible=is_implausible
+    )
+
+    alarms = [watch.look(drawn_a, limit_a, measured=power_alone).overdrawing for _ in range(8)]
+
+    assert alarms == [()] * 8
+
+
+def test_more_power_than_the_limit_gives_on_all_phases_is_alarmed_without_currents() -> None:
+    watch = Watch()
+    power_alone = Measured(measured_at=NOON, power_kw=11.04, current_a=(32.0,) * 3, is_implausible=True)
+
+    alarms = [watch.look(16.0, 10.0, measured=power_alone).overdrawing for _ in range(5)]
+
+    assert alarms == [(), (), (), (), (KEY,)]
+
+
+def test_current_on_one_phase_counts_where_the_meter_tells_it() -> None:
+    watch = Watch()
+    one_phase = Measured(measured_at=NOON, power_kw=3.68, current_a=(16.0, 0.0, 0.0))
+
+    alarms = [watch.look(16.0, 10.0, measured=one_phase).overdrawing for _ in range(5)]
+
+    assert alarms == [(), (), (), (), (KEY,)]

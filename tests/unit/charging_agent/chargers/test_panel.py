@@ -146,3 +146,23 @@ def test_what_comes_from_outside_is_text() -> None:
 
     assert "<script>" not in line
     assert "&lt;script&gt;" in line
+
+
+def test_an_evse_that_draws_without_a_session_is_listed_and_alarmed() -> None:
+    drawing = CarAnswer(
+        charger_id="CP-2",
+        evse_id=1,
+        is_connected=True,
+        state=EvseState.AVAILABLE,
+        limit_a=6.0,
+        power_kw=11.0,
+        energy_kwh=0.0,
+        draws_without_session=True,
+    )
+    told = status(cars=[drawing])
+
+    panel = chargers_panel(told, local)
+
+    assert "CP-2/1 draws power without a session" in panel
+    assert "<th>CP-2/1</th><td>available</td><td>6 A</td><td>11.0 kW</td>" in panel
+    assert first_line(read(), told)[1] == "No session is there that a limit could be set for."

@@ -82,7 +82,7 @@ def _evse(charger: Answer, evse: Answer) -> Sequence[str]:
         str(evse.get("limited_by", "-")) + ("" if evse.get("is_confirmed") or limit is None else ", not confirmed"),
         str(evse.get("valid_until", "-")),
         _with_unit(measured.get("power_kw"), "kW") + (" TOO MUCH" if evse.get("is_overdrawing") else ""),
-        str(session.get("session_id", "-")),
+        "NONE, but draws" if evse.get("draws_without_session") else str(session.get("session_id", "-")),
     )
 
 
