@@ -165,8 +165,23 @@ class SchemaOffence(_Wire):
     last_at: UtcTimestamp = Field(description="When last, UTC.", examples=["2026-06-21T16:00:00Z"])
 
 
+class ChargerQuirk(_Wire):
+    """What a charger needs that others do not."""
+
+    quirk: str = Field(description="Name of the quirk.", examples=["rate_unit"])
+    value: str = Field(description="What counts.", examples=["W"])
+    source: str = Field(
+        description="Where it is known from: a public report on the charger's make, or CHARGERS_FILE.",
+        examples=["https://github.com/lbbrhzn/ocpp/issues/1635"],
+    )
+
+
 class ChargerDetails(Charger):
     """One charger with what is of use to whoever connects it."""
+
+    quirks: tuple[ChargerQuirk, ...] | None = Field(
+        default=None, max_length=20, description="What it needs that others do not, by its make or by CHARGERS_FILE."
+    )
 
     offences: tuple[SchemaOffence, ...] | None = Field(
         default=None, max_length=20, description="How its messages break the schema of OCPP, the newest first."

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from charger_service.envelope import Place
+from charger_service.ports import Quirks
 from ev_service.charging import LEAST_CURRENT_A, ChargerId, EvseId, Feeder, Phase
 from ev_service.errors import ConfigurationError
 
@@ -44,12 +45,17 @@ class FeederEntry(_Entry):
 
 
 class ChargerEntry(_Entry):
-    """One charger. password_sha256: of its password, in hex; the password itself is never kept here."""
+    """One charger.
+
+    password_sha256: of its password, in hex; the password itself is never kept here. quirks: what it needs, above what
+    the table says of its make.
+    """
 
     charger_id: ChargerId
     feeder_id: str
     password_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", repr=False)]
     evses: Annotated[tuple[EvseEntry, ...], Field(min_length=1, max_length=64)]
+    quirks: Quirks = Quirks()
 
 
 class Installation(_Entry):

@@ -8,7 +8,9 @@ Chargers and EVSEs are registered ones; what a charger says of others is not pas
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Annotated, ClassVar, Protocol
+
+from pydantic import ConfigDict, Field
 
 from ev_service.charging import EvseState
 
@@ -127,6 +129,37 @@ class Abilities:
     max_stack_level: int = 1
     takes_amperes: bool = True
     switches_phases: bool = False
+
+
+class LimitPurpose(StrEnum):
+    """`chargingProfilePurpose` of a limit, in the words of OCPP 1.6 (2.0.1: ChargingStationMaxProfile)."""
+
+    TX = "TxProfile"
+    TX_DEFAULT = "TxDefaultProfile"
+    CHARGE_POINT_MAX = "ChargePointMaxProfile"
+
+
+class RateUnit(StrEnum):
+    """`chargingRateUnit` of a limit."""
+
+    AMPERES = "A"
+    WATTS = "W"
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """What a charger needs that others do not; None: nothing is known, and the service does as with any charger.
+
+    autostart: whether it is asked to begin a transaction when a car is plugged in and it does not begin one by itself.
+    limit_purpose, rate_unit: with which its limits are sent first. stack_level: the highest that it takes.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    autostart: bool | None = None
+    limit_purpose: LimitPurpose | None = None
+    rate_unit: RateUnit | None = None
+    stack_level: Annotated[int, Field(ge=0, le=1000)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +288,10 @@ class ChargerReports(Protocol):
 
         Its state and meter values are asked for by the OCPP half and follow as reports.
         """
+        ...
+
+    def quirks(self, charger_id: str) -> Quirks:
+        """What the charger needs by its make, as far as that was reported, and by CHARGERS_FILE."""
         ...
 
     def evse_changed(self, charger_id: str, evse_id: int, state: EvseState) -> None:

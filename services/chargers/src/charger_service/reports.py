@@ -14,7 +14,7 @@ from charger_service.keeping import Keeper, transaction_number
 from charger_service.metering import energy_of, is_live
 from charger_service.offences import Offences
 from charger_service.overriding import Overriding
-from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Seen, Started
+from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Quirks, Seen, Started
 from charger_service.sending import Sending
 from charger_service.site import SURELY_IDLE, Site
 from charger_service.standing import draws_without_session, overdraws
@@ -102,6 +102,10 @@ class Reports:
             self._sending.send_fallback(key)
             if self._site.visit(key) is not None:
                 self._overriding.welcome(key)
+
+    def quirks(self, charger_id: str) -> Quirks:
+        """What the charger needs."""
+        return self._site.quirks(charger_id)
 
     def evse_changed(self, charger_id: str, evse_id: int, state: EvseState) -> None:
         """A state was told; a car that begins to charge is told its limit again, and one that is gone is forgotten."""

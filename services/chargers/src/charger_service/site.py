@@ -15,7 +15,8 @@ from charger_service.fallbacks import choose_fallbacks
 from charger_service.fleet import ChargerFacts, EvseFacts, Visit
 from charger_service.isolation import isolated
 from charger_service.metering import Meter, plausible_currents
-from charger_service.ports import Answer
+from charger_service.ports import Answer, Quirks
+from charger_service.quirks import KnownQuirk, known_quirks, quirks_of
 from charger_service.standing import PROTECTION, Order, Standing, counted_anyway, most
 from ev_service.charging import EvseState, Override
 from ev_service.charging_evidence import ConfirmedCharging
@@ -104,6 +105,7 @@ class Site:
     standings: dict[Key, Standing] = field(default_factory=dict[Key, Standing])
     places: dict[Key, Place] = field(default_factory=dict[Key, Place])
     keys_of: dict[str, tuple[Key, ...]] = field(default_factory=dict[str, tuple[Key, ...]])
+    own_quirks: dict[str, Quirks] = field(default_factory=dict[str, Quirks])
     feeder_a: dict[str, float] = field(default_factory=dict[str, float])
     draw_evidence: DrawEvidence = field(default_factory=NoDrawEvidence)
     is_dirty: bool = True
@@ -118,6 +120,7 @@ class Site:
         self.feeder_a = {feeder.feeder_id: feeder.limit_a for feeder in self.installation.feeders}
         for charger in self.installation.chargers:
             self.keys_of[charger.charger_id] = tuple((charger.charger_id, evse.evse_id) for evse in charger.evses)
+            self.own_quirks[charger.charger_id] = charger.quirks
         self.chargers = {charger.charger_id: ChargerFacts() for charger in self.installation.chargers}
         self.evses = {key: EvseFacts() for key in self.places}
         self.standings = {key: Standing() for key in self.places}
@@ -185,6 +188,14 @@ class Site:
         for key, fallback_a in self.fallbacks.items():
             held_a = self.standings[key].fallback_held_a
             self.standings[key].fallback_a = fallback_a if held_a is None else min(fallback_a, held_a)
+
+    def known_quirks(self, charger_id: str) -> tuple[KnownQuirk, ...]:
+        """Which quirks a registered charger has, and by what."""
+        return known_quirks(self.chargers[charger_id].make, self.own_quirks[charger_id])
+
+    def quirks(self, charger_id: str) -> Quirks:
+        """What a registered charger needs."""
+        return quirks_of(self.chargers[charger_id].make, self.own_quirks[charger_id])
 
     def visit(self, key: Key) -> Visit | None:
         """The car at an EVSE."""

@@ -15,6 +15,7 @@ from charger_service.standing import PROTECTION, Cause, Order, draws_without_ses
 from ev_service.charging import (
     Charger,
     ChargerDetails,
+    ChargerQuirk,
     Chargers,
     Evse,
     EvseState,
@@ -108,7 +109,11 @@ class Views:
             )
             for one in self._offences.of(charger.charger_id)
         )
-        return ChargerDetails(**dict(charger), offences=offences or None)
+        quirks = tuple(
+            ChargerQuirk(quirk=quirk.name, value=quirk.value_text, source=quirk.source)
+            for quirk in self._site.known_quirks(charger.charger_id)
+        )
+        return ChargerDetails(**dict(charger), quirks=quirks or None, offences=offences or None)
 
     def _charger(self, entry: ChargerEntry, now: Instant) -> Charger:
         facts = self._site.chargers[entry.charger_id]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from charger_service.configuration import read_installation
+from charger_service.ports import LimitPurpose, Quirks, RateUnit
 from charger_service.settings import ChargerSettings
 from ev_service.errors import ConfigurationError
 from ev_service.settings import load
@@ -95,3 +96,24 @@ def test_settings_that_can_not_be_are_refused(
 
     with pytest.raises(ConfigurationError, match=said):
         load(ChargerSettings)
+
+
+def test_an_entry_may_say_what_its_charger_needs(tmp_path: Path) -> None:
+    entry = {"quirks": {"autostart": False, "rate_unit": "W", "limit_purpose": "TxDefaultProfile", "stack_level": 0}}
+
+    (charger,) = read_installation(written(tmp_path, site(charger=entry)), 3).chargers
+
+    assert charger.quirks == Quirks(False, LimitPurpose.TX_DEFAULT, RateUnit.WATTS, 0)
+
+
+@pytest.mark.parametrize(
+    ("quirks", "said"),
+    [
+        ({"autostrat": True}, "quirks.autostrat"),
+        ({"rate_unit": "kW"}, "quirks.rate_unit"),
+        ({"stack_level": -1}, "quirks.stack_level"),
+    ],
+)
+def test_a_quirk_that_is_none_is_refused_with_its_name(tmp_path: Path, quirks: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        read_installation(written(tmp_path, site(charger={"quirks": quirks})), 3)

@@ -22,7 +22,7 @@ from charger_service.ocpp.central import CentralSystem
 from charger_service.ocpp.conversation import Timing
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.server import serving
-from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Seen, Started
+from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Quirks, Seen, Started
 from charger_service.settings import OcppSettings
 from ev_service.charging import EvseState
 from ev_service.clock import SteppedClock
@@ -40,6 +40,7 @@ class Heard:
     def __init__(self) -> None:
         self.reports: list[tuple[Any, ...]] = []
         self.fails_with: Exception | None = None
+        self.known_quirks: dict[str, Quirks] = {}
         self.on_status: Callable[[], None] = lambda: None
         self.on_started: Callable[[Started], None] = lambda _: None
         self._changed = asyncio.Condition()
@@ -66,6 +67,9 @@ class Heard:
 
     def ready(self, charger_id: str, abilities: Abilities) -> None:
         self._add("ready", charger_id, abilities)
+
+    def quirks(self, charger_id: str) -> Quirks:
+        return self.known_quirks.get(charger_id, Quirks())
 
     def evse_changed(self, charger_id: str, evse_id: int, state: EvseState) -> None:
         self.on_status()

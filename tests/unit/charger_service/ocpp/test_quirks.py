@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from charger_service.ocpp.conversation import Timing
-from charger_service.ports import Abilities, Answer, Reply, Started, TransactionLimit
+from charger_service.ports import Abilities, Answer, Quirks, RateUnit, Reply, Started, TransactionLimit
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +61,19 @@ async def test_an_answer_that_breaks_the_schema_confirms_nothing(site: Any, nons
 async def test_a_charger_with_stack_level_0_only_is_given_limits_there(site: Any) -> None:
     charger = await site.connect("CP-16")
     charger.answers["GetConfiguration"] = configured(ChargeProfileMaxStackLevel="0")
+    await charger.boot()
+    await site.heard.until("ready", "CP-16", Abilities(max_stack_level=0))
+
+    assert (await site.central.set_limit("CP-16", limit(site))).answer is Answer.ACCEPTED
+    assert levels(charger) == [0]
+
+
+async def test_what_is_known_of_a_make_stands_above_what_the_charger_says(site: Any) -> None:
+    site.heard.known_quirks["CP-16"] = Quirks(stack_level=0, rate_unit=RateUnit.AMPERES)
+    charger = await site.connect("CP-16")
+    charger.answers["GetConfiguration"] = configured(
+        ChargeProfileMaxStackLevel="3", ChargingScheduleAllowedChargingRateUnit="Power"
+    )
     await charger.boot()
     await site.heard.until("ready", "CP-16", Abilities(max_stack_level=0))
 

@@ -7,13 +7,14 @@ import asyncio
 import logging
 import re
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, cast
 
 from websockets.asyncio.server import ServerConnection
 
 from charger_service.ocpp.conversation import Conversation, Surroundings, Unanswered, handles
 from charger_service.ocpp.profiles import FALLBACK_LEVEL, LIMIT_LEVEL
-from charger_service.ports import Abilities, Answer, Make, Reply, TransactionLimit
+from charger_service.ports import Abilities, Answer, Make, RateUnit, Reply, TransactionLimit
 from ev_service.units import utc_text
 
 _STATUSES = {
@@ -232,9 +233,13 @@ class ChargePoint(Conversation):
 
     async def _abilities(self) -> Abilities:
         try:
-            return await self.read_abilities()
+            said = await self.read_abilities()
         except Unanswered:
-            return Abilities()
+            said = Abilities()
+        quirks = self.around.reports.quirks(self.charger_id)
+        if quirks.rate_unit is not None:
+            said = replace(said, takes_amperes=quirks.rate_unit is RateUnit.AMPERES)
+        return said if quirks.stack_level is None else replace(said, max_stack_level=quirks.stack_level)
 
 
 def _encodable(text: str) -> str:

@@ -1,0 +1,121 @@
+"""What chargers of certain makes need: the one place for it.
+
+The next quirk is a row of `QUIRKS` and a test. A charger's entry in CHARGERS_FILE stands above the table, field by
+field. Pure.
+"""
+
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from typing import Any
+
+from charger_service.ports import LimitPurpose, Make, Quirks, RateUnit
+
+FROM_FILE = "CHARGERS_FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class QuirkRow:
+    """What one make needs.
+
+    vendor, model: as its BootNotification has them, with `*` for any text; compared without case and outer spaces.
+    reason: what such a charger does, in a few words. source: the public report, or the paragraph of the specification.
+    """
+
+    vendor: str
+    model: str
+    quirks: Quirks
+    reason: str
+    source: str
+
+    def is_of(self, make: Make) -> bool:
+        """Whether a charger of this make is meant."""
+        return _is_like(make.vendor, self.vendor) and _is_like(make.model, self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownQuirk:
+    """One quirk of one charger. source: that of its row, or CHARGERS_FILE."""
+
+    name: str
+    value: Any
+    source: str
+
+    @property
+    def value_text(self) -> str:
+        """The value as JSON has it, without quotes."""
+        return str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
+
+
+QUIRKS = (
+    QuirkRow(
+        "ABB",
+        "CDT_TAC*",
+        Quirks(stack_level=0),
+        "Terra AC: says 3 levels and rejects what is above 0",
+        "https://github.com/evcc-io/evcc/issues/15493",
+    ),
+    QuirkRow(
+        "ABB",
+        "CDT_TAC*",
+        Quirks(autostart=True),
+        "Terra AC without free vending: begins by RemoteStartTransaction only",
+        "https://github.com/evcc-io/evcc/pull/31444",
+    ),
+    QuirkRow(
+        "",
+        "ACChargePoint",
+        Quirks(rate_unit=RateUnit.WATTS),
+        "Huawei SCharger (names no vendor): takes watts only",
+        "https://github.com/lbbrhzn/ocpp/issues/1635",
+    ),
+    QuirkRow(
+        "Timxon*",
+        "*",
+        Quirks(limit_purpose=LimitPurpose.TX_DEFAULT),
+        "A0: answers NotSupported to TxProfile and to ChargePointMaxProfile",
+        "https://github.com/lbbrhzn/ocpp/issues/2158",
+    ),
+    QuirkRow(
+        "United Chargers",
+        "GRS-*",
+        Quirks(autostart=True),
+        "Grizzl-E Smart: begins by RemoteStartTransaction only",
+        "https://github.com/lbbrhzn/ocpp/issues/442",
+    ),
+    QuirkRow(
+        "ZJBENY",
+        "BCP-*",
+        Quirks(autostart=True),
+        "stays in Preparing until RemoteStartTransaction",
+        "https://github.com/evcc-io/evcc/issues/14804",
+    ),
+)
+"""Of two rows that fit and say the same of one field the first counts."""
+
+
+def known_quirks(make: Make | None, own: Quirks) -> tuple[KnownQuirk, ...]:
+    """Which quirks a charger has, and by what.
+
+    Args:
+        make: what it says of itself; None: nothing yet, so that the table says nothing of it.
+        own: those of its entry in CHARGERS_FILE.
+    """
+    sources = [(FROM_FILE, own)]
+    if make is not None:
+        sources += [(row.source, row.quirks) for row in QUIRKS if row.is_of(make)]
+    found: list[KnownQuirk] = []
+    for field in fields(Quirks):
+        values = ((getattr(quirks, field.name), source) for source, quirks in sources)
+        first = next(((value, source) for value, source in values if value is not None), None)
+        if first is not None:
+            found.append(KnownQuirk(field.name, *first))
+    return tuple(found)
+
+
+def quirks_of(make: Make | None, own: Quirks) -> Quirks:
+    """The same as one: what nobody says is None."""
+    return Quirks(**{quirk.name: quirk.value for quirk in known_quirks(make, own)})
+
+
+def _is_like(said: str, pattern: str) -> bool:
+    return fnmatchcase(said.strip().casefold(), pattern.casefold())
