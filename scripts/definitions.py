@@ -16,9 +16,9 @@ import yaml
 from pydantic import SecretStr
 
 from charging_agent.settings import GatewaySettings
-from ev_service.openapi import published_definition
+from ev_service.openapi import build_published_definition
 from wso2_provisioning.backends import DEFAULT_BACKENDS
-from wso2_terms.api_archive import governed_definition
+from wso2_terms.api_archive import build_governed_definition
 from wso2_terms.api_project import API_FILE, DEFINITION_FILE, ApiProject, project_of_files
 from wso2_terms.documents import read_text
 
@@ -70,7 +70,7 @@ def main() -> int:
 
 def _keep(project: str, *, is_check: bool) -> bool:
     file = APIS_DIR / project / "Definitions" / "swagger.yaml"
-    governed = governed_definition(_project(APIS_DIR / project))
+    governed = build_governed_definition(_project(APIS_DIR / project))
     if file.exists() and yaml.safe_load(file.read_text(encoding="utf-8")) == governed:
         return False
     if not is_check:
@@ -83,7 +83,7 @@ def _project(folder: Path) -> ApiProject:
     """The project with the definition that its service writes now, whatever the committed one says."""
     module, tag = APPS[folder.name]
     app = import_module(module).create_app(**_SETTINGS.get(folder.name, {}))
-    published: dict[str, Any] = published_definition(app, tag)
+    published: dict[str, Any] = build_published_definition(app, tag)
     files = {API_FILE: read_text(folder / API_FILE), DEFINITION_FILE: json.dumps(published)}
     project = project_of_files(files, str(folder), DEFAULT_BACKENDS)
     if tag is not None:

@@ -71,7 +71,7 @@ def read(env: Path, environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in entries.items() if value}
 
 
-def trouble(settings: Mapping[str, str]) -> str | None:
+def find_password_error(settings: Mapping[str, str]) -> str | None:
     """Say which password is missing or still a placeholder, None when all are set."""
     for name in (*PASSWORDS, *ADDED):
         value = settings.get(name, "")

@@ -107,7 +107,7 @@ def prepare_env(docker: Docker, given: Mapping[str, str], profile: str | None) -
         # A file of an earlier version lacks what came later.
         print(f"{' and '.join(added)} added to .env, with random passwords")
         settings = env_file.read(path, given)
-    trouble = env_file.trouble(settings)
+    trouble = env_file.find_password_error(settings)
     if trouble:
         raise Trouble(trouble)
     return settings

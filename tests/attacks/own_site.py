@@ -27,7 +27,7 @@ from ev_service.charging import (
     LimitOutcome,
     LimitResult,
     LimitResults,
-    Measured,
+    MeterValues,
     Session,
 )
 from ev_service.clock import SteppedClock
@@ -133,7 +133,7 @@ class OwnSite:
             max_current_a=_MOST_A,
             fallback_a=_FALLBACK_A,
             limit_a=car.limit_a,
-            measured=Measured(measured_at=now, power_kw=_power_kw(reported_a), current_a=(reported_a,) * 3),
+            measured=MeterValues(measured_at=now, power_kw=_power_kw(reported_a), current_a=(reported_a,) * 3),
             session=Session(
                 session_id=car.charger_id, charger_id=car.charger_id, evse_id=1, started_at=_NOON, energy_kwh=1.0
             ),

@@ -40,7 +40,7 @@ from ev_service.telemetry import BatteryStatus, GridLoad, Reading, SolarStatus
 from local_gateway.gateway.throttle import Level, Throttle
 from site_model.parameters import read_parameters
 from site_model.story import Site, at_connection
-from site_model.sun_choice import tabled_sun
+from site_model.sun_choice import create_tabled_sun
 from wso2_terms import codes
 from wso2_terms.windows import format_next_access_time
 
@@ -112,7 +112,7 @@ class Hour:
 
     def __init__(self) -> None:
         parameters = read_parameters(load, place=load(SiteSettings), seed=SEED)
-        site, random = Site(parameters, tabled_sun(parameters)), Random(SEED)
+        site, random = Site(parameters, create_tabled_sun(parameters)), Random(SEED)
         clouds, press_kw = _clouds(random), _press_kw(random)
         self.at = [self._second(site, second, clouds[second], press_kw[second]) for second in range(SECONDS)]
         self.right = [_decided(Known(**known)) for known in self.at]

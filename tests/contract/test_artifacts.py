@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS
-from wso2_terms.api_archive import governed_definition, read_api_archive, write_api_archive
+from wso2_terms.api_archive import build_governed_definition, read_api_archive, write_api_archive
 from wso2_terms.api_project import ApiProject
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.deployment import read_deployment
@@ -51,7 +51,7 @@ def server(request: pytest.FixtureRequest, artifacts: Artifacts) -> McpServerPro
 
 
 def test_the_committed_definitions_carry_the_scopes_of_their_api(project: ApiProject) -> None:
-    assert project.definition == governed_definition(project)
+    assert project.definition == build_governed_definition(project)
 
 
 @pytest.mark.slow
@@ -156,7 +156,7 @@ def test_definitions_are_openapi_3_0_3_and_a_manual_for_agents(project: ApiProje
 
 
 def test_what_wso2_is_sent_is_still_openapi_3_0_3(project: ApiProject) -> None:
-    OpenAPIV30SpecValidator(cast("Any", governed_definition(project))).validate()
+    OpenAPIV30SpecValidator(cast("Any", build_governed_definition(project))).validate()
 
 
 def test_a_packed_project_is_read_back_as_it_was(project: ApiProject) -> None:

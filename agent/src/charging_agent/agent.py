@@ -20,7 +20,7 @@ from charging_agent.ledger.sealing import Made
 from charging_agent.observer import Observation, Observer
 from ev_service.clock import Clock, sleep_until_s
 from ev_service.logs import correlation_id
-from ev_service.tasks import ended
+from ev_service.tasks import cancel_and_wait
 
 _logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Agent:
         """The readings held now, without any call."""
         return self._observer.held()
 
-    def trouble(self) -> str | None:
+    def health_error(self) -> str | None:
         """Why the readings held now allow only the fail-safe; None when they allow more."""
         grid = self._observer.held().grid
         if grid.reading is not None:
@@ -141,7 +141,7 @@ class Agent:
         Under a name of its own: whether the ledger took the decision that was late, nobody may know.
         """
         _log(made, is_recorded=False)
-        lowered = charging.lower(plan, self._recorder.trouble or _NOT_RECORDED)
+        lowered = charging.lower(plan, self._recorder.health_error or _NOT_RECORDED)
         if lowered is None:
             return
         noted = charging.noted(lowered.plan)
@@ -162,7 +162,7 @@ class Agent:
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await ended(*waits)
+            await cancel_and_wait(*waits)
 
     async def _recorded(self, made: Made, *, tells_calls: bool) -> Decided:
         try:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from charging_agent.readings import Trouble
-from ev_service.errors import AssertionRefused
+from ev_service.errors import AssertionRefusedError
 from wso2_terms import codes
 from wso2_terms.windows import parse_next_access_time, parse_retry_after
 
@@ -44,7 +44,7 @@ _BY_CODE: dict[str, Refusal] = {
     codes.ENDPOINT_SUSPENDED.code: Refusal(Trouble.BACKEND_FAILED),
     codes.UNCLASSIFIED.code: Refusal(Trouble.GATEWAY_DOWN, is_retryable=True),
     # A service's own word: it does not accept the gateway's signature. The token was good, another one helps nothing.
-    AssertionRefused.code: Refusal(Trouble.BACKEND_REFUSED),
+    AssertionRefusedError.code: Refusal(Trouble.BACKEND_REFUSED),
     # The charger service's own word: whoever commands now does so until the lease ends.
     "leased": Refusal(Trouble.LEASED),
 }

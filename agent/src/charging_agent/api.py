@@ -79,7 +79,7 @@ def _knowing(agent: Agent, site_id: str, clock: Clock) -> APIRouter:
         limited it, and whether limits can be set.
         """
         chargers = None if agent.charging is None else chargers_status(agent.charging)
-        return site_status(site_id, clock.now(), agent.held(), agent.trouble(), agent.latest, chargers)
+        return site_status(site_id, clock.now(), agent.held(), agent.health_error(), agent.latest, chargers)
 
     return router
 

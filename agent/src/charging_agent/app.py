@@ -41,7 +41,7 @@ from ev_service.clock import Clock, make_clock
 from ev_service.errors import ConfigurationError
 from ev_service.logs import configure_logging
 from ev_service.settings import RunSettings, SiteSettings, load
-from ev_service.tasks import beside, ended
+from ev_service.tasks import cancel_and_wait, run_in_background
 from ev_service.trust import Authorities
 from ev_service.web import HealthCheck, create_service
 
@@ -105,7 +105,7 @@ def create_app(
         health=_health(agent, dialect, kept.recorder),
         assertion=_assertion(settings, run, clock),
         lifespan=_lifespan(agent, kept, observer, connections),
-        warnings=lambda: {"authorities": authorities.obstacle()},
+        warnings=lambda: {"authorities": authorities.read_error()},
     )
     app.title = "AgentAPI"
     metrics.register(app.state.registry)
@@ -134,7 +134,7 @@ def _lifespan(
                 try:
                     yield
                 finally:
-                    await ended(life)
+                    await cancel_and_wait(life)
                     await observer.stop()
                     await agent.stop()
                 # An error with which it ended is told, even if only now.
@@ -142,7 +142,7 @@ def _lifespan(
                     life.result()
         finally:
             await observer.stop()
-            await ended(looking)
+            await cancel_and_wait(looking)
             await connections.close()
 
     return lifespan
@@ -178,7 +178,7 @@ class _Keeping:
         """Open the ledger; what takes longer than `open_s` [s] goes on in the background."""
         await self.ledger.open(within_s=self.open_s)
         try:
-            async with beside(self.anchoring.live()):
+            async with run_in_background(self.anchoring.live()):
                 yield
         finally:
             await self.anchoring.stop()
@@ -223,14 +223,14 @@ def _dialect(settings: AgentSettings, clock: Clock, metrics: AgentMetrics) -> Di
 
 def _health(agent: Agent, dialect: Dialect, recorder: Recorder) -> HealthCheck:
     async def health() -> dict[str, str | None]:
-        return {"readings": _trouble(agent, dialect), "ledger": recorder.trouble}
+        return {"readings": _trouble(agent, dialect), "ledger": recorder.health_error}
 
     return health
 
 
 def _trouble(agent: Agent, dialect: Dialect) -> str | None:
     # What the agent itself refuses is told only where it keeps decisions from being made.
-    reasons = (agent.trouble(), dialect.trouble())
+    reasons = (agent.health_error(), dialect.health_error())
     return None if reasons[0] is None else "; ".join(reason for reason in reasons if reason)
 
 

@@ -91,6 +91,6 @@ class Dialect(Protocol):
         """
         ...
 
-    def trouble(self) -> str | None:
+    def health_error(self) -> str | None:
         """What keeps the agent from asking at all, in one sentence; None when nothing does."""
         ...

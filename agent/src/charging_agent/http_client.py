@@ -16,7 +16,7 @@ from typing import Any, cast
 import httpcore
 import httpx
 
-from ev_service.tasks import ended
+from ev_service.tasks import cancel_and_wait
 from ev_service.trust import Authorities
 
 _ends_at_s: ContextVar[float | None] = ContextVar("_ends_at_s", default=None)
@@ -88,7 +88,7 @@ class RequestRunner:
 
     async def stop(self) -> None:
         """Cancel what still runs. Their places in the pool end with the HTTP client, which is closed next."""
-        await ended(*self._running)
+        await cancel_and_wait(*self._running)
 
     async def _exchange(
         self,

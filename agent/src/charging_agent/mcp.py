@@ -48,9 +48,9 @@ class Mcp:
                 self._pins.doubt(server.root)
             raise
 
-    def trouble(self) -> str | None:
+    def health_error(self) -> str | None:
         """Which servers are refused, and why."""
-        return self._pins.trouble()
+        return self._pins.health_error()
 
     async def _have_looked(self, server: Published, send: Send) -> None:
         if self._pins.is_due(server.root):

@@ -86,7 +86,7 @@ class ToolPins:
         """Have the list looked at before the next call: something about the server was not as it should be."""
         self._pins[server].doubt()
 
-    def trouble(self) -> str | None:
+    def health_error(self) -> str | None:
         """Which servers are refused and why, in one sentence; None when none is."""
         refused = [f"{server} is refused ({pin.said()})" for server, pin in self._pins.items() if pin.found]
         return "; ".join(refused) or None

@@ -16,6 +16,6 @@ class Rest:
         seen = api.over(self.protocol)
         return await send(Exchange(seen.name, seen.resource, "GET", seen.path, api.model.model_validate_json))
 
-    def trouble(self) -> str | None:
+    def health_error(self) -> str | None:
         """Nothing."""
         return None

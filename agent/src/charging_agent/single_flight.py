@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from ev_service.tasks import ended
+from ev_service.tasks import cancel_and_wait
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class SingleFlight(Generic[T]):
     async def stop(self) -> None:
         """Cancel the work and wait until it is gone."""
         if self._flight is not None:
-            await ended(self._flight)
+            await cancel_and_wait(self._flight)
 
     async def _run(self) -> T:
         return await self._work()

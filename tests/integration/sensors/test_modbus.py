@@ -42,7 +42,7 @@ from ev_sensors.modbus_link import Address
 from ev_sensors.sunspec_roles import Selection
 from ev_service.certificates import Server, make_servers
 from ev_service.clock import SteppedClock, SystemClock
-from ev_service.errors import SourceUnavailable
+from ev_service.errors import SourceUnavailableError
 from ev_service.key_files import PUBLIC, pem, write, write_pair
 from ev_service.settings import SiteSettings
 from solar_service.devices import solar_device
@@ -113,7 +113,7 @@ def battery_source(port: int, *, silent_after_s: float = 30.0) -> ModbusSource[B
 async def until_trouble(source: AnySource, reason: str) -> str:
     """Wait until the source names a trouble that holds this text."""
     async with asyncio.timeout(_SEEN_S):
-        while reason not in (told := await source.trouble(datetime.now(UTC)) or ""):
+        while reason not in (told := await source.health_error(datetime.now(UTC)) or ""):
             await asyncio.sleep(0.002)
     return told
 
@@ -130,7 +130,7 @@ async def until_read(
         while True:
             try:
                 reading = await source.read(at or datetime.now(UTC))
-            except SourceUnavailable:
+            except SourceUnavailableError:
                 pass
             else:
                 if getattr(reading, name) == value:
@@ -205,7 +205,7 @@ async def test_a_busy_or_lost_answer_is_asked_for_again_and_ends_no_connection()
                 setattr(device, trouble, 3)
                 for _ in range(10):
                     await until_asked_again(device)
-                    assert await source.trouble(datetime.now(UTC)) is None
+                    assert await source.health_error(datetime.now(UTC)) is None
                 setattr(device, trouble, 0)
 
             told = {sample.name: sample.value for metric in source.metrics() for sample in _samples(metric)}
@@ -376,7 +376,7 @@ async def test_a_device_that_is_not_there_at_start_is_found_once_it_is() -> None
         await until_trouble(source, "no reading of the inverter yet: it cannot be connected to")
         async with device:
             await until_read(source, "generation_kw", 41.0)
-            assert await source.trouble(datetime.now(UTC)) is None
+            assert await source.health_error(datetime.now(UTC)) is None
 
 
 async def test_a_device_that_goes_away_is_told_after_the_stated_time_and_found_again() -> None:
@@ -400,7 +400,7 @@ async def test_what_is_known_of_a_device_that_is_gone_holds_for_a_minute_and_no_
             reading = await until_read(source, "generation_kw", 41.0)
 
     assert await source.read(reading.timestamp + timedelta(seconds=59)) == reading
-    with pytest.raises(SourceUnavailable, match="nothing new of the inverter for 61 s"):
+    with pytest.raises(SourceUnavailableError, match="nothing new of the inverter for 61 s"):
         await source.read(reading.timestamp + timedelta(seconds=61))
 
 
@@ -495,7 +495,7 @@ async def test_a_device_that_lies_gets_a_reason_and_never_a_reading(blocks: list
         source = solar_source(device.port)
         async with source.running():
             await until_trouble(source, told)
-            with pytest.raises(SourceUnavailable):
+            with pytest.raises(SourceUnavailableError):
                 await source.read(datetime.now(UTC))
 
 

@@ -85,8 +85,8 @@ async def test_the_latest_decision_is_kept_for_whoever_asks(world: World) -> Non
 
 
 async def test_trouble_is_told_from_what_is_held_alone(world: World) -> None:
-    assert world.agent.trouble() is not None
+    assert world.agent.health_error() is not None
 
     await world.agent.decide_now()
 
-    assert world.agent.trouble() is None
+    assert world.agent.health_error() is None

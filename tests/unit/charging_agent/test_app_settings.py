@@ -20,7 +20,7 @@ from charging_agent.apis import GRID
 from charging_agent.app import create_app
 from charging_agent.settings import GatewaySettings
 from ev_service.errors import ConfigurationError
-from ev_service.openapi import published_definition
+from ev_service.openapi import build_published_definition
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,7 +177,7 @@ async def test_only_the_routes_of_the_published_api_demand_the_assertion(
 def test_its_published_definition_is_valid_and_describes_every_route(monkeypatch: pytest.MonkeyPatch) -> None:
     set_credentials(monkeypatch)
 
-    definition = published_definition(create_app())
+    definition = build_published_definition(create_app())
 
     validate(definition)
     assert definition["openapi"] == "3.0.3"

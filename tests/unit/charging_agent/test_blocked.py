@@ -12,7 +12,7 @@ from charging_agent.apis import APIS, BATTERY, GRID, SOLAR
 from charging_agent.budget import Limit
 from charging_agent.readings import Status, Trouble
 from charging_agent.recheck import Recheck
-from ev_service.openapi import published_definition
+from ev_service.openapi import build_published_definition
 from wso2_terms import codes
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def test_the_cars_pause_with_the_next_decision_after_a_deny_policy(world: 
     decided = await world.agent.decide_now()
 
     assert decided.decision.charging_power_kw == 0
-    assert "blocked" in (world.agent.trouble() or "")
+    assert "blocked" in (world.agent.health_error() or "")
 
 
 @pytest.mark.parametrize("fault", OF_ONE_API, ids=lambda fault: fault.code)
@@ -254,4 +254,4 @@ def test_the_route_is_not_among_those_that_the_gateway_publishes(served: Served)
     app = served.app()
 
     assert "/recheck" in app.openapi()["paths"]
-    assert "/recheck" not in published_definition(app)["paths"]
+    assert "/recheck" not in build_published_definition(app)["paths"]

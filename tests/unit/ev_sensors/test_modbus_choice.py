@@ -11,7 +11,7 @@ from ev_sensors.modbus_choice import address_of, selection_of
 from ev_sensors.settings import ModbusDeviceSettings, ModbusInverterSettings, ModbusMeterSettings
 from ev_sensors.sunspec_roles import Selection
 from ev_service.clock import SystemClock
-from ev_service.errors import ConfigurationError, SourceUnavailable
+from ev_service.errors import ConfigurationError, SourceUnavailableError
 from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.sources import ServiceSettings, SourceSettings
 from grid_service.adapters import make_source as grid_source
@@ -45,7 +45,7 @@ async def test_each_service_asks_its_own_device(monkeypatch: pytest.MonkeyPatch)
 
     for name, source in sources.items():
         assert isinstance(source, ModbusSource)
-        with pytest.raises(SourceUnavailable, match=f"no reading of {name} yet: it has not been asked"):
+        with pytest.raises(SourceUnavailableError, match=f"no reading of {name} yet: it has not been asked"):
             await source.read(clock.now())
 
 

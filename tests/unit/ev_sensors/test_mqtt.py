@@ -54,6 +54,6 @@ async def test_whatever_breaks_a_session_it_is_told_and_tried_again(monkeypatch:
     monkeypatch.setattr(source, "_session", session)
     async with asyncio.timeout(5), source.running():
         await again.wait()
-        told = await source.trouble(SystemClock().now())
+        told = await source.health_error(SystemClock().now())
 
     assert told == "no reading of pv-1 yet: the broker does not answer"

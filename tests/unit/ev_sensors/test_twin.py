@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from ev_sensors.twin import TwinSource
-from ev_service.errors import SourceUnavailable
+from ev_service.errors import SourceUnavailableError
 from ev_service.telemetry import GridLoad
 
 pytestmark = pytest.mark.anyio
@@ -48,16 +48,16 @@ async def test_a_twin_in_trouble_is_told_and_nothing_invented(answer: httpx.Resp
     source = _twin(answer)
 
     async with source.running():
-        with pytest.raises(SourceUnavailable, match=reason):
+        with pytest.raises(SourceUnavailableError, match=reason):
             await source.read(NOON)
 
 
 async def test_nothing_is_asked_before_the_service_runs_and_after() -> None:
     source = _twin(httpx.Response(200, content=READING.model_dump_json()))
 
-    with pytest.raises(SourceUnavailable, match="starting or stopping"):
+    with pytest.raises(SourceUnavailableError, match="starting or stopping"):
         await source.read(NOON)
     async with source.running():
         pass
-    with pytest.raises(SourceUnavailable, match="starting or stopping"):
+    with pytest.raises(SourceUnavailableError, match="starting or stopping"):
         await source.read(NOON)

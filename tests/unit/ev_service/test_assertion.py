@@ -18,7 +18,7 @@ from joserfc.jwk import OctKey, RSAKey
 
 from ev_service.assertion import CONTEXT_CLAIM, ISSUER, GatewayAssertion
 from ev_service.clock import SteppedClock
-from ev_service.errors import AssertionRefused, ConfigurationError
+from ev_service.errors import AssertionRefusedError, ConfigurationError
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 SOLAR = "/solar/1.0.0"
@@ -49,7 +49,7 @@ def unpadded(part: object) -> str:
 
 
 def refusal_of(door: GatewayAssertion, assertion: str | None, apicontext: str = SOLAR) -> str:
-    with pytest.raises(AssertionRefused) as refused:
+    with pytest.raises(AssertionRefusedError) as refused:
         door.verify(assertion, apicontext)
     return refused.value.message
 

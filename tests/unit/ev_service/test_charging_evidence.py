@@ -29,7 +29,7 @@ class Meter:
         self.now += timedelta(seconds=after_s)
         reports = None if reports_kw is None else {key: ReportedCharging(one) for key, one in reports_kw.items()}
         self.evidence.observe(ConnectionLoad(self.now, load_kw, others_kw=others_kw), reports)
-        return dict(self.evidence.confirmed().power_kw)
+        return dict(self.evidence.confirm().power_kw)
 
     def wait(self, load_kw: float, reports_kw: dict[EvseKey, float], rounds: int = 8) -> dict[EvseKey, float]:
         return [self.read(load_kw, reports_kw) for _ in range(rounds)][-1]
@@ -62,7 +62,7 @@ def test_a_rise_of_the_building_long_after_a_report_confirms_nothing() -> None:
     meter.wait(20.0, {ONE: 11.0})
 
     assert meter.wait(60.0, {ONE: 11.0}) == {ONE: 0.0}
-    assert meter.evidence.confirmed().contradicted == {ONE}
+    assert meter.evidence.confirm().contradicted == {ONE}
 
 
 def test_what_stops_without_a_word_is_not_confirmed_any_more() -> None:
@@ -105,7 +105,7 @@ def test_phases_tell_who_of_two_drew() -> None:
     read(0, (30.0, 20.0, 10.0), 0.0, 0.0)
     read(15, (30.0, 36.0, 10.0), 16.0, 16.0)
 
-    confirmed = evidence.confirmed()
+    confirmed = evidence.confirm()
     assert confirmed.power_kw == {ONE: 0.0, TWO: pytest.approx(3.68)}
     assert (confirmed.phase_a(ONE, 1), confirmed.phase_a(TWO, 2)) == (0.0, pytest.approx(16.0))
 
@@ -117,8 +117,8 @@ def test_phases_that_become_known_later_keep_what_was_confirmed() -> None:
         reports = {ONE: ReportedCharging(reported_a * 0.69, (reported_a,) * 3)}
         evidence.observe(ConnectionLoad(NOON + timedelta(seconds=second), load_kw, current_a), reports)
 
-    assert evidence.confirmed().power_kw == {ONE: pytest.approx(11.04)}
-    assert evidence.confirmed().phase_a(ONE, 3) == pytest.approx(16.0)
+    assert evidence.confirm().power_kw == {ONE: pytest.approx(11.04)}
+    assert evidence.confirm().phase_a(ONE, 3) == pytest.approx(16.0)
 
 
 def test_a_clock_that_is_set_back_changes_nothing_that_was_confirmed() -> None:
@@ -147,7 +147,7 @@ def test_whatever_is_reported_and_measured_what_is_confirmed_is_a_part_of_the_re
 ) -> None:
     meter = Meter()
     for load_kw, reports_kw, after_s in readings:
-        before = meter.evidence.confirmed().power_kw
+        before = meter.evidence.confirm().power_kw
         confirmed = meter.read(load_kw, reports_kw, after_s=after_s)
 
         if confirmed != before:

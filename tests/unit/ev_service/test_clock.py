@@ -277,8 +277,8 @@ def test_after_a_restart_at_most_the_remaining_time_counts(set_by: timedelta) ->
     later = Instant(JUNE + set_by, 3.0)
     written = JUNE + timedelta(seconds=60)
 
-    assert EarlierEnd.restored(later, written, 60).remaining_s(later) == min(60, 60 - set_by.total_seconds())
-    assert LaterEnd.restored(later, written, 60).remaining_s(later) == 60
+    assert EarlierEnd.restore(later, written, 60).remaining_s(later) == min(60, 60 - set_by.total_seconds())
+    assert LaterEnd.restore(later, written, 60).remaining_s(later) == 60
 
 
 def test_an_end_is_shown_as_ordered_unless_the_clock_was_set() -> None:

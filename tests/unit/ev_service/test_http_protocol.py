@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from ev_service.assertion import Caller
 from ev_service.clock import SteppedClock
 from ev_service.connections import UVICORN_PROTOCOL
-from ev_service.errors import AssertionRefused
+from ev_service.errors import AssertionRefusedError
 from ev_service.web import create_service, through_gateway
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ class AnyAssertion:
 
     def verify(self, assertion: str | None, _: str) -> Caller:
         if assertion is None:
-            raise AssertionRefused("none")
+            raise AssertionRefusedError("none")
         return Caller("Operator", "operator")
 
     def warnings(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from joserfc.jwk import RSAKey
 from ev_service.assertion import CONTEXT_CLAIM, HEADER, ISSUER, GatewayAssertion
 from ev_service.certificates import Pair, Server, make_servers, make_signing
 from ev_service.clock import SteppedClock
-from ev_service.errors import AssertionRefused, ConfigurationError
+from ev_service.errors import AssertionRefusedError, ConfigurationError
 from ev_service.key_files import pem
 from ev_service.trust import Authorities
 from ev_service.web import create_service, through_gateway
@@ -55,7 +55,7 @@ def signed(pair: Pair, jti: str = "1", **changes: object) -> str:
 def is_accepted(assertion: GatewayAssertion, token: str) -> bool:
     try:
         assertion.verify(token, SOLAR)
-    except AssertionRefused:
+    except AssertionRefusedError:
         return False
     return True
 
@@ -156,7 +156,7 @@ def test_each_kind_of_refusal_has_its_reason(
 
 def test_a_call_without_any_assertion_is_not_told(assertion: GatewayAssertion) -> None:
     for absent in (None, ""):
-        with pytest.raises(AssertionRefused):
+        with pytest.raises(AssertionRefusedError):
             assertion.verify(absent, SOLAR)
 
     assert assertion.warnings()["assertion"] is None
@@ -229,16 +229,16 @@ def test_authorities_that_cannot_be_used_change_nothing_and_are_told(tmp_path: P
         file.write_bytes({"half": former + former[:-100], "garbage": b"no PEM", "empty": b""}[broken])
 
     assert authorities.context() is first
-    assert str(authorities.obstacle()).startswith(f"WSO2_CA_FILE {file} cannot be used: ")
+    assert str(authorities.read_error()).startswith(f"WSO2_CA_FILE {file} cannot be used: ")
 
     file.write_bytes(former)
 
     assert authorities.context() is first
-    assert authorities.obstacle() is None
+    assert authorities.read_error() is None
 
 
 def test_without_a_file_the_systems_authorities_are_trusted() -> None:
     authorities = Authorities(None, "WSO2_CA_FILE")
 
     assert authorities.context() is authorities.context()
-    assert authorities.obstacle() is None
+    assert authorities.read_error() is None

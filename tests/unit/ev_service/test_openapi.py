@@ -9,7 +9,7 @@ from openapi_spec_validator import validate
 from pydantic import BaseModel, Field
 
 from ev_service.clock import SteppedClock
-from ev_service.openapi import as_openapi_3_0, published_definition, with_problems
+from ev_service.openapi import as_openapi_3_0, build_published_definition, with_problems
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 from ev_service.web import create_service, through_gateway
 
@@ -65,7 +65,7 @@ def service() -> FastAPI:
 
 @pytest.fixture(scope="module")
 def definition() -> dict[str, Any]:
-    return published_definition(service())
+    return build_published_definition(service())
 
 
 def field(definition: dict[str, Any], name: str) -> dict[str, Any]:
@@ -92,12 +92,12 @@ def test_one_api_of_several_is_cut_out_by_its_tag_with_the_schemas_that_it_names
 
     app.include_router(router)
 
-    cut = published_definition(app, "other")
+    cut = build_published_definition(app, "other")
 
     validate(cut)
     assert set(cut["paths"]) == {"/part"}
     assert set(cut["components"]["schemas"]) == {"Part", "Problem"}
-    assert {"/part", "/everything"} <= set(published_definition(app)["paths"])
+    assert {"/part", "/everything"} <= set(build_published_definition(app)["paths"])
 
 
 def test_the_service_itself_documents_its_operations_too() -> None:

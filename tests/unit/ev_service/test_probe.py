@@ -49,8 +49,8 @@ def test_any_other_answer_is_told_with_its_body(
 def test_nobody_there_is_told_as_such(served: str) -> None:
     gone = served.rpartition(":")[0] + ":1"
 
-    assert "refused" in (probe.obstacle(f"{gone}/health") or "")
+    assert "refused" in (probe.find_http_error(f"{gone}/health") or "")
 
 
 def test_a_ca_file_that_is_not_there_is_told() -> None:
-    assert "No such file" in (probe.obstacle("https://127.0.0.1:1/", "/nowhere/ca.pem") or "")
+    assert "No such file" in (probe.find_http_error("https://127.0.0.1:1/", "/nowhere/ca.pem") or "")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ev_service.errors import ConfigurationError, SourceExhausted, SourceUnavailable
+from ev_service.errors import ConfigurationError, SourceExhausted, SourceUnavailableError
 from ev_service.replay import Replay, read_recording
 from ev_service.telemetry import GridLoad, SolarStatus
 
@@ -78,7 +78,7 @@ async def test_an_old_recording_is_played_later_by_a_shift_and_keeps_its_own_tim
     reading = await replay.read(NOON + timedelta(days=1))
 
     assert (reading.timestamp, reading.source_time) == (NOON + timedelta(days=1), NOON)
-    with pytest.raises(SourceUnavailable):
+    with pytest.raises(SourceUnavailableError):
         await replay.read(NOON)
 
 
@@ -232,7 +232,7 @@ async def test_rows_that_are_appended_later_are_played_once_they_are_whole(tmp_p
         with file.open("a") as recording:
             recording.write(text)
         seen.append((await replay.read(now)).generation_kw)
-        assert await replay.trouble(now) is None
+        assert await replay.health_error(now) is None
 
     assert seen == [31.5, 32.5, 33.0]
 
@@ -245,10 +245,10 @@ async def test_an_appended_row_that_is_wrong_is_told_and_holds_up_what_follows_u
     more = "2012-06-21T12:30:00Z,sunny,50\n2012-06-21T12:31:00Z,33,50\n"
 
     file.write_text(GOOD + more)
-    before, told = (await replay.read(now)).generation_kw, await replay.trouble(now)
+    before, told = (await replay.read(now)).generation_kw, await replay.health_error(now)
     file.write_text(GOOD + more.replace("sunny", "32"))
 
-    assert (before, (await replay.read(now)).generation_kw, await replay.trouble(now)) == (31.5, 33.0, None)
+    assert (before, (await replay.read(now)).generation_kw, await replay.health_error(now)) == (31.5, 33.0, None)
     assert told is not None
     assert "line 4: generation_kw: Input should be a valid number" in told
 
@@ -257,9 +257,9 @@ async def test_a_recording_that_is_shorter_than_it_was_is_told(tmp_path: Path) -
     replay, file = _play(tmp_path), tmp_path / "solar.csv"
     file.write_text(HEADER + "\n")
 
-    with pytest.raises(SourceUnavailable, match="no longer holds"):
+    with pytest.raises(SourceUnavailableError, match="no longer holds"):
         await replay.read(NOON)
-    assert "is shorter than it was" in str(await replay.trouble(NOON))
+    assert "is shorter than it was" in str(await replay.health_error(NOON))
 
 
 async def test_several_currents_in_one_cell_are_played_and_judged(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ev_service.clock import SteppedClock
-from ev_service.errors import SourceUnavailable
+from ev_service.errors import SourceUnavailableError
 from ev_service.sources import Source, source_health
 from ev_service.telemetry import SolarStatus
 
@@ -38,7 +38,7 @@ async def test_a_reading_that_is_no_longer_renewed_is_told_as_stuck(age_s: float
 
 async def test_a_source_in_trouble_is_told_though_it_still_has_a_value() -> None:
     class Silent(_Stuck):
-        async def trouble(self, now: datetime) -> str | None:
+        async def health_error(self, now: datetime) -> str | None:
             return "the inverter has been silent for 31 s"
 
     health = source_health(Silent(), SteppedClock(NOON))
@@ -47,7 +47,7 @@ async def test_a_source_in_trouble_is_told_though_it_still_has_a_value() -> None
 
 
 async def test_a_source_without_a_value_names_its_reason() -> None:
-    health = source_health(_Failing(SourceUnavailable("no message from the inverter")), SteppedClock(NOON))
+    health = source_health(_Failing(SourceUnavailableError("no message from the inverter")), SteppedClock(NOON))
 
     assert await health() == {"source": "no message from the inverter"}
 

@@ -45,7 +45,7 @@ def test_a_changed_file_is_read_again(file: WatchedFile[int], path: Path) -> Non
     path.write_text("22")
 
     assert file.read() == 22
-    assert file.obstacle() is None
+    assert file.read_error() is None
 
 
 def test_a_file_that_was_replaced_by_a_renamed_one_is_read_again(
@@ -107,12 +107,12 @@ def test_a_file_that_cannot_be_used_changes_nothing_and_is_reported_until_it_can
 
     for _ in range(3):
         assert file.read() == 1
-        assert (file.obstacle() or "").startswith(f"NUMBER_FILE {path} cannot be used: ")
+        assert (file.read_error() or "").startswith(f"NUMBER_FILE {path} cannot be used: ")
         time.now_s += 2
 
     path.write_text("4")
 
-    assert file.obstacle() is None
+    assert file.read_error() is None
     assert file.read() == 4
 
 
@@ -120,11 +120,11 @@ def test_a_file_that_comes_back_as_it_was_is_no_obstacle(file: WatchedFile[int],
     value = file.read()
     path.unlink()
     assert file.read() == 1
-    assert "No such file" in (file.obstacle() or "")
+    assert "No such file" in (file.read_error() or "")
 
     path.write_text("1")
 
-    assert file.obstacle() is None
+    assert file.read_error() is None
     assert file.read() is value
 
 
@@ -140,10 +140,10 @@ def test_a_file_that_could_not_be_opened_once_is_read_again_though_it_did_not_ch
         patch.setattr(Path, "open", refuse)
         assert file.read() == 1
         time.now_s += 5
-        assert "Too many open files" in (file.obstacle() or "")
+        assert "Too many open files" in (file.read_error() or "")
 
     assert file.read() == 5
-    assert file.obstacle() is None
+    assert file.read_error() is None
 
 
 def test_a_pipe_in_its_place_holds_nobody_up(file: WatchedFile[int], path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_pipe_in_its_place_holds_nobody_up(file: WatchedFile[int], path: Path)
     os.mkfifo(path)
 
     assert file.read() == 1
-    assert "it is not a file" in (file.obstacle() or "")
+    assert "it is not a file" in (file.read_error() or "")
 
 
 def test_a_broken_file_is_logged_once(

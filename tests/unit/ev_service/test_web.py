@@ -15,7 +15,7 @@ from joserfc.jwk import RSAKey
 
 from ev_service.assertion import CONTEXT_CLAIM, HEADER, ISSUER, GatewayAssertion
 from ev_service.clock import SteppedClock
-from ev_service.errors import ConfigurationError, SourceExhausted, SourceUnavailable
+from ev_service.errors import ConfigurationError, SourceExhausted, SourceUnavailableError
 from ev_service.logs import configure_logging, correlation_id
 from ev_service.web import create_service, through_gateway
 
@@ -50,7 +50,7 @@ def make_app(part: Part, assertion: GatewayAssertion | None = None) -> FastAPI:
 
     @router.get("/unavailable")
     async def unavailable() -> None:
-        raise SourceUnavailable("no sensor answers", sensor="roof")
+        raise SourceUnavailableError("no sensor answers", sensor="roof")
 
     @router.get("/exhausted")
     async def exhausted() -> None:

@@ -5,7 +5,7 @@ from joserfc import jwt
 
 from ev_service.assertion import GatewayAssertion
 from ev_service.clock import SteppedClock
-from ev_service.errors import AssertionRefused, ConfigurationError
+from ev_service.errors import AssertionRefusedError, ConfigurationError
 from local_gateway.gateway.assertion import LIFETIME_S, Assertions
 from local_gateway.gateway.served import ServedApi, Subscriber
 from local_gateway.gateway.snapshot import take_snapshot
@@ -45,7 +45,7 @@ def test_a_service_accepts_it_for_its_own_api_alone(
     door = GatewayAssertion(files.signing.read_bytes(), clock)
 
     door.verify(assertion, "/solar/1.0.0")
-    with pytest.raises(AssertionRefused):
+    with pytest.raises(AssertionRefusedError):
         door.verify(assertion, "/grid/1.0.0")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from local_gateway.management.definitions import disagreement, fault_of
-from wso2_terms.api_archive import governed_definition
+from wso2_terms.api_archive import build_governed_definition
 from wso2_terms.api_project import ApiProject
 
 INFO = {"title": "SolarAPI", "version": "1.0.0"}
@@ -42,12 +42,12 @@ def test_a_reference_to_elsewhere_is_refused_and_not_followed() -> None:
 def test_a_project_whose_halves_agree_is_taken(project: Project) -> None:
     made = project()
 
-    assert disagreement(made.api, governed_definition(made)) is None
+    assert disagreement(made.api, build_governed_definition(made)) is None
 
 
 def test_an_operation_on_one_side_alone_is_named(project: Project) -> None:
     made = project()
-    definition = governed_definition(made)
+    definition = build_governed_definition(made)
     paths: Any = definition["paths"]
     paths["/hidden"] = {"get": {"responses": {}}}
 

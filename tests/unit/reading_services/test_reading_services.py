@@ -25,7 +25,7 @@ from battery_service.settings import BatterySourceSettings
 from ev_service.assertion import CONTEXT_CLAIM, ISSUER
 from ev_service.clock import Clock, SteppedClock
 from ev_service.errors import ConfigurationError
-from ev_service.openapi import published_definition
+from ev_service.openapi import build_published_definition
 from ev_service.settings import RunSettings, SiteSettings
 from ev_service.sources import ServiceSettings, SourceSettings
 from ev_service.telemetry import BatteryStatus, GridLoad, Reading, SolarStatus
@@ -301,7 +301,7 @@ async def test_a_direct_call_is_refused_where_the_gateways_certificate_is_set(se
 
 
 async def test_the_answer_is_described_for_agents_and_people(service: Service) -> None:
-    document = published_definition(service.create_app(service.settings(), SteppedClock(NOON)))
+    document = build_published_definition(service.create_app(service.settings(), SteppedClock(NOON)))
 
     assert list(document["paths"]) == [service.path]
     operation = document["paths"][service.path]["get"]

@@ -5,7 +5,7 @@ import pytest
 from ev_service.settings import SiteSettings
 from site_model.parameters import Building, Panels, SiteParameters, Storage, Weather
 from site_model.story import Site
-from site_model.sun_choice import tabled_sun
+from site_model.sun_choice import create_tabled_sun
 
 
 @pytest.fixture(scope="session")
@@ -15,4 +15,4 @@ def parameters() -> SiteParameters:
 
 @pytest.fixture(scope="session")
 def site(parameters: SiteParameters) -> Site:
-    return Site(parameters, tabled_sun(parameters))
+    return Site(parameters, create_tabled_sun(parameters))

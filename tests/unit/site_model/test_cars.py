@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from site_model.cars import LEAST_CURRENT_A, Car, arrivals, drawn_current_a, is_asking
+from site_model.cars import LEAST_CURRENT_A, Car, arrivals, compute_current_a, is_asking
 
 NEW_YORK = ZoneInfo("America/New_York")
 A_THURSDAY, A_SUNDAY = date(2026, 6, 25), date(2026, 6, 28)
@@ -40,7 +40,7 @@ def _car(**changed: float) -> Car:
 def test_a_car_draws_nothing_or_at_least_six_amperes_and_hardly_more_than_offered(
     car: Car, offered_a: float, got_kwh: float
 ) -> None:
-    drawn_a = drawn_current_a(car, offered_a=offered_a, energy_got_kwh=got_kwh)
+    drawn_a = compute_current_a(car, offered_a=offered_a, energy_got_kwh=got_kwh)
 
     assert drawn_a == 0 or drawn_a >= LEAST_CURRENT_A
     assert drawn_a <= max(min(offered_a, car.max_current_a) * 1.02, 0)
@@ -48,12 +48,12 @@ def test_a_car_draws_nothing_or_at_least_six_amperes_and_hardly_more_than_offere
 
 @given(car=cars, offered_a=st.floats(0, 5.99))
 def test_less_than_six_amperes_is_no_offer(car: Car, offered_a: float) -> None:
-    assert drawn_current_a(car, offered_a=offered_a, energy_got_kwh=0.0) == 0
+    assert compute_current_a(car, offered_a=offered_a, energy_got_kwh=0.0) == 0
 
 
 @given(car=cars, offered_a=st.floats(6, 80), got_kwh=st.floats(0, 60))
 def test_a_car_draws_exactly_while_it_wants_energy(car: Car, offered_a: float, got_kwh: float) -> None:
-    drawn_a = drawn_current_a(car, offered_a=offered_a, energy_got_kwh=got_kwh)
+    drawn_a = compute_current_a(car, offered_a=offered_a, energy_got_kwh=got_kwh)
 
     assert (drawn_a > 0) == is_asking(car, got_kwh)
 
@@ -61,7 +61,7 @@ def test_a_car_draws_exactly_while_it_wants_energy(car: Car, offered_a: float, g
 def test_a_car_takes_less_and_less_when_it_is_nearly_full() -> None:
     car = _car()
 
-    drawn = [drawn_current_a(car, offered_a=16, energy_got_kwh=got) for got in (0.0, 23.9, 25.5, 27.0, 29.9, 30.0)]
+    drawn = [compute_current_a(car, offered_a=16, energy_got_kwh=got) for got in (0.0, 23.9, 25.5, 27.0, 29.9, 30.0)]
 
     assert drawn == [16.0, 16.0, 12.0, 8.0, LEAST_CURRENT_A, 0.0]
 
@@ -69,12 +69,12 @@ def test_a_car_takes_less_and_less_when_it_is_nearly_full() -> None:
 def test_a_car_that_stops_before_it_is_full_does_not_take_less_first() -> None:
     car = _car(room_beyond_kwh=6.0)
 
-    assert drawn_current_a(car, offered_a=16, energy_got_kwh=29.9) == 16.0
+    assert compute_current_a(car, offered_a=16, energy_got_kwh=29.9) == 16.0
 
 
 @pytest.mark.parametrize(("factor", "drawn_a"), [(1.02, 6.12), (0.95, 6.0)])
 def test_some_cars_draw_a_bit_more_than_the_least_and_none_less(factor: float, drawn_a: float) -> None:
-    assert drawn_current_a(_car(draw_factor=factor), offered_a=6, energy_got_kwh=0.0) == pytest.approx(drawn_a)
+    assert compute_current_a(_car(draw_factor=factor), offered_a=6, energy_got_kwh=0.0) == pytest.approx(drawn_a)
 
 
 @given(seed=st.integers(0, 1000), days=st.integers(0, 800))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from site_model.parameters import Building, Panels, SiteParameters
 from site_model.story import Site, SiteState
-from site_model.sun_choice import computed_sun, tabled_sun
+from site_model.sun_choice import create_computed_sun, create_tabled_sun
 
 DEMO_DAY = date(2026, 6, 25)
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
@@ -40,11 +40,11 @@ def test_the_story_does_not_depend_on_what_was_asked_before(parameters: SitePara
     asked_backwards = {moment: site.at(moment) for moment in reversed(moments)}
 
     for moment in moments:
-        assert Site(parameters, tabled_sun(parameters)).at(moment) == asked_backwards[moment]
+        assert Site(parameters, create_tabled_sun(parameters)).at(moment) == asked_backwards[moment]
 
 
 def test_another_seed_tells_another_story(parameters: SiteParameters, site: Site) -> None:
-    other = Site(replace(parameters, seed=8), tabled_sun(parameters))
+    other = Site(replace(parameters, seed=8), create_tabled_sun(parameters))
     evening = datetime(2026, 6, 25, 23, 7, tzinfo=UTC)
 
     assert other.at(evening) != site.at(evening)
@@ -60,7 +60,7 @@ def test_the_battery_goes_through_midnight_without_a_jump(site: Site) -> None:
 
 
 def test_solar_and_battery_see_the_same_sun(parameters: SiteParameters, site: Site) -> None:
-    solar = Site(parameters, computed_sun(parameters))
+    solar = Site(parameters, create_computed_sun(parameters))
 
     for hour in range(24):
         moment = datetime(2026, 6, 25, hour, 20, tzinfo=UTC)
@@ -70,7 +70,7 @@ def test_solar_and_battery_see_the_same_sun(parameters: SiteParameters, site: Si
 def test_a_night_without_storage_or_surges_draws_the_building_alone(parameters: SiteParameters) -> None:
     calm = replace(parameters, building=Building(surges_per_day=0), panels=Panels(capacity_kwp=1e-3))
 
-    state = Site(calm, tabled_sun(calm)).at(datetime(2026, 6, 25, 6, tzinfo=UTC))
+    state = Site(calm, create_tabled_sun(calm)).at(datetime(2026, 6, 25, 6, tzinfo=UTC))
 
     assert (state.generation_kw, state.battery_power_kw, state.export_kw) == (0.0, 0.0, 0.0)
     assert state.load_kw == state.building_kw

@@ -9,7 +9,7 @@ from ev_service.settings import SiteSettings
 from site_model.__main__ import main
 from site_model.parameters import Panels, SiteParameters, Weather
 from site_model.sun import PvlibSun
-from site_model.sun_choice import computed_sun, tabled_sun
+from site_model.sun_choice import create_computed_sun, create_tabled_sun
 from site_model.yield_table import default_table, describe_site, read_table, write_table
 
 
@@ -41,17 +41,17 @@ def test_a_spoilt_table_is_refused_with_its_line(old: str, new: str, reason: str
 
 
 def test_the_default_site_needs_no_physics(parameters: SiteParameters) -> None:
-    assert tabled_sun(parameters) is default_table()
+    assert create_tabled_sun(parameters) is default_table()
 
 
 def test_other_panels_are_computed_where_pvlib_is_installed(parameters: SiteParameters) -> None:
     steep = replace(parameters, panels=Panels(surface_tilt_deg=60))
 
-    assert isinstance(tabled_sun(steep), PvlibSun)
+    assert isinstance(create_tabled_sun(steep), PvlibSun)
 
 
 def test_the_size_of_the_plant_does_not_bear_on_its_table(parameters: SiteParameters) -> None:
-    assert tabled_sun(replace(parameters, panels=Panels(capacity_kwp=5))) is default_table()
+    assert create_tabled_sun(replace(parameters, panels=Panels(capacity_kwp=5))) is default_table()
 
 
 def test_without_pvlib_another_site_says_what_to_do(
@@ -60,7 +60,7 @@ def test_without_pvlib_another_site_says_what_to_do(
     monkeypatch.setattr("site_model.sun_choice.find_spec", dict[str, object]().get)
 
     with pytest.raises(ValueError, match=r"latitude 52\.5°.*python -m site_model FILE.*SITE_YIELD_FILE"):
-        tabled_sun(_elsewhere(parameters))
+        create_tabled_sun(_elsewhere(parameters))
 
 
 def test_a_table_of_ones_own_is_read_by_all_services(parameters: SiteParameters, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_table_of_ones_own_is_read_by_all_services(parameters: SiteParameters,
     file.write_text(write_table(default_table(), describe_site(elsewhere)), encoding="utf-8")
     with_table = replace(elsewhere, weather=Weather(yield_file=file))
 
-    for choose in (tabled_sun, computed_sun):
+    for choose in (create_tabled_sun, create_computed_sun):
         assert choose(with_table).day(6, 21) == default_table().day(6, 21)
 
 
@@ -78,14 +78,14 @@ def test_a_table_of_another_site_is_refused(parameters: SiteParameters, tmp_path
     file.write_text(write_table(default_table(), default_table().site), encoding="utf-8")
 
     with pytest.raises(ValueError, match="made for another site"):
-        tabled_sun(replace(_elsewhere(parameters), weather=Weather(yield_file=file)))
+        create_tabled_sun(replace(_elsewhere(parameters), weather=Weather(yield_file=file)))
 
 
 def test_a_missing_table_is_refused_by_name(parameters: SiteParameters, tmp_path: Path) -> None:
     absent = replace(parameters, weather=Weather(yield_file=tmp_path / "absent.csv"))
 
     with pytest.raises(ValueError, match=r"absent\.csv cannot be used"):
-        tabled_sun(absent)
+        create_tabled_sun(absent)
 
 
 def test_the_command_makes_the_table_of_the_site_in_the_environment(

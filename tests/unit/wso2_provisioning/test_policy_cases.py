@@ -27,7 +27,7 @@ from wso2_provisioning.policy_cases import Case, Door, Situation, Told, cases, d
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.codes import CONNECTION_FAILED, NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_THROTTLED
 from wso2_terms.mcp import TOOL_MISSING, error_body, not_json, result_body, tool_result
-from wso2_terms.tools import stored_tool
+from wso2_terms.tools import to_stored_tool
 
 if TYPE_CHECKING:
     from tests.unit.wso2_provisioning.conftest import JSON
@@ -140,7 +140,7 @@ def state_of(artifacts: Artifacts) -> GatewayState:
         behind = artifacts.api_behind(project)
         data = body_of(project, behind.api.name, behind.api.versioned_context)
         for operation, sent in zip(project.server.operations, data["operations"], strict=True):
-            tool = stored_tool(operation, behind.definition)
+            tool = to_stored_tool(operation, behind.definition)
             assert tool is not None
             sent |= {"target": tool.target, "schemaDefinition": tool.schema_definition}
         revision = Revision(

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from wso2_terms.api_archive import MAX_ARCHIVE_BYTES, governed_definition, read_api_archive, write_api_archive
+from wso2_terms.api_archive import MAX_ARCHIVE_BYTES, build_governed_definition, read_api_archive, write_api_archive
 from wso2_terms.api_project import ApiProject, project_of_files
 from wso2_terms.documents import ArtifactError
 
@@ -28,7 +28,7 @@ def test_what_was_packed_is_read_back_with_its_definition_governed(project: ApiP
     unpacked = read_api_archive(write_api_archive(project))
 
     assert (unpacked.api, unpacked.deployments) == (project.api, project.deployments)
-    assert unpacked.definition == governed_definition(project)
+    assert unpacked.definition == build_governed_definition(project)
 
 
 def test_packing_again_what_was_unpacked_gives_the_same_bytes(project: ApiProject) -> None:
@@ -48,7 +48,7 @@ def test_every_entry_lies_in_the_one_root_folder(project: ApiProject) -> None:
 
 
 def test_the_governed_definition_carries_scopes_roles_and_security(project: ApiProject) -> None:
-    governed = cast("dict[str, Any]", governed_definition(project))
+    governed = cast("dict[str, Any]", build_governed_definition(project))
 
     flow = governed["components"]["securitySchemes"]["default"]["flows"]["implicit"]
     assert flow["x-scopes-bindings"] == {"solar:read": "Internal/solar_reader"}
@@ -58,7 +58,7 @@ def test_the_governed_definition_carries_scopes_roles_and_security(project: ApiP
 
 
 def test_governing_leaves_the_projects_own_definition_alone(project: ApiProject) -> None:
-    governed_definition(project)
+    build_governed_definition(project)
 
     assert "components" not in project.definition
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wso2_terms.documents import ArtifactError
 from wso2_terms.mcp_project import ToolOperation
-from wso2_terms.tools import Tool, ToolDifference, canonical, differences, digest, listed_tool, stored_tool
+from wso2_terms.tools import Tool, ToolDifference, canonical, differences, digest, to_listed_tool, to_stored_tool
 from wso2_terms.tools_lock import read_tools_lock, write_tools_lock
 
 DEFINITION: dict[str, Any] = {
@@ -61,13 +61,13 @@ def operation(path: str, verb: str = "GET", **more: Any) -> ToolOperation:
 
 
 def listed(path: str, verb: str = "GET", **more: Any) -> Tool:
-    stored = stored_tool(operation(path, verb, **more), DEFINITION)
+    stored = to_stored_tool(operation(path, verb, **more), DEFINITION)
     assert stored is not None
-    return listed_tool(stored.target, stored.description, stored.schema_definition)
+    return to_listed_tool(stored.target, stored.description, stored.schema_definition)
 
 
 def test_an_operation_is_stored_with_the_places_of_its_arguments() -> None:
-    stored = stored_tool(operation("/decisions/{decision_id}"), DEFINITION)
+    stored = to_stored_tool(operation("/decisions/{decision_id}"), DEFINITION)
 
     assert stored is not None
     assert (stored.target, stored.description) == ("get_decision", "The whole record.")
@@ -106,8 +106,8 @@ def test_what_the_project_says_of_a_tool_takes_precedence() -> None:
 
 
 def test_an_operation_that_is_not_defined_makes_no_tool() -> None:
-    assert stored_tool(operation("/decisions"), DEFINITION) is None
-    assert stored_tool(operation("/kills", "DELETE"), DEFINITION) is None
+    assert to_stored_tool(operation("/decisions"), DEFINITION) is None
+    assert to_stored_tool(operation("/kills", "DELETE"), DEFINITION) is None
 
 
 def test_a_reference_that_leads_in_a_circle_ends() -> None:
@@ -116,12 +116,12 @@ def test_a_reference_that_leads_in_a_circle_ends() -> None:
         "circle": {"$ref": "#/circle"},
     }
 
-    assert stored_tool(operation("/a"), definition) is not None
+    assert to_stored_tool(operation("/a"), definition) is not None
 
 
 def test_a_stored_schema_that_is_no_object_is_refused() -> None:
     with pytest.raises(ValueError, match="no JSON object"):
-        listed_tool("x", None, "[]")
+        to_listed_tool("x", None, "[]")
 
 
 def test_nothing_required_is_written_in_three_ways_and_means_one() -> None:

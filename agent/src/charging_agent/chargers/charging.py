@@ -228,7 +228,7 @@ class Charging:
         if noted.commanded is self._untold:
             self._untold = None
 
-    def trouble(self) -> str | None:
+    def health_error(self) -> str | None:
         """What keeps limits from being set, in one sentence; None while nothing does."""
         seen = self.seen()
         if self.newest is None or seen.status is Status.MISSING:

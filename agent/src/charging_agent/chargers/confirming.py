@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from charging_agent.chargers.draws import certain_currents_a
 from charging_agent.chargers.fleet import evses_of, in_force_a
 from charging_agent.sharing import CarKey
-from ev_service.charging import Chargers, Evse, EvseState, Measured
+from ev_service.charging import Chargers, Evse, EvseState, MeterValues
 
 _ACTS_WITHIN = timedelta(seconds=30)
 """So long it may take until a limit acts (OCPP chargers, as others measured); until then the former one counts too."""
@@ -100,7 +100,7 @@ class Confirmation:
         return was_silent
 
 
-def _certain_current_a(measured: Measured, phases: int, voltage_v: float) -> float:
+def _certain_current_a(measured: MeterValues, phases: int, voltage_v: float) -> float:
     """What a car certainly draws on the phase that carries most of it [A].
 
     Where the phases are not certain, or the rating stands in place of a report, that is the power even on all phases:

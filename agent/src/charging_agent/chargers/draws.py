@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from charging_agent.sharing import CarKey
-from ev_service.charging import Chargers, Evse, Measured
+from ev_service.charging import Chargers, Evse, MeterValues
 
 # As many as come between two looks, and some; values of chargers come every 10 to 60 s.
 _MOST_VALUES = 32
@@ -28,7 +28,7 @@ class Draws:
 
     def __init__(self, meter_lost_s: float) -> None:
         self._meter_lost = timedelta(seconds=meter_lost_s)
-        self._values: dict[CarKey, deque[Measured]] = {}
+        self._values: dict[CarKey, deque[MeterValues]] = {}
 
     def note(self, reading: Chargers) -> None:
         """Keep the meter values of a reading; those of cars that are gone go with them."""
@@ -67,7 +67,7 @@ class Draws:
         currents = (certain_currents_a(value, voltage_v) for value in self._since(key, at, now))
         return min((one[phase - 1] if phase <= len(one) else 0.0 for one in currents), default=0.0)
 
-    def _since(self, key: CarKey, at: datetime, now: datetime) -> Sequence[Measured]:
+    def _since(self, key: CarKey, at: datetime, now: datetime) -> Sequence[MeterValues]:
         """The values from the last one before `at` on; none where they do not tell what was drawn then."""
         values = self._values.get(key)
         if not values or now - values[-1].measured_at > self._meter_lost:
@@ -75,7 +75,7 @@ class Draws:
         before = [value for value in values if value.measured_at <= at]
         return [*before[-1:], *(value for value in values if value.measured_at > at)] if before else ()
 
-    def _with(self, key: CarKey, evse: Evse) -> deque[Measured]:
+    def _with(self, key: CarKey, evse: Evse) -> deque[MeterValues]:
         values = self._values.get(key) or deque(maxlen=_MOST_VALUES)
         measured = evse.measured
         if measured is not None and (not values or measured.measured_at > values[-1].measured_at):
@@ -83,7 +83,7 @@ class Draws:
         return values
 
 
-def certain_currents_a(value: Measured, voltage_v: float) -> tuple[float, ...]:
+def certain_currents_a(value: MeterValues, voltage_v: float) -> tuple[float, ...]:
     """What was certainly drawn on L1, L2, L3 of the site [A]; nothing where the phases are not certain.
 
     Currents that say more than the power are those of phases on which it may have been drawn, not of those on which

@@ -56,7 +56,7 @@ class MeterEvidence:
         The service reads the connection's meter more often and also before the agent began; the agent knows battery and
         sun. Neither confirms more than all cars draw.
         """
-        ours, theirs = self._evidence.confirmed(), _confirmed_by_service(chargers)
+        ours, theirs = self._evidence.confirm(), _confirmed_by_service(chargers)
         if sum(theirs.power_kw.values()) <= sum(ours.power_kw.values()):
             return ours
         return replace(theirs, contradicted=ours.contradicted)
@@ -64,7 +64,7 @@ class MeterEvidence:
     @property
     def contradicted(self) -> frozenset[CarKey]:
         """EVSEs whose reports rose without the load."""
-        return self._evidence.confirmed().contradicted
+        return self._evidence.confirm().contradicted
 
 
 def _confirmed_by_service(chargers: Chargers) -> ConfirmedCharging:

@@ -69,7 +69,7 @@ def chargers_status(charging: Charging) -> ChargersAnswer:
         age_s=None if seen.age_s is None else max(0.0, round(seen.age_s, 3)),
         error=seen.error,
         commanding=_NOTHING_YET if commanded is None else commanded.outcome,
-        trouble=charging.trouble(),
+        trouble=charging.health_error(),
         valid_until=None if commanded is None or commanded.outcome != OK else commanded.valid_until,
         lease=None if commanded is None else commanded.lease,
         limit_kw=None if headroom is None else round(headroom.percent / 100 * headroom.limit_kw, 3),

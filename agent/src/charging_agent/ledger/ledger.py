@@ -25,7 +25,7 @@ from charging_agent.ledger.reading import FILE
 from charging_agent.ledger.records import Entry, Sealed
 from charging_agent.ledger.sealing import Head, Made, Maker, seal
 from ev_service.errors import ConfigurationError
-from ev_service.tasks import ended
+from ev_service.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from charging_agent.ledger.store import Store
@@ -175,7 +175,7 @@ class Ledger:
         """Finish what is being written and give the folder back."""
         try:
             if self._opening is not None:
-                await ended(self._opening)
+                await cancel_and_wait(self._opening)
             await self._readers.close()
             # Behind whatever the thread still does, an opening that nobody waited for included.
             await self._in_thread(self._close)

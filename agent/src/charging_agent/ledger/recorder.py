@@ -22,7 +22,7 @@ from charging_agent.ledger.records import Sealed
 from charging_agent.ledger.sealing import Made
 from charging_agent.observer import Observation
 from charging_agent.readings import Judged, Status
-from ev_service.tasks import ended
+from ev_service.tasks import cancel_and_wait
 
 _logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Recorder:
         self._catching_up: asyncio.Task[None] | None = None
 
     @property
-    def trouble(self) -> str | None:
+    def health_error(self) -> str | None:
         """Why decisions cannot be recorded; None while they can."""
         return self._ledger.damage or self._trouble
 
@@ -152,7 +152,7 @@ class Recorder:
             except LedgerUnavailable:
                 _logger.exception("last calls not recorded", extra={"late_records": len(self._late)})
         if self._catching_up is not None:
-            await ended(self._catching_up)
+            await cancel_and_wait(self._catching_up)
 
     @property
     def _has_calls(self) -> bool:

@@ -37,7 +37,7 @@ class Device(Generic[R]):
     """One kind of device, whatever it speaks.
 
     rules: what is plausible for it. reading: a measurement as the service answers it; the second argument is the
-    word for `source`. combine: several such devices as one; raises SourceUnavailable where they cannot be.
+    word for `source`. combine: several such devices as one; raises SourceUnavailableError where they cannot be.
     capacity: as it is set for the whole, in the unit of the role. part: a device with a share of it. Both None where
     devices of the role have no capacity.
     """

@@ -20,9 +20,9 @@ from ev_sensors.shapes import Role
 from ev_sensors.sunspec import Block, WrongMap, points_of, string_reads, strings_of
 from ev_sensors.sunspec_roles import Plan, Said, Selection, measured, plan_for, rated_kw
 from ev_service.clock import Clock
-from ev_service.errors import SourceUnavailable
+from ev_service.errors import SourceUnavailableError
 from ev_service.sources import STUCK_AFTER_S, Source, UpdateSignal
-from ev_service.tasks import beside
+from ev_service.tasks import run_in_background
 from ev_service.telemetry import Reading
 
 R = TypeVar("R", bound=Reading)
@@ -103,14 +103,14 @@ class ModbusSource(Source[R]):
         """The newest value that counts, with the moment before the device was asked for it.
 
         Raises:
-            SourceUnavailable: there is none, or it is older than any reader takes.
+            SourceUnavailableError: there is none, or it is older than any reader takes.
         """
         reading = self._reading
         if reading is None or self._age_s(reading, now) > STUCK_AFTER_S:
-            raise SourceUnavailable(await self.trouble(now) or "no reading")
+            raise SourceUnavailableError(await self.health_error(now) or "no reading")
         return reading
 
-    async def trouble(self, now: datetime) -> str | None:
+    async def health_error(self, now: datetime) -> str | None:
         """Why the device cannot be counted on: nothing of it counted yet, or for too long."""
         if self._reading is None:
             return f"no reading of {self._name} yet{self._why()}"
@@ -126,7 +126,7 @@ class ModbusSource(Source[R]):
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Keep asking the device, and come back to it when the connection is lost."""
-        async with beside(self._live()):
+        async with run_in_background(self._live()):
             yield
 
     def _why(self) -> str:

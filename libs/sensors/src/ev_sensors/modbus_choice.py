@@ -13,7 +13,7 @@ from ev_service.addresses import is_loopback
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
 from ev_service.telemetry import Reading
-from ev_service.trust import trusting
+from ev_service.trust import create_ssl_context
 
 R = TypeVar("R", bound=Reading)
 
@@ -70,7 +70,7 @@ def address_of(settings: ModbusDeviceSettings) -> Address:
 
 
 def _tls(settings: ModbusDeviceSettings, prefix: str) -> ssl.SSLContext:
-    context = trusting(settings.ca_file, f"{prefix}CA_FILE")
+    context = create_ssl_context(settings.ca_file, f"{prefix}CA_FILE")
     if settings.cert_file is not None:
         try:
             context.load_cert_chain(settings.cert_file, settings.key_file)

@@ -23,9 +23,9 @@ from ev_sensors.quarantine import quarantined
 from ev_sensors.shapes import Shape
 from ev_sensors.shapes.own import DeviceStatus
 from ev_service.clock import Clock
-from ev_service.errors import SourceUnavailable
+from ev_service.errors import SourceUnavailableError
 from ev_service.sources import STUCK_AFTER_S, Source, UpdateSignal
-from ev_service.tasks import beside, ended
+from ev_service.tasks import cancel_and_wait, run_in_background
 from ev_service.telemetry import Reading
 
 R = TypeVar("R", bound=Reading)
@@ -135,19 +135,19 @@ class MqttSource(Source[R]):
         """The newest value that counts, with the timestamp of the device that spoke longest ago.
 
         Raises:
-            SourceUnavailable: a device has none, or one that is older than any reader takes.
+            SourceUnavailableError: a device has none, or one that is older than any reader takes.
         """
         readings = list[R]()
         for inbox in self._inboxes:
             reading = inbox.reading
             if reading is None or self._age_s(reading, now) > STUCK_AFTER_S:
-                raise SourceUnavailable(await self.trouble(now) or "no reading")
+                raise SourceUnavailableError(await self.health_error(now) or "no reading")
             readings.append(reading)
         if self._device.combine is None or len(readings) == 1:
             return readings[0]
         return self._device.combine(readings)
 
-    async def trouble(self, now: datetime) -> str | None:
+    async def health_error(self, now: datetime) -> str | None:
         """Why a device cannot be counted on: offline by its own word, or silent for too long."""
         pairs = zip(self._members, self._inboxes, strict=True)
         reasons = (self._trouble_of(member, inbox, now) for member, inbox in pairs)
@@ -171,7 +171,7 @@ class MqttSource(Source[R]):
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Keep a connection to the broker, and come back to it when it is lost."""
-        async with beside(self._live()):
+        async with run_in_background(self._live()):
             try:
                 yield
             finally:
@@ -240,7 +240,7 @@ class MqttSource(Source[R]):
                 self._counts.connected.set(1)
                 await self._listen(client)
             finally:
-                await ended(telling)
+                await cancel_and_wait(telling)
                 # A goodbye that is not heard is said by the last will.
                 with suppress(aiomqtt.MqttError, TimeoutError):
                     async with asyncio.timeout(_GOODBYE_S):

@@ -9,7 +9,7 @@ from typing import TypeVar
 import httpx
 from pydantic import ValidationError
 
-from ev_service.errors import SourceUnavailable
+from ev_service.errors import SourceUnavailableError
 from ev_service.sources import Source
 from ev_service.telemetry import Reading
 
@@ -47,19 +47,19 @@ class TwinSource(Source[R]):
         """What the twin says now; its clock is the run's.
 
         Raises:
-            SourceUnavailable: it does not answer, or not with a reading.
+            SourceUnavailableError: it does not answer, or not with a reading.
         """
         if self._http is None:
-            raise SourceUnavailable("the site twin is not asked yet: the service is starting or stopping")
+            raise SourceUnavailableError("the site twin is not asked yet: the service is starting or stopping")
         try:
             answer = await self._http.get(self._url)
             answer.raise_for_status()
             return self._model.model_validate_json(answer.content)
         except httpx.HTTPStatusError as error:
-            raise SourceUnavailable(f"the site twin answered {error.response.status_code}") from error
+            raise SourceUnavailableError(f"the site twin answered {error.response.status_code}") from error
         except httpx.HTTPError as error:
             _logger.debug("site twin not reached", exc_info=error)
-            raise SourceUnavailable("the site twin does not answer") from error
+            raise SourceUnavailableError("the site twin does not answer") from error
         except ValidationError as error:
             fields = ", ".join(sorted({".".join(map(str, item["loc"])) for item in error.errors()}))
-            raise SourceUnavailable(f"the site twin answered no reading: {fields or 'not a reading'}") from error
+            raise SourceUnavailableError(f"the site twin answered no reading: {fields or 'not a reading'}") from error

@@ -22,7 +22,7 @@ from joserfc.errors import BadSignatureError, JoseError
 from joserfc.jwk import RSAKey
 
 from ev_service.clock import Clock
-from ev_service.errors import AssertionRefused, ConfigurationError
+from ev_service.errors import AssertionRefusedError, ConfigurationError
 from ev_service.units import utc_text
 from ev_service.watched_file import WatchedFile
 
@@ -114,13 +114,13 @@ class GatewayAssertion:
             apicontext: the API's context with version, e.g. `/solar/1.0.0`.
 
         Raises:
-            AssertionRefused: absent, forged, expired, or made for another API.
+            AssertionRefusedError: absent, forged, expired, or made for another API.
         """
         if not assertion:
-            raise AssertionRefused("this service answers only calls that come through the gateway")
+            raise AssertionRefusedError("this service answers only calls that come through the gateway")
         try:
             return self._verify(assertion, apicontext)
-        except AssertionRefused as refused:
+        except AssertionRefusedError as refused:
             self._note(str(refused.details.get("reason", refused.message)))
             raise
 
@@ -135,16 +135,16 @@ class GatewayAssertion:
             calls = f"{refusals.count} call{'s' if refusals.count > 1 else ''}"
             first, last = utc_text(refusals.first_at), utc_text(refusals.last_at)
             told = f"refused {calls} since {first}, the last at {last}: {refusals.reason}"
-        return {"assertion": told, "certificates": None if self._file is None else self._file.obstacle()}
+        return {"assertion": told, "certificates": None if self._file is None else self._file.read_error()}
 
     def _verify(self, assertion: str, apicontext: str) -> Caller:
         self._renew_keys()
         known = self._verified.get(assertion) or self._check(assertion)
         if known.expires_at <= self._clock.now():
             self._verified.pop(assertion, None)
-            raise AssertionRefused("the gateway's assertion has expired")
+            raise AssertionRefusedError("the gateway's assertion has expired")
         if known.context != apicontext:
-            raise AssertionRefused("the gateway's assertion was made for another API")
+            raise AssertionRefusedError("the gateway's assertion was made for another API")
         return known.caller
 
     def _renew_keys(self) -> None:
@@ -161,9 +161,11 @@ class GatewayAssertion:
             expires_at = datetime.fromtimestamp(float(claims["exp"]), now.tzinfo)
             known = _Verified(str(claims[CONTEXT_CLAIM]), expires_at, _caller(claims))
         except (JoseError, ValueError, KeyError, TypeError, OverflowError) as error:
-            raise AssertionRefused("the gateway's assertion does not verify", reason=self._reason(error)) from error
+            raise AssertionRefusedError(
+                "the gateway's assertion does not verify", reason=self._reason(error)
+            ) from error
         if claims.get("iss") != ISSUER:
-            raise AssertionRefused("the assertion was not issued by the gateway")
+            raise AssertionRefusedError("the assertion was not issued by the gateway")
         if len(self._verified) >= _KEPT:
             self._verified.clear()
         self._verified[assertion] = known

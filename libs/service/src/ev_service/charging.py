@@ -45,7 +45,7 @@ class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
-class Measured(_Wire):
+class MeterValues(_Wire):
     """What a meter says of now; at most what the EVSE is rated for, where it says more than that by far."""
 
     measured_at: UtcTimestamp = Field(
@@ -130,7 +130,7 @@ class Evse(_Wire):
     draws_without_session: bool = Field(
         default=False, description="Whether power is drawn though no session is known, which only the fallback bounds."
     )
-    measured: Measured | None = Field(default=None, description="Newest meter values; absent: none yet.")
+    measured: MeterValues | None = Field(default=None, description="Newest meter values; absent: none yet.")
     session: Session | None = Field(default=None, description="The car that is there; absent: none.")
 
 

@@ -135,10 +135,10 @@ class ChargingEvidence:
         self._total.observe(load.measured_at, load.power_kw - self._explained_kw, reported_kw, obedient)
         self._observe_phases(load.measured_at, phase_loads, obedient)
 
-    def confirmed(self) -> ConfirmedCharging:
+    def confirm(self) -> ConfirmedCharging:
         """What the meter confirms of the reports that were observed last."""
-        by_phase = [phase.attributed() for phase in self._phases]
-        power_kw = self._total.attributed()
+        by_phase = [phase.attribute() for phase in self._phases]
+        power_kw = self._total.attribute()
         for key, one in self._reports.items():
             reported_a = sum(_current_a(one, phase) for phase in range(len(by_phase)))
             if reported_a > 0:
@@ -153,7 +153,7 @@ class ChargingEvidence:
     def _observe_phases(self, at: datetime, loads: Sequence[float], obedient: frozenset[EvseKey]) -> None:
         if len(loads) != len(self._phases):
             # What was confirmed in total stays so when the phases become known.
-            share = self._confirmed_shares()
+            share = self._compute_confirmed_shares()
             self._phases = tuple(_Balance(self._window, _TOLERANCE_A) for _ in loads)
             for index, (phase, load) in enumerate(zip(self._phases, loads, strict=True)):
                 known = {key: _current_a(one, index) * share.get(key, 0.0) for key, one in self._reports.items()}
@@ -162,8 +162,8 @@ class ChargingEvidence:
         for index, (phase, load) in enumerate(zip(self._phases, loads, strict=True)):
             phase.observe(at, load, self._currents(index), obedient)
 
-    def _confirmed_shares(self) -> Mapping[EvseKey, float]:
-        confirmed = self._total.fitting(self._total.attributed())
+    def _compute_confirmed_shares(self) -> Mapping[EvseKey, float]:
+        confirmed = self._total.fitting(self._total.attribute())
         return {key: confirmed[key] / one.power_kw for key, one in self._reports.items() if one.power_kw > 0}
 
     def _currents(self, index: int) -> dict[EvseKey, float]:
@@ -320,7 +320,7 @@ class _Balance:
         self._surplus.append((at, surplus))
         self._bound = min(load, max(self._bound, self._rest))
 
-    def attributed(self) -> dict[EvseKey, float]:
+    def attribute(self) -> dict[EvseKey, float]:
         """What changes have confirmed, whether it fits above the rest or not."""
         return {key: one.confirmed for key, one in self._reports.items()}
 

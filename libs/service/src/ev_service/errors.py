@@ -2,9 +2,9 @@
 
     EvError
     ├── ConfigurationError     a setting or file is wrong; the process does not start
-    ├── SourceUnavailable      the service has no value that it may give
+    ├── SourceUnavailableError      the service has no value that it may give
     │   └── SourceExhausted    … because its recording does not cover this moment
-    └── AssertionRefused       the call did not come through the gateway
+    └── AssertionRefusedError       the call did not come through the gateway
 
 Domain code raises these and never a web exception; `ev_service.web` turns them into problem+json.
 """
@@ -35,20 +35,20 @@ class ConfigurationError(EvError):
     code = "configuration_error"
 
 
-class SourceUnavailable(EvError):
+class SourceUnavailableError(EvError):
     """The service has no value that it may give now."""
 
     code = "source_unavailable"
     http_status = 503
 
 
-class SourceExhausted(SourceUnavailable):
+class SourceExhausted(SourceUnavailableError):
     """The recording holds no value for this moment."""
 
     code = "source_exhausted"
 
 
-class AssertionRefused(EvError):
+class AssertionRefusedError(EvError):
     """The call carries no assertion of the gateway, or not one that counts here."""
 
     code = "assertion_refused"

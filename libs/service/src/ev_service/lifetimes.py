@@ -40,7 +40,7 @@ class Lifetime:
         return cls(now.wall + timedelta(seconds=seconds), now.monotonic_s + seconds)
 
     @classmethod
-    def restored(cls, now: Instant, ends_at: datetime, remaining_s: float) -> Self:
+    def restore(cls, now: Instant, ends_at: datetime, remaining_s: float) -> Self:
         """The lifetime that was written down with its remaining time, after a restart: that time counts at most."""
         raise NotImplementedError
 
@@ -75,7 +75,7 @@ class EarlierEnd(Lifetime):
     __slots__ = ()
 
     @classmethod
-    def restored(cls, now: Instant, ends_at: datetime, remaining_s: float) -> Self:
+    def restore(cls, now: Instant, ends_at: datetime, remaining_s: float) -> Self:
         return cls(ends_at, now.monotonic_s + remaining_s)
 
     def remaining_s(self, now: Instant) -> float:
@@ -95,7 +95,7 @@ class LaterEnd(Lifetime):
     __slots__ = ()
 
     @classmethod
-    def restored(cls, now: Instant, ends_at: datetime, remaining_s: float) -> Self:
+    def restore(cls, now: Instant, ends_at: datetime, remaining_s: float) -> Self:
         # Nobody knows whether the clock was set while no process ran, so neither an earlier end by the wall clock
         # counts nor a later one.
         return cls.lasting(now, remaining_s)

@@ -25,7 +25,7 @@ _QUIET = frozenset({"/health", "/livez", "/metrics"})
 _logger = logging.getLogger(__name__)
 
 
-class Observed:
+class HttpObservation:
     """The measurements of one application and the middleware that takes them."""
 
     def __init__(self, service: str) -> None:
@@ -51,7 +51,7 @@ class Observed:
 
 
 class _Middleware:
-    def __init__(self, app: ASGIApp, observed: Observed) -> None:
+    def __init__(self, app: ASGIApp, observed: HttpObservation) -> None:
         self._app = app
         self._observed = observed
 

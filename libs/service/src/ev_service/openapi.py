@@ -17,7 +17,7 @@ Schema = dict[str, Any]
 _SCHEMA_NAME = re.compile(r'"#/components/schemas/([^"]+)"')
 
 
-def published_definition(app: FastAPI, tag: str | None = None) -> Schema:
+def build_published_definition(app: FastAPI, tag: str | None = None) -> Schema:
     """The definition of those routes of a service that the gateway publishes, and of the schemas that they name.
 
     Args:
@@ -34,7 +34,7 @@ def published_definition(app: FastAPI, tag: str | None = None) -> Schema:
         if all(_is_published(operation.get("tags", []), tag) for operation in item.values())
     }
     components = document.get("components", {})
-    schemas = _named_schemas(paths, components.get("schemas", {}))
+    schemas = _collect_schemas(paths, components.get("schemas", {}))
     return {**document, "paths": paths, "components": {**components, "schemas": schemas}}
 
 
@@ -42,7 +42,7 @@ def _is_published(tags: list[str], wanted: str | None) -> bool:
     return OPERATIONS_TAG not in tags and (wanted is None or wanted in tags)
 
 
-def _named_schemas(paths: Schema, schemas: Schema) -> Schema:
+def _collect_schemas(paths: Schema, schemas: Schema) -> Schema:
     named: set[str] = set()
     to_read: list[object] = [paths]
     while to_read:
@@ -88,15 +88,15 @@ def as_openapi_3_0(document: Schema) -> Schema:
     Null unions become `nullable`, numeric exclusive bounds become flags, `const` a one-word `enum`, and of
     several `examples` of a schema the first one is kept.
     """
-    return {**cast(Schema, _converted(document)), "openapi": "3.0.3"}
+    return {**cast(Schema, _convert(document)), "openapi": "3.0.3"}
 
 
-def _converted(node: object) -> object:
+def _convert(node: object) -> object:
     if isinstance(node, list):
-        return [_converted(item) for item in cast(list[object], node)]
+        return [_convert(item) for item in cast(list[object], node)]
     if not isinstance(node, dict):
         return node
-    schema = {key: _converted(value) for key, value in cast(Schema, node).items()}
+    schema = {key: _convert(value) for key, value in cast(Schema, node).items()}
     for old, new in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if isinstance(schema.get(old), int | float) and not isinstance(schema[old], bool):
             schema[new], schema[old] = schema[old], True

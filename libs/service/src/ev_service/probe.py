@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 _TIMEOUT_S = 4.0
 
 
-def obstacle(url: str, ca_file: str | None = None) -> str | None:
+def find_http_error(url: str, ca_file: str | None = None) -> str | None:
     """Say in one sentence what stands in the way of a 200, None when nothing does.
 
     Args:
@@ -39,7 +39,7 @@ def obstacle(url: str, ca_file: str | None = None) -> str | None:
 
 def main() -> int:
     """Ask the address on the command line."""
-    reason = obstacle(*sys.argv[1:3])
+    reason = find_http_error(*sys.argv[1:3])
     # Kept by the engine beside the verdict, for whoever looks why.
     sys.stdout.write(f"{reason or 'ok'}\n")
     return 1 if reason else 0

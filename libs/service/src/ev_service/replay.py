@@ -20,7 +20,7 @@ from typing import Annotated, Any, BinaryIO, Generic, NamedTuple, TypeVar, cast,
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ev_service.errors import ConfigurationError, SourceExhausted, SourceUnavailable
+from ev_service.errors import ConfigurationError, SourceExhausted, SourceUnavailableError
 from ev_service.sources import ServiceSettings, Source
 from ev_service.telemetry import Reading
 from ev_service.units import utc_text
@@ -70,7 +70,7 @@ class Replay(Source[R]):
             raise SourceExhausted(self._why_nothing_holds(index, now))
         return row.model_copy(update={"timestamp": now, "source_time": row.timestamp})
 
-    async def trouble(self, now: datetime) -> str | None:
+    async def health_error(self, now: datetime) -> str | None:
         """Why the recording cannot be read on, though the rows before still play."""
         return self._rows.obstacle if isinstance(self._rows, Recording) else None
 
@@ -176,7 +176,7 @@ class Recording(Sequence[R]):
         """One row, or several.
 
         Raises:
-            SourceUnavailable: the file no longer holds what it held.
+            SourceUnavailableError: the file no longer holds what it held.
         """
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self._begins)))]
@@ -190,7 +190,7 @@ class Recording(Sequence[R]):
             cells = next(cells for cells in csv.reader(StringIO(text, newline=""), strict=True) if cells)
             return self._form.reading(cells, self._form.moment(cells))
         except (OSError, ValueError, csv.Error, StopIteration) as error:
-            raise SourceUnavailable(f"recording {self._file} no longer holds a row that it held") from error
+            raise SourceUnavailableError(f"recording {self._file} no longer holds a row that it held") from error
 
     def read_on(self) -> list[str]:
         """Take in the rows behind those that are known.

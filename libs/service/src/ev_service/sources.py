@@ -40,11 +40,11 @@ class Source(Protocol[R_co]):
         """The newest value known at `now`, aware UTC.
 
         Raises:
-            SourceUnavailable: there is none that may be given.
+            SourceUnavailableError: there is none that may be given.
         """
         ...
 
-    async def trouble(self, now: datetime) -> str | None:
+    async def health_error(self, now: datetime) -> str | None:
         """What is wrong though there may still be a value to give, in one sentence; None while all is well."""
         return None
 
@@ -189,7 +189,7 @@ def source_health(source: Source[Reading], clock: Clock, *, stuck_after_s: float
 
     async def check() -> dict[str, str | None]:
         try:
-            if reason := await source.trouble(clock.now()):
+            if reason := await source.health_error(clock.now()):
                 return {"source": reason}
             reading = await source.read(clock.now())
         except EvError as error:

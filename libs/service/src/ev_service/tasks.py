@@ -9,7 +9,7 @@ from typing import Any
 _AGAIN_S = 2.0
 
 
-async def ended(*tasks: asyncio.Task[Any]) -> None:
+async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait until they are over, however they end; those that are over already are left as they are.
 
     One that goes on is cancelled again: Python before 3.12 loses a cancellation that comes together with an answer
@@ -25,7 +25,7 @@ async def ended(*tasks: asyncio.Task[Any]) -> None:
 
 
 @asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+async def run_in_background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     """Run work as a task for as long as the block lasts, and wait for its end.
 
     An error with which it ended is raised when the block is left.
@@ -34,6 +34,6 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        await ended(task)
+        await cancel_and_wait(task)
         if not task.cancelled():
             task.result()

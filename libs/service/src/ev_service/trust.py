@@ -10,7 +10,7 @@ from ev_service.watched_file import WatchedFile
 _BEGIN, _END = (re.compile(rb"-----" + word + rb" [^-\n]+-----") for word in (b"BEGIN", b"END"))
 
 
-def trusting(ca_file: Path | None, name: str) -> ssl.SSLContext:
+def create_ssl_context(ca_file: Path | None, name: str) -> ssl.SSLContext:
     """A client's context that verifies certificate and host name.
 
     Args:
@@ -53,9 +53,9 @@ class Authorities:
         assert self._system is not None
         return self._system
 
-    def obstacle(self) -> str | None:
+    def read_error(self) -> str | None:
         """Why the file cannot be used now, in one sentence; None while it can, or where there is none."""
-        return None if self._file is None else self._file.obstacle()
+        return None if self._file is None else self._file.read_error()
 
 
 def _context_with(authorities: bytes) -> ssl.SSLContext:

@@ -61,7 +61,7 @@ class WatchedFile(Generic[T]):
         self._renew(now_s)
         return self._value
 
-    def obstacle(self) -> str | None:
+    def read_error(self) -> str | None:
         """Why the file cannot be used now, in one sentence; None while it can."""
         self.read()
         return self._obstacle

@@ -21,9 +21,9 @@ from ev_service.assertion import HEADER, Caller, GatewayAssertion
 from ev_service.browsers import BrowserRules
 from ev_service.clock import Clock
 from ev_service.connections import ListenerSettings
-from ev_service.errors import AssertionRefused, EvError
+from ev_service.errors import AssertionRefusedError, EvError
 from ev_service.http_protocol import UnprovenQueue, prove_connection
-from ev_service.observation import Observed
+from ev_service.observation import HttpObservation
 from ev_service.openapi import OPERATIONS_TAG, as_openapi_3_0, with_problems
 from ev_service.problems import Problem, problem
 from ev_service.settings import load
@@ -62,7 +62,7 @@ def create_service(
         warnings: told by `GET /health` beside those of the assertion; they do not change its status.
     """
     app = FastAPI(title=name, description=description, version=version, lifespan=lifespan, openapi_url=None)
-    observed = Observed(name)
+    observed = HttpObservation(name)
     app.state.assertion, app.state.registry = assertion, observed.registry
     app.add_middleware(UnprovenQueue)
     app.add_middleware(
@@ -123,7 +123,7 @@ def _definition(app: FastAPI) -> APIRouter:
 
 
 def _operations(
-    name: str, clock: Clock, health: HealthCheck, observed: Observed, warnings: Sequence[Warnings]
+    name: str, clock: Clock, health: HealthCheck, observed: HttpObservation, warnings: Sequence[Warnings]
 ) -> APIRouter:
     router = APIRouter(tags=[OPERATIONS_TAG])
 
@@ -155,7 +155,7 @@ def _present(parts: Mapping[str, T | None]) -> dict[str, T]:
 
 async def _on_ev_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, EvError)
-    headers = {"WWW-Authenticate": HEADER} if isinstance(error, AssertionRefused) else {}
+    headers = {"WWW-Authenticate": HEADER} if isinstance(error, AssertionRefusedError) else {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     return problem(error.http_status, error.code, error.message, headers)

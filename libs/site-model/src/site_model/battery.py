@@ -55,7 +55,7 @@ def simulate(
     one_way = sqrt(storage.round_trip_efficiency)
     stored_kwh = storage.capacity_kwh * soc_percent / 100
     for interval in intervals:
-        wanted_kw = wanted_power_kw(storage, interval)
+        wanted_kw = compute_wanted_power_kw(storage, interval)
         power_kw = _possible_power_kw(storage, wanted_kw, stored_kwh=stored_kwh, hours=hours)
         before_kwh = stored_kwh
         stored_kwh += power_kw * hours * (one_way if power_kw > 0 else 1 / one_way)
@@ -64,7 +64,7 @@ def simulate(
         yield BatteryInterval(power_kw, _percent(storage, before_kwh), _percent(storage, stored_kwh))
 
 
-def wanted_power_kw(storage: Storage, interval: Interval) -> float:
+def compute_wanted_power_kw(storage: Storage, interval: Interval) -> float:
     """What the battery would do with energy and room without end [kW], positive charges.
 
     All surplus of the sun up to the charging limit, at any hour; what the building lacks in the evening, up to the

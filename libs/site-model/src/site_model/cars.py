@@ -84,7 +84,7 @@ class Car:
     draw_factor: float
 
 
-def drawn_current_a(car: Car, *, offered_a: float, energy_got_kwh: float) -> float:
+def compute_current_a(car: Car, *, offered_a: float, energy_got_kwh: float) -> float:
     """What a car draws on each phase that it uses [A]: 0, or at least 6.
 
     Near full its charger asks for less and less; short of that it draws a bit more or less than it is offered, as its

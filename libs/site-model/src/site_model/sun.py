@@ -81,7 +81,7 @@ class PvlibSun:
         if lit.any():
             dni_extra = float(_pvlib.irradiance.get_extra_radiation(on.timetuple().tm_yday))
             if self._year is None:
-                sky = self._clouded_sky(on, cloud_factors(self._seed, on, STEPS_PER_DAY)[lit], sunlit, dni_extra)
+                sky = self._compute_sky(on, cloud_factors(self._seed, on, STEPS_PER_DAY)[lit], sunlit, dni_extra)
             else:
                 sky = self._typical_sky(self._year, instants_h[lit], sunlit, dni_extra)
             poa[lit], ac[lit] = self._panels_under(sky, sunlit, dni_extra)
@@ -108,7 +108,7 @@ class PvlibSun:
             dni_extra_w_m2=dni_extra,
         )
 
-    def _clouded_sky(self, on: date, clouds: Series, sun: "_Position", dni_extra: float) -> Sky:
+    def _compute_sky(self, on: date, clouds: Series, sun: "_Position", dni_extra: float) -> Sky:
         atmosphere, altitude_m = _pvlib.atmosphere, self._altitude_m
         airmass = atmosphere.get_absolute_airmass(
             atmosphere.get_relative_airmass(sun.apparent_zenith_deg), atmosphere.alt2pres(altitude_m)

@@ -10,7 +10,7 @@ from site_model.sunlight import Sun
 from site_model.yield_table import default_table, describe_site, table_from_file
 
 
-def tabled_sun(parameters: SiteParameters) -> Sun:
+def create_tabled_sun(parameters: SiteParameters) -> Sun:
     """The sun from a table where there is one for this site, else computed.
 
     Raises:
@@ -29,17 +29,17 @@ def tabled_sun(parameters: SiteParameters) -> Sun:
             "`python -m site_model FILE` where site-model[sun] is installed and set SITE_YIELD_FILE, "
             "or install site-model[sun] beside this service"
         )
-    return computed_sun(parameters)
+    return create_computed_sun(parameters)
 
 
-def computed_sun(parameters: SiteParameters) -> Sun:
+def create_computed_sun(parameters: SiteParameters) -> Sun:
     """The sun from pvlib, or from the file that SITE_YIELD_FILE names.
 
     Raises:
         ValueError: the table or weather file cannot be used.
     """
     if parameters.weather.yield_file is not None:
-        return tabled_sun(parameters)
+        return create_tabled_sun(parameters)
     # Imported here and nowhere else: it takes a second and 100 MB that a reader of tables does not spend.
     from site_model.sun import pvlib_sun
 

@@ -118,8 +118,8 @@ def sky_between_hours(
     lit_hours = hours.index[lit]
     clearness = year.ghi_w_m2[lit_hours] / (dni_extra_w_m2 * mean_cosines[lit])
     beam = year.dni_w_m2[lit_hours] / (dni_extra_w_m2 * (hourly_cosines > 0).mean(axis=1)[lit])
-    ghi = dni_extra_w_m2 * cosines * _bounded(instants_h, hours.middle_h[lit], clearness)
-    dni = dni_extra_w_m2 * _bounded(instants_h, hours.middle_h[lit], beam)
+    ghi = dni_extra_w_m2 * cosines * _interpolate(instants_h, hours.middle_h[lit], clearness)
+    dni = dni_extra_w_m2 * _interpolate(instants_h, hours.middle_h[lit], beam)
     return Sky(
         ghi_w_m2=ghi,
         dni_w_m2=dni,
@@ -129,7 +129,7 @@ def sky_between_hours(
     )
 
 
-def _bounded(instants_h: Series, middles_h: Series, clearness: Series) -> Series:
+def _interpolate(instants_h: Series, middles_h: Series, clearness: Series) -> Series:
     """Clearness at some instants, straight between the middles of hours; 0 where no hour has light enough to tell."""
     if not middles_h.size:
         return np.zeros_like(instants_h)

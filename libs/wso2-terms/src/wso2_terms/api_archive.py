@@ -35,7 +35,7 @@ def write_api_archive(project: ApiProject) -> bytes:
                 "data": _as_written(project.api),
             }
         ),
-        DEFINITION_FILE: write_yaml(governed_definition(project)),
+        DEFINITION_FILE: write_yaml(build_governed_definition(project)),
     }
     if project.deployments:
         files[DEPLOYMENTS_FILE] = write_yaml(
@@ -60,7 +60,7 @@ def write_api_archive(project: ApiProject) -> bytes:
     return packed.getvalue()
 
 
-def governed_definition(project: ApiProject) -> dict[str, object]:
+def build_governed_definition(project: ApiProject) -> dict[str, object]:
     """Return the definition with the scopes, roles and security of api.yaml written into it.
 
     WSO2's import overwrites scopes and operations of api.yaml with those that it finds in the definition, so

@@ -283,13 +283,13 @@ def _check_operations(project: ApiProject, source: str) -> None:
     # WSO2 serves what the definition says, api.yaml only says how: an operation that stands in the
     # definition alone would be open to every token.
     listed = {(operation.target, operation.verb) for operation in project.api.operations}
-    defined = defined_operations(project.definition)
+    defined = list_operations(project.definition)
     for target, verb in sorted(listed ^ defined):
         missing_in = API_FILE if (target, verb) in defined else DEFINITION_FILE
         raise ArtifactError(f"{source}/{missing_in}: {verb} {target} is missing, the other file has it")
 
 
-def defined_operations(definition: Mapping[str, object]) -> set[tuple[str, str]]:
+def list_operations(definition: Mapping[str, object]) -> set[tuple[str, str]]:
     """Return path and verb (upper case) of every operation in an OpenAPI document."""
     found: set[tuple[str, str]] = set()
     paths = definition.get("paths")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wso2_terms.api_project import ApiProject, ApiScope, Scope, defined_operations, read_api_project
+from wso2_terms.api_project import ApiProject, ApiScope, Scope, list_operations, read_api_project
 from wso2_terms.documents import ArtifactError
 from wso2_terms.mcp_project import MCP_SERVER_FILE, McpServerProject, read_mcp_project
 from wso2_terms.policies import (
@@ -97,7 +97,7 @@ def load_artifacts(root: Path, environment: Mapping[str, str]) -> Artifacts:
         policies=policies,
         mcp_servers=tuple(read_mcp_project(folder, environment) for folder in servers),
     )
-    published = _published(artifacts, root)
+    published = _list_published(artifacts, root)
     _check_policies(artifacts, published)
     _check_claimed_once(published, root)
     _check_tools(artifacts, root)
@@ -115,7 +115,7 @@ class _Published:
     limits: frozenset[str]
 
 
-def _published(artifacts: Artifacts, root: Path) -> tuple[_Published, ...]:
+def _list_published(artifacts: Artifacts, root: Path) -> tuple[_Published, ...]:
     apis = tuple(
         _Published(
             file=f"{root}/apis/{project.root}/api.yaml",
@@ -185,7 +185,7 @@ def _check_tools(artifacts: Artifacts, root: Path) -> None:
             raise ArtifactError(
                 f"{where}: no API {' '.join(project.server.api_behind)} is among the projects"
             ) from None
-        defined = defined_operations(behind.definition)
+        defined = list_operations(behind.definition)
         for operation in project.server.operations:
             mapping = operation.api_operation_mapping
             target, verb = mapping.backend_operation.target, mapping.backend_operation.verb

@@ -77,7 +77,7 @@ def missing_protocol(version: Wso2Version) -> RpcError:
     return invalid_request(f"Missing {'or empty ' if version is Wso2Version.V4_7 else ''}protocolVersion field")
 
 
-def unsupported_protocol(requested: str) -> RpcError:
+def build_unsupported_protocol_error(requested: str) -> RpcError:
     """The answer of 4.6 to `initialize` for any revision but one."""
     data = {"requested": requested, "supported": [PROTOCOL_VERSION]}
     return RpcError(INVALID_PARAMS, "Unsupported protocol version", data)
@@ -108,7 +108,7 @@ def error_body(message_id: object, error: RpcError) -> dict[str, object]:
         error: what is wrong.
     """
     known_id = message_id if error.code == INVALID_PARAMS else None
-    return {"jsonrpc": JSONRPC_VERSION, "id": known_id, "error": _described(error), "result": None}
+    return {"jsonrpc": JSONRPC_VERSION, "id": known_id, "error": _describe(error), "result": None}
 
 
 def failure_body(message_id: str | int | None, error: RpcError) -> dict[str, object]:
@@ -120,10 +120,10 @@ def failure_body(message_id: str | int | None, error: RpcError) -> dict[str, obj
         error: what is wrong.
     """
     told_id = "null" if message_id is None else str(message_id)
-    return {"jsonrpc": JSONRPC_VERSION, "id": told_id, "error": _described(error)}
+    return {"jsonrpc": JSONRPC_VERSION, "id": told_id, "error": _describe(error)}
 
 
-def _described(error: RpcError) -> dict[str, object]:
+def _describe(error: RpcError) -> dict[str, object]:
     return {"message": error.message, "data": error.data, "code": error.code}
 
 

@@ -186,7 +186,7 @@ def mcp_project_of_files(files: Mapping[str, str], source: str, environment: Map
         raise ArtifactError(f"{named} is missing")
     parsed = substitute(parse_yaml(files[MCP_SERVER_FILE], named), environment, named)
     described = validate(parsed, _McpServerFile, named)
-    needed = [(_called(operation), operation.scopes) for operation in described.data.operations]
+    needed = [(_format_backend_call(operation), operation.scopes) for operation in described.data.operations]
     check_scopes(described.data.scopes, needed, named)
     _check_one_api(described.data, named)
     deployments: tuple[Deployment, ...] = ()
@@ -201,11 +201,11 @@ def _check_one_api(server: McpServer, source: str) -> None:
         # WSO2 looks one API up and makes all tools from it; tools of a second one would vanish without a word.
         if (mapping.api_name, mapping.api_version) != server.api_behind:
             raise ArtifactError(
-                f"{source}: data.operations: {_called(operation)} belongs to another API than the first tool; "
-                "one MCP server takes one API"
+                f"{source}: data.operations: {_format_backend_call(operation)} belongs to another API than the first"
+                " tool; one MCP server takes one API"
             )
 
 
-def _called(operation: ToolOperation) -> str:
+def _format_backend_call(operation: ToolOperation) -> str:
     behind = operation.api_operation_mapping.backend_operation
     return f"{behind.verb} {behind.target}"

@@ -61,7 +61,7 @@ class ToolDifference:
         return f"{self.name}: {self.kind}" + (f" ({', '.join(self.what)})" if self.what else "")
 
 
-def stored_tool(operation: ToolOperation, definition: Mapping[str, Any]) -> StoredTool | None:
+def to_stored_tool(operation: ToolOperation, definition: Mapping[str, Any]) -> StoredTool | None:
     """Make of an operation what WSO2 stores as a tool.
 
     Args:
@@ -77,13 +77,13 @@ def stored_tool(operation: ToolOperation, definition: Mapping[str, Any]) -> Stor
     if not defined:
         return None
     return StoredTool(
-        target=operation.target or str(defined.get("operationId") or _made_name(behind)),
+        target=operation.target or str(defined.get("operationId") or _build_name(behind)),
         description=operation.description or str(defined.get("description") or defined.get("summary") or ""),
-        schema_definition=operation.schema_definition or json.dumps(_stored_schema(item, defined, definition)),
+        schema_definition=operation.schema_definition or json.dumps(_to_stored_schema(item, defined, definition)),
     )
 
 
-def listed_tool(target: str, description: str | None, schema_definition: str) -> Tool:
+def to_listed_tool(target: str, description: str | None, schema_definition: str) -> Tool:
     """Say a stored tool as `tools/list` does: without the places of its arguments.
 
     Raises:
@@ -93,8 +93,8 @@ def listed_tool(target: str, description: str | None, schema_definition: str) ->
     if not isinstance(schema, dict):
         raise ValueError(f"the stored schema of {target} is no JSON object")
     listed: dict[str, Any] = {"type": "object", **cast("dict[str, Any]", schema)}
-    listed["properties"] = {unprefixed(name): value for name, value in _mapping(listed.get("properties")).items()}
-    if required := [unprefixed(str(name)) for name in listed.pop("required", None) or ()]:
+    listed["properties"] = {remove_prefix(name): value for name, value in _mapping(listed.get("properties")).items()}
+    if required := [remove_prefix(str(name)) for name in listed.pop("required", None) or ()]:
         listed["required"] = required
     return Tool(target, description or "", listed)
 
@@ -106,11 +106,11 @@ def tools_of(server: McpServer, definition: Mapping[str, Any]) -> tuple[Tool, ..
         server: the server's project.
         definition: the OpenAPI document of the API behind it.
     """
-    stored = (stored_tool(operation, definition) for operation in server.operations)
-    return tuple(listed_tool(tool.target, tool.description, tool.schema_definition) for tool in stored if tool)
+    stored = (to_stored_tool(operation, definition) for operation in server.operations)
+    return tuple(to_listed_tool(tool.target, tool.description, tool.schema_definition) for tool in stored if tool)
 
 
-def unprefixed(name: str) -> str:
+def remove_prefix(name: str) -> str:
     """Take the place off an argument's name.
 
     >>> unprefixed("query_page_size"), unprefixed("requestBody")
@@ -150,11 +150,11 @@ def differences(approved: Mapping[str, Tool], listed: Iterable[Tool]) -> tuple[T
         elif name not in approved:
             found.append(ToolDifference("added", name))
         elif digest(approved[name]) != digest(now[name]):
-            found.append(ToolDifference("changed", name, _changed(approved[name], now[name])))
+            found.append(ToolDifference("changed", name, _list_changed_parts(approved[name], now[name])))
     return tuple(found)
 
 
-def _changed(before: Tool, after: Tool) -> tuple[str, ...]:
+def _list_changed_parts(before: Tool, after: Tool) -> tuple[str, ...]:
     told = json.loads(canonical(before)), json.loads(canonical(after))
     return tuple(
         part for part in ("description", "inputSchema") if _canonical(told[0][part]) != _canonical(told[1][part])
@@ -165,13 +165,13 @@ def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _stored_schema(
+def _to_stored_schema(
     item: Mapping[str, Any], defined: Mapping[str, Any], definition: Mapping[str, Any]
 ) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     required: list[str] = []
     for entry in [*(item.get("parameters") or ()), *(defined.get("parameters") or ())]:
-        parameter = _resolved(entry, definition)
+        parameter = _resolve(entry, definition)
         name = f"{parameter['in']}_{parameter['name']}"
         properties[name] = _argument(parameter, definition)
         if parameter.get("required") and name not in required:
@@ -185,22 +185,22 @@ def _stored_schema(
 
 
 def _argument(parameter: Mapping[str, Any], definition: Mapping[str, Any]) -> dict[str, Any]:
-    schema = _resolved(parameter.get("schema"), definition)
+    schema = _resolve(parameter.get("schema"), definition)
     argument = {key: schema[key] for key in _KEPT_OF_A_SCHEMA if schema.get(key) is not None}
     description = parameter.get("description")
     return argument if description is None else {**argument, "description": description}
 
 
 def _body(defined: Mapping[str, Any], definition: Mapping[str, Any]) -> dict[str, Any] | None:
-    content = _mapping(_resolved(defined.get("requestBody"), definition).get("content"))
+    content = _mapping(_resolve(defined.get("requestBody"), definition).get("content"))
     if "application/json" not in content:
         return None
-    schema = _resolved(_mapping(content["application/json"]).get("schema"), definition)
+    schema = _resolve(_mapping(content["application/json"]).get("schema"), definition)
     body: dict[str, Any] = {"type": "object", "contentType": "application/json"}
     return body | {key: schema[key] for key in ("properties", "required") if key in schema}
 
 
-def _resolved(value: object, definition: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolve(value: object, definition: Mapping[str, Any]) -> Mapping[str, Any]:
     found = _mapping(value)
     for _ in range(_MAX_REFERENCES):
         reference = found.get("$ref")
@@ -217,7 +217,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
-def _made_name(behind: BackendOperation) -> str:
+def _build_name(behind: BackendOperation) -> str:
     """The name WSO2 makes where there is no operationId: `get_pets_by_petId`."""
     words = behind.target.rstrip("/").replace("{", "by_").replace("}", "").replace("/", "_")
     return behind.verb.lower() + words

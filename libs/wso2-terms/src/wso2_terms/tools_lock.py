@@ -37,7 +37,7 @@ def read_tools_lock(path: Path) -> ToolsLock:
     """
     content = validate(parse_yaml(read_text(path), str(path)), _Lock, str(path)).root
     return {
-        server: {name: _approved(name, entry, f"{path}: {server}") for name, entry in tools.items()}
+        server: {name: _read_tool(name, entry, f"{path}: {server}") for name, entry in tools.items()}
         for server, tools in content.items()
     }
 
@@ -61,7 +61,7 @@ def write_tools_lock(path: Path, approved: ToolsLock) -> None:
     draft.replace(path)
 
 
-def _approved(name: str, entry: _Entry, source: str) -> Tool:
+def _read_tool(name: str, entry: _Entry, source: str) -> Tool:
     tool = Tool(name, entry.description, entry.input_schema)
     if digest(tool) != entry.sha256:
         # Somebody changed the text without approving it, or the other way round.

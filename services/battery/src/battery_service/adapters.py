@@ -16,7 +16,7 @@ from ev_service.sources import ServiceSettings, Source
 from ev_service.telemetry import BatteryStatus
 from site_model.parameters import Storage, read_parameters
 from site_model.story import Site
-from site_model.sun_choice import tabled_sun
+from site_model.sun_choice import create_tabled_sun
 
 
 class SimulatedBattery(Source[BatteryStatus]):
@@ -57,7 +57,7 @@ def make_source(settings: ServiceSettings, clock: Clock) -> Source[BatteryStatus
         return TwinSource(BatteryStatus, f"{settings.site.twin_url}/battery-status")
     parameters = read_parameters(load, place=settings.site, seed=settings.run.sim_seed)
     try:
-        site = Site(parameters, tabled_sun(parameters))
+        site = Site(parameters, create_tabled_sun(parameters))
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     return SimulatedBattery(site, site_id=settings.site.id, capacity_kwh=parameters.storage.capacity_kwh)

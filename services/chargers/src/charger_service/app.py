@@ -70,12 +70,12 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
 
     async def health() -> dict[str, str | None]:
         parts = {
-            "record": record.obstacle(),
-            "orders": orders.obstacle(),
-            "state": store.obstacle(),
-            "tokens": drivers.obstacle(),
+            "record": record.write_error(),
+            "orders": orders.write_error(),
+            "state": store.write_error(),
+            "tokens": drivers.read_error(),
         }
-        return parts | {"meter": limiting.protection.trouble()}
+        return parts | {"meter": limiting.protection.health_error()}
 
     app = create_service(
         name=NAME,
@@ -126,7 +126,7 @@ def _warn_of_certificate(app: FastAPI) -> str | None:
     A warning, because the service goes on: chargers that are connected stay, and people can still stop them.
     """
     certificate = app.state.central.metrics.certificate
-    return None if certificate is None else certificate.trouble() or certificate.warning()
+    return None if certificate is None else certificate.health_error() or certificate.warning()
 
 
 def _central(limiting: Limiting, clock: Clock, metrics: OcppMetrics) -> CentralSystem:

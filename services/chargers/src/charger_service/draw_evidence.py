@@ -41,7 +41,7 @@ class MeterEvidence:
             load_kw = reading.load_kw - reading.export_kw
             load = ConnectionLoad(reading.timestamp, load_kw, reading.current_a, voltage_v)
             self._evidence.observe(load, self._reports(voltage_v))
-            self._confirmed = self._evidence.confirmed()
+            self._confirmed = self._evidence.confirm()
             self._take(self._confirmed.contradicted)
         except Exception:
             # Without evidence what is reported counts, as without a meter.

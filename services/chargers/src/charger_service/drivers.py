@@ -86,9 +86,9 @@ class Drivers:
         digest = hmac.digest(self._key, _folded(id_token).encode(errors="replace"), "sha256")
         return Driver(id_token, digest.hex()[:_ID_LENGTH], self.may_charge(id_token))
 
-    def obstacle(self) -> str | None:
+    def read_error(self) -> str | None:
         """Why the list cannot be read again, in one sentence; None while it can, or without one."""
-        return None if self._list is None else self._list.obstacle()
+        return None if self._list is None else self._list.read_error()
 
 
 def _folded(id_token: str) -> str:

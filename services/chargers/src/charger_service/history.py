@@ -102,7 +102,7 @@ class SessionHistory:
     async def _ended(self, since: datetime, limit: int) -> list[EndedSession]:
         rows = await self._store.ended_since(since, limit)
         if rows is None:
-            raise SessionsNotReadable(self._store.obstacle() or "the sessions that are over cannot be read now")
+            raise SessionsNotReadable(self._store.write_error() or "the sessions that are over cannot be read now")
         return ended_sessions(rows)
 
     def _shown(self, one: EndedSession) -> Session:

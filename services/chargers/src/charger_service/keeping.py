@@ -164,14 +164,14 @@ def _restore_standing(site: Site, row: Row, now: Instant) -> None:
     if kept is None or kept.cause is not Cause.AGENT:
         return
     remaining_s = _remaining_s(kept.remaining_s, kept.valid_until, now)
-    lifetime = EarlierEnd.restored(now, kept.valid_until, remaining_s)
+    lifetime = EarlierEnd.restore(now, kept.valid_until, remaining_s)
     if not lifetime.has_ended(now):
         standing.want(Order(kept.limit_a, lifetime, kept.cause, kept.phases, kept.limited_by))
 
 
 def _restore_override(site: Site, kept: _KeptOverride, now: Instant) -> None:
     until = kept.override.until
-    lifetime = lifetime_of(kept.override).restored(now, until, _remaining_s(kept.remaining_s, until, now))
+    lifetime = lifetime_of(kept.override).restore(now, until, _remaining_s(kept.remaining_s, until, now))
     if not lifetime.has_ended(now):
         site.override = OverrideGiven(kept.override, kept.reason, kept.proved, lifetime)
 

@@ -27,7 +27,7 @@ from charger_service.views import Views
 from charger_service.watch import Watch
 from ev_service.clock import Clock, read_clock
 from ev_service.settings import SiteSettings
-from ev_service.tasks import beside
+from ev_service.tasks import run_in_background
 
 
 class Limiting:
@@ -120,7 +120,11 @@ class Limiting:
     async def running(self) -> AsyncGenerator[None]:
         """Watch over limits; at the end send nothing more, and write down what is left."""
         try:
-            async with self.protection.reading(), beside(self.protection.run()), beside(self.watch.run()):
+            async with (
+                self.protection.reading(),
+                run_in_background(self.protection.run()),
+                run_in_background(self.watch.run()),
+            ):
                 yield
         finally:
             await self.sending.stop()

@@ -45,7 +45,7 @@ class Lines(Protocol):
         """
         ...
 
-    def obstacle(self) -> str | None:
+    def write_error(self) -> str | None:
         """Why the next line could not be added, None when it could."""
         ...
 
@@ -96,7 +96,7 @@ class LinesInMemory:
         self._lines[self._count] = line
         self._lines.pop(self._count - _KEPT_IN_MEMORY, None)
 
-    def obstacle(self) -> str | None:
+    def write_error(self) -> str | None:
         """Nothing stands in the way."""
         return None
 
@@ -156,7 +156,7 @@ class LinesInFile:
         self._end += len(written)
         self._is_torn = self._failed = False
 
-    def obstacle(self) -> str | None:
+    def write_error(self) -> str | None:
         """Why the next line could not be added."""
         try:
             if not os.access(self._path, os.W_OK):

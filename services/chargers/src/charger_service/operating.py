@@ -141,7 +141,7 @@ class Operating:
 
     def override_state(self) -> OverrideState:
         """The override in force."""
-        return self._state(self._keeper.store.is_on_disk and self._keeper.store.obstacle() is None)
+        return self._state(self._keeper.store.is_on_disk and self._keeper.store.write_error() is None)
 
     def orders(self, limit: int, before: int | None) -> Orders:
         """The newest orders whose number is below `before`, the newest first."""

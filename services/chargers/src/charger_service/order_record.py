@@ -73,10 +73,10 @@ class OrderRecord:
             orders, next_before = newest(self._lines, self._read, limit, before)
         return Orders(orders=orders, next_before=next_before, is_kept_on_disk=self._lines.is_on_disk)
 
-    def obstacle(self) -> str | None:
+    def write_error(self) -> str | None:
         """Why the next order could not be written down, None when it could."""
         with self._lock:
-            return self._lines.obstacle()
+            return self._lines.write_error()
 
     def _read(self, number: int) -> RecordedOrder | None:
         line = self._lines.line(number)

@@ -29,7 +29,7 @@ from ev_service.charging import EvseState
 from ev_service.clock import Clock, sleep_until_s
 from ev_service.errors import EvError
 from ev_service.sources import Source
-from ev_service.tasks import ended
+from ev_service.tasks import cancel_and_wait
 from ev_service.telemetry import GridLoad
 
 _logger = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class Protection:
                 if updated.done():
                     updated = asyncio.create_task(source.wait_for_update())
         finally:
-            await ended(updated, *self._recording)
+            await cancel_and_wait(updated, *self._recording)
 
     async def look(self) -> None:
         """Read the meter, and do what its newest message and the time ask for."""
@@ -134,7 +134,7 @@ class Protection:
         now = self._clock.now()
         try:
             reading = await source.read(now)
-            self._obstacle = await source.trouble(now)
+            self._obstacle = await source.health_error(now)
         except EvError as error:
             self._obstacle = error.message
         else:
@@ -142,7 +142,7 @@ class Protection:
                 self._take(reading, now)
         self._judge_meter()
 
-    def trouble(self) -> str | None:
+    def health_error(self) -> str | None:
         """What is wrong with the meter and what that means, in one sentence; None while all is well, or without one."""
         if self._source is None or self._is_usable():
             return None
@@ -183,7 +183,7 @@ class Protection:
         try:
             await asyncio.wait({updated, timer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await ended(timer)
+            await cancel_and_wait(timer)
 
     def _take(self, reading: GridLoad, now: datetime) -> None:
         """Take in a message of the meter."""

@@ -87,10 +87,10 @@ class KillRecord:
                 damaged_lines=self._damaged,
             )
 
-    def obstacle(self) -> str | None:
+    def write_error(self) -> str | None:
         """Why the next act could not be written down, None when it could."""
         with self._lock:
-            return self._lines.obstacle()
+            return self._lines.write_error()
 
     def _read(self, number: int) -> RecordedAct | None:
         line = self._lines.line(number)

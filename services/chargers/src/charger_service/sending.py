@@ -13,7 +13,7 @@ from charger_service.ports import Answer, ChargePoints, Reply, TransactionLimit
 from charger_service.site import Site
 from charger_service.standing import Order
 from ev_service.clock import Clock
-from ev_service.tasks import ended
+from ev_service.tasks import cancel_and_wait
 
 _logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Sending:
 
     async def stop(self) -> None:
         """End what is still on its way."""
-        await ended(*self._limits.values(), *self._fallbacks.values(), *self._stops.values())
+        await cancel_and_wait(*self._limits.values(), *self._fallbacks.values(), *self._stops.values())
 
     async def _bring_limit(self, key: Key) -> None:
         standing = self._site.standings[key]

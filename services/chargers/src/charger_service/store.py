@@ -179,7 +179,7 @@ class Store:
         if self._damage is None and (self._late is None or self._late.done()):
             await self._is_in_time(asyncio.get_running_loop().run_in_executor(self._writer, self._find_damage))
 
-    def obstacle(self) -> str | None:
+    def write_error(self) -> str | None:
         """Why changes are not kept, and what to do about it; None: they are."""
         if self._damage is None:
             return self._failure

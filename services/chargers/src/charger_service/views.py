@@ -19,7 +19,7 @@ from ev_service.charging import (
     Chargers,
     Evse,
     EvseState,
-    Measured,
+    MeterValues,
     SchemaOffence,
     Session,
     Sessions,
@@ -161,7 +161,7 @@ class Views:
             "session": facts.visit and session(key, facts.visit),
         }
 
-    def _measured(self, key: Key, meter: Meter) -> Measured:
+    def _measured(self, key: Key, meter: Meter) -> MeterValues:
         """An EVSE's meter values, and what of them the connection's meter confirms."""
         phases, confirmed = self._site.rules.settings.phases, self._site.draw_evidence.confirmed()
         shown_a = plausible_currents(meter.current_a, self._site.places[key])[:phases]
@@ -171,7 +171,7 @@ class Views:
         if confirmed is not None and confirmed.current_a:
             known_a = enumerate(shown_a, start=1)
             confirmed_a = tuple(round(min(one_a, confirmed.phase_a(key, phase)), 2) for phase, one_a in known_a)
-        return Measured(
+        return MeterValues(
             measured_at=meter.measured_at,
             power_kw=round(meter.power_kw, 3),
             current_a=tuple(round(one_a, 2) for one_a in shown_a),

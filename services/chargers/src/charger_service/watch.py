@@ -19,7 +19,7 @@ from charger_service.standing import Cause, draws_without_session
 from ev_service.charging import EvseState
 from ev_service.clock import Clock, read_clock, sleep_until_s
 from ev_service.lifetimes import Instant
-from ev_service.tasks import ended
+from ev_service.tasks import cancel_and_wait
 
 _logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Watch:
                     _logger.exception("the watch over limits failed; it goes on")
                 await sleep_until_s(self._clock, started_s + LOOKS_EVERY_S)
         finally:
-            await ended(*self._beside)
+            await cancel_and_wait(*self._beside)
 
     async def look(self) -> None:
         """Do what is due now."""

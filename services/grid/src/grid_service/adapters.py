@@ -17,7 +17,7 @@ from ev_service.telemetry import GridLoad
 from grid_service.settings import GridModbusSettings, GridMqttSettings
 from site_model.parameters import read_parameters
 from site_model.story import Site
-from site_model.sun_choice import tabled_sun
+from site_model.sun_choice import create_tabled_sun
 
 
 class SimulatedGrid(Source[GridLoad]):
@@ -61,7 +61,7 @@ def make_source(settings: ServiceSettings, clock: Clock) -> Source[GridLoad]:
         return TwinSource(GridLoad, f"{settings.site.twin_url}/grid-load")
     parameters = read_parameters(load, place=settings.site, seed=settings.run.sim_seed)
     try:
-        site = Site(parameters, tabled_sun(parameters))
+        site = Site(parameters, create_tabled_sun(parameters))
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     return SimulatedGrid(site, site_id=settings.site.id, limit_kw=settings.site.limit_kw)

@@ -19,7 +19,7 @@ from ev_service.connections import ConnectionLimits, ListenerSettings
 from ev_service.errors import ConfigurationError
 from ev_service.listening import Listener
 from ev_service.settings import PLACEHOLDER, load, secret_from
-from ev_service.tasks import ended
+from ev_service.tasks import cancel_and_wait
 from local_gateway.gateway.assertion import Assertions
 from local_gateway.gateway.backend import Backends
 from local_gateway.gateway.handler import Gateway
@@ -131,7 +131,7 @@ async def serve(local: LocalGateway, stop: asyncio.Event) -> None:
         _announce(settings, ports)
         await stop.wait()
     finally:
-        await ended(writing)
+        await cancel_and_wait(writing)
         for listener in listeners:
             listener.close()
             await listener.wait_closed()

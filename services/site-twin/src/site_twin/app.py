@@ -12,7 +12,7 @@ from ev_service.logs import configure_logging
 from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.web import create_service
 from site_model.parameters import SiteParameters, read_parameters
-from site_model.sun_choice import tabled_sun
+from site_model.sun_choice import create_tabled_sun
 from site_model.sunlight import Sun
 from site_twin.api import reading_routes, site_routes
 from site_twin.charge_points import load_charge_points
@@ -87,7 +87,7 @@ def create_app(
 
 def _sun(parameters: SiteParameters) -> Sun:
     try:
-        return tabled_sun(parameters)
+        return create_tabled_sun(parameters)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from site_model.cars import Car, drawn_current_a
+from site_model.cars import Car, compute_current_a
 from site_twin.ports import EvsePlace, Offer
 
 SITE_LINES = (1, 2, 3)
@@ -44,7 +44,7 @@ def draw_of(
         draws_more: whether it draws more than it should.
     """
     offered_a = min(offer.limit_a, place.max_current_a)
-    current_a = drawn_current_a(car, offered_a=offered_a, energy_got_kwh=energy_got_kwh)
+    current_a = compute_current_a(car, offered_a=offered_a, energy_got_kwh=energy_got_kwh)
     if current_a == 0.0:
         return NO_DRAW
     if draws_more:

@@ -14,7 +14,7 @@ from ev_service.sources import ServiceSettings, Source
 from ev_service.telemetry import SolarStatus
 from site_model.parameters import Panels, read_parameters
 from site_model.story import Site
-from site_model.sun_choice import computed_sun
+from site_model.sun_choice import create_computed_sun
 from solar_service.devices import solar_device
 from solar_service.model import why_implausible
 from solar_service.settings import SolarModbusSettings, SolarMqttSettings
@@ -57,7 +57,7 @@ def make_source(settings: ServiceSettings, clock: Clock) -> Source[SolarStatus]:
         return TwinSource(SolarStatus, f"{settings.site.twin_url}/solar-status")
     parameters = read_parameters(load, place=settings.site, seed=settings.run.sim_seed)
     try:
-        site = Site(parameters, computed_sun(parameters))
+        site = Site(parameters, create_computed_sun(parameters))
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     return SimulatedSolar(site, site_id=settings.site.id, capacity_kwp=parameters.panels.capacity_kwp)

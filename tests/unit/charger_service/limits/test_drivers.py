@@ -41,7 +41,7 @@ def test_the_list_is_read_again_when_it_changes_and_kept_while_it_is_damaged(tmp
 
     listed(tmp_path, SECRET="x" * 200)
     assert drivers.may_charge("DEF")
-    obstacle = drivers.obstacle() or ""
+    obstacle = drivers.read_error() or ""
     assert "tokens.0.name" in obstacle
     assert "SECRET" not in obstacle
     assert "xxx" not in obstacle

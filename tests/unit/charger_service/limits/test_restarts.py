@@ -129,7 +129,7 @@ async def test_a_full_disk_never_stops_a_reduction_and_raises_nothing(tmp_path: 
     assert (lowered.outcome, house.really_a("CP-1")) == ("applied", 10.0)
     assert (raised.outcome, raised.limit_a, raised.limited_by) == ("partly_applied", 20.0, "state_not_kept")
     assert house.really_a("CP-2") == 20.0
-    assert "database or disk is full" in (house.store.obstacle() or "")
+    assert "database or disk is full" in (house.store.write_error() or "")
     house.close()
 
 
@@ -152,11 +152,11 @@ async def test_what_could_not_be_written_is_written_once_the_disk_takes_it_again
     fill(tmp_path)
     await house.plug("CP-1")
     await house.pass_time(1)
-    assert house.store.obstacle() is not None
+    assert house.store.write_error() is not None
 
     free(tmp_path)
     await house.pass_time(1)
-    assert house.store.obstacle() is None
+    assert house.store.write_error() is None
 
     after = restarted(house, tmp_path)
     assert [one.charger_id for one in after.limits.views.sessions().sessions] == ["CP-1"]
@@ -205,7 +205,7 @@ async def test_a_damaged_state_stops_neither_the_start_nor_a_stop_nor_fallbacks(
     assert after.really_a("CP-1") == 6.0
     (raised,) = await after.set(CP_2=20.0)
     assert (raised.limit_a, raised.limited_by) == (6.0, "state_not_kept")
-    obstacle = after.store.obstacle() or ""
+    obstacle = after.store.write_error() or ""
     assert "chargers.sqlite is damaged" in obstacle
     assert "move chargers.sqlite* out of CHARGERS_STATE_DIR" in obstacle
 
@@ -214,7 +214,7 @@ async def test_a_damaged_state_stops_neither_the_start_nor_a_stop_nor_fallbacks(
     assert [after.really_a(one) for one in ("CP-1", "CP-2")] == [0.0, 0.0]
     assert await after.limits.numbers.number_of("CP-1", "12:00") > 0
     await after.pass_time(61)
-    assert after.store.obstacle() == obstacle
+    assert after.store.write_error() == obstacle
     after.close()
 
 
@@ -236,12 +236,12 @@ async def test_a_stop_is_read_from_a_state_that_is_damaged_elsewhere(tmp_path: P
 async def test_damage_that_comes_about_later_is_found_and_stays(tmp_path: Path) -> None:
     house = await charging(tmp_path, "CP-1", "CP-2")
     await house.set(CP_1=20.0)
-    assert house.store.obstacle() is None
+    assert house.store.write_error() is None
 
     spoil(tmp_path, table="sessions")
     await house.pass_time(61)
     for _ in range(3):
-        assert "chargers.sqlite is damaged" in (house.store.obstacle() or "")
+        assert "chargers.sqlite is damaged" in (house.store.write_error() or "")
         (raised,) = await house.set(CP_2=20.0)
         assert (house.really_a("CP-2"), raised.limited_by) == (6.0, "state_not_kept")
     house.close()
@@ -264,13 +264,13 @@ async def test_a_disk_that_hangs_holds_up_neither_the_watch_nor_a_stop(
     assert house.really_a("CP-1") == 6.0
     await house.operating.set_override(stop(), WHO)
     assert house.really_a("CP-1") == 0.0
-    assert "the disk takes longer" in (house.store.obstacle() or "")
+    assert "the disk takes longer" in (house.store.write_error() or "")
 
     monkeypatch.undo()
     goes_on.set()
     await house.until(lambda: house.store._late is None or house.store._late.done())  # pyright: ignore[reportPrivateUsage]
     await house.pass_time(61)
-    assert house.store.obstacle() is None
+    assert house.store.write_error() is None
     house.close()
 
 

@@ -319,7 +319,7 @@ async def test_a_renewed_certificate_is_shown_to_the_next_charger_and_a_broken_o
 
     assert first != second
     assert second == third
-    assert "cannot be used" in (site.central.metrics.certificate.trouble() or "")
+    assert "cannot be used" in (site.central.metrics.certificate.health_error() or "")
     assert site.counted("ocpp_certificate_days") == pytest.approx(90, abs=1)
 
 
@@ -328,10 +328,10 @@ async def test_a_certificate_that_ends_soon_or_has_ended_is_told(open_site: Any,
     site = await open_site(ocpp_tls_port=0, tls_cert_file=certificate, tls_key_file=key)
     shown = site.central.metrics.certificate
 
-    assert shown.trouble() is None
+    assert shown.health_error() is None
     assert "runs out in 3 days" in shown.warning()
     write_certificate(tmp_path, days=-2)
-    assert "ran out 2 days ago" in shown.trouble()
+    assert "ran out 2 days ago" in shown.health_error()
 
 
 @pytest.mark.parametrize(("is_set", "is_let_in"), [(True, True), (False, False)])

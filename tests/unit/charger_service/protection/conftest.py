@@ -11,7 +11,7 @@ from charger_service.order_record import OrderRecord
 from charger_service.protection import Guarding, Protection
 from charger_service.settings import MeterSettings, ProtectionSettings
 from ev_service.clock import SteppedClock
-from ev_service.errors import SourceUnavailable
+from ev_service.errors import SourceUnavailableError
 from ev_service.sources import Source, UpdateSignal
 from ev_service.telemetry import GridLoad
 
@@ -29,10 +29,10 @@ class FakeMeter(Source[GridLoad]):
 
     async def read(self, now: datetime) -> GridLoad:
         if self.reading is None:
-            raise SourceUnavailable("no reading yet")
+            raise SourceUnavailableError("no reading yet")
         return self.reading
 
-    async def trouble(self, now: datetime) -> str | None:
+    async def health_error(self, now: datetime) -> str | None:
         return self.obstacle
 
     async def wait_for_update(self) -> None:

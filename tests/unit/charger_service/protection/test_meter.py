@@ -112,7 +112,7 @@ async def test_without_a_usable_meter_nothing_is_raised(fault: str) -> None:
 
     assert result.limit_a == (6.0 if fault == "never" else 10.0)
     assert result.limited_by == "meter_lost"
-    assert "no limit is raised" in (house.protection.trouble() or "")
+    assert "no limit is raised" in (house.protection.health_error() or "")
 
 
 async def test_a_paused_car_is_not_even_given_6_a_without_a_meter() -> None:
@@ -144,7 +144,7 @@ async def test_after_a_while_a_reserve_takes_the_place_of_the_meter() -> None:
     # 80 of 100 A, as without a meter, and 20 % less.
     assert [result.limit_a for result in results] == [32.0, 32.0, 16.0]
     assert results[2].limited_by == "site_limit"
-    assert "20 %" in (house.protection.trouble() or "")
+    assert "20 %" in (house.protection.health_error() or "")
 
 
 async def test_a_meter_that_comes_back_ends_the_reserve_at_once() -> None:
@@ -160,7 +160,7 @@ async def test_a_meter_that_comes_back_ends_the_reserve_at_once() -> None:
     house.building_a = [85.0, 85.0, 85.0]
     await house.message()
 
-    assert house.protection.trouble() is None
+    assert house.protection.health_error() is None
     assert (await house.set(CP_1=32))[0].limited_by == "measured_load"
     assert house.caps == {}
 
@@ -187,7 +187,7 @@ async def test_a_clock_that_is_set_does_not_make_a_reading_old() -> None:
 
     house.clock.set_wall(house.clock.now().replace(hour=18))
 
-    assert house.protection.trouble() is None
+    assert house.protection.health_error() is None
 
 
 async def test_a_clock_that_jumps_is_followed_before_anything_is_raised() -> None:
@@ -237,12 +237,12 @@ async def test_a_meter_that_raises_does_not_end_the_protection() -> None:
     house.protection._source = broken  # pyright: ignore[reportPrivateUsage]
     running = asyncio.create_task(house.protection.run())
     await house.settled()
-    assert "no limit is raised" in (house.protection.trouble() or "")
+    assert "no limit is raised" in (house.protection.health_error() or "")
 
     await house.connect()
     house.meter_source = broken
     await house.message()
-    assert house.protection.trouble() is None
+    assert house.protection.health_error() is None
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -253,7 +253,7 @@ async def test_without_a_meter_everything_is_as_ever() -> None:
     await house.plug("CP-1")
 
     assert (await house.set(CP_1=32))[0].outcome == "applied"
-    assert house.limits.protection.trouble() is None
+    assert house.limits.protection.health_error() is None
     assert list(house.limits.protection.metrics()) == []
 
 

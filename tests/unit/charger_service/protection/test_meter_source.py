@@ -21,7 +21,7 @@ async def _trouble(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]) ->
         monkeypatch.setenv(f"CHARGERS_METER_MQTT_{name}", value)
     source = make_meter_source(MeterSettings(source="mqtt"), SiteSettings(), CLOCK)
     assert source is not None
-    return await source.trouble(CLOCK.now())
+    return await source.health_error(CLOCK.now())
 
 
 async def test_protection_reads_any_meter_by_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 from charging_agent import agent
 from charging_agent.chargers.apis import CHARGERS, LIMITS
 from charging_agent.chargers.room import power_kw
-from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, Measured, Session
+from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
 from ev_service.clock import Clock, SteppedClock, sleep_until_s
 from ev_service.units import utc_text
 
@@ -76,7 +76,7 @@ class Place:
             fallback_a=self.fallback_a,
             limit_a=self.in_force_a if is_limited else None,
             valid_until=self.valid_until if is_limited else None,
-            measured=Measured(measured_at=self.measured_at, power_kw=self.drawn_kw, current_a=current_a),
+            measured=MeterValues(measured_at=self.measured_at, power_kw=self.drawn_kw, current_a=current_a),
             draws_without_session=self.drawn_a > 0 and not self.has_session,
             session=self._session(now) if self.has_car and self.has_session else None,
         )

@@ -13,7 +13,7 @@ from charging_agent.chargers.planning import Plan, planned
 from charging_agent.chargers.room import headroom_of, no_room, pauses, room_of
 from charging_agent.decision import Decision, Known, Policy, decide, guard
 from charging_agent.sharing import CarKey, Memory, SharingPolicy
-from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, Measured, Session
+from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.telemetry import GridLoad
 
@@ -81,7 +81,7 @@ class Wiring:
 
 
 def charger(
-    wiring: Wiring, *, limit_a: float, session: Session | None, measured: Measured | None, state: EvseState
+    wiring: Wiring, *, limit_a: float, session: Session | None, measured: MeterValues | None, state: EvseState
 ) -> Charger:
     """A charger with one EVSE."""
     evse = Evse(

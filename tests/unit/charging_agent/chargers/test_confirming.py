@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from charging_agent.chargers.confirming import Alarms, Confirmation
-from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, Measured, Session
+from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 KEY = ("CP-1", 1)
@@ -28,12 +28,12 @@ class Watch:
         measured_s_ago: float = 2.0,
         session: str = "one",
         state: EvseState = EvseState.CHARGING,
-        measured: Measured | None = None,
+        measured: MeterValues | None = None,
     ) -> Alarms:
         self.now += timedelta(seconds=15)
         measured_at = self.now - timedelta(seconds=measured_s_ago)
         if measured is None:
-            measured = Measured(measured_at=measured_at, power_kw=drawn_a * 0.69, current_a=(drawn_a,) * 3)
+            measured = MeterValues(measured_at=measured_at, power_kw=drawn_a * 0.69, current_a=(drawn_a,) * 3)
         evse = Evse(
             evse_id=1,
             state=state,
@@ -131,7 +131,7 @@ def test_an_obedient_car_whose_meter_sends_power_alone_is_not_alarmed(
     drawn_a: float, limit_a: float, shown_a: float, is_implausible: bool
 ) -> None:
     watch = Watch()
-    power_alone = Measured(
+    power_alone = MeterValues(
         measured_at=NOON, power_kw=3 * drawn_a * 0.23, current_a=(shown_a,) * 3, is_implausible=is_implausible
     )
 
@@ -142,7 +142,7 @@ def test_an_obedient_car_whose_meter_sends_power_alone_is_not_alarmed(
 
 def test_more_power_than_the_limit_gives_on_all_phases_is_alarmed_without_currents() -> None:
     watch = Watch()
-    power_alone = Measured(measured_at=NOON, power_kw=11.04, current_a=(32.0,) * 3, is_implausible=True)
+    power_alone = MeterValues(measured_at=NOON, power_kw=11.04, current_a=(32.0,) * 3, is_implausible=True)
 
     alarms = [watch.look(16.0, 10.0, measured=power_alone).overdrawing for _ in range(5)]
 
@@ -151,7 +151,7 @@ def test_more_power_than_the_limit_gives_on_all_phases_is_alarmed_without_curren
 
 def test_current_on_one_phase_counts_where_the_meter_tells_it() -> None:
     watch = Watch()
-    one_phase = Measured(measured_at=NOON, power_kw=3.68, current_a=(16.0, 0.0, 0.0))
+    one_phase = MeterValues(measured_at=NOON, power_kw=3.68, current_a=(16.0, 0.0, 0.0))
 
     alarms = [watch.look(16.0, 10.0, measured=one_phase).overdrawing for _ in range(5)]
 

@@ -13,11 +13,11 @@ from tests.unit.charging_agent.chargers.sharing_loop import SharingLoop, Wiring,
 from charging_agent.chargers.planning import Plan
 from charging_agent.decision import Known
 from charging_agent.sharing import CarKey
-from ev_service.charging import Charger, Chargers, EvseState, Measured, Session
+from ev_service.charging import Charger, Chargers, EvseState, MeterValues, Session
 from ev_service.clock import SteppedClock
 from ev_service.settings import SiteSettings
 from site_model.parameters import Building, Panels, SiteParameters, Storage, Weather
-from site_model.sun_choice import tabled_sun
+from site_model.sun_choice import create_tabled_sun
 from site_twin.charging import DRAWS_MORE, DRAWS_MORE_MEANS
 from site_twin.faults import FaultBoard
 from site_twin.fleet import FEEDER_LIMIT_A
@@ -81,7 +81,7 @@ class Day:
         parameters = SiteParameters(site, Weather(), Panels(), Storage(), Building(), seed=seed)
         self._twin = TwinSite(
             parameters,
-            tabled_sun(parameters),
+            create_tabled_sun(parameters),
             site=site,
             clock=self._clock,
             cars_per_day=24.0,
@@ -90,7 +90,7 @@ class Day:
             faults=FaultBoard({one.charger_id: {DRAWS_MORE: DRAWS_MORE_MEANS} for one in WIRINGS}),
         )
         self._readings, self._limit_kw = Readings(parameters, site), site.limit_kw
-        self._measured: dict[CarKey, Measured] = {}
+        self._measured: dict[CarKey, MeterValues] = {}
         self.contradicted = set[CarKey]()
         self.highest_kw = 0.0
 
@@ -109,7 +109,7 @@ class Day:
             # After a jump of the clock the devices speak before the agent looks.
             if second % every_s == 0 or (self._period_s > every_s * 2 and second % self._period_s == 0):
                 metered = self._twin.meter(*wiring.key)
-                self._measured[wiring.key] = Measured(
+                self._measured[wiring.key] = MeterValues(
                     measured_at=metered.measured_at, power_kw=metered.power_kw, current_a=metered.current_a
                 )
 

@@ -23,7 +23,7 @@ from charging_agent.chargers.planning import Plan
 from charging_agent.chargers.room import power_kw
 from charging_agent.decision import ACTION_OF, Decision, Known, Rule
 from charging_agent.sharing import CarKey, SharingPolicy
-from ev_service.charging import Charger, EvseState, Measured, Session
+from ev_service.charging import Charger, EvseState, MeterValues, Session
 from ev_service.telemetry import BatteryStatus, SolarStatus
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
@@ -116,7 +116,7 @@ class Site:
 
     def _charger(self, place: Place) -> Charger:
         currents = tuple(place.reported_a if phase in place.wiring.phases else 0.0 for phase in (1, 2, 3))
-        measured = Measured(
+        measured = MeterValues(
             measured_at=self.now,
             power_kw=power_kw(place.reported_a, len(place.wiring.phases), VOLTAGE_V),
             current_a=currents,

@@ -16,7 +16,7 @@ from charging_agent.chargers.planning import planned
 from charging_agent.chargers.room import headroom_of, power_kw, room_of
 from charging_agent.decision import ACTION_OF, Decision, Policy, Rule
 from charging_agent.sharing import Allotment, LimitedBy, Memory, Shared, SharingPolicy, share
-from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, Measured, Session
+from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.telemetry import GridLoad
 
@@ -36,7 +36,7 @@ def evses(draw: st.DrawFn, *, is_reached: bool | None = None) -> Charger:
     limit_a = draw(st.one_of(st.none(), st.just(0.0), st.floats(6, 32)))
     drawn_a = draw(currents)
     age_s = draw(st.floats(0, 200))
-    measured = Measured(
+    measured = MeterValues(
         measured_at=NOON - timedelta(seconds=age_s),
         power_kw=power_kw(drawn_a, len(wired), VOLTAGE_V),
         current_a=tuple(drawn_a if phase in wired else 0.0 for phase in (1, 2, 3)),
@@ -202,7 +202,7 @@ def car(
     is_connected: bool = True,
     state: EvseState = EvseState.CHARGING,
 ) -> Charger:
-    measured = Measured(
+    measured = MeterValues(
         measured_at=NOON - timedelta(seconds=age_s),
         power_kw=power_kw(drawn_a, 3, VOLTAGE_V),
         current_a=(drawn_a,) * 3,
@@ -314,7 +314,7 @@ def test_currents_that_are_not_of_each_phase_of_the_site_tell_nothing(current_a:
 def test_currents_that_say_more_than_the_power_count_on_no_phase() -> None:
     # A charger that tells 3.68 kW and no phases: counted in full on each that it may be on.
     unsure = car(drawn_a=16.0)
-    measured = Measured(measured_at=NOON, power_kw=3.68, current_a=(16.0,) * 3)
+    measured = MeterValues(measured_at=NOON, power_kw=3.68, current_a=(16.0,) * 3)
     evse = unsure.evses[0].model_copy(update={"measured": measured})
     reading = site([unsure.model_copy(update={"evses": (evse,)})])
 

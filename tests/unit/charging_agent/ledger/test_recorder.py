@@ -119,7 +119,7 @@ async def test_a_write_that_hangs_is_refused_at_once_until_it_is_done(
     for seen in (observation(), observation(), observation(load_percent=50.0)):
         with pytest.raises(LedgerUnavailable):
             await recorder.recorded(made_from(seen))
-    assert "within" in str(recorder.trouble)
+    assert "within" in str(recorder.health_error)
 
     goes_on.set()
     async with asyncio.timeout(5):
@@ -172,4 +172,4 @@ async def test_an_unreadable_ledger_is_told_as_503(served: Served, monkeypatch: 
 
 
 def _is_troubled(recorder: Recorder) -> bool:
-    return recorder.trouble is not None
+    return recorder.health_error is not None

@@ -9,7 +9,7 @@ import pytest
 from ev_service.clock import SteppedClock
 from site_model.parameters import SiteParameters
 from site_model.story import Site
-from site_model.sun_choice import tabled_sun
+from site_model.sun_choice import create_tabled_sun
 from site_twin.charging import DRAWS_MORE
 from site_twin.ports import Metered
 from site_twin.settings import TwinSettings
@@ -30,7 +30,7 @@ def _meter_of_the_first_car(site: TwinSite) -> Metered:
 def test_without_charge_points_it_is_the_story_that_everyone_else_tells(
     make_site: Callable[..., TwinSite], clock: SteppedClock, parameters: SiteParameters
 ) -> None:
-    site, story = make_site(clock, None), Site(parameters, tabled_sun(parameters))
+    site, story = make_site(clock, None), Site(parameters, create_tabled_sun(parameters))
 
     for _ in range(DAY_S // JUMP_S):
         told, known = site.powers(), story.at(clock.now())

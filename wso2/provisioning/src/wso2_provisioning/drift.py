@@ -12,7 +12,7 @@ from wso2_terms.api_archive import write_api_archive
 from wso2_terms.api_project import AdditionalProperty, Api, ApiProject
 from wso2_terms.mcp_project import McpServer
 from wso2_terms.policies import ApplicationPolicy, Policy, SubscriptionPolicy
-from wso2_terms.tools import stored_tool
+from wso2_terms.tools import to_stored_tool
 
 FINGERPRINT = "artifact_sha256"
 GOVERNING = frozenset({"lifeCycleStatus", "scopes", "operations", "securityScheme", "policies", "apiThrottlingPolicy"})
@@ -55,7 +55,7 @@ def server_differences(
     different = [name for name, (found, value) in pairs.items() if found != value]
     tools = {
         tool_key(operation.model_dump(by_alias=True)): (
-            made.target if (made := stored_tool(operation, definition)) else None,
+            made.target if (made := to_stored_tool(operation, definition)) else None,
             _auth(operation.auth_type),
             operation.throttling_policy,
             set(operation.scopes),

@@ -18,7 +18,7 @@ from wso2_provisioning.steps import Published
 from wso2_terms.api_project import ApiProject
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.mcp_project import McpServerProject
-from wso2_terms.tools import canonical, stored_tool, tools_of
+from wso2_terms.tools import canonical, to_stored_tool, tools_of
 
 _NOT_DEPLOYED, _OTHER_REVISION, _LIFECYCLE = "not deployed to", "other revision deployed to", "lifeCycleStatus"
 _TOLD_ALONE = frozenset({"transport", "visibility", "authorizationHeader"})
@@ -156,7 +156,7 @@ def _updated(wanted: _Wanted, live: Mapping[str, Any]) -> dict[str, Any]:
 
 def _texts(wanted: _Wanted, index: int) -> dict[str, str]:
     """Name, description and schema of a tool that is there: WSO2 keeps what it is sent, and makes them only once."""
-    made = stored_tool(wanted.project.server.operations[index], wanted.behind.definition)
+    made = to_stored_tool(wanted.project.server.operations[index], wanted.behind.definition)
     if made is None:
         return {}
     return {"target": made.target, "description": made.description, "schemaDefinition": made.schema_definition}

@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 import httpx
 
-from ev_service.errors import AssertionRefused
+from ev_service.errors import AssertionRefusedError
 from wso2_provisioning.errors import NotProven, Refused
 from wso2_provisioning.tokens import Token
 from wso2_provisioning.wire import Identity, Wire, json_object
@@ -56,7 +56,7 @@ class Answer:
         """Judge the answer. A quota that is used up, too, is only told to whom the gateway knows."""
         if self.code in (DENIED.code, API_BLOCKED.code, SUBSCRIPTION_BLOCKED.code):
             return Verdict.STOPPED
-        if is_backend_failure(self.code) or self.code == AssertionRefused.code:
+        if is_backend_failure(self.code) or self.code == AssertionRefusedError.code:
             return Verdict.BACKEND_FAILED
         fault = FAULTS_BY_CODE.get(self.code)
         if fault is not None and fault.is_throttle:
@@ -120,4 +120,4 @@ def read_answer(response: httpx.Response) -> Answer:
     # Our services' problems carry a word as code; the gateway's codes are numbers. One of these words is about the
     # gateway: its 401 would else be taken for the gateway's own.
     code = str(body.get("code", ""))
-    return Answer(response.status_code, code if code.isdigit() or code == AssertionRefused.code else "")
+    return Answer(response.status_code, code if code.isdigit() or code == AssertionRefusedError.code else "")

@@ -26,7 +26,7 @@ from ev_service.connections import REQUEST_TIMEOUT, Connection, ConnectionBounds
 from ev_service.errors import ConfigurationError
 from ev_service.listening import Listener
 from ev_service.logs import SeldomLog
-from ev_service.tasks import ended
+from ev_service.tasks import cancel_and_wait
 
 MOST_MESSAGE_BYTES = 1 << 20
 """Longest message [bytes]: a StopTransaction with the samples of one hour has 140 kB, and a long session has more."""
@@ -251,7 +251,7 @@ class _Door:
         except Exception:
             _logger.exception("a charger's connection failed", extra={"charger_id": charger_id})
         finally:
-            await ended(silence)
+            await cancel_and_wait(silence)
 
 
 def _choose(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:

@@ -70,7 +70,7 @@ class ServerCertificate:
         self._signature, self._obstacle = signature, None
         _logger.info("certificate read again", extra={"days_left": round(self.days_left, 1)})
 
-    def trouble(self) -> str | None:
+    def health_error(self) -> str | None:
         """What is wrong with it, in one sentence; None while nothing is."""
         self.refresh()
         if self._obstacle is not None:

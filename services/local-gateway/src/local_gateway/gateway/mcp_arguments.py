@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 from urllib.parse import quote, urlencode
 
 from local_gateway.gateway.paths import decoded_path
-from wso2_terms.tools import BODY, PLACES, Place, unprefixed
+from wso2_terms.tools import BODY, PLACES, Place, remove_prefix
 
 # What a header's value may hold (RFC 9110, 5.5), but for blanks at either end and anything beyond ASCII.
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
@@ -62,14 +62,14 @@ def arguments_of(schema_definition: str) -> tuple[Argument, ...]:
     properties = cast("dict[str, dict[str, Any]]", schema.get("properties") or {})
     return tuple(
         Argument(
-            name=unprefixed(stored),
+            name=remove_prefix(stored),
             place=_place(stored),
             type=kind if isinstance(kind := described.get("type"), str) else None,
             choices=tuple(described.get("enum") or ()),
             is_required=stored in required or stored.startswith("path_"),
         )
         for stored, described in properties.items()
-        if stored == BODY or unprefixed(stored) != stored
+        if stored == BODY or remove_prefix(stored) != stored
     )
 
 

@@ -202,7 +202,7 @@ def _initialized(message: Message, server: ServedMcpServer, version: Wso2Version
     if not requested:
         return mcp_messages.error(message, mcp.missing_protocol(version))
     if version is Wso2Version.V4_6 and requested != mcp.PROTOCOL_VERSION:
-        return mcp_messages.error(message, mcp.unsupported_protocol(requested))
+        return mcp_messages.error(message, mcp.build_unsupported_protocol_error(requested))
     return mcp_messages.result(message, mcp.initialize_result(server.name, server.version))
 
 

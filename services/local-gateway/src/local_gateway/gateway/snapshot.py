@@ -26,7 +26,7 @@ from wso2_terms.api_project import Endpoint
 from wso2_terms.mcp import MCP_RESOURCE, METADATA_RESOURCE
 from wso2_terms.mcp_project import McpServer as McpServerData
 from wso2_terms.mcp_project import ToolOperation
-from wso2_terms.tools import listed_tool
+from wso2_terms.tools import to_listed_tool
 
 DEFAULT_TIMEOUT_S = 120.0
 """Synapse's global endpoint timeout, where the endpoint sets none."""
@@ -132,7 +132,7 @@ def _served_tool(operation: ToolOperation, limits: Limits, context: str, for_all
 
 
 def _listed(operation: ToolOperation) -> dict[str, object]:
-    tool = listed_tool(operation.target or "", operation.description, operation.schema_definition or _EMPTY_SCHEMA)
+    tool = to_listed_tool(operation.target or "", operation.description, operation.schema_definition or _EMPTY_SCHEMA)
     return {"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema}
 
 

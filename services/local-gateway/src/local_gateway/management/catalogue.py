@@ -21,7 +21,7 @@ from local_gateway.management.products import (
 from local_gateway.management.rest import Desk, RestError, conflict
 from local_gateway.state import Api, Document, Revision
 from wso2_terms.api_project import Api as ApiData
-from wso2_terms.api_project import ApiProject, Deployment, defined_operations
+from wso2_terms.api_project import ApiProject, Deployment, list_operations
 from wso2_terms.codes import INVALID_ENDPOINT, INVALID_ENDPOINT_MESSAGE
 from wso2_terms.endpoints import is_endpoint_url
 
@@ -109,7 +109,7 @@ def _check_endpoints(data: ApiData) -> None:
 
 def _check_tools(desk: Desk, project: ApiProject, existing: Api) -> None:
     """Refuse to take away what an MCP server offers as a tool; the status is inferred from API products."""
-    gone = operations_of_tools(desk.state, existing) - defined_operations(project.definition)
+    gone = operations_of_tools(desk.state, existing) - list_operations(project.definition)
     if gone:
         target, verb = min(gone)
         raise conflict(f"Cannot remove resource {verb} {target}, which is used by an MCP server")

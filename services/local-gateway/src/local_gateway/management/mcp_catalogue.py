@@ -17,7 +17,7 @@ from local_gateway.state import Api, Document, GatewayState, McpServer
 from wso2_terms.api_project import ApiScope, Scope
 from wso2_terms.mcp_project import ApiOperationMapping, ToolOperation
 from wso2_terms.mcp_project import McpServer as ServerData
-from wso2_terms.tools import stored_tool
+from wso2_terms.tools import to_stored_tool
 
 SUBTYPE = "EXISTING_API"
 _SECURITY = ["oauth2", "oauth_basic_auth_api_key_mandatory"]
@@ -142,7 +142,7 @@ def _made(tool: Document, api: Api) -> Document | None:
         "apiContext": api.context,
     }
     tool = tool | {"apiOperationMapping": mapping}
-    stored = stored_tool(validated(tool, ToolOperation), api.definition)
+    stored = to_stored_tool(validated(tool, ToolOperation), api.definition)
     if stored is None:
         return None
     return tool | {

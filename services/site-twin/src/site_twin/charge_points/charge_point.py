@@ -21,7 +21,7 @@ from websockets.headers import build_authorization_basic
 from websockets.typing import Subprotocol
 
 from ev_service.clock import Clock, SystemClock
-from ev_service.tasks import beside
+from ev_service.tasks import run_in_background
 from site_twin.charge_points.conversation import Conversation, Timing
 from site_twin.charge_points.dialect import About, BootReason, Ending
 from site_twin.charge_points.evses import EvsePlan
@@ -149,7 +149,7 @@ class ChargePoint:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Self]:
         """Run it in the background; closes the connection in the end."""
-        async with beside(self.run()):
+        async with run_in_background(self.run()):
             yield self
 
     async def run(self) -> None:

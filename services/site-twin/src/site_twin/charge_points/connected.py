@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ev_service.errors import ConfigurationError
-from ev_service.tasks import ended
-from ev_service.trust import trusting
+from ev_service.tasks import cancel_and_wait
+from ev_service.trust import create_ssl_context
 from site_twin.charge_points.charge_point import ChargePoint
 from site_twin.charge_points.conversation import Timing
 from site_twin.charge_points.quirks import MEANINGS
@@ -85,7 +85,7 @@ class ConnectedChargePoints:
         try:
             yield
         finally:
-            await ended(*tasks)
+            await cancel_and_wait(*tasks)
 
     def _made(self, entry: ChargePointEntry, cars: Cars) -> ChargePoint:
         return ChargePoint(
@@ -110,5 +110,5 @@ def load_charge_points(settings: ConnectionSettings) -> ConnectedChargePoints:
     """
     if settings.ocpp_url is None or settings.charge_points_file is None:
         raise ConfigurationError("TWIN_OCPP_URL and TWIN_CHARGE_POINTS_FILE must both be set")
-    tls = trusting(settings.ca_file, "TWIN_CA_FILE") if settings.ocpp_url.startswith("wss://") else None
+    tls = create_ssl_context(settings.ca_file, "TWIN_CA_FILE") if settings.ocpp_url.startswith("wss://") else None
     return ConnectedChargePoints(read_roster(settings.charge_points_file), settings.ocpp_url, tls)

@@ -13,7 +13,7 @@ from ocpp.exceptions import OCPPError
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
-from ev_service.tasks import ended
+from ev_service.tasks import cancel_and_wait
 from site_twin.charge_points.dialect import BootReason
 from site_twin.charge_points.quirks import Quirk
 from site_twin.charge_points.speaker import Manner
@@ -78,7 +78,7 @@ class Conversation:
         finally:
             # Also where a cancellation is lost, which ended() would only say again after a while.
             self._is_over = True
-            await ended(*tasks)
+            await cancel_and_wait(*tasks)
 
     async def _talk(self, speaker: Any) -> None:
         station = self._station

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from ev_service.addresses import mqtt_host_port
 from ev_service.clock import Clock, sleep_until
 from ev_service.errors import ConfigurationError
-from ev_service.trust import trusting
+from ev_service.trust import create_ssl_context
 from site_twin.devices.failing import DeviceFault, Voice
 from site_twin.devices.kinds import DEVICES, Kind
 from site_twin.settings import TwinSettings
@@ -56,7 +56,7 @@ def broker_from_settings(settings: TwinSettings) -> Broker | None:
     if settings.mqtt_url is None:
         return None
     host, port = mqtt_host_port(settings.mqtt_url)
-    tls = trusting(settings.ca_file, "TWIN_CA_FILE") if settings.mqtt_url.startswith("mqtts:") else None
+    tls = create_ssl_context(settings.ca_file, "TWIN_CA_FILE") if settings.mqtt_url.startswith("mqtts:") else None
     folder = settings.mqtt_passwords_dir
     passwords = {} if folder is None else {device_id: _password(folder, device_id) for device_id in DEVICES}
     return Broker(host, port, tls, passwords)
