@@ -38,13 +38,14 @@ from tests.sunspec_device import (
 from battery_service.devices import battery_device
 from ev_sensors.connection_meter import connection_meter
 from ev_sensors.modbus import Manner, ModbusSource, Pace
-from ev_sensors.modbus_link import Address
+from ev_sensors.modbus_link import Address, ClientTls
 from ev_sensors.sunspec_roles import Selection
 from ev_service.certificates import Server, make_servers
 from ev_service.clock import SteppedClock, SystemClock
 from ev_service.errors import SourceUnavailableError
 from ev_service.key_files import PUBLIC, pem, write, write_pair
 from ev_service.settings import SiteSettings
+from ev_service.trust import Authorities
 from solar_service.devices import solar_device
 
 if TYPE_CHECKING:
@@ -357,6 +358,42 @@ async def test_a_device_that_serves_another_program_is_told() -> None:
                 await until_trouble(second, "if it serves one client at a time, another program may be connected")
 
 
+async def test_several_devices_make_up_one_and_each_has_an_age_of_its_own(asking: Asking, tmp_path: Path) -> None:
+    async with SimulatedDevice(inverter(4100)) as first, SimulatedDevice(inverter(1000)) as second:
+        listed = [
+            {"device_id": name, "host": "127.0.0.1", "port": device.port, "capacity": kwp, "period_s": 0.1}
+            | {"timeout_s": 0.2, "silent_after_s": 1}
+            for name, device, kwp in (("south", first, 60), ("west", second, 40))
+        ]
+        file = tmp_path / "inverters.json"
+        file.write_text(json.dumps(listed))
+        async with asking("solar", first.port, DEVICES_FILE=str(file)) as service:
+            answer = await service.until_value("generation_kw", 51.0)
+            await service.until_healthy()
+            assert answer["capacity_kwp"] == 100.0
+            assert await service.counted("modbus_connected") == 2
+
+            second.is_silent = True
+            told = await service.until_failing("nothing new of the inverter west for")
+
+            assert "south" not in told
+            assert await service.counted("modbus_connected") == 1
+
+
+async def test_a_device_of_several_that_never_answered_makes_the_whole_unknown(asking: Asking, tmp_path: Path) -> None:
+    async with SimulatedDevice(meter(610)) as device:
+        listed = [
+            {"device_id": name, "host": "127.0.0.1", "port": port, "period_s": 0.1}
+            for name, port in (("one", device.port), ("two", free_port()))
+        ]
+        file = tmp_path / "meters.json"
+        file.write_text(json.dumps(listed))
+        async with asking("grid", device.port, DEVICES_FILE=str(file)) as service:
+            await service.until_failing("no reading of the meter two yet: it cannot be connected to")
+            await service.until_counted(1, "modbus_answers_total", outcome="accepted")
+            assert (await service.reading()).status_code == 503
+
+
 async def test_a_reading_bears_the_moment_before_the_device_was_asked() -> None:
     before = datetime.now(UTC)
     async with SimulatedDevice(inverter()) as device:
@@ -569,6 +606,7 @@ class Keys:
 
     def __init__(self, folder: Path) -> None:
         names = [Server("inverter", ("localhost",)), Server("solar-service", ("localhost",))]
+        folder.mkdir(exist_ok=True)
         authority, pairs = make_servers("devices", names, datetime.now(UTC))
         self.ca = write(folder / "ca.pem", pem(authority), PUBLIC)
         for server, pair in zip(names, pairs, strict=True):
@@ -595,6 +633,27 @@ async def test_over_tls_both_sides_show_a_certificate(asking: Asking, tmp_path: 
         trust = {"TLS": "true", "CA_FILE": str(keys.ca)}
         async with asking("solar", device.port, **trust, CERT_FILE=certificate, KEY_FILE=key) as service:
             await service.until_value("generation_kw", 41.0)
+
+
+async def test_over_tls_certificates_that_were_replaced_count_at_the_next_connection(tmp_path: Path) -> None:
+    former, present = Keys(tmp_path / "former"), Keys(tmp_path / "present")
+    ca_file, cert_file, key_file = (tmp_path / name for name in ("ca.pem", "cert.pem", "key.pem"))
+
+    def take(keys: Keys) -> None:
+        for file, source in zip((ca_file, cert_file, key_file), (keys.ca, *keys.files("solar-service")), strict=True):
+            file.write_bytes(source.read_bytes())
+
+    take(former)
+    async with SimulatedDevice(inverter(), tls=present.of_device) as device:
+        tls = ClientTls(Authorities(ca_file, "SOLAR_MODBUS_CA_FILE"), cert_file, key_file)
+        address = Address("127.0.0.1", device.port, 1, 0.5, tls)
+        source = ModbusSource(address, solar_device("x", 100.0), Manner(), SystemClock(), QUICK)
+        async with source.running():
+            await until_trouble(source, "it cannot be connected to")
+            cert_file.unlink()
+            await until_trouble(source, "this service's certificate cannot be used")
+            take(present)
+            await until_read(source, "generation_kw", 41.0)
 
 
 @pytest.mark.slow

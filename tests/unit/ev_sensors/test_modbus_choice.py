@@ -27,9 +27,9 @@ def _given(source: SourceSettings) -> ServiceSettings:
 def test_a_device_is_met_on_the_registered_port_unless_another_is_set() -> None:
     plain, tls = ModbusDeviceSettings(host="inverter"), ModbusDeviceSettings(host="inverter", tls=True)
 
-    assert (address_of(plain).port, address_of(plain).tls) == (502, None)
-    assert (address_of(tls).port, address_of(tls).tls is None) == (802, False)
-    assert address_of(ModbusDeviceSettings(host="inverter", port=1502)).port == 1502
+    assert (address_of(plain, "").port, address_of(plain, "").tls) == (502, None)
+    assert (address_of(tls, "").port, address_of(tls, "").tls is None) == (802, False)
+    assert address_of(ModbusDeviceSettings(host="inverter", port=1502), "").port == 1502
 
 
 @pytest.mark.anyio
@@ -88,6 +88,6 @@ def test_plain_modbus_to_another_machine_is_warned_of(
     host: str, *, tls: bool, warns: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "ev_sensors"):
-        address_of(ModbusDeviceSettings(host=host, tls=tls))
+        address_of(ModbusDeviceSettings(host=host, tls=tls), "")
 
     assert len(caplog.records) == warns

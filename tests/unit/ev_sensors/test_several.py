@@ -8,8 +8,10 @@ import pytest
 
 from battery_service.devices import battery_device
 from ev_sensors.choice import mqtt_source
+from ev_sensors.combined import CombinedSource
 from ev_sensors.connection_meter import connection_meter
-from ev_sensors.settings import MqttDeviceSettings, MqttSettings
+from ev_sensors.modbus_choice import modbus_source
+from ev_sensors.settings import ModbusInverterSettings, ModbusMeterSettings, MqttDeviceSettings, MqttSettings
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
 from ev_service.settings import SiteSettings
@@ -107,3 +109,40 @@ def test_a_file_of_devices_that_is_not_clear_is_refused(tmp_path: Path, listed: 
 
     assert f"DEVICES_FILE {file}" in refused.value.message
     assert told in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ([{"device_id": "a", "capacity": 100}], "a: HOST must name the device"),
+        ([{"device_id": "a", "host": "h", "meter": 1}], "0.meter: Extra inputs are not permitted"),
+        ([{"device_id": "a", "host": "h"}, {"device_id": "b", "host": "i"}], "write the capacity of a, b"),
+        (
+            [{"device_id": "a", "host": "h", "capacity": 30}, {"device_id": "b", "host": "h", "capacity": 70}],
+            "a and b are the same device",
+        ),
+        (
+            [{"device_id": "a", "host": "h", "tls": True, "ca_file": "/nowhere"}],
+            "a: CA_FILE /nowhere can not be used",
+        ),
+    ],
+)
+def test_a_file_of_modbus_devices_that_is_not_clear_is_refused(tmp_path: Path, listed: object, told: str) -> None:
+    file = tmp_path / "devices.json"
+    file.write_text(json.dumps(listed))
+
+    with pytest.raises(ConfigurationError) as refused:
+        modbus_source(solar_device("x", 100.0), ModbusInverterSettings(devices_file=file), SystemClock())
+
+    assert f"DEVICES_FILE {file}" in refused.value.message
+    assert told in refused.value.message
+
+
+def test_two_meters_of_one_device_are_two_devices(tmp_path: Path) -> None:
+    file = tmp_path / "devices.json"
+    listed = [{"device_id": f"m-{number}", "host": "127.0.0.1", "meter": number} for number in (1, 2)]
+    file.write_text(json.dumps(listed))
+
+    source = modbus_source(connection_meter(SiteSettings()), ModbusMeterSettings(devices_file=file), SystemClock())
+
+    assert isinstance(source, CombinedSource)

@@ -1,21 +1,21 @@
 """Which source a service's MQTT settings make: broker, shape and topics put together for one device or several."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from ev_sensors.broker import Broker
 from ev_sensors.inbox import Device
+from ev_sensors.listed import parts_of, read_devices
 from ev_sensors.mqtt import Member, MqttSource, Place
-from ev_sensors.settings import ListedDevice, MqttDevice, MqttDeviceSettings, MqttSettings
+from ev_sensors.settings import ListedMqttDevice, MqttDevice, MqttDeviceSettings, MqttSettings
 from ev_sensors.shapes import Role, Shape
 from ev_sensors.shapes.mapped import MappingError, mapped_shape, read_mapping
 from ev_sensors.shapes.meters import shelly_gen1_shape, shelly_shape, tasmota_shape
-from ev_sensors.shapes.own import own_shape, why_wrong
+from ev_sensors.shapes.own import own_shape
 from ev_sensors.shapes.sunspec import sunspec_shape
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
@@ -25,8 +25,6 @@ from ev_service.telemetry import Reading
 R = TypeVar("R", bound=Reading)
 
 _TOPIC_WORD = re.compile(r"[^+#/\x00]+")
-_CAPACITY_TOLERANCE = 0.01
-"""How far the sum of the devices' capacities may be from the one that is set, as a share of it."""
 
 
 def mqtt_source(
@@ -65,44 +63,14 @@ def mqtt_source(
 
 
 def _listed(device: Device[R], file: Path, name: str, site: SiteSettings) -> list[Member[R]]:
-    """The devices of a file.
-
-    Raises:
-        ConfigurationError: it cannot be read, or what it says cannot be used.
-    """
     where = f"{name} {file}"
-    try:
-        listed = TypeAdapter(list[ListedDevice]).validate_json(file.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(f"{where} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        raise ConfigurationError(f"{where} must be a JSON list of devices: {why_wrong(error)}") from error
-    names = [each.device_id for each in listed]
-    if not names or len(set(names)) < len(names):
-        raise ConfigurationError(f"{where} must name at least one device, and each once")
-    kinds = _parts(device, listed, where) if len(listed) > 1 else [device]
+    listed = read_devices(file, TypeAdapter(list[ListedMqttDevice]), where)
     return [
         Member(
-            each.device_id, kind, shape_of(device.role, each, site, f"{where}, {each.device_id}: "), each.silent_after_s
+            each.device_id, part, shape_of(device.role, each, site, f"{where}, {each.device_id}: "), each.silent_after_s
         )
-        for each, kind in zip(listed, kinds, strict=True)
+        for each, part in zip(listed, parts_of(device, listed, where), strict=True)
     ]
-
-
-def _parts(device: Device[R], listed: Sequence[ListedDevice], where: str) -> list[Device[R]]:
-    """Each device as what it is a part of, by its share of the capacity where there is one."""
-    if device.part is None or device.capacity is None:
-        return [device for _ in listed]
-    shares = [each.capacity for each in listed if each.capacity is not None]
-    if len(shares) < len(listed):
-        without = ", ".join(each.device_id for each in listed if each.capacity is None)
-        raise ConfigurationError(f"{where}: write the capacity of {without}, in kWp or kWh as that of all is set")
-    if abs(sum(shares) - device.capacity) > _CAPACITY_TOLERANCE * device.capacity:
-        made, set_to = f"{sum(shares):g}", f"{device.capacity:g}"
-        raise ConfigurationError(
-            f"{where}: the capacities make up {made}, and {set_to} is set for all; set it to {made}"
-        )
-    return [device.part(share) for share in shares]
 
 
 def shape_of(role: Role, settings: MqttDevice, site: SiteSettings, prefix: str = "") -> Shape:

@@ -55,7 +55,8 @@ class Manner:
 
     base_address: where its map begins, if that is known. factor: its power is multiplied by it. silent_after_s: age
     from which its newest value no longer counts as fresh [s]. keeps_connection: else each round connects anew, so that
-    others can ask the device in between. selection: which part of the device is meant.
+    others can ask the device in between. selection: which part of the device is meant. device_id: its name
+    among several.
     """
 
     base_address: int | None = None
@@ -63,13 +64,20 @@ class Manner:
     silent_after_s: float = 30.0
     keeps_connection: bool = True
     selection: Selection = field(default_factory=Selection)
+    device_id: str = ""
 
 
 class ModbusSource(Source[R]):
     """The newest value of one device that counts."""
 
     def __init__(
-        self, address: Address, device: Device[R], manner: Manner, clock: Clock, pace: Pace | None = None
+        self,
+        address: Address,
+        device: Device[R],
+        manner: Manner,
+        clock: Clock,
+        pace: Pace | None = None,
+        counts: Counts | None = None,
     ) -> None:
         """Ask a device once it runs.
 
@@ -79,11 +87,13 @@ class ModbusSource(Source[R]):
             manner: how it is read.
             clock: the run's clock.
             pace: how quickly things are done.
+            counts: where it counts, which several devices may share.
         """
         self._address, self._device, self._manner, self._clock = address, device, manner, clock
         self._pace = pace or Pace()
-        self._name = _NAMES[device.role]
-        self._counts = Counts()
+        self._name = " ".join(filter(None, (_NAMES[device.role], manner.device_id)))
+        self._counts = counts or Counts()
+        self._is_connected = False
         self._obstacle: str | None = "it has not been asked"
         self._answers = 0
         self._heartbeat: float | None = None
@@ -164,8 +174,12 @@ class ModbusSource(Source[R]):
         if self._obstacle != reason:
             _logger.warning("device not read", extra={"device": self._name, "reason": reason})
         self._obstacle = reason
-        self._counts.connected.set(0)
+        self._mark_connected(False)
         self._counts.failures.inc()
+
+    def _mark_connected(self, is_connected: bool) -> None:
+        self._counts.connected.inc(is_connected - self._is_connected)
+        self._is_connected = is_connected
 
     async def _session(self) -> None:
         """Find the map, and ask until too many rounds in a row fail.
@@ -251,7 +265,7 @@ class ModbusSource(Source[R]):
             outcome = self._take(said, measured(self._device.role, said))
         self._answers += 1
         self._obstacle = None
-        self._counts.connected.set(1)
+        self._mark_connected(True)
         self._counts.answer(outcome)
 
     def _take(self, said: Said, judged: Measurement | Refusal) -> Outcome:

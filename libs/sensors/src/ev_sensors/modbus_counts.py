@@ -19,14 +19,14 @@ class Outcome(StrEnum):
 
 
 class Counts:
-    """Counters of one source; the service registers them."""
+    """Counters of one device, or of several together; the service registers them."""
 
     def __init__(self) -> None:
         self._answers = Counter("modbus_answers", "Answers of the device", ["outcome"], registry=None)
         self._refused = Counter("modbus_refused", "Answers refused, by reason", ["reason"], registry=None)
         self.failures = Counter("modbus_connection_failures", "Connections refused, failed or lost", registry=None)
         self.repeats = Counter("modbus_repeats", "Questions asked again within their round", registry=None)
-        self.connected = Gauge("modbus_connected", "1 while the device answers", registry=None)
+        self.connected = Gauge("modbus_connected", "Devices that answer: of one device, 1 while it does", registry=None)
         # Made now, so that what never happened shows as 0.
         self._of = {outcome: self._answers.labels(outcome) for outcome in Outcome}
 

@@ -6,11 +6,13 @@ import random
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pymodbus.client import AsyncModbusTcpClient, AsyncModbusTlsClient
 from pymodbus.exceptions import ModbusException
 
 from ev_sensors.sunspec import BASES, COMMON, END, LABEL_SPAN, MARKER, METERS, Block, WrongMap, block_at, label_of
+from ev_service.trust import Authorities
 
 _NO_SUCH_PLACE = (1, 2, 3)
 _NO_SUCH_UNIT = (10, 11)
@@ -70,6 +72,29 @@ class Declined(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class ClientTls:
+    """TLS whose files may be replaced while the service runs: the next connection goes by what they hold then.
+
+    authorities: whom to trust. cert_file, key_file: this service's own certificate; None: it shows none.
+    """
+
+    authorities: Authorities
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """A context for one connection.
+
+        Raises:
+            OSError: the certificate cannot be used.
+        """
+        context = self.authorities.context()
+        if self.cert_file is not None:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        return context
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """Where a device is. timeout_s: how long it has for one answer [s]. tls: else plain."""
 
@@ -77,7 +102,7 @@ class Address:
     port: int
     unit_id: int
     timeout_s: float
-    tls: ssl.SSLContext | None = None
+    tls: ClientTls | None = None
 
 
 class Link:
@@ -167,7 +192,10 @@ class Link:
             if not is_connected and not closed.done():
                 closed.set_result(None)
 
-        self._client = _client(self._to, on_connection)
+        try:
+            self._client = _client(self._to, on_connection)
+        except OSError as error:
+            raise UnreachableError(f"this service's certificate cannot be used: {error}") from error
         self._closed = closed
         if not await self._client.connect():
             self.close()
@@ -184,7 +212,7 @@ def _client(to: Address, on_connection: Callable[[bool], None]) -> AsyncModbusTc
     return AsyncModbusTlsClient(
         to.host,
         port=to.port,
-        sslctx=to.tls,
+        sslctx=to.tls.context(),
         timeout=to.timeout_s,
         retries=0,
         reconnect_delay=0,

@@ -72,14 +72,19 @@ class MqttDevice(BaseModel):
     )
 
 
-class ListedDevice(MqttDevice):
+class Listed(BaseModel):
     """One of several devices, as it stands in the file of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    device_id: DeviceId
     capacity: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="Its share of the capacity that is set: kWp or kWh."
     )
+
+
+class ListedMqttDevice(Listed, MqttDevice):
+    """One of several devices that speak MQTT."""
 
 
 class MqttDeviceSettings(MqttDevice, Settings):
@@ -93,8 +98,8 @@ class MqttDeviceSettings(MqttDevice, Settings):
     )
 
 
-class ModbusDeviceSettings(Settings):
-    """The SunSpec device that a service asks over Modbus; each service reads this with a prefix of its own."""
+class ModbusDevice(BaseModel):
+    """One SunSpec device that is asked over Modbus, however it is set."""
 
     host: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9_.:-]{1,253}$", description="The device, or its gateway."
@@ -122,7 +127,7 @@ class ModbusDeviceSettings(Settings):
     key_file: Path | None = Field(default=None, description="PEM of its private key.")
 
 
-class ModbusInverterSettings(ModbusDeviceSettings):
+class ModbusInverter(ModbusDevice):
     """An inverter, which may be connected to a battery too."""
 
     power: Literal["auto", "ac", "dc", "strings"] = Field(
@@ -137,7 +142,7 @@ class ModbusInverterSettings(ModbusDeviceSettings):
     )
 
 
-class ModbusMeterSettings(ModbusDeviceSettings):
+class ModbusMeter(ModbusDevice):
     """A device that holds the meter of the connection."""
 
     meter: int | None = Field(
@@ -146,3 +151,33 @@ class ModbusMeterSettings(ModbusDeviceSettings):
         le=20,
         description="Which of its meters stands at the connection, from 1 in the order of its map; unset: it has one.",
     )
+
+
+class ListedModbusDevice(Listed, ModbusDevice):
+    """One of several devices that are asked over Modbus."""
+
+
+class ListedModbusInverter(Listed, ModbusInverter):
+    """One of several inverters."""
+
+
+class ListedModbusMeter(Listed, ModbusMeter):
+    """One of several devices that hold a meter."""
+
+
+class ModbusDeviceSettings(ModbusDevice, Settings):
+    """The device that a service asks over Modbus; each service reads this with a prefix of its own."""
+
+    devices_file: Path | None = Field(
+        default=None,
+        description="JSON list of several devices whose values make up one, see docs/sensors.md; the settings of the "
+        "single device do not count then.",
+    )
+
+
+class ModbusInverterSettings(ModbusInverter, ModbusDeviceSettings):
+    """The inverter that a service asks over Modbus."""
+
+
+class ModbusMeterSettings(ModbusMeter, ModbusDeviceSettings):
+    """The meter that a service asks over Modbus."""
