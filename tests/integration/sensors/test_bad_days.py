@@ -81,7 +81,7 @@ async def test_a_wrong_password_is_told_without_it(
 
 # paho leaves the socket of a failed handshake to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_a_broker_with_the_certificate_of_a_stranger_is_not_spoken_to(
+async def test_a_broker_with_the_certificate_of_a_stranger_is_not_spoken_to_until_the_file_names_its_authority(
     running: Running, broker: Mosquitto, tmp_path: Path
 ) -> None:
     stranger, _ = make_servers("a stranger", [Server("localhost", ("localhost",))], datetime.now(UTC))
@@ -89,6 +89,8 @@ async def test_a_broker_with_the_certificate_of_a_stranger_is_not_spoken_to(
 
     async with running("solar", broker, MQTT_CA_FILE=str(file)) as service:
         await service.until_failing("the broker's certificate cannot be verified")
+        file.write_bytes(broker.secrets.ca_file.read_bytes())
+        await service.until_failing("no message on")
 
 
 async def test_nobody_is_let_in_without_a_name(broker: Mosquitto) -> None:

@@ -1,12 +1,14 @@
 """The twin's devices at a real Mosquitto, with the users and rights that are deployed: each fault does what it says."""
 
 import asyncio
+import gc
 import json
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiomqtt
@@ -15,7 +17,9 @@ import pytest
 from fastapi import FastAPI
 from tests.broker import Mosquitto
 
+from ev_service.certificates import Server, make_servers
 from ev_service.clock import SteppedClock, SystemClock
+from ev_service.key_files import PUBLIC, pem, write
 from ev_service.settings import RunSettings, SiteSettings
 from site_twin.app import AllSettings, create_app
 from site_twin.devices.failing import CLOCK_WRONG_BY, FLOOD_MESSAGES, REPLAYED_MESSAGES, DeviceFault
@@ -82,9 +86,8 @@ async def ground(broker: Mosquitto) -> AsyncGenerator[Ground]:
 
 def _twin(broker: Mosquitto, url: str, **more: Any) -> AllSettings:
     secrets = broker.secrets
-    twin = TwinSettings(
-        mqtt_url=url, mqtt_passwords_dir=secrets.folder, ca_file=secrets.ca_file, mqtt_period_s=PERIOD_S, **more
-    )
+    given: dict[str, Any] = {"ca_file": secrets.ca_file, "mqtt_period_s": PERIOD_S} | more
+    twin = TwinSettings(mqtt_url=url, mqtt_passwords_dir=secrets.folder, **given)
     return AllSettings(twin, SiteSettings(), RunSettings())
 
 
@@ -119,6 +122,22 @@ async def test_every_device_is_born_and_tells_what_the_site_does(broker: Mosquit
     assert sun["generation_kw"] > 10
     assert (load["load_kw"], load["export_kw"]) == pytest.approx((site["load_kw"], site["export_kw"]), abs=0.5)
     assert battery["soc_percent"] == site["soc_percent"]
+
+
+# paho leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_an_authority_that_was_replaced_is_trusted_by_the_next_connection(
+    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger, _ = make_servers("a stranger", [Server("localhost", ("localhost",))], datetime.now(UTC))
+    file = write(tmp_path / "authority.pem", pem(stranger), PUBLIC)
+    async with _ground(broker, SteppedClock(MORNING), ca_file=file) as ground, asyncio.timeout(WAIT_S):
+        while "CERTIFICATE_VERIFY_FAILED" not in caplog.text:
+            await asyncio.sleep(0.01)
+        file.write_bytes(broker.secrets.ca_file.read_bytes())
+
+        assert (await ground.listener.next(SUN_STATUS))["status"] == "online"
+    gc.collect()
 
 
 async def test_devices_that_are_stopped_say_goodbye(broker: Mosquitto) -> None:

@@ -15,7 +15,7 @@ from ev_sensors.settings import MqttDeviceSettings
 from ev_sensors.shapes import Role, Shape
 from ev_sensors.shapes.meters import shelly_shape, tasmota_shape
 from ev_sensors.shapes.own import own_shape
-from ev_sensors.shapes.sunspec import measured, scaled, sunspec_shape
+from ev_sensors.shapes.sunspec import scaled, sunspec_shape
 from ev_service.errors import ConfigurationError
 from ev_service.settings import SiteSettings
 
@@ -202,15 +202,54 @@ def test_a_power_that_was_read_without_its_sign_is_refused() -> None:
         scaled({"W": 65_036, "W_SF": 0}, "W", 203)
 
 
-def test_a_sunspec_battery_that_gives_power_discharges_in_our_words() -> None:
-    models = {"713": {"SoC": 835, "SoC_SF": -1}, "701": {"W": 400, "W_SF": 1}}
+def _sunspec(role: Role, **models: dict[str, object]) -> Measurement | Refusal | Ignored:
+    numbered = {name.removeprefix("m"): points for name, points in models.items()}
+    return _parse(sunspec_shape(role, "x", factor=1.0), {"timestamp": TIME, "models": numbered})
 
-    assert measured("battery", models, NOON).values == {"soc_percent": 83.5, "active_power_kw": -4.0}
+
+def _sunspec_values(role: Role, **models: dict[str, object]) -> dict[str, float]:
+    judged = _sunspec(role, **models)
+    assert isinstance(judged, Measurement), judged
+    return dict(judged.values)
+
+
+def test_a_sunspec_battery_that_gives_power_discharges_in_our_words() -> None:
+    told = {"soc_percent": 83.5, "active_power_kw": -4.0}
+
+    assert _sunspec_values("battery", m713={"SoC": 835, "SoC_SF": -1}, m701={"W": 400, "W_SF": 1}) == told
+    assert _sunspec_values("battery", m802={"SoC": 835, "SoC_SF": -1, "W": 400, "W_SF": 1}) == told
 
 
 def test_a_sunspec_meter_and_an_inverters_counter_are_read() -> None:
-    assert measured("grid", {"203": {"W": -500, "W_SF": 0}}, NOON).values == {"load_kw": 0.0, "export_kw": 0.5}
-    assert measured("solar", {"103": {"W": 0, "W_SF": 0, "WH": 1500, "WH_SF": 0}}, NOON).energy_kwh == 1.5
+    energy = _sunspec("solar", m103={"W": 0, "W_SF": 0, "WH": 1500, "WH_SF": 0})
+
+    assert _sunspec_values("grid", m203={"W": -500, "W_SF": 0}) == {"load_kw": 0.0, "export_kw": 0.5}
+    assert isinstance(energy, Measurement)
+    assert energy.energy_kwh == 1.5
+
+
+@pytest.mark.parametrize(
+    "state", [{"m103": {"St": 1}}, {"m103": {"St": 2}}, {"m113": {"St": 8}}, {"m701": {"InvSt": 1}}]
+)
+@pytest.mark.parametrize(
+    "power", [{}, {"W": None}, {"W": -0x8000}, {"W": 0x8000, "W_SF": 0x8000}, {"W": -0x8000, "W_SF": 0}]
+)
+def test_an_inverter_that_sleeps_and_tells_no_power_gives_none(
+    state: dict[str, dict[str, object]], power: dict[str, object]
+) -> None:
+    ((model, points),) = state.items()
+    absent = {} if model == "m113" else power
+
+    assert _sunspec_values("solar", **{model: points | absent}) == {"generation_kw": 0.0}
+
+
+def test_an_inverter_that_sleeps_gives_no_power_and_one_that_is_awake_tells_it() -> None:
+    asleep, awake = _sunspec("solar", m103={"St": 2, "W": 410, "W_SF": 1}), _sunspec("solar", m103={"St": 4})
+
+    assert isinstance(asleep, Refusal)
+    assert (asleep.reason, asleep.detail) == (Reason.IMPLAUSIBLE, "the inverter is sleeping and gives 4.1 kW")
+    assert isinstance(awake, Refusal)
+    assert awake.detail == "W is not implemented by the device"
 
 
 @pytest.mark.parametrize(

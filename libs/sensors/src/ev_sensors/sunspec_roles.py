@@ -24,7 +24,7 @@ _STANDBY = {("St", 8), ("InvSt", 7)}
 
 _ASLEEP_GIVES_KW = 0.1
 
-_WANTED: Mapping[Role, tuple[tuple[int, ...], ...]] = {
+WANTED: Mapping[Role, tuple[tuple[int, ...], ...]] = {
     "solar": ((103,), (102,), (101,), (113,), (112,), (111,), (701,)),
     "battery": ((802,), (713, 701), (713,)),
     "grid": ((203,), (204,), (202,), (201,)),
@@ -94,12 +94,12 @@ def plan_for(
     if role == "grid" and any(block.model in METERS for block in blocks):
         return Plan((_choose_meter(blocks, selection.meter, labels or {}),), None)
     of_model = {block.model: block for block in reversed(blocks) if block.is_whole}
-    for wanted in _WANTED[role]:
+    for wanted in WANTED[role]:
         if all(model in of_model for model in wanted):
             polled = tuple(of_model[model] for model in wanted)
             named = next((of_model[model] for model in _NAMEPLATES if model in of_model), None)
             return Plan(polled, named) if role == "battery" else _plan_sun(polled, named, blocks, selection)
-    first_models = tuple(dict.fromkeys(models[0] for models in _WANTED[role]))
+    first_models = tuple(dict.fromkeys(models[0] for models in WANTED[role]))
     for block in blocks:
         if block.model in first_models:
             raise _too_short(block)
@@ -163,15 +163,15 @@ def _plan_sun(polled: tuple[Block, ...], named: Block | None, blocks: Sequence[B
 class Said:
     """All that a device said at one moment: points by the number of their model.
 
-    timestamp: the last moment before it was asked, aware UTC. sequence: number of the question, rising.
-    factor: power is multiplied by it. rated_kw: of the nameplate, if there is one. power: where the sun's power is
-    taken from. strings: the DC inputs. panels: numbers of those that are panels; none: all but
+    timestamp: the last moment before it was asked, aware UTC. sequence: number of the question, rising; None: it
+    was not asked. factor: power is multiplied by it. rated_kw: of the nameplate, if there is one. power: where the
+    sun's power is taken from. strings: the DC inputs. panels: numbers of those that are panels; none: all but
     those whose label names a battery.
     """
 
     models: Mapping[int, Mapping[str, float]]
     timestamp: datetime
-    sequence: int
+    sequence: int | None = None
     factor: float = 1.0
     rated_kw: float | None = None
     power: PowerSource = "ac"

@@ -22,6 +22,7 @@ from tests.unit.site_twin.charge_points.orders import set_profile
 from ev_service.certificates import Server, make_servers
 from ev_service.clock import SteppedClock, SystemClock
 from ev_service.key_files import pem, write_pair
+from ev_service.trust import Authorities
 from site_twin.charge_points import ChargePoint, StandingCars
 
 pytestmark = pytest.mark.anyio
@@ -170,7 +171,8 @@ async def test_over_tls_only_a_trusted_central_system_gets_the_password(tmp_path
         assert "certificate" in wary.last_error
         assert central.logins == []
 
-        tls = ssl.create_default_context(cafile=tmp_path / "ca.pem")
-        async with ChargePoint("CP-1", central.url, PASSWORD, tls=tls, timing=HASTE).running() as trusting:
-            await booted(trusting)
+        authorities = Authorities(tmp_path / "ca.pem", "TWIN_CA_FILE")
+        point = ChargePoint("CP-1", central.url, PASSWORD, authorities=authorities, timing=HASTE)
+        async with point.running():
+            await booted(point)
         assert central.logins == [f"CP-1:{PASSWORD}"]

@@ -1,8 +1,8 @@
 """An inverter or battery that sends its SunSpec models as JSON: `{base}/models`, points by the names of the models.
 
-Source: SunSpec Information Model Reference; models 101 to 103 and 111 to 113 (inverter: W, WH), 201 to 204 (meter: W;
-AphA, WphA, PhVphA and their like by phase), 701 (DER AC measurement: W, positive when power is generated) and 713 (DER
-storage capacity: SoC).
+Source: SunSpec Information Model Reference; models 101 to 103 and 111 to 113 (inverter: W, WH, St), 201 to 204 (meter:
+W; AphA, WphA, PhVphA and their like by phase), 701 (DER AC measurement: InvSt; W, positive when power is generated),
+802 (battery: SoC, W) and 713 (DER storage capacity: SoC).
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ev_sensors.measurement import Measurement, Reason, Refusal
-from ev_sensors.phases import phase_values
 from ev_sensors.shapes import Role, Shape
 from ev_sensors.shapes.own import own_status, why_wrong
 from ev_sensors.sunspec import MODELS, Kind
+from ev_sensors.sunspec_roles import WANTED, Said, measured
 from ev_service.units import UtcTimestamp
 
 Points = Mapping[str, int | float]
@@ -31,9 +31,7 @@ _SCALES = range(-10, 11)
 _UNITS = {"W": "W", "WH": "Wh", "SoC": "Pct"} | {
     f"{point}{phase}": unit for point, unit in (("Aph", "A"), ("Wph", "W"), ("PhVph", "V")) for phase in "ABC"
 }
-_W_PER_KW = 1000.0
-_INVERTERS = (103, 102, 101, 113, 112, 111, 701)
-_METERS = (203, 204, 202, 201)
+_READ = {*_UNITS, "St", "InvSt"}
 _SCALE_NAMES = {"SoC": ("Pct_SF", "SoC_SF")} | {
     f"{point}{phase}": (scale,)
     for point, scale in (("Aph", "A_SF"), ("Wph", "W_SF"), ("PhVph", "V_SF"))
@@ -104,70 +102,43 @@ def sunspec_shape(role: Role, base: str, *, factor: float) -> Shape:
         for point, unit in said.units.items():
             if _UNITS.get(point, unit) != unit:
                 return Refusal(Reason.UNIT, f"{point} is in {unit}, not in {_UNITS[point]}")
-        numbers = {number: _numbers(points) for number, points in said.models.items()}
         try:
-            return measured(role, numbers, said.timestamp, factor)
+            return measured(role, Said(models_for(role, said.models), said.timestamp, factor=factor))
         except ValueError as error:
             return Refusal(Reason.SCHEMA, str(error))
 
     return Shape(f"{base}/models", f"{base}/status", parse, own_status)
 
 
-def measured(role: Role, models: Mapping[str, Points], timestamp: datetime, factor: float = 1.0) -> Measurement:
-    """What SunSpec models say, in the words of a role.
+def models_for(role: Role, models: Mapping[str, Mapping[str, int | float | str | None]]) -> dict[int, dict[str, float]]:
+    """What a message says for a role: scaled points by the number of their model, those that are implemented.
 
     Args:
         role: what the device measures.
-        models: points by the number of their model.
-        timestamp: when it was measured, aware UTC.
-        factor: power is multiplied by it; -1 turns the sign.
+        models: of the message.
 
     Raises:
-        ValueError: a point that the role needs is missing, or a scale factor is none.
+        ValueError: no model is there that tells it, or a point that is needed has no scale factor that is one.
     """
-    if role == "battery":
-        return Measurement(timestamp, _battery(models, factor))
-    points, model = _first(models, _INVERTERS if role == "solar" else _METERS)
-    power_kw = _needed(scaled(points, "W", model), "W") * factor / _W_PER_KW
-    if role == "grid":
-        total = {"load_kw": max(power_kw, 0.0), "export_kw": max(-power_kw, 0.0)}
-        return Measurement(timestamp, total | _phases(points, model, factor))
-    energy_wh = scaled(points, "WH", model) if "WH" in MODELS[model] else None
-    energy_kwh = None if energy_wh is None else energy_wh / _W_PER_KW
-    return Measurement(timestamp, {"generation_kw": power_kw}, energy_kwh=energy_kwh)
+    wanted = next((numbers for numbers in WANTED[role] if all(str(number) in models for number in numbers)), None)
+    if wanted is None:
+        first = dict.fromkeys(numbers[0] for numbers in WANTED[role])
+        raise ValueError(f"models: none of {', '.join(map(str, first))} is there")
+    return {number: _points(_numbers(models[str(number)]), number) for number in wanted}
 
 
-def _phases(points: Points, model: int, factor: float) -> dict[str, float]:
-    def of(name: str) -> list[float | None]:
+def _points(points: Points, model: int) -> dict[str, float]:
+    scaled_points = dict[str, float]()
+    for name in MODELS[model].keys() & _READ:
         try:
-            return [scaled(points, f"{name}{phase}", model) for phase in "ABC"]
+            value = scaled(points, name, model)
         except ValueError:
-            # Nobody needs the phases for the total.
-            return []
-
-    return phase_values(current_a=of("Aph"), power_w=of("Wph"), voltage_v=of("PhVph"), factor=factor)
-
-
-def _battery(models: Mapping[str, Points], factor: float) -> dict[str, float]:
-    points, model = _first(models, (713,))
-    soc_percent = _needed(scaled(points, "SoC", model), "SoC")
-    power_w = scaled(models.get("701", {}), "W", 701)
-    # SunSpec counts what is given as positive, we count what is taken.
-    power = {} if power_w is None else {"active_power_kw": -power_w * factor / _W_PER_KW}
-    return {"soc_percent": soc_percent} | power
-
-
-def _first(models: Mapping[str, Points], numbers: tuple[int, ...]) -> tuple[Points, int]:
-    for number in numbers:
-        if str(number) in models:
-            return models[str(number)], number
-    raise ValueError(f"models: none of {', '.join(map(str, numbers))} is there")
-
-
-def _needed(value: float | None, name: str) -> float:
-    if value is None:
-        raise ValueError(f"{name}: not implemented by the device")
-    return value
+            if MODELS[model][name].is_needed:
+                raise
+            continue
+        if value is not None:
+            scaled_points[name] = value
+    return scaled_points
 
 
 def _numbers(points: Mapping[str, int | float | str | None]) -> dict[str, int | float]:

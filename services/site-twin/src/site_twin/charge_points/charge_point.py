@@ -6,7 +6,6 @@ Real time everywhere here: it is the network's; what is told carries the run's t
 import asyncio
 import logging
 import random
-import ssl
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -22,6 +21,7 @@ from websockets.typing import Subprotocol
 
 from ev_service.clock import Clock, SystemClock
 from ev_service.tasks import run_in_background
+from ev_service.trust import Authorities
 from site_twin.charge_points.conversation import Conversation, Timing
 from site_twin.charge_points.dialect import About, BootReason, Ending
 from site_twin.charge_points.evses import EvsePlan
@@ -60,7 +60,7 @@ class ChargePoint:
         cars: Cars | None = None,
         clock: Clock | None = None,
         quirks: Collection[Quirk] = (),
-        tls: ssl.SSLContext | None = None,
+        authorities: Authorities | None = None,
         timing: Timing | None = None,
         voltage_v: float = 230.0,
     ) -> None:
@@ -75,7 +75,7 @@ class ChargePoint:
             cars: who stands there and what the meters say; None: nobody ever comes, and nothing is looked at.
             clock: the run's, where there are no cars, who know it themselves; None: real UTC.
             quirks: bad habits; more can be ordered through `cars.faults`, or put into `station.quirks` at any time.
-            tls: whom to trust for wss://; None: whom the system trusts.
+            authorities: whom to trust for wss://; None: whom the system trusts.
             timing: real times; None: as a charger in the field has them.
             voltage_v: between phase and neutral [V].
         """
@@ -90,7 +90,7 @@ class ChargePoint:
         self.station.reboot = self.reboot
         self.last_error: str | None = None
         self._url = f"{url.rstrip('/')}/{quote(charger_id, safe='')}"
-        self._tls = (tls or ssl.create_default_context()) if url.startswith("wss:") else None
+        self._authorities = (authorities or Authorities(None, "")) if url.startswith("wss:") else None
         self._password = password if isinstance(password, SecretStr) else SecretStr(password)
         self._tick_s = self._timing.tick_s or min(_LONGEST_TICK_S, clock.longest_sleep_s)
         self._follows_cars = cars is not None
@@ -206,7 +206,7 @@ class ChargePoint:
             self._url,
             subprotocols=[Subprotocol(self.station.dialect.subprotocol)],
             additional_headers={"Authorization": login},
-            ssl=self._tls,
+            ssl=None if self._authorities is None else self._authorities.context(),
             # Messages are small; and thousands of connections would each hold their own dictionary.
             compression=None,
             # Heartbeats do it, and the central system's own pings.

@@ -1,7 +1,6 @@
 """All charge points of the site, behind the one port that the site asks."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 
 from ev_service.errors import ConfigurationError
 from ev_service.tasks import cancel_and_wait
-from ev_service.trust import create_ssl_context
+from ev_service.trust import Authorities
 from site_twin.charge_points.charge_point import ChargePoint
 from site_twin.charge_points.conversation import Timing
 from site_twin.charge_points.quirks import MEANINGS
@@ -43,8 +42,8 @@ class ConnectionSettings(Protocol):
 class ConnectedChargePoints:
     """The charge points of a roster; they live while `running` is entered."""
 
-    def __init__(self, roster: Roster, url: str, tls: ssl.SSLContext | None) -> None:
-        self._roster, self._url, self._tls = roster, url, tls
+    def __init__(self, roster: Roster, url: str, authorities: Authorities | None) -> None:
+        self._roster, self._url, self._authorities = roster, url, authorities
         self._points: dict[str, ChargePoint] = {}
 
     @property
@@ -96,7 +95,7 @@ class ConnectedChargePoints:
             evses=[evse.plan() for evse in entry.evses],
             cars=cars,
             quirks=entry.quirks,
-            tls=self._tls,
+            authorities=self._authorities,
             timing=_TIMING,
             voltage_v=cars.meter(entry.charger_id, entry.evses[0].evse_id).voltage_v,
         )
@@ -110,5 +109,6 @@ def load_charge_points(settings: ConnectionSettings) -> ConnectedChargePoints:
     """
     if settings.ocpp_url is None or settings.charge_points_file is None:
         raise ConfigurationError("TWIN_OCPP_URL and TWIN_CHARGE_POINTS_FILE must both be set")
-    tls = create_ssl_context(settings.ca_file, "TWIN_CA_FILE") if settings.ocpp_url.startswith("wss://") else None
-    return ConnectedChargePoints(read_roster(settings.charge_points_file), settings.ocpp_url, tls)
+    is_secured = settings.ocpp_url.startswith("wss://")
+    authorities = Authorities(settings.ca_file, "TWIN_CA_FILE") if is_secured else None
+    return ConnectedChargePoints(read_roster(settings.charge_points_file), settings.ocpp_url, authorities)

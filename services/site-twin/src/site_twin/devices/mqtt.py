@@ -8,7 +8,6 @@ import json
 import logging
 import random
 import socket
-import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pydantic import SecretStr
 from ev_service.addresses import mqtt_host_port
 from ev_service.clock import Clock, sleep_until
 from ev_service.errors import ConfigurationError
-from ev_service.trust import create_ssl_context
+from ev_service.trust import Authorities
 from site_twin.devices.failing import DeviceFault, Voice
 from site_twin.devices.kinds import DEVICES, Kind
 from site_twin.settings import TwinSettings
@@ -39,11 +38,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where devices connect: host and port, TLS where it is not None, and the password of each device."""
+    """Where devices connect: host and port, whom to trust (None: no TLS), and the password of each device."""
 
     host: str
     port: int
-    tls: ssl.SSLContext | None
+    authorities: Authorities | None
     passwords: Mapping[str, SecretStr]
 
 
@@ -56,10 +55,11 @@ def broker_from_settings(settings: TwinSettings) -> Broker | None:
     if settings.mqtt_url is None:
         return None
     host, port = mqtt_host_port(settings.mqtt_url)
-    tls = create_ssl_context(settings.ca_file, "TWIN_CA_FILE") if settings.mqtt_url.startswith("mqtts:") else None
+    is_secured = settings.mqtt_url.startswith("mqtts:")
+    authorities = Authorities(settings.ca_file, "TWIN_CA_FILE") if is_secured else None
     folder = settings.mqtt_passwords_dir
     passwords = {} if folder is None else {device_id: _password(folder, device_id) for device_id in DEVICES}
-    return Broker(host, port, tls, passwords)
+    return Broker(host, port, authorities, passwords)
 
 
 class MqttDevice:
@@ -99,7 +99,7 @@ class MqttDevice:
 
     def _connected(self) -> aiomqtt.Client:
         device_id, shape = self._kind.device_id, self._kind.shape
-        password = self._broker.passwords.get(device_id)
+        password, authorities = self._broker.passwords.get(device_id), self._broker.authorities
         return aiomqtt.Client(
             self._broker.host,
             self._broker.port,
@@ -110,7 +110,7 @@ class MqttDevice:
             clean_start=True,
             timeout=_ANSWER_S,
             will=aiomqtt.Will(shape.status_topic, _text(shape.status(False, self._clock.now())), qos=1, retain=True),
-            tls_context=self._broker.tls,
+            tls_context=None if authorities is None else authorities.context(),
             logger=_logger,
         )
 
