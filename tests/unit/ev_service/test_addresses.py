@@ -6,7 +6,7 @@ import pytest
 
 from ev_service.addresses import http_url, mqtt_host_port, mqtt_url, safe_url
 from ev_service.errors import ConfigurationError
-from ev_service.trust import create_ssl_context
+from ev_service.trust import Authorities
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_a_file_that_holds_no_certificate_is_named(tmp_path: Path) -> None:
     file.write_text("nothing")
 
     with pytest.raises(ConfigurationError, match=r"X_CA_FILE .*ca\.pem can not be used"):
-        create_ssl_context(file, "X_CA_FILE")
+        Authorities(file, "X_CA_FILE")

@@ -10,19 +10,6 @@ from ev_service.watched_file import WatchedFile
 _BEGIN, _END = (re.compile(rb"-----" + word + rb" [^-\n]+-----") for word in (b"BEGIN", b"END"))
 
 
-def create_ssl_context(ca_file: Path | None, name: str) -> ssl.SSLContext:
-    """A client's context that verifies certificate and host name.
-
-    Args:
-        ca_file: PEM to trust beside the system's.
-        name: the variable that names the file, for the error.
-
-    Raises:
-        ConfigurationError: the file cannot be used.
-    """
-    return Authorities(ca_file, name).context()
-
-
 class Authorities:
     """Whom a client trusts as long as it lives: the file is read again when it changes.
 
