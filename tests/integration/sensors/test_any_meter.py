@@ -90,7 +90,7 @@ async def test_a_sunspec_power_that_is_none_is_refused(
         told = await service.until_failing("1 messages refused, the last for schema: W")
 
         assert (await service.reading()).status_code == 503
-    assert "W: not implemented by the device" in told or "the scale factor of W is missing" in told
+    assert "W is not implemented by the device" in told or "the scale factor of W is missing" in told
 
 
 async def test_several_inverters_make_up_one_and_a_silent_one_makes_it_unknown(
