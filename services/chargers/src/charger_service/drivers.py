@@ -18,6 +18,9 @@ from ev_service.errors import ConfigurationError
 from ev_service.watched_file import WatchedFile
 
 KEY_FILE = "driver.key"
+AUTOSTART_TOKEN = "AUTOSTART"
+"""Presented where the service itself has a charger begin; a list of tokens has to name it to allow that."""
+_AUTOSTART_DRIVER = "autostart"
 _KEY_BYTES = 32
 _ID_LENGTH = 20
 """Hexadecimal digits of a pseudonym: 80 bits, so that no two drivers of a site share one."""
@@ -71,6 +74,11 @@ class Drivers:
             except (OSError, ValueError) as error:
                 raise ConfigurationError(f"CHARGERS_TOKENS_FILE {tokens_file} cannot be used: {error}") from error
 
+    @property
+    def is_open(self) -> bool:
+        """Whether every token may charge, because no list is set."""
+        return self._list is None
+
     def may_charge(self, id_token: str) -> bool:
         """Whether a token may charge."""
         return self._list is None or _folded(id_token) in self._list.read()
@@ -80,9 +88,11 @@ class Drivers:
         return None if self._list is None else self._list.read().get(_folded(id_token)) or None
 
     def driver_of(self, id_token: str | None) -> Driver | None:
-        """Who presented a token; None: nobody did."""
+        """Who presented a token; None: nobody did. Where the service had the charger begin, nobody is known by it."""
         if not id_token:
             return None
+        if _folded(id_token) == _folded(AUTOSTART_TOKEN):
+            return Driver(id_token, _AUTOSTART_DRIVER, self.may_charge(id_token))
         digest = hmac.digest(self._key, _folded(id_token).encode(errors="replace"), "sha256")
         return Driver(id_token, digest.hex()[:_ID_LENGTH], self.may_charge(id_token))
 

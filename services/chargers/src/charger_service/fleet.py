@@ -61,11 +61,15 @@ class Visit:
 class EvseFacts:
     """What is known of an EVSE.
 
-    order: of its meter's samples. ended: the newest transactions that are over, which stay so. past: the newest whose
-    beginning here is known, that do not run now, and whose end was not heard.
+    state_since_s: since when it is in its state, monotonic [s]. is_served: whether a session was here since nobody was,
+    so that whoever stands here waits for none. order: of its meter's samples. ended: the newest transactions that are
+    over, which stay so. past: the newest whose beginning here is known, that do not run now, and whose end was not
+    heard.
     """
 
     state: EvseState = EvseState.UNKNOWN
+    state_since_s: float = 0.0
+    is_served: bool = False
     meter: Meter | None = None
     order: SampleOrder | None = None
     visit: Visit | None = None
@@ -83,6 +87,16 @@ def session_id_of(charger_id: str, transaction_id: str, started_at: datetime) ->
     return sha256(told.encode()).hexdigest()[:20]
 
 
+def in_state(facts: EvseFacts, state: EvseState, now_s: float, *, is_over: bool) -> EvseFacts:
+    """The EVSE says what it does; is_over: that its session is over while the car is still there."""
+    return replace(
+        facts,
+        state=state,
+        state_since_s=facts.state_since_s if facts.state is state else now_s,
+        is_served=state is not EvseState.AVAILABLE and (facts.is_served or is_over),
+    )
+
+
 def started(facts: EvseFacts, report: Started, driver: Driver | None = None) -> EvseFacts:
     """A transaction began; one that ended, or runs already, changes nothing."""
     running = facts.visit
@@ -94,14 +108,16 @@ def started(facts: EvseFacts, report: Started, driver: Driver | None = None) -> 
         return facts
     visit = facts.past_visit(report.transaction_id) or _visit_of(report, driver)
     others = _without_past(facts, report.transaction_id)
-    return replace(facts, visit=replace(visit, is_end_inferred=False), past=others, ended=_with_ended(facts, running))
+    visit = replace(visit, is_end_inferred=False)
+    return replace(facts, visit=visit, past=others, ended=_with_ended(facts, running), is_served=True)
 
 
 def held(facts: EvseFacts, report: Started, driver: Driver | None = None) -> EvseFacts:
     """A transaction of earlier began here: it is remembered for its end, or until it proves to run."""
     if report.transaction_id in facts.ended or facts.past_visit(report.transaction_id) is not None:
         return facts
-    return replace(facts, past=(*facts.past, _visit_of(report, driver))[-_REMEMBERED_PAST:])
+    past = (*facts.past, _visit_of(report, driver))[-_REMEMBERED_PAST:]
+    return replace(facts, past=past, is_served=True)
 
 
 def ended(facts: EvseFacts, report: Ended) -> EvseFacts:

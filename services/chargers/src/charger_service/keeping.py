@@ -15,7 +15,7 @@ from charger_service.acts import Proved
 from charger_service.envelope import Key
 from charger_service.fleet import Visit, ended, lost
 from charger_service.isolation import isolated
-from charger_service.ports import Ended
+from charger_service.ports import Ended, Make
 from charger_service.site import OverrideGiven, Site, lifetime_of
 from charger_service.standing import Cause, Order
 from charger_service.store import Changes, Kept, Row, Store
@@ -53,6 +53,14 @@ class _KeptOverride:
 
 
 @dataclass(frozen=True, slots=True)
+class _KeptCharger:
+    """What a charger said of itself, and its EVSEs where a session was since nobody was there."""
+
+    make: Make | None
+    served_evse_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EndedSession:
     """A session that is over, as it was kept."""
 
@@ -63,6 +71,7 @@ class EndedSession:
 
 _VISIT = TypeAdapter(Visit)
 _ORDER = TypeAdapter(_KeptOrder)
+_CHARGER = TypeAdapter(_KeptCharger)
 _OVERRIDE = TypeAdapter(_KeptOverride)
 _LIMIT_KW = TypeAdapter(float)
 SITE_LIMIT, OVERRIDE = "site_limit_kw", "override"
@@ -94,7 +103,8 @@ class Keeper:
                 standings.append(_standing_row(self._site, key, now))
                 if (visit := self._site.visit(key)) is not None:
                     sessions.append(_session_row(key, visit, None))
-        changes = Changes(standings=standings, sessions=sessions)
+        chargers = [_charger_row(self._site, charger_id) for charger_id in sorted({key[0] for key in changed})]
+        changes = Changes(chargers=chargers, standings=standings, sessions=sessions)
         is_kept = await self.store.keep(changes)
         if not is_kept:
             self._site.unsaved.update(changed)
@@ -121,6 +131,8 @@ def restore(site: Site, kept: Kept, now: Instant) -> None:
         _restore_override(site, override, now)
     for row in kept.sessions:
         _restore_session(site, row)
+    for row in kept.chargers:
+        _restore_charger(site, row)
     for row in kept.standings:
         _restore_standing(site, row, now)
     site.begin_fallbacks()
@@ -137,11 +149,23 @@ def ended_sessions(rows: Iterable[Row]) -> list[EndedSession]:
     return found
 
 
+def _restore_charger(site: Site, row: Row) -> None:
+    charger_id: str = row["charger_id"]
+    kept: _KeptCharger | None = _read(_CHARGER, row["content"])
+    if kept is None or charger_id not in site.chargers:
+        return
+    site.chargers[charger_id] = replace(site.chargers[charger_id], make=kept.make)
+    for key in site.keys_of[charger_id]:
+        site.evses[key] = replace(site.evses[key], is_served=key[1] in kept.served_evse_ids)
+
+
 def _restore_session(site: Site, row: Row) -> None:
     key = (row["charger_id"], row["evse_id"])
     facts = site.evses.get(key)
     if facts is None:
         return
+    # Nobody knows whether that car is still there; what was kept of the charger may say so.
+    facts = replace(facts, is_served=True)
     visit: Visit | None = _read(_VISIT, row["content"])
     if row["ended_at"] is not None and visit is not None and visit.is_end_inferred:
         site.evses[key] = lost(facts, visit)
@@ -189,6 +213,12 @@ def _order_text(order: Order, now: Instant) -> str:
 def _override_text(given: OverrideGiven, now: Instant) -> str:
     kept = _KeptOverride(given.override, given.reason, given.proved, given.lifetime.remaining_s(now))
     return _OVERRIDE.dump_json(kept).decode()
+
+
+def _charger_row(site: Site, charger_id: str) -> Row:
+    served = tuple(key[1] for key in site.keys_of[charger_id] if site.evses[key].is_served)
+    kept = _KeptCharger(site.chargers[charger_id].make, served)
+    return {"charger_id": charger_id, "content": _CHARGER.dump_json(kept).decode()}
 
 
 def _standing_row(site: Site, key: Key, now: Instant) -> Row:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 
 from charger_service.applying import Applying
+from charger_service.autostart import Autostart
 from charger_service.commanding import Commanding, Validity
 from charger_service.configuration import Installation
 from charger_service.drivers import Drivers
@@ -64,6 +65,7 @@ class Limiting:
         self.protection = Protection(self.site, self.sending, clock, guarding or Guarding())
         self.applying = Applying(self.site, self.sending, self.keeper, self.protection, settings.answer_s)
         self.overriding = Overriding(self.site, self.applying, self.sending, clock, longest_s)
+        self.autostart = Autostart(self.site, self.sending, self.drivers)
         self.offences = Offences(clock)
         self.reports = Reports(
             self.site,
@@ -71,6 +73,7 @@ class Limiting:
             self.overriding,
             self.keeper,
             self.drivers,
+            self.autostart,
             clock,
             self.metrics.overdraws.inc,
             self.offences,
@@ -91,6 +94,7 @@ class Limiting:
             self.sending,
             self.applying,
             self.overriding,
+            self.autostart,
             self.keeper,
             points,
             self._clock,

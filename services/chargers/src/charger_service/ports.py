@@ -294,8 +294,8 @@ class ChargerReports(Protocol):
         """What the charger needs by its make, as far as that was reported, and by CHARGERS_FILE."""
         ...
 
-    def evse_changed(self, charger_id: str, evse_id: int, state: EvseState) -> None:
-        """The EVSE is in this state; may repeat itself.
+    def evse_changed(self, charger_id: str, evse_id: int, state: EvseState, *, is_over: bool = False) -> None:
+        """The EVSE is in this state; may repeat itself. is_over: its session is over and the car still there.
 
         After `charging` a limit in force is to be sent again: some chargers ignore profiles while suspended, and
         resume at full power.

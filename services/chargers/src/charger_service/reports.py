@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from charger_service import fleet
-from charger_service.drivers import Drivers
+from charger_service.autostart import Autostart
+from charger_service.drivers import AUTOSTART_TOKEN, Drivers
 from charger_service.envelope import Key
 from charger_service.keeping import Keeper, transaction_number
 from charger_service.metering import energy_of, is_live
@@ -43,6 +44,7 @@ class Reports:
         overriding: what an EVSE is told when a car comes.
         keeper: keeps what must survive a restart.
         drivers: who may charge.
+        autostart: which chargers were asked to begin.
         clock: the run's clock.
         count_overdraw: told when a car begins to draw more than it may.
         offences: counts what breaks the schema.
@@ -55,6 +57,7 @@ class Reports:
         overriding: Overriding,
         keeper: Keeper,
         drivers: Drivers,
+        autostart: Autostart,
         clock: Clock,
         count_overdraw: Callable[[], None],
         offences: Offences,
@@ -64,6 +67,7 @@ class Reports:
         self._overriding = overriding
         self._keeper = keeper
         self._drivers = drivers
+        self._autostart = autostart
         self._clock = clock
         self._count_overdraw = count_overdraw
         self._offences = offences
@@ -91,6 +95,7 @@ class Reports:
         for key in self._site.keys_of.get(charger_id, ()):
             standing = self._site.standings[key]
             standing.lose_fallback()
+            self._site.unsaved.add(key)
             if self._site.visit(key) is not None:
                 standing.is_unknown = True
         self._site.is_dirty = True
@@ -107,13 +112,17 @@ class Reports:
         """What the charger needs."""
         return self._site.quirks(charger_id)
 
-    def evse_changed(self, charger_id: str, evse_id: int, state: EvseState) -> None:
+    def evse_changed(self, charger_id: str, evse_id: int, state: EvseState, *, is_over: bool = False) -> None:
         """A state was told; a car that begins to charge is told its limit again, and one that is gone is forgotten."""
         key = (charger_id, evse_id)
         facts = self._site.evses.get(key)
-        if facts is None or facts.state is state:
+        if facts is None:
             return
-        self._site.evses[key] = replace(facts, state=state)
+        self._site.evses[key] = fleet.in_state(facts, state, self._clock.monotonic_s(), is_over=is_over)
+        if self._site.evses[key].is_served != facts.is_served:
+            self._site.unsaved.add(key)
+        if facts.state is state:
+            return
         if state is EvseState.CHARGING:
             self._sending.send_again(key)
         elif state is EvseState.AVAILABLE and facts.visit is not None:
@@ -279,7 +288,9 @@ class Reports:
     def _begin(self, started: Started) -> None:
         key = (started.charger_id, started.evse_id)
         before = self._site.evses[key]
-        facts = fleet.started(before, started, self._drivers.driver_of(started.id_token))
+        # OCPP 2.0.1 demands no token of a transaction that was asked for.
+        id_token = started.id_token or (AUTOSTART_TOKEN if self._autostart.is_asked(key) else None)
+        facts = fleet.started(before, started, self._drivers.driver_of(id_token))
         self._site.evses[key] = facts
         if facts.visit is None or (before.visit is not None and before.visit.session_id == facts.visit.session_id):
             return

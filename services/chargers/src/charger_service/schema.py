@@ -15,6 +15,9 @@ standings = Table(
     Column("wanted", Text),
 )
 
+chargers = Table("chargers", metadata, Column("charger_id", String(48), primary_key=True), Column("content", Text))
+"""What a charger says of itself, and at which of its EVSEs a session was since nobody was there."""
+
 sessions = Table(
     "sessions",
     metadata,

@@ -32,6 +32,7 @@ class Sending:
         self._limits: dict[Key, asyncio.Task[None]] = {}
         self._fallbacks: dict[Key, asyncio.Task[None]] = {}
         self._stops: dict[Key, asyncio.Task[None]] = {}
+        self._starts: dict[Key, asyncio.Task[None]] = {}
 
     def attach(self, points: ChargePoints) -> None:
         """Say who speaks with the chargers."""
@@ -69,6 +70,11 @@ class Sending:
         if visit is not None and key not in self._stops:
             self._stops[key] = asyncio.create_task(self._bring_stop(key, visit.transaction_id))
 
+    def start_transaction(self, key: Key, id_token: str) -> None:
+        """Ask the charger, once, to begin a transaction."""
+        if key not in self._starts:
+            self._starts[key] = asyncio.create_task(self._bring_start(key, id_token))
+
     async def settled(self, keys: Iterable[Key], within_s: float) -> None:
         """Wait until the newest orders of these EVSEs are answered, at most so long [s, real time].
 
@@ -80,7 +86,9 @@ class Sending:
 
     async def stop(self) -> None:
         """End what is still on its way."""
-        await cancel_and_wait(*self._limits.values(), *self._fallbacks.values(), *self._stops.values())
+        await cancel_and_wait(
+            *self._limits.values(), *self._fallbacks.values(), *self._stops.values(), *self._starts.values()
+        )
 
     async def _bring_limit(self, key: Key) -> None:
         standing = self._site.standings[key]
@@ -136,6 +144,19 @@ class Sending:
             _logger.exception("a transaction could not be ended", extra={"charger_id": key[0], "evse_id": key[1]})
         finally:
             del self._stops[key]
+
+    async def _bring_start(self, key: Key, id_token: str) -> None:
+        try:
+            if self._points is not None:
+                reply = await self._points.start(key[0], key[1], id_token)
+                told = {"charger_id": key[0], "evse_id": key[1], "answer": reply.answer, "reason": reply.detail}
+                is_accepted = reply.answer is Answer.ACCEPTED
+                level = logging.INFO if is_accepted else logging.WARNING
+                _logger.log(level, "a charger was asked to begin a transaction", extra=told)
+        except Exception:
+            _logger.exception("a transaction could not be begun", extra={"charger_id": key[0], "evse_id": key[1]})
+        finally:
+            del self._starts[key]
 
     async def _bring_fallback(self, key: Key) -> None:
         standing = self._site.standings[key]

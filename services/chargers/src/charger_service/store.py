@@ -23,7 +23,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from charger_service.schema import metadata, numbers, sessions, standings, words
+from charger_service.schema import chargers, metadata, numbers, sessions, standings, words
 from ev_service.errors import ConfigurationError
 from ev_service.units import utc_text
 
@@ -44,6 +44,7 @@ Row = Mapping[str, Any]
 class Changes:
     """What is to be kept, all of it or nothing: rows by the columns of their tables; a word of None is taken out."""
 
+    chargers: Iterable[Row] = ()
     standings: Iterable[Row] = ()
     sessions: Iterable[Row] = ()
     numbers: Iterable[Row] = ()
@@ -54,6 +55,7 @@ class Changes:
 class Kept:
     """What was kept, at the start of the process; sessions by their end, those that run last."""
 
+    chargers: list[Row]
     standings: list[Row]
     sessions: list[Row]
     numbers: list[Row]
@@ -109,6 +111,7 @@ class Store:
                 with self._engine.begin() as connection:
                     _prune(connection)
                     return Kept(
+                        _rows(connection, select(chargers)),
                         _rows(connection, select(standings)),
                         _newest_sessions(connection),
                         _rows(connection, select(numbers)),
@@ -120,9 +123,9 @@ class Store:
                     raise ConfigurationError(f"CHARGERS_STATE_DIR: {FILE} cannot be read: {_said(error)}") from error
         try:
             with self._engine.connect() as connection:
-                return Kept([], [], [], _words(connection))
+                return Kept([], [], [], [], _words(connection))
         except SQLAlchemyError:
-            return Kept([], [], [], {})
+            return Kept([], [], [], [], {})
 
     async def keep(self, changes: Changes) -> bool:
         """Write changes down; on disk when this returns True.
@@ -197,6 +200,7 @@ class Store:
     def _keep(self, changes: Changes) -> bool:
         try:
             with self._engine.begin() as connection:
+                _write(connection, chargers, changes.chargers)
                 _write(connection, standings, changes.standings)
                 _write(connection, sessions, changes.sessions)
                 _write(connection, numbers, changes.numbers)

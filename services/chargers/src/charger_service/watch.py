@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from charger_service.applying import Applying
+from charger_service.autostart import Autostart
 from charger_service.envelope import Key
 from charger_service.isolation import isolated
 from charger_service.keeping import Keeper
@@ -40,6 +41,7 @@ class Watch:
         sending: the way to the chargers.
         applying: lowers what no longer fits.
         overriding: gives the service's own orders.
+        autostart: has transactions begun for cars that wait.
         keeper: keeps what must survive a restart.
         points: asked for meter values.
         clock: the run's clock, which may jump.
@@ -52,6 +54,7 @@ class Watch:
         sending: Sending,
         applying: Applying,
         overriding: Overriding,
+        autostart: Autostart,
         keeper: Keeper,
         points: ChargePoints,
         clock: Clock,
@@ -61,6 +64,7 @@ class Watch:
         self._sending = sending
         self._applying = applying
         self._overriding = overriding
+        self._autostart = autostart
         self._keeper = keeper
         self._points = points
         self._clock = clock
@@ -99,6 +103,7 @@ class Watch:
             with isolated("asking again", key):
                 self._ask_again(key, now.monotonic_s)
                 self._ask_meter(key, now.monotonic_s)
+                self._autostart.look(key, now.monotonic_s)
         await self._write(now.monotonic_s)
 
     def _fit(self) -> None:

@@ -50,6 +50,8 @@ class Points:
     offline: set[str] = field(default_factory=set[str])
     sent: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     stopped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    started: list[tuple[str, int, str]] = field(default_factory=list[tuple[str, int, str]])
+    start_answer: Answer = Answer.ACCEPTED
     asked: list[str] = field(default_factory=list[str])
 
     def at(self, charger_id: str) -> Told:
@@ -95,7 +97,8 @@ class Points:
         raise AssertionError("not used")
 
     async def start(self, charger_id: str, evse_id: int, id_token: str) -> Reply:
-        raise AssertionError("not used")
+        self.started.append((charger_id, evse_id, id_token))
+        return Reply(self.start_answer)
 
     async def stop(self, charger_id: str, transaction_id: str) -> Reply:
         self.stopped.append((charger_id, transaction_id))

@@ -71,8 +71,10 @@ class Heard:
     def quirks(self, charger_id: str) -> Quirks:
         return self.known_quirks.get(charger_id, Quirks())
 
-    def evse_changed(self, charger_id: str, evse_id: int, state: EvseState) -> None:
+    def evse_changed(self, charger_id: str, evse_id: int, state: EvseState, *, is_over: bool = False) -> None:
         self.on_status()
+        if is_over:
+            self._add("over", charger_id, evse_id)
         self._add("evse", charger_id, evse_id, state)
 
     def may_charge(self, id_token: str) -> bool:

@@ -344,3 +344,12 @@ async def test_meter_values_without_a_transaction_are_taken_at_once(site: Any) -
 
     assert await charger.call("MeterValues", values) == {}
     assert site.heard.of("session_seen") == []
+
+
+async def test_preparing_waits_for_a_session_and_finishing_has_had_one(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    for status in ("Preparing", "Finishing"):
+        await charger.call("StatusNotification", {"connectorId": 1, "errorCode": "NoError", "status": status})
+        await site.heard.until("evse", "CP-16", 1, EvseState.OCCUPIED)
+        over = [("CP-16", 1)] if status == "Finishing" else []
+        assert site.heard.of("over") == over

@@ -56,7 +56,8 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
     def on_status_notification(self, connector_id: int, status: str, **_: Any) -> Any:
         """A connector's state."""
         if connector_id in self.evse_ids:
-            self.around.reports.evse_changed(self.charger_id, connector_id, _STATES[status])
+            is_over = status == "Finishing"
+            self.around.reports.evse_changed(self.charger_id, connector_id, _STATES[status], is_over=is_over)
         return _result.StatusNotification()
 
     @handles("Authorize")
