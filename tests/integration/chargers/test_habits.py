@@ -1,5 +1,7 @@
 """The charger service among chargers with the bad habits of the field: what the car is offered is what counts."""
 
+import asyncio
+
 import pytest
 from tests.integration.chargers.charging_site import ChargingSite, OpenSite
 
@@ -154,6 +156,40 @@ async def test_a_charger_that_reboots_is_given_its_fallback_and_its_limit_again(
     assert (await site.charger())["is_connected"]
     assert (await site.limit(10))[0]["outcome"] == "applied"
     assert site.offered_a() == 10
+
+
+@both
+async def test_a_charger_that_waits_for_a_remote_start_is_asked_to_begin(site: ChargingSite, version: str) -> None:
+    point = await site.connect("CP-1", version, Quirk.WAITS_FOR_REMOTE_START)
+    await site.until(lambda evse: evse["state"] == "available" and evse["fallback_a"] == 6)
+    site.cars.plug(point)
+    await site.until(lambda evse: evse["state"] == "occupied")
+
+    site.clock.advance(14)
+    assert "session" not in await site.evse()
+    site.clock.advance(1)
+    evse = await site.until(lambda evse: evse["state"] == "charging" and evse.get("session"))
+    assert evse["session"]["driver_id"] == "autostart"
+    assert (await site.limit(10))[0]["outcome"] == "applied"
+    assert site.offered_a() == 10
+
+    # Ended while the car is still there: nobody begins it again.
+    assert site.central is not None
+    transaction_id = point.station.transactions()[1]
+    assert transaction_id is not None
+    await site.central.stop("CP-1", transaction_id)
+    await site.until(lambda evse: not evse.get("session") and evse["state"] == "occupied")
+    for _ in range(3):
+        site.clock.advance(30)
+        await asyncio.sleep(0.05)
+    assert "session" not in await site.evse()
+
+    site.cars.unplug("CP-1")
+    await site.until(lambda evse: evse["state"] == "available")
+    site.cars.plug(point)
+    await site.until(lambda evse: evse["state"] == "occupied")
+    site.clock.advance(15)
+    await site.until(lambda evse: evse["state"] == "charging" and evse.get("session"))
 
 
 @pytest.mark.slow

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from ocpp.v16 import call as call16
+from ocpp.v201 import call as call201
 from tests.unit.site_twin.charge_points.central_system import HASTE, CentralSystem, Connect, booted
 from tests.unit.site_twin.charge_points.orders import set_profile
 
 from ev_service.clock import SteppedClock
 from site_twin.charge_points import ChargePoint, Quirk, StandingCars
+from site_twin.charge_points.dialect import Ending
 from site_twin.charge_points.quirks import MEANINGS
 
 pytestmark = pytest.mark.anyio
@@ -204,6 +206,38 @@ async def test_without_its_meter_it_charges_and_tells_no_current(
 
     assert not central.of("MeterValues")
     assert all("meter_value" not in event for event in central.events("Updated"))
+
+
+@both
+async def test_a_charger_that_waits_for_a_remote_start_begins_nothing_by_itself(
+    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+) -> None:
+    point: ChargePoint = await connect(version, quirks=(Quirk.WAITS_FOR_REMOTE_START,))
+    cars.plug(point)
+    waiting = "Preparing" if version == "1.6" else "Occupied"
+    field = "status" if version == "1.6" else "connector_status"
+    await central.until(lambda: [one[field] for one in central.of("StatusNotification")][-1:] == [waiting])
+    start: Any = (
+        call16.RemoteStartTransaction(id_tag="operator", connector_id=1)
+        if version == "1.6"
+        else call201.RequestStartTransaction(
+            id_token={"id_token": "operator", "type": "Central"},  # type: ignore[arg-type]
+            remote_start_id=1,
+            evse_id=1,
+        )
+    )
+    assert not central.of("Authorize")
+    assert point.station.transactions() == {1: None}
+
+    assert (await central.call(start)).status == "Accepted"
+    await central.until(lambda: central.of("StartTransaction") or central.events("Started"))
+    await point.until(lambda: point.station.transactions()[1] is not None)
+    point.station.quirks.clear()
+    point.station.end(point.station.evses[1], Ending.REMOTE)
+    point.station.tick()
+
+    assert not central.of("Authorize")
+    assert point.station.transactions() == {1: None}
 
 
 async def test_a_car_may_draw_more_than_it_is_allowed(

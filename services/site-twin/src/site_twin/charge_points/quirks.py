@@ -17,6 +17,7 @@ class Quirk(StrEnum):
     DISCONNECTS_IN_PROFILE = "disconnects_in_profile"
     REBOOTS = "reboots"
     LOSES_METER = "loses_meter"
+    WAITS_FOR_REMOTE_START = "waits_for_remote_start"
 
 
 MEANINGS: dict[Quirk, str] = {
@@ -31,5 +32,6 @@ MEANINGS: dict[Quirk, str] = {
     Quirk.DISCONNECTS_IN_PROFILE: "drops the connection when a charging profile arrives, and does not obey it.",
     Quirk.REBOOTS: "reboots once, as soon as a transaction runs.",
     Quirk.LOSES_METER: "sends no meter values.",
+    Quirk.WAITS_FOR_REMOTE_START: "stays in Preparing until the central system starts a transaction.",
 }
 """What each quirk does, for people."""

@@ -136,6 +136,7 @@ class Station:
         """Begin a transaction with the car that stands there."""
         if evse.car is None or evse.transaction is not None:
             return
+        evse.is_new = False
         at = self.cars.settle()
         transaction = evse.transaction = Transaction(evse.car.car_id, id_token, at, remote_start_id)
         transaction.wire_id = self.dialect.transaction_id(transaction, None)
@@ -190,7 +191,8 @@ class Station:
             self.tell_status(evse)
         evse.car = car
         # Before it was ever accepted it holds no default limit, so that nobody may charge.
-        if car is not None and evse.is_new and self.boot_reason is None:
+        waits = self.boot_reason is not None or self.has(Quirk.WAITS_FOR_REMOTE_START)
+        if car is not None and evse.is_new and not waits:
             evse.is_new = False
             self._authorize(evse, car)
 
