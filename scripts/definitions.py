@@ -19,7 +19,7 @@ from charging_agent.settings import GatewaySettings
 from ev_service.openapi import build_published_definition
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_terms.api_archive import build_governed_definition
-from wso2_terms.api_project import API_FILE, DEFINITION_FILE, ApiProject, project_of_files
+from wso2_terms.api_project import API_FILE, DEFINITION_FILE, ApiProject, parse_api_project
 from wso2_terms.documents import read_text
 
 APIS_DIR = Path(__file__).resolve().parents[1] / "wso2" / "apis"
@@ -85,7 +85,7 @@ def _project(folder: Path) -> ApiProject:
     app = import_module(module).create_app(**_SETTINGS.get(folder.name, {}))
     published: dict[str, Any] = build_published_definition(app, tag)
     files = {API_FILE: read_text(folder / API_FILE), DEFINITION_FILE: json.dumps(published)}
-    project = project_of_files(files, str(folder), DEFAULT_BACKENDS)
+    project = parse_api_project(files, str(folder), DEFAULT_BACKENDS)
     if tag is not None:
         api = project.api
         # The service's own words are about all of its APIs.

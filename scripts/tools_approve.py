@@ -24,7 +24,7 @@ from wso2_provisioning.wire import Identity, Wire
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.documents import ArtifactError
 from wso2_terms.mcp import MCP_RESOURCE
-from wso2_terms.tools import Tool, differences, tools_of
+from wso2_terms.tools import Tool, compare_tools, list_tools
 from wso2_terms.tools_lock import ToolsLock, read_tools_lock, write_tools_lock
 
 WSO2_DIR = Path(__file__).resolve().parents[1] / "wso2"
@@ -69,7 +69,7 @@ def _approved(lock_file: Path) -> ToolsLock:
 
 def _in_the_files(artifacts: Artifacts) -> ToolsLock:
     return {
-        project.root: _by_name(tools_of(project.server, artifacts.api_behind(project).definition))
+        project.root: _by_name(list_tools(project.server, artifacts.find_underlying_api(project).definition))
         for project in artifacts.mcp_servers
     }
 
@@ -99,7 +99,7 @@ def _by_name(tools: tuple[Tool, ...]) -> dict[str, Tool]:
 
 
 def _show(server: str, approved: Mapping[str, Tool], offered: Mapping[str, Tool]) -> bool:
-    found = differences(approved, offered.values())
+    found = compare_tools(approved, offered.values())
     for difference in found:
         print(f"{server}: {difference}")
         before, after = _lines(approved.get(difference.name)), _lines(offered.get(difference.name))

@@ -131,7 +131,7 @@ def _direct(ground: Ground, forge: Forge) -> Seen:
     told: list[str] = []
     for api_name, service in SERVED_BY.items():
         if service in services:
-            project = ground.stack.artifacts.api(api_name)
+            project = ground.stack.artifacts.find_api(api_name)
             url = services[service] + probe_path(project).removeprefix(project.api.versioned_context)
             assertion = forge(project.api.versioned_context)
             told.append(answered(ground, url, {HEADER: assertion} if assertion else {}))

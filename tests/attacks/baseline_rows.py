@@ -18,7 +18,7 @@ def rows() -> tuple[Row, ...]:
 
 
 def _readings(ground: Ground) -> Seen:
-    paths = [probe_path(ground.stack.artifacts.api(name)) for name in ENERGY]
+    paths = [probe_path(ground.stack.artifacts.find_api(name)) for name in ENERGY]
     token = ground.good_token
     answers = [ground.until(lambda path=path: ground.call(token, path), lambda it: it.is_success) for path in paths]
     return Seen(summed_up(str(answer.status_code) for answer in answers))

@@ -90,7 +90,7 @@ class Belongings:
 
     def set_up(self) -> None:
         """Make the user and their API."""
-        roles = {SUBSCRIBER_ROLE, *self._artifacts.roles()}
+        roles = {SUBSCRIBER_ROLE, *self._artifacts.list_roles()}
         users = self._users()
         if users.user_exists(OWNER):
             # The password of an earlier run is not known any more.
@@ -98,7 +98,7 @@ class Belongings:
         else:
             users.add_user(OWNER, self._password, sorted(roles))
         solar = self.live("SolarAPI")
-        project = own_api.project(self._artifacts.api("SolarAPI").api, own_api.backend_of(solar.body))
+        project = own_api.project(self._artifacts.find_api("SolarAPI").api, own_api.backend_of(solar.body))
         self._api_ids[own_api.NAME] = self.publisher.import_project(project)
         self._api_ids[own_api.SERVER_NAME] = self.server.set_up(self._api_ids[own_api.NAME])
 
@@ -109,7 +109,7 @@ class Belongings:
             ProvisioningError: it is not there.
         """
         known = self._api_ids.get(api_name)
-        version = own_api.VERSION if api_name == own_api.NAME else self._artifacts.api(api_name).api.version
+        version = own_api.VERSION if api_name == own_api.NAME else self._artifacts.find_api(api_name).api.version
         found = self.publisher.get(known) if known else self.publisher.find(api_name, version)
         if found is None:
             raise ProvisioningError(f"{api_name} is not there: run the bootstrap first")
@@ -119,7 +119,7 @@ class Belongings:
     def api_id(self, api_name: str) -> str:
         """Return the id of an API or MCP server."""
         if api_name not in self._api_ids and api_name.endswith("MCP"):
-            found = self.server.servers.find(api_name, self._artifacts.mcp_server(api_name).server.version)
+            found = self.server.servers.find(api_name, self._artifacts.find_mcp_server(api_name).server.version)
             if found is None:
                 raise ProvisioningError(f"{api_name} is not there: run the bootstrap first")
             self._api_ids[api_name] = found.server_id
@@ -164,8 +164,8 @@ class Belongings:
         if api_name in (own_api.NAME, own_api.SERVER_NAME):
             return own_api.PLAN
         if api_name.endswith("MCP"):
-            return self._artifacts.mcp_server(api_name).server.policies[0]
-        return self._artifacts.api(api_name).api.policies[0]
+            return self._artifacts.find_mcp_server(api_name).server.policies[0]
+        return self._artifacts.find_api(api_name).api.policies[0]
 
     def subscription(self, application: Application, api_name: str) -> str:
         """Return the id of an application's subscription."""

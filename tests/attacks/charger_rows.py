@@ -131,7 +131,7 @@ def _departure(ground: Ground) -> Seen:
 
 
 def _evapp_orders(ground: Ground, target: str) -> Seen:
-    site = ground.stack.artifacts.api("SiteAPI").api
+    site = ground.stack.artifacts.find_api("SiteAPI").api
     answer = ground.ask_token(ground.evapp, site.scopes[0].scope.name, CONTROL, _DEVICE).raise_for_status()
     # Nothing is in it, so that it does nothing where it gets through.
     path = site.versioned_context + target

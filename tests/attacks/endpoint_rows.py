@@ -82,7 +82,7 @@ def _widened(ground: Ground) -> Seen:
 
 
 def _roleless(ground: Ground) -> Seen:
-    every = [scope.name for scope in ground.stack.artifacts.scopes()]
+    every = [scope.name for scope in ground.stack.artifacts.list_scopes()]
     return _granted(ground.ask_token(ground.roleless, *every, "device_attack"), *every)
 
 

@@ -58,17 +58,17 @@ class Ground:
     @cached_property
     def path(self) -> str:
         """Of the reading that most attacks are after."""
-        return probe_path(self.stack.artifacts.api("SolarAPI"))
+        return probe_path(self.stack.artifacts.find_api("SolarAPI"))
 
     @cached_property
     def scope(self) -> str:
         """What that reading needs."""
-        return self.stack.artifacts.api("SolarAPI").api.scopes[0].scope.name
+        return self.stack.artifacts.find_api("SolarAPI").api.scopes[0].scope.name
 
     @property
     def energy_scopes(self) -> tuple[str, ...]:
         """Of the three readings."""
-        return tuple(self.stack.artifacts.api(name).api.scopes[0].scope.name for name in ENERGY)
+        return tuple(self.stack.artifacts.find_api(name).api.scopes[0].scope.name for name in ENERGY)
 
     @cached_property
     def reader(self) -> Application:

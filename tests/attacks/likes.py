@@ -84,7 +84,7 @@ class Holder:
     @property
     def path(self) -> str:
         """A resource of its first API that is read without a parameter and costs nothing."""
-        api = self.ground.stack.artifacts.api(self.spec.apis[0]).api
+        api = self.ground.stack.artifacts.find_api(self.spec.apis[0]).api
         cheap = [one.target for one in api.operations if one.verb == "GET" and "status" in one.target]
         return api.versioned_context + cheap[0]
 

@@ -111,8 +111,8 @@ def burst(ground: Ground, call: Callable[[], httpx.Response], limit: int, wanted
 
 def plan_limit(ground: Ground) -> int:
     """Calls a minute that the plan of the readings allows, as the artifacts say."""
-    plan = ground.stack.artifacts.api("SolarAPI").api.policies[0]
-    return ground.stack.artifacts.plans()[plan].default_limit.request_count.request_count
+    plan = ground.stack.artifacts.find_api("SolarAPI").api.policies[0]
+    return ground.stack.artifacts.list_plans()[plan].default_limit.request_count.request_count
 
 
 def shared_limit(ground: Ground, policy_name: str | None) -> int:

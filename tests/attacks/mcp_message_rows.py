@@ -128,4 +128,4 @@ def _agent_token(ground: Ground, name: str) -> str:
 
 
 def _agent_server(ground: Ground) -> McpServer:
-    return ground.stack.artifacts.mcp_server("AgentMCP").server
+    return ground.stack.artifacts.find_mcp_server("AgentMCP").server

@@ -76,11 +76,11 @@ def _settle(ground: Ground) -> None:
 
 
 def _solar(ground: Ground) -> str:
-    return server_path(ground.stack.artifacts.mcp_server("SolarMCP").server)
+    return server_path(ground.stack.artifacts.find_mcp_server("SolarMCP").server)
 
 
 def _solar_scope(ground: Ground) -> str:
-    return ground.stack.artifacts.mcp_server("SolarMCP").server.scopes[0].scope.name
+    return ground.stack.artifacts.find_mcp_server("SolarMCP").server.scopes[0].scope.name
 
 
 def _good(ground: Ground) -> Seen:

@@ -24,7 +24,7 @@ class OwnServer:
         Raises:
             ProvisioningError: there is one already.
         """
-        project = own_api.server(self._like.mcp_server("SolarMCP"))
+        project = own_api.server(self._like.find_mcp_server("SolarMCP"))
         made = self.servers.create(project, api_id, own_api.VERSIONED_CONTEXT)
         if made is None:
             raise ProvisioningError(f"{own_api.SERVER_NAME} is there already")
@@ -39,7 +39,7 @@ class OwnServer:
         live = self.servers.get(self._server_id)
         if live is None:
             raise ProvisioningError(f"{own_api.SERVER_NAME} is gone")
-        wanted = own_api.server(self._like.mcp_server("SolarMCP")).server
+        wanted = own_api.server(self._like.find_mcp_server("SolarMCP")).server
         told = wanted.model_dump(mode="json", by_alias=True, include={"scopes", "operations"})
         governed = {name: told["operations"][0][name] for name in ("scopes", "throttlingPolicy")}
         (tool,) = live.body["operations"]

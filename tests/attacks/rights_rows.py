@@ -43,7 +43,7 @@ def _stranger(ground: Ground) -> Seen:
 
 def _evapp_at_site(ground: Ground) -> Seen:
     try:
-        project = ground.stack.artifacts.api("SiteAPI")
+        project = ground.stack.artifacts.find_api("SiteAPI")
     except KeyError as error:
         raise NotTried("needs SiteAPI among the artifacts") from error
     scope = project.api.scopes[0].scope.name

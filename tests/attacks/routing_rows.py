@@ -67,7 +67,7 @@ def _verbs(ground: Ground) -> Seen:
 
 
 def _resources(ground: Ground) -> Seen:
-    token, context = ground.good_token, ground.stack.artifacts.api("SolarAPI").api.versioned_context
+    token, context = ground.good_token, ground.stack.artifacts.find_api("SolarAPI").api.versioned_context
     paths = [f"{context}/{name}" for name in ("metrics", "health", "openapi.json", "docs", "kills")]
     return Seen(summed_up(coded(ground.call(token, path)) for path in (*paths, f"{_BASE}/metrics")))
 

@@ -23,13 +23,15 @@ def rows() -> tuple[Row, ...]:
 
 def _api(ground: Ground) -> Seen:
     token = ground.good_token
-    limit = shared_limit(ground, ground.stack.artifacts.api("SolarAPI").api.api_throttling_policy)
+    limit = shared_limit(ground, ground.stack.artifacts.find_api("SolarAPI").api.api_throttling_policy)
     ground.minutes.fresh()
     return burst(ground, lambda: ground.call(token, own_api.OPEN_PATH), limit, API_THROTTLED)
 
 
 def _tool(ground: Ground) -> Seen:
     token = tools_token(ground, own_api.TOOL_SCOPE)
-    limit = shared_limit(ground, ground.stack.artifacts.mcp_server("SolarMCP").server.operations[0].throttling_policy)
+    limit = shared_limit(
+        ground, ground.stack.artifacts.find_mcp_server("SolarMCP").server.operations[0].throttling_policy
+    )
     ground.minutes.roomy()
     return burst(ground, lambda: used(ground, OWN_PATH, own_api.TOOL, token), limit, RESOURCE_THROTTLED)

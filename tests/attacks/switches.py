@@ -46,7 +46,7 @@ def without_scopes(scene: Scene, *apis: str) -> Generator[None]:
 @contextmanager
 def unbound_scope(scene: Scene) -> Generator[None]:
     """SolarAPI's scope is bound to no role."""
-    project = scene.ground.stack.artifacts.api("SolarAPI")
+    project = scene.ground.stack.artifacts.find_api("SolarAPI")
     listed = tuple(
         ApiScope(shared=one.shared, scope=one.scope.model_copy(update={"bindings": ()})) for one in project.api.scopes
     )
@@ -279,7 +279,7 @@ def kill_by_name(_: Scene) -> AbstractContextManager[object]:
 
 @contextmanager
 def _api(scene: Scene, name: str, changes: dict[str, Any]) -> Generator[None]:
-    project = scene.ground.stack.artifacts.api(name)
+    project = scene.ground.stack.artifacts.find_api(name)
     operations = tuple(one.model_copy(update=changes) for one in project.api.operations)
     publisher = scene.ground.belongings.publisher
     publisher.import_project(replace(project, api=project.api.model_copy(update={"operations": operations})))

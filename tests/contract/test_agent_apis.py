@@ -11,7 +11,7 @@ from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.mcp import MCP_RESOURCE
-from wso2_terms.tools import tools_of
+from wso2_terms.tools import list_tools
 from wso2_terms.tools_lock import read_tools_lock
 
 WSO2_DIR = Path(__file__).parents[2] / "wso2"
@@ -26,7 +26,7 @@ def artifacts() -> Artifacts:
 def test_the_agent_asks_for_an_operation_that_is_published_with_the_scope_it_needs(
     artifacts: Artifacts, api: Api[Any]
 ) -> None:
-    published = artifacts.api(api.name)
+    published = artifacts.find_api(api.name)
     (operation,) = [found for found in published.api.operations if found.target == api.target]
     paths = cast("dict[str, Any]", published.definition)["paths"]
 
@@ -41,9 +41,9 @@ def test_the_tool_it_calls_is_that_operation_approved_and_without_arguments(
     artifacts: Artifacts, api: Api[Any]
 ) -> None:
     seen = api.over("mcp")
-    project = artifacts.mcp_server(seen.name)
-    behind = artifacts.api_behind(project)
-    tools = {tool.name: tool for tool in tools_of(project.server, behind.definition)}
+    project = artifacts.find_mcp_server(seen.name)
+    behind = artifacts.find_underlying_api(project)
+    tools = {tool.name: tool for tool in list_tools(project.server, behind.definition)}
 
     assert behind.api.name == api.name
     assert (project.root, seen.path) == (seen.root, project.server.versioned_context + MCP_RESOURCE)
@@ -58,7 +58,7 @@ def test_the_tool_it_calls_is_that_operation_approved_and_without_arguments(
 def test_the_chargers_are_read_and_limited_where_that_is_published(
     artifacts: Artifacts, seen: Published, operation_id: str
 ) -> None:
-    published = artifacts.api(seen.name)
+    published = artifacts.find_api(seen.name)
     target = seen.path.removeprefix(published.api.versioned_context)
     (operation,) = [found for found in published.api.operations if found.target == target]
     paths = cast("dict[str, Any]", published.definition)["paths"]

@@ -18,7 +18,7 @@ from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.deployment import read_deployment
 from wso2_terms.mcp_project import McpServerProject
 from wso2_terms.policies import PolicyKind
-from wso2_terms.tools import tools_of
+from wso2_terms.tools import list_tools
 
 ROOT = Path(__file__).parents[2]
 WSO2_DIR = ROOT / "wso2"
@@ -42,12 +42,12 @@ def artifacts() -> Artifacts:
 
 @pytest.fixture(params=APIS)
 def project(request: pytest.FixtureRequest, artifacts: Artifacts) -> ApiProject:
-    return artifacts.api(request.param)
+    return artifacts.find_api(request.param)
 
 
 @pytest.fixture(params=MCP_SERVERS)
 def server(request: pytest.FixtureRequest, artifacts: Artifacts) -> McpServerProject:
-    return artifacts.mcp_server(request.param)
+    return artifacts.find_mcp_server(request.param)
 
 
 def test_the_committed_definitions_carry_the_scopes_of_their_api(project: ApiProject) -> None:
@@ -74,7 +74,7 @@ def test_definitions_are_those_of_the_services() -> None:
 def test_each_reading_stands_where_it_is_promised_behind_a_scope_and_role_of_its_own(
     artifacts: Artifacts, name: str, path: str, scope: str, role: str
 ) -> None:
-    api = artifacts.api(name).api
+    api = artifacts.find_api(name).api
 
     assert [api.versioned_context + operation.target for operation in api.operations] == [path]
     assert [operation.scopes for operation in api.operations] == [(scope,)]
@@ -91,14 +91,14 @@ def test_the_plan_stops_an_application_at_10_requests_in_a_minute(project: ApiPr
     if project.api.name == "SiteAPI":
         pytest.skip("limits its reads one by one")
     assert project.api.policies == ("Energy10PerMin",)
-    plan = artifacts.plans()["Energy10PerMin"]
+    plan = artifacts.list_plans()["Energy10PerMin"]
 
     count = plan.default_limit.request_count
-    assert (count.request_count, count.per_s, plan.stop_on_quota_reach) == (10, 60, True)
+    assert (count.request_count, count.window_s, plan.stop_on_quota_reach) == (10, 60, True)
 
 
 def test_whatever_an_operator_orders_to_lower_power_is_counted_by_nothing(artifacts: Artifacts) -> None:
-    site = artifacts.api("SiteAPI").api
+    site = artifacts.find_api("SiteAPI").api
     counted = {
         (operation.verb, operation.target)
         for operation in site.operations
@@ -125,9 +125,9 @@ def test_the_policy_of_the_api_is_wider_than_the_plan(project: ApiProject, artif
         pytest.skip("limits its reads one by one")
     wide = {policy.name: policy.data for policy in artifacts.policies if policy.kind is PolicyKind.ADVANCED}
     limit = wide[project.api.api_throttling_policy or ""].default_limit.request_count
-    plan = artifacts.plans()["Energy10PerMin"].default_limit.request_count
+    plan = artifacts.list_plans()["Energy10PerMin"].default_limit.request_count
 
-    assert limit.request_count / limit.per_s > plan.request_count / plan.per_s
+    assert limit.request_count / limit.window_s > plan.request_count / plan.window_s
 
 
 def test_every_revision_goes_to_the_default_gateway(project: ApiProject) -> None:
@@ -136,7 +136,7 @@ def test_every_revision_goes_to_the_default_gateway(project: ApiProject) -> None
 
 @pytest.mark.parametrize("name", READINGS)
 def test_the_gateway_gives_up_before_the_agent_does(artifacts: Artifacts, name: str) -> None:
-    behaviour = artifacts.api(name).api.endpoint_config.production_endpoints.config
+    behaviour = artifacts.find_api(name).api.endpoint_config.production_endpoints.config
 
     assert behaviour is not None
     assert behaviour.action_duration is not None
@@ -173,8 +173,8 @@ def test_apictl_is_told_the_same_name_and_version(project: ApiProject) -> None:
 def test_every_reading_and_decision_is_offered_as_tools_and_nothing_that_commands_is(artifacts: Artifacts) -> None:
     offered = {
         project.server.name: (
-            artifacts.api_behind(project).api.name,
-            {tool.name for tool in tools_of(project.server, artifacts.api_behind(project).definition)},
+            artifacts.find_underlying_api(project).api.name,
+            {tool.name for tool in list_tools(project.server, artifacts.find_underlying_api(project).definition)},
         )
         for project in artifacts.mcp_servers
     }
@@ -188,7 +188,7 @@ def test_a_tool_has_a_scope_of_its_own_bound_to_the_roles_of_the_api_behind(
 ) -> None:
     word = server.server.name.removesuffix("MCP").lower()
     (listed,) = server.server.scopes
-    (behind,) = artifacts.api_behind(server).api.scopes
+    (behind,) = artifacts.find_underlying_api(server).api.scopes
 
     assert listed.scope.name == f"{word}:tools"
     assert listed.scope.bindings == behind.scope.bindings
@@ -199,7 +199,7 @@ def test_a_tool_has_a_scope_of_its_own_bound_to_the_roles_of_the_api_behind(
 
 def test_tools_are_limited_as_the_api_behind_is(server: McpServerProject, artifacts: Artifacts) -> None:
     # Its own limits are not asked when it is called as a tool.
-    api = artifacts.api_behind(server).api
+    api = artifacts.find_underlying_api(server).api
 
     assert server.server.policies == api.policies
     assert {operation.throttling_policy for operation in server.server.operations} == {api.api_throttling_policy}
@@ -214,7 +214,7 @@ def test_what_a_model_reads_of_a_tool_is_said_in_the_definition_alone(
 ) -> None:
     for operation in server.server.operations:
         assert (operation.target, operation.description, operation.schema_definition) == (None, None, None)
-    for tool in tools_of(server.server, artifacts.api_behind(server).definition):
+    for tool in list_tools(server.server, artifacts.find_underlying_api(server).definition):
         assert len(tool.description) > 40
         for described in tool.input_schema["properties"].values():
             assert described["type"]
@@ -222,7 +222,7 @@ def test_what_a_model_reads_of_a_tool_is_said_in_the_definition_alone(
 
 
 def test_mcp_servers_go_where_their_api_goes(server: McpServerProject, artifacts: Artifacts) -> None:
-    behind = artifacts.api_behind(server)
+    behind = artifacts.find_underlying_api(server)
 
     assert server.deployments == behind.deployments
     assert server.server.security_scheme == behind.api.security_scheme
@@ -275,7 +275,7 @@ def test_folders_and_files_are_named_after_what_they_hold(artifacts: Artifacts) 
 def test_each_api_of_the_charger_service_holds_its_own_operations_behind_its_own_scope(
     artifacts: Artifacts, name: str, operations: dict[str, str], scope: str, role: str
 ) -> None:
-    project = artifacts.api(name)
+    project = artifacts.find_api(name)
     api, paths = project.api, cast("dict[str, Any]", project.definition["paths"])
 
     assert {

@@ -22,7 +22,9 @@ from wso2_terms.artifacts import load_artifacts
 pytestmark = pytest.mark.anyio
 
 ARTIFACTS = load_artifacts(Path(__file__).parents[2] / "wso2", DEFAULT_BACKENDS)
-CONTEXTS = {name: ARTIFACTS.api(name).api.versioned_context for name in ("ChargerAPI", "ChargerControlAPI", "SiteAPI")}
+CONTEXTS = {
+    name: ARTIFACTS.find_api(name).api.versioned_context for name in ("ChargerAPI", "ChargerControlAPI", "SiteAPI")
+}
 OPERATIONS = [door for door in doors(ARTIFACTS) if door.product in CONTEXTS]
 MOST_LIMITS = 1000
 

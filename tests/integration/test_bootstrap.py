@@ -115,7 +115,7 @@ class Whole:
             assert application_id is not None
             (held,) = (one for one in portal.subscriptions(application_id) if one.api_id == grid.server_id)
             portal.change_plan(application_id, held, "Unlimited")
-        plan = self.artifacts.plans()["Energy10PerMin"]
+        plan = self.artifacts.list_plans()["Energy10PerMin"]
         count = plan.default_limit.request_count.model_copy(update={"request_count": 1000})
         limit = plan.default_limit.model_copy(update={"request_count": count})
         wider = plan.model_copy(update={"default_limit": limit})

@@ -32,7 +32,7 @@ from charging_agent.worth import CallPlan
 from ev_service.clock import SteppedClock
 from ev_service.units import utc_text
 from wso2_terms import codes
-from wso2_terms.mcp import result_body, tool_result
+from wso2_terms.mcp import build_result, build_tool_result
 from wso2_terms.tools import Tool
 
 pytestmark = pytest.mark.anyio
@@ -106,12 +106,12 @@ class Played:
         asked: dict[str, Any] = json.loads(request.content) if request.method == "POST" else {}
         if asked.get("method") == "tools/list":
             tool = {"name": api.operation_id, "inputSchema": NO_ARGUMENTS}
-            return httpx.Response(200, json=result_body(asked["id"], {"tools": [tool]}))
+            return httpx.Response(200, json=build_result(asked["id"], {"tools": [tool]}))
         refused = await self._refusal(api.subject)
         if refused is not None:
             return refused
         said = json.dumps(self._reading(api))
-        content = json.dumps(result_body(asked["id"], tool_result(said, is_error=False))) if asked else said
+        content = json.dumps(build_result(asked["id"], build_tool_result(said, is_error=False))) if asked else said
         return httpx.Response(200, content=content)
 
     async def _refusal(self, name: str) -> httpx.Response | None:

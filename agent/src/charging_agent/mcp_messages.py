@@ -21,7 +21,7 @@ HEADERS = {
 """What goes with every message."""
 
 _INTERNAL_ERROR = -32603
-_NOT_JSON = str(mcp.not_json("").data).partition(".")[0]
+_NOT_JSON = str(mcp.build_not_json_error("").data).partition(".")[0]
 _STATUS_BY_ERROR = {mcp.METHOD_NOT_FOUND: 404, mcp.INVALID_PARAMS: 404, _INTERNAL_ERROR: 502}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
 from wso2_terms.documents import ArtifactError
-from wso2_terms.tools import Tool, ToolDifference, differences
+from wso2_terms.tools import Tool, ToolDifference, compare_tools
 from wso2_terms.tools_lock import ToolsLock, read_tools_lock
 
 _logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class _Pin:
         return not timedelta(0) <= age < (_LOOK_AGAIN_AFTER if self.found else _GOOD_FOR)
 
     def look(self, listed: Sequence[Tool]) -> None:
-        before, self.found = self.found, differences(self._approved, listed)
+        before, self.found = self.found, compare_tools(self._approved, listed)
         self._looked_at = self._clock.now()
         if self.found and self.found != before:
             # Names and parts alone: the text may be written for whoever reads the log.
@@ -131,4 +131,4 @@ class _Pin:
 
 def _short(difference: ToolDifference) -> str:
     name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in difference.name)
-    return str(ToolDifference(difference.kind, name[:_LONGEST_NAME], difference.what))
+    return str(ToolDifference(difference.kind, name[:_LONGEST_NAME], difference.changed_parts))

@@ -67,9 +67,13 @@ def _kind(said: Any, answer: Answer) -> str | None:
         return BREAKS
     if error.message == "Unsupported protocol version" and said["answer"]["id"] == answer[1]["id"]:
         return "`initialize` with another revision than 2025-06-18"
-    if error == mcp.missing_protocol(Wso2Version.V4_6):
+    if error == mcp.build_missing_protocol_error(Wso2Version.V4_6):
         return "`initialize` without a revision: the text of the error"
-    if answer[0] == 400 and error.code == mcp.METHOD_NOT_FOUND and error == mcp.method_not_found(_named(error)):
+    if (
+        answer[0] == 400
+        and error.code == mcp.METHOD_NOT_FOUND
+        and error == mcp.build_method_not_found_error(_named(error))
+    ):
         return "a method that is not known: before or after the token is looked at, its name in the error"
     return None
 

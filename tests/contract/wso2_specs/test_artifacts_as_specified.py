@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from wso2_provisioning.backends import DEFAULT_BACKENDS
-from wso2_terms.api_project import API_FILE, DEFINITION_FILE, DEPLOYMENTS_FILE, project_of_files
+from wso2_terms.api_project import API_FILE, DEFINITION_FILE, DEPLOYMENTS_FILE, parse_api_project
 from wso2_terms.documents import ArtifactError
-from wso2_terms.mcp_project import MCP_SERVER_FILE, mcp_project_of_files
+from wso2_terms.mcp_project import MCP_SERVER_FILE, parse_mcp_project
 from wso2_terms.policies import read_policy
 
 if TYPE_CHECKING:
@@ -155,5 +155,5 @@ def _take(path: Path, document: Document) -> None:
     is_server = (path.parent / MCP_SERVER_FILE).exists()
     names = (MCP_SERVER_FILE, DEPLOYMENTS_FILE) if is_server else (API_FILE, DEPLOYMENTS_FILE, DEFINITION_FILE)
     files = {name: (path.parent / name).read_text(encoding="utf-8") for name in names}
-    read = mcp_project_of_files if is_server else project_of_files
+    read = parse_mcp_project if is_server else parse_api_project
     read(files | {path.name: text}, path.parent.name, DEFAULT_BACKENDS)

@@ -346,7 +346,7 @@ def _operate_apis(admin: Operator, stranger: Operator, artifacts: Artifacts) -> 
     for part in ("", "/swagger", "/lifecycle-state", "/deployments", "/revisions"):
         admin.call("GET", f"{base}/apis/{api}{part}")
         admin.call("GET", f"{base}/apis/unknown{part}")
-    upload = {"file": ("SolarAPI-1.0.0.zip", write_api_archive(artifacts.api("SolarAPI")), "application/zip")}
+    upload = {"file": ("SolarAPI-1.0.0.zip", write_api_archive(artifacts.find_api("SolarAPI")), "application/zip")}
     text = {"Accept": "text/plain"}
     admin.call("POST", f"{base}/apis/import", params={"overwrite": "true"}, files=upload, headers=text)
     admin.call("POST", f"{base}/apis/import", params={"overwrite": "false"}, files=upload)

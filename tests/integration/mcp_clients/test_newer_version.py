@@ -13,7 +13,7 @@ from tests.integration.mcp_clients.test_python_sdk import Refusals, http_client
 
 from wso2_provisioning.applications import ASSISTANT, EVAPP
 from wso2_terms.mcp import PROTOCOL_VERSION
-from wso2_terms.tools import Tool, differences
+from wso2_terms.tools import Tool, compare_tools
 from wso2_terms.tools_lock import read_tools_lock
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def test_the_inspector_lists_the_tools_that_were_approved(current_tools: NodeToo
 
     assert done.returncode == 0, done.stderr
     listed = [Tool(one["name"], one["description"], one["inputSchema"]) for one in json.loads(done.stdout)["tools"]]
-    assert differences(read_tools_lock(TOOLS_LOCK)["AgentMCP-1.0.0"], listed) == ()
+    assert compare_tools(read_tools_lock(TOOLS_LOCK)["AgentMCP-1.0.0"], listed) == ()
 
 
 def test_the_inspector_calls_a_tool(current_tools: NodeTools, newer_site: "Site") -> None:

@@ -17,7 +17,7 @@ import yaml
 from tests.integration.mcp_clients.node_tools import NodeTools, inspect
 
 from wso2_provisioning.applications import ASSISTANT
-from wso2_terms.tools import Tool, differences
+from wso2_terms.tools import Tool, compare_tools
 from wso2_terms.tools_lock import read_tools_lock
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def test_the_inspector_lists_the_tools_that_were_approved(node_tools: NodeTools,
 
     assert done.returncode == 0, done.stderr
     listed = [Tool(one["name"], one["description"], one["inputSchema"]) for one in json.loads(done.stdout)["tools"]]
-    assert differences(read_tools_lock(TOOLS_LOCK)["AgentMCP-1.0.0"], listed) == ()
+    assert compare_tools(read_tools_lock(TOOLS_LOCK)["AgentMCP-1.0.0"], listed) == ()
 
 
 def test_the_inspector_calls_a_tool_with_arguments(node_tools: NodeTools, site: "Site") -> None:

@@ -13,7 +13,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from wso2_provisioning.applications import ASSISTANT, EVAPP
 from wso2_terms.mcp import PROTOCOL_VERSION
-from wso2_terms.tools import Tool, differences
+from wso2_terms.tools import Tool, compare_tools
 from wso2_terms.tools_lock import read_tools_lock
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ async def test_a_server_lists_the_tools_that_were_approved(site: "Site", subject
         listed = (await opened.list_tools()).tools
 
     approved = LOCK[f"{subject.capitalize()}MCP-1.0.0"]
-    assert differences(approved, [Tool(one.name, one.description or "", one.input_schema) for one in listed]) == ()
+    assert compare_tools(approved, [Tool(one.name, one.description or "", one.input_schema) for one in listed]) == ()
     assert [one.name for one in listed if one.annotations or one.output_schema] == []
 
 

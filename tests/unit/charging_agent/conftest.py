@@ -40,7 +40,7 @@ from charging_agent.worth import CallPlan
 from ev_service.clock import SteppedClock
 from ev_service.units import utc_text
 from wso2_terms.codes import Fault
-from wso2_terms.mcp import result_body, tool_result
+from wso2_terms.mcp import build_result, build_tool_result
 from wso2_terms.tools import Tool
 from wso2_terms.tools_lock import ToolsLock
 
@@ -144,14 +144,14 @@ class FakeGateway:
         asked = json.loads(request.content)
         if asked["method"] == "tools/list":
             self.lists.append(api.name)
-            return httpx.Response(200, json=result_body(asked["id"], {"tools": self.tools[api.name]}))
+            return httpx.Response(200, json=build_result(asked["id"], {"tools": self.tools[api.name]}))
         assert asked["params"] == {"name": api.operation_id, "arguments": {}}
         answer = await self._answer(httpx.Request("GET", BASE + api.path, headers=request.headers), api.path)
         content = await answer.aread()
         if (answer.status_code != 200 and answer.status_code < 500) or answer.status_code == 503:
             return answer
-        said = tool_result(content.decode(errors="replace"), is_error=answer.status_code != 200)
-        return httpx.Response(200, json=result_body(asked["id"], said), headers={"activityid": "from-the-gateway"})
+        said = build_tool_result(content.decode(errors="replace"), is_error=answer.status_code != 200)
+        return httpx.Response(200, json=build_result(asked["id"], said), headers={"activityid": "from-the-gateway"})
 
 
 def tool_of(name: str, **changes: Any) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def answers(world: World, monkeypatch: pytest.MonkeyPatch, message: Any) -> None
 
 
 def failure(error: mcp.RpcError) -> dict[str, object]:
-    return mcp.error_body("null", error)
+    return mcp.build_error("null", error)
 
 
 def result(*contents: Any, **more: Any) -> dict[str, Any]:
@@ -106,11 +106,13 @@ async def test_what_is_sent_is_what_4_6_understands(tools: World) -> None:
     ("message", "trouble"),
     [
         pytest.param(failure(mcp.TOOL_MISSING), Trouble.NOT_FOUND, id="unknown tool"),
-        pytest.param(failure(mcp.method_not_found("tools/call")), Trouble.NOT_FOUND, id="unknown method"),
-        pytest.param(failure(mcp.invalid_params("x")), Trouble.NOT_FOUND, id="invalid params"),
+        pytest.param(failure(mcp.build_method_not_found_error("tools/call")), Trouble.NOT_FOUND, id="unknown method"),
+        pytest.param(failure(mcp.build_invalid_params_error("x")), Trouble.NOT_FOUND, id="invalid params"),
         pytest.param(failure(mcp.MALFORMED), Trouble.INVALID_READING, id="invalid request"),
         pytest.param(
-            failure(mcp.not_json("application/problem+json")), Trouble.BACKEND_FAILED, id="problem of the service"
+            failure(mcp.build_not_json_error("application/problem+json")),
+            Trouble.BACKEND_FAILED,
+            id="problem of the service",
         ),
         pytest.param(failure(mcp.RpcError(-32603, "Internal")), Trouble.GATEWAY_DOWN, id="internal"),
         pytest.param({"jsonrpc": "2.0", "id": "", "error": "broken"}, Trouble.INVALID_READING, id="no error object"),
@@ -276,7 +278,7 @@ async def test_a_list_in_several_parts_is_not_taken_for_the_whole(
 ) -> None:
     async def answer(request: httpx.Request, _: Any) -> httpx.Response:
         listed = {"tools": [tool()], "nextCursor": "more"}
-        return httpx.Response(200, json=mcp.result_body(json.loads(request.content)["id"], listed))
+        return httpx.Response(200, json=mcp.build_result(json.loads(request.content)["id"], listed))
 
     monkeypatch.setattr(tools.gateway, "_as_mcp_server", answer)
 

@@ -29,7 +29,7 @@ class Ground:
 
     def __init__(self, fake: "FakeWso2", artifacts: Artifacts) -> None:
         self.fake = fake
-        self.artifacts = replace(artifacts, mcp_servers=(artifacts.mcp_server("SolarMCP"),))
+        self.artifacts = replace(artifacts, mcp_servers=(artifacts.find_mcp_server("SolarMCP"),))
         self.apis: dict[str, Published] = {}
         for project in artifacts.apis:
             api_id = f"id-of-{project.api.name}"
@@ -244,7 +244,7 @@ def test_a_context_that_another_server_has_is_said(ground: Ground) -> None:
 
 def test_a_changed_text_of_the_api_reaches_its_tool(ground: Ground, artifacts: Artifacts) -> None:
     ground.run()
-    solar = artifacts.api("SolarAPI")
+    solar = artifacts.find_api("SolarAPI")
     paths = cast("JSON", solar.definition["paths"])
     described = paths["/solar-status"]["get"] | {"description": "What the panels give"}
     changed = replace(solar, definition={**solar.definition, "paths": {"/solar-status": {"get": described}}})

@@ -26,7 +26,7 @@ from wso2_provisioning.mcp_servers import body_of
 from wso2_provisioning.policy_cases import Case, Door, Situation, Told, cases, doors, read_told, try_cases
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.codes import CONNECTION_FAILED, NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_THROTTLED
-from wso2_terms.mcp import TOOL_MISSING, error_body, not_json, result_body, tool_result
+from wso2_terms.mcp import TOOL_MISSING, build_error, build_not_json_error, build_result, build_tool_result
 from wso2_terms.tools import to_stored_tool
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def state_of(artifacts: Artifacts) -> GatewayState:
             **moment,
         )
     for project in artifacts.mcp_servers:
-        behind = artifacts.api_behind(project)
+        behind = artifacts.find_underlying_api(project)
         data = body_of(project, behind.api.name, behind.api.versioned_context)
         for operation, sent in zip(project.server.operations, data["operations"], strict=True):
             tool = to_stored_tool(operation, behind.definition)
@@ -192,7 +192,7 @@ def test_who_may_do_what_is_what_was_reviewed(artifacts: Artifacts) -> None:
 
 
 def test_only_the_operator_is_ever_granted_site_operate(artifacts: Artifacts, rules: Rules) -> None:
-    every = [scope.name for scope in artifacts.scopes()]
+    every = [scope.name for scope in artifacts.list_scopes()]
 
     for spec in APPLICATIONS:
         assert rules.granted(spec.name, every) == spec.scopes(artifacts)
@@ -204,7 +204,7 @@ def test_only_the_operator_is_ever_granted_site_operate(artifacts: Artifacts, ru
 def test_the_assistant_can_only_read(artifacts: Artifacts) -> None:
     behind = {
         operation.api_operation_mapping.backend_operation.verb
-        for operation in artifacts.mcp_server("AgentMCP").server.operations
+        for operation in artifacts.find_mcp_server("AgentMCP").server.operations
     }
 
     assert {door.verb for door in doors(artifacts) if door.product == "AgentAPI"} == behind == {"GET"}
@@ -244,7 +244,7 @@ def test_the_rules_of_the_gateway_end_every_case_as_expected(artifacts: Artifact
 
 
 def test_a_scope_bound_to_a_role_of_somebody_else_ends_a_case_otherwise(artifacts: Artifacts) -> None:
-    site = artifacts.api("SiteAPI")
+    site = artifacts.find_api("SiteAPI")
     (listed,) = site.api.scopes
     scope = listed.scope.model_copy(update={"bindings": ("Internal/solar_reader",)})
     widened = site.api.model_copy(update={"scopes": (listed.model_copy(update={"scope": scope}),)})
@@ -261,9 +261,9 @@ def test_a_scope_bound_to_a_role_of_somebody_else_ends_a_case_otherwise(artifact
         (404, {"code": "not_found", "title": "no such decision"}, True),
         (500, CONNECTION_FAILED.body(), True),
         (502, None, True),
-        (200, result_body(1, tool_result("{}", is_error=True)), True),
-        (500, error_body("1", not_json("application/problem+json")), True),
-        (200, error_body("1", TOOL_MISSING), False),
+        (200, build_result(1, build_tool_result("{}", is_error=True)), True),
+        (500, build_error("1", build_not_json_error("application/problem+json")), True),
+        (200, build_error("1", TOOL_MISSING), False),
         (404, {"code": "404", "message": "Not Found"}, False),
         (403, NOT_SUBSCRIBED.body(), False),
         (429, SUBSCRIPTION_THROTTLED.body(), True),

@@ -29,7 +29,7 @@ class Gateway:
     def prove(self, artifacts: Artifacts) -> Proof:
         token = Token(SecretStr("t0k3n"), frozenset())
         with Wire(None, transport=httpx.MockTransport(self), sleep=self.waited_s.append) as wire:
-            return prove(wire, "https://localhost:8243", artifacts.api("SolarAPI"), "EVApp", token)
+            return prove(wire, "https://localhost:8243", artifacts.find_api("SolarAPI"), "EVApp", token)
 
 
 def answer(fault: Fault) -> httpx.Response:
@@ -42,7 +42,7 @@ def test_the_call_carries_the_token_to_the_first_reading(artifacts: Artifacts) -
     proof = gateway.prove(artifacts)
 
     assert proof == Proof(f"{SEEN} 200", backend_failed=False)
-    assert str(gateway.requests[0].url) == f"https://localhost:8243{probe_path(artifacts.api('SolarAPI'))}"
+    assert str(gateway.requests[0].url) == f"https://localhost:8243{probe_path(artifacts.find_api('SolarAPI'))}"
     assert gateway.requests[0].headers["Authorization"] == "Bearer t0k3n"
 
 

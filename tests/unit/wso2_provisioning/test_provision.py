@@ -176,7 +176,7 @@ def test_check_sees_an_operation_that_is_governed_otherwise(
 
 def test_only_a_changed_artifact_is_imported_again(run: Run, artifacts: Artifacts) -> None:
     run()
-    solar = artifacts.api("SolarAPI")
+    solar = artifacts.find_api("SolarAPI")
     info = {**solar.definition, "info": {"title": "Sun", "version": "1.0.0"}}
     changed = type(solar)(solar.api, solar.deployments, info, solar.format_version)
     others = tuple(project for project in artifacts.apis if project is not solar)

@@ -45,7 +45,7 @@ def files() -> Files:
 
 
 @pytest.fixture
-def changed(files: Files) -> Callable[[str, str, str], Files]:
+def change_files(files: Files) -> Callable[[str, str, str], Files]:
     def change(name: str, old: str, new: str) -> Files:
         assert old in files[name]
         return files | {name: files[name].replace(old, new)}

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from wso2_terms.api_archive import MAX_ARCHIVE_BYTES, build_governed_definition, read_api_archive, write_api_archive
-from wso2_terms.api_project import ApiProject, project_of_files
+from wso2_terms.api_project import ApiProject, parse_api_project
 from wso2_terms.documents import ArtifactError
 
 Files = dict[str, str]
@@ -13,10 +13,10 @@ Files = dict[str, str]
 
 @pytest.fixture
 def project(files: Files) -> ApiProject:
-    return project_of_files(files, "SolarAPI", {"SOLAR_BACKEND_URL": "http://127.0.0.1:8001"})
+    return parse_api_project(files, "SolarAPI", {"SOLAR_BACKEND_URL": "http://127.0.0.1:8001"})
 
 
-def zipped(files: dict[str, str]) -> bytes:
+def pack(files: dict[str, str]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in files.items():
@@ -67,10 +67,10 @@ def test_governing_leaves_the_projects_own_definition_alone(project: ApiProject)
     "archive",
     [
         b"no zip at all",
-        zipped({"api.yaml": "type: api"}),
-        zipped({"One-1/api.yaml": "type: api", "Two-1/api.yaml": "type: api"}),
-        zipped({"One-1/Definitions/swagger.yaml": "openapi: 3.0.3"}),
-        zipped({"One-1/api.yaml": "a" * (MAX_ARCHIVE_BYTES + 1)}),
+        pack({"api.yaml": "type: api"}),
+        pack({"One-1/api.yaml": "type: api", "Two-1/api.yaml": "type: api"}),
+        pack({"One-1/Definitions/swagger.yaml": "openapi: 3.0.3"}),
+        pack({"One-1/api.yaml": "a" * (MAX_ARCHIVE_BYTES + 1)}),
     ],
     ids=["no zip", "no root folder", "two root folders", "no api.yaml", "too large"],
 )

@@ -3,19 +3,19 @@ from pathlib import Path
 
 import pytest
 
-from wso2_terms.api_project import ApiProject, project_of_files, read_api_project
+from wso2_terms.api_project import ApiProject, parse_api_project, read_api_project
 from wso2_terms.documents import ArtifactError
 
 Files = dict[str, str]
 ENVIRONMENT = {"SOLAR_BACKEND_URL": "http://127.0.0.1:8001"}
 
 
-def read(files: Files) -> ApiProject:
-    return project_of_files(files, "SolarAPI", ENVIRONMENT)
+def parse(files: Files) -> ApiProject:
+    return parse_api_project(files, "SolarAPI", ENVIRONMENT)
 
 
 def test_a_project_is_read_with_variables_put_in(files: Files) -> None:
-    project = read(files)
+    project = parse(files)
 
     assert project.root == "SolarAPI-1.0.0"
     assert project.api.versioned_context == "/solar/1.0.0"
@@ -28,11 +28,11 @@ def test_a_folder_is_read_like_its_files(files: Files, tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
 
-    assert read_api_project(tmp_path, ENVIRONMENT) == read(files)
+    assert read_api_project(tmp_path, ENVIRONMENT) == parse(files)
 
 
 def test_text_of_the_definition_is_left_alone(files: Files) -> None:
-    info = read(files).definition["info"]
+    info = parse(files).definition["info"]
 
     assert info == {"title": "SolarAPI", "version": "1.0.0", "description": "costs ${NOTHING}"}
 
@@ -40,11 +40,11 @@ def test_text_of_the_definition_is_left_alone(files: Files) -> None:
 @pytest.mark.parametrize("environment", [{}, {"SOLAR_BACKEND_URL": ""}])
 def test_a_variable_that_is_not_set_is_named_with_its_file(files: Files, environment: dict[str, str]) -> None:
     with pytest.raises(ArtifactError, match=r"SolarAPI/api\.yaml: needs the variable SOLAR_BACKEND_URL"):
-        project_of_files(files, "SolarAPI", environment)
+        parse_api_project(files, "SolarAPI", environment)
 
 
 def test_a_variable_cannot_change_the_shape_of_the_document(files: Files) -> None:
-    project = project_of_files(files, "SolarAPI", {"SOLAR_BACKEND_URL": 'x"}\n  scopes: []\n'})
+    project = parse_api_project(files, "SolarAPI", {"SOLAR_BACKEND_URL": 'x"}\n  scopes: []\n'})
 
     assert len(project.api.scopes) == 1
 
@@ -52,7 +52,7 @@ def test_a_variable_cannot_change_the_shape_of_the_document(files: Files) -> Non
 def test_without_a_deployments_file_nothing_is_deployed(files: Files) -> None:
     del files["deployment_environments.yaml"]
 
-    assert read(files).deployments == ()
+    assert parse(files).deployments == ()
 
 
 @pytest.mark.parametrize(
@@ -73,23 +73,23 @@ def test_without_a_deployments_file_nothing_is_deployed(files: Files) -> None:
     ],
 )
 def test_what_is_wrong_is_named_with_its_field(
-    changed: Callable[[str, str, str], Files], old: str, new: str, told: str
+    change_files: Callable[[str, str, str], Files], old: str, new: str, told: str
 ) -> None:
     with pytest.raises(ArtifactError, match=told) as caught:
-        read(changed("api.yaml", old, new))
+        parse(change_files("api.yaml", old, new))
 
     assert str(caught.value).startswith("SolarAPI/")
 
 
 def test_an_operation_of_the_definition_that_api_yaml_forgets_is_refused(
-    changed: Callable[[str, str, str], Files],
+    change_files: Callable[[str, str, str], Files],
 ) -> None:
     with pytest.raises(ArtifactError, match=r"api\.yaml: POST /solar-status is missing"):
-        read(changed("Definitions/swagger.yaml", "    get:", "    post: {responses: {}}\n    get:"))
+        parse(change_files("Definitions/swagger.yaml", "    get:", "    post: {responses: {}}\n    get:"))
 
 
 def test_a_missing_file_is_named(files: Files) -> None:
     del files["Definitions/swagger.yaml"]
 
     with pytest.raises(ArtifactError, match=r"Definitions/swagger\.yaml is missing"):
-        read(files)
+        parse(files)

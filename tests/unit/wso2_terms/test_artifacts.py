@@ -35,12 +35,12 @@ def write(folder: Path, files: Files) -> None:
 def test_scopes_roles_and_plans_are_what_the_files_say(root: Path) -> None:
     artifacts = load_artifacts(root, ENVIRONMENT)
 
-    assert [scope.name for scope in artifacts.scopes()] == ["solar:read"]
-    assert artifacts.roles() == ("Internal/solar_reader",)
-    assert list(artifacts.plans()) == ["Energy10PerMin"]
-    assert artifacts.api("SolarAPI").api.context == "/solar"
+    assert [scope.name for scope in artifacts.list_scopes()] == ["solar:read"]
+    assert artifacts.list_roles() == ("Internal/solar_reader",)
+    assert list(artifacts.list_plans()) == ["Energy10PerMin"]
+    assert artifacts.find_api("SolarAPI").api.context == "/solar"
     with pytest.raises(KeyError):
-        artifacts.api("LunarAPI")
+        artifacts.find_api("LunarAPI")
 
 
 def test_a_plan_that_nobody_defines_is_refused(root: Path) -> None:
@@ -58,9 +58,9 @@ def test_a_plan_that_nobody_defines_is_refused(root: Path) -> None:
     ],
 )
 def test_an_advanced_policy_that_nobody_defines_is_refused(
-    root: Path, changed: Callable[[str, str, str], Files], old: str, new: str
+    root: Path, change_files: Callable[[str, str, str], Files], old: str, new: str
 ) -> None:
-    (root / "apis" / "SolarAPI-1.0.0" / "api.yaml").write_text(changed("api.yaml", old, new)["api.yaml"])
+    (root / "apis" / "SolarAPI-1.0.0" / "api.yaml").write_text(change_files("api.yaml", old, new)["api.yaml"])
 
     with pytest.raises(ArtifactError, match="no advanced policy Wide is known"):
         load_artifacts(root, ENVIRONMENT)
@@ -71,9 +71,9 @@ def test_an_advanced_policy_that_nobody_defines_is_refused(
     [("context: /solar", "context: /sun", "scope solar:read"), ("solar:read", "sun:read", "context /solar/1.0.0")],
 )
 def test_what_two_apis_claim_is_refused_as_wso2_refuses_it(
-    root: Path, changed: Callable[[str, str, str], Files], old: str, new: str, claim: str
+    root: Path, change_files: Callable[[str, str, str], Files], old: str, new: str, claim: str
 ) -> None:
-    write(root / "apis" / "SunAPI-1.0.0", changed("api.yaml", old, new))
+    write(root / "apis" / "SunAPI-1.0.0", change_files("api.yaml", old, new))
 
     with pytest.raises(ArtifactError, match=f"{claim} is claimed by"):
         load_artifacts(root, ENVIRONMENT)

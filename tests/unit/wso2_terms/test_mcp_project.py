@@ -8,7 +8,7 @@ import pytest
 
 from wso2_terms.artifacts import load_artifacts
 from wso2_terms.documents import ArtifactError
-from wso2_terms.mcp_project import mcp_project_of_files, read_mcp_project
+from wso2_terms.mcp_project import parse_mcp_project, read_mcp_project
 
 Files = dict[str, str]
 ENVIRONMENT = {"SOLAR_BACKEND_URL": "http://127.0.0.1:8001"}
@@ -48,12 +48,12 @@ class Change(Protocol):
 def server() -> Change:
     """The files of an MCP server with one text in it changed."""
 
-    def changed(old: str = "", new: str = "") -> Files:
+    def change(old: str = "", new: str = "") -> Files:
         assert old in SERVER
         text = SERVER.replace(old, new) if old else SERVER
         return {"mcp_server.yaml": text, "deployment_environments.yaml": DEPLOYMENTS}
 
-    return changed
+    return change
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_project_says_server_tools_and_where_it_goes(tmp_path: Path, server: C
 
     assert (project.root, project.format_version) == ("SolarMCP-1.0.0", "v4.6.0")
     assert project.server.versioned_context == "/solar-mcp/1.0.0"
-    assert project.server.api_behind == ("SolarAPI", "1.0.0")
+    assert project.server.underlying_api == ("SolarAPI", "1.0.0")
     assert [deployment.deployment_environment for deployment in project.deployments] == ["Default"]
 
 
@@ -101,7 +101,7 @@ def test_a_project_without_deployments_is_deployed_nowhere(tmp_path: Path, serve
 )
 def test_what_is_not_understood_is_named(server: Change, old: str, new: str, complaint: str) -> None:
     with pytest.raises(ArtifactError, match=complaint):
-        mcp_project_of_files(server(old, new), "SolarMCP-1.0.0", {})
+        parse_mcp_project(server(old, new), "SolarMCP-1.0.0", {})
 
 
 @pytest.mark.parametrize(
@@ -112,29 +112,29 @@ def test_a_stored_schema_that_cannot_be_read_is_refused_where_it_comes_in(server
     written = f"schemaDefinition: {json.dumps(schema)}\n      throttlingPolicy: 10KPerMin"
 
     with pytest.raises(ArtifactError, match="schemaDefinition"):
-        mcp_project_of_files(server("throttlingPolicy: 10KPerMin", written), "SolarMCP-1.0.0", {})
+        parse_mcp_project(server("throttlingPolicy: 10KPerMin", written), "SolarMCP-1.0.0", {})
 
 
 def test_a_project_without_its_file_is_refused() -> None:
     with pytest.raises(ArtifactError, match=r"mcp_server\.yaml is missing"):
-        mcp_project_of_files({}, "SolarMCP-1.0.0", {})
+        parse_mcp_project({}, "SolarMCP-1.0.0", {})
 
 
 def test_one_server_takes_one_api(server: Change) -> None:
     second = SERVER[SERVER.index("    - scopes:") :].replace("SolarAPI", "GridAPI")
 
     with pytest.raises(ArtifactError, match="one MCP server takes one API"):
-        mcp_project_of_files({"mcp_server.yaml": SERVER + second}, "SolarMCP-1.0.0", {})
+        parse_mcp_project({"mcp_server.yaml": SERVER + second}, "SolarMCP-1.0.0", {})
 
 
 def test_scopes_and_roles_of_servers_are_told_with_those_of_apis(root: Path) -> None:
     artifacts = load_artifacts(root, ENVIRONMENT)
 
-    assert [scope.name for scope in artifacts.scopes()] == ["solar:read", "solar:tools"]
-    assert artifacts.roles() == ("Internal/solar_reader", "Internal/tool_caller")
-    assert artifacts.api_behind(artifacts.mcp_server("SolarMCP")) is artifacts.api("SolarAPI")
+    assert [scope.name for scope in artifacts.list_scopes()] == ["solar:read", "solar:tools"]
+    assert artifacts.list_roles() == ("Internal/solar_reader", "Internal/tool_caller")
+    assert artifacts.find_underlying_api(artifacts.find_mcp_server("SolarMCP")) is artifacts.find_api("SolarAPI")
     with pytest.raises(KeyError):
-        artifacts.mcp_server("LunarMCP")
+        artifacts.find_mcp_server("LunarMCP")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_a_plan_is_read_with_its_limit_and_window() -> None:
     policy = read_policy(SUBSCRIPTION)
 
     assert (policy.kind, policy.name) == (PolicyKind.SUBSCRIPTION, "Energy10PerMin")
-    assert policy.data.default_limit.request_count.per_s == 120
+    assert policy.data.default_limit.request_count.window_s == 120
     assert isinstance(policy.data, SubscriptionPolicy)
     assert policy.data.stop_on_quota_reach
     assert policy.data.burst is None

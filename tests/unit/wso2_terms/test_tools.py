@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from wso2_terms.documents import ArtifactError
 from wso2_terms.mcp_project import ToolOperation
-from wso2_terms.tools import Tool, ToolDifference, canonical, differences, digest, to_listed_tool, to_stored_tool
+from wso2_terms.tools import (
+    Tool,
+    ToolDifference,
+    compare_tools,
+    compute_digest,
+    to_canonical_json,
+    to_listed_tool,
+    to_stored_tool,
+)
 from wso2_terms.tools_lock import read_tools_lock, write_tools_lock
 
 DEFINITION: dict[str, Any] = {
@@ -60,7 +68,7 @@ def operation(path: str, verb: str = "GET", **more: Any) -> ToolOperation:
     return ToolOperation.model_validate_json(json.dumps({"apiOperationMapping": mapping, **more}))
 
 
-def listed(path: str, verb: str = "GET", **more: Any) -> Tool:
+def list_tool(path: str, verb: str = "GET", **more: Any) -> Tool:
     stored = to_stored_tool(operation(path, verb, **more), DEFINITION)
     assert stored is not None
     return to_listed_tool(stored.target, stored.description, stored.schema_definition)
@@ -84,23 +92,23 @@ def test_an_operation_is_stored_with_the_places_of_its_arguments() -> None:
 
 
 def test_a_tool_is_listed_without_the_places_of_its_arguments() -> None:
-    schema = listed("/decisions/{decision_id}").input_schema
+    schema = list_tool("/decisions/{decision_id}").input_schema
 
     assert list(schema["properties"]) == ["decision_id", "page_size", "form", "X-Reason"]
     assert schema["required"] == ["decision_id", "X-Reason"]
 
 
 def test_a_body_is_one_argument_that_is_needed() -> None:
-    tool = listed("/kills", "POST")
+    tool = list_tool("/kills", "POST")
 
     assert (tool.name, tool.description) == ("post_kills", "Stop it")
     assert tool.input_schema["required"] == ["requestBody"]
     assert tool.input_schema["properties"]["requestBody"]["properties"] == {"reason": {"type": "string"}}
-    assert listed("/kills", "PUT").input_schema == {"type": "object", "properties": {}}
+    assert list_tool("/kills", "PUT").input_schema == {"type": "object", "properties": {}}
 
 
 def test_what_the_project_says_of_a_tool_takes_precedence() -> None:
-    tool = listed("/kills", "POST", target="kill", description="Stops it", schemaDefinition="{}")
+    tool = list_tool("/kills", "POST", target="kill", description="Stops it", schemaDefinition="{}")
 
     assert tool == Tool("kill", "Stops it", {"type": "object", "properties": {}})
 
@@ -128,14 +136,16 @@ def test_nothing_required_is_written_in_three_ways_and_means_one() -> None:
     schemas: list[dict[str, Any]] = [{}, {"required": []}, {"required": None}]
     tools = [Tool("x", "", {"type": "object", **schema}) for schema in schemas]
 
-    assert len({digest(tool) for tool in tools}) == 1
+    assert len({compute_digest(tool) for tool in tools}) == 1
 
 
 def test_the_digest_is_that_of_the_canonical_json() -> None:
     tool = Tool("näme", "d", {"type": "object", "properties": {}})
 
-    assert canonical(tool) == '{"description":"d","inputSchema":{"properties":{},"type":"object"},"name":"näme"}'
-    assert digest(tool) == hashlib.sha256(canonical(tool).encode("utf-8")).hexdigest()
+    assert (
+        to_canonical_json(tool) == '{"description":"d","inputSchema":{"properties":{},"type":"object"},"name":"näme"}'
+    )
+    assert compute_digest(tool) == hashlib.sha256(to_canonical_json(tool).encode("utf-8")).hexdigest()
 
 
 def test_differences_are_told_by_name() -> None:
@@ -147,7 +157,7 @@ def test_differences_are_told_by_name() -> None:
         Tool("same", "d", {}),
     ]
 
-    found = differences(approved, now)
+    found = compare_tools(approved, now)
 
     assert found == (
         ToolDifference("missing", "gone"),
@@ -171,10 +181,10 @@ def test_there_is_no_difference_exactly_when_the_same_tools_are_listed(
     before = {tool.name: tool for tool in approved}
     now = {tool.name: tool for tool in listed}
 
-    found = differences(before, now.values())
+    found = compare_tools(before, now.values())
 
-    same = {name: canonical(tool) for name, tool in before.items()} == {
-        name: canonical(tool) for name, tool in now.items()
+    same = {name: to_canonical_json(tool) for name, tool in before.items()} == {
+        name: to_canonical_json(tool) for name, tool in now.items()
     }
     assert (found == ()) == same
     assert {one.name for one in found if one.kind == "added"} == now.keys() - before.keys()
@@ -187,17 +197,17 @@ def test_the_digest_does_not_hear_the_order_of_keys(tool: Tool, order: Any) -> N
     entries = list(tool.input_schema.items())
     order.shuffle(entries)
 
-    assert digest(Tool(tool.name, tool.description, dict(entries))) == digest(tool)
+    assert compute_digest(Tool(tool.name, tool.description, dict(entries))) == compute_digest(tool)
 
 
-def approved_in(path: Path) -> Tool:
+def read_approved(path: Path) -> Tool:
     tool = Tool("getSolarStatus", "é\nd", {"type": "object", "properties": {"limit": {"type": "integer"}}})
     write_tools_lock(path, {"SolarMCP-1.0.0": {tool.name: tool}})
     return tool
 
 
 def test_approved_tools_are_read_back_as_they_were_written(tmp_path: Path) -> None:
-    tool = approved_in(tmp_path / "tools.lock")
+    tool = read_approved(tmp_path / "tools.lock")
 
     assert read_tools_lock(tmp_path / "tools.lock") == {"SolarMCP-1.0.0": {"getSolarStatus": tool}}
 
@@ -213,7 +223,7 @@ def test_approved_tools_are_read_back_as_they_were_written(tmp_path: Path) -> No
 )
 def test_a_lock_that_does_not_hold_together_is_refused(tmp_path: Path, old: str, new: str, complaint: str) -> None:
     path = tmp_path / "tools.lock"
-    approved_in(path)
+    read_approved(path)
     path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
 
     with pytest.raises(ArtifactError, match=complaint):

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from wso2_terms.windows import (
     UNIT_SECONDS,
+    compute_window_end,
+    compute_window_s,
     format_next_access_time,
     format_retry_after,
     parse_next_access_time,
     parse_retry_after,
-    window_end,
-    window_s,
 )
 
 NOW = datetime(2026, 6, 26, 3, 59, 30, tzinfo=UTC)
@@ -21,7 +21,7 @@ units = st.sampled_from(sorted(UNIT_SECONDS))
 
 @given(now=moments, unit_time=st.integers(1, 90), unit=units)
 def test_a_window_ends_after_now_within_its_length_and_on_its_grid(now: datetime, unit_time: int, unit: str) -> None:
-    end, length_s = window_end(now, unit_time, unit), window_s(unit_time, unit)
+    end, length_s = compute_window_end(now, unit_time, unit), compute_window_s(unit_time, unit)
 
     assert timedelta(0) < end - now <= timedelta(seconds=length_s)
     assert end.timestamp() % length_s == 0
@@ -30,20 +30,20 @@ def test_a_window_ends_after_now_within_its_length_and_on_its_grid(now: datetime
 def test_the_last_moment_of_a_window_still_belongs_to_it_and_its_end_does_not() -> None:
     end = datetime(2026, 6, 26, 4, tzinfo=UTC)
 
-    assert window_end(end - timedelta(microseconds=1), 1, "min") == end
-    assert window_end(end, 1, "min") == end + timedelta(minutes=1)
+    assert compute_window_end(end - timedelta(microseconds=1), 1, "min") == end
+    assert compute_window_end(end, 1, "min") == end + timedelta(minutes=1)
 
 
 def test_windows_are_utc_whatever_zone_the_moment_is_told_in() -> None:
     elsewhere = datetime(2026, 6, 26, 9, 44, 30, tzinfo=timezone(timedelta(hours=5, minutes=45)))
 
-    assert window_end(elsewhere, 1, "hour") == datetime(2026, 6, 26, 4, tzinfo=UTC)
+    assert compute_window_end(elsewhere, 1, "hour") == datetime(2026, 6, 26, 4, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("unit_time", "unit"), [(0, "min"), (-1, "min"), (1, "minute")])
 def test_a_window_that_makes_no_sense_is_refused(unit_time: int, unit: str) -> None:
     with pytest.raises(ValueError, match=r"unit"):
-        window_end(NOW, unit_time, unit)
+        compute_window_end(NOW, unit_time, unit)
 
 
 @given(moment=moments)

@@ -14,7 +14,7 @@ from wso2_terms.api_project import (
     DEFINITION_FILE,
     DEPLOYMENTS_FILE,
     ApiProject,
-    project_of_files,
+    parse_api_project,
 )
 from wso2_terms.documents import ArtifactError, StrictModel, write_yaml
 
@@ -32,7 +32,7 @@ def write_api_archive(project: ApiProject) -> bytes:
             {
                 "type": "api",
                 "version": project.format_version,
-                "data": _as_written(project.api),
+                "data": _dump(project.api),
             }
         ),
         DEFINITION_FILE: write_yaml(build_governed_definition(project)),
@@ -72,8 +72,8 @@ def build_governed_definition(project: ApiProject) -> dict[str, object]:
     """
     scopes = [listed.scope for listed in project.api.scopes]
     definition = copy.deepcopy(project.definition)
-    components = _mapping(definition, "components")
-    _mapping(components, "securitySchemes")["default"] = {
+    components = _enter_mapping(definition, "components")
+    _enter_mapping(components, "securitySchemes")["default"] = {
         "type": "oauth2",
         "flows": {
             "implicit": {
@@ -85,14 +85,16 @@ def build_governed_definition(project: ApiProject) -> dict[str, object]:
         },
     }
     for operation in project.api.operations:
-        defined = _mapping(_mapping(_mapping(definition, "paths"), operation.target), operation.verb.lower())
+        defined = _enter_mapping(
+            _enter_mapping(_enter_mapping(definition, "paths"), operation.target), operation.verb.lower()
+        )
         defined["security"] = [{"default": list(operation.scopes)}]
         defined["x-auth-type"] = operation.auth_type
         defined["x-throttling-tier"] = operation.throttling_policy
     return definition
 
 
-def _mapping(parent: dict[str, object], key: str) -> dict[str, object]:
+def _enter_mapping(parent: dict[str, object], key: str) -> dict[str, object]:
     return cast("dict[str, object]", parent.setdefault(key, {}))
 
 
@@ -106,7 +108,7 @@ def read_api_archive(data: bytes) -> ApiProject:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_ARCHIVE_BYTES:
                 raise ArtifactError(f"archive: unpacks to more than {MAX_ARCHIVE_BYTES} bytes")
-            root = _root_folder(archive.namelist())
+            root = _find_root_folder(archive.namelist())
             prefix = f"{root}/"
             files = {
                 name.removeprefix(prefix): archive.read(name).decode("utf-8")
@@ -115,15 +117,15 @@ def read_api_archive(data: bytes) -> ApiProject:
             }
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
         raise ArtifactError(f"archive: cannot be unpacked ({type(error).__name__})") from error
-    return project_of_files(files, root)
+    return parse_api_project(files, root)
 
 
-def _root_folder(names: list[str]) -> str:
+def _find_root_folder(names: list[str]) -> str:
     roots = {name.split("/", 1)[0] for name in names}
     if len(roots) != 1 or not all("/" in name for name in names):
         raise ArtifactError("archive: must hold exactly one root folder")
     return roots.pop()
 
 
-def _as_written(model: StrictModel) -> dict[str, object]:
+def _dump(model: StrictModel) -> dict[str, object]:
     return model.model_dump(mode="json", by_alias=True, exclude_unset=True)

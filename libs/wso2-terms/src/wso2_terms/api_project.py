@@ -208,10 +208,12 @@ def read_api_project(folder: Path, environment: Mapping[str, str]) -> ApiProject
     files = {name: read_text(folder / name) for name in (API_FILE, DEFINITION_FILE)}
     if (folder / DEPLOYMENTS_FILE).exists():
         files[DEPLOYMENTS_FILE] = read_text(folder / DEPLOYMENTS_FILE)
-    return project_of_files(files, str(folder), environment)
+    return parse_api_project(files, str(folder), environment)
 
 
-def project_of_files(files: Mapping[str, str], source: str, environment: Mapping[str, str] | None = None) -> ApiProject:
+def parse_api_project(
+    files: Mapping[str, str], source: str, environment: Mapping[str, str] | None = None
+) -> ApiProject:
     """Make a project of its files' texts.
 
     Args:
@@ -223,30 +225,30 @@ def project_of_files(files: Mapping[str, str], source: str, environment: Mapping
         ArtifactError: a file is missing or not understood, or a variable is not set.
     """
 
-    def parsed(name: str) -> object:
+    def parse(name: str) -> object:
         if name not in files:
             raise ArtifactError(f"{source}: {name} is missing")
         return parse_yaml(files[name], f"{source}/{name}")
 
-    api = parsed(API_FILE)
+    api = parse(API_FILE)
     if environment is not None:
         api = substitute(api, environment, f"{source}/{API_FILE}")
-    described = validate(api, _ApiFile, f"{source}/{API_FILE}")
+    document = validate(api, _ApiFile, f"{source}/{API_FILE}")
     deployments: tuple[Deployment, ...] = ()
     if DEPLOYMENTS_FILE in files:
-        deployments = deployments_of(files[DEPLOYMENTS_FILE], f"{source}/{DEPLOYMENTS_FILE}", environment)
+        deployments = parse_deployments(files[DEPLOYMENTS_FILE], f"{source}/{DEPLOYMENTS_FILE}", environment)
     # Variables are left alone here: `${…}` is ordinary text in a description of an interface.
-    definition = parsed(DEFINITION_FILE)
+    definition = parse(DEFINITION_FILE)
     if not isinstance(definition, dict) or "openapi" not in definition:
         raise ArtifactError(f"{source}/{DEFINITION_FILE}: openapi: is no OpenAPI 3 document")
-    project = ApiProject(described.data, deployments, cast("dict[str, object]", definition), described.version)
-    needed = [(f"{operation.verb} {operation.target}", operation.scopes) for operation in project.api.operations]
-    check_scopes(project.api.scopes, needed, f"{source}/{API_FILE}")
+    project = ApiProject(document.data, deployments, cast("dict[str, object]", definition), document.version)
+    required = [(f"{operation.verb} {operation.target}", operation.scopes) for operation in project.api.operations]
+    check_scopes(project.api.scopes, required, f"{source}/{API_FILE}")
     _check_operations(project, source)
     return project
 
 
-def deployments_of(text: str, source: str, environment: Mapping[str, str] | None) -> tuple[Deployment, ...]:
+def parse_deployments(text: str, source: str, environment: Mapping[str, str] | None) -> tuple[Deployment, ...]:
     """Read deployment_environments.yaml, which API and MCP server projects have alike.
 
     Args:
@@ -262,19 +264,19 @@ def deployments_of(text: str, source: str, environment: Mapping[str, str] | None
     return validate(value, _DeploymentsFile, source).data
 
 
-def check_scopes(declared: Iterable[ApiScope], needed: Iterable[tuple[str, Iterable[str]]], source: str) -> None:
+def check_scopes(declared: Iterable[ApiScope], required: Iterable[tuple[str, Iterable[str]]], source: str) -> None:
     """See that a project declares each scope that its operations or tools need.
 
     Args:
         declared: the project's scopes.
-        needed: what errors call an operation, and its scopes.
+        required: what errors call an operation, and its scopes.
         source: what to call the file in errors.
 
     Raises:
         ArtifactError: a scope is needed and not declared.
     """
     names = {listed.scope.name for listed in declared}
-    for operation, scope in ((operation, scope) for operation, scopes in needed for scope in scopes):
+    for operation, scope in ((operation, scope) for operation, scopes in required for scope in scopes):
         if scope not in names:
             raise ArtifactError(f"{source}: data.operations: {operation} needs scope {scope}, which data.scopes lacks")
 

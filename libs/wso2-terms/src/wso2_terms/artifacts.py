@@ -29,20 +29,20 @@ class Artifacts:
     policies: tuple[Policy, ...]
     mcp_servers: tuple[McpServerProject, ...] = ()
 
-    def scopes(self) -> tuple[Scope, ...]:
+    def list_scopes(self) -> tuple[Scope, ...]:
         """Return every scope that an API or an MCP server declares: first those of the APIs, in their order."""
         listed = [*(project.api.scopes for project in self.apis), *(entry.server.scopes for entry in self.mcp_servers)]
         return tuple(entry.scope for scopes in listed for entry in scopes)
 
-    def roles(self) -> tuple[str, ...]:
+    def list_roles(self) -> tuple[str, ...]:
         """Return every role that a scope is bound to, once, sorted."""
-        return tuple(sorted({role for scope in self.scopes() for role in scope.bindings}))
+        return tuple(sorted({role for scope in self.list_scopes() for role in scope.bindings}))
 
-    def plans(self) -> dict[str, SubscriptionPolicy]:
+    def list_plans(self) -> dict[str, SubscriptionPolicy]:
         """Return the business plans among the policies, by name."""
         return {policy.name: policy.data for policy in self.policies if isinstance(policy.data, SubscriptionPolicy)}
 
-    def api(self, name: str) -> ApiProject:
+    def find_api(self, name: str) -> ApiProject:
         """Return the project of that name.
 
         Raises:
@@ -53,7 +53,7 @@ class Artifacts:
                 return project
         raise KeyError(name)
 
-    def mcp_server(self, name: str) -> McpServerProject:
+    def find_mcp_server(self, name: str) -> McpServerProject:
         """Return the MCP server project of that name.
 
         Raises:
@@ -64,16 +64,16 @@ class Artifacts:
                 return project
         raise KeyError(name)
 
-    def api_behind(self, project: McpServerProject) -> ApiProject:
+    def find_underlying_api(self, project: McpServerProject) -> ApiProject:
         """Return the API whose operations are the tools of an MCP server.
 
         Raises:
             KeyError: there is none.
         """
         for candidate in self.apis:
-            if (candidate.api.name, candidate.api.version) == project.server.api_behind:
+            if (candidate.api.name, candidate.api.version) == project.server.underlying_api:
                 return candidate
-        raise KeyError(project.server.api_behind)
+        raise KeyError(project.server.underlying_api)
 
 
 def load_artifacts(root: Path, environment: Mapping[str, str]) -> Artifacts:
@@ -97,44 +97,44 @@ def load_artifacts(root: Path, environment: Mapping[str, str]) -> Artifacts:
         policies=policies,
         mcp_servers=tuple(read_mcp_project(folder, environment) for folder in servers),
     )
-    published = _list_published(artifacts, root)
-    _check_policies(artifacts, published)
-    _check_claimed_once(published, root)
+    publications = _list_publications(artifacts, root)
+    _check_policies(artifacts, publications)
+    _check_unique(publications, root)
     _check_tools(artifacts, root)
     return artifacts
 
 
 @dataclass(frozen=True, slots=True)
-class _Published:
+class _Publication:
     """What APIs and MCP servers have in common. limits: advanced policies that it names."""
 
     file: str
     context: str
     scopes: tuple[ApiScope, ...]
     plans: tuple[str, ...]
-    limits: frozenset[str]
+    advanced_policies: frozenset[str]
 
 
-def _list_published(artifacts: Artifacts, root: Path) -> tuple[_Published, ...]:
+def _list_publications(artifacts: Artifacts, root: Path) -> tuple[_Publication, ...]:
     apis = tuple(
-        _Published(
+        _Publication(
             file=f"{root}/apis/{project.root}/api.yaml",
             context=project.api.versioned_context,
             scopes=project.api.scopes,
             plans=project.api.policies,
-            limits=_limits(
+            advanced_policies=_list_advanced_policies(
                 project.api.api_throttling_policy, [entry.throttling_policy for entry in project.api.operations]
             ),
         )
         for project in artifacts.apis
     )
     servers = tuple(
-        _Published(
-            file=_file_of(project, root),
+        _Publication(
+            file=_build_server_path(project, root),
             context=project.server.versioned_context,
             scopes=project.server.scopes,
             plans=project.server.policies,
-            limits=_limits(
+            advanced_policies=_list_advanced_policies(
                 project.server.throttling_policy, [entry.throttling_policy for entry in project.server.operations]
             ),
         )
@@ -143,30 +143,30 @@ def _list_published(artifacts: Artifacts, root: Path) -> tuple[_Published, ...]:
     return apis + servers
 
 
-def _file_of(project: McpServerProject, root: Path) -> str:
+def _build_server_path(project: McpServerProject, root: Path) -> str:
     return f"{root}/mcp-servers/{project.root}/{MCP_SERVER_FILE}"
 
 
-def _limits(of_all: str | None, of_each: list[str]) -> frozenset[str]:
+def _list_advanced_policies(of_all: str | None, of_each: list[str]) -> frozenset[str]:
     return frozenset(of_each if of_all is None else [of_all, *of_each])
 
 
-def _check_policies(artifacts: Artifacts, published: tuple[_Published, ...]) -> None:
-    known_plans = SHIPPED_PLANS | artifacts.plans().keys()
+def _check_policies(artifacts: Artifacts, publications: tuple[_Publication, ...]) -> None:
+    known_plans = SHIPPED_PLANS | artifacts.list_plans().keys()
     known_advanced = SHIPPED_ADVANCED | {
         policy.name for policy in artifacts.policies if policy.kind is PolicyKind.ADVANCED
     }
-    for entry in published:
+    for entry in publications:
         for plan in entry.plans:
             if plan not in known_plans:
                 raise ArtifactError(f"{entry.file}: data.policies: no subscription policy {plan} is known")
-        for name in sorted(entry.limits - known_advanced):
+        for name in sorted(entry.advanced_policies - known_advanced):
             raise ArtifactError(f"{entry.file}: data: no advanced policy {name} is known")
 
 
-def _check_claimed_once(published: tuple[_Published, ...], root: Path) -> None:
+def _check_unique(publications: tuple[_Publication, ...], root: Path) -> None:
     claims: dict[str, str] = {}
-    for entry in published:
+    for entry in publications:
         # WSO2 refuses a second API or server with the same context, and a local scope that another one has.
         local = [listed.scope.name for listed in entry.scopes if not listed.shared]
         project = Path(entry.file).parent.name
@@ -178,19 +178,19 @@ def _check_claimed_once(published: tuple[_Published, ...], root: Path) -> None:
 
 def _check_tools(artifacts: Artifacts, root: Path) -> None:
     for project in artifacts.mcp_servers:
-        where = f"{_file_of(project, root)}: data.operations"
+        field = f"{_build_server_path(project, root)}: data.operations"
         try:
-            behind = artifacts.api_behind(project)
+            api = artifacts.find_underlying_api(project)
         except KeyError:
             raise ArtifactError(
-                f"{where}: no API {' '.join(project.server.api_behind)} is among the projects"
+                f"{field}: no API {' '.join(project.server.underlying_api)} is among the projects"
             ) from None
-        defined = list_operations(behind.definition)
+        defined = list_operations(api.definition)
         for operation in project.server.operations:
             mapping = operation.api_operation_mapping
             target, verb = mapping.backend_operation.target, mapping.backend_operation.verb
             # WSO2 leaves such a tool out of the list without a word.
             if (target, verb) not in defined:
-                raise ArtifactError(f"{where}: {behind.root} has no operation {verb} {target}")
-            if mapping.api_context not in (None, behind.api.versioned_context):
-                raise ArtifactError(f"{where}: {behind.root} is served under {behind.api.versioned_context}")
+                raise ArtifactError(f"{field}: {api.root} has no operation {verb} {target}")
+            if mapping.api_context not in (None, api.api.versioned_context):
+                raise ArtifactError(f"{field}: {api.root} is served under {api.api.versioned_context}")

@@ -60,71 +60,73 @@ class Fault:
         return answer
 
 
-def _security(code: str, http_status: int, message: str, description: str) -> Fault:
+def _security_fault(code: str, http_status: int, message: str, description: str) -> Fault:
     return Fault(code, http_status, message, description)
 
 
-def _throttle(code: str, description: str = _QUOTA) -> Fault:
+def _throttle_fault(code: str, description: str = _QUOTA) -> Fault:
     return Fault(code, 429, _THROTTLED_OUT, description, is_throttle=True)
 
 
-def _backend(code: str, description: str) -> Fault:
+def _backend_fault(code: str, description: str) -> Fault:
     # WSO2 reports a failed backend as 500; 502 and 504 do not occur.
     return Fault(code, 500, RUNTIME_ERROR, description, STATUS_REPORT)
 
 
-UNCLASSIFIED = _security("900900", 500, "Unclassified Authentication Failure", "Unclassified Authentication Failure")
-INVALID_CREDENTIALS = _security(
+UNCLASSIFIED = _security_fault(
+    "900900", 500, "Unclassified Authentication Failure", "Unclassified Authentication Failure"
+)
+INVALID_CREDENTIALS = _security_fault(
     "900901",
     401,
     "Invalid Credentials",
     "Invalid Credentials. Make sure you have provided the correct security credentials",
 )
 """Wrong, malformed, revoked or expired token: WSO2 does not tell them apart by code."""
-MISSING_CREDENTIALS = _security(
+MISSING_CREDENTIALS = _security_fault(
     "900902",
     401,
     "Missing Credentials",
     "Invalid Credentials. Make sure your API invocation call has a header: "
     "'Authorization : Bearer ACCESS_TOKEN' or 'Authorization : Basic ACCESS_TOKEN' or 'ApiKey : API_KEY'",
 )
-SUBSCRIPTION_BLOCKED = _security(
+SUBSCRIPTION_BLOCKED = _security_fault(
     "900907",
     401,
     "The requested API is temporarily blocked",
     "The requested API is temporarily blocked",
 )
-NOT_SUBSCRIBED = _security(
+NOT_SUBSCRIBED = _security_fault(
     "900908",
     403,
     # The trailing space is WSO2's own.
     "Resource forbidden ",
     "User is NOT authorized to access the Resource. API Subscription validation failed.",
 )
-SUBSCRIPTION_INACTIVE = _security(
+SUBSCRIPTION_INACTIVE = _security_fault(
     "900909", 401, "The subscription to the API is inactive", "The subscription to the API is inactive"
 )
-SCOPE_MISSING = _security(
+SCOPE_MISSING = _security_fault(
     "900910",
     403,
     "The access token does not allow you to access the requested resource",
     "User is NOT authorized to access the Resource: {resource}. Scope validation failed.",
 )
-WRONG_AUDIENCE = _security(
+WRONG_AUDIENCE = _security_fault(
     "900914",
     403,
     "Access Denied",
     "User is NOT authorized to access the Resource: {resource}. Audience validation failed.",
 )
 
-API_THROTTLED = _throttle("900800")
-RESOURCE_THROTTLED = _throttle("900802")
-APPLICATION_THROTTLED = _throttle("900803")
-SUBSCRIPTION_THROTTLED = _throttle("900804")
-CUSTOM_THROTTLED = _throttle("900806")
-BURST_THROTTLED = _throttle("900807")
-EVENTS_THROTTLED = _throttle("900808")
-APPLICATION_BURST_THROTTLED = _throttle("900809", "You have exceeded your application burst limit quota")
+API_THROTTLED = _throttle_fault("900800")
+RESOURCE_THROTTLED = _throttle_fault("900802")
+APPLICATION_THROTTLED = _throttle_fault("900803")
+SUBSCRIPTION_THROTTLED = _throttle_fault("900804")
+CUSTOM_THROTTLED = _throttle_fault("900806")
+BURST_THROTTLED = _throttle_fault("900807")
+EVENTS_THROTTLED = _throttle_fault("900808")
+APPLICATION_BURST_THROTTLED = _throttle_fault("900809", "You have exceeded your application burst limit quota")
 BACKEND_LIMIT = Fault("900801", 503, "API Limit Reached", "API not accepting requests")
 DENIED = Fault("900805", 403, "Message blocked", "You have been blocked from accessing the resource")
 
@@ -135,10 +137,12 @@ API_BLOCKED = Fault(
     "This API has been blocked temporarily. Please try again later or contact the system administrators.",
     "API blocked",
 )
-CONNECTION_FAILED = _backend("101503", "Error connecting to the back end")
-BACKEND_TIMEOUT = _backend("101504", "Send timeout")
-CONNECTION_CLOSED = _backend("101505", "Connection closed by the back end")
-ENDPOINT_SUSPENDED = _backend("303001", "Currently , Address endpoint : [ Name : {endpoint} ] [ State : SUSPENDED ]")
+CONNECTION_FAILED = _backend_fault("101503", "Error connecting to the back end")
+BACKEND_TIMEOUT = _backend_fault("101504", "Send timeout")
+CONNECTION_CLOSED = _backend_fault("101505", "Connection closed by the back end")
+ENDPOINT_SUSPENDED = _backend_fault(
+    "303001", "Currently , Address endpoint : [ Name : {endpoint} ] [ State : SUSPENDED ]"
+)
 
 INVALID_ENDPOINT = 900346
 INVALID_ENDPOINT_MESSAGE = "Endpoint URL(s) is(are) not valid"

@@ -24,11 +24,11 @@ DEFAULT_ALLOWED_SCOPES = ("^device_.*", "openid")
 """Scopes that WSO2 grants to anybody unless told otherwise, as regular expressions."""
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class BackendJwt(_Part):
+class BackendJwt(_Section):
     """`[apim.jwt]`: the assertion that the gateway sends to backends.
 
     expiry_time: lifetime [s]; WSO2 uses the lifetime of its token cache instead while that is on, 900 s too.
@@ -41,14 +41,14 @@ class BackendJwt(_Part):
     expiry_time: Annotated[int, Field(gt=0)] = 900
 
 
-class Analytics(_Part):
+class Analytics(_Section):
     """`[apim.analytics]`: type `elk` writes one line for each finished call to apim_metrics.log."""
 
     enable: bool = False
     type: str = "choreo"
 
 
-class DeploymentSettings(_Part):
+class DeploymentSettings(_Section):
     """Settings of the server as a whole."""
 
     hostname: str

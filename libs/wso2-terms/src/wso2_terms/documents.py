@@ -41,20 +41,20 @@ class _UniqueKeyLoader(SafeLoader):
     """Safe loader that refuses a key written twice: the first would vanish without a word."""
 
 
-def _mapping_without_duplicates(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[object, object]:
-    seen: set[str] = set()
+def _construct_unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[object, object]:
+    keys: set[str] = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
             continue
-        if key.value in seen:
+        if key.value in keys:
             raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is written twice", key.start_mark)
-        seen.add(key.value)
+        keys.add(key.value)
     return cast("dict[object, object]", loader.construct_mapping(node, deep=True))
 
 
 _UniqueKeyLoader.add_constructor(
     yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
-    cast("Callable[[SafeLoader, yaml.MappingNode], object]", _mapping_without_duplicates),
+    cast("Callable[[SafeLoader, yaml.MappingNode], object]", _construct_unique_mapping),
 )
 
 
@@ -94,7 +94,7 @@ def validate(value: object, model: type[Model], source: str) -> Model:
         ArtifactError: names the document, the field and what is wrong with it.
     """
     # By way of JSON: there strict means that nothing is coerced, and arrays still become tuples.
-    text = json.dumps(value, default=_refuse(source))
+    text = json.dumps(value, default=_reject_unserializable(source))
     try:
         return model.model_validate_json(text, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -104,11 +104,11 @@ def validate(value: object, model: type[Model], source: str) -> Model:
         raise ArtifactError(f"{source}: {field}: {first['msg']}{more}") from error
 
 
-def _refuse(source: str) -> Callable[[object], object]:
-    def refuse(value: object) -> object:
+def _reject_unserializable(source: str) -> Callable[[object], object]:
+    def reject(value: object) -> object:
         raise ArtifactError(f"{source}: {value} is no text or number to JSON; put it in quotes")
 
-    return refuse
+    return reject
 
 
 def substitute(

@@ -57,24 +57,26 @@ METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 
 
-def invalid_request(data: str) -> RpcError:
+def build_invalid_request_error(data: str) -> RpcError:
     """The error of a message that lacks something, or names a tool that is not there."""
     return RpcError(INVALID_REQUEST, "Invalid Request", data)
 
 
-def invalid_params(data: str) -> RpcError:
+def build_invalid_params_error(data: str) -> RpcError:
     """The error of arguments that a tool cannot be called with."""
     return RpcError(INVALID_PARAMS, "Invalid params", data)
 
 
-def method_not_found(method: str) -> RpcError:
+def build_method_not_found_error(method: str) -> RpcError:
     """The error of a method that is not known, in 4.6; 4.7 has `METHOD_MISSING`."""
     return RpcError(METHOD_NOT_FOUND, "Method not found", f"Method {method} not found")
 
 
-def missing_protocol(version: Wso2Version) -> RpcError:
+def build_missing_protocol_error(version: Wso2Version) -> RpcError:
     """The answer to `initialize` without a revision."""
-    return invalid_request(f"Missing {'or empty ' if version is Wso2Version.V4_7 else ''}protocolVersion field")
+    return build_invalid_request_error(
+        f"Missing {'or empty ' if version is Wso2Version.V4_7 else ''}protocolVersion field"
+    )
 
 
 def build_unsupported_protocol_error(requested: str) -> RpcError:
@@ -83,24 +85,26 @@ def build_unsupported_protocol_error(requested: str) -> RpcError:
     return RpcError(INVALID_PARAMS, "Unsupported protocol version", data)
 
 
-def not_json(content_type: str) -> RpcError:
+def build_not_json_error(content_type: str) -> RpcError:
     """The error of a backend's answer that does not call itself JSON, problem+json among them."""
     found = content_type or "null"
-    return invalid_request(f"Unsupported content type in the response. Expected: application/json, Found: {found}")
+    return build_invalid_request_error(
+        f"Unsupported content type in the response. Expected: application/json, Found: {found}"
+    )
 
 
-MALFORMED = invalid_request("Invalid or Malformed JSON-RPC payload found")
-TOOL_MISSING = invalid_request("The requested tool does not exist")
+MALFORMED = build_invalid_request_error("Invalid or Malformed JSON-RPC payload found")
+TOOL_MISSING = build_invalid_request_error("The requested tool does not exist")
 METHOD_MISSING = RpcError(METHOD_NOT_FOUND, "Method not found", "Method not found")
-SSE_NOT_SUPPORTED = invalid_request("Server-Sent Events (SSE) not supported")
+SSE_NOT_SUPPORTED = build_invalid_request_error("Server-Sent Events (SSE) not supported")
 
 
-def result_body(message_id: object, result: object) -> dict[str, object]:
+def build_result(message_id: object, result: object) -> dict[str, object]:
     """The answer to a request, with its id as it came."""
     return {"jsonrpc": JSONRPC_VERSION, "id": message_id, "result": result}
 
 
-def error_body(message_id: object, error: RpcError) -> dict[str, object]:
+def build_error(message_id: object, error: RpcError) -> dict[str, object]:
     """The answer to a request that was understood and is not met.
 
     Args:
@@ -108,10 +112,10 @@ def error_body(message_id: object, error: RpcError) -> dict[str, object]:
         error: what is wrong.
     """
     known_id = message_id if error.code == INVALID_PARAMS else None
-    return {"jsonrpc": JSONRPC_VERSION, "id": known_id, "error": _describe(error), "result": None}
+    return {"jsonrpc": JSONRPC_VERSION, "id": known_id, "error": _build_error_object(error), "result": None}
 
 
-def failure_body(message_id: str | int | None, error: RpcError) -> dict[str, object]:
+def build_failure(message_id: str | int | None, error: RpcError) -> dict[str, object]:
     """The answer to a message that is refused before anybody asks who calls, and to a backend's that is no JSON.
 
     Args:
@@ -119,15 +123,15 @@ def failure_body(message_id: str | int | None, error: RpcError) -> dict[str, obj
             there was none.
         error: what is wrong.
     """
-    told_id = "null" if message_id is None else str(message_id)
-    return {"jsonrpc": JSONRPC_VERSION, "id": told_id, "error": _describe(error)}
+    id_text = "null" if message_id is None else str(message_id)
+    return {"jsonrpc": JSONRPC_VERSION, "id": id_text, "error": _build_error_object(error)}
 
 
-def _describe(error: RpcError) -> dict[str, object]:
+def _build_error_object(error: RpcError) -> dict[str, object]:
     return {"message": error.message, "data": error.data, "code": error.code}
 
 
-def initialize_result(name: str, version: str) -> dict[str, object]:
+def build_initialize_result(name: str, version: str) -> dict[str, object]:
     """What a server answers to `initialize`: tools and nothing else, and their list does not change."""
     return {
         "protocolVersion": PROTOCOL_VERSION,
@@ -136,6 +140,6 @@ def initialize_result(name: str, version: str) -> dict[str, object]:
     }
 
 
-def tool_result(text: str, *, is_error: bool) -> dict[str, object]:
+def build_tool_result(text: str, *, is_error: bool) -> dict[str, object]:
     """What a tool call gives: the backend's body as text, never as structured content."""
     return {"isError": is_error, "content": [{"type": "text", "text": text}]}

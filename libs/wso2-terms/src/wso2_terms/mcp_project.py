@@ -21,7 +21,7 @@ from wso2_terms.api_project import (
     Verb,
     Version,
     check_scopes,
-    deployments_of,
+    parse_deployments,
 )
 from wso2_terms.documents import ArtifactError, StrictModel, parse_yaml, read_text, substitute, validate
 
@@ -49,21 +49,21 @@ class ApiOperationMapping(StrictModel):
     backend_operation: BackendOperation
 
 
-class _StoredArgument(BaseModel):
+class _ArgumentSchema(BaseModel):
     enum: list[JsonValue] | None = None
 
 
-class _StoredSchema(BaseModel):
-    properties: dict[str, _StoredArgument] | None = None
+class _ToolSchema(BaseModel):
+    properties: dict[str, _ArgumentSchema] | None = None
     required: list[str] | None = None
 
 
-def _readable(schema_definition: str) -> str:
-    _StoredSchema.model_validate_json(schema_definition)
+def _check_schema(schema_definition: str) -> str:
+    _ToolSchema.model_validate_json(schema_definition)
     return schema_definition
 
 
-SchemaDefinition = Annotated[str, AfterValidator(_readable)]
+SchemaDefinition = Annotated[str, AfterValidator(_check_schema)]
 """A tool's stored schema, JSON as text; whatever reads it may rely on objects, lists and names in their places."""
 
 
@@ -128,7 +128,7 @@ class McpServer(StrictModel):
         return f"{self.context}/{self.version}"
 
     @property
-    def api_behind(self) -> tuple[str, str]:
+    def underlying_api(self) -> tuple[str, str]:
         """Name and version of the one API whose operations its tools are."""
         mapping = self.operations[0].api_operation_mapping
         return mapping.api_name, mapping.api_version
@@ -162,14 +162,14 @@ def read_mcp_project(folder: Path, environment: Mapping[str, str]) -> McpServerP
     """Read a project's folder and put the environment's variables in.
 
     Raises:
-        ArtifactError: as `mcp_project_of_files`.
+        ArtifactError: as `parse_mcp_project`.
     """
     names = (MCP_SERVER_FILE, DEPLOYMENTS_FILE)
     files = {name: read_text(folder / name) for name in names if (folder / name).exists()}
-    return mcp_project_of_files(files, str(folder), environment)
+    return parse_mcp_project(files, str(folder), environment)
 
 
-def mcp_project_of_files(files: Mapping[str, str], source: str, environment: Mapping[str, str]) -> McpServerProject:
+def parse_mcp_project(files: Mapping[str, str], source: str, environment: Mapping[str, str]) -> McpServerProject:
     """Make a project of its files' texts.
 
     Args:
@@ -181,25 +181,25 @@ def mcp_project_of_files(files: Mapping[str, str], source: str, environment: Map
         ArtifactError: a file is missing or not understood, a variable is not set, a tool needs a scope that the
             server does not declare, or its tools belong to more than one API.
     """
-    named = f"{source}/{MCP_SERVER_FILE}"
+    file = f"{source}/{MCP_SERVER_FILE}"
     if MCP_SERVER_FILE not in files:
-        raise ArtifactError(f"{named} is missing")
-    parsed = substitute(parse_yaml(files[MCP_SERVER_FILE], named), environment, named)
-    described = validate(parsed, _McpServerFile, named)
-    needed = [(_format_backend_call(operation), operation.scopes) for operation in described.data.operations]
-    check_scopes(described.data.scopes, needed, named)
-    _check_one_api(described.data, named)
+        raise ArtifactError(f"{file} is missing")
+    parsed = substitute(parse_yaml(files[MCP_SERVER_FILE], file), environment, file)
+    document = validate(parsed, _McpServerFile, file)
+    required = [(_format_backend_call(operation), operation.scopes) for operation in document.data.operations]
+    check_scopes(document.data.scopes, required, file)
+    _check_single_api(document.data, file)
     deployments: tuple[Deployment, ...] = ()
     if DEPLOYMENTS_FILE in files:
-        deployments = deployments_of(files[DEPLOYMENTS_FILE], f"{source}/{DEPLOYMENTS_FILE}", environment)
-    return McpServerProject(described.data, deployments, described.version)
+        deployments = parse_deployments(files[DEPLOYMENTS_FILE], f"{source}/{DEPLOYMENTS_FILE}", environment)
+    return McpServerProject(document.data, deployments, document.version)
 
 
-def _check_one_api(server: McpServer, source: str) -> None:
+def _check_single_api(server: McpServer, source: str) -> None:
     for operation in server.operations:
         mapping = operation.api_operation_mapping
         # WSO2 looks one API up and makes all tools from it; tools of a second one would vanish without a word.
-        if (mapping.api_name, mapping.api_version) != server.api_behind:
+        if (mapping.api_name, mapping.api_version) != server.underlying_api:
             raise ArtifactError(
                 f"{source}: data.operations: {_format_backend_call(operation)} belongs to another API than the first"
                 " tool; one MCP server takes one API"

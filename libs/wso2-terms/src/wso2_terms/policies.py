@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from wso2_terms.documents import ArtifactError, StrictModel, parse_yaml, read_text, validate
-from wso2_terms.windows import window_s
+from wso2_terms.windows import compute_window_s
 
 TimeUnit = Literal["sec", "min", "hour", "day"]
 PolicyName = Annotated[str, Field(min_length=1, max_length=60)]
@@ -38,9 +38,9 @@ class RequestCount(StrictModel):
     request_count: Annotated[int, Field(gt=0)]
 
     @property
-    def per_s(self) -> int:
+    def window_s(self) -> int:
         """Length of the window [s]."""
-        return window_s(self.unit_time, self.time_unit)
+        return compute_window_s(self.unit_time, self.time_unit)
 
 
 class ThrottleLimit(StrictModel):

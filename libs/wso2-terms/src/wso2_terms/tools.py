@@ -13,13 +13,13 @@ from typing import Any, Literal, cast
 
 from wso2_terms.mcp_project import BackendOperation, McpServer, ToolOperation
 
-Place = Literal["path", "query", "header"]
-PLACES: tuple[Place, ...] = ("path", "query", "header")
+ParameterLocation = Literal["path", "query", "header"]
+PARAMETER_LOCATIONS: tuple[ParameterLocation, ...] = ("path", "query", "header")
 """Where an argument goes; what the names of stored arguments begin with."""
 BODY = "requestBody"
 """Name of the argument that becomes the request's body; it has no prefix."""
 
-_KEPT_OF_A_SCHEMA = ("type", "format", "enum", "default")
+_ARGUMENT_KEYWORDS = ("type", "format", "enum", "default")
 _MAX_REFERENCES = 32
 
 
@@ -50,7 +50,7 @@ class ToolDifference:
 
     kind: Literal["added", "missing", "changed"]
     name: str
-    what: tuple[str, ...] = ()
+    changed_parts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Say it in words.
@@ -58,7 +58,7 @@ class ToolDifference:
         >>> str(ToolDifference("changed", "getGridLoad", ("description",)))
         'getGridLoad: changed (description)'
         """
-        return f"{self.name}: {self.kind}" + (f" ({', '.join(self.what)})" if self.what else "")
+        return f"{self.name}: {self.kind}" + (f" ({', '.join(self.changed_parts)})" if self.changed_parts else "")
 
 
 def to_stored_tool(operation: ToolOperation, definition: Mapping[str, Any]) -> StoredTool | None:
@@ -72,12 +72,12 @@ def to_stored_tool(operation: ToolOperation, definition: Mapping[str, Any]) -> S
         The tool, None where the definition has no such operation: WSO2 leaves it out of the list without a word.
     """
     behind = operation.api_operation_mapping.backend_operation
-    item = _mapping(_mapping(definition.get("paths")).get(behind.target))
-    defined = _mapping(item.get(behind.verb.lower()))
+    item = _to_mapping(_to_mapping(definition.get("paths")).get(behind.target))
+    defined = _to_mapping(item.get(behind.verb.lower()))
     if not defined:
         return None
     return StoredTool(
-        target=operation.target or str(defined.get("operationId") or _build_name(behind)),
+        target=operation.target or str(defined.get("operationId") or _build_tool_name(behind)),
         description=operation.description or str(defined.get("description") or defined.get("summary") or ""),
         schema_definition=operation.schema_definition or json.dumps(_to_stored_schema(item, defined, definition)),
     )
@@ -93,13 +93,13 @@ def to_listed_tool(target: str, description: str | None, schema_definition: str)
     if not isinstance(schema, dict):
         raise ValueError(f"the stored schema of {target} is no JSON object")
     listed: dict[str, Any] = {"type": "object", **cast("dict[str, Any]", schema)}
-    listed["properties"] = {remove_prefix(name): value for name, value in _mapping(listed.get("properties")).items()}
+    listed["properties"] = {remove_prefix(name): value for name, value in _to_mapping(listed.get("properties")).items()}
     if required := [remove_prefix(str(name)) for name in listed.pop("required", None) or ()]:
         listed["required"] = required
     return Tool(target, description or "", listed)
 
 
-def tools_of(server: McpServer, definition: Mapping[str, Any]) -> tuple[Tool, ...]:
+def list_tools(server: McpServer, definition: Mapping[str, Any]) -> tuple[Tool, ...]:
     """Every tool that a server lists, as far as its files tell.
 
     Args:
@@ -113,29 +113,29 @@ def tools_of(server: McpServer, definition: Mapping[str, Any]) -> tuple[Tool, ..
 def remove_prefix(name: str) -> str:
     """Take the place off an argument's name.
 
-    >>> unprefixed("query_page_size"), unprefixed("requestBody")
+    >>> remove_prefix("query_page_size"), remove_prefix("requestBody")
     ('page_size', 'requestBody')
     """
     place, _, rest = name.partition("_")
-    return rest if place in PLACES and rest else name
+    return rest if place in PARAMETER_LOCATIONS and rest else name
 
 
-def canonical(tool: Tool) -> str:
+def to_canonical_json(tool: Tool) -> str:
     """A tool as canonical JSON (keys sorted, no blanks): `name`, `description`, `inputSchema`, as listed.
 
     An empty or null `required` is left out: gateways write "nothing is required" in three ways.
     """
     schema = {key: value for key, value in tool.input_schema.items() if key != "required" or value}
-    told = {"name": tool.name, "description": tool.description, "inputSchema": schema}
-    return _canonical(told)
+    listed = {"name": tool.name, "description": tool.description, "inputSchema": schema}
+    return _dump_canonical(listed)
 
 
-def digest(tool: Tool) -> str:
+def compute_digest(tool: Tool) -> str:
     """SHA-256 of a tool's canonical JSON in UTF-8, as 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(tool).encode()).hexdigest()
+    return hashlib.sha256(to_canonical_json(tool).encode()).hexdigest()
 
 
-def differences(approved: Mapping[str, Tool], listed: Iterable[Tool]) -> tuple[ToolDifference, ...]:
+def compare_tools(approved: Mapping[str, Tool], listed: Iterable[Tool]) -> tuple[ToolDifference, ...]:
     """Compare what a server lists with what was approved, in the order of the names.
 
     Args:
@@ -149,34 +149,36 @@ def differences(approved: Mapping[str, Tool], listed: Iterable[Tool]) -> tuple[T
             found.append(ToolDifference("missing", name))
         elif name not in approved:
             found.append(ToolDifference("added", name))
-        elif digest(approved[name]) != digest(now[name]):
+        elif compute_digest(approved[name]) != compute_digest(now[name]):
             found.append(ToolDifference("changed", name, _list_changed_parts(approved[name], now[name])))
     return tuple(found)
 
 
 def _list_changed_parts(before: Tool, after: Tool) -> tuple[str, ...]:
-    told = json.loads(canonical(before)), json.loads(canonical(after))
+    told = json.loads(to_canonical_json(before)), json.loads(to_canonical_json(after))
     return tuple(
-        part for part in ("description", "inputSchema") if _canonical(told[0][part]) != _canonical(told[1][part])
+        part
+        for part in ("description", "inputSchema")
+        if _dump_canonical(told[0][part]) != _dump_canonical(told[1][part])
     )
 
 
-def _canonical(value: object) -> str:
+def _dump_canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _to_stored_schema(
-    item: Mapping[str, Any], defined: Mapping[str, Any], definition: Mapping[str, Any]
+    item: Mapping[str, Any], operation: Mapping[str, Any], definition: Mapping[str, Any]
 ) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     required: list[str] = []
-    for entry in [*(item.get("parameters") or ()), *(defined.get("parameters") or ())]:
-        parameter = _resolve(entry, definition)
+    for entry in [*(item.get("parameters") or ()), *(operation.get("parameters") or ())]:
+        parameter = _resolve_reference(entry, definition)
         name = f"{parameter['in']}_{parameter['name']}"
-        properties[name] = _argument(parameter, definition)
+        properties[name] = _build_argument(parameter, definition)
         if parameter.get("required") and name not in required:
             required.append(name)
-    body = _body(defined, definition)
+    body = _build_body_argument(operation, definition)
     if body is not None:
         properties[BODY] = body
         required.append(BODY)
@@ -184,40 +186,40 @@ def _to_stored_schema(
     return {**schema, "required": required} if required else schema
 
 
-def _argument(parameter: Mapping[str, Any], definition: Mapping[str, Any]) -> dict[str, Any]:
-    schema = _resolve(parameter.get("schema"), definition)
-    argument = {key: schema[key] for key in _KEPT_OF_A_SCHEMA if schema.get(key) is not None}
+def _build_argument(parameter: Mapping[str, Any], definition: Mapping[str, Any]) -> dict[str, Any]:
+    schema = _resolve_reference(parameter.get("schema"), definition)
+    argument = {key: schema[key] for key in _ARGUMENT_KEYWORDS if schema.get(key) is not None}
     description = parameter.get("description")
     return argument if description is None else {**argument, "description": description}
 
 
-def _body(defined: Mapping[str, Any], definition: Mapping[str, Any]) -> dict[str, Any] | None:
-    content = _mapping(_resolve(defined.get("requestBody"), definition).get("content"))
+def _build_body_argument(operation: Mapping[str, Any], definition: Mapping[str, Any]) -> dict[str, Any] | None:
+    content = _to_mapping(_resolve_reference(operation.get("requestBody"), definition).get("content"))
     if "application/json" not in content:
         return None
-    schema = _resolve(_mapping(content["application/json"]).get("schema"), definition)
+    schema = _resolve_reference(_to_mapping(content["application/json"]).get("schema"), definition)
     body: dict[str, Any] = {"type": "object", "contentType": "application/json"}
     return body | {key: schema[key] for key in ("properties", "required") if key in schema}
 
 
-def _resolve(value: object, definition: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = _mapping(value)
+def _resolve_reference(value: object, definition: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = _to_mapping(value)
     for _ in range(_MAX_REFERENCES):
         reference = found.get("$ref")
         if reference is None:
             break
         target: object = definition
         for part in str(reference).removeprefix("#/").split("/"):
-            target = _mapping(target).get(part)
-        found = _mapping(target)
+            target = _to_mapping(target).get(part)
+        found = _to_mapping(target)
     return found
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def _to_mapping(value: object) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
-def _build_name(behind: BackendOperation) -> str:
+def _build_tool_name(operation: BackendOperation) -> str:
     """The name WSO2 makes where there is no operationId: `get_pets_by_petId`."""
-    words = behind.target.rstrip("/").replace("{", "by_").replace("}", "").replace("/", "_")
-    return behind.verb.lower() + words
+    words = operation.target.rstrip("/").replace("{", "by_").replace("}", "").replace("/", "_")
+    return operation.verb.lower() + words

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
 
 from wso2_terms.documents import ArtifactError, parse_yaml, read_text, validate
-from wso2_terms.tools import Tool, digest
+from wso2_terms.tools import Tool, compute_digest
 
 ToolsLock = Mapping[str, Mapping[str, Tool]]
 """Approved tools by name, under `<server>-<version>`."""
@@ -42,11 +42,11 @@ def read_tools_lock(path: Path) -> ToolsLock:
     }
 
 
-def tools_lock_text(approved: ToolsLock) -> str:
+def format_tools_lock(approved: ToolsLock) -> str:
     """The file's text: sorted, so that a comparison of two versions shows what was approved in between."""
     content = {
         server: {
-            name: {"sha256": digest(tool), "description": tool.description, "inputSchema": tool.input_schema}
+            name: {"sha256": compute_digest(tool), "description": tool.description, "inputSchema": tool.input_schema}
             for name, tool in sorted(tools.items())
         }
         for server, tools in sorted(approved.items())
@@ -57,13 +57,13 @@ def tools_lock_text(approved: ToolsLock) -> str:
 def write_tools_lock(path: Path, approved: ToolsLock) -> None:
     """Write approved tools, whole."""
     draft = path.with_name(path.name + ".draft")
-    draft.write_text(tools_lock_text(approved), encoding="utf-8", newline="\n")
+    draft.write_text(format_tools_lock(approved), encoding="utf-8", newline="\n")
     draft.replace(path)
 
 
 def _read_tool(name: str, entry: _Entry, source: str) -> Tool:
     tool = Tool(name, entry.description, entry.input_schema)
-    if digest(tool) != entry.sha256:
+    if compute_digest(tool) != entry.sha256:
         # Somebody changed the text without approving it, or the other way round.
         raise ArtifactError(f"{source}: the digest of {name} is not that of the description and schema beside it")
     return tool

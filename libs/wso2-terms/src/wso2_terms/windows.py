@@ -23,7 +23,7 @@ _NEXT_ACCESS = re.compile(
 _SECONDS = re.compile(r"\d{1,7}")
 
 
-def window_s(unit_time: int, time_unit: str) -> int:
+def compute_window_s(unit_time: int, time_unit: str) -> int:
     """Return the length of a window [s].
 
     Args:
@@ -40,7 +40,7 @@ def window_s(unit_time: int, time_unit: str) -> int:
     return unit_time * UNIT_SECONDS[time_unit]
 
 
-def window_end(now: datetime, unit_time: int, time_unit: str) -> datetime:
+def compute_window_end(now: datetime, unit_time: int, time_unit: str) -> datetime:
     """Return the end of the window that holds `now`; the end itself belongs to the next window.
 
     Args:
@@ -51,10 +51,10 @@ def window_end(now: datetime, unit_time: int, time_unit: str) -> datetime:
     Raises:
         ValueError: an unknown unit, or unit_time is not positive.
 
-    >>> window_end(datetime(2026, 6, 26, 3, 59, 12, tzinfo=UTC), 1, "min").isoformat()
+    >>> compute_window_end(datetime(2026, 6, 26, 3, 59, 12, tzinfo=UTC), 1, "min").isoformat()
     '2026-06-26T04:00:00+00:00'
     """
-    length = timedelta(seconds=window_s(unit_time, time_unit))
+    length = timedelta(seconds=compute_window_s(unit_time, time_unit))
     return _EPOCH + ((now - _EPOCH) // length + 1) * length
 
 

@@ -121,7 +121,7 @@ def check_scopes(wso2: Wso2, artifacts: Artifacts, made: Made) -> Token:
         ScopesWrong: it is granted fewer or more.
         CredentialsRefused: its secret is another one.
     """
-    spec, every = made.spec, frozenset(scope.name for scope in artifacts.scopes())
+    spec, every = made.spec, frozenset(scope.name for scope in artifacts.list_scopes())
     wanted = spec.scopes(artifacts)
     unwanted = (every - wanted) | (frozenset[str]() if spec.keeps_portal else PORTAL_SCOPES)
     assert made.credentials is not None
@@ -145,7 +145,7 @@ def check_probe(wso2: Wso2, artifacts: Artifacts, probe: ClientCredentials) -> N
     Raises:
         ScopesWrong: it is granted one.
     """
-    every = frozenset(scope.name for scope in artifacts.scopes())
+    every = frozenset(scope.name for scope in artifacts.list_scopes())
     if excess := every & wso2.token_of(SCOPE_PROBE, probe, every).scopes:
         raise ScopesWrong(
             f"{SCOPE_PROBE}, whose owner holds none of the roles, is granted {', '.join(sorted(excess))}: "

@@ -48,7 +48,7 @@ class ApplicationSpec:
         Raises:
             ProvisioningError: the artifacts do not hold one of them.
         """
-        return tuple(_known(self, name, artifacts.api) for name in self.apis)
+        return tuple(_known(self, name, artifacts.find_api) for name in self.apis)
 
     def mcp_projects(self, artifacts: Artifacts) -> tuple[McpServerProject, ...]:
         """Return the MCP servers it subscribes to.
@@ -56,7 +56,7 @@ class ApplicationSpec:
         Raises:
             ProvisioningError: the artifacts do not hold one of them.
         """
-        return tuple(_known(self, name, artifacts.mcp_server) for name in self.mcp_servers)
+        return tuple(_known(self, name, artifacts.find_mcp_server) for name in self.mcp_servers)
 
     def scopes(self, artifacts: Artifacts) -> frozenset[str]:
         """Return the scopes that it must be granted, and beside which it must be granted none."""

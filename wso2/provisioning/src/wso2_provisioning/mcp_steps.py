@@ -18,7 +18,7 @@ from wso2_provisioning.steps import Published
 from wso2_terms.api_project import ApiProject
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.mcp_project import McpServerProject
-from wso2_terms.tools import canonical, to_stored_tool, tools_of
+from wso2_terms.tools import list_tools, to_canonical_json, to_stored_tool
 
 _NOT_DEPLOYED, _OTHER_REVISION, _LIFECYCLE = "not deployed to", "other revision deployed to", "lifeCycleStatus"
 _TOLD_ALONE = frozenset({"transport", "visibility", "authorizationHeader"})
@@ -41,7 +41,7 @@ class _Wanted:
     @property
     def fingerprint(self) -> str:
         """What a revision made from this artifact is described with; the tools' texts come from the API."""
-        tools = sorted(canonical(tool) for tool in tools_of(self.project.server, self.behind.definition))
+        tools = sorted(to_canonical_json(tool) for tool in list_tools(self.project.server, self.behind.definition))
         told = json.dumps([self.body, tools], sort_keys=True)
         return f"{FINGERPRINT} {hashlib.sha256(told.encode()).hexdigest()}"
 
@@ -72,7 +72,7 @@ def ensure_mcp_servers(
         ProvisioningError: another MCP server has the name, or WSO2 does not take over what governs calls.
     """
     return {
-        project.server.name: _ensure(servers, project, artifacts.api_behind(project), apis, changes)
+        project.server.name: _ensure(servers, project, artifacts.find_underlying_api(project), apis, changes)
         for project in artifacts.mcp_servers
     }
 

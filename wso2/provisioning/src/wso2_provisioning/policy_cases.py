@@ -21,9 +21,9 @@ from wso2_terms.codes import (
     Fault,
     is_backend_failure,
 )
-from wso2_terms.mcp import JSONRPC_VERSION, MCP_RESOURCE, TOOLS_CALL, not_json
+from wso2_terms.mcp import JSONRPC_VERSION, MCP_RESOURCE, TOOLS_CALL, build_not_json_error
 from wso2_terms.mcp_project import McpServer
-from wso2_terms.tools import tools_of
+from wso2_terms.tools import list_tools
 
 NO_SCOPE = "device_policy_cases"
 """Asked for where none of the published scopes is: it carries no right and keeps other tokens alive."""
@@ -130,7 +130,7 @@ def doors(artifacts: Artifacts) -> tuple[Door, ...]:
             found.append(Door(api.name, operation.verb, path, None, frozenset(operation.scopes), quota))
     for project in artifacts.mcp_servers:
         server, quota = project.server, _quota(artifacts, project.server)
-        tools = tools_of(server, artifacts.api_behind(project).definition)
+        tools = list_tools(server, artifacts.find_underlying_api(project).definition)
         for operation, tool in zip(server.operations, tools, strict=True):
             path, required = server.versioned_context + MCP_RESOURCE, tuple(tool.input_schema.get("required", ()))
             found.append(Door(server.name, "POST", path, tool.name, frozenset(operation.scopes), quota, required))
@@ -144,7 +144,7 @@ def cases(artifacts: Artifacts, applications: Sequence[ApplicationSpec] = APPLIC
         artifacts: what is published.
         applications: who calls.
     """
-    everything = frozenset(scope.name for scope in artifacts.scopes())
+    everything = frozenset(scope.name for scope in artifacts.list_scopes())
     published = doors(artifacts)
     made = [
         Case(spec.name, door, situation, asked, _expected(spec, door, asked & spec.scopes(artifacts)))
@@ -200,7 +200,7 @@ def read_told(status: int, body: object) -> Told:
 
 
 # Said of an answer that the service gave and that is no plain JSON, such as a problem report.
-_FROM_BACKEND = str(not_json("").data).partition(",")[0]
+_FROM_BACKEND = str(build_not_json_error("").data).partition(",")[0]
 
 
 def _ending(case: Case, call: Callable[[], Told]) -> Told:
@@ -223,5 +223,5 @@ def _expected(spec: ApplicationSpec, door: Door, granted: frozenset[str]) -> Fau
 
 
 def _quota(artifacts: Artifacts, product: Api | McpServer) -> int | None:
-    plan = artifacts.plans().get(product.policies[0])
+    plan = artifacts.list_plans().get(product.policies[0])
     return None if plan is None else plan.default_limit.request_count.request_count

@@ -100,7 +100,7 @@ def extra_application(
 
 def _govern(wso2: Wso2, artifacts: Artifacts, changes: Changes) -> dict[str, Published]:
     steps.ensure_policies(wso2.admin, artifacts, changes)
-    steps.ensure_roles(wso2.users, artifacts.roles(), changes)
+    steps.ensure_roles(wso2.users, artifacts.list_roles(), changes)
     apis = steps.ensure_apis(wso2.publisher, artifacts, changes)
     return apis | ensure_mcp_servers(wso2.mcp_servers, artifacts, apis, changes)
 

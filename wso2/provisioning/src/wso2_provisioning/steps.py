@@ -23,7 +23,7 @@ from wso2_terms.api_project import Api, ApiProject
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.mcp_project import McpServer, McpServerProject
 from wso2_terms.policies import PolicyKind
-from wso2_terms.windows import window_s
+from wso2_terms.windows import compute_window_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +243,6 @@ def _limit(policy: Mapping[str, object] | None) -> Limit | None:
         case {
             "defaultLimit": {"requestCount": {"requestCount": int(count), "unitTime": int(time), "timeUnit": str(unit)}}
         }:
-            return Limit(count, window_s(time, unit))
+            return Limit(count, compute_window_s(time, unit))
         case _:
             return None

@@ -71,5 +71,5 @@ def _level(fault: Fault, count: RequestCount | None, *key: str, is_aligned: bool
     if count is None or count.request_count >= NO_LIMIT:
         return ()
     # The limit is part of the key: a changed policy starts counting anew.
-    whole_key = (fault.code, *key, str(count.request_count), str(count.per_s))
-    return (Level(whole_key, count.request_count, count.per_s, fault, is_aligned),)
+    whole_key = (fault.code, *key, str(count.request_count), str(count.window_s))
+    return (Level(whole_key, count.request_count, count.window_s, fault, is_aligned),)

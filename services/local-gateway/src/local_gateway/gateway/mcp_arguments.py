@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 from urllib.parse import quote, urlencode
 
 from local_gateway.gateway.paths import decoded_path
-from wso2_terms.tools import BODY, PLACES, Place, remove_prefix
+from wso2_terms.tools import BODY, PARAMETER_LOCATIONS, ParameterLocation, remove_prefix
 
 # What a header's value may hold (RFC 9110, 5.5), but for blanks at either end and anything beyond ASCII.
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
@@ -32,7 +32,7 @@ class Argument:
     """One argument of a tool. type: as JSON Schema names it, None for any plain value. choices: empty for any."""
 
     name: str
-    place: Place | Literal["body"]
+    place: ParameterLocation | Literal["body"]
     type: str | None
     choices: tuple[Any, ...]
     is_required: bool
@@ -101,12 +101,12 @@ def outgoing(
     return Outgoing(path, f"?{query}" if query else "", dict(_at("header", values)), body)
 
 
-def _at(place: Place, values: list[tuple[Argument, Any]]) -> list[tuple[str, str]]:
+def _at(place: ParameterLocation, values: list[tuple[Argument, Any]]) -> list[tuple[str, str]]:
     return [(argument.name, _text(value)) for argument, value in values if argument.place == place]
 
 
-def _place(stored: str) -> Place | Literal["body"]:
-    for place in PLACES:
+def _place(stored: str) -> ParameterLocation | Literal["body"]:
+    for place in PARAMETER_LOCATIONS:
         if stored.startswith(f"{place}_"):
             return place
     return "body"

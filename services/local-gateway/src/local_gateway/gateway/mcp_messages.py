@@ -41,7 +41,7 @@ class Failure:
 def read_message(content_type: str, body: bytes | None, version: Wso2Version) -> Message | Failure:
     """Read a body as a version of the product does."""
     if not body or content_type != "application/json":
-        return Failure(mcp.invalid_request("No JSON-RPC payload found"))
+        return Failure(mcp.build_invalid_request_error("No JSON-RPC payload found"))
     try:
         # Decoded here: json would take other encodings than UTF-8 for bytes, so that two readers might differ.
         read = json.loads(body.decode(), parse_constant=_refuse_constant)
@@ -56,11 +56,11 @@ def _checked(read: dict[str, Any], version: Wso2Version) -> Message | Failure:
         return Failure(mcp.MALFORMED, message_id)
     method = text_of(given)
     if not method:
-        return Failure(mcp.invalid_request("Missing method field"), message_id)
+        return Failure(mcp.build_invalid_request_error("Missing method field"), message_id)
     if version is Wso2Version.V4_6 and method not in mcp.METHODS:
-        return Failure(mcp.method_not_found(method), message_id)
+        return Failure(mcp.build_method_not_found_error(method), message_id)
     if message_id is None and method != mcp.INITIALIZED:
-        return Failure(mcp.invalid_request("Missing id field"))
+        return Failure(mcp.build_invalid_request_error("Missing id field"))
     return Message(message_id, method, cast("Mapping[str, Any] | None", params))
 
 
@@ -80,12 +80,12 @@ def _id(given: object) -> Id | None:
 
 def result(message: Message, value: object) -> web.Response:
     """The answer to a request."""
-    return _json(mcp.result_body(message.message_id, value))
+    return _json(mcp.build_result(message.message_id, value))
 
 
 def error(message: Message, wrong: mcp.RpcError) -> web.Response:
     """The answer to a request that was understood and cannot be met."""
-    return _json(mcp.error_body(message.message_id, wrong))
+    return _json(mcp.build_error(message.message_id, wrong))
 
 
 def failure(wrong: mcp.RpcError, message_id: Id | None, status: int) -> web.Response:
@@ -96,7 +96,7 @@ def failure(wrong: mcp.RpcError, message_id: Id | None, status: int) -> web.Resp
         message_id: as far as it is known.
         status: HTTP status. WSO2's own is doubtful here, see docs/local-gateway.md.
     """
-    return _json(mcp.failure_body(message_id, wrong), status)
+    return _json(mcp.build_failure(message_id, wrong), status)
 
 
 def _json(body: Mapping[str, object], status: int = 200) -> web.Response:

@@ -91,7 +91,7 @@ class McpFront:
         if isinstance(asked, Outgoing):
             within = _Within(server, tool, granted, asked)
             return await self._called(call, message, within, router, snapshot)
-        return mcp_messages.error(message, mcp.invalid_params(asked.reason))
+        return mcp_messages.error(message, mcp.build_invalid_params_error(asked.reason))
 
     async def _called(
         self, call: Call, message: Message, within: "_Within", router: Router, snapshot: Snapshot
@@ -102,14 +102,14 @@ class McpFront:
         found = router.find(tool.verb, snapshot.contexts.get(tool.api_id, "") + within.asked.path)
         if isinstance(found, Match) and found.resource.target != tool.target:
             # An argument made the path that of another operation, which the tool was not allowed for.
-            return mcp_messages.error(message, mcp.invalid_params(NO_PART_OF_A_PATH))
+            return mcp_messages.error(message, mcp.build_invalid_params_error(NO_PART_OF_A_PATH))
         behind = call.within(tool.verb)
         answer = await self._behind(behind, found, within, snapshot)
         call.backend_s = behind.backend_s
         if self._metrics.is_on:
             self._metrics.add(_noted(behind, answer, time.perf_counter() - started_s))
         if isinstance(answer, Refusal):
-            return mcp_messages.result(message, mcp.tool_result(fault_text(answer), is_error=True))
+            return mcp_messages.result(message, mcp.build_tool_result(fault_text(answer), is_error=True))
         return _tool_answer(message, answer)
 
     async def _behind(
@@ -157,10 +157,10 @@ class _Within:
 
 def _tool_of(message: Message, server: ServedMcpServer) -> ServedTool | mcp.RpcError:
     if message.params is None:
-        return mcp.invalid_request("Missing params field")
+        return mcp.build_invalid_request_error("Missing params field")
     name = mcp_messages.text_of(message.params.get("name"))
     if not name:
-        return mcp.invalid_request("Missing toolName field")
+        return mcp.build_invalid_request_error("Missing toolName field")
     return server.tools.get(name, mcp.TOOL_MISSING)
 
 
@@ -197,29 +197,31 @@ def _answered(message: Message, server: ServedMcpServer, version: Wso2Version) -
 
 def _initialized(message: Message, server: ServedMcpServer, version: Wso2Version) -> web.Response:
     if message.params is None:
-        return mcp_messages.error(message, mcp.invalid_request("Missing params field"))
+        return mcp_messages.error(message, mcp.build_invalid_request_error("Missing params field"))
     requested = mcp_messages.text_of(message.params.get("protocolVersion"))
     if not requested:
-        return mcp_messages.error(message, mcp.missing_protocol(version))
+        return mcp_messages.error(message, mcp.build_missing_protocol_error(version))
     if version is Wso2Version.V4_6 and requested != mcp.PROTOCOL_VERSION:
         return mcp_messages.error(message, mcp.build_unsupported_protocol_error(requested))
-    return mcp_messages.result(message, mcp.initialize_result(server.name, server.version))
+    return mcp_messages.result(message, mcp.build_initialize_result(server.name, server.version))
 
 
 def _tool_answer(message: Message, answer: Fetched) -> web.Response:
     found = answer.content_type.lower()
     if "application/json" not in found:
-        return _backend_failure(message, mcp.not_json(answer.content_type))
+        return _backend_failure(message, mcp.build_not_json_error(answer.content_type))
     if answer.body is None:
-        return _backend_failure(message, mcp.invalid_request("The response is larger than this gateway passes on"))
+        return _backend_failure(
+            message, mcp.build_invalid_request_error("The response is larger than this gateway passes on")
+        )
     try:
         text = answer.body.decode()
     except UnicodeDecodeError:
-        return _backend_failure(message, mcp.invalid_request("The response is no JSON"))
+        return _backend_failure(message, mcp.build_invalid_request_error("The response is no JSON"))
     is_error = not HTTPStatus(200) <= answer.status < HTTPStatus(300)
     if not text:
         text = f"Error occurred during tool call. HTTP Status Code: {answer.status}" if is_error else ""
-    return mcp_messages.result(message, mcp.tool_result(text, is_error=is_error))
+    return mcp_messages.result(message, mcp.build_tool_result(text, is_error=is_error))
 
 
 def _backend_failure(message: Message, wrong: mcp.RpcError) -> web.Response:

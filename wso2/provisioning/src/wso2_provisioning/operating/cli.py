@@ -93,7 +93,7 @@ def _answered(arguments: argparse.Namespace, artifacts: Artifacts) -> dict[str, 
 
 def _sent(call: Call, artifacts: Artifacts) -> dict[str, Any]:
     settings = load(ProvisioningSettings)
-    url = settings.wso2_gateway_url + artifacts.api(call.api).api.versioned_context + call.target
+    url = settings.wso2_gateway_url + artifacts.find_api(call.api).api.versioned_context + call.target
     with Wire(settings.wso2_ca_file) as wire:
         token = token_of(Wso2(wire, settings), artifacts, OPERATOR, _OWN_TOKEN)
         identity = Identity.of_token(OPERATOR.name, token.access_token)

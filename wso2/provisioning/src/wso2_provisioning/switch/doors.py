@@ -22,7 +22,7 @@ def denied_application(spec: ApplicationSpec) -> Denied:
 
 def denied_control(site: Site) -> Denied:
     """The API by which limits are set, whoever calls: people stop cars at SiteAPI, not there."""
-    return Denied.api(site.artifacts.api(CONTROL_API).api.versioned_context)
+    return Denied.api(site.artifacts.find_api(CONTROL_API).api.versioned_context)
 
 
 @dataclass(frozen=True, slots=True)

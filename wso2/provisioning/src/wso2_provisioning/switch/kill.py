@@ -97,7 +97,7 @@ def scope_sets(spec: ApplicationSpec, artifacts: Artifacts, device: str | None) 
     if spec is not EVAPP:
         return {"revoke token": set(spec.scopes(artifacts)) | own}
     servers = spec.mcp_projects(artifacts)
-    as_tools = {artifacts.api_behind(project).api.name for project in servers}
+    as_tools = {artifacts.find_underlying_api(project).api.name for project in servers}
     apis = spec.projects(artifacts)
     readings = {one.scope.name for it in apis if it.api.name in as_tools for one in it.api.scopes}
     # What is no tool is called over REST, whatever the protocol of the readings.

@@ -74,7 +74,7 @@ class Site:
         return self._call(CONTROL_API, token, json=_NO_LIMITS)
 
     def _call(self, name: str, token: Token, json: object = None) -> Probe:
-        api = self.artifacts.api(name).api
+        api = self.artifacts.find_api(name).api
         operation = api.operations[0]
         url = self.wso2.settings.wso2_gateway_url + api.versioned_context + operation.target
         identity = Identity.of_token("probe", token.access_token)

@@ -15,7 +15,7 @@ from wso2_provisioning.verification.rows import NotTried, Row, Seen
 from wso2_provisioning.verification.site import Site
 from wso2_provisioning.verification.told import body_of, coded
 from wso2_terms.codes import SUBSCRIPTION_THROTTLED
-from wso2_terms.windows import format_next_access_time, parse_next_access_time, parse_retry_after, window_end
+from wso2_terms.windows import compute_window_end, format_next_access_time, parse_next_access_time, parse_retry_after
 
 APPLICATION = "Quota"
 MOST_CALLS = 40
@@ -60,7 +60,7 @@ class LimitRows:
         settled = site.clock.now()
         self._wait_for_a_minute()
         # Settling ends with a call that passed; it counts in the minute in which it was made.
-        passed = int(window_end(settled, 1, "min") == window_end(site.clock.now(), 1, "min"))
+        passed = int(compute_window_end(settled, 1, "min") == compute_window_end(site.clock.now(), 1, "min"))
         for _ in range(MOST_CALLS):
             answer = site.call(token)
             if answer.status_code == SUBSCRIPTION_THROTTLED.http_status:
@@ -93,7 +93,7 @@ class LimitRows:
 
     def _next_access(self) -> Seen:
         text = str(body_of(self._refusal).get("nextAccessTime"))
-        end = window_end(self._burst.at, 1, "min")
+        end = compute_window_end(self._burst.at, 1, "min")
         if text == format_next_access_time(end):
             return Seen("next full minute, as 2026-Jun-26 04:00:00+0000 UTC", text)
         return Seen(text)

@@ -32,7 +32,7 @@ from wso2_terms.codes import (
     Fault,
 )
 from wso2_terms.mcp_project import McpServerProject
-from wso2_terms.tools import tools_of
+from wso2_terms.tools import list_tools
 
 APPLICATION, STRANGER = "Tools", "ToolsStranger"
 RECORDED = "recorded"
@@ -48,8 +48,8 @@ class McpRows:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._project: McpServerProject = EVAPP.mcp_projects(site.artifacts)[0]
-        behind = site.artifacts.api_behind(self._project)
-        self._tool = tools_of(self._project.server, behind.definition)[0].name
+        behind = site.artifacts.find_underlying_api(self._project)
+        self._tool = list_tools(self._project.server, behind.definition)[0].name
         self._scope = self._project.server.scopes[0].scope.name
         self.activity_id: str | None = None
         self._path = self._project.server.versioned_context + mcp.MCP_RESOURCE

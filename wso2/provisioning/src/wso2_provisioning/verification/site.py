@@ -64,7 +64,7 @@ class Site:
     @property
     def quota(self) -> int:
         """How many calls a minute the plan of the API allows."""
-        return self.artifacts.plans()[self.project.api.policies[0]].default_limit.request_count.request_count
+        return self.artifacts.list_plans()[self.project.api.policies[0]].default_limit.request_count.request_count
 
     @cached_property
     def basic(self) -> Identity:

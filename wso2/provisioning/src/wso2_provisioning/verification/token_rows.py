@@ -84,7 +84,7 @@ class TokenRows:
         return _scopes(self._site.ask_token(self._keys, *scopes))
 
     def _not_granted(self) -> Seen:
-        every = [scope.name for scope in self._site.artifacts.scopes()]
+        every = [scope.name for scope in self._site.artifacts.list_scopes()]
         return _scopes(self._site.ask_token(self._site.probe(), *every))
 
     def _form(self) -> Seen:
