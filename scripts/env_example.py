@@ -12,19 +12,19 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from battery_service.settings import BatteryModbusSettings, BatteryMqttSettings, BatterySourceSettings
+from battery_service.sources import BatteryModbusSettings, BatteryMqttSettings, BatterySourceSettings
 from charger_service.meter_source import MeterModbusSettings, MeterMqttSettings
 from charger_service.settings import ChargerSettings, MeterSettings, OcppSettings, ProtectionSettings
 from charging_agent.settings import AgentSettings, GatewaySettings
 from ev_sensors.settings import MqttSettings
 from ev_service.connections import ListenerSettings
 from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
-from grid_service.settings import GridModbusSettings, GridMqttSettings, GridSourceSettings
+from grid_service.sources import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from local_gateway.settings import LocalGatewaySettings
 from local_stack.ports import PortSettings, StackSettings
 from site_model.parameters import Building, Panels, Storage, Weather
 from site_twin.settings import TwinSettings
-from solar_service.settings import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings
+from solar_service.sources import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.settings import KeyStoreSettings, ProvisioningSettings
 from wso2_provisioning.switch.settings import SwitchSettings

@@ -22,7 +22,7 @@ from ev_service.key_files import PUBLIC, pem, write
 from ev_service.settings import RunSettings, SiteSettings
 from ev_service.sources import ServiceSettings
 from solar_service.app import create_app
-from solar_service.settings import SolarSourceSettings
+from solar_service.sources import SolarSourceSettings
 
 _CONTEXT, _PATH = "/solar/1.0.0", "/solar-status"
 _EXPECTED = "the gateway 200 at each step; the former key 401 assertion_refused"

@@ -31,7 +31,7 @@ from ev_sensors.mqtt import Member, MqttSource, Pace, Place
 from ev_sensors.settings import MqttSettings
 from ev_sensors.shapes.own import own_shape
 from ev_service.clock import SystemClock
-from solar_service.devices import solar_device
+from solar_service.sources import solar_device
 
 _ROUNDS, _MESSAGES = 3, 8000
 _SEEN, _WARM_UP = 200, 20

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from battery_service.devices import battery_device
+from battery_service.sources import battery_device
 from ev_sensors.checks import Past, Rules, weigh
 from ev_sensors.choice import shape_of
 from ev_sensors.connection_meter import connection_meter
@@ -19,7 +19,7 @@ from ev_sensors.measurement import Measurement, Reason
 from ev_sensors.settings import MqttDeviceSettings
 from ev_sensors.shapes import Role
 from ev_service.settings import SiteSettings
-from solar_service.devices import solar_device
+from solar_service.sources import solar_device
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -35,7 +35,7 @@ from tests.sunspec_device import (
     words,
 )
 
-from battery_service.devices import battery_device
+from battery_service.sources import battery_device
 from ev_sensors.connection_meter import connection_meter
 from ev_sensors.modbus import Manner, ModbusSource, Pace
 from ev_sensors.modbus_link import Address, ClientTls
@@ -46,7 +46,7 @@ from ev_service.errors import SourceUnavailableError
 from ev_service.key_files import PUBLIC, pem, write, write_pair
 from ev_service.settings import SiteSettings
 from ev_service.trust import Authorities
-from solar_service.devices import solar_device
+from solar_service.sources import solar_device
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator

@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from battery_service.adapters import make_source
-from battery_service.settings import BatterySourceSettings
+from battery_service.sources import BatterySourceSettings, create_source
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
 from ev_service.settings import RunSettings, SiteSettings
@@ -18,7 +17,7 @@ def _settings(**source: object) -> ServiceSettings:
 
 
 async def test_charging_at_noon_is_positive_and_discharging_in_the_evening_negative() -> None:
-    source = make_source(_settings(), SystemClock())
+    source = create_source(_settings(), SystemClock())
 
     noon = await source.read(datetime(2026, 6, 25, 16, 30, tzinfo=UTC))
     evening = await source.read(datetime(2026, 6, 25, 23, 30, tzinfo=UTC))
@@ -34,4 +33,4 @@ def test_a_recorded_charge_outside_0_to_100_percent_is_refused(tmp_path: Path, s
     file.write_text(f"timestamp,soc_percent,capacity_kwh\n2026-06-25T16:00:00Z,{soc_percent},100\n")
 
     with pytest.raises(ConfigurationError, match="line 2: soc_percent"):
-        make_source(_settings(source="replay", replay_file=file), SystemClock())
+        create_source(_settings(source="replay", replay_file=file), SystemClock())

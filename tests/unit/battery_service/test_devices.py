@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from battery_service.devices import battery_device
+from battery_service.sources import battery_device
 from ev_sensors.checks import Past, weigh
 from ev_sensors.measurement import Measurement, Reason
 

@@ -8,16 +8,16 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
-from battery_service.settings import BatteryModbusSettings, BatteryMqttSettings, BatterySourceSettings
+from battery_service.sources import BatteryModbusSettings, BatteryMqttSettings, BatterySourceSettings
 from charger_service.meter_source import MeterModbusSettings, MeterMqttSettings
 from charger_service.settings import ChargerSettings, MeterSettings, ProtectionSettings
 from charging_agent.settings import AgentSettings
 from ev_service.connections import ListenerSettings
 from ev_service.settings import SiteSettings
-from grid_service.settings import GridModbusSettings, GridMqttSettings, GridSourceSettings
+from grid_service.sources import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from site_model.parameters import Building, Panels, Storage, Weather
 from site_twin.settings import TwinSettings
-from solar_service.settings import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings
+from solar_service.sources import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings
 from wso2_provisioning.switch.settings import SwitchSettings
 
 ROOT = Path(__file__).parents[3]

@@ -23,8 +23,7 @@ from ev_service.errors import ConfigurationError
 from ev_service.key_files import pem
 from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.sources import ServiceSettings
-from solar_service.adapters import make_source
-from solar_service.settings import SolarSourceSettings
+from solar_service.sources import SolarSourceSettings, create_source
 
 
 @pytest.mark.parametrize(
@@ -114,7 +113,7 @@ def test_a_setting_that_cannot_be_used_does_not_start(
     given = ServiceSettings(SolarSourceSettings(source="mqtt"), load(SiteSettings), RunSettings())
 
     with pytest.raises(ConfigurationError) as refused:
-        make_source(given, SystemClock())
+        create_source(given, SystemClock())
 
     assert reason in refused.value.message
 

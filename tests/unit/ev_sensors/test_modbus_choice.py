@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from battery_service.adapters import make_source as battery_source
-from battery_service.settings import BatterySourceSettings
+from battery_service.sources import BatterySourceSettings
+from battery_service.sources import create_source as battery_source
 from ev_sensors.modbus import ModbusSource
 from ev_sensors.modbus_choice import address_of, selection_of
 from ev_sensors.settings import ModbusDeviceSettings, ModbusInverterSettings, ModbusMeterSettings
@@ -14,10 +14,10 @@ from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError, SourceUnavailableError
 from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.sources import ServiceSettings, SourceSettings
-from grid_service.adapters import make_source as grid_source
-from grid_service.settings import GridSourceSettings
-from solar_service.adapters import make_source as solar_source
-from solar_service.settings import SolarSourceSettings
+from grid_service.sources import GridSourceSettings
+from grid_service.sources import create_source as grid_source
+from solar_service.sources import SolarSourceSettings
+from solar_service.sources import create_source as solar_source
 
 
 def _given(source: SourceSettings) -> ServiceSettings:

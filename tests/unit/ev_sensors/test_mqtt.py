@@ -11,7 +11,7 @@ from ev_sensors.settings import MqttSettings
 from ev_sensors.shapes.own import own_shape
 from ev_service.clock import SystemClock
 from ev_service.telemetry import SolarStatus
-from solar_service.devices import solar_device
+from solar_service.sources import solar_device
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from battery_service.devices import battery_device
+from battery_service.sources import battery_device
 from ev_sensors.choice import mqtt_source
 from ev_sensors.combined import CombinedSource
 from ev_sensors.connection_meter import connection_meter
@@ -16,7 +16,7 @@ from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
 from ev_service.settings import SiteSettings
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
-from solar_service.devices import solar_device
+from solar_service.sources import solar_device
 
 NOON = datetime(2026, 6, 21, 16, tzinfo=UTC)
 LATER = NOON + timedelta(seconds=5)

@@ -11,8 +11,7 @@ from ev_service.errors import ConfigurationError
 from ev_service.settings import RunSettings, SiteSettings
 from ev_service.sources import ServiceSettings
 from ev_service.telemetry import GridLoad
-from grid_service.adapters import make_source
-from grid_service.settings import GridSourceSettings
+from grid_service.sources import GridSourceSettings, create_source
 
 pytestmark = pytest.mark.anyio
 
@@ -38,11 +37,11 @@ def test_a_load_over_its_limit_is_plausible(load_kw: float, limit_kw: float) -> 
 
 
 async def test_simulated_load_says_that_charging_comes_on_top() -> None:
-    assert (await make_source(_settings(), SystemClock()).read(NOON)).includes_charging is False
+    assert (await create_source(_settings(), SystemClock()).read(NOON)).includes_charging is False
 
 
 async def test_share_and_load_agree_and_an_export_leaves_no_load() -> None:
-    source = make_source(_settings(), SystemClock())
+    source = create_source(_settings(), SystemClock())
 
     for hour in range(24):
         reading = await source.read(NOON.replace(hour=hour))
@@ -68,7 +67,7 @@ def test_a_recorded_load_that_cannot_be_is_refused(tmp_path: Path, cells: str, r
     file.write_text(f"{','.join(columns)}\n2026-06-25T16:00:00Z,{cells}\n")
 
     with pytest.raises(ConfigurationError) as refused:
-        make_source(_settings(source="replay", replay_file=file), SystemClock())
+        create_source(_settings(source="replay", replay_file=file), SystemClock())
 
     assert f"line 2: {reason}" in refused.value.message
 
@@ -77,7 +76,7 @@ async def test_a_recorded_load_holds_charging_unless_it_says_otherwise(tmp_path:
     file = tmp_path / "grid.csv"
     file.write_text("timestamp,load_percent,load_kw,limit_kw\n2026-06-25T16:00:00Z,40,40,100\n")
 
-    reading = await make_source(_settings(source="replay", replay_file=file), SystemClock()).read(NOON)
+    reading = await create_source(_settings(source="replay", replay_file=file), SystemClock()).read(NOON)
 
     assert reading.includes_charging is True
 
@@ -86,6 +85,6 @@ async def test_a_recorded_load_may_tell_its_phases(tmp_path: Path) -> None:
     file = tmp_path / "grid.csv"
     file.write_text("timestamp,load_percent,load_kw,limit_kw,current_a\n2026-06-25T16:00:00Z,40,40,100,80 60.5 34\n")
 
-    reading = await make_source(_settings(source="replay", replay_file=file), SystemClock()).read(NOON)
+    reading = await create_source(_settings(source="replay", replay_file=file), SystemClock()).read(NOON)
 
     assert reading.current_a == (80.0, 60.5, 34.0)

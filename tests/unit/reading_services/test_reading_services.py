@@ -21,7 +21,7 @@ from joserfc.jwk import RSAKey
 import battery_service.app
 import grid_service.app
 import solar_service.app
-from battery_service.settings import BatterySourceSettings
+from battery_service.sources import BatterySourceSettings
 from ev_service.assertion import CONTEXT_CLAIM, ISSUER
 from ev_service.clock import Clock, SteppedClock
 from ev_service.errors import ConfigurationError
@@ -29,8 +29,8 @@ from ev_service.openapi import build_published_definition
 from ev_service.settings import RunSettings, SiteSettings
 from ev_service.sources import ServiceSettings, SourceSettings
 from ev_service.telemetry import BatteryStatus, GridLoad, Reading, SolarStatus
-from grid_service.settings import GridSourceSettings
-from solar_service.settings import SolarSourceSettings
+from grid_service.sources import GridSourceSettings
+from solar_service.sources import SolarSourceSettings
 
 pytestmark = pytest.mark.anyio
 

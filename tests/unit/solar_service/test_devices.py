@@ -6,7 +6,7 @@ import pytest
 
 from ev_sensors.checks import Past, weigh
 from ev_sensors.measurement import Measurement, Reason
-from solar_service.devices import solar_device
+from solar_service.sources import solar_device
 
 NOON = datetime(2026, 6, 21, 16, tzinfo=UTC)
 DEVICE = solar_device("x", 100.0)

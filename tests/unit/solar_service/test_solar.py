@@ -8,9 +8,7 @@ from ev_service.replay import replay_from_settings
 from ev_service.settings import RunSettings, SiteSettings
 from ev_service.sources import ServiceSettings
 from ev_service.telemetry import SolarStatus
-from solar_service.adapters import make_source
-from solar_service.model import why_implausible
-from solar_service.settings import SolarSourceSettings
+from solar_service.sources import SolarSourceSettings, create_source, why_implausible
 
 pytestmark = pytest.mark.anyio
 
@@ -23,24 +21,24 @@ def _status(generation_kw: float) -> SolarStatus:
 
 
 async def test_noon_in_june_gives_two_thirds_of_the_capacity_and_its_irradiance() -> None:
-    noon = await make_source(SETTINGS, SystemClock()).read(datetime(2026, 6, 25, 17, tzinfo=UTC))
+    noon = await create_source(SETTINGS, SystemClock()).read(datetime(2026, 6, 25, 17, tzinfo=UTC))
 
     assert noon.generation_kw / noon.capacity_kwp == pytest.approx(0.69, abs=0.05)
     assert noon.poa_global_w_m2 == pytest.approx(900, abs=60)
 
 
 async def test_midnight_gives_exactly_nothing() -> None:
-    night = await make_source(SETTINGS, SystemClock()).read(datetime(2026, 6, 25, 6, tzinfo=UTC))
+    night = await create_source(SETTINGS, SystemClock()).read(datetime(2026, 6, 25, 6, tzinfo=UTC))
 
     assert (night.generation_kw, night.poa_global_w_m2) == (0.0, 0.0)
 
 
 async def test_twice_the_panels_give_twice_the_power(monkeypatch: pytest.MonkeyPatch) -> None:
     noon = datetime(2026, 6, 25, 17, tzinfo=UTC)
-    once = await make_source(SETTINGS, SystemClock()).read(noon)
+    once = await create_source(SETTINGS, SystemClock()).read(noon)
 
     monkeypatch.setenv("SOLAR_CAPACITY_KWP", "200")
-    twice = await make_source(SETTINGS, SystemClock()).read(noon)
+    twice = await create_source(SETTINGS, SystemClock()).read(noon)
 
     assert (twice.generation_kw, twice.capacity_kwp) == (pytest.approx(2 * once.generation_kw), 200.0)
 

@@ -5,7 +5,7 @@ Knows no particular source and no particular reading.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -128,8 +128,8 @@ def create_reading_service(
     name: str,
     description: str,
     source_settings: type[SourceSettings],
-    make_source: Callable[[ServiceSettings, Clock], Source[R]],
-    make_routes: Callable[[Source[R], Clock], APIRouter],
+    create_source: Callable[[ServiceSettings, Clock], Source[R]],
+    routes: Sequence[Callable[[Source[R], Clock], APIRouter]],
     settings: ServiceSettings | None,
     clock: Clock | None,
 ) -> FastAPI:
@@ -139,8 +139,8 @@ def create_reading_service(
         name: name of the service in OpenAPI, logs and metrics.
         description: what it is for.
         source_settings: the service's own class, which carries its prefix.
-        make_source: where its readings come from.
-        make_routes: what it answers with them.
+        create_source: creates the source of its readings.
+        routes: each creates the routes of one published resource over the source.
         settings: read from the environment where absent; the process then logs as JSON.
         clock: the run's clock, made from the settings where absent.
 
@@ -151,7 +151,7 @@ def create_reading_service(
         settings = load_service_settings(source_settings)
         configure_logging(name, settings.run.log_level)
     clock = clock or make_clock(settings.run.sim_clock_file)
-    source = make_source(settings, clock)
+    source = create_source(settings, clock)
     certificate = settings.run.gateway_cert_file
     if certificate is None:
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
@@ -165,7 +165,8 @@ def create_reading_service(
     )
     for metric in source.metrics():
         app.state.registry.register(metric)
-    app.include_router(make_routes(source, clock))
+    for create_routes in routes:
+        app.include_router(create_routes(source, clock))
     return app
 
 

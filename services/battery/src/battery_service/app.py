@@ -1,14 +1,36 @@
-"""The battery service, put together here and only here."""
+"""BatteryAPI: the route that it publishes and the application that serves it."""
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
-from battery_service.adapters import make_source
-from battery_service.api import battery_routes
-from battery_service.settings import BatterySourceSettings
+from battery_service.sources import BatterySourceSettings, create_source
 from ev_service.clock import Clock
-from ev_service.sources import ServiceSettings, create_reading_service
+from ev_service.sources import ServiceSettings, Source, create_reading_service
+from ev_service.telemetry import BatteryStatus
+from ev_service.web import through_gateway
 
+APICONTEXT = "/battery/1.0.0"
 DESCRIPTION = "How full the stationary battery of the site is, and whether it charges or discharges."
+
+
+def create_battery_routes(source: Source[BatteryStatus], clock: Clock) -> APIRouter:
+    """Create the routes over one source."""
+    router = APIRouter(dependencies=[through_gateway(APICONTEXT)], tags=["battery"])
+
+    @router.get(
+        "/battery-status",
+        operation_id="getBatteryStatus",
+        summary="How full is the stationary battery?",
+        response_model_exclude_none=True,
+    )
+    async def get_battery_status() -> BatteryStatus:
+        """State of charge of the stationary battery [%], its capacity [kWh] and its power [kW].
+
+        `active_power_kw` is positive while it charges and negative while it discharges. The value holds at
+        `timestamp` (UTC). The battery charges from the sun and discharges in the evening by itself.
+        """
+        return await source.read(clock.now())
+
+    return router
 
 
 def create_app(settings: ServiceSettings | None = None, clock: Clock | None = None) -> FastAPI:
@@ -21,8 +43,8 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         name="BatteryAPI",
         description=DESCRIPTION,
         source_settings=BatterySourceSettings,
-        make_source=make_source,
-        make_routes=battery_routes,
+        create_source=create_source,
+        routes=[create_battery_routes],
         settings=settings,
         clock=clock,
     )

@@ -1,14 +1,36 @@
-"""The grid service, put together here and only here."""
+"""GridAPI: the route that it publishes and the application that serves it."""
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from ev_service.clock import Clock
-from ev_service.sources import ServiceSettings, create_reading_service
-from grid_service.adapters import make_source
-from grid_service.api import grid_routes
-from grid_service.settings import GridSourceSettings
+from ev_service.sources import ServiceSettings, Source, create_reading_service
+from ev_service.telemetry import GridLoad
+from ev_service.web import through_gateway
+from grid_service.sources import GridSourceSettings, create_source
 
+APICONTEXT = "/grid/1.0.0"
 DESCRIPTION = "How much of what the site's grid connection may carry is drawn at this moment."
+
+
+def create_grid_routes(source: Source[GridLoad], clock: Clock) -> APIRouter:
+    """Create the routes over one source."""
+    router = APIRouter(dependencies=[through_gateway(APICONTEXT)], tags=["grid"])
+
+    @router.get(
+        "/grid-load",
+        operation_id="getGridLoad",
+        summary="How loaded is the grid connection?",
+        response_model_exclude_none=True,
+    )
+    async def get_grid_load() -> GridLoad:
+        """Power drawn from the grid [kW] beside what the connection may carry [kW], and the one over the other [%].
+
+        `load_percent` may pass 100. While the site gives power to the grid `load_kw` is 0 and `export_kw` is not.
+        `includes_charging` says whether the load holds what the cars draw; with `false` their charging comes on top.
+        """
+        return await source.read(clock.now())
+
+    return router
 
 
 def create_app(settings: ServiceSettings | None = None, clock: Clock | None = None) -> FastAPI:
@@ -21,8 +43,8 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         name="GridAPI",
         description=DESCRIPTION,
         source_settings=GridSourceSettings,
-        make_source=make_source,
-        make_routes=grid_routes,
+        create_source=create_source,
+        routes=[create_grid_routes],
         settings=settings,
         clock=clock,
     )

@@ -18,7 +18,7 @@ from site_twin.app import AllSettings, create_app
 from site_twin.devices.kinds import DEVICES
 from site_twin.devices.mqtt import broker_from_settings
 from site_twin.settings import TwinSettings
-from solar_service.model import why_implausible as why_implausible_sun
+from solar_service.sources import why_implausible as why_implausible_sun
 
 URL = "http://twin"
 

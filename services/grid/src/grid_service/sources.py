@@ -1,23 +1,44 @@
-"""The sources of grid readings."""
+"""Grid readings: settings and the sources."""
 
 from datetime import datetime
 from functools import partial
 
+from pydantic_settings import SettingsConfigDict
+
 from ev_sensors.choice import mqtt_source
 from ev_sensors.connection_meter import connection_meter, load_percent, why_implausible
 from ev_sensors.modbus_choice import modbus_source
-from ev_sensors.settings import MqttSettings
+from ev_sensors.settings import DeviceId, ModbusMeterSettings, MqttDeviceSettings, MqttSettings
 from ev_sensors.twin import TwinSource
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
 from ev_service.replay import replay_from_settings
 from ev_service.settings import load
-from ev_service.sources import ServiceSettings, Source
+from ev_service.sources import ServiceSettings, Source, SourceSettings
 from ev_service.telemetry import GridLoad
-from grid_service.settings import GridModbusSettings, GridMqttSettings
 from site_model.parameters import read_parameters
 from site_model.story import Site
 from site_model.sun_choice import create_tabled_sun
+
+
+class GridSourceSettings(SourceSettings):
+    """`GRID_SOURCE` and what belongs to it."""
+
+    model_config = SettingsConfigDict(env_prefix="GRID_")
+
+
+class GridMqttSettings(MqttDeviceSettings):
+    """`GRID_MQTT_…`: the device that speaks MQTT."""
+
+    model_config = SettingsConfigDict(env_prefix="GRID_MQTT_")
+
+    device_id: DeviceId = "meter-1"
+
+
+class GridModbusSettings(ModbusMeterSettings):
+    """`GRID_MODBUS_…`: the device that speaks Modbus."""
+
+    model_config = SettingsConfigDict(env_prefix="GRID_MODBUS_")
 
 
 class SimulatedGrid(Source[GridLoad]):
@@ -43,7 +64,7 @@ class SimulatedGrid(Source[GridLoad]):
         )
 
 
-def make_source(settings: ServiceSettings, clock: Clock) -> Source[GridLoad]:
+def create_source(settings: ServiceSettings, clock: Clock) -> Source[GridLoad]:
     """The source that the settings name.
 
     Raises:
