@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from local_stack.stack import Stack, bootstrap, start_gateway, start_service
-from local_stack.surroundings import of_the_system
 
 A_MINUTE_AND_MORE_S = 61.0
 RECOVERY_S = 25.0
@@ -72,7 +71,7 @@ def test_bootstrapping_again_changes_nothing_and_leaves_the_agent_its_token(site
     plan = site.stack.plan
     before = (plan.credentials / "client_secret").read_text()
 
-    bootstrap(plan, of_the_system({"PATH": "/usr/bin:/bin"}) | {"SIM_CLOCK_FILE": str(site.clock_file)})
+    bootstrap(plan, site.stack.processes)
     site.pass_time(A_MINUTE_AND_MORE_S)
 
     assert (plan.credentials / "client_secret").read_text() == before

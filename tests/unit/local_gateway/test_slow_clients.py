@@ -169,7 +169,7 @@ async def test_a_full_disk_at_the_renewal_does_not_revoke_the_live_token(
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as full:
-            full.setattr("local_gateway.state.json.dump", is_full)
+            full.setattr("local_gateway.state.GatewayState.model_dump_json", is_full)
             failed = await client.post("/oauth2/token", data=form, auth=EVAPP)
 
         assert failed.status_code == 500

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 GRACE_S = 5.0
 """How long the process has to end in order once its starter is gone [s]."""
@@ -22,8 +23,13 @@ def command(target: str, *arguments: str) -> list[str]:
 
 def main() -> None:
     """Run the target named on the command line."""
-    threading.Thread(target=_end_with_starter, daemon=True).start()
     target, *arguments = sys.argv[1:]
+    run(target, arguments)
+
+
+def run(target: str, arguments: Sequence[str]) -> None:
+    """Run a module, or a script that ends in `.py`, as the main program of this process."""
+    threading.Thread(target=_end_with_starter, daemon=True).start()
     sys.argv = [target, *arguments]
     if target.endswith(".py"):
         runpy.run_path(target, run_name="__main__")

@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Self
 
 from ev_service.errors import EvError
+from local_stack import attached
+from local_stack.forking import ForkedProcess, ForkServer
 
 # Ended within 5 s of the signal, those that do not obey included.
 _GRACE_S = 3.5
@@ -32,8 +34,12 @@ class Child:
     """One running process and where it writes its log."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedProcess
     log: Path
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return " | ".join(self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:])
 
 
 class Processes:
@@ -42,21 +48,58 @@ class Processes:
     Args:
         log_dir: folder for one log file each.
         environment: what every process gets; nothing else is passed on.
+        preloaded: names of modules that one process imports, for modules to start as forks of it; where there are none,
+            each module starts as a program of its own.
     """
 
-    def __init__(self, log_dir: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, log_dir: Path, environment: Mapping[str, str], preloaded: Sequence[str] = ()) -> None:
         self._log_dir = log_dir
         self._environment = dict(environment)
         self._children: list[Child] = []
+        self._preloaded = preloaded
+        self._server: ForkServer | None = None
 
     def __enter__(self) -> Self:
         self._log_dir.mkdir(parents=True, exist_ok=True)
+        if self._preloaded:
+            self._server = ForkServer(self._environment, self._log_dir / "forks.log", self._preloaded)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if self._server is not None:
+            self._server.close()
+
+    def start_module(
+        self,
+        name: str,
+        target: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        folder: Path | None = None,
+    ) -> Child:
+        """Start a module, or a script that ends in `.py`, that ends with this process; it writes to `NAME.log`."""
+        if self._server is None:
+            return self.start(name, attached.command(target, *arguments), environment, folder)
+        log = self._log_dir / f"{name}.log"
+        with log.open("ab") as output:
+            process = self._server.start(target, arguments, self._environment | dict(environment), folder, output)
+        child = Child(name, process, log)
+        self._children.append(child)
+        return child
+
+    def wait_for_end(self, child: Child) -> None:
+        """Wait until a process that is to end by itself has done so.
+
+        Raises:
+            ProcessFailed: its exit code is not 0; with the end of its log.
+        """
+        code = child.process.wait()
+        _end(self._taken(child.name))
+        if code != 0:
+            raise ProcessFailed(f"{child.name} failed: {child.last_words()}")
 
     def start(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None
@@ -108,8 +151,7 @@ class Processes:
         """
         for child in self._children:
             if child.process.poll() is not None:
-                tail = child.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-                raise ProcessFailed(f"{child.name} ended with {child.process.returncode}: " + " | ".join(tail))
+                raise ProcessFailed(f"{child.name} ended with {child.process.returncode}: {child.last_words()}")
 
     def end(self, name: str) -> None:
         """End one process, as its operator would."""

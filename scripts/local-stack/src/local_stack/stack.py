@@ -2,9 +2,8 @@
 
 import os
 import ssl
-import subprocess
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,9 @@ import httpx
 
 from ev_service.connections import UVICORN_OPTIONS
 from ev_service.settings import load
-from local_stack import attached
+from local_stack import forking
 from local_stack.ports import HOST, Ports, StackSettings
-from local_stack.processes import Processes, ProcessFailed
+from local_stack.processes import Processes
 from local_stack.secrets_file import Passwords
 from local_stack.surroundings import of_the_system
 
@@ -27,6 +26,26 @@ TWIN = "site-twin"
 
 # One thread each: eight processes share few cores, and none of them has arrays worth more.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+_PRELOADED = (
+    (
+        "local_gateway.app",
+        "solar_service.app",
+        "battery_service.app",
+        "grid_service.app",
+        "charger_service.app",
+        "site_twin.app",
+        "charging_agent.app",
+        "wso2_provisioning.cli",
+        "ev_service.http_protocol",
+        "uvicorn.main",
+        "uvicorn.lifespan.on",
+        "uvloop",
+    )
+    if forking.IS_SUPPORTED
+    else ()
+)
+"""By name, since the stack uses nothing of them: they are imported once for all processes that are forked."""
 
 _BLOCKED = "(blocked)"
 """What the agent's health says where the gateway keeps it out: `readings.ReadingError.BLOCKED`."""
@@ -143,11 +162,13 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
     """
     environment = of_the_system(os.environ) | _ONE_THREAD | {"PYTHONUNBUFFERED": "1"} | dict(plan.settings)
     plan.state.mkdir(parents=True, exist_ok=True)
-    with Processes(plan.logs, environment) as processes:
+    with Processes(plan.logs, environment, _PRELOADED) as processes:
         report("certificates")
         makers = {"certificates": ["local_gateway", "--init", str(plan.certificates)]}
         makers |= {"fleet": ["site_twin", "--init", str(plan.fleet)]} if plan.has_twin else {}
-        _run_to_the_end(plan, makers, environment)
+        making = [processes.start_module(name, *command, environment={}) for name, command in makers.items()]
+        for child in making:
+            processes.wait_for_end(child)
         report("gateway, services and devices")
         starters = [_start_gateway(plan, processes), *(_start_service(plan, processes, name) for name in SERVICES)]
         if plan.has_twin:
@@ -156,22 +177,22 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
         for wait in starters[:-1]:
             wait()
         report("bootstrap: policies, APIs, MCP servers, applications, subscriptions, keys")
-        bootstrap(plan, environment)
+        bootstrap(plan, processes)
         starters[-1]()
         report("agent")
         start_agent(plan, processes)
         yield Stack(plan, processes)
 
 
-def bootstrap(plan: StackPlan, environment: Mapping[str, str]) -> None:
+def bootstrap(plan: StackPlan, processes: Processes) -> None:
     """Run scripts/bootstrap.py against the gateway.
 
     Raises:
         ProcessFailed: it did not end well; with its last words.
     """
     command = [str(ROOT / "scripts" / "bootstrap.py"), "--credentials-dir", str(plan.credentials)]
-    added = plan.client_environment() | plan.operator_environment()
-    _run_to_the_end(plan, {"bootstrap": command}, dict(environment) | added)
+    environment = plan.client_environment() | plan.operator_environment()
+    processes.wait_for_end(processes.start_module("bootstrap", *command, environment=environment))
 
 
 def start_service(plan: StackPlan, processes: Processes, service: str) -> None:
@@ -212,7 +233,7 @@ def _start_gateway(plan: StackPlan, processes: Processes) -> Wait:
         "LOCAL_GATEWAY_CERTIFICATE_DIR": str(plan.certificates),
         "WSO2_ADMIN_PASSWORD": plan.passwords.admin,
     }
-    processes.start("gateway", attached.command("local_gateway"), environment)
+    processes.start_module("gateway", "local_gateway", environment=environment)
     return partial(_wait, plan, processes, "gateway", f"{plan.management_url}{_HEALTH_PATH}")
 
 
@@ -248,8 +269,8 @@ def _start_twin(plan: StackPlan, processes: Processes) -> None:
 
 
 def _start_app(processes: Processes, name: str, folder: Path, port: int, environment: Mapping[str, str]) -> None:
-    command = attached.command("uvicorn", "main:app", "--host", HOST, "--port", str(port), *UVICORN_OPTIONS)
-    processes.start(name, command, environment, folder)
+    options = ["--host", HOST, "--port", str(port), *UVICORN_OPTIONS]
+    processes.start_module(name, "uvicorn", "main:app", *options, environment=environment, folder=folder)
 
 
 def obstacle_of_agent(url: str, trusted: ssl.SSLContext) -> str | None:
@@ -281,41 +302,3 @@ def _wait(
     # Once, not at every look: reading the authorities is most of what a look costs.
     trusted = ssl.create_default_context(cafile=str(plan.ca_file))
     processes.wait_until_ready(name, lambda: obstacle(url, trusted), plan.ready_s)
-
-
-def _run_to_the_end(plan: StackPlan, commands: Mapping[str, list[str]], environment: Mapping[str, str]) -> None:
-    """Run commands beside each other until all have ended; each writes its own log."""
-    with ExitStack() as stack:
-        running = {
-            name: stack.enter_context(_started(plan, name, each, environment)) for name, each in commands.items()
-        }
-        codes = {name: process.wait() for name, process in running.items()}
-    for name in (name for name, code in codes.items() if code != 0):
-        said = _log(plan, name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise ProcessFailed(f"{name} failed: " + " | ".join(said[-3:]))
-
-
-@contextmanager
-def _started(
-    plan: StackPlan, name: str, arguments: list[str], environment: Mapping[str, str]
-) -> Generator[subprocess.Popen[bytes]]:
-    with (
-        _log(plan, name).open("wb") as output,
-        subprocess.Popen(
-            attached.command(*arguments),
-            env=dict(environment),
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        ) as process,
-    ):
-        try:
-            yield process
-        except BaseException:
-            # Whoever stops the stack does not wait for what it only prepares.
-            process.kill()
-            raise
-
-
-def _log(plan: StackPlan, name: str) -> Path:
-    return plan.logs / f"{name}.log"

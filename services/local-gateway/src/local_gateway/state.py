@@ -3,7 +3,6 @@
 One document, written whole and atomically after each change. Knows no HTTP and decides nothing.
 """
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -249,7 +248,7 @@ class Store:
         draft = self._file.with_suffix(".draft")
         draft.unlink(missing_ok=True)
         with open(draft, "x", encoding="utf-8", opener=_PRIVATE) as file:
-            json.dump(self.state.model_dump(mode="json"), file)
+            file.write(self.state.model_dump_json())
         draft.replace(self._file)
 
 
