@@ -275,6 +275,23 @@ async def test_several_currents_in_one_cell_are_played_and_judged(tmp_path: Path
         read_recording(file, GridLoad, site_id="greensboro", check=_nothing_is_implausible)
 
 
+@pytest.mark.parametrize("cell", ["58 1_ 3", "58 nan 3", "58 x 3", "1e999 1 1"])
+def test_a_current_that_is_no_number_is_refused_by_name(tmp_path: Path, cell: str) -> None:
+    file = tmp_path / "grid.csv"
+    file.write_text(f"timestamp,load_percent,load_kw,limit_kw,current_a\n2012-06-21T12:00:00Z,40,40,100,{cell}\n")
+
+    with pytest.raises(ConfigurationError, match=r"line 2: current_a"):
+        read_recording(file, GridLoad, site_id="greensboro", check=_nothing_is_implausible)
+
+
+@pytest.mark.parametrize("odd", ['2012-06-21T13:01:00Z,"33",50\n', "\n", "\r\n"])
+def test_rows_behind_a_quoted_or_an_empty_line_are_read_from_where_they_stand(tmp_path: Path, odd: str) -> None:
+    rows = _read(tmp_path, f"{GOOD}2012-06-21T13:00:00Z,33,50\n{odd}2012-06-21T14:00:00Z,34,50\n")
+
+    assert [row.generation_kw for row in rows if row.generation_kw != 33.0] == [30.0, 31.5, 34.0]
+    assert [row.timestamp.hour for row in rows][-1] == 14
+
+
 def test_a_long_recording_stays_in_its_file(tmp_path: Path) -> None:
     count = 20_000
     lines = (f"{(NOON + timedelta(minutes=index)).isoformat()},{index % 50},50\n" for index in range(count))

@@ -58,7 +58,7 @@ async def test_share_and_load_agree_and_an_export_leaves_no_load() -> None:
         ("0,0,0,0", "limit_kw: Input should be greater than 0"),
         ("40,40,100,0,1 1 1", "current_a 1, 1, 1 does not fit 40 kW in all, it would be -1.7 to 2.8 kW"),
         ("40,40,100,0,80 nan 34", "current_a.1: Input should be a finite number"),
-        ("40,40,100,0,80 x 34", "could not convert string to float: 'x'"),
+        ("40,40,100,0,80 x 34", "current_a.1: Input should be a valid number"),
     ],
 )
 def test_a_recorded_load_that_cannot_be_is_refused(tmp_path: Path, cells: str, reason: str) -> None:

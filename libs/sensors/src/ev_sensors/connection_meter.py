@@ -174,8 +174,14 @@ def _phase_contradiction(
     """
     if not current_a:
         return None
-    drawn_kw = sum(current for current in current_a if current > 0) * voltage_v / _W_PER_KW
-    given_kw = -sum(current for current in current_a if current < 0) * voltage_v / _W_PER_KW
+    # Of a year of minutes this is asked half a million times: without a generator for each sign it takes half as long.
+    drawn_a = given_a = 0.0
+    for current in current_a:
+        if current > 0:
+            drawn_a += current
+        else:
+            given_a -= current
+    drawn_kw, given_kw = drawn_a * voltage_v / _W_PER_KW, given_a * voltage_v / _W_PER_KW
     margin_kw = _VOLTAGE_TOLERANCE * (drawn_kw + given_kw) + _TOLERATED_SHARE * limit_kw
     least_kw = _LEAST_POWER_FACTOR * drawn_kw - given_kw - margin_kw
     most_kw = drawn_kw - _LEAST_POWER_FACTOR * given_kw + margin_kw

@@ -13,7 +13,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from io import StringIO
-from itertools import pairwise, repeat
+from itertools import accumulate, chain, islice, repeat
+from operator import le
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Generic, NamedTuple, TypeVar, cast, get_args, get_origin, overload
 
@@ -32,7 +33,9 @@ _TIME = "timestamp"
 _OURS = frozenset({"site_id", "source", "source_time", _TIME})
 _MOST_TOLD = 10
 _CHUNK = 2048
-_LINE_END = ord("\n")
+_LINE_END, _QUOTE = ord("\n"), ord('"')
+_SHORTEST_ROW = 3
+"""Bytes of a line that may be a row: a line end may have two."""
 
 Check = Callable[[R], str | None]
 """Why a reading cannot be true, or None."""
@@ -206,39 +209,39 @@ class Recording(Sequence[R]):
         wrong = list[str]()
         with self._file.open("rb") as file:
             file.seek(self._end)
-            for rows in self._chunks(file):
-                if self._are_right(rows):
-                    self._begins.extend([row.begin for row in rows])
-                    self._end, self._line = rows[-1].end, rows[-1].line
+            for chunk in self._chunks(file):
+                if self._are_right(chunk):
+                    self._begins.extend(chunk.begins)
+                    self._end, self._line = chunk.ends[-1], chunk.lines[-1]
                     continue
-                for row in rows:
+                for cells, begin, end, line in zip(chunk.cells, chunk.begins, chunk.ends, chunk.lines, strict=True):
                     try:
-                        self._last = self._judge(row)
-                        self._begins.append(row.begin)
+                        self._last = self._judge(cells, is_cut=chunk.is_cut and end == chunk.ends[-1])
+                        self._begins.append(begin)
                     except ValueError as error:
-                        wrong.append(f"line {row.line}: {_reason(error)}")
+                        wrong.append(f"line {line}: {_reason(error)}")
                         if self.is_played:
                             return wrong
-                    self._end, self._line = row.end, row.line
+                    self._end, self._line = end, line
         self._size = self._end
         return wrong
 
-    def _are_right(self, rows: Sequence["_Row"]) -> bool:
+    def _are_right(self, chunk: "_Chunk") -> bool:
         """Whether all of some rows count, judged together, which is several times quicker; else each says why."""
-        moments = self._form.moments([row.cells for row in rows])
-        if not moments or any(after <= before for before, after in pairwise(moments)) or rows[-1].is_cut:
+        moments = self._form.moments(chunk.cells)
+        if not moments or any(map(le, moments[1:], moments)) or chunk.is_cut:
             return False
         if self._last is not None and moments[0] <= self._last:
             return False
         self._last = moments[-1]
         return True
 
-    def _judge(self, row: "_Row") -> datetime:
-        moment = self._form.moment(row.cells)
-        self._form.reading(row.cells)
+    def _judge(self, cells: list[str], *, is_cut: bool) -> datetime:
+        moment = self._form.moment(cells)
+        self._form.reading(cells)
         if self._last is not None and moment <= self._last:
             raise ValueError(f"{utc_text(moment)} does not come after the row before it, {utc_text(self._last)}")
-        if row.is_cut:
+        if is_cut:
             raise ValueError("it has no line end, so it may be cut off")
         return moment
 
@@ -256,34 +259,58 @@ class Recording(Sequence[R]):
         except (OSError, ValueError, csv.Error) as error:
             self.obstacle = f"recording {self._file} cannot be read on: {error}"
 
-    def _chunks(self, file: BinaryIO) -> Iterator[list["_Row"]]:
-        begin = self._end
-        rows = list[_Row]()
-        for cells in csv.reader(self._texts(file), strict=True):
+    def _chunks(self, file: BinaryIO) -> Iterator["_Chunk"]:
+        self._position, self._lines = self._end, self._line
+        while lines := list(islice(file, _CHUNK)):
+            if any(_QUOTE in line or len(line) < _SHORTEST_ROW for line in lines):
+                # A row may have several lines from here on, or a line no row.
+                yield from self._chunks_by_row(chain(lines, file))
+            else:
+                yield self._chunk_of(lines)
+
+    def _chunk_of(self, lines: list[bytes]) -> "_Chunk":
+        """Lines that are one row each."""
+        edges = list(accumulate(map(len, lines), initial=self._position))
+        numbers = range(self._lines + 1, self._lines + len(lines) + 1)
+        self._position, self._lines, self._is_cut = edges[-1], numbers[-1], lines[-1][-1] != _LINE_END
+        cells = list(csv.reader(map(bytes.decode, lines), strict=True))
+        return _Chunk(cells, edges[:-1], edges[1:], numbers, self._is_cut)
+
+    def _chunks_by_row(self, lines: Iterable[bytes]) -> Iterator["_Chunk"]:
+        rows, begin = list[tuple[list[str], int, int, int]](), self._position
+        for cells in csv.reader(self._texts(lines), strict=True):
             if cells:
-                rows.append(_Row(cells, begin, self._position, self._lines, self._is_cut))
+                rows.append((cells, begin, self._position, self._lines))
             begin = self._position
             if len(rows) == _CHUNK:
-                yield rows
+                yield self._chunk_of_rows(rows)
                 rows = []
-        yield rows
+        if rows:
+            yield self._chunk_of_rows(rows)
 
-    def _texts(self, file: BinaryIO) -> Iterator[str]:
-        self._position, self._lines = self._end, self._line
-        for line in file:
+    def _chunk_of_rows(self, rows: Sequence[tuple[list[str], int, int, int]]) -> "_Chunk":
+        cells, begins, ends, lines = zip(*rows, strict=True)
+        return _Chunk(cells, begins, ends, lines, self._is_cut)
+
+    def _texts(self, lines: Iterable[bytes]) -> Iterator[str]:
+        for line in lines:
             self._position += len(line)
             self._lines += 1
             self._is_cut = line[-1] != _LINE_END
             yield line.decode("utf-8" if self._lines > 1 else "utf-8-sig")
 
 
-class _Row(NamedTuple):
-    """One row of the file: its cells, where it begins and ends [byte], and the number of its line."""
+class _Chunk(NamedTuple):
+    """Rows of the file, at least one.
 
-    cells: list[str]
-    begin: int
-    end: int
-    line: int
+    cells: of each. begins, ends: where each stands [byte]. lines: number of its last line. is_cut: whether the last one
+    has no line end.
+    """
+
+    cells: Sequence[list[str]]
+    begins: Sequence[int]
+    ends: Sequence[int]
+    lines: Sequence[int]
     is_cut: bool
 
 
@@ -323,10 +350,10 @@ class _Form(Generic[R]):
         """
         values = {name: cells[place] for place, name in self._single if cells[place] != ""}
         reading = self._model.model_validate_strings(values | self._ours)
-        more = {name: tuple(map(float, cells[place].split())) for place, name in self._several if cells[place] != ""}
+        more = {name: cells[place].split() for place, name in self._several if cells[place] != ""}
         if more:
-            # Text stands for single values alone.
-            reading = self._model.model_validate({**dict(reading), **more})
+            # Among texts a list cannot stand.
+            reading = self._model.model_validate({**dict(reading), **more}, strict=False)
         if moment is not None:
             reading = reading.model_copy(update={_TIME: moment, "source_time": moment})
         if reason := self._check(reading):
@@ -344,7 +371,7 @@ class _Form(Generic[R]):
             for place, name in self._single:
                 values[name] = self._column(name, columns[place])
             for place, name in self._several:
-                values[name] = self._column(name, [tuple(map(float, cell.split())) or "" for cell in columns[place]])
+                values[name] = self._column(name, [cell.split() or "" for cell in columns[place]])
         except ValueError:
             return []
         # A check reads fields, which these tuples have as the model has.
