@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from charging_agent.ledger.reading import Unreadable, found_in
+from charging_agent.ledger.ledger_reader import Unreadable, found_in
 from charging_agent.ledger.replay import replayed
 
 

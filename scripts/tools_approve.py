@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from charging_agent.credentials import EnvironmentOrFiles
-from charging_agent.mcp_messages import HEADERS, list_request, tools_in
+from charging_agent.gateway.credentials import EnvironmentOrFiles
+from charging_agent.gateway.mcp_messages import HEADERS, list_request, tools_in
 from charging_agent.settings import GatewaySettings
 from ev_service.errors import EvError
 from ev_service.settings import load

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from charging_agent.ledger.keys import PUBLIC_FILES, TrustedKeys, trusted_keys
-from charging_agent.ledger.reading import Found, Unreadable, database_damage, found_in
+from charging_agent.ledger.ledger_reader import Found, Unreadable, database_damage, found_in
 from charging_agent.ledger.reconciliation import Reconciled, lines_of, reconcile
 from charging_agent.ledger.records import Sealed
 from charging_agent.ledger.verification import AnchoredHead, Verified, read_heads, verify

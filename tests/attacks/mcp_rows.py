@@ -12,7 +12,7 @@ from tests.attacks.rows import Group, Row, Seen
 from tests.attacks.stop_rows import stopped
 from tests.attacks.told import fault, summed_up, table
 
-from charging_agent.pins import ToolPins
+from charging_agent.gateway.tool_allowlist import ToolPins
 from wso2_terms import mcp
 from wso2_terms.codes import (
     API_BLOCKED,

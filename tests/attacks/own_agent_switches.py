@@ -8,8 +8,8 @@ from unittest.mock import patch
 
 from tests.attacks.open_doors import Scene
 
-from charging_agent.chargers import charging
-from charging_agent.chargers.evidence import MeterEvidence
+from charging_agent.charging import controller
+from charging_agent.charging.evidence import MeterEvidence
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.readers import Records
 from ev_service.charging import Chargers
@@ -48,4 +48,4 @@ def reports_are_believed(_: Scene) -> AbstractContextManager[object]:
                 }
             )
 
-    return patch.object(charging, "MeterEvidence", Believing)
+    return patch.object(controller, "MeterEvidence", Believing)

@@ -8,14 +8,14 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-from charging_agent.chargers.apis import CHARGERS
-from charging_agent.chargers.charging import Charging
-from charging_agent.chargers.commanding import Commander
-from charging_agent.chargers.rules import ChargingRules
-from charging_agent.decision import ACTION_OF, Decision, Known, Rule
-from charging_agent.exchange import Exchange
-from charging_agent.gateway import GatewayClient
-from charging_agent.readings import AgeLimits
+from charging_agent.charging.charger_api import CHARGERS
+from charging_agent.charging.controller import Charging
+from charging_agent.charging.limit_setter import Commander
+from charging_agent.charging.rules import ChargingRules
+from charging_agent.decision.rules import ACTION_OF, Decision, Known, Rule
+from charging_agent.gateway.client import GatewayClient
+from charging_agent.gateway.protocol import Exchange
+from charging_agent.readings.assessment import AgeLimits
 from ev_service.charging import (
     Charger,
     Chargers,

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import httpx
 
-from charging_agent.apis import APIS
+from charging_agent.readings.apis import APIS
 from local_stack.ports import HOST, Ports, free_ports
 from local_stack.processes import Processes
 from local_stack.secrets_file import random_passwords

@@ -26,14 +26,14 @@ import matplotlib as mpl
 from rich.console import Console
 from rich.table import Table
 
-from charging_agent.apis import APIS, BATTERY, GRID, SOLAR
-from charging_agent.budget import CallBudget, Limit
-from charging_agent.decision import Decision, Known, Policy, Rule, decide, guard
-from charging_agent.gateway import GatewayClient, RetryPlan
-from charging_agent.observer import Observation, Observer
-from charging_agent.readings import AgeLimits, judge
-from charging_agent.tokens import Token, TokenCache
-from charging_agent.worth import CallPlan, Wish
+from charging_agent.decision.rules import Decision, Known, Policy, Rule, decide, guard
+from charging_agent.gateway.budget import CallBudget, Limit
+from charging_agent.gateway.client import GatewayClient, RetryPlan
+from charging_agent.gateway.tokens import Token, TokenCache
+from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.readings.assessment import AgeLimits, judge
+from charging_agent.readings.fetch_priority import CallPlan, Wish
+from charging_agent.readings.observer import Observation, Observer
 from ev_service.clock import SteppedClock
 from ev_service.settings import SiteSettings, load
 from ev_service.telemetry import BatteryStatus, GridLoad, Reading, SolarStatus

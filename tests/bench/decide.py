@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from charging_agent.decision import Known, Policy, decide, guard
+from charging_agent.decision.rules import Known, Policy, decide, guard
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
 _ROUNDS, _ROUND_S = 7, 0.2

@@ -13,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from charging_agent.calls import Call
-from charging_agent.decision import Policy, decide
+from charging_agent.decision.rules import Policy, decide
+from charging_agent.gateway.call_log import Call
 from charging_agent.ledger.ledger import Ledger
+from charging_agent.ledger.record_signing import Made, Maker, policy_record
 from charging_agent.ledger.records import Sealed
-from charging_agent.ledger.sealing import Made, Maker, policy_record
-from charging_agent.observer import Observation
-from charging_agent.readings import AgeLimits, judge
+from charging_agent.readings.assessment import AgeLimits, judge
+from charging_agent.readings.observer import Observation
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
 _ROUNDS, _WARM_UP = 300, 30

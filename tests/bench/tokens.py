@@ -26,12 +26,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from charging_agent.apis import GRID
-from charging_agent.budget import CallBudget, Limit
-from charging_agent.credentials import EnvironmentOrFiles
-from charging_agent.gateway import GatewayClient, RetryPlan
-from charging_agent.token_endpoint import TokenEndpoint
-from charging_agent.tokens import TokenCache
+from charging_agent.gateway.budget import CallBudget, Limit
+from charging_agent.gateway.client import GatewayClient, RetryPlan
+from charging_agent.gateway.credentials import EnvironmentOrFiles
+from charging_agent.gateway.token_endpoint import TokenEndpoint
+from charging_agent.gateway.tokens import TokenCache
+from charging_agent.readings.apis import GRID
 from ev_service.clock import SteppedClock
 
 CALLERS = 100

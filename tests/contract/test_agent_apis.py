@@ -5,8 +5,9 @@ from typing import Any, cast
 
 import pytest
 
-from charging_agent.apis import APIS, Api, Published
-from charging_agent.chargers.apis import CHARGER_APIS, CHARGERS, LIMITS
+from charging_agent.charging.charger_api import CHARGER_APIS, CHARGERS, LIMITS
+from charging_agent.gateway.protocol import Api, Published
+from charging_agent.readings.apis import APIS
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_terms.artifacts import Artifacts, load_artifacts

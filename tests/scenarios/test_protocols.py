@@ -16,19 +16,20 @@ import httpx
 import pytest
 
 from charging_agent.agent import Decided
-from charging_agent.apis import APIS, Api
-from charging_agent.budget import CallBudget, Limit
-from charging_agent.calls import ProtocolName
-from charging_agent.decision import Policy, decide, explain, guard
-from charging_agent.gateway import GatewayClient, RetryPlan
-from charging_agent.mcp import Mcp
-from charging_agent.observer import Observation, Observer
-from charging_agent.pins import ToolPins
-from charging_agent.readings import AgeLimits, Trouble
-from charging_agent.rest import Rest
-from charging_agent.tokens import Token, TokenCache, TokenFailed
-from charging_agent.wire import answer
-from charging_agent.worth import CallPlan
+from charging_agent.decision.rules import Policy, decide, explain, guard
+from charging_agent.gateway.budget import CallBudget, Limit
+from charging_agent.gateway.call_log import ProtocolName, Trouble
+from charging_agent.gateway.client import GatewayClient, RetryPlan
+from charging_agent.gateway.mcp import Mcp
+from charging_agent.gateway.protocol import Api
+from charging_agent.gateway.rest import Rest
+from charging_agent.gateway.tokens import Token, TokenCache, TokenFailed
+from charging_agent.gateway.tool_allowlist import ToolPins
+from charging_agent.readings.apis import APIS
+from charging_agent.readings.assessment import AgeLimits
+from charging_agent.readings.fetch_priority import CallPlan
+from charging_agent.readings.observer import Observation, Observer
+from charging_agent.web.schemas import answer
 from ev_service.clock import SteppedClock
 from ev_service.units import utc_text
 from wso2_terms import codes

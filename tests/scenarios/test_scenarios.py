@@ -14,10 +14,12 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from charging_agent.agent import Decided
-from charging_agent.decision import Action, Policy, Rule, decide, explain, guard
-from charging_agent.observer import Observation
-from charging_agent.readings import AgeLimits, Judged, R, Status, Trouble, judge
-from charging_agent.wire import answer
+from charging_agent.decision.rules import Action, Policy, Rule, decide, explain, guard
+from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.protocol import R
+from charging_agent.readings.assessment import AgeLimits, Judged, Status, judge
+from charging_agent.readings.observer import Observation
+from charging_agent.web.schemas import answer
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
 NOW = datetime(2026, 6, 21, 12, tzinfo=UTC)

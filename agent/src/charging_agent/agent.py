@@ -11,13 +11,13 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from charging_agent.chargers.charging import Charging
-from charging_agent.chargers.planning import Plan
-from charging_agent.decision import ACTION_OF, Decision, Policy, Rule, decide, explain, guard
+from charging_agent.charging.controller import Charging
+from charging_agent.charging.planning import Plan
+from charging_agent.decision.rules import ACTION_OF, Decision, Policy, Rule, decide, explain, guard
 from charging_agent.ledger.errors import LedgerUnavailable
+from charging_agent.ledger.record_signing import Made
 from charging_agent.ledger.recorder import Recorder
-from charging_agent.ledger.sealing import Made
-from charging_agent.observer import Observation, Observer
+from charging_agent.readings.observer import Observation, Observer
 from ev_service.clock import Clock, sleep_until_s
 from ev_service.logs import correlation_id
 from ev_service.tasks import cancel_and_wait

@@ -12,30 +12,30 @@ import httpx
 from fastapi import FastAPI
 
 from charging_agent.agent import Agent
-from charging_agent.api import agent_routes
-from charging_agent.apis import APIS
-from charging_agent.budget import CallBudget, Limit
-from charging_agent.calls import Call, CallLog
-from charging_agent.chargers.composition import charger_scopes, make_charging, plan_calls
-from charging_agent.credentials import EnvironmentOrFiles, read_limits
-from charging_agent.exchange import Dialect
-from charging_agent.gateway import GatewayClient, RetryPlan
-from charging_agent.http_client import GatewayTransport
+from charging_agent.charging.composition import charger_scopes, make_charging, plan_calls
+from charging_agent.gateway.budget import CallBudget, Limit
+from charging_agent.gateway.call_log import Call, CallLog
+from charging_agent.gateway.client import GatewayClient, RetryPlan
+from charging_agent.gateway.credentials import EnvironmentOrFiles, read_limits
+from charging_agent.gateway.http_client import GatewayTransport
+from charging_agent.gateway.mcp import Mcp
+from charging_agent.gateway.protocol import Dialect
+from charging_agent.gateway.rest import Rest
+from charging_agent.gateway.token_endpoint import TokenEndpoint
+from charging_agent.gateway.tokens import TokenCache
+from charging_agent.gateway.tool_allowlist import ToolPins
 from charging_agent.ledger.anchor import Anchoring, anchor_at
 from charging_agent.ledger.ledger import Ledger
+from charging_agent.ledger.record_signing import Maker, policy_record
 from charging_agent.ledger.recorder import Recorder
-from charging_agent.ledger.sealing import Maker, policy_record
-from charging_agent.mcp import Mcp
-from charging_agent.metrics import AgentMetrics
-from charging_agent.observer import Observer
-from charging_agent.page import page_route
-from charging_agent.pins import ToolPins
-from charging_agent.recheck import recheck_route
-from charging_agent.rest import Rest
+from charging_agent.readings.apis import APIS
+from charging_agent.readings.fetch_priority import CallPlan
+from charging_agent.readings.observer import Observer
 from charging_agent.settings import AgentSettings, GatewaySettings
-from charging_agent.token_endpoint import TokenEndpoint
-from charging_agent.tokens import TokenCache
-from charging_agent.worth import CallPlan
+from charging_agent.web.api import agent_routes
+from charging_agent.web.metrics import AgentMetrics
+from charging_agent.web.page import page_route
+from charging_agent.web.refresh_endpoint import recheck_route
 from ev_service.assertion import GatewayAssertion
 from ev_service.clock import Clock, make_clock
 from ev_service.errors import ConfigurationError

@@ -6,10 +6,10 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from charging_agent.calls import ProtocolName
-from charging_agent.chargers.rules import ChargingRules
-from charging_agent.decision import Action, Policy
-from charging_agent.readings import AgeLimits
+from charging_agent.charging.rules import ChargingRules
+from charging_agent.decision.rules import Action, Policy
+from charging_agent.gateway.call_log import ProtocolName
+from charging_agent.readings.assessment import AgeLimits
 from ev_service.addresses import SafeUrl, safe_url
 from ev_service.settings import Settings
 

@@ -20,14 +20,14 @@ from uuid import uuid4
 import pytest
 from tests.integration.ledger.writer import NOON, decision_at
 
-from charging_agent.decision import Policy
+from charging_agent.decision.rules import Policy
 from charging_agent.ledger.keys import PUBLIC_FILES, trusted_keys
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.reading import found_in
-from charging_agent.ledger.sealing import Maker, policy_record
+from charging_agent.ledger.ledger_reader import found_in
+from charging_agent.ledger.record_signing import Maker, policy_record
 from charging_agent.ledger.store import FILE
 from charging_agent.ledger.verification import verify
-from charging_agent.readings import AgeLimits
+from charging_agent.readings.assessment import AgeLimits
 
 ROOT = Path(__file__).resolve().parents[3]
 WRITER = Path(__file__).parent / "writer.py"

@@ -16,20 +16,20 @@ from pathlib import Path
 from unittest.mock import patch
 from uuid import uuid4
 
-from charging_agent.calls import Call, CallLog
-from charging_agent.chargers.commanding import LoweredLimit, LoweredLimits
-from charging_agent.decision import Policy, decide, explain, guard
+from charging_agent.charging.limit_setter import LoweredLimit, LoweredLimits
+from charging_agent.decision.rules import Policy, decide, explain, guard
+from charging_agent.gateway.call_log import Call, CallLog
 from charging_agent.ledger import recorder as recording
 from charging_agent.ledger.errors import LedgerUnavailable
 from charging_agent.ledger.ledger import Ledger
+from charging_agent.ledger.record_signing import Made, Maker, policy_record
 from charging_agent.ledger.recorder import Recorder
 from charging_agent.ledger.records import Sealed
-from charging_agent.ledger.sealing import Made, Maker, policy_record
 
 # The agent loads it with the first record; here it must be there before the first fork.
 from charging_agent.ledger.store import Store
-from charging_agent.observer import Observation
-from charging_agent.readings import AgeLimits, judge
+from charging_agent.readings.assessment import AgeLimits, judge
+from charging_agent.readings.observer import Observation
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)

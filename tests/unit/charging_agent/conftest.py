@@ -17,26 +17,26 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from charging_agent.agent import Agent
-from charging_agent.apis import APIS, BATTERY, GRID, SOLAR, Api
 from charging_agent.app import create_app
-from charging_agent.budget import CallBudget, Limit
-from charging_agent.calls import Call, CallLog, ProtocolName
-from charging_agent.credentials import EnvironmentOrFiles
-from charging_agent.decision import Policy
-from charging_agent.exchange import Dialect
-from charging_agent.gateway import GatewayClient, RetryPlan
+from charging_agent.decision.rules import Policy
+from charging_agent.gateway.budget import CallBudget, Limit
+from charging_agent.gateway.call_log import Call, CallLog, ProtocolName
+from charging_agent.gateway.client import GatewayClient, RetryPlan
+from charging_agent.gateway.credentials import EnvironmentOrFiles
+from charging_agent.gateway.mcp import Mcp
+from charging_agent.gateway.protocol import Api, Dialect
+from charging_agent.gateway.rest import Rest
+from charging_agent.gateway.token_endpoint import TokenEndpoint
+from charging_agent.gateway.tokens import TokenCache
+from charging_agent.gateway.tool_allowlist import ToolPins
 from charging_agent.ledger.ledger import Ledger
+from charging_agent.ledger.record_signing import Maker, policy_record
 from charging_agent.ledger.recorder import Recorder
-from charging_agent.ledger.sealing import Maker, policy_record
-from charging_agent.mcp import Mcp
-from charging_agent.observer import Observer
-from charging_agent.pins import ToolPins
-from charging_agent.readings import AgeLimits
-from charging_agent.rest import Rest
+from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.readings.assessment import AgeLimits
+from charging_agent.readings.fetch_priority import CallPlan
+from charging_agent.readings.observer import Observer
 from charging_agent.settings import AgentSettings, GatewaySettings
-from charging_agent.token_endpoint import TokenEndpoint
-from charging_agent.tokens import TokenCache
-from charging_agent.worth import CallPlan
 from ev_service.clock import SteppedClock
 from ev_service.units import utc_text
 from wso2_terms.codes import Fault
@@ -310,8 +310,8 @@ class Served:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Served:
-    monkeypatch.setattr("charging_agent.gateway._FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("charging_agent.tokens._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("charging_agent.gateway.client._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("charging_agent.gateway.tokens._FIRST_PAUSE_S", 0.01)
     return Served()
 
 
@@ -321,4 +321,4 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = RetryPlan(attempts=2, deadline_s=0.13, attempt_timeout_s=0.08)
     monkeypatch.setattr("charging_agent.app.RetryPlan", lambda: quick)
     monkeypatch.setattr("charging_agent.app._OBSERVATION_S", 0.2)
-    monkeypatch.setattr("charging_agent.token_endpoint._WHOLE_S", 0.16)
+    monkeypatch.setattr("charging_agent.gateway.token_endpoint._WHOLE_S", 0.16)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from charging_agent.agent import Agent, Decided
-from charging_agent.apis import APIS, GRID
-from charging_agent.decision import Policy, Rule
+from charging_agent.decision.rules import Policy, Rule
+from charging_agent.readings.apis import APIS, GRID
 
 if TYPE_CHECKING:
     from tests.unit.charging_agent.conftest import Served, World

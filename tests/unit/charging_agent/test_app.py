@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from charging_agent import app as composition
-from charging_agent.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
 from wso2_terms import codes
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from charging_agent.apis import APIS
+from charging_agent.readings.apis import APIS
 from charging_agent.settings import AgentSettings
 from ev_service.errors import ConfigurationError
 from ev_service.settings import load

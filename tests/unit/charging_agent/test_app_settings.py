@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from openapi_spec_validator import validate
 
-from charging_agent.apis import GRID
 from charging_agent.app import create_app
+from charging_agent.readings.apis import GRID
 from charging_agent.settings import GatewaySettings
 from ev_service.errors import ConfigurationError
 from ev_service.openapi import build_published_definition

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from charging_agent.apis import APIS
-from charging_agent.readings import Trouble
+from charging_agent.gateway.call_log import Trouble
+from charging_agent.readings.apis import APIS
 from wso2_terms import codes
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from charging_agent.apis import APIS, GRID
+from charging_agent.readings.apis import APIS, GRID
 from ev_service.errors import ConfigurationError
 from wso2_terms import codes
 

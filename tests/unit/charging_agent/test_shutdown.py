@@ -10,7 +10,7 @@ import httpx
 import pytest
 import uvicorn
 
-from charging_agent.apis import APIS, GRID
+from charging_agent.readings.apis import APIS, GRID
 
 if TYPE_CHECKING:
     from tests.unit.charging_agent.conftest import Served

@@ -16,7 +16,7 @@ import httpx
 
 from charging_agent.ledger.canonical import canonical
 from charging_agent.ledger.keys import SigningKey
-from charging_agent.ledger.sealing import Head
+from charging_agent.ledger.record_signing import Head
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
 from ev_service.units import utc_text

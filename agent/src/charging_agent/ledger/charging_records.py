@@ -7,13 +7,14 @@ from typing import Annotated
 
 from pydantic import Field, WithJsonSchema
 
-from charging_agent.chargers.commanding import Commanded, LoweredLimits
-from charging_agent.chargers.noted import Noted
-from charging_agent.chargers.planning import SHARING_VERSION, Plan
-from charging_agent.chargers.room import Headroom
-from charging_agent.ledger.parts import Part
-from charging_agent.readings import Status, Trouble
-from charging_agent.sharing import Allotment, Car, CarKey, Clamp, Memory, SharingPolicy, SiteRoom
+from charging_agent.charging.headroom import Headroom
+from charging_agent.charging.limit_setter import Commanded, LoweredLimits
+from charging_agent.charging.planning import SHARING_VERSION, Plan
+from charging_agent.charging.round_snapshot import Noted
+from charging_agent.charging.sharing import Allotment, Car, CarKey, Clamp, Memory, SharingPolicy, SiteRoom
+from charging_agent.gateway.call_log import Trouble
+from charging_agent.ledger.base_model import Part
+from charging_agent.readings.assessment import Status
 from ev_service.charging import Lease, LimitOutcome
 from ev_service.units import UtcTimestamp
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import UUID
 
-from charging_agent.calls import Call
+from charging_agent.gateway.call_log import Call
 from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable, damaged
 from charging_agent.ledger.keys import SigningKey, fresh_key, key_in
+from charging_agent.ledger.ledger_reader import FILE
 from charging_agent.ledger.readers import Readers, Records, RecordSummary
-from charging_agent.ledger.reading import FILE
+from charging_agent.ledger.record_signing import Head, Made, Maker, seal
 from charging_agent.ledger.records import Entry, Sealed
-from charging_agent.ledger.sealing import Head, Made, Maker, seal
 from ev_service.errors import ConfigurationError
 from ev_service.tasks import cancel_and_wait
 

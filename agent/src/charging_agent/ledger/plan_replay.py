@@ -6,12 +6,12 @@ Pure: is given records; the sharing is that of this code.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charging_agent.chargers.fleet import Fleet, car_name
-from charging_agent.chargers.planning import SHARING_VERSION, planned
-from charging_agent.chargers.room import Headroom
+from charging_agent.charging.fleet import Fleet, car_name
+from charging_agent.charging.headroom import Headroom
+from charging_agent.charging.planning import SHARING_VERSION, planned
+from charging_agent.charging.sharing import Allotment, SiteRoom
 from charging_agent.ledger.charging_records import PlanRecord
 from charging_agent.ledger.records import Record
-from charging_agent.sharing import Allotment, SiteRoom
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from charging_agent.calls import Call, CallLog
+from charging_agent.gateway.call_log import Call, CallLog
 from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable
 from charging_agent.ledger.ledger import Ledger
+from charging_agent.ledger.record_signing import Made
 from charging_agent.ledger.records import Sealed
-from charging_agent.ledger.sealing import Made
-from charging_agent.observer import Observation
-from charging_agent.readings import Judged, Status
+from charging_agent.readings.assessment import Judged, Status
+from charging_agent.readings.observer import Observation
 from ev_service.tasks import cancel_and_wait
 
 _logger = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from charging_agent.calls import ProtocolName
-from charging_agent.decision import Action, Rule
+from charging_agent.decision.rules import Action, Rule
+from charging_agent.gateway.call_log import ProtocolName, Trouble
+from charging_agent.ledger.base_model import Part
 from charging_agent.ledger.charging_records import ChargersInput, CommandRecord, LateRecord, PlanRecord
-from charging_agent.ledger.parts import Part
-from charging_agent.readings import Status, Trouble
+from charging_agent.readings.assessment import Status
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 from ev_service.units import UtcTimestamp
 

@@ -7,12 +7,12 @@ import json
 
 from pydantic import ValidationError
 
-from charging_agent.decision import RULES_VERSION, Action, Decision, Known, Policy, decide, explain, guard
+from charging_agent.decision.rules import RULES_VERSION, Action, Decision, Known, Policy, decide, explain, guard
 from charging_agent.ledger.plan_replay import Difference, replayed_plan
+from charging_agent.ledger.record_signing import clamps_of
 from charging_agent.ledger.records import Input, PolicyParameters, Record
-from charging_agent.ledger.sealing import clamps_of
 from charging_agent.ledger.verification import wrong_digest
-from charging_agent.readings import AgeLimits, Status, judge
+from charging_agent.readings.assessment import AgeLimits, Status, judge
 from ev_service.telemetry import Reading
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable, damaged, is_damage
-from charging_agent.ledger.reading import FILE as FILE
+from charging_agent.ledger.ledger_reader import FILE as FILE
 from charging_agent.ledger.records import Sealed
 from charging_agent.ledger.schema import RECORDS
 from ev_service.errors import ConfigurationError

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from charging_agent.ledger.canonical import canonical, sha256_hex
 from charging_agent.ledger.keys import TrustedKeys, is_signed_by
-from charging_agent.ledger.reading import Found
+from charging_agent.ledger.ledger_reader import Found
 from charging_agent.ledger.records import NO_RECORD_SHA256, members_since_format_1
 
 _MEMBERS = ("sequence", "previous_sha256", "decision_id", "key_id", "inputs", "inputs_sha256", "policy", "calls")

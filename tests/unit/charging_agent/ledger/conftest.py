@@ -10,14 +10,14 @@ from uuid import uuid4
 
 import pytest
 
-from charging_agent.calls import Call
-from charging_agent.decision import Known, Policy, decide, explain, guard
+from charging_agent.decision.rules import Known, Policy, decide, explain, guard
+from charging_agent.gateway.call_log import Call, Trouble
 from charging_agent.ledger.keys import SigningKey
 from charging_agent.ledger.ledger import Ledger
+from charging_agent.ledger.record_signing import Head, Made, Maker, policy_record, seal
 from charging_agent.ledger.records import Sealed
-from charging_agent.ledger.sealing import Head, Made, Maker, policy_record, seal
-from charging_agent.observer import Observation
-from charging_agent.readings import AgeLimits, Judged, Status, Trouble, judge
+from charging_agent.readings.assessment import AgeLimits, Judged, Status, judge
+from charging_agent.readings.observer import Observation
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)

@@ -11,8 +11,8 @@ from tests.unit.charging_agent.conftest import NOON, Served
 
 from charging_agent.ledger.anchor import Anchoring, FileAnchor, UrlAnchor, anchor_at
 from charging_agent.ledger.keys import PUBLIC_FILES, fresh_key, trusted_keys
-from charging_agent.ledger.reading import found_in
-from charging_agent.ledger.sealing import Head
+from charging_agent.ledger.ledger_reader import found_in
+from charging_agent.ledger.record_signing import Head
 from charging_agent.ledger.store import FILE
 from charging_agent.ledger.verification import read_heads, verify
 from charging_agent.settings import AgentSettings

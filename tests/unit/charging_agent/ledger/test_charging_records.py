@@ -14,22 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.charging_agent.ledger.conftest import NOON, made_from, maker, observation
 
-from charging_agent.chargers.commanding import Commanded, LoweredLimit, LoweredLimits
-from charging_agent.chargers.confirming import Alarms
-from charging_agent.chargers.fleet import Fleet
-from charging_agent.chargers.noted import Noted
-from charging_agent.chargers.planning import Plan, planned
-from charging_agent.chargers.room import Headroom
-from charging_agent.explanations import explained
+from charging_agent.charging.fleet import Fleet
+from charging_agent.charging.headroom import Headroom
+from charging_agent.charging.limit_setter import Commanded, LoweredLimit, LoweredLimits
+from charging_agent.charging.overdraw_monitor import Alarms
+from charging_agent.charging.planning import Plan, planned
+from charging_agent.charging.round_snapshot import Noted
+from charging_agent.charging.sharing import Allotment, Car, Memory, SharingPolicy, SiteRoom
+from charging_agent.decision.explanations import explained
 from charging_agent.ledger.canonical import canonical
 from charging_agent.ledger.keys import SigningKey, fresh_key
-from charging_agent.ledger.reading import Found
+from charging_agent.ledger.ledger_reader import Found
+from charging_agent.ledger.record_signing import Head, Made, seal
 from charging_agent.ledger.records import OF_FORMAT_2, OF_FORMAT_3, Sealed
 from charging_agent.ledger.replay import replayed
-from charging_agent.ledger.sealing import Head, Made, seal
 from charging_agent.ledger.verification import verify
-from charging_agent.readings import Judged, Status
-from charging_agent.sharing import Allotment, Car, Memory, SharingPolicy, SiteRoom
+from charging_agent.readings.assessment import Judged, Status
 from ev_service.charging import LimitOutcome, LimitResult
 
 KEY, BY = fresh_key(), maker()

@@ -21,7 +21,7 @@ from tests.unit.charging_agent.ledger.conftest import NOON, call, made_from, mak
 from charging_agent.ledger.errors import LedgerUnavailable, UnknownDecision
 from charging_agent.ledger.keys import PRIVATE_FILE, PUBLIC_FILE, PUBLIC_FILES, trusted_keys
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.reading import found_in
+from charging_agent.ledger.ledger_reader import found_in
 from charging_agent.ledger.schema import METADATA
 from charging_agent.ledger.store import FILE, migrations
 from charging_agent.ledger.verification import verify

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from tests.unit.charging_agent.ledger.conftest import NOON, call, made_from, maker, observation
 
-from charging_agent.calls import Call
+from charging_agent.gateway.call_log import Call
 from charging_agent.ledger.keys import fresh_key
 from charging_agent.ledger.reconciliation import GatewayLine, Reconciled, lines_of, reconcile
+from charging_agent.ledger.record_signing import Head, seal
 from charging_agent.ledger.records import Sealed
-from charging_agent.ledger.sealing import Head, seal
 from ev_service.units import utc_text
 
 SECOND = timedelta(seconds=1)

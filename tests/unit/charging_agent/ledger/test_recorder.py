@@ -15,15 +15,15 @@ import pytest
 from tests.unit.charging_agent.conftest import Served
 from tests.unit.charging_agent.ledger.conftest import NOON, call, made_from, observation, unknown
 
-from charging_agent.calls import CallLog
+from charging_agent.gateway.call_log import CallLog, Trouble
 from charging_agent.ledger import recorder as recording
 from charging_agent.ledger.errors import LedgerUnavailable
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.readers import Records
 from charging_agent.ledger.recorder import Recorder
 from charging_agent.ledger.store import FILE, Store
-from charging_agent.observer import Observation
-from charging_agent.readings import Judged, Status, Trouble
+from charging_agent.readings.assessment import Judged, Status
+from charging_agent.readings.observer import Observation
 
 pytestmark = pytest.mark.anyio
 

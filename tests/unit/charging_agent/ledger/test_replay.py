@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.charging_agent.ledger.conftest import made_from, maker, observation, unknown
 
+from charging_agent.gateway.call_log import Trouble
 from charging_agent.ledger.canonical import canonical, sha256_hex
 from charging_agent.ledger.keys import fresh_key
+from charging_agent.ledger.record_signing import Head, Made, seal
 from charging_agent.ledger.replay import replayed
-from charging_agent.ledger.sealing import Head, Made, seal
-from charging_agent.readings import Trouble
 
 KEY, BY = fresh_key(), maker()
 

@@ -13,7 +13,7 @@ import pytest
 
 from charging_agent.ledger import keys
 from charging_agent.ledger.keys import PUBLIC_FILES, trusted_keys
-from charging_agent.ledger.reading import found_in
+from charging_agent.ledger.ledger_reader import found_in
 from charging_agent.ledger.store import FILE
 from charging_agent.ledger.verification import verify
 from ev_service.errors import ConfigurationError

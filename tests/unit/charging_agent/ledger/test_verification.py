@@ -13,9 +13,9 @@ from tests.unit.charging_agent.ledger.conftest import call, chain
 
 from charging_agent.ledger.anchor import signed_head
 from charging_agent.ledger.keys import fresh_key
-from charging_agent.ledger.reading import Unreadable, found_in, found_lines
+from charging_agent.ledger.ledger_reader import Unreadable, found_in, found_lines
+from charging_agent.ledger.record_signing import Head
 from charging_agent.ledger.records import Sealed
-from charging_agent.ledger.sealing import Head
 from charging_agent.ledger.store import Store
 from charging_agent.ledger.verification import Broken, Verified, read_heads, verify
 

@@ -1,0 +1,130 @@
+"""What a reading of the chargers means to whoever shares power among them.
+
+Pure: reads one answer of ChargerAPI. Terms and states follow OCPP, as in `ev_service.charging`.
+"""
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from charging_agent.charging.meter_history import Draws
+from charging_agent.charging.sharing import Car, CarKey
+from ev_service.charging import LEAST_CURRENT_A, Charger, Chargers, Evse, EvseState
+
+_OUT_OF_ORDER = frozenset({EvseState.UNAVAILABLE, EvseState.FAULTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Uncommanded:
+    """A car that no limit reaches now: its charger is not connected or out of order.
+
+    may_draw_a [A]: per phase, the most that it can take as far as is known: its limit, or the fallback to which that
+    lapses.
+    """
+
+    key: CarKey
+    phases: tuple[int, ...]
+    feeder_id: str
+    may_draw_a: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The cars to share among, and what else there is.
+
+    cars: those that a limit reaches. idle: EVSEs without a car that a limit would reach.
+    uncommanded: cars that it does not reach.
+    """
+
+    cars: tuple[Car, ...]
+    idle: tuple[CarKey, ...]
+    uncommanded: tuple[Uncommanded, ...]
+
+
+def car_name(key: CarKey) -> str:
+    """How a car's place is written: charger and EVSE."""
+    return f"{key[0]}/{key[1]}"
+
+
+def evses_of(reading: Chargers) -> Iterator[tuple[CarKey, Charger, Evse]]:
+    """Every EVSE with its key and its charger."""
+    for charger in reading.chargers:
+        for evse in charger.evses:
+            yield (charger.charger_id, evse.evse_id), charger, evse
+
+
+def without_values_ahead(reading: Chargers, ahead_s: float) -> Chargers:
+    """The reading without meter values of a moment after it: where the clock was set back, their age is not known.
+
+    Args:
+        reading: as it was answered.
+        ahead_s: clocks of two devices may differ by so much [s].
+    """
+    latest = reading.timestamp + timedelta(seconds=ahead_s)
+    ahead = {key for key, _, evse in evses_of(reading) if evse.measured and evse.measured.measured_at > latest}
+    if not ahead:
+        return reading
+    return reading.model_copy(update={"chargers": tuple(_without(charger, ahead) for charger in reading.chargers)})
+
+
+def _without(charger: Charger, unmeasured: Set[CarKey]) -> Charger:
+    evses = tuple(
+        evse.model_copy(update={"measured": None}) if (charger.charger_id, evse.evse_id) in unmeasured else evse
+        for evse in charger.evses
+    )
+    return charger.model_copy(update={"evses": evses})
+
+
+def in_force_a(evse: Evse) -> float:
+    """The limit in force per phase [A]: the one that was set, else the fallback."""
+    return evse.fallback_a if evse.limit_a is None else evse.limit_a
+
+
+def fleet_of(reading: Chargers, draws: Draws, now: datetime, caps: Mapping[CarKey, float] | None = None) -> Fleet:
+    """Find the cars in a reading.
+
+    Args:
+        reading: the newest one.
+        draws: judges meter values.
+        now: the run's time.
+        caps: no car gets more than this [A] per phase, and a car that is not named nothing; None: no caps. For a
+            reading that could not be renewed.
+    """
+    cars, idle, uncommanded = list[Car](), list[CarKey](), list[Uncommanded]()
+    for key, charger, evse in evses_of(reading):
+        is_reached = charger.is_connected and evse.state not in _OUT_OF_ORDER
+        if evse.session is None:
+            idle += [key] if is_reached else []
+        elif is_reached:
+            most_a = evse.max_current_a if caps is None else min(evse.max_current_a, caps.get(key, 0.0))
+            cars.append(_car(key, charger, evse, most_a, draws.is_measured(evse, now)))
+        else:
+            may_draw_a = min(evse.max_current_a, max(in_force_a(evse), evse.fallback_a))
+            uncommanded.append(Uncommanded(key, evse.phases, charger.feeder_id, may_draw_a))
+    return Fleet(tuple(cars), tuple(idle), tuple(uncommanded))
+
+
+def _car(key: CarKey, charger: Charger, evse: Evse, most_a: float, is_measured: bool) -> Car:
+    session, measured = evse.session, evse.measured if is_measured else None
+    assert session is not None
+    if measured is None:
+        # What it draws counts twice, as load and as limit, and a large car would be stopped and started by that for
+        # ever. With the least current that is little, and it begins there anyway.
+        most_a = min(most_a, LEAST_CURRENT_A)
+    left_kwh = None if session.energy_wanted_kwh is None else max(0.0, session.energy_wanted_kwh - session.energy_kwh)
+    return Car(
+        key=key,
+        phases=evse.phases,
+        max_a=most_a,
+        priority=session.priority,
+        guaranteed_a=session.guaranteed_a,
+        energy_left_kwh=left_kwh,
+        departure=session.departure,
+        can_switch_phases=evse.can_switch_phases,
+        feeder_id=charger.feeder_id,
+        drawn_a=None if measured is None else measured.current_a,
+        limit_a=in_force_a(evse),
+        is_charging=evse.state is EvseState.CHARGING,
+        # A car that takes nothing now may want again, and could not show it at 0 A. One that has left can not.
+        wants=evse.state is not EvseState.AVAILABLE,
+    )

@@ -1,0 +1,175 @@
+"""How much power the site has left for charging, so that charging itself never causes an overload.
+
+Pure: arithmetic on a decision, a grid reading and the fleet. Everything that is not known for certain counts against
+the cars.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from charging_agent.charging.fleet import Fleet, Uncommanded, evses_of, in_force_a
+from charging_agent.charging.meter_history import Draws
+from charging_agent.charging.sharing import SiteRoom
+from charging_agent.decision.rules import Decision
+from ev_service.charging import Chargers, Evse
+from ev_service.charging_evidence import ConfirmedCharging
+from ev_service.telemetry import GridLoad
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """What the connection carries, and what of it is charging.
+
+    percent [% of limit_kw]: what building and cars may take together.
+    limit_kw [kW]: of the connection or by the operator's word, whichever is lower.
+    load_kw [kW]: measured, at most 0 while the site exports.
+    charging_kw [kW]: what of the load is known to be the charging of cars that a limit reaches; it may be more.
+    unconfirmed_kw [kW]: what these cars are reported to draw besides, and the connection's meter does not confirm.
+    reserved_kw [kW]: what cars that no limit reaches may take; what they draw already stands in the load as well.
+    current_a [A]: measured on L1, L2, L3, negative while that phase exports; None: not known.
+    charging_a [A]: what of that is known to be the charging of cars that a limit reaches; none where it is not known.
+    """
+
+    percent: float
+    limit_kw: float
+    load_kw: float
+    charging_kw: float
+    reserved_kw: float
+    current_a: tuple[float, ...] | None = None
+    charging_a: tuple[float, ...] = ()
+    unconfirmed_kw: float = 0.0
+
+    @property
+    def other_kw(self) -> float:
+        """Everything but charging [kW]. Not negative: what the sun gives beyond the building may be gone at once."""
+        return max(0.0, self.load_kw - self.charging_kw)
+
+    @property
+    def free_kw(self) -> float:
+        """What all cars may take together, those that no limit reaches included [kW]."""
+        return max(0.0, self.percent / 100 * self.limit_kw - self.other_kw)
+
+    @property
+    def total_kw(self) -> float:
+        """What the cars that a limit reaches may take together [kW]."""
+        return max(0.0, self.free_kw - self.reserved_kw)
+
+    def free_a(self, phase: int, phases: int, voltage_v: float) -> float:
+        """What all cars may take on one phase, those that no limit reaches included [A].
+
+        Never more than an even part of all that is free: a phase that exports gives nothing to the others.
+
+        Args:
+            phase: 1, 2 or 3.
+            phases: how many the site has.
+            voltage_v: between phase and neutral [V].
+        """
+        even_a = self.free_kw * 1000 / (voltage_v * phases)
+        if self.current_a is None:
+            return even_a
+        share_a = self.percent / 100 * self.limit_kw * 1000 / (voltage_v * phases)
+        other_a = max(0.0, self.current_a[phase - 1] - self.charging_a[phase - 1])
+        return max(0.0, min(even_a, share_a - other_a))
+
+
+def headroom_of(
+    grid: GridLoad,
+    reading: Chargers,
+    fleet: Fleet,
+    draws: Draws,
+    confirmed: ConfirmedCharging,
+    now: datetime,
+    percent: float,
+) -> Headroom:
+    """Reckon the headroom at the moment of a grid reading.
+
+    Args:
+        grid: the load, with or without charging in it.
+        reading: the chargers.
+        fleet: what was found in that reading.
+        draws: what the cars are reported to draw.
+        confirmed: what of that the connection's meter confirms.
+        now: the run's time.
+        percent: share of the limit that may be used [%].
+    """
+    reached, at, voltage_v = {car.key for car in fleet.cars}, grid.timestamp, reading.voltage_v
+    cars = [(key, evse) for key, _, evse in evses_of(reading) if key in reached and grid.includes_charging]
+    # What a car draws beyond its limit is nothing that sharing could give to another.
+    reported_kw = {key: min(_most_kw(evse, voltage_v), draws.least_kw(key, at, now)) for key, evse in cars}
+    charging_kw = sum(min(car_kw, confirmed.power_kw.get(key, 0.0)) for key, car_kw in reported_kw.items())
+    charging_a = dict.fromkeys(range(1, reading.phases + 1), 0.0)
+    for key, evse in cars:
+        for phase in set(evse.phases) & set(charging_a):
+            least_a = draws.least_a(key, phase, at, now, voltage_v)
+            charging_a[phase] += min(in_force_a(evse), least_a, confirmed.phase_a(key, phase))
+    reserved_kw = sum(power_kw(one.may_draw_a, len(one.phases), voltage_v) for one in fleet.uncommanded)
+    is_by_phase = grid.current_a is not None and len(grid.current_a) == reading.phases
+    return Headroom(
+        percent,
+        min(grid.limit_kw, reading.site_limit_kw),
+        grid.load_kw,
+        charging_kw,
+        reserved_kw,
+        grid.current_a if is_by_phase else None,
+        tuple(charging_a.values()) if is_by_phase else (),
+        sum(reported_kw.values()) - charging_kw,
+    )
+
+
+def room_of(headroom: Headroom, reading: Chargers, fleet: Fleet, decision: Decision) -> SiteRoom:
+    """What sharing may give: in all, on each phase, on each feeder and to each car.
+
+    Where the grid reading does not tell the phases apart, the building's load is taken as even on them.
+    """
+    phases = range(1, reading.phases + 1)
+    return SiteRoom(
+        total_kw=headroom.total_kw,
+        phase_a=tuple(
+            max(
+                0.0,
+                headroom.free_a(phase, reading.phases, reading.voltage_v) - _reserved_a(fleet.uncommanded, phase),
+            )
+            for phase in phases
+        ),
+        feeder_a={
+            feeder.feeder_id: tuple(
+                max(0.0, feeder.limit_a - _reserved_a(fleet.uncommanded, phase, feeder.feeder_id)) for phase in phases
+            )
+            for feeder in reading.feeders
+        },
+        voltage_v=reading.voltage_v,
+        ceiling_kw=decision.charging_power_kw,
+        pauses=pauses(decision),
+    )
+
+
+def no_room(reading: Chargers) -> SiteRoom:
+    """Nothing for anybody."""
+    nothing = (0.0,) * reading.phases
+    feeders = {feeder.feeder_id: nothing for feeder in reading.feeders}
+    return SiteRoom(0.0, nothing, feeders, reading.voltage_v, 0.0, pauses=True)
+
+
+def pauses(decision: Decision) -> bool:
+    """Whether a decision lets no car charge. Written so that a power that can not be compared pauses too."""
+    return not decision.charging_power_kw > 0
+
+
+def power_kw(current_a: float, phases: int, voltage_v: float) -> float:
+    """Power of a current on a number of phases [kW].
+
+    >>> power_kw(16.0, 3, 230.0)
+    11.04
+    """
+    return current_a * phases * voltage_v / 1000
+
+
+def _most_kw(evse: Evse, voltage_v: float) -> float:
+    return power_kw(in_force_a(evse), len(evse.phases), voltage_v)
+
+
+def _reserved_a(cars: Sequence[Uncommanded], phase: int, feeder_id: str | None = None) -> float:
+    return sum(
+        car.may_draw_a for car in cars if phase in car.phases and (feeder_id is None or car.feeder_id == feeder_id)
+    )

@@ -1,0 +1,172 @@
+"""Sets the limits of a plan with one call, and says what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from charging_agent.charging.charger_api import MOST_LIMITS, setting
+from charging_agent.charging.fleet import car_name
+from charging_agent.charging.sharing import Allotment, CarKey
+from charging_agent.gateway.call_log import OK
+from charging_agent.gateway.client import GatewayClient
+from charging_agent.gateway.protocol import CallFailed
+from ev_service.charging import LEAST_CURRENT_A, Lease, Limit, LimitOutcome, LimitResult
+from ev_service.clock import Clock
+from ev_service.units import utc_text
+
+OVERRIDE = "override"
+"""Outcome where nothing was sent because an operator commands."""
+
+SHORTEST_VALIDITY_S, _LONGEST_VALIDITY_S = 45.0, 3600.0
+"""How long a limit may live, as the charger service takes it [s]."""
+
+
+MOST_CARS_LOGGED = 100
+"""In one log line; the ledger has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """One try to set limits.
+
+    at: when. decision_id: the decision that they come from.
+    outcome: `ok`, one word of `readings.Trouble`, or `override`. detail: what the service said of it.
+    valid_until: when the limits lapse. lease: who commands, and until when.
+    asked: the limits as asked. results: what came of them, in the same order; fewer where a call failed.
+    """
+
+    at: datetime
+    decision_id: str
+    outcome: str
+    valid_until: datetime
+    asked: tuple[Allotment, ...]
+    results: tuple[LimitResult, ...] = ()
+    lease: Lease | None = None
+    detail: str | None = None
+
+    def log_fields(self) -> dict[str, str | None]:
+        """What the log tells of it, in one line however many cars there are."""
+        answered = (*self.results, *[None] * (len(self.asked) - len(self.results)))
+        cars = [_text(asked, result) for asked, result in zip(self.asked, answered, strict=True)]
+        more = f"; and {len(cars) - MOST_CARS_LOGGED} more" if len(cars) > MOST_CARS_LOGGED else ""
+        return {
+            "outcome": self.outcome,
+            "detail": self.detail,
+            "decision_id": self.decision_id,
+            "cars": "; ".join(cars[:MOST_CARS_LOGGED]) + more,
+            "valid_until": utc_text(self.valid_until.replace(microsecond=0)),
+        }
+
+    def in_force_a(self) -> dict[CarKey, float]:
+        """The limits that are known to be in force by this [A]."""
+        known = ((result.charger_id, result.evse_id, result.limit_a) for result in self.results)
+        return {(charger_id, evse_id): limit_a for charger_id, evse_id, limit_a in known if limit_a is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class LoweredLimit:
+    """The lower of plan and limit in force for one car, or 0 [A per phase].
+
+    phases: charge on so many; None: as wired.
+    """
+
+    key: CarKey
+    planned_a: float
+    in_force_a: float
+    phases: int | None
+
+    @property
+    def limit_a(self) -> float:
+        # Written so that what is no number is 0 as well; nothing between 0 and the least current is a limit.
+        if self.planned_a >= LEAST_CURRENT_A and self.in_force_a >= LEAST_CURRENT_A:
+            return min(self.planned_a, self.in_force_a)
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoweredLimits:
+    """What is sent of a plan whose decision is in no record.
+
+    reason: why it could not be recorded in time. valid_until: when these limits lapse.
+    limits: in the order of the plan.
+    """
+
+    reason: str
+    valid_until: datetime
+    limits: tuple[LoweredLimit, ...]
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether nobody is given anything."""
+        return all(one.limit_a == 0 for one in self.limits)
+
+    @property
+    def allotments(self) -> tuple[Allotment, ...]:
+        """The limits as they are commanded."""
+        return tuple(Allotment(one.key, one.limit_a, one.phases) for one in self.limits)
+
+
+def _text(asked: Allotment, result: LimitResult | None) -> str:
+    """One limit as the log tells it: `CP-1/1 16 A`, or `CP-1/1 16 A (charger_limit), applied 10 A (feeder_limit)`."""
+    why = f" ({asked.limited_by.value})" if asked.limited_by else ""
+    text = f"{car_name(asked.key)} {asked.limit_a:g} A{why}"
+    if result is None or result.outcome is LimitOutcome.APPLIED:
+        return text
+    limit = "" if result.limit_a is None else f" {result.limit_a:g} A"
+    return f"{text}, {result.outcome.value}{limit} ({result.limited_by})"
+
+
+def valid_for_s(period_s: float) -> float:
+    """How long limits live [s] that are set every `period_s`: three periods, within what the service takes."""
+    return min(_LONGEST_VALIDITY_S, max(SHORTEST_VALIDITY_S, 3 * period_s))
+
+
+class Commander:
+    """Commands the chargers of the site, as long as nobody else does.
+
+    Args:
+        gateway: makes the call.
+        clock: the run's clock.
+        name: who commands; the same over restarts, so that its own lease does not lock it out.
+    """
+
+    def __init__(self, gateway: GatewayClient, clock: Clock, name: str) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._name = name
+
+    async def command(self, limits: Sequence[Allotment], decision_id: str, valid_until: datetime) -> Commanded:
+        """Set limits; never fails, whatever gateway and service do.
+
+        Args:
+            limits: the important ones first.
+            decision_id: the decision that they come from.
+            valid_until: when they lapse.
+        """
+        at = self._clock.now()
+        results: list[LimitResult] = []
+        lease, outcome, detail = None, OK, None
+        try:
+            for start in range(0, len(limits), MOST_LIMITS):
+                part = [_limit(one, valid_until) for one in limits[start : start + MOST_LIMITS]]
+                answered = await self._gateway.ask(setting(part, self._name, decision_id))
+                results += answered.results
+                lease = answered.lease
+        except CallFailed as failure:
+            outcome, detail = failure.trouble.value, failure.detail
+        return Commanded(at, decision_id, outcome, valid_until, tuple(limits), tuple(results), lease, detail)
+
+    def held_back(self, limits: Sequence[Allotment], decision_id: str, valid_until: datetime, detail: str) -> Commanded:
+        """Nothing is sent, because an operator commands."""
+        return Commanded(self._clock.now(), decision_id, OVERRIDE, valid_until, tuple(limits), detail=detail)
+
+
+def _limit(allotment: Allotment, valid_until: datetime) -> Limit:
+    charger_id, evse_id = allotment.key
+    return Limit(
+        charger_id=charger_id,
+        evse_id=evse_id,
+        limit_a=allotment.limit_a,
+        phases=allotment.phases,
+        valid_until=valid_until,
+    )

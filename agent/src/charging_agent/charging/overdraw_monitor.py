@@ -1,0 +1,110 @@
+"""Do the cars keep to their limits? The meter values say it, one round later.
+
+Pure: is told readings and moments.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from charging_agent.charging.fleet import evses_of, in_force_a
+from charging_agent.charging.meter_history import certain_currents_a
+from charging_agent.charging.sharing import CarKey
+from ev_service.charging import Chargers, Evse, EvseState, MeterValues
+
+_ACTS_WITHIN = timedelta(seconds=30)
+"""So long it may take until a limit acts (OCPP chargers, as others measured); until then the former one counts too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """What is not as it was commanded.
+
+    overdrawing: cars above their limit for longer than is allowed.
+    without_meter: cars whose meter fell silent while they charged, seen twice in a row.
+    contradicted: EVSEs that report more than the connection's meter can confirm.
+    """
+
+    overdrawing: tuple[CarKey, ...] = ()
+    without_meter: tuple[CarKey, ...] = ()
+    contradicted: tuple[CarKey, ...] = ()
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One car between two looks."""
+
+    session_id: str
+    limits: deque[tuple[datetime, float]] = field(default_factory=lambda: deque[tuple[datetime, float]](maxlen=16))
+    above_since: datetime | None = None
+    was_silent: bool = False
+
+
+class Confirmation:
+    """Compares what cars draw with what they may.
+
+    Args:
+        overdraw_s: a car may be above its limit this long [s].
+        meter_lost_s: so long [s] a meter may say nothing.
+        tolerance_a: a car may draw this much [A] more than its limit; cars draw 6.1 A at 6 A.
+    """
+
+    def __init__(self, overdraw_s: float, meter_lost_s: float, tolerance_a: float) -> None:
+        self._overdraw = timedelta(seconds=overdraw_s)
+        self._meter_lost = timedelta(seconds=meter_lost_s)
+        self._tolerance_a = tolerance_a
+        self._cars: dict[CarKey, _Watched] = {}
+
+    def look(self, reading: Chargers, now: datetime) -> Alarms:
+        """What a reading says about the limits of the rounds before."""
+        there: dict[CarKey, _Watched] = {}
+        overdrawing, without_meter = list[CarKey](), list[CarKey]()
+        for key, _, evse in evses_of(reading):
+            if evse.session is None:
+                continue
+            car = self._cars.get(key)
+            if car is None or car.session_id != evse.session.session_id:
+                car = _Watched(evse.session.session_id)
+            there[key] = car
+            overdrawing += [key] if self._is_above_for_long(car, evse, reading.voltage_v, now) else []
+            without_meter += [key] if self._is_silent_again(car, evse, now) else []
+        self._cars = there
+        return Alarms(tuple(overdrawing), tuple(without_meter))
+
+    def _is_above_for_long(self, car: _Watched, evse: Evse, voltage_v: float, now: datetime) -> bool:
+        car.limits.append((now, in_force_a(evse)))
+        if evse.measured is None:
+            return False
+        measured_at, drawn_a = evse.measured.measured_at, _certain_current_a(evse.measured, len(evse.phases), voltage_v)
+        if drawn_a <= self._allowed_a(car, measured_at) + self._tolerance_a:
+            car.above_since = None
+            return False
+        car.above_since = min(measured_at, car.above_since or measured_at)
+        return measured_at - car.above_since >= self._overdraw
+
+    def _allowed_a(self, car: _Watched, measured_at: datetime) -> float:
+        """The highest limit that may still have acted when it was measured."""
+        former = [limit_a for seen_at, limit_a in car.limits if seen_at <= measured_at - _ACTS_WITHIN]
+        since = [limit_a for seen_at, limit_a in car.limits if seen_at > measured_at - _ACTS_WITHIN]
+        return max([*former[-1:], *since])
+
+    def _is_silent_again(self, car: _Watched, evse: Evse, now: datetime) -> bool:
+        measured = evse.measured
+        if measured is not None and now - measured.measured_at <= self._meter_lost:
+            car.was_silent = False
+            return False
+        # After a jump of the clock the chargers need a moment: one silent look is no alarm. A car that does not charge
+        # need not say anything; one that fell silent and was stopped for it has still to speak.
+        was_silent = car.was_silent
+        car.was_silent = was_silent or evse.state is EvseState.CHARGING
+        return was_silent
+
+
+def _certain_current_a(measured: MeterValues, phases: int, voltage_v: float) -> float:
+    """What a car certainly draws on the phase that carries most of it [A].
+
+    Where the phases are not certain, or the rating stands in place of a report, that is the power even on all phases:
+    a meter that sends power alone does not say more.
+    """
+    certain_a = () if measured.is_implausible else certain_currents_a(measured, voltage_v)
+    return max(certain_a) if certain_a else measured.power_kw * 1000 / voltage_v / phases

@@ -1,0 +1,25 @@
+"""How the site's power is shared among the cars, and the guard over such a plan.
+
+Pure: knows cars, currents and limits, not chargers, gateways, clocks or tokens. docs/sharing.md tells how it works.
+"""
+
+from charging_agent.charging.sharing.allocator import Shared, share
+from charging_agent.charging.sharing.memory import CarMemory, Memory
+from charging_agent.charging.sharing.model import Allotment, Car, CarKey, Clamp, LimitedBy, SiteRoom
+from charging_agent.charging.sharing.plan_validation import within
+from charging_agent.charging.sharing.policy import SharingPolicy
+
+__all__ = [
+    "Allotment",
+    "Car",
+    "CarKey",
+    "CarMemory",
+    "Clamp",
+    "LimitedBy",
+    "Memory",
+    "Shared",
+    "SharingPolicy",
+    "SiteRoom",
+    "share",
+    "within",
+]

@@ -1,0 +1,82 @@
+"""From the fair plan to what is commanded now: every reduction at once, increases by and by.
+
+What a car has and may keep is taken first, and only what is then left is given to others: so a delay can hold back an
+increase, never a reduction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from charging_agent.charging.sharing.demand import Moment
+from charging_agent.charging.sharing.model import LimitedBy
+from charging_agent.charging.sharing.quantization import Left
+from charging_agent.charging.sharing.water_filling import Grant, raise_to
+
+
+@dataclass(frozen=True, slots=True)
+class Calmed:
+    """What one car gets now, and what held it below the plan; None where nothing did."""
+
+    grant: Grant
+    held_by: LimitedBy | None
+
+
+def calm(grants: Sequence[Grant], left: Left, elapsed_s: float, at: Moment) -> list[Calmed]:
+    """Go from what is in force towards the plan.
+
+    Args:
+        grants: the fair plan, the first to be served first.
+        left: the whole room; it is used up.
+        elapsed_s: since the round before [s], >= 0.
+        at: this round.
+    """
+    now = [Grant(target.claim, target.mode, 0) for target in grants]
+    both = list(zip(now, grants, strict=True))
+    for grant, target in both:
+        # Nobody gets more than in the plan here, and the plan fits; so all of this does.
+        raise_to(grant, min(target.steps, max(_in_force(target), _at_once(target))), left)
+    for grant, target in both:
+        _keep_what_is_nearly_right(grant, target, left, at)
+    return [Calmed(grant, _rise(grant, target, left, elapsed_s, at)) for grant, target in both]
+
+
+def _in_force(target: Grant) -> int:
+    """The limit in force; nothing where the car changes to another number of phases, which is a new start."""
+    claim = target.claim
+    return claim.in_force if claim.is_on and claim.phases == target.mode.phases else 0
+
+
+def _at_once(target: Grant) -> int:
+    return max(target.claim.least, min(target.claim.guaranteed, target.steps))
+
+
+def _keep_what_is_nearly_right(grant: Grant, target: Grant, left: Left, at: Moment) -> None:
+    """Put off a small reduction that no limit asks for."""
+    kept = min(_in_force(target), target.mode.most)
+    if kept <= target.steps or not _is_put_off(kept - target.steps, target, at):
+        return
+    if left.most(grant.mode.units) >= kept - grant.steps:
+        raise_to(grant, kept, left)
+
+
+def _rise(grant: Grant, target: Grant, left: Left, elapsed_s: float, at: Moment) -> LimitedBy | None:
+    """Raise towards the plan, and say what held it back."""
+    in_force = _in_force(target)
+    if target.steps <= grant.steps:
+        return None
+    if in_force and _is_put_off(target.steps - in_force, target, at):
+        return LimitedBy.HYSTERESIS
+    ramp = int(at.steps.down(target.claim.car.max_a) * at.policy.ramp_percent_per_s * elapsed_s / 100)
+    top = min(target.steps, max(in_force + ramp, _at_once(target)))
+    raise_to(grant, top, left)
+    if grant.steps < top:
+        return left.blocking(grant.mode.units, 1)
+    return LimitedBy.RAMP if top < target.steps else None
+
+
+def _is_put_off(steps: int, target: Grant, at: Moment) -> bool:
+    """Whether a change by that much can wait: it is small, and the last one was a short while ago."""
+    memory = target.claim.memory
+    if memory is None or at.age_s(memory.changed_at) >= at.policy.calm_s:
+        return False
+    return at.steps.kilowatts(steps, target.mode.phases) < at.policy.hysteresis_kw

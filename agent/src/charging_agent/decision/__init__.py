@@ -1,0 +1,1 @@
+"""The decision: rules, the guard behind them, and explanations of recorded decisions."""

@@ -1,0 +1,133 @@
+"""Puts a recorded decision into plain sentences, from its record alone.
+
+Pure: knows no ledger and no readings but those in the record.
+"""
+
+from charging_agent.charging.fleet import car_name
+from charging_agent.decision.rules import Rule
+from charging_agent.gateway.call_log import OK
+from charging_agent.ledger.charging_records import CommandRecord, LateRecord, PlanRecord, ResultRecord
+from charging_agent.ledger.records import CallRecord, Entry, Input, PolicyParameters, Record
+from charging_agent.readings.assessment import Status
+from charging_agent.web.schemas import Explanation
+from ev_service.charging import LimitOutcome
+from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
+from ev_service.units import utc_text
+
+
+def cars_explained(record: Record) -> list[str]:
+    """One sentence for each limit that was planned, taken back or set; none for a record without chargers."""
+    plan = [] if record.plan is None else _planned(record.plan)
+    late = [] if record.late is None else _late(record.late)
+    return plan + late + ([] if record.commanded is None else _commanded(record.commanded))
+
+
+def _planned(plan: PlanRecord) -> list[str]:
+    room = f"{len(plan.cars)} cars shared {plan.room.total_kw:.1f} kW, each at most {plan.room.ceiling_kw:g} kW."
+    told = [
+        f"{car_name(one.key)}: {one.limit_a:g} A{f' (limited by {one.limited_by.value})' if one.limited_by else ''}."
+        for one in plan.allotments
+    ]
+    taken = [
+        f"{car_name(clamp.key)}: the guard gave {clamp.given_a:g} A "
+        f"{'where none was planned' if clamp.asked_a is None else f'of {clamp.asked_a:g} A'} "
+        f"(limited by {clamp.limited_by.value})."
+        for clamp in plan.clamps
+    ]
+    return ["All cars pause." if plan.room.pauses else room, *told, *taken]
+
+
+def _late(late: LateRecord) -> list[str]:
+    why = f"Recorded late ({late.reason}): each car was sent the lower of plan and limit in force, or 0"
+    sent = [
+        f"{car_name(one.car)}: sent {one.limit_a:g} A (planned {one.planned_a:g} A, in force {one.in_force_a:g} A)."
+        for one in late.limits
+    ]
+    return [f"{why}, until {utc_text(late.valid_until)}.", *sent]
+
+
+def _commanded(commanded: CommandRecord) -> list[str]:
+    source = "no recorded decision" if commanded.decision_id is None else f"decision {commanded.decision_id}"
+    first = f"Limits of {source}, tried at {utc_text(commanded.at)}: {commanded.outcome}."
+    return [first, *(_said(result) for result in commanded.results if result.outcome is not LimitOutcome.APPLIED)]
+
+
+def _said(result: ResultRecord) -> str:
+    came_of_it = "no answer" if result.outcome is None else result.outcome.value
+    limited = f" (limited by {result.limited_by})" if result.limited_by else ""
+    return f"{car_name(result.car)}: asked {result.asked_a:g} A, {came_of_it}{limited}."
+
+
+_BECAUSE = {
+    Rule.FAIL_SAFE: "there was no grid reading to trust",
+    Rule.GRID_OVERLOAD: "the grid carried too much",
+    Rule.SOLAR_AND_BATTERY_HIGH: "sun and battery were high",
+    Rule.SOLAR_MEDIUM: "the sun was medium, or high with a battery that was not high",
+    Rule.SOLAR_LOW: "the sun was low",
+}
+
+
+def explained(entry: Entry) -> Explanation:
+    """Explain one recorded decision."""
+    record = entry.record
+    inputs, parameters = record.inputs, record.policy.parameters
+    readings = [
+        _known("Solar", _solar(inputs.solar.reading, parameters), inputs.solar, without="counted as low"),
+        _known("Battery", _battery(inputs.battery.reading, parameters), inputs.battery, without="counted as not high"),
+        _known("Grid", _grid(inputs.grid.reading, parameters), inputs.grid, without="charging pauses without it"),
+    ]
+    return Explanation(
+        decision_id=record.decision_id,
+        decided_at=record.decided_at,
+        summary=f"{record.action.value}, {record.charging_power_kw:g} kW for each charging point. {record.reason}",
+        readings=readings,
+        calls=[_call(call) for call in record.calls],
+        cars=cars_explained(record),
+        policy=_policy(record),
+        record=f"Record {record.sequence}, SHA-256 {entry.sha256}, signed by key {record.key_id}.",
+    )
+
+
+def _known(name: str, value: str | None, known: Input, *, without: str) -> str:
+    if value is None:
+        return f"{name}: missing ({known.error or 'no reading'}); {without}."
+    age = f"{max(0.0, known.age_s or 0.0):.1f} s old"
+    because = f" ({known.error}) but counted" if known.status is Status.STALE else ""
+    return f"{name}: {value}; {known.status.value}{because}, {age}."
+
+
+def _solar(reading: SolarStatus | None, parameters: PolicyParameters) -> str | None:
+    if reading is None:
+        return None
+    share = f"{reading.generation_kw:g} kW of {reading.capacity_kwp:g} kWp"
+    percent = 100 * reading.generation_kw / reading.capacity_kwp
+    medium, high = parameters.solar_medium_percent, parameters.solar_high_percent
+    return f"{share}, {percent:.1f} % (medium from {medium:g} %, high from {high:g} %)"
+
+
+def _battery(reading: BatteryStatus | None, parameters: PolicyParameters) -> str | None:
+    if reading is None:
+        return None
+    return f"{reading.soc_percent:g} % charged (high from {parameters.battery_high_percent:g} %)"
+
+
+def _grid(reading: GridLoad | None, parameters: PolicyParameters) -> str | None:
+    if reading is None:
+        return None
+    return f"load {reading.load_percent:g} % of the limit (above {parameters.grid_overload_percent:g} % pauses)"
+
+
+def _call(call: CallRecord) -> str:
+    answered = "no answer" if call.status is None else str(call.status)
+    came_of_it = "ok" if call.outcome == OK else f"{call.outcome}, code {call.code}" if call.code else call.outcome
+    return f"{utc_text(call.at)} {call.api} {call.resource}: {answered} ({came_of_it}), id {call.correlation_id}."
+
+
+def _policy(record: Record) -> str:
+    policy = record.policy
+    named = f"Rule {record.rule.value} of policy {policy.name} version {policy.version}"
+    taken = [
+        f" The guard let {clamp.allowed_kw:g} kW through of {clamp.proposed_kw:g} kW (limited by {clamp.limited_by})."
+        for clamp in record.clamps
+    ]
+    return f"{named} decided: {_BECAUSE[record.rule]}." + "".join(taken)

@@ -1,0 +1,108 @@
+"""What an answer of the gateway means: one table from status and WSO2's code to trouble and what to do about it.
+
+Pure: reads status, headers and body; sends nothing.
+Source: WSO2 API Manager 4.6.0, codes and bodies as in `wso2_terms.codes`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from charging_agent.gateway.call_log import Trouble
+from ev_service.errors import AssertionRefusedError
+from wso2_terms import codes
+from wso2_terms.windows import parse_next_access_time, parse_retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is not a reading.
+
+    is_retryable: whether the same call may be repeated at once. renews_token: whether a newer token may help.
+    detail: who commands, where somebody else does; nothing else of an answer's words is kept.
+    """
+
+    trouble: Trouble
+    is_retryable: bool = False
+    renews_token: bool = False
+    code: str | None = None
+    detail: str | None = None
+
+
+_LONGEST_DETAIL = 300
+_TOKEN = Refusal(Trouble.TOKEN_REFUSED, renews_token=True)
+_BY_CODE: dict[str, Refusal] = {
+    codes.SUBSCRIPTION_BLOCKED.code: Refusal(Trouble.BLOCKED),
+    codes.SUBSCRIPTION_INACTIVE.code: Refusal(Trouble.BLOCKED),
+    codes.DENIED.code: Refusal(Trouble.BLOCKED),
+    codes.API_BLOCKED.code: Refusal(Trouble.BLOCKED),
+    codes.NOT_SUBSCRIBED.code: Refusal(Trouble.NOT_SUBSCRIBED),
+    codes.BACKEND_LIMIT.code: Refusal(Trouble.THROTTLED),
+    # The gateway has stopped asking this backend for about half a minute: asking again at once is useless.
+    codes.ENDPOINT_SUSPENDED.code: Refusal(Trouble.BACKEND_FAILED),
+    codes.UNCLASSIFIED.code: Refusal(Trouble.GATEWAY_DOWN, is_retryable=True),
+    # A service's own word: it does not accept the gateway's signature. The token was good, another one helps nothing.
+    AssertionRefusedError.code: Refusal(Trouble.BACKEND_REFUSED),
+    # The charger service's own word: whoever commands now does so until the lease ends.
+    "leased": Refusal(Trouble.LEASED),
+}
+_BY_STATUS: dict[int, Refusal] = {
+    401: _TOKEN,
+    403: Refusal(Trouble.FORBIDDEN),
+    404: Refusal(Trouble.NOT_FOUND),
+    405: Refusal(Trouble.NOT_FOUND),
+    429: Refusal(Trouble.THROTTLED),
+    502: Refusal(Trouble.GATEWAY_DOWN, is_retryable=True),
+    504: Refusal(Trouble.GATEWAY_DOWN, is_retryable=True),
+}
+
+
+def refusal_of(status: int, body: bytes) -> Refusal:
+    """Say what a status other than 200 means.
+
+    Args:
+        status: HTTP status.
+        body: the answer's body, JSON of the gateway or of a service, or anything else.
+    """
+    code = code_of(body)
+    known = _BY_CODE.get(code or "") or _BY_STATUS.get(status)
+    if known is None and status >= 500:
+        known = Refusal(Trouble.BACKEND_FAILED, is_retryable=True)
+    # A redirect or a 4xx that no gateway of ours sends is no reading, and will be none the next time.
+    known = known or Refusal(Trouble.INVALID_READING)
+    detail = _text(_object(body).get("detail")) if known.trouble is Trouble.LEASED else None
+    return Refusal(known.trouble, known.is_retryable, known.renews_token, code, detail and detail[:_LONGEST_DETAIL])
+
+
+def code_of(body: bytes) -> str | None:
+    """WSO2's code in an error body, None when there is none."""
+    return _text(_object(body).get("code"))
+
+
+def wait_until(headers: Mapping[str, str], body: bytes, now: datetime, window_end: datetime) -> datetime:
+    """When a throttled API may be called again: the body's hint, else the header's, else the window's end.
+
+    Args:
+        headers: of the 429 or 503; `Retry-After` is an HTTP date with WSO2.
+        body: may hold `nextAccessTime`.
+        now: the run's time; a hint that has passed tells nothing.
+        window_end: end of the gateway's clock window.
+    """
+    said = parse_next_access_time(_text(_object(body).get("nextAccessTime")) or "")
+    header = parse_retry_after(headers.get("retry-after", ""), now)
+    return next((hint for hint in (said, header) if hint is not None and hint > now), window_end)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return cast(dict[str, Any], content) if isinstance(content, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    # WSO2 writes codes as text, its REST APIs as numbers; both are met behind proxies.
+    return str(value) if isinstance(value, str | int) else None

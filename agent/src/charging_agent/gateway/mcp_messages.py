@@ -1,0 +1,149 @@
+"""What is said over MCP: the two requests the agent makes, and what their answers mean.
+
+Pure. A result's text is data and nothing else: it becomes a reading or it does not; it is never followed.
+Source: WSO2 API Manager 4.6.0 (one JSON answer to one POST, no session, text content alone, ids as text in failures)
+and the Model Context Protocol, revision 2025-06-18.
+"""
+
+import json
+from typing import Any, cast
+
+from charging_agent.gateway.protocol import Refused
+from wso2_terms import codes, mcp
+from wso2_terms.tools import Tool
+
+HEADERS = {
+    # The specification wants both offered; 4.6 answers in JSON alone, and a stream is not read.
+    "Accept": "application/json, text/event-stream",
+    "Content-Type": "application/json",
+    "MCP-Protocol-Version": mcp.PROTOCOL_VERSION,
+}
+"""What goes with every message."""
+
+_INTERNAL_ERROR = -32603
+_NOT_JSON = str(mcp.build_not_json_error("").data).partition(".")[0]
+_STATUS_BY_ERROR = {mcp.METHOD_NOT_FOUND: 404, mcp.INVALID_PARAMS: 404, _INTERNAL_ERROR: 502}
+
+
+def list_request(number: int) -> bytes:
+    """Ask which tools there are."""
+    return _request(number, mcp.TOOLS_LIST, {})
+
+
+def call_request(number: int, tool: str) -> bytes:
+    """Call a tool that takes no arguments."""
+    return _request(number, mcp.TOOLS_CALL, {"name": tool, "arguments": {}})
+
+
+def tools_in(body: bytes, number: int) -> tuple[Tool, ...]:
+    """Every tool of a list.
+
+    Args:
+        body: of an answer with status 200.
+        number: of the request that it answers.
+
+    Raises:
+        Refused: it is a failure.
+        ValueError: it is no answer to this request, or not the whole list.
+    """
+    result = _result(body, number)
+    if result.get("nextCursor"):
+        raise ValueError("a list in several parts")
+    tools = tuple(_tool(entry) for entry in _list(result.get("tools")))
+    if len({tool.name for tool in tools}) < len(tools):
+        raise ValueError("two tools of one name")
+    return tools
+
+
+def text_in(body: bytes, number: int) -> str:
+    """What the tool said.
+
+    Args:
+        body: of an answer with status 200.
+        number: of the request that it answers.
+
+    Raises:
+        Refused: the call or what is behind the tool failed.
+        ValueError: it is no answer to this request, or not one text.
+    """
+    result = _result(body, number)
+    contents = _list(result.get("content"))
+    # Anything but a plain false is a failure: a reading is not taken on doubt.
+    if result.get("isError", False) is not False:
+        raise _failed_behind(_text(contents[0]) if contents else "")
+    if len(contents) != 1:
+        raise ValueError(f"{len(contents)} contents where one is the reading")
+    return _text(contents[0])
+
+
+def _request(number: int, method: str, params: dict[str, object]) -> bytes:
+    return json.dumps({"jsonrpc": mcp.JSONRPC_VERSION, "id": number, "method": method, "params": params}).encode()
+
+
+def _result(body: bytes, number: int) -> dict[str, Any]:
+    message = _object(json.loads(body.decode()))
+    if "error" in message:
+        raise Refused(_status_of(_object(message["error"])), body)
+    # Failures come with their id as text; results are not trusted to do otherwise.
+    if str(message.get("id")) != str(number):
+        raise ValueError("the answer to another request")
+    return _object(message.get("result"))
+
+
+def _status_of(error: dict[str, Any]) -> int:
+    """The HTTP status that the same failure has over REST."""
+    code, data = error.get("code"), error.get("data")
+    if data == mcp.TOOL_MISSING.data:
+        return 404
+    # A service answers with problem+json when it has no reading, which the gateway takes for no JSON.
+    if isinstance(data, str) and data.startswith(_NOT_JSON):
+        return 500
+    return _STATUS_BY_ERROR.get(code, 400) if isinstance(code, int) else 400
+
+
+def _failed_behind(text: str) -> Refused:
+    """What the tool's API answered: a service's problem, a fault of WSO2, or anything else that is no reading."""
+    try:
+        said = _object(json.loads(text))
+    except (ValueError, RecursionError):
+        said = {}
+    status = _status_in(said)
+    # The token was good for the tool. Who is refused behind it is the gateway itself, and renewing helps nothing.
+    return Refused(500 if status == 401 else status, text.encode(errors="replace"))
+
+
+def _status_in(said: dict[str, Any]) -> int:
+    code = str(said.get("code"))
+    if code in codes.FAULTS_BY_CODE:
+        return codes.FAULTS_BY_CODE[code].http_status
+    # Routing faults repeat the HTTP status as their code; problem+json has it as a number.
+    status = int(code) if code in ("403", "404", "405") else said.get("status")
+    return status if isinstance(status, int) and 400 <= status <= 599 else 500
+
+
+def _tool(entry: object) -> Tool:
+    tool = _object(entry)
+    name, description = tool.get("name"), tool.get("description", "")
+    if not isinstance(name, str) or not isinstance(description, str):
+        raise ValueError("a tool without a name, or described by no text")
+    return Tool(name, description, _object(tool.get("inputSchema")))
+
+
+def _text(content: object) -> str:
+    described = _object(content)
+    text = described.get("text")
+    if described.get("type") != "text" or not isinstance(text, str):
+        raise ValueError("content that is no text")
+    return text
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("no JSON object where one must be")
+    return cast("dict[str, Any]", value)
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise ValueError("no list where one must be")
+    return cast("list[object]", value)

@@ -1,0 +1,158 @@
+"""Makes a record of a decision, chains it to the one before and signs it.
+
+Pure: is given everything, the key included.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from charging_agent.charging.limit_setter import LoweredLimits
+from charging_agent.charging.round_snapshot import Noted
+from charging_agent.decision.rules import RULES_VERSION, Decision, Policy
+from charging_agent.gateway.call_log import Call
+from charging_agent.ledger.canonical import canonical, canonical_object, sha256_hex
+from charging_agent.ledger.charging_records import chargers_input, command_record, late_record, plan_record
+from charging_agent.ledger.keys import SigningKey
+from charging_agent.ledger.records import (
+    FORMAT,
+    NO_RECORD_SHA256,
+    OF_FORMAT_2,
+    BatteryInput,
+    CallRecord,
+    Clamp,
+    GridInput,
+    Inputs,
+    PolicyParameters,
+    PolicyRecord,
+    Sealed,
+    SolarInput,
+)
+from charging_agent.readings.assessment import AgeLimits
+from charging_agent.readings.observer import Observation
+from ev_service.units import utc_text
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One decision as it was made, not yet recorded.
+
+    proposed: what the policy gave. decision: what the guard let through.
+    charging: the chargers at that moment, where the agent knows any.
+    late: the limits that were sent before this was recorded; None: nothing was, as a rule.
+    """
+
+    decision_id: UUID
+    observation: Observation
+    proposed: Decision
+    decision: Decision
+    reason: str
+    charging: Noted | None = None
+    late: LoweredLimits | None = None
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Who decides: what all records of one run say alike."""
+
+    run_id: UUID
+    agent_version: str
+    site_id: str
+    policy: PolicyRecord
+
+    @cached_property
+    def policy_canonical(self) -> bytes:
+        """The policy as it stands in each record."""
+        return canonical(self.policy.as_json())
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the chain stands: what the next record is chained to."""
+
+    sequence: int = 0
+    sha256: str = NO_RECORD_SHA256
+
+
+def policy_record(name: str, policy: Policy, ages: AgeLimits) -> PolicyRecord:
+    """Write a policy down, with its digest."""
+    parameters = PolicyParameters(
+        grid_overload_percent=policy.grid_overload_percent,
+        solar_high_percent=policy.solar_high_percent,
+        solar_medium_percent=policy.solar_medium_percent,
+        battery_high_percent=policy.battery_high_percent,
+        power_kw={action.value: kw for action, kw in policy.power_kw.items()},
+        max_age_s=ages.maximum_s,
+        stale_limit_s=ages.stale_s,
+    )
+    digest = sha256_hex({"name": name, "version": RULES_VERSION, "parameters": parameters.as_json()})
+    return PolicyRecord(name=name, version=RULES_VERSION, parameters=parameters, sha256=digest)
+
+
+def seal(made: Made, calls: Sequence[Call], head: Head, maker: Maker, key: SigningKey) -> Sealed:
+    """Make the record that follows `head`."""
+    inputs = canonical(inputs_of(made.observation).as_json())
+    told: dict[str, Any] = {
+        "format": FORMAT,
+        "sequence": head.sequence + 1,
+        "previous_sha256": head.sha256,
+        "decision_id": str(made.decision_id),
+        "decided_at": utc_text(made.observation.at),
+        "run_id": str(maker.run_id),
+        "agent_version": maker.agent_version,
+        "site_id": maker.site_id,
+        "inputs_sha256": hashlib.sha256(inputs).hexdigest(),
+        "calls": [_call(call) for call in calls],
+        "rule": made.decision.rule.value,
+        "action": made.decision.action.value,
+        "charging_power_kw": made.decision.charging_power_kw,
+        "clamps": [clamp.as_json() for clamp in clamps_of(made.proposed, made.decision)],
+        "reason": made.reason,
+        "late": None if made.late is None else late_record(made.late).as_json(),
+        "key_id": key.key_id,
+    } | _of_chargers(made.charging)
+    # Put together from its members: the inputs have a digest of their own, and the policy is always the same.
+    parts = {name: canonical(value) for name, value in told.items()}
+    text = canonical_object(parts | {"inputs": inputs, "policy": maker.policy_canonical})
+    digest = hashlib.sha256(text).hexdigest()
+    return Sealed(text.decode(), digest, key.sign(digest))
+
+
+def inputs_of(observation: Observation) -> Inputs:
+    """The three readings whole, as they were judged."""
+    solar, battery, grid = observation.solar, observation.battery, observation.grid
+    return Inputs(
+        solar=SolarInput(status=solar.status, age_s=solar.age_s, error=solar.error, reading=solar.reading),
+        battery=BatteryInput(status=battery.status, age_s=battery.age_s, error=battery.error, reading=battery.reading),
+        grid=GridInput(status=grid.status, age_s=grid.age_s, error=grid.error, reading=grid.reading),
+    )
+
+
+def _of_chargers(noted: Noted | None) -> dict[str, Any]:
+    if noted is None:
+        return dict.fromkeys(OF_FORMAT_2)
+    plan, commanded = noted.plan, noted.commanded
+    return {
+        "chargers": chargers_input(noted).as_json(),
+        "plan": None if plan is None else plan_record(plan).as_json(),
+        "commanded": None if commanded is None else command_record(commanded).as_json(),
+    }
+
+
+def _call(call: Call) -> dict[str, Any]:
+    return CallRecord.model_validate(call, from_attributes=True).as_json()
+
+
+def clamps_of(proposed: Decision, allowed: Decision) -> tuple[Clamp, ...]:
+    """What the guard took back, under the name of the rule by which it did."""
+    if proposed == allowed:
+        return ()
+    clamp = Clamp(
+        limited_by=allowed.rule.value,
+        proposed_kw=proposed.charging_power_kw,
+        allowed_kw=allowed.charging_power_kw,
+    )
+    return (clamp,)

@@ -1,0 +1,12 @@
+"""The three readings that the agent takes, and their APIs on the gateway.
+
+The names, contexts and scopes are those of the artifacts under wso2/; a contract test holds them together.
+"""
+
+from charging_agent.gateway.protocol import Api
+from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
+
+SOLAR = Api("solar", "/solar-status", "getSolarStatus", SolarStatus)
+BATTERY = Api("battery", "/battery-status", "getBatteryStatus", BatteryStatus)
+GRID = Api("grid", "/grid-load", "getGridLoad", GridLoad)
+APIS = (SOLAR, BATTERY, GRID)

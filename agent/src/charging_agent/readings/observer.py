@@ -1,0 +1,149 @@
+"""Observes: brings the three readings as fresh as the gateway's government allows.
+
+A reading within its maximum age is served without a call; decisions asked for at the same time share one
+observation; whatever happens, an observation ends within its deadline. Who is cut off goes on with nothing of what it
+was told before.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from charging_agent.decision.rules import Known
+from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.client import GatewayClient
+from charging_agent.gateway.single_flight import SingleFlight
+from charging_agent.readings.apis import BATTERY, GRID, SOLAR
+from charging_agent.readings.assessment import AgeLimits, Judged
+from charging_agent.readings.fetch_priority import CallPlan, Wish
+from charging_agent.readings.reading_cache import Sensor
+from ev_service.clock import Clock
+from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
+
+_NONE = 0
+"""Number of no observation: nothing was fetched for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The three readings as judged at one moment."""
+
+    at: datetime
+    solar: Judged[SolarStatus]
+    battery: Judged[BatteryStatus]
+    grid: Judged[GridLoad]
+
+    @property
+    def is_degraded(self) -> bool:
+        return self.solar.is_degraded or self.battery.is_degraded or self.grid.is_degraded
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the agent is cut off from at least one of them."""
+        return Trouble.BLOCKED in (self.solar.error, self.battery.error, self.grid.error)
+
+    def known(self) -> Known:
+        """What a decision may use: everything that is not missing."""
+        return Known(self.solar.reading, self.battery.reading, self.grid.reading)
+
+
+class Observer:
+    """Keeps the newest readings and renews those that are too old.
+
+    Args:
+        gateway: fetches readings.
+        clock: the run's clock.
+        limits: ages of readings.
+        deadline_s: real time [s] in which an observation ends.
+        plan: chooses which of the readings that are too old are worth a call.
+    """
+
+    def __init__(
+        self,
+        gateway: GatewayClient,
+        clock: Clock,
+        limits: AgeLimits,
+        deadline_s: float,
+        plan: CallPlan,
+    ) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._solar = Sensor(SOLAR, clock, limits)
+        self._battery = Sensor(BATTERY, clock, limits)
+        self._grid = Sensor(GRID, clock, limits)
+        self._sensors: tuple[Sensor[Any], ...] = (self._solar, self._battery, self._grid)
+        self._plan = plan
+        self._number = 0
+        self._flight = SingleFlight(self._renewed)
+        self._looks_at_all = False
+
+    async def observe(self) -> Observation:
+        """The readings for one decision, renewed through the gateway where they are too old."""
+        now = self._clock.now()
+        if not self._flight.is_flying and all(sensor.is_young(now) for sensor in self._sensors):
+            return self._judged(now, _NONE)
+        return await self._flight.join()
+
+    async def observe_anew(self) -> Observation:
+        """All readings taken anew, also the young ones, by calls that are sent from now on."""
+        # What flies already may have been sent before whatever the caller wants to know about.
+        while self._flight.is_flying:
+            await self._flight.join()
+        self._looks_at_all = True
+        return await self._flight.join()
+
+    def held(self) -> Observation:
+        """The readings as they are held now, without any call."""
+        return self._judged(self._clock.now(), _NONE)
+
+    def has_calls_to_spare(self) -> bool:
+        """Whether more than half of each API's calls are left in this window."""
+        return self._plan.has_calls_to_spare(self._clock.now())
+
+    async def stop(self) -> None:
+        """Give up an observation in flight."""
+        await self._flight.stop()
+
+    async def _renewed(self) -> Observation:
+        self._number += 1
+        ends_at_s = time.monotonic() + self._deadline_s
+        looks_at_all, self._looks_at_all = self._looks_at_all, False
+        seen: set[Sensor[Any]] = set()
+        while True:
+            now, left_s = self._clock.now(), ends_at_s - time.monotonic()
+            old = [s for s in self._sensors if s not in seen and (looks_at_all or not s.is_young(now))]
+            if not old or left_s <= 0:
+                return self._judged(now, self._number)
+            # While one was slow, another may have grown too old: it gets its turn within the same deadline.
+            seen.update(old)
+            called = self._worth_a_call(old, now, is_told_to=looks_at_all)
+            if any(await asyncio.gather(*(self._refreshed(sensor, left_s) for sensor in called))):
+                return self._judged(self._clock.now(), self._number)
+
+    def _worth_a_call(self, old: list[Sensor[Any]], now: datetime, *, is_told_to: bool) -> list[Sensor[Any]]:
+        wishes = [Wish(sensor.api.name, sensor.age_s(now)) for sensor in old]
+        chosen = self._plan.take_all(wishes, now) if is_told_to else self._plan.choose(wishes, now)
+        for sensor in old:
+            if sensor.api.name not in chosen:
+                sensor.hold_back(is_spent=self._plan.is_spent(sensor.api.name, now))
+        return [sensor for sensor in old if sensor.api.name in chosen]
+
+    async def _refreshed(self, sensor: Sensor[Any], left_s: float) -> bool:
+        is_denied = await sensor.refresh(self._gateway, left_s, self._number)
+        if is_denied:
+            for each in self._sensors:
+                each.cut_off()
+        elif sensor.newest is not None:
+            self._plan.note_read(sensor.api.name, sensor.newest)
+        return is_denied
+
+    def _judged(self, now: datetime, observation: int) -> Observation:
+        return Observation(
+            now,
+            self._solar.judged(now, observation),
+            self._battery.judged(now, observation),
+            self._grid.judged(now, observation),
+        )

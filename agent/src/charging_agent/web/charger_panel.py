@@ -1,0 +1,152 @@
+"""The chargers on the status page: what cars may draw now and why, and each car."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from string import Template
+
+from charging_agent.charging.fleet import evses_of
+from charging_agent.charging.headroom import power_kw
+from charging_agent.charging.sharing import CarKey, LimitedBy
+from charging_agent.gateway.call_log import OK
+from charging_agent.readings.assessment import Status
+from charging_agent.web.charger_schemas import CarAnswer, ChargersAnswer
+from ev_service.charging import Chargers, Override
+
+LocalText = Callable[[datetime], str]
+"""Writes a time as the site's clocks show it."""
+
+# By protection of the connection, in the words of the charger service.
+_BY_PROTECTION = frozenset({"protection", "measured_load", "meter_lost"})
+_BY_DELAY = {
+    LimitedBy.MINIMUM_OFF_TIME.value: "a car that stopped a moment ago may not start yet",
+    LimitedBy.RAMP.value: "power rises in steps",
+    LimitedBy.HYSTERESIS.value: "more would fit, by too little to change for",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What the cars that are there may draw together, by the limits in force."""
+
+    power_kw: float
+    """Sum over all cars [kW]."""
+
+    reason: str
+    """What keeps them there, one sentence."""
+
+    is_pause: bool
+    """Whether something other than the decision holds all of them at 0 kW."""
+
+
+def allowance_of(
+    newest: Chargers, limits_a: Mapping[CarKey, float], told: ChargersAnswer, now: datetime, local: LocalText
+) -> Allowance:
+    """What cars may really draw, and why.
+
+    Args:
+        newest: the chargers as last read.
+        limits_a: limits in force per phase [A], as far as is known.
+        told: what the agent holds of the chargers.
+        now: the run's time, by which limits have lapsed or not.
+        local: writes times.
+    """
+    may_draw_kw = 0.0
+    for key, _, evse in evses_of(newest):
+        if evse.session is not None:
+            until = max((at for at in (evse.valid_until, told.valid_until) if at is not None), default=None)
+            current_a = evse.fallback_a if until is not None and until <= now else limits_a[key]
+            may_draw_kw += power_kw(current_a, len(evse.phases), newest.voltage_v)
+    override = newest.override if newest.override is not None and newest.override.until > now else None
+    is_stop = override is not None and override.kind == "stop"
+    return Allowance(may_draw_kw, _reason(newest, told, override, local), is_stop)
+
+
+def _reason(newest: Chargers, told: ChargersAnswer, override: Override | None, local: LocalText) -> str:
+    if told.status is Status.MISSING:
+        return (
+            f"The agent has not been able to read the chargers since {local(newest.timestamp)}"
+            f" ({told.error or 'no answer'}); limits that are not renewed fall to each charger's fallback."
+        )
+    if override is not None:
+        what = "stopped all cars" if override.kind == "stop" else f"allowed {override.charging_power_kw:g} kW per car"
+        return f"An operator {what}, until {local(override.until)}."
+    limiting = {car.limited_by for car in told.cars if not car.draws_without_session}
+    if limiting & _BY_PROTECTION:
+        return "Protection of the connection holds cars lower than the agent would."
+    if told.commanding != OK and told.trouble:
+        return f"The agent's limits are not taken: {told.trouble}."
+    if not limiting:
+        return "No session is there that a limit could be set for." if told.cars else "No car is there."
+    for word, sentence in _BY_DELAY.items():
+        if word in limiting:
+            return f"An increase is delayed: {sentence}."
+    return "As the agent decided."
+
+
+def headline(allowance: Allowance) -> str:
+    """Write what cars may draw, and why, as the first line of the page."""
+    return _HEADLINE.substitute(
+        power=f"{allowance.power_kw:.1f}",
+        reason=escape(allowance.reason),
+        kind="pause" if allowance.is_pause else "",
+    )
+
+
+def chargers_panel(told: ChargersAnswer, local: LocalText) -> str:
+    """Write the part of the page that shows the chargers; everything from outside is text there.
+
+    Args:
+        told: what the agent holds of them.
+        local: writes times.
+    """
+    rows = "".join(_row(car) for car in told.cars) or "<tr><td colspan='5'>no car is there</td></tr>"
+    alarms = [f"{name} draws more than its limit" for name in told.overdrawing]
+    alarms += [
+        f"{car.charger_id}/{car.evse_id} draws power without a session"
+        for car in told.cars
+        if car.draws_without_session
+    ]
+    alarms += [f"the meter of {name} says nothing" for name in told.without_meter]
+    alarms += [f"the connection's meter does not confirm what {name} reports" for name in told.contradicted]
+    alarms += [told.trouble] if told.trouble else []
+    return _PANEL.substitute(
+        drawn=f"{told.drawn_kw:.1f}",
+        rows=rows,
+        alarms="".join(f"<p class='missing'>{escape(alarm)}</p>" for alarm in alarms),
+        said=escape(_summary(told, local)),
+    )
+
+
+def _row(car: CarAnswer) -> str:
+    drawn = "" if car.power_kw is None else f"{car.power_kw:.1f} kW"
+    state = car.state.value if car.is_connected else "not connected"
+    return (
+        f"<tr><th>{escape(car.charger_id)}/{car.evse_id}</th><td>{state}</td><td>{car.limit_a:g} A</td>"
+        f"<td>{drawn}</td><td>{escape(car.limited_by or '')}</td></tr>"
+    )
+
+
+def _summary(told: ChargersAnswer, local: LocalText) -> str:
+    # Between two rounds a reading grows older than a decision may use; that is no trouble.
+    age = "" if told.age_s is None else f" {told.age_s:.0f} s ago"
+    parts = [f"chargers read{age}" if told.status is not Status.MISSING else f"chargers missing, last read{age}"]
+    parts += [f"commanding: {told.commanding}"] if told.commanding != OK else []
+    if told.lease is not None:
+        parts.append(f"{told.lease.commander} commands until {local(told.lease.until)}")
+    if told.limit_kw is not None:
+        parts.append(f"building and cars together at most {told.limit_kw:g} kW")
+    return ", ".join(parts)
+
+
+_HEADLINE = Template(
+    """<p class="power $kind"><b>$power kW</b> <span>cars may draw</span></p>
+<p class="why">$reason</p>"""
+)
+_PANEL = Template(
+    """<h2>Cars draw $drawn kW</h2>
+$alarms
+<table><tr><th>car at</th><th>state</th><th>limit</th><th>draws</th><th>limited by</th></tr>$rows</table>
+<p class="small">$said</p>"""
+)

@@ -1,0 +1,162 @@
+"""What each answer of the gateway means."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.error_mapping import code_of, refusal_of, wait_until
+from wso2_terms import codes
+from wso2_terms.windows import format_next_access_time, format_retry_after
+
+NOW = datetime(2026, 6, 21, 12, 0, 20, tzinfo=UTC)
+MINUTE_END = datetime(2026, 6, 21, 12, 1, tzinfo=UTC)
+LATER = datetime(2026, 6, 21, 12, 5, tzinfo=UTC)
+MUCH_LATER = datetime(2026, 6, 21, 13, tzinfo=UTC)
+
+
+def coded(code: object) -> bytes:
+    return json.dumps({"code": code, "message": "m", "description": "d"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "trouble", "is_retryable", "renews_token"),
+    [
+        (401, "900901", Trouble.TOKEN_REFUSED, False, True),
+        (401, "900902", Trouble.TOKEN_REFUSED, False, True),
+        (401, "900999", Trouble.TOKEN_REFUSED, False, True),
+        (401, "900907", Trouble.BLOCKED, False, False),
+        (401, "900909", Trouble.BLOCKED, False, False),
+        (403, "900805", Trouble.BLOCKED, False, False),
+        (403, "900908", Trouble.NOT_SUBSCRIBED, False, False),
+        (403, "900910", Trouble.FORBIDDEN, False, False),
+        (403, "900914", Trouble.FORBIDDEN, False, False),
+        (403, "403", Trouble.FORBIDDEN, False, False),
+        (404, "404", Trouble.NOT_FOUND, False, False),
+        (405, "405", Trouble.NOT_FOUND, False, False),
+        (429, "900800", Trouble.THROTTLED, False, False),
+        (429, "900802", Trouble.THROTTLED, False, False),
+        (429, "900803", Trouble.THROTTLED, False, False),
+        (429, "900804", Trouble.THROTTLED, False, False),
+        (429, "900806", Trouble.THROTTLED, False, False),
+        (429, "900807", Trouble.THROTTLED, False, False),
+        (429, "900808", Trouble.THROTTLED, False, False),
+        (429, "900809", Trouble.THROTTLED, False, False),
+        (503, "900801", Trouble.THROTTLED, False, False),
+        (503, "700700", Trouble.BLOCKED, False, False),
+        (500, "101500", Trouble.BACKEND_FAILED, True, False),
+        (500, "101503", Trouble.BACKEND_FAILED, True, False),
+        (500, "101504", Trouble.BACKEND_FAILED, True, False),
+        (500, "101505", Trouble.BACKEND_FAILED, True, False),
+        (500, "101508", Trouble.BACKEND_FAILED, True, False),
+        (500, "303001", Trouble.BACKEND_FAILED, False, False),
+        (500, "900900", Trouble.GATEWAY_DOWN, True, False),
+        (503, "source_unavailable", Trouble.BACKEND_FAILED, True, False),
+        (401, "assertion_refused", Trouble.BACKEND_REFUSED, False, False),
+        # Behind a tool, which has no 401 of its own.
+        (500, "assertion_refused", Trouble.BACKEND_REFUSED, False, False),
+    ],
+)
+def test_every_code_has_one_meaning(
+    status: int, code: str, trouble: Trouble, is_retryable: bool, renews_token: bool
+) -> None:
+    refusal = refusal_of(status, coded(code))
+
+    assert (refusal.trouble, refusal.is_retryable, refusal.renews_token) == (trouble, is_retryable, renews_token)
+    assert refusal.code == code
+
+
+@pytest.mark.parametrize(
+    ("status", "trouble"),
+    [
+        (204, Trouble.INVALID_READING),
+        (302, Trouble.INVALID_READING),
+        (400, Trouble.INVALID_READING),
+        (401, Trouble.TOKEN_REFUSED),
+        (403, Trouble.FORBIDDEN),
+        (404, Trouble.NOT_FOUND),
+        (429, Trouble.THROTTLED),
+        (500, Trouble.BACKEND_FAILED),
+        (502, Trouble.GATEWAY_DOWN),
+        (503, Trouble.BACKEND_FAILED),
+        (504, Trouble.GATEWAY_DOWN),
+    ],
+)
+def test_without_a_code_the_status_decides(status: int, trouble: Trouble) -> None:
+    assert refusal_of(status, b"<html>no code here</html>").trouble is trouble
+
+
+@given(status=st.integers(min_value=201, max_value=599), body=st.binary(max_size=200))
+def test_whatever_comes_back_means_something_and_no_4xx_is_repeated(status: int, body: bytes) -> None:
+    refusal = refusal_of(status, body)
+
+    assert isinstance(refusal.trouble, Trouble)
+    assert not (400 <= status < 500 and refusal.is_retryable and refusal.code is None)
+
+
+@pytest.mark.parametrize("fault", codes.FAULTS_BY_CODE.values(), ids=lambda fault: fault.code)
+def test_every_fault_that_wso2_is_known_to_send_means_something_else_than_a_broken_reading(fault: codes.Fault) -> None:
+    refusal = refusal_of(fault.http_status, json.dumps(fault.body()).encode())
+
+    assert refusal.trouble not in {Trouble.INVALID_READING, Trouble.TOO_OLD, Trouble.TIMEOUT}
+    assert not (fault.http_status < 500 and refusal.is_retryable)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"code": "900804"}', "900804"),
+        (b'{"code": 900804}', "900804"),
+        (b'{"code": null}', None),
+        (b'{"code": {"a": 1}}', None),
+        (b"[]", None),
+        (b'"900804"', None),
+        (b"", None),
+        (b"\xff\xfe", None),
+        (b"<html>", None),
+        (b"[" * 100_000, None),
+        (b"9" * 5000, None),
+    ],
+)
+def test_a_code_is_read_from_any_body_without_harm(body: bytes, code: str | None) -> None:
+    assert code_of(body) == code
+
+
+def throttled(next_access: object) -> bytes:
+    return json.dumps({"code": "900804", "nextAccessTime": next_access}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "retry_after", "expected"),
+    [
+        pytest.param(throttled(format_next_access_time(LATER)), None, LATER, id="the body's hint"),
+        pytest.param(b"{}", format_retry_after(LATER), LATER, id="the header's date"),
+        pytest.param(b"{}", "30", NOW + timedelta(seconds=30), id="the header's seconds, as others send them"),
+        pytest.param(
+            throttled(format_next_access_time(LATER)), format_retry_after(MUCH_LATER), LATER, id="the body's before it"
+        ),
+        pytest.param(throttled(format_next_access_time(NOW)), None, MINUTE_END, id="a hint that has just passed"),
+        pytest.param(
+            throttled("2020-Jan-01 00:00:00+0000 UTC"), format_retry_after(LATER), LATER, id="past body, good header"
+        ),
+        pytest.param(b"{}", format_retry_after(NOW - timedelta(hours=1)), MINUTE_END, id="a header's date in the past"),
+        pytest.param(throttled("soon"), "later", MINUTE_END, id="garbage in both"),
+        pytest.param(throttled(17), None, MINUTE_END, id="a number in the body"),
+        pytest.param(throttled("2026-Foo-99 99:99:99+0000 UTC"), "-5", MINUTE_END, id="impossible moments"),
+        pytest.param(b"<html>", None, MINUTE_END, id="no hint at all"),
+    ],
+)
+def test_a_throttled_api_waits_for_the_best_hint_there_is(
+    body: bytes, retry_after: str | None, expected: datetime
+) -> None:
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+
+    assert wait_until(headers, body, NOW, MINUTE_END) == expected
+
+
+@given(body=st.binary(max_size=100), header=st.text(max_size=40))
+def test_the_wait_always_ends_in_the_future(body: bytes, header: str) -> None:
+    assert wait_until({"retry-after": header}, body, NOW, MINUTE_END) > NOW
