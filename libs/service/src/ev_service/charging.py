@@ -176,13 +176,26 @@ class ChargerQuirk(_Wire):
     )
 
 
+class LimitMethod(_Wire):
+    """By which charging profile a charger takes its limits; docs/chargers.md says what that means for the car."""
+
+    purpose: str = Field(
+        description="TxProfile, TxDefaultProfile or ChargePointMaxProfile (2.0.1: ChargingStationMaxProfile).",
+        examples=["TxProfile"],
+    )
+    stack_level: int = Field(ge=0, description="Its stack level.", examples=[1])
+    unit: str = Field(description="A: amperes per phase; W: watts over all phases.", examples=["A"])
+
+
 class ChargerDetails(Charger):
     """One charger with what is of use to whoever connects it."""
 
     quirks: tuple[ChargerQuirk, ...] | None = Field(
         default=None, max_length=20, description="What it needs that others do not, by its make or by CHARGERS_FILE."
     )
-
+    limit_method: LimitMethod | None = Field(
+        default=None, description="How it takes limits; absent: it has accepted none yet."
+    )
     offences: tuple[SchemaOffence, ...] | None = Field(
         default=None, max_length=20, description="How its messages break the schema of OCPP, the newest first."
     )

@@ -19,6 +19,7 @@ from charger_service.lines import Lines, LinesInFile, LinesInMemory
 from charger_service.meter_source import make_meter_source
 from charger_service.ocpp.central import CentralSystem
 from charger_service.ocpp.metrics import OcppMetrics
+from charger_service.ocpp.profiles import Conversion
 from charger_service.ocpp.server import serving
 from charger_service.order_record import OrderRecord
 from charger_service.protection import Guarding
@@ -130,8 +131,19 @@ def _warn_of_certificate(app: FastAPI) -> str | None:
 
 
 def _central(limiting: Limiting, clock: Clock, metrics: OcppMetrics) -> CentralSystem:
-    evses = {charger_id: tuple(evse_id for _, evse_id in keys) for charger_id, keys in limiting.site.keys_of.items()}
-    return CentralSystem(evses, limiting.reports, limiting.numbers, clock, metrics)
+    site = limiting.site
+    evses = {charger_id: tuple(evse_id for _, evse_id in keys) for charger_id, keys in site.keys_of.items()}
+    voltage_v = site.rules.settings.voltage_v
+    conversions = {key: Conversion(voltage_v, len(place.phases)) for key, place in site.places.items()}
+    return CentralSystem(
+        evses,
+        limiting.reports,
+        limiting.numbers,
+        clock,
+        metrics,
+        conversions=conversions,
+        known=site.known_methods,
+    )
 
 
 def _lines(folder: Path | None, file: str) -> Lines:

@@ -23,7 +23,7 @@ TRAVEL_S = 10.0
 
 _REFUSALS = {
     Answer.REJECTED: ("charger_rejected", "the charger refused it"),
-    Answer.NOT_SUPPORTED: ("charger_rejected", "the charger takes no limits in amperes"),
+    Answer.NOT_SUPPORTED: ("charger_rejected", "the charger takes no limits"),
     Answer.NO_ANSWER: ("charger_no_answer", "the charger did not answer; it is asked again"),
     Answer.NOT_CONNECTED: ("not_connected", "the charger is not connected"),
 }

@@ -11,7 +11,7 @@ from hashlib import sha256
 from charger_service.drivers import Driver
 from charger_service.envelope import Place
 from charger_service.metering import Meter, SampleOrder, energy_of, meter_of, tells_of_now, with_sample
-from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Started
+from charger_service.ports import Abilities, Ended, KnownMethod, Make, MeterReading, Needs, Started
 from ev_service.charging import EvseState
 from ev_service.lifetimes import Instant
 
@@ -24,6 +24,7 @@ class ChargerFacts:
     """What is known of a charger itself.
 
     is_ready: it is connected, has booted, and takes orders. since_s: when it connected or booted, monotonic [s].
+    known_method: by which it accepted limits; None: by none yet.
     """
 
     is_connected: bool = False
@@ -32,6 +33,7 @@ class ChargerFacts:
     ocpp_version: str | None = None
     make: Make | None = None
     abilities: Abilities | None = None
+    known_method: KnownMethod | None = None
 
 
 @dataclass(frozen=True, slots=True)

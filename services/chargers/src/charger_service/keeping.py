@@ -15,7 +15,7 @@ from charger_service.acts import Proved
 from charger_service.envelope import Key
 from charger_service.fleet import Visit, ended, lost
 from charger_service.isolation import isolated
-from charger_service.ports import Ended, Make
+from charger_service.ports import Ended, KnownMethod, Make
 from charger_service.site import OverrideGiven, Site, lifetime_of
 from charger_service.standing import Cause, Order
 from charger_service.store import Changes, Kept, Row, Store
@@ -54,10 +54,11 @@ class _KeptOverride:
 
 @dataclass(frozen=True, slots=True)
 class _KeptCharger:
-    """What a charger said of itself, and its EVSEs where a session was since nobody was there."""
+    """What a charger said of itself, its EVSEs where a session was since nobody was there, and how it takes limits."""
 
     make: Make | None
     served_evse_ids: tuple[int, ...]
+    known_method: KnownMethod | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +155,10 @@ def _restore_charger(site: Site, row: Row) -> None:
     kept: _KeptCharger | None = _read(_CHARGER, row["content"])
     if kept is None or charger_id not in site.chargers:
         return
-    site.chargers[charger_id] = replace(site.chargers[charger_id], make=kept.make)
+    known = kept.known_method
+    site.chargers[charger_id] = replace(site.chargers[charger_id], make=kept.make, known_method=known)
     for key in site.keys_of[charger_id]:
+        site.standings[key].method = known and known.method
         site.evses[key] = replace(site.evses[key], is_served=key[1] in kept.served_evse_ids)
 
 
@@ -184,6 +187,8 @@ def _restore_standing(site: Site, row: Row, now: Instant) -> None:
     standing.fallback_held_a = row["fallback_held_a"]
     if row["ceiling_a"] is not None and standing.fallback_held_a is not None:
         standing.is_unknown, standing.doubtful_a = False, row["ceiling_a"]
+        if site.visit(key) is None and standing.method is not None and standing.method.outlives_transaction:
+            standing.lingering_a = row["ceiling_a"]
     kept: _KeptOrder | None = _read(_ORDER, row["wanted"])
     if kept is None or kept.cause is not Cause.AGENT:
         return
@@ -217,7 +222,8 @@ def _override_text(given: OverrideGiven, now: Instant) -> str:
 
 def _charger_row(site: Site, charger_id: str) -> Row:
     served = tuple(key[1] for key in site.keys_of[charger_id] if site.evses[key].is_served)
-    kept = _KeptCharger(site.chargers[charger_id].make, served)
+    facts = site.chargers[charger_id]
+    kept = _KeptCharger(facts.make, served, facts.known_method)
     return {"charger_id": charger_id, "content": _CHARGER.dump_json(kept).decode()}
 
 

@@ -5,7 +5,7 @@ current each EVSE may draw and knows no OCPP message. Everything runs in one eve
 Chargers and EVSEs are registered ones; what a charger says of others is not passed on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Protocol
@@ -30,12 +30,50 @@ class Answer(StrEnum):
     NOT_CONNECTED = "not_connected"
 
 
+class LimitPurpose(StrEnum):
+    """`chargingProfilePurpose` of a limit, in the words of OCPP 1.6 (2.0.1: ChargingStationMaxProfile)."""
+
+    TX = "TxProfile"
+    TX_DEFAULT = "TxDefaultProfile"
+    CHARGE_POINT_MAX = "ChargePointMaxProfile"
+
+
+class RateUnit(StrEnum):
+    """`chargingRateUnit` of a limit."""
+
+    AMPERES = "A"
+    WATTS = "W"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitMethod:
+    """By which charging profile a charger is given its limits."""
+
+    purpose: LimitPurpose
+    stack_level: int
+    unit: RateUnit
+
+    @property
+    def replaces_fallback(self) -> bool:
+        """Whether a limit takes the place of the fallback, and holds until another profile does so."""
+        return self.purpose is not LimitPurpose.TX and self.stack_level == 0
+
+    @property
+    def outlives_transaction(self) -> bool:
+        """Whether a limit holds beyond its transaction, until it lapses or is cleared."""
+        return self.purpose is not LimitPurpose.TX and not self.replaces_fallback
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, and what the charger said besides, in a few words for people."""
+    """An answer, and what the charger said besides, in a few words for people.
+
+    method: by which a limit was sent that is in force, or may be; None: by none, or it was no limit.
+    """
 
     answer: Answer
     detail: str = ""
+    method: LimitMethod | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +82,9 @@ class TransactionLimit:
 
     limit_a [A]: per phase, 0 pauses and keeps the transaction; sent in tenths, rounded down.
     phases: how many phases to charge on; None: as wired.
-    valid_until: when the charger itself drops the limit, in the run's clock.
+    valid_until: when the charger itself drops the limit, in the run's clock; where its method replaces the fallback
+        (`LimitMethod`) the charger does not drop it.
+    phases_in_use: on how many phases the car draws, which turns amperes into watts; None: not known, as wired.
     """
 
     evse_id: int
@@ -52,6 +92,7 @@ class TransactionLimit:
     limit_a: float
     valid_until: datetime
     phases: int | None = None
+    phases_in_use: int | None = None
 
 
 class ChargePoints(Protocol):
@@ -72,7 +113,7 @@ class ChargePoints(Protocol):
         ...
 
     async def set_limit(self, charger_id: str, limit: TransactionLimit) -> Reply:
-        """Limit a running transaction; replaces the limit set before."""
+        """Limit a running transaction; replaces the limit set before. The reply names the method that was used."""
         ...
 
     async def clear_limit(self, charger_id: str, evse_id: int) -> Reply:
@@ -118,32 +159,28 @@ class Make:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownMethod:
+    """A method by which a charger accepted limits, and what it was then; None: it had not said."""
+
+    method: LimitMethod
+    make: Make | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Abilities:
     """What a charger can do with limits, as far as it says.
 
-    max_stack_level: highest stack level of its profiles; 1 where it does not say. The OCPP half keeps to it by itself.
-    takes_amperes: false: it takes watts only, and `set_limit` and `set_fallback` answer `not_supported`.
+    The OCPP half keeps to it by itself.
+
+    max_stack_level: highest stack level of its profiles; 1 where it does not say.
+    takes_amperes, takes_watts: units of its profiles; one at least.
     switches_phases: whether it can change the number of phases.
     """
 
     max_stack_level: int = 1
     takes_amperes: bool = True
+    takes_watts: bool = True
     switches_phases: bool = False
-
-
-class LimitPurpose(StrEnum):
-    """`chargingProfilePurpose` of a limit, in the words of OCPP 1.6 (2.0.1: ChargingStationMaxProfile)."""
-
-    TX = "TxProfile"
-    TX_DEFAULT = "TxDefaultProfile"
-    CHARGE_POINT_MAX = "ChargePointMaxProfile"
-
-
-class RateUnit(StrEnum):
-    """`chargingRateUnit` of a limit."""
-
-    AMPERES = "A"
-    WATTS = "W"
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +329,10 @@ class ChargerReports(Protocol):
 
     def quirks(self, charger_id: str) -> Quirks:
         """What the charger needs by its make, as far as that was reported, and by CHARGERS_FILE."""
+        ...
+
+    def limit_method_changed(self, charger_id: str, known: KnownMethod | None) -> None:
+        """The charger accepted a limit by this method, which is kept to; None: what was known of it is no longer."""
         ...
 
     def evse_changed(self, charger_id: str, evse_id: int, state: EvseState, *, is_over: bool = False) -> None:

@@ -15,7 +15,20 @@ from charger_service.keeping import Keeper, transaction_number
 from charger_service.metering import energy_of, is_live
 from charger_service.offences import Offences
 from charger_service.overriding import Overriding
-from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Quirks, Seen, Started
+from charger_service.ports import (
+    Abilities,
+    Ended,
+    KnownMethod,
+    LimitPurpose,
+    Make,
+    MeterReading,
+    Needs,
+    Offence,
+    Quirks,
+    RateUnit,
+    Seen,
+    Started,
+)
 from charger_service.sending import Sending
 from charger_service.site import SURELY_IDLE, Site
 from charger_service.standing import draws_without_session, overdraws
@@ -112,6 +125,27 @@ class Reports:
         """What the charger needs."""
         return self._site.quirks(charger_id)
 
+    def limit_method_changed(self, charger_id: str, known: KnownMethod | None) -> None:
+        """The charger takes limits in this way; one that its default follows is given that anew."""
+        if charger_id not in self._site.chargers:
+            return
+        self._change(charger_id, known_method=known)
+        self._site.unsaved.update(self._site.keys_of[charger_id])
+        if known is None:
+            _logger.info("how the charger takes limits is tried anew", extra={"charger_id": charger_id})
+            return
+        method = known.method
+        how = {"purpose": method.purpose, "stack_level": method.stack_level, "unit": method.unit}
+        _logger.info("the charger takes limits", extra={"charger_id": charger_id} | how)
+        for key in self._site.keys_of[charger_id]:
+            standing = self._site.standings[key]
+            standing.method = standing.method or method
+            if method.purpose is LimitPurpose.CHARGE_POINT_MAX or method.unit is RateUnit.WATTS:
+                # Its default was refused in another way.
+                standing.fallback_reply = None
+                if standing.needs_fallback:
+                    self._sending.send_fallback(key)
+
     def evse_changed(self, charger_id: str, evse_id: int, state: EvseState, *, is_over: bool = False) -> None:
         """A state was told; a car that begins to charge is told its limit again, and one that is gone is forgotten."""
         key = (charger_id, evse_id)
@@ -130,6 +164,7 @@ class Reports:
             self._site.evses[key] = fleet.lost(self._site.evses[key], facts.visit)
             inferred = replace(facts.visit, is_end_inferred=True)
             self._site.end_visit(key, inferred, self._clock.now())
+            self._sending.end_limit(key)
         self._site.settle_if_idle(key)
 
     def may_charge(self, id_token: str) -> bool:
@@ -207,6 +242,8 @@ class Reports:
                 "a car draws more than it may",
                 extra={"charger_id": charger_id, "evse_id": key[1], "drawn_a": facts.meter and facts.meter.current_a},
             )
+            self._sending.send_again(key)
+        if facts.visit is not None and facts.meter is not None and standing.note_phases(facts.meter):
             self._sending.send_again(key)
         if draws_without_session(facts) and not was_alone:
             _logger.error("power is drawn without a session", extra={"charger_id": charger_id, "evse_id": key[1]})
@@ -325,6 +362,7 @@ class Reports:
         if facts.visit is not None:
             self._site.evses[key] = fleet.without_visit(facts)
             self._site.end_visit(key, facts.visit, ended_at)
+            self._sending.end_limit(key)
 
     def _end_past(self, key: Key, ended: Ended) -> None:
         """Record the end of a transaction that began here and does not run."""

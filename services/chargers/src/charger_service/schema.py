@@ -16,7 +16,7 @@ standings = Table(
 )
 
 chargers = Table("chargers", metadata, Column("charger_id", String(48), primary_key=True), Column("content", Text))
-"""What a charger says of itself, and at which of its EVSEs a session was since nobody was there."""
+"""What a charger says of itself, how it takes limits, and at which EVSEs a session was since nobody was there."""
 
 sessions = Table(
     "sessions",

@@ -33,6 +33,7 @@ class Sending:
         self._fallbacks: dict[Key, asyncio.Task[None]] = {}
         self._stops: dict[Key, asyncio.Task[None]] = {}
         self._starts: dict[Key, asyncio.Task[None]] = {}
+        self._clears: dict[Key, asyncio.Task[None]] = {}
 
     def attach(self, points: ChargePoints) -> None:
         """Say who speaks with the chargers."""
@@ -60,9 +61,19 @@ class Sending:
             self._limits[key] = asyncio.create_task(self._bring_limit(key))
 
     def send_fallback(self, key: Key) -> None:
-        """Have the charger hold the EVSE's fallback."""
-        if key not in self._fallbacks:
+        """Have the charger hold the EVSE's fallback; not while a limit for the car there stands in its place."""
+        if key not in self._fallbacks and self._may_hold_fallback(key):
             self._fallbacks[key] = asyncio.create_task(self._bring_fallback(key))
+
+    def end_limit(self, key: Key) -> None:
+        """After a session: have the charger take back what would go on of its limit, until it does so."""
+        standing = self._site.standings[key]
+        if self._site.visit(key) is not None:
+            return
+        if standing.replaces_fallback and standing.needs_fallback:
+            self.send_fallback(key)
+        if standing.lingering_a is not None and key not in self._clears:
+            self._clears[key] = asyncio.create_task(self._bring_clear(key))
 
     def stop_transaction(self, key: Key) -> None:
         """Ask the charger, once, to end the transaction that runs."""
@@ -86,9 +97,8 @@ class Sending:
 
     async def stop(self) -> None:
         """End what is still on its way."""
-        await cancel_and_wait(
-            *self._limits.values(), *self._fallbacks.values(), *self._stops.values(), *self._starts.values()
-        )
+        tasks = (self._limits, self._fallbacks, self._stops, self._starts, self._clears)
+        await cancel_and_wait(*(task for kind in tasks for task in kind.values()))
 
     async def _bring_limit(self, key: Key) -> None:
         standing = self._site.standings[key]
@@ -104,6 +114,9 @@ class Sending:
                 if now_there is not None and now_there.transaction_id == visit.transaction_id:
                     standing.answer(order, reply, self._clock.monotonic_s())
                     self._told(key, order, reply)
+                else:
+                    standing.answer_late(order, reply)
+                    self.end_limit(key)
         finally:
             del self._limits[key]
 
@@ -114,6 +127,7 @@ class Sending:
             order.limit_a,
             order.valid_until + timedelta(seconds=CLOCK_MARGIN_S),
             order.phases,
+            self._site.standings[key].phases_in_use,
         )
         if self._points is None:
             return Reply(Answer.NOT_CONNECTED)
@@ -162,7 +176,7 @@ class Sending:
         standing = self._site.standings[key]
         tried_a: float | None = None
         try:
-            while tried_a != standing.fallback_a:
+            while tried_a != standing.fallback_a and self._may_hold_fallback(key):
                 tried_a = standing.fallback_a
                 reply = await self._asked_to_hold(key, tried_a)
                 if reply.answer is Answer.NOT_CONNECTED:
@@ -172,6 +186,26 @@ class Sending:
             self._site.settle_if_idle(key)
         finally:
             del self._fallbacks[key]
+
+    def _may_hold_fallback(self, key: Key) -> bool:
+        return self._site.standings[key].holds_fallback(has_session=self._site.visit(key) is not None)
+
+    async def _bring_clear(self, key: Key) -> None:
+        standing = self._site.standings[key]
+        lingering_a = standing.lingering_a
+        try:
+            if self._points is None:
+                return
+            reply = await self._points.clear_limit(*key)
+            # The next car's limit has the same id, and may have been sent meanwhile.
+            is_same = self._site.visit(key) is None and standing.lingering_a == lingering_a
+            if reply.answer is Answer.ACCEPTED and is_same:
+                standing.lingering_a = None
+                self._site.unsaved.add(key)
+        except Exception:
+            _logger.exception("a limit could not be cleared", extra={"charger_id": key[0], "evse_id": key[1]})
+        finally:
+            del self._clears[key]
 
     async def _asked_to_hold(self, key: Key, fallback_a: float) -> Reply:
         if self._points is None:

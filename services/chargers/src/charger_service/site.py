@@ -15,7 +15,7 @@ from charger_service.fallbacks import choose_fallbacks
 from charger_service.fleet import ChargerFacts, EvseFacts, Visit
 from charger_service.isolation import isolated
 from charger_service.metering import Meter, plausible_currents
-from charger_service.ports import Answer, Quirks
+from charger_service.ports import Answer, KnownMethod, Quirks
 from charger_service.quirks import KnownQuirk, known_quirks, quirks_of
 from charger_service.standing import PROTECTION, Order, Standing, counted_anyway, most
 from ev_service.charging import EvseState, Override
@@ -196,6 +196,12 @@ class Site:
     def quirks(self, charger_id: str) -> Quirks:
         """What a registered charger needs."""
         return quirks_of(self.chargers[charger_id].make, self.own_quirks[charger_id])
+
+    @property
+    def known_methods(self) -> dict[str, KnownMethod]:
+        """By which methods chargers accepted limits, of those that did."""
+        known = ((charger_id, facts.known_method) for charger_id, facts in self.chargers.items())
+        return {charger_id: method for charger_id, method in known if method is not None}
 
     def visit(self, key: Key) -> Visit | None:
         """The car at an EVSE."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from charger_service.envelope import NOTHING, Currents, Place, most_of
 from charger_service.fleet import EvseFacts
 from charger_service.metering import Meter
-from charger_service.ports import Answer, Reply
+from charger_service.ports import Answer, LimitMethod, RateUnit, Reply
 from ev_service.charging import EvseState
 from ev_service.lifetimes import EarlierEnd
 
@@ -20,6 +20,8 @@ PROTECTION = "protection"
 """`limited_by` of what protection holds down."""
 DRAWS_FROM_A = 1.0
 """From here on a report counts as drawing [A per phase]: below it are electronics and the meter's own error."""
+_CHARGES_FROM_A = 5.0
+"""From here on a car charges on each phase that it can use [A per phase]: the least current, less what it leaves."""
 _TOLERANCE_A = 1.0
 _TOLERANCE = 0.05
 
@@ -70,6 +72,9 @@ class Standing:
     with `reply`.
     confirmed: the newest one that the charger accepted. replaced: limits that others took the place of, of late.
     doubtful_a [A]: what may be in force because an answer never came or, after a restart, was heard by another process.
+    method: by which the limits were sent that are in force, or may be; None: by none yet. lingering_a [A]: what a limit
+    of a session that is over may still allow, until its charger takes it back; None: there is none. phases_in_use: on
+    how many phases the car draws; None: not known.
     is_unknown: nothing is known, so that the EVSE may draw all it can.
     fallback_a: what it falls to. fallback_held_a: what its charger holds as default; None: nothing, for all we know.
     """
@@ -87,6 +92,9 @@ class Standing:
     replaced: tuple[Replaced, ...] = ()
     asked_at_s: float | None = None
     doubtful_a: float = 0.0
+    method: LimitMethod | None = None
+    lingering_a: float | None = None
+    phases_in_use: int | None = None
     is_unknown: bool = True
     is_overdrawing: bool = False
 
@@ -99,11 +107,37 @@ class Standing:
         """Take in what the charger answered to an order."""
         self.sent = None
         self.answered, self.reply = order, reply
+        self.method = reply.method or self.method
         if reply.answer is Answer.ACCEPTED:
             self._replace(None if self.is_unknown else self.confirmed, order, now_s)
             self.confirmed, self.doubtful_a, self.is_unknown = order, 0.0, False
+            if self._outlives:
+                # It has the id of the one that lingered.
+                self.lingering_a = None
         elif reply.answer is Answer.NO_ANSWER:
             self.doubtful_a = max(self.doubtful_a, order.limit_a)
+        self._hold_as_fallback(order, reply)
+
+    @property
+    def _outlives(self) -> bool:
+        return self.method is not None and self.method.outlives_transaction
+
+    @property
+    def replaces_fallback(self) -> bool:
+        """Whether a limit takes the place of the fallback on the charger."""
+        return self.method is not None and self.method.replaces_fallback
+
+    def answer_late(self, order: Order, reply: Reply) -> None:
+        """Take in what the charger answered to an order for a session that is over."""
+        self.method = reply.method or self.method
+        self._hold_as_fallback(order, reply)
+        if self._outlives and reply.answer in (Answer.ACCEPTED, Answer.NO_ANSWER):
+            self.lingering_a = max(self.lingering_a or 0.0, order.limit_a)
+
+    def _hold_as_fallback(self, order: Order, reply: Reply) -> None:
+        """A limit that takes the place of the fallback stays until another does so."""
+        if reply.method is not None and reply.method.replaces_fallback:
+            self.hold(order.limit_a, reply)
 
     def _replace(self, before: Order | None, order: Order, now_s: float) -> None:
         """Remember for how long a car may still follow the limit before; the same limit again replaces nothing."""
@@ -129,12 +163,56 @@ class Standing:
         can_not = self.fallback_reply is not None and self.fallback_reply.answer is Answer.NOT_SUPPORTED
         return self.fallback_held_a != self.fallback_a and not can_not
 
+    @property
+    def default_a(self) -> float:
+        """What the EVSE may give per phase without a session: its fallback, and what its charger holds besides [A]."""
+        return max(self.fallback_a, self.fallback_held_a or 0.0, self.lingering_a or 0.0)
+
+    def holds_fallback(self, *, has_session: bool) -> bool:
+        """Whether the charger may be given its default now: not while a limit that takes its place is in force."""
+        return not (has_session and self.replaces_fallback)
+
+    def note_phases(self, meter: Meter) -> bool:
+        """Learn from a car's meter values on how many phases it draws; returns whether that changes its limit in watts.
+
+        A car that once drew on more phases can do so again.
+        """
+        if meter.even_a is not None or meter.is_implausible or max(meter.current_a) < _CHARGES_FROM_A:
+            return False
+        phases = sum(current_a >= DRAWS_FROM_A for current_a in meter.current_a)
+        if self.phases_in_use is not None and phases <= self.phases_in_use:
+            return False
+        self.phases_in_use = phases
+        return self._is_in_watts
+
+    @property
+    def _is_in_watts(self) -> bool:
+        return self.method is not None and self.method.unit is RateUnit.WATTS
+
+    def default_currents(self, place: Place) -> Currents:
+        """What the EVSE may draw on the site's phases without a limit [A].
+
+        In watts it is sent for all phases: a car that is known to draw on fewer gets more on each.
+        """
+        default_a = self.default_a
+        if self._is_in_watts and self.phases_in_use is not None:
+            default_a *= len(place.phases) / min(self.phases_in_use, len(place.phases))
+        return place.currents(min(default_a, place.max_current_a))
+
     def want(self, order: Order) -> None:
         """Have this order sent in place of the one before."""
         self.wanted, self.is_due = order, True
 
     def forget_session(self) -> None:
-        """The car is gone: what was ordered was for its transaction and ended with it."""
+        """The car is gone: what was ordered was for its transaction, and ended with it or lingers."""
+        if self._outlives:
+            left = [order.limit_a for order in (self.confirmed, self.sent) if order is not None]
+            before_a = self.lingering_a or 0.0
+            if left or before_a or self.doubtful_a:
+                self.lingering_a = max(before_a, self.doubtful_a, *left)
+        if self.replaces_fallback and self.sent is not None and self.fallback_held_a is not None:
+            self.fallback_held_a = max(self.fallback_held_a, self.sent.limit_a)
+        self.phases_in_use = None
         self.granted = self.wanted = self.sent = self.answered = self.confirmed = None
         self.reply = self.asked_at_s = None
         self.replaced = ()
@@ -145,9 +223,9 @@ class Standing:
 def counted_anyway(place: Place, standing: Standing, facts: EvseFacts, drawn: Currents) -> Currents:
     """What an EVSE may draw whatever it is told next.
 
-    Its fallback: a limit may lapse at any moment, and a car may come at any moment. What a car draws in spite of its
-    limit, or without a transaction that could be limited. What it draws where the phases are not certain: it may be on
-    one phase alone, which no sum of the power shows.
+    Its fallback, and what lingers of a limit for a car that is gone: a limit may lapse at any moment, and a car may
+    come at any moment. What a car draws in spite of its limit, or without a transaction that could be limited. What it
+    draws where the phases are not certain: it may be on one phase alone, which no sum of the power shows.
 
     Args:
         place: how it is wired.
@@ -155,7 +233,6 @@ def counted_anyway(place: Place, standing: Standing, facts: EvseFacts, drawn: Cu
         facts: what it reported.
         drawn: what counts of its newest meter values [A].
     """
-    fallback_a = max(standing.fallback_a, standing.fallback_held_a or 0.0)
     is_free = facts.visit is None and facts.state is EvseState.CHARGING
     is_uncertain = facts.meter is not None and facts.meter.even_a is not None
     is_beyond = facts.visit is not None and (standing.is_overdrawing or is_uncertain)
@@ -164,7 +241,7 @@ def counted_anyway(place: Place, standing: Standing, facts: EvseFacts, drawn: Cu
         # Its charger's own word is that nothing is charged: what it measures all the same counts up to its rating.
         first, second, third = (min(one_a, place.max_current_a) for one_a in drawn)
         beyond = first, second, third
-    return most_of((place.currents(min(fallback_a, place.max_current_a)), beyond))
+    return most_of((standing.default_currents(place), beyond))
 
 
 def most(place: Place, standing: Standing, anyway: Currents) -> Currents:
@@ -193,12 +270,12 @@ def overdraws(place: Place, standing: Standing, facts: EvseFacts) -> bool:
     if meter is None:
         return False
     if facts.visit is None:
-        default_a = max(standing.fallback_a, standing.fallback_held_a or 0.0)
-        return draws_without_session(facts) and _is_above(meter, place.currents(default_a))
+        return draws_without_session(facts) and _is_above(meter, place.currents(standing.default_a))
     allowed = [place.currents(standing.doubtful_a)]
     if standing.confirmed is None:
         held_a = None if standing.is_unknown else standing.fallback_held_a
         allowed.append(place.currents(place.max_current_a if held_a is None else held_a))
+        allowed.append(place.currents(standing.lingering_a or 0.0))
     # What is on its way may be in force already.
     orders = [order for order in (standing.confirmed, standing.sent) if order is not None]
     allowed += [place.currents(order.limit_a, order.phases) for order in orders]

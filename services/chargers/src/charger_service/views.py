@@ -19,6 +19,7 @@ from ev_service.charging import (
     Chargers,
     Evse,
     EvseState,
+    LimitMethod,
     MeterValues,
     SchemaOffence,
     Session,
@@ -113,7 +114,11 @@ class Views:
             ChargerQuirk(quirk=quirk.name, value=quirk.value_text, source=quirk.source)
             for quirk in self._site.known_quirks(charger.charger_id)
         )
-        return ChargerDetails(**dict(charger), quirks=quirks or None, offences=offences or None)
+        known = self._site.chargers[charger.charger_id].known_method
+        method = known and LimitMethod(
+            purpose=known.method.purpose, stack_level=known.method.stack_level, unit=known.method.unit
+        )
+        return ChargerDetails(**dict(charger), quirks=quirks or None, limit_method=method, offences=offences or None)
 
     def _charger(self, entry: ChargerEntry, now: Instant) -> Charger:
         facts = self._site.chargers[entry.charger_id]

@@ -71,6 +71,7 @@ class Watch:
         self._metrics = metrics
         # Monotonic readings.
         self._fallback_asked_s: dict[Key, float] = {}
+        self._clear_asked_s: dict[Key, float] = {}
         self._meter_asked_s: dict[Key, float] = {}
         self._kept_s = clock.monotonic_s()
         self._beside: set[asyncio.Task[Any]] = set()
@@ -151,7 +152,7 @@ class Watch:
         return is_due
 
     def _ask_again(self, key: Key, now_s: float) -> None:
-        """Send again what was not confirmed, what a car does not keep to, and a fallback that is not held yet."""
+        """Send again what was not confirmed, what a car does not keep to, and what is to bound the next car."""
         standing = self._site.standings[key]
         if not self._site.chargers[key[0]].is_ready:
             return
@@ -160,6 +161,10 @@ class Watch:
         if (standing.needs_fallback or is_free) and now_s - fallback_s >= _ASKS_AGAIN_AFTER_S:
             self._fallback_asked_s[key] = now_s
             self._sending.send_fallback(key)
+        cleared_s = self._clear_asked_s.get(key, -math.inf)
+        if standing.lingering_a is not None and now_s - cleared_s >= _ASKS_AGAIN_AFTER_S:
+            self._clear_asked_s[key] = now_s
+            self._sending.end_limit(key)
         is_wrong = not standing.is_confirmed or standing.is_overdrawing
         is_answered = standing.wanted is not None and standing.answered is standing.wanted
         asked_s = standing.asked_at_s

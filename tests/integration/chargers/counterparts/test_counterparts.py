@@ -17,8 +17,9 @@ from tests.integration.chargers.counterparts.conftest import CHARGER, Counterpar
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from charger_service.ocpp.profiles import fallback_16, fallback_201
-from charger_service.ports import Answer, TransactionLimit
+from charger_service.ocpp.limit_methods import possible_methods
+from charger_service.ocpp.profiles import Conversion
+from charger_service.ports import Abilities, Answer, TransactionLimit
 from ev_service.certificates import Server, make_servers
 from ev_service.key_files import PUBLIC, pem, write
 
@@ -182,11 +183,13 @@ async def test_a_charger_that_does_not_trust_the_certificate_stays_away(
 
 def without_stack_level(version: str) -> dict[str, Any]:
     """A fallback as it is sent, but for something that both versions demand."""
+    method = possible_methods(Abilities(), evses=1)[0]
+    profile = Conversion(voltage_v=230.0, phases=3).fallback(1, FALLBACK_A, method, datetime.now(UTC))
     if version == "1.6":
-        named: dict[str, Any] = {"connectorId": 1, "csChargingProfiles": fallback_16(1, FALLBACK_A)}
+        named: dict[str, Any] = {"connectorId": 1, "csChargingProfiles": profile.content_16()}
         del named["csChargingProfiles"]["stack_level"]
     else:
-        named = {"evseId": 1, "chargingProfile": fallback_201(1, FALLBACK_A)}
+        named = {"evseId": 1, "chargingProfile": profile.content_201()}
         del named["chargingProfile"]["stack_level"]
     return cast("dict[str, Any]", cast(Any, library).snake_to_camel_case(named))
 

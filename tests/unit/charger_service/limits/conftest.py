@@ -18,7 +18,7 @@ from charger_service.limiting import Limiting
 from charger_service.lines import LinesInMemory
 from charger_service.operating import Operating
 from charger_service.order_record import OrderRecord
-from charger_service.ports import Abilities, Answer, Ended, MeterReading, Reply, Started, TransactionLimit
+from charger_service.ports import Abilities, Answer, Ended, LimitMethod, MeterReading, Reply, Started, TransactionLimit
 from charger_service.protection import Guarding
 from charger_service.settings import ChargerSettings
 from charger_service.store import FILE, Store
@@ -39,6 +39,8 @@ class Told:
     default_answer: Answer = Answer.ACCEPTED
     obeys: bool = False
     waits: asyncio.Event | None = None
+    method: LimitMethod | None = None
+    clear_answer: Answer = Answer.ACCEPTED
 
 
 @dataclass
@@ -49,6 +51,7 @@ class Points:
     told: dict[tuple[str, int], Told] = field(default_factory=dict[tuple[str, int], Told])
     offline: set[str] = field(default_factory=set[str])
     sent: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    cleared: list[str] = field(default_factory=list[str])
     stopped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     started: list[tuple[str, int, str]] = field(default_factory=list[tuple[str, int, str]])
     start_answer: Answer = Answer.ACCEPTED
@@ -73,7 +76,7 @@ class Points:
             told.limit = limit
         if told.waits is not None:
             await told.waits.wait()
-        return Reply(answer)
+        return Reply(answer, method=told.method)
 
     async def set_fallback(self, charger_id: str, evse_id: int, limit_a: float) -> Reply:
         if charger_id in self.offline:
@@ -88,7 +91,11 @@ class Points:
         return Reply(Answer.ACCEPTED)
 
     async def clear_limit(self, charger_id: str, evse_id: int) -> Reply:
-        raise AssertionError("not used")
+        self.cleared.append(charger_id)
+        told = self.told[charger_id, evse_id]
+        if told.clear_answer is Answer.ACCEPTED:
+            told.limit = None
+        return Reply(told.clear_answer)
 
     async def clear_fallback(self, charger_id: str, evse_id: int) -> Reply:
         raise AssertionError("not used")

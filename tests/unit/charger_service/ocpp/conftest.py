@@ -22,7 +22,18 @@ from charger_service.ocpp.central import CentralSystem
 from charger_service.ocpp.conversation import Timing
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.server import serving
-from charger_service.ports import Abilities, Ended, Make, MeterReading, Needs, Offence, Quirks, Seen, Started
+from charger_service.ports import (
+    Abilities,
+    Ended,
+    KnownMethod,
+    Make,
+    MeterReading,
+    Needs,
+    Offence,
+    Quirks,
+    Seen,
+    Started,
+)
 from charger_service.settings import OcppSettings
 from ev_service.charging import EvseState
 from ev_service.clock import SteppedClock
@@ -70,6 +81,9 @@ class Heard:
 
     def quirks(self, charger_id: str) -> Quirks:
         return self.known_quirks.get(charger_id, Quirks())
+
+    def limit_method_changed(self, charger_id: str, known: KnownMethod | None) -> None:
+        self._add("method", charger_id, known and known.method)
 
     def evse_changed(self, charger_id: str, evse_id: int, state: EvseState, *, is_over: bool = False) -> None:
         self.on_status()

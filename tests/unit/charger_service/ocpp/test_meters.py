@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charger_service.ocpp.meters import moment, reading
-from charger_service.ocpp.profiles import current_now, in_tenths
+from charger_service.ocpp.profiles import Conversion, in_tenths, in_watts
 
 NOW = datetime(2026, 6, 21, 12, tzinfo=UTC)
 
@@ -105,7 +105,24 @@ def test_tenths_are_sent_as_they_are(tenths: int) -> None:
 
 @pytest.mark.parametrize(
     "schedule",
-    [None, {"charging_rate_unit": "W", "charging_schedule_period": [{"limit": 5000}]}, {"charging_rate_unit": "A"}],
+    [None, {"charging_rate_unit": "?", "charging_schedule_period": [{"limit": 5000}]}, {"charging_rate_unit": "A"}],
 )
 def test_a_schedule_that_says_no_current_says_none(schedule: dict[str, Any] | None) -> None:
-    assert current_now(schedule) is None
+    assert Conversion(230.0, 3).current_now(schedule) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "current_a"), [({}, 10.0), ({"number_phases": 1}, 30.0), ({"number_phases": 2}, 15.0)]
+)
+def test_a_schedule_in_watts_is_a_current_on_the_phases_that_it_names(said: dict[str, Any], current_a: float) -> None:
+    schedule = {"charging_rate_unit": "W", "charging_schedule_period": [{"limit": 6900.0} | said]}
+
+    assert Conversion(230.0, 3).current_now(schedule) == pytest.approx(current_a)
+
+
+@given(st.floats(min_value=0, max_value=500), st.floats(min_value=100, max_value=300), st.integers(1, 3))
+def test_a_power_in_watts_is_never_above_what_was_asked(current_a: float, voltage_v: float, phases: int) -> None:
+    sent = in_watts(current_a, voltage_v, phases)
+
+    assert sent <= current_a * voltage_v * phases + 1e-5
+    assert current_a * voltage_v * phases - sent < 1 + 1e-5

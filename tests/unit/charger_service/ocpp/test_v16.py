@@ -162,7 +162,7 @@ async def test_after_booting_its_abilities_are_read_and_its_meter_values_arrange
     await charger.boot()
     triggered = await charger.until_asked("TriggerMessage", 4)
 
-    await site.heard.until("ready", "CP-16", Abilities(max_stack_level=5, takes_amperes=True, switches_phases=False))
+    await site.heard.until("ready", "CP-16", Abilities(max_stack_level=5, takes_watts=False))
     assert charger.asked_for("ChangeConfiguration") == [
         {"key": "MeterValueSampleInterval", "value": "10"},
         {"key": "MeterValuesSampledData", "value": "Energy.Active.Import.Register,Current.Import,Power.Active.Import"},

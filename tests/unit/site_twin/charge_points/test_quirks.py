@@ -65,6 +65,45 @@ async def test_amperes_only_rejects_watts_and_says_so(
 
 
 @both
+async def test_watts_only_rejects_amperes(
+    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+) -> None:
+    point = await charging(version, central, connect, cars, Quirk.WATTS_ONLY)
+
+    assert (await central.call(set_profile(point, 10.0))).status == "Rejected"
+    assert (await central.call(set_profile(point, 6900.0, unit="W"))).status == "Accepted"
+    assert limit_a(point) == 10.0
+
+
+@both
+@pytest.mark.parametrize(
+    ("quirk", "default"), [(Quirk.REFUSES_TX_PROFILES, "Accepted"), (Quirk.STATION_PROFILES_ONLY, "Rejected")]
+)
+async def test_purposes_that_a_charger_does_not_take_are_rejected(
+    version: str, quirk: Quirk, default: str, central: CentralSystem, connect: Connect, cars: StandingCars
+) -> None:
+    point = await charging(version, central, connect, cars, quirk)
+    station = "ChargePointMaxProfile" if version == "1.6" else "ChargingStationMaxProfile"
+
+    assert (await central.call(set_profile(point, 10.0))).status == "Rejected"
+    assert (await central.call(set_profile(point, 9.0, purpose="TxDefaultProfile"))).status == default
+    assert (await central.call(set_profile(point, 8.0, purpose=station, evse_id=0))).status == "Accepted"
+    assert limit_a(point) == 8.0
+
+
+async def test_a_composite_schedule_is_in_watts_where_a_charger_takes_nothing_else(
+    central: CentralSystem, connect: Connect, cars: StandingCars
+) -> None:
+    point = await charging("1.6", central, connect, cars, Quirk.WATTS_ONLY)
+    await central.call(set_profile(point, 6900.0, unit="W"))
+
+    answer = await central.call(call16.GetCompositeSchedule(connector_id=1, duration=60))
+
+    assert answer.charging_schedule["charging_rate_unit"] == "W"
+    assert answer.charging_schedule["charging_schedule_period"][0]["limit"] == 6900.0
+
+
+@both
 async def test_stack_level_0_only_rejects_every_other(
     version: str, central: CentralSystem, connect: Connect, cars: StandingCars
 ) -> None:

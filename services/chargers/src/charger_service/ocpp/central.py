@@ -10,10 +10,12 @@ from websockets.asyncio.server import ServerConnection
 from charger_service.ocpp import profiles
 from charger_service.ocpp.charge_point import ChargePoint
 from charger_service.ocpp.conversation import Surroundings, Timing, Unanswered
+from charger_service.ocpp.limit_methods import LimitMethods
 from charger_service.ocpp.metrics import OcppMetrics
+from charger_service.ocpp.profiles import Conversion
 from charger_service.ocpp.v16 import ChargePoint16
 from charger_service.ocpp.v201 import ChargePoint201
-from charger_service.ports import Answer, ChargerReports, Reply, TransactionLimit, TransactionNumbers
+from charger_service.ports import Answer, ChargerReports, KnownMethod, Reply, TransactionLimit, TransactionNumbers
 from ev_service.clock import Clock
 
 SUBPROTOCOLS: dict[str, type[ChargePoint]] = {"ocpp2.0.1": ChargePoint201, "ocpp1.6": ChargePoint16}
@@ -33,6 +35,8 @@ class CentralSystem:
         clock: the run's clock, by which chargers set theirs.
         metrics: counts.
         timing: how long things take.
+        conversions: what turns amperes into watts at each EVSE.
+        known: how chargers took limits when the process ended before.
     """
 
     def __init__(
@@ -43,11 +47,14 @@ class CentralSystem:
         clock: Clock,
         metrics: OcppMetrics,
         timing: Timing | None = None,
+        conversions: Mapping[tuple[str, int], Conversion] | None = None,
+        known: Mapping[str, KnownMethod] | None = None,
     ) -> None:
         self.metrics = metrics
         self._evses = evses
         self._reports = reports
-        self._around = Surroundings(reports, numbers, clock, metrics, timing or Timing())
+        self._around = Surroundings(reports, numbers, clock, metrics, timing or Timing(), conversions or {})
+        self._methods = {charger_id: LimitMethods((known or {}).get(charger_id)) for charger_id in evses}
         self._points: dict[str, ChargePoint] = {}
         self._last_seen: dict[str, datetime] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -59,7 +66,8 @@ class CentralSystem:
             KeyError: the charger is not registered, or its subprotocol is not spoken.
         """
         speaks = SUBPROTOCOLS[connection.subprotocol or ""]
-        point = speaks(charger_id, self._evses[charger_id], connection, self._around)
+        methods = self._methods[charger_id]
+        point = speaks(charger_id, self._evses[charger_id], connection, self._around, methods)
         former = self._points.get(charger_id)
         if former is not None:
             # Two of one identity: the older is most often a connection that broke without a word.
@@ -106,7 +114,7 @@ class CentralSystem:
         said: list[float | None] = []
 
         async def composite(point: ChargePoint) -> Reply:
-            reply, limit_a = await point.composite(evse_id)
+            reply, limit_a = await point.limit_in_force(evse_id)
             said.append(limit_a)
             return reply
 

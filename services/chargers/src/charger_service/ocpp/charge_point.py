@@ -8,13 +8,15 @@ import logging
 import re
 from abc import abstractmethod
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, cast
 
 from websockets.asyncio.server import ServerConnection
 
 from charger_service.ocpp.conversation import Conversation, Surroundings, Unanswered, handles
-from charger_service.ocpp.profiles import FALLBACK_LEVEL, LIMIT_LEVEL
-from charger_service.ports import Abilities, Answer, Make, RateUnit, Reply, TransactionLimit
+from charger_service.ocpp.limit_methods import LimitMethods, possible_methods
+from charger_service.ocpp.profiles import LIMIT_LEVEL, ChargingProfile, Conversion
+from charger_service.ports import Abilities, Answer, LimitMethod, LimitPurpose, Make, RateUnit, Reply, TransactionLimit
 from ev_service.units import utc_text
 
 _STATUSES = {
@@ -24,7 +26,9 @@ _STATUSES = {
     "NotSupported": Answer.NOT_SUPPORTED,
     "NotImplemented": Answer.NOT_SUPPORTED,
 }
-_WATTS_ONLY = Reply(Answer.NOT_SUPPORTED, "the charger takes watts only")
+_REFUSALS = frozenset({Answer.REJECTED, Answer.NOT_SUPPORTED})
+_USUAL = Conversion(voltage_v=230.0, phases=3)
+"""Where the site says nothing of an EVSE, as in tests."""
 
 _logger = logging.getLogger(__name__)
 
@@ -33,16 +37,28 @@ _AMPERES = frozenset({"a", "amp", "amps", "ampere", "amperes", "current"})
 _WATTS = frozenset({"w", "watt", "watts", "kw", "power"})
 
 
-def takes_amperes(units: str) -> bool:
-    """Whether a charger takes limits in amperes, by the units that it says, parted by commas; so it does by default.
+def rate_units(units: str) -> frozenset[RateUnit]:
+    """The units in which a charger takes limits, by those that it says, parted by commas.
 
-    OCPP 1.6 has `Current` and `Power`, 2.0.1 `A` and `W`; chargers write others. One that means neither says nothing.
+    OCPP 1.6 has `Current` and `Power`, 2.0.1 `A` and `W`; chargers write others. One that says neither may take both.
 
-    >>> takes_amperes("Ampere"), takes_amperes("Power"), takes_amperes("W, amp")
-    (True, False, True)
+    >>> sorted(rate_units("Ampere")), sorted(rate_units("Power")), sorted(rate_units("W, amp"))
+    ([<RateUnit.AMPERES: 'A'>], [<RateUnit.WATTS: 'W'>], [<RateUnit.AMPERES: 'A'>, <RateUnit.WATTS: 'W'>])
     """
     said = {unit.strip(" []()\"'").lower() for unit in re.split("[,;|/]", units)}
-    return bool(said & _AMPERES) or not said & _WATTS
+    found = {RateUnit.AMPERES: _AMPERES, RateUnit.WATTS: _WATTS}
+    return frozenset(unit for unit, names in found.items() if said & names) or frozenset(RateUnit)
+
+
+def abilities_of(stack_level: str, units: str, switches_phases: str) -> Abilities:
+    """What a charger can do, by the values of its configuration; empty where it does not say."""
+    taken = rate_units(units)
+    return Abilities(
+        max_stack_level=int(stack_level) if stack_level.isdecimal() else LIMIT_LEVEL,
+        takes_amperes=RateUnit.AMPERES in taken,
+        takes_watts=RateUnit.WATTS in taken,
+        switches_phases=switches_phases.lower() == "true",
+    )
 
 
 def replied(status: str, detail: str = "") -> Reply:
@@ -63,15 +79,21 @@ class ChargePoint(Conversation):
         evse_ids: its registered EVSEs; what it says of others is not passed on.
         connection: its WebSocket.
         around: what it works with.
+        methods: how it takes limits, by what it did before; None: nothing is known.
     """
 
     def __init__(
-        self, charger_id: str, evse_ids: tuple[int, ...], connection: ServerConnection, around: Surroundings
+        self,
+        charger_id: str,
+        evse_ids: tuple[int, ...],
+        connection: ServerConnection,
+        around: Surroundings,
+        methods: LimitMethods | None = None,
     ) -> None:
         super().__init__(charger_id, connection, around)
         self.evse_ids = evse_ids
         self.abilities = Abilities()
-        self._limit_level = LIMIT_LEVEL
+        self.methods = methods or LimitMethods()
         self._setting_up: asyncio.Task[None] | None = None
         self._needs_set_up = True
 
@@ -99,36 +121,65 @@ class ChargePoint(Conversation):
             self._setting_up.cancel()
 
     async def set_limit(self, limit: TransactionLimit) -> Reply:
-        """Limit a running transaction; on the lowest stack level where the charger refuses another."""
-        if not self.abilities.takes_amperes:
-            return _WATTS_ONLY
-        reply = await self.send_limit(limit, self._limit_level)
-        if reply.answer is not Answer.REJECTED or self._limit_level == FALLBACK_LEVEL:
-            return reply
-        lower = await self.send_limit(limit, FALLBACK_LEVEL)
-        if lower.answer is Answer.ACCEPTED:
-            self._limit_level = FALLBACK_LEVEL
-        return lower
+        """Limit a running transaction by the first method that the charger accepts; the first refusal otherwise."""
+        async with self.methods.turn:
+            possible, refusal = self._possible_methods(), None
+            for method in self.methods.attempts(possible, limit.transaction_id):
+                reply = await self._try(limit, method)
+                if reply.answer not in _REFUSALS:
+                    return reply
+                refusal = refusal or reply
+                if method.purpose is LimitPurpose.TX and self.methods.is_over(limit.transaction_id):
+                    return refusal
+                self.methods.refuse(method, limit.transaction_id, self.around.clock.now())
+            return refusal or Reply(Answer.REJECTED)
+
+    async def _try(self, limit: TransactionLimit, method: LimitMethod) -> Reply:
+        """Send a limit by one method; the reply names it where the limit is in force, or may be."""
+        profile = self._conversion(limit.evse_id).limit(limit, method, self.around.clock.now())
+        try:
+            reply = await self.set_profile(profile)
+        except Unanswered as failed:
+            reply = failed.reply
+        if reply.answer is Answer.ACCEPTED and self.methods.accept(method):
+            self.around.reports.limit_method_changed(self.charger_id, self.methods.known)
+        return reply if reply.answer in _REFUSALS else replace(reply, method=method)
 
     async def set_fallback(self, evse_id: int, limit_a: float) -> Reply:
-        """Set the EVSE's default profile."""
-        return await self.send_fallback(evse_id, limit_a) if self.abilities.takes_amperes else _WATTS_ONLY
+        """Set the EVSE's default profile, or where limits are given to the whole charger that one's."""
+        known, possible = self.methods.known, self._possible_methods()
+        method = known.method if known is not None and known.method in possible else possible[0]
+        profile = self._conversion(evse_id).fallback(evse_id, limit_a, method, self.around.clock.now())
+        return await self.set_profile(profile)
+
+    async def limit_in_force(self, evse_id: int) -> tuple[Reply, float | None]:
+        """What the charger holds to now, all profiles together [A]."""
+        unit = RateUnit.AMPERES if self.abilities.takes_amperes else RateUnit.WATTS
+        reply, schedule = await self.composite(evse_id, unit)
+        return reply, self._conversion(evse_id).current_now(schedule)
+
+    def _possible_methods(self) -> tuple[LimitMethod, ...]:
+        first = self.around.reports.quirks(self.charger_id).limit_purpose
+        return possible_methods(self.abilities, len(self.evse_ids), first)
+
+    def _conversion(self, evse_id: int) -> Conversion:
+        return self.around.conversions.get((self.charger_id, evse_id), _USUAL)
 
     @abstractmethod
-    async def send_limit(self, limit: TransactionLimit, stack_level: int) -> Reply:
-        """Send a limit as a TxProfile."""
+    async def set_profile(self, profile: ChargingProfile) -> Reply:
+        """Have the charger hold a charging profile.
 
-    @abstractmethod
-    async def send_fallback(self, evse_id: int, limit_a: float) -> Reply:
-        """Send a fallback as a TxDefaultProfile."""
+        Raises:
+            Unanswered: it did not answer, or with an error.
+        """
 
     @abstractmethod
     async def clear_profile(self, profile_id: int) -> Reply:
         """Take a profile away; accepted where there is none."""
 
     @abstractmethod
-    async def composite(self, evse_id: int) -> tuple[Reply, float | None]:
-        """What the charger holds to now, all profiles together [A]."""
+    async def composite(self, evse_id: int, unit: RateUnit) -> tuple[Reply, dict[str, Any] | None]:
+        """The composite schedule of an EVSE, in this unit where the charger keeps to it."""
 
     @abstractmethod
     async def start_transaction(self, evse_id: int, id_token: str) -> Reply:
@@ -201,8 +252,16 @@ class ChargePoint(Conversation):
             _encodable(vendor), _encodable(model), None if firmware_version is None else _encodable(firmware_version)
         )
         self._needs_set_up = True
+        is_forgotten = self.methods.boot(make)
         self.around.reports.booted(self.charger_id, make)
+        if is_forgotten:
+            self.around.reports.limit_method_changed(self.charger_id, None)
         return {"current_time": self.current_time(), "interval": self.around.timing.heartbeat_s, "status": "Accepted"}
+
+    def note_end(self, transaction_id: str, ended_at: datetime) -> None:
+        """Take in that a transaction ended, for which limits may have been refused."""
+        if self.methods.end_transaction(transaction_id, ended_at):
+            self.around.reports.limit_method_changed(self.charger_id, None)
 
     def current_time(self) -> str:
         """The run's time, by which the charger sets its clock."""
@@ -219,7 +278,6 @@ class ChargePoint(Conversation):
     async def _set_up(self) -> None:
         try:
             self.abilities = await self._abilities()
-            self._limit_level = min(LIMIT_LEVEL, self.abilities.max_stack_level)
             # Limits do not wait for what may as well be done later.
             self.around.reports.ready(self.charger_id, self.abilities)
             await self.arrange_meter_values()
@@ -238,7 +296,8 @@ class ChargePoint(Conversation):
             said = Abilities()
         quirks = self.around.reports.quirks(self.charger_id)
         if quirks.rate_unit is not None:
-            said = replace(said, takes_amperes=quirks.rate_unit is RateUnit.AMPERES)
+            units = {unit: quirks.rate_unit is unit for unit in RateUnit}
+            said = replace(said, takes_amperes=units[RateUnit.AMPERES], takes_watts=units[RateUnit.WATTS])
         return said if quirks.stack_level is None else replace(said, max_stack_level=quirks.stack_level)
 
 

@@ -6,8 +6,8 @@ Knows nothing of what is asked. Nothing that a charger sends ends more than its 
 import asyncio
 import logging
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar, cast
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from charger_service.ocpp import tolerance
 from charger_service.ocpp.metrics import OcppMetrics
+from charger_service.ocpp.profiles import Conversion
 from charger_service.ports import Answer, ChargerReports, Offence, Reply, TransactionNumbers
 from ev_service.clock import Clock
 from ev_service.logs import SeldomLog
@@ -72,13 +73,17 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every charge point works with."""
+    """What every charge point works with.
+
+    conversions: what turns amperes into watts at each EVSE, by its charger and number.
+    """
 
     reports: ChargerReports
     numbers: TransactionNumbers
     clock: Clock
     metrics: OcppMetrics
     timing: Timing
+    conversions: Mapping[tuple[str, int], Conversion] = field(default_factory=dict[tuple[str, int], Conversion])
 
 
 def handles(action: str) -> Callable[[_Handler], _Handler]:

@@ -9,11 +9,11 @@ from typing import Any, cast
 from ocpp import v16
 from ocpp.v16 import call, call_result
 
-from charger_service.ocpp import profiles
-from charger_service.ocpp.charge_point import ChargePoint, replied, takes_amperes
+from charger_service.ocpp.charge_point import ChargePoint, abilities_of, replied
 from charger_service.ocpp.conversation import handles
 from charger_service.ocpp.meters import MEASURANDS, moment, reading, time_of
-from charger_service.ports import Abilities, Answer, Ended, Reply, Seen, Started, TransactionLimit
+from charger_service.ocpp.profiles import ChargingProfile
+from charger_service.ports import Abilities, Answer, Ended, RateUnit, Reply, Seen, Started, TransactionLimit
 from ev_service.charging import EvseState
 
 _STACK_LEVEL = "ChargeProfileMaxStackLevel"
@@ -97,6 +97,7 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
             energy_kwh=meter_stop / 1000,
             reason=reason,
         )
+        self.note_end(ended.transaction_id, ended.ended_at)
         await self.around.reports.session_ended(ended)
         return _result.StopTransaction(id_tag_info=_ACCEPTED)
 
@@ -122,26 +123,28 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         """Acknowledged."""
         return _result.DiagnosticsStatusNotification()
 
-    async def send_limit(self, limit: TransactionLimit, stack_level: int) -> Reply:
-        """Send a limit as a TxProfile."""
+    async def set_limit(self, limit: TransactionLimit) -> Reply:
+        """Limit a running transaction."""
         if not limit.transaction_id.isdecimal():
             return Reply(Answer.REJECTED, "transactions of OCPP 1.6 have numbers")
-        return await self._set_profile(limit.evse_id, profiles.limit_16(limit, stack_level))
+        return await super().set_limit(limit)
 
-    async def send_fallback(self, evse_id: int, limit_a: float) -> Reply:
-        """Send a fallback as a TxDefaultProfile."""
-        return await self._set_profile(evse_id, profiles.fallback_16(evse_id, limit_a))
+    async def set_profile(self, profile: ChargingProfile) -> Reply:
+        """SetChargingProfile."""
+        content = profile.content_16()
+        request = _call.SetChargingProfile(connector_id=profile.evse_id, cs_charging_profiles=content)
+        return replied((await self.ask(request)).status)
 
     async def clear_profile(self, profile_id: int) -> Reply:
         """Take a profile away."""
         result = await self.ask(_call.ClearChargingProfile(id=profile_id))
         return Reply(Answer.ACCEPTED) if result.status == "Unknown" else replied(result.status)
 
-    async def composite(self, evse_id: int) -> tuple[Reply, float | None]:
-        """What the charger holds to now [A]."""
-        request = _call.GetCompositeSchedule(connector_id=evse_id, duration=_COMPOSITE_S, charging_rate_unit="A")
+    async def composite(self, evse_id: int, unit: RateUnit) -> tuple[Reply, dict[str, Any] | None]:
+        """GetCompositeSchedule."""
+        request = _call.GetCompositeSchedule(connector_id=evse_id, duration=_COMPOSITE_S, charging_rate_unit=str(unit))
         result = await self.ask(request)
-        return replied(result.status), profiles.current_now(result.charging_schedule)
+        return replied(result.status), result.charging_schedule
 
     async def start_transaction(self, evse_id: int, id_token: str) -> Reply:
         """RemoteStartTransaction."""
@@ -167,12 +170,7 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
     async def read_abilities(self) -> Abilities:
         """From its configuration."""
         said = await self._configuration(_STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH)
-        level = said.get(_STACK_LEVEL, "")
-        return Abilities(
-            max_stack_level=int(level) if level.isdecimal() else profiles.LIMIT_LEVEL,
-            takes_amperes=takes_amperes(said.get(_RATE_UNIT, "")),
-            switches_phases=said.get(_PHASE_SWITCH, "").lower() == "true",
-        )
+        return abilities_of(said.get(_STACK_LEVEL, ""), said.get(_RATE_UNIT, ""), said.get(_PHASE_SWITCH, ""))
 
     async def arrange_meter_values(self) -> None:
         """By its configuration, where that is not so already."""
@@ -198,7 +196,3 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         result = await self.attempt(_call.GetConfiguration(key=list(keys)))
         known: list[dict[str, Any]] = [] if result is None else result.configuration_key or []
         return {item["key"]: str(item.get("value", "")) for item in known}
-
-    async def _set_profile(self, connector_id: int, profile: dict[str, Any]) -> Reply:
-        result = await self.ask(_call.SetChargingProfile(connector_id=connector_id, cs_charging_profiles=profile))
-        return replied(result.status)

@@ -10,12 +10,12 @@ from typing import Any, cast
 from ocpp import v201
 from ocpp.v201 import call, call_result
 
-from charger_service.ocpp import profiles
-from charger_service.ocpp.charge_point import ChargePoint, replied, takes_amperes
+from charger_service.ocpp.charge_point import ChargePoint, abilities_of, replied
 from charger_service.ocpp.conversation import handles
 from charger_service.ocpp.evse_states import TRANSACTION_STATES, Event, EvseStates
 from charger_service.ocpp.meters import MEASURANDS, moment, reading, time_of
-from charger_service.ports import Abilities, Answer, Ended, MeterReading, Needs, Reply, Seen, Started, TransactionLimit
+from charger_service.ocpp.profiles import ChargingProfile
+from charger_service.ports import Abilities, Answer, Ended, MeterReading, Needs, RateUnit, Reply, Seen, Started
 
 _SMART, _SAMPLED = "SmartChargingCtrlr", "SampledDataCtrlr"
 _STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH = "ProfileStackLevel", "RateUnit", "Phases3to1"
@@ -129,24 +129,21 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         """Acknowledged."""
         return _result.NotifyReport()
 
-    async def send_limit(self, limit: TransactionLimit, stack_level: int) -> Reply:
-        """Send a limit as a TxProfile."""
-        return await self._set_profile(limit.evse_id, profiles.limit_201(limit, stack_level))
-
-    async def send_fallback(self, evse_id: int, limit_a: float) -> Reply:
-        """Send a fallback as a TxDefaultProfile."""
-        return await self._set_profile(evse_id, profiles.fallback_201(evse_id, limit_a))
+    async def set_profile(self, profile: ChargingProfile) -> Reply:
+        """SetChargingProfile."""
+        request = _call.SetChargingProfile(evse_id=profile.evse_id, charging_profile=profile.content_201())
+        return _replied(await self.ask(request))
 
     async def clear_profile(self, profile_id: int) -> Reply:
         """Take a profile away."""
         result = await self.ask(_call.ClearChargingProfile(charging_profile_id=profile_id))
         return Reply(Answer.ACCEPTED) if result.status == "Unknown" else _replied(result)
 
-    async def composite(self, evse_id: int) -> tuple[Reply, float | None]:
-        """What the station holds to now [A]."""
-        request = _call.GetCompositeSchedule(duration=_COMPOSITE_S, evse_id=evse_id, charging_rate_unit="A")
+    async def composite(self, evse_id: int, unit: RateUnit) -> tuple[Reply, dict[str, Any] | None]:
+        """GetCompositeSchedule."""
+        request = _call.GetCompositeSchedule(duration=_COMPOSITE_S, evse_id=evse_id, charging_rate_unit=str(unit))
         result = await self.ask(request)
-        return _replied(result), profiles.current_now(result.schedule)
+        return _replied(result), result.schedule
 
     async def start_transaction(self, evse_id: int, id_token: str) -> Reply:
         """RequestStartTransaction."""
@@ -171,12 +168,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
     async def read_abilities(self) -> Abilities:
         """From its variables."""
         said = await self._variables(_SMART, _STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH)
-        level = said.get(_STACK_LEVEL, "")
-        return Abilities(
-            max_stack_level=int(level) if level.isdecimal() else profiles.LIMIT_LEVEL,
-            takes_amperes=takes_amperes(said.get(_RATE_UNIT, "")),
-            switches_phases=said.get(_PHASE_SWITCH, "").lower() == "true",
-        )
+        return abilities_of(said.get(_STACK_LEVEL, ""), said.get(_RATE_UNIT, ""), said.get(_PHASE_SWITCH, ""))
 
     async def arrange_meter_values(self) -> None:
         """By its variables, where that is not so already."""
@@ -228,6 +220,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
 
     async def _ended(self, event: Event, readings: list[MeterReading], reason: str | None) -> bool:
         energy_kwh = readings[-1].energy_kwh if readings else None
+        self.note_end(event.transaction_id, event.at)
         return await self.around.reports.session_ended(
             Ended(self.charger_id, event.transaction_id, event.at, energy_kwh, reason)
         )
@@ -251,9 +244,6 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         if result is None:
             return Answer.NOT_SUPPORTED
         return replied(result.set_variable_result[0]["attribute_status"]).answer
-
-    async def _set_profile(self, evse_id: int, profile: dict[str, Any]) -> Reply:
-        return _replied(await self.ask(_call.SetChargingProfile(evse_id=evse_id, charging_profile=profile)))
 
 
 def _replied(result: Any) -> Reply:

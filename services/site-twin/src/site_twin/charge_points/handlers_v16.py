@@ -59,9 +59,8 @@ def _clear_charging_profile(
 def _get_composite_schedule(
     station: Station, connector_id: int, duration: int, charging_rate_unit: str | None = None
 ) -> Any:
-    # Amperes, whatever was asked for: a charge point may choose where phases differ.
-    periods = obedience.composite_schedule(station, connector_id, duration)
-    if periods is None:
+    composite = obedience.composite_schedule(station, connector_id, duration)
+    if composite is None:
         return call_result.GetCompositeSchedule(status=_accepted(False))
     now = utc_text(station.cars.now())
     return call_result.GetCompositeSchedule(
@@ -71,8 +70,8 @@ def _get_composite_schedule(
         charging_schedule={
             "start_schedule": now,
             "duration": duration,
-            "charging_rate_unit": "A",
-            "charging_schedule_period": period_contents(periods),
+            "charging_rate_unit": composite.unit,
+            "charging_schedule_period": period_contents(composite.periods),
         },
     )
 

@@ -63,15 +63,15 @@ def _clear_charging_profile(
 
 
 def _get_composite_schedule(station: Station, duration: int, evse_id: int, **_: Any) -> Any:
-    periods = obedience.composite_schedule(station, evse_id, duration)
-    if periods is None:
+    composite = obedience.composite_schedule(station, evse_id, duration)
+    if composite is None:
         return _answer(call_result.GetCompositeSchedule, "UnknownEvse")
     schedule = {
         "evse_id": evse_id,
         "duration": duration,
         "schedule_start": utc_text(station.cars.now()),
-        "charging_rate_unit": "A",
-        "charging_schedule_period": period_contents(periods),
+        "charging_rate_unit": composite.unit,
+        "charging_schedule_period": period_contents(composite.periods),
     }
     return _answer(call_result.GetCompositeSchedule, None, schedule=schedule)
 

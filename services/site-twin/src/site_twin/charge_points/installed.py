@@ -14,12 +14,13 @@ from site_twin.charge_points.profiles import Kind, Profile, Purpose, RateUnit
 class Abilities:
     """What a charger's smart charging can do.
 
-    most_stack_level: the highest stack level taken. units: rate units taken.
+    most_stack_level: the highest stack level taken. units, purposes: rate units and purposes taken.
     most_periods, most_profiles: how many it holds. is_strict: keeps the rules that only 2.0.1 has.
     """
 
     most_stack_level: int = 8
     units: frozenset[RateUnit] = frozenset(RateUnit)
+    purposes: frozenset[Purpose] = frozenset(Purpose)
     most_periods: int = 24
     most_profiles: int = 24
     is_strict: bool = False
@@ -112,6 +113,8 @@ def _wrong_place(profile: Profile, transactions: Mapping[int, str | None]) -> st
 
 
 def _beyond(profile: Profile, abilities: Abilities) -> str | None:
+    if profile.purpose not in abilities.purposes:
+        return "UnsupportedPurpose"
     if not 0 <= profile.stack_level <= abilities.most_stack_level:
         return "InvalidStackLevel"
     if profile.schedule.unit not in abilities.units:

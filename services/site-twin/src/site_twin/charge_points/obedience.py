@@ -6,7 +6,7 @@ from site_twin.charge_points import profiles
 from site_twin.charge_points.dialect import BootReason, Ending, Occasion
 from site_twin.charge_points.evses import Evse
 from site_twin.charge_points.installed import Abilities
-from site_twin.charge_points.profiles import Period, Profile, Purpose, RateUnit, Wiring
+from site_twin.charge_points.profiles import Profile, Purpose, RateUnit, Schedule, Wiring
 from site_twin.charge_points.quirks import Quirk
 from site_twin.charge_points.station import Station
 
@@ -18,6 +18,12 @@ def abilities(station: Station) -> Abilities:
         able = replace(able, most_stack_level=0)
     if station.has(Quirk.AMPERES_ONLY):
         able = replace(able, units=frozenset({RateUnit.AMPERES}))
+    if station.has(Quirk.WATTS_ONLY):
+        able = replace(able, units=frozenset({RateUnit.WATTS}))
+    if station.has(Quirk.REFUSES_TX_PROFILES):
+        able = replace(able, purposes=frozenset(Purpose) - {Purpose.TX})
+    if station.has(Quirk.STATION_PROFILES_ONLY):
+        able = replace(able, purposes=frozenset({Purpose.STATION_MAX}))
     return able
 
 
@@ -58,8 +64,11 @@ def clear_profiles(
     return was_there
 
 
-def composite_schedule(station: Station, evse_id: int, duration_s: float) -> tuple[Period, ...] | None:
-    """What an EVSE, or the whole charger as 0, may give in the next seconds [A]; None: there is no such EVSE."""
+def composite_schedule(station: Station, evse_id: int, duration_s: float) -> Schedule | None:
+    """What an EVSE, or the whole charger as 0, may give in the next seconds; None: there is no such EVSE.
+
+    In amperes, where the charger takes them: it may choose, because with watts phases may differ.
+    """
     now = station.cars.now()
     held = station.installed.all
     if evse_id == 0:
@@ -67,12 +76,16 @@ def composite_schedule(station: Station, evse_id: int, duration_s: float) -> tup
         most_a, phases = sum(plan.max_current_a for plan in plans), max(len(plan.phases) for plan in plans)
         of_station = tuple(profile for profile in held if profile.purpose is Purpose.STATION_MAX)
         wiring = Wiring(0, phases, most_a, station.voltage_v)
-        return profiles.composite_schedule(of_station, wiring, now, duration_s, None)
-    evse = station.evses.get(evse_id)
-    if evse is None:
+        periods = profiles.composite_schedule(of_station, wiring, now, duration_s, None)
+    elif (evse := station.evses.get(evse_id)) is not None:
+        began = now if evse.transaction is None else evse.transaction.started_at
+        periods = profiles.composite_schedule(held, station.wiring(evse), now, duration_s, began)
+    else:
         return None
-    began = now if evse.transaction is None else evse.transaction.started_at
-    return profiles.composite_schedule(held, station.wiring(evse), now, duration_s, began)
+    if RateUnit.AMPERES in abilities(station).units:
+        return Schedule(RateUnit.AMPERES, periods)
+    watts = (replace(one, limit=one.limit * station.voltage_v * (one.phases or 1)) for one in periods)
+    return Schedule(RateUnit.WATTS, tuple(watts))
 
 
 def remote_start(

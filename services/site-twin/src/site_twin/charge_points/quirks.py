@@ -8,6 +8,9 @@ class Quirk(StrEnum):
 
     IGNORES_PROFILES_WHILE_SUSPENDED = "ignores_profiles_while_suspended"
     AMPERES_ONLY = "amperes_only"
+    WATTS_ONLY = "watts_only"
+    REFUSES_TX_PROFILES = "refuses_tx_profiles"
+    STATION_PROFILES_ONLY = "station_profiles_only"
     STACK_LEVEL_ZERO_ONLY = "stack_level_zero_only"
     RESUMES_AT_FULL_POWER = "resumes_at_full_power"
     ANSWERS_LATE = "answers_late"
@@ -23,6 +26,9 @@ class Quirk(StrEnum):
 MEANINGS: dict[Quirk, str] = {
     Quirk.IGNORES_PROFILES_WHILE_SUSPENDED: "accepts a charging profile while nothing is charged, and forgets it.",
     Quirk.AMPERES_ONLY: "rejects charging profiles in watts.",
+    Quirk.WATTS_ONLY: "rejects charging profiles in amperes.",
+    Quirk.REFUSES_TX_PROFILES: "rejects charging profiles of a transaction (TxProfile).",
+    Quirk.STATION_PROFILES_ONLY: "rejects charging profiles but those of the whole charger.",
     Quirk.STACK_LEVEL_ZERO_ONLY: "rejects charging profiles with a stack level above 0.",
     Quirk.RESUMES_AT_FULL_POWER: "after a pause gives all it can, until the next charging profile arrives.",
     Quirk.ANSWERS_LATE: "answers to charging profiles some seconds late; they are in force from then on.",

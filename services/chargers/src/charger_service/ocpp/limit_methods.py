@@ -1,0 +1,140 @@
+"""How a charger takes limits: tried in order, each once, and kept to once it is accepted.
+
+Chargers that refuse a TxProfile, or take watts only, are limited by other charging profiles. Pure of messages.
+
+A method that was accepted is never given up, whatever the charger answers later: it may refuse a limit for a reason of
+the moment. One that never was is given up at its first refusal, unless the transaction was over by then, for which a
+TxProfile is refused rightly. Where all are refused, they are tried again with the next transaction, and meanwhile the
+first one alone is asked for.
+
+Source: OCPP 1.6 edition 2, section 3.13; OCPP 2.0.1 edition 3, part 2, K01.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from charger_service.ocpp.profiles import FALLBACK_LEVEL, LIMIT_LEVEL
+from charger_service.ports import Abilities, KnownMethod, LimitMethod, LimitPurpose, Make, RateUnit
+
+_REMEMBERED_TRANSACTIONS = 64
+
+
+def possible_methods(abilities: Abilities, evses: int, first: LimitPurpose | None = None) -> tuple[LimitMethod, ...]:
+    """The methods by which a charger might take limits, in the order in which they are tried.
+
+    Args:
+        abilities: what it says that it can do.
+        evses: how many EVSEs it has; a limit of the whole charger is one of its EVSE only where there is one.
+        first: the purpose with which to begin; None: TxProfile.
+
+    >>> [method.purpose.value for method in possible_methods(Abilities(0, takes_watts=False), evses=2)]
+    ['TxProfile', 'TxDefaultProfile']
+    """
+    purposes = [LimitPurpose.TX, LimitPurpose.TX_DEFAULT]
+    if evses == 1:
+        purposes.append(LimitPurpose.CHARGE_POINT_MAX)
+    purposes.sort(key=lambda purpose: purpose is not first)
+    units = [RateUnit.AMPERES] if abilities.takes_amperes else []
+    if abilities.takes_watts or not units:
+        units.append(RateUnit.WATTS)
+    level = min(LIMIT_LEVEL, abilities.max_stack_level)
+    # A charger may have no other level than the fallback's without saying so.
+    levels = (level,) if level == FALLBACK_LEVEL else (level, FALLBACK_LEVEL)
+    return tuple(LimitMethod(purpose, level, unit) for unit in units for purpose in purposes for level in levels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """In which transaction a method was found, and when that transaction's first limit was refused."""
+
+    transaction_id: str
+    refused_at: datetime
+
+
+class LimitMethods:
+    """What one charger accepted and refused; outlives its connections.
+
+    turn: held while a limit is sent, so that a charger with several EVSEs is tried once.
+
+    Args:
+        known: what was known of it when the process began.
+    """
+
+    def __init__(self, known: KnownMethod | None = None) -> None:
+        self.known = known
+        self.turn = asyncio.Lock()
+        self._make = known and known.make
+        self._refused: dict[LimitMethod, _Finding] = {}
+        self._finding: _Finding | None = None
+        self._tried_in: deque[str] = deque(maxlen=_REMEMBERED_TRANSACTIONS)
+        self._over: deque[str] = deque(maxlen=_REMEMBERED_TRANSACTIONS)
+
+    def attempts(self, possible: Sequence[LimitMethod], transaction_id: str) -> tuple[LimitMethod, ...]:
+        """The methods to try for a limit, in order, until one is accepted.
+
+        Args:
+            possible: those that the charger might take, at least one.
+            transaction_id: the transaction that is to be limited.
+        """
+        if self.known is not None and self.known.method in possible:
+            return (self.known.method,)
+        untried = tuple(method for method in possible if method not in self._refused)
+        if untried:
+            return untried
+        if transaction_id in self._tried_in:
+            return (possible[0],)
+        self._refused.clear()
+        return tuple(possible)
+
+    def accept(self, method: LimitMethod) -> bool:
+        """Keep to a method from now on; returns whether it was not known before."""
+        if self.known is not None and self.known.method == method:
+            return False
+        self.known = KnownMethod(method, self._make)
+        self._finding = next(iter(self._refused.values()), None)
+        return True
+
+    def refuse(self, method: LimitMethod, transaction_id: str, at: datetime) -> None:
+        """Give a method up that was never accepted."""
+        if self.known is None or self.known.method != method:
+            self._refused.setdefault(method, _Finding(transaction_id, at))
+            if transaction_id not in self._tried_in:
+                self._tried_in.append(transaction_id)
+
+    def is_over(self, transaction_id: str) -> bool:
+        """Whether the charger told the end of this transaction lately."""
+        return transaction_id in self._over
+
+    def end_transaction(self, transaction_id: str, ended_at: datetime) -> bool:
+        """Take in the end of a transaction, by the charger's clock.
+
+        Returns:
+            Whether the method in use is forgotten: what it was preferred to was refused because of that end.
+        """
+        self._over.append(transaction_id)
+        finding = self._finding
+        if finding is None or finding.transaction_id != transaction_id or ended_at >= finding.refused_at:
+            return False
+        return self._forget()
+
+    def boot(self, make: Make) -> bool:
+        """Take in what the charger is; one of another make or firmware is tried anew.
+
+        Returns:
+            Whether the method in use is forgotten.
+        """
+        if self._make in (None, make):
+            self._make = make
+            return False
+        self._make = make
+        return self._forget()
+
+    def _forget(self) -> bool:
+        was_known = self.known is not None
+        self.known = self._finding = None
+        self._refused.clear()
+        self._tried_in.clear()
+        return was_known
