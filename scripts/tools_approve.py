@@ -19,8 +19,8 @@ from ev_service.errors import EvError
 from ev_service.settings import load
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS
-from wso2_provisioning.tokens import ClientCredentials, client_token
-from wso2_provisioning.wire import Identity, Wire
+from wso2_provisioning.tokens import ClientCredentials, request_client_token
+from wso2_provisioning.wire import HttpClient, Identity
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.documents import ArtifactError
 from wso2_terms.mcp import MCP_RESOURCE
@@ -80,16 +80,16 @@ def _live(artifacts: Artifacts) -> ToolsLock:
     source = EnvironmentOrFiles(
         settings.client_id, settings.client_secret, settings.client_id_file, settings.client_secret_file
     )
-    read, servers = source.read(), [project.server for project in EVAPP.mcp_projects(artifacts)]
+    read, servers = source.read(), [project.server for project in EVAPP.find_mcp_projects(artifacts)]
     client = ClientCredentials(read.client_id, read.client_secret)
     scopes = {listed.scope.name for server in servers for listed in server.scopes}
     listed: dict[str, dict[str, Tool]] = {}
-    with Wire(settings.ca_file) as wire:
-        token = client_token(wire, settings.token_url, client, EVAPP.name, scopes)
-        bearer = Identity.of_token(EVAPP.name, token.access_token)
+    with HttpClient(settings.ca_file) as http:
+        token = request_client_token(http, settings.token_url, client, EVAPP.name, scopes)
+        bearer = Identity.from_token(EVAPP.name, token.access_token)
         for number, server in enumerate(servers, start=1):
             url = f"{settings.gateway_url}{server.versioned_context}{MCP_RESOURCE}"
-            answer = wire.call("POST", url, bearer, content=list_request(number), headers=HEADERS)
+            answer = http.call("POST", url, bearer, content=list_request(number), headers=HEADERS)
             listed[f"{server.name}-{server.version}"] = _by_name(tools_in(answer.content, number))
     return listed
 

@@ -7,11 +7,11 @@ import httpx
 from joserfc.jwk import RSAKey
 from tests.attacks import forging, own_api
 from tests.attacks.ground import Ground
-from tests.attacks.rows import Group, NotTried, Row, Seen
-from tests.attacks.told import coded, fault, summed_up, table
+from tests.attacks.rows import Group, Observation, Row, RowSkippedError
+from tests.attacks.told import fault, format_status, summed_up, table
 
 from ev_service.assertion import HEADER
-from wso2_provisioning.proof import probe_path
+from wso2_provisioning.proof import find_probe_path
 from wso2_terms.codes import MISSING_CREDENTIALS
 
 SERVED_BY: Mapping[str, str] = {"SolarAPI": "solar", "BatteryAPI": "battery", "GridAPI": "grid", "SiteAPI": "chargers"}
@@ -53,16 +53,16 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _none(ground: Ground) -> Seen:
+def _none(ground: Ground) -> Observation:
     return _direct(ground, lambda _: None)
 
 
-def _forged(ground: Ground) -> Seen:
+def _forged(ground: Ground) -> Observation:
     now = ground.minutes.now()
     return _direct(ground, lambda context: forging.assertion(context, now))
 
 
-def _unsigned(ground: Ground) -> Seen:
+def _unsigned(ground: Ground) -> Observation:
     now = ground.minutes.now()
     keys = forging.public_keys(ground.door.management.get("/oauth2/jwks").raise_for_status().json())
 
@@ -73,25 +73,25 @@ def _unsigned(ground: Ground) -> Seen:
     tries = len(forgeries(_OTHER_CONTEXT))
     seen = [_direct(ground, lambda context, n=number: forgeries(context)[n]) for number in range(tries)]
     texts = {one.text for one in seen}
-    return Seen(texts.pop() if len(texts) == 1 else "; ".join(sorted(texts)), f"{tries} tries at each service")
+    return Observation(texts.pop() if len(texts) == 1 else "; ".join(sorted(texts)), f"{tries} tries at each service")
 
 
-def _expired(ground: Ground) -> Seen:
+def _expired(ground: Ground) -> Observation:
     key, now = gateway_key(ground), ground.minutes.now()
     return _direct(ground, lambda context: forging.assertion(context, now, key, age_s=forging.ASSERTION_LIFE_S + 1))
 
 
-def _another_api(ground: Ground) -> Seen:
+def _another_api(ground: Ground) -> Observation:
     key, now = gateway_key(ground), ground.minutes.now()
     return _direct(ground, lambda _: forging.assertion(_OTHER_CONTEXT, now, key))
 
 
-def _access_token(ground: Ground) -> Seen:
+def _access_token(ground: Ground) -> Observation:
     token = ground.good_token
     return _direct(ground, lambda _: token)
 
 
-def _through(ground: Ground) -> Seen:
+def _through(ground: Ground) -> Observation:
     # A service refuses this assertion: that it answers shows that the gateway put its own in its place.
     forged, token = forging.assertion(_OTHER_CONTEXT, ground.minutes.now()), ground.good_token
     answers = [ground.call(token, headers={name: forged}) for name in (HEADER, HEADER.lower())]
@@ -101,48 +101,48 @@ def _through(ground: Ground) -> Seen:
         token, own_api.GUARDED_PATH, headers={HEADER: forging.assertion("/solar/1.0.0", ground.minutes.now())}
     )
     is_replaced = is_replaced and helped.status_code == 401
-    return Seen("200, the gateway's own" if is_replaced else summed_up(map(coded, [*answers, helped])))
+    return Observation("200, the gateway's own" if is_replaced else summed_up(map(format_status, [*answers, helped])))
 
 
-def _instead(ground: Ground) -> Seen:
+def _instead(ground: Ground) -> Observation:
     forged = forging.assertion("/solar/1.0.0", ground.minutes.now())
-    return Seen(coded(ground.call(headers={HEADER: forged})))
+    return Observation(format_status(ground.call(headers={HEADER: forged})))
 
 
-def _other_api(ground: Ground) -> Seen:
-    return Seen(coded(ground.call(ground.good_token, own_api.GUARDED_PATH)))
+def _other_api(ground: Ground) -> Observation:
+    return Observation(format_status(ground.call(ground.good_token, own_api.GUARDED_PATH)))
 
 
 def gateway_key(ground: Ground) -> RSAKey:
     """The gateway's signing key.
 
     Raises:
-        NotTried: it can not be read.
+        RowSkippedError: it can not be read.
     """
     if ground.gateway_key is None:
-        raise NotTried("needs the gateway's signing key, which this stack keeps to itself")
+        raise RowSkippedError("needs the gateway's signing key, which this stack keeps to itself")
     return ground.gateway_key
 
 
-def _direct(ground: Ground, forge: Forge) -> Seen:
+def _direct(ground: Ground, forge: Forge) -> Observation:
     services = ground.door.addresses.services
     if not services:
-        raise NotTried("needs the addresses of the services")
+        raise RowSkippedError("needs the addresses of the services")
     told: list[str] = []
     for api_name, service in SERVED_BY.items():
         if service in services:
             project = ground.stack.artifacts.find_api(api_name)
-            url = services[service] + probe_path(project).removeprefix(project.api.versioned_context)
+            url = services[service] + find_probe_path(project).removeprefix(project.api.versioned_context)
             assertion = forge(project.api.versioned_context)
             told.append(answered(ground, url, {HEADER: assertion} if assertion else {}))
     if "unreachable" in told and not ground.stack.is_walled:
-        return Seen(f"a service is down: {'; '.join(told)}")
-    return Seen(summed_up(told), f"{len(told)} services")
+        return Observation(f"a service is down: {'; '.join(told)}")
+    return Observation(summed_up(told), f"{len(told)} services")
 
 
 def answered(ground: Ground, url: str, headers: dict[str, str] | None = None, **request: Any) -> str:
     """Tell what a service answers past the gateway."""
     try:
-        return coded(ground.door.direct(url, headers, **request))
+        return format_status(ground.door.direct(url, headers, **request))
     except httpx.TransportError:
         return "unreachable"

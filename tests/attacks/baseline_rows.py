@@ -2,10 +2,10 @@
 
 from tests.attacks import own_api
 from tests.attacks.ground import ENERGY, Ground
-from tests.attacks.rows import Group, Row, Seen
-from tests.attacks.told import passage, summed_up, table
+from tests.attacks.rows import Group, Observation, Row
+from tests.attacks.told import describe_access, summed_up, table
 
-from wso2_provisioning.proof import probe_path
+from wso2_provisioning.proof import find_probe_path
 
 
 def rows() -> tuple[Row, ...]:
@@ -17,12 +17,12 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _readings(ground: Ground) -> Seen:
-    paths = [probe_path(ground.stack.artifacts.find_api(name)) for name in ENERGY]
+def _readings(ground: Ground) -> Observation:
+    paths = [find_probe_path(ground.stack.artifacts.find_api(name)) for name in ENERGY]
     token = ground.good_token
     answers = [ground.until(lambda path=path: ground.call(token, path), lambda it: it.is_success) for path in paths]
-    return Seen(summed_up(str(answer.status_code) for answer in answers))
+    return Observation(summed_up(str(answer.status_code) for answer in answers))
 
 
-def _own_api(ground: Ground) -> Seen:
-    return Seen(passage(ground.call(ground.good_token, own_api.OPEN_PATH)))
+def _own_api(ground: Ground) -> Observation:
+    return Observation(describe_access(ground.call(ground.good_token, own_api.OPEN_PATH)))

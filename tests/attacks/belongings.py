@@ -20,13 +20,13 @@ from wso2_provisioning import admin, devportal, publisher
 from wso2_provisioning.admin import Admin
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
 from wso2_provisioning.devportal import DevPortal
-from wso2_provisioning.errors import ProvisioningError, Refused
+from wso2_provisioning.errors import ProvisioningError, RequestRefusedError
 from wso2_provisioning.mcp_servers import McpServers
 from wso2_provisioning.publisher import LiveApi, Publisher
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.tokens import ClientCredentials, password_token, register_client
+from wso2_provisioning.tokens import ClientCredentials, register_client, request_password_token
 from wso2_provisioning.users import Users
-from wso2_provisioning.wire import Identity, Wire, json_object, listed, needed
+from wso2_provisioning.wire import HttpClient, Identity, list_entries, parse_json_object, require_field
 from wso2_terms.artifacts import Artifacts
 
 DENY_PATH = f"{admin.BASE_PATH}/throttling/deny-polic"
@@ -51,17 +51,19 @@ class Application:
 class Belongings:
     """Gives and takes back, as the administrator."""
 
-    def __init__(self, wire: Wire, settings: ProvisioningSettings, artifacts: Artifacts, traffic: Traffic) -> None:
-        self._wire = wire
+    def __init__(
+        self, http: HttpClient, settings: ProvisioningSettings, artifacts: Artifacts, traffic: Traffic
+    ) -> None:
+        self._http = http
         self._settings = settings
         self._artifacts = artifacts
         self._traffic = traffic
         self._password = SecretStr(traffic.keep_secret(f"password of {OWNER}", secrets.token_urlsafe(18)))
-        self.admin = Identity.of_password(settings.wso2_admin_username, settings.admin_password())
-        self.publisher = Publisher(wire, settings.wso2_management_url, self.admin)
-        servers = McpServers(wire, settings.wso2_management_url, self.admin)
+        self.admin = Identity.from_password(settings.wso2_admin_username, settings.require_admin_password())
+        self.publisher = Publisher(http, settings.wso2_management_url, self.admin)
+        servers = McpServers(http, settings.wso2_management_url, self.admin)
         self.server = OwnServer(servers, artifacts)
-        self._owner = Identity.of_password(OWNER, self._password)
+        self._owner = Identity.from_password(OWNER, self._password)
         self._api_ids: dict[str, str] = {}
         self._made = 0
 
@@ -69,10 +71,10 @@ class Belongings:
         """Call a REST API, as the administrator unless said otherwise.
 
         Raises:
-            Refused: any status but a success.
+            RequestRefusedError: any status but a success.
         """
         url = self._settings.wso2_management_url + path
-        return self._wire.call(method, url, identity or self.admin, accept=(200, 201, 202), **content)
+        return self._http.call(method, url, identity or self.admin, accept=(200, 201, 202), **content)
 
     @property
     def login(self) -> tuple[str, str]:
@@ -82,10 +84,10 @@ class Belongings:
     def administrators_token(self) -> str:
         """Return a token of the REST APIs in the administrator's name."""
         url, name = self._settings.wso2_management_url, self._settings.wso2_admin_username
-        client = register_client(self._wire, url, self.admin)
+        client = register_client(self._http, url, self.admin)
         self._traffic.keep_client("the bootstrap's client", client.client_id, client.client_secret.get_secret_value())
-        password = self._settings.admin_password()
-        token = password_token(self._wire, self._settings.token_url, client, name, password, ("apim:api_view",))
+        password = self._settings.require_admin_password()
+        token = request_password_token(self._http, self._settings.token_url, client, name, password, ("apim:api_view",))
         return self._traffic.keep_secret("an administrator's token", token.access_token.get_secret_value())
 
     def set_up(self) -> None:
@@ -144,13 +146,13 @@ class Belongings:
         full_name = f"{PREFIX}{name}{self._made}"
         body: dict[str, Any] = {"name": full_name, "throttlingPolicy": policy, "description": "Made to attack"}
         path = f"{devportal.BASE_PATH}/applications"
-        application_id = needed(json_object(self.rest("POST", path, owner, json=body)), "applicationId")
+        application_id = require_field(parse_json_object(self.rest("POST", path, owner, json=body)), "applicationId")
         for api in apis:
             portal.subscribe(application_id, self.api_id(api), self.plan_of(api))
         properties = {"application_access_token_expiry_time": validity_s}
         wanted = _KEYS | {"validityTime": str(validity_s), "additionalProperties": properties}
-        keys = json_object(self.rest("POST", f"{path}/{application_id}/generate-keys", owner, json=wanted))
-        client = ClientCredentials(needed(keys, "consumerKey"), SecretStr(needed(keys, "consumerSecret")))
+        keys = parse_json_object(self.rest("POST", f"{path}/{application_id}/generate-keys", owner, json=wanted))
+        client = ClientCredentials(require_field(keys, "consumerKey"), SecretStr(require_field(keys, "consumerSecret")))
         self._traffic.keep_client(full_name, client.client_id, client.client_secret.get_secret_value())
         match keys:
             case {"token": {"accessToken": str(token)}}:
@@ -170,7 +172,7 @@ class Belongings:
     def subscription(self, application: Application, api_name: str) -> str:
         """Return the id of an application's subscription."""
         wanted = self.api_id(api_name)
-        held = self._portal(self._owner).subscriptions(application.application_id)
+        held = self._portal(self._owner).list_subscriptions(application.application_id)
         found = [one for one in held if one.api_id == wanted]
         if not found:
             raise ProvisioningError(f"{application.full_name} is not subscribed to {api_name}")
@@ -203,7 +205,7 @@ class Belongings:
     def deny(self, kind: str, value: object) -> str:
         """Make a deny policy and return its id."""
         body = {"conditionType": kind, "conditionValue": value, "conditionStatus": True}
-        return needed(json_object(self.rest("POST", f"{DENY_PATH}ies", json=body)), "conditionId")
+        return require_field(parse_json_object(self.rest("POST", f"{DENY_PATH}ies", json=body)), "conditionId")
 
     def allow(self, condition_id: str) -> None:
         """Delete a deny policy."""
@@ -217,10 +219,10 @@ class Belongings:
     def deploy(self, *, undo: bool = False) -> None:
         """Deploy the latest revision of the attacker's API, or undo that."""
         path = f"{publisher.BASE_PATH}/apis/{self.api_id(own_api.NAME)}"
-        revision = listed(json_object(self.rest("GET", f"{path}/revisions")))[-1]
+        revision = list_entries(parse_json_object(self.rest("GET", f"{path}/revisions")))[-1]
         body = [{"name": "Default", "vhost": "localhost", "displayOnDevportal": True}]
         act = "undeploy" if undo else "deploy"
-        self.rest("POST", f"{path}/{act}-revision", params={"revisionId": needed(revision, "id")}, json=body)
+        self.rest("POST", f"{path}/{act}-revision", params={"revisionId": require_field(revision, "id")}, json=body)
 
     def take_back(self, report: Callable[[str], None]) -> bool:
         """Remove everything, also what an earlier run left; deny policies first.
@@ -248,9 +250,9 @@ class Belongings:
         return is_clean
 
     def _remove_denials(self) -> None:
-        for found in listed(json_object(self.rest("GET", f"{DENY_PATH}ies"))):
+        for found in list_entries(parse_json_object(self.rest("GET", f"{DENY_PATH}ies"))):
             if own_api.is_own_denial(found.get("conditionValue")):
-                self.allow(needed(found, "conditionId"))
+                self.allow(require_field(found, "conditionId"))
 
     def _remove_applications(self) -> None:
         for owner in (self.admin.name, *own_api.OWNERS):
@@ -258,11 +260,11 @@ class Belongings:
 
     def remove_applications_of(self, owner: str) -> None:
         """Remove what an owner made to attack, and let them go on."""
-        for found in listed(json_object(self.rest("GET", f"{DENY_PATH}ies"))):
+        for found in list_entries(parse_json_object(self.rest("GET", f"{DENY_PATH}ies"))):
             if str(found.get("conditionValue")).split("@")[0].split(":")[0] == owner != self.admin.name:
-                self.allow(needed(found, "conditionId"))
-        portal = Admin(self._wire, self._settings.wso2_management_url, self.admin)
-        for application in portal.applications(owner):
+                self.allow(require_field(found, "conditionId"))
+        portal = Admin(self._http, self._settings.wso2_management_url, self.admin)
+        for application in portal.list_applications(owner):
             if application.name.startswith(PREFIX):
                 portal.delete_application(application.application_id)
 
@@ -273,9 +275,9 @@ class Belongings:
             found = None if live is None else live.api_id
         if found is not None:
             url = f"{self._settings.wso2_management_url}{publisher.BASE_PATH}/apis/{found}"
-            answer = self._wire.send("DELETE", url, self.admin)
+            answer = self._http.send("DELETE", url, self.admin)
             if answer.status_code not in (200, 202, 204, 404):
-                raise Refused(f"the API is kept ({answer.status_code})", status=answer.status_code)
+                raise RequestRefusedError(f"the API is kept ({answer.status_code})", status=answer.status_code)
 
     def _remove_server(self) -> None:
         self._api_ids.pop(own_api.SERVER_NAME, None)
@@ -289,7 +291,7 @@ class Belongings:
                 self._users().delete_user(owner)
 
     def _portal(self, owner: Identity) -> DevPortal:
-        return DevPortal(self._wire, self._settings.wso2_management_url, owner)
+        return DevPortal(self._http, self._settings.wso2_management_url, owner)
 
     def _users(self) -> Users:
-        return Users(self._wire, self._settings.wso2_management_url, self.admin)
+        return Users(self._http, self._settings.wso2_management_url, self.admin)

@@ -12,12 +12,12 @@ from tests.attacks.assertion_rows import answered, gateway_key
 from tests.attacks.ground import Ground
 from tests.attacks.limit_rows import burst, plan_limit
 from tests.attacks.own_chargers import limit
-from tests.attacks.rows import Group, NotTried, Row, Seen
-from tests.attacks.told import coded, fault, summed_up, table
+from tests.attacks.rows import Group, Observation, Row, RowSkippedError
+from tests.attacks.told import fault, format_status, summed_up, table
 
 from ev_service.assertion import HEADER
 from wso2_provisioning.applications import ASSISTANT, CHARGERS_API, CONTROL_API, OPERATOR, ApplicationSpec
-from wso2_provisioning.verification.told import body_of
+from wso2_provisioning.verification.told import parse_body
 from wso2_terms.codes import NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_THROTTLED
 
 READ, CONTROL = "chargers:read", "chargers:control"
@@ -75,24 +75,28 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _no_scope(ground: Ground) -> Seen:
+def _no_scope(ground: Ground) -> Observation:
     token = _token(ground, "device_without")
-    told = [coded(_put(ground, token)), *(coded(ground.call(token, path)) for path in READINGS)]
-    return Seen(summed_up(told), f"{len(told)} operations")
+    told = [format_status(_put(ground, token)), *(format_status(ground.call(token, path)) for path in READINGS)]
+    return Observation(summed_up(told), f"{len(told)} operations")
 
 
-def _other_scope(ground: Ground) -> Seen:
+def _other_scope(ground: Ground) -> Observation:
     limit_read, reading_controlled = _put(ground, _token(ground, READ)), _token(ground, CONTROL)
-    return Seen(summed_up([coded(limit_read), *(coded(ground.call(reading_controlled, path)) for path in READINGS)]))
+    return Observation(
+        summed_up(
+            [format_status(limit_read), *(format_status(ground.call(reading_controlled, path)) for path in READINGS)]
+        )
+    )
 
 
-def _plan(ground: Ground) -> Seen:
+def _plan(ground: Ground) -> Observation:
     token = _own_token(ground, "Limits")
     ground.minutes.roomy()
     return burst(ground, lambda: _put(ground, token), plan_limit(ground), SUBSCRIPTION_THROTTLED)
 
 
-def _out_of_range(ground: Ground) -> Seen:
+def _out_of_range(ground: Ground) -> Observation:
     token, now = _own_token(ground, "Ranges"), ground.minutes.now()
     good = limit("attack-nobodys", 16.0, now)
     numbers = [json.dumps([good]).replace("16.0", number) for number in ("-0.1", "500.1", "NaN", "1e999", "null")]
@@ -100,53 +104,55 @@ def _out_of_range(ground: Ground) -> Seen:
     tries = [*numbers, *map(json.dumps, others)]
     ground.minutes.roomy()
     answers = [ground.call(token, LIMITS, method="PUT", headers=_JSON, content=body.encode()) for body in tries]
-    return Seen(summed_up(map(coded, answers)), f"{len(tries)} bodies")
+    return Observation(summed_up(map(format_status, answers)), f"{len(tries)} bodies")
 
 
-def _assistant(ground: Ground) -> Seen:
+def _assistant(ground: Ground) -> Observation:
     return _by(ground, ASSISTANT)
 
 
-def _operator(ground: Ground) -> Seen:
+def _operator(ground: Ground) -> Observation:
     return _by(ground, OPERATOR)
 
 
-def _by(ground: Ground, spec: ApplicationSpec) -> Seen:
-    answer = ground.ask_token(ground.client_of(spec), CONTROL, *sorted(spec.scopes(ground.stack.artifacts)), _DEVICE)
-    body = body_of(answer.raise_for_status())
+def _by(ground: Ground, spec: ApplicationSpec) -> Observation:
+    answer = ground.ask_token(
+        ground.client_of(spec), CONTROL, *sorted(spec.collect_scopes(ground.stack.artifacts)), _DEVICE
+    )
+    body = parse_body(answer.raise_for_status())
     granted = "granted" if CONTROL in str(body.get("scope", "")).split() else "not granted"
-    return Seen(f"{granted}, {coded(_put(ground, str(body['access_token'])))}")
+    return Observation(f"{granted}, {format_status(_put(ground, str(body['access_token'])))}")
 
 
-def _override(ground: Ground) -> Seen:
+def _override(ground: Ground) -> Observation:
     return _evapp_orders(ground, "/override")
 
 
-def _site_limit(ground: Ground) -> Seen:
+def _site_limit(ground: Ground) -> Observation:
     return _evapp_orders(ground, "/site/limit")
 
 
-def _departure(ground: Ground) -> Seen:
+def _departure(ground: Ground) -> Observation:
     return _evapp_orders(ground, "/sessions/none/departure")
 
 
-def _evapp_orders(ground: Ground, target: str) -> Seen:
+def _evapp_orders(ground: Ground, target: str) -> Observation:
     site = ground.stack.artifacts.find_api("SiteAPI").api
     answer = ground.ask_token(ground.evapp, site.scopes[0].scope.name, CONTROL, _DEVICE).raise_for_status()
     # Nothing is in it, so that it does nothing where it gets through.
     path = site.versioned_context + target
-    return Seen(coded(ground.call(str(answer.json()["access_token"]), path, method="PUT", json={})))
+    return Observation(format_status(ground.call(str(answer.json()["access_token"]), path, method="PUT", json={})))
 
 
-def _past_gateway(ground: Ground) -> Seen:
+def _past_gateway(ground: Ground) -> Observation:
     readings = (path.removeprefix(_context(CHARGERS_API)) for path in READINGS)
     told = [*(answered(ground, _base(ground) + path) for path in readings), _put_past_gateway(ground, {})]
-    return Seen(summed_up(told), f"{len(told)} operations")
+    return Observation(summed_up(told), f"{len(told)} operations")
 
 
-def _assertion_of_reading(ground: Ground) -> Seen:
+def _assertion_of_reading(ground: Ground) -> Observation:
     forged = forging.assertion(_context(CHARGERS_API), ground.minutes.now(), gateway_key(ground))
-    return Seen(_put_past_gateway(ground, {HEADER: forged}))
+    return Observation(_put_past_gateway(ground, {HEADER: forged}))
 
 
 def _put_past_gateway(ground: Ground, headers: dict[str, str]) -> str:
@@ -157,7 +163,7 @@ def _put_past_gateway(ground: Ground, headers: dict[str, str]) -> str:
 def _base(ground: Ground) -> str:
     services = ground.door.addresses.services
     if "chargers" not in services:
-        raise NotTried("needs the address of the charger service")
+        raise RowSkippedError("needs the address of the charger service")
     return services["chargers"]
 
 

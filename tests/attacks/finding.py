@@ -68,7 +68,7 @@ def named(report: Report) -> Stack | None:
     if not any(os.environ.get(name) for name in _NAMED_BY):
         return None
     settings = load(ProvisioningSettings)
-    settings.owner_password()
+    settings.require_evapp_password()
     if not answers(settings.wso2_management_url, settings.wso2_ca_file):
         raise ConfigurationError(
             f"{settings.wso2_management_url} does not answer, or is not trusted: see WSO2_MANAGEMENT_URL, WSO2_CA_FILE"
@@ -164,8 +164,8 @@ def _secret(text: str | None) -> SecretStr | None:
 
 def _passwords(settings: ProvisioningSettings) -> Mapping[str, str]:
     return {
-        "administrator": settings.admin_password().get_secret_value(),
-        "evapp": settings.owner_password().get_secret_value(),
+        "administrator": settings.require_admin_password().get_secret_value(),
+        "evapp": settings.require_evapp_password().get_secret_value(),
     }
 
 

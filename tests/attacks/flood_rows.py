@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 from tests.attacks.ground import Ground
-from tests.attacks.rows import Group, NotTried, Row, Seen
+from tests.attacks.rows import Group, Observation, Row, RowSkippedError
 from tests.attacks.told import summed_up, table
 from tests.attacks.transport_rows import obstacle
 
@@ -70,17 +70,17 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _half_handshakes(_: Ground) -> Seen:
+def _half_handshakes(_: Ground) -> Observation:
     return _flood("ocpp", _HALF_HANDSHAKE)
 
 
-def _slow_clients(_: Ground) -> Seen:
+def _slow_clients(_: Ground) -> Observation:
     return _flood("chargers", _HALF_BODY)
 
 
-def _flood(port: str, sent: bytes) -> Seen:
+def _flood(port: str, sent: bytes) -> Observation:
     if os.name == "nt":
-        raise NotTried("Windows bounds no descriptors")
+        raise RowSkippedError("Windows bounds no descriptors")
     ports = free_ports()
     with tempfile.TemporaryDirectory(prefix="ev-prove-flood-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -90,7 +90,7 @@ def _flood(port: str, sent: bytes) -> Seen:
             stranger = socket.create_connection((HOST, getattr(ports, port)), _TIMEOUT_S)
             stack.enter_context(closing(stranger)).sendall(sent)
         answers = [_stop(ports) for _ in range(_STOPS)]
-    return Seen(summed_up(answers), f"{_STRANGERS} connections")
+    return Observation(summed_up(answers), f"{_STRANGERS} connections")
 
 
 def _start(processes: Processes, ports: Ports, folder: Path) -> None:

@@ -15,7 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from ev_service.assertion import CONTEXT_CLAIM, ISSUER
-from wso2_provisioning.verification.told import parts_of_jwt
+from wso2_provisioning.verification.told import decode_jwt
 
 Claims = Mapping[str, Any]
 _RS256 = "RS256"
@@ -41,20 +41,20 @@ def resigned(token: str, header: Mapping[str, Any] | None = None, **claims: obje
         header: fields put into its header.
         claims: fields put into its claims.
     """
-    own_header, own_claims = parts_of_jwt(token)
+    own_header, own_claims = decode_jwt(token)
     return signed(own_header | dict(header or {}), own_claims | claims)
 
 
 def rewritten(token: str, **claims: object) -> str:
     """A genuine token with other claims under its old signature."""
     header, _, rest = token.partition(".")
-    _, own_claims = parts_of_jwt(token)
+    _, own_claims = decode_jwt(token)
     return f"{header}.{_segment(own_claims | claims)}.{rest.partition('.')[2]}"
 
 
 def unsigned(token: str) -> Iterator[str]:
     """The same claims with `alg: none` in every spelling that a careless reader takes."""
-    header, claims = parts_of_jwt(token)
+    header, claims = decode_jwt(token)
     for algorithm in ("none", "None", "NONE", "nOnE", ""):
         for signature in ("", token.rpartition(".")[2]):
             yield f"{_segment(header | {'alg': algorithm})}.{_segment(claims)}.{signature}"
@@ -62,7 +62,7 @@ def unsigned(token: str) -> Iterator[str]:
 
 def confused(token: str, public: RSAPublicKey, certificate_pem: bytes | None = None) -> Iterator[str]:
     """The same claims signed by HMAC with the public key as the secret, in every form that it is written in."""
-    header, claims = parts_of_jwt(token)
+    header, claims = decode_jwt(token)
     forms = [
         public.public_bytes(encoding, form)
         for encoding in (Encoding.PEM, Encoding.DER)
@@ -74,7 +74,7 @@ def confused(token: str, public: RSAPublicKey, certificate_pem: bytes | None = N
 
 def keyed(token: str, kid: str, secret: bytes = b"") -> str:
     """The same claims signed by HMAC under a `kid` that leads to a secret which the attacker knows."""
-    header, claims = parts_of_jwt(token)
+    header, claims = decode_jwt(token)
     return _with_hmac(header | {"kid": kid}, claims, secret)
 
 

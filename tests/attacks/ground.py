@@ -10,16 +10,16 @@ from tests.attacks import own_api
 from tests.attacks.belongings import Application, Belongings
 from tests.attacks.door import Addresses, Door, Headers
 from tests.attacks.minutes import Minutes
-from tests.attacks.rows import NotTried
+from tests.attacks.rows import RowSkippedError
 from tests.attacks.stack import Stack
 from tests.attacks.traffic import Traffic
 
 from wso2_provisioning.applications import CHARGERS_API, CONTROL_API, EVAPP, SCOPE_PROBE, ApplicationSpec
 from wso2_provisioning.devportal import DevPortal
-from wso2_provisioning.errors import NotProven, Refused
-from wso2_provisioning.proof import Verdict, probe_path, read_answer
+from wso2_provisioning.errors import GatewayAccessError, RequestRefusedError
+from wso2_provisioning.proof import Verdict, find_probe_path, parse_answer
 from wso2_provisioning.tokens import ClientCredentials
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.wire import HttpClient
 
 REACHES_S = 10.0
 """How long a change may take to reach the gateway [s]."""
@@ -33,13 +33,13 @@ ENERGY = ("SolarAPI", "BatteryAPI", "GridAPI")
 class Ground:
     """One run's ground. `door` may be exchanged for another one: whoever answers there is what is attacked."""
 
-    def __init__(self, stack: Stack, wire: Wire, traffic: Traffic, report: Callable[[str], None]) -> None:
+    def __init__(self, stack: Stack, http: HttpClient, traffic: Traffic, report: Callable[[str], None]) -> None:
         self.stack = stack
-        self.wire = wire
+        self.http = http
         self.traffic = traffic
         self.report = report
         self.door = Door(Addresses.of(stack), traffic)
-        self.belongings = Belongings(wire, stack.settings, stack.artifacts, traffic)
+        self.belongings = Belongings(http, stack.settings, stack.artifacts, traffic)
         for name, password in stack.passwords.items():
             traffic.keep_secret(f"password of {name}", password)
         self._tokens: dict[tuple[str, str], str] = {}
@@ -58,7 +58,7 @@ class Ground:
     @cached_property
     def path(self) -> str:
         """Of the reading that most attacks are after."""
-        return probe_path(self.stack.artifacts.find_api("SolarAPI"))
+        return find_probe_path(self.stack.artifacts.find_api("SolarAPI"))
 
     @cached_property
     def scope(self) -> str:
@@ -104,32 +104,32 @@ class Ground:
         """A published application's own key and secret, as the administrator reads them.
 
         Raises:
-            NotTried: the application is not there.
+            RowSkippedError: the application is not there.
         """
         try:
-            keys = self.portal.export(spec.owner, spec.name).keys
-        except Refused as error:
-            raise NotTried(f"needs {spec.name}, which the bootstrap makes") from error
+            keys = self.portal.export_application(spec.owner, spec.name).keys
+        except RequestRefusedError as error:
+            raise RowSkippedError(f"needs {spec.name}, which the bootstrap makes") from error
         if keys is None:
-            raise NotTried(f"needs the key of {spec.name}")
+            raise RowSkippedError(f"needs the key of {spec.name}")
         return self._kept(spec.name, keys.credentials)
 
     @property
     def portal(self) -> DevPortal:
         """The Developer Portal as the administrator sees it."""
-        return DevPortal(self.wire, self.stack.settings.wso2_management_url, self.belongings.admin)
+        return DevPortal(self.http, self.stack.settings.wso2_management_url, self.belongings.admin)
 
     @cached_property
     def roleless(self) -> ClientCredentials:
         """An application whose owner holds none of the roles that scopes are bound to.
 
         Raises:
-            NotTried: it is not there.
+            RowSkippedError: it is not there.
         """
         application_id = self.portal.find_application(SCOPE_PROBE)
-        keys = None if application_id is None else self.portal.keys(application_id)
+        keys = None if application_id is None else self.portal.find_keys(application_id)
         if keys is None:
-            raise NotTried(f"needs {SCOPE_PROBE}, which the bootstrap makes")
+            raise RowSkippedError(f"needs {SCOPE_PROBE}, which the bootstrap makes")
         return self._kept(SCOPE_PROBE, keys.credentials)
 
     def forget_tokens(self) -> None:
@@ -161,16 +161,20 @@ class Ground:
         """Return a token that the gateway is seen to let through.
 
         Raises:
-            NotProven: it does not within a minute.
+            GatewayAccessError: it does not within a minute.
         """
         key = (application.application_id, " ".join(scopes))
         is_known = key in self._tokens
         token = self.token(application, *scopes)
         if not is_known:
             passes = (Verdict.LET_THROUGH, Verdict.BACKEND_FAILED)
-            answer = self.until(lambda: self.call(token, path), lambda it: read_answer(it).verdict in passes, SETTLES_S)
-            if read_answer(answer).verdict not in passes:
-                raise NotProven(f"the gateway does not let {application.full_name} through: {read_answer(answer)}")
+            answer = self.until(
+                lambda: self.call(token, path), lambda it: parse_answer(it).verdict in passes, SETTLES_S
+            )
+            if parse_answer(answer).verdict not in passes:
+                raise GatewayAccessError(
+                    f"the gateway does not let {application.full_name} through: {parse_answer(answer)}"
+                )
         return token
 
     def call(
@@ -216,7 +220,7 @@ class Ground:
         for _ in range(1 if self.stack.is_local else int(longest_s / _PAUSE_S)):
             if wanted(answer):
                 break
-            self.wire.sleep(_PAUSE_S)
+            self.http.sleep(_PAUSE_S)
             answer = call()
         return answer
 

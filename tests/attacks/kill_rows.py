@@ -9,13 +9,13 @@ from functools import partial
 
 from tests.attacks.ground import Ground
 from tests.attacks.likes import Holder, Like
-from tests.attacks.rows import Group, Row, Seen
-from tests.attacks.told import coded, fault, passage, summed_up, table
+from tests.attacks.rows import Group, Observation, Row
+from tests.attacks.told import describe_access, fault, format_status, summed_up, table
 
 from wso2_provisioning.applications import ASSISTANT, EVAPP, PORTAL_SCOPES, ApplicationSpec
-from wso2_provisioning.switch.doors import denied_owner
+from wso2_provisioning.switch.doors import build_owner_target
 from wso2_provisioning.tokens import ClientCredentials
-from wso2_provisioning.verification.told import body_of
+from wso2_provisioning.verification.told import parse_body
 from wso2_terms.codes import DENIED
 
 KILLED = (EVAPP, ASSISTANT)
@@ -66,39 +66,39 @@ def _rows_of(spec: ApplicationSpec, denied: str) -> tuple[Row, ...]:
     )
 
 
-def _portal_scopes(ground: Ground, *, spec: ApplicationSpec) -> Seen:
+def _portal_scopes(ground: Ground, *, spec: ApplicationSpec) -> Observation:
     answer = ground.ask_token(ground.client_of(spec), *sorted(PORTAL_SCOPES), "device_attack")
-    granted = PORTAL_SCOPES & set(str(body_of(answer).get("scope", "")).split())
-    return Seen(f"granted {' '.join(sorted(granted))}" if granted else "none granted")
+    granted = PORTAL_SCOPES & set(str(parse_body(answer).get("scope", "")).split())
+    return Observation(f"granted {' '.join(sorted(granted))}" if granted else "none granted")
 
 
-def _poll(ground: Ground, *, spec: ApplicationSpec) -> Seen:
+def _poll(ground: Ground, *, spec: ApplicationSpec) -> Observation:
     holder = Like.of(spec).set_up(ground, polls_on=True)
     caught = holder.portal_tokens
     kill(holder)
     keys = [holder.second_application(token) for token in caught[:1] + caught[1:][-1:]]
     answers = [_told(holder, key, fault(DENIED)) for key in keys]
     told = summed_up(answers).removesuffix(" each") if answers else "no token was caught: nothing is shown"
-    return Seen(told, f"{len(caught)} tokens of the portal caught")
+    return Observation(told, f"{len(caught)} tokens of the portal caught")
 
 
-def _before(ground: Ground, *, spec: ApplicationSpec, act: Callable[[Holder], ClientCredentials]) -> Seen:
+def _before(ground: Ground, *, spec: ApplicationSpec, act: Callable[[Holder], ClientCredentials]) -> Observation:
     holder = Like.of(spec).set_up(ground)
     key = act(holder)
-    before = ground.told_within(lambda: passage(holder.call(key)), _GOOD)
+    before = ground.told_within(lambda: describe_access(holder.call(key)), _GOOD)
     kill(holder)
-    return Seen(f"{before}, then {_told(holder, key, fault(DENIED))}")
+    return Observation(f"{before}, then {_told(holder, key, fault(DENIED))}")
 
 
-def _after(ground: Ground, *, spec: ApplicationSpec, act: Callable[[Holder], ClientCredentials]) -> Seen:
+def _after(ground: Ground, *, spec: ApplicationSpec, act: Callable[[Holder], ClientCredentials]) -> Observation:
     holder = Like.of(spec).set_up(ground)
     kill(holder)
-    return Seen(_told(holder, act(holder), fault(DENIED)))
+    return Observation(_told(holder, act(holder), fault(DENIED)))
 
 
 def kill(holder: Holder) -> None:
     """The first step of a kill, alone; it is undone with all that was made to attack."""
-    denied = denied_owner(holder.spec)
+    denied = build_owner_target(holder.spec)
     holder.ground.belongings.deny(denied.condition_type, denied.value)
 
 
@@ -108,4 +108,4 @@ def _told(holder: Holder, key: ClientCredentials, wanted: str) -> str:
 
 def _coded(holder: Holder, key: ClientCredentials) -> str:
     answer = holder.call(key)
-    return _GOOD if passage(answer) == _GOOD else coded(answer)
+    return _GOOD if describe_access(answer) == _GOOD else format_status(answer)

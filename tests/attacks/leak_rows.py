@@ -2,7 +2,7 @@
 
 import httpx
 from tests.attacks.ground import Ground
-from tests.attacks.rows import Group, NotTried, Row, Seen
+from tests.attacks.rows import Group, Observation, Row, RowSkippedError
 from tests.attacks.told import table
 
 _MOST_TOLD = 5
@@ -19,20 +19,20 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _answers(ground: Ground) -> Seen:
+def _answers(ground: Ground) -> Observation:
     traffic = ground.traffic
     return _told(traffic.leaks(), f"{traffic.secrets} secrets in {traffic.answers} answers")
 
 
-def _written(ground: Ground) -> Seen:
+def _written(ground: Ground) -> Observation:
     texts = list(ground.stack.logs())
     if not texts:
-        raise NotTried("needs logs that can be read from here")
+        raise RowSkippedError("needs logs that can be read from here")
     size_kb = sum(len(text) for _, text in texts) // 1024
     return _told(ground.traffic.leaks(texts), f"{ground.traffic.secrets} secrets in {len(texts)} files, {size_kb} KiB")
 
 
-def _metrics(ground: Ground) -> Seen:
+def _metrics(ground: Ground) -> Observation:
     bases = [*ground.stack.services.values(), *filter(None, [ground.stack.agent_url])]
     reached = 0
     for base in bases:
@@ -43,13 +43,13 @@ def _metrics(ground: Ground) -> Seen:
             except httpx.TransportError:
                 continue
     if not reached:
-        raise NotTried("needs a service or the agent that can be reached from here")
+        raise RowSkippedError("needs a service or the agent that can be reached from here")
     return _told(ground.traffic.leaks(), f"{reached} pages")
 
 
-def _left_behind(ground: Ground) -> Seen:
-    return Seen("nothing" if ground.belongings.take_back(ground.report) else "something")
+def _left_behind(ground: Ground) -> Observation:
+    return Observation("nothing" if ground.belongings.take_back(ground.report) else "something")
 
 
-def _told(leaks: list[str], measured: str) -> Seen:
-    return Seen("; ".join(leaks[:_MOST_TOLD]) or "nowhere", measured)
+def _told(leaks: list[str], measured: str) -> Observation:
+    return Observation("; ".join(leaks[:_MOST_TOLD]) or "nowhere", measured)

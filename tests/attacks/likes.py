@@ -11,29 +11,29 @@ import httpx
 from pydantic import SecretStr
 from tests.attacks.ground import Ground
 from tests.attacks.own_api import LIKES, PREFIX
-from tests.attacks.rows import NotTried
+from tests.attacks.rows import RowSkippedError
 
 from wso2_provisioning import devportal
 from wso2_provisioning.application_steps import ensure_application
 from wso2_provisioning.applications import PORTAL_SCOPES, ApplicationSpec
-from wso2_provisioning.changes import Changes
-from wso2_provisioning.steps import Published
+from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.steps import LiveProduct
 from wso2_provisioning.tokens import ClientCredentials
-from wso2_provisioning.wire import Identity, Wire, json_object, needed
+from wso2_provisioning.wire import HttpClient, Identity, parse_json_object, require_field
 from wso2_provisioning.wso2 import Wso2
 
 _UNTIL_LATER = 1
 """How many of its APIs and MCP servers it subscribes to only in a second run, which is then one with changes due."""
 
 
-class _PolledWire(Wire):
+class _PolledWire(HttpClient):
     """Carries a bootstrap's requests; after each, whoever has the key asks for what the portal takes."""
 
     holder: "Holder | None" = None
     polls_on = False
 
     def once(self, method: str, url: str, identity: Identity | None = None, **content: Any) -> httpx.Response:
-        answer = super().once(method, url, identity, **content)
+        answer = super().send_once(method, url, identity, **content)
         if self.holder is not None and (self.polls_on or not self.holder.portal_tokens):
             self.holder.poll()
         return answer
@@ -67,17 +67,17 @@ class Holder:
         """Call the Developer Portal with a token that was caught.
 
         Raises:
-            NotTried: none was, or it does not open the portal.
+            RowSkippedError: none was, or it does not open the portal.
         """
         bearer = {"Authorization": f"Bearer {token or self._caught()}"}
         answer = self.ground.door.management.request(method, devportal.BASE_PATH + path, headers=bearer, **content)
         if not answer.is_success:
-            raise NotTried(f"{method} {path} answered {answer.status_code}")
-        return json_object(answer) if answer.content else {}
+            raise RowSkippedError(f"{method} {path} answered {answer.status_code}")
+        return parse_json_object(answer) if answer.content else {}
 
     def call(self, key: ClientCredentials | None = None) -> httpx.Response:
         """Call the first API with a token of a key, its own unless said otherwise."""
-        scopes = sorted(self.spec.scopes(self.ground.stack.artifacts))
+        scopes = sorted(self.spec.collect_scopes(self.ground.stack.artifacts))
         answer = self.ground.ask_token(key or self.key, *scopes, f"device_holder{secrets.token_hex(4)}")
         return self.ground.call(str(answer.json().get("access_token", "")), self.path)
 
@@ -92,18 +92,18 @@ class Holder:
     def application_id(self) -> str:
         """Of its own application, whatever its name is now."""
         (one,) = self.portal("GET", "/applications?limit=100")["list"]
-        return needed(one, "applicationId")
+        return require_field(one, "applicationId")
 
     def second_application(self, token: str | None = None) -> ClientCredentials:
         """Make another application of the same owner, subscribe it and give it a key."""
         name = f"{PREFIX}Second{secrets.token_hex(3)}"
         made = self.portal("POST", "/applications", token, json={"name": name, "throttlingPolicy": "Unlimited"})
-        application_id = needed(made, "applicationId")
+        application_id = require_field(made, "applicationId")
         for product in self.spec.products:
             self._subscribe(application_id, product, token)
         wanted = {"keyType": devportal.KEY_TYPE, "grantTypesToBeSupported": ["client_credentials"]}
         keys = self.portal("POST", f"/applications/{application_id}/generate-keys", token, json=wanted)
-        return self._kept(name, needed(keys, "consumerKey"), needed(keys, "consumerSecret"))
+        return self._kept(name, require_field(keys, "consumerKey"), require_field(keys, "consumerSecret"))
 
     def rename(self) -> ClientCredentials:
         """Give the application another name."""
@@ -115,7 +115,7 @@ class Holder:
         """Take every subscription back and make it anew."""
         application_id = self.application_id
         for held in self.portal("GET", f"/subscriptions?applicationId={application_id}&limit=100")["list"]:
-            self.portal("DELETE", f"/subscriptions/{needed(held, 'subscriptionId')}")
+            self.portal("DELETE", f"/subscriptions/{require_field(held, 'subscriptionId')}")
         for product in self.spec.products:
             self._subscribe(application_id, product)
         return self.key
@@ -124,13 +124,13 @@ class Holder:
         """Give the application's key a new secret, which nobody else knows."""
         keys_path = f"/applications/{self.application_id}/oauth-keys"
         (held,) = self.portal("GET", keys_path)["list"]
-        made = self.portal("POST", f"{keys_path}/{needed(held, 'keyMappingId')}/regenerate-secret")
-        self.key = self._kept(self.spec.name, needed(made, "consumerKey"), needed(made, "consumerSecret"))
+        made = self.portal("POST", f"{keys_path}/{require_field(held, 'keyMappingId')}/regenerate-secret")
+        self.key = self._kept(self.spec.name, require_field(made, "consumerKey"), require_field(made, "consumerSecret"))
         return self.key
 
     def _caught(self) -> str:
         if not self.portal_tokens:
-            raise NotTried("no token of the portal was caught during the bootstrap")
+            raise RowSkippedError("no token of the portal was caught during the bootstrap")
         return self.portal_tokens[0]
 
     def _subscribe(self, application_id: str, product: str, token: str | None = None) -> None:
@@ -174,18 +174,18 @@ class Like:
             mcp_servers=tuple(name for name in spec.mcp_servers if name in first),
         )
         ground.belongings.remove_applications_of(spec.owner)
-        with _PolledWire(settings.wso2_ca_file) as wire:
-            holder = Holder(ground, spec, _made(ground, Wso2(wire, settings), fewer, password))
+        with _PolledWire(settings.wso2_ca_file) as http:
+            holder = Holder(ground, spec, _made(ground, Wso2(http, settings), fewer, password))
             ground.traffic.keep_client(spec.name, holder.key.client_id, holder.key.client_secret.get_secret_value())
-            wire.holder, wire.polls_on = holder, polls_on
-            _made(ground, Wso2(wire, settings), spec, password)
+            http.holder, http.polls_on = holder, polls_on
+            _made(ground, Wso2(http, settings), spec, password)
         return holder
 
 
 def _made(ground: Ground, wso2: Wso2, spec: ApplicationSpec, password: SecretStr) -> ClientCredentials:
     artifacts = ground.stack.artifacts
-    projects = [*spec.projects(artifacts), *spec.mcp_projects(artifacts)]
-    published = [Published(project, None) for project in projects]
+    projects = [*spec.find_projects(artifacts), *spec.find_mcp_projects(artifacts)]
+    published = [LiveProduct(project, None) for project in projects]
     known = {one.name: replace(one, product_id=ground.belongings.api_id(one.name)) for one in published}
     made = ensure_application(
         wso2,
@@ -193,7 +193,7 @@ def _made(ground: Ground, wso2: Wso2, spec: ApplicationSpec, password: SecretStr
         password,
         artifacts,
         known,
-        Changes(is_dry_run=False, report=lambda _: None),
+        ChangeLog(is_dry_run=False, report=lambda _: None),
         may_set_password=True,
         rotate_secret=False,
     )

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import httpx
 from tests.attacks import own_api
 from tests.attacks.ground import Ground
-from tests.attacks.rows import Group, NotTried, Row, Seen
-from tests.attacks.told import coded, fault, passage, table
+from tests.attacks.rows import Group, Observation, Row, RowSkippedError
+from tests.attacks.told import describe_access, fault, format_status, table
 
 from wso2_terms.codes import APPLICATION_THROTTLED, SUBSCRIPTION_THROTTLED, Fault
 from wso2_terms.policies import PolicyKind
@@ -44,13 +44,13 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _plan(ground: Ground) -> Seen:
+def _plan(ground: Ground) -> Observation:
     token, limit = _spender(ground, "Quota"), plan_limit(ground)
     ground.minutes.roomy()
     return burst(ground, lambda: ground.call(token), limit, SUBSCRIPTION_THROTTLED)
 
 
-def _evaded(ground: Ground) -> Seen:
+def _evaded(ground: Ground) -> Observation:
     application = ground.belongings.application("Evasion", "SolarAPI")
     token, limit = ground.settled(application, ground.scope, path=ground.path), plan_limit(ground)
     ground.minutes.roomy()
@@ -63,11 +63,11 @@ def _evaded(ground: Ground) -> Seen:
         ground.call(token, f"{ground.path}?again=1"),
         ground.call(token, ground.path.replace("solar-status", "%73olar-status")),
     )
-    told = {coded(answer) for answer in tries}
-    return Seen(f"{told.pop()} each" if len(told) == 1 else "; ".join(coded(answer) for answer in tries))
+    told = {format_status(answer) for answer in tries}
+    return Observation(f"{told.pop()} each" if len(told) == 1 else "; ".join(format_status(answer) for answer in tries))
 
 
-def _edge(ground: Ground) -> Seen:
+def _edge(ground: Ground) -> Observation:
     token, limit = _spender(ground, "Edge"), plan_limit(ground)
     ground.minutes.to_the_edge()
     before = _passed(ground, token, limit)
@@ -75,17 +75,19 @@ def _edge(ground: Ground) -> Seen:
     passed = before + _passed(ground, token, limit)
     most = 2 * (limit + OVERSHOOT[ground.stack.is_local])
     within = "at most twice the limit in 60 s" if passed <= most else f"{passed} calls in 60 s"
-    return Seen(within, f"{passed} let through, {before} before the edge and {passed - before} after it; limit {limit}")
+    return Observation(
+        within, f"{passed} let through, {before} before the edge and {passed - before} after it; limit {limit}"
+    )
 
 
-def _application(ground: Ground) -> Seen:
+def _application(ground: Ground) -> Observation:
     application = ground.belongings.application("Bounded", own_api.NAME, policy=APPLICATION_POLICY)
     token = ground.settled(application, own_api.SCOPE)
     ground.minutes.roomy()
     return burst(ground, lambda: ground.call(token, own_api.OPEN_PATH), APPLICATION_LIMIT, APPLICATION_THROTTLED)
 
 
-def burst(ground: Ground, call: Callable[[], httpx.Response], limit: int, wanted: Fault) -> Seen:
+def burst(ground: Ground, call: Callable[[], httpx.Response], limit: int, wanted: Fault) -> Observation:
     """Call until refused, and tell with what and after how many.
 
     Args:
@@ -101,12 +103,14 @@ def burst(ground: Ground, call: Callable[[], httpx.Response], limit: int, wanted
         if answer.status_code == wanted.http_status:
             # The call by which an application was seen to be known may have been of this minute, too.
             at = "at the limit" if limit - 1 <= passed <= most else f"after {passed}"
-            return Seen(f"{coded(answer)} {at}", f"{passed} of {limit} passed, overshoot {max(0, passed - limit)}")
+            return Observation(
+                f"{format_status(answer)} {at}", f"{passed} of {limit} passed, overshoot {max(0, passed - limit)}"
+            )
         # A service may not like what it is asked: what passes the gateway counts.
-        passed += passage(answer) == "let through"
+        passed += describe_access(answer) == "let through"
         if not ground.stack.is_local:
-            ground.wire.sleep(_PAUSE_S)
-    return Seen(f"no refusal in {most + 1} calls")
+            ground.http.sleep(_PAUSE_S)
+    return Observation(f"no refusal in {most + 1} calls")
 
 
 def plan_limit(ground: Ground) -> int:
@@ -119,12 +123,12 @@ def shared_limit(ground: Ground, policy_name: str | None) -> int:
     """Calls a minute that an advanced policy allows all applications together, as the artifacts say.
 
     Raises:
-        NotTried: they do not hold it.
+        RowSkippedError: they do not hold it.
     """
     for policy in ground.stack.artifacts.policies:
         if policy.kind is PolicyKind.ADVANCED and policy.name == policy_name:
             return policy.data.default_limit.request_count.request_count
-    raise NotTried("needs an advanced policy among the artifacts")
+    raise RowSkippedError("needs an advanced policy among the artifacts")
 
 
 def _spender(ground: Ground, name: str) -> str:

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from tests.attacks.ground import Ground
 from tests.attacks.own_chargers import CHARGERS, Commanders, commanded, limit
-from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.rows import Group, Observation, Row
 from tests.attacks.told import summed_up, table
 
 from charger_service import standing
@@ -48,8 +48,8 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _liar(_: Ground) -> Seen:
-    async def scenario(commanders: Commanders) -> Seen:
+def _liar(_: Ground) -> Observation:
+    async def scenario(commanders: Commanders) -> Observation:
         honest, liar = commanders.points[HONEST], commanders.points[LIAR]
         commanders.cars.plug(honest)
         await _limited(commanders, honest, 12.0)
@@ -57,7 +57,7 @@ def _liar(_: Ground) -> Seen:
         await _limited(commanders, liar, 6.0)
         with _readings(liar, lambda reading: replace(reading, lines_a=(_ABSURD_A,) * 3, power_w=_ABSURD_A)):
             if not await _overdraws(commanders, liar):
-                return Seen("its values are not taken")
+                return Observation("its values are not taken")
             answers, offered_a = [await commanders.read()], list[float]()
             for act in (
                 commanders.put(limit(HONEST, 10.0, _now())),
@@ -68,24 +68,24 @@ def _liar(_: Ground) -> Seen:
                 offered_a.append(_offered_a(honest))
         told = ", ".join(f"{one:g} A" for one in offered_a)
         statuses = summed_up(str(answer.status_code) for answer in answers)
-        return Seen(f"{statuses}; {told}", f"{_ABSURD_A:g} A reported")
+        return Observation(f"{statuses}; {told}", f"{_ABSURD_A:g} A reported")
 
     return _commanded(scenario)
 
 
-def _lagging_clock(_: Ground) -> Seen:
-    async def scenario(commanders: Commanders) -> Seen:
+def _lagging_clock(_: Ground) -> Observation:
+    async def scenario(commanders: Commanders) -> Observation:
         point = commanders.points[LIAR]
         with _readings(point, lambda reading: replace(reading, at=reading.at - _BEHIND)):
             commanders.cars.plug(point, draws=3.0)
             await _limited(commanders, point, 8.0)
             is_found = await _overdraws(commanders, point)
-        return Seen("found to draw too much" if is_found else "nothing is found")
+        return Observation("found to draw too much" if is_found else "nothing is found")
 
     return _commanded(scenario)
 
 
-def _commanded(scenario: Callable[[Commanders], Awaitable[Seen]]) -> Seen:
+def _commanded(scenario: Callable[[Commanders], Awaitable[Observation]]) -> Observation:
     # Nobody waits here for the 10 s that a car has to follow.
     with patch.object(standing, "SETTLES_S", 0.0):
         return commanded(scenario, site_limit_kw=_ROOM_KW)

@@ -7,7 +7,7 @@ import httpx
 from tests.attacks import own_api
 from tests.attacks.ground import Ground
 
-from wso2_provisioning.verification.told import body_of, coded
+from wso2_provisioning.verification.told import format_status, parse_body
 from wso2_terms.mcp import JSONRPC_VERSION, MCP_RESOURCE, TOOLS_CALL
 from wso2_terms.mcp_project import McpServer
 
@@ -40,7 +40,7 @@ def used(ground: Ground, path: str, tool: str, token: str | None, **arguments: A
 
 def told(answer: httpx.Response) -> str:
     """Tell what a server answered: a result, a tool's own error, a JSON-RPC error, or the gateway's fault."""
-    match body_of(answer):
+    match parse_body(answer):
         case {"result": {"isError": True}}:
             return "tool error"
         case {"result": {**_result}}:
@@ -48,4 +48,4 @@ def told(answer: httpx.Response) -> str:
         case {"error": {"code": int(code)}}:
             return f"error {code}"
         case _:
-            return coded(answer)
+            return format_status(answer)

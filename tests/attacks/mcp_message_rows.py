@@ -7,7 +7,7 @@ from tests.attacks import own_api
 from tests.attacks.ground import Ground
 from tests.attacks.mcp_calls import OWN_PATH, asked, posted, server_path, told, used
 from tests.attacks.mcp_rows import tools_token
-from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.rows import Group, Observation, Row
 from tests.attacks.told import summed_up, table
 
 from wso2_terms import mcp
@@ -31,19 +31,19 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _unknown_tool(ground: Ground) -> Seen:
+def _unknown_tool(ground: Ground) -> Observation:
     token = tools_token(ground, own_api.TOOL_SCOPE)
     names = ("nothing", "getSolarStatus", "postLivez", own_api.TOOL.upper(), "", "../getLivez", "__proto__")
-    return Seen(summed_up(told(used(ground, OWN_PATH, name, token)) for name in names))
+    return Observation(summed_up(told(used(ground, OWN_PATH, name, token)) for name in names))
 
 
-def _unknown_method(ground: Ground) -> Seen:
+def _unknown_method(ground: Ground) -> Observation:
     token = tools_token(ground, own_api.TOOL_SCOPE)
     methods = ("tools/delete", "server/discover", "TOOLS/CALL", "tools/call ", "logging/setLevel")
-    return Seen(summed_up(told(asked(ground, OWN_PATH, method, token)) for method in methods))
+    return Observation(summed_up(told(asked(ground, OWN_PATH, method, token)) for method in methods))
 
 
-def _malformed(ground: Ground) -> Seen:
+def _malformed(ground: Ground) -> Observation:
     token = tools_token(ground, own_api.TOOL_SCOPE)
     call: dict[str, Any] = {
         "jsonrpc": "2.0",
@@ -64,23 +64,23 @@ def _malformed(ground: Ground) -> Seen:
     )
     answers = [told(posted(ground, OWN_PATH, body, token)) for body in bodies]
     let_through = [answer for answer in answers if not answer.startswith(("error -32", "400", "413"))]
-    return Seen("; ".join(let_through) if let_through else _REFUSED, f"{len(bodies)} bodies")
+    return Observation("; ".join(let_through) if let_through else _REFUSED, f"{len(bodies)} bodies")
 
 
-def _huge_id(ground: Ground) -> Seen:
+def _huge_id(ground: Ground) -> Observation:
     token = tools_token(ground, own_api.TOOL_SCOPE)
     for value in (b"9" * 200, b'"' + b"x" * 102_400 + b'"'):
         posted(ground, OWN_PATH, b'{"jsonrpc":"2.0","method":"ping","id":' + value + b"}", token)
     after = told(used(ground, OWN_PATH, own_api.TOOL, token))
     # A server that answers everything alike has understood none of it.
     unknown = told(asked(ground, OWN_PATH, "nothing/at-all", token))
-    return Seen("serves on" if (after, unknown) == ("result", "error -32601") else f"{after}; {unknown}")
+    return Observation("serves on" if (after, unknown) == ("result", "error -32601") else f"{after}; {unknown}")
 
 
-def _revision(ground: Ground) -> Seen:
+def _revision(ground: Ground) -> Observation:
     versions = ("2024-11-05", "2026-01-01", "1", "latest")
     tries = (_initialized(ground, version) for version in versions)
-    return Seen(summed_up(tries))
+    return Observation(summed_up(tries))
 
 
 def _initialized(ground: Ground, version: str) -> str:
@@ -90,13 +90,13 @@ def _initialized(ground: Ground, version: str) -> str:
     )
 
 
-def _stream(ground: Ground) -> Seen:
+def _stream(ground: Ground) -> Observation:
     answer = ground.call(tools_token(ground, own_api.TOOL_SCOPE), OWN_PATH, headers={"Accept": "text/event-stream"})
     kind = "a stream" if "event-stream" in answer.headers.get("Content-Type", "") else "no stream"
-    return Seen(f"{answer.status_code}, {kind}")
+    return Observation(f"{answer.status_code}, {kind}")
 
 
-def _arguments(ground: Ground) -> Seen:
+def _arguments(ground: Ground) -> Observation:
     arguments: tuple[dict[str, Any], ...] = (
         {},
         {"decision_id": {"$ne": None}},
@@ -105,15 +105,15 @@ def _arguments(ground: Ground) -> Seen:
         {"decision_id": "x", "Authorization": "Bearer x"},
     )
     token = _agent_token(ground, "Arguments")
-    return Seen(summed_up(_explained(ground, token, given) for given in arguments))
+    return Observation(summed_up(_explained(ground, token, given) for given in arguments))
 
 
-def _path_argument(ground: Ground) -> Seen:
+def _path_argument(ground: Ground) -> Observation:
     values = ("../../metrics", "..%2f..%2fmetrics", "..", "x/../../health", "x?limit=1", "x#", "%2e%2e", "a\r\nX: y")
     token = _agent_token(ground, "Paths")
     answers = [_explained(ground, token, {"decision_id": value}) for value in values]
     reached = [answer for answer in answers if answer == "result"]
-    return Seen("another resource" if reached else "no other resource", "; ".join(sorted(set(answers))))
+    return Observation("another resource" if reached else "no other resource", "; ".join(sorted(set(answers))))
 
 
 def _explained(ground: Ground, token: str, arguments: dict[str, Any]) -> str:

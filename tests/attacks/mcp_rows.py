@@ -8,7 +8,7 @@ from tests.attacks.ground import SETTLES_S, Ground
 from tests.attacks.limit_rows import burst, plan_limit
 from tests.attacks.mcp_calls import OWN_PATH, asked, server_path, told, used
 from tests.attacks.own_server import DESCRIPTION
-from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.rows import Group, Observation, Row
 from tests.attacks.stop_rows import stopped
 from tests.attacks.told import fault, summed_up, table
 
@@ -83,72 +83,72 @@ def _solar_scope(ground: Ground) -> str:
     return ground.stack.artifacts.find_mcp_server("SolarMCP").server.scopes[0].scope.name
 
 
-def _good(ground: Ground) -> Seen:
+def _good(ground: Ground) -> Observation:
     token = tools_token(ground, _solar_scope(ground), own_api.TOOL_SCOPE)
     tries = (
         asked(ground, _solar(ground), mcp.TOOLS_LIST, token),
         used(ground, _solar(ground), "getSolarStatus", token),
         used(ground, OWN_PATH, own_api.TOOL, token),
     )
-    return Seen(summed_up(map(told, tries)))
+    return Observation(summed_up(map(told, tries)))
 
 
-def _no_token(ground: Ground) -> Seen:
+def _no_token(ground: Ground) -> Observation:
     return _listed_and_called(ground, None)
 
 
-def _garbage(ground: Ground) -> Seen:
+def _garbage(ground: Ground) -> Observation:
     return _listed_and_called(ground, "not.a.token")
 
 
-def _listed_and_called(ground: Ground, token: str | None) -> Seen:
+def _listed_and_called(ground: Ground, token: str | None) -> Observation:
     path = _solar(ground)
     tries = (asked(ground, path, mcp.TOOLS_LIST, token), used(ground, path, "getSolarStatus", token))
-    return Seen(summed_up(map(told, tries)))
+    return Observation(summed_up(map(told, tries)))
 
 
-def _stranger(ground: Ground) -> Seen:
+def _stranger(ground: Ground) -> Observation:
     return _at_solar(ground, ground.token(ground.stranger, _solar_scope(ground)))
 
 
-def _api_alone(ground: Ground) -> Seen:
+def _api_alone(ground: Ground) -> Observation:
     return _at_solar(ground, ground.token(ground.reader, _solar_scope(ground)))
 
 
-def _no_scope(ground: Ground) -> Seen:
+def _no_scope(ground: Ground) -> Observation:
     return _at_solar(ground, tools_token(ground, "device_without"))
 
 
-def _scope_of_api(ground: Ground) -> Seen:
+def _scope_of_api(ground: Ground) -> Observation:
     return _at_solar(ground, tools_token(ground, ground.scope))
 
 
-def _scope_of_tool(ground: Ground) -> Seen:
-    return Seen(told(ground.call(ground.token(ground.reader, _solar_scope(ground), "device_tools"))))
+def _scope_of_tool(ground: Ground) -> Observation:
+    return Observation(told(ground.call(ground.token(ground.reader, _solar_scope(ground), "device_tools"))))
 
 
-def _at_solar(ground: Ground, token: str) -> Seen:
-    return Seen(told(used(ground, _solar(ground), "getSolarStatus", token)))
+def _at_solar(ground: Ground, token: str) -> Observation:
+    return Observation(told(used(ground, _solar(ground), "getSolarStatus", token)))
 
 
-def _blocked(ground: Ground) -> Seen:
+def _blocked(ground: Ground) -> Observation:
     application = ground.belongings.application("StoppedTools", own_api.SERVER_NAME)
     token = ground.token(application, own_api.TOOL_SCOPE)
     call: Callable[[], str] = lambda: told(used(ground, OWN_PATH, own_api.TOOL, token))  # noqa: E731
     before = ground.told_within(call, "result", SETTLES_S)
     ground.belongings.block(ground.belongings.subscription(application, own_api.SERVER_NAME))
-    return Seen(f"{before}, then {ground.told_within(call, fault(SUBSCRIPTION_BLOCKED))}")
+    return Observation(f"{before}, then {ground.told_within(call, fault(SUBSCRIPTION_BLOCKED))}")
 
 
-def _denied(ground: Ground) -> Seen:
+def _denied(ground: Ground) -> Observation:
     return _under(ground, "APPLICATION", f"{own_api.OWNER}:{ground.toolbox.full_name}")
 
 
-def _denied_server(ground: Ground) -> Seen:
+def _denied_server(ground: Ground) -> Observation:
     return _under(ground, "API", own_api.SERVER_VERSIONED_CONTEXT)
 
 
-def _under(ground: Ground, kind: str, value: str) -> Seen:
+def _under(ground: Ground, kind: str, value: str) -> Observation:
     made: list[str] = []
     return _stopped(
         ground,
@@ -158,22 +158,22 @@ def _under(ground: Ground, kind: str, value: str) -> Seen:
     )
 
 
-def _lifecycle(ground: Ground) -> Seen:
+def _lifecycle(ground: Ground) -> Observation:
     block = ground.belongings.server.block
     return _stopped(ground, block, lambda: block(undo=True), fault(API_BLOCKED))
 
 
-def _undeployed(ground: Ground) -> Seen:
+def _undeployed(ground: Ground) -> Observation:
     deploy = ground.belongings.deploy
     return _stopped(ground, lambda: deploy(undo=True), deploy, "tool error")
 
 
-def _stopped(ground: Ground, stop: Callable[[], None], release: Callable[[], None], wanted: str) -> Seen:
+def _stopped(ground: Ground, stop: Callable[[], None], release: Callable[[], None], wanted: str) -> Observation:
     token = tools_token(ground, own_api.TOOL_SCOPE)
     return stopped(ground, lambda: told(used(ground, OWN_PATH, own_api.TOOL, token)), stop, release, wanted, "result")
 
 
-def _plan(ground: Ground) -> Seen:
+def _plan(ground: Ground) -> Observation:
     application = ground.belongings.application("ToolQuota", "SolarMCP")
     token, path = ground.token(application, _solar_scope(ground)), _solar(ground)
     ground.told_within(lambda: told(used(ground, path, "getSolarStatus", token)), "result", SETTLES_S)
@@ -183,7 +183,7 @@ def _plan(ground: Ground) -> Seen:
     )
 
 
-def _changed(ground: Ground) -> Seen:
+def _changed(ground: Ground) -> Observation:
     token = tools_token(ground, own_api.TOOL_SCOPE)
     name = f"{own_api.SERVER_NAME}-{own_api.VERSION}"
 
@@ -202,7 +202,7 @@ def _changed(ground: Ground) -> Seen:
         after = "refused by the agent" if pins.is_refused(name) else "taken by the agent"
     finally:
         ground.belongings.server.describe(DESCRIPTION)
-    return Seen(f"{before}, then {after}")
+    return Observation(f"{before}, then {after}")
 
 
 class _RunClock:

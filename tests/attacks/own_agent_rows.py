@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from tests.attacks.ground import Ground
 from tests.attacks.impostor import everything
 from tests.attacks.own_site import LIMIT_KW, liars_draw_later
-from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.rows import Group, Observation, Row
 from tests.attacks.told import table
 
 from charging_agent.app import create_app
@@ -54,7 +54,7 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _flood_of_readers(_: Ground) -> Seen:
+def _flood_of_readers(_: Ground) -> Observation:
     with (
         _in_silence(),
         tempfile.TemporaryDirectory(prefix="ev-prove-agent-") as folder,
@@ -63,12 +63,12 @@ def _flood_of_readers(_: Ground) -> Seen:
         return asyncio.run(_decide_beside_readers(Path(folder)))
 
 
-def _over_reporting(_: Ground) -> Seen:
+def _over_reporting(_: Ground) -> Observation:
     with _in_silence():
         load_kw = liars_draw_later(liars=2, honest=4, rounds=12)
     # Steps of the limits are rounded down.
     most_kw = _HEADROOM_KW if load_kw <= _HEADROOM_KW else load_kw
-    return Seen(f"the connection carries at most {most_kw:g} kW", f"{load_kw:.1f} kW")
+    return Observation(f"the connection carries at most {most_kw:g} kW", f"{load_kw:.1f} kW")
 
 
 @contextlib.contextmanager
@@ -93,7 +93,7 @@ def _slow(records: Records, limit: int, before: int | None) -> Any:
     return _summaries(records, limit, before)
 
 
-async def _decide_beside_readers(folder: Path) -> Seen:
+async def _decide_beside_readers(folder: Path) -> Observation:
     async with _standing(folder) as agent:
         codes: set[int] = set()
 
@@ -112,7 +112,7 @@ async def _decide_beside_readers(folder: Path) -> Seen:
         await asyncio.gather(*readers, return_exceptions=True)
     lost = sum(one["charging_power_kw"] == 0 for one in decided)
     recorded = f"{lost} of {len(decided)} decisions not recorded" if lost else "every decision recorded"
-    return Seen(f"{recorded}, {'every reader answered' if codes <= {200, 503} else f'readers: {codes}'}")
+    return Observation(f"{recorded}, {'every reader answered' if codes <= {200, 503} else f'readers: {codes}'}")
 
 
 @contextlib.asynccontextmanager

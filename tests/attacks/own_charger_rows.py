@@ -11,12 +11,12 @@ from datetime import datetime
 import httpx
 from tests.attacks.ground import Ground
 from tests.attacks.own_chargers import CHARGERS, SITE_LIMIT_KW, VOLTAGE_V, Commanders, OwnMeter, commanded, limit
-from tests.attacks.rows import Group, Row, Seen
-from tests.attacks.told import coded, summed_up, table
+from tests.attacks.rows import Group, Observation, Row
+from tests.attacks.told import format_status, summed_up, table
 
 from ev_service.clock import SystemClock
 from wso2_provisioning.applications import EVAPP
-from wso2_provisioning.verification.told import body_of
+from wso2_provisioning.verification.told import parse_body
 
 FIRST, SECOND = CHARGERS
 HIGHEST_A, TOO_LITTLE_A, ENDLESS_S = 500.0, 3.0, 10 * 365 * 86_400.0
@@ -55,43 +55,43 @@ def rows() -> tuple[Row, ...]:
 
 def results_of(answer: httpx.Response) -> str:
     """Tell what came of each limit of a call: its outcome, and what stood in the way."""
-    results = body_of(answer).get("results")
+    results = parse_body(answer).get("results")
     if answer.status_code != 200 or not results:
-        return coded(answer)
+        return format_status(answer)
     return "; ".join(f"{one['outcome']}: {one.get('limited_by', 'nothing')}" for one in results)
 
 
-def _unknown(_: Ground) -> Seen:
+def _unknown(_: Ground) -> Observation:
     return _told(limit("attack-nobodys", 16.0, _now()))
 
 
-def _second_commander(_: Ground) -> Seen:
-    async def scenario(commanders: Commanders) -> Seen:
+def _second_commander(_: Ground) -> Observation:
+    async def scenario(commanders: Commanders) -> Observation:
         asked = limit(FIRST, 6.0, _now())
         first = await commanders.put(asked, by=EVAPP.name, commander=_AGENT)
         others = [
             await commanders.put(asked, by=_ATTACKER, commander=name)
             for name in (None, _AGENT, f"{EVAPP.name}:{_AGENT}", EVAPP.name)
         ]
-        return Seen(f"{first.status_code}, then {summed_up(map(coded, others))}", f"{len(others)} names")
+        return Observation(f"{first.status_code}, then {summed_up(map(format_status, others))}", f"{len(others)} names")
 
     return commanded(scenario)
 
 
-def _least_current(_: Ground) -> Seen:
+def _least_current(_: Ground) -> Observation:
     return _told(limit(FIRST, TOO_LITTLE_A, _now()))
 
 
-def _endless(_: Ground) -> Seen:
+def _endless(_: Ground) -> Observation:
     return _told(limit(FIRST, 6.0, _now(), ENDLESS_S))
 
 
-def _told(asked: dict[str, object]) -> Seen:
-    return Seen(results_of(commanded(lambda commanders: commanders.put(asked))))
+def _told(asked: dict[str, object]) -> Observation:
+    return Observation(results_of(commanded(lambda commanders: commanders.put(asked))))
 
 
-def _above_envelope(_: Ground) -> Seen:
-    async def scenario(commanders: Commanders) -> Seen:
+def _above_envelope(_: Ground) -> Observation:
+    async def scenario(commanders: Commanders) -> Observation:
         answer = await _two_limits(commanders)
         for _ in range(_MOST_TRIES):
             # Until a charger has confirmed its fallback it counts with all it could give, and nothing is free.
@@ -99,17 +99,17 @@ def _above_envelope(_: Ground) -> Seen:
                 break
             await asyncio.sleep(_PAUSE_S)
             answer = await _two_limits(commanders)
-        results = body_of(answer).get("results", [])
+        results = parse_body(answer).get("results", [])
         told = "; ".join(f"{it['outcome']} at {it.get('limit_a'):g} A: {it.get('limited_by')}" for it in results)
-        return Seen(told or coded(answer))
+        return Observation(told or format_status(answer))
 
     return commanded(scenario)
 
 
-def _overload(_: Ground) -> Seen:
+def _overload(_: Ground) -> Observation:
     meter = OwnMeter()
 
-    async def scenario(commanders: Commanders) -> Seen:
+    async def scenario(commanders: Commanders) -> Observation:
         points = commanders.points
         meter.cars_a = lambda: sum(point.offered(1, _now()).limit_a for point in points.values())
         for point in points.values():
@@ -130,8 +130,10 @@ def _overload(_: Ground) -> Seen:
         holds = await _until(lambda: meter.phase_a <= limit_a)
         told = f"{before_a:g} A of cars, then {meter.cars_a():g} A"
         if not holds or before_a + meter.building_a <= limit_a:
-            return Seen(told)
-        return Seen("the connection carries no more than it may", f"{told} after {time.monotonic() - began_s:.2f} s")
+            return Observation(told)
+        return Observation(
+            "the connection carries no more than it may", f"{told} after {time.monotonic() - began_s:.2f} s"
+        )
 
     return commanded(scenario, meter)
 

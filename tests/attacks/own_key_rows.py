@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from joserfc.jwk import RSAKey
 from tests.attacks import forging
 from tests.attacks.ground import Ground
-from tests.attacks.rows import Group, Row, Seen
-from tests.attacks.told import coded, table
+from tests.attacks.rows import Group, Observation, Row
+from tests.attacks.told import format_status, table
 
 from ev_service.assertion import HEADER
 from ev_service.certificates import Pair, make_signing
@@ -34,7 +34,7 @@ def rows() -> tuple[Row, ...]:
     return table(Group.ASSERTIONS, ("key-rotation", title, _EXPECTED, _rotation))
 
 
-def _rotation(_: Ground) -> Seen:
+def _rotation(_: Ground) -> Observation:
     # What the service says of refusals in its log is not what is looked at.
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -45,7 +45,7 @@ def _rotation(_: Ground) -> Seen:
         logging.disable(before)
 
 
-async def _rotated(file: Path) -> Seen:
+async def _rotated(file: Path) -> Observation:
     now = SystemClock().now()
     former, current = (make_signing(f"own key {number}", now) for number in (1, 2))
     both = pem(former.certificate, current.certificate)
@@ -63,7 +63,7 @@ async def _rotated(file: Path) -> Seen:
             told.append(await _answer(service, signer))
         retired = await _answer(service, former)
     passed = "200 at each step" if all(one.startswith("200") for one in told) else "; ".join(told)
-    return Seen(f"the gateway {passed}; the former key {retired}", f"{len(told)} steps")
+    return Observation(f"the gateway {passed}; the former key {retired}", f"{len(told)} steps")
 
 
 async def _answer(service: httpx.AsyncClient, signer: Pair) -> str:
@@ -71,4 +71,4 @@ async def _answer(service: httpx.AsyncClient, signer: Pair) -> str:
     key = RSAKey.import_key(signer.key)
     # The same for each call of a key, so that one that was verified before is tried, too.
     headers = {HEADER: forging.assertion(_CONTEXT, SystemClock().now(), key)}
-    return coded(await service.get(_PATH, headers=headers))
+    return format_status(await service.get(_PATH, headers=headers))

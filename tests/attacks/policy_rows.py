@@ -2,12 +2,20 @@
 
 from tests.attacks.belongings import Application
 from tests.attacks.ground import SETTLES_S, Ground
-from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.rows import Group, Observation, Row
 from tests.attacks.told import table
 
 from wso2_provisioning.applications import APPLICATIONS
-from wso2_provisioning.policy_cases import Door, Situation, Told, Tried, cases, read_told, try_cases
-from wso2_provisioning.verification.told import body_of
+from wso2_provisioning.policy_cases import (
+    CaseAnswer,
+    CaseResult,
+    PolicyEndpoint,
+    Situation,
+    generate_cases,
+    parse_case_answer,
+    run_cases,
+)
+from wso2_provisioning.verification.told import parse_body
 from wso2_terms.codes import NOT_SUBSCRIBED
 
 _AS_SAID = "every case as the artifacts say"
@@ -21,34 +29,34 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _cases(ground: Ground) -> Seen:
+def _cases(ground: Ground) -> Observation:
     # Likes of the published applications, so that none of their own calls is spent; limits have rows of their own.
-    wanted = [one for one in cases(ground.stack.artifacts) if one.situation is not Situation.PLAN_SPENT]
+    wanted = [one for one in generate_cases(ground.stack.artifacts) if one.situation is not Situation.PLAN_SPENT]
     likes: dict[str, Application] = {
         spec.name: ground.belongings.application(f"Like{spec.name}", *spec.products) for spec in APPLICATIONS
     }
     ground.minutes.roomy()
 
-    def call(door: Door, token: str) -> Told:
+    def call(door: PolicyEndpoint, token: str) -> CaseAnswer:
         answer = ground.call(token, door.path, method=door.verb, json=door.message)
-        return read_told(answer.status_code, body_of(answer) or None)
+        return parse_case_answer(answer.status_code, parse_body(answer) or None)
 
     def token_of(name: str, scopes: frozenset[str]) -> str:
         return ground.token(likes[name], *sorted(scopes))
 
     for spec in APPLICATIONS:
         token = token_of(spec.name, frozenset({"device_settling"}))
-        door = next(one.door for one in wanted if one.door.product == spec.products[-1])
+        door = next(one.endpoint for one in wanted if one.endpoint.product == spec.products[-1])
         # Known is who is refused for the scope and no more for the subscription.
         ground.told_within(lambda door=door, token=token: _known(call(door, token)), "known", SETTLES_S)
-    tried = try_cases(wanted, token_of, call)
+    tried = run_cases(wanted, token_of, call)
     wrong = [one for one in tried if not one.is_as_expected]
-    return Seen("; ".join(map(_told, wrong[:_MOST_TOLD])) if wrong else _AS_SAID, f"{len(tried)} cases")
+    return Observation("; ".join(map(_told, wrong[:_MOST_TOLD])) if wrong else _AS_SAID, f"{len(tried)} cases")
 
 
-def _known(told: Told) -> str:
+def _known(told: CaseAnswer) -> str:
     return "unknown" if told.code == NOT_SUBSCRIBED.code else "known"
 
 
-def _told(tried: Tried) -> str:
-    return f"{tried.case.name}, but {tried.told.status} {tried.told.code}".rstrip()
+def _told(tried: CaseResult) -> str:
+    return f"{tried.case.name}, but {tried.answer.status} {tried.answer.code}".rstrip()

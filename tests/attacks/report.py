@@ -9,11 +9,11 @@ from xml.etree import ElementTree
 
 from rich.console import Console
 from rich.markup import escape
-from tests.attacks.rows import Result, State
+from tests.attacks.rows import Result, RowState
 
 from ev_service.units import utc_text
 
-_COLOURS = {State.HOLDS: "green", State.DIFFERS: "red", State.NOT_TRIED: "yellow"}
+_COLOURS = {RowState.HOLDS: "green", RowState.DIFFERS: "red", RowState.NOT_TRIED: "yellow"}
 _ID_WIDTH, _SHOWN = 34, 60
 
 
@@ -27,7 +27,7 @@ def told(result: Result) -> str:
     colour = _COLOURS[result.state]
     measured = f"  ({result.measured})" if result.measured else ""
     head = f"[{colour}]{result.state:<9}[/] {escape(result.row_id):<{_ID_WIDTH}} {escape(result.title)}"
-    if result.state is State.HOLDS:
+    if result.state is RowState.HOLDS:
         return f"{head}\n{'':45}{escape(result.observed + measured)}  [dim]{result.took_s:.2f} s[/]"
     return (
         f"{head}\n{'expected':>44} {escape(result.expected)}\n{'observed':>44} {escape(result.observed + measured)}"
@@ -37,18 +37,20 @@ def told(result: Result) -> str:
 
 def summary(results: Sequence[Result]) -> str:
     """How many rows ended how."""
-    return ", ".join(f"{sum(one.state is state for one in results)} {state}" for state in State)
+    return ", ".join(f"{sum(one.state is state for one in results)} {state}" for state in RowState)
 
 
 def is_green(results: Sequence[Result]) -> bool:
     """Nothing differs, and something holds."""
-    return not any(one.state is State.DIFFERS for one in results) and any(one.state is State.HOLDS for one in results)
+    return not any(one.state is RowState.DIFFERS for one in results) and any(
+        one.state is RowState.HOLDS for one in results
+    )
 
 
 def tell(results: Sequence[Result], console: Console) -> None:
     """Print each row that did not hold once more: they scroll away."""
     for result in results:
-        if result.state is not State.HOLDS:
+        if result.state is not RowState.HOLDS:
             console.print(told(result))
     console.print(f"{len(results)} rows: {summary(results)}")
 
@@ -62,14 +64,14 @@ def write_json(path: Path, label: str, results: Sequence[Result]) -> None:
 
 def write_junit(path: Path, label: str, results: Sequence[Result]) -> None:
     """Write the results as JUnit XML, as CI reads it."""
-    count = {state: sum(one.state is state for one in results) for state in State}
+    count = {state: sum(one.state is state for one in results) for state in RowState}
     suite = ElementTree.Element(
         "testsuite",
         name="attacks",
         tests=str(len(results)),
-        failures=str(count[State.DIFFERS]),
+        failures=str(count[RowState.DIFFERS]),
         errors="0",
-        skipped=str(count[State.NOT_TRIED]),
+        skipped=str(count[RowState.NOT_TRIED]),
         time=f"{sum(one.took_s for one in results):.3f}",
     )
     properties = ElementTree.SubElement(suite, "properties")
@@ -78,10 +80,10 @@ def write_junit(path: Path, label: str, results: Sequence[Result]) -> None:
         case = ElementTree.SubElement(
             suite, "testcase", classname=f"attacks.{one.group}", name=one.row_id, time=f"{one.took_s:.3f}"
         )
-        if one.state is State.DIFFERS:
+        if one.state is RowState.DIFFERS:
             message = f"expected {one.expected}, observed {one.observed}"
             ElementTree.SubElement(case, "failure", message=message).text = one.title
-        elif one.state is State.NOT_TRIED:
+        elif one.state is RowState.NOT_TRIED:
             ElementTree.SubElement(case, "skipped", message=one.observed)
         else:
             ElementTree.SubElement(case, "system-out").text = f"{one.observed} {one.measured}".strip()
@@ -93,7 +95,7 @@ def as_markdown(results: Sequence[Result]) -> str:
     """The results as the table of docs/attack-matrix.md."""
     lines = ["| row | tried | observed, as it must be | measured | s |", "| --- | --- | --- | --- | ---: |"]
     for one in results:
-        observed = one.observed if one.state is State.HOLDS else f"**{one.state}**: {one.observed}"
+        observed = one.observed if one.state is RowState.HOLDS else f"**{one.state}**: {one.observed}"
         cells = (f"`{one.row_id}`", one.title, observed, one.measured, f"{one.took_s:.2f}")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

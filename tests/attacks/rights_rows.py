@@ -6,10 +6,10 @@ import httpx
 from tests.attacks import own_api
 from tests.attacks.belongings import Application
 from tests.attacks.ground import SETTLES_S, Ground
-from tests.attacks.rows import Group, NotTried, Row, Seen
-from tests.attacks.told import coded, fault, table
+from tests.attacks.rows import Group, Observation, Row, RowSkippedError
+from tests.attacks.told import fault, format_status, table
 
-from wso2_provisioning.proof import probe_path
+from wso2_provisioning.proof import find_probe_path
 from wso2_terms.codes import INVALID_CREDENTIALS, NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_BLOCKED, Fault
 
 _NOT_SUBSCRIBED, _NO_SCOPE = fault(NOT_SUBSCRIBED), fault(SCOPE_MISSING)
@@ -37,67 +37,69 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _stranger(ground: Ground) -> Seen:
-    return Seen(coded(_known(ground, lambda: ground.call(ground.token(ground.stranger, ground.scope)))))
+def _stranger(ground: Ground) -> Observation:
+    return Observation(format_status(_known(ground, lambda: ground.call(ground.token(ground.stranger, ground.scope)))))
 
 
-def _evapp_at_site(ground: Ground) -> Seen:
+def _evapp_at_site(ground: Ground) -> Observation:
     try:
         project = ground.stack.artifacts.find_api("SiteAPI")
     except KeyError as error:
-        raise NotTried("needs SiteAPI among the artifacts") from error
+        raise RowSkippedError("needs SiteAPI among the artifacts") from error
     scope = project.api.scopes[0].scope.name
     token = ground.ask_token(ground.evapp, scope, "device_attack").raise_for_status().json()["access_token"]
-    return Seen(coded(ground.call(str(token), probe_path(project))))
+    return Observation(format_status(ground.call(str(token), find_probe_path(project))))
 
 
-def _blocked(ground: Ground) -> Seen:
+def _blocked(ground: Ground) -> Observation:
     return _stopped(ground, "BLOCKED")
 
 
-def _production(ground: Ground) -> Seen:
+def _production(ground: Ground) -> Observation:
     return _stopped(ground, "PROD_ONLY_BLOCKED")
 
 
-def _stopped(ground: Ground, state: str) -> Seen:
+def _stopped(ground: Ground, state: str) -> Observation:
     application = ground.belongings.application(f"Stopped{state}", own_api.NAME)
     subscription = ground.belongings.subscription(application, own_api.NAME)
     return _after(ground, application, lambda: ground.belongings.block(subscription, state), SUBSCRIPTION_BLOCKED)
 
 
-def _unsubscribed(ground: Ground) -> Seen:
+def _unsubscribed(ground: Ground) -> Observation:
     application = ground.belongings.application("Leaving", own_api.NAME)
     leave: Callable[[], None] = lambda: ground.belongings.unsubscribe(application, own_api.NAME)  # noqa: E731
     return _after(ground, application, leave, NOT_SUBSCRIBED)
 
 
-def _deleted(ground: Ground) -> Seen:
+def _deleted(ground: Ground) -> Observation:
     application = ground.belongings.application("Gone", own_api.NAME)
     return _after(ground, application, lambda: ground.belongings.delete(application), NOT_SUBSCRIBED)
 
 
-def _no_scope(ground: Ground) -> Seen:
-    return Seen(coded(_known(ground, lambda: ground.call(ground.token(ground.reader, "device_without")))))
+def _no_scope(ground: Ground) -> Observation:
+    return Observation(
+        format_status(_known(ground, lambda: ground.call(ground.token(ground.reader, "device_without"))))
+    )
 
 
-def _another_scope(ground: Ground) -> Seen:
+def _another_scope(ground: Ground) -> Observation:
     others = [scope for scope in ground.energy_scopes if scope != ground.scope]
-    return Seen(coded(_known(ground, lambda: ground.call(ground.token(ground.reader, *others)))))
+    return Observation(format_status(_known(ground, lambda: ground.call(ground.token(ground.reader, *others)))))
 
 
-def _lookalike(ground: Ground) -> Seen:
+def _lookalike(ground: Ground) -> Observation:
     scope = ground.scope
     token = ground.token(ground.reader, scope.upper(), f"{scope}:all", scope[:-1], f"device_{scope}")
-    return Seen(coded(_known(ground, lambda: ground.call(token))))
+    return Observation(format_status(_known(ground, lambda: ground.call(token))))
 
 
-def _after(ground: Ground, application: Application, act: Callable[[], None], wanted: Fault) -> Seen:
+def _after(ground: Ground, application: Application, act: Callable[[], None], wanted: Fault) -> Observation:
     token = ground.settled(application, own_api.SCOPE)
     act()
     answer = ground.until(
         lambda: ground.call(token, own_api.OPEN_PATH), lambda it: it.status_code == wanted.http_status
     )
-    return Seen(f"let through, then {coded(answer)}")
+    return Observation(f"let through, then {format_status(answer)}")
 
 
 def _known(ground: Ground, call: Callable[[], httpx.Response]) -> httpx.Response:

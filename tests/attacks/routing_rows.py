@@ -8,8 +8,8 @@ from functools import partial
 
 from tests.attacks import own_api
 from tests.attacks.ground import Ground
-from tests.attacks.rows import Group, Row, Seen
-from tests.attacks.told import coded, passage, refusals, summed_up, table
+from tests.attacks.rows import Group, Observation, Row
+from tests.attacks.told import describe_access, format_status, refusals, summed_up, table
 
 _BASE = own_api.VERSIONED_CONTEXT
 SPELLINGS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -60,19 +60,19 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _verbs(ground: Ground) -> Seen:
+def _verbs(ground: Ground) -> Observation:
     token = ground.good_token
     tries = [ground.call(token, method=verb) for verb in ("DELETE", "PUT", "POST", "PATCH")]
-    return Seen(summed_up(map(coded, tries)))
+    return Observation(summed_up(map(format_status, tries)))
 
 
-def _resources(ground: Ground) -> Seen:
+def _resources(ground: Ground) -> Observation:
     token, context = ground.good_token, ground.stack.artifacts.find_api("SolarAPI").api.versioned_context
     paths = [f"{context}/{name}" for name in ("metrics", "health", "openapi.json", "docs", "kills")]
-    return Seen(summed_up(coded(ground.call(token, path)) for path in (*paths, f"{_BASE}/metrics")))
+    return Observation(summed_up(format_status(ground.call(token, path)) for path in (*paths, f"{_BASE}/metrics")))
 
 
-def _apis(ground: Ground) -> Seen:
+def _apis(ground: Ground) -> Observation:
     token, leaf = ground.good_token, ground.path.rpartition("/")[2]
     paths = (
         "/attack-nothing/1.0.0/livez",
@@ -81,15 +81,15 @@ def _apis(ground: Ground) -> Seen:
         f"/SOLAR/1.0.0/{leaf}",
         "/metrics",
     )
-    return Seen(summed_up(coded(ground.call(token, path)) for path in paths))
+    return Observation(summed_up(format_status(ground.call(token, path)) for path in paths))
 
 
-def _letters(ground: Ground) -> Seen:
+def _letters(ground: Ground) -> Observation:
     paths = (ground.path.replace("status", "%73tatus"), ground.path.replace("solar", "%73olar", 1))
-    return Seen(summed_up(coded(ground.call(path=path)) for path in paths))
+    return Observation(summed_up(format_status(ground.call(path=path)) for path in paths))
 
 
-def _override(ground: Ground) -> Seen:
+def _override(ground: Ground) -> Observation:
     asked = {
         "X-HTTP-Method-Override": "DELETE",
         "X-Method-Override": "DELETE",
@@ -100,10 +100,12 @@ def _override(ground: Ground) -> Seen:
     plain, bent = ground.call(token, own_api.OPEN_PATH), ground.call(token, own_api.OPEN_PATH, headers=asked)
     is_same = (plain.status_code, plain.content) == (bent.status_code, bent.content)
     # A gateway that lets everything through answers the same, too: the path beside must be refused.
-    refused = passage(ground.call(token, f"{_BASE}/metrics", headers=asked))
-    return Seen("as without them" if is_same and refused != "let through" else f"{coded(bent)}, {refused}")
+    refused = describe_access(ground.call(token, f"{_BASE}/metrics", headers=asked))
+    return Observation(
+        "as without them" if is_same and refused != "let through" else f"{format_status(bent)}, {refused}"
+    )
 
 
-def _spelled(paths: tuple[str, ...], ground: Ground) -> Seen:
+def _spelled(paths: tuple[str, ...], ground: Ground) -> Observation:
     token = ground.good_token
     return refusals(ground.door.verbatim(path, token) for path in paths)

@@ -10,12 +10,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ev_service.errors import EvError
-from wso2_provisioning.verification.rows import NotTried, Seen, State
+from wso2_provisioning.verification.rows import Observation, RowSkippedError, RowState
 
 if TYPE_CHECKING:
     from tests.attacks.ground import Ground
 
-__all__ = ["Attack", "Group", "NotTried", "Result", "Row", "Seen", "State", "carry_out", "chosen"]
+__all__ = ["Attack", "Group", "Observation", "Result", "Row", "RowSkippedError", "RowState", "carry_out", "chosen"]
 
 
 class Group(StrEnum):
@@ -39,7 +39,7 @@ class Group(StrEnum):
     LEAKS = "leaks"
 
 
-Attack = Callable[["Ground"], Seen]
+Attack = Callable[["Ground"], Observation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Result:
     expected: str
     observed: str
     measured: str
-    state: State
+    state: RowState
     took_s: float
 
 
@@ -76,15 +76,15 @@ def carry_out(row: Row, ground: "Ground") -> Result:
     started_s = time.monotonic()
     try:
         seen = row.attack(ground)
-    except NotTried as missing:
-        seen, state = Seen(str(missing)), State.NOT_TRIED
+    except RowSkippedError as missing:
+        seen, state = Observation(str(missing)), RowState.NOT_TRIED
     except EvError as error:
-        seen, state = Seen(f"failed: {error.message}"), State.DIFFERS
+        seen, state = Observation(f"failed: {error.message}"), RowState.DIFFERS
     except Exception as error:
         # Only its kind is told: the text may hold what was answered.
-        seen, state = Seen(f"failed: {type(error).__name__}"), State.DIFFERS
+        seen, state = Observation(f"failed: {type(error).__name__}"), RowState.DIFFERS
     else:
-        state = State.HOLDS if seen.text in row.expected else State.DIFFERS
+        state = RowState.HOLDS if seen.text in row.expected else RowState.DIFFERS
     took_s = time.monotonic() - started_s
     expected = " or ".join(row.expected)
     return Result(row.row_id, row.group, row.title, expected, seen.text, seen.measured, state, took_s)

@@ -8,7 +8,7 @@ from tests.attacks.stack import Stack
 from tests.attacks.traffic import Traffic
 
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.wire import HttpClient
 
 Report = Callable[[str], None]
 
@@ -20,8 +20,8 @@ def standing(stack: Stack, report: Report) -> Generator[Ground]:
     Raises:
         EvError: the stack is not bootstrapped, or cannot be reached.
     """
-    with Wire(stack.settings.wso2_ca_file) as wire:
-        ground = Ground(stack, wire, Traffic(), report)
+    with HttpClient(stack.settings.wso2_ca_file) as http:
+        ground = Ground(stack, http, Traffic(), report)
         try:
             if not ground.belongings.take_back(report):
                 raise ProvisioningError("what an earlier run left cannot be removed")

@@ -5,7 +5,7 @@ from tests.attacks.ground import Ground
 from tests.attacks.limit_rows import burst, shared_limit
 from tests.attacks.mcp_calls import OWN_PATH, used
 from tests.attacks.mcp_rows import tools_token
-from tests.attacks.rows import Group, Row, Seen
+from tests.attacks.rows import Group, Observation, Row
 from tests.attacks.told import fault, table
 
 from wso2_terms.codes import API_THROTTLED, RESOURCE_THROTTLED
@@ -21,14 +21,14 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _api(ground: Ground) -> Seen:
+def _api(ground: Ground) -> Observation:
     token = ground.good_token
     limit = shared_limit(ground, ground.stack.artifacts.find_api("SolarAPI").api.api_throttling_policy)
     ground.minutes.fresh()
     return burst(ground, lambda: ground.call(token, own_api.OPEN_PATH), limit, API_THROTTLED)
 
 
-def _tool(ground: Ground) -> Seen:
+def _tool(ground: Ground) -> Observation:
     token = tools_token(ground, own_api.TOOL_SCOPE)
     limit = shared_limit(
         ground, ground.stack.artifacts.find_mcp_server("SolarMCP").server.operations[0].throttling_policy

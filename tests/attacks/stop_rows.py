@@ -5,8 +5,8 @@ from collections.abc import Callable
 from tests.attacks import own_api
 from tests.attacks.ground import Ground
 from tests.attacks.own_api import DENIED_ADDRESS, OWNER
-from tests.attacks.rows import Group, Row, Seen
-from tests.attacks.told import fault, passage, table
+from tests.attacks.rows import Group, Observation, Row
+from tests.attacks.told import describe_access, fault, table
 
 from wso2_terms.codes import API_BLOCKED, DENIED, NOT_FOUND, Fault
 
@@ -27,25 +27,25 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _application(ground: Ground) -> Seen:
+def _application(ground: Ground) -> Observation:
     return _denied(ground, "APPLICATION", f"{OWNER}:{ground.reader.full_name}")
 
 
-def _user(ground: Ground) -> Seen:
+def _user(ground: Ground) -> Observation:
     return _denied(ground, "USER", OWNER)
 
 
-def _api(ground: Ground) -> Seen:
+def _api(ground: Ground) -> Observation:
     return _denied(ground, "API", own_api.VERSIONED_CONTEXT)
 
 
-def _address(ground: Ground) -> Seen:
+def _address(ground: Ground) -> Observation:
     # As somebody behind a proxy: the gateway takes the caller's address from this header.
     value = {"fixedIp": DENIED_ADDRESS, "invert": False}
     return _denied(ground, "IP", value, {"X-Forwarded-For": DENIED_ADDRESS})
 
 
-def _denied(ground: Ground, kind: str, value: object, headers: dict[str, str] | None = None) -> Seen:
+def _denied(ground: Ground, kind: str, value: object, headers: dict[str, str] | None = None) -> Observation:
     made: list[str] = []
     return _stopped(
         ground,
@@ -56,12 +56,12 @@ def _denied(ground: Ground, kind: str, value: object, headers: dict[str, str] | 
     )
 
 
-def _lifecycle(ground: Ground) -> Seen:
+def _lifecycle(ground: Ground) -> Observation:
     change = ground.belongings.change_lifecycle
     return _stopped(ground, lambda: change("Block"), lambda: change("Re-Publish"), API_BLOCKED)
 
 
-def _undeployed(ground: Ground) -> Seen:
+def _undeployed(ground: Ground) -> Observation:
     deploy = ground.belongings.deploy
     return _stopped(ground, lambda: deploy(undo=True), deploy, NOT_FOUND)
 
@@ -72,9 +72,9 @@ def _stopped(
     release: Callable[[], None],
     wanted: Fault,
     headers: dict[str, str] | None = None,
-) -> Seen:
+) -> Observation:
     token = ground.good_token
-    call: Callable[[], str] = lambda: passage(ground.call(token, own_api.OPEN_PATH, headers=headers))  # noqa: E731
+    call: Callable[[], str] = lambda: describe_access(ground.call(token, own_api.OPEN_PATH, headers=headers))  # noqa: E731
     return stopped(ground, call, stop, release, fault(wanted), "let through")
 
 
@@ -85,7 +85,7 @@ def stopped(
     release: Callable[[], None],
     wanted: str,
     good: str,
-) -> Seen:
+) -> Observation:
     """Call before something is stopped, while it is and after it was let go.
 
     Args:
@@ -102,4 +102,4 @@ def stopped(
         refused = ground.told_within(call, wanted)
     finally:
         release()
-    return Seen(f"{before}, then {refused}, then {ground.told_within(call, good)}")
+    return Observation(f"{before}, then {refused}, then {ground.told_within(call, good)}")

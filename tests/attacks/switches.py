@@ -20,8 +20,8 @@ from local_stack import stack as processes
 from local_stack.ports import HOST
 from wso2_provisioning.admin import Admin
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
-from wso2_provisioning.errors import Refused
-from wso2_provisioning.switch.doors import denied_application
+from wso2_provisioning.errors import RequestRefusedError
+from wso2_provisioning.switch.doors import build_application_target
 from wso2_provisioning.users import Users
 from wso2_terms.api_project import ApiScope
 from wso2_terms.policies import Policy
@@ -253,7 +253,7 @@ def logged_secret(scene: Scene) -> Generator[None]:
 @contextmanager
 def lasting_user(scene: Scene) -> Generator[None]:
     """The attacker's user cannot be deleted."""
-    refused = Refused("kept", status=500)
+    refused = RequestRefusedError("kept", status=500)
     with patch.object(Users, "delete_user", side_effect=refused):
         yield
 
@@ -262,19 +262,19 @@ def lasting_user(scene: Scene) -> Generator[None]:
 def kept_role(scene: Scene) -> Generator[None]:
     """The owners of applications that can be killed keep the role of the Developer Portal."""
     settings = scene.ground.stack.settings
-    users = Users(scene.ground.wire, settings.wso2_management_url, scene.ground.belongings.admin)
+    users = Users(scene.ground.http, settings.wso2_management_url, scene.ground.belongings.admin)
     try:
         for spec in kill_rows.KILLED:
-            users.give_roles(spec.owner, {SUBSCRIBER_ROLE})
+            users.grant_roles(spec.owner, {SUBSCRIBER_ROLE})
         yield
     finally:
         for spec in kill_rows.KILLED:
-            users.take_role(spec.owner, SUBSCRIBER_ROLE)
+            users.revoke_role(spec.owner, SUBSCRIBER_ROLE)
 
 
 def kill_by_name(_: Scene) -> AbstractContextManager[object]:
     """A kill denies the application under its name, and not its owner."""
-    return patch.object(kill_rows, "denied_owner", denied_application)
+    return patch.object(kill_rows, "build_owner_target", build_application_target)
 
 
 @contextmanager
@@ -293,7 +293,7 @@ def _api(scene: Scene, name: str, changes: dict[str, Any]) -> Generator[None]:
 def _policy(scene: Scene, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Generator[None]:
     ground = scene.ground
     (policy,) = (one for one in ground.stack.artifacts.policies if one.name == name)
-    admin = Admin(ground.wire, ground.stack.settings.wso2_management_url, ground.belongings.admin)
+    admin = Admin(ground.http, ground.stack.settings.wso2_management_url, ground.belongings.admin)
     fields = {name: getattr(policy.data, name) for name in type(policy.data).model_fields}
     changed = {name: value for name, value in change(fields).items() if value is not fields[name]}
     admin.import_policy(Policy(kind=policy.kind, data=policy.data.model_copy(update=changed)))

@@ -5,10 +5,10 @@ from pydantic import SecretStr
 from tests.attacks import forging, own_api
 from tests.attacks.ground import Ground
 from tests.attacks.impostor import Impostor
-from tests.attacks.rows import Group, Row, Seen
-from tests.attacks.told import coded, fault, summed_up, table
+from tests.attacks.rows import Group, Observation, Row
+from tests.attacks.told import fault, format_status, summed_up, table
 
-from wso2_provisioning.verification.refusal_rows import forged
+from wso2_provisioning.verification.refusal_rows import forge_signature
 from wso2_terms.codes import INVALID_CREDENTIALS, MISSING_CREDENTIALS
 
 NOBODY, INVALID = fault(MISSING_CREDENTIALS), fault(INVALID_CREDENTIALS)
@@ -38,15 +38,16 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _none(ground: Ground) -> Seen:
-    return Seen(coded(ground.call()))
+def _none(ground: Ground) -> Observation:
+    return Observation(format_status(ground.call()))
 
 
-def _garbage(ground: Ground) -> Seen:
-    return Seen(f"{coded(ground.call('not.a.token'))}; {coded(ground.call(headers={'Authorization': 'Bearer'}))}")
+def _garbage(ground: Ground) -> Observation:
+    malformed = ground.call("not.a.token")
+    return Observation(f"{format_status(malformed)}; {format_status(ground.call(headers={'Authorization': 'Bearer'}))}")
 
 
-def _elsewhere(ground: Ground) -> Seen:
+def _elsewhere(ground: Ground) -> Observation:
     token, client = ground.good_token, ground.reader.client
     basic = httpx.BasicAuth(client.client_id, client.client_secret.get_secret_value())
     password = next(basic.auth_flow(httpx.Request("GET", "https://localhost"))).headers["Authorization"]
@@ -57,56 +58,56 @@ def _elsewhere(ground: Ground) -> Seen:
         ground.call(headers={"apikey": token, "Internal-Key": token}),
         ground.call(headers={"Authorization": password}),
     )
-    return Seen(summed_up(map(coded, tries)))
+    return Observation(summed_up(map(format_status, tries)))
 
 
-def _expired(ground: Ground) -> Seen:
+def _expired(ground: Ground) -> Observation:
     application = ground.belongings.application("Brief", "SolarAPI", validity_s=_SHORT_LIFE_S)
     token = ground.settled(application, ground.scope, path=ground.path)
     ground.minutes.wait(_SHORT_LIFE_S + 1)
-    return Seen(coded(ground.until(lambda: ground.call(token), _is_refused)))
+    return Observation(format_status(ground.until(lambda: ground.call(token), _is_refused)))
 
 
-def _foreign_key(ground: Ground) -> Seen:
-    return Seen(coded(ground.call(forging.resigned(ground.good_token))))
+def _foreign_key(ground: Ground) -> Observation:
+    return Observation(format_status(ground.call(forging.resigned(ground.good_token))))
 
 
-def _broken(ground: Ground) -> Seen:
-    return Seen(coded(ground.call(forged(SecretStr(ground.good_token)).get_secret_value())))
+def _broken(ground: Ground) -> Observation:
+    return Observation(format_status(ground.call(forge_signature(SecretStr(ground.good_token)).get_secret_value())))
 
 
-def _rewritten(ground: Ground) -> Seen:
+def _rewritten(ground: Ground) -> Observation:
     token = ground.token(ground.reader, "device_poor")
-    return Seen(coded(ground.call(forging.rewritten(token, scope=ground.scope, exp=4_000_000_000))))
+    return Observation(format_status(ground.call(forging.rewritten(token, scope=ground.scope, exp=4_000_000_000))))
 
 
-def _unsigned(ground: Ground) -> Seen:
+def _unsigned(ground: Ground) -> Observation:
     tries = [ground.call(token) for token in forging.unsigned(ground.good_token)]
-    return Seen(summed_up(map(coded, tries)), f"{len(tries)} tries")
+    return Observation(summed_up(map(format_status, tries)), f"{len(tries)} tries")
 
 
-def _confused(ground: Ground) -> Seen:
+def _confused(ground: Ground) -> Observation:
     keys = forging.public_keys(ground.door.management.get("/oauth2/jwks").raise_for_status().json())
     tries = [ground.call(token) for key in keys for token in forging.confused(ground.good_token, key)]
-    return Seen(summed_up(map(coded, tries)), f"{len(tries)} tries")
+    return Observation(summed_up(map(format_status, tries)), f"{len(tries)} tries")
 
 
-def _foreign_issuer(ground: Ground) -> Seen:
+def _foreign_issuer(ground: Ground) -> Observation:
     with Impostor() as impostor:
         token = forging.resigned(ground.good_token, {"kid": "attacker"}, iss=f"{impostor.url}/oauth2/token")
-        return Seen(coded(ground.call(token)))
+        return Observation(format_status(ground.call(token)))
 
 
-def _own_keys(ground: Ground) -> Seen:
+def _own_keys(ground: Ground) -> Observation:
     key = forging.own_key().as_dict(private=False) | {"kid": "attacker"}
     with Impostor(lambda: {"keys": [key]}) as impostor:
         headers = ({"jwk": key}, {"jku": f"{impostor.url}/jwks"}, {"x5u": f"{impostor.url}/certificate.pem"})
         tries = [ground.call(forging.resigned(ground.good_token, {"kid": "attacker", **one})) for one in headers]
         fetched = "nothing" if not impostor.requests else f"{len(impostor.requests)} times something"
-    return Seen(f"{summed_up(map(coded, tries))}, {fetched} fetched")
+    return Observation(f"{summed_up(map(format_status, tries))}, {fetched} fetched")
 
 
-def _kid(ground: Ground) -> Seen:
+def _kid(ground: Ground) -> Observation:
     token = ground.good_token
     tricks = (
         forging.keyed(token, "../../../../../../dev/null"),
@@ -114,10 +115,10 @@ def _kid(ground: Ground) -> Seen:
         forging.keyed(token, "x' UNION SELECT 'attacker' --", b"attacker"),
         forging.resigned(token, {"kid": "' OR '1'='1"}),
     )
-    return Seen(summed_up(coded(ground.call(trick)) for trick in tricks))
+    return Observation(summed_up(format_status(ground.call(trick)) for trick in tricks))
 
 
-def _revoked(ground: Ground) -> Seen:
+def _revoked(ground: Ground) -> Observation:
     token = ground.settled(ground.reader, own_api.SCOPE, "device_revoked")
     client = ground.reader.client
     ground.door.management.post(
@@ -126,18 +127,20 @@ def _revoked(ground: Ground) -> Seen:
         auth=(client.client_id, client.client_secret.get_secret_value()),
     ).raise_for_status()
     answer = ground.until(lambda: ground.call(token, own_api.OPEN_PATH), _is_refused)
-    return Seen(f"let through, then {coded(answer)}")
+    return Observation(f"let through, then {format_status(answer)}")
 
 
-def _replaced(ground: Ground) -> Seen:
+def _replaced(ground: Ground) -> Observation:
     former = ground.settled(ground.reader, own_api.SCOPE, "device_replaced")
     ground.ask_token(ground.reader.client, own_api.SCOPE, "device_replaced").raise_for_status()
-    return Seen(coded(ground.until(lambda: ground.call(former, own_api.OPEN_PATH), _is_refused)))
+    return Observation(format_status(ground.until(lambda: ground.call(former, own_api.OPEN_PATH), _is_refused)))
 
 
-def _assertion(ground: Ground) -> Seen:
+def _assertion(ground: Ground) -> Observation:
     forged = forging.assertion("/solar/1.0.0", ground.minutes.now(), ground.gateway_key)
-    return Seen(coded(ground.call(forged)), "signed by the gateway's own key" if ground.stack.signing_key else "")
+    return Observation(
+        format_status(ground.call(forged)), "signed by the gateway's own key" if ground.stack.signing_key else ""
+    )
 
 
 def _is_refused(answer: httpx.Response) -> bool:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from tests.attacks.rows import Attack, Group, Row, Seen
+from tests.attacks.rows import Attack, Group, Observation, Row
 
-from wso2_provisioning.verification.told import coded, passage
+from wso2_provisioning.verification.told import describe_access, format_status
 from wso2_terms.codes import Fault
 
-__all__ = ["coded", "fault", "passage", "refusals", "summed_up", "table"]
+__all__ = ["describe_access", "fault", "format_status", "refusals", "summed_up", "table"]
 
 
 def fault(expected: Fault) -> str:
@@ -32,15 +32,15 @@ def summed_up(told: Iterable[str]) -> str:
     return f"{listed[0]} each" if len(set(listed)) == 1 and len(listed) > 1 else "; ".join(listed)
 
 
-def refusals(statuses: Iterable[int]) -> Seen:
+def refusals(statuses: Iterable[int]) -> Observation:
     """Tell whether each of some spellings was refused; 0 stands for a connection that was closed."""
     listed = list(statuses)
     is_refused = all(status == 0 or 400 <= status < 500 for status in listed)
     measured = " ".join(str(status) if status else "closed" for status in listed)
     return (
-        Seen("refused" if len(listed) == 1 else "refused each", measured)
+        Observation("refused" if len(listed) == 1 else "refused each", measured)
         if is_refused
-        else Seen(f"let through: {measured}")
+        else Observation(f"let through: {measured}")
     )
 
 

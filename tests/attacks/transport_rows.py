@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 from tests.attacks.ground import Ground
 from tests.attacks.impostor import Impostor, everything
-from tests.attacks.rows import Group, NotTried, Row, Seen
+from tests.attacks.rows import Group, Observation, Row, RowSkippedError
 from tests.attacks.told import table
 
 from ev_service.errors import EvError
@@ -75,11 +75,11 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _old_tls(ground: Ground) -> Seen:
+def _old_tls(ground: Ground) -> Observation:
     addresses = ground.door.addresses
     targets = [httpx.URL(url) for url in (addresses.gateway_url, addresses.management_url)]
     taken = [f"{version.name} at port {url.port}" for url in targets for version in _OLD if _speaks(url, version)]
-    return Seen(f"taken: {', '.join(taken)}" if taken else "refused", f"{len(targets) * len(_OLD)} handshakes")
+    return Observation(f"taken: {', '.join(taken)}" if taken else "refused", f"{len(targets) * len(_OLD)} handshakes")
 
 
 def _speaks(url: httpx.URL, version: ssl.TLSVersion) -> bool:
@@ -92,7 +92,7 @@ def _speaks(url: httpx.URL, version: ssl.TLSVersion) -> bool:
             context.set_ciphers("ALL:@SECLEVEL=0")
             context.minimum_version = context.maximum_version = version
     except (ValueError, ssl.SSLError) as error:
-        raise NotTried(f"needs an OpenSSL that speaks {version.name}") from error
+        raise RowSkippedError(f"needs an OpenSSL that speaks {version.name}") from error
     try:
         with socket.create_connection((url.host, url.port or 443), timeout=_TIMEOUT_S) as plain:
             context.wrap_socket(plain, server_hostname=url.host).close()
@@ -101,7 +101,7 @@ def _speaks(url: httpx.URL, version: ssl.TLSVersion) -> bool:
     return True
 
 
-def _plain(ground: Ground) -> Seen:
+def _plain(ground: Ground) -> Observation:
     addresses = ground.door.addresses
     told: list[str] = []
     for url in (addresses.gateway_url + ground.path, f"{addresses.management_url}/oauth2/jwks"):
@@ -111,20 +111,22 @@ def _plain(ground: Ground) -> Seen:
         except httpx.TransportError:
             told.append("closed")
     is_answered = any(status.startswith(("2", "401", "403")) for status in told)
-    return Seen(f"answered {'; '.join(told)}" if is_answered else "no answer of the API", "; ".join(told))
+    return Observation(f"answered {'; '.join(told)}" if is_answered else "no answer of the API", "; ".join(told))
 
 
-def _bootstrap(ground: Ground) -> Seen:
+def _bootstrap(ground: Ground) -> Observation:
     with Impostor() as impostor:
         settings = {"WSO2_MANAGEMENT_URL": impostor.url, "WSO2_CA_FILE": str(ground.stack.ca_file or "")}
         done = _run_bootstrap(settings)
         sent = f"{len(impostor.requests)} requests sent" if impostor.requests else "nothing sent"
-    return Seen(f"{'refused' if done.returncode == 1 and 'certificate' in done.stderr else 'went on'}, {sent}")
+    return Observation(f"{'refused' if done.returncode == 1 and 'certificate' in done.stderr else 'went on'}, {sent}")
 
 
-def _plain_bootstrap(ground: Ground) -> Seen:
+def _plain_bootstrap(ground: Ground) -> Observation:
     done = _run_bootstrap({"WSO2_MANAGEMENT_URL": FAR})
-    return Seen("refused" if done.returncode == 1 and "https://" in done.stderr else f"exit code {done.returncode}")
+    return Observation(
+        "refused" if done.returncode == 1 and "https://" in done.stderr else f"exit code {done.returncode}"
+    )
 
 
 def _run_bootstrap(settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -139,27 +141,27 @@ def _run_bootstrap(settings: Mapping[str, str]) -> subprocess.CompletedProcess[s
     )
 
 
-def _impostor(ground: Ground) -> Seen:
+def _impostor(ground: Ground) -> Observation:
     with Impostor() as impostor:
         told = _decision(impostor.url, ground.stack.ca_file)
         sent = f"{len(impostor.requests)} requests sent" if impostor.requests else "nothing sent"
-    return Seen(f"{sent}, {told}")
+    return Observation(f"{sent}, {told}")
 
 
-def _injection(ground: Ground) -> Seen:
+def _injection(ground: Ground) -> Observation:
     with Impostor(lambda: everything() | _OVERLOADED) as impostor:
         without = _decision(impostor.url, impostor.ca_file)
     with Impostor(lambda: everything() | _OVERLOADED | INJECTED) as impostor:
         injected = _decision(impostor.url, impostor.ca_file)
-    return Seen(f"{injected}, {'as' if injected == without else 'other than'} without")
+    return Observation(f"{injected}, {'as' if injected == without else 'other than'} without")
 
 
-def _plain_agent(ground: Ground) -> Seen:
+def _plain_agent(ground: Ground) -> Observation:
     try:
         told = _decision(FAR, None)
     except EvError as error:
-        return Seen("does not start" if "https://" in str(error) else error.message)
-    return Seen(f"decides {told}")
+        return Observation("does not start" if "https://" in str(error) else error.message)
+    return Observation(f"decides {told}")
 
 
 def _decision(url: str, ca_file: Path | None) -> str:

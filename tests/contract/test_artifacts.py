@@ -298,10 +298,10 @@ def test_a_definition_names_its_own_api_and_holds_no_schema_that_nothing_names(p
 def test_evapp_is_granted_reading_and_setting_limits_and_nothing_that_operates(artifacts: Artifacts) -> None:
     reading = {"solar", "battery", "grid"}
     readings = {f"{word}:{what}" for word in reading for what in ("read", "tools")}
-    assert EVAPP.scopes(artifacts) == readings | {"chargers:read", "chargers:control"}
-    assert "admin" not in EVAPP.roles(artifacts)
+    assert EVAPP.collect_scopes(artifacts) == readings | {"chargers:read", "chargers:control"}
+    assert "admin" not in EVAPP.collect_roles(artifacts)
     # Lent to its owner for due work in the portal alone: with it EVApp's own key could undo a kill.
-    assert "Internal/subscriber" not in EVAPP.roles(artifacts)
+    assert "Internal/subscriber" not in EVAPP.collect_roles(artifacts)
 
 
 def test_the_server_is_configured_as_the_agent_and_the_services_expect() -> None:

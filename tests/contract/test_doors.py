@@ -16,7 +16,7 @@ from ev_service.clock import SystemClock
 from local_gateway.keys import KeyFiles, prepare
 from local_gateway.settings import LocalGatewaySettings
 from wso2_provisioning.backends import DEFAULT_BACKENDS
-from wso2_provisioning.policy_cases import Door, doors
+from wso2_provisioning.policy_cases import PolicyEndpoint, list_endpoints
 from wso2_terms.artifacts import load_artifacts
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ ARTIFACTS = load_artifacts(Path(__file__).parents[2] / "wso2", DEFAULT_BACKENDS)
 CONTEXTS = {
     name: ARTIFACTS.find_api(name).api.versioned_context for name in ("ChargerAPI", "ChargerControlAPI", "SiteAPI")
 }
-OPERATIONS = [door for door in doors(ARTIFACTS) if door.product in CONTEXTS]
+OPERATIONS = [door for door in list_endpoints(ARTIFACTS) if door.product in CONTEXTS]
 MOST_LIMITS = 1000
 
 
@@ -44,7 +44,7 @@ async def service(files: KeyFiles, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 @pytest.mark.parametrize("door", OPERATIONS, ids=lambda door: door.name)
 async def test_an_operation_takes_the_assertion_of_its_own_api_alone(
-    service: httpx.AsyncClient, files: KeyFiles, door: Door
+    service: httpx.AsyncClient, files: KeyFiles, door: PolicyEndpoint
 ) -> None:
     key, now = RSAKey.import_key(files.signing_key.read_bytes()), datetime.now(UTC)
     path = door.path.removeprefix(CONTEXTS[door.product])

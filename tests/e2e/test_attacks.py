@@ -14,7 +14,7 @@ import pytest
 from tests.attacks.every_row import every_row
 from tests.attacks.open_doors import Scene
 from tests.attacks.own_stack import own_stack
-from tests.attacks.rows import Row, State, carry_out
+from tests.attacks.rows import Row, RowState, carry_out
 from tests.attacks.running import standing
 from tests.attacks.switched_off import SWITCHES
 
@@ -81,7 +81,7 @@ def test_a_row_turns_red_when_its_control_is_switched_off(scene: Scene, switch: 
     with switch_off(scene):
         results = [carry_out(ROWS[row_id], scene.ground) for row_id in row_ids]
 
-    assert {result.row_id: result.observed for result in results if result.state is not State.DIFFERS} == {}
+    assert {result.row_id: result.observed for result in results if result.state is not RowState.DIFFERS} == {}
     assert [result.observed for result in results if result.observed.startswith("failed:")] == []
 
 

@@ -16,13 +16,13 @@ from local_stack.stack import ARTIFACTS, start_service
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.switch.cli import main
-from wso2_provisioning.switch.doors import doors_of
-from wso2_provisioning.switch.journal import Journal
-from wso2_provisioning.switch.record import Record
-from wso2_provisioning.switch.site import Site as SwitchSite
-from wso2_provisioning.switch.site import prove_operator
-from wso2_provisioning.switch.watching import AgentSeen
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.switch.doors import list_subscription_states
+from wso2_provisioning.switch.journal import EventJournal
+from wso2_provisioning.switch.record import KillAuditLog
+from wso2_provisioning.switch.site import SwitchContext as SwitchSite
+from wso2_provisioning.switch.site import authenticate_operator
+from wso2_provisioning.switch.watching import AgentClient
+from wso2_provisioning.wire import HttpClient
 from wso2_provisioning.wso2 import SWITCH_SCOPES, Wso2
 from wso2_terms.artifacts import load_artifacts
 
@@ -58,10 +58,10 @@ def administering(site: Any) -> Generator[SwitchSite]:
     """The gateway as an administrator sees it, without any act."""
     settings = load(ProvisioningSettings)
     artifacts = load_artifacts(ARTIFACTS, site.stack.plan.operator_environment())
-    with Wire(settings.wso2_ca_file) as wire:
-        wso2 = Wso2(wire, settings, admin_scopes=SWITCH_SCOPES)
-        record = Record(wire, settings.wso2_gateway_url, prove_operator(wso2, artifacts))
-        agent, journal = AgentSeen(wire, site.stack.plan.agent_url), Journal(Path(), lambda _: None)
+    with HttpClient(settings.wso2_ca_file) as http:
+        wso2 = Wso2(http, settings, admin_scopes=SWITCH_SCOPES)
+        record = KillAuditLog(http, settings.wso2_gateway_url, authenticate_operator(wso2, artifacts))
+        agent, journal = AgentClient(http, site.stack.plan.agent_url), EventJournal(Path(), lambda _: None)
         yield SwitchSite(wso2, EVAPP, artifacts, record, agent, journal, lambda _: None)
 
 
@@ -155,7 +155,7 @@ def test_a_revive_leaves_what_somebody_else_blocked_and_all_takes_that_back_too(
     operated: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with administering(operated) as administered:
-        (door,) = doors_of(administered, "GridAPI").doors
+        (door,) = list_subscription_states(administered, "GridAPI").states
         administered.wso2.publisher.block_subscription(door.subscription_id)
         assert switch("kill", "--reason", "sensor fault") == 0
         operated.pass_time(A_MINUTE_AND_MORE_S)
@@ -163,13 +163,15 @@ def test_a_revive_leaves_what_somebody_else_blocked_and_all_takes_that_back_too(
         assert switch("revive", "--reason", "sensor replaced") == 1
 
         assert "no kill that is known here did it" in capsys.readouterr().err
-        assert [one.name for one in doors_of(administered).doors if not one.is_open] == ["GridAPI"]
+        assert [one.name for one in list_subscription_states(administered).states if not one.is_unblocked] == [
+            "GridAPI"
+        ]
         steps = {step["name"]: step["outcome"] for step in recorded(operated)[-1]["steps"]}
         assert (steps["unblock GridAPI"], steps["unblock SolarAPI"]) == ("skipped", "done")
         assert steps["agent decides"] == "skipped"
         operated.pass_time(A_MINUTE_AND_MORE_S)
         assert switch("revive", "--all", "--reason", "that, too") == 0
-        assert all(one.is_open for one in doors_of(administered).doors)
+        assert all(one.is_unblocked for one in list_subscription_states(administered).states)
 
 
 def test_a_kill_revokes_the_token_of_the_device_that_is_named_and_no_others(operated: Any) -> None:

@@ -19,12 +19,12 @@ from ev_service.units import utc_text
 from local_stack.stack import ARTIFACTS
 from wso2_provisioning.applications import ASSISTANT, EVAPP, SUBSCRIBER_ROLE, ApplicationSpec
 from wso2_provisioning.assistant import main as assistant
-from wso2_provisioning.changes import Changes
-from wso2_provisioning.owner_keys import exported_key
+from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.owner_keys import export_credentials
 from wso2_provisioning.provision import Wso2, provision
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.switch.cli import main
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.wire import HttpClient
 from wso2_terms.artifacts import load_artifacts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
@@ -120,11 +120,11 @@ def thief(terminal: Any) -> Generator[Thief]:
     plan, settings = terminal.stack.plan, load(ProvisioningSettings)
     trusted = ssl.create_default_context(cafile=str(plan.ca_file))
     with (
-        Wire(settings.wso2_ca_file) as wire,
+        HttpClient(settings.wso2_ca_file) as http,
         httpx.Client(base_url=plan.management_url, verify=trusted, trust_env=False) as management,
         httpx.Client(base_url=plan.gateway_url, verify=trusted, trust_env=False) as gateway,
     ):
-        wso2 = Wso2(wire, settings)
+        wso2 = Wso2(http, settings)
         thief = Thief(terminal, wso2, management, gateway, key_of(wso2, EVAPP))
         caught_in(thief, EVAPP)
         yield thief
@@ -132,15 +132,15 @@ def thief(terminal: Any) -> Generator[Thief]:
 
 
 def key_of(wso2: Wso2, spec: ApplicationSpec) -> tuple[str, str]:
-    key = exported_key(wso2, spec)
+    key = export_credentials(wso2, spec)
     return key.client_id, key.client_secret.get_secret_value()
 
 
 def caught_in(thief: Thief, spec: ApplicationSpec) -> None:
     """Poll while the owner is lent the role, as during a bootstrap."""
-    thief.wso2.users.give_roles(spec.owner, {SUBSCRIBER_ROLE})
+    thief.wso2.users.grant_roles(spec.owner, {SUBSCRIBER_ROLE})
     granted = thief.token(thief.key, EVERYTHING)
-    thief.wso2.users.take_role(spec.owner, SUBSCRIBER_ROLE)
+    thief.wso2.users.revoke_role(spec.owner, SUBSCRIBER_ROLE)
     assert "apim:subscribe" in granted["scope"].split()
     thief.caught = granted["access_token"]
 
@@ -148,7 +148,7 @@ def caught_in(thief: Thief, spec: ApplicationSpec) -> None:
 def bootstrap(thief: Thief) -> tuple[str, ...]:
     plan = thief.site.stack.plan
     artifacts = load_artifacts(ARTIFACTS, plan.operator_environment())
-    changes = Changes(is_dry_run=False, report=lambda _: None)
+    changes = ChangeLog(is_dry_run=False, report=lambda _: None)
     thief.site.pass_time(A_MINUTE_AND_MORE_S)
     return provision(thief.wso2, artifacts, changes, credentials_dir=plan.credentials).changes
 
@@ -236,14 +236,14 @@ def test_a_subscription_made_anew_or_another_key_is_named(thief: Thief, capsys: 
 def test_a_role_that_is_lent_is_taken_by_a_kill_and_keeps_a_revive_back(
     thief: Thief, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    thief.wso2.users.give_roles(EVAPP.owner, {SUBSCRIBER_ROLE})
+    thief.wso2.users.grant_roles(EVAPP.owner, {SUBSCRIBER_ROLE})
     assert switch("kill", "--status") == 0
     assert "evapp holds Internal/subscriber" in capsys.readouterr().out
 
     assert switch("kill", "--reason", "while it is lent") == 0
 
-    assert SUBSCRIBER_ROLE not in thief.wso2.users.roles_of(EVAPP.owner)
-    thief.wso2.users.give_roles(EVAPP.owner, {SUBSCRIBER_ROLE})
+    assert SUBSCRIBER_ROLE not in thief.wso2.users.list_roles(EVAPP.owner)
+    thief.wso2.users.grant_roles(EVAPP.owner, {SUBSCRIBER_ROLE})
     thief.site.pass_time(A_MINUTE_AND_MORE_S)
     assert switch("revive", "--reason", "lent again") == 1
     assert "evapp holds Internal/subscriber" in capsys.readouterr().err

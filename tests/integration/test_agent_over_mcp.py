@@ -19,10 +19,10 @@ from local_stack.proving import provisioning_settings
 from local_stack.secrets_file import random_passwords
 from local_stack.stack import ARTIFACTS, ROOT, Stack, StackPlan, running
 from local_stack.surroundings import of_the_system
-from wso2_provisioning.admin import Denied
+from wso2_provisioning.admin import DenyTarget
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.provision import SWITCH_SCOPES, Wso2
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.wire import HttpClient
 from wso2_terms.tools import Tool
 from wso2_terms.tools_lock import read_tools_lock, write_tools_lock
 
@@ -122,9 +122,9 @@ async def test_tools_that_differ_from_the_lock_are_refused_and_said_so(stack: St
 
 async def test_a_deny_policy_blocks_the_agent_at_once(stack: Stack) -> None:
     plan = stack.plan
-    with Wire(plan.ca_file) as wire:
-        admin = Wso2(wire, provisioning_settings(plan), admin_scopes=SWITCH_SCOPES).admin
-        policy = admin.deny(Denied.application(EVAPP.owner, EVAPP.name))
+    with HttpClient(plan.ca_file) as http:
+        admin = Wso2(http, provisioning_settings(plan), admin_scopes=SWITCH_SCOPES).admin
+        policy = admin.deny(DenyTarget.for_application(EVAPP.owner, EVAPP.name))
         try:
             # The stack's agent may have spent half of its minute; one that has just started has not.
             async with agent_with_lock(stack, LOCK) as client:

@@ -16,13 +16,19 @@ import pytest
 from pydantic import SecretStr
 
 from wso2_provisioning.applications import APPLICATIONS, EVAPP, SUBSCRIBER_ROLE
-from wso2_provisioning.changes import Changes
-from wso2_provisioning.owner_keys import exported_key
-from wso2_provisioning.owners_portal import OwnersPortal
-from wso2_provisioning.policy_cases import Door, Told, cases, read_told, try_cases
-from wso2_provisioning.provision import SWITCH_SCOPES, Outcome, Wso2, extra_application, provision
+from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.owner_keys import export_credentials
+from wso2_provisioning.owners_portal import OwnerPortal
+from wso2_provisioning.policy_cases import CaseAnswer, PolicyEndpoint, generate_cases, parse_case_answer, run_cases
+from wso2_provisioning.provision import (
+    SWITCH_SCOPES,
+    ProvisioningResult,
+    Wso2,
+    ensure_unsubscribed_application,
+    provision,
+)
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.wire import HttpClient
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.policies import Policy, PolicyKind
 
@@ -90,12 +96,14 @@ class Whole:
     artifacts: Artifacts
     settings: ProvisioningSettings
 
-    def provision(self) -> Outcome:
-        return provision(self.wso2, self.artifacts, Changes(is_dry_run=False, report=lambda _: None))
+    def provision(self) -> ProvisioningResult:
+        return provision(self.wso2, self.artifacts, ChangeLog(is_dry_run=False, report=lambda _: None))
 
     def token(self, application: str, scopes: frozenset[str]) -> str:
         spec = next(spec for spec in APPLICATIONS if spec.name == application)
-        return self.wso2.token_of(application, exported_key(self.wso2, spec), scopes).access_token.get_secret_value()
+        return self.wso2.request_token(
+            application, export_credentials(self.wso2, spec), scopes
+        ).access_token.get_secret_value()
 
     def change_by_hand(self) -> None:
         """A tool's scope and limit, a server's plans, a subscription and a plan."""
@@ -109,11 +117,11 @@ class Whole:
         servers.update(solar.server_id, solar.body | {"operations": tools})
         servers.update(battery.server_id, battery.body | {"policies": ["Unlimited"]})
         servers.update(grid.server_id, grid.body | {"policies": ["Energy10PerMin", "Unlimited"]})
-        changes, password = Changes(is_dry_run=False, report=lambda _: None), self.settings.owner_password()
-        with OwnersPortal(self.wso2, EVAPP, password, (), changes) as portal:
+        changes, password = ChangeLog(is_dry_run=False, report=lambda _: None), self.settings.require_evapp_password()
+        with OwnerPortal(self.wso2, EVAPP, password, (), changes) as portal:
             application_id = portal.find_application(EVAPP.name)
             assert application_id is not None
-            (held,) = (one for one in portal.subscriptions(application_id) if one.api_id == grid.server_id)
+            (held,) = (one for one in portal.list_subscriptions(application_id) if one.api_id == grid.server_id)
             portal.change_plan(application_id, held, "Unlimited")
         plan = self.artifacts.list_plans()["Energy10PerMin"]
         count = plan.default_limit.request_count.model_copy(update={"request_count": 1000})
@@ -270,11 +278,11 @@ def test_an_application_without_subscription_is_refused_by_the_gateway(
         monkeypatch.setenv(name, value)
     settings = ProvisioningSettings()
 
-    with Wire(settings.wso2_ca_file) as wire:
-        wso2 = Wso2(wire, settings)
-        roles = {SUBSCRIBER_ROLE, *EVAPP.roles(load_artifacts(ROOT / "wso2", site.environment))}
+    with HttpClient(settings.wso2_ca_file) as http:
+        wso2 = Wso2(http, settings)
+        roles = {SUBSCRIBER_ROLE, *EVAPP.collect_roles(load_artifacts(ROOT / "wso2", site.environment))}
         wso2.users.add_user("stranger", SecretStr(OWNER_PASSWORD), roles)
-        stranger = extra_application(wso2, "Stranger", "stranger", SecretStr(OWNER_PASSWORD))
+        stranger = ensure_unsubscribed_application(wso2, "Stranger", "stranger", SecretStr(OWNER_PASSWORD))
 
     token = site.token(stranger.client_id, stranger.client_secret.get_secret_value()).json()["access_token"]
     refused = site.solar(token)
@@ -288,8 +296,8 @@ def whole(site: Site, credentials: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         monkeypatch.setenv(name, value)
     artifacts = load_artifacts(ROOT / "wso2", site.environment)
     settings = ProvisioningSettings()
-    with Wire(settings.wso2_ca_file) as wire:
-        yield Whole(Wso2(wire, settings, admin_scopes=SWITCH_SCOPES), artifacts, settings)
+    with HttpClient(settings.wso2_ca_file) as http:
+        yield Whole(Wso2(http, settings, admin_scopes=SWITCH_SCOPES), artifacts, settings)
 
 
 @pytest.mark.slow
@@ -325,15 +333,15 @@ def test_every_allow_and_deny_case_ends_as_the_artifacts_say(site: Site, whole: 
     whole.provision()
     with httpx.Client(base_url=site.gateway_url, verify=site.trust) as client:
 
-        def call(door: Door, token: str) -> Told:
+        def call(door: PolicyEndpoint, token: str) -> CaseAnswer:
             headers = {"Authorization": f"Bearer {token}"}
             answer = client.request(door.verb, door.path, headers=headers, json=door.message)
             try:
-                return read_told(answer.status_code, answer.json())
+                return parse_case_answer(answer.status_code, answer.json())
             except ValueError:
-                return read_told(answer.status_code, None)
+                return parse_case_answer(answer.status_code, None)
 
-        tried = try_cases(cases(whole.artifacts), whole.token, call)
+        tried = run_cases(generate_cases(whole.artifacts), whole.token, call)
 
-    assert [f"{one.case.name}, not {one.told}" for one in tried if not one.is_as_expected] == []
+    assert [f"{one.case.name}, not {one.answer}" for one in tried if not one.is_as_expected] == []
     assert len(tried) > 100

@@ -28,7 +28,7 @@ from local_stack.proving import provisioning_settings
 from local_stack.secrets_file import random_passwords
 from local_stack.stack import ARTIFACTS, READING_SERVICES, Stack, StackPlan, running, start_gateway
 from wso2_provisioning.provision import Wso2
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.wire import HttpClient
 from wso2_terms.artifacts import load_artifacts
 from wso2_terms.policies import Policy
 
@@ -100,13 +100,13 @@ def stack(tmp_path: Path) -> Generator[Stack]:
     settings = {"AGENT_LIMITS_FILE": str(limits), "AGENT_PERIOD_S": "1", "AGENT_MAX_AGE_S": "1"}
     plan = StackPlan(free_ports(), random_passwords(), tmp_path / "state", settings)
     with running(plan, lambda _step: None) as started:
-        with Wire(plan.ca_file) as wire:
-            lift_limits(plan, wire)
+        with HttpClient(plan.ca_file) as http:
+            lift_limits(plan, http)
         yield started
 
 
-def lift_limits(plan: StackPlan, wire: Wire) -> None:
-    admin = Wso2(wire, provisioning_settings(plan)).admin
+def lift_limits(plan: StackPlan, http: HttpClient) -> None:
+    admin = Wso2(http, provisioning_settings(plan)).admin
     for policy in load_artifacts(ARTIFACTS, plan.operator_environment()).policies:
         limit = policy.data.default_limit
         count = limit.request_count.model_copy(update={"request_count": _PLENTY})

@@ -10,7 +10,7 @@ import yaml
 from tests.contract.wso2_oracle.asking import Oracle
 from tests.contract.wso2_oracle.differences import listed_in_docs
 
-from wso2_provisioning.apictl_params import params_of
+from wso2_provisioning.apictl_params import build_apictl_params
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_terms import codes
 from wso2_terms.api_project import ApiProject
@@ -71,7 +71,7 @@ def test_every_field_of_an_mcp_server_is_read(oracle: Oracle, folder: Path) -> N
 @pytest.mark.parametrize("project", load_artifacts(WSO2, DEFAULT_BACKENDS).apis, ids=lambda project: project.root)
 def test_apictls_parameters_give_the_endpoint_that_the_bootstrap_gives(oracle: Oracle, project: ApiProject) -> None:
     config = project.api.endpoint_config
-    [environment] = cast("list[dict[str, Any]]", params_of(config, "local")["environments"])
+    [environment] = cast("list[dict[str, Any]]", build_apictl_params(config, "local")["environments"])
 
     made = oracle.ask("endpoints", json.dumps(environment["configs"]))
 

@@ -9,9 +9,9 @@ from pydantic import SecretStr
 from ev_service.clock import SystemClock
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.verification.looking import every_row
-from wso2_provisioning.verification.site import Site
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.verification.looking import build_all_rows
+from wso2_provisioning.verification.site import VerificationContext
+from wso2_provisioning.wire import HttpClient
 from wso2_terms.artifacts import load_artifacts
 
 ROOT = Path(__file__).parents[3]
@@ -32,8 +32,10 @@ def test_every_row_on_the_page_is_looked_at() -> None:
 def _rows() -> set[str]:
     settings = ProvisioningSettings(wso2_admin_password=SecretStr("never-sent"), evapp_password=SecretStr("never-sent"))
     # Rows are only listed: nothing is asked of anybody.
-    site = Site(cast("Wire", None), settings, load_artifacts(ROOT / "wso2", BACKENDS), SystemClock())
-    rows = every_row(site, echo=None, echo_url=None, metrics_log=None)
+    site = VerificationContext(
+        cast("HttpClient", None), settings, load_artifacts(ROOT / "wso2", BACKENDS), SystemClock()
+    )
+    rows = build_all_rows(site, echo=None, echo_url=None, metrics_log=None)
     return {CLEANED_UP, *(row.name for row in rows)}
 
 

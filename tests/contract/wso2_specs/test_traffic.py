@@ -25,14 +25,14 @@ from local_gateway.management.rest import Desk, Routes
 from local_gateway.oauth import OAuthServer
 from wso2_provisioning.applications import EVAPP, SUBSCRIBER_ROLE
 from wso2_provisioning.backends import DEFAULT_BACKENDS
-from wso2_provisioning.changes import Changes
+from wso2_provisioning.changes import ChangeLog
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.provision import Wso2, extra_application, provision
+from wso2_provisioning.provision import Wso2, ensure_unsubscribed_application, provision
 from wso2_provisioning.readiness import wait_until_ready
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.verification.looking import every_row, look_at_all
-from wso2_provisioning.verification.site import Site
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.verification.looking import build_all_rows, run_rows
+from wso2_provisioning.verification.site import VerificationContext
+from wso2_provisioning.wire import HttpClient
 from wso2_terms.api_archive import write_api_archive
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.policies import PolicyKind
@@ -284,9 +284,9 @@ def exchanges(gateway: ProvisioningSettings) -> list[Exchange]:
     """All that crosses the wire while everything is done once that can be done, and much that cannot."""
     recorder = Recorder(ssl.create_default_context(cafile=gateway.wso2_ca_file))
     artifacts = load_artifacts(WSO2_DIR, BACKENDS)
-    with Wire(gateway.wso2_ca_file, transport=recorder, sleep=lambda _: None) as wire:
-        _provision(wire, gateway, artifacts)
-        _verify(wire, gateway, artifacts)
+    with HttpClient(gateway.wso2_ca_file, transport=recorder, sleep=lambda _: None) as http:
+        _provision(http, gateway, artifacts)
+        _verify(http, gateway, artifacts)
         recorder.is_ours = False
         admin = Operator(recorder, gateway.wso2_management_url, ("admin", ADMIN_PASSWORD))
         owner = Operator(recorder, gateway.wso2_management_url, (EVAPP.owner, OWNER_PASSWORD))
@@ -299,18 +299,18 @@ def exchanges(gateway: ProvisioningSettings) -> list[Exchange]:
     return recorder.exchanges
 
 
-def _provision(wire: Wire, settings: ProvisioningSettings, artifacts: Artifacts) -> None:
+def _provision(http: HttpClient, settings: ProvisioningSettings, artifacts: Artifacts) -> None:
     """The bootstrap on an empty gateway, again, in a dry run before and after, and what it meets on bad days."""
-    wait_until_ready(wire, settings.wso2_management_url, 20, print)
+    wait_until_ready(http, settings.wso2_management_url, 20, print)
     for is_dry_run, rotate in ((True, False), (False, False), (False, True), (True, False)):
-        wso2 = Wso2(wire, settings, is_dry_run=is_dry_run)
-        provision(wso2, artifacts, Changes(is_dry_run=is_dry_run, report=print), rotate_secret=rotate)
-    wso2 = Wso2(wire, settings)
-    wso2.users.give_roles(EVAPP.owner, {SUBSCRIBER_ROLE})
-    extra_application(wso2, "Stranger", EVAPP.owner, settings.owner_password())
-    portal = wso2.portal_of(EVAPP.owner, settings.owner_password())
+        wso2 = Wso2(http, settings, is_dry_run=is_dry_run)
+        provision(wso2, artifacts, ChangeLog(is_dry_run=is_dry_run, report=print), rotate_secret=rotate)
+    wso2 = Wso2(http, settings)
+    wso2.users.grant_roles(EVAPP.owner, {SUBSCRIBER_ROLE})
+    ensure_unsubscribed_application(wso2, "Stranger", EVAPP.owner, settings.require_evapp_password())
+    portal = wso2.open_portal(EVAPP.owner, settings.require_evapp_password())
     application_id = portal.find_application(EVAPP.name) or ""
-    held = portal.subscriptions(application_id)[0]
+    held = portal.list_subscriptions(application_id)[0]
     # A run that was cut off finds what it was about to make.
     portal.create_application(EVAPP.name, "again")
     portal.subscribe(application_id, held.api_id, held.plan)
@@ -322,20 +322,20 @@ def _provision(wire: Wire, settings: ProvisioningSettings, artifacts: Artifacts)
     # Whoever owns it may do so, by a role that the bootstrap only lends.
     assert wso2.publisher.get("unknown") is None
     with pytest.raises(ProvisioningError):
-        wso2.admin_portal.subscriptions(application_id)
+        wso2.admin_portal.list_subscriptions(application_id)
     with pytest.raises(ProvisioningError):
-        Wso2(wire, settings.model_copy(update={"wso2_admin_password": SecretStr("wrong-Passw0rd")})).admin.policies(
-            artifacts.policies[0].kind
-        )
+        Wso2(
+            http, settings.model_copy(update={"wso2_admin_password": SecretStr("wrong-Passw0rd")})
+        ).admin.list_policies(artifacts.policies[0].kind)
     broken = artifacts.apis[0].api.model_copy(update={"policies": ("NoSuchPlan",)})
     with pytest.raises(ProvisioningError):
         wso2.publisher.import_project(replace(artifacts.apis[0], api=broken))
 
 
-def _verify(wire: Wire, settings: ProvisioningSettings, artifacts: Artifacts) -> None:
+def _verify(http: HttpClient, settings: ProvisioningSettings, artifacts: Artifacts) -> None:
     """Look at every fact once. Without services some cannot hold, which is not the question here."""
-    site = Site(wire, settings, artifacts, SystemClock())
-    for result in look_at_all(site, every_row(site, echo=None, echo_url=None, metrics_log=None), print):
+    site = VerificationContext(http, settings, artifacts, SystemClock())
+    for result in run_rows(site, build_all_rows(site, echo=None, echo_url=None, metrics_log=None), print):
         print(result.state, result.name, result.observed)
 
 

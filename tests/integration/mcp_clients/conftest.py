@@ -19,10 +19,10 @@ from local_stack.proving import provisioning_settings
 from local_stack.secrets_file import random_passwords
 from local_stack.stack import StackPlan, running
 from wso2_provisioning.applications import ASSISTANT, EVAPP, ApplicationSpec
-from wso2_provisioning.owner_keys import keys_of
+from wso2_provisioning.owner_keys import read_credentials
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.tokens import ClientCredentials, client_token
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.tokens import ClientCredentials, request_client_token
+from wso2_provisioning.wire import HttpClient
 from wso2_provisioning.wso2 import Wso2
 from wso2_terms.mcp import Wso2Version
 
@@ -69,10 +69,10 @@ class Site:
         return datetime.fromisoformat(told["latest_decision"]["decided_at"])
 
     def token(self, application: ApplicationSpec, *scopes: str) -> str:
-        with Wire(self.ca_file) as wire:
+        with HttpClient(self.ca_file) as http:
             keys = self.keys[application.name]
-            return client_token(
-                wire, self.settings.token_url, keys, application.name, scopes
+            return request_client_token(
+                http, self.settings.token_url, keys, application.name, scopes
             ).access_token.get_secret_value()
 
 
@@ -85,9 +85,9 @@ def started(folder: Path, version: Wso2Version) -> Generator[Site]:
     plan = StackPlan(free_ports(), random_passwords(), folder, variables)
     with running(plan, lambda _step: None):
         settings = provisioning_settings(plan)
-        with Wire(plan.ca_file) as wire:
-            wso2 = Wso2(wire, settings)
-            keys = {spec.name: keys_of(wso2, spec) for spec in (EVAPP, ASSISTANT)}
+        with HttpClient(plan.ca_file) as http:
+            wso2 = Wso2(http, settings)
+            keys = {spec.name: read_credentials(wso2, spec) for spec in (EVAPP, ASSISTANT)}
         yield Site(settings, plan.agent_url, clock_file, keys)
 
 

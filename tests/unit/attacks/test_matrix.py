@@ -8,17 +8,17 @@ from xml.etree import ElementTree
 import pytest
 from tests.attacks import report
 from tests.attacks.ground import Ground
-from tests.attacks.rows import Group, NotTried, Result, Row, Seen, State, carry_out, chosen
+from tests.attacks.rows import Group, Observation, Result, Row, RowSkippedError, RowState, carry_out, chosen
 from tests.attacks.traffic import Traffic
 
 GROUND = cast("Ground", None)
 
 
 def row(*expected: str, observed: str | Exception) -> Row:
-    def attack(_: Ground) -> Seen:
+    def attack(_: Ground) -> Observation:
         if isinstance(observed, Exception):
             raise observed
-        return Seen(observed)
+        return Observation(observed)
 
     return Row("tokens-a", Group.TOKENS, "a token", expected, attack)
 
@@ -26,15 +26,15 @@ def row(*expected: str, observed: str | Exception) -> Row:
 @pytest.mark.parametrize(
     ("tried", "state"),
     [
-        (row("401", observed="401"), State.HOLDS),
-        (row("401", "403", observed="403"), State.HOLDS),
-        (row("401", observed="200"), State.DIFFERS),
-        (row("401", observed=NotTried("needs a key")), State.NOT_TRIED),
-        (row("401", observed=KeyError("x")), State.DIFFERS),
+        (row("401", observed="401"), RowState.HOLDS),
+        (row("401", "403", observed="403"), RowState.HOLDS),
+        (row("401", observed="200"), RowState.DIFFERS),
+        (row("401", observed=RowSkippedError("needs a key")), RowState.NOT_TRIED),
+        (row("401", observed=KeyError("x")), RowState.DIFFERS),
     ],
     ids=["expected", "either", "unexpected", "not tried", "failed"],
 )
-def test_a_row_holds_only_where_what_was_seen_is_what_must_be(tried: Row, state: State) -> None:
+def test_a_row_holds_only_where_what_was_seen_is_what_must_be(tried: Row, state: RowState) -> None:
     assert carry_out(tried, GROUND).state is state
 
 
@@ -45,7 +45,7 @@ def test_a_failure_tells_its_kind_and_not_what_it_says() -> None:
 
 
 def test_a_run_in_which_nothing_could_be_tried_is_not_green() -> None:
-    not_tried = carry_out(row("401", observed=NotTried("needs a key")), GROUND)
+    not_tried = carry_out(row("401", observed=RowSkippedError("needs a key")), GROUND)
 
     assert not report.is_green([not_tried])
     assert report.is_green([not_tried, carry_out(row("401", observed="401"), GROUND)])
@@ -62,7 +62,7 @@ def test_rows_are_chosen_by_id_and_by_group() -> None:
 
 def test_reports_say_what_was_attacked_and_count_what_was_not_tried(tmp_path: Path) -> None:
     results: list[Result] = [
-        carry_out(row("401", observed=seen), GROUND) for seen in ("401", "200", NotTried("needs a key"))
+        carry_out(row("401", observed=seen), GROUND) for seen in ("401", "200", RowSkippedError("needs a key"))
     ]
 
     report.write_json(tmp_path / "a.json", "attacked: a stack", results)

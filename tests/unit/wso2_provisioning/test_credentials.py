@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from wso2_provisioning.credentials import Limit, check_folder, is_written, write_credentials
-from wso2_provisioning.errors import FolderUnusable
+from wso2_provisioning.credentials import RequestLimit, check_folder, is_written, write_credentials
+from wso2_provisioning.errors import CredentialsFolderError
 from wso2_provisioning.tokens import ClientCredentials
 
-LIMITS = {"SolarAPI": Limit(10, 60)}
+LIMITS = {"SolarAPI": RequestLimit(10, 60)}
 FIRST = ClientCredentials("id-1", SecretStr("secret-1"))
 SECOND = ClientCredentials("id-2", SecretStr("secret-2"))
 
@@ -40,7 +40,7 @@ def test_what_is_written_is_recognised_and_what_differs_is_not(tmp_path: Path) -
 
     assert is_written(tmp_path, FIRST, LIMITS)
     assert not is_written(tmp_path, SECOND, LIMITS)
-    assert not is_written(tmp_path, FIRST, {"SolarAPI": Limit(5, 60)})
+    assert not is_written(tmp_path, FIRST, {"SolarAPI": RequestLimit(5, 60)})
     assert not is_written(tmp_path / "nowhere", FIRST, LIMITS)
 
 
@@ -121,7 +121,7 @@ def test_a_full_volume_is_said_before_anything_happens_unless_credentials_are_th
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
 
-    with pytest.raises(FolderUnusable, match=r"No space left on device.*make room"):
+    with pytest.raises(CredentialsFolderError, match=r"No space left on device.*make room"):
         check_folder(tmp_path)
     write_credentials(tmp_path, FIRST, LIMITS)
     check_folder(tmp_path)
@@ -132,7 +132,7 @@ def test_a_full_volume_is_said_before_anything_happens_unless_credentials_are_th
 def test_a_folder_that_cannot_be_written_is_named_before_anything_happens(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(FolderUnusable, match=r"file.*--credentials-dir"):
+    with pytest.raises(CredentialsFolderError, match=r"file.*--credentials-dir"):
         check_folder(tmp_path / "file")
 
 
@@ -142,7 +142,7 @@ def test_a_read_only_folder_is_refused() -> None:
         folder = Path(name)
         folder.chmod(0o555)
 
-        with as_nobody(), pytest.raises(FolderUnusable, match="Permission denied"):
+        with as_nobody(), pytest.raises(CredentialsFolderError, match="Permission denied"):
             check_folder(folder)
 
 
@@ -163,5 +163,5 @@ def test_a_folder_on_a_read_only_disk_is_refused(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "mkdir", read_only)
 
-    with pytest.raises(FolderUnusable, match="Read-only file system"):
+    with pytest.raises(CredentialsFolderError, match="Read-only file system"):
         check_folder(tmp_path)

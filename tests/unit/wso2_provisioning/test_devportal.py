@@ -4,7 +4,7 @@ import httpx
 from pydantic import SecretStr
 
 from wso2_provisioning.devportal import DevPortal, Subscription
-from wso2_provisioning.wire import Identity, Wire
+from wso2_provisioning.wire import HttpClient, Identity
 
 
 def test_a_change_of_plan_is_asked_for_without_the_id_which_is_for_reading_alone() -> None:
@@ -14,8 +14,8 @@ def test_a_change_of_plan_is_asked_for_without_the_id_which_is_for_reading_alone
         asked.append(request)
         return httpx.Response(200, json={})
 
-    with Wire(None, transport=httpx.MockTransport(answer)) as wire:
-        portal = DevPortal(wire, "https://localhost:9443", Identity.of_password("evapp", SecretStr("evapp-Passw0rd")))
+    with HttpClient(None, transport=httpx.MockTransport(answer)) as http:
+        portal = DevPortal(http, "https://localhost:9443", Identity.from_password("evapp", SecretStr("evapp-Passw0rd")))
         portal.change_plan("app", Subscription("sub", "api", "Gold", "UNBLOCKED"), "Energy10PerMin")
 
     [request] = asked

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from ev_service.certificates import is_issued_by
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
-from wso2_provisioning.keystores import Wso2Layout, main, prepare
+from wso2_provisioning.keystores import Wso2Layout, main, prepare_keys
 from wso2_provisioning.settings import KeyStorePasswords
 from wso2_terms.deployment import read_deployment
 
@@ -29,7 +29,7 @@ SECURITY = Path("wso2-config/repository/resources/security")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("keys")
-    prepare(root, NOW, WSO2)
+    prepare_keys(root, NOW, WSO2)
     return root
 
 
@@ -50,7 +50,7 @@ def certificate(path: Path) -> x509.Certificate:
 def test_a_second_run_writes_nothing(root: Path) -> None:
     before = contents(root)
 
-    written = prepare(root, NOW, WSO2)
+    written = prepare_keys(root, NOW, WSO2)
 
     assert written == []
     assert contents(root) == before
@@ -141,7 +141,7 @@ def test_java_reads_the_stores(made: Path, store: str, password: str, entries: d
 def test_other_passwords_lock_the_same_keys_anew(root: Path) -> None:
     before = contents(root)
 
-    prepare(root, NOW, Wso2Layout(KeyStorePasswords(SecretStr("another-one"), SecretStr("and-another")), CONF))
+    prepare_keys(root, NOW, Wso2Layout(KeyStorePasswords(SecretStr("another-one"), SecretStr("and-another")), CONF))
 
     after = contents(root)
     assert {name for name in after if after[name] != before[name]} == {
@@ -155,7 +155,7 @@ def test_a_broken_server_certificate_is_made_anew_and_the_signing_key_stays(root
     signing = (root / "keys/gateway-signing.pem").read_bytes()
     (root / broken).write_bytes(b"")
 
-    prepare(root, NOW, WSO2)
+    prepare_keys(root, NOW, WSO2)
 
     assert (root / "certificates/gateway-signing.pem").read_bytes() == signing
     assert is_issued_by(certificate(root / "keys/server.pem"), certificate(root / "certificates/ca.pem"))
@@ -164,7 +164,7 @@ def test_a_broken_server_certificate_is_made_anew_and_the_signing_key_stays(root
 def test_what_is_about_to_expire_is_made_anew(root: Path) -> None:
     before = certificate(root / "keys/server.pem")
 
-    prepare(root, before.not_valid_after_utc - timedelta(days=59), WSO2)
+    prepare_keys(root, before.not_valid_after_utc - timedelta(days=59), WSO2)
 
     assert certificate(root / "keys/server.pem") != before
 
@@ -183,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
 
     with pytest.raises(ConfigurationError, match="keys cannot be kept in"):
-        prepare(tmp_path / "file", NOW, None)
+        prepare_keys(tmp_path / "file", NOW, None)
 
 
 @pytest.mark.parametrize(
@@ -242,12 +242,12 @@ def test_the_command_says_what_it_wrote_and_then_that_nothing_is_left_to_do(
 def test_the_next_keys_are_accepted_before_they_are_used_and_the_former_ones_after(
     root: Path, made: Path, tmp_path: Path
 ) -> None:
-    prepare(tmp_path / "next", NOW, None)
+    prepare_keys(tmp_path / "next", NOW, None)
     keys, following = root / "keys", tmp_path / "next/keys"
     for name in ("ca.pem", "gateway-signing.pem"):
         (keys / name).write_bytes((keys / name).read_bytes() + (following / name).read_bytes())
 
-    prepare(root, NOW, WSO2)
+    prepare_keys(root, NOW, WSO2)
 
     for name in ("ca.pem", "gateway-signing.pem"):
         assert (root / "certificates" / name).read_bytes() == (keys / name).read_bytes()
@@ -255,7 +255,7 @@ def test_the_next_keys_are_accepted_before_they_are_used_and_the_former_ones_aft
 
     for name in ("server.pem", "server-key.pem", "gateway-signing-key.pem"):
         (keys / name).write_bytes((following / name).read_bytes())
-    prepare(root, NOW, WSO2)
+    prepare_keys(root, NOW, WSO2)
 
     for store, name in (("wso2am-signing.p12", "gateway-signing.pem"), ("wso2am-tls.p12", "server.pem")):
         held = load_pkcs12((root / SECURITY / store).read_bytes(), PASSWORDS.keystore.get_secret_value().encode())

@@ -6,12 +6,12 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from wso2_provisioning.changes import Changes
+from wso2_provisioning.changes import ChangeLog
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.mcp_servers import MAX_REVISIONS, McpServers
 from wso2_provisioning.mcp_steps import ensure_mcp_servers
-from wso2_provisioning.steps import Published
-from wso2_provisioning.wire import Identity, Wire
+from wso2_provisioning.steps import LiveProduct
+from wso2_provisioning.wire import HttpClient, Identity
 from wso2_terms.artifacts import Artifacts
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ class Ground:
     def __init__(self, fake: "FakeWso2", artifacts: Artifacts) -> None:
         self.fake = fake
         self.artifacts = replace(artifacts, mcp_servers=(artifacts.find_mcp_server("SolarMCP"),))
-        self.apis: dict[str, Published] = {}
+        self.apis: dict[str, LiveProduct] = {}
         for project in artifacts.apis:
             api_id = f"id-of-{project.api.name}"
             fake.apis[api_id] = {"name": project.api.name, "scopes": [], "definition": project.definition}
-            self.apis[project.api.name] = Published(project, api_id, vhosts={"Default": "gateway.example"})
+            self.apis[project.api.name] = LiveProduct(project, api_id, vhosts={"Default": "gateway.example"})
 
-    def run(self, *, check: bool = False, cut_off_after: int | None = None) -> Changes:
+    def run(self, *, check: bool = False, cut_off_after: int | None = None) -> ChangeLog:
         asked = 0
 
         def answer(request: httpx.Request) -> httpx.Response:
@@ -46,10 +46,10 @@ class Ground:
             asked += 1
             return self.fake(request)
 
-        changes = Changes(is_dry_run=check, report=lambda _: None)
+        changes = ChangeLog(is_dry_run=check, report=lambda _: None)
         password = SecretStr(self.fake.users["admin"]["password"])
-        with Wire(None, transport=httpx.MockTransport(answer)) as wire:
-            servers = McpServers(wire, URL, Identity.of_password("admin", password))
+        with HttpClient(None, transport=httpx.MockTransport(answer)) as http:
+            servers = McpServers(http, URL, Identity.from_password("admin", password))
             ensure_mcp_servers(servers, self.artifacts, self.apis, changes)
         return changes
 
@@ -91,8 +91,8 @@ def test_a_second_run_changes_nothing(ground: Ground) -> None:
     ground.run()
     mutations = ground.fake.mutations
 
-    assert ground.run().made == []
-    assert ground.run(check=True).made == []
+    assert ground.run().entries == []
+    assert ground.run(check=True).entries == []
     assert ground.fake.mutations == mutations
 
 
@@ -108,14 +108,14 @@ def test_a_step_that_fails_anywhere_is_completed_by_the_next_run(ground: Ground,
         again.run()
 
         assert again.served == complete, f"cut off after {cut} requests"
-        assert again.run(check=True).made == []
+        assert again.run(check=True).entries == []
     assert requests > 8
 
 
 def test_check_on_an_empty_wso2_names_the_server_and_makes_nothing(ground: Ground) -> None:
     changes = ground.run(check=True)
 
-    assert changes.made == ["bring MCP server SolarMCP-1.0.0 up to date (new)"]
+    assert changes.entries == ["bring MCP server SolarMCP-1.0.0 up to date (new)"]
     assert ground.fake.mutations == 0
 
 
@@ -147,11 +147,11 @@ def test_what_governs_calls_and_was_changed_by_hand_is_named_and_put_back(
     complete = ground.served
     change(ground.server)
 
-    assert ground.run(check=True).made == [f"bring MCP server SolarMCP-1.0.0 up to date ({told})"]
+    assert ground.run(check=True).entries == [f"bring MCP server SolarMCP-1.0.0 up to date ({told})"]
 
     ground.run()
     assert ground.served == complete
-    assert ground.run(check=True).made == []
+    assert ground.run(check=True).entries == []
 
 
 def test_a_tool_that_somebody_added_is_named_and_taken_out(ground: Ground) -> None:
@@ -159,7 +159,7 @@ def test_a_tool_that_somebody_added_is_named_and_taken_out(ground: Ground) -> No
     added = {"apiOperationMapping": {"apiId": "x", "backendOperation": {"target": "/kills", "verb": "POST"}}}
     ground.server["operations"].append(added)
 
-    assert "tool POST /kills added" in ground.run(check=True).made[0]
+    assert "tool POST /kills added" in ground.run(check=True).entries[0]
 
     ground.run()
     assert len(ground.server["operations"]) == 1
@@ -169,7 +169,7 @@ def test_a_revision_that_somebody_else_deployed_is_named_and_replaced(ground: Gr
     ground.run()
     ground.kept[0]["description"] = "by hand"
 
-    assert "other revision deployed to Default" in ground.run(check=True).made[0]
+    assert "other revision deployed to Default" in ground.run(check=True).entries[0]
 
     ground.run()
     assert [bool(one["deploymentInfo"]) for one in ground.kept] == [False, True]
@@ -179,7 +179,7 @@ def test_an_undeployed_server_is_deployed_again(ground: Ground) -> None:
     ground.run()
     ground.kept[0]["deploymentInfo"] = []
 
-    assert "not deployed to Default" in ground.run().made[0]
+    assert "not deployed to Default" in ground.run().entries[0]
     assert ground.served["operations"]
 
 
@@ -211,7 +211,7 @@ def test_a_blocked_server_stays_blocked(ground: Ground) -> None:
 
     changes = ground.run()
 
-    assert changes.made == []
+    assert changes.entries == []
     assert "stays so" in changes.warnings[0]
     assert ground.fake.mutations == mutations
 
@@ -253,7 +253,7 @@ def test_a_changed_text_of_the_api_reaches_its_tool(ground: Ground, artifacts: A
     ground.run()
 
     assert ground.served["operations"][0]["description"] == "What the panels give"
-    assert ground.run(check=True).made == []
+    assert ground.run(check=True).entries == []
 
 
 def test_a_wso2_that_takes_nothing_over_is_an_error(ground: Ground) -> None:

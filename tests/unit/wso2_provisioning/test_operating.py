@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from charger_service.orders import DepartureOrder, OverrideKind, OverrideOrder, SiteLimitOrder
-from wso2_provisioning.operating.cli import command_line, main
-from wso2_provisioning.operating.orders import Call, call_of
-from wso2_provisioning.operating.told import csv_of, told
+from wso2_provisioning.operating.cli import build_parser, main
+from wso2_provisioning.operating.orders import GatewayCall, build_call
+from wso2_provisioning.operating.told import format_csv, render_answer
 
 WSO2_DIR = Path(__file__).parents[3] / "wso2"
 EVSE: dict[str, Any] = {
@@ -34,14 +34,14 @@ def site(**changed: Any) -> dict[str, Any]:
     return {"site_id": "x", "timestamp": "2026-06-21T16:00:00Z", "site_limit_kw": 60.0, "chargers": [charger]}
 
 
-def call(*arguments: str) -> Call:
-    return call_of(command_line().parse_args(arguments))
+def call(*arguments: str) -> GatewayCall:
+    return build_call(build_parser().parse_args(arguments))
 
 
 def shown(command: str, answer: dict[str, Any]) -> str:
     out = StringIO()
     console = Console(file=out, width=250, markup=False, highlight=False)
-    for part in told(command, answer):
+    for part in render_answer(command, answer):
         console.print(part)
     return out.getvalue()
 
@@ -212,9 +212,9 @@ RECORD: dict[str, Any] = {
 
 
 def test_sessions_that_are_over_are_asked_of_the_operators_api() -> None:
-    assert call("sessions") == Call("ChargerAPI", "/sessions")
+    assert call("sessions") == GatewayCall("ChargerAPI", "/sessions")
     assert call("sessions", "--since", "2026-06-21T00:00Z").target == "/session-records?since=2026-06-21T00%3A00%3A00Z"
-    assert call("sessions", "--csv") == Call("SiteAPI", "/session-records?since=1970-01-01T00%3A00%3A00Z")
+    assert call("sessions", "--csv") == GatewayCall("SiteAPI", "/session-records?since=1970-01-01T00%3A00%3A00Z")
 
 
 def test_sessions_that_are_over_are_shown_with_token_and_name() -> None:
@@ -224,6 +224,6 @@ def test_sessions_that_are_over_are_shown_with_token_and_name() -> None:
 
 
 def test_csv_quotes_what_has_commas_and_holds_no_formula() -> None:
-    head, row = csv_of([RECORD | {"driver_id": None}]).splitlines()
+    head, row = format_csv([RECORD | {"driver_id": None}]).splitlines()
     assert head.startswith("session_id,charger_id,evse_id,driver_id,id_token,name,")
     assert row == 's-1,CP-1,1,,\'=1+1,"Anna, B.",2026-06-21T15:00:00Z,2026-06-21T16:00:00Z,False,7.5'

@@ -22,8 +22,17 @@ from local_gateway.state import (
 )
 from local_gateway.tokens import VerifiedToken
 from wso2_provisioning.applications import APPLICATIONS, ASSISTANT, CHARGERS_API, EVAPP, OPERATOR
-from wso2_provisioning.mcp_servers import body_of
-from wso2_provisioning.policy_cases import Case, Door, Situation, Told, cases, doors, read_told, try_cases
+from wso2_provisioning.mcp_servers import build_server_body
+from wso2_provisioning.policy_cases import (
+    Case,
+    CaseAnswer,
+    PolicyEndpoint,
+    Situation,
+    generate_cases,
+    list_endpoints,
+    parse_case_answer,
+    run_cases,
+)
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.codes import CONNECTION_FAILED, NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_THROTTLED
 from wso2_terms.mcp import TOOL_MISSING, build_error, build_not_json_error, build_result, build_tool_result
@@ -79,7 +88,7 @@ class Rules:
     def __init__(self, artifacts: Artifacts) -> None:
         self._state = state_of(artifacts)
         self._snapshot = take_snapshot(self._state)
-        self._roles = {spec.name: {role.lower() for role in spec.roles(artifacts)} for spec in APPLICATIONS}
+        self._roles = {spec.name: {role.lower() for role in spec.collect_roles(artifacts)} for spec in APPLICATIONS}
 
     def granted(self, application: str, asked: Iterable[str]) -> frozenset[str]:
         bindings = scope_bindings(self._state)
@@ -93,7 +102,7 @@ class Rules:
             )
         )
 
-    def call(self, application: str, door: Door, scopes: frozenset[str]) -> Told:
+    def call(self, application: str, door: PolicyEndpoint, scopes: frozenset[str]) -> CaseAnswer:
         token = VerifiedToken("j", application, application, scopes, 2.0**31, {})
         credentials = Credentials(is_present=True, token=token, is_live=True)
         if door.tool is None:
@@ -105,7 +114,9 @@ class Rules:
             served = next(server for server in self._snapshot.mcp_servers if server.name == door.product)
             target = served.tools[door.tool].resource
         found = authorize(served, target, credentials, self._snapshot)
-        return Told(found.fault.http_status, found.fault.code) if isinstance(found, Refusal) else Told(200, "")
+        return (
+            CaseAnswer(found.fault.http_status, found.fault.code) if isinstance(found, Refusal) else CaseAnswer(200, "")
+        )
 
 
 def fits(target: str, context: str, path: str) -> bool:
@@ -138,7 +149,7 @@ def state_of(artifacts: Artifacts) -> GatewayState:
         )
     for project in artifacts.mcp_servers:
         behind = artifacts.find_underlying_api(project)
-        data = body_of(project, behind.api.name, behind.api.versioned_context)
+        data = build_server_body(project, behind.api.name, behind.api.versioned_context)
         for operation, sent in zip(project.server.operations, data["operations"], strict=True):
             tool = to_stored_tool(operation, behind.definition)
             assert tool is not None
@@ -183,8 +194,10 @@ def rules(artifacts: Artifacts) -> Rules:
 
 
 def allowed(artifacts: Artifacts) -> dict[str, set[str]]:
-    passing = [case for case in cases(artifacts) if case.expected is None]
-    return {spec.name: {case.door.name for case in passing if case.application == spec.name} for spec in APPLICATIONS}
+    passing = [case for case in generate_cases(artifacts) if case.expected is None]
+    return {
+        spec.name: {case.endpoint.name for case in passing if case.application == spec.name} for spec in APPLICATIONS
+    }
 
 
 def test_who_may_do_what_is_what_was_reviewed(artifacts: Artifacts) -> None:
@@ -195,10 +208,10 @@ def test_only_the_operator_is_ever_granted_site_operate(artifacts: Artifacts, ru
     every = [scope.name for scope in artifacts.list_scopes()]
 
     for spec in APPLICATIONS:
-        assert rules.granted(spec.name, every) == spec.scopes(artifacts)
-    assert "site:operate" in OPERATOR.scopes(artifacts)
-    assert not {"site:operate", "agent:read", "agent:tools"} & EVAPP.scopes(artifacts)
-    assert ASSISTANT.scopes(artifacts) == {"agent:read", "agent:tools"}
+        assert rules.granted(spec.name, every) == spec.collect_scopes(artifacts)
+    assert "site:operate" in OPERATOR.collect_scopes(artifacts)
+    assert not {"site:operate", "agent:read", "agent:tools"} & EVAPP.collect_scopes(artifacts)
+    assert ASSISTANT.collect_scopes(artifacts) == {"agent:read", "agent:tools"}
 
 
 def test_the_assistant_can_only_read(artifacts: Artifacts) -> None:
@@ -207,30 +220,30 @@ def test_the_assistant_can_only_read(artifacts: Artifacts) -> None:
         for operation in artifacts.find_mcp_server("AgentMCP").server.operations
     }
 
-    assert {door.verb for door in doors(artifacts) if door.product == "AgentAPI"} == behind == {"GET"}
+    assert {door.verb for door in list_endpoints(artifacts) if door.product == "AgentAPI"} == behind == {"GET"}
 
 
 def test_every_door_needs_a_scope_and_whatever_changes_anything_has_one_holder_alone(artifacts: Artifacts) -> None:
-    for door in doors(artifacts):
+    for door in list_endpoints(artifacts):
         assert door.scopes, door.name
-        holders = [spec.name for spec in APPLICATIONS if door.scopes & spec.scopes(artifacts)]
+        holders = [spec.name for spec in APPLICATIONS if door.scopes & spec.collect_scopes(artifacts)]
         # An operator has to see whom an order is for.
         assert holders == ["EVApp", "Operator"] if door.product == CHARGERS_API else len(holders) == 1, door.name
         assert door.product != CHARGERS_API or door.verb == "GET"
 
 
 def test_every_door_and_application_has_its_cases(artifacts: Artifacts) -> None:
-    made = cases(artifacts)
+    made = generate_cases(artifacts)
 
     # SiteAPI has no plan to spend.
     planned = sum(len([name for name in spec.products if name != "SiteAPI"]) for spec in APPLICATIONS)
-    assert len(made) == 3 * len(APPLICATIONS) * len(doors(artifacts)) + planned
+    assert len(made) == 3 * len(APPLICATIONS) * len(list_endpoints(artifacts)) + planned
     assert len({case.name for case in made}) == len(made)
     assert {case.expected for case in made} == {None, NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_THROTTLED}
 
 
 def test_the_rules_of_the_gateway_end_every_case_as_expected(artifacts: Artifacts, rules: Rules) -> None:
-    wanted = [case for case in cases(artifacts) if case.situation is not Situation.PLAN_SPENT]
+    wanted = [case for case in generate_cases(artifacts) if case.situation is not Situation.PLAN_SPENT]
     granted: dict[str, frozenset[str]] = {}
 
     def token_of(application: str, asked: frozenset[str]) -> str:
@@ -238,7 +251,7 @@ def test_the_rules_of_the_gateway_end_every_case_as_expected(artifacts: Artifact
         granted[token] = rules.granted(application, asked)
         return token
 
-    tried = try_cases(wanted, token_of, lambda door, token: rules.call(token.split()[0], door, granted[token]))
+    tried = run_cases(wanted, token_of, lambda door, token: rules.call(token.split()[0], door, granted[token]))
 
     assert [one.case.name for one in tried if not one.is_as_expected] == []
 
@@ -272,28 +285,28 @@ def test_a_scope_bound_to_a_role_of_somebody_else_ends_a_case_otherwise(artifact
 def test_let_through_is_every_answer_that_is_no_refusal_of_the_gateway(
     artifacts: Artifacts, status: int, body: object, is_through: bool
 ) -> None:
-    case = next(case for case in cases(artifacts) if case.expected is None)
+    case = next(case for case in generate_cases(artifacts) if case.expected is None)
 
-    assert case.holds(read_told(status, body)) is is_through
+    assert case.is_satisfied_by(parse_case_answer(status, body)) is is_through
 
 
 def test_a_plan_is_spent_by_calling_until_the_gateway_says_so(artifacts: Artifacts) -> None:
-    spending: Case = next(case for case in cases(artifacts) if case.situation is Situation.PLAN_SPENT)
-    refusal = Told(SUBSCRIPTION_THROTTLED.http_status, SUBSCRIPTION_THROTTLED.code)
-    assert spending.door.quota is not None
-    told = iter([Told(200, "")] * spending.door.quota + [refusal])
+    spending: Case = next(case for case in generate_cases(artifacts) if case.situation is Situation.PLAN_SPENT)
+    refusal = CaseAnswer(SUBSCRIPTION_THROTTLED.http_status, SUBSCRIPTION_THROTTLED.code)
+    assert spending.endpoint.quota is not None
+    told = iter([CaseAnswer(200, "")] * spending.endpoint.quota + [refusal])
 
     def token_of(application: str, asked: frozenset[str]) -> str:
         return f"{application} {len(asked)}"
 
-    def until_spent(door: Door, token: str) -> Told:
+    def until_spent(door: PolicyEndpoint, token: str) -> CaseAnswer:
         return next(told)
 
-    def unlimited(door: Door, token: str) -> Told:
-        return Told(200, "")
+    def unlimited(door: PolicyEndpoint, token: str) -> CaseAnswer:
+        return CaseAnswer(200, "")
 
-    (tried,) = try_cases([spending], token_of, until_spent)
-    (never,) = try_cases([spending], token_of, unlimited)
+    (tried,) = run_cases([spending], token_of, until_spent)
+    (never,) = run_cases([spending], token_of, unlimited)
 
     assert tried.is_as_expected
     assert not never.is_as_expected

@@ -2,10 +2,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from wso2_provisioning.errors import NotProven
-from wso2_provisioning.proof import Proof, probe_path, prove
+from wso2_provisioning.errors import GatewayAccessError
+from wso2_provisioning.proof import SmokeTestResult, find_probe_path, run_smoke_test
 from wso2_provisioning.tokens import Token
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.wire import HttpClient
 from wso2_terms import codes
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.codes import Fault
@@ -26,10 +26,10 @@ class Gateway:
         self.requests.append(request)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
-    def prove(self, artifacts: Artifacts) -> Proof:
+    def prove(self, artifacts: Artifacts) -> SmokeTestResult:
         token = Token(SecretStr("t0k3n"), frozenset())
-        with Wire(None, transport=httpx.MockTransport(self), sleep=self.waited_s.append) as wire:
-            return prove(wire, "https://localhost:8243", artifacts.find_api("SolarAPI"), "EVApp", token)
+        with HttpClient(None, transport=httpx.MockTransport(self), sleep=self.waited_s.append) as http:
+            return run_smoke_test(http, "https://localhost:8243", artifacts.find_api("SolarAPI"), "EVApp", token)
 
 
 def answer(fault: Fault) -> httpx.Response:
@@ -41,8 +41,8 @@ def test_the_call_carries_the_token_to_the_first_reading(artifacts: Artifacts) -
 
     proof = gateway.prove(artifacts)
 
-    assert proof == Proof(f"{SEEN} 200", backend_failed=False)
-    assert str(gateway.requests[0].url) == f"https://localhost:8243{probe_path(artifacts.find_api('SolarAPI'))}"
+    assert proof == SmokeTestResult(f"{SEEN} 200", backend_failed=False)
+    assert str(gateway.requests[0].url) == f"https://localhost:8243{find_probe_path(artifacts.find_api('SolarAPI'))}"
     assert gateway.requests[0].headers["Authorization"] == "Bearer t0k3n"
 
 
@@ -52,14 +52,14 @@ def test_the_call_carries_the_token_to_the_first_reading(artifacts: Artifacts) -
 def test_what_has_not_arrived_yet_is_waited_for(artifacts: Artifacts, refusal: Fault) -> None:
     gateway = Gateway(answer(refusal), answer(refusal), READING)
 
-    assert gateway.prove(artifacts).seen == f"{SEEN} 200"
+    assert gateway.prove(artifacts).summary == f"{SEEN} 200"
     assert len(gateway.waited_s) == 2
 
 
 def test_an_application_that_never_gets_through_ends_the_proof_after_a_minute(artifacts: Artifacts) -> None:
     gateway = Gateway(answer(codes.NOT_SUBSCRIBED))
 
-    with pytest.raises(NotProven, match="403, code 900908"):
+    with pytest.raises(GatewayAccessError, match="403, code 900908"):
         gateway.prove(artifacts)
 
     assert 60 <= sum(gateway.waited_s) < 70
@@ -67,20 +67,20 @@ def test_an_application_that_never_gets_through_ends_the_proof_after_a_minute(ar
 
 @pytest.mark.parametrize("throttle", [codes.SUBSCRIPTION_THROTTLED, codes.API_THROTTLED, codes.BURST_THROTTLED])
 def test_a_used_up_quota_is_proof_enough(artifacts: Artifacts, throttle: Fault) -> None:
-    assert Gateway(answer(throttle)).prove(artifacts).seen == f"{SEEN} 429, code {throttle.code}"
+    assert Gateway(answer(throttle)).prove(artifacts).summary == f"{SEEN} 429, code {throttle.code}"
 
 
 def test_a_service_that_answers_with_its_own_error_was_reached(artifacts: Artifacts) -> None:
     problem = httpx.Response(503, json={"title": "Service Unavailable", "code": "source_unavailable"})
 
-    assert Gateway(problem).prove(artifacts) == Proof(f"{SEEN} 503", backend_failed=False)
+    assert Gateway(problem).prove(artifacts) == SmokeTestResult(f"{SEEN} 503", backend_failed=False)
 
 
 def test_a_service_that_refuses_the_gateway_is_no_refusal_of_the_application(artifacts: Artifacts) -> None:
     problem = httpx.Response(401, json={"title": "Unauthorized", "status": 401, "code": "assertion_refused"})
     gateway = Gateway(problem)
 
-    assert gateway.prove(artifacts) == Proof(f"{SEEN} 401, code assertion_refused", backend_failed=True)
+    assert gateway.prove(artifacts) == SmokeTestResult(f"{SEEN} 401, code assertion_refused", backend_failed=True)
     assert 10 <= sum(gateway.waited_s) < 20
 
 
@@ -96,12 +96,12 @@ def test_a_service_that_is_down_is_waited_for_a_little_and_with_few_calls(artifa
 def test_what_an_operator_stopped_is_not_waited_for(artifacts: Artifacts, stop: Fault) -> None:
     gateway = Gateway(answer(stop))
 
-    with pytest.raises(NotProven, match="an operator did that"):
+    with pytest.raises(GatewayAccessError, match="an operator did that"):
         gateway.prove(artifacts)
 
     assert not gateway.waited_s
 
 
 def test_html_in_place_of_json_is_no_proof_of_being_let_through_when_it_says_403(artifacts: Artifacts) -> None:
-    with pytest.raises(NotProven):
+    with pytest.raises(GatewayAccessError):
         Gateway(httpx.Response(403, html="<html>Forbidden</html>")).prove(artifacts)

@@ -8,13 +8,19 @@ import pytest
 from pydantic import SecretStr
 
 from wso2_provisioning.applications import APPLICATIONS
-from wso2_provisioning.changes import Changes
-from wso2_provisioning.credentials import Limit
+from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.credentials import RequestLimit
 from wso2_provisioning.devportal import DevPortal
-from wso2_provisioning.errors import CredentialsRefused, FolderUnusable, ProvisioningError, Refused, ScopesWrong
-from wso2_provisioning.provision import Outcome, Wso2, extra_application, provision
+from wso2_provisioning.errors import (
+    CredentialsFolderError,
+    CredentialsRefusedError,
+    ProvisioningError,
+    RequestRefusedError,
+    ScopeMismatchError,
+)
+from wso2_provisioning.provision import ProvisioningResult, Wso2, ensure_unsubscribed_application, provision
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.wire import HttpClient
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.codes import CONNECTION_FAILED, Fault
 
@@ -41,7 +47,9 @@ class Run:
         self.reported: list[str] = []
         self.slept_s: list[float] = []
 
-    def __call__(self, *, check: bool = False, rotate: bool = False, cut_off_after: int | None = None) -> Outcome:
+    def __call__(
+        self, *, check: bool = False, rotate: bool = False, cut_off_after: int | None = None
+    ) -> ProvisioningResult:
         asked = 0
 
         def answer(request: httpx.Request) -> httpx.Response:
@@ -51,11 +59,11 @@ class Run:
             asked += 1
             return self.fake(request)
 
-        with Wire(None, transport=httpx.MockTransport(answer), sleep=self.slept_s.append) as wire:
+        with HttpClient(None, transport=httpx.MockTransport(answer), sleep=self.slept_s.append) as http:
             return provision(
-                Wso2(wire, self.settings, is_dry_run=check),
+                Wso2(http, self.settings, is_dry_run=check),
                 self.artifacts,
-                Changes(is_dry_run=check, report=self.reported.append),
+                ChangeLog(is_dry_run=check, report=self.reported.append),
                 credentials_dir=self.folder,
                 rotate_secret=rotate,
             )
@@ -85,7 +93,7 @@ def test_an_empty_wso2_gets_everything_in_one_run(run: Run, fake: "FakeWso2") ->
         "Internal/charger_reader",
         "Internal/charger_controller",
     }
-    assert outcome.limits == dict.fromkeys(BOUGHT, Limit(10, 60))
+    assert outcome.limits == dict.fromkeys(BOUGHT, RequestLimit(10, 60))
     assert outcome.credentials is not None
     assert (run.folder / "client_id").read_text() == outcome.credentials.client_id
     assert outcome.proof == "/solar/1.0.0/solar-status answered 200"
@@ -203,7 +211,7 @@ def test_limits_are_those_of_wso2_and_not_of_the_files(run: Run, fake: "FakeWso2
 
     outcome = run(check=True)
 
-    assert outcome.limits["SolarAPI"] == Limit(4, 60)
+    assert outcome.limits["SolarAPI"] == RequestLimit(4, 60)
 
 
 def test_what_an_operator_blocked_stays_blocked(run: Run, fake: "FakeWso2") -> None:
@@ -237,7 +245,7 @@ def test_a_wrong_administrator_password_is_said_and_nothing_is_done(
     monkeypatch.setenv("WSO2_ADMIN_PASSWORD", "not-the-right-one")
     run.settings = ProvisioningSettings()
 
-    with pytest.raises(CredentialsRefused, match="admin"):
+    with pytest.raises(CredentialsRefusedError, match="admin"):
         run()
 
     assert fake.mutations == 0
@@ -249,7 +257,7 @@ def test_another_password_of_the_owner_is_set_only_when_asked(
     run()
     monkeypatch.setenv("EVAPP_PASSWORD", "another-Passw0rd")
     run.settings = ProvisioningSettings()
-    with pytest.raises(CredentialsRefused, match="--rotate-secret"):
+    with pytest.raises(CredentialsRefusedError, match="--rotate-secret"):
         run()
 
     outcome = run(rotate=True)
@@ -261,7 +269,7 @@ def test_another_password_of_the_owner_is_set_only_when_asked(
 def test_a_folder_that_cannot_be_written_is_said_before_anything_is_changed(run: Run, fake: "FakeWso2") -> None:
     run.folder.write_text("a file stands where the folder should be")
 
-    with pytest.raises(FolderUnusable, match="--credentials-dir"):
+    with pytest.raises(CredentialsFolderError, match="--credentials-dir"):
         run(rotate=True)
 
     assert not fake.requests
@@ -271,21 +279,21 @@ def test_an_unknown_plan_is_told_in_the_words_of_wso2(run: Run, artifacts: Artif
     without_plans = tuple(policy for policy in artifacts.policies if policy.name != "Energy10PerMin")
     run.artifacts = replace(artifacts, policies=without_plans)
 
-    with pytest.raises(Refused, match="code 900305: unknown policy or role"):
+    with pytest.raises(RequestRefusedError, match="code 900305: unknown policy or role"):
         run()
 
 
 def test_scopes_that_protect_nothing_are_refused(run: Run, fake: "FakeWso2") -> None:
     fake.grants_everything = True
 
-    with pytest.raises(ScopesWrong, match=r"ScopeProbe.*restrict\.unassigned\.scopes"):
+    with pytest.raises(ScopeMismatchError, match=r"ScopeProbe.*restrict\.unassigned\.scopes"):
         run()
 
 
 def test_scopes_that_are_not_granted_are_named(run: Run, fake: "FakeWso2") -> None:
     fake.never_granted = {"solar:read"}
 
-    with pytest.raises(ScopesWrong, match="EVApp is not granted solar:read"):
+    with pytest.raises(ScopeMismatchError, match="EVApp is not granted solar:read"):
         run()
 
 
@@ -293,7 +301,7 @@ def test_scopes_that_evapp_must_not_have_are_named(run: Run, fake: "FakeWso2") -
     run()
     fake.users["evapp"]["roles"].add("Internal/site_operator")
 
-    with pytest.raises(ScopesWrong, match="EVApp is granted site:operate, which it must not have"):
+    with pytest.raises(ScopeMismatchError, match="EVApp is granted site:operate, which it must not have"):
         run()
 
 
@@ -342,11 +350,11 @@ def test_a_role_that_is_lent_is_taken_back_though_the_change_fails(
 ) -> None:
     def fail(*_: object) -> None:
         assert "Internal/subscriber" in fake.users["evapp"]["roles"]
-        raise Refused("no more subscriptions", status=403)
+        raise RequestRefusedError("no more subscriptions", status=403)
 
     monkeypatch.setattr(DevPortal, "subscribe", fail)
 
-    with pytest.raises(Refused, match="no more subscriptions"):
+    with pytest.raises(RequestRefusedError, match="no more subscriptions"):
         run()
 
     assert "Internal/subscriber" not in fake.users["evapp"]["roles"]
@@ -357,7 +365,7 @@ def test_a_key_that_is_granted_the_portal_by_another_role_is_named(run: Run, fak
     run()
     fake.users["evapp"]["roles"].add("admin")
 
-    with pytest.raises(ScopesWrong, match=r"EVApp is granted .*apim:subscribe.*, which it must not have"):
+    with pytest.raises(ScopeMismatchError, match=r"EVApp is granted .*apim:subscribe.*, which it must not have"):
         run(check=check)
 
 
@@ -424,7 +432,7 @@ def test_a_wrong_password_of_an_optional_owner_is_said(everybody: Run, fake: "Fa
     everybody()
     fake.users[owner]["password"] = "another-Passw0rd"
 
-    with pytest.raises(CredentialsRefused, match=f"another password than {owner.upper()}_PASSWORD"):
+    with pytest.raises(CredentialsRefusedError, match=f"another password than {owner.upper()}_PASSWORD"):
         everybody()
 
     assert f"set the password of {owner}" in everybody(rotate=True).changes
@@ -434,7 +442,9 @@ def test_a_scope_that_the_assistant_must_not_have_is_named(everybody: Run, fake:
     everybody()
     fake.users["assistant"]["roles"].add("Internal/solar_reader")
 
-    with pytest.raises(ScopesWrong, match="Assistant is granted solar:read, solar:tools, which it must not have"):
+    with pytest.raises(
+        ScopeMismatchError, match="Assistant is granted solar:read, solar:tools, which it must not have"
+    ):
         everybody()
 
 
@@ -447,7 +457,7 @@ def test_a_limit_of_the_application_itself_stands_beside_those_of_its_apis(run: 
     outcome = run()
 
     assert outcome.changes == (f"write credentials to {run.folder}",)
-    assert outcome.limits["*"] == Limit(20, 60)
+    assert outcome.limits["*"] == RequestLimit(20, 60)
     assert json.loads((run.folder / "limits.json").read_text())["*"] == {"requests": 20, "per_s": 60}
 
 
@@ -522,10 +532,10 @@ def test_an_extra_application_has_keys_and_no_subscription(
     run()
     fake.users["evapp"]["roles"].add("Internal/subscriber")
 
-    with Wire(None, transport=httpx.MockTransport(fake)) as wire:
-        password = SecretStr(settings.owner_password().get_secret_value())
-        made = extra_application(Wso2(wire, settings), "Stranger", "evapp", password)
-        again = extra_application(Wso2(wire, settings), "Stranger", "evapp", password)
+    with HttpClient(None, transport=httpx.MockTransport(fake)) as http:
+        password = SecretStr(settings.require_evapp_password().get_secret_value())
+        made = ensure_unsubscribed_application(Wso2(http, settings), "Stranger", "evapp", password)
+        again = ensure_unsubscribed_application(Wso2(http, settings), "Stranger", "evapp", password)
 
     assert made == again
     assert len(fake.subscriptions) == len(BOUGHT)

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from wso2_provisioning.errors import NotReady
+from wso2_provisioning.errors import NotReadyError
 from wso2_provisioning.readiness import wait_until_ready
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.wire import HttpClient
 
 if TYPE_CHECKING:
     from tests.unit.wso2_provisioning.conftest import FakeWso2
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 URL = "https://localhost:9443"
 
 
-def wire_to(handler: Callable[[httpx.Request], httpx.Response]) -> Wire:
-    return Wire(None, transport=httpx.MockTransport(handler), sleep=lambda _: None)
+def wire_to(handler: Callable[[httpx.Request], httpx.Response]) -> HttpClient:
+    return HttpClient(None, transport=httpx.MockTransport(handler), sleep=lambda _: None)
 
 
 def refused(request: httpx.Request) -> httpx.Response:
@@ -37,14 +37,14 @@ def test_a_wso2_that_is_still_starting_is_waited_for(fake: "FakeWso2") -> None:
 
 
 def test_nobody_there_is_told_with_the_address_after_the_wait() -> None:
-    with pytest.raises(NotReady, match=r"localhost:9443 cannot be reached.*gave up after 0 s \(--wait\)"):
+    with pytest.raises(NotReadyError, match=r"localhost:9443 cannot be reached.*gave up after 0 s \(--wait\)"):
         wait_until_ready(wire_to(refused), URL, 0.0, lambda _: None)
 
 
 def test_an_untrusted_certificate_is_not_waited_for() -> None:
     said: list[str] = []
 
-    with pytest.raises(NotReady, match="WSO2_CA_FILE"):
+    with pytest.raises(NotReadyError, match="WSO2_CA_FILE"):
         wait_until_ready(wire_to(untrusted), URL, 300.0, said.append)
 
     assert not said

@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from ev_service import certificates
 from ev_service.errors import ConfigurationError
 from wso2_provisioning.cli import main
-from wso2_provisioning.errors import NotReady
+from wso2_provisioning.errors import NotReadyError
 from wso2_provisioning.saved_ca import Confirmation, save_ca
 
 # Rich would print `:AB:` as an emoji.
@@ -230,7 +230,7 @@ def test_a_folder_that_cannot_be_written_is_said(chained: Server, tmp_path: Path
 
 
 def test_nobody_there_and_no_tls_are_told_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(NotReady, match="localhost:9 cannot be reached"):
+    with pytest.raises(NotReadyError, match="localhost:9 cannot be reached"):
         save_ca("https://localhost:9", tmp_path / "ca.pem", NOBODY, 0, lambda _: None)
     with pytest.raises(ConfigurationError, match="https"):
         save_ca("http://localhost:9", tmp_path / "ca.pem", NOBODY, 0, lambda _: None)

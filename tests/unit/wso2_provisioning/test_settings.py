@@ -37,7 +37,7 @@ def test_a_password_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "password").write_text("from-a-file\n")
     monkeypatch.setenv("WSO2_ADMIN_PASSWORD_FILE", str(tmp_path / "password"))
 
-    assert load(ProvisioningSettings).admin_password().get_secret_value() == "from-a-file"
+    assert load(ProvisioningSettings).require_admin_password().get_secret_value() == "from-a-file"
 
 
 @pytest.mark.parametrize("password", ["four", "x" * 31, "with blank"])
@@ -45,22 +45,22 @@ def test_a_password_that_wso2_would_not_take_is_refused_here(monkeypatch: pytest
     monkeypatch.setenv("EVAPP_PASSWORD", password)
 
     with pytest.raises(ConfigurationError, match="5 to 30 characters") as caught:
-        load(ProvisioningSettings).owner_password()
+        load(ProvisioningSettings).require_evapp_password()
 
     assert password not in str(caught.value)
 
 
 def test_a_missing_password_is_named() -> None:
     with pytest.raises(ConfigurationError, match="WSO2_ADMIN_PASSWORD is not set"):
-        load(ProvisioningSettings).admin_password()
+        load(ProvisioningSettings).require_admin_password()
 
 
 def test_a_password_that_is_not_set_leaves_an_application_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert load(ProvisioningSettings).password_of(OPERATOR) is None
+    assert load(ProvisioningSettings).find_owner_password(OPERATOR) is None
 
     (tmp_path / "password").write_text("from-a-file\n")
     monkeypatch.setenv("OPERATOR_PASSWORD_FILE", str(tmp_path / "password"))
-    password = load(ProvisioningSettings).password_of(OPERATOR)
+    password = load(ProvisioningSettings).find_owner_password(OPERATOR)
     assert password is not None
     assert password.get_secret_value() == "from-a-file"
 
@@ -70,6 +70,6 @@ def test_an_optional_password_that_wso2_would_not_take_is_refused(monkeypatch: p
     monkeypatch.setenv("ASSISTANT_PASSWORD", wrong)
 
     with pytest.raises(ConfigurationError, match="ASSISTANT_PASSWORD") as told:
-        load(ProvisioningSettings).password_of(ASSISTANT)
+        load(ProvisioningSettings).find_owner_password(ASSISTANT)
 
     assert wrong not in str(told.value)

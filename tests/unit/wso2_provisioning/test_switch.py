@@ -12,20 +12,20 @@ from charger_service.acts import RecordedAct
 from ev_service.errors import ConfigurationError
 from wso2_provisioning.applications import ASSISTANT, EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS
-from wso2_provisioning.errors import NotReady
+from wso2_provisioning.errors import NotReadyError
 from wso2_provisioning.switch.acts import (
-    Act,
-    Change,
-    Scope,
-    checked_reason,
-    checked_scope,
-    key_id,
-    one_line,
-    remembered,
+    GatewayChange,
+    KillEvent,
+    KillScope,
+    collect_changes,
+    compute_key_id,
+    parse_reason,
+    parse_scope,
+    to_one_line,
 )
-from wso2_provisioning.switch.course import Course, Done
-from wso2_provisioning.switch.journal import Journal
-from wso2_provisioning.switch.kill import scope_sets
+from wso2_provisioning.switch.course import StepResult, StepRunner
+from wso2_provisioning.switch.journal import EventJournal
+from wso2_provisioning.switch.kill import build_scope_sets
 from wso2_provisioning.switch.watching import is_refusal
 from wso2_provisioning.tokens import ClientCredentials
 from wso2_terms.artifacts import load_artifacts
@@ -39,57 +39,57 @@ def act_of(kind: str, *changed: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "operator", lambda _: None)
+def journal(tmp_path: Path) -> EventJournal:
+    return EventJournal(tmp_path / "operator", lambda _: None)
 
 
 @pytest.fixture
-def course(journal: Journal) -> Course:
-    return Course(Act("kill", "sensor fault", "ops", NOON), journal, lambda _: None, time.monotonic())
+def course(journal: EventJournal) -> StepRunner:
+    return StepRunner(KillEvent("kill", "sensor fault", "ops", NOON), journal, lambda _: None, time.monotonic())
 
 
 def test_what_kills_made_and_no_revive_undid_is_known() -> None:
     newest_first = [act_of("kill", "c"), act_of("revive", "a"), act_of("kill"), act_of("kill", "a", "b")]
 
-    assert remembered(newest_first).made.keys() == {"b", "c"}
+    assert collect_changes(newest_first).unreverted.keys() == {"b", "c"}
 
 
 def test_what_was_made_again_after_a_revive_counts_again() -> None:
-    assert remembered([act_of("kill", "a"), act_of("revive", "a"), act_of("kill", "a")]).made.keys() == {"a"}
+    assert collect_changes([act_of("kill", "a"), act_of("revive", "a"), act_of("kill", "a")]).unreverted.keys() == {"a"}
 
 
 @pytest.mark.parametrize("reason", [None, "", "  ", "x" * 501, "two\nlines", "\x1b[31mred"])
 def test_a_reason_is_one_line_that_says_something(reason: str | None) -> None:
     with pytest.raises(ConfigurationError, match="REASON"):
-        checked_reason(reason, "kill")
+        parse_reason(reason, "kill")
 
 
 def test_an_odd_reason_is_taken_as_it_is() -> None:
-    assert checked_reason('  "it\'s" $5; `rm` — été ', "kill") == '"it\'s" $5; `rm` — été'
+    assert parse_reason('  "it\'s" $5; `rm` — été ', "kill") == '"it\'s" $5; `rm` — été'
 
 
 @pytest.mark.parametrize("text", [None, "", "all"])
 def test_nothing_said_is_everything(text: str | None) -> None:
-    assert checked_scope(text) == "all"
+    assert parse_scope(text) == "all"
 
 
 @pytest.mark.parametrize("text", ["reading", "CONTROL", "all control"])
 def test_a_scope_is_all_or_control(text: str) -> None:
     with pytest.raises(ConfigurationError, match="SCOPE"):
-        checked_scope(text)
+        parse_scope(text)
 
 
 @pytest.mark.parametrize("scope", ["all", "control"])
-def test_the_service_that_records_takes_an_act_as_it_is_told(scope: Scope) -> None:
-    act = Act("kill", "charger fault", "ops", NOON, scope)
+def test_the_service_that_records_takes_an_act_as_it_is_told(scope: KillScope) -> None:
+    act = KillEvent("kill", "charger fault", "ops", NOON, scope)
 
-    kept = RecordedAct.model_validate(act.as_json() | {"number": 1, "recorded_at": NOON, "proved": None})
+    kept = RecordedAct.model_validate(act.to_json() | {"number": 1, "recorded_at": NOON, "proved": None})
 
     assert (kept.kind, kept.scope, kept.reason) == ("kill", scope, "charger fault")
 
 
 def test_an_act_of_before_that_says_no_scope_was_about_everything() -> None:
-    told = Act("kill", "sensor fault", "ops", NOON).as_json()
+    told = KillEvent("kill", "sensor fault", "ops", NOON).to_json()
     del told["scope"]
 
     assert RecordedAct.model_validate(told | {"number": 1, "recorded_at": NOON, "proved": None}).scope == "all"
@@ -100,66 +100,66 @@ def test_the_token_of_every_kind_of_agent_is_revoked() -> None:
     readings, tools = ({f"{word}:{what}" for word in ("solar", "battery", "grid")} for what in ("read", "tools"))
     chargers = {"chargers:read", "chargers:control"}
 
-    agents = scope_sets(EVAPP, artifacts, None)
+    agents = build_scope_sets(EVAPP, artifacts, None)
     assert list(agents.values()) == [readings | chargers, tools | chargers, readings, tools]
-    assert all("device_a" in scopes for scopes in scope_sets(EVAPP, artifacts, "a").values())
-    assert list(scope_sets(ASSISTANT, artifacts, None).values()) == [{"agent:read", "agent:tools"}]
+    assert all("device_a" in scopes for scopes in build_scope_sets(EVAPP, artifacts, "a").values())
+    assert list(build_scope_sets(ASSISTANT, artifacts, None).values()) == [{"agent:read", "agent:tools"}]
 
 
 def test_a_key_is_told_from_another_by_id_and_secret_and_its_secret_stays_one() -> None:
     keys = [ClientCredentials(*one) for one in (("a", SecretStr("x")), ("a", SecretStr("y")), ("b", SecretStr("x")))]
 
-    assert len({key_id(key) for key in keys}) == 3
-    assert key_id(keys[0]).startswith("a:")
+    assert len({compute_key_id(key) for key in keys}) == 3
+    assert compute_key_id(keys[0]).startswith("a:")
 
 
 def test_what_is_recorded_fits_on_a_line() -> None:
-    assert one_line("a\nb\x07" + "c" * 600) == "a b " + "c" * 496
+    assert to_one_line("a\nb\x07" + "c" * 600) == "a b " + "c" * 496
 
 
-def test_a_step_that_fails_does_not_stop_the_next(course: Course) -> None:
-    def fail() -> Done:
-        raise NotReady("nobody answers", is_final=False)
+def test_a_step_that_fails_does_not_stop_the_next(course: StepRunner) -> None:
+    def fail() -> StepResult:
+        raise NotReadyError("nobody answers", is_final=False)
 
-    assert course.step("first", fail) is False
-    assert course.step("second", lambda: ("done", "well")) is True
-    assert [(step.name, step.outcome, step.detail) for step in course.act.steps] == [
+    assert course.run_step("first", fail) is False
+    assert course.run_step("second", lambda: ("done", "well")) is True
+    assert [(step.name, step.outcome, step.detail) for step in course.event.steps] == [
         ("first", "failed", "nobody answers"),
         ("second", "done", "well"),
     ]
 
 
-def test_after_ctrl_c_only_the_record_is_still_made(course: Course) -> None:
-    def interrupted() -> Done:
+def test_after_ctrl_c_only_the_record_is_still_made(course: StepRunner) -> None:
+    def interrupted() -> StepResult:
         raise KeyboardInterrupt
 
-    course.step("first", interrupted)
-    course.step("second", lambda: ("done", "never"))
+    course.run_step("first", interrupted)
+    course.run_step("second", lambda: ("done", "never"))
 
-    assert course.step("record", lambda: ("done", "number 1"), is_last=True) is True
-    assert [step.outcome for step in course.act.steps] == ["failed", "skipped", "done"]
+    assert course.run_step("record", lambda: ("done", "number 1"), is_last=True) is True
+    assert [step.outcome for step in course.event.steps] == ["failed", "skipped", "done"]
 
 
-def test_what_was_begun_is_known_though_the_process_ended(journal: Journal, course: Course) -> None:
-    course.act.changes.append(Change("subscription", "an-id", "SolarAPI"))
-    course.step("block SolarAPI", lambda: ("done", "subscription blocked"))
+def test_what_was_begun_is_known_though_the_process_ended(journal: EventJournal, course: StepRunner) -> None:
+    course.event.changes.append(GatewayChange("subscription", "an-id", "SolarAPI"))
+    course.run_step("block SolarAPI", lambda: ("done", "subscription blocked"))
 
-    assert remembered(journal.left()).made.keys() == {"an-id"}
-    journal.forget(course.act.act_id)
-    assert journal.left() == []
+    assert collect_changes(journal.list_unrecorded()).unreverted.keys() == {"an-id"}
+    journal.remove(course.event.event_id)
+    assert journal.list_unrecorded() == []
 
 
 def test_a_folder_that_can_not_be_written_is_said_once_and_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     said: list[str] = []
-    journal = Journal(tmp_path / "file", said.append)
-    act = Act("kill", "sensor fault", "ops", NOON)
+    journal = EventJournal(tmp_path / "file", said.append)
+    act = KillEvent("kill", "sensor fault", "ops", NOON)
 
-    journal.keep(act)
-    journal.keep(act)
+    journal.save(act)
+    journal.save(act)
 
     assert len(said) == 1
-    assert not journal.is_kept(act)
+    assert not journal.contains(act)
 
 
 @pytest.mark.parametrize(

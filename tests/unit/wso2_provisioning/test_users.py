@@ -4,9 +4,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from wso2_provisioning.errors import Refused
+from wso2_provisioning.errors import RequestRefusedError
 from wso2_provisioning.users import Users
-from wso2_provisioning.wire import Identity, Wire
+from wso2_provisioning.wire import HttpClient, Identity
 
 if TYPE_CHECKING:
     from tests.unit.wso2_provisioning.conftest import FakeWso2
@@ -16,7 +16,7 @@ ADMIN_PASSWORD = "admin-Passw0rd"
 
 
 def users_of(handler: httpx.MockTransport) -> Users:
-    return Users(Wire(None, transport=handler), URL, Identity.of_password("admin", SecretStr(ADMIN_PASSWORD)))
+    return Users(HttpClient(None, transport=handler), URL, Identity.from_password("admin", SecretStr(ADMIN_PASSWORD)))
 
 
 def test_a_role_is_there_after_it_was_added(fake: "FakeWso2") -> None:
@@ -41,7 +41,7 @@ def test_an_accepted_user_who_is_not_there_afterwards_is_an_error() -> None:
         is_question = b"isExisting" in request.content
         return httpx.Response(200, text="<e><return>false</return></e>") if is_question else httpx.Response(202)
 
-    with pytest.raises(Refused, match="user evapp could not be added"):
+    with pytest.raises(RequestRefusedError, match="user evapp could not be added"):
         users_of(httpx.MockTransport(forgetful)).add_user("evapp", SecretStr("s3cret"), ["Internal/subscriber"])
 
 
@@ -50,12 +50,12 @@ def test_a_user_who_is_still_there_after_being_deleted_is_an_error() -> None:
         is_question = b"isExisting" in request.content
         return httpx.Response(200, text="<e><return>true</return></e>") if is_question else httpx.Response(202)
 
-    with pytest.raises(Refused, match="user attacker could not be deleted"):
+    with pytest.raises(RequestRefusedError, match="user attacker could not be deleted"):
         users_of(httpx.MockTransport(stubborn)).delete_user("attacker")
 
 
 def test_a_fault_that_repeats_the_password_is_told_without_it(fake: "FakeWso2") -> None:
-    with pytest.raises(Refused, match="no such role") as caught:
+    with pytest.raises(RequestRefusedError, match="no such role") as caught:
         users_of(httpx.MockTransport(fake)).add_user("evapp", SecretStr("s3cret-word"), ["Internal/unknown"])
 
     assert "s3cret-word" not in str(caught.value)

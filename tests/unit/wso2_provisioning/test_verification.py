@@ -9,13 +9,19 @@ import pytest
 from pydantic import SecretStr
 
 from ev_service.errors import ConfigurationError
-from wso2_provisioning.errors import Refused
+from wso2_provisioning.errors import RequestRefusedError
 from wso2_provisioning.verification.cli import main
-from wso2_provisioning.verification.echo import echoing
-from wso2_provisioning.verification.evidence_rows import read_lines
-from wso2_provisioning.verification.refusal_rows import forged
-from wso2_provisioning.verification.rows import NotTried, Row, Seen, State, look
-from wso2_provisioning.verification.told import body_of, compared, expected, parts_of_jwt, passage
+from wso2_provisioning.verification.echo import run_echo_backend
+from wso2_provisioning.verification.evidence_rows import parse_lines
+from wso2_provisioning.verification.refusal_rows import forge_signature
+from wso2_provisioning.verification.rows import Observation, Row, RowSkippedError, RowState, check_row
+from wso2_provisioning.verification.told import (
+    compare_with_fault,
+    decode_jwt,
+    describe_access,
+    format_documented_fault,
+    parse_body,
+)
 from wso2_terms import codes
 
 
@@ -24,22 +30,22 @@ def fails(error: Exception) -> NoReturn:
 
 
 def test_a_row_holds_when_what_is_seen_is_what_is_expected() -> None:
-    result = look(Row("readiness", "gateway", "200", lambda: Seen("200", "3 s")))
+    result = check_row(Row("readiness", "gateway", "200", lambda: Observation("200", "3 s")))
 
-    assert (result.state, result.observed, result.measured) == (State.HOLDS, "200", "3 s")
-    assert look(Row("readiness", "gateway", "200", lambda: Seen("500"))).state is State.DIFFERS
+    assert (result.state, result.observed, result.measured) == (RowState.HOLDS, "200", "3 s")
+    assert check_row(Row("readiness", "gateway", "200", lambda: Observation("500"))).state is RowState.DIFFERS
 
 
 @pytest.mark.parametrize(
     ("error", "state", "observed"),
     [
-        (NotTried("needs --metrics-log"), State.NOT_TRIED, "needs --metrics-log"),
-        (Refused("POST /apis was refused", status=403), State.DIFFERS, "failed: POST /apis was refused"),
-        (KeyError("access_token"), State.DIFFERS, "failed: KeyError"),
+        (RowSkippedError("needs --metrics-log"), RowState.NOT_TRIED, "needs --metrics-log"),
+        (RequestRefusedError("POST /apis was refused", status=403), RowState.DIFFERS, "failed: POST /apis was refused"),
+        (KeyError("access_token"), RowState.DIFFERS, "failed: KeyError"),
     ],
 )
-def test_what_goes_wrong_in_a_row_ends_that_row_alone(error: Exception, state: State, observed: str) -> None:
-    result = look(Row("any", "gateway", "200", lambda: fails(error)))
+def test_what_goes_wrong_in_a_row_ends_that_row_alone(error: Exception, state: RowState, observed: str) -> None:
+    result = check_row(Row("any", "gateway", "200", lambda: fails(error)))
 
     assert (result.state, result.observed) == (state, observed)
 
@@ -48,22 +54,22 @@ def test_an_answer_is_as_documented_only_word_for_word() -> None:
     fault = codes.SCOPE_MISSING
     body = fault.body(resource="/solar-status")
 
-    same = compared(httpx.Response(403, json=body), fault, resource="/solar-status")
-    other = compared(httpx.Response(403, json=body | {"message": "No"}), fault, resource="/solar-status")
+    same = compare_with_fault(httpx.Response(403, json=body), fault, resource="/solar-status")
+    other = compare_with_fault(httpx.Response(403, json=body | {"message": "No"}), fault, resource="/solar-status")
 
-    assert same.text == expected(fault)
-    assert other.text != expected(fault)
+    assert same.text == format_documented_fault(fault)
+    assert other.text != format_documented_fault(fault)
     assert '"message": "No"' in other.text
 
 
 def test_a_used_up_quota_counts_as_let_through_and_a_block_does_not() -> None:
-    assert passage(httpx.Response(429, json={"code": "900804"})) == "let through"
-    assert passage(httpx.Response(401, json={"code": "900907"})) == "401 900907"
+    assert describe_access(httpx.Response(429, json={"code": "900804"})) == "let through"
+    assert describe_access(httpx.Response(401, json={"code": "900907"})) == "401 900907"
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b"null"])
 def test_a_body_that_is_no_object_is_told_as_none(content: bytes) -> None:
-    assert body_of(httpx.Response(500, content=content)) == {}
+    assert parse_body(httpx.Response(500, content=content)) == {}
 
 
 def segment(value: object, alphabet: bytes) -> str:
@@ -74,14 +80,14 @@ def segment(value: object, alphabet: bytes) -> str:
 def test_a_jwt_is_read_in_either_alphabet(alphabet: bytes) -> None:
     claims = {"sub": "???>>>~~~"}
 
-    read = parts_of_jwt(f"{segment({'alg': 'RS256'}, alphabet)}.{segment(claims, alphabet)}.c2ln")
+    read = decode_jwt(f"{segment({'alg': 'RS256'}, alphabet)}.{segment(claims, alphabet)}.c2ln")
 
     assert read == ({"alg": "RS256"}, claims)
 
 
 def test_a_forged_token_differs_in_its_signature_alone() -> None:
     for signature in ("Abcd", "Bbcd"):
-        token = forged(SecretStr(f"header.claims.{signature}")).get_secret_value()
+        token = forge_signature(SecretStr(f"header.claims.{signature}")).get_secret_value()
 
         assert token.rpartition(".")[0] == "header.claims"
         assert token.rpartition(".")[2] != signature
@@ -99,14 +105,14 @@ def test_lines_of_the_metrics_log_are_read_whatever_stands_around_them() -> None
         )
     )
 
-    assert [(kind, sorted(line)) for kind, line in read_lines(text)] == [
+    assert [(kind, sorted(line)) for kind, line in parse_lines(text)] == [
         ("response", ["applicationName", "properties"]),
         ("faulty", ["errorCode"]),
     ]
 
 
 def test_the_backend_remembers_path_and_headers_of_the_last_call() -> None:
-    with echoing("127.0.0.1", 0) as echo:
+    with run_echo_backend("127.0.0.1", 0) as echo:
         url = f"http://127.0.0.1:{echo.port}/notes/a%20b?text=a%26b%3Dc"
         answer = httpx.get(url, headers={"X-JWT-Assertion": "abc"}, trust_env=False)
 
@@ -117,9 +123,9 @@ def test_the_backend_remembers_path_and_headers_of_the_last_call() -> None:
 
 def test_a_port_that_is_taken_is_said() -> None:
     with (
-        echoing("127.0.0.1", 0) as echo,
+        run_echo_backend("127.0.0.1", 0) as echo,
         pytest.raises(ConfigurationError, match=str(echo.port)),
-        echoing("127.0.0.1", echo.port),
+        run_echo_backend("127.0.0.1", echo.port),
     ):
         pass
 

@@ -13,11 +13,11 @@ from pydantic import SecretStr
 from ev_service.certificates import Server, make_servers
 from ev_service.errors import ConfigurationError
 from ev_service.key_files import pem, write_pair
-from wso2_provisioning.errors import CredentialsRefused, NotReady, Refused
-from wso2_provisioning.wire import Identity, Wire, json_object
+from wso2_provisioning.errors import CredentialsRefusedError, NotReadyError, RequestRefusedError
+from wso2_provisioning.wire import HttpClient, Identity, parse_json_object
 
 URL = "https://localhost:9443/api/am/publisher/v4/apis"
-ADMIN = Identity.of_password("admin", SecretStr("with:colon"))
+ADMIN = Identity.from_password("admin", SecretStr("with:colon"))
 
 
 class Answers:
@@ -35,8 +35,8 @@ class Answers:
         return answer
 
 
-def wire_to(answers: Answers) -> Wire:
-    return Wire(None, transport=httpx.MockTransport(answers), sleep=lambda _: None)
+def wire_to(answers: Answers) -> HttpClient:
+    return HttpClient(None, transport=httpx.MockTransport(answers), sleep=lambda _: None)
 
 
 def test_a_call_that_finds_nobody_is_made_again() -> None:
@@ -44,12 +44,12 @@ def test_a_call_that_finds_nobody_is_made_again() -> None:
 
     answer = wire_to(answers).call("GET", URL, ADMIN)
 
-    assert json_object(answer) == {"count": 0}
+    assert parse_json_object(answer) == {"count": 0}
     assert len(answers.requests) == 3
 
 
 def test_a_call_that_never_finds_anybody_ends_with_the_address() -> None:
-    with pytest.raises(NotReady, match="https://localhost:9443 cannot be reached"):
+    with pytest.raises(NotReadyError, match="https://localhost:9443 cannot be reached"):
         wire_to(Answers(*[None] * 10)).call("GET", URL, ADMIN)
 
 
@@ -57,14 +57,14 @@ def test_a_refusal_is_not_repeated_and_keeps_the_words_of_wso2() -> None:
     body = {"code": 900305, "message": "Invalid", "description": "The tier is unknown"}
     answers = Answers(httpx.Response(400, json=body))
 
-    with pytest.raises(Refused, match="v4/apis was refused with 400, code 900305: The tier") as caught:
+    with pytest.raises(RequestRefusedError, match="v4/apis was refused with 400, code 900305: The tier") as caught:
         wire_to(answers).call("POST", URL, ADMIN)
 
     assert (caught.value.status, caught.value.wso2_code) == (400, 900305)
 
 
 def test_a_401_names_the_user_and_never_the_password() -> None:
-    with pytest.raises(CredentialsRefused, match="admin") as caught:
+    with pytest.raises(CredentialsRefusedError, match="admin") as caught:
         wire_to(Answers(httpx.Response(401))).call("GET", URL, ADMIN)
 
     assert "with:colon" not in str(caught.value)
@@ -73,16 +73,16 @@ def test_a_401_names_the_user_and_never_the_password() -> None:
 def test_a_page_of_html_is_recognised_as_not_being_wso2() -> None:
     answer = wire_to(Answers(httpx.Response(200, html="<html>Login</html>"))).call("GET", URL, ADMIN)
 
-    with pytest.raises(Refused, match="is it WSO2"):
-        json_object(answer)
+    with pytest.raises(RequestRefusedError, match="is it WSO2"):
+        parse_json_object(answer)
 
 
 def test_no_session_cookie_speaks_for_a_later_call() -> None:
     answers = Answers(httpx.Response(200, headers={"Set-Cookie": "JSESSIONID=1; Path=/"}), httpx.Response(200))
-    wire = wire_to(answers)
+    http = wire_to(answers)
 
-    wire.once("GET", URL, ADMIN)
-    wire.once("GET", URL)
+    http.send_once("GET", URL, ADMIN)
+    http.send_once("GET", URL)
 
     assert "Cookie" not in answers.requests[1].headers
 
@@ -91,7 +91,7 @@ def test_a_ca_file_that_is_no_pem_is_named(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nothing of the kind")
 
     with pytest.raises(ConfigurationError, match="WSO2_CA_FILE"):
-        Wire(tmp_path / "ca.pem")
+        HttpClient(tmp_path / "ca.pem")
 
 
 def test_a_changed_ca_file_is_trusted_from_the_next_call_on(tmp_path: Path) -> None:
@@ -100,17 +100,17 @@ def test_a_changed_ca_file_is_trusted_from_the_next_call_on(tmp_path: Path) -> N
     for name, (_, (pair,)) in (("first", first), ("second", second)):
         write_pair(tmp_path, name, pair)
     ca_file.write_bytes(pem(first[0]))
-    with Wire(ca_file, sleep=lambda _: None) as wire:
+    with HttpClient(ca_file, sleep=lambda _: None) as http:
         with answering(tmp_path, "first") as url:
-            assert wire.once("GET", url).status_code == 200
+            assert http.send_once("GET", url).status_code == 200
         with answering(tmp_path, "second") as url:
-            with pytest.raises(NotReady, match="not trusted"):
-                wire.once("GET", url)
+            with pytest.raises(NotReadyError, match="not trusted"):
+                http.send_once("GET", url)
             ca_file.write_bytes(pem(first[0], second[0]))
-            assert wire.once("GET", url).status_code == 200
+            assert http.send_once("GET", url).status_code == 200
             ca_file.write_bytes(pem(first[0]))
-            with pytest.raises(NotReady, match="not trusted"):
-                wire.once("GET", url)
+            with pytest.raises(NotReadyError, match="not trusted"):
+                http.send_once("GET", url)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import httpx
 from pydantic import SecretStr
 
 from ev_service.clock import FollowedClock, write_clock_file
-from wso2_provisioning.verification.refusal_rows import forged
-from wso2_provisioning.verification.told import coded
+from wso2_provisioning.verification.refusal_rows import forge_signature
+from wso2_provisioning.verification.told import format_status
 from wso2_terms import codes
 
 PATH = "/solar/1.0.0/solar-status"
@@ -65,12 +65,14 @@ def prove(target: Target) -> Iterator[Observed]:
     no_scope = _token(target, target.evapp, "device_controls")
     stranger = _token(target, target.stranger, "solar:read")
     yield _tried("no token", codes.MISSING_CREDENTIALS, target.gateway.get(PATH))
-    yield _tried("forged token", codes.INVALID_CREDENTIALS, _call(target, forged(SecretStr(token)).get_secret_value()))
+    yield _tried(
+        "forged token", codes.INVALID_CREDENTIALS, _call(target, forge_signature(SecretStr(token)).get_secret_value())
+    )
     yield _tried("token without the scope", codes.SCOPE_MISSING, _call(target, no_scope))
     yield _tried("application not subscribed", codes.NOT_SUBSCRIBED, _call(target, stranger))
     yield _over_the_limit(target, token)
     past = httpx.get(f"{target.service_url}/solar-status", timeout=5, trust_env=False)
-    yield Observed("direct call past the gateway", "401 assertion_refused", coded(past))
+    yield Observed("direct call past the gateway", "401 assertion_refused", format_status(past))
 
 
 def _over_the_limit(target: Target, token: str) -> Observed:
@@ -80,7 +82,7 @@ def _over_the_limit(target: Target, token: str) -> Observed:
     fault = codes.SUBSCRIPTION_THROTTLED
     expected = f"{fault.http_status} {fault.code}, at most {LIMIT} passed"
     amount = f"at most {LIMIT}" if passed <= LIMIT else str(passed)
-    return Observed(f"{LIMIT + 1} calls in one minute", expected, f"{coded(last)}, {amount} passed")
+    return Observed(f"{LIMIT + 1} calls in one minute", expected, f"{format_status(last)}, {amount} passed")
 
 
 def _with_time_left(clock_file: Path) -> None:
@@ -91,7 +93,7 @@ def _with_time_left(clock_file: Path) -> None:
 
 
 def _tried(name: str, fault: codes.Fault, answer: httpx.Response) -> Observed:
-    return Observed(name, f"{fault.http_status} {fault.code}", coded(answer))
+    return Observed(name, f"{fault.http_status} {fault.code}", format_status(answer))
 
 
 def _call(target: Target, token: str) -> httpx.Response:

@@ -12,9 +12,9 @@ from local_stack.controls import Client, Observed, Target, prove
 from local_stack.stack import ARTIFACTS, StackPlan
 from wso2_provisioning.applications import EVAPP, SUBSCRIBER_ROLE
 from wso2_provisioning.backends import DEFAULT_BACKENDS
-from wso2_provisioning.provision import Wso2, extra_application
+from wso2_provisioning.provision import Wso2, ensure_unsubscribed_application
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.wire import HttpClient
 from wso2_terms.artifacts import load_artifacts
 
 _STRANGER, _OWNER = "Stranger", "stranger"
@@ -49,14 +49,14 @@ def _stranger(plan: StackPlan) -> Client:
     settings, password = provisioning_settings(plan), SecretStr(secrets.token_urlsafe(18))
     # A user with EVApp's roles, so that it is granted the scopes and lacks nothing but the subscription. EVApp's own
     # owner holds no other application, and is not lent the role for one.
-    roles = {SUBSCRIBER_ROLE, *EVAPP.roles(load_artifacts(ARTIFACTS, DEFAULT_BACKENDS))}
-    with Wire(plan.ca_file) as wire:
-        wso2 = Wso2(wire, settings)
+    roles = {SUBSCRIBER_ROLE, *EVAPP.collect_roles(load_artifacts(ARTIFACTS, DEFAULT_BACKENDS))}
+    with HttpClient(plan.ca_file) as http:
+        wso2 = Wso2(http, settings)
         if wso2.users.user_exists(_OWNER):
             wso2.users.set_password(_OWNER, password)
         else:
             wso2.users.add_user(_OWNER, password, sorted(roles))
-        made = extra_application(wso2, _STRANGER, _OWNER, password)
+        made = ensure_unsubscribed_application(wso2, _STRANGER, _OWNER, password)
     return Client(made.client_id, made.client_secret.get_secret_value())
 
 

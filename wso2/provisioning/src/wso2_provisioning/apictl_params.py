@@ -26,20 +26,20 @@ def write_apictl_params(artifacts: Artifacts, folder: Path, environment: str) ->
     for project in artifacts.apis:
         path = folder / environment / f"{project.root}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(params_of(project.api.endpoint_config, environment), sort_keys=False)
+        text = yaml.safe_dump(build_apictl_params(project.api.endpoint_config, environment), sort_keys=False)
         path.write_text(text, encoding="utf-8")
         written.append(path)
     return written
 
 
-def params_of(config: EndpointConfig, environment: str) -> dict[str, object]:
+def build_apictl_params(config: EndpointConfig, environment: str) -> dict[str, object]:
     """The content of a parameters file with these endpoints for one environment."""
-    endpoints = {"production": _params(config.production_endpoints)}
+    endpoints = {"production": _dump_endpoint(config.production_endpoints)}
     if config.sandbox_endpoints is not None:
-        endpoints["sandbox"] = _params(config.sandbox_endpoints)
+        endpoints["sandbox"] = _dump_endpoint(config.sandbox_endpoints)
     return {"environments": [{"name": environment, "configs": {"endpoints": endpoints}}]}
 
 
-def _params(endpoint: Endpoint) -> dict[str, object]:
+def _dump_endpoint(endpoint: Endpoint) -> dict[str, object]:
     # apictl replaces the endpoint as a whole, so its timeout and suspension are said again.
     return endpoint.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from wso2_provisioning import steps
-from wso2_provisioning.admin import Denied
+from wso2_provisioning.admin import DenyTarget
 from wso2_provisioning.applications import PORTAL_SCOPES, SCOPE_PROBE, ApplicationSpec
-from wso2_provisioning.changes import Changes
+from wso2_provisioning.changes import ChangeLog
 from wso2_provisioning.devportal import Subscription
-from wso2_provisioning.errors import CredentialsRefused, ScopesWrong
-from wso2_provisioning.owners_portal import OwnersPortal
-from wso2_provisioning.steps import Published
+from wso2_provisioning.errors import CredentialsRefusedError, ScopeMismatchError
+from wso2_provisioning.owners_portal import OwnerPortal
+from wso2_provisioning.steps import LiveProduct
 from wso2_provisioning.tokens import ClientCredentials, Token
 from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ProvisionedApplication:
     """An application as it is now.
 
     products: what it needs; held: its subscriptions to them, by name. credentials: None where a dry run found none.
@@ -30,8 +30,8 @@ class Made:
     """
 
     spec: ApplicationSpec
-    products: tuple[Published, ...]
-    held: Mapping[str, Subscription]
+    products: tuple[LiveProduct, ...]
+    subscriptions: Mapping[str, Subscription]
     credentials: ClientCredentials | None
     policy: str | None
 
@@ -41,12 +41,12 @@ def ensure_application(
     spec: ApplicationSpec,
     password: SecretStr,
     artifacts: Artifacts,
-    published: Mapping[str, Published],
-    changes: Changes,
+    published: Mapping[str, LiveProduct],
+    changes: ChangeLog,
     *,
     may_set_password: bool,
     rotate_secret: bool,
-) -> Made:
+) -> ProvisionedApplication:
     """Make an application with its owner, subscriptions and keys.
 
     Args:
@@ -60,53 +60,53 @@ def ensure_application(
         rotate_secret: replace a secret that is there already.
 
     Raises:
-        CredentialsRefused: the owner's password is another one.
+        CredentialsRefusedError: the owner's password is another one.
         ProvisioningError: a step failed.
     """
     products = tuple(published[name] for name in spec.products)
-    is_there = _ensure_owner(wso2, spec, password, artifacts, changes, may_set_password=may_set_password)
+    is_there = _ensure_usable_owner(wso2, spec, password, artifacts, changes, may_set_password=may_set_password)
     if not is_there:
-        changes.make(f"make application {spec.name} with its subscriptions and keys", lambda: None)
-        return Made(spec, products, {}, None, None)
+        changes.apply(f"make application {spec.name} with its subscriptions and keys", lambda: None)
+        return ProvisionedApplication(spec, products, {}, None, None)
     ids = [one.product_id for one in products if one.product_id is not None]
     due = changes
-    if wso2.admin.denial(Denied.owner(spec.owner)) is not None:
+    if wso2.admin.find_active_deny_policy(DenyTarget.for_owner(spec.owner)) is not None:
         changes.warn(f"{spec.owner} is denied at the gateway, so {spec.name} is left as it is")
-        due = Changes(is_dry_run=True, report=lambda _: None)
-    with OwnersPortal(wso2, spec, password, ids, due) as portal:
+        due = ChangeLog(is_dry_run=True, report=lambda _: None)
+    with OwnerPortal(wso2, spec, password, ids, due) as portal:
         application_id = steps.ensure_application(portal, spec.name, spec.description, due)
         held = steps.ensure_subscriptions(portal, application_id, spec.name, products, due)
         keys = steps.ensure_keys(portal, application_id, spec.name, due, rotate=rotate_secret)
-    policy = None if application_id is None else portal.application_policy(application_id)
-    _name_others(wso2, spec, changes)
-    return Made(spec, products, held, keys.credentials if keys else None, policy)
+    policy = None if application_id is None else portal.get_application_policy(application_id)
+    _warn_of_other_applications(wso2, spec, changes)
+    return ProvisionedApplication(spec, products, held, keys.credentials if keys else None, policy)
 
 
-def _ensure_owner(
+def _ensure_usable_owner(
     wso2: Wso2,
     spec: ApplicationSpec,
     password: SecretStr,
     artifacts: Artifacts,
-    changes: Changes,
+    changes: ChangeLog,
     *,
     may_set_password: bool,
 ) -> bool:
     users = wso2.users
-    if not steps.ensure_owner(users, spec.owner, password, spec.roles(artifacts), changes):
+    if not steps.ensure_owner(users, spec.owner, password, spec.collect_roles(artifacts), changes):
         return False
     if users.authenticates(spec.owner, password):
         return True
     if not may_set_password:
-        raise CredentialsRefused(
+        raise CredentialsRefusedError(
             f"user {spec.owner} exists with another password than {spec.password_variable}: set the right one, "
             "or let --rotate-secret set this one"
         )
-    changes.make(f"set the password of {spec.owner}", lambda: users.set_password(spec.owner, password))
+    changes.apply(f"set the password of {spec.owner}", lambda: users.set_password(spec.owner, password))
     return not changes.is_dry_run
 
 
-def _name_others(wso2: Wso2, spec: ApplicationSpec, changes: Changes) -> None:
-    others = sorted(one.name for one in wso2.admin.applications(spec.owner) if one.name != spec.name)
+def _warn_of_other_applications(wso2: Wso2, spec: ApplicationSpec, changes: ChangeLog) -> None:
+    others = sorted(one.name for one in wso2.admin.list_applications(spec.owner) if one.name != spec.name)
     if others:
         changes.warn(
             f"{spec.owner} owns {', '.join(others)} beside {spec.name}, which no artifact describes: "
@@ -114,40 +114,40 @@ def _name_others(wso2: Wso2, spec: ApplicationSpec, changes: Changes) -> None:
         )
 
 
-def check_scopes(wso2: Wso2, artifacts: Artifacts, made: Made) -> Token:
+def check_scopes(wso2: Wso2, artifacts: Artifacts, made: ProvisionedApplication) -> Token:
     """Compare what an application is granted of all scopes with what it must be, and return the token.
 
     Raises:
-        ScopesWrong: it is granted fewer or more.
-        CredentialsRefused: its secret is another one.
+        ScopeMismatchError: it is granted fewer or more.
+        CredentialsRefusedError: its secret is another one.
     """
     spec, every = made.spec, frozenset(scope.name for scope in artifacts.list_scopes())
-    wanted = spec.scopes(artifacts)
+    wanted = spec.collect_scopes(artifacts)
     unwanted = (every - wanted) | (frozenset[str]() if spec.keeps_portal else PORTAL_SCOPES)
     assert made.credentials is not None
-    token = wso2.token_of(spec.name, made.credentials, wanted | unwanted)
+    token = wso2.request_token(spec.name, made.credentials, wanted | unwanted)
     if missing := wanted - token.scopes:
-        raise ScopesWrong(
+        raise ScopeMismatchError(
             f"{spec.name} is not granted {', '.join(sorted(missing))}: see the roles of user {spec.owner} "
             "and the roles that the scopes are bound to"
         )
     if excess := unwanted & token.scopes:
-        raise ScopesWrong(
+        raise ScopeMismatchError(
             f"{spec.name} is granted {', '.join(sorted(excess))}, which it must not have: "
             f"take the roles for it from user {spec.owner}"
         )
     return token
 
 
-def check_probe(wso2: Wso2, artifacts: Artifacts, probe: ClientCredentials) -> None:
+def check_scope_probe(wso2: Wso2, artifacts: Artifacts, probe: ClientCredentials) -> None:
     """See that an application whose owner holds none of the roles is granted none of the scopes.
 
     Raises:
-        ScopesWrong: it is granted one.
+        ScopeMismatchError: it is granted one.
     """
     every = frozenset(scope.name for scope in artifacts.list_scopes())
-    if excess := every & wso2.token_of(SCOPE_PROBE, probe, every).scopes:
-        raise ScopesWrong(
+    if excess := every & wso2.request_token(SCOPE_PROBE, probe, every).scopes:
+        raise ScopeMismatchError(
             f"{SCOPE_PROBE}, whose owner holds none of the roles, is granted {', '.join(sorted(excess))}: "
             "scopes protect nothing; check their roles and restrict.unassigned.scopes in deployment.toml"
         )

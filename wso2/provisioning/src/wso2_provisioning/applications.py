@@ -42,34 +42,34 @@ class ApplicationSpec:
         """Names of all that it subscribes to, APIs first."""
         return self.apis + self.mcp_servers
 
-    def projects(self, artifacts: Artifacts) -> tuple[ApiProject, ...]:
+    def find_projects(self, artifacts: Artifacts) -> tuple[ApiProject, ...]:
         """Return the APIs it subscribes to.
 
         Raises:
             ProvisioningError: the artifacts do not hold one of them.
         """
-        return tuple(_known(self, name, artifacts.find_api) for name in self.apis)
+        return tuple(_find_project(self, name, artifacts.find_api) for name in self.apis)
 
-    def mcp_projects(self, artifacts: Artifacts) -> tuple[McpServerProject, ...]:
+    def find_mcp_projects(self, artifacts: Artifacts) -> tuple[McpServerProject, ...]:
         """Return the MCP servers it subscribes to.
 
         Raises:
             ProvisioningError: the artifacts do not hold one of them.
         """
-        return tuple(_known(self, name, artifacts.find_mcp_server) for name in self.mcp_servers)
+        return tuple(_find_project(self, name, artifacts.find_mcp_server) for name in self.mcp_servers)
 
-    def scopes(self, artifacts: Artifacts) -> frozenset[str]:
+    def collect_scopes(self, artifacts: Artifacts) -> frozenset[str]:
         """Return the scopes that it must be granted, and beside which it must be granted none."""
-        return frozenset(scope.name for scope in self._scopes(artifacts))
+        return frozenset(scope.name for scope in self._list_scopes(artifacts))
 
-    def roles(self, artifacts: Artifacts) -> frozenset[str]:
+    def collect_roles(self, artifacts: Artifacts) -> frozenset[str]:
         """Return the roles that its owner must hold."""
         portal = {SUBSCRIBER_ROLE} if self.keeps_portal else set[str]()
-        return frozenset({*portal, *(role for scope in self._scopes(artifacts) for role in scope.bindings)})
+        return frozenset({*portal, *(role for scope in self._list_scopes(artifacts) for role in scope.bindings)})
 
-    def _scopes(self, artifacts: Artifacts) -> list[Scope]:
-        of_apis = [project.api.scopes for project in self.projects(artifacts)]
-        of_servers = [project.server.scopes for project in self.mcp_projects(artifacts)]
+    def _list_scopes(self, artifacts: Artifacts) -> list[Scope]:
+        of_apis = [project.api.scopes for project in self.find_projects(artifacts)]
+        of_servers = [project.server.scopes for project in self.find_mcp_projects(artifacts)]
         return [listed.scope for scopes in (*of_apis, *of_servers) for listed in scopes]
 
 
@@ -103,7 +103,7 @@ SCOPE_PROBE = "ScopeProbe"
 """An application of the administrator, who holds none of the roles: it must be granted none of the scopes."""
 
 
-def _known(spec: ApplicationSpec, name: str, find: Callable[[str], T]) -> T:
+def _find_project(spec: ApplicationSpec, name: str, find: Callable[[str], T]) -> T:
     try:
         return find(name)
     except KeyError:

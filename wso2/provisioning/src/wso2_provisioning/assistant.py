@@ -9,11 +9,11 @@ from pathlib import Path
 from ev_service.errors import EvError
 from ev_service.settings import load
 from wso2_provisioning.applications import ASSISTANT
-from wso2_provisioning.backends import artifacts_of_this_run
-from wso2_provisioning.owner_keys import token_of
+from wso2_provisioning.backends import load_configured_artifacts
+from wso2_provisioning.owner_keys import request_application_token
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.tokens import Token
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.wire import HttpClient
 from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.documents import ArtifactError
@@ -31,29 +31,29 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
     arguments = parser.parse_args(argv)
     try:
         settings = load(ProvisioningSettings)
-        artifacts = artifacts_of_this_run(artifacts_dir)
-        url = _url(settings, artifacts)
-        token = _token(settings, artifacts)
+        artifacts = load_configured_artifacts(artifacts_dir)
+        url = _build_mcp_url(settings, artifacts)
+        token = _request_token(settings, artifacts)
     except (EvError, ArtifactError) as error:
         sys.stderr.write(f"failed: {error}\n")
         return 1
     text = token.access_token.get_secret_value()
-    told = text if arguments.token_only else _told(url, text, settings.wso2_ca_file)
+    told = text if arguments.token_only else _format_instructions(url, text, settings.wso2_ca_file)
     sys.stdout.write(f"{told}\n")
     return 0
 
 
-def _url(settings: ProvisioningSettings, artifacts: Artifacts) -> str:
-    server = ASSISTANT.mcp_projects(artifacts)[0].server
+def _build_mcp_url(settings: ProvisioningSettings, artifacts: Artifacts) -> str:
+    server = ASSISTANT.find_mcp_projects(artifacts)[0].server
     return f"{settings.wso2_gateway_url}{server.versioned_context}/mcp"
 
 
-def _token(settings: ProvisioningSettings, artifacts: Artifacts) -> Token:
-    with Wire(settings.wso2_ca_file) as wire:
-        return token_of(Wso2(wire, settings), artifacts, ASSISTANT)
+def _request_token(settings: ProvisioningSettings, artifacts: Artifacts) -> Token:
+    with HttpClient(settings.wso2_ca_file) as http:
+        return request_application_token(Wso2(http, settings), artifacts, ASSISTANT)
 
 
-def _told(url: str, token: str, ca_file: Path | None) -> str:
+def _format_instructions(url: str, token: str, ca_file: Path | None) -> str:
     server = {"type": "http", "url": url, "headers": {"Authorization": f"Bearer {token}"}}
     snippet = json.dumps({"mcpServers": {"ev-charging": server}}, indent=2)
     trust = "" if ca_file is None else f"\nAuthority to trust (for Node: NODE_EXTRA_CA_CERTS): {ca_file}"

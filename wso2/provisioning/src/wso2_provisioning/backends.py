@@ -16,7 +16,7 @@ DEFAULT_BACKENDS: Mapping[str, str] = {
 """Where the gateway finds the services when nothing else is said: the ports they listen on by default."""
 
 
-def artifacts_of_this_run(folder: Path) -> Artifacts:
+def load_configured_artifacts(folder: Path) -> Artifacts:
     """Read the artifacts, their placeholders filled from the environment.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Changes:
+class ChangeLog:
     """Carries out changes, or only notes them.
 
     made: what was changed, or would be. warnings: what was found and is left alone on purpose.
@@ -18,10 +18,10 @@ class Changes:
     def __init__(self, *, is_dry_run: bool, report: Callable[[str], None]) -> None:
         self.is_dry_run = is_dry_run
         self.report = report
-        self.made: list[str] = []
+        self.entries: list[str] = []
         self.warnings: list[str] = []
 
-    def make(self, what: str, change: Callable[[], T]) -> T | None:
+    def apply(self, what: str, change: Callable[[], T]) -> T | None:
         """Carry out a change and return what it gives; in a dry run only note it and return None.
 
         Args:
@@ -30,11 +30,11 @@ class Changes:
         """
         if self.is_dry_run:
             self.report(f"would {what}")
-            self.made.append(what)
+            self.entries.append(what)
             return None
         result = change()
         self.report(what)
-        self.made.append(what)
+        self.entries.append(what)
         return result
 
     def warn(self, what: str) -> None:

@@ -13,13 +13,13 @@ from ev_service.errors import ConfigurationError, EvError
 from ev_service.settings import load
 from wso2_provisioning.apictl_params import write_apictl_params
 from wso2_provisioning.applications import APPLICATIONS
-from wso2_provisioning.backends import artifacts_of_this_run
-from wso2_provisioning.changes import Changes
-from wso2_provisioning.provision import Outcome, Wso2, provision
+from wso2_provisioning.backends import load_configured_artifacts
+from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.provision import ProvisioningResult, Wso2, provision
 from wso2_provisioning.readiness import wait_until_ready
 from wso2_provisioning.saved_ca import Confirmation, save_ca
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.wire import HttpClient
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.documents import ArtifactError
 
@@ -55,15 +55,15 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path | None = None
         argv: arguments; None takes those of the process.
         artifacts_dir: default of `--artifacts`.
     """
-    arguments = _parser(artifacts_dir).parse_args(argv)
+    arguments = _build_parser(artifacts_dir).parse_args(argv)
     console = Console(stderr=True, quiet=arguments.quiet, highlight=False, soft_wrap=True)
     try:
         if arguments.apictl_params is not None:
-            artifacts = _artifacts(arguments.artifacts)
+            artifacts = _load_artifacts(arguments.artifacts)
             for path in write_apictl_params(artifacts, arguments.apictl_params, arguments.apictl_environment):
                 console.print(f"[green]·[/] {escape(str(path))}")
             return 0
-        outcome = _run(arguments, console)
+        outcome = _provision(arguments, console)
     except (EvError, ArtifactError) as error:
         # Not through the quiet console: whoever wants no progress still wants to know why it failed.
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]failed[/] {escape(str(error))}")
@@ -73,24 +73,24 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path | None = None
     except KeyboardInterrupt:
         console.print("[red]stopped[/] half-way; run it again at any moment, it goes on from there")
         return 1
-    return _conclude(arguments, console, outcome)
+    return _report_result(arguments, console, outcome)
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> Outcome:
+def _provision(arguments: argparse.Namespace, console: Console) -> ProvisioningResult:
     settings = load(ProvisioningSettings)
     # Before anything is contacted: a missing password is told at once, not after minutes of waiting.
-    settings.admin_password()
-    settings.owner_password()
+    settings.require_admin_password()
+    settings.require_evapp_password()
     for application in APPLICATIONS:
-        settings.password_of(application)
-    artifacts = _artifacts(arguments.artifacts)
-    changes = Changes(is_dry_run=arguments.check, report=lambda line: console.print(f"[green]·[/] {escape(line)}"))
+        settings.find_owner_password(application)
+    artifacts = _load_artifacts(arguments.artifacts)
+    changes = ChangeLog(is_dry_run=arguments.check, report=lambda line: console.print(f"[green]·[/] {escape(line)}"))
     if arguments.save_ca is not None:
-        settings = _with_saved_ca(arguments, settings)
-    with Wire(settings.wso2_ca_file) as wire:
-        wait_until_ready(wire, settings.wso2_management_url, arguments.wait, changes.report)
+        settings = _save_ca(arguments, settings)
+    with HttpClient(settings.wso2_ca_file) as http:
+        wait_until_ready(http, settings.wso2_management_url, arguments.wait, changes.report)
         return provision(
-            Wso2(wire, settings, is_dry_run=arguments.check),
+            Wso2(http, settings, is_dry_run=arguments.check),
             artifacts,
             changes,
             credentials_dir=arguments.credentials_dir,
@@ -98,7 +98,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> Outcome:
         )
 
 
-def _with_saved_ca(arguments: argparse.Namespace, settings: ProvisioningSettings) -> ProvisioningSettings:
+def _save_ca(arguments: argparse.Namespace, settings: ProvisioningSettings) -> ProvisioningSettings:
     # Not through the quiet console: what is asked about must be seen; `:AB:` in a fingerprint is no emoji.
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     confirmation = Confirmation(arguments.yes_fingerprint, input if sys.stdin.isatty() else None)
@@ -112,13 +112,13 @@ def _with_saved_ca(arguments: argparse.Namespace, settings: ProvisioningSettings
     return settings.model_copy(update={"wso2_ca_file": arguments.save_ca})
 
 
-def _artifacts(folder: Path | None) -> Artifacts:
+def _load_artifacts(folder: Path | None) -> Artifacts:
     if folder is None:
         raise ConfigurationError("--artifacts is needed: the folder that holds apis/, mcp-servers/ and policies/")
-    return artifacts_of_this_run(folder)
+    return load_configured_artifacts(folder)
 
 
-def _conclude(arguments: argparse.Namespace, console: Console, outcome: Outcome) -> int:
+def _report_result(arguments: argparse.Namespace, console: Console, outcome: ProvisioningResult) -> int:
     is_drifted = bool(arguments.check and outcome.changes)
     if arguments.check:
         console.print(f"[yellow]{len(outcome.changes)} to change[/]" if is_drifted else "[green]as it must be[/]")
@@ -142,7 +142,7 @@ def _print_json(value: Mapping[str, object]) -> None:
     print(json.dumps(value))  # noqa: T201 - what --json is for
 
 
-def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
+def _build_parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bootstrap.py",
         description=_DESCRIPTION,
@@ -168,17 +168,21 @@ def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
         action="store_true",
         help="replace EVApp's secret, and an owner's password where WSO2 knows another one",
     )
-    _add_trust(parser)
+    _add_trust_options(parser)
     parser.add_argument(
-        "--wait", type=_seconds, default=300.0, metavar="SECONDS", help="for WSO2 to be ready (default: %(default).0f)"
+        "--wait",
+        type=_parse_seconds,
+        default=300.0,
+        metavar="SECONDS",
+        help="for WSO2 to be ready (default: %(default).0f)",
     )
-    _add_apictl(parser)
+    _add_apictl_options(parser)
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error, errors only")
     return parser
 
 
-def _add_trust(parser: argparse.ArgumentParser) -> None:
+def _add_trust_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-ca",
         type=Path,
@@ -190,7 +194,7 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_apictl(parser: argparse.ArgumentParser) -> None:
+def _add_apictl_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--apictl-params",
         type=Path,
@@ -205,7 +209,7 @@ def _add_apictl(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 86_400:
         raise argparse.ArgumentTypeError(f"must be between 0 and 86400 s, got {text}")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wso2_provisioning.errors import FolderUnusable
+from wso2_provisioning.errors import CredentialsFolderError
 from wso2_provisioning.tokens import ClientCredentials
 
 CLIENT_ID, CLIENT_SECRET, LIMITS = "client_id", "client_secret", "limits.json"
@@ -28,7 +28,7 @@ _ROOM_BYTES = 8 * 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class RequestLimit:
     """What an application may ask of one API: so many requests in a window of `per_s` [s]."""
 
     requests: int
@@ -39,7 +39,7 @@ def check_folder(folder: Path) -> None:
     """Make sure that the folder can be written, before anything is changed that must then be written down.
 
     Raises:
-        FolderUnusable: it cannot.
+        CredentialsFolderError: it cannot.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -48,45 +48,46 @@ def check_folder(folder: Path) -> None:
             if not (folder / CLIENT_SECRET).exists():
                 (Path(probe) / "room").write_bytes(bytes(_ROOM_BYTES))
     except OSError as error:
-        raise _unusable(folder, error) from error
+        raise _build_folder_error(folder, error) from error
 
 
-def is_written(folder: Path, credentials: ClientCredentials, limits: Mapping[str, Limit]) -> bool:
+def is_written(folder: Path, credentials: ClientCredentials, limits: Mapping[str, RequestLimit]) -> bool:
     """Tell whether the folder holds exactly this already."""
     try:
         return all(
-            (folder / name).read_text(encoding="utf-8") == text for name, text in _files(credentials, limits).items()
+            (folder / name).read_text(encoding="utf-8") == text
+            for name, text in _build_files(credentials, limits).items()
         )
     except (OSError, UnicodeDecodeError):
         return False
 
 
-def write_credentials(folder: Path, credentials: ClientCredentials, limits: Mapping[str, Limit]) -> None:
+def write_credentials(folder: Path, credentials: ClientCredentials, limits: Mapping[str, RequestLimit]) -> None:
     """Write all three files and switch to them in one step.
 
     Raises:
-        FolderUnusable: the folder cannot be written.
+        CredentialsFolderError: the folder cannot be written.
     """
-    files = _files(credentials, limits)
+    files = _build_files(credentials, limits)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         version = _write_version(folder, files)
-        before = _current(folder)
+        before = _read_current_version(folder)
         try:
-            _switch(folder, version.name, files)
+            _switch_links(folder, version.name, files)
         except (OSError, NotImplementedError) as error:
-            if not _links_are_refused(error):
+            if not _is_symlink_unsupported(error):
                 raise
             _replace_one_by_one(folder, files)
             shutil.rmtree(version)
             return
         # The former folder stays until the next change: a reader may be in the middle of it.
-        _remove_others(folder, {version.name, before})
+        _remove_other_versions(folder, {version.name, before})
     except OSError as error:
-        raise _unusable(folder, error) from error
+        raise _build_folder_error(folder, error) from error
 
 
-def _files(credentials: ClientCredentials, limits: Mapping[str, Limit]) -> dict[str, str]:
+def _build_files(credentials: ClientCredentials, limits: Mapping[str, RequestLimit]) -> dict[str, str]:
     listed = {name: {"requests": limit.requests, "per_s": limit.per_s} for name, limit in sorted(limits.items())}
     # The secret last: where files have to be replaced one by one, it is what a reader waits for.
     return {
@@ -104,20 +105,20 @@ def _write_version(folder: Path, files: Mapping[str, str]) -> Path:
     return version
 
 
-def _current(folder: Path) -> str:
+def _read_current_version(folder: Path) -> str:
     link = folder / _CURRENT
     return str(link.readlink()) if link.is_symlink() else ""
 
 
-def _switch(folder: Path, version: str, files: Mapping[str, str]) -> None:
-    _point(folder / _CURRENT, version)
+def _switch_links(folder: Path, version: str, files: Mapping[str, str]) -> None:
+    _replace_link(folder / _CURRENT, version)
     for name in files:
         target = f"{_CURRENT}/{name}"
         if not _points_to(folder / name, target):
-            _point(folder / name, target)
+            _replace_link(folder / name, target)
 
 
-def _point(link: Path, target: str) -> None:
+def _replace_link(link: Path, target: str) -> None:
     draft = link.with_name(f".link-{link.name.lstrip('.')}")
     draft.unlink(missing_ok=True)
     draft.symlink_to(target)
@@ -128,7 +129,7 @@ def _points_to(link: Path, target: str) -> bool:
     return link.is_symlink() and str(link.readlink()) == target
 
 
-def _links_are_refused(error: OSError | NotImplementedError) -> bool:
+def _is_symlink_unsupported(error: OSError | NotImplementedError) -> bool:
     # Windows lets only privileged users make links (error 1314); some mounted folders take none at all.
     unsupported = (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS)
     return (
@@ -154,16 +155,16 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _remove_others(folder: Path, kept: set[str]) -> None:
+def _remove_other_versions(folder: Path, kept: set[str]) -> None:
     for left in folder.iterdir():
         if left.name.startswith(_VERSION) and left.name not in kept:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _unusable(folder: Path, error: OSError) -> FolderUnusable:
+def _build_folder_error(folder: Path, error: OSError) -> CredentialsFolderError:
     mend = "name a folder that this user may write with --credentials-dir"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         mend = "make room there, or name another folder with --credentials-dir"
-    return FolderUnusable(
+    return CredentialsFolderError(
         f"credentials cannot be written to {folder} ({error.strerror or type(error).__name__}): {mend}"
     )

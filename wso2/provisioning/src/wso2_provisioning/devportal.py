@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from pydantic import SecretStr
 
-from wso2_provisioning.errors import Refused
+from wso2_provisioning.errors import RequestRefusedError
 from wso2_provisioning.tokens import ClientCredentials
-from wso2_provisioning.wire import Identity, Wire, json_object, listed, needed
+from wso2_provisioning.wire import HttpClient, Identity, list_entries, parse_json_object, require_field
 
 BASE_PATH = "/api/am/devportal/v3"
 SCOPES = frozenset({"apim:subscribe"})
@@ -45,7 +45,7 @@ class ApplicationKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class ExportedApplication:
+class ApplicationExport:
     """An application as an administrator reads it.
 
     policy: limits it at all APIs together. keys: those that it calls with, None before they are generated.
@@ -54,60 +54,60 @@ class ExportedApplication:
 
     policy: str
     keys: ApplicationKeys | None
-    others: tuple[str, ...]
+    other_client_ids: tuple[str, ...]
 
 
 class DevPortal:
     """The Developer Portal as one user sees it."""
 
-    def __init__(self, wire: Wire, management_url: str, identity: Identity) -> None:
-        self._wire = wire
+    def __init__(self, http: HttpClient, management_url: str, identity: Identity) -> None:
+        self._http = http
         self._base = management_url + BASE_PATH
         self._identity = identity
 
     def find_application(self, name: str) -> str | None:
         """Return the id of the user's application of that name."""
         # The search matches parts of names, and gives 25 unless told otherwise.
-        answer = json_object(self._get("/applications", query=name, limit="1000"))
-        for application in listed(answer):
+        answer = parse_json_object(self._get("/applications", query=name, limit="1000"))
+        for application in list_entries(answer):
             if application.get("name") == name:
-                return needed(application, "applicationId")
+                return require_field(application, "applicationId")
         return None
 
-    def application_policy(self, application_id: str) -> str:
+    def get_application_policy(self, application_id: str) -> str:
         """Return the name of the policy that limits an application at all APIs together."""
-        return needed(json_object(self._get(f"/applications/{application_id}")), "throttlingPolicy")
+        return require_field(parse_json_object(self._get(f"/applications/{application_id}")), "throttlingPolicy")
 
-    def export(self, owner: str, name: str) -> ExportedApplication:
+    def export_application(self, owner: str, name: str) -> ApplicationExport:
         """Read an application of whatever owner, keys included; only an administrator may.
 
         Raises:
-            Refused: there is no such application, or WSO2 writes it in a form that is not known here.
+            RequestRefusedError: there is no such application, or WSO2 writes it in a form that is not known here.
         """
         query = {"appOwner": owner, "appName": name, "withKeys": "true", "format": "JSON"}
-        answer = self._wire.call("GET", f"{self._base}/applications/export", self._identity, params=query)
-        return read_export(answer.content)
+        answer = self._http.call("GET", f"{self._base}/applications/export", self._identity, params=query)
+        return parse_export(answer.content)
 
     def create_application(self, name: str, description: str) -> str:
         """Make an application and return its id; the id of the one that is there already, where it is."""
         body = {"name": name, "throttlingPolicy": UNLIMITED, "description": description}
         answer = self._post("/applications", body, accept=(201, 409))
         if answer.status_code == 201:
-            return needed(json_object(answer), "applicationId")
+            return require_field(parse_json_object(answer), "applicationId")
         known = self.find_application(name)
         if known is None:
-            raise Refused(f"application {name} is said to exist, but belongs to another user", status=409)
+            raise RequestRefusedError(f"application {name} is said to exist, but belongs to another user", status=409)
         return known
 
     def delete_application(self, application_id: str) -> None:
         """Remove an application with its keys and subscriptions."""
         url = f"{self._base}/applications/{application_id}"
-        self._wire.call("DELETE", url, self._identity, accept=(200, 202, 404))
+        self._http.call("DELETE", url, self._identity, accept=(200, 202, 404))
 
-    def subscriptions(self, application_id: str) -> list[Subscription]:
+    def list_subscriptions(self, application_id: str) -> list[Subscription]:
         """Return the application's subscriptions."""
-        answer = json_object(self._get("/subscriptions", applicationId=application_id, limit="1000"))
-        return [_subscription(found) for found in listed(answer)]
+        answer = parse_json_object(self._get("/subscriptions", applicationId=application_id, limit="1000"))
+        return [_parse_subscription(found) for found in list_entries(answer)]
 
     def subscribe(self, application_id: str, api_id: str, plan: str) -> None:
         """Subscribe an application to an API; one that is subscribed already stays as it is."""
@@ -116,7 +116,7 @@ class DevPortal:
 
     def change_plan(self, application_id: str, subscription: Subscription, plan: str) -> None:
         """Give a subscription another plan."""
-        self._wire.call(
+        self._http.call(
             "PUT",
             f"{self._base}/subscriptions/{subscription.subscription_id}",
             self._identity,
@@ -129,12 +129,12 @@ class DevPortal:
             },
         )
 
-    def keys(self, application_id: str) -> ApplicationKeys | None:
+    def find_keys(self, application_id: str) -> ApplicationKeys | None:
         """Return the application's keys, secret included, None before they are generated."""
-        answer = json_object(self._get(f"/applications/{application_id}/oauth-keys"))
-        for found in listed(answer):
+        answer = parse_json_object(self._get(f"/applications/{application_id}/oauth-keys"))
+        for found in list_entries(answer):
             if found.get("keyType") == KEY_TYPE and found.get("keyManager") == KEY_MANAGER:
-                return _keys(found)
+                return _parse_keys(found)
         return None
 
     def generate_keys(self, application_id: str) -> ApplicationKeys:
@@ -151,29 +151,31 @@ class DevPortal:
         path = f"/applications/{application_id}/generate-keys"
         answer = self._post(path, body, accept=(200, 409))
         if answer.status_code == 200:
-            return _keys(json_object(answer))
-        known = self.keys(application_id)
-        if known is None or json_object(answer).get("code") not in _KEYS_EXIST:
-            raise Refused(f"keys of application {application_id} can be neither made nor read", status=409)
+            return _parse_keys(parse_json_object(answer))
+        known = self.find_keys(application_id)
+        if known is None or parse_json_object(answer).get("code") not in _KEYS_EXIST:
+            raise RequestRefusedError(f"keys of application {application_id} can be neither made nor read", status=409)
         return known
 
     def rotate_secret(self, application_id: str, keys: ApplicationKeys) -> ApplicationKeys:
         """Replace the application's secret; the old one ends at once."""
         path = f"/applications/{application_id}/oauth-keys/{keys.key_mapping_id}/regenerate-secret"
-        return ApplicationKeys(keys.key_mapping_id, _credentials(json_object(self._post(path, {}, accept=(200,)))))
+        return ApplicationKeys(
+            keys.key_mapping_id, _parse_credentials(parse_json_object(self._post(path, {}, accept=(200,))))
+        )
 
     def _get(self, path: str, **query: str) -> Any:
-        return self._wire.call("GET", self._base + path, self._identity, params=query)
+        return self._http.call("GET", self._base + path, self._identity, params=query)
 
     def _post(self, path: str, body: dict[str, Any], accept: tuple[int, ...]) -> Any:
-        return self._wire.call("POST", self._base + path, self._identity, accept=accept, json=body)
+        return self._http.call("POST", self._base + path, self._identity, accept=accept, json=body)
 
 
-def read_export(archive: bytes) -> ExportedApplication:
+def parse_export(archive: bytes) -> ApplicationExport:
     """Read the zip as which WSO2 exports an application: one document, in which secrets are in base64.
 
     Raises:
-        Refused: it is not of that form; its content is not told.
+        RequestRefusedError: it is not of that form; its content is not told.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
@@ -184,33 +186,35 @@ def read_export(archive: bytes) -> ExportedApplication:
         found = [key for key in listed_keys if key.get("consumerKey")]
         own = next((key for key in found if key.get("keyType") == KEY_TYPE), None)
         others = tuple(str(key["consumerKey"]) for key in found if key is not own)
-        keys = None if own is None else _exported_keys(own)
-        return ExportedApplication(needed(described, "throttlingPolicy"), keys, others)
+        keys = None if own is None else _parse_exported_keys(own)
+        return ApplicationExport(require_field(described, "throttlingPolicy"), keys, others)
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refused("an exported application is written in a form that is not known here", status=200) from error
+        raise RequestRefusedError(
+            "an exported application is written in a form that is not known here", status=200
+        ) from error
 
 
-def _exported_keys(found: dict[str, Any]) -> ApplicationKeys:
+def _parse_exported_keys(found: dict[str, Any]) -> ApplicationKeys:
     try:
-        secret = b64decode(needed(found, "consumerSecret"), validate=True).decode()
+        secret = b64decode(require_field(found, "consumerSecret"), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise Refused("an exported application's secret is not in base64", status=200) from error
-    credentials = ClientCredentials(needed(found, "consumerKey"), SecretStr(secret))
+        raise RequestRefusedError("an exported application's secret is not in base64", status=200) from error
+    credentials = ClientCredentials(require_field(found, "consumerKey"), SecretStr(secret))
     return ApplicationKeys(str(found.get("keyMappingId") or ""), credentials)
 
 
-def _subscription(found: dict[str, Any]) -> Subscription:
+def _parse_subscription(found: dict[str, Any]) -> Subscription:
     return Subscription(
-        needed(found, "subscriptionId"),
-        needed(found, "apiId"),
-        needed(found, "throttlingPolicy"),
-        needed(found, "status"),
+        require_field(found, "subscriptionId"),
+        require_field(found, "apiId"),
+        require_field(found, "throttlingPolicy"),
+        require_field(found, "status"),
     )
 
 
-def _keys(found: dict[str, Any]) -> ApplicationKeys:
-    return ApplicationKeys(needed(found, "keyMappingId"), _credentials(found))
+def _parse_keys(found: dict[str, Any]) -> ApplicationKeys:
+    return ApplicationKeys(require_field(found, "keyMappingId"), _parse_credentials(found))
 
 
-def _credentials(found: dict[str, Any]) -> ClientCredentials:
-    return ClientCredentials(needed(found, "consumerKey"), SecretStr(needed(found, "consumerSecret")))
+def _parse_credentials(found: dict[str, Any]) -> ClientCredentials:
+    return ClientCredentials(require_field(found, "consumerKey"), SecretStr(require_field(found, "consumerSecret")))

@@ -19,7 +19,7 @@ GOVERNING = frozenset({"lifeCycleStatus", "scopes", "operations", "securitySchem
 """Fields that decide who may call what, and how often: WSO2 must have them as the artifact says."""
 
 
-def with_fingerprint(project: ApiProject) -> ApiProject:
+def add_fingerprint(project: ApiProject) -> ApiProject:
     """Return the project with a property that says from which artifact it was imported."""
     digest = hashlib.sha256(write_api_archive(project)).hexdigest()
     properties = (*project.api.additional_properties, AdditionalProperty(name=FINGERPRINT, value=digest))
@@ -27,20 +27,22 @@ def with_fingerprint(project: ApiProject) -> ApiProject:
     return ApiProject(api, project.deployments, project.definition, project.format_version)
 
 
-def api_differences(project: ApiProject, live: Mapping[str, object]) -> list[str]:
+def diff_api(project: ApiProject, live: Mapping[str, object]) -> list[str]:
     """Name what differs between a project, fingerprint included, and an API as the Publisher gives it.
 
     What governs calls is compared field by field, so that a change made by hand is seen, too.
     """
     wanted = project.api
-    different = [name for name, (read, value) in _governed(wanted).items() if read(live.get(name)) != value]
+    different = [
+        name for name, (read, value) in _list_governing_fields(wanted).items() if read(live.get(name)) != value
+    ]
     fingerprints = {p.name: p.value for p in wanted.additional_properties}
-    if not different and _properties(live).get(FINGERPRINT) != fingerprints.get(FINGERPRINT):
+    if not different and _parse_properties(live).get(FINGERPRINT) != fingerprints.get(FINGERPRINT):
         different.append("artifact")
     return different
 
 
-def server_differences(
+def diff_mcp_server(
     wanted: McpServer, definition: Mapping[str, Any], api_id: str, live: Mapping[str, object]
 ) -> list[str]:
     """Name what differs between an MCP server as described and as the Publisher gives it, of all that governs calls.
@@ -51,24 +53,26 @@ def server_differences(
         api_id: of that API, by which a tool finds it.
         live: the Publisher's.
     """
-    pairs = {name: (read(live.get(name)), value) for name, (read, value) in _governed_server(wanted).items()}
+    pairs = {
+        name: (read(live.get(name)), value) for name, (read, value) in _list_governing_server_fields(wanted).items()
+    }
     different = [name for name, (found, value) in pairs.items() if found != value]
     tools = {
-        tool_key(operation.model_dump(by_alias=True)): (
+        format_tool_key(operation.model_dump(by_alias=True)): (
             made.target if (made := to_stored_tool(operation, definition)) else None,
-            _auth(operation.auth_type),
+            _normalize_auth_type(operation.auth_type),
             operation.throttling_policy,
             set(operation.scopes),
             api_id,
         )
         for operation in wanted.operations
     }
-    return different + _tool_differences(tools, _live_tools(live.get("operations")))
+    return different + _diff_tools(tools, _parse_live_tools(live.get("operations")))
 
 
-def foreign_server(wanted: McpServer, live: Mapping[str, object]) -> str:
+def find_identity_conflict(wanted: McpServer, live: Mapping[str, object]) -> str:
     """Say why an MCP server of the same name is not this one, of what can never be changed; empty when it is."""
-    subtype = str(_mapping(live.get("subtypeConfiguration")).get("subtype") or wanted.subtype_configuration.subtype)
+    subtype = str(_as_mapping(live.get("subtypeConfiguration")).get("subtype") or wanted.subtype_configuration.subtype)
     if subtype != wanted.subtype_configuration.subtype:
         return f"of subtype {subtype}"
     # WSO2 may put the version behind it.
@@ -76,19 +80,19 @@ def foreign_server(wanted: McpServer, live: Mapping[str, object]) -> str:
     return "" if context == wanted.context else f"served under {context}"
 
 
-def tool_key(tool: Mapping[str, object]) -> str:
+def format_tool_key(tool: Mapping[str, object]) -> str:
     """Return the operation that a tool calls, as `GET /solar-status`, from a tool as the Publisher writes it."""
-    behind = _mapping(_mapping(tool.get("apiOperationMapping")).get("backendOperation"))
+    behind = _as_mapping(_as_mapping(tool.get("apiOperationMapping")).get("backendOperation"))
     return f"{behind.get('verb')} {behind.get('target')}"
 
 
-def policy_differences(policy: Policy, live: Mapping[str, object]) -> list[str]:
+def diff_policy(policy: Policy, live: Mapping[str, object]) -> list[str]:
     """Name what differs between a policy and what the Admin API gives."""
     wanted = policy.data
     limit = wanted.default_limit.request_count.model_dump(by_alias=True)
     pairs: dict[str, tuple[object, object]] = {
         "description": (wanted.description or "", live.get("description") or ""),
-        "defaultLimit": (limit, _part(_mapping(live.get("defaultLimit")).get("requestCount"), limit)),
+        "defaultLimit": (limit, _select_keys(_as_mapping(live.get("defaultLimit")).get("requestCount"), limit)),
     }
     if isinstance(wanted, SubscriptionPolicy):
         pairs |= {
@@ -99,61 +103,71 @@ def policy_differences(policy: Policy, live: Mapping[str, object]) -> list[str]:
         }
     if isinstance(wanted, ApplicationPolicy) and wanted.burst_limit is not None:
         burst = wanted.burst_limit.model_dump(by_alias=True)
-        pairs["burstLimit"] = (burst, _part(live.get("burstLimit"), burst))
+        pairs["burstLimit"] = (burst, _select_keys(live.get("burstLimit"), burst))
     return [name for name, (one, other) in pairs.items() if one != other]
 
 
-def _governed(api: Api) -> dict[str, tuple[Callable[[object], object], object]]:
+def _list_governing_fields(api: Api) -> dict[str, tuple[Callable[[object], object], object]]:
     """How to read each governed field of a live API, and what must be found there."""
     endpoint = api.endpoint_config.production_endpoints.url
     return {
         "context": (str, api.context),
-        "transport": (_set, set(api.transport)),
-        "policies": (_set, set(api.policies)),
+        "transport": (_as_set, set(api.transport)),
+        "policies": (_as_set, set(api.policies)),
         "apiThrottlingPolicy": (lambda value: value or None, api.api_throttling_policy),
         "authorizationHeader": (lambda value: value or "Authorization", api.authorization_header),
-        "securityScheme": (_set, set(api.security_scheme)),
+        "securityScheme": (_as_set, set(api.security_scheme)),
         "visibility": (lambda value: value or "PUBLIC", api.visibility),
         "enableSchemaValidation": (bool, api.enable_schema_validation),
         "lifeCycleStatus": (lambda value: str(value).upper(), api.life_cycle_status),
-        "endpointConfig": (_endpoint_url, endpoint),
-        "scopes": (_scopes, {listed.scope.name: set(listed.scope.bindings) for listed in api.scopes}),
+        "endpointConfig": (_parse_endpoint_url, endpoint),
+        "scopes": (_parse_scopes, {listed.scope.name: set(listed.scope.bindings) for listed in api.scopes}),
         "operations": (
-            _operations,
+            _parse_operations,
             {
-                (found.target, found.verb): (_auth(found.auth_type), found.throttling_policy, set(found.scopes))
+                (found.target, found.verb): (
+                    _normalize_auth_type(found.auth_type),
+                    found.throttling_policy,
+                    set(found.scopes),
+                )
                 for found in api.operations
             },
         ),
     }
 
 
-def _governed_server(server: McpServer) -> dict[str, tuple[Callable[[object], object], object]]:
+def _list_governing_server_fields(server: McpServer) -> dict[str, tuple[Callable[[object], object], object]]:
     """The same of an MCP server, its tools left out."""
     return {
-        "transport": (_set, set(server.transport)),
-        "policies": (_set, set(server.policies)),
+        "transport": (_as_set, set(server.transport)),
+        "policies": (_as_set, set(server.policies)),
         # Unlimited is not nothing: it would switch off the tools' own limits.
         "throttlingPolicy": (lambda value: value or None, server.throttling_policy),
         "authorizationHeader": (lambda value: value or "Authorization", server.authorization_header),
-        "securityScheme": (_set, set(server.security_scheme)),
+        "securityScheme": (_as_set, set(server.security_scheme)),
         "visibility": (lambda value: value or "PUBLIC", server.visibility),
         "lifeCycleStatus": (lambda value: str(value).upper(), server.life_cycle_status),
-        "scopes": (_scopes, {listed.scope.name: set(listed.scope.bindings) for listed in server.scopes}),
+        "scopes": (_parse_scopes, {listed.scope.name: set(listed.scope.bindings) for listed in server.scopes}),
     }
 
 
-def _live_tools(value: object) -> dict[str, tuple[object, ...]]:
+def _parse_live_tools(value: object) -> dict[str, tuple[object, ...]]:
     tools: dict[str, tuple[object, ...]] = {}
-    for found in map(_mapping, _list(value)):
-        mapping = _mapping(found.get("apiOperationMapping"))
-        auth = _auth(str(found.get("authType") or "Any"))
+    for found in map(_as_mapping, _as_list(value)):
+        mapping = _as_mapping(found.get("apiOperationMapping"))
+        auth = _normalize_auth_type(str(found.get("authType") or "Any"))
         limit = found.get("throttlingPolicy") or "Unlimited"
-        tools[tool_key(found)] = (found.get("target"), auth, limit, _set(found.get("scopes")), mapping.get("apiId"))
+        tools[format_tool_key(found)] = (
+            found.get("target"),
+            auth,
+            limit,
+            _as_set(found.get("scopes")),
+            mapping.get("apiId"),
+        )
     return tools
 
 
-def _tool_differences(wanted: Mapping[str, tuple[object, ...]], live: Mapping[str, tuple[object, ...]]) -> list[str]:
+def _diff_tools(wanted: Mapping[str, tuple[object, ...]], live: Mapping[str, tuple[object, ...]]) -> list[str]:
     parts = ("name", "authType", "throttlingPolicy", "scopes", "API")
     different = [f"tool {key} missing" for key in wanted.keys() - live.keys()]
     different += [f"tool {key} added" for key in live.keys() - wanted.keys()]
@@ -163,49 +177,49 @@ def _tool_differences(wanted: Mapping[str, tuple[object, ...]], live: Mapping[st
     return sorted(different)
 
 
-def _endpoint_url(value: object) -> object:
-    return _mapping(_mapping(value).get("production_endpoints")).get("url")
+def _parse_endpoint_url(value: object) -> object:
+    return _as_mapping(_as_mapping(value).get("production_endpoints")).get("url")
 
 
-def _scopes(value: object) -> dict[str, set[str]]:
-    scopes = [_mapping(_mapping(listed).get("scope")) for listed in _list(value)]
-    return {str(scope.get("name")): _set(scope.get("bindings")) for scope in scopes}
+def _parse_scopes(value: object) -> dict[str, set[str]]:
+    scopes = [_as_mapping(_as_mapping(listed).get("scope")) for listed in _as_list(value)]
+    return {str(scope.get("name")): _as_set(scope.get("bindings")) for scope in scopes}
 
 
-def _operations(value: object) -> dict[tuple[str, str], tuple[str, str, set[str]]]:
-    operations = [_mapping(found) for found in _list(value)]
+def _parse_operations(value: object) -> dict[tuple[str, str], tuple[str, str, set[str]]]:
+    operations = [_as_mapping(found) for found in _as_list(value)]
     return {
         (str(found.get("target")), str(found.get("verb"))): (
-            _auth(str(found.get("authType") or "Any")),
+            _normalize_auth_type(str(found.get("authType") or "Any")),
             str(found.get("throttlingPolicy") or "Unlimited"),
-            _set(found.get("scopes")),
+            _as_set(found.get("scopes")),
         )
         for found in operations
     }
 
 
-def _auth(auth_type: str) -> str:
+def _normalize_auth_type(auth_type: str) -> str:
     # Two names for the same; WSO2 writes the long one whichever it was given.
     return "Application & Application User" if auth_type == "Any" else auth_type
 
 
-def _properties(live: Mapping[str, object]) -> dict[str, str]:
-    properties = [_mapping(found) for found in _list(live.get("additionalProperties"))]
+def _parse_properties(live: Mapping[str, object]) -> dict[str, str]:
+    properties = [_as_mapping(found) for found in _as_list(live.get("additionalProperties"))]
     return {str(found.get("name")): str(found.get("value")) for found in properties}
 
 
-def _mapping(value: object) -> dict[str, Any]:
+def _as_mapping(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _list(value: object) -> list[object]:
+def _as_list(value: object) -> list[object]:
     return cast("list[object]", value) if isinstance(value, list) else []
 
 
-def _set(value: object) -> set[str]:
-    return {str(entry) for entry in _list(value)}
+def _as_set(value: object) -> set[str]:
+    return {str(entry) for entry in _as_list(value)}
 
 
-def _part(value: object, like: Mapping[str, object]) -> dict[str, object]:
+def _select_keys(value: object, like: Mapping[str, object]) -> dict[str, object]:
     """Return of a live object the entries that are compared: WSO2 adds others."""
-    return {key: entry for key, entry in _mapping(value).items() if key in like}
+    return {key: entry for key, entry in _as_mapping(value).items() if key in like}

@@ -1,12 +1,12 @@
 """What can go wrong while WSO2 is provisioned; every message says why and what to do.
 
 ProvisioningError
-├── NotReady              WSO2 did not come up in time, or cannot be reached
-├── CredentialsRefused    a user's or client's password is not the one that WSO2 knows
-├── Refused               WSO2 answered a call with no
-├── ScopesWrong           a token carries fewer or more scopes than it must
-├── NotProven             everything is in place, but no call goes through the gateway
-└── FolderUnusable        credentials cannot be written where they should be
+├── NotReadyError              WSO2 did not come up in time, or cannot be reached
+├── CredentialsRefusedError    a user's or client's password is not the one that WSO2 knows
+├── RequestRefusedError               WSO2 answered a call with no
+├── ScopeMismatchError           a token carries fewer or more scopes than it must
+├── GatewayAccessError             everything is in place, but no call goes through the gateway
+└── CredentialsFolderError        credentials cannot be written where they should be
 """
 
 from ev_service.errors import EvError
@@ -18,7 +18,7 @@ class ProvisioningError(EvError):
     code = "provisioning_failed"
 
 
-class NotReady(ProvisioningError):
+class NotReadyError(ProvisioningError):
     """WSO2 does not answer, or not yet.
 
     is_final: waiting does not help.
@@ -31,13 +31,13 @@ class NotReady(ProvisioningError):
         self.is_final = is_final
 
 
-class CredentialsRefused(ProvisioningError):
+class CredentialsRefusedError(ProvisioningError):
     """A password or client secret was refused."""
 
     code = "credentials_refused"
 
 
-class Refused(ProvisioningError):
+class RequestRefusedError(ProvisioningError):
     """WSO2 answered no.
 
     status: HTTP status. wso2_code: WSO2's own number, 0 without one.
@@ -51,19 +51,19 @@ class Refused(ProvisioningError):
         self.wso2_code = wso2_code
 
 
-class ScopesWrong(ProvisioningError):
+class ScopeMismatchError(ProvisioningError):
     """A token was granted other scopes than the artifacts say."""
 
     code = "scopes_wrong"
 
 
-class NotProven(ProvisioningError):
+class GatewayAccessError(ProvisioningError):
     """The gateway did not let the proving call through in time."""
 
     code = "not_proven"
 
 
-class FolderUnusable(ProvisioningError):
+class CredentialsFolderError(ProvisioningError):
     """The folder for credentials cannot be written."""
 
     code = "folder_unusable"

@@ -73,7 +73,7 @@ class Wso2Layout:
     conf: Path
 
 
-def prepare(root: Path, now: datetime, wso2: Wso2Layout | None) -> list[str]:
+def prepare_keys(root: Path, now: datetime, wso2: Wso2Layout | None) -> list[str]:
     """Make what is missing, about to expire or locked with another password; keep the rest.
 
     Args:
@@ -88,18 +88,18 @@ def prepare(root: Path, now: datetime, wso2: Wso2Layout | None) -> list[str]:
         ConfigurationError: a folder cannot be written or `conf` not be read.
     """
     try:
-        keys, written = _keep_keys(root / KEYS, now)
-        written += _keep_certificates(root / CERTIFICATES, root / KEYS)
-        written += [] if wso2 is None else _keep_configuration(root, keys, wso2)
+        keys, written = _ensure_keys(root / KEYS, now)
+        written += _ensure_certificates(root / CERTIFICATES, root / KEYS)
+        written += [] if wso2 is None else _ensure_configuration(root, keys, wso2)
     except OSError as error:
         raise ConfigurationError(f"keys cannot be kept in {root}: {error.filename}: {error.strerror}") from error
     return [str(path) for path in written]
 
 
-def _keep_keys(folder: Path, now: datetime) -> tuple[GatewayKeys, list[Path]]:
+def _ensure_keys(folder: Path, now: datetime) -> tuple[GatewayKeys, list[Path]]:
     written: list[Path] = []
     authorities, server = read_certificates(folder / "ca.pem"), read_pair(folder, "server")
-    authority = None if server is None else _issuer(server.certificate, authorities)
+    authority = None if server is None else _find_issuer(server.certificate, authorities)
     if authority is None or server is None or not is_usable(server, now):
         authority, (server,) = make_servers("EV charging gateway CA", [_SERVER], now, rsa_key)
         written += write_pair(folder, "server", server)
@@ -112,11 +112,11 @@ def _keep_keys(folder: Path, now: datetime) -> tuple[GatewayKeys, list[Path]]:
     return GatewayKeys(authority, server, signing), written
 
 
-def _issuer(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> x509.Certificate | None:
+def _find_issuer(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> x509.Certificate | None:
     return next((authority for authority in authorities if is_issued_by(certificate, authority)), None)
 
 
-def _keep_certificates(folder: Path, keys: Path) -> list[Path]:
+def _ensure_certificates(folder: Path, keys: Path) -> list[Path]:
     """Give to clients and services every certificate that they are to accept, which are two while keys change."""
     written: list[Path] = []
     for name in ("ca.pem", "gateway-signing.pem"):
@@ -124,37 +124,37 @@ def _keep_certificates(folder: Path, keys: Path) -> list[Path]:
     return written
 
 
-def _keep_configuration(root: Path, keys: GatewayKeys, wso2: Wso2Layout) -> list[Path]:
+def _ensure_configuration(root: Path, keys: GatewayKeys, wso2: Wso2Layout) -> list[Path]:
     folder = root / WSO2_CONFIG
     return [
         *keep(folder / "ca.pem", (root / CERTIFICATES / "ca.pem").read_bytes(), PUBLIC),
-        *_keep_stores(folder / SECURITY, keys, wso2.passwords),
+        *_ensure_stores(folder / SECURITY, keys, wso2.passwords),
         *keep(folder / "repository/conf/deployment.toml", (wso2.conf / "deployment.toml").read_bytes(), 0o600),
         *keep(folder / "ev-entrypoint.sh", (wso2.conf / "ev-entrypoint.sh").read_bytes(), 0o700),
     ]
 
 
-def _keep_stores(folder: Path, keys: GatewayKeys, passwords: KeyStorePasswords) -> list[Path]:
+def _ensure_stores(folder: Path, keys: GatewayKeys, passwords: KeyStorePasswords) -> list[Path]:
     written: list[Path] = []
     stores: list[tuple[str, str, Pair, list[x509.Certificate]]] = [
         (TLS_STORE, TLS_ALIAS, keys.server, [keys.authority]),
         (SIGNING_STORE, SIGNING_ALIAS, keys.signing, []),
     ]
     for name, alias, pair, chain in stores:
-        if not _holds(folder / name, passwords.keystore, [pair.certificate, *chain]):
-            encryption = _encryption(passwords.keystore)
+        if not _is_store_current(folder / name, passwords.keystore, [pair.certificate, *chain]):
+            encryption = _build_encryption(passwords.keystore)
             content = serialize_key_and_certificates(alias.encode(), pair.key, pair.certificate, chain, encryption)
             written.append(write(folder / name, content, PRIVATE))
     # The authority, because WSO2 calls itself; the signing certificate, for API keys and internal keys.
     trusted = {CA_ALIAS: keys.authority, GATEWAY_ALIAS: keys.signing.certificate}
-    if not _holds(folder / TRUST_STORE, passwords.truststore, list(trusted.values())):
+    if not _is_store_current(folder / TRUST_STORE, passwords.truststore, list(trusted.values())):
         entries = [PKCS12Certificate(certificate, alias.encode()) for alias, certificate in trusted.items()]
-        content = serialize_java_truststore(entries, _encryption(passwords.truststore))
+        content = serialize_java_truststore(entries, _build_encryption(passwords.truststore))
         written.append(write(folder / TRUST_STORE, content, PRIVATE))
     return written
 
 
-def _holds(store: Path, password: SecretStr, certificates: Sequence[x509.Certificate]) -> bool:
+def _is_store_current(store: Path, password: SecretStr, certificates: Sequence[x509.Certificate]) -> bool:
     """Tell whether the store opens with the password and holds exactly these certificates."""
     try:
         content = load_pkcs12(store.read_bytes(), password.get_secret_value().encode())
@@ -164,7 +164,7 @@ def _holds(store: Path, password: SecretStr, certificates: Sequence[x509.Certifi
     return {entry.certificate for entry in entries} == set(certificates)
 
 
-def _encryption(password: SecretStr) -> BestAvailableEncryption:
+def _build_encryption(password: SecretStr) -> BestAvailableEncryption:
     return BestAvailableEncryption(password.get_secret_value().encode())
 
 
@@ -183,8 +183,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load(KeyStoreSettings)
         settings.refuse_placeholder()
-        wso2 = None if arguments.conf is None else Wso2Layout(settings.passwords(), arguments.conf)
-        written = prepare(arguments.root, SystemClock().now(), wso2)
+        wso2 = None if arguments.conf is None else Wso2Layout(settings.require_passwords(), arguments.conf)
+        written = prepare_keys(arguments.root, SystemClock().now(), wso2)
     except ConfigurationError as error:
         sys.stderr.write(f"failed {error.message}\n")
         return 2

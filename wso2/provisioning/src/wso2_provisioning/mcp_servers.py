@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wso2_provisioning.publisher import BASE_PATH
-from wso2_provisioning.wire import Identity, Wire, json_object, listed, needed
+from wso2_provisioning.wire import HttpClient, Identity, list_entries, parse_json_object, require_field
 from wso2_terms.mcp_project import McpServerProject
 
 SCOPES = frozenset({"apim:mcp_server_view", "apim:mcp_server_create", "apim:mcp_server_publish"})
@@ -49,7 +49,7 @@ class LiveMcpServer:
         """State in capitals, e.g. `PUBLISHED`."""
         return str(self.body.get("lifeCycleStatus", "")).upper()
 
-    def deployed_to(self, environment: str) -> Revision | None:
+    def find_deployed_revision(self, environment: str) -> Revision | None:
         """Return the revision that the gateway of an environment serves."""
         return next((revision for revision in self.revisions if environment in revision.environments), None)
 
@@ -57,8 +57,8 @@ class LiveMcpServer:
 class McpServers:
     """The part of the Publisher REST API that is about MCP servers."""
 
-    def __init__(self, wire: Wire, management_url: str, identity: Identity) -> None:
-        self._wire = wire
+    def __init__(self, http: HttpClient, management_url: str, identity: Identity) -> None:
+        self._http = http
         self._base = f"{management_url}{BASE_PATH}/mcp-servers"
         self._identity = identity
 
@@ -68,25 +68,29 @@ class McpServers:
         WSO2 answers this from an index that lags: a server made seconds ago may be missing.
         """
         query = {"query": f"name:{name} version:{version}", "limit": "100"}
-        answer = json_object(self._wire.call("GET", self._base, self._identity, params=query))
+        answer = parse_json_object(self._http.call("GET", self._base, self._identity, params=query))
         # The search matches parts of names, too.
-        found = [entry for entry in listed(answer) if (entry.get("name"), entry.get("version")) == (name, version)]
-        return self.get(needed(found[0], "id")) if found else None
+        found = [
+            entry for entry in list_entries(answer) if (entry.get("name"), entry.get("version")) == (name, version)
+        ]
+        return self.get(require_field(found[0], "id")) if found else None
 
-    def names(self) -> dict[str, str]:
+    def list_names(self) -> dict[str, str]:
         """Return the names of all MCP servers by id; like any search, it may miss what was made seconds ago."""
-        answer = json_object(self._wire.call("GET", self._base, self._identity, params={"limit": "1000"}))
-        return {needed(entry, "id"): needed(entry, "name") for entry in listed(answer)}
+        answer = parse_json_object(self._http.call("GET", self._base, self._identity, params={"limit": "1000"}))
+        return {require_field(entry, "id"): require_field(entry, "name") for entry in list_entries(answer)}
 
     def get(self, server_id: str) -> LiveMcpServer | None:
         """Return an MCP server, None when it is gone."""
         url = f"{self._base}/{server_id}"
-        answer = self._wire.call("GET", url, self._identity, accept=(200, 404))
+        answer = self._http.call("GET", url, self._identity, accept=(200, 404))
         if answer.status_code == 404:
             return None
-        revisions = listed(json_object(self._wire.call("GET", f"{url}/revisions", self._identity)))
-        oldest_first = sorted(revisions, key=lambda entry: _number(str(entry.get("displayName", ""))))
-        return LiveMcpServer(server_id, json_object(answer), tuple(_revision(entry) for entry in oldest_first))
+        revisions = list_entries(parse_json_object(self._http.call("GET", f"{url}/revisions", self._identity)))
+        oldest_first = sorted(revisions, key=lambda entry: _parse_revision_number(str(entry.get("displayName", ""))))
+        return LiveMcpServer(
+            server_id, parse_json_object(answer), tuple(_parse_revision(entry) for entry in oldest_first)
+        )
 
     def create(self, project: McpServerProject, api_id: str, api_context: str) -> str | None:
         """Make an MCP server of an API's operations and return its id; None where there is one already.
@@ -97,29 +101,29 @@ class McpServers:
             api_context: the API's, with the version.
 
         Raises:
-            Refused: WSO2 does not take it, e.g. because another one has its context.
+            RequestRefusedError: WSO2 does not take it, e.g. because another one has its context.
         """
-        body = body_of(project, api_id, api_context)
+        body = build_server_body(project, api_id, api_context)
         # Both are the server's own to say.
         del body["lifeCycleStatus"], body["subtypeConfiguration"]
         url = f"{self._base}/generate-from-api"
-        answer = self._wire.call("POST", url, self._identity, accept=(201, 409), json=body)
-        return needed(json_object(answer), "id") if answer.status_code == 201 else None
+        answer = self._http.call("POST", url, self._identity, accept=(201, 409), json=body)
+        return require_field(parse_json_object(answer), "id") if answer.status_code == 201 else None
 
     def update(self, server_id: str, body: Mapping[str, object]) -> None:
         """Replace the working copy; the gateway goes on with what is deployed."""
-        self._wire.call("PUT", f"{self._base}/{server_id}", self._identity, json=dict(body))
+        self._http.call("PUT", f"{self._base}/{server_id}", self._identity, json=dict(body))
 
     def add_revision(self, server_id: str, description: str) -> str:
         """Freeze the working copy and return the revision's id."""
         url = f"{self._base}/{server_id}/revisions"
-        answer = self._wire.call("POST", url, self._identity, accept=(201,), json={"description": description})
-        return needed(json_object(answer), "id")
+        answer = self._http.call("POST", url, self._identity, accept=(201,), json={"description": description})
+        return require_field(parse_json_object(answer), "id")
 
     def delete_revision(self, server_id: str, revision_id: str) -> None:
         """Delete a revision that is deployed nowhere."""
         url = f"{self._base}/{server_id}/revisions/{revision_id}"
-        self._wire.call("DELETE", url, self._identity, accept=(200, 204, 404))
+        self._http.call("DELETE", url, self._identity, accept=(200, 204, 404))
 
     def deploy(self, server_id: str, revision_id: str, deployments: list[dict[str, object]]) -> None:
         """Deploy a revision; the one that was deployed to the same environments is replaced.
@@ -131,16 +135,16 @@ class McpServers:
         """
         url = f"{self._base}/{server_id}/deploy-revision"
         query = {"revisionId": revision_id}
-        self._wire.call("POST", url, self._identity, accept=(200, 201), params=query, json=deployments)
+        self._http.call("POST", url, self._identity, accept=(200, 201), params=query, json=deployments)
 
     def change_lifecycle(self, server_id: str, action: str) -> None:
         """Carry out a lifecycle action, e.g. `Publish`."""
         query = {"mcpServerId": server_id, "action": action}
         url = f"{self._base}/change-lifecycle"
-        self._wire.call("POST", url, self._identity, accept=(200, 202), params=query)
+        self._http.call("POST", url, self._identity, accept=(200, 202), params=query)
 
 
-def body_of(project: McpServerProject, api_id: str, api_context: str) -> dict[str, Any]:
+def build_server_body(project: McpServerProject, api_id: str, api_context: str) -> dict[str, Any]:
     """Return a project as the Publisher takes it: each tool with the API's id, which files do not hold."""
     # Whoever calls becomes the provider.
     body = project.server.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"provider"})
@@ -149,13 +153,13 @@ def body_of(project: McpServerProject, api_id: str, api_context: str) -> dict[st
     return body
 
 
-def _revision(found: Mapping[str, Any]) -> Revision:
+def _parse_revision(found: Mapping[str, Any]) -> Revision:
     deployed: list[dict[str, Any]] = found.get("deploymentInfo") or []
-    environments = frozenset(needed(entry, "name") for entry in deployed)
-    return Revision(needed(found, "id"), str(found.get("description") or ""), environments)
+    environments = frozenset(require_field(entry, "name") for entry in deployed)
+    return Revision(require_field(found, "id"), str(found.get("description") or ""), environments)
 
 
-def _number(display_name: str) -> int:
+def _parse_revision_number(display_name: str) -> int:
     """The number of `Revision 7`, by which revisions follow each other."""
     number = display_name.rpartition(" ")[2]
     return int(number) if number.isdigit() else 0

@@ -10,23 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wso2_provisioning.changes import Changes
-from wso2_provisioning.drift import FINGERPRINT, foreign_server, server_differences, tool_key
+from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.drift import FINGERPRINT, diff_mcp_server, find_identity_conflict, format_tool_key
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.mcp_servers import ACTIONS, MAX_REVISIONS, LiveMcpServer, McpServers, body_of
-from wso2_provisioning.steps import Published
+from wso2_provisioning.mcp_servers import ACTIONS, MAX_REVISIONS, LiveMcpServer, McpServers, build_server_body
+from wso2_provisioning.steps import LiveProduct
 from wso2_terms.api_project import ApiProject
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.mcp_project import McpServerProject
 from wso2_terms.tools import list_tools, to_canonical_json, to_stored_tool
 
 _NOT_DEPLOYED, _OTHER_REVISION, _LIFECYCLE = "not deployed to", "other revision deployed to", "lifeCycleStatus"
-_TOLD_ALONE = frozenset({"transport", "visibility", "authorizationHeader"})
+_WARNING_ONLY = frozenset({"transport", "visibility", "authorizationHeader"})
 _BLOCKED = "BLOCKED"
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _DesiredServer:
     """One MCP server as it is to be, and the API behind it as WSO2 has it. vhosts: by environment, of that API."""
 
     project: McpServerProject
@@ -36,7 +36,7 @@ class _Wanted:
 
     @property
     def body(self) -> dict[str, Any]:
-        return body_of(self.project, self.api_id, self.behind.api.versioned_context)
+        return build_server_body(self.project, self.api_id, self.behind.api.versioned_context)
 
     @property
     def fingerprint(self) -> str:
@@ -45,11 +45,11 @@ class _Wanted:
         told = json.dumps([self.body, tools], sort_keys=True)
         return f"{FINGERPRINT} {hashlib.sha256(told.encode()).hexdigest()}"
 
-    def differences(self, live: LiveMcpServer) -> list[str]:
-        different = server_differences(self.project.server, self.behind.definition, self.api_id, live.body)
+    def diff(self, live: LiveMcpServer) -> list[str]:
+        different = diff_mcp_server(self.project.server, self.behind.definition, self.api_id, live.body)
         for deployment in self.project.deployments:
             environment = deployment.deployment_environment
-            deployed = live.deployed_to(environment)
+            deployed = live.find_deployed_revision(environment)
             if deployed is None:
                 different.append(f"{_NOT_DEPLOYED} {environment}")
             elif deployed.description != self.fingerprint:
@@ -58,8 +58,8 @@ class _Wanted:
 
 
 def ensure_mcp_servers(
-    servers: McpServers, artifacts: Artifacts, apis: Mapping[str, Published], changes: Changes
-) -> dict[str, Published]:
+    servers: McpServers, artifacts: Artifacts, apis: Mapping[str, LiveProduct], changes: ChangeLog
+) -> dict[str, LiveProduct]:
     """Make the MCP servers that are missing, change those that differ, and return all of them by name.
 
     Args:
@@ -72,50 +72,50 @@ def ensure_mcp_servers(
         ProvisioningError: another MCP server has the name, or WSO2 does not take over what governs calls.
     """
     return {
-        project.server.name: _ensure(servers, project, artifacts.find_underlying_api(project), apis, changes)
+        project.server.name: _ensure_server(servers, project, artifacts.find_underlying_api(project), apis, changes)
         for project in artifacts.mcp_servers
     }
 
 
-def _ensure(
+def _ensure_server(
     servers: McpServers,
     project: McpServerProject,
     behind: ApiProject,
-    apis: Mapping[str, Published],
-    changes: Changes,
-) -> Published:
+    apis: Mapping[str, LiveProduct],
+    changes: ChangeLog,
+) -> LiveProduct:
     api = apis[behind.api.name]
     live = servers.find(project.server.name, project.server.version)
-    if live is not None and (why := foreign_server(project.server, live.body)):
+    if live is not None and (why := find_identity_conflict(project.server, live.body)):
         raise ProvisioningError(
             f"there is another MCP server {project.server.name} {project.server.version} in WSO2 ({why}): "
             "nothing of it was changed; delete or rename it in the Publisher"
         )
     if live is not None and live.life_cycle_status == _BLOCKED != project.server.life_cycle_status:
         changes.warn(f"{project.server.name} is blocked in the Publisher and stays so; nothing was changed")
-        return Published(project, live.server_id, is_blocked=True)
-    wanted = _Wanted(project, behind, api.product_id or "", api.vhosts)
-    differences = ["new"] if live is None else wanted.differences(live)
+        return LiveProduct(project, live.server_id, is_blocked=True)
+    wanted = _DesiredServer(project, behind, api.product_id or "", api.vhosts)
+    differences = ["new"] if live is None else wanted.diff(live)
     if not differences:
-        return Published(project, live.server_id if live else None)
+        return LiveProduct(project, live.server_id if live else None)
     what = f"bring MCP server {project.root} up to date ({', '.join(differences)})"
-    server_id = changes.make(what, lambda: _bring(servers, wanted, live, changes))
-    return Published(project, server_id or (live.server_id if live else None))
+    server_id = changes.apply(what, lambda: _apply(servers, wanted, live, changes))
+    return LiveProduct(project, server_id or (live.server_id if live else None))
 
 
-def _bring(servers: McpServers, wanted: _Wanted, live: LiveMcpServer | None, changes: Changes) -> str:
-    now = live or _created(servers, wanted)
-    differences = wanted.differences(now)
+def _apply(servers: McpServers, wanted: _DesiredServer, live: LiveMcpServer | None, changes: ChangeLog) -> str:
+    now = live or _create(servers, wanted)
+    differences = wanted.diff(now)
     if not all(difference.startswith((_NOT_DEPLOYED, _LIFECYCLE)) for difference in differences):
         # A revision that is another one may hold tools whose texts are: those are put back as well.
-        servers.update(now.server_id, _updated(wanted, now.body))
+        servers.update(now.server_id, _build_update(wanted, now.body))
     if any(not difference.startswith(_LIFECYCLE) for difference in differences):
         _deploy(servers, wanted, now)
     if now.life_cycle_status != wanted.project.server.life_cycle_status:
         servers.change_lifecycle(now.server_id, ACTIONS[wanted.project.server.life_cycle_status])
-    left = wanted.differences(_read(servers, now.server_id, wanted))
+    left = wanted.diff(_get_existing(servers, now.server_id, wanted))
     told = f"{wanted.project.root} was changed, but WSO2 still differs in {', '.join(left)}"
-    if any(difference not in _TOLD_ALONE for difference in left):
+    if any(difference not in _WARNING_ONLY for difference in left):
         raise ProvisioningError(f"{told}: see repository/logs/wso2carbon.log")
     if left:
         # It may only write the same in another way; nothing that governs calls is among it.
@@ -123,7 +123,7 @@ def _bring(servers: McpServers, wanted: _Wanted, live: LiveMcpServer | None, cha
     return now.server_id
 
 
-def _created(servers: McpServers, wanted: _Wanted) -> LiveMcpServer:
+def _create(servers: McpServers, wanted: _DesiredServer) -> LiveMcpServer:
     server = wanted.project.server
     server_id = servers.create(wanted.project, wanted.api_id, wanted.behind.api.versioned_context)
     if server_id is None:
@@ -131,30 +131,32 @@ def _created(servers: McpServers, wanted: _Wanted) -> LiveMcpServer:
             f"WSO2 knows {server.name} {server.version} or its context {server.context}, but does not list it yet: "
             "run this again in a minute, or look in the Publisher who has that context"
         )
-    return _read(servers, server_id, wanted)
+    return _get_existing(servers, server_id, wanted)
 
 
-def _read(servers: McpServers, server_id: str, wanted: _Wanted) -> LiveMcpServer:
+def _get_existing(servers: McpServers, server_id: str, wanted: _DesiredServer) -> LiveMcpServer:
     found = servers.get(server_id)
     if found is None:
         raise ProvisioningError(f"{wanted.project.root} is gone again: did somebody delete it?")
     return found
 
 
-def _updated(wanted: _Wanted, live: Mapping[str, Any]) -> dict[str, Any]:
+def _build_update(wanted: _DesiredServer, live: Mapping[str, Any]) -> dict[str, Any]:
     """What is sent to change a server: as it is, with all that the artifact says."""
-    stored = {tool_key(operation): operation for operation in live.get("operations") or ()}
+    stored = {format_tool_key(operation): operation for operation in live.get("operations") or ()}
     # A limit of all tools together is taken away by not sending it: the specification allows no null.
     kept = {name: value for name, value in live.items() if name != "throttlingPolicy"}
     body = {**kept, **wanted.body, "lifeCycleStatus": live.get("lifeCycleStatus")}
     body["operations"] = [
-        {**stored.get(tool_key(sent), {}), **sent, **_texts(wanted, index)} if tool_key(sent) in stored else sent
+        {**stored.get(format_tool_key(sent), {}), **sent, **_build_tool_texts(wanted, index)}
+        if format_tool_key(sent) in stored
+        else sent
         for index, sent in enumerate(wanted.body["operations"])
     ]
     return body
 
 
-def _texts(wanted: _Wanted, index: int) -> dict[str, str]:
+def _build_tool_texts(wanted: _DesiredServer, index: int) -> dict[str, str]:
     """Name, description and schema of a tool that is there: WSO2 keeps what it is sent, and makes them only once."""
     made = to_stored_tool(wanted.project.server.operations[index], wanted.behind.definition)
     if made is None:
@@ -162,7 +164,7 @@ def _texts(wanted: _Wanted, index: int) -> dict[str, str]:
     return {"target": made.target, "description": made.description, "schemaDefinition": made.schema_definition}
 
 
-def _deploy(servers: McpServers, wanted: _Wanted, live: LiveMcpServer) -> None:
+def _deploy(servers: McpServers, wanted: _DesiredServer, live: LiveMcpServer) -> None:
     if len(live.revisions) >= MAX_REVISIONS:
         idle = [revision for revision in live.revisions if not revision.environments]
         if not idle:

@@ -11,27 +11,27 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from wso2_provisioning.applications import SUBSCRIBER_ROLE, ApplicationSpec
-from wso2_provisioning.changes import Changes
-from wso2_provisioning.devportal import ApplicationKeys, DevPortal, ExportedApplication, Subscription
-from wso2_provisioning.errors import Refused
-from wso2_provisioning.wso2 import OwnSession, Wso2
+from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.devportal import ApplicationExport, ApplicationKeys, DevPortal, Subscription
+from wso2_provisioning.errors import RequestRefusedError
+from wso2_provisioning.wso2 import PortalSession, Wso2
 
 
-class Portal(Protocol):
+class ApplicationPortal(Protocol):
     """What the steps need of one owner's applications."""
 
     def find_application(self, name: str) -> str | None: ...
-    def application_policy(self, application_id: str) -> str: ...
+    def get_application_policy(self, application_id: str) -> str: ...
     def create_application(self, name: str, description: str) -> str: ...
-    def subscriptions(self, application_id: str) -> list[Subscription]: ...
+    def list_subscriptions(self, application_id: str) -> list[Subscription]: ...
     def subscribe(self, application_id: str, api_id: str, plan: str) -> None: ...
     def change_plan(self, application_id: str, subscription: Subscription, plan: str) -> None: ...
-    def keys(self, application_id: str) -> ApplicationKeys | None: ...
+    def find_keys(self, application_id: str) -> ApplicationKeys | None: ...
     def generate_keys(self, application_id: str) -> ApplicationKeys: ...
     def rotate_secret(self, application_id: str, keys: ApplicationKeys) -> ApplicationKeys: ...
 
 
-class OwnersPortal:
+class OwnerPortal:
     """The applications of one owner.
 
     A context: on leaving it, whatever happened, the role is taken back and the owner's token revoked.
@@ -45,17 +45,17 @@ class OwnersPortal:
     """
 
     def __init__(
-        self, wso2: Wso2, spec: ApplicationSpec, password: SecretStr, product_ids: Iterable[str], changes: Changes
+        self, wso2: Wso2, spec: ApplicationSpec, password: SecretStr, product_ids: Iterable[str], changes: ChangeLog
     ) -> None:
         self._wso2 = wso2
         self._spec = spec
         self._password = password
         self._product_ids = frozenset(product_ids)
         self._changes = changes
-        self._session: OwnSession | None = None
-        self._is_lent = False
+        self._session: PortalSession | None = None
+        self._is_role_granted = False
 
-    def __enter__(self) -> "OwnersPortal":
+    def __enter__(self) -> "OwnerPortal":
         return self
 
     def __exit__(
@@ -63,9 +63,9 @@ class OwnersPortal:
     ) -> None:
         owner, users = self._spec.owner, self._wso2.users
         # The role first: with it goes the one thing that a key of the owner's could still use.
-        if self._is_lent:
-            users.take_role(owner, SUBSCRIBER_ROLE)
-            self._is_lent = False
+        if self._is_role_granted:
+            users.revoke_role(owner, SUBSCRIBER_ROLE)
+            self._is_role_granted = False
             self._changes.report(f"took {SUBSCRIBER_ROLE} back from {owner}")
         if self._session is not None:
             self._session.end()
@@ -73,65 +73,65 @@ class OwnersPortal:
 
     def find_application(self, name: str) -> str | None:
         """Return the id of the owner's application of that name."""
-        found = self._wso2.admin.applications(self._spec.owner)
+        found = self._wso2.admin.list_applications(self._spec.owner)
         return next((one.application_id for one in found if one.name == name), None)
 
-    def application_policy(self, application_id: str) -> str:
+    def get_application_policy(self, application_id: str) -> str:
         """Return the name of the policy that limits an application at all APIs together."""
         return self._export(application_id).policy
 
-    def subscriptions(self, application_id: str) -> list[Subscription]:
+    def list_subscriptions(self, application_id: str) -> list[Subscription]:
         """Return the application's subscriptions, those to products that it has no use for among them."""
         if self._session is not None:
-            return self._session.portal.subscriptions(application_id)
+            return self._session.portal.list_subscriptions(application_id)
         publisher = self._wso2.publisher
-        ids = self._product_ids | publisher.names().keys() | self._wso2.mcp_servers.names().keys()
+        ids = self._product_ids | publisher.list_names().keys() | self._wso2.mcp_servers.list_names().keys()
         return [
             Subscription(held.subscription_id, product_id, held.plan, held.status)
             for product_id in sorted(ids)
-            for held in publisher.subscriptions(product_id)
+            for held in publisher.list_subscriptions(product_id)
             if held.application_id == application_id
         ]
 
-    def keys(self, application_id: str) -> ApplicationKeys | None:
+    def find_keys(self, application_id: str) -> ApplicationKeys | None:
         """Return the application's keys, secret included, None before they are generated."""
         return self._export(application_id).keys
 
     def create_application(self, name: str, description: str) -> str:
         """Make an application and return its id."""
-        return self._lent().create_application(name, description)
+        return self._open_portal().create_application(name, description)
 
     def subscribe(self, application_id: str, api_id: str, plan: str) -> None:
         """Subscribe an application to an API or MCP server."""
-        self._lent().subscribe(application_id, api_id, plan)
+        self._open_portal().subscribe(application_id, api_id, plan)
 
     def change_plan(self, application_id: str, subscription: Subscription, plan: str) -> None:
         """Give a subscription another plan."""
-        self._lent().change_plan(application_id, subscription, plan)
+        self._open_portal().change_plan(application_id, subscription, plan)
 
     def generate_keys(self, application_id: str) -> ApplicationKeys:
         """Generate the application's keys."""
-        return self._lent().generate_keys(application_id)
+        return self._open_portal().generate_keys(application_id)
 
     def rotate_secret(self, application_id: str, keys: ApplicationKeys) -> ApplicationKeys:
         """Replace the application's secret."""
-        portal = self._lent()
+        portal = self._open_portal()
         # An export may leave out the id by which the portal knows the keys.
-        return portal.rotate_secret(application_id, portal.keys(application_id) or keys)
+        return portal.rotate_secret(application_id, portal.find_keys(application_id) or keys)
 
-    def _export(self, application_id: str) -> ExportedApplication:
+    def _export(self, application_id: str) -> ApplicationExport:
         owner = self._spec.owner
-        for one in self._wso2.admin.applications(owner):
+        for one in self._wso2.admin.list_applications(owner):
             if one.application_id == application_id:
-                return self._wso2.admin_portal.export(owner, one.name)
-        raise Refused(f"{owner} has no application {application_id}", status=404)
+                return self._wso2.admin_portal.export_application(owner, one.name)
+        raise RequestRefusedError(f"{owner} has no application {application_id}", status=404)
 
-    def _lent(self) -> DevPortal:
+    def _open_portal(self) -> DevPortal:
         if self._session is None:
             if not self._spec.keeps_portal:
                 # Before it is lent: a run that is cut off in the middle of the call must take it back, too.
-                self._is_lent = True
+                self._is_role_granted = True
                 self._changes.report(f"lend {self._spec.owner} {SUBSCRIBER_ROLE} for changes in the Developer Portal")
-                self._wso2.users.give_roles(self._spec.owner, {SUBSCRIBER_ROLE})
-            self._session = self._wso2.session_of(self._spec.owner, self._password)
+                self._wso2.users.grant_roles(self._spec.owner, {SUBSCRIBER_ROLE})
+            self._session = self._wso2.open_session(self._spec.owner, self._password)
         return self._session.portal

@@ -41,7 +41,7 @@ class Situation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class PolicyEndpoint:
     """One operation or tool as a caller finds it.
 
     tool: None for an operation. required: names of the arguments that a tool insists on. quota: calls a minute of its
@@ -75,18 +75,18 @@ class Case:
     """One call and how it must end. asked: scopes asked for. expected: None where it must be let through."""
 
     application: str
-    door: Door
+    endpoint: PolicyEndpoint
     situation: Situation
-    asked: frozenset[str]
+    requested_scopes: frozenset[str]
     expected: Fault | None
 
     @property
     def name(self) -> str:
         """The case as a sentence."""
         end = f"{self.expected.http_status} {self.expected.code}" if self.expected else "let through"
-        return f"{self.application} at {self.door.name} {self.situation}: {end}"
+        return f"{self.application} at {self.endpoint.name} {self.situation}: {end}"
 
-    def holds(self, told: "Told") -> bool:
+    def is_satisfied_by(self, told: "CaseAnswer") -> bool:
         """Tell whether an answer is the expected one.
 
         Let through is every answer that is no refusal of the gateway: the service behind may be absent, or may not
@@ -99,7 +99,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CaseAnswer:
     """Status and the gateway's code of an answer; empty where the service answered, or the gateway in its name."""
 
     status: int
@@ -107,37 +107,39 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class CaseResult:
     """One case and how it ended."""
 
     case: Case
-    told: Told
+    answer: CaseAnswer
 
     @property
     def is_as_expected(self) -> bool:
         """Whether it ended as it must."""
-        return self.case.holds(self.told)
+        return self.case.is_satisfied_by(self.answer)
 
 
-def doors(artifacts: Artifacts) -> tuple[Door, ...]:
+def list_endpoints(artifacts: Artifacts) -> tuple[PolicyEndpoint, ...]:
     """Return every published operation and tool."""
-    found: list[Door] = []
+    found: list[PolicyEndpoint] = []
     for project in artifacts.apis:
-        api, quota = project.api, _quota(artifacts, project.api)
+        api, quota = project.api, _find_quota(artifacts, project.api)
         for operation in api.operations:
             # What stands for a parameter is nothing that exists: the service may answer 404 by itself.
             path = api.versioned_context + re.sub(r"\{[^}]*\}", _NOTHING, operation.target)
-            found.append(Door(api.name, operation.verb, path, None, frozenset(operation.scopes), quota))
+            found.append(PolicyEndpoint(api.name, operation.verb, path, None, frozenset(operation.scopes), quota))
     for project in artifacts.mcp_servers:
-        server, quota = project.server, _quota(artifacts, project.server)
+        server, quota = project.server, _find_quota(artifacts, project.server)
         tools = list_tools(server, artifacts.find_underlying_api(project).definition)
         for operation, tool in zip(server.operations, tools, strict=True):
             path, required = server.versioned_context + MCP_RESOURCE, tuple(tool.input_schema.get("required", ()))
-            found.append(Door(server.name, "POST", path, tool.name, frozenset(operation.scopes), quota, required))
+            found.append(
+                PolicyEndpoint(server.name, "POST", path, tool.name, frozenset(operation.scopes), quota, required)
+            )
     return tuple(found)
 
 
-def cases(artifacts: Artifacts, applications: Sequence[ApplicationSpec] = APPLICATIONS) -> tuple[Case, ...]:
+def generate_cases(artifacts: Artifacts, applications: Sequence[ApplicationSpec] = APPLICATIONS) -> tuple[Case, ...]:
     """Generate every case; those that spend a plan come last.
 
     Args:
@@ -145,20 +147,22 @@ def cases(artifacts: Artifacts, applications: Sequence[ApplicationSpec] = APPLIC
         applications: who calls.
     """
     everything = frozenset(scope.name for scope in artifacts.list_scopes())
-    published = doors(artifacts)
+    published = list_endpoints(artifacts)
     made = [
-        Case(spec.name, door, situation, asked, _expected(spec, door, asked & spec.scopes(artifacts)))
+        Case(spec.name, door, situation, asked, _predict_fault(spec, door, asked & spec.collect_scopes(artifacts)))
         for spec in applications
         for situation, asked in (
-            (Situation.OWN_SCOPES, spec.scopes(artifacts)),
+            (Situation.OWN_SCOPES, spec.collect_scopes(artifacts)),
             (Situation.NO_SCOPES, frozenset({NO_SCOPE})),
-            (Situation.FOREIGN_SCOPES, everything - spec.scopes(artifacts) | {NO_SCOPE}),
+            (Situation.FOREIGN_SCOPES, everything - spec.collect_scopes(artifacts) | {NO_SCOPE}),
         )
         for door in published
     ]
     first_of_each = {door.product: door for door in reversed(published)}
     spending = [
-        Case(spec.name, first_of_each[name], Situation.PLAN_SPENT, spec.scopes(artifacts), SUBSCRIPTION_THROTTLED)
+        Case(
+            spec.name, first_of_each[name], Situation.PLAN_SPENT, spec.collect_scopes(artifacts), SUBSCRIPTION_THROTTLED
+        )
         for spec in applications
         for name in spec.products
         if first_of_each[name].quota is not None
@@ -166,11 +170,11 @@ def cases(artifacts: Artifacts, applications: Sequence[ApplicationSpec] = APPLIC
     return (*made, *spending)
 
 
-def try_cases(
+def run_cases(
     wanted: Iterable[Case],
     token_of: Callable[[str, frozenset[str]], str],
-    call: Callable[[Door, str], Told],
-) -> list[Tried]:
+    call: Callable[[PolicyEndpoint, str], CaseAnswer],
+) -> list[CaseResult]:
     """Make the call of each case and tell how it ended.
 
     Args:
@@ -179,49 +183,49 @@ def try_cases(
         call: calls a door with a token, `Door.message` as JSON body where there is one.
     """
     tokens: dict[tuple[str, frozenset[str]], str] = {}
-    tried: list[Tried] = []
+    tried: list[CaseResult] = []
     for case in wanted:
-        key = (case.application, case.asked)
+        key = (case.application, case.requested_scopes)
         if key not in tokens:
             tokens[key] = token_of(*key)
-        tried.append(Tried(case, _ending(case, lambda case=case, token=tokens[key]: call(case.door, token))))
+        tried.append(CaseResult(case, _run_case(case, lambda case=case, token=tokens[key]: call(case.endpoint, token))))
     return tried
 
 
-def read_told(status: int, body: object) -> Told:
+def parse_case_answer(status: int, body: object) -> CaseAnswer:
     """Read status and parsed body (None where it is no JSON) of an answer of the gateway."""
     match body:
         case {"code": str() | int() as code} if str(code).isdigit():
-            return Told(status, str(code))
+            return CaseAnswer(status, str(code))
         case {"error": {"code": int() as code, "data": str(data)}} if not data.startswith(_FROM_BACKEND):
-            return Told(status, str(code))
+            return CaseAnswer(status, str(code))
         case _:
-            return Told(status, "")
+            return CaseAnswer(status, "")
 
 
 # Said of an answer that the service gave and that is no plain JSON, such as a problem report.
 _FROM_BACKEND = str(build_not_json_error("").data).partition(",")[0]
 
 
-def _ending(case: Case, call: Callable[[], Told]) -> Told:
+def _run_case(case: Case, call: Callable[[], CaseAnswer]) -> CaseAnswer:
     told = call()
     if case.situation is not Situation.PLAN_SPENT:
         return told
     # The minute may end in between, and the traffic manager's verdict comes a moment late.
-    for _ in range(2 * (case.door.quota or 0) + _SPARE_CALLS):
-        if case.holds(told):
+    for _ in range(2 * (case.endpoint.quota or 0) + _SPARE_CALLS):
+        if case.is_satisfied_by(told):
             break
         told = call()
     return told
 
 
-def _expected(spec: ApplicationSpec, door: Door, granted: frozenset[str]) -> Fault | None:
+def _predict_fault(spec: ApplicationSpec, door: PolicyEndpoint, granted: frozenset[str]) -> Fault | None:
     """In the gateway's order: subscription, then scope."""
     if door.product not in spec.products:
         return NOT_SUBSCRIBED
     return SCOPE_MISSING if door.scopes and door.scopes.isdisjoint(granted) else None
 
 
-def _quota(artifacts: Artifacts, product: Api | McpServer) -> int | None:
+def _find_quota(artifacts: Artifacts, product: Api | McpServer) -> int | None:
     plan = artifacts.list_plans().get(product.policies[0])
     return None if plan is None else plan.default_limit.request_count.request_count

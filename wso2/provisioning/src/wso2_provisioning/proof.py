@@ -10,9 +10,9 @@ from enum import Enum, auto
 import httpx
 
 from ev_service.errors import AssertionRefusedError
-from wso2_provisioning.errors import NotProven, Refused
+from wso2_provisioning.errors import GatewayAccessError, RequestRefusedError
 from wso2_provisioning.tokens import Token
-from wso2_provisioning.wire import Identity, Wire, json_object
+from wso2_provisioning.wire import HttpClient, Identity, parse_json_object
 from wso2_terms.api_project import ApiProject
 from wso2_terms.codes import API_BLOCKED, DENIED, FAULTS_BY_CODE, SUBSCRIPTION_BLOCKED, is_backend_failure
 
@@ -34,15 +34,15 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class SmokeTestResult:
     """What was seen; `backend_failed` when the gateway let the call through and found no service behind it."""
 
-    seen: str
+    summary: str
     backend_failed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GatewayAnswer:
     """Status and WSO2 code of one answer.
 
     The code is empty in an answer of the service itself, but for `assertion_refused`: it does not accept the gateway.
@@ -69,55 +69,57 @@ class Answer:
         return f"{self.status}, code {self.code}" if self.code else str(self.status)
 
 
-def probe_path(project: ApiProject) -> str:
+def find_probe_path(project: ApiProject) -> str:
     """Return the path, behind the gateway's base, of the first reading that needs no parameter.
 
     Raises:
-        NotProven: the API has none.
+        GatewayAccessError: the API has none.
     """
     for operation in project.api.operations:
         if operation.verb == "GET" and "{" not in operation.target:
             return project.api.versioned_context + operation.target
-    raise NotProven(f"{project.api.name} has no GET operation without parameters to prove it by")
+    raise GatewayAccessError(f"{project.api.name} has no GET operation without parameters to prove it by")
 
 
-def prove(wire: Wire, gateway_url: str, project: ApiProject, application: str, token: Token) -> Proof:
+def run_smoke_test(
+    http: HttpClient, gateway_url: str, project: ApiProject, application: str, token: Token
+) -> SmokeTestResult:
     """Call an API until the gateway lets the application through.
 
     Raises:
-        NotProven: it did not within a minute, or an operator stopped it.
-        NotReady: the gateway cannot be reached.
+        GatewayAccessError: it did not within a minute, or an operator stopped it.
+        NotReadyError: the gateway cannot be reached.
     """
-    url = gateway_url + probe_path(project)
-    identity = Identity.of_token(application, token.access_token)
+    url = gateway_url + find_probe_path(project)
+    identity = Identity.from_token(application, token.access_token)
     waited_s, pause_s = 0.0, _FIRST_PAUSE_S
     while True:
-        answer = read_answer(wire.send("GET", url, identity))
-        proof = Proof(f"{httpx.URL(url).path} answered {answer}", answer.verdict is Verdict.BACKEND_FAILED)
+        answer = parse_answer(http.send("GET", url, identity))
+        proof = SmokeTestResult(f"{httpx.URL(url).path} answered {answer}", answer.verdict is Verdict.BACKEND_FAILED)
         if answer.verdict is Verdict.LET_THROUGH or (proof.backend_failed and waited_s >= BACKEND_S):
             return proof
         if answer.verdict is Verdict.STOPPED:
-            raise NotProven(f"{application} is stopped at {project.api.name} ({answer}): an operator did that")
+            raise GatewayAccessError(f"{application} is stopped at {project.api.name} ({answer}): an operator did that")
         if waited_s >= PROPAGATION_S:
-            raise NotProven(
+            raise GatewayAccessError(
                 f"the gateway still refuses {application} at {project.api.name} after {waited_s:.0f} s ({answer}): "
                 "look for the API's deployment in the Publisher and in the gateway's log"
             )
         if proof.backend_failed:
             # Other refusals cost nothing, but a call that is let through counts against the agent's quota.
             pause_s = max(pause_s, _BACKEND_PAUSE_S)
-        wire.sleep(pause_s)
+        http.sleep(pause_s)
         waited_s += pause_s
         pause_s = min(pause_s * 1.6, _LONGEST_PAUSE_S)
 
 
-def read_answer(response: httpx.Response) -> Answer:
+def parse_answer(response: httpx.Response) -> GatewayAnswer:
     """Read status and code of an answer of the gateway."""
     try:
-        body: Mapping[str, object] = json_object(response)
-    except Refused:
+        body: Mapping[str, object] = parse_json_object(response)
+    except RequestRefusedError:
         body = {}
     # Our services' problems carry a word as code; the gateway's codes are numbers. One of these words is about the
     # gateway: its 401 would else be taken for the gateway's own.
     code = str(body.get("code", ""))
-    return Answer(response.status_code, code if code.isdigit() or code == AssertionRefusedError.code else "")
+    return GatewayAnswer(response.status_code, code if code.isdigit() or code == AssertionRefusedError.code else "")

@@ -10,24 +10,36 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from wso2_provisioning import steps
-from wso2_provisioning.application_steps import Made, check_probe, check_scopes, ensure_application
+from wso2_provisioning.application_steps import (
+    ProvisionedApplication,
+    check_scope_probe,
+    check_scopes,
+    ensure_application,
+)
 from wso2_provisioning.applications import APPLICATIONS, EVAPP, SCOPE_PROBE
-from wso2_provisioning.changes import Changes
-from wso2_provisioning.credentials import Limit, check_folder, is_written, write_credentials
+from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.credentials import RequestLimit, check_folder, is_written, write_credentials
 from wso2_provisioning.mcp_steps import ensure_mcp_servers
-from wso2_provisioning.proof import prove
+from wso2_provisioning.proof import run_smoke_test
 from wso2_provisioning.publisher import UNBLOCKED
-from wso2_provisioning.steps import Published
+from wso2_provisioning.steps import LiveProduct
 from wso2_provisioning.tokens import ClientCredentials, Token
 from wso2_provisioning.wso2 import ADMIN_SCOPES, SWITCH_SCOPES, Wso2
 from wso2_terms.api_project import ApiProject
 from wso2_terms.artifacts import Artifacts
 
-__all__ = ["ADMIN_SCOPES", "SWITCH_SCOPES", "Outcome", "Wso2", "extra_application", "provision"]
+__all__ = [
+    "ADMIN_SCOPES",
+    "SWITCH_SCOPES",
+    "ProvisioningResult",
+    "Wso2",
+    "ensure_unsubscribed_application",
+    "provision",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProvisioningResult:
     """How a run ended.
 
     changes: what was changed, or would be in a dry run. credentials: of EVApp, None where a dry run found none.
@@ -37,18 +49,18 @@ class Outcome:
     changes: tuple[str, ...]
     warnings: tuple[str, ...]
     credentials: ClientCredentials | None
-    limits: dict[str, Limit]
+    limits: dict[str, RequestLimit]
     proof: str | None
 
 
 def provision(
     wso2: Wso2,
     artifacts: Artifacts,
-    changes: Changes,
+    changes: ChangeLog,
     *,
     credentials_dir: Path | None = None,
     rotate_secret: bool = False,
-) -> Outcome:
+) -> ProvisioningResult:
     """Carry out every step; a run that was cut off is simply run again.
 
     Args:
@@ -65,20 +77,20 @@ def provision(
     if credentials_dir is not None and not changes.is_dry_run:
         # First of all: a secret that was rotated and cannot be written down is lost to the agent.
         check_folder(credentials_dir)
-    wso2.settings.owner_password()
-    steps.take_roles_back(wso2.users, APPLICATIONS, changes)
-    published = _govern(wso2, artifacts, changes)
-    made = _applications(wso2, artifacts, published, changes, rotate_secret=rotate_secret)
+    wso2.settings.require_evapp_password()
+    steps.revoke_lent_roles(wso2.users, APPLICATIONS, changes)
+    published = _ensure_products(wso2, artifacts, changes)
+    made = _ensure_applications(wso2, artifacts, published, changes, rotate_secret=rotate_secret)
     agents = made[0]
-    limits = steps.live_limits(wso2.admin, agents.products, agents.held, agents.policy)
+    limits = steps.compute_limits(wso2.admin, agents.products, agents.subscriptions, agents.policy)
     token = _check_scopes(wso2, artifacts, made, changes)
     if credentials_dir is not None:
-        _keep_credentials(credentials_dir, agents.credentials, limits, changes)
-    proof = None if token is None or changes.is_dry_run else _prove(wso2, agents, token, changes)
-    return Outcome(tuple(changes.made), tuple(changes.warnings), agents.credentials, limits, proof)
+        _ensure_credentials_file(credentials_dir, agents.credentials, limits, changes)
+    proof = None if token is None or changes.is_dry_run else _run_smoke_test(wso2, agents, token, changes)
+    return ProvisioningResult(tuple(changes.entries), tuple(changes.warnings), agents.credentials, limits, proof)
 
 
-def extra_application(
+def ensure_unsubscribed_application(
     wso2: Wso2, name: str, owner: str, password: SecretStr, *, report: Callable[[str], None] = lambda _: None
 ) -> ClientCredentials:
     """Make an application with keys and without any subscription, or find the one of an earlier run.
@@ -90,28 +102,28 @@ def extra_application(
         password: the owner's.
         report: told what is changed.
     """
-    changes = Changes(is_dry_run=False, report=report)
-    portal = wso2.portal_of(owner, password)
+    changes = ChangeLog(is_dry_run=False, report=report)
+    portal = wso2.open_portal(owner, password)
     application_id = steps.ensure_application(portal, name, "Without subscriptions", changes)
     keys = steps.ensure_keys(portal, application_id, name, changes)
     assert keys is not None
     return keys.credentials
 
 
-def _govern(wso2: Wso2, artifacts: Artifacts, changes: Changes) -> dict[str, Published]:
+def _ensure_products(wso2: Wso2, artifacts: Artifacts, changes: ChangeLog) -> dict[str, LiveProduct]:
     steps.ensure_policies(wso2.admin, artifacts, changes)
     steps.ensure_roles(wso2.users, artifacts.list_roles(), changes)
     apis = steps.ensure_apis(wso2.publisher, artifacts, changes)
     return apis | ensure_mcp_servers(wso2.mcp_servers, artifacts, apis, changes)
 
 
-def _applications(
-    wso2: Wso2, artifacts: Artifacts, published: dict[str, Published], changes: Changes, *, rotate_secret: bool
-) -> list[Made]:
+def _ensure_applications(
+    wso2: Wso2, artifacts: Artifacts, published: dict[str, LiveProduct], changes: ChangeLog, *, rotate_secret: bool
+) -> list[ProvisionedApplication]:
     """Make each application whose owner's password is set; that of EVApp is."""
-    made: list[Made] = []
+    made: list[ProvisionedApplication] = []
     for spec in APPLICATIONS:
-        password = wso2.settings.password_of(spec)
+        password = wso2.settings.find_owner_password(spec)
         if password is None:
             changes.report(f"{spec.name} is left out: {spec.password_variable} is not set")
             continue
@@ -132,31 +144,33 @@ def _applications(
     return made
 
 
-def _check_scopes(wso2: Wso2, artifacts: Artifacts, made: list[Made], changes: Changes) -> Token | None:
+def _check_scopes(
+    wso2: Wso2, artifacts: Artifacts, made: list[ProvisionedApplication], changes: ChangeLog
+) -> Token | None:
     """Compare what is granted with what must be: to each its own, nothing to an application of the administrator."""
     portal = wso2.admin_portal
     probe_id = steps.ensure_application(portal, SCOPE_PROBE, "Must be granted no scope of ours", changes)
     probe = steps.ensure_keys(portal, probe_id, SCOPE_PROBE, changes)
-    if probe is None or any(one.credentials is None for one in made) or (changes.is_dry_run and changes.made):
+    if probe is None or any(one.credentials is None for one in made) or (changes.is_dry_run and changes.entries):
         # A dry run that found something to change cannot expect scopes to be right before that is done.
         return None
     # The probe first: where it is granted something, nobody's scopes mean anything.
-    check_probe(wso2, artifacts, probe.credentials)
+    check_scope_probe(wso2, artifacts, probe.credentials)
     tokens = [check_scopes(wso2, artifacts, one) for one in made]
     return tokens[0]
 
 
-def _keep_credentials(
-    folder: Path, credentials: ClientCredentials | None, limits: dict[str, Limit], changes: Changes
+def _ensure_credentials_file(
+    folder: Path, credentials: ClientCredentials | None, limits: dict[str, RequestLimit], changes: ChangeLog
 ) -> None:
     if credentials is None:
-        changes.make(f"write credentials to {folder}", lambda: None)
+        changes.apply(f"write credentials to {folder}", lambda: None)
     elif not is_written(folder, credentials, limits):
-        changes.make(f"write credentials to {folder}", lambda: write_credentials(folder, credentials, limits))
+        changes.apply(f"write credentials to {folder}", lambda: write_credentials(folder, credentials, limits))
 
 
-def _prove(wso2: Wso2, agents: Made, token: Token, changes: Changes) -> str | None:
-    unblocked = {name for name, subscription in agents.held.items() if subscription.status == UNBLOCKED}
+def _run_smoke_test(wso2: Wso2, agents: ProvisionedApplication, token: Token, changes: ChangeLog) -> str | None:
+    unblocked = {name for name, subscription in agents.subscriptions.items() if subscription.status == UNBLOCKED}
     open_to_it = [
         one.project
         for one in agents.products
@@ -165,8 +179,8 @@ def _prove(wso2: Wso2, agents: Made, token: Token, changes: Changes) -> str | No
     if not open_to_it:
         changes.warn(f"every API is closed to {EVAPP.name}; nothing could be proven")
         return None
-    proof = prove(wso2.wire, wso2.settings.wso2_gateway_url, open_to_it[0], EVAPP.name, token)
+    proof = run_smoke_test(wso2.http, wso2.settings.wso2_gateway_url, open_to_it[0], EVAPP.name, token)
     if proof.backend_failed:
         backend = open_to_it[0].api.endpoint_config.production_endpoints.url
-        changes.warn(f"{proof.seen}: the gateway lets {EVAPP.name} through, but gets no reading from {backend}")
-    return proof.seen
+        changes.warn(f"{proof.summary}: the gateway lets {EVAPP.name} through, but gets no reading from {backend}")
+    return proof.summary

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wso2_provisioning.wire import Identity, Wire, json_object, listed, needed
+from wso2_provisioning.wire import HttpClient, Identity, list_entries, parse_json_object, require_field
 from wso2_terms.api_archive import write_api_archive
 from wso2_terms.api_project import ApiProject
 
@@ -51,8 +51,8 @@ class LiveApi:
 class Publisher:
     """The Publisher REST API of one WSO2."""
 
-    def __init__(self, wire: Wire, management_url: str, identity: Identity) -> None:
-        self._wire = wire
+    def __init__(self, http: HttpClient, management_url: str, identity: Identity) -> None:
+        self._http = http
         self._base = management_url + BASE_PATH
         self._identity = identity
 
@@ -61,38 +61,42 @@ class Publisher:
 
         WSO2 answers this from an index that lags: an API imported seconds ago may be missing.
         """
-        answer = self._wire.call(
+        answer = self._http.call(
             "GET",
             f"{self._base}/apis",
             self._identity,
             params={"query": f"name:{name} version:{version}", "limit": "100"},
         )
         # The search matches parts of names, too.
-        found = [api for api in listed(json_object(answer)) if (api.get("name"), api.get("version")) == (name, version)]
-        return self.get(needed(found[0], "id")) if found else None
+        found = [
+            api
+            for api in list_entries(parse_json_object(answer))
+            if (api.get("name"), api.get("version")) == (name, version)
+        ]
+        return self.get(require_field(found[0], "id")) if found else None
 
-    def names(self) -> dict[str, str]:
+    def list_names(self) -> dict[str, str]:
         """Return the names of all APIs by id; like any search, it may miss what was imported seconds ago."""
-        answer = self._wire.call("GET", f"{self._base}/apis", self._identity, params={"limit": "1000"})
-        return {needed(api, "id"): needed(api, "name") for api in listed(json_object(answer))}
+        answer = self._http.call("GET", f"{self._base}/apis", self._identity, params={"limit": "1000"})
+        return {require_field(api, "id"): require_field(api, "name") for api in list_entries(parse_json_object(answer))}
 
     def get(self, api_id: str) -> LiveApi | None:
         """Return an API, None when it is gone."""
         url = f"{self._base}/apis/{api_id}"
-        answer = self._wire.call("GET", url, self._identity, accept=(200, 404))
+        answer = self._http.call("GET", url, self._identity, accept=(200, 404))
         if answer.status_code == 404:
             return None
-        deployments = listed(json_object(self._wire.call("GET", f"{url}/deployments", self._identity)))
-        vhosts = {needed(found, "name"): str(found.get("vhost") or "localhost") for found in deployments}
-        return LiveApi(api_id, json_object(answer), vhosts)
+        deployments = list_entries(parse_json_object(self._http.call("GET", f"{url}/deployments", self._identity)))
+        vhosts = {require_field(found, "name"): str(found.get("vhost") or "localhost") for found in deployments}
+        return LiveApi(api_id, parse_json_object(answer), vhosts)
 
     def import_project(self, project: ApiProject) -> str:
         """Make or update an API, publish it as its project says, deploy a new revision; return its id.
 
         Raises:
-            Refused: WSO2 does not take it, e.g. because a policy or role that it names is unknown.
+            RequestRefusedError: WSO2 does not take it, e.g. because a policy or role that it names is unknown.
         """
-        answer = self._wire.call(
+        answer = self._http.call(
             "POST",
             f"{self._base}/apis/import",
             self._identity,
@@ -107,36 +111,36 @@ class Publisher:
             headers={"Accept": "application/json"},
             files={"file": (f"{project.root}.zip", write_api_archive(project), "application/zip")},
         )
-        return needed(json_object(answer), "id")
+        return require_field(parse_json_object(answer), "id")
 
-    def subscriptions(self, product_id: str) -> list[Subscriber]:
+    def list_subscriptions(self, product_id: str) -> list[Subscriber]:
         """Return who is subscribed to an API or MCP server.
 
         Args:
             product_id: of the API or MCP server.
         """
         query = {"apiId": product_id, "limit": "1000"}
-        answer = json_object(self._wire.call("GET", f"{self._base}/subscriptions", self._identity, params=query))
-        return [_subscriber(found) for found in listed(answer)]
+        answer = parse_json_object(self._http.call("GET", f"{self._base}/subscriptions", self._identity, params=query))
+        return [_parse_subscriber(found) for found in list_entries(answer)]
 
     def block_subscription(self, subscription_id: str) -> None:
         """Refuse every call under a subscription from now on (900907). WSO2 writes no audit line for it."""
         query = {"subscriptionId": subscription_id, "blockState": BLOCKED}
-        self._wire.call("POST", f"{self._base}/subscriptions/block-subscription", self._identity, params=query)
+        self._http.call("POST", f"{self._base}/subscriptions/block-subscription", self._identity, params=query)
 
     def unblock_subscription(self, subscription_id: str) -> None:
         """Let a subscription's calls through again."""
         query = {"subscriptionId": subscription_id}
-        self._wire.call("POST", f"{self._base}/subscriptions/unblock-subscription", self._identity, params=query)
+        self._http.call("POST", f"{self._base}/subscriptions/unblock-subscription", self._identity, params=query)
 
 
-def _subscriber(found: dict[str, Any]) -> Subscriber:
+def _parse_subscriber(found: dict[str, Any]) -> Subscriber:
     application: dict[str, Any] = found.get("applicationInfo") or {}
     return Subscriber(
-        subscription_id=needed(found, "subscriptionId"),
-        application_id=needed(application, "applicationId"),
-        application=needed(application, "name"),
-        owner=needed(application, "subscriber"),
-        plan=needed(found, "throttlingPolicy"),
-        status=needed(found, "subscriptionStatus"),
+        subscription_id=require_field(found, "subscriptionId"),
+        application_id=require_field(application, "applicationId"),
+        application=require_field(application, "name"),
+        owner=require_field(application, "subscriber"),
+        plan=require_field(found, "throttlingPolicy"),
+        status=require_field(found, "subscriptionStatus"),
     )

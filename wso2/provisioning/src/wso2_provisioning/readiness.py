@@ -7,45 +7,45 @@ from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
-from wso2_provisioning.errors import NotReady
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.errors import NotReadyError
+from wso2_provisioning.wire import HttpClient
 
 HEALTH_PATH = "/api/am/gateway/v2/server-startup-healthcheck"
 
 
-def wait_until_ready(wire: Wire, management_url: str, wait_s: float, report: Callable[[str], None]) -> None:
+def wait_until_ready(http: HttpClient, management_url: str, wait_s: float, report: Callable[[str], None]) -> None:
     """Return as soon as WSO2 says that it is ready.
 
     Args:
-        wire: how to reach it.
+        http: how to reach it.
         management_url: where it is.
         wait_s: how long to wait [s], >= 0; 0 asks once.
         report: told what is being waited for.
 
     Raises:
-        NotReady: it is not ready in time, or its certificate is not trusted.
+        NotReadyError: it is not ready in time, or its certificate is not trusted.
     """
 
     def ask() -> None:
-        status = wire.once("GET", management_url + HEALTH_PATH).status_code
+        status = http.send_once("GET", management_url + HEALTH_PATH).status_code
         if status != 200:
-            raise NotReady(f"{management_url} answers, but is still starting (status {status})", is_final=False)
+            raise NotReadyError(f"{management_url} answers, but is still starting (status {status})", is_final=False)
 
     def before_sleep(state: RetryCallState) -> None:
         reason = state.outcome.exception() if state.outcome else None
         report(f"waiting for WSO2, {state.seconds_since_start or 0:.0f} s of {wait_s:.0f} s: {reason}")
 
     attempts = Retrying(
-        retry=retry_if_exception(lambda error: isinstance(error, NotReady) and not error.is_final),
+        retry=retry_if_exception(lambda error: isinstance(error, NotReadyError) and not error.is_final),
         stop=stop_after_delay(wait_s),
         wait=wait_exponential(multiplier=0.1, max=5.0),
-        sleep=wire.sleep,
+        sleep=http.sleep,
         before_sleep=before_sleep,
         reraise=True,
     )
     try:
         attempts(ask)
-    except NotReady as error:
+    except NotReadyError as error:
         if error.is_final:
             raise
-        raise NotReady(f"{error.message}; gave up after {wait_s:.0f} s (--wait)", is_final=True) from error
+        raise NotReadyError(f"{error.message}; gave up after {wait_s:.0f} s (--wait)", is_final=True) from error

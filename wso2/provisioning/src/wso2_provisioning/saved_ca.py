@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ev_service.errors import ConfigurationError
-from wso2_provisioning.errors import NotReady
+from wso2_provisioning.errors import NotReadyError
 
 _CONNECT_S, _PAUSE_S = 10.0, 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class ServerCertificates:
     """What a server offers: its own certificate, and the last of those that it sends, which vouches for it."""
 
     server: x509.Certificate
@@ -36,12 +36,12 @@ class Offered:
         """SHA-256 of the server's certificate, in pairs of digits, as `keytool -list -v` and openssl write it."""
         return self.server.fingerprint(SHA256()).hex(":").upper()
 
-    def told(self) -> list[str]:
+    def describe(self) -> list[str]:
         """Return lines for a person who compares them with what they know."""
         lines = [
             f"certificate of {self.server.subject.rfc4514_string()}",
             f"issued by      {self.server.issuer.rfc4514_string()}",
-            f"for            {', '.join(_names(self.server)) or 'no name'}",
+            f"for            {', '.join(_list_names(self.server)) or 'no name'}",
             f"valid          {self.server.not_valid_before_utc:%Y-%m-%d} to {self.server.not_valid_after_utc:%Y-%m-%d}",
             f"SHA-256        {self.fingerprint}",
         ]
@@ -69,45 +69,45 @@ def save_ca(url: str, file: Path, confirmation: Confirmation, wait_s: float, rep
         report: told what the server offers.
 
     Raises:
-        NotReady: nobody answers.
+        NotReadyError: nobody answers.
         ConfigurationError: it is not confirmed, does not verify the server, or cannot be stored.
     """
     target = httpx.URL(url)
     if target.scheme != "https":
         raise ConfigurationError(f"{url} has no certificate: --save-ca is for https:// addresses")
     port = target.port or 443
-    offered = _offered(target.host, port, wait_s, report)
+    offered = _fetch_certificates(target.host, port, wait_s, report)
     pem = offered.anchor.public_bytes(Encoding.PEM)
-    if _verifies(pem, target.host, port) and _holds(file, pem):
+    if _is_trusted(pem, target.host, port) and _is_stored(file, pem):
         report(f"{file} holds what {url} is trusted by already")
         return
-    for line in (f"{target.host}:{port} offers", *offered.told()):
+    for line in (f"{target.host}:{port} offers", *offered.describe()):
         report(line)
     # Before anybody is asked: a file that would be of no use is not worth a question.
-    _check(pem, target.host, port)
-    _confirm(offered, file, confirmation)
-    _write(file, pem)
+    _verify_trust(pem, target.host, port)
+    _require_confirmation(offered, file, confirmation)
+    _store(file, pem)
     report(f"stored as {file}; WSO2_CA_FILE={file} trusts it from now on")
 
 
-def _offered(host: str, port: int, wait_s: float, report: Callable[[str], None]) -> Offered:
+def _fetch_certificates(host: str, port: int, wait_s: float, report: Callable[[str], None]) -> ServerCertificates:
     ends_s = time.monotonic() + wait_s
     while True:
         try:
-            chain = _chain(host, port)
+            chain = _fetch_chain(host, port)
         except OSError as error:
             if time.monotonic() >= ends_s:
-                raise NotReady(
+                raise NotReadyError(
                     f"{host}:{port} cannot be reached ({type(error).__name__}): is it up, and is the address right?",
                     is_final=True,
                 ) from error
             report(f"waiting for {host}:{port} ({type(error).__name__})")
             time.sleep(_PAUSE_S)
         else:
-            return Offered(chain[0], chain[-1])
+            return ServerCertificates(chain[0], chain[-1])
 
 
-def _chain(host: str, port: int) -> list[x509.Certificate]:
+def _fetch_chain(host: str, port: int) -> list[x509.Certificate]:
     """The certificates that a server sends, its own first. Looks only: no byte of ours is sent over this connection."""
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -118,11 +118,11 @@ def _chain(host: str, port: int) -> list[x509.Certificate]:
     ):
         own = secured.getpeercert(binary_form=True)
         assert own is not None
-        sent = [x509.load_der_x509_certificate(der) for der in _sent(secured)]
+        sent = [x509.load_der_x509_certificate(der) for der in _read_unverified_chain(secured)]
     return sent or [x509.load_der_x509_certificate(own)]
 
 
-def _sent(secured: ssl.SSLSocket) -> list[bytes]:
+def _read_unverified_chain(secured: ssl.SSLSocket) -> list[bytes]:
     if hasattr(secured, "get_unverified_chain"):
         return list(getattr(secured, "get_unverified_chain")())  # noqa: B009 - known to the checker from 3.13 on
     # Before Python 3.13 the same method is there, one object deeper; its certificates are then objects, too.
@@ -132,9 +132,9 @@ def _sent(secured: ssl.SSLSocket) -> list[bytes]:
     return [ssl.PEM_cert_to_DER_cert(found.public_bytes()) for found in inner.get_unverified_chain() or ()]
 
 
-def _confirm(offered: Offered, file: Path, confirmation: Confirmation) -> None:
+def _require_confirmation(offered: ServerCertificates, file: Path, confirmation: Confirmation) -> None:
     if confirmation.fingerprint is not None:
-        if _plain(confirmation.fingerprint) != _plain(offered.fingerprint):
+        if _normalize_fingerprint(confirmation.fingerprint) != _normalize_fingerprint(offered.fingerprint):
             raise ConfigurationError(
                 f"the server's fingerprint is {offered.fingerprint} and not the one given: nothing is stored"
             )
@@ -148,15 +148,15 @@ def _confirm(offered: Offered, file: Path, confirmation: Confirmation) -> None:
         raise ConfigurationError("not confirmed: nothing is stored")
 
 
-def _verifies(pem: bytes, host: str, port: int) -> bool:
+def _is_trusted(pem: bytes, host: str, port: int) -> bool:
     try:
-        _check(pem, host, port)
+        _verify_trust(pem, host, port)
     except ConfigurationError:
         return False
     return True
 
 
-def _check(pem: bytes, host: str, port: int) -> None:
+def _verify_trust(pem: bytes, host: str, port: int) -> None:
     """Connect as bootstrap and agent will, and hang up."""
     context = ssl.create_default_context(cadata=pem.decode())
     try:
@@ -171,17 +171,17 @@ def _check(pem: bytes, host: str, port: int) -> None:
             "or get the PEM of its authority from whoever runs the server; nothing is stored"
         ) from error
     except OSError as error:
-        raise NotReady(f"{host}:{port} went away ({type(error).__name__})", is_final=True) from error
+        raise NotReadyError(f"{host}:{port} went away ({type(error).__name__})", is_final=True) from error
 
 
-def _holds(file: Path, pem: bytes) -> bool:
+def _is_stored(file: Path, pem: bytes) -> bool:
     try:
         return file.read_bytes() == pem
     except OSError:
         return False
 
 
-def _write(file: Path, pem: bytes) -> None:
+def _store(file: Path, pem: bytes) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".ca-", delete=False) as draft:
@@ -192,7 +192,7 @@ def _write(file: Path, pem: bytes) -> None:
         raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
 
 
-def _names(certificate: x509.Certificate) -> list[str]:
+def _list_names(certificate: x509.Certificate) -> list[str]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -200,5 +200,5 @@ def _names(certificate: x509.Certificate) -> list[str]:
     return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
 
 
-def _plain(fingerprint: str) -> str:
+def _normalize_fingerprint(fingerprint: str) -> str:
     return fingerprint.replace(":", "").replace(" ", "").lower()

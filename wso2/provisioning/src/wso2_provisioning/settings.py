@@ -41,26 +41,26 @@ class ProvisioningSettings(Settings):
         """The token endpoint, whole."""
         return self.wso2_token_url or f"{self.wso2_management_url}/oauth2/token"
 
-    def admin_password(self) -> SecretStr:
+    def require_admin_password(self) -> SecretStr:
         """Return the administrator's password.
 
         Raises:
             ConfigurationError: it is not set, its file cannot be read, or it is a placeholder.
         """
-        return _needed(self.wso2_admin_password, self.wso2_admin_password_file, "WSO2_ADMIN_PASSWORD")
+        return _require_secret(self.wso2_admin_password, self.wso2_admin_password_file, "WSO2_ADMIN_PASSWORD")
 
-    def owner_password(self) -> SecretStr:
+    def require_evapp_password(self) -> SecretStr:
         """Return the password of EVApp's owner.
 
         Raises:
             ConfigurationError: it is not set, or WSO2 would not take it.
         """
-        password = self.password_of(EVAPP)
+        password = self.find_owner_password(EVAPP)
         if password is None:
-            raise _not_set(EVAPP.password_variable)
+            raise _build_not_set_error(EVAPP.password_variable)
         return password
 
-    def password_of(self, application: ApplicationSpec) -> SecretStr | None:
+    def find_owner_password(self, application: ApplicationSpec) -> SecretStr | None:
         """Return the password of an application's owner, None where it is not set: then it is not made.
 
         Raises:
@@ -107,19 +107,19 @@ class KeyStoreSettings(Settings):
         """
         secret_from(self.wso2_admin_password, None, "WSO2_ADMIN_PASSWORD")
 
-    def passwords(self) -> KeyStorePasswords:
+    def require_passwords(self) -> KeyStorePasswords:
         """Return the passwords of the stores.
 
         Raises:
             ConfigurationError: one is not set, too short or a placeholder.
         """
         return KeyStorePasswords(
-            _store_password(self.wso2_keystore_password, "WSO2_KEYSTORE_PASSWORD"),
-            _store_password(self.wso2_truststore_password, "WSO2_TRUSTSTORE_PASSWORD"),
+            _require_store_password(self.wso2_keystore_password, "WSO2_KEYSTORE_PASSWORD"),
+            _require_store_password(self.wso2_truststore_password, "WSO2_TRUSTSTORE_PASSWORD"),
         )
 
 
-def _store_password(value: SecretStr | None, name: str) -> SecretStr:
+def _require_store_password(value: SecretStr | None, name: str) -> SecretStr:
     secret = secret_from(value, None, name)
     if secret is None:
         raise ConfigurationError(f"{name} is not set")
@@ -129,12 +129,12 @@ def _store_password(value: SecretStr | None, name: str) -> SecretStr:
     return secret
 
 
-def _needed(value: SecretStr | None, file: Path | None, name: str) -> SecretStr:
+def _require_secret(value: SecretStr | None, file: Path | None, name: str) -> SecretStr:
     secret = secret_from(value, file, name)
     if secret is None:
-        raise _not_set(name)
+        raise _build_not_set_error(name)
     return secret
 
 
-def _not_set(name: str) -> ConfigurationError:
+def _build_not_set_error(name: str) -> ConfigurationError:
     return ConfigurationError(f"{name} is not set; set it, or {name}_FILE to a file that holds it")

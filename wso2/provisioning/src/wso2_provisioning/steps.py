@@ -11,12 +11,12 @@ from pydantic import SecretStr
 
 from wso2_provisioning.admin import Admin
 from wso2_provisioning.applications import SUBSCRIBER_ROLE, ApplicationSpec
-from wso2_provisioning.changes import Changes
-from wso2_provisioning.credentials import SHARED, Limit
+from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.credentials import SHARED, RequestLimit
 from wso2_provisioning.devportal import UNLIMITED, ApplicationKeys, Subscription
-from wso2_provisioning.drift import GOVERNING, api_differences, policy_differences, with_fingerprint
+from wso2_provisioning.drift import GOVERNING, add_fingerprint, diff_api, diff_policy
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.owners_portal import Portal
+from wso2_provisioning.owners_portal import ApplicationPortal
 from wso2_provisioning.publisher import BLOCKED, UNBLOCKED, LiveApi, Publisher
 from wso2_provisioning.users import Users
 from wso2_terms.api_project import Api, ApiProject
@@ -27,7 +27,7 @@ from wso2_terms.windows import compute_window_s
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class LiveProduct:
     """An API or MCP server of the artifacts as it is now in WSO2.
 
     product_id: None where a dry run found none. vhosts: of an API, by environment.
@@ -39,102 +39,104 @@ class Published:
     vhosts: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
-    def offered(self) -> Api | McpServer:
+    def descriptor(self) -> Api | McpServer:
         """What the project says of it."""
         return self.project.api if isinstance(self.project, ApiProject) else self.project.server
 
     @property
     def name(self) -> str:
         """Under which it is published."""
-        return self.offered.name
+        return self.descriptor.name
 
     @property
     def plan(self) -> str:
         """The plan that applications subscribe with: the first one offered."""
-        return self.offered.policies[0]
+        return self.descriptor.policies[0]
 
     @property
-    def advanced(self) -> tuple[str, ...]:
+    def advanced_policies(self) -> tuple[str, ...]:
         """The policies that limit all applications together: that of the whole, else those of its operations."""
-        offered = self.offered
+        offered = self.descriptor
         of_all = offered.api_throttling_policy if isinstance(offered, Api) else offered.throttling_policy
         return (of_all,) if of_all else tuple(operation.throttling_policy for operation in offered.operations)
 
 
-def ensure_policies(admin: Admin, artifacts: Artifacts, changes: Changes) -> None:
+def ensure_policies(admin: Admin, artifacts: Artifacts, changes: ChangeLog) -> None:
     """Import the throttling policies that are missing or differ."""
-    live = {kind: admin.policies(kind) for kind in {policy.kind for policy in artifacts.policies}}
+    live = {kind: admin.list_policies(kind) for kind in {policy.kind for policy in artifacts.policies}}
     for policy in artifacts.policies:
         found = live[policy.kind].get(policy.name)
-        differences = ["new"] if found is None else policy_differences(policy, found)
+        differences = ["new"] if found is None else diff_policy(policy, found)
         if differences:
             what = f"import {policy.kind.value} {policy.name} ({', '.join(differences)})"
-            changes.make(what, lambda policy=policy: admin.import_policy(policy))
+            changes.apply(what, lambda policy=policy: admin.import_policy(policy))
 
 
-def ensure_roles(users: Users, roles: Iterable[str], changes: Changes) -> None:
+def ensure_roles(users: Users, roles: Iterable[str], changes: ChangeLog) -> None:
     """Add the roles that are missing: WSO2 refuses an API whose scopes name a role that it does not know."""
     for role in sorted(roles):
         if not users.role_exists(role):
-            changes.make(f"add role {role}", lambda role=role: users.add_role(role))
+            changes.apply(f"add role {role}", lambda role=role: users.add_role(role))
 
 
-def take_roles_back(users: Users, specs: Iterable[ApplicationSpec], changes: Changes) -> None:
+def revoke_lent_roles(users: Users, specs: Iterable[ApplicationSpec], changes: ChangeLog) -> None:
     """Take the portal's role from every owner who must not keep it: an earlier run was cut off while it was lent."""
     for spec in specs:
         if spec.keeps_portal or not users.user_exists(spec.owner):
             continue
-        if SUBSCRIBER_ROLE in users.roles_of(spec.owner):
+        if SUBSCRIBER_ROLE in users.list_roles(spec.owner):
             what = f"take {SUBSCRIBER_ROLE} from {spec.owner}, by which a key of theirs could undo a kill"
-            changes.make(what, lambda owner=spec.owner: users.take_role(owner, SUBSCRIBER_ROLE))
+            changes.apply(what, lambda owner=spec.owner: users.revoke_role(owner, SUBSCRIBER_ROLE))
 
 
-def ensure_owner(users: Users, name: str, password: SecretStr, roles: frozenset[str], changes: Changes) -> bool:
+def ensure_owner(users: Users, name: str, password: SecretStr, roles: frozenset[str], changes: ChangeLog) -> bool:
     """Make an application's owner, or give them the roles that they lack.
 
     Returns:
         Whether they can act now; False only in a dry run.
     """
     if not users.user_exists(name):
-        changes.make(f"add user {name}", lambda: users.add_user(name, password, sorted(roles)))
-    elif missing := roles - users.roles_of(name):
-        changes.make(f"give {name} {', '.join(sorted(missing))}", lambda: users.give_roles(name, missing))
+        changes.apply(f"add user {name}", lambda: users.add_user(name, password, sorted(roles)))
+    elif missing := roles - users.list_roles(name):
+        changes.apply(f"give {name} {', '.join(sorted(missing))}", lambda: users.grant_roles(name, missing))
     else:
         return True
     return not changes.is_dry_run
 
 
-def ensure_apis(publisher: Publisher, artifacts: Artifacts, changes: Changes) -> dict[str, Published]:
+def ensure_apis(publisher: Publisher, artifacts: Artifacts, changes: ChangeLog) -> dict[str, LiveProduct]:
     """Import the APIs that are missing or differ, and return all of them by name."""
     return {project.api.name: _ensure_api(publisher, project, changes) for project in artifacts.apis}
 
 
-def _ensure_api(publisher: Publisher, artifact: ApiProject, changes: Changes) -> Published:
-    project = with_fingerprint(artifact)
+def _ensure_api(publisher: Publisher, artifact: ApiProject, changes: ChangeLog) -> LiveProduct:
+    project = add_fingerprint(artifact)
     live = publisher.find(project.api.name, project.api.version)
     if live is not None and live.life_cycle_status == BLOCKED != project.api.life_cycle_status:
         changes.warn(f"{project.api.name} is blocked in the Publisher and stays so; nothing was imported")
-        return Published(artifact, live.api_id, is_blocked=True, vhosts=live.vhosts)
-    differences = ["new"] if live is None else _differences(project, live)
+        return LiveProduct(artifact, live.api_id, is_blocked=True, vhosts=live.vhosts)
+    differences = ["new"] if live is None else _diff_live_api(project, live)
     if not differences:
-        return _published(artifact, live)
+        return _to_live_product(artifact, live)
     what = f"import {project.root} ({', '.join(differences)})"
-    return _published(artifact, changes.make(what, lambda: _import_and_look(publisher, project, changes)) or live)
+    return _to_live_product(
+        artifact, changes.apply(what, lambda: _import_and_verify(publisher, project, changes)) or live
+    )
 
 
-def _published(artifact: ApiProject, live: LiveApi | None) -> Published:
-    return Published(artifact, None) if live is None else Published(artifact, live.api_id, vhosts=live.vhosts)
+def _to_live_product(artifact: ApiProject, live: LiveApi | None) -> LiveProduct:
+    return LiveProduct(artifact, None) if live is None else LiveProduct(artifact, live.api_id, vhosts=live.vhosts)
 
 
-def _differences(project: ApiProject, live: LiveApi) -> list[str]:
+def _diff_live_api(project: ApiProject, live: LiveApi) -> list[str]:
     wanted = {deployment.deployment_environment for deployment in project.deployments}
     missing = [f"not deployed to {name}" for name in sorted(wanted - live.vhosts.keys())]
-    return api_differences(project, live.body) + missing
+    return diff_api(project, live.body) + missing
 
 
-def _import_and_look(publisher: Publisher, project: ApiProject, changes: Changes) -> LiveApi:
+def _import_and_verify(publisher: Publisher, project: ApiProject, changes: ChangeLog) -> LiveApi:
     live = publisher.get(publisher.import_project(project))
-    left = ["gone"] if live is None else _differences(project, live)
+    left = ["gone"] if live is None else _diff_live_api(project, live)
     told = f"{project.root} was imported, but WSO2 still differs in {', '.join(left)}"
     if any(difference in GOVERNING or "deployed" in difference for difference in left) or live is None:
         raise ProvisioningError(f"{told}: see repository/logs/wso2carbon.log")
@@ -144,14 +146,18 @@ def _import_and_look(publisher: Publisher, project: ApiProject, changes: Changes
     return live
 
 
-def ensure_application(portal: Portal, name: str, description: str, changes: Changes) -> str | None:
+def ensure_application(portal: ApplicationPortal, name: str, description: str, changes: ChangeLog) -> str | None:
     """Make an application of the portal's user, and return its id, None where a dry run found none."""
     known = portal.find_application(name)
-    return known or changes.make(f"make application {name}", lambda: portal.create_application(name, description))
+    return known or changes.apply(f"make application {name}", lambda: portal.create_application(name, description))
 
 
 def ensure_subscriptions(
-    portal: Portal, application_id: str | None, name: str, products: Iterable[Published], changes: Changes
+    portal: ApplicationPortal,
+    application_id: str | None,
+    name: str,
+    products: Iterable[LiveProduct],
+    changes: ChangeLog,
 ) -> dict[str, Subscription]:
     """Subscribe an application to APIs and MCP servers, each with the plan that it offers first.
 
@@ -159,7 +165,7 @@ def ensure_subscriptions(
         What it is subscribed to, by name, as WSO2 has it afterwards.
     """
     wanted = list(products)
-    found = {} if application_id is None else _by_product(portal, application_id)
+    found = {} if application_id is None else _index_by_product(portal, application_id)
     for one in wanted:
         live = found.get(one.product_id or "")
         target = (application_id or "", one.product_id or "")
@@ -167,12 +173,12 @@ def ensure_subscriptions(
             continue
         if live is None:
             what = f"subscribe {name} to {one.name} ({one.plan})"
-            changes.make(what, lambda target=target, one=one: portal.subscribe(*target, one.plan))
+            changes.apply(what, lambda target=target, one=one: portal.subscribe(*target, one.plan))
         elif live.plan != one.plan:
             what = f"change the plan of {name} at {one.name} from {live.plan} to {one.plan}"
-            changes.make(what, lambda target=target, live=live, one=one: portal.change_plan(target[0], live, one.plan))
+            changes.apply(what, lambda target=target, live=live, one=one: portal.change_plan(target[0], live, one.plan))
     if application_id is not None and not changes.is_dry_run:
-        found = _by_product(portal, application_id)
+        found = _index_by_product(portal, application_id)
     held = {one.name: found[one.product_id] for one in wanted if one.product_id in found}
     for product_name, subscription in held.items():
         if subscription.status != UNBLOCKED:
@@ -182,12 +188,12 @@ def ensure_subscriptions(
     return held
 
 
-def _by_product(portal: Portal, application_id: str) -> dict[str, Subscription]:
-    return {subscription.api_id: subscription for subscription in portal.subscriptions(application_id)}
+def _index_by_product(portal: ApplicationPortal, application_id: str) -> dict[str, Subscription]:
+    return {subscription.api_id: subscription for subscription in portal.list_subscriptions(application_id)}
 
 
 def ensure_keys(
-    portal: Portal, application_id: str | None, name: str, changes: Changes, *, rotate: bool = False
+    portal: ApplicationPortal, application_id: str | None, name: str, changes: ChangeLog, *, rotate: bool = False
 ) -> ApplicationKeys | None:
     """Return an application's keys, generated where there are none; None where a dry run found none.
 
@@ -198,20 +204,20 @@ def ensure_keys(
         changes: carries changes out.
         rotate: replace a secret that is there already.
     """
-    known = None if application_id is None else portal.keys(application_id)
+    known = None if application_id is None else portal.find_keys(application_id)
     if known is None:
-        return changes.make(f"generate keys of {name}", lambda: portal.generate_keys(application_id or ""))
+        return changes.apply(f"generate keys of {name}", lambda: portal.generate_keys(application_id or ""))
     if rotate:
-        rotated = changes.make(
+        rotated = changes.apply(
             f"rotate the secret of {name}", lambda: portal.rotate_secret(application_id or "", known)
         )
         return rotated or known
     return known
 
 
-def live_limits(
-    admin: Admin, products: Iterable[Published], held: Mapping[str, Subscription], application_policy: str | None
-) -> dict[str, Limit]:
+def compute_limits(
+    admin: Admin, products: Iterable[LiveProduct], held: Mapping[str, Subscription], application_policy: str | None
+) -> dict[str, RequestLimit]:
     """Return what an application may ask of each API and MCP server, from the policies as WSO2 has them now.
 
     Both the plan and the policies for all applications; the one that allows fewer requests in the same time is given.
@@ -222,27 +228,27 @@ def live_limits(
         held: the application's subscriptions, by name.
         application_policy: limits the application at all of them together, which stands under `SHARED`.
     """
-    plans = admin.policies(PolicyKind.SUBSCRIPTION)
-    advanced = admin.policies(PolicyKind.ADVANCED)
-    limits: dict[str, Limit] = {}
+    plans = admin.list_policies(PolicyKind.SUBSCRIPTION)
+    advanced = admin.list_policies(PolicyKind.ADVANCED)
+    limits: dict[str, RequestLimit] = {}
     for one in products:
         if one.name not in held:
             continue
-        bounds = [plans.get(held[one.name].plan), *(advanced.get(name) for name in one.advanced)]
-        found = [limit for limit in map(_limit, bounds) if limit is not None]
+        bounds = [plans.get(held[one.name].plan), *(advanced.get(name) for name in one.advanced_policies)]
+        found = [limit for limit in map(_parse_limit, bounds) if limit is not None]
         if found:
             limits[one.name] = min(found, key=lambda limit: limit.requests / limit.per_s)
     if application_policy not in (None, UNLIMITED):
-        shared = _limit(admin.policies(PolicyKind.APPLICATION).get(application_policy))
+        shared = _parse_limit(admin.list_policies(PolicyKind.APPLICATION).get(application_policy))
         limits |= {} if shared is None else {SHARED: shared}
     return limits
 
 
-def _limit(policy: Mapping[str, object] | None) -> Limit | None:
+def _parse_limit(policy: Mapping[str, object] | None) -> RequestLimit | None:
     match policy:
         case {
             "defaultLimit": {"requestCount": {"requestCount": int(count), "unitTime": int(time), "timeUnit": str(unit)}}
         }:
-            return Limit(count, compute_window_s(time, unit))
+            return RequestLimit(count, compute_window_s(time, unit))
         case _:
             return None

@@ -11,8 +11,8 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from pydantic import SecretStr
 
-from wso2_provisioning.errors import Refused
-from wso2_provisioning.wire import Identity, Wire
+from wso2_provisioning.errors import RequestRefusedError
+from wso2_provisioning.wire import HttpClient, Identity
 
 SERVICE_PATH = "/services/RemoteUserStoreManagerService"
 _SOAP = "http://schemas.xmlsoap.org/soap/envelope/"
@@ -25,45 +25,45 @@ Argument = tuple[str, str]
 class Users:
     """The user store of one WSO2, as an administrator sees it."""
 
-    def __init__(self, wire: Wire, management_url: str, admin: Identity) -> None:
-        self._wire = wire
+    def __init__(self, http: HttpClient, management_url: str, admin: Identity) -> None:
+        self._http = http
         self._url = management_url + SERVICE_PATH
         self._admin = admin
 
     def role_exists(self, name: str) -> bool:
         """Tell whether there is such a role."""
-        return self._ask("isExistingRole", ("roleName", name)) == ["true"]
+        return self._query("isExistingRole", ("roleName", name)) == ["true"]
 
     def add_role(self, name: str) -> None:
         """Add a role without members.
 
         Raises:
-            Refused: it is not there afterwards.
+            RequestRefusedError: it is not there afterwards.
         """
-        fault = self._tell("addRole", ("roleName", name))
+        fault = self._update("addRole", ("roleName", name))
         if not self.role_exists(name):
-            raise Refused(f"role {name} could not be added: {fault}", status=500)
+            raise RequestRefusedError(f"role {name} could not be added: {fault}", status=500)
 
     def user_exists(self, name: str) -> bool:
         """Tell whether there is such a user."""
-        return self._ask("isExistingUser", ("userName", name)) == ["true"]
+        return self._query("isExistingUser", ("userName", name)) == ["true"]
 
     def authenticates(self, name: str, password: SecretStr) -> bool:
         """Tell whether this is the password of a user who exists."""
         credential = ("credential", password.get_secret_value())
-        return self._ask("authenticate", ("userName", name), credential) == ["true"]
+        return self._query("authenticate", ("userName", name), credential) == ["true"]
 
-    def roles_of(self, user: str) -> frozenset[str]:
+    def list_roles(self, user: str) -> frozenset[str]:
         """Return the roles of a user who exists."""
-        return frozenset(self._ask("getRoleListOfUser", ("userName", user)))
+        return frozenset(self._query("getRoleListOfUser", ("userName", user)))
 
     def add_user(self, name: str, password: SecretStr, roles: Iterable[str]) -> None:
         """Add a user.
 
         Raises:
-            Refused: they are not there afterwards.
+            RequestRefusedError: they are not there afterwards.
         """
-        fault = self._tell(
+        fault = self._update(
             "addUser",
             ("userName", name),
             ("credential", password.get_secret_value()),
@@ -71,75 +71,77 @@ class Users:
             ("requirePasswordChange", "false"),
         )
         if not self.user_exists(name):
-            raise Refused(f"user {name} could not be added: {_without(password, fault)}", status=500)
+            raise RequestRefusedError(f"user {name} could not be added: {_redact(password, fault)}", status=500)
 
     def delete_user(self, name: str) -> None:
         """Delete a user; their applications are to be deleted first.
 
         Raises:
-            Refused: they are still there afterwards.
+            RequestRefusedError: they are still there afterwards.
         """
-        fault = self._tell("deleteUser", ("userName", name))
+        fault = self._update("deleteUser", ("userName", name))
         if self.user_exists(name):
-            raise Refused(f"user {name} could not be deleted: {fault}", status=500)
+            raise RequestRefusedError(f"user {name} could not be deleted: {fault}", status=500)
 
-    def give_roles(self, user: str, roles: Iterable[str]) -> None:
+    def grant_roles(self, user: str, roles: Iterable[str]) -> None:
         """Give a user roles beside those they have.
 
         Raises:
-            Refused: they do not have them afterwards.
+            RequestRefusedError: they do not have them afterwards.
         """
         wanted = sorted(roles)
-        fault = self._tell("updateRoleListOfUser", ("userName", user), *(("newRoles", role) for role in wanted))
-        if not set(wanted) <= self.roles_of(user):
-            raise Refused(f"user {user} could not be given {', '.join(wanted)}: {fault}", status=500)
+        fault = self._update("updateRoleListOfUser", ("userName", user), *(("newRoles", role) for role in wanted))
+        if not set(wanted) <= self.list_roles(user):
+            raise RequestRefusedError(f"user {user} could not be given {', '.join(wanted)}: {fault}", status=500)
 
-    def take_role(self, user: str, role: str) -> None:
+    def revoke_role(self, user: str, role: str) -> None:
         """Take a role from a user.
 
         Raises:
-            Refused: they still have it afterwards.
+            RequestRefusedError: they still have it afterwards.
         """
-        fault = self._tell("updateRoleListOfUser", ("userName", user), ("deletedRoles", role))
-        if role in self.roles_of(user):
-            raise Refused(f"{role} could not be taken from {user}: {fault}", status=500)
+        fault = self._update("updateRoleListOfUser", ("userName", user), ("deletedRoles", role))
+        if role in self.list_roles(user):
+            raise RequestRefusedError(f"{role} could not be taken from {user}: {fault}", status=500)
 
     def set_password(self, user: str, password: SecretStr) -> None:
         """Give a user a new password.
 
         Raises:
-            Refused: WSO2 reports a fault.
+            RequestRefusedError: WSO2 reports a fault.
         """
-        fault = self._tell(
+        fault = self._update(
             "updateCredentialByAdmin", ("userName", user), ("newCredential", password.get_secret_value())
         )
         if fault:
-            raise Refused(f"the password of {user} could not be set: {_without(password, fault)}", status=500)
+            raise RequestRefusedError(
+                f"the password of {user} could not be set: {_redact(password, fault)}", status=500
+            )
 
-    def _ask(self, operation: str, *arguments: Argument) -> list[str]:
+    def _query(self, operation: str, *arguments: Argument) -> list[str]:
         status, content = self._post(operation, arguments)
         if status != 200:
-            raise Refused(f"{operation} failed: {_fault(content)}", status=status)
-        return _returned(content)
+            raise RequestRefusedError(f"{operation} failed: {_parse_fault(content)}", status=status)
+        return _parse_return_values(content)
 
-    def _tell(self, operation: str, *arguments: Argument) -> str:
+    def _update(self, operation: str, *arguments: Argument) -> str:
         """Send an operation that answers nothing; return the fault's text, empty without one."""
         status, content = self._post(operation, arguments)
-        return _fault(content) if status == 500 else ""
+        return _parse_fault(content) if status == 500 else ""
 
     def _post(self, operation: str, arguments: Iterable[Argument]) -> tuple[int, bytes]:
-        response = self._wire.call(
+        response = self._http.call(
             "POST",
             self._url,
             self._admin,
             accept=(200, 202, 500),
-            content=envelope(operation, arguments),
+            content=build_envelope(operation, arguments),
             headers={"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": f'"urn:{operation}"'},
         )
         return response.status_code, response.content
 
 
-def envelope(operation: str, arguments: Iterable[Argument]) -> bytes:
+def build_envelope(operation: str, arguments: Iterable[Argument]) -> bytes:
     """Return the SOAP message that asks for an operation."""
     envelope = ElementTree.Element(f"{{{_SOAP}}}Envelope")
     body = ElementTree.SubElement(envelope, f"{{{_SOAP}}}Body")
@@ -149,7 +151,7 @@ def envelope(operation: str, arguments: Iterable[Argument]) -> bytes:
     return ElementTree.tostring(envelope, encoding="utf-8", xml_declaration=True)
 
 
-def _texts(content: bytes, local_name: str) -> list[str]:
+def _find_texts(content: bytes, local_name: str) -> list[str]:
     # Looked up by local name: the prefix, and with it the namespace, differs between stacks.
     try:
         root = fromstring(content)
@@ -158,13 +160,13 @@ def _texts(content: bytes, local_name: str) -> list[str]:
     return [element.text or "" for element in root.iter() if element.tag.rpartition("}")[2] == local_name]
 
 
-def _returned(content: bytes) -> list[str]:
-    return [text for text in _texts(content, "return") if text]
+def _parse_return_values(content: bytes) -> list[str]:
+    return [text for text in _find_texts(content, "return") if text]
 
 
-def _fault(content: bytes) -> str:
-    return " ".join(_texts(content, "faultstring"))[:_SHOWN_CHARACTERS] or "no reason given"
+def _parse_fault(content: bytes) -> str:
+    return " ".join(_find_texts(content, "faultstring"))[:_SHOWN_CHARACTERS] or "no reason given"
 
 
-def _without(secret: SecretStr, text: str) -> str:
+def _redact(secret: SecretStr, text: str) -> str:
     return text.replace(secret.get_secret_value(), "…")

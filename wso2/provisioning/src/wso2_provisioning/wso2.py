@@ -18,13 +18,13 @@ from wso2_provisioning.tokens import (
     CLIENT_NAME,
     ClientCredentials,
     Token,
-    client_token,
-    password_token,
     register_client,
+    request_client_token,
+    request_password_token,
     revoke_token,
 )
 from wso2_provisioning.users import Users
-from wso2_provisioning.wire import Identity, Wire
+from wso2_provisioning.wire import HttpClient, Identity
 
 ADMIN_SCOPES = admin.SCOPES | publisher.SCOPES | mcp_servers.SCOPES | devportal.SCOPES | devportal.EXPORT_SCOPES
 """Scopes of the REST APIs that the bootstrap needs."""
@@ -33,7 +33,7 @@ SWITCH_SCOPES = ADMIN_SCOPES | admin.DENY_SCOPES | publisher.BLOCK_SCOPES
 
 
 @dataclass(frozen=True, slots=True)
-class OwnSession:
+class PortalSession:
     """The Developer Portal as a user sees it, until it is ended."""
 
     portal: DevPortal
@@ -45,7 +45,7 @@ class Wso2:
 
     def __init__(
         self,
-        wire: Wire,
+        http: HttpClient,
         settings: ProvisioningSettings,
         *,
         is_dry_run: bool = False,
@@ -54,7 +54,7 @@ class Wso2:
         """Remember where everything is.
 
         Args:
-            wire: how to reach it.
+            http: how to reach it.
             settings: where it is and who may change it.
             is_dry_run: come with passwords instead of tokens, because to get one a client must be registered.
             admin_scopes: what the administrator's token is to allow; more than the bootstrap needs for who stops
@@ -63,80 +63,86 @@ class Wso2:
         Raises:
             ConfigurationError: the administrator's password is not set.
         """
-        self.wire = wire
+        self.http = http
         self.settings = settings
         self._is_dry_run = is_dry_run
         self._admin_scopes = admin_scopes
-        self._admin = Identity.of_password(settings.wso2_admin_username, settings.admin_password())
+        self._admin = Identity.from_password(settings.wso2_admin_username, settings.require_admin_password())
         self._client: ClientCredentials | None = None
         self._admin_token: Identity | None = None
 
     @property
     def users(self) -> Users:
         """Users and roles."""
-        return Users(self.wire, self.settings.wso2_management_url, self._admin)
+        return Users(self.http, self.settings.wso2_management_url, self._admin)
 
     @property
     def admin(self) -> Admin:
         """Throttling and deny policies, and the applications of all owners."""
-        return Admin(self.wire, self.settings.wso2_management_url, self._administrator())
+        return Admin(self.http, self.settings.wso2_management_url, self._authenticate_admin())
 
     @property
     def publisher(self) -> Publisher:
         """APIs and subscriptions."""
-        return Publisher(self.wire, self.settings.wso2_management_url, self._administrator())
+        return Publisher(self.http, self.settings.wso2_management_url, self._authenticate_admin())
 
     @property
     def mcp_servers(self) -> McpServers:
         """MCP servers."""
-        return McpServers(self.wire, self.settings.wso2_management_url, self._administrator())
+        return McpServers(self.http, self.settings.wso2_management_url, self._authenticate_admin())
 
     @property
     def admin_portal(self) -> DevPortal:
         """Applications of the administrator, and the export of any."""
-        return DevPortal(self.wire, self.settings.wso2_management_url, self._administrator())
+        return DevPortal(self.http, self.settings.wso2_management_url, self._authenticate_admin())
 
-    def portal_of(self, user: str, password: SecretStr) -> DevPortal:
+    def open_portal(self, user: str, password: SecretStr) -> DevPortal:
         """Return the Developer Portal as a user sees it.
 
         Raises:
-            CredentialsRefused: the password is wrong.
-            ScopesWrong: the user may not own applications.
+            CredentialsRefusedError: the password is wrong.
+            ScopeMismatchError: the user may not own applications.
         """
-        return self.session_of(user, password).portal
+        return self.open_session(user, password).portal
 
-    def session_of(self, user: str, password: SecretStr) -> OwnSession:
+    def open_session(self, user: str, password: SecretStr) -> PortalSession:
         """Return the Developer Portal as a user sees it, with a token that ends with the session.
 
         Raises:
-            CredentialsRefused: the password is wrong.
-            ScopesWrong: the user may not own applications.
+            CredentialsRefusedError: the password is wrong.
+            ScopeMismatchError: the user may not own applications.
         """
         management_url = self.settings.wso2_management_url
         if self._is_dry_run:
-            return OwnSession(DevPortal(self.wire, management_url, Identity.of_password(user, password)), lambda: None)
-        client = self._registered()
-        token = password_token(self.wire, self.settings.token_url, client, user, password, devportal.SCOPES)
-        portal = DevPortal(self.wire, management_url, Identity.of_token(user, token.access_token))
-        return OwnSession(portal, lambda: revoke_token(self.wire, self.settings.token_url, client, token, CLIENT_NAME))
+            return PortalSession(
+                DevPortal(self.http, management_url, Identity.from_password(user, password)), lambda: None
+            )
+        client = self._ensure_client()
+        token = request_password_token(self.http, self.settings.token_url, client, user, password, devportal.SCOPES)
+        portal = DevPortal(self.http, management_url, Identity.from_token(user, token.access_token))
+        return PortalSession(
+            portal, lambda: revoke_token(self.http, self.settings.token_url, client, token, CLIENT_NAME)
+        )
 
-    def token_of(self, application: str, credentials: ClientCredentials, scopes: frozenset[str]) -> Token:
+    def request_token(self, application: str, credentials: ClientCredentials, scopes: frozenset[str]) -> Token:
         """Get a token in an application's name, apart from the one that it uses itself."""
-        return client_token(self.wire, self.settings.token_url, credentials, application, scopes)
+        return request_client_token(self.http, self.settings.token_url, credentials, application, scopes)
 
-    def _administrator(self) -> Identity:
+    def _authenticate_admin(self) -> Identity:
         if self._admin_token is None:
-            name, password = self.settings.wso2_admin_username, self.settings.admin_password()
-            self._admin_token = self._identity(name, password, self._admin_scopes)
+            name, password = self.settings.wso2_admin_username, self.settings.require_admin_password()
+            self._admin_token = self._authenticate(name, password, self._admin_scopes)
         return self._admin_token
 
-    def _identity(self, user: str, password: SecretStr, scopes: frozenset[str]) -> Identity:
+    def _authenticate(self, user: str, password: SecretStr, scopes: frozenset[str]) -> Identity:
         if self._is_dry_run:
-            return Identity.of_password(user, password)
-        token = password_token(self.wire, self.settings.token_url, self._registered(), user, password, scopes)
-        return Identity.of_token(user, token.access_token)
+            return Identity.from_password(user, password)
+        token = request_password_token(
+            self.http, self.settings.token_url, self._ensure_client(), user, password, scopes
+        )
+        return Identity.from_token(user, token.access_token)
 
-    def _registered(self) -> ClientCredentials:
+    def _ensure_client(self) -> ClientCredentials:
         if self._client is None:
-            self._client = register_client(self.wire, self.settings.wso2_management_url, self._admin)
+            self._client = register_client(self.http, self.settings.wso2_management_url, self._admin)
         return self._client

@@ -15,12 +15,12 @@ from ev_service.errors import ConfigurationError, EvError
 from ev_service.settings import load
 from ev_service.units import utc_text
 from wso2_provisioning.applications import OPERATOR
-from wso2_provisioning.backends import artifacts_of_this_run
-from wso2_provisioning.operating.orders import Call, call_of
-from wso2_provisioning.operating.told import csv_of, told
-from wso2_provisioning.owner_keys import token_of
+from wso2_provisioning.backends import load_configured_artifacts
+from wso2_provisioning.operating.orders import GatewayCall, build_call
+from wso2_provisioning.operating.told import format_csv, render_answer
+from wso2_provisioning.owner_keys import request_application_token
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.wire import Identity, Wire, json_object
+from wso2_provisioning.wire import HttpClient, Identity, parse_json_object
 from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.documents import ArtifactError
@@ -52,38 +52,38 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
         argv: arguments; None takes those of the process.
         artifacts_dir: what WSO2 was given.
     """
-    arguments = command_line().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
-        artifacts = artifacts_of_this_run(artifacts_dir)
-        _demand_reason(arguments)
-        answer = _answered(arguments, artifacts)
+        artifacts = load_configured_artifacts(artifacts_dir)
+        _require_reason(arguments)
+        answer = _execute(arguments, artifacts)
     except (EvError, ArtifactError) as error:
         sys.stderr.write(f"not done: {error}\n")
         return 1
     if getattr(arguments, "csv", False):
-        sys.stdout.write(csv_of(answer["sessions"]))
+        sys.stdout.write(format_csv(answer["sessions"]))
         return 0
     if arguments.json:
         sys.stdout.write(f"{json.dumps(answer, indent=2)}\n")
         return 0
     # What is piped is not folded; and what a charger says of itself is no markup.
     console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _UNFOLDED)
-    for part in told(arguments.command, answer):
+    for part in render_answer(arguments.command, answer):
         console.print(part)
     return 0
 
 
-def _demand_reason(arguments: argparse.Namespace) -> None:
+def _require_reason(arguments: argparse.Namespace) -> None:
     if "reason" in arguments and not (arguments.reason or "").strip():
         raise ConfigurationError('an order needs a reason, which is recorded: REASON="…", or --reason')
 
 
-def _answered(arguments: argparse.Namespace, artifacts: Artifacts) -> dict[str, Any]:
+def _execute(arguments: argparse.Namespace, artifacts: Artifacts) -> dict[str, Any]:
     """The answer to a command; sessions that are over come in pages, and are put together."""
-    answer = _sent(call_of(arguments), artifacts)
+    answer = _send(build_call(arguments), artifacts)
     known = {one["session_id"] for one in answer["sessions"]} if answer.get("next_since") else set[str]()
     while (since := answer.get("next_since")) is not None:
-        page = _sent(call_of(argparse.Namespace(**vars(arguments) | {"since": since})), artifacts)
+        page = _send(build_call(argparse.Namespace(**vars(arguments) | {"since": since})), artifacts)
         new = [one for one in page["sessions"] if one["session_id"] not in known]
         known.update(one["session_id"] for one in new)
         answer["sessions"] += new
@@ -91,16 +91,16 @@ def _answered(arguments: argparse.Namespace, artifacts: Artifacts) -> dict[str, 
     return answer
 
 
-def _sent(call: Call, artifacts: Artifacts) -> dict[str, Any]:
+def _send(call: GatewayCall, artifacts: Artifacts) -> dict[str, Any]:
     settings = load(ProvisioningSettings)
     url = settings.wso2_gateway_url + artifacts.find_api(call.api).api.versioned_context + call.target
-    with Wire(settings.wso2_ca_file) as wire:
-        token = token_of(Wso2(wire, settings), artifacts, OPERATOR, _OWN_TOKEN)
-        identity = Identity.of_token(OPERATOR.name, token.access_token)
-        return json_object(wire.call(call.method, url, identity, json=call.body))
+    with HttpClient(settings.wso2_ca_file) as http:
+        token = request_application_token(Wso2(http, settings), artifacts, OPERATOR, _OWN_TOKEN)
+        identity = Identity.from_token(OPERATOR.name, token.access_token)
+        return parse_json_object(http.call(call.method, url, identity, json=call.body))
 
 
-def command_line() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """The commands and what each takes."""
     parser = argparse.ArgumentParser(
         prog="make operate", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -109,24 +109,26 @@ def command_line() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("chargers", help="what every charger does, and under which limit")
     sessions = commands.add_parser("sessions", help="which cars are there; with --since who charged, and how much")
-    sessions.add_argument("--since", type=_moment, help="sessions that ended then or later, with token and name")
+    sessions.add_argument(
+        "--since", type=_parse_timestamp, help="sessions that ended then or later, with token and name"
+    )
     sessions.add_argument("--csv", action="store_true", help="those that are over, as CSV; without --since all")
     commands.add_parser("orders", help="who ordered what, when and why").add_argument(
         "--most", type=int, default=20, help="how many, the newest first"
     )
-    stop = _order(commands, "stop", "no car charges, for some minutes")
-    power = _order(commands, "power", "every car may draw so much, for some minutes")
+    stop = _add_order(commands, "stop", "no car charges, for some minutes")
+    power = _add_order(commands, "power", "every car may draw so much, for some minutes")
     power.add_argument("kilowatts", type=float, help="each car's power [kW]; lowered where it does not fit")
     for lasting in (stop, power):
         lasting.add_argument("--minutes", type=float, required=True, help="after which it ends by itself")
-    _order(commands, "release", "end a stop or a power before its time")
-    limit = _order(commands, "limit", "what building and cars may draw together")
-    limit.add_argument("kilowatts", type=_kilowatts_or_none, help="at most as configured [kW]; none: back to that")
+    _add_order(commands, "release", "end a stop or a power before its time")
+    limit = _add_order(commands, "limit", "what building and cars may draw together")
+    limit.add_argument("kilowatts", type=_parse_kilowatts, help="at most as configured [kW]; none: back to that")
     _add_departure(commands)
     return parser
 
 
-def _order(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
+def _add_order(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=what, description=what)
     parser.add_argument("--reason", default=os.environ.get("REASON"), help="why; else the variable REASON")
     return parser
@@ -136,17 +138,19 @@ def _add_departure(commands: Any) -> None:
     what = "say when a car leaves, and what it needs until then"
     departure: argparse.ArgumentParser = commands.add_parser("departure", help=what, description=what)
     departure.add_argument("session", help="as sessions names it")
-    departure.add_argument("--at", type=_moment, required=True, help="2026-06-21T21:00Z, or with another offset")
+    departure.add_argument(
+        "--at", type=_parse_timestamp, required=True, help="2026-06-21T21:00Z, or with another offset"
+    )
     departure.add_argument("--energy-kwh", type=float, help="wanted in all in this session [kWh]")
     departure.add_argument("--priority", type=int, help="0 to 9; higher goes first when power is scarce")
     departure.add_argument("--guaranteed-a", type=float, help="current per phase that it gets wherever allowed [A]")
 
 
-def _kilowatts_or_none(text: str) -> float | None:
+def _parse_kilowatts(text: str) -> float | None:
     return None if text == "none" else float(text)
 
 
-def _moment(text: str) -> str:
+def _parse_timestamp(text: str) -> str:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

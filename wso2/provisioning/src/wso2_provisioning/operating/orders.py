@@ -12,7 +12,7 @@ SITE_API = "SiteAPI"
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class GatewayCall:
     """One call through the gateway.
 
     api: name of the API. target: its path below the API's context. body: what is ordered; None: it only reads.
@@ -28,7 +28,7 @@ class Call:
         return "GET" if self.body is None else "PUT"
 
 
-def call_of(arguments: Namespace) -> Call:
+def build_call(arguments: Namespace) -> GatewayCall:
     """The call that a command means.
 
     Args:
@@ -37,18 +37,18 @@ def call_of(arguments: Namespace) -> Call:
     return _CALLS[arguments.command](arguments)
 
 
-def _override(kind: str, arguments: Namespace, **said: Any) -> Call:
-    return Call(SITE_API, "/override", {"kind": kind, **said, "reason": arguments.reason})
+def _build_override(kind: str, arguments: Namespace, **said: Any) -> GatewayCall:
+    return GatewayCall(SITE_API, "/override", {"kind": kind, **said, "reason": arguments.reason})
 
 
-def _sessions(arguments: Namespace) -> Call:
+def _build_sessions(arguments: Namespace) -> GatewayCall:
     if arguments.since is None and not arguments.csv:
-        return Call(CHARGERS_API, "/sessions")
+        return GatewayCall(CHARGERS_API, "/sessions")
     since = arguments.since or "1970-01-01T00:00:00Z"
-    return Call(SITE_API, f"/session-records?since={quote(since, safe='')}")
+    return GatewayCall(SITE_API, f"/session-records?since={quote(since, safe='')}")
 
 
-def _departure(arguments: Namespace) -> Call:
+def _build_departure(arguments: Namespace) -> GatewayCall:
     said = {
         "departure": arguments.at,
         "energy_wanted_kwh": arguments.energy_kwh,
@@ -56,16 +56,16 @@ def _departure(arguments: Namespace) -> Call:
         "guaranteed_a": arguments.guaranteed_a,
     }
     target = f"/sessions/{quote(arguments.session, safe='')}/departure"
-    return Call(SITE_API, target, {name: value for name, value in said.items() if value is not None})
+    return GatewayCall(SITE_API, target, {name: value for name, value in said.items() if value is not None})
 
 
-_CALLS: dict[str, Callable[[Namespace], Call]] = {
-    "chargers": lambda _: Call(CHARGERS_API, "/chargers"),
-    "sessions": _sessions,
-    "orders": lambda said: Call(SITE_API, f"/orders?limit={said.most}"),
-    "stop": lambda said: _override("stop", said, minutes=said.minutes),
-    "power": lambda said: _override("fixed_power", said, charging_power_kw=said.kilowatts, minutes=said.minutes),
-    "release": lambda said: _override("none", said),
-    "limit": lambda said: Call(SITE_API, "/site/limit", {"limit_kw": said.kilowatts, "reason": said.reason}),
-    "departure": _departure,
+_CALLS: dict[str, Callable[[Namespace], GatewayCall]] = {
+    "chargers": lambda _: GatewayCall(CHARGERS_API, "/chargers"),
+    "sessions": _build_sessions,
+    "orders": lambda said: GatewayCall(SITE_API, f"/orders?limit={said.most}"),
+    "stop": lambda said: _build_override("stop", said, minutes=said.minutes),
+    "power": lambda said: _build_override("fixed_power", said, charging_power_kw=said.kilowatts, minutes=said.minutes),
+    "release": lambda said: _build_override("none", said),
+    "limit": lambda said: GatewayCall(SITE_API, "/site/limit", {"limit_kw": said.kilowatts, "reason": said.reason}),
+    "departure": _build_departure,
 }

@@ -11,7 +11,7 @@ Answer = Mapping[str, Any]
 _NOT_KEPT = "It is in force, but NOT on disk: a restart of the service forgets it. Its disk may be full."
 
 
-def told(command: str, answer: Answer) -> Iterable[str | Table]:
+def render_answer(command: str, answer: Answer) -> Iterable[str | Table]:
     """Say it in lines and tables.
 
     Args:
@@ -19,19 +19,19 @@ def told(command: str, answer: Answer) -> Iterable[str | Table]:
         answer: the body of the answer to it.
     """
     if command == "chargers":
-        yield from _site(answer)
+        yield from _render_site(answer)
     elif command == "sessions" and "next_since" in answer:
-        yield _table(_RECORD, map(_record, answer["sessions"]), "no session ended since then")
+        yield _build_table(_RECORD, map(_format_record, answer["sessions"]), "no session ended since then")
     elif command == "sessions":
-        yield _table(_SESSION, map(_session, answer["sessions"]), "no car is there")
+        yield _build_table(_SESSION, map(_format_session, answer["sessions"]), "no car is there")
     elif command == "orders":
-        yield _table(_ORDER, map(_order, answer["orders"]), "nothing was ordered yet")
+        yield _build_table(_ORDER, map(_format_order, answer["orders"]), "nothing was ordered yet")
     elif command == "departure":
-        yield _table(_SESSION, [_session(answer)], "")
+        yield _build_table(_SESSION, [_format_session(answer)], "")
     elif command == "limit":
         yield f"the site may draw {answer['site_limit_kw']:g} kW, of {answer['configured_kw']:g} as configured"
     else:
-        yield _override(answer.get("override"))
+        yield _format_override(answer.get("override"))
     if answer.get("is_kept_on_disk") is False and command != "orders":
         yield _NOT_KEPT
 
@@ -54,14 +54,14 @@ _COLUMNS = (
 _ORDER = ("number", "at", "by", "order", "reason")
 
 
-def _site(answer: Answer) -> Iterable[str | Table]:
+def _render_site(answer: Answer) -> Iterable[str | Table]:
     yield f"{answer['site_id']} at {answer['timestamp']}: {answer['site_limit_kw']:g} kW for building and cars"
-    yield _override(answer.get("override"))
-    rows = (_evse(charger, evse) for charger in answer["chargers"] for evse in charger["evses"])
-    yield _table(_EVSE, rows, "the site has no chargers")
+    yield _format_override(answer.get("override"))
+    rows = (_format_evse(charger, evse) for charger in answer["chargers"] for evse in charger["evses"])
+    yield _build_table(_EVSE, rows, "the site has no chargers")
 
 
-def _override(override: Answer | None) -> str:
+def _format_override(override: Answer | None) -> str:
     if override is None:
         return "no order of an operator is in force: agents command"
     what = (
@@ -70,7 +70,7 @@ def _override(override: Answer | None) -> str:
     return f"ordered until {override['until']}: {what}"
 
 
-def _evse(charger: Answer, evse: Answer) -> Sequence[str]:
+def _format_evse(charger: Answer, evse: Answer) -> Sequence[str]:
     limit = evse.get("limit_a")
     measured: Answer = evse.get("measured") or {}
     session: Answer = evse.get("session") or {}
@@ -81,37 +81,37 @@ def _evse(charger: Answer, evse: Answer) -> Sequence[str]:
         f"{evse['fallback_a'] if limit is None else limit:g} A" + (" (fallback)" if limit is None else ""),
         str(evse.get("limited_by", "-")) + ("" if evse.get("is_confirmed") or limit is None else ", not confirmed"),
         str(evse.get("valid_until", "-")),
-        _with_unit(measured.get("power_kw"), "kW") + (" TOO MUCH" if evse.get("is_overdrawing") else ""),
+        _format_quantity(measured.get("power_kw"), "kW") + (" TOO MUCH" if evse.get("is_overdrawing") else ""),
         "NONE, but draws" if evse.get("draws_without_session") else str(session.get("session_id", "-")),
     )
 
 
-def _session(session: Answer) -> Sequence[str]:
+def _format_session(session: Answer) -> Sequence[str]:
     return (
         str(session["session_id"]),
         str(session["charger_id"]),
         str(session["evse_id"]),
         str(session["started_at"]),
-        _with_unit(session["energy_kwh"], "kWh"),
-        _with_unit(session.get("energy_wanted_kwh"), "kWh"),
+        _format_quantity(session["energy_kwh"], "kWh"),
+        _format_quantity(session.get("energy_wanted_kwh"), "kWh"),
         str(session.get("departure", "-")),
         str(session.get("priority", "-")),
-        _with_unit(session.get("guaranteed_a"), "A"),
+        _format_quantity(session.get("guaranteed_a"), "A"),
     )
 
 
-def _record(record: Answer) -> Sequence[str]:
+def _format_record(record: Answer) -> Sequence[str]:
     return (
         str(record["charger_id"]),
         str(record["evse_id"]),
         str(record["started_at"]),
         str(record["ended_at"]),
-        _with_unit(record["energy_kwh"], "kWh"),
+        _format_quantity(record["energy_kwh"], "kWh"),
         *(str(record[name] or "-") for name in ("driver_id", "id_token", "name")),
     )
 
 
-def csv_of(records: Iterable[Answer]) -> str:
+def format_csv(records: Iterable[Answer]) -> str:
     """Sessions that are over as CSV (RFC 4180), with a head; empty where a value is not known.
 
     A text that a spreadsheet would take for a formula is written with an apostrophe before it: tokens come from cars.
@@ -129,7 +129,7 @@ def _cell(value: object) -> object:
     return f"'{value}" if is_formula else value
 
 
-def _order(order: Answer) -> Sequence[str]:
+def _format_order(order: Answer) -> Sequence[str]:
     said: Answer = order.get(str(order["kind"])) or {}
     details = {name: value for name, value in said.items() if value is not None and name != "reason"}
     if order.get("session_id"):
@@ -146,11 +146,11 @@ def _order(order: Answer) -> Sequence[str]:
     )
 
 
-def _with_unit(value: float | None, unit: str) -> str:
+def _format_quantity(value: float | None, unit: str) -> str:
     return "-" if value is None else f"{value:.1f} {unit}"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], nothing: str) -> Table | str:
+def _build_table(head: Sequence[str], rows: Iterable[Sequence[str]], nothing: str) -> Table | str:
     table = Table(*head, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)

@@ -16,9 +16,9 @@ from ev_service.units import utc_text
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.tokens import ClientCredentials
 
-Kind = Literal["kill", "revive"]
-Scope = Literal["all", "control"]
-Outcome = Literal["done", "already", "failed", "skipped"]
+EventKind = Literal["kill", "revive"]
+KillScope = Literal["all", "control"]
+StepOutcome = Literal["done", "already", "failed", "skipped"]
 DENY_POLICY, SUBSCRIPTION, KEY = "deny_policy", "subscription", "key"
 
 _DIGITS = 12
@@ -31,13 +31,13 @@ class Step:
     """One step, and how it ended. took_s [s]."""
 
     name: str
-    outcome: Outcome
+    outcome: StepOutcome
     took_s: float
     detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class GatewayChange:
     """One thing at the gateway that a kill made, or a revive undid; `id` is the gateway's.
 
     Of a key, whose tokens a kill revoked, `id` is what tells it from any other; see `key_id`.
@@ -49,26 +49,26 @@ class Change:
 
 
 @dataclass(slots=True)
-class Act:
+class KillEvent:
     """An act under way. scope: all that the application may do, or setting limits on chargers alone."""
 
-    kind: Kind
+    kind: EventKind
     reason: str
     operator: str
     started_at: datetime
-    scope: Scope = "all"
+    scope: KillScope = "all"
     application: str = EVAPP.name
-    act_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    event_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     steps: list[Step] = field(default_factory=list[Step])
-    changes: list[Change] = field(default_factory=list[Change])
+    changes: list[GatewayChange] = field(default_factory=list[GatewayChange])
     gateway_refused_after_s: float | None = None
     agent_stopped_after_s: float | None = None
     agent_decides_after_s: float | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The act as SiteAPI takes it."""
         return {
-            "act_id": self.act_id,
+            "act_id": self.event_id,
             "kind": self.kind,
             "scope": self.scope,
             "application": self.application,
@@ -86,7 +86,7 @@ class Act:
         }
 
 
-def checked_reason(text: str | None, kind: Kind) -> str:
+def parse_reason(text: str | None, kind: EventKind) -> str:
     """Accept why an act is done.
 
     Raises:
@@ -100,7 +100,7 @@ def checked_reason(text: str | None, kind: Kind) -> str:
     return reason
 
 
-def checked_scope(text: str | None) -> Scope:
+def parse_scope(text: str | None) -> KillScope:
     """Accept what an act is about; nothing said means all.
 
     Raises:
@@ -113,42 +113,42 @@ def checked_scope(text: str | None) -> Scope:
             raise ConfigurationError("SCOPE must be all (the default) or control (setting limits on chargers alone)")
 
 
-def one_line(text: str, longest: int = _LONGEST_DETAIL) -> str:
+def to_one_line(text: str, longest: int = _LONGEST_DETAIL) -> str:
     """A text as the record takes it: its control characters are blanks, and it is cut to what fits."""
     return _CONTROL.sub(" ", text).strip()[:longest] or "?"
 
 
-def operator_name(text: str) -> str:
+def format_operator_name(text: str) -> str:
     """Who acts, as the record takes it."""
-    return one_line(text, _LONGEST_NAME)
+    return to_one_line(text, _LONGEST_NAME)
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class RecordedChanges:
     """What acts say of the gateway. made: by kills, and not undone since, by id. known: every id that an act names."""
 
-    made: Mapping[str, Change]
-    known: frozenset[str]
+    unreverted: Mapping[str, GatewayChange]
+    known_ids: frozenset[str]
 
 
-def remembered(acts: Iterable[Mapping[str, Any]]) -> Remembered:
+def collect_changes(acts: Iterable[Mapping[str, Any]]) -> RecordedChanges:
     """Read recorded acts.
 
     Args:
         acts: the newest first.
     """
     known: set[str] = set()
-    made: dict[str, Change] = {}
+    made: dict[str, GatewayChange] = {}
     for act in acts:
         for change in cast("list[dict[str, Any]]", act.get("changes") or []):
             changed = str(change.get("id"))
             if changed not in known and act.get("kind") == "kill":
-                made[changed] = Change(str(change.get("kind")), changed, str(change.get("name")))
+                made[changed] = GatewayChange(str(change.get("kind")), changed, str(change.get("name")))
             known.add(changed)
-    return Remembered(made, frozenset(known))
+    return RecordedChanges(made, frozenset(known))
 
 
-def key_id(credentials: ClientCredentials) -> str:
+def compute_key_id(credentials: ClientCredentials) -> str:
     """What tells one key from another, its secret included, and gives the secret away to nobody."""
     digest = hashlib.sha256(credentials.client_secret.get_secret_value().encode()).hexdigest()
     return f"{credentials.client_id}:{digest[:_DIGITS]}"

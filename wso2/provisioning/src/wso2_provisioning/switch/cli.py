@@ -13,20 +13,20 @@ from ev_service.clock import make_clock
 from ev_service.errors import ConfigurationError, EvError
 from ev_service.settings import RunSettings, load
 from wso2_provisioning.applications import ASSISTANT, CONTROL_API, EVAPP, ApplicationSpec
-from wso2_provisioning.backends import artifacts_of_this_run
+from wso2_provisioning.backends import load_configured_artifacts
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.switch.acts import Act, checked_reason, checked_scope, operator_name
+from wso2_provisioning.switch.acts import KillEvent, format_operator_name, parse_reason, parse_scope
 from wso2_provisioning.switch.control import kill_control, revive_control
-from wso2_provisioning.switch.course import Course
-from wso2_provisioning.switch.journal import Journal
+from wso2_provisioning.switch.course import StepRunner
+from wso2_provisioning.switch.journal import EventJournal
 from wso2_provisioning.switch.kill import kill
-from wso2_provisioning.switch.record import Record
+from wso2_provisioning.switch.record import KillAuditLog
 from wso2_provisioning.switch.revive import revive
 from wso2_provisioning.switch.settings import SwitchSettings
-from wso2_provisioning.switch.site import Site, prove_operator
-from wso2_provisioning.switch.status import status
-from wso2_provisioning.switch.watching import AgentSeen
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.switch.site import SwitchContext, authenticate_operator
+from wso2_provisioning.switch.status import describe_status
+from wso2_provisioning.switch.watching import AgentClient
+from wso2_provisioning.wire import HttpClient
 from wso2_provisioning.wso2 import SWITCH_SCOPES, Wso2
 from wso2_terms.documents import ArtifactError
 
@@ -53,90 +53,98 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
         artifacts_dir: default of `--artifacts`.
     """
     began = time.monotonic()
-    arguments = _parser(artifacts_dir).parse_args(argv)
+    arguments = _build_parser(artifacts_dir).parse_args(argv)
     try:
         return _run(arguments, began)
     except (EvError, ArtifactError) as error:
-        _say(f"nothing is done: {error}")
+        _report(f"nothing is done: {error}")
         return 1
     except KeyboardInterrupt:
-        _say("stopped")
+        _report("stopped")
         return 130
 
 
 def _run(arguments: argparse.Namespace, began: float) -> int:
     settings, own = load(ProvisioningSettings), load(SwitchSettings)
     is_status = arguments.act == "kill" and arguments.status
-    reason = "" if is_status else checked_reason(arguments.reason, arguments.act)
-    scope, spec = checked_scope(arguments.scope), _application(arguments)
-    artifacts = artifacts_of_this_run(arguments.artifacts)
-    with Wire(settings.wso2_ca_file) as wire:
-        wso2 = Wso2(wire, settings, admin_scopes=SWITCH_SCOPES)
-        token = prove_operator(wso2, artifacts)
-        record = Record(wire, settings.wso2_gateway_url, token)
-        journal = Journal(own.operator_state_dir, _say)
-        site = Site(wso2, spec, artifacts, record, AgentSeen(wire, own.agent_url.rstrip("/")), journal, _say)
+    reason = "" if is_status else parse_reason(arguments.reason, arguments.act)
+    scope, spec = parse_scope(arguments.scope), _parse_application(arguments)
+    artifacts = load_configured_artifacts(arguments.artifacts)
+    with HttpClient(settings.wso2_ca_file) as http:
+        wso2 = Wso2(http, settings, admin_scopes=SWITCH_SCOPES)
+        token = authenticate_operator(wso2, artifacts)
+        record = KillAuditLog(http, settings.wso2_gateway_url, token)
+        journal = EventJournal(own.operator_state_dir, _report)
+        site = SwitchContext(
+            wso2, spec, artifacts, record, AgentClient(http, own.agent_url.rstrip("/")), journal, _report
+        )
         if is_status:
-            for line in status(site):
+            for line in describe_status(site):
                 sys.stdout.write(f"{line}\n")
             return 0
         now = make_clock(load(RunSettings).sim_clock_file).now()
-        act = Act(arguments.act, reason, operator_name(arguments.operator or _who()), now, scope, spec.name)
-        course = Course(act, journal, _say, began)
-        _say(f"{course.elapsed_s():7.3f} s  operator and administrator are proved")
-        journal.keep(act)
-        return _kill(site, course, arguments.device) if arguments.act == "kill" else _revive(site, course, arguments)
+        act = KillEvent(
+            arguments.act, reason, format_operator_name(arguments.operator or _describe_user()), now, scope, spec.name
+        )
+        course = StepRunner(act, journal, _report, began)
+        _report(f"{course.elapsed_s:7.3f} s  operator and administrator are proved")
+        journal.save(act)
+        return (
+            _run_kill(site, course, arguments.device)
+            if arguments.act == "kill"
+            else _run_revive(site, course, arguments)
+        )
 
 
-def _kill(site: Site, course: Course, device: str | None) -> int:
-    if course.act.scope == "control":
-        return _kill_control(site, course)
+def _run_kill(site: SwitchContext, course: StepRunner, device: str | None) -> int:
+    if course.event.scope == "control":
+        return _run_kill_control(site, course)
     cut, spec = kill(site, course, device), site.spec
-    is_recorded = _record(site, course)
+    is_recorded = _record_event(site, course)
     if cut.is_owner_denied:
         others = [
             name
             for name, is_so in (
                 ("application denied", cut.is_application_denied),
-                ("subscriptions blocked", cut.are_doors_shut),
+                ("subscriptions blocked", cut.are_subscriptions_blocked),
             )
             if is_so
         ]
-        _say(f"{spec.name} is stopped: {', '.join([f'every application of {spec.owner} is denied', *others])}")
-    elif cut.is_any:
-        _say(f"{spec.name} is stopped, but another application of {spec.owner} would get through: kill it again")
+        _report(f"{spec.name} is stopped: {', '.join([f'every application of {spec.owner} is denied', *others])}")
+    elif cut.is_stopped:
+        _report(f"{spec.name} is stopped, but another application of {spec.owner} would get through: kill it again")
     else:
-        _say(f"{spec.name} is NOT stopped: neither a deny policy nor blocked subscriptions keep it out")
+        _report(f"{spec.name} is NOT stopped: neither a deny policy nor blocked subscriptions keep it out")
     return 0 if cut.is_owner_denied and is_recorded else 1
 
 
-def _kill_control(site: Site, course: Course) -> int:
+def _run_kill_control(site: SwitchContext, course: StepRunner) -> int:
     is_shut = kill_control(site, course)
-    is_recorded = _record(site, course)
+    is_recorded = _record_event(site, course)
     if is_shut:
-        _say(f"{EVAPP.name} sets no limits any more: {CONTROL_API} is denied. Those in force lapse to the fallbacks")
+        _report(f"{EVAPP.name} sets no limits any more: {CONTROL_API} is denied. Those in force lapse to the fallbacks")
     else:
-        _say(f"{EVAPP.name} may STILL set limits: {CONTROL_API} is not denied")
+        _report(f"{EVAPP.name} may STILL set limits: {CONTROL_API} is not denied")
     return 0 if is_shut and is_recorded else 1
 
 
-def _revive(site: Site, course: Course, arguments: argparse.Namespace) -> int:
-    is_control, spec = course.act.scope == "control", site.spec
+def _run_revive(site: SwitchContext, course: StepRunner, arguments: argparse.Namespace) -> int:
+    is_control, spec = course.event.scope == "control", site.spec
     act = revive_control if is_control else revive
     is_open = act(site, course, everything=arguments.all, remove=arguments.remove)
-    is_recorded = _record(site, course)
+    is_recorded = _record_event(site, course)
     if is_control:
-        _say(f"{spec.name} may set limits" if is_open else f"{spec.name} may still set no limits: see above")
+        _report(f"{spec.name} may set limits" if is_open else f"{spec.name} may still set no limits: see above")
     elif is_open:
-        _say(f"{spec.name} may go on")
-    elif arguments.remove and spec.name not in {one.name for one in site.wso2.admin.applications(spec.owner)}:
-        _say(f"{spec.name} is gone: the bootstrap (scripts/bootstrap.py, or a new start) makes it, with a new key")
+        _report(f"{spec.name} may go on")
+    elif arguments.remove and spec.name not in {one.name for one in site.wso2.admin.list_applications(spec.owner)}:
+        _report(f"{spec.name} is gone: the bootstrap (scripts/bootstrap.py, or a new start) makes it, with a new key")
     else:
-        _say(f"{spec.name} is still stopped, at least in part: see above")
+        _report(f"{spec.name} is still stopped, at least in part: see above")
     return 0 if is_open and is_recorded else 1
 
 
-def _application(arguments: argparse.Namespace) -> ApplicationSpec:
+def _parse_application(arguments: argparse.Namespace) -> ApplicationSpec:
     spec = next((one for one in _STOPPABLE if one.name == (arguments.application or EVAPP.name)), None)
     if spec is None:
         raise ConfigurationError(f"APPLICATION must be {' or '.join(one.name for one in _STOPPABLE)}")
@@ -145,28 +153,28 @@ def _application(arguments: argparse.Namespace) -> ApplicationSpec:
     return spec
 
 
-def _record(site: Site, course: Course) -> bool:
-    if course.step("record", lambda: site.record_all(course.act), is_last=True):
+def _record_event(site: SwitchContext, course: StepRunner) -> bool:
+    if course.run_step("record", lambda: site.record_event(course.event), is_last=True):
         return True
-    site.journal.keep(course.act)
-    where = site.journal.path(course.act.act_id) if site.journal.is_kept(course.act) else "nowhere"
-    _say(f"NOT RECORDED. What was done stands; it is written down in {where}, and the next act records it, too")
+    site.journal.save(course.event)
+    where = site.journal.path_of(course.event.event_id) if site.journal.contains(course.event) else "nowhere"
+    _report(f"NOT RECORDED. What was done stands; it is written down in {where}, and the next act records it, too")
     return False
 
 
-def _who() -> str:
+def _describe_user() -> str:
     try:
         return f"{getpass.getuser()} on {socket.gethostname()}"
     except (OSError, KeyError, ImportError):
         return f"somebody on {socket.gethostname()}"
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
-def _parser(artifacts_dir: Path) -> argparse.ArgumentParser:
+def _build_parser(artifacts_dir: Path) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="make", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )

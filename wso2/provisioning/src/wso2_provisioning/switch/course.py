@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 
 from ev_service.errors import EvError
-from wso2_provisioning.switch.acts import Act, Outcome, Step, one_line
-from wso2_provisioning.switch.journal import Journal
+from wso2_provisioning.switch.acts import KillEvent, Step, StepOutcome, to_one_line
+from wso2_provisioning.switch.journal import EventJournal
 
-Say = Callable[[str], None]
-Done = tuple[Outcome, str]
+Report = Callable[[str], None]
+StepResult = tuple[StepOutcome, str]
 
 
-class Course:
+class StepRunner:
     """The way of one act.
 
     Args:
@@ -21,18 +21,19 @@ class Course:
         began: when the command was given, as `time.monotonic` says it [s].
     """
 
-    def __init__(self, act: Act, journal: Journal, say: Say, began: float) -> None:
-        self.act = act
+    def __init__(self, act: KillEvent, journal: EventJournal, say: Report, began: float) -> None:
+        self.event = act
         self.is_interrupted = False
         self._journal = journal
         self._say = say
         self._began = began
 
+    @property
     def elapsed_s(self) -> float:
         """Since the command was given [s]."""
         return round(time.monotonic() - self._began, 3)
 
-    def step(self, name: str, do: Callable[[], Done], *, is_last: bool = False) -> bool:
+    def run_step(self, name: str, do: Callable[[], StepResult], *, is_last: bool = False) -> bool:
         """Take a step; Ctrl-C ends it and skips the others, but for the last.
 
         Args:
@@ -44,15 +45,15 @@ class Course:
             Whether it is now as it should be.
         """
         began = time.monotonic()
-        outcome, detail = self._outcome_of(do, is_last)
+        outcome, detail = self._run(do, is_last)
         took_s = round(time.monotonic() - began, 3)
-        self.act.steps.append(Step(name, outcome, took_s, one_line(detail)))
+        self.event.steps.append(Step(name, outcome, took_s, to_one_line(detail)))
         if not is_last:
-            self._journal.keep(self.act)
-        self._say(f"{self.elapsed_s():7.3f} s  {name:<32} {outcome:<8} {detail}")
+            self._journal.save(self.event)
+        self._say(f"{self.elapsed_s:7.3f} s  {name:<32} {outcome:<8} {detail}")
         return outcome in ("done", "already")
 
-    def _outcome_of(self, do: Callable[[], Done], is_last: bool) -> Done:
+    def _run(self, do: Callable[[], StepResult], is_last: bool) -> StepResult:
         if self.is_interrupted and not is_last:
             return "skipped", "stopped by Ctrl-C"
         try:

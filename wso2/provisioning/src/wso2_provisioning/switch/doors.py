@@ -2,38 +2,38 @@
 
 from dataclasses import dataclass
 
-from wso2_provisioning.admin import Denied, DenyPolicy
+from wso2_provisioning.admin import DenyPolicy, DenyTarget
 from wso2_provisioning.applications import CONTROL_API, ApplicationSpec
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.publisher import UNBLOCKED
-from wso2_provisioning.switch.course import Done
-from wso2_provisioning.switch.site import Site
+from wso2_provisioning.switch.course import StepResult
+from wso2_provisioning.switch.site import SwitchContext
 
 
-def denied_owner(spec: ApplicationSpec) -> Denied:
+def build_owner_target(spec: ApplicationSpec) -> DenyTarget:
     """Whatever calls with a token of any application of the owner: this alone holds against whatever they make."""
-    return Denied.owner(spec.owner)
+    return DenyTarget.for_owner(spec.owner)
 
 
-def denied_application(spec: ApplicationSpec) -> Denied:
+def build_application_target(spec: ApplicationSpec) -> DenyTarget:
     """The application under its name."""
-    return Denied.application(spec.owner, spec.name)
+    return DenyTarget.for_application(spec.owner, spec.name)
 
 
-def denied_control(site: Site) -> Denied:
+def build_control_target(site: SwitchContext) -> DenyTarget:
     """The API by which limits are set, whoever calls: people stop cars at SiteAPI, not there."""
-    return Denied.api(site.artifacts.find_api(CONTROL_API).api.versioned_context)
+    return DenyTarget.for_api(site.artifacts.find_api(CONTROL_API).api.versioned_context)
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class SubscriptionState:
     """One subscription. name: of the API or MCP server. is_own: it is the application's own, to what it needs."""
 
     subscription_id: str
     name: str
     application: str
     plan: str
-    is_open: bool
+    is_unblocked: bool
     is_own: bool
 
     def __str__(self) -> str:
@@ -41,52 +41,52 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class SubscriptionStates:
     """All that is known. unseen: APIs and MCP servers that could not be looked at, with the reason."""
 
-    doors: tuple[Door, ...]
-    unseen: tuple[tuple[str, str], ...]
+    states: tuple[SubscriptionState, ...]
+    unreadable: tuple[tuple[str, str], ...]
 
     @property
-    def own(self) -> tuple[Door, ...]:
+    def own(self) -> tuple[SubscriptionState, ...]:
         """The subscriptions that the application is to have."""
-        return tuple(door for door in self.doors if door.is_own)
+        return tuple(door for door in self.states if door.is_own)
 
     @property
-    def others(self) -> tuple[Door, ...]:
+    def others(self) -> tuple[SubscriptionState, ...]:
         """All else that its owner subscribed to, and with which application."""
-        return tuple(door for door in self.doors if not door.is_own)
+        return tuple(door for door in self.states if not door.is_own)
 
     @property
-    def are_shut(self) -> bool:
+    def are_blocked(self) -> bool:
         """Whether no subscription lets a call through."""
-        return not self.unseen and bool(self.doors) and not any(door.is_open for door in self.doors)
+        return not self.unreadable and bool(self.states) and not any(door.is_unblocked for door in self.states)
 
-    def told(self) -> Done:
+    def to_step_result(self) -> StepResult:
         """What came of looking."""
-        unseen = "; ".join(f"{name}: {why}" for name, why in self.unseen)
+        unseen = "; ".join(f"{name}: {why}" for name, why in self.unreadable)
         others = f", and {len(self.others)} that no artifact describes" if self.others else ""
         return ("failed", unseen) if unseen else ("done", f"{len(self.own)} subscriptions{others}")
 
 
-def denial(site: Site, denied: Denied) -> DenyPolicy | None:
+def find_active_deny_policy(site: SwitchContext, denied: DenyTarget) -> DenyPolicy | None:
     """The deny policy that refuses these calls now, None without one."""
-    return site.wso2.admin.denial(denied)
+    return site.wso2.admin.find_active_deny_policy(denied)
 
 
-def doors_of(site: Site, only: str | None = None) -> Doors:
+def list_subscription_states(site: SwitchContext, only: str | None = None) -> SubscriptionStates:
     """Look at each subscription of the owner; what can not be looked at does not hide the others.
 
     Args:
         site: what is operated.
         only: name of the one API or MCP server that is looked at; None looks at all.
     """
-    doors: list[Door] = []
+    doors: list[SubscriptionState] = []
     unseen: list[tuple[str, str]] = []
     try:
-        products = _products(site)
+        products = _list_products(site)
     except ProvisioningError as error:
-        return Doors((), (("the Publisher", error.message),))
+        return SubscriptionStates((), (("the Publisher", error.message),))
     for name in site.spec.products if only is None else (only,):
         if name not in products.values():
             unseen.append((name, "it is not found"))
@@ -94,31 +94,31 @@ def doors_of(site: Site, only: str | None = None) -> Doors:
         if only not in (None, name):
             continue
         try:
-            doors += _doors_at(site, product_id, name)
+            doors += _list_product_states(site, product_id, name)
         except ProvisioningError as error:
             unseen.append((name, error.message))
-    return Doors(tuple(doors), tuple(unseen))
+    return SubscriptionStates(tuple(doors), tuple(unseen))
 
 
-def _doors_at(site: Site, product_id: str, name: str) -> list[Door]:
+def _list_product_states(site: SwitchContext, product_id: str, name: str) -> list[SubscriptionState]:
     spec = site.spec
     return [
-        Door(
+        SubscriptionState(
             held.subscription_id,
             name,
             held.application,
             held.plan,
-            is_open=held.status == UNBLOCKED,
+            is_unblocked=held.status == UNBLOCKED,
             is_own=held.application == spec.name and name in spec.products,
         )
-        for held in site.wso2.publisher.subscriptions(product_id)
+        for held in site.wso2.publisher.list_subscriptions(product_id)
         if held.owner == spec.owner
     ]
 
 
-def _products(site: Site) -> dict[str, str]:
+def _list_products(site: SwitchContext) -> dict[str, str]:
     """Every API and MCP server by id, those that the application needs first."""
-    found = site.wso2.publisher.names() | site.wso2.mcp_servers.names()
+    found = site.wso2.publisher.list_names() | site.wso2.mcp_servers.list_names()
     needed = site.spec.products
 
     def place(product_id: str) -> tuple[int, str]:

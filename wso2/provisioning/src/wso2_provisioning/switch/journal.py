@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from wso2_provisioning.switch.acts import Act
+from wso2_provisioning.switch.acts import KillEvent
 
 
-class Journal:
+class EventJournal:
     """One file for each act that is not recorded yet.
 
     Args:
@@ -22,20 +22,20 @@ class Journal:
         self._warn = warn
         self._is_usable = True
 
-    def path(self, act_id: str) -> Path:
+    def path_of(self, act_id: str) -> Path:
         """Where an act is kept."""
         return self._folder / f"{act_id}.json"
 
-    def keep(self, act: Act) -> None:
+    def save(self, act: KillEvent) -> None:
         """Write down how far an act is."""
         if not self._is_usable:
             return
-        path = self.path(act.act_id)
+        path = self.path_of(act.event_id)
         draft = path.with_suffix(".draft")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with draft.open("w", encoding="utf-8") as file:
-                json.dump(act.as_json(), file)
+                json.dump(act.to_json(), file)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)
@@ -45,15 +45,15 @@ class Journal:
                 f"{self._folder} can not be written ({error.strerror}): what is done now is only recorded at the end"
             )
 
-    def is_kept(self, act: Act) -> bool:
+    def contains(self, act: KillEvent) -> bool:
         """Tell whether an act is written down here."""
-        return self.path(act.act_id).exists()
+        return self.path_of(act.event_id).exists()
 
-    def forget(self, act_id: str) -> None:
+    def remove(self, act_id: str) -> None:
         """Remove an act that is recorded."""
-        self.path(act_id).unlink(missing_ok=True)
+        self.path_of(act_id).unlink(missing_ok=True)
 
-    def left(self) -> list[dict[str, Any]]:
+    def list_unrecorded(self) -> list[dict[str, Any]]:
         """Acts of earlier runs that are not recorded, the newest first."""
         acts: list[dict[str, Any]] = []
         for path in self._folder.glob("*.json"):

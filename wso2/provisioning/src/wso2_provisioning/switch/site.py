@@ -7,13 +7,13 @@ import httpx
 
 from wso2_provisioning.applications import CHARGERS_API, CONTROL_API, OPERATOR, ApplicationSpec
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.owner_keys import exported_key, token_of
-from wso2_provisioning.switch.acts import Act
-from wso2_provisioning.switch.course import Done
-from wso2_provisioning.switch.journal import Journal
-from wso2_provisioning.switch.record import Record
-from wso2_provisioning.switch.watching import AgentSeen
-from wso2_provisioning.tokens import ClientCredentials, Token, exact_token
+from wso2_provisioning.owner_keys import export_credentials, request_application_token
+from wso2_provisioning.switch.acts import KillEvent
+from wso2_provisioning.switch.course import StepResult
+from wso2_provisioning.switch.journal import EventJournal
+from wso2_provisioning.switch.record import KillAuditLog
+from wso2_provisioning.switch.watching import AgentClient
+from wso2_provisioning.tokens import ClientCredentials, Token, request_exact_token
 from wso2_provisioning.wire import Identity
 from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts
@@ -24,11 +24,11 @@ _NO_LIMITS: dict[str, object] = {}
 """What is put to the limits to see whether the gateway lets it pass: no list, so that the service refuses it before it
 looks at chargers or at who commands."""
 # Apart from any other token of these applications, which stay as they are.
-_OWN_TOKEN = "device_switch"
+_DEVICE_SCOPE = "device_switch"
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class SwitchContext:
     """What is operated, once the operator is proved.
 
     wso2: as an administrator. spec: the application that is stopped or let go on. record: with the operator's token.
@@ -37,68 +37,68 @@ class Site:
     wso2: Wso2
     spec: ApplicationSpec
     artifacts: Artifacts
-    record: Record
-    agent: AgentSeen
-    journal: Journal
-    say: Callable[[str], None]
+    audit_log: KillAuditLog
+    agent: AgentClient
+    journal: EventJournal
+    report: Callable[[str], None]
 
-    def key(self) -> ClientCredentials | None:
+    def read_credentials(self) -> ClientCredentials | None:
         """The application's key; None, and a word why, where it can not be had."""
         try:
-            return exported_key(self.wso2, self.spec)
+            return export_credentials(self.wso2, self.spec)
         except ProvisioningError as error:
-            self.say(f"the key of {self.spec.name} can not be read, so its token stays: {error.message}")
+            self.report(f"the key of {self.spec.name} can not be read, so its token stays: {error.message}")
             return None
 
-    def own_token(self, key: ClientCredentials | None) -> Token | None:
+    def request_probe_token(self, key: ClientCredentials | None) -> Token | None:
         """A token of the application that is not the one it holds itself; None, and a word why, without one."""
         if key is None:
             return None
-        scopes = {*self.spec.scopes(self.artifacts), _OWN_TOKEN}
+        scopes = {*self.spec.collect_scopes(self.artifacts), _DEVICE_SCOPE}
         try:
-            return exact_token(self.wso2.wire, self.wso2.settings.token_url, key, self.spec.name, scopes)
+            return request_exact_token(self.wso2.http, self.wso2.settings.token_url, key, self.spec.name, scopes)
         except ProvisioningError as error:
-            self.say(f"no call is tried: {error.message}")
+            self.report(f"no call is tried: {error.message}")
             return None
 
-    def probe(self, token: Token) -> Probe:
+    def build_first_reading_probe(self, token: Token) -> Probe:
         """The first reading of the application."""
-        return self._call(self.spec.apis[0], token)
+        return self._build_probe(self.spec.apis[0], token)
 
-    def reading_probe(self, token: Token) -> Probe:
+    def build_chargers_probe(self, token: Token) -> Probe:
         """What the chargers do."""
-        return self._call(CHARGERS_API, token)
+        return self._build_probe(CHARGERS_API, token)
 
-    def control_probe(self, token: Token) -> Probe:
+    def build_limits_probe(self, token: Token) -> Probe:
         """The call by which limits are set, with none in it."""
-        return self._call(CONTROL_API, token, json=_NO_LIMITS)
+        return self._build_probe(CONTROL_API, token, json=_NO_LIMITS)
 
-    def _call(self, name: str, token: Token, json: object = None) -> Probe:
+    def _build_probe(self, name: str, token: Token, json: object = None) -> Probe:
         api = self.artifacts.find_api(name).api
         operation = api.operations[0]
         url = self.wso2.settings.wso2_gateway_url + api.versioned_context + operation.target
-        identity = Identity.of_token("probe", token.access_token)
-        return lambda: self.wso2.wire.once(operation.verb, url, identity, json=json)
+        identity = Identity.from_token("probe", token.access_token)
+        return lambda: self.wso2.http.send_once(operation.verb, url, identity, json=json)
 
-    def record_all(self, act: Act) -> Done:
+    def record_event(self, act: KillEvent) -> StepResult:
         """Record this act, and those that could not be recorded when they were done."""
-        number = self.record.add(act.as_json()).get("number")
-        self.journal.forget(act.act_id)
+        number = self.audit_log.add(act.to_json()).get("number")
+        self.journal.remove(act.event_id)
         late = 0
-        for left in self.journal.left():
-            self.record.add(left)
-            self.journal.forget(str(left["act_id"]))
+        for left in self.journal.list_unrecorded():
+            self.audit_log.add(left)
+            self.journal.remove(str(left["act_id"]))
             late += 1
         return "done", f"number {number}" + (f", and {late} of earlier" if late else "")
 
 
-def prove_operator(wso2: Wso2, artifacts: Artifacts) -> Token:
+def authenticate_operator(wso2: Wso2, artifacts: Artifacts) -> Token:
     """Prove that who acts is the operator and an administrator, and return the operator's token.
 
     Raises:
         ProvisioningError: a password is not set or wrong, or WSO2 grants other scopes than the operator's.
     """
-    token = token_of(wso2, artifacts, OPERATOR, _OWN_TOKEN)
+    token = request_application_token(wso2, artifacts, OPERATOR, _DEVICE_SCOPE)
     # Asks for the administrator's token, which is granted these scopes or refused.
     _ = wso2.publisher
     return token

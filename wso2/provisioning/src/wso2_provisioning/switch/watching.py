@@ -7,8 +7,8 @@ from typing import Any, TypeVar, cast
 import httpx
 
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.proof import Verdict, read_answer
-from wso2_provisioning.wire import Wire, json_object
+from wso2_provisioning.proof import Verdict, parse_answer
+from wso2_provisioning.wire import HttpClient, parse_json_object
 from wso2_terms.codes import DENIED, SUBSCRIPTION_BLOCKED
 
 REFUSALS = frozenset({str(DENIED.code), str(SUBSCRIPTION_BLOCKED.code)})
@@ -27,44 +27,44 @@ _REVIVED_PAUSE_S = 3.0
 T = TypeVar("T")
 
 
-class Unseen(ProvisioningError):
+class PollTimeoutError(ProvisioningError):
     """What was waited for did not show itself in time."""
 
     code = "unseen"
 
 
-def wait_for_refusal(wire: Wire, call: Callable[[], httpx.Response]) -> str:
+def wait_for_refusal(http: HttpClient, call: Callable[[], httpx.Response]) -> str:
     """Call until the gateway refuses the application; return its answer: status and code.
 
     Raises:
-        Unseen: it still lets calls through.
+        PollTimeoutError: it still lets calls through.
     """
-    return _wait_for(wire, call, lambda answer: is_refusal(_told(answer)))
+    return _poll_gateway(http, call, lambda answer: is_refusal(_format_answer(answer)))
 
 
-def wait_until_let_through(wire: Wire, call: Callable[[], httpx.Response]) -> str:
+def wait_until_let_through(http: HttpClient, call: Callable[[], httpx.Response]) -> str:
     """Call until the gateway lets the application through; return the answer: status and code.
 
     Raises:
-        Unseen: it still refuses.
+        PollTimeoutError: it still refuses.
     """
-    return _wait_for(wire, call, lambda answer: read_answer(answer).verdict is Verdict.LET_THROUGH)
+    return _poll_gateway(http, call, lambda answer: parse_answer(answer).verdict is Verdict.LET_THROUGH)
 
 
-def _wait_for(wire: Wire, call: Callable[[], httpx.Response], is_it: Callable[[httpx.Response], bool]) -> str:
+def _poll_gateway(http: HttpClient, call: Callable[[], httpx.Response], is_it: Callable[[httpx.Response], bool]) -> str:
     def look() -> str | None:
         answer = call()
-        return _told(answer) if is_it(answer) else None
+        return _format_answer(answer) if is_it(answer) else None
 
-    found = _wait(wire, look, _GATEWAY_S, _GATEWAY_PAUSE_S)
+    found = _poll(http, look, _GATEWAY_S, _GATEWAY_PAUSE_S)
     if found is None:
-        raise Unseen(f"after {_GATEWAY_S:.0f} s the gateway still answers {_told(call())}")
+        raise PollTimeoutError(f"after {_GATEWAY_S:.0f} s the gateway still answers {_format_answer(call())}")
     return found
 
 
-def _told(answer: httpx.Response) -> str:
+def _format_answer(answer: httpx.Response) -> str:
     try:
-        code = str(json_object(answer).get("code", ""))
+        code = str(parse_json_object(answer).get("code", ""))
     except ProvisioningError:
         code = ""
     return f"{answer.status_code} {code}".strip()
@@ -75,16 +75,16 @@ def is_refusal(answer: str) -> bool:
     return answer.rpartition(" ")[2] in REFUSALS
 
 
-class AgentSeen:
+class AgentClient:
     """The agent, asked on its own port.
 
     Args:
-        wire: how to reach it.
+        http: how to reach it.
         url: its base.
     """
 
-    def __init__(self, wire: Wire, url: str) -> None:
-        self._wire = wire
+    def __init__(self, http: HttpClient, url: str) -> None:
+        self._http = http
         self._url = url
 
     def recheck(self) -> bool:
@@ -93,7 +93,7 @@ class AgentSeen:
         Raises:
             ProvisioningError: it does not answer.
         """
-        return bool(json_object(self._wire.once("POST", f"{self._url}/recheck")).get("rechecked"))
+        return bool(parse_json_object(self._http.send_once("POST", f"{self._url}/recheck")).get("rechecked"))
 
     def wait_until_stopped(self) -> dict[str, Any]:
         """Ask for decisions until one gives 0 kW because the agent is blocked; return it.
@@ -101,8 +101,10 @@ class AgentSeen:
         Raises:
             ProvisioningError: it does not answer, or not so.
         """
-        return self._until(
-            lambda told: told.get("charging_power_kw") == 0 and BLOCKED in _errors(told), _AGENT_S, _AGENT_PAUSE_S
+        return self._wait_for_decision(
+            lambda told: told.get("charging_power_kw") == 0 and BLOCKED in _collect_errors(told),
+            _AGENT_S,
+            _AGENT_PAUSE_S,
         )
 
     def wait_until_it_decides(self) -> dict[str, Any]:
@@ -111,24 +113,24 @@ class AgentSeen:
         Raises:
             ProvisioningError: it does not answer, or not so.
         """
-        return self._until(
-            lambda told: told.get("rule") != "fail_safe" and BLOCKED not in _errors(told),
+        return self._wait_for_decision(
+            lambda told: told.get("rule") != "fail_safe" and BLOCKED not in _collect_errors(told),
             _REVIVED_S,
             _REVIVED_PAUSE_S,
         )
 
-    def commanding(self) -> str | None:
+    def read_command_result(self) -> str | None:
         """How the agent's last try to set limits on chargers ended, in one word; None where it made none.
 
         Raises:
             ProvisioningError: it does not answer.
         """
-        told = json_object(self._wire.once("GET", f"{self._url}/site-status"))
+        told = parse_json_object(self._http.send_once("GET", f"{self._url}/site-status"))
         chargers = cast("dict[str, Any]", told.get("chargers") or {})
         word = str(chargers.get("commanding", _NOT_TRIED))
         return None if word == _NOT_TRIED else word
 
-    def wait_until_commanding(self, is_so: Callable[[str], bool]) -> str:
+    def wait_for_command_result(self, is_so: Callable[[str], bool]) -> str:
         """Ask how setting limits goes until the word is the one that is waited for; return it.
 
         Raises:
@@ -136,39 +138,43 @@ class AgentSeen:
         """
 
         def look() -> str | None:
-            word = self.commanding()
+            word = self.read_command_result()
             return word if word is not None and is_so(word) else None
 
-        found = _wait(self._wire, look, _AGENT_S, _AGENT_PAUSE_S)
+        found = _poll(self._http, look, _AGENT_S, _AGENT_PAUSE_S)
         if found is None:
-            raise Unseen(f"after {_AGENT_S:.0f} s the agent still says of setting limits: {self.commanding()}")
+            raise PollTimeoutError(
+                f"after {_AGENT_S:.0f} s the agent still says of setting limits: {self.read_command_result()}"
+            )
         return found
 
-    def decision(self) -> dict[str, Any]:
+    def request_decision(self) -> dict[str, Any]:
         """Ask for one decision."""
-        return json_object(self._wire.once("GET", f"{self._url}/optimize-charging"))
+        return parse_json_object(self._http.send_once("GET", f"{self._url}/optimize-charging"))
 
-    def _until(self, is_so: Callable[[dict[str, Any]], bool], most_s: float, pause_s: float) -> dict[str, Any]:
+    def _wait_for_decision(
+        self, is_so: Callable[[dict[str, Any]], bool], most_s: float, pause_s: float
+    ) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
-            told = self.decision()
+            told = self.request_decision()
             return told if is_so(told) else None
 
-        found = _wait(self._wire, look, most_s, pause_s)
+        found = _poll(self._http, look, most_s, pause_s)
         if found is None:
-            told = self.decision()
-            raise Unseen(
+            told = self.request_decision()
+            raise PollTimeoutError(
                 f"after {most_s:.0f} s the agent says {told.get('charging_power_kw')} kW: {told.get('reason')}"
             )
         return found
 
 
-def _errors(decision: dict[str, Any]) -> set[str]:
+def _collect_errors(decision: dict[str, Any]) -> set[str]:
     readings = cast("dict[str, dict[str, Any]]", decision.get("readings") or {})
     return {str(reading.get("error")) for reading in readings.values()}
 
 
-def _wait(wire: Wire, look: Callable[[], T | None], most_s: float, pause_s: float) -> T | None:
+def _poll(http: HttpClient, look: Callable[[], T | None], most_s: float, pause_s: float) -> T | None:
     ends = time.monotonic() + most_s
     while (found := look()) is None and time.monotonic() < ends:
-        wire.sleep(pause_s)
+        http.sleep(pause_s)
     return found

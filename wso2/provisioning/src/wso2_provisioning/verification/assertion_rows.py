@@ -14,11 +14,11 @@ from ev_service.assertion import CONTEXT_CLAIM, HEADER, ISSUER, GatewayAssertion
 from ev_service.errors import EvError
 from ev_service.settings import RunSettings, load
 from wso2_provisioning.verification import own_artifacts as own
-from wso2_provisioning.verification.echo import Echo
+from wso2_provisioning.verification.echo import EchoBackend
 from wso2_provisioning.verification.import_rows import ImportRows
-from wso2_provisioning.verification.rows import NotTried, Row, Seen
-from wso2_provisioning.verification.site import PREFIX, SETTLES_S, Site
-from wso2_provisioning.verification.told import parts_of_jwt
+from wso2_provisioning.verification.rows import Observation, Row, RowSkippedError
+from wso2_provisioning.verification.site import PREFIX, SETTLES_S, VerificationContext
+from wso2_provisioning.verification.told import decode_jwt
 
 _CLAIMS = "http://wso2.org/claims/"
 _PATH = own.VERSIONED_CONTEXT + own.TARGET
@@ -28,90 +28,92 @@ LIFE_S = 900
 class AssertionRows:
     """The rows: one over the real service, the others over a backend that remembers."""
 
-    def __init__(self, site: Site, imports: ImportRows, echo: Echo | None, echo_url: str | None) -> None:
+    def __init__(
+        self, site: VerificationContext, imports: ImportRows, echo: EchoBackend | None, echo_url: str | None
+    ) -> None:
         self._site = site
         self._imports = imports
         self._echo = echo
         self._echo_url = echo_url
 
-    def rows(self) -> list[Row]:
+    def build_rows(self) -> list[Row]:
         """Every row, in the order in which they are looked at."""
         needs = "--echo-url"
         return [
-            Row("the service takes the assertion", "service with GATEWAY_CERT_FILE", "200", self._taken),
-            Row("assertion: header", needs, "JWT RS256, base64url", self._header),
-            Row("assertion: issuer and API", needs, f"{ISSUER} {own.VERSIONED_CONTEXT}", self._issued),
-            Row("assertion: application", needs, f"{PREFIX}Imports PRODUCTION {own.PLAN}", self._application),
-            Row("assertion: lifetime", needs, f"{LIFE_S} s", self._life),
-            Row("assertion: signature", f"{needs}, GATEWAY_CERT_FILE", "verifies", self._verified),
-            Row("caller's token at the backend", needs, "not there", self._authorization),
-            Row("activityid at the backend", needs, "that of the answer", self._activity),
+            Row("the service takes the assertion", "service with GATEWAY_CERT_FILE", "200", self._observe_acceptance),
+            Row("assertion: header", needs, "JWT RS256, base64url", self._observe_header),
+            Row("assertion: issuer and API", needs, f"{ISSUER} {own.VERSIONED_CONTEXT}", self._observe_issuer),
+            Row("assertion: application", needs, f"{PREFIX}Imports PRODUCTION {own.PLAN}", self._observe_application),
+            Row("assertion: lifetime", needs, f"{LIFE_S} s", self._observe_lifetime),
+            Row("assertion: signature", f"{needs}, GATEWAY_CERT_FILE", "verifies", self._observe_signature),
+            Row("caller's token at the backend", needs, "not there", self._observe_authorization),
+            Row("activityid at the backend", needs, "that of the answer", self._observe_activity_id),
         ]
 
-    def _taken(self) -> Seen:
-        token = self._site.token(self._site.application("Access"), self._site.scope)
+    def _observe_acceptance(self) -> Observation:
+        token = self._site.request_token(self._site.ensure_application("Access"), self._site.scope)
         answer = self._site.call(token)
-        return Seen(str(answer.status_code))
+        return Observation(str(answer.status_code))
 
     @cached_property
     def _answer(self) -> httpx.Response:
         if self._echo is None or self._echo_url is None:
-            raise NotTried("needs --echo-url, where the gateway reaches this machine")
+            raise RowSkippedError("needs --echo-url, where the gateway reaches this machine")
         token = self._imports.token
-        self._imports.lead_to(self._echo_url)
+        self._imports.import_with_backend(self._echo_url)
         # The former revision answers until the new one is deployed.
-        answer, _ = self._site.watch(
+        answer, _ = self._site.poll(
             lambda: self._site.call(token, _PATH), lambda found: found.status_code == 200, SETTLES_S
         )
         if answer is None:
-            raise NotTried(f"the gateway does not reach {self._echo_url}")
+            raise RowSkippedError(f"the gateway does not reach {self._echo_url}")
         return answer
 
     @cached_property
-    def _asked_with(self) -> dict[str, str]:
+    def _request_headers(self) -> dict[str, str]:
         assert self._answer.status_code == 200
         assert self._echo is not None
         return dict(self._echo.headers)
 
     @property
     def _assertion(self) -> str:
-        return self._asked_with.get(HEADER.lower(), "..")
+        return self._request_headers.get(HEADER.lower(), "..")
 
     @property
     def _claims(self) -> dict[str, Any]:
-        return parts_of_jwt(self._assertion)[1]
+        return decode_jwt(self._assertion)[1]
 
-    def _header(self) -> Seen:
-        header, _ = parts_of_jwt(self._assertion)
+    def _observe_header(self) -> Observation:
+        header, _ = decode_jwt(self._assertion)
         # Plain base64 is what common JWT libraries refuse.
         is_url_safe = not set("+/=") & set(self._assertion)
-        return Seen(f"{header.get('typ')} {header.get('alg')}, {'base64url' if is_url_safe else 'base64'}")
+        return Observation(f"{header.get('typ')} {header.get('alg')}, {'base64url' if is_url_safe else 'base64'}")
 
-    def _issued(self) -> Seen:
-        return Seen(f"{self._claims.get('iss')} {self._claims.get(CONTEXT_CLAIM)}")
+    def _observe_issuer(self) -> Observation:
+        return Observation(f"{self._claims.get('iss')} {self._claims.get(CONTEXT_CLAIM)}")
 
-    def _application(self) -> Seen:
+    def _observe_application(self) -> Observation:
         names = ("applicationname", "keytype", "tier")
         told = [str(self._claims.get(_CLAIMS + name)) for name in names]
-        return Seen(" ".join(told), f"enduser {self._claims.get(f'{_CLAIMS}enduser')}")
+        return Observation(" ".join(told), f"enduser {self._claims.get(f'{_CLAIMS}enduser')}")
 
-    def _life(self) -> Seen:
-        return Seen(f"{int(self._claims['exp']) - int(self._claims['iat'])} s")
+    def _observe_lifetime(self) -> Observation:
+        return Observation(f"{int(self._claims['exp']) - int(self._claims['iat'])} s")
 
-    def _verified(self) -> Seen:
+    def _observe_signature(self) -> Observation:
         certificate = load(RunSettings).gateway_cert_file
         assertion = self._assertion
         if certificate is None:
-            raise NotTried("needs GATEWAY_CERT_FILE, the certificate that assertions are signed with")
+            raise RowSkippedError("needs GATEWAY_CERT_FILE, the certificate that assertions are signed with")
         try:
             GatewayAssertion.from_file(certificate, self._site.clock).verify(assertion, own.VERSIONED_CONTEXT)
         except EvError as error:
-            return Seen(error.message)
-        return Seen("verifies")
+            return Observation(error.message)
+        return Observation("verifies")
 
-    def _authorization(self) -> Seen:
-        return Seen("there" if "authorization" in self._asked_with else "not there")
+    def _observe_authorization(self) -> Observation:
+        return Observation("there" if "authorization" in self._request_headers else "not there")
 
-    def _activity(self) -> Seen:
-        there, here = self._asked_with.get("activityid"), self._answer.headers.get("activityid")
-        return Seen("that of the answer" if there and there == here else f"{there} there, {here} here")
+    def _observe_activity_id(self) -> Observation:
+        there, here = self._request_headers.get("activityid"), self._answer.headers.get("activityid")
+        return Observation("that of the answer" if there and there == here else f"{there} there, {here} here")

@@ -15,14 +15,14 @@ from rich.markup import escape
 from ev_service.clock import make_clock
 from ev_service.errors import EvError
 from ev_service.settings import RunSettings, load
-from wso2_provisioning.backends import artifacts_of_this_run
+from wso2_provisioning.backends import load_configured_artifacts
 from wso2_provisioning.readiness import wait_until_ready
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.verification.echo import echoing
-from wso2_provisioning.verification.looking import every_row, look_at_all
-from wso2_provisioning.verification.rows import Result, State
-from wso2_provisioning.verification.site import Site
-from wso2_provisioning.wire import Wire
+from wso2_provisioning.verification.echo import run_echo_backend
+from wso2_provisioning.verification.looking import build_all_rows, run_rows
+from wso2_provisioning.verification.rows import RowResult, RowState
+from wso2_provisioning.verification.site import VerificationContext
+from wso2_provisioning.wire import HttpClient
 from wso2_terms.documents import ArtifactError
 
 _DESCRIPTION = "Compare a running WSO2, bootstrapped, with what is said of it; row by row, expected and observed."
@@ -33,7 +33,7 @@ undisturbed, but for the calls of all applications together that an API allows i
 
 exit code: 0 every row that could be looked at holds; 1 one differs, or nothing could be looked at; 2 wrong usage
 """
-_COLOURS = {State.HOLDS: "green", State.DIFFERS: "red", State.NOT_TRIED: "yellow"}
+_COLOURS = {RowState.HOLDS: "green", RowState.DIFFERS: "red", RowState.NOT_TRIED: "yellow"}
 
 
 _STANDARD_OUTPUT = Path("-")
@@ -46,55 +46,55 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path | None = None
         argv: arguments; None takes those of the process.
         artifacts_dir: default of `--artifacts`.
     """
-    arguments = _parser(artifacts_dir).parse_args(argv)
+    arguments = _build_parser(artifacts_dir).parse_args(argv)
     # With `-` standard output belongs to the JSON.
     console = Console(stderr=arguments.json == _STANDARD_OUTPUT, highlight=False, soft_wrap=True, emoji=False)
     try:
-        results = _look(arguments, console)
+        results = _run_rows(arguments, console)
     except (EvError, ArtifactError) as error:
         console.print(f"[red]failed[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:
         console.print("[red]stopped[/] half-way; what was made is removed")
         return 1
-    return _conclude(results, arguments.json, console)
+    return _report_results(results, arguments.json, console)
 
 
-def _look(arguments: argparse.Namespace, console: Console) -> list[Result]:
+def _run_rows(arguments: argparse.Namespace, console: Console) -> list[RowResult]:
     settings = load(ProvisioningSettings)
-    settings.admin_password()
-    settings.owner_password()
-    artifacts = artifacts_of_this_run(arguments.artifacts)
-    results: list[Result] = []
+    settings.require_admin_password()
+    settings.require_evapp_password()
+    artifacts = load_configured_artifacts(arguments.artifacts)
+    results: list[RowResult] = []
 
     def report(line: str) -> None:
         console.print(f"[yellow]·[/] {escape(line)}")
 
-    with Wire(settings.wso2_ca_file) as wire, ExitStack() as stack:
-        wait_until_ready(wire, settings.wso2_management_url, arguments.wait, report)
+    with HttpClient(settings.wso2_ca_file) as http, ExitStack() as stack:
+        wait_until_ready(http, settings.wso2_management_url, arguments.wait, report)
         echo = None
         if arguments.echo_url is not None:
-            echo = stack.enter_context(echoing(arguments.echo_bind, arguments.echo_url.port or 80))
-        site = Site(wire, settings, artifacts, make_clock(load(RunSettings).sim_clock_file))
+            echo = stack.enter_context(run_echo_backend(arguments.echo_bind, arguments.echo_url.port or 80))
+        site = VerificationContext(http, settings, artifacts, make_clock(load(RunSettings).sim_clock_file))
         url = None if arguments.echo_url is None else str(arguments.echo_url)
-        rows = every_row(site, echo=echo, echo_url=url, metrics_log=arguments.metrics_log)
-        for result in look_at_all(site, rows, report):
-            console.print(_told(result))
+        rows = build_all_rows(site, echo=echo, echo_url=url, metrics_log=arguments.metrics_log)
+        for result in run_rows(site, rows, report):
+            console.print(_format_result(result))
             results.append(result)
     return results
 
 
-def _told(result: Result) -> str:
+def _format_result(result: RowResult) -> str:
     colour = _COLOURS[result.state]
     measured = f"  ({result.measured})" if result.measured else ""
     told = f"[{colour}]{result.state:<10}[/] {escape(result.name):<40} {escape(result.expected)}"
-    if result.state is State.HOLDS and len(result.expected) <= 60:
+    if result.state is RowState.HOLDS and len(result.expected) <= 60:
         return f"{told}  |  {escape(result.observed + measured)}"
     return f"{told}\n{'observed':>51} {escape(result.observed + measured)}"
 
 
-def _conclude(results: Sequence[Result], file: Path | None, console: Console) -> int:
-    count = {state: sum(result.state is state for result in results) for state in State}
+def _report_results(results: Sequence[RowResult], file: Path | None, console: Console) -> int:
+    count = {state: sum(result.state is state for result in results) for state in RowState}
     console.print(", ".join(f"{number} {state}" for state, number in count.items()))
     text = json.dumps({"rows": [asdict(result) for result in results]}, indent=2) + "\n"
     if file == _STANDARD_OUTPUT:
@@ -103,10 +103,10 @@ def _conclude(results: Sequence[Result], file: Path | None, console: Console) ->
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         console.print(f"written to {file}")
-    return 1 if count[State.DIFFERS] or not count[State.HOLDS] else 0
+    return 1 if count[RowState.DIFFERS] or not count[RowState.HOLDS] else 0
 
 
-def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
+def _build_parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="verify_wso2.py",
         description=_DESCRIPTION,
@@ -129,7 +129,7 @@ def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--echo-url",
-        type=_url,
+        type=_parse_url,
         metavar="URL",
         help="where the gateway reaches this machine: a backend is started on that port, to see the assertion",
     )
@@ -142,7 +142,7 @@ def _parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _url(text: str) -> httpx.URL:
+def _parse_url(text: str) -> httpx.URL:
     url = httpx.URL(text)
     if url.scheme != "http" or not url.host:
         raise argparse.ArgumentTypeError(f"must be http://HOST:PORT, got {text}")

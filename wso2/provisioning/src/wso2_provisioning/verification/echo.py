@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ev_service.errors import ConfigurationError
 
 
-class Echo:
+class EchoBackend:
     """What the backend was last asked with; header names in lower case, the path with its query as it came."""
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Echo:
 
 
 @contextmanager
-def echoing(address: str, port: int) -> Generator[Echo]:
+def run_echo_backend(address: str, port: int) -> Generator[EchoBackend]:
     """Listen until the block is left.
 
     Args:
@@ -28,7 +28,7 @@ def echoing(address: str, port: int) -> Generator[Echo]:
     Raises:
         ConfigurationError: nobody can listen there.
     """
-    echo = Echo()
+    echo = EchoBackend()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

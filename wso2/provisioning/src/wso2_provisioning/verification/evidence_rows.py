@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wso2_provisioning.changes import Changes
+from wso2_provisioning.changes import ChangeLog
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.provision import Wso2, provision
 from wso2_provisioning.verification.limit_rows import APPLICATION
 from wso2_provisioning.verification.mcp_rows import RECORDED, McpRows
 from wso2_provisioning.verification.refusal_rows import ACTIVITY
-from wso2_provisioning.verification.rows import NotTried, Row, Seen
-from wso2_provisioning.verification.site import PREFIX, Site
+from wso2_provisioning.verification.rows import Observation, Row, RowSkippedError
+from wso2_provisioning.verification.site import PREFIX, VerificationContext
 from wso2_terms.codes import SUBSCRIPTION_THROTTLED
 
 WRITTEN_S = 10.0
@@ -35,66 +35,66 @@ class EvidenceRows:
         tool_calls: what is known of the calls of tools that were made before.
     """
 
-    def __init__(self, site: Site, metrics_log: str | None, tool_calls: McpRows) -> None:
+    def __init__(self, site: VerificationContext, metrics_log: str | None, tool_calls: McpRows) -> None:
         self._site = site
         self._metrics_log = metrics_log
         self._tool_calls = tool_calls
 
-    def rows(self) -> list[Row]:
+    def build_rows(self) -> list[Row]:
         """Every row, in the order in which they are looked at."""
         needs = "--metrics-log"
         throttled = f"apim:faulty THROTTLED {SUBSCRIPTION_THROTTLED.code} SUBSCRIPTION_LIMIT_EXCEEDED"
         answered = f"apim:response 200 GET {self._site.project.api.versioned_context}"
         return [
-            Row("metrics log: a call that was answered", needs, answered, self._answered),
-            Row("metrics log: a call over the plan", needs, throttled, self._throttled),
-            Row("metrics log: id of a refused call", needs, RECORDED, self._refused_id),
-            Row("metrics log: lines of a tool call", needs, RECORDED, self._tool_lines),
-            Row("bootstrap --check", "backends as at the bootstrap", "nothing to change", self._check),
+            Row("metrics log: a call that was answered", needs, answered, self._observe_response_line),
+            Row("metrics log: a call over the plan", needs, throttled, self._observe_throttled_line),
+            Row("metrics log: id of a refused call", needs, RECORDED, self._observe_refused_id),
+            Row("metrics log: lines of a tool call", needs, RECORDED, self._observe_tool_lines),
+            Row("bootstrap --check", "backends as at the bootstrap", "nothing to change", self._observe_dry_run),
         ]
 
-    def _answered(self) -> Seen:
-        found = self._line("response")
+    def _observe_response_line(self) -> Observation:
+        found = self._wait_for_line("response")
         told = (found.get(name) for name in ("proxyResponseCode", "apiMethod", "apiContext"))
-        return Seen(" ".join(["apim:response", *map(str, told)]))
+        return Observation(" ".join(["apim:response", *map(str, told)]))
 
-    def _throttled(self) -> Seen:
-        found = self._line("faulty")
+    def _observe_throttled_line(self) -> Observation:
+        found = self._wait_for_line("faulty")
         told = (found.get(name) for name in ("errorType", "errorCode", "errorMessage"))
-        return Seen(" ".join(["apim:faulty", *map(str, told)]))
+        return Observation(" ".join(["apim:faulty", *map(str, told)]))
 
-    def _refused_id(self) -> Seen:
-        self._text()
-        return self._lines_of(self._site.call(None).headers.get(ACTIVITY))
+    def _observe_refused_id(self) -> Observation:
+        self._read_log()
+        return self._observe_lines_of(self._site.call(None).headers.get(ACTIVITY))
 
-    def _tool_lines(self) -> Seen:
-        self._text()
-        return self._lines_of(self._tool_calls.activity_id)
+    def _observe_tool_lines(self) -> Observation:
+        self._read_log()
+        return self._observe_lines_of(self._tool_calls.activity_id)
 
-    def _lines_of(self, activity_id: str | None) -> Seen:
+    def _observe_lines_of(self, activity_id: str | None) -> Observation:
         """Whether the id of the answer's header is the one that the log has, and in how many lines."""
         ends_s = time.monotonic() + WRITTEN_S
         while True:
-            found = [line for _, line in read_lines(self._text()) if line.get("correlationId") == activity_id]
+            found = [line for _, line in parse_lines(self._read_log()) if line.get("correlationId") == activity_id]
             if found or time.monotonic() > ends_s:
                 names = ", ".join(f"{line.get('apiName')} {line.get('apiType')}" for line in found)
-                return Seen(RECORDED, f"{len(found)} lines have the answer's {ACTIVITY}: {names or 'none'}")
-            self._site.wire.sleep(_PAUSE_S)
+                return Observation(RECORDED, f"{len(found)} lines have the answer's {ACTIVITY}: {names or 'none'}")
+            self._site.http.sleep(_PAUSE_S)
 
-    def _line(self, kind: str) -> dict[str, Any]:
+    def _wait_for_line(self, kind: str) -> dict[str, Any]:
         ends_s = time.monotonic() + WRITTEN_S
         while True:
-            lines = read_lines(self._text())
+            lines = parse_lines(self._read_log())
             found = [line for of, line in lines if of == kind and line.get("applicationName") == PREFIX + APPLICATION]
             if found:
                 return found[-1]
             if time.monotonic() > ends_s:
                 raise ProvisioningError(f"no apim:{kind} of {PREFIX}{APPLICATION} within {WRITTEN_S:.0f} s")
-            self._site.wire.sleep(_PAUSE_S)
+            self._site.http.sleep(_PAUSE_S)
 
-    def _text(self) -> str:
+    def _read_log(self) -> str:
         if self._metrics_log is None:
-            raise NotTried("needs --metrics-log")
+            raise RowSkippedError("needs --metrics-log")
         service, _, path = self._metrics_log.partition(":")
         if not path or len(service) == 1:
             # One letter before a colon is a drive of Windows.
@@ -106,14 +106,14 @@ class EvidenceRows:
             raise ProvisioningError(f"docker compose exec {service} cat {path} ended with {done.returncode}")
         return done.stdout
 
-    def _check(self) -> Seen:
-        changes = Changes(is_dry_run=True, report=lambda _: None)
-        wso2 = Wso2(self._site.wire, self._site.settings, is_dry_run=True)
+    def _observe_dry_run(self) -> Observation:
+        changes = ChangeLog(is_dry_run=True, report=lambda _: None)
+        wso2 = Wso2(self._site.http, self._site.settings, is_dry_run=True)
         made = provision(wso2, self._site.artifacts, changes).changes
-        return Seen("; ".join(made) or "nothing to change")
+        return Observation("; ".join(made) or "nothing to change")
 
 
-def read_lines(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def parse_lines(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Read the lines of a metrics log: of which kind, and the properties."""
     for line in text.splitlines():
         if found := _LINE.search(line):

@@ -10,10 +10,10 @@ from functools import cached_property
 
 import httpx
 
-from wso2_provisioning.proof import Verdict, read_answer
-from wso2_provisioning.verification.rows import NotTried, Row, Seen
-from wso2_provisioning.verification.site import Site
-from wso2_provisioning.verification.told import body_of, coded
+from wso2_provisioning.proof import Verdict, parse_answer
+from wso2_provisioning.verification.rows import Observation, Row, RowSkippedError
+from wso2_provisioning.verification.site import VerificationContext
+from wso2_provisioning.verification.told import format_status, parse_body
 from wso2_terms.codes import SUBSCRIPTION_THROTTLED
 from wso2_terms.windows import compute_window_end, format_next_access_time, parse_next_access_time, parse_retry_after
 
@@ -35,77 +35,82 @@ class Burst:
 class LimitRows:
     """The rows, over one application that spends its minute."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: VerificationContext) -> None:
         self._site = site
 
-    def rows(self) -> list[Row]:
+    def build_rows(self) -> list[Row]:
         """Every row, in the order in which they are looked at."""
         fault, needs = SUBSCRIPTION_THROTTLED, "an application of EVApp's owner"
         quota = self._site.quota
         refused = f"{fault.http_status} {fault.code} after {quota} or more"
         return [
-            Row(f"call {quota + 1} of a minute", needs, refused, self._refused),
-            Row("its message", "a 429", "Message throttled out", self._message),
-            Row("its nextAccessTime", "a 429", "next full minute, as 2026-Jun-26 04:00:00+0000 UTC", self._next_access),
-            Row("its Retry-After", "a 429", "the same moment, as an HTTP date", self._retry_after),
-            Row("X-RateLimit headers", "a 429", "none", self._rate_limit_headers),
+            Row(f"call {quota + 1} of a minute", needs, refused, self._observe_refusal),
+            Row("its message", "a 429", "Message throttled out", self._observe_message),
+            Row(
+                "its nextAccessTime",
+                "a 429",
+                "next full minute, as 2026-Jun-26 04:00:00+0000 UTC",
+                self._observe_next_access_time,
+            ),
+            Row("its Retry-After", "a 429", "the same moment, as an HTTP date", self._observe_retry_after),
+            Row("X-RateLimit headers", "a 429", "none", self._observe_rate_limit_headers),
         ]
 
     @cached_property
     def _burst(self) -> Burst:
         site = self._site
-        keys = site.application(APPLICATION)
-        token = site.token(keys, site.scope)
-        site.settle(token)
+        keys = site.ensure_application(APPLICATION)
+        token = site.request_token(keys, site.scope)
+        site.wait_for_access(token)
         settled = site.clock.now()
-        self._wait_for_a_minute()
+        self._wait_for_minute_start()
         # Settling ends with a call that passed; it counts in the minute in which it was made.
         passed = int(compute_window_end(settled, 1, "min") == compute_window_end(site.clock.now(), 1, "min"))
         for _ in range(MOST_CALLS):
             answer = site.call(token)
             if answer.status_code == SUBSCRIPTION_THROTTLED.http_status:
                 return Burst(passed, answer, site.clock.now())
-            passed += read_answer(answer).verdict is Verdict.LET_THROUGH
-            site.wire.sleep(_PAUSE_S)
+            passed += parse_answer(answer).verdict is Verdict.LET_THROUGH
+            site.http.sleep(_PAUSE_S)
         return Burst(passed, None, site.clock.now())
 
-    def _wait_for_a_minute(self) -> None:
+    def _wait_for_minute_start(self) -> None:
         # Windows are clock minutes: a burst that crosses an edge would be counted twice.
         left_s = 60 - self._site.clock.now().second
         if left_s < _NEEDED_S:
-            self._site.wire.sleep(left_s + 0.5)
+            self._site.http.sleep(left_s + 0.5)
 
     @property
     def _refusal(self) -> httpx.Response:
         if self._burst.refusal is None:
-            raise NotTried("needs a 429, and none came")
+            raise RowSkippedError("needs a 429, and none came")
         return self._burst.refusal
 
-    def _refused(self) -> Seen:
+    def _observe_refusal(self) -> Observation:
         burst, quota = self._burst, self._site.quota
         if burst.refusal is None:
-            return Seen(f"no refusal in {MOST_CALLS} calls")
+            return Observation(f"no refusal in {MOST_CALLS} calls")
         amount = f"after {quota} or more" if burst.passed >= quota else f"after {burst.passed}"
-        return Seen(f"{coded(burst.refusal)} {amount}", f"{burst.passed - quota} over the plan")
+        return Observation(f"{format_status(burst.refusal)} {amount}", f"{burst.passed - quota} over the plan")
 
-    def _message(self) -> Seen:
-        return Seen(str(body_of(self._refusal).get("message")))
+    def _observe_message(self) -> Observation:
+        return Observation(str(parse_body(self._refusal).get("message")))
 
-    def _next_access(self) -> Seen:
-        text = str(body_of(self._refusal).get("nextAccessTime"))
+    def _observe_next_access_time(self) -> Observation:
+        text = str(parse_body(self._refusal).get("nextAccessTime"))
         end = compute_window_end(self._burst.at, 1, "min")
         if text == format_next_access_time(end):
-            return Seen("next full minute, as 2026-Jun-26 04:00:00+0000 UTC", text)
-        return Seen(text)
+            return Observation("next full minute, as 2026-Jun-26 04:00:00+0000 UTC", text)
+        return Observation(text)
 
-    def _retry_after(self) -> Seen:
+    def _observe_retry_after(self) -> Observation:
         text = self._refusal.headers.get("Retry-After", "none")
-        moment = parse_next_access_time(str(body_of(self._refusal).get("nextAccessTime")))
+        moment = parse_next_access_time(str(parse_body(self._refusal).get("nextAccessTime")))
         is_date = not text.isdigit() and text.endswith(" GMT")
         if is_date and parse_retry_after(text, self._burst.at) == moment:
-            return Seen("the same moment, as an HTTP date", text)
-        return Seen(text)
+            return Observation("the same moment, as an HTTP date", text)
+        return Observation(text)
 
-    def _rate_limit_headers(self) -> Seen:
+    def _observe_rate_limit_headers(self) -> Observation:
         found = sorted(name for name in self._refusal.headers if name.startswith("x-ratelimit"))
-        return Seen(", ".join(found) or "none")
+        return Observation(", ".join(found) or "none")

@@ -3,22 +3,24 @@
 from collections.abc import Callable, Generator
 
 from wso2_provisioning.verification.assertion_rows import AssertionRows
-from wso2_provisioning.verification.echo import Echo
+from wso2_provisioning.verification.echo import EchoBackend
 from wso2_provisioning.verification.evidence_rows import EvidenceRows
 from wso2_provisioning.verification.import_rows import ImportRows
 from wso2_provisioning.verification.leftovers import remove_leftovers
 from wso2_provisioning.verification.limit_rows import LimitRows
 from wso2_provisioning.verification.mcp_rows import McpRows
 from wso2_provisioning.verification.refusal_rows import RefusalRows
-from wso2_provisioning.verification.rows import Result, Row, Seen, look
-from wso2_provisioning.verification.site import Site
+from wso2_provisioning.verification.rows import Observation, Row, RowResult, check_row
+from wso2_provisioning.verification.site import VerificationContext
 from wso2_provisioning.verification.switch_rows import SwitchRows
 from wso2_provisioning.verification.token_rows import TokenRows
 from wso2_provisioning.verification.tool_rows import ToolRows
 from wso2_provisioning.verification.user_rows import UserRows
 
 
-def every_row(site: Site, *, echo: Echo | None, echo_url: str | None, metrics_log: str | None) -> list[Row]:
+def build_all_rows(
+    site: VerificationContext, *, echo: EchoBackend | None, echo_url: str | None, metrics_log: str | None
+) -> list[Row]:
     """Every row, in order.
 
     Args:
@@ -29,21 +31,21 @@ def every_row(site: Site, *, echo: Echo | None, echo_url: str | None, metrics_lo
     """
     imports, tools = ImportRows(site), McpRows(site)
     return [
-        *TokenRows(site).rows(),
-        *RefusalRows(site).rows(),
-        *LimitRows(site).rows(),
-        *UserRows(site).rows(),
-        *imports.rows(),
-        *AssertionRows(site, imports, echo, echo_url).rows(),
-        *SwitchRows(site).rows(),
-        *tools.rows(),
-        *ToolRows(site, echo, echo_url).rows(),
-        *imports.last_rows(),
-        *EvidenceRows(site, metrics_log, tools).rows(),
+        *TokenRows(site).build_rows(),
+        *RefusalRows(site).build_rows(),
+        *LimitRows(site).build_rows(),
+        *UserRows(site).build_rows(),
+        *imports.build_rows(),
+        *AssertionRows(site, imports, echo, echo_url).build_rows(),
+        *SwitchRows(site).build_rows(),
+        *tools.build_rows(),
+        *ToolRows(site, echo, echo_url).build_rows(),
+        *imports.build_last_rows(),
+        *EvidenceRows(site, metrics_log, tools).build_rows(),
     ]
 
 
-def look_at_all(site: Site, rows: list[Row], report: Callable[[str], None]) -> Generator[Result]:
+def run_rows(site: VerificationContext, rows: list[Row], report: Callable[[str], None]) -> Generator[RowResult]:
     """Look at each row, and remove what was made for them, also when this is given up half-way.
 
     Args:
@@ -54,10 +56,10 @@ def look_at_all(site: Site, rows: list[Row], report: Callable[[str], None]) -> G
     remove_leftovers(site, report)
     is_clean = False
     try:
-        yield from map(look, rows)
+        yield from map(check_row, rows)
         is_clean = remove_leftovers(site, report)
-        left = Seen("nothing" if is_clean else "something")
-        yield look(Row("what is left of all this", "administrator", "nothing", lambda: left))
+        left = Observation("nothing" if is_clean else "something")
+        yield check_row(Row("what is left of all this", "administrator", "nothing", lambda: left))
     finally:
         if not is_clean:
             remove_leftovers(site, report)

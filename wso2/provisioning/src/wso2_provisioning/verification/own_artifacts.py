@@ -25,7 +25,7 @@ NOBODY = "http://127.0.0.1:9"
 """The discard port: nobody listens there, neither on a laptop nor in WSO2's container."""
 
 
-def own_plan() -> Policy:
+def build_plan() -> Policy:
     """A plan of 30 calls a minute."""
     limit = ThrottleLimit(
         type="REQUESTCOUNTLIMIT", request_count=RequestCount(time_unit="min", unit_time=1, request_count=30)
@@ -41,7 +41,7 @@ def own_plan() -> Policy:
     return Policy(kind=PolicyKind.SUBSCRIPTION, data=data)
 
 
-def own_project(like: Api, backend_url: str) -> ApiProject:
+def build_project(like: Api, backend_url: str) -> ApiProject:
     """An API of one resource, with a scope that every owner of applications is granted.
 
     Args:
@@ -63,10 +63,12 @@ def own_project(like: Api, backend_url: str) -> ApiProject:
         "scopes": (ApiScope(shared=False, scope=scope),),
         "operations": (like.operations[0].model_copy(update={"target": TARGET, "verb": "GET", "scopes": (SCOPE,)}),),
     }
-    return ApiProject(like.model_copy(update=changed), (Deployment(deployment_environment="Default"),), _definition())
+    return ApiProject(
+        like.model_copy(update=changed), (Deployment(deployment_environment="Default"),), _build_definition()
+    )
 
 
-def _definition() -> dict[str, object]:
+def _build_definition() -> dict[str, object]:
     operation = {"operationId": "getReading", "summary": "Read", "responses": {"200": {"description": "Read"}}}
     return {
         "openapi": "3.0.3",

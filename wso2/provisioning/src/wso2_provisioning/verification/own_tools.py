@@ -28,7 +28,7 @@ NOTE_TOOL, NOTE_TARGET = "getNote", "/notes/{name}"
 LIMITED_TOOL, LIMITED_TARGET = "getLimited", "/limited"
 
 
-def own_limit() -> Policy:
+def build_limit() -> Policy:
     """A policy of a few calls a minute, for an API or a tool."""
     count = RequestCount(time_unit="min", unit_time=1, request_count=LIMITED_CALLS)
     limit = ThrottleLimit(type="REQUESTCOUNTLIMIT", request_count=count)
@@ -38,30 +38,30 @@ def own_limit() -> Policy:
     return Policy(kind=PolicyKind.ADVANCED, data=data)
 
 
-def own_api(like: Api, backend_url: str) -> ApiProject:
+def build_api(like: Api, backend_url: str) -> ApiProject:
     """An API of two operations, limited as a whole.
 
     Args:
         like: the API whose kind, transports and security it shares.
         backend_url: where it leads.
     """
-    project = own_artifacts.own_project(like, backend_url)
+    project = own_artifacts.build_project(like, backend_url)
     (operation,) = project.api.operations
     changed = {
         "name": API_NAME,
         "context": CONTEXT,
         "policies": (UNLIMITED,),
         "api_throttling_policy": LIMIT,
-        "scopes": _scopes("verify:notes"),
+        "scopes": _build_scopes("verify:notes"),
         "operations": tuple(
             operation.model_copy(update={"target": target, "scopes": ("verify:notes",)})
             for target in (NOTE_TARGET, LIMITED_TARGET)
         ),
     }
-    return ApiProject(project.api.model_copy(update=changed), project.deployments, _definition())
+    return ApiProject(project.api.model_copy(update=changed), project.deployments, _build_definition())
 
 
-def own_server(like: McpServer, plans: tuple[str, ...]) -> McpServerProject:
+def build_server(like: McpServer, plans: tuple[str, ...]) -> McpServerProject:
     """The server whose tools these operations are; limited by them alone.
 
     Args:
@@ -75,18 +75,18 @@ def own_server(like: McpServer, plans: tuple[str, ...]) -> McpServerProject:
         "context": SERVER_CONTEXT,
         "version": VERSION,
         "policies": plans,
-        "scopes": _scopes(SCOPE),
-        "operations": (_tool(NOTE_TARGET, UNLIMITED), _tool(LIMITED_TARGET, LIMIT)),
+        "scopes": _build_scopes(SCOPE),
+        "operations": (_build_tool(NOTE_TARGET, UNLIMITED), _build_tool(LIMITED_TARGET, LIMIT)),
     }
     return McpServerProject(like.model_copy(update=changed), (Deployment(deployment_environment="Default"),))
 
 
-def _scopes(name: str) -> tuple[ApiScope, ...]:
+def _build_scopes(name: str) -> tuple[ApiScope, ...]:
     scope = Scope(name=name, display_name="Verify tools", description="Look", bindings=(SUBSCRIBER_ROLE,))
     return (ApiScope(shared=False, scope=scope),)
 
 
-def _tool(target: str, limit: str) -> ToolOperation:
+def _build_tool(target: str, limit: str) -> ToolOperation:
     mapping = ApiOperationMapping(
         api_name=API_NAME, api_version=VERSION, backend_operation=BackendOperation(target=target, verb="GET")
     )
@@ -98,7 +98,7 @@ def _tool(target: str, limit: str) -> ToolOperation:
     )
 
 
-def _definition() -> dict[str, object]:
+def _build_definition() -> dict[str, object]:
     answers = {"200": {"description": "Read"}}
     name, text = (
         {"name": name, "in": place, "required": True, "description": "Any text", "schema": {"type": "string"}}

@@ -10,7 +10,7 @@ from enum import StrEnum
 from ev_service.errors import EvError
 
 
-class State(StrEnum):
+class RowState(StrEnum):
     """How a row ended."""
 
     HOLDS = "holds"
@@ -18,12 +18,12 @@ class State(StrEnum):
     NOT_TRIED = "not tried"
 
 
-class NotTried(Exception):
+class RowSkippedError(Exception):
     """What a row needs is not there; the message says what."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """What a row saw; `measured` is told beside and compared with nothing."""
 
     text: str
@@ -40,11 +40,11 @@ class Row:
     name: str
     needs: str
     expected: str
-    observe: Callable[[], Seen]
+    observe: Callable[[], Observation]
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class RowResult:
     """One fact, looked at."""
 
     name: str
@@ -52,20 +52,20 @@ class Result:
     expected: str
     observed: str
     measured: str
-    state: State
+    state: RowState
 
 
-def look(row: Row) -> Result:
+def check_row(row: Row) -> RowResult:
     """Look at one fact; whatever goes wrong meanwhile is a difference and not the end of the others."""
     try:
         seen = row.observe()
-    except NotTried as missing:
-        seen, state = Seen(str(missing)), State.NOT_TRIED
+    except RowSkippedError as missing:
+        seen, state = Observation(str(missing)), RowState.NOT_TRIED
     except EvError as error:
-        seen, state = Seen(f"failed: {error.message}"), State.DIFFERS
+        seen, state = Observation(f"failed: {error.message}"), RowState.DIFFERS
     except Exception as error:
         # An answer of a shape that nobody thought of. Only its kind is told: the text may hold what was answered.
-        seen, state = Seen(f"failed: {type(error).__name__}"), State.DIFFERS
+        seen, state = Observation(f"failed: {type(error).__name__}"), RowState.DIFFERS
     else:
-        state = State.HOLDS if seen.text == row.expected else State.DIFFERS
-    return Result(row.name, row.needs, row.expected, seen.text, seen.measured, state)
+        state = RowState.HOLDS if seen.text == row.expected else RowState.DIFFERS
+    return RowResult(row.name, row.needs, row.expected, seen.text, seen.measured, state)

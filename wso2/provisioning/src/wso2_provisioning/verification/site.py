@@ -16,15 +16,15 @@ from ev_service.clock import Clock
 from wso2_provisioning import publisher, steps
 from wso2_provisioning.admin import Admin
 from wso2_provisioning.applications import EVAPP, SCOPE_PROBE, SUBSCRIBER_ROLE
-from wso2_provisioning.changes import Changes
+from wso2_provisioning.changes import ChangeLog
 from wso2_provisioning.devportal import DevPortal, Subscription
-from wso2_provisioning.errors import NotProven, ProvisioningError
+from wso2_provisioning.errors import GatewayAccessError, ProvisioningError
 from wso2_provisioning.mcp_servers import McpServers
-from wso2_provisioning.proof import Verdict, probe_path, read_answer
+from wso2_provisioning.proof import Verdict, find_probe_path, parse_answer
 from wso2_provisioning.publisher import LiveApi, Publisher
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.tokens import ClientCredentials, password_token, register_client, revocation_url
-from wso2_provisioning.wire import Identity, Wire, json_object
+from wso2_provisioning.tokens import ClientCredentials, build_revocation_url, register_client, request_password_token
+from wso2_provisioning.wire import HttpClient, Identity, parse_json_object
 from wso2_provisioning.wso2 import SWITCH_SCOPES, Wso2
 from wso2_terms.api_project import ApiProject
 from wso2_terms.artifacts import Artifacts
@@ -40,21 +40,21 @@ SETTLES_S = 60.0
 _PAUSE_S = 0.2
 
 
-class Site:
+class VerificationContext:
     """One WSO2, bootstrapped, and an administrator's and an application owner's view of it.
 
     own_api_id: of the API that was imported to look at importing, None before; WSO2's search finds it only later.
     own_tools_api_id, own_server_id: the same of the API and the MCP server that were made to look at tools.
     """
 
-    def __init__(self, wire: Wire, settings: ProvisioningSettings, artifacts: Artifacts, clock: Clock) -> None:
-        self.wire = wire
+    def __init__(self, http: HttpClient, settings: ProvisioningSettings, artifacts: Artifacts, clock: Clock) -> None:
+        self.http = http
         self.settings = settings
         self.artifacts = artifacts
         self.clock = clock
-        self.wso2 = Wso2(wire, settings)
-        self.project: ApiProject = EVAPP.projects(artifacts)[0]
-        self.path = probe_path(self.project)
+        self.wso2 = Wso2(http, settings)
+        self.project: ApiProject = EVAPP.find_projects(artifacts)[0]
+        self.path = find_probe_path(self.project)
         self.scope = self.project.api.scopes[0].scope.name
         self.own_api_id: str | None = None
         self.own_tools_api_id: str | None = None
@@ -67,31 +67,31 @@ class Site:
         return self.artifacts.list_plans()[self.project.api.policies[0]].default_limit.request_count.request_count
 
     @cached_property
-    def basic(self) -> Identity:
+    def password_identity(self) -> Identity:
         """The administrator, with the password."""
-        return Identity.of_password(self.settings.wso2_admin_username, self.settings.admin_password())
+        return Identity.from_password(self.settings.wso2_admin_username, self.settings.require_admin_password())
 
     @cached_property
     def client(self) -> ClientCredentials:
         """The bootstrap's own client."""
-        return register_client(self.wire, self.settings.wso2_management_url, self.basic)
+        return register_client(self.http, self.settings.wso2_management_url, self.password_identity)
 
     @cached_property
-    def administrator(self) -> Identity:
+    def token_identity(self) -> Identity:
         """The administrator, with a token of every scope that looking needs."""
-        name, password = self.settings.wso2_admin_username, self.settings.admin_password()
+        name, password = self.settings.wso2_admin_username, self.settings.require_admin_password()
         scopes = SWITCH_SCOPES | ADDED_SCOPES
-        token = password_token(self.wire, self.settings.token_url, self.client, name, password, scopes)
-        return Identity.of_token(name, token.access_token)
+        token = request_password_token(self.http, self.settings.token_url, self.client, name, password, scopes)
+        return Identity.from_token(name, token.access_token)
 
     @cached_property
     def owner_password(self) -> SecretStr:
         """The password of a user who was made for looking, or was left by an earlier run and gets a new one."""
         password = SecretStr(secrets.token_urlsafe(18))
-        roles = {SUBSCRIBER_ROLE, *EVAPP.roles(self.artifacts)}
+        roles = {SUBSCRIBER_ROLE, *EVAPP.collect_roles(self.artifacts)}
         if self.wso2.users.user_exists(OWNER):
             self.wso2.users.set_password(OWNER, password)
-            self.wso2.users.give_roles(OWNER, roles)
+            self.wso2.users.grant_roles(OWNER, roles)
         else:
             self.wso2.users.add_user(OWNER, password, sorted(roles))
         return password
@@ -99,25 +99,25 @@ class Site:
     @cached_property
     def portal(self) -> DevPortal:
         """The Developer Portal as that user sees it."""
-        return self.wso2.portal_of(OWNER, self.owner_password)
+        return self.wso2.open_portal(OWNER, self.owner_password)
 
     @cached_property
     def admin(self) -> Admin:
         """Throttling and deny policies, as the administrator sees them."""
-        return Admin(self.wire, self.settings.wso2_management_url, self.administrator)
+        return Admin(self.http, self.settings.wso2_management_url, self.token_identity)
 
     @cached_property
     def publisher(self) -> Publisher:
         """APIs, as the administrator sees them."""
-        return Publisher(self.wire, self.settings.wso2_management_url, self.administrator)
+        return Publisher(self.http, self.settings.wso2_management_url, self.token_identity)
 
     @cached_property
     def mcp_servers(self) -> McpServers:
         """MCP servers, as the administrator sees them."""
-        return McpServers(self.wire, self.settings.wso2_management_url, self.administrator)
+        return McpServers(self.http, self.settings.wso2_management_url, self.token_identity)
 
     @cached_property
-    def live(self) -> LiveApi:
+    def live_api(self) -> LiveApi:
         """The API that is called.
 
         Raises:
@@ -128,7 +128,7 @@ class Site:
             raise ProvisioningError(f"{self.project.api.name} is not there: run the bootstrap first")
         return found
 
-    def probe(self) -> ClientCredentials:
+    def read_scope_probe(self) -> ClientCredentials:
         """The bootstrap's application of the administrator, who holds none of the reading roles.
 
         Raises:
@@ -136,58 +136,58 @@ class Site:
         """
         portal = self.wso2.admin_portal
         application_id = portal.find_application(SCOPE_PROBE)
-        keys = None if application_id is None else portal.keys(application_id)
+        keys = None if application_id is None else portal.find_keys(application_id)
         if keys is None:
             raise ProvisioningError(f"{SCOPE_PROBE} is not there: run the bootstrap first")
         return keys.credentials
 
-    def application(self, name: str, *, subscribed: bool = True) -> ClientCredentials:
+    def ensure_application(self, name: str, *, subscribed: bool = True) -> ClientCredentials:
         """Make an application of that user, or find the one that was made before.
 
         Args:
             name: what it is for; the prefix is put before it.
             subscribed: to the API that is called.
         """
-        changes = Changes(is_dry_run=False, report=lambda _: None)
+        changes = ChangeLog(is_dry_run=False, report=lambda _: None)
         application_id = steps.ensure_application(self.portal, PREFIX + name, "Made to look and removed", changes)
         assert application_id is not None
         self._applications[name] = application_id
         if subscribed:
-            self.portal.subscribe(application_id, self.live.api_id, self.project.api.policies[0])
+            self.portal.subscribe(application_id, self.live_api.api_id, self.project.api.policies[0])
         keys = steps.ensure_keys(self.portal, application_id, PREFIX + name, changes)
         assert keys is not None
         return keys.credentials
 
-    def application_id(self, name: str) -> str:
+    def application_id_of(self, name: str) -> str:
         """The id of an application that was made here."""
         return self._applications[name]
 
-    def subscription(self, name: str) -> Subscription:
+    def find_subscription(self, name: str) -> Subscription:
         """The one subscription of an application that was made here."""
-        return self.portal.subscriptions(self._applications[name])[0]
+        return self.portal.list_subscriptions(self._applications[name])[0]
 
-    def ask_token(self, client: ClientCredentials, *scopes: str) -> httpx.Response:
+    def send_token_request(self, client: ClientCredentials, *scopes: str) -> httpx.Response:
         """Ask for a token of these scopes, whatever the answer."""
-        identity = Identity.of_client(client.client_id, client.client_secret)
+        identity = Identity.from_client(client.client_id, client.client_secret)
         form = {"grant_type": "client_credentials", "scope": " ".join(scopes)}
-        return self.wire.send("POST", self.settings.token_url, identity, data=form)
+        return self.http.send("POST", self.settings.token_url, identity, data=form)
 
-    def token(self, client: ClientCredentials, *scopes: str) -> SecretStr:
+    def request_token(self, client: ClientCredentials, *scopes: str) -> SecretStr:
         """Get a token of these scopes.
 
         Raises:
             ProvisioningError: WSO2 gives none.
         """
-        answer = self.ask_token(client, *scopes)
+        answer = self.send_token_request(client, *scopes)
         if answer.status_code != 200:
             raise ProvisioningError(f"the token endpoint answered {answer.status_code}")
-        return SecretStr(str(json_object(answer)["access_token"]))
+        return SecretStr(str(parse_json_object(answer)["access_token"]))
 
-    def revoke(self, client: ClientCredentials, token: SecretStr) -> httpx.Response:
+    def revoke_token(self, client: ClientCredentials, token: SecretStr) -> httpx.Response:
         """Revoke a token."""
-        identity = Identity.of_client(client.client_id, client.client_secret)
-        url = revocation_url(self.settings.token_url)
-        return self.wire.send("POST", url, identity, data={"token": token.get_secret_value()})
+        identity = Identity.from_client(client.client_id, client.client_secret)
+        url = build_revocation_url(self.settings.token_url)
+        return self.http.send("POST", url, identity, data={"token": token.get_secret_value()})
 
     def call(self, token: SecretStr | None, path: str | None = None, method: str = "GET") -> httpx.Response:
         """Call the gateway, whatever the answer.
@@ -197,31 +197,31 @@ class Site:
             path: None calls the API's first reading.
             method: verb.
         """
-        identity = None if token is None else Identity.of_token("an application", token)
-        return self.wire.once(method, self.settings.wso2_gateway_url + (path or self.path), identity)
+        identity = None if token is None else Identity.from_token("an application", token)
+        return self.http.send_once(method, self.settings.wso2_gateway_url + (path or self.path), identity)
 
-    def manage(self, method: str, path: str, **content: Any) -> httpx.Response:
+    def call_admin(self, method: str, path: str, **content: Any) -> httpx.Response:
         """Call a REST API as the administrator, whatever the answer."""
-        return self.wire.send(method, self.settings.wso2_management_url + path, self.administrator, **content)
+        return self.http.send(method, self.settings.wso2_management_url + path, self.token_identity, **content)
 
-    def publish(self, path: str, query: Mapping[str, str]) -> httpx.Response:
+    def call_publisher(self, path: str, query: Mapping[str, str]) -> httpx.Response:
         """POST to the Publisher as the administrator."""
-        return self.manage("POST", publisher.BASE_PATH + path, params=dict(query))
+        return self.call_admin("POST", publisher.BASE_PATH + path, params=dict(query))
 
-    def settle(self, token: SecretStr, path: str | None = None) -> None:
+    def wait_for_access(self, token: SecretStr, path: str | None = None) -> None:
         """Wait until the gateway lets a token through, whether the service behind it answers or not.
 
         Raises:
-            NotProven: it does not within a minute.
+            GatewayAccessError: it does not within a minute.
         """
         passes = (Verdict.LET_THROUGH, Verdict.BACKEND_FAILED)
-        answer, _ = self.watch(
-            lambda: self.call(token, path), lambda found: read_answer(found).verdict in passes, SETTLES_S
+        answer, _ = self.poll(
+            lambda: self.call(token, path), lambda found: parse_answer(found).verdict in passes, SETTLES_S
         )
         if answer is None:
-            raise NotProven(f"the gateway does not let through what it should within {SETTLES_S:.0f} s")
+            raise GatewayAccessError(f"the gateway does not let through what it should within {SETTLES_S:.0f} s")
 
-    def watch(
+    def poll(
         self, call: Callable[[], httpx.Response], wanted: Callable[[httpx.Response], bool], longest_s: float
     ) -> tuple[httpx.Response | None, float]:
         """Call until an answer is the one that is waited for.
@@ -237,4 +237,4 @@ class Site:
                 return answer, passed_s
             if passed_s >= longest_s:
                 return None, passed_s
-            self.wire.sleep(_PAUSE_S)
+            self.http.sleep(_PAUSE_S)

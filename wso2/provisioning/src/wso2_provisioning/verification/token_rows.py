@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.readiness import HEALTH_PATH
 from wso2_provisioning.tokens import ClientCredentials, register_client
-from wso2_provisioning.verification.rows import Row, Seen
-from wso2_provisioning.verification.site import OWNER, Site
-from wso2_provisioning.verification.told import body_of, coded, parts_of_jwt, passage
+from wso2_provisioning.verification.rows import Observation, Row
+from wso2_provisioning.verification.site import OWNER, VerificationContext
+from wso2_provisioning.verification.told import decode_jwt, describe_access, format_status, parse_body
 from wso2_provisioning.wire import Identity
 from wso2_terms.codes import INVALID_CREDENTIALS
 
@@ -28,47 +28,66 @@ _UNREGISTERED = "verify:unregistered"
 class TokenRows:
     """The rows, over one application made for them."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: VerificationContext) -> None:
         self._site = site
 
-    def rows(self) -> list[Row]:
+    def build_rows(self) -> list[Row]:
         """Every row, in the order in which they are looked at."""
-        every = sorted(EVAPP.scopes(self._site.artifacts))
+        every = sorted(EVAPP.collect_scopes(self._site.artifacts))
         none = "default"
         keys, gateway = "an application of EVApp's owner", "the same, and the gateway"
         return [
-            Row("WSO2 says that it is ready", "management address", "200, empty", self._ready),
-            Row("client registered twice is one client", "administrator", "200 twice, one client", self._registered),
-            Row("apim scopes that roles do not allow", "EVApp's owner", "200, left out silently", self._rest_scopes),
-            Row("scopes that the owner's roles allow", keys, " ".join(every), lambda: self._granted(*every)),
-            Row("scopes that no role of the owner allows", "an application of admin", none, self._not_granted),
-            Row("scope that no API registers", keys, none, lambda: self._granted(_UNREGISTERED)),
-            Row("scope device_verify", keys, "device_verify", lambda: self._granted("device_verify")),
-            Row("form of a token", keys, "at+jwt RS256 APPLICATION, 3600 s, nothing to refresh", self._form),
-            Row("token asked for again, same scopes", gateway, f"former {_REFUSED}", self._asked_again),
-            Row("token of another device_ scope", gateway, "let through", self._kept),
-            Row("revoked token", gateway, f"200, then {_REFUSED}", self._revoked),
+            Row("WSO2 says that it is ready", "management address", "200, empty", self._observe_readiness),
+            Row(
+                "client registered twice is one client",
+                "administrator",
+                "200 twice, one client",
+                self._observe_registration,
+            ),
+            Row(
+                "apim scopes that roles do not allow",
+                "EVApp's owner",
+                "200, left out silently",
+                self._observe_rest_scopes,
+            ),
+            Row("scopes that the owner's roles allow", keys, " ".join(every), lambda: self._observe_scopes(*every)),
+            Row(
+                "scopes that no role of the owner allows", "an application of admin", none, self._observe_foreign_scopes
+            ),
+            Row("scope that no API registers", keys, none, lambda: self._observe_scopes(_UNREGISTERED)),
+            Row("scope device_verify", keys, "device_verify", lambda: self._observe_scopes("device_verify")),
+            Row(
+                "form of a token",
+                keys,
+                "at+jwt RS256 APPLICATION, 3600 s, nothing to refresh",
+                self._observe_token_form,
+            ),
+            Row("token asked for again, same scopes", gateway, f"former {_REFUSED}", self._observe_repeated_request),
+            Row("token of another device_ scope", gateway, "let through", self._observe_device_token),
+            Row("revoked token", gateway, f"200, then {_REFUSED}", self._observe_revocation),
         ]
 
     @cached_property
     def _keys(self) -> ClientCredentials:
-        return self._site.application("Tokens")
+        return self._site.ensure_application("Tokens")
 
-    def _ready(self) -> Seen:
-        answer = self._site.wire.send("GET", self._site.settings.wso2_management_url + HEALTH_PATH, self._site.basic)
-        return Seen(f"{answer.status_code}, {'not ' if answer.content else ''}empty")
+    def _observe_readiness(self) -> Observation:
+        answer = self._site.http.send(
+            "GET", self._site.settings.wso2_management_url + HEALTH_PATH, self._site.password_identity
+        )
+        return Observation(f"{answer.status_code}, {'not ' if answer.content else ''}empty")
 
-    def _registered(self) -> Seen:
+    def _observe_registration(self) -> Observation:
         site = self._site
-        again = register_client(site.wire, site.settings.wso2_management_url, site.basic)
-        return Seen(f"200 twice, {'one client' if again == site.client else 'two clients'}")
+        again = register_client(site.http, site.settings.wso2_management_url, site.password_identity)
+        return Observation(f"200 twice, {'one client' if again == site.client else 'two clients'}")
 
-    def _rest_scopes(self) -> Seen:
+    def _observe_rest_scopes(self) -> Observation:
         site = self._site
-        answer = site.wire.send(
+        answer = site.http.send(
             "POST",
             site.settings.token_url,
-            Identity.of_client(site.client.client_id, site.client.client_secret),
+            Identity.from_client(site.client.client_id, site.client.client_secret),
             data={
                 "grant_type": "password",
                 "username": OWNER,
@@ -76,52 +95,52 @@ class TokenRows:
                 "scope": f"apim:admin apim:subscribe device_{secrets.token_hex(4)}",
             },
         )
-        granted = str(body_of(answer).get("scope", "")).split()
+        granted = str(parse_body(answer).get("scope", "")).split()
         silently = "left out silently" if "apim:admin" not in granted and "apim:subscribe" in granted else str(granted)
-        return Seen(f"{answer.status_code}, {silently}")
+        return Observation(f"{answer.status_code}, {silently}")
 
-    def _granted(self, *scopes: str) -> Seen:
-        return _scopes(self._site.ask_token(self._keys, *scopes))
+    def _observe_scopes(self, *scopes: str) -> Observation:
+        return _format_scopes(self._site.send_token_request(self._keys, *scopes))
 
-    def _not_granted(self) -> Seen:
+    def _observe_foreign_scopes(self) -> Observation:
         every = [scope.name for scope in self._site.artifacts.list_scopes()]
-        return _scopes(self._site.ask_token(self._site.probe(), *every))
+        return _format_scopes(self._site.send_token_request(self._site.read_scope_probe(), *every))
 
-    def _form(self) -> Seen:
-        answer = body_of(self._site.ask_token(self._keys, "device_form"))
-        header, claims = parts_of_jwt(str(answer["access_token"]))
+    def _observe_token_form(self) -> Observation:
+        answer = parse_body(self._site.send_token_request(self._keys, "device_form"))
+        header, claims = decode_jwt(str(answer["access_token"]))
         refresh = "something" if "refresh_token" in answer else "nothing"
         life = f"{answer['expires_in']} s, {refresh} to refresh"
-        return Seen(f"{header.get('typ')} {header.get('alg')} {claims.get('aut')}, {life}")
+        return Observation(f"{header.get('typ')} {header.get('alg')} {claims.get('aut')}, {life}")
 
-    def _asked_again(self) -> Seen:
-        former = self._site.token(self._keys, self._site.scope)
-        self._site.settle(former)
-        self._site.token(self._keys, self._site.scope)
-        return self._refusal("former ", former)
+    def _observe_repeated_request(self) -> Observation:
+        former = self._site.request_token(self._keys, self._site.scope)
+        self._site.wait_for_access(former)
+        self._site.request_token(self._keys, self._site.scope)
+        return self._observe_refusal("former ", former)
 
-    def _kept(self) -> Seen:
-        former = self._site.token(self._keys, self._site.scope, "device_one")
-        self._site.token(self._keys, self._site.scope, "device_two")
-        return Seen(passage(self._site.call(former)))
+    def _observe_device_token(self) -> Observation:
+        former = self._site.request_token(self._keys, self._site.scope, "device_one")
+        self._site.request_token(self._keys, self._site.scope, "device_two")
+        return Observation(describe_access(self._site.call(former)))
 
-    def _revoked(self) -> Seen:
-        token = self._site.token(self._keys, self._site.scope, "device_revoked")
-        self._site.settle(token)
-        answer = self._site.revoke(self._keys, token)
-        return self._refusal(f"{answer.status_code}, then ", token)
+    def _observe_revocation(self) -> Observation:
+        token = self._site.request_token(self._keys, self._site.scope, "device_revoked")
+        self._site.wait_for_access(token)
+        answer = self._site.revoke_token(self._keys, token)
+        return self._observe_refusal(f"{answer.status_code}, then ", token)
 
-    def _refusal(self, before: str, token: SecretStr) -> Seen:
+    def _observe_refusal(self, before: str, token: SecretStr) -> Observation:
         wanted = f"{INVALID_CREDENTIALS.http_status} {INVALID_CREDENTIALS.code}"
-        answer, took_s = self._site.watch(
-            lambda: self._site.call(token), lambda found: coded(found) == wanted, REACHES_S
+        answer, took_s = self._site.poll(
+            lambda: self._site.call(token), lambda found: format_status(found) == wanted, REACHES_S
         )
         if answer is None:
-            return Seen(f"{before}still let through after {took_s:.0f} s")
-        return Seen(f"{before}{_REFUSED}", f"{took_s:.2f} s")
+            return Observation(f"{before}still let through after {took_s:.0f} s")
+        return Observation(f"{before}{_REFUSED}", f"{took_s:.2f} s")
 
 
-def _scopes(answer: httpx.Response) -> Seen:
+def _format_scopes(answer: httpx.Response) -> Observation:
     if answer.status_code != 200:
-        return Seen(coded(answer))
-    return Seen(" ".join(sorted(str(body_of(answer).get("scope", "")).split())))
+        return Observation(format_status(answer))
+    return Observation(" ".join(sorted(str(parse_body(answer).get("scope", "")).split())))

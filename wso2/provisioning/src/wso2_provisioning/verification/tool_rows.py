@@ -12,16 +12,16 @@ import httpx
 from pydantic import SecretStr
 
 from wso2_provisioning.applications import EVAPP
-from wso2_provisioning.changes import Changes
+from wso2_provisioning.changes import ChangeLog
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.mcp_steps import ensure_mcp_servers
-from wso2_provisioning.steps import Published
+from wso2_provisioning.steps import LiveProduct
 from wso2_provisioning.verification import own_artifacts, own_tools
-from wso2_provisioning.verification.echo import Echo
+from wso2_provisioning.verification.echo import EchoBackend
 from wso2_provisioning.verification.mcp_rows import RECORDED
-from wso2_provisioning.verification.rows import NotTried, Row, Seen
-from wso2_provisioning.verification.site import SETTLES_S, Site
-from wso2_provisioning.verification.told import body_of, coded, passage
+from wso2_provisioning.verification.rows import Observation, Row, RowSkippedError
+from wso2_provisioning.verification.site import SETTLES_S, VerificationContext
+from wso2_provisioning.verification.told import describe_access, format_status, parse_body
 from wso2_provisioning.wire import Identity
 from wso2_terms import mcp
 from wso2_terms.artifacts import Artifacts
@@ -38,39 +38,41 @@ _MOST_CALLS = 40
 class ToolRows:
     """The rows, over one MCP server made for them, and two applications: one without a limit, one with the plan."""
 
-    def __init__(self, site: Site, echo: Echo | None, echo_url: str | None) -> None:
+    def __init__(self, site: VerificationContext, echo: EchoBackend | None, echo_url: str | None) -> None:
         self._site = site
         self._echo = echo
         self._echo_url = echo_url
-        self._plan = EVAPP.mcp_projects(site.artifacts)[0].server.policies[0]
+        self._plan = EVAPP.find_mcp_projects(site.artifacts)[0].server.policies[0]
 
-    def rows(self) -> list[Row]:
+    def build_rows(self) -> list[Row]:
         """Every row, in the order in which they are looked at."""
         gateway, keys = "the gateway", "an application of EVApp's owner"
         of_tool = f"{RESOURCE_THROTTLED.http_status} {RESOURCE_THROTTLED.code}"
         return [
-            Row("MCP: server/discover", gateway, RECORDED, self._discovered),
-            Row("MCP: arguments in path and query", "--echo-url", RECORDED, self._arguments),
-            Row("MCP: limit of the API behind a tool", keys, RECORDED, self._limit_behind),
-            Row("MCP: call over the tool's own limit", keys, of_tool, self._over_the_tool),
-            Row("MCP: its Retry-After", "a 429", RECORDED, self._retry_after),
-            Row("MCP: list over the plan", keys, RECORDED, self._listed),
+            Row("MCP: server/discover", gateway, RECORDED, self._observe_discovery),
+            Row("MCP: arguments in path and query", "--echo-url", RECORDED, self._observe_arguments),
+            Row("MCP: limit of the API behind a tool", keys, RECORDED, self._observe_api_limit),
+            Row("MCP: call over the tool's own limit", keys, of_tool, self._observe_tool_limit),
+            Row("MCP: its Retry-After", "a 429", RECORDED, self._observe_retry_after),
+            Row("MCP: list over the plan", keys, RECORDED, self._observe_list_limit),
         ]
 
     @cached_property
     def _server_id(self) -> str:
         site = self._site
-        site.admin.import_policy(own_tools.own_limit())
-        api = own_tools.own_api(site.project.api, self._echo_url or own_artifacts.NOBODY)
+        site.admin.import_policy(own_tools.build_limit())
+        api = own_tools.build_api(site.project.api, self._echo_url or own_artifacts.NOBODY)
         site.own_tools_api_id = site.publisher.import_project(api)
         live = site.publisher.get(site.own_tools_api_id)
-        server = own_tools.own_server(EVAPP.mcp_projects(site.artifacts)[0].server, (own_tools.UNLIMITED, self._plan))
-        published = Published(api, site.own_tools_api_id, vhosts={} if live is None else live.vhosts)
+        server = own_tools.build_server(
+            EVAPP.find_mcp_projects(site.artifacts)[0].server, (own_tools.UNLIMITED, self._plan)
+        )
+        published = LiveProduct(api, site.own_tools_api_id, vhosts={} if live is None else live.vhosts)
         made = ensure_mcp_servers(
             site.mcp_servers,
             Artifacts(apis=(api,), policies=(), mcp_servers=(server,)),
             {own_tools.API_NAME: published},
-            Changes(is_dry_run=False, report=lambda _: None),
+            ChangeLog(is_dry_run=False, report=lambda _: None),
         )
         server_id = made[own_tools.SERVER_NAME].product_id
         assert server_id is not None
@@ -79,15 +81,15 @@ class ToolRows:
 
     @cached_property
     def _unlimited(self) -> SecretStr:
-        return self._token(LIMITS, own_tools.UNLIMITED)
+        return self._request_token(LIMITS, own_tools.UNLIMITED)
 
-    def _token(self, application: str, plan: str) -> SecretStr:
+    def _request_token(self, application: str, plan: str) -> SecretStr:
         site, server_id = self._site, self._server_id
-        keys = site.application(application, subscribed=False)
-        site.portal.subscribe(site.application_id(application), server_id, plan)
-        token = site.token(keys, own_tools.SCOPE)
+        keys = site.ensure_application(application, subscribed=False)
+        site.portal.subscribe(site.application_id_of(application), server_id, plan)
+        token = site.request_token(keys, own_tools.SCOPE)
         # A tool that is not there: it counts against no tool.
-        found, _ = site.watch(
+        found, _ = site.poll(
             lambda: self._call(token, "verify_nothing"), lambda answer: answer.status_code == 200, SETTLES_S
         )
         if found is None:
@@ -95,16 +97,16 @@ class ToolRows:
         return token
 
     def _post(self, token: SecretStr | None, method: str, **params: object) -> httpx.Response:
-        identity = None if token is None else Identity.of_token("an application", token)
+        identity = None if token is None else Identity.from_token("an application", token)
         message: dict[str, Any] = {"jsonrpc": mcp.JSONRPC_VERSION, "id": 1, "method": method, "params": params}
         path = f"{own_tools.SERVER_CONTEXT}/{own_tools.VERSION}{mcp.MCP_RESOURCE}"
         url = self._site.settings.wso2_gateway_url + path
-        return self._site.wire.once("POST", url, identity, json=message, headers={"Accept": "application/json"})
+        return self._site.http.send_once("POST", url, identity, json=message, headers={"Accept": "application/json"})
 
     def _call(self, token: SecretStr, tool: str, **arguments: str) -> httpx.Response:
         return self._post(token, mcp.TOOLS_CALL, name=tool, arguments=arguments)
 
-    def _discovered(self) -> Seen:
+    def _observe_discovery(self) -> Observation:
         token = self._unlimited
         told: list[str] = []
         for caller in (None, token):
@@ -114,26 +116,30 @@ class ToolRows:
                 # Builds are known to hand the error's code on as the status, which no client can read.
                 told.append("no answer that HTTP knows")
                 continue
-            error = body_of(answer).get("error", {})
-            told.append(f"{answer.status_code} {error.get('code')}" if error else coded(answer))
-        return Seen(RECORDED, f"without a token {told[0]}, with one {told[1]}")
+            error = parse_body(answer).get("error", {})
+            told.append(f"{answer.status_code} {error.get('code')}" if error else format_status(answer))
+        return Observation(RECORDED, f"without a token {told[0]}, with one {told[1]}")
 
-    def _arguments(self) -> Seen:
+    def _observe_arguments(self) -> Observation:
         if self._echo is None:
-            raise NotTried("needs --echo-url, where the gateway reaches this machine")
+            raise RowSkippedError("needs --echo-url, where the gateway reaches this machine")
         token = self._unlimited
         self._echo.path = ""
         answer = self._call(token, own_tools.NOTE_TOOL, name=ODD_NAME, text=ODD_TEXT)
-        return Seen(RECORDED, f"{passage(answer)}, the service is asked for {self._echo.path or 'nothing'}")
+        return Observation(
+            RECORDED, f"{describe_access(answer)}, the service is asked for {self._echo.path or 'nothing'}"
+        )
 
-    def _limit_behind(self) -> Seen:
+    def _observe_api_limit(self) -> Observation:
         token, tries = self._unlimited, 2 * own_tools.LIMITED_CALLS
         refused = sum(
             # As the gateway's own refusal, or as what the tool is told of it.
             API_THROTTLED.code in answer.text
             for answer in (self._call(token, own_tools.NOTE_TOOL, name="a", text="b") for _ in range(tries))
         )
-        return Seen(RECORDED, f"{tries - refused} of {tries} pass, the API behind allows {own_tools.LIMITED_CALLS}")
+        return Observation(
+            RECORDED, f"{tries - refused} of {tries} pass, the API behind allows {own_tools.LIMITED_CALLS}"
+        )
 
     @cached_property
     def _refusal(self) -> tuple[httpx.Response | None, int]:
@@ -144,23 +150,23 @@ class ToolRows:
                 return answer, passed
         return None, _MOST_CALLS
 
-    def _over_the_tool(self) -> Seen:
+    def _observe_tool_limit(self) -> Observation:
         answer, passed = self._refusal
         if answer is None:
-            return Seen(f"no refusal in {passed} calls")
-        return Seen(coded(answer), f"after {passed}, the tool allows {own_tools.LIMITED_CALLS}")
+            return Observation(f"no refusal in {passed} calls")
+        return Observation(format_status(answer), f"after {passed}, the tool allows {own_tools.LIMITED_CALLS}")
 
-    def _retry_after(self) -> Seen:
+    def _observe_retry_after(self) -> Observation:
         answer, _ = self._refusal
         if answer is None:
-            raise NotTried("needs a 429, and none came")
-        moment = body_of(answer).get("nextAccessTime", "none")
-        return Seen(RECORDED, f"{answer.headers.get('Retry-After', 'none')}, nextAccessTime {moment}")
+            raise RowSkippedError("needs a 429, and none came")
+        moment = parse_body(answer).get("nextAccessTime", "none")
+        return Observation(RECORDED, f"{answer.headers.get('Retry-After', 'none')}, nextAccessTime {moment}")
 
-    def _listed(self) -> Seen:
-        token = self._token(LISTS, self._plan)
+    def _observe_list_limit(self) -> Observation:
+        token = self._request_token(LISTS, self._plan)
         for passed in range(_MOST_CALLS):
             answer = self._post(token, mcp.TOOLS_LIST)
             if answer.status_code == _THROTTLED:
-                return Seen(RECORDED, f"{coded(answer)} after {passed}: it counts")
-        return Seen(RECORDED, f"no refusal in {_MOST_CALLS}: it does not count")
+                return Observation(RECORDED, f"{format_status(answer)} after {passed}: it counts")
+        return Observation(RECORDED, f"no refusal in {_MOST_CALLS}: it does not count")

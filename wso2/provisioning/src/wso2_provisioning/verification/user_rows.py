@@ -7,9 +7,9 @@ so 202 without a body is inferred, and seen here.
 import httpx
 from pydantic import SecretStr
 
-from wso2_provisioning.users import SERVICE_PATH, envelope
-from wso2_provisioning.verification.rows import Row, Seen
-from wso2_provisioning.verification.site import OWNER, Site
+from wso2_provisioning.users import SERVICE_PATH, build_envelope
+from wso2_provisioning.verification.rows import Observation, Row
+from wso2_provisioning.verification.site import OWNER, VerificationContext
 from wso2_provisioning.wire import Identity
 
 ROLE = "Internal/verify"
@@ -18,20 +18,25 @@ ROLE = "Internal/verify"
 class UserRows:
     """The rows, over one role made for them."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: VerificationContext) -> None:
         self._site = site
 
-    def rows(self) -> list[Row]:
+    def build_rows(self) -> list[Row]:
         """Every row, in the order in which they are looked at."""
         needs = "administrator"
         return [
-            Row("SOAP: question", needs, "200, false", lambda: self._asked("isExistingRole")),
-            Row("SOAP: role added", needs, "202, empty", lambda: self._told("addRole")),
-            Row("SOAP: it is there", needs, "200, true", lambda: self._asked("isExistingRole")),
-            Row("SOAP: role added again", needs, "500, a fault that says so", self._again),
-            Row("SOAP: role deleted", needs, "202, empty", lambda: self._told("deleteRole")),
-            Row("SOAP: wrong password", needs, "401", self._wrong),
-            Row("SOAP: whose password it is", needs, "true for the right one, false for another", self._authenticated),
+            Row("SOAP: question", needs, "200, false", lambda: self._observe_query("isExistingRole")),
+            Row("SOAP: role added", needs, "202, empty", lambda: self._observe_update("addRole")),
+            Row("SOAP: it is there", needs, "200, true", lambda: self._observe_query("isExistingRole")),
+            Row("SOAP: role added again", needs, "500, a fault that says so", self._observe_repeated_add),
+            Row("SOAP: role deleted", needs, "202, empty", lambda: self._observe_update("deleteRole")),
+            Row("SOAP: wrong password", needs, "401", self._observe_wrong_password),
+            Row(
+                "SOAP: whose password it is",
+                needs,
+                "true for the right one, false for another",
+                self._observe_authentication,
+            ),
         ]
 
     def remove(self) -> None:
@@ -40,34 +45,36 @@ class UserRows:
             self._post("deleteRole")
 
     def _post(self, operation: str, identity: Identity | None = None) -> httpx.Response:
-        return self._site.wire.send(
+        return self._site.http.send(
             "POST",
             self._site.settings.wso2_management_url + SERVICE_PATH,
-            identity or self._site.basic,
-            content=envelope(operation, [("roleName", ROLE)]),
+            identity or self._site.password_identity,
+            content=build_envelope(operation, [("roleName", ROLE)]),
             headers={"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": f'"urn:{operation}"'},
         )
 
-    def _asked(self, operation: str) -> Seen:
+    def _observe_query(self, operation: str) -> Observation:
         answer = self._post(operation)
         said = next((word for word in ("true", "false") if f">{word}<" in answer.text), "neither")
-        return Seen(f"{answer.status_code}, {said}")
+        return Observation(f"{answer.status_code}, {said}")
 
-    def _told(self, operation: str) -> Seen:
+    def _observe_update(self, operation: str) -> Observation:
         answer = self._post(operation)
-        return Seen(f"{answer.status_code}, {'not ' if answer.content else ''}empty")
+        return Observation(f"{answer.status_code}, {'not ' if answer.content else ''}empty")
 
-    def _again(self) -> Seen:
+    def _observe_repeated_add(self) -> Observation:
         answer = self._post("addRole")
         says_so = "another role name" in answer.text
-        return Seen(f"{answer.status_code}, a fault that {'says so' if says_so else 'says something else'}")
+        return Observation(f"{answer.status_code}, a fault that {'says so' if says_so else 'says something else'}")
 
-    def _authenticated(self) -> Seen:
+    def _observe_authentication(self) -> Observation:
         site = self._site
         tried = (site.owner_password, SecretStr("not-it"))
         right, wrong = (str(site.wso2.users.authenticates(OWNER, password)).lower() for password in tried)
-        return Seen(f"{right} for the right one, {wrong} for another")
+        return Observation(f"{right} for the right one, {wrong} for another")
 
-    def _wrong(self) -> Seen:
+    def _observe_wrong_password(self) -> Observation:
         name = self._site.settings.wso2_admin_username
-        return Seen(str(self._post("isExistingRole", Identity.of_password(name, SecretStr("not-it"))).status_code))
+        return Observation(
+            str(self._post("isExistingRole", Identity.from_password(name, SecretStr("not-it"))).status_code)
+        )
