@@ -149,12 +149,16 @@ class Commanding:
 
     def _refused(self, limit: Limit, limited_by: str, detail: str) -> LimitResult:
         key = (limit.charger_id, limit.evse_id)
-        in_force = self._site.order_in_force(key, read_clock(self._clock)) if key in self._site.standings else None
+        is_known = key in self._site.standings
+        in_force = self._site.order_in_force(key, read_clock(self._clock)) if is_known else None
+        limit_a = None if in_force is None else in_force.limit_a
+        if is_known and draws_without_session(self._site.evses[key]):
+            limit_a = self._site.standings[key].fallback_held_a
         return LimitResult(
             charger_id=limit.charger_id,
             evse_id=limit.evse_id,
             outcome=LimitOutcome.REJECTED,
-            limit_a=None if in_force is None else in_force.limit_a,
+            limit_a=limit_a,
             limited_by=limited_by,
             detail=detail,
             valid_until=None if in_force is None else in_force.valid_until,

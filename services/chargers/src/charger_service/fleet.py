@@ -109,9 +109,15 @@ def started(facts: EvseFacts, report: Started, driver: Driver | None = None) -> 
             return replace(facts, visit=replace(running, register_kwh=report.energy_kwh))
         return facts
     visit = facts.past_visit(report.transaction_id) or _visit_of(report, driver)
-    others = _without_past(facts, report.transaction_id)
-    visit = replace(visit, is_end_inferred=False)
-    return replace(facts, visit=visit, past=others, ended=_with_ended(facts, running), is_served=True)
+    before = replace(facts, past=_without_past(facts, report.transaction_id))
+    before = before if running is None else superseded(before, running)
+    return replace(before, visit=replace(visit, is_end_inferred=False), is_served=True)
+
+
+def superseded(facts: EvseFacts, visit: Visit) -> EvseFacts:
+    """The transaction is over, but its own end, which tells its energy, may still come."""
+    past = (*_without_past(facts, visit.transaction_id), visit)
+    return replace(facts, ended=_with_ended(facts, visit), past=past[-_REMEMBERED_PAST:])
 
 
 def held(facts: EvseFacts, report: Started, driver: Driver | None = None) -> EvseFacts:
@@ -127,10 +133,9 @@ def ended(facts: EvseFacts, report: Ended) -> EvseFacts:
     visit = facts.visit
     if visit is not None and visit.transaction_id == report.transaction_id:
         return without_visit(facts)
-    if report.transaction_id in facts.ended:
-        return facts
+    over = tuple(name for name in facts.ended if name != report.transaction_id)
     others = _without_past(facts, report.transaction_id)
-    return replace(facts, ended=(*facts.ended, report.transaction_id)[-_REMEMBERED_ENDED:], past=others)
+    return replace(facts, ended=(*over, report.transaction_id)[-_REMEMBERED_ENDED:], past=others)
 
 
 def lost(facts: EvseFacts, visit: Visit) -> EvseFacts:

@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from charger_service.acts import Proved
 from charger_service.envelope import Key
-from charger_service.fleet import Visit, ended, lost
+from charger_service.fleet import Visit, ended, lost, superseded
 from charger_service.isolation import isolated
 from charger_service.ports import Ended, KnownMethod, Make
 from charger_service.site import OverrideGiven, Site, lifetime_of
@@ -172,6 +172,8 @@ def _restore_session(site: Site, row: Row) -> None:
     visit: Visit | None = _read(_VISIT, row["content"])
     if row["ended_at"] is not None and visit is not None and visit.is_end_inferred:
         site.evses[key] = lost(facts, visit)
+    elif row["ended_at"] is not None and visit is not None:
+        site.evses[key] = superseded(facts, visit)
     elif row["ended_at"] is not None:
         over = Ended(key[0], row["transaction_id"], datetime.fromisoformat(row["ended_at"]))
         site.evses[key] = ended(facts, over)

@@ -17,7 +17,7 @@ from charger_service.isolation import isolated
 from charger_service.metering import Meter, plausible_currents
 from charger_service.ports import Answer, KnownMethod, Quirks
 from charger_service.quirks import KnownQuirk, known_quirks, quirks_of
-from charger_service.standing import PROTECTION, Order, Standing, counted_anyway, most
+from charger_service.standing import PROTECTION, Order, Standing, counted_anyway, draws_without_session, most
 from ev_service.charging import EvseState, Override
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd, Lifetime
@@ -278,7 +278,12 @@ class Site:
             standing.is_unknown, standing.doubtful_a = False, 0.0
 
     def order_in_force(self, key: Key, now: Instant) -> Order | None:
-        """The limit that an EVSE holds to by all that is known; None: its fallback, or nothing is known."""
+        """The limit that an EVSE holds to by all that is known, or that waits for the next car.
+
+        None: its fallback, or nothing is known. What is drawn without a session is held by no limit.
+        """
         standing = self.standings[key]
+        if draws_without_session(self.evses[key]):
+            return None
         order = standing.confirmed if self.visit(key) is not None else standing.wanted
         return order if order is not None and not order.lifetime.has_ended(now) else None

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.charger_service.limits.conftest import NOON, House
 
 from charger_service.fleet import Visit
-from charger_service.ports import Abilities, Ended, Make, MeterReading, Seen, Started
+from charger_service.ports import Abilities, Answer, Ended, Make, MeterReading, Seen, Started
 from ev_service.charging import EvseState
 
 pytestmark = pytest.mark.anyio
@@ -197,7 +197,55 @@ async def test_what_draws_without_a_session_is_told_and_held_to_the_default(
     assert [record.message for record in caplog.records].count("power is drawn without a session") == 1
     (result,) = await house.set(CP_1=8.0)
     assert (result.outcome, result.limited_by) == ("rejected", "no_session")
+    assert (result.limit_a, result.valid_until) == (6.0, None)
+    assert house.evse("CP-1").limit_a is None
 
     house.meter("CP-1", 0.0)
     evse = house.evse("CP-1")
     assert (evse.draws_without_session, evse.is_overdrawing) == (False, False)
+
+
+async def test_where_no_default_holds_what_is_drawn_without_a_session_no_limit_is_named(house: House) -> None:
+    house.points.at("CP-1").default_answer = Answer.REJECTED
+    await house.connect("CP-1")
+    assert (await house.set(CP_1=8.0))[0].limit_a == 8.0
+    house.meter("CP-1", 16.0)
+
+    (result,) = await house.set(CP_1=8.0)
+    (unfit,) = await house.set(CP_1=3.0)
+
+    assert (result.limited_by, result.limit_a, result.valid_until) == ("no_session", None, None)
+    assert (unfit.limited_by, unfit.limit_a) == ("least_current", None)
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_a_session_that_was_replaced_takes_its_energy_from_its_own_late_end(
+    tmp_path: Path, is_restarted: bool
+) -> None:
+    house = House(["CP-1"], folder=tmp_path)
+    await house.connect("CP-1")
+    await house.plug("CP-1")
+    first = running(house).transaction_id
+    house.meter("CP-1", 16.0, energy_kwh=103.0)
+    house.clock.advance(60)
+    await house.plug("CP-1")
+    second = running(house).transaction_id
+    if is_restarted:
+        await house.limits.keeper.keep()
+        await house.limits.sending.stop()
+        house.store.close()
+        house = House(["CP-1"], folder=tmp_path, clock=house.clock)
+        await house.connect("CP-1")
+    ended_at = house.clock.now() - timedelta(seconds=30)
+
+    for _ in range(2):
+        assert not await house.limits.reports.session_ended(Ended("CP-1", first, ended_at, 107.5))
+    assert not see(house, first, house.clock.now())
+
+    assert running(house).transaction_id == second
+    assert running(house).energy_kwh == 0
+    (row,) = [row for row in house.store.load().sessions if row["transaction_id"] == first]
+    assert '"energy_kwh":7.5' in row["content"]
+    assert row["ended_at"] == "2026-06-21T12:00:30Z"
+    await house.limits.sending.stop()
+    house.store.close()
