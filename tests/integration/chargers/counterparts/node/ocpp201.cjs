@@ -17,13 +17,14 @@ class ChargePoint201 {
   #transaction = null;
   #variables = new Map(Object.entries(VARIABLES));
 
-  constructor(call, outlet) {
+  constructor(call, outlet, library) {
     this.call = call;
     this.outlet = outlet;
+    this.library = library;
   }
 
   async boot(reason = "PowerUp") {
-    const chargingStation = { vendorName: "ocpp-rpc", model: "strict 2.0.1", firmwareVersion: "1.0" };
+    const chargingStation = { vendorName: this.library, model: "2.0.1", firmwareVersion: "1.0" };
     const answer = await this.call("BootNotification", { reason, chargingStation });
     this.outlet.setClock(answer.currentTime);
     await this.tellState();
@@ -32,6 +33,11 @@ class ChargePoint201 {
   async heartbeat() {
     this.outlet.setClock((await this.call("Heartbeat", {})).currentTime);
     await this.tellMeter();
+  }
+
+  async park() {
+    this.outlet.park();
+    await this.tellState();
   }
 
   async plug(idToken = ID_TOKEN, remoteStartId = undefined) {
@@ -63,7 +69,7 @@ class ChargePoint201 {
     const { outlet } = this;
     await this.call("StatusNotification", {
       timestamp: outlet.now().toISOString(),
-      connectorStatus: outlet.isOccupied ? "Occupied" : "Available",
+      connectorStatus: outlet.isOccupied || outlet.isParked ? "Occupied" : "Available",
       evseId: EVSE.id,
       connectorId: EVSE.connectorId,
     });

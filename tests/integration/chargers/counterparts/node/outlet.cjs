@@ -13,6 +13,7 @@ class Outlet {
   #register_wh = 1000;
   drawn_a = 0;
   isOccupied = false;
+  isParked = false;
 
   // The time by the central system's clock, as it was told last.
   now() {
@@ -39,8 +40,14 @@ class Outlet {
     return highest("TxProfile") ?? highest("TxDefaultProfile") ?? MOST_A;
   }
 
+  // A car stands there, and nobody began to charge it.
+  park() {
+    this.isParked = true;
+  }
+
   plug() {
     this.isOccupied = true;
+    this.isParked = false;
   }
 
   // A TxProfile ends with its transaction.
