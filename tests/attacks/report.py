@@ -93,9 +93,9 @@ def write_junit(path: Path, label: str, results: Sequence[Result]) -> None:
 
 def as_markdown(results: Sequence[Result]) -> str:
     """The results as the table of docs/attack-matrix.md."""
-    lines = ["| row | tried | observed, as it must be | measured | s |", "| --- | --- | --- | --- | ---: |"]
+    lines = ["| row | tried | observed, as it must be |", "| --- | --- | --- |"]
     for one in results:
         observed = one.observed if one.state is RowState.HOLDS else f"**{one.state}**: {one.observed}"
-        cells = (f"`{one.row_id}`", one.title, observed, one.measured, f"{one.took_s:.2f}")
+        cells = (f"`{one.row_id}`", one.title, f"{observed} ({one.measured})" if one.measured else observed)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
