@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from typing import Any, ClassVar, TypeVar, cast
 from uuid import uuid4
 
@@ -17,9 +18,9 @@ from ocpp.exceptions import OCPPError
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from charger_service.ocpp import tolerance
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.profiles import Conversion
+from charger_service.ocpp.validation import Validator
 from charger_service.ports import Answer, ChargerReports, Offence, Reply, TransactionNumbers
 from ev_service.clock import Clock
 from ev_service.logs import SeldomLog
@@ -29,7 +30,7 @@ _UNIQUE_ID = re.compile(r'\s*\[\s*2\s*,\s*"([^"\\]{1,36})"')
 _CAUSE_LENGTH = 200
 _REFUSED = {"NotImplemented": Answer.NOT_SUPPORTED, "NotSupported": Answer.NOT_SUPPORTED}
 
-# The library hands each message to a thread for validating, which takes longer than validating it.
+# The library hands each message that is sent to a thread for validating, which takes longer than validating it.
 messages.ASYNC_VALIDATION = False
 
 _logger = logging.getLogger(__name__)
@@ -84,6 +85,16 @@ class Surroundings:
     metrics: OcppMetrics
     timing: Timing
     conversions: Mapping[tuple[str, int], Conversion] = field(default_factory=dict[tuple[str, int], Conversion])
+    validator: Validator = field(default_factory=Validator)
+
+
+@dataclass(frozen=True, slots=True)
+class _Awaited:
+    """The answer that is waited for. answer: arguments of the library's result; None: the connection is gone."""
+
+    unique_id: str
+    action: str
+    answer: asyncio.Future[dict[str, Any] | None]
 
 
 def handles(action: str) -> Callable[[_Handler], _Handler]:
@@ -113,7 +124,7 @@ class Conversation(library.ChargePoint):
         # A question that an answer's handling gave rise to follows the answer: a charger of 1.6 learns from it the
         # number of the transaction that is then limited.
         self._mouth = asyncio.Lock()
-        self._awaited: tuple[str, asyncio.Future[Any]] | None = None
+        self._awaited: _Awaited | None = None
         self._unreadable = SeldomLog(_logger)
 
     async def serve(self) -> None:
@@ -137,8 +148,8 @@ class Conversation(library.ChargePoint):
     def hang_up(self) -> None:
         """Say nothing more and hear nothing more; whatever waits for an answer learns that there will be none."""
         self.is_closed = True
-        if self._awaited is not None and not self._awaited[1].done():
-            self._awaited[1].set_result(None)
+        if self._awaited is not None and not self._awaited.answer.done():
+            self._awaited.answer.set_result(None)
 
     async def close(self, code: int, reason: str) -> None:
         """Hang up and close the connection."""
@@ -153,14 +164,14 @@ class Conversation(library.ChargePoint):
             if not isinstance(message.unique_id, str) or (is_call and not isinstance(cast(Any, message).action, str)):
                 raise ValueError("unique id and action are texts")
             if is_call:
-                await self._answer(message)
+                await self._answer(message, len(raw_msg))
                 return
         except (OCPPError, ValueError, RecursionError) as error:
             await self._refuse_unreadable(raw_msg, error)
             return
         # A late answer is dropped: whoever asked was told that there was none.
-        if self._awaited is not None and self._awaited[0] == message.unique_id and not self._awaited[1].done():
-            self._awaited[1].set_result(message)
+        if self._awaited is not None and self._awaited.unique_id == message.unique_id:
+            await self._take_answer(message, self._awaited, len(raw_msg))
             # Whoever asked learns it before what the charger says next, which may follow from it.
             await asyncio.sleep(0)
 
@@ -183,7 +194,7 @@ class Conversation(library.ChargePoint):
             await self._demand_sayable(call)
             async with self._turn:
                 answer = await self._exchange(call)
-            result = await self._understood(answer, action)
+            result = self._result(answer, action)
         except Unanswered as failed:
             self.around.metrics.asked.labels(action, failed.reply.answer).inc()
             raise
@@ -203,33 +214,50 @@ class Conversation(library.ChargePoint):
                 raise
             return None
 
-    async def _answer(self, call: Any) -> None:
+    async def _answer(self, call: Any, length: int) -> None:
         try:
             async with self._mouth:
-                await self._handle(call)
+                await self._handle(call, length)
             self.around.metrics.messages.labels(self.version).inc()
         except OCPPError as error:
             await self._refuse(call, error)
 
-    async def _handle(self, call: Any) -> None:
-        try:
-            await cast(Any, self)._handle_call(call)
-        except OCPPError:
-            # A schema is checked before anything is done, so a message that is repaired is handled once.
-            if call.action not in cast(Any, self).route_map or not self._has_repaired(call):
-                raise
-            await cast(Any, self)._handle_call(call)
+    async def _handle(self, call: Any, length: int) -> None:
+        """Do what a message is about, and answer it; its schema is checked before anything is done.
 
-    def _has_repaired(self, message: Any) -> bool:
-        """Take what is clear in a message that breaks its schema; False where there is no such thing."""
-        validator = _messages.get_validator(message.message_type_id, message.action, self.version)
-        repaired = tolerance.repair(message.payload, validator)
-        if repaired is None:
-            self._offend(message.action, tolerance.faults(message.payload, validator), is_refused=True)
-            return False
-        message.payload, reasons = repaired
-        self._offend(message.action, reasons, is_refused=False)
-        return True
+        Raises:
+            OCPPError: it is not answered yet, as it cannot be understood.
+        """
+        handler = cast(Any, self).route_map.get(call.action, {}).get("_on_action")
+        if handler is None:
+            _library._raise_key_error(call.action, self.version)
+            return
+        arguments = await self._understand(call, length)
+        try:
+            response = handler(**arguments)
+            if isawaitable(response):
+                response = await response
+        except Exception as error:
+            _library_logger.exception("a handler failed")
+            await self._websocket.send(call.create_call_error(error).to_json())
+            return
+        payload = _library.remove_nones(_library.serialize_as_dict(response))
+        answer = call.create_call_result(_library.snake_to_camel_case(payload))
+        await _messages.validate_payload(answer, self.version)
+        await self._websocket.send(answer.to_json())
+
+    async def _understand(self, message: Any, length: int) -> dict[str, Any]:
+        """What a message says, and what is clear in one that breaks its schema.
+
+        Raises:
+            OCPPError: it cannot be understood.
+        """
+        validation = await self.around.validator.validate(message, self.version, length)
+        if validation.offences:
+            self._offend(message.action, validation.offences, is_refused=validation.error is not None)
+        if validation.error is not None:
+            raise validation.error
+        return validation.arguments
 
     def _offend(self, action: str, reasons: tuple[str, ...], *, is_refused: bool) -> None:
         for reason in reasons:
@@ -261,24 +289,36 @@ class Conversation(library.ChargePoint):
         except OCPPError:
             raise Unanswered(Reply(Answer.NOT_SUPPORTED, f"OCPP {self.version} can not say that")) from None
 
-    async def _demand_schema(self, answer: Any) -> None:
-        try:
-            await _messages.validate_payload(answer, self.version)
-        except OCPPError:
-            if not self._has_repaired(answer):
-                raise
+    async def _take_answer(self, message: Any, awaited: _Awaited, length: int) -> None:
+        """Hand an answer to whoever waits for it; it is validated here, so that nothing overtakes a long one."""
+        answer, reply = None, None
+        if isinstance(message, messages.CallError):
+            code = str(cast(Any, message).error_code)[:_CAUSE_LENGTH]
+            reply = Reply(_REFUSED.get(code, Answer.REJECTED), f"the charger says {code}")
+        else:
+            message.action = awaited.action
+            try:
+                answer = await self._understand(message, length)
+            except (OCPPError, RecursionError):
+                reply = Reply(Answer.NO_ANSWER, "the answer is not OCPP")
+        if awaited.answer.done():
+            return
+        if reply is None:
+            awaited.answer.set_result(answer)
+        else:
+            awaited.answer.set_exception(Unanswered(reply))
 
-    async def _exchange(self, call: Any) -> Any:
+    async def _exchange(self, call: Any) -> dict[str, Any]:
         if self.is_closed:
             raise Unanswered(Reply(Answer.NOT_CONNECTED))
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._awaited = call.unique_id, future
+        awaited = _Awaited(call.unique_id, call.action, asyncio.get_running_loop().create_future())
+        self._awaited = awaited
         answer_s = self.around.timing.answer_s
         try:
             async with asyncio.timeout(answer_s):
                 async with self._mouth:
                     await self._websocket.send(call.to_json())
-                answer = await future
+                answer = await awaited.answer
         except TimeoutError:
             raise Unanswered(Reply(Answer.NO_ANSWER, f"no answer within {answer_s:g} s")) from None
         except ConnectionClosed:
@@ -289,13 +329,8 @@ class Conversation(library.ChargePoint):
             raise Unanswered(Reply(Answer.NO_ANSWER, "the connection ended before the answer"))
         return answer
 
-    async def _understood(self, answer: Any, action: str) -> Any:
-        if isinstance(answer, messages.CallError):
-            code = str(cast(Any, answer).error_code)[:_CAUSE_LENGTH]
-            raise Unanswered(Reply(_REFUSED.get(code, Answer.REJECTED), f"the charger says {code}"))
-        answer.action = action
+    def _result(self, answer: dict[str, Any], action: str) -> Any:
         try:
-            await self._demand_schema(answer)
-            return getattr(cast(Any, self)._call_result, action)(**_library.camel_to_snake_case(answer.payload))
-        except (OCPPError, TypeError, RecursionError):
+            return getattr(cast(Any, self)._call_result, action)(**answer)
+        except TypeError:
             raise Unanswered(Reply(Answer.NO_ANSWER, "the answer is not OCPP")) from None
