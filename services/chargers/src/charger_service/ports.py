@@ -5,6 +5,7 @@ current each EVSE may draw and knows no OCPP message. Everything runs in one eve
 Chargers and EVSEs are registered ones; what a charger says of others is not passed on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -28,6 +29,12 @@ class Answer(StrEnum):
     NOT_SUPPORTED = "not_supported"
     NO_ANSWER = "no_answer"
     NOT_CONNECTED = "not_connected"
+
+
+ConfigurationKey = Annotated[str, Field(min_length=1, max_length=50)]
+"""As OCPP 1.6 bounds it (CiString50Type)."""
+ConfigurationValue = Annotated[str, Field(max_length=500)]
+"""As OCPP 1.6 bounds it (CiString500Type)."""
 
 
 class LimitPurpose(StrEnum):
@@ -189,6 +196,7 @@ class Quirks:
 
     autostart: whether it is asked to begin a transaction when a car is plugged in and it does not begin one by itself.
     limit_purpose, rate_unit: with which its limits are sent first. stack_level: the highest that it takes.
+    remote_start_configuration: what is set in it by ChangeConfiguration (OCPP 1.6) before each remote start.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -197,6 +205,7 @@ class Quirks:
     limit_purpose: LimitPurpose | None = None
     rate_unit: RateUnit | None = None
     stack_level: Annotated[int, Field(ge=0, le=1000)] | None = None
+    remote_start_configuration: Mapping[ConfigurationKey, ConfigurationValue] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ The next quirk is a row of `QUIRKS` and a test. A charger's entry in CHARGERS_FI
 field. Pure.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any
@@ -42,7 +43,10 @@ class KnownQuirk:
 
     @property
     def value_text(self) -> str:
-        """The value as JSON has it, without quotes."""
+        """The value as JSON has it, without quotes; settings as key=value."""
+        if self.name == "remote_start_configuration":
+            settings: Mapping[str, str] = self.value
+            return ", ".join(f"{key}={value}" for key, value in settings.items())
         return str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
 
 
@@ -67,6 +71,13 @@ QUIRKS = (
         Quirks(rate_unit=RateUnit.WATTS),
         "Huawei SCharger (names no vendor): takes watts only",
         "https://github.com/lbbrhzn/ocpp/issues/1635",
+    ),
+    QuirkRow(
+        "Phoenix Contact*",
+        "EV-CC-*",
+        Quirks(remote_start_configuration={"AuthorizeRemoteTxRequests": "false", "FreeMode": "true"}),
+        "CHARX SEC-3xxx as delivered: rejects every RemoteStartTransaction",
+        "https://github.com/ConnectorIO/connectorio-addons/pull/146",
     ),
     QuirkRow(
         "Timxon*",

@@ -112,6 +112,7 @@ def test_an_entry_may_say_what_its_charger_needs(tmp_path: Path) -> None:
         ({"autostrat": True}, "quirks.autostrat"),
         ({"rate_unit": "kW"}, "quirks.rate_unit"),
         ({"stack_level": -1}, "quirks.stack_level"),
+        ({"remote_start_configuration": {"": "true"}}, "quirks.remote_start_configuration"),
     ],
 )
 def test_a_quirk_that_is_none_is_refused_with_its_name(tmp_path: Path, quirks: dict[str, Any], said: str) -> None:

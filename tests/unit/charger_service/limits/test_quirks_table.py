@@ -16,6 +16,11 @@ MAKES = [
     ("ABB", "Terra 54", Quirks()),
     ("", "ACChargePoint", Quirks(rate_unit=RateUnit.WATTS)),
     ("Acme", "ACChargePoint", Quirks()),
+    (
+        "Phoenix Contact GmbH & Co. KG",
+        "EV-CC-AC1-M3-CBC-RCM-ETH-3PN-SER",
+        Quirks(remote_start_configuration={"AuthorizeRemoteTxRequests": "false", "FreeMode": "true"}),
+    ),
     ("Timxon", "A0", Quirks(limit_purpose=LimitPurpose.TX_DEFAULT)),
     ("United Chargers", "GRS-*", Quirks(autostart=True)),
     ("ZJBENY", "BCP-B2N-L", Quirks(autostart=True)),

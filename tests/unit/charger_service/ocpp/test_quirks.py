@@ -300,3 +300,18 @@ async def test_the_unit_of_limits_of_2_0_1_is_understood_in_lower_case(site: Any
 
     ((_, abilities),) = site.heard.of("ready")
     assert abilities.takes_amperes
+
+
+async def test_what_a_charger_needs_for_a_remote_start_is_set_before_it(site: Any) -> None:
+    settings = {"AuthorizeRemoteTxRequests": "false", "FreeMode": "true"}
+    site.heard.known_quirks["CP-16"] = Quirks(remote_start_configuration=settings)
+    charger = await site.booted("CP-16")
+    charger.answers["ChangeConfiguration"] = {"status": "NotSupported"}
+
+    assert (await site.central.start("CP-16", 1, "AUTOSTART")).answer is Answer.ACCEPTED
+
+    assert charger.asked == [
+        ("ChangeConfiguration", {"key": "AuthorizeRemoteTxRequests", "value": "false"}),
+        ("ChangeConfiguration", {"key": "FreeMode", "value": "true"}),
+        ("RemoteStartTransaction", {"idTag": "AUTOSTART", "connectorId": 1}),
+    ]

@@ -147,7 +147,10 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         return replied(result.status), result.charging_schedule
 
     async def start_transaction(self, evse_id: int, id_token: str) -> Reply:
-        """RemoteStartTransaction."""
+        """RemoteStartTransaction, after what the charger needs for that."""
+        settings = self.around.reports.quirks(self.charger_id).remote_start_configuration or {}
+        for key, value in settings.items():
+            await self.attempt(_call.ChangeConfiguration(key=key, value=value))
         result = await self.ask(_call.RemoteStartTransaction(id_tag=id_token, connector_id=evse_id))
         return replied(result.status)
 
