@@ -26,8 +26,7 @@ from site_model.parameters import Building, Panels, Storage, Weather
 from site_twin.settings import TwinSettings
 from solar_service.sources import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings
 from wso2_provisioning.backends import DEFAULT_BACKENDS
-from wso2_provisioning.settings import KeyStoreSettings, ProvisioningSettings
-from wso2_provisioning.switch.settings import SwitchSettings
+from wso2_provisioning.settings import KeyStoreSettings, ProvisioningSettings, SwitchSettings
 
 FILE = Path(__file__).resolve().parent.parent / ".env.example"
 

@@ -19,8 +19,8 @@ from ev_service.errors import EvError
 from ev_service.settings import load
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS
+from wso2_provisioning.http_client import HttpClient, Identity
 from wso2_provisioning.tokens import ClientCredentials, request_client_token
-from wso2_provisioning.wire import HttpClient, Identity
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.documents import ArtifactError
 from wso2_terms.mcp import MCP_RESOURCE

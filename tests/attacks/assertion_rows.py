@@ -11,7 +11,7 @@ from tests.attacks.rows import Group, Observation, Row, RowSkippedError
 from tests.attacks.told import fault, format_status, summed_up, table
 
 from ev_service.assertion import HEADER
-from wso2_provisioning.proof import find_probe_path
+from wso2_provisioning.smoke_test import find_probe_path
 from wso2_terms.codes import MISSING_CREDENTIALS
 
 SERVED_BY: Mapping[str, str] = {"SolarAPI": "solar", "BatteryAPI": "battery", "GridAPI": "grid", "SiteAPI": "chargers"}

@@ -5,7 +5,7 @@ from tests.attacks.ground import ENERGY, Ground
 from tests.attacks.rows import Group, Observation, Row
 from tests.attacks.told import describe_access, summed_up, table
 
-from wso2_provisioning.proof import find_probe_path
+from wso2_provisioning.smoke_test import find_probe_path
 
 
 def rows() -> tuple[Row, ...]:

@@ -21,12 +21,12 @@ from wso2_provisioning.admin import Admin
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
 from wso2_provisioning.devportal import DevPortal
 from wso2_provisioning.errors import ProvisioningError, RequestRefusedError
+from wso2_provisioning.http_client import HttpClient, Identity, list_entries, parse_json_object, require_field
 from wso2_provisioning.mcp_servers import McpServers
 from wso2_provisioning.publisher import LiveApi, Publisher
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.tokens import ClientCredentials, register_client, request_password_token
 from wso2_provisioning.users import Users
-from wso2_provisioning.wire import HttpClient, Identity, list_entries, parse_json_object, require_field
 from wso2_terms.artifacts import Artifacts
 
 DENY_PATH = f"{admin.BASE_PATH}/throttling/deny-polic"

@@ -17,7 +17,7 @@ from tests.attacks.told import fault, format_status, summed_up, table
 
 from ev_service.assertion import HEADER
 from wso2_provisioning.applications import ASSISTANT, CHARGERS_API, CONTROL_API, OPERATOR, ApplicationSpec
-from wso2_provisioning.verification.told import parse_body
+from wso2_provisioning.verification.formatting import parse_body
 from wso2_terms.codes import NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_THROTTLED
 
 READ, CONTROL = "chargers:read", "chargers:control"

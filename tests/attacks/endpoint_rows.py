@@ -9,9 +9,9 @@ from tests.attacks.told import describe_access, fault, format_status, table
 
 from wso2_provisioning import admin, devportal, publisher
 from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.http_client import list_entries, parse_json_object, require_field
 from wso2_provisioning.tokens import ClientCredentials
-from wso2_provisioning.verification.told import parse_body
-from wso2_provisioning.wire import list_entries, parse_json_object, require_field
+from wso2_provisioning.verification.formatting import parse_body
 from wso2_terms.codes import INVALID_CREDENTIALS, NOT_SUBSCRIBED
 
 _WIDE = ("site:operate", "apim:admin", "apim:api_publish")

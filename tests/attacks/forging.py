@@ -15,7 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from ev_service.assertion import CONTEXT_CLAIM, ISSUER
-from wso2_provisioning.verification.told import decode_jwt
+from wso2_provisioning.verification.formatting import decode_jwt
 
 Claims = Mapping[str, Any]
 _RS256 = "RS256"

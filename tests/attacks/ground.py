@@ -17,9 +17,9 @@ from tests.attacks.traffic import Traffic
 from wso2_provisioning.applications import CHARGERS_API, CONTROL_API, EVAPP, SCOPE_PROBE, ApplicationSpec
 from wso2_provisioning.devportal import DevPortal
 from wso2_provisioning.errors import GatewayAccessError, RequestRefusedError
-from wso2_provisioning.proof import Verdict, find_probe_path, parse_answer
+from wso2_provisioning.http_client import HttpClient
+from wso2_provisioning.smoke_test import Verdict, find_probe_path, parse_answer
 from wso2_provisioning.tokens import ClientCredentials
-from wso2_provisioning.wire import HttpClient
 
 REACHES_S = 10.0
 """How long a change may take to reach the gateway [s]."""

@@ -13,9 +13,9 @@ from tests.attacks.rows import Group, Observation, Row
 from tests.attacks.told import describe_access, fault, format_status, summed_up, table
 
 from wso2_provisioning.applications import ASSISTANT, EVAPP, PORTAL_SCOPES, ApplicationSpec
-from wso2_provisioning.switch.doors import build_owner_target
+from wso2_provisioning.switch.subscriptions import build_owner_target
 from wso2_provisioning.tokens import ClientCredentials
-from wso2_provisioning.verification.told import parse_body
+from wso2_provisioning.verification.formatting import parse_body
 from wso2_terms.codes import DENIED
 
 KILLED = (EVAPP, ASSISTANT)

@@ -16,10 +16,10 @@ from tests.attacks.rows import RowSkippedError
 from wso2_provisioning import devportal
 from wso2_provisioning.application_steps import ensure_application
 from wso2_provisioning.applications import PORTAL_SCOPES, ApplicationSpec
-from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.change_log import ChangeLog
+from wso2_provisioning.http_client import HttpClient, Identity, parse_json_object, require_field
 from wso2_provisioning.steps import LiveProduct
 from wso2_provisioning.tokens import ClientCredentials
-from wso2_provisioning.wire import HttpClient, Identity, parse_json_object, require_field
 from wso2_provisioning.wso2 import Wso2
 
 _UNTIL_LATER = 1

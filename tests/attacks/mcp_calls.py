@@ -7,7 +7,7 @@ import httpx
 from tests.attacks import own_api
 from tests.attacks.ground import Ground
 
-from wso2_provisioning.verification.told import format_status, parse_body
+from wso2_provisioning.verification.formatting import format_status, parse_body
 from wso2_terms.mcp import JSONRPC_VERSION, MCP_RESOURCE, TOOLS_CALL
 from wso2_terms.mcp_project import McpServer
 

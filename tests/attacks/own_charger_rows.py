@@ -16,7 +16,7 @@ from tests.attacks.told import format_status, summed_up, table
 
 from ev_service.clock import SystemClock
 from wso2_provisioning.applications import EVAPP
-from wso2_provisioning.verification.told import parse_body
+from wso2_provisioning.verification.formatting import parse_body
 
 FIRST, SECOND = CHARGERS
 HIGHEST_A, TOO_LITTLE_A, ENDLESS_S = 500.0, 3.0, 10 * 365 * 86_400.0

@@ -15,7 +15,7 @@ from wso2_provisioning.policy_cases import (
     parse_case_answer,
     run_cases,
 )
-from wso2_provisioning.verification.told import parse_body
+from wso2_provisioning.verification.formatting import parse_body
 from wso2_terms.codes import NOT_SUBSCRIBED
 
 _AS_SAID = "every case as the artifacts say"

@@ -9,7 +9,7 @@ from tests.attacks.ground import SETTLES_S, Ground
 from tests.attacks.rows import Group, Observation, Row, RowSkippedError
 from tests.attacks.told import fault, format_status, table
 
-from wso2_provisioning.proof import find_probe_path
+from wso2_provisioning.smoke_test import find_probe_path
 from wso2_terms.codes import INVALID_CREDENTIALS, NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_BLOCKED, Fault
 
 _NOT_SUBSCRIBED, _NO_SCOPE = fault(NOT_SUBSCRIBED), fault(SCOPE_MISSING)

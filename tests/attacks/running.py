@@ -8,7 +8,7 @@ from tests.attacks.stack import Stack
 from tests.attacks.traffic import Traffic
 
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.wire import HttpClient
+from wso2_provisioning.http_client import HttpClient
 
 Report = Callable[[str], None]
 

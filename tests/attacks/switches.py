@@ -21,7 +21,7 @@ from local_stack.ports import HOST
 from wso2_provisioning.admin import Admin
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
 from wso2_provisioning.errors import RequestRefusedError
-from wso2_provisioning.switch.doors import build_application_target
+from wso2_provisioning.switch.subscriptions import build_application_target
 from wso2_provisioning.users import Users
 from wso2_terms.api_project import ApiScope
 from wso2_terms.policies import Policy

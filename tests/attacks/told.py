@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from tests.attacks.rows import Attack, Group, Observation, Row
 
-from wso2_provisioning.verification.told import describe_access, format_status
+from wso2_provisioning.verification.formatting import describe_access, format_status
 from wso2_terms.codes import Fault
 
 __all__ = ["describe_access", "fault", "format_status", "refusals", "summed_up", "table"]

@@ -14,15 +14,14 @@ from tests.e2e.conftest import A_MINUTE_AND_MORE_S
 from ev_service.settings import load
 from local_stack.stack import ARTIFACTS, start_service
 from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.switch.cli import main
-from wso2_provisioning.switch.doors import list_subscription_states
-from wso2_provisioning.switch.journal import EventJournal
-from wso2_provisioning.switch.record import KillAuditLog
-from wso2_provisioning.switch.site import SwitchContext as SwitchSite
-from wso2_provisioning.switch.site import authenticate_operator
-from wso2_provisioning.switch.watching import AgentClient
-from wso2_provisioning.wire import HttpClient
+from wso2_provisioning.switch.context import SwitchContext as SwitchSite
+from wso2_provisioning.switch.context import authenticate_operator
+from wso2_provisioning.switch.kill_audit import EventJournal, KillAuditLog
+from wso2_provisioning.switch.polling import AgentClient
+from wso2_provisioning.switch.subscriptions import list_subscription_states
 from wso2_provisioning.wso2 import SWITCH_SCOPES, Wso2
 from wso2_terms.artifacts import load_artifacts
 

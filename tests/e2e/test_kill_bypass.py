@@ -19,12 +19,12 @@ from ev_service.units import utc_text
 from local_stack.stack import ARTIFACTS
 from wso2_provisioning.applications import ASSISTANT, EVAPP, SUBSCRIBER_ROLE, ApplicationSpec
 from wso2_provisioning.assistant import main as assistant
-from wso2_provisioning.changes import ChangeLog
-from wso2_provisioning.owner_keys import export_credentials
+from wso2_provisioning.change_log import ChangeLog
+from wso2_provisioning.http_client import HttpClient
+from wso2_provisioning.owner_applications import export_credentials
 from wso2_provisioning.provision import Wso2, provision
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.switch.cli import main
-from wso2_provisioning.wire import HttpClient
 from wso2_terms.artifacts import load_artifacts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]

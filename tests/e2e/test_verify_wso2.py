@@ -15,8 +15,8 @@ import pytest
 from local_stack.ports import free_ports
 from local_stack.stack import ROOT, start_service
 from local_stack.surroundings import of_the_system
+from wso2_provisioning.verification.cleanup import APPLICATIONS
 from wso2_provisioning.verification.cli import main
-from wso2_provisioning.verification.leftovers import APPLICATIONS
 
 pytestmark = pytest.mark.slow
 

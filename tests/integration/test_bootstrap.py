@@ -16,9 +16,9 @@ import pytest
 from pydantic import SecretStr
 
 from wso2_provisioning.applications import APPLICATIONS, EVAPP, SUBSCRIBER_ROLE
-from wso2_provisioning.changes import ChangeLog
-from wso2_provisioning.owner_keys import export_credentials
-from wso2_provisioning.owners_portal import OwnerPortal
+from wso2_provisioning.change_log import ChangeLog
+from wso2_provisioning.http_client import HttpClient
+from wso2_provisioning.owner_applications import OwnerPortal, export_credentials
 from wso2_provisioning.policy_cases import CaseAnswer, PolicyEndpoint, generate_cases, parse_case_answer, run_cases
 from wso2_provisioning.provision import (
     SWITCH_SCOPES,
@@ -28,7 +28,6 @@ from wso2_provisioning.provision import (
     provision,
 )
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.wire import HttpClient
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.policies import Policy, PolicyKind
 

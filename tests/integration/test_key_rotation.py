@@ -27,8 +27,8 @@ from local_stack.ports import free_ports
 from local_stack.proving import provisioning_settings
 from local_stack.secrets_file import random_passwords
 from local_stack.stack import ARTIFACTS, READING_SERVICES, Stack, StackPlan, running, start_gateway
+from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.provision import Wso2
-from wso2_provisioning.wire import HttpClient
 from wso2_terms.artifacts import load_artifacts
 from wso2_terms.policies import Policy
 

@@ -10,8 +10,7 @@ import yaml
 from tests.contract.wso2_oracle.asking import Oracle
 from tests.contract.wso2_oracle.differences import listed_in_docs
 
-from wso2_provisioning.apictl_params import build_apictl_params
-from wso2_provisioning.backends import DEFAULT_BACKENDS
+from wso2_provisioning.backends import DEFAULT_BACKENDS, build_apictl_params
 from wso2_terms import codes
 from wso2_terms.api_project import ApiProject
 from wso2_terms.artifacts import load_artifacts

@@ -25,14 +25,14 @@ from local_gateway.management.rest import Desk, Routes
 from local_gateway.oauth import OAuthServer
 from wso2_provisioning.applications import EVAPP, SUBSCRIBER_ROLE
 from wso2_provisioning.backends import DEFAULT_BACKENDS
-from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.change_log import ChangeLog
 from wso2_provisioning.errors import ProvisioningError
+from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.provision import Wso2, ensure_unsubscribed_application, provision
 from wso2_provisioning.readiness import wait_until_ready
 from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.verification.context import VerificationContext
 from wso2_provisioning.verification.looking import build_all_rows, run_rows
-from wso2_provisioning.verification.site import VerificationContext
-from wso2_provisioning.wire import HttpClient
 from wso2_terms.api_archive import write_api_archive
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.policies import PolicyKind

@@ -19,10 +19,10 @@ from local_stack.proving import provisioning_settings
 from local_stack.secrets_file import random_passwords
 from local_stack.stack import StackPlan, running
 from wso2_provisioning.applications import ASSISTANT, EVAPP, ApplicationSpec
-from wso2_provisioning.owner_keys import read_credentials
+from wso2_provisioning.http_client import HttpClient
+from wso2_provisioning.owner_applications import read_credentials
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.tokens import ClientCredentials, request_client_token
-from wso2_provisioning.wire import HttpClient
 from wso2_provisioning.wso2 import Wso2
 from wso2_terms.mcp import Wso2Version
 

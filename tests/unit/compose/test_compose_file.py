@@ -18,7 +18,7 @@ from grid_service.sources import GridModbusSettings, GridMqttSettings, GridSourc
 from site_model.parameters import Building, Panels, Storage, Weather
 from site_twin.settings import TwinSettings
 from solar_service.sources import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings
-from wso2_provisioning.switch.settings import SwitchSettings
+from wso2_provisioning.settings import SwitchSettings
 
 ROOT = Path(__file__).parents[3]
 STACK: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ import httpx
 from pydantic import SecretStr
 
 from wso2_provisioning.devportal import DevPortal, Subscription
-from wso2_provisioning.wire import HttpClient, Identity
+from wso2_provisioning.http_client import HttpClient, Identity
 
 
 def test_a_change_of_plan_is_asked_for_without_the_id_which_is_for_reading_alone() -> None:

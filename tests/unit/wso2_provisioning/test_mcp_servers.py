@@ -6,12 +6,12 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.change_log import ChangeLog
 from wso2_provisioning.errors import ProvisioningError
+from wso2_provisioning.http_client import HttpClient, Identity
 from wso2_provisioning.mcp_servers import MAX_REVISIONS, McpServers
 from wso2_provisioning.mcp_steps import ensure_mcp_servers
 from wso2_provisioning.steps import LiveProduct
-from wso2_provisioning.wire import HttpClient, Identity
 from wso2_terms.artifacts import Artifacts
 
 if TYPE_CHECKING:

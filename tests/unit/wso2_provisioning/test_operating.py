@@ -11,8 +11,7 @@ from rich.console import Console
 
 from charger_service.orders import DepartureOrder, OverrideKind, OverrideOrder, SiteLimitOrder
 from wso2_provisioning.operating.cli import build_parser, main
-from wso2_provisioning.operating.orders import GatewayCall, build_call
-from wso2_provisioning.operating.told import format_csv, render_answer
+from wso2_provisioning.operating.commands import GatewayCall, build_call, format_csv, render_answer
 
 WSO2_DIR = Path(__file__).parents[3] / "wso2"
 EVSE: dict[str, Any] = {

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from wso2_provisioning.applications import APPLICATIONS
-from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.change_log import ChangeLog
 from wso2_provisioning.credentials import RequestLimit
 from wso2_provisioning.devportal import DevPortal
 from wso2_provisioning.errors import (
@@ -18,9 +18,9 @@ from wso2_provisioning.errors import (
     RequestRefusedError,
     ScopeMismatchError,
 )
+from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.provision import ProvisioningResult, Wso2, ensure_unsubscribed_application, provision
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.wire import HttpClient
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.codes import CONNECTION_FAILED, Fault
 

@@ -5,8 +5,8 @@ import httpx
 import pytest
 
 from wso2_provisioning.errors import NotReadyError
+from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.readiness import wait_until_ready
-from wso2_provisioning.wire import HttpClient
 
 if TYPE_CHECKING:
     from tests.unit.wso2_provisioning.conftest import FakeWso2

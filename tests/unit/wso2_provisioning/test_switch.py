@@ -13,7 +13,8 @@ from ev_service.errors import ConfigurationError
 from wso2_provisioning.applications import ASSISTANT, EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.errors import NotReadyError
-from wso2_provisioning.switch.acts import (
+from wso2_provisioning.switch.kill_audit import (
+    EventJournal,
     GatewayChange,
     KillEvent,
     KillScope,
@@ -23,10 +24,9 @@ from wso2_provisioning.switch.acts import (
     parse_scope,
     to_one_line,
 )
-from wso2_provisioning.switch.course import StepResult, StepRunner
-from wso2_provisioning.switch.journal import EventJournal
-from wso2_provisioning.switch.kill import build_scope_sets
-from wso2_provisioning.switch.watching import is_refusal
+from wso2_provisioning.switch.kill_switch import build_scope_sets
+from wso2_provisioning.switch.polling import is_refusal
+from wso2_provisioning.switch.step_runner import StepResult, StepRunner
 from wso2_provisioning.tokens import ClientCredentials
 from wso2_terms.artifacts import load_artifacts
 

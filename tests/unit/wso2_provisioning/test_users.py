@@ -5,8 +5,8 @@ import pytest
 from pydantic import SecretStr
 
 from wso2_provisioning.errors import RequestRefusedError
+from wso2_provisioning.http_client import HttpClient, Identity
 from wso2_provisioning.users import Users
-from wso2_provisioning.wire import HttpClient, Identity
 
 if TYPE_CHECKING:
     from tests.unit.wso2_provisioning.conftest import FakeWso2

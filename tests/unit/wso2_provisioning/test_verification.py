@@ -13,15 +13,15 @@ from wso2_provisioning.errors import RequestRefusedError
 from wso2_provisioning.verification.cli import main
 from wso2_provisioning.verification.echo import run_echo_backend
 from wso2_provisioning.verification.evidence_rows import parse_lines
-from wso2_provisioning.verification.refusal_rows import forge_signature
-from wso2_provisioning.verification.rows import Observation, Row, RowSkippedError, RowState, check_row
-from wso2_provisioning.verification.told import (
+from wso2_provisioning.verification.formatting import (
     compare_with_fault,
     decode_jwt,
     describe_access,
     format_documented_fault,
     parse_body,
 )
+from wso2_provisioning.verification.refusal_rows import forge_signature
+from wso2_provisioning.verification.rows import Observation, Row, RowSkippedError, RowState, check_row
 from wso2_terms import codes
 
 

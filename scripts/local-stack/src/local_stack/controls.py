@@ -13,8 +13,8 @@ import httpx
 from pydantic import SecretStr
 
 from ev_service.clock import FollowedClock, write_clock_file
+from wso2_provisioning.verification.formatting import format_status
 from wso2_provisioning.verification.refusal_rows import forge_signature
-from wso2_provisioning.verification.told import format_status
 from wso2_terms import codes
 
 PATH = "/solar/1.0.0/solar-status"

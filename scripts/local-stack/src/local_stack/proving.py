@@ -12,9 +12,9 @@ from local_stack.controls import Client, Observed, Target, prove
 from local_stack.stack import ARTIFACTS, StackPlan
 from wso2_provisioning.applications import EVAPP, SUBSCRIBER_ROLE
 from wso2_provisioning.backends import DEFAULT_BACKENDS
+from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.provision import Wso2, ensure_unsubscribed_application
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.wire import HttpClient
 from wso2_terms.artifacts import load_artifacts
 
 _STRANGER, _OWNER = "Stranger", "stranger"

@@ -6,7 +6,7 @@ from typing import Literal
 
 import yaml
 
-from wso2_provisioning.wire import (
+from wso2_provisioning.http_client import (
     HttpClient,
     Identity,
     build_refused_error,

@@ -11,10 +11,10 @@ from pydantic import SecretStr
 from wso2_provisioning import steps
 from wso2_provisioning.admin import DenyTarget
 from wso2_provisioning.applications import PORTAL_SCOPES, SCOPE_PROBE, ApplicationSpec
-from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.change_log import ChangeLog
 from wso2_provisioning.devportal import Subscription
 from wso2_provisioning.errors import CredentialsRefusedError, ScopeMismatchError
-from wso2_provisioning.owners_portal import OwnerPortal
+from wso2_provisioning.owner_applications import OwnerPortal
 from wso2_provisioning.steps import LiveProduct
 from wso2_provisioning.tokens import ClientCredentials, Token
 from wso2_provisioning.wso2 import Wso2

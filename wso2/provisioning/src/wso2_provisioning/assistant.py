@@ -10,10 +10,10 @@ from ev_service.errors import EvError
 from ev_service.settings import load
 from wso2_provisioning.applications import ASSISTANT
 from wso2_provisioning.backends import load_configured_artifacts
-from wso2_provisioning.owner_keys import request_application_token
+from wso2_provisioning.http_client import HttpClient
+from wso2_provisioning.owner_applications import request_application_token
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.tokens import Token
-from wso2_provisioning.wire import HttpClient
 from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.documents import ArtifactError

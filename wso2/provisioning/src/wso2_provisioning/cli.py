@@ -11,15 +11,14 @@ from rich.markup import escape
 
 from ev_service.errors import ConfigurationError, EvError
 from ev_service.settings import load
-from wso2_provisioning.apictl_params import write_apictl_params
 from wso2_provisioning.applications import APPLICATIONS
-from wso2_provisioning.backends import load_configured_artifacts
-from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.backends import load_configured_artifacts, write_apictl_params
+from wso2_provisioning.change_log import ChangeLog
+from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.provision import ProvisioningResult, Wso2, provision
 from wso2_provisioning.readiness import wait_until_ready
-from wso2_provisioning.saved_ca import Confirmation, save_ca
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.wire import HttpClient
+from wso2_provisioning.trust_anchor import Confirmation, save_ca
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.documents import ArtifactError
 

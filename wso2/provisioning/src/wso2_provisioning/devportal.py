@@ -11,8 +11,8 @@ from typing import Any, cast
 from pydantic import SecretStr
 
 from wso2_provisioning.errors import RequestRefusedError
+from wso2_provisioning.http_client import HttpClient, Identity, list_entries, parse_json_object, require_field
 from wso2_provisioning.tokens import ClientCredentials
-from wso2_provisioning.wire import HttpClient, Identity, list_entries, parse_json_object, require_field
 
 BASE_PATH = "/api/am/devportal/v3"
 SCOPES = frozenset({"apim:subscribe"})

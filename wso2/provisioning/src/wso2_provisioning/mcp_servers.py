@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wso2_provisioning.http_client import HttpClient, Identity, list_entries, parse_json_object, require_field
 from wso2_provisioning.publisher import BASE_PATH
-from wso2_provisioning.wire import HttpClient, Identity, list_entries, parse_json_object, require_field
 from wso2_terms.mcp_project import McpServerProject
 
 SCOPES = frozenset({"apim:mcp_server_view", "apim:mcp_server_create", "apim:mcp_server_publish"})

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wso2_provisioning.changes import ChangeLog
-from wso2_provisioning.drift import FINGERPRINT, diff_mcp_server, find_identity_conflict, format_tool_key
+from wso2_provisioning.artifact_diff import FINGERPRINT, diff_mcp_server, find_identity_conflict, format_tool_key
+from wso2_provisioning.change_log import ChangeLog
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.mcp_servers import ACTIONS, MAX_REVISIONS, LiveMcpServer, McpServers, build_server_body
 from wso2_provisioning.steps import LiveProduct

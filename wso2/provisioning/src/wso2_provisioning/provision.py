@@ -17,11 +17,11 @@ from wso2_provisioning.application_steps import (
     ensure_application,
 )
 from wso2_provisioning.applications import APPLICATIONS, EVAPP, SCOPE_PROBE
-from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.change_log import ChangeLog
 from wso2_provisioning.credentials import RequestLimit, check_folder, is_written, write_credentials
 from wso2_provisioning.mcp_steps import ensure_mcp_servers
-from wso2_provisioning.proof import run_smoke_test
 from wso2_provisioning.publisher import UNBLOCKED
+from wso2_provisioning.smoke_test import run_smoke_test
 from wso2_provisioning.steps import LiveProduct
 from wso2_provisioning.tokens import ClientCredentials, Token
 from wso2_provisioning.wso2 import ADMIN_SCOPES, SWITCH_SCOPES, Wso2

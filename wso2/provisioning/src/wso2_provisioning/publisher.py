@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wso2_provisioning.wire import HttpClient, Identity, list_entries, parse_json_object, require_field
+from wso2_provisioning.http_client import HttpClient, Identity, list_entries, parse_json_object, require_field
 from wso2_terms.api_archive import write_api_archive
 from wso2_terms.api_project import ApiProject
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from wso2_provisioning.errors import NotReadyError
-from wso2_provisioning.wire import HttpClient
+from wso2_provisioning.http_client import HttpClient
 
 HEALTH_PATH = "/api/am/gateway/v2/server-startup-healthcheck"
 

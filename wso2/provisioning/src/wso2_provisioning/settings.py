@@ -138,3 +138,15 @@ def _require_secret(value: SecretStr | None, file: Path | None, name: str) -> Se
 
 def _build_not_set_error(name: str) -> ConfigurationError:
     return ConfigurationError(f"{name} is not set; set it, or {name}_FILE to a file that holds it")
+
+
+class SwitchSettings(Settings):
+    """Where the agent is, and where an act is kept until it is recorded."""
+
+    # Not a SafeUrl: nothing secret is ever sent there, and in Compose it is a name on a network of its own.
+    agent_url: str = Field(
+        default="http://localhost:8004", pattern=r"^https?://[^\s/@]+$", description="Where the agent itself answers."
+    )
+    operator_state_dir: Path = Field(
+        default=Path(".state/operator"), description="Where an operator's act is kept until it is recorded."
+    )

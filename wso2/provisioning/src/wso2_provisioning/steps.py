@@ -11,12 +11,12 @@ from pydantic import SecretStr
 
 from wso2_provisioning.admin import Admin
 from wso2_provisioning.applications import SUBSCRIBER_ROLE, ApplicationSpec
-from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.artifact_diff import GOVERNING, add_fingerprint, diff_api, diff_policy
+from wso2_provisioning.change_log import ChangeLog
 from wso2_provisioning.credentials import SHARED, RequestLimit
 from wso2_provisioning.devportal import UNLIMITED, ApplicationKeys, Subscription
-from wso2_provisioning.drift import GOVERNING, add_fingerprint, diff_api, diff_policy
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.owners_portal import ApplicationPortal
+from wso2_provisioning.owner_applications import ApplicationPortal
 from wso2_provisioning.publisher import BLOCKED, UNBLOCKED, LiveApi, Publisher
 from wso2_provisioning.users import Users
 from wso2_terms.api_project import Api, ApiProject

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from wso2_provisioning.errors import CredentialsRefusedError, RequestRefusedError, ScopeMismatchError
-from wso2_provisioning.wire import HttpClient, Identity, build_refused_error, parse_json_object, require_field
+from wso2_provisioning.http_client import HttpClient, Identity, build_refused_error, parse_json_object, require_field
 
 REGISTRATION_PATH = "/client-registration/v0.17/register"
 CLIENT_NAME = "energy_bootstrap"

@@ -12,7 +12,7 @@ from defusedxml.ElementTree import fromstring
 from pydantic import SecretStr
 
 from wso2_provisioning.errors import RequestRefusedError
-from wso2_provisioning.wire import HttpClient, Identity
+from wso2_provisioning.http_client import HttpClient, Identity
 
 SERVICE_PATH = "/services/RemoteUserStoreManagerService"
 _SOAP = "http://schemas.xmlsoap.org/soap/envelope/"

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from wso2_provisioning import admin, devportal, mcp_servers, publisher
 from wso2_provisioning.admin import Admin
 from wso2_provisioning.devportal import DevPortal
+from wso2_provisioning.http_client import HttpClient, Identity
 from wso2_provisioning.mcp_servers import McpServers
 from wso2_provisioning.publisher import Publisher
 from wso2_provisioning.settings import ProvisioningSettings
@@ -24,7 +25,6 @@ from wso2_provisioning.tokens import (
     revoke_token,
 )
 from wso2_provisioning.users import Users
-from wso2_provisioning.wire import HttpClient, Identity
 
 ADMIN_SCOPES = admin.SCOPES | publisher.SCOPES | mcp_servers.SCOPES | devportal.SCOPES | devportal.EXPORT_SCOPES
 """Scopes of the REST APIs that the bootstrap needs."""

@@ -16,11 +16,10 @@ from ev_service.settings import load
 from ev_service.units import utc_text
 from wso2_provisioning.applications import OPERATOR
 from wso2_provisioning.backends import load_configured_artifacts
-from wso2_provisioning.operating.orders import GatewayCall, build_call
-from wso2_provisioning.operating.told import format_csv, render_answer
-from wso2_provisioning.owner_keys import request_application_token
+from wso2_provisioning.http_client import HttpClient, Identity, parse_json_object
+from wso2_provisioning.operating.commands import GatewayCall, build_call, format_csv, render_answer
+from wso2_provisioning.owner_applications import request_application_token
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.wire import HttpClient, Identity, parse_json_object
 from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.documents import ArtifactError

@@ -14,19 +14,21 @@ from ev_service.errors import ConfigurationError, EvError
 from ev_service.settings import RunSettings, load
 from wso2_provisioning.applications import ASSISTANT, CONTROL_API, EVAPP, ApplicationSpec
 from wso2_provisioning.backends import load_configured_artifacts
-from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.switch.acts import KillEvent, format_operator_name, parse_reason, parse_scope
-from wso2_provisioning.switch.control import kill_control, revive_control
-from wso2_provisioning.switch.course import StepRunner
-from wso2_provisioning.switch.journal import EventJournal
-from wso2_provisioning.switch.kill import kill
-from wso2_provisioning.switch.record import KillAuditLog
-from wso2_provisioning.switch.revive import revive
-from wso2_provisioning.switch.settings import SwitchSettings
-from wso2_provisioning.switch.site import SwitchContext, authenticate_operator
+from wso2_provisioning.http_client import HttpClient
+from wso2_provisioning.settings import ProvisioningSettings, SwitchSettings
+from wso2_provisioning.switch.context import SwitchContext, authenticate_operator
+from wso2_provisioning.switch.kill_audit import (
+    EventJournal,
+    KillAuditLog,
+    KillEvent,
+    format_operator_name,
+    parse_reason,
+    parse_scope,
+)
+from wso2_provisioning.switch.kill_switch import kill, kill_control, revive, revive_control
+from wso2_provisioning.switch.polling import AgentClient
 from wso2_provisioning.switch.status import describe_status
-from wso2_provisioning.switch.watching import AgentClient
-from wso2_provisioning.wire import HttpClient
+from wso2_provisioning.switch.step_runner import StepRunner
 from wso2_provisioning.wso2 import SWITCH_SCOPES, Wso2
 from wso2_terms.documents import ArtifactError
 

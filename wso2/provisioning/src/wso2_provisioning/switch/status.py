@@ -5,8 +5,9 @@ from typing import Any
 
 from wso2_provisioning.applications import CONTROL_API, EVAPP
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.switch.acts import collect_changes
-from wso2_provisioning.switch.doors import (
+from wso2_provisioning.switch.context import SwitchContext
+from wso2_provisioning.switch.kill_audit import collect_changes
+from wso2_provisioning.switch.subscriptions import (
     SubscriptionStates,
     build_application_target,
     build_control_target,
@@ -14,8 +15,7 @@ from wso2_provisioning.switch.doors import (
     find_active_deny_policy,
     list_subscription_states,
 )
-from wso2_provisioning.switch.site import SwitchContext
-from wso2_provisioning.switch.strays import REMOVAL_HINT, find_unmanaged_resources
+from wso2_provisioning.switch.unmanaged import REMOVAL_HINT, find_unmanaged_resources
 
 
 def describe_status(site: SwitchContext) -> Iterable[str]:

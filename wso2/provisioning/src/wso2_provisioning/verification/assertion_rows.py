@@ -14,11 +14,11 @@ from ev_service.assertion import CONTEXT_CLAIM, HEADER, ISSUER, GatewayAssertion
 from ev_service.errors import EvError
 from ev_service.settings import RunSettings, load
 from wso2_provisioning.verification import own_artifacts as own
+from wso2_provisioning.verification.context import PREFIX, SETTLES_S, VerificationContext
 from wso2_provisioning.verification.echo import EchoBackend
+from wso2_provisioning.verification.formatting import decode_jwt
 from wso2_provisioning.verification.import_rows import ImportRows
 from wso2_provisioning.verification.rows import Observation, Row, RowSkippedError
-from wso2_provisioning.verification.site import PREFIX, SETTLES_S, VerificationContext
-from wso2_provisioning.verification.told import decode_jwt
 
 _CLAIMS = "http://wso2.org/claims/"
 _PATH = own.VERSIONED_CONTEXT + own.TARGET

@@ -16,13 +16,13 @@ from ev_service.clock import make_clock
 from ev_service.errors import EvError
 from ev_service.settings import RunSettings, load
 from wso2_provisioning.backends import load_configured_artifacts
+from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.readiness import wait_until_ready
 from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.verification.context import VerificationContext
 from wso2_provisioning.verification.echo import run_echo_backend
 from wso2_provisioning.verification.looking import build_all_rows, run_rows
 from wso2_provisioning.verification.rows import RowResult, RowState
-from wso2_provisioning.verification.site import VerificationContext
-from wso2_provisioning.wire import HttpClient
 from wso2_terms.documents import ArtifactError
 
 _DESCRIPTION = "Compare a running WSO2, bootstrapped, with what is said of it; row by row, expected and observed."

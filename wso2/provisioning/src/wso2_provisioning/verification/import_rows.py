@@ -9,11 +9,16 @@ from pydantic import SecretStr
 
 from wso2_provisioning import admin, publisher
 from wso2_provisioning.admin import build_import_file
+from wso2_provisioning.http_client import list_entries
 from wso2_provisioning.verification import own_artifacts as own
+from wso2_provisioning.verification.context import VerificationContext
+from wso2_provisioning.verification.formatting import (
+    compare_with_fault,
+    format_documented_fault,
+    format_status,
+    parse_body,
+)
 from wso2_provisioning.verification.rows import Observation, Row
-from wso2_provisioning.verification.site import VerificationContext
-from wso2_provisioning.verification.told import compare_with_fault, format_documented_fault, format_status, parse_body
-from wso2_provisioning.wire import list_entries
 from wso2_terms.codes import API_BLOCKED, CONNECTION_FAILED
 
 IMPORTS, MOST_REVISIONS = 6, 5

@@ -10,10 +10,10 @@ from functools import cached_property
 
 import httpx
 
-from wso2_provisioning.proof import Verdict, parse_answer
+from wso2_provisioning.smoke_test import Verdict, parse_answer
+from wso2_provisioning.verification.context import VerificationContext
+from wso2_provisioning.verification.formatting import format_status, parse_body
 from wso2_provisioning.verification.rows import Observation, Row, RowSkippedError
-from wso2_provisioning.verification.site import VerificationContext
-from wso2_provisioning.verification.told import format_status, parse_body
 from wso2_terms.codes import SUBSCRIPTION_THROTTLED
 from wso2_terms.windows import compute_window_end, format_next_access_time, parse_next_access_time, parse_retry_after
 

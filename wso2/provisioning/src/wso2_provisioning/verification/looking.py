@@ -3,15 +3,15 @@
 from collections.abc import Callable, Generator
 
 from wso2_provisioning.verification.assertion_rows import AssertionRows
+from wso2_provisioning.verification.cleanup import remove_leftovers
+from wso2_provisioning.verification.context import VerificationContext
 from wso2_provisioning.verification.echo import EchoBackend
 from wso2_provisioning.verification.evidence_rows import EvidenceRows
 from wso2_provisioning.verification.import_rows import ImportRows
-from wso2_provisioning.verification.leftovers import remove_leftovers
 from wso2_provisioning.verification.limit_rows import LimitRows
 from wso2_provisioning.verification.mcp_rows import McpRows
 from wso2_provisioning.verification.refusal_rows import RefusalRows
 from wso2_provisioning.verification.rows import Observation, Row, RowResult, check_row
-from wso2_provisioning.verification.site import VerificationContext
 from wso2_provisioning.verification.switch_rows import SwitchRows
 from wso2_provisioning.verification.token_rows import TokenRows
 from wso2_provisioning.verification.tool_rows import ToolRows

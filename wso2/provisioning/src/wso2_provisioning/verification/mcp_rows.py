@@ -14,12 +14,12 @@ from pydantic import SecretStr
 from wso2_provisioning.admin import DenyTarget
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.errors import ProvisioningError
+from wso2_provisioning.http_client import Identity
 from wso2_provisioning.tokens import ClientCredentials
+from wso2_provisioning.verification.context import OWNER, PREFIX, SETTLES_S, VerificationContext
+from wso2_provisioning.verification.formatting import describe_access, format_status, parse_body
 from wso2_provisioning.verification.refusal_rows import ACTIVITY
 from wso2_provisioning.verification.rows import Observation, Row
-from wso2_provisioning.verification.site import OWNER, PREFIX, SETTLES_S, VerificationContext
-from wso2_provisioning.verification.told import describe_access, format_status, parse_body
-from wso2_provisioning.wire import Identity
 from wso2_terms import mcp
 from wso2_terms.codes import (
     DENIED,

@@ -4,7 +4,7 @@ Pure. The API's backend is given; by default a port on which nobody listens.
 """
 
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
-from wso2_provisioning.verification.site import PREFIX
+from wso2_provisioning.verification.context import PREFIX
 from wso2_terms.api_project import (
     Api,
     ApiProject,

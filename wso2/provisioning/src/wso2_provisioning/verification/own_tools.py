@@ -6,7 +6,7 @@ not, and the plans allow more.
 
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
 from wso2_provisioning.verification import own_artifacts
-from wso2_provisioning.verification.site import PREFIX
+from wso2_provisioning.verification.context import PREFIX
 from wso2_terms.api_project import Api, ApiProject, ApiScope, Deployment, Scope
 from wso2_terms.mcp_project import (
     ApiOperationMapping,

@@ -8,9 +8,9 @@ from functools import cached_property
 from pydantic import SecretStr
 
 from wso2_provisioning.tokens import ClientCredentials
+from wso2_provisioning.verification.context import VerificationContext
+from wso2_provisioning.verification.formatting import compare_with_fault, format_documented_fault
 from wso2_provisioning.verification.rows import Observation, Row
-from wso2_provisioning.verification.site import VerificationContext
-from wso2_provisioning.verification.told import compare_with_fault, format_documented_fault
 from wso2_terms import codes
 
 ACTIVITY = "activityid"

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from wso2_provisioning import admin
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.tokens import ClientCredentials
+from wso2_provisioning.verification.context import OWNER, PREFIX, VerificationContext
+from wso2_provisioning.verification.formatting import describe_access, format_status
 from wso2_provisioning.verification.rows import Observation, Row
-from wso2_provisioning.verification.site import OWNER, PREFIX, VerificationContext
-from wso2_provisioning.verification.told import describe_access, format_status
 from wso2_terms.codes import DENIED as DENIED_FAULT
 from wso2_terms.codes import SUBSCRIPTION_BLOCKED, Fault
 

@@ -11,12 +11,12 @@ import httpx
 from pydantic import SecretStr
 
 from wso2_provisioning.applications import EVAPP
+from wso2_provisioning.http_client import Identity
 from wso2_provisioning.readiness import HEALTH_PATH
 from wso2_provisioning.tokens import ClientCredentials, register_client
+from wso2_provisioning.verification.context import OWNER, VerificationContext
+from wso2_provisioning.verification.formatting import decode_jwt, describe_access, format_status, parse_body
 from wso2_provisioning.verification.rows import Observation, Row
-from wso2_provisioning.verification.site import OWNER, VerificationContext
-from wso2_provisioning.verification.told import decode_jwt, describe_access, format_status, parse_body
-from wso2_provisioning.wire import Identity
 from wso2_terms.codes import INVALID_CREDENTIALS
 
 REACHES_S = 10.0

@@ -12,17 +12,17 @@ import httpx
 from pydantic import SecretStr
 
 from wso2_provisioning.applications import EVAPP
-from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.change_log import ChangeLog
 from wso2_provisioning.errors import ProvisioningError
+from wso2_provisioning.http_client import Identity
 from wso2_provisioning.mcp_steps import ensure_mcp_servers
 from wso2_provisioning.steps import LiveProduct
 from wso2_provisioning.verification import own_artifacts, own_tools
+from wso2_provisioning.verification.context import SETTLES_S, VerificationContext
 from wso2_provisioning.verification.echo import EchoBackend
+from wso2_provisioning.verification.formatting import describe_access, format_status, parse_body
 from wso2_provisioning.verification.mcp_rows import RECORDED
 from wso2_provisioning.verification.rows import Observation, Row, RowSkippedError
-from wso2_provisioning.verification.site import SETTLES_S, VerificationContext
-from wso2_provisioning.verification.told import describe_access, format_status, parse_body
-from wso2_provisioning.wire import Identity
 from wso2_terms import mcp
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.codes import API_THROTTLED, RESOURCE_THROTTLED

@@ -7,10 +7,10 @@ so 202 without a body is inferred, and seen here.
 import httpx
 from pydantic import SecretStr
 
+from wso2_provisioning.http_client import Identity
 from wso2_provisioning.users import SERVICE_PATH, build_envelope
+from wso2_provisioning.verification.context import OWNER, VerificationContext
 from wso2_provisioning.verification.rows import Observation, Row
-from wso2_provisioning.verification.site import OWNER, VerificationContext
-from wso2_provisioning.wire import Identity
 
 ROLE = "Internal/verify"
 

@@ -14,7 +14,7 @@ from ev_service.certificates import Server, make_servers
 from ev_service.errors import ConfigurationError
 from ev_service.key_files import pem, write_pair
 from wso2_provisioning.errors import CredentialsRefusedError, NotReadyError, RequestRefusedError
-from wso2_provisioning.wire import HttpClient, Identity, parse_json_object
+from wso2_provisioning.http_client import HttpClient, Identity, parse_json_object
 
 URL = "https://localhost:9443/api/am/publisher/v4/apis"
 ADMIN = Identity.from_password("admin", SecretStr("with:colon"))

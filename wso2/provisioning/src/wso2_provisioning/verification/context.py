@@ -16,15 +16,15 @@ from ev_service.clock import Clock
 from wso2_provisioning import publisher, steps
 from wso2_provisioning.admin import Admin
 from wso2_provisioning.applications import EVAPP, SCOPE_PROBE, SUBSCRIBER_ROLE
-from wso2_provisioning.changes import ChangeLog
+from wso2_provisioning.change_log import ChangeLog
 from wso2_provisioning.devportal import DevPortal, Subscription
 from wso2_provisioning.errors import GatewayAccessError, ProvisioningError
+from wso2_provisioning.http_client import HttpClient, Identity, parse_json_object
 from wso2_provisioning.mcp_servers import McpServers
-from wso2_provisioning.proof import Verdict, find_probe_path, parse_answer
 from wso2_provisioning.publisher import LiveApi, Publisher
 from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.smoke_test import Verdict, find_probe_path, parse_answer
 from wso2_provisioning.tokens import ClientCredentials, build_revocation_url, register_client, request_password_token
-from wso2_provisioning.wire import HttpClient, Identity, parse_json_object
 from wso2_provisioning.wso2 import SWITCH_SCOPES, Wso2
 from wso2_terms.api_project import ApiProject
 from wso2_terms.artifacts import Artifacts

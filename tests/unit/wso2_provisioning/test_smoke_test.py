@@ -3,9 +3,9 @@ import pytest
 from pydantic import SecretStr
 
 from wso2_provisioning.errors import GatewayAccessError
-from wso2_provisioning.proof import SmokeTestResult, find_probe_path, run_smoke_test
+from wso2_provisioning.http_client import HttpClient
+from wso2_provisioning.smoke_test import SmokeTestResult, find_probe_path, run_smoke_test
 from wso2_provisioning.tokens import Token
-from wso2_provisioning.wire import HttpClient
 from wso2_terms import codes
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.codes import Fault

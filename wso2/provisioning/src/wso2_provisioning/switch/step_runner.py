@@ -4,8 +4,7 @@ import time
 from collections.abc import Callable
 
 from ev_service.errors import EvError
-from wso2_provisioning.switch.acts import KillEvent, Step, StepOutcome, to_one_line
-from wso2_provisioning.switch.journal import EventJournal
+from wso2_provisioning.switch.kill_audit import EventJournal, KillEvent, Step, StepOutcome, to_one_line
 
 Report = Callable[[str], None]
 StepResult = tuple[StepOutcome, str]

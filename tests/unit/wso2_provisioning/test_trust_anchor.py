@@ -23,7 +23,7 @@ from ev_service import certificates
 from ev_service.errors import ConfigurationError
 from wso2_provisioning.cli import main
 from wso2_provisioning.errors import NotReadyError
-from wso2_provisioning.saved_ca import Confirmation, save_ca
+from wso2_provisioning.trust_anchor import Confirmation, save_ca
 
 # Rich would print `:AB:` as an emoji.
 ALWAYS_SHOWN = r"SHA-256 +([0-9A-F]{2}:){31}[0-9A-F]{2}\n"

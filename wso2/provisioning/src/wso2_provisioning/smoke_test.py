@@ -11,8 +11,8 @@ import httpx
 
 from ev_service.errors import AssertionRefusedError
 from wso2_provisioning.errors import GatewayAccessError, RequestRefusedError
+from wso2_provisioning.http_client import HttpClient, Identity, parse_json_object
 from wso2_provisioning.tokens import Token
-from wso2_provisioning.wire import HttpClient, Identity, parse_json_object
 from wso2_terms.api_project import ApiProject
 from wso2_terms.codes import API_BLOCKED, DENIED, FAULTS_BY_CODE, SUBSCRIPTION_BLOCKED, is_backend_failure
 

@@ -1,20 +1,21 @@
-"""What an operator does, as SiteAPI records it: an act, its steps, and what it changed at the gateway.
-
-Pure.
-"""
+"""Audit of kills and revives: the event, the local journal of unrecorded events, and the log behind SiteAPI."""
 
 import hashlib
+import json
+import os
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from ev_service.errors import ConfigurationError
 from ev_service.units import utc_text
 from wso2_provisioning.applications import EVAPP
-from wso2_provisioning.tokens import ClientCredentials
+from wso2_provisioning.http_client import HttpClient, Identity, parse_json_object
+from wso2_provisioning.tokens import ClientCredentials, Token
 
 EventKind = Literal["kill", "revive"]
 KillScope = Literal["all", "control"]
@@ -152,3 +153,106 @@ def compute_key_id(credentials: ClientCredentials) -> str:
     """What tells one key from another, its secret included, and gives the secret away to nobody."""
     digest = hashlib.sha256(credentials.client_secret.get_secret_value().encode()).hexdigest()
     return f"{credentials.client_id}:{digest[:_DIGITS]}"
+
+
+class EventJournal:
+    """One file for each act that is not recorded yet.
+
+    Args:
+        folder: where they are.
+        warn: told, once, that nothing can be kept there; the act goes on all the same.
+    """
+
+    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
+        self._folder = folder.absolute()
+        self._warn = warn
+        self._is_usable = True
+
+    def path_of(self, act_id: str) -> Path:
+        """Where an act is kept."""
+        return self._folder / f"{act_id}.json"
+
+    def save(self, act: KillEvent) -> None:
+        """Write down how far an act is."""
+        if not self._is_usable:
+            return
+        path = self.path_of(act.event_id)
+        draft = path.with_suffix(".draft")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump(act.to_json(), file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError as error:
+            self._is_usable = False
+            self._warn(
+                f"{self._folder} can not be written ({error.strerror}): what is done now is only recorded at the end"
+            )
+
+    def contains(self, act: KillEvent) -> bool:
+        """Tell whether an act is written down here."""
+        return self.path_of(act.event_id).exists()
+
+    def remove(self, act_id: str) -> None:
+        """Remove an act that is recorded."""
+        self.path_of(act_id).unlink(missing_ok=True)
+
+    def list_unrecorded(self) -> list[dict[str, Any]]:
+        """Acts of earlier runs that are not recorded, the newest first."""
+        acts: list[dict[str, Any]] = []
+        for path in self._folder.glob("*.json"):
+            try:
+                act = cast("object", json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError):
+                self._warn(f"{path} can not be read")
+                continue
+            if isinstance(act, dict):
+                acts.append(cast("dict[str, Any]", act))
+        return sorted(acts, key=lambda act: str(act.get("started_at")), reverse=True)
+
+
+PATH = "/site/1.0.0/kills"
+_PAGE = 100
+_MOST_PAGES = 5
+
+
+class KillAuditLog:
+    """The record of one site.
+
+    Args:
+        http: how to reach the gateway.
+        gateway_url: base of the gateway.
+        token: of the application Operator.
+    """
+
+    def __init__(self, http: HttpClient, gateway_url: str, token: Token) -> None:
+        self._http = http
+        self._url = gateway_url + PATH
+        self._identity = Identity.from_token("Operator", token.access_token)
+
+    def add(self, act: Mapping[str, Any]) -> dict[str, Any]:
+        """Record an act; the same one twice is recorded once.
+
+        Raises:
+            ProvisioningError: it is not recorded.
+        """
+        return parse_json_object(self._http.call("POST", self._url, self._identity, accept=(200, 201), json=dict(act)))
+
+    def list_newest(self) -> list[dict[str, Any]]:
+        """The newest five hundred acts, the newest first.
+
+        Raises:
+            ProvisioningError: the record can not be read.
+        """
+        acts: list[dict[str, Any]] = []
+        before: int | None = None
+        for _ in range(_MOST_PAGES):
+            query = {"limit": str(_PAGE)} | ({} if before is None else {"before": str(before)})
+            page = parse_json_object(self._http.call("GET", self._url, self._identity, params=query))
+            acts += cast("list[dict[str, Any]]", page.get("kills") or [])
+            before = page.get("next_before")
+            if before is None:
+                break
+        return acts

@@ -7,8 +7,8 @@ from typing import Any, TypeVar, cast
 import httpx
 
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.proof import Verdict, parse_answer
-from wso2_provisioning.wire import HttpClient, parse_json_object
+from wso2_provisioning.http_client import HttpClient, parse_json_object
+from wso2_provisioning.smoke_test import Verdict, parse_answer
 from wso2_terms.codes import DENIED, SUBSCRIPTION_BLOCKED
 
 REFUSALS = frozenset({str(DENIED.code), str(SUBSCRIPTION_BLOCKED.code)})

@@ -10,7 +10,7 @@ from wso2_provisioning import admin, publisher
 from wso2_provisioning.errors import RequestRefusedError
 from wso2_provisioning.verification import own_artifacts as own
 from wso2_provisioning.verification import own_tools, tool_rows
-from wso2_provisioning.verification.site import OWNER, PREFIX, VerificationContext
+from wso2_provisioning.verification.context import OWNER, PREFIX, VerificationContext
 from wso2_provisioning.verification.switch_rows import DENY_PATH, list_leftover_deny_policies
 from wso2_provisioning.verification.user_rows import UserRows
 from wso2_terms.policies import PolicyKind

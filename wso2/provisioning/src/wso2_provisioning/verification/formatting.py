@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import httpx
 
-from wso2_provisioning.proof import Verdict, parse_answer
+from wso2_provisioning.smoke_test import Verdict, parse_answer
 from wso2_provisioning.verification.rows import Observation
 from wso2_terms.codes import Fault
 
