@@ -7,9 +7,12 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from local_stack.stack import PRELOADED
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCES = sorted(
@@ -132,3 +135,8 @@ def _imports(path: Path) -> Iterator[str]:
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield (node.module or "").split(".")[0]
+
+
+@pytest.mark.parametrize("module", PRELOADED)
+def test_what_the_stack_imports_by_name_exists(module: str) -> None:
+    assert find_spec(module) is not None

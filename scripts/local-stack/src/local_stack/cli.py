@@ -8,7 +8,6 @@ from rich.console import Console
 
 from ev_service.errors import EvError
 from local_stack.day import LONGEST_STEP
-from local_stack.demo import demo
 from local_stack.run import STATE, run
 
 
@@ -17,7 +16,12 @@ def main() -> int:
     arguments = _parser().parse_args()
     console = Console()
     try:
-        return demo(arguments, console) if arguments.command == "demo" else run(arguments.state, console)
+        if arguments.command == "run":
+            return run(arguments.state, console)
+        # Imported here: the drawing library takes a second and memory that a run keeps.
+        from local_stack.demo import demo
+
+        return demo(arguments, console)
     except EvError as error:
         console.print(f"[red]stopped:[/] {error.message}", soft_wrap=True)
         return 1

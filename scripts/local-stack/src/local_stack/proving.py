@@ -1,7 +1,6 @@
 """Makes what the controls need on a running stack: an application without subscriptions, and HTTP clients."""
 
 import secrets
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,7 @@ _STRANGER, _OWNER = "Stranger", "stranger"
 
 def prove_on(plan: StackPlan, clock_file: Path) -> Iterator[Observed]:
     """Try the six controls on the running stack."""
-    trusted = ssl.create_default_context(cafile=str(plan.ca_file))
+    trusted = plan.trusted()
     with (
         httpx.Client(base_url=plan.management_url, verify=trusted, trust_env=False) as management,
         httpx.Client(base_url=plan.gateway_url, verify=trusted, trust_env=False) as gateway,

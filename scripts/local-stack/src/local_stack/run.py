@@ -54,7 +54,8 @@ def run(state: Path, console: Console) -> int:
 
 
 def _show_first_decision(stack: Stack, console: Console) -> None:
-    answer = httpx.get(f"{stack.plan.agent_url}/optimize-charging", timeout=10, trust_env=False)
+    url = f"{stack.plan.agent_url}/optimize-charging"
+    answer = httpx.get(url, verify=stack.plan.trusted(), timeout=10, trust_env=False)
     decision = answer.raise_for_status().json()
     at = datetime.now(UTC).astimezone()
     console.print(f"{at:%H:%M:%S}  [bold]{decision['charging_power_kw']:g} kW[/]  {decision['reason']}", soft_wrap=True)

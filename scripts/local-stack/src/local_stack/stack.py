@@ -27,7 +27,7 @@ TWIN = "site-twin"
 # One thread each: eight processes share few cores, and none of them has arrays worth more.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
-_PRELOADED = (
+PRELOADED = (
     (
         "local_gateway.app",
         "solar_service.app",
@@ -35,12 +35,19 @@ _PRELOADED = (
         "grid_service.app",
         "charger_service.app",
         "site_twin.app",
+        "site_twin.field",
         "charging_agent.app",
+        "charging_agent.ledger.store",
         "wso2_provisioning.cli",
+        # What libraries and a command line import at their first use.
+        "anyio._backends._asyncio",
+        "cryptography.hazmat.backends.openssl.backend",
         "ev_service.http_protocol",
-        "uvicorn.main",
+        "pydantic.v1",
         "uvicorn.lifespan.on",
-        "uvloop",
+        "uvicorn.loops.uvloop",
+        "uvicorn.main",
+        "uvicorn.protocols.websockets.auto",
     )
     if forking.IS_SUPPORTED
     else ()
@@ -108,6 +115,10 @@ class StackPlan:
         """Folder of what charger service and twin know of the chargers."""
         return self.state / "fleet"
 
+    def trusted(self) -> ssl.SSLContext:
+        """What a client of this stack trusts: the stack's own authority, and no other."""
+        return ssl.create_default_context(cafile=str(self.ca_file))
+
     def service_url(self, service: str) -> str:
         """Base of one service, past the gateway."""
         return f"http://{HOST}:{getattr(self.ports, service)}"
@@ -162,7 +173,7 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
     """
     environment = of_the_system(os.environ) | _ONE_THREAD | {"PYTHONUNBUFFERED": "1"} | dict(plan.settings)
     plan.state.mkdir(parents=True, exist_ok=True)
-    with Processes(plan.logs, environment, _PRELOADED) as processes:
+    with Processes(plan.logs, environment, PRELOADED) as processes:
         report("certificates")
         makers = {"certificates": ["local_gateway", "--init", str(plan.certificates)]}
         makers |= {"fleet": ["site_twin", "--init", str(plan.fleet)]} if plan.has_twin else {}
@@ -300,5 +311,5 @@ def _wait(
     obstacle: Callable[[str, ssl.SSLContext], str | None] = _obstacle,
 ) -> None:
     # Once, not at every look: reading the authorities is most of what a look costs.
-    trusted = ssl.create_default_context(cafile=str(plan.ca_file))
+    trusted = plan.trusted()
     processes.wait_until_ready(name, lambda: obstacle(url, trusted), plan.ready_s)
