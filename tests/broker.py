@@ -13,7 +13,8 @@ from typing import Any
 import aiomqtt
 
 from ev_service.certificates import Server, make_servers
-from ev_service.key_files import PUBLIC, pem, write, write_pair
+from ev_service.files import replace_file
+from ev_service.key_files import PUBLIC, pem, write_pair
 
 SHIPPED = Path(__file__).resolve().parents[1] / "deploy" / "mosquitto"
 DEVICES = ("pv-1", "bess-1", "meter-1")
@@ -45,7 +46,7 @@ class Secrets:
         assert done.returncode == 0, done.stderr
         authority, (server,) = make_servers("broker CA", [Server("localhost", ("localhost",))], datetime.now(UTC))
         write_pair(folder, "broker", server)
-        self.ca_file = write(folder / "ca.pem", pem(authority), PUBLIC)
+        self.ca_file = replace_file(folder / "ca.pem", pem(authority), PUBLIC)
 
     def password_file(self, user: str) -> Path:
         return self.folder / f"{user}.password"

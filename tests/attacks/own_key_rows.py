@@ -18,7 +18,8 @@ from tests.attacks.told import format_status, table
 from ev_service.assertion import HEADER
 from ev_service.certificates import Pair, make_signing
 from ev_service.clock import SystemClock
-from ev_service.key_files import PUBLIC, pem, write
+from ev_service.files import replace_file
+from ev_service.key_files import PUBLIC, pem
 from ev_service.settings import RunSettings, SiteSettings
 from ev_service.sources import ServiceSettings
 from solar_service.app import create_app
@@ -49,7 +50,7 @@ async def _rotated(file: Path) -> Observation:
     now = SystemClock().now()
     former, current = (make_signing(f"own key {number}", now) for number in (1, 2))
     both = pem(former.certificate, current.certificate)
-    write(file, pem(former.certificate), PUBLIC)
+    replace_file(file, pem(former.certificate), PUBLIC)
     run = RunSettings(gateway_cert_file=file, sim_clock_file=None)
     site = SiteSettings(twin_url=None)
     source = SolarSourceSettings(source="simulated", replay_file=None)
@@ -59,7 +60,7 @@ async def _rotated(file: Path) -> Observation:
         told: list[str] = []
         for content, signer in ((b"", former), (both, former), (both, current), (pem(current.certificate), current)):
             if content:
-                write(file, content, PUBLIC)
+                replace_file(file, content, PUBLIC)
             told.append(await _answer(service, signer))
         retired = await _answer(service, former)
     passed = "200 at each step" if all(one.startswith("200") for one in told) else "; ".join(told)

@@ -20,7 +20,8 @@ from joserfc.jwk import RSAKey
 
 from ev_service.assertion import CONTEXT_CLAIM, HEADER, ISSUER
 from ev_service.clock import SystemClock
-from ev_service.key_files import PRIVATE, PUBLIC, write
+from ev_service.files import replace_file
+from ev_service.key_files import PRIVATE, PUBLIC
 from local_gateway.keys import KeyFiles, prepare
 from local_gateway.signing import SigningKey
 from local_stack.ports import free_ports
@@ -120,28 +121,28 @@ def restart_gateway(stack: Stack) -> None:
 
 
 def append(file: Path, content: bytes) -> None:
-    write(file, file.read_bytes() + content, PUBLIC)
+    replace_file(file, file.read_bytes() + content, PUBLIC)
 
 
 def change_signing_key(stack: Stack, load: Load, following: KeyFiles) -> None:
     here = KeyFiles(stack.plan.certificates)
     append(here.signing, following.signing.read_bytes())
     load.wait_for_decisions()
-    write(here.signing_key, following.signing_key.read_bytes(), PRIVATE)
+    replace_file(here.signing_key, following.signing_key.read_bytes(), PRIVATE)
     restart_gateway(stack)
     load.wait_for_decisions()
-    write(here.signing, following.signing.read_bytes(), PUBLIC)
+    replace_file(here.signing, following.signing.read_bytes(), PUBLIC)
 
 
 def change_authority(stack: Stack, load: Load, following: KeyFiles) -> None:
     here = KeyFiles(stack.plan.certificates)
     append(here.ca, following.ca.read_bytes())
     load.wait_for_decisions()
-    write(here.server_key, following.server_key.read_bytes(), PRIVATE)
-    write(here.server, following.server.read_bytes(), PUBLIC)
+    replace_file(here.server_key, following.server_key.read_bytes(), PRIVATE)
+    replace_file(here.server, following.server.read_bytes(), PUBLIC)
     restart_gateway(stack)
     load.wait_for_decisions()
-    write(here.ca, following.ca.read_bytes(), PUBLIC)
+    replace_file(here.ca, following.ca.read_bytes(), PUBLIC)
 
 
 def refusal_by_solar(stack: Stack, key: RSAKey) -> str:

@@ -12,7 +12,8 @@ import pytest
 from tests.integration.sensors.conftest import SITE, ago, solar
 
 from ev_service.certificates import Server, make_servers
-from ev_service.key_files import PUBLIC, pem, write
+from ev_service.files import replace_file
+from ev_service.key_files import PUBLIC, pem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,7 +86,7 @@ async def test_a_broker_with_the_certificate_of_a_stranger_is_not_spoken_to_unti
     running: Running, broker: Mosquitto, tmp_path: Path
 ) -> None:
     stranger, _ = make_servers("a stranger", [Server("localhost", ("localhost",))], datetime.now(UTC))
-    file = write(tmp_path / "stranger.pem", pem(stranger), PUBLIC)
+    file = replace_file(tmp_path / "stranger.pem", pem(stranger), PUBLIC)
 
     async with running("solar", broker, MQTT_CA_FILE=str(file)) as service:
         await service.until_failing("the broker's certificate cannot be verified")

@@ -43,7 +43,8 @@ from ev_sensors.sunspec_roles import Selection
 from ev_service.certificates import Server, make_servers
 from ev_service.clock import SteppedClock, SystemClock
 from ev_service.errors import SourceUnavailableError
-from ev_service.key_files import PUBLIC, pem, write, write_pair
+from ev_service.files import replace_file
+from ev_service.key_files import PUBLIC, pem, write_pair
 from ev_service.settings import SiteSettings
 from ev_service.trust import Authorities
 from solar_service.sources import solar_device
@@ -608,7 +609,7 @@ class Keys:
         names = [Server("inverter", ("localhost",)), Server("solar-service", ("localhost",))]
         folder.mkdir(exist_ok=True)
         authority, pairs = make_servers("devices", names, datetime.now(UTC))
-        self.ca = write(folder / "ca.pem", pem(authority), PUBLIC)
+        self.ca = replace_file(folder / "ca.pem", pem(authority), PUBLIC)
         for server, pair in zip(names, pairs, strict=True):
             write_pair(folder, server.common_name, pair)
         self.folder = folder

@@ -19,7 +19,8 @@ from tests.broker import Mosquitto
 
 from ev_service.certificates import Server, make_servers
 from ev_service.clock import SteppedClock, SystemClock
-from ev_service.key_files import PUBLIC, pem, write
+from ev_service.files import replace_file
+from ev_service.key_files import PUBLIC, pem
 from ev_service.settings import RunSettings, SiteSettings
 from site_twin.app import AllSettings, create_app
 from site_twin.devices.failing import CLOCK_WRONG_BY, FLOOD_MESSAGES, REPLAYED_MESSAGES, DeviceFault
@@ -130,7 +131,7 @@ async def test_an_authority_that_was_replaced_is_trusted_by_the_next_connection(
     broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stranger, _ = make_servers("a stranger", [Server("localhost", ("localhost",))], datetime.now(UTC))
-    file = write(tmp_path / "authority.pem", pem(stranger), PUBLIC)
+    file = replace_file(tmp_path / "authority.pem", pem(stranger), PUBLIC)
     async with _ground(broker, SteppedClock(MORNING), ca_file=file) as ground, asyncio.timeout(WAIT_S):
         while not any("CERTIFICATE_VERIFY_FAILED" in getattr(record, "reason", "") for record in caplog.records):
             await asyncio.sleep(0.01)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from ev_sensors.modbus_link import Address, Broken, Declined, Link, meter_labels
 from ev_sensors.shapes import Role
 from ev_sensors.sunspec import Block, WrongMap, points_of, string_reads, strings_of
 from ev_sensors.sunspec_roles import Plan, Said, Selection, measured, plan_for, rated_kw
+from ev_service.backoff import Backoff
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailableError
 from ev_service.sources import STUCK_AFTER_S, Source, UpdateSignal
@@ -153,7 +153,7 @@ class ModbusSource(Source[R]):
         return (now - reading.timestamp).total_seconds()
 
     async def _live(self) -> None:
-        pause_s = self._pace.first_pause_s
+        backoff = Backoff(self._pace.first_pause_s, self._pace.longest_pause_s)
         while True:
             answers = self._answers
             try:
@@ -165,10 +165,8 @@ class ModbusSource(Source[R]):
                 _logger.exception("session with the device failed")
                 self._lost("the session with it failed; the service's log has the reason")
             if self._answers > answers:
-                pause_s = self._pace.first_pause_s
-            # Services that lost one gateway must not all come back at once.
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
-            pause_s = min(2 * pause_s, self._pace.longest_pause_s)
+                backoff.reset()
+            await asyncio.sleep(backoff.next_s())
 
     def _lost(self, reason: str) -> None:
         if self._obstacle != reason:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ev_sensors.newest import newest_per_topic
 from ev_sensors.quarantine import quarantined
 from ev_sensors.shapes import Shape
 from ev_sensors.shapes.own import DeviceStatus
+from ev_service.backoff import Backoff
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailableError
 from ev_service.sources import STUCK_AFTER_S, Source, UpdateSignal
@@ -192,7 +192,7 @@ class MqttSource(Source[R]):
         return (now - reading.timestamp).total_seconds()
 
     async def _live(self) -> None:
-        pause_s = self._pace.first_pause_s
+        backoff = Backoff(self._pace.first_pause_s, self._pace.longest_pause_s)
         loop = asyncio.get_running_loop()
         while True:
             began_s = loop.time()
@@ -208,10 +208,8 @@ class MqttSource(Source[R]):
                 # aiomqtt raised an error of its own in place of the cancellation.
                 return
             if loop.time() - began_s >= self._pace.held_s:
-                pause_s = self._pace.first_pause_s
-            # Devices and services that lost one broker must not all come back at once.
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
-            pause_s = min(2 * pause_s, self._pace.longest_pause_s)
+                backoff.reset()
+            await asyncio.sleep(backoff.next_s())
 
     def _lost(self, reason: str) -> None:
         if self._obstacle != reason:

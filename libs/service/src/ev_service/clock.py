@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ev_service.errors import ConfigurationError
+from ev_service.files import replace_file
 from ev_service.lifetimes import EarlierEnd, Instant
 
 
@@ -172,9 +173,7 @@ def make_clock(sim_clock_file: Path | None) -> Clock:
 def write_clock_file(path: Path, sim_at: datetime, speed: float = 1.0) -> None:
     """Set the run's clock: the driver's side of `FollowedClock`, atomic for every reader."""
     content = {"real_at": datetime.now(UTC).isoformat(), "sim_at": sim_at.isoformat(), "speed": speed}
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(content), encoding="utf-8")
-    draft.replace(path)
+    replace_file(path, json.dumps(content), is_durable=False)
 
 
 async def sleep_until(clock: Clock, moment: datetime) -> None:

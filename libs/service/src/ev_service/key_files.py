@@ -3,7 +3,6 @@
 A private key is readable by its owner alone.
 """
 
-import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from ev_service.certificates import Pair
+from ev_service.files import replace_file
 
 PRIVATE, PUBLIC = 0o600, 0o644
 """Modes of files."""
@@ -57,8 +57,8 @@ def write_pair(folder: Path, name: str, pair: Pair, former: Iterable[x509.Certif
     """
     key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return [
-        write(folder / f"{name}-key.pem", key, PRIVATE),
-        write(folder / f"{name}.pem", pem(pair.certificate, *former), PUBLIC),
+        replace_file(folder / f"{name}-key.pem", key, PRIVATE),
+        replace_file(folder / f"{name}.pem", pem(pair.certificate, *former), PUBLIC),
     ]
 
 
@@ -74,21 +74,4 @@ def pem(*certificates: x509.Certificate) -> bytes:
 
 def keep(path: Path, content: bytes, mode: int) -> list[Path]:
     """Write a file unless it holds this already; returns what was written."""
-    return [] if path.exists() and path.read_bytes() == content else [write(path, content, mode)]
-
-
-def write(path: Path, content: bytes, mode: int) -> Path:
-    """Write a file whole or not at all, in a folder that is made where it is absent.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-    # Again, because a umask may have taken from it what readers need.
-    draft.chmod(mode)
-    draft.replace(path)
-    return path
+    return [] if path.exists() and path.read_bytes() == content else [replace_file(path, content, mode)]

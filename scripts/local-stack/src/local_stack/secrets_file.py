@@ -6,6 +6,8 @@ import string
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from ev_service.files import replace_file
+
 # WSO2 takes 5 to 30 characters without blanks.
 _LENGTH = 24
 _ALPHABET = string.ascii_letters + string.digits
@@ -31,10 +33,7 @@ def kept_passwords(path: Path) -> Passwords:
     kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     passwords = Passwords(**{field.name: kept.get(field.name) or _random() for field in fields(Passwords)})
     if asdict(passwords) != kept:
-        draft = path.with_suffix(".draft")
-        draft.touch(mode=0o600)
-        draft.write_text(json.dumps(asdict(passwords)), encoding="utf-8")
-        draft.replace(path)
+        replace_file(path, json.dumps(asdict(passwords)))
     return passwords
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ev_service.certificates import Server, is_issued_by, is_usable, make_servers, make_signing
 from ev_service.errors import ConfigurationError
-from ev_service.key_files import PUBLIC, pem, read_certificates, read_pair, still_valid, write, write_pair
+from ev_service.files import replace_file
+from ev_service.key_files import PUBLIC, pem, read_certificates, read_pair, still_valid, write_pair
 from wso2_terms.deployment import GATEWAY_NAMES
 
 _SERVER = Server("wso2am", GATEWAY_NAMES)
@@ -70,7 +71,7 @@ def prepare(folder: Path, now: datetime) -> KeyFiles:
             authority, (server,) = make_servers("EV charging local gateway CA", [_SERVER], now)
             former = still_valid(read_certificates(files.ca), now)
             write_pair(folder, files.server.stem, server)
-            write(files.ca, pem(authority, *former), PUBLIC)
+            replace_file(files.ca, pem(authority, *former), PUBLIC)
         signing = read_pair(folder, files.signing.stem)
         if signing is None or not is_usable(signing, now, _RENEWED_BEFORE_END):
             former = still_valid(read_certificates(files.signing), now)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ev_service.certificates import Server, is_issued_by, is_usable, make_servers
 from ev_service.errors import ConfigurationError
-from ev_service.key_files import PUBLIC, pem, read_certificates, read_pair, write, write_pair
+from ev_service.files import replace_file
+from ev_service.key_files import PUBLIC, pem, read_certificates, read_pair, write_pair
 
 SERVERS = (Server("broker", ("broker", "localhost")), Server("chargers", ("chargers", "localhost")))
 """Whom devices connect to, by the names that they use."""
@@ -38,7 +39,7 @@ def init_keys(folder: Path, now: datetime) -> tuple[Path, ...]:
             for server, pair in zip(SERVERS, pairs, strict=True)
             for path in write_pair(folder, server.common_name, pair)
         ]
-        return (*written, write(folder / AUTHORITY, pem(authority), PUBLIC))
+        return (*written, replace_file(folder / AUTHORITY, pem(authority), PUBLIC))
     except OSError as error:
         raise ConfigurationError(f"{folder} can not be written: {error.strerror}") from error
 

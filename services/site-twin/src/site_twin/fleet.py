@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from ev_service.errors import ConfigurationError
-from ev_service.key_files import PRIVATE, PUBLIC, write
+from ev_service.files import replace_file
+from ev_service.key_files import PRIVATE, PUBLIC
 from site_twin.charge_points.roster import ChargePointEntry, EvseEntry, Roster, read_roster
 
 CHARGERS, CHARGE_POINTS = "chargers.json", "charge-points.json"
@@ -38,9 +39,9 @@ def init(folder: Path) -> tuple[Path, Path]:
         )
     try:
         if not charge_points.exists():
-            write(charge_points, _json(_with_passwords(default_fleet())), PRIVATE)
+            replace_file(charge_points, _json(_with_passwords(default_fleet())), PRIVATE)
         if not chargers.exists():
-            write(chargers, _json(registration(read_roster(charge_points))), PUBLIC)
+            replace_file(chargers, _json(registration(read_roster(charge_points))), PUBLIC)
     except OSError as error:
         raise ConfigurationError(f"{folder} can not be written: {error.strerror}") from error
     return chargers, charge_points

@@ -16,7 +16,8 @@ from tests.fetching import java_path, npm_modules, program_environment
 from tests.integration.chargers.charging_site import PASSWORD, WAIT_S, ChargingSite
 
 from ev_service.certificates import Server, make_servers
-from ev_service.key_files import PUBLIC, pem, write, write_pair
+from ev_service.files import replace_file
+from ev_service.key_files import PUBLIC, pem, write_pair
 
 HERE = Path(__file__).parent
 END_S = 10
@@ -168,7 +169,7 @@ async def here(tmp_path: Path, anyio_backend: str) -> AsyncGenerator[Counterpart
     """The charger service with both its ports open."""
     authority, (server,) = make_servers("chargers CA", [Server("localhost", ("localhost",))], datetime.now(UTC))
     write_pair(tmp_path, "chargers", server)
-    ca_file = write(tmp_path / "ca.pem", pem(authority), PUBLIC)
+    ca_file = replace_file(tmp_path / "ca.pem", pem(authority), PUBLIC)
     site = ChargingSite(tmp_path, [CHARGER], answer_s=6.0)
     site.certificate = {"tls_cert_file": tmp_path / "chargers.pem", "tls_key_file": tmp_path / "chargers-key.pem"}
     await site.start()

@@ -21,7 +21,8 @@ from charger_service.ocpp.limit_methods import possible_methods
 from charger_service.ocpp.profiles import Conversion
 from charger_service.ports import Abilities, Answer, TransactionLimit
 from ev_service.certificates import Server, make_servers
-from ev_service.key_files import PUBLIC, pem, write
+from ev_service.files import replace_file
+from ev_service.key_files import PUBLIC, pem
 
 # The first of them may wait for npm, Maven and the compiler.
 pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -195,7 +196,9 @@ async def test_a_charger_that_does_not_trust_the_certificate_stays_away(
     here: CounterpartSite, maker: Maker, tmp_path: Path
 ) -> None:
     stranger, _ = make_servers("another CA", [Server("localhost", ("localhost",))], datetime.now(UTC))
-    point = await here.start(maker, here.site.tls_url, trusts=write(tmp_path / "stranger.pem", pem(stranger), PUBLIC))
+    point = await here.start(
+        maker, here.site.tls_url, trusts=replace_file(tmp_path / "stranger.pem", pem(stranger), PUBLIC)
+    )
 
     await point.ended()
 

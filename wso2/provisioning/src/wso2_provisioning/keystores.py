@@ -30,6 +30,7 @@ from pydantic import SecretStr
 from ev_service.certificates import Pair, Server, is_issued_by, is_usable, make_servers, make_signing, rsa_key
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
+from ev_service.files import replace_file
 from ev_service.key_files import (
     PRIVATE,
     PUBLIC,
@@ -38,7 +39,6 @@ from ev_service.key_files import (
     read_certificates,
     read_pair,
     still_valid,
-    write,
     write_pair,
 )
 from ev_service.settings import load
@@ -144,13 +144,13 @@ def _ensure_stores(folder: Path, keys: GatewayKeys, passwords: KeyStorePasswords
         if not _is_store_current(folder / name, passwords.keystore, [pair.certificate, *chain]):
             encryption = _build_encryption(passwords.keystore)
             content = serialize_key_and_certificates(alias.encode(), pair.key, pair.certificate, chain, encryption)
-            written.append(write(folder / name, content, PRIVATE))
+            written.append(replace_file(folder / name, content, PRIVATE))
     # The authority, because WSO2 calls itself; the signing certificate, for API keys and internal keys.
     trusted = {CA_ALIAS: keys.authority, GATEWAY_ALIAS: keys.signing.certificate}
     if not _is_store_current(folder / TRUST_STORE, passwords.truststore, list(trusted.values())):
         entries = [PKCS12Certificate(certificate, alias.encode()) for alias, certificate in trusted.items()]
         content = serialize_java_truststore(entries, _build_encryption(passwords.truststore))
-        written.append(write(folder / TRUST_STORE, content, PRIVATE))
+        written.append(replace_file(folder / TRUST_STORE, content, PRIVATE))
     return written
 
 

@@ -5,7 +5,6 @@ Real time everywhere here: it is the network's; what is told carries the run's t
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -19,6 +18,7 @@ from websockets.frames import CloseCode
 from websockets.headers import build_authorization_basic
 from websockets.typing import Subprotocol
 
+from ev_service.backoff import Backoff
 from ev_service.clock import Clock, SystemClock
 from ev_service.tasks import run_in_background
 from ev_service.trust import Authorities
@@ -166,15 +166,13 @@ class ChargePoint:
             await asyncio.sleep(self._tick_s)
 
     async def _stay_connected(self) -> None:
-        wait_s = self._timing.first_wait_s
+        backoff = Backoff(self._timing.first_wait_s, self._timing.longest_wait_s)
         while True:
             was_online = await self._connection()
             if was_online or self._rebooting:
-                wait_s = self._timing.first_wait_s
+                backoff.reset()
             if not self._rebooting:
-                # Spread, so that those who lost their connection at the same time do not all come back at once.
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
-                wait_s = min(2 * wait_s, self._timing.longest_wait_s)
+                await asyncio.sleep(backoff.next_s())
             if self._rebooting:
                 await asyncio.sleep(self._timing.reboot_s)
                 self._rebooting = False

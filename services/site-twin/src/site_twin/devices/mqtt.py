@@ -6,7 +6,6 @@ MQTT 5, QoS 1; the last will says that it is gone. A broker that is away is trie
 import asyncio
 import json
 import logging
-import random
 import socket
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +18,7 @@ import aiomqtt
 from pydantic import SecretStr
 
 from ev_service.addresses import mqtt_host_port
+from ev_service.backoff import Backoff
 from ev_service.clock import Clock, sleep_until
 from ev_service.errors import ConfigurationError
 from ev_service.trust import Authorities
@@ -82,18 +82,16 @@ class MqttDevice:
 
     async def run(self) -> None:
         """Speak until cancelled, through every loss of the connection."""
-        wait_s = _FIRST_WAIT_S
+        backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
         while True:
             try:
                 async with self._connected() as client:
-                    wait_s = _FIRST_WAIT_S
+                    backoff.reset()
                     await self._speak(client)
             except aiomqtt.MqttError as error:
                 _stop_if_cancelled()
                 _logger.warning("broker lost", extra={"device": self._kind.device_id, "reason": str(error)})
-                # Spread, so that the devices of a site do not come back all at once.
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311 - not a secret
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+                await asyncio.sleep(backoff.next_s())
             while DeviceFault.OFFLINE in self._faults():
                 await self._rest(self._clock.now())
 
