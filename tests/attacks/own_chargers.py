@@ -30,7 +30,7 @@ from ev_service.settings import RunSettings, SiteSettings
 from ev_service.sources import Source, UpdateSignal
 from ev_service.telemetry import GridLoad
 from ev_service.units import utc_text
-from local_gateway.keys import prepare
+from local_gateway.keys import prepare_key_files
 from local_stack.ports import HOST
 from site_twin.charge_points import ChargePoint, StandingCars
 
@@ -160,7 +160,7 @@ def commanded(
 
 @asynccontextmanager
 async def _standing(folder: Path, meter: OwnMeter | None, limit_kw: float) -> AsyncGenerator[Commanders]:
-    files, passwords = prepare(folder, SystemClock().now()), {name: secrets.token_hex(8) for name in CHARGERS}
+    files, passwords = prepare_key_files(folder, SystemClock().now()), {name: secrets.token_hex(8) for name in CHARGERS}
     installed = folder / "chargers.json"
     installed.write_text(json.dumps(_installation(passwords)), encoding="utf-8")
     settings = ServiceSettings(

@@ -37,7 +37,7 @@ from charging_agent.readings.observer import Observation, Observer
 from ev_service.clock import SteppedClock
 from ev_service.settings import SiteSettings, load
 from ev_service.telemetry import BatteryStatus, GridLoad, Reading, SolarStatus
-from local_gateway.gateway.throttle import Level, Throttle
+from local_gateway.gateway.throttle import Throttle, ThrottleLevel
 from site_model.parameters import read_parameters
 from site_model.story import Site, at_connection
 from site_model.sun_choice import create_tabled_sun
@@ -176,7 +176,7 @@ class Gateway:
     def admits(self, api: str) -> tuple[codes.Fault, datetime] | None:
         """Count a call; what refuses it and until when, None when it may pass."""
         levels = [
-            Level((name,), limit.requests, limit.per_s, fault, is_aligned=True)
+            ThrottleLevel((name,), limit.requests, limit.per_s, fault, is_aligned=True)
             for name, limit, fault in (
                 (api, self._case.api, codes.SUBSCRIPTION_THROTTLED),
                 ("*", self._case.whole, codes.APPLICATION_THROTTLED),

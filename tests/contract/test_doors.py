@@ -13,7 +13,7 @@ from tests.attacks.forging import assertion
 from charger_service.app import create_app
 from ev_service.assertion import HEADER
 from ev_service.clock import SystemClock
-from local_gateway.keys import KeyFiles, prepare
+from local_gateway.keys import KeyFiles, prepare_key_files
 from local_gateway.settings import LocalGatewaySettings
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.policy_cases import PolicyEndpoint, list_endpoints
@@ -31,7 +31,7 @@ MOST_LIMITS = 1000
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> KeyFiles:
-    return prepare(tmp_path_factory.mktemp("keys"), SystemClock().now())
+    return prepare_key_files(tmp_path_factory.mktemp("keys"), SystemClock().now())
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from ev_service.assertion import CONTEXT_CLAIM, HEADER, ISSUER
 from ev_service.clock import SystemClock
 from ev_service.files import replace_file
 from ev_service.key_files import PRIVATE, PUBLIC
-from local_gateway.keys import KeyFiles, prepare
+from local_gateway.keys import KeyFiles, prepare_key_files
 from local_gateway.signing import SigningKey
 from local_stack.ports import free_ports
 from local_stack.proving import provisioning_settings
@@ -157,7 +157,7 @@ def test_key_and_authority_change_under_load_without_a_failed_decision(stack: St
     plan = stack.plan
     former_key = SigningKey.read(KeyFiles(plan.certificates)).key
     former_ca = plan.ca_file.read_bytes()
-    following = prepare(tmp_path / "next", SystemClock().now())
+    following = prepare_key_files(tmp_path / "next", SystemClock().now())
     with Load(plan.agent_url).running() as load:
         load.wait_for_decisions()
         time.sleep(_TOKEN_AGE_S)

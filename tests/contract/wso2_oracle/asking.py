@@ -16,15 +16,15 @@ from aiohttp import ClientSession
 from aiohttp.test_utils import RawTestServer
 
 from ev_service.clock import SteppedClock, SystemClock
-from local_gateway.gateway.assertion import Assertions
-from local_gateway.gateway.backend import Backends
+from local_gateway.gateway.assertion import AssertionIssuer
+from local_gateway.gateway.backend import BackendClient
 from local_gateway.gateway.handler import Gateway
 from local_gateway.gateway.metrics import MetricsLog
-from local_gateway.keys import prepare
-from local_gateway.shipped_policies import shipped_policies
+from local_gateway.keys import prepare_key_files
+from local_gateway.shipped_policies import create_default_policies
 from local_gateway.signing import SigningKey
-from local_gateway.state import Application, GatewayState, McpServer, OAuthClient, Revision, Store, Subscription
-from local_gateway.tokens import Tokens
+from local_gateway.state import Application, GatewayState, McpServerRecord, OAuthClient, Revision, Store, Subscription
+from local_gateway.tokens import TokenService
 from wso2_terms.deployment import BackendJwt
 from wso2_terms.mcp import Wso2Version
 
@@ -87,23 +87,23 @@ class Asked:
 async def local_gateway(version: Wso2Version, folder: Path) -> AsyncGenerator[Asked]:
     """A local gateway with one MCP server, and an application that is subscribed to it."""
     clock = SteppedClock(datetime(2026, 6, 21, 12, tzinfo=UTC))
-    key = SigningKey.read(prepare(folder, SystemClock().now()))
+    key = SigningKey.read(prepare_key_files(folder, SystemClock().now()))
     store = Store(_state(clock), None)
-    tokens = Tokens(store, key, clock)
-    backends = Backends(connect_timeout_s=0.5)
+    tokens = TokenService(store, key, clock)
+    backends = BackendClient(connect_timeout_s=0.5)
     await backends.open()
     gateway = Gateway(
         store=store,
         tokens=tokens,
         clock=clock,
-        assertions=Assertions(key, BackendJwt(enable=False)),
+        assertions=AssertionIssuer(key, BackendJwt(enable=False)),
         backends=backends,
         metrics=MetricsLog(None),
         max_request_bytes=1 << 20,
         version=version,
     )
     token = tokens.issue(store.state.clients["key"], "evapp", ("default",), for_application=True)
-    async with RawTestServer(gateway.on_call) as server, ClientSession() as session:
+    async with RawTestServer(gateway.handle) as server, ClientSession() as session:
         yield Asked(session, str(server.make_url("/solar-mcp/1.0.0/mcp")), token)
     await backends.close()
 
@@ -123,7 +123,7 @@ def _state(clock: SteppedClock) -> GatewayState:
     revision = Revision(
         revision_id="1", number=1, description="", created_at_ms=now_ms, data=data, environments=[{"name": "Default"}]
     )
-    server = McpServer(
+    server = McpServerRecord(
         server_id="mcp-1",
         provider="admin",
         lifecycle="PUBLISHED",
@@ -153,7 +153,7 @@ def _state(clock: SteppedClock) -> GatewayState:
     held = Subscription(subscription_id="sub", application_id="EVApp", api_id="mcp-1", throttling_policy="Unlimited")
     return GatewayState(
         issuer="https://localhost:9443/oauth2/token",
-        policies={policy.policy_id: policy for policy in shipped_policies()},
+        policies={policy.policy_id: policy for policy in create_default_policies()},
         applications={"EVApp": application},
         clients={"key": client},
         mcp_servers={"mcp-1": server},

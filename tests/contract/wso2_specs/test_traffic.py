@@ -19,9 +19,9 @@ from pydantic import SecretStr
 
 from ev_service.clock import SystemClock
 from local_gateway.management import dcr, devportal, mcp_servers, publisher, subscriptions, throttling
-from local_gateway.management.admin import Administration
-from local_gateway.management.application_keys import ApplicationKeys
-from local_gateway.management.rest import Desk, Routes
+from local_gateway.management.admin import AdminApi
+from local_gateway.management.application_keys import ApplicationKeysApi
+from local_gateway.management.rest import ManagementContext, RouteTable
 from local_gateway.oauth import OAuthServer
 from wso2_provisioning.applications import EVAPP, SUBSCRIBER_ROLE
 from wso2_provisioning.backends import DEFAULT_BACKENDS
@@ -516,10 +516,10 @@ def test_the_local_gateway_lets_in_no_scope_that_wso2_would_refuse(
 ) -> None:
     accepted: list[tuple[str, str, frozenset[str]]] = []
 
-    def note(routes: Routes, verb: str, path: str, handler: object, scopes: Iterable[str]) -> None:
+    def note(routes: RouteTable, verb: str, path: str, handler: object, scopes: Iterable[str]) -> None:
         accepted.append((verb, cast("Any", routes)._base + path, frozenset(scopes)))
 
-    monkeypatch.setattr(Routes, "add", note)
+    monkeypatch.setattr(RouteTable, "add", note)
     _routes()
 
     wrong: list[tuple[str, str, list[str]]] = []
@@ -577,16 +577,16 @@ def _specified(
 
 def _routes() -> list[web.RouteDef]:
     # Whoever only lists the operations does not need what they work with.
-    desk, oauth = cast("Desk", None), cast("OAuthServer", None)
+    context, oauth = cast("ManagementContext", None), cast("OAuthServer", None)
     return [
-        *dcr.routes(desk),
-        *publisher.Publisher(desk).routes(),
-        *mcp_servers.McpServers(desk).routes(),
-        *devportal.Applications(desk).routes(),
-        *subscriptions.Subscriptions(desk).routes(),
-        *ApplicationKeys(desk, oauth).routes(),
-        *throttling.ThrottlingPolicies(desk).routes(),
-        *Administration(desk).routes(),
+        *dcr.routes(context),
+        *publisher.PublisherApi(context).routes(),
+        *mcp_servers.McpServersApi(context).routes(),
+        *devportal.ApplicationsApi(context).routes(),
+        *subscriptions.SubscriptionsApi(context).routes(),
+        *ApplicationKeysApi(context, oauth).routes(),
+        *throttling.ThrottlingPoliciesApi(context).routes(),
+        *AdminApi(context).routes(),
     ]
 
 

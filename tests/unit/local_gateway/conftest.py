@@ -11,16 +11,16 @@ import pytest
 from pydantic import SecretStr
 
 from ev_service.clock import SteppedClock, SystemClock
-from local_gateway.gateway.assertion import Assertions
-from local_gateway.gateway.backend import Backends
+from local_gateway.gateway.assertion import AssertionIssuer
+from local_gateway.gateway.backend import BackendClient
 from local_gateway.gateway.handler import Gateway
 from local_gateway.gateway.metrics import MetricsLog
-from local_gateway.keys import KeyFiles, prepare
-from local_gateway.management.rest import Desk
-from local_gateway.shipped_policies import shipped_policies
+from local_gateway.keys import KeyFiles, prepare_key_files
+from local_gateway.management.rest import ManagementContext
+from local_gateway.shipped_policies import create_default_policies
 from local_gateway.signing import SigningKey
 from local_gateway.state import (
-    Api,
+    ApiRecord,
     Application,
     GatewayState,
     OAuthClient,
@@ -29,10 +29,9 @@ from local_gateway.state import (
     Store,
     Subscription,
 )
-from local_gateway.tokens import Tokens
+from local_gateway.tokens import TokenService
 from local_gateway.users import UserStore
-from wso2_terms.api_project import Api as ApiData
-from wso2_terms.api_project import ApiProject, Deployment
+from wso2_terms.api_project import Api, ApiProject, Deployment
 from wso2_terms.deployment import BackendJwt, DeploymentSettings
 
 NOON = datetime(2026, 6, 21, 12, 0, 30, tzinfo=UTC)
@@ -46,7 +45,7 @@ def clock() -> SteppedClock:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> KeyFiles:
-    return prepare(tmp_path_factory.mktemp("keys"), SystemClock().now())
+    return prepare_key_files(tmp_path_factory.mktemp("keys"), SystemClock().now())
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +57,7 @@ def key(files: KeyFiles) -> SigningKey:
 def describe() -> Describe:
     """Makes the `data` of an api.yaml."""
 
-    def described(name: str = "SolarAPI", **changes: Any) -> dict[str, Any]:
+    def build(name: str = "SolarAPI", **changes: Any) -> dict[str, Any]:
         operation = {"target": "/solar-status", "verb": "GET", "scopes": ["solar:read"]}
         return {
             "name": name,
@@ -73,7 +72,7 @@ def describe() -> Describe:
             "operations": [operation],
         } | changes
 
-    return described
+    return build
 
 
 def quota(name: str, count: int, **more: Any) -> PolicyRecord:
@@ -82,7 +81,7 @@ def quota(name: str, count: int, **more: Any) -> PolicyRecord:
     return PolicyRecord(policy_id=name, kind="subscription policy", data=data)
 
 
-def deployed(api_id: str, data: dict[str, Any], **more: Any) -> Api:
+def build_deployed(api_id: str, data: dict[str, Any], **more: Any) -> ApiRecord:
     revision = Revision(
         revision_id=f"{api_id}-1",
         number=1,
@@ -92,7 +91,7 @@ def deployed(api_id: str, data: dict[str, Any], **more: Any) -> Api:
         definition={},
         environments=[{"name": "Default"}],
     )
-    made = Api(
+    made = ApiRecord(
         api_id=api_id,
         provider="admin",
         lifecycle="PUBLISHED",
@@ -108,7 +107,7 @@ def deployed(api_id: str, data: dict[str, Any], **more: Any) -> Api:
 @pytest.fixture
 def state(describe: Describe) -> GatewayState:
     """EVApp of user evapp, subscribed to SolarAPI with ten calls a minute, and Stranger, subscribed to nothing."""
-    policies = {policy.policy_id: policy for policy in shipped_policies()}
+    policies = {policy.policy_id: policy for policy in create_default_policies()}
     policies["Ten"] = quota("Ten", 10, stopOnQuotaReach=True)
     applications = {
         name: Application(
@@ -141,7 +140,7 @@ def state(describe: Describe) -> GatewayState:
         policies=policies,
         applications=applications,
         clients=clients,
-        apis={"api-1": deployed("api-1", describe())},
+        apis={"api-1": build_deployed("api-1", describe())},
         subscriptions={"sub-1": held},
     )
 
@@ -152,24 +151,24 @@ def store(state: GatewayState) -> Store:
 
 
 @pytest.fixture
-def tokens(store: Store, key: SigningKey, clock: SteppedClock) -> Tokens:
-    return Tokens(store, key, clock)
+def tokens(store: Store, key: SigningKey, clock: SteppedClock) -> TokenService:
+    return TokenService(store, key, clock)
 
 
 @pytest.fixture
-def desk(store: Store, tokens: Tokens, clock: SteppedClock) -> Desk:
+def context(store: Store, tokens: TokenService, clock: SteppedClock) -> ManagementContext:
     deployment = DeploymentSettings(
         hostname="localhost", admin_username="admin", admin_password=SecretStr("admin-password")
     )
-    return Desk(store, UserStore(store.state, "admin", "admin-password"), tokens, clock, deployment)
+    return ManagementContext(store, UserStore(store.state, "admin", "admin-password"), tokens, clock, deployment)
 
 
 @pytest.fixture
 def project(describe: Describe) -> Callable[..., ApiProject]:
     """Makes a project as it is uploaded."""
 
-    def made(*, is_deployed: bool = True, definition: dict[str, object] | None = None, **changes: Any) -> ApiProject:
-        data = ApiData.model_validate_json(json.dumps(describe(**changes)))
+    def build(*, is_deployed: bool = True, definition: dict[str, object] | None = None, **changes: Any) -> ApiProject:
+        data = Api.model_validate_json(json.dumps(describe(**changes)))
         answers = {"responses": {"200": {"description": "status"}}}
         usual: dict[str, object] = {
             "openapi": "3.0.3",
@@ -179,7 +178,7 @@ def project(describe: Describe) -> Callable[..., ApiProject]:
         deployments = (Deployment.model_validate({"deploymentEnvironment": "Default"}),) if is_deployed else ()
         return ApiProject(data, deployments, usual if definition is None else definition)
 
-    return made
+    return build
 
 
 @pytest.fixture
@@ -193,20 +192,20 @@ def metrics(tmp_path: Path) -> MetricsLog:
 
 
 @pytest.fixture
-def opened(
-    tokens: Tokens, clock: SteppedClock, key: SigningKey, metrics: MetricsLog
+def open_gateway(
+    tokens: TokenService, clock: SteppedClock, key: SigningKey, metrics: MetricsLog
 ) -> Callable[[Store, int], AbstractAsyncContextManager[Gateway]]:
     """Opens a gateway over a state, with the largest body that it takes [bytes]."""
 
     @asynccontextmanager
     async def gateway(store: Store, max_request_bytes: int) -> AsyncGenerator[Gateway]:
-        backends = Backends(connect_timeout_s=0.5)
+        backends = BackendClient(connect_timeout_s=0.5)
         await backends.open()
         yield Gateway(
             store=store,
             tokens=tokens,
             clock=clock,
-            assertions=Assertions(key, BackendJwt(enable=True, encoding="base64url")),
+            assertions=AssertionIssuer(key, BackendJwt(enable=True, encoding="base64url")),
             backends=backends,
             metrics=metrics,
             max_request_bytes=max_request_bytes,

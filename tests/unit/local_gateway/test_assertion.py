@@ -6,42 +6,42 @@ from joserfc import jwt
 from ev_service.assertion import GatewayAssertion
 from ev_service.clock import SteppedClock
 from ev_service.errors import AssertionRefusedError, ConfigurationError
-from local_gateway.gateway.assertion import LIFETIME_S, Assertions
-from local_gateway.gateway.served import ServedApi, Subscriber
+from local_gateway.gateway.assertion import LIFETIME_S, AssertionIssuer
+from local_gateway.gateway.served import GatewayApi, Subscriber
 from local_gateway.gateway.snapshot import take_snapshot
 from local_gateway.keys import KeyFiles
 from local_gateway.signing import SigningKey
 from local_gateway.state import GatewayState
-from local_gateway.tokens import VerifiedToken
+from local_gateway.tokens import AccessToken
 from wso2_terms.deployment import BackendJwt
 
-TOKEN = VerifiedToken(
+TOKEN = AccessToken(
     "jti-1", "key-EVApp", "evapp", frozenset({"solar:read"}), 0.0, {"azp": "key-EVApp", "aut": "APPLICATION"}
 )
 ON = BackendJwt(enable=True, encoding="base64url")
 
 
 @pytest.fixture
-def assertions(key: SigningKey) -> Assertions:
-    return Assertions(key, ON)
+def assertions(key: SigningKey) -> AssertionIssuer:
+    return AssertionIssuer(key, ON)
 
 
-def parties(state: GatewayState) -> tuple[ServedApi, Subscriber]:
+def parties(state: GatewayState) -> tuple[GatewayApi, Subscriber]:
     snapshot = take_snapshot(state)
     return snapshot.apis[0], snapshot.subscribers["key-EVApp", "api-1"]
 
 
-def made(assertions: Assertions, state: GatewayState, clock: SteppedClock) -> str:
+def create(assertions: AssertionIssuer, state: GatewayState, clock: SteppedClock) -> str:
     api, subscriber = parties(state)
-    assertion = assertions.assertion(api, TOKEN, subscriber, clock.now())
+    assertion = assertions.get_assertion(api, TOKEN, subscriber, clock.now())
     assert assertion is not None
     return assertion
 
 
 def test_a_service_accepts_it_for_its_own_api_alone(
-    assertions: Assertions, state: GatewayState, clock: SteppedClock, files: KeyFiles
+    assertions: AssertionIssuer, state: GatewayState, clock: SteppedClock, files: KeyFiles
 ) -> None:
-    assertion = made(assertions, state, clock)
+    assertion = create(assertions, state, clock)
     door = GatewayAssertion(files.signing.read_bytes(), clock)
 
     door.verify(assertion, "/solar/1.0.0")
@@ -49,8 +49,10 @@ def test_a_service_accepts_it_for_its_own_api_alone(
         door.verify(assertion, "/grid/1.0.0")
 
 
-def test_it_says_who_calls(assertions: Assertions, state: GatewayState, clock: SteppedClock, key: SigningKey) -> None:
-    claims = jwt.decode(made(assertions, state, clock), key.key, algorithms=["RS256"]).claims
+def test_it_says_who_calls(
+    assertions: AssertionIssuer, state: GatewayState, clock: SteppedClock, key: SigningKey
+) -> None:
+    claims = jwt.decode(create(assertions, state, clock), key.key, algorithms=["RS256"]).claims
 
     assert claims["http://wso2.org/claims/applicationname"] == "EVApp"
     assert claims["http://wso2.org/claims/subscriber"] == "evapp"
@@ -62,15 +64,15 @@ def test_it_says_who_calls(assertions: Assertions, state: GatewayState, clock: S
 
 
 def test_it_is_reused_and_renewed_before_it_expires(
-    assertions: Assertions, state: GatewayState, clock: SteppedClock, files: KeyFiles
+    assertions: AssertionIssuer, state: GatewayState, clock: SteppedClock, files: KeyFiles
 ) -> None:
-    first = made(assertions, state, clock)
+    first = create(assertions, state, clock)
     clock.advance(LIFETIME_S - 10)
-    assert made(assertions, state, clock) == first
+    assert create(assertions, state, clock) == first
 
     clock.advance(8)
 
-    renewed = made(assertions, state, clock)
+    renewed = create(assertions, state, clock)
     assert renewed != first
     GatewayAssertion(files.signing.read_bytes(), clock).verify(renewed, "/solar/1.0.0")
 
@@ -78,9 +80,9 @@ def test_it_is_reused_and_renewed_before_it_expires(
 def test_it_is_not_made_where_it_is_switched_off(key: SigningKey, state: GatewayState, clock: SteppedClock) -> None:
     api, subscriber = parties(state)
 
-    assert Assertions(key, BackendJwt()).assertion(api, TOKEN, subscriber, clock.now()) is None
+    assert AssertionIssuer(key, BackendJwt()).get_assertion(api, TOKEN, subscriber, clock.now()) is None
 
 
 def test_an_encoding_that_nobody_reads_is_refused_at_the_start(key: SigningKey) -> None:
     with pytest.raises(ConfigurationError, match="base64url"):
-        Assertions(key, BackendJwt(enable=True, encoding="base64"))
+        AssertionIssuer(key, BackendJwt(enable=True, encoding="base64"))

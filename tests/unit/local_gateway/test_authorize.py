@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from local_gateway.gateway.authorize import Credentials, Grant, Refusal, authorize, denied
-from local_gateway.gateway.routing import Match, Router
+from local_gateway.gateway.authorize import Credentials, Principal, Rejection, authorize, check_deny_policies
+from local_gateway.gateway.routing import RouteMatch, Router
 from local_gateway.gateway.served import Snapshot
 from local_gateway.gateway.snapshot import take_snapshot
 from local_gateway.state import DenyPolicy, GatewayState
-from local_gateway.tokens import VerifiedToken
+from local_gateway.tokens import AccessToken
 from wso2_terms.codes import (
     DENIED,
     INVALID_CREDENTIALS,
@@ -21,47 +21,47 @@ from wso2_terms.codes import (
     SUBSCRIPTION_BLOCKED,
 )
 
-TOKEN = VerifiedToken("jti-1", "key-EVApp", "evapp", frozenset({"solar:read"}), 0.0, {})
+TOKEN = AccessToken("jti-1", "key-EVApp", "evapp", frozenset({"solar:read"}), 0.0, {})
 
 
-def live(token: VerifiedToken = TOKEN) -> Credentials:
+def live(token: AccessToken = TOKEN) -> Credentials:
     return Credentials(is_present=True, token=token, is_live=True)
 
 
-def match_in(snapshot: Snapshot) -> Match:
+def match_in(snapshot: Snapshot) -> RouteMatch:
     found = Router(snapshot.apis).find("GET", "/solar/1.0.0/solar-status")
-    assert isinstance(found, Match)
+    assert isinstance(found, RouteMatch)
     return found
 
 
-def judged(state: GatewayState, credentials: Credentials) -> Grant | Refusal:
+def decide(state: GatewayState, credentials: Credentials) -> Principal | Rejection:
     snapshot = take_snapshot(state)
     match = match_in(snapshot)
-    return authorize(match.api, match.resource, credentials, snapshot)
+    return authorize(match.product, match.resource, credentials, snapshot)
 
 
-def refused(state: GatewayState, credentials: Credentials) -> Refusal:
-    verdict = judged(state, credentials)
-    assert isinstance(verdict, Refusal)
+def reject(state: GatewayState, credentials: Credentials) -> Rejection:
+    verdict = decide(state, credentials)
+    assert isinstance(verdict, Rejection)
     return verdict
 
 
 def test_a_subscribed_application_with_the_scope_passes(state: GatewayState) -> None:
-    verdict = judged(state, live())
+    verdict = decide(state, live())
 
-    assert isinstance(verdict, Grant)
+    assert isinstance(verdict, Principal)
     assert verdict.subscriber is not None
     assert verdict.subscriber.application.name == "EVApp"
 
 
 def test_no_token_and_a_wrong_token_are_told_apart(state: GatewayState) -> None:
-    assert refused(state, Credentials(is_present=False)).fault is MISSING_CREDENTIALS
-    assert refused(state, Credentials(is_present=True)).fault is INVALID_CREDENTIALS
+    assert reject(state, Credentials(is_present=False)).fault is MISSING_CREDENTIALS
+    assert reject(state, Credentials(is_present=True)).fault is INVALID_CREDENTIALS
 
 
 def test_an_expired_and_a_revoked_token_share_a_code_and_not_the_words(state: GatewayState) -> None:
-    expired = refused(state, Credentials(True, TOKEN, False, is_revoked=False)).fault
-    revoked = refused(state, Credentials(True, TOKEN, False, is_revoked=True)).fault
+    expired = reject(state, Credentials(True, TOKEN, False, is_revoked=False)).fault
+    revoked = reject(state, Credentials(True, TOKEN, False, is_revoked=True)).fault
 
     assert expired is INVALID_CREDENTIALS
     assert revoked.code == expired.code
@@ -71,15 +71,15 @@ def test_an_expired_and_a_revoked_token_share_a_code_and_not_the_words(state: Ga
 def test_an_application_without_subscription_is_refused_before_its_scopes_are_looked_at(state: GatewayState) -> None:
     stranger = replace(TOKEN, client_id="key-Stranger", scopes=frozenset[str]())
 
-    assert refused(state, live(stranger)).fault is NOT_SUBSCRIBED
+    assert reject(state, live(stranger)).fault is NOT_SUBSCRIBED
 
 
 def test_a_client_that_nobody_knows_is_not_subscribed(state: GatewayState) -> None:
-    assert refused(state, live(replace(TOKEN, client_id="gone"))).fault is NOT_SUBSCRIBED
+    assert reject(state, live(replace(TOKEN, client_id="gone"))).fault is NOT_SUBSCRIBED
 
 
 def test_a_token_without_the_scope_is_refused_and_told_the_resource(state: GatewayState) -> None:
-    refusal = refused(state, live(replace(TOKEN, scopes=frozenset({"default"}))))
+    refusal = reject(state, live(replace(TOKEN, scopes=frozenset({"default"}))))
 
     assert refusal.fault is SCOPE_MISSING
     assert refusal.details == {"resource": "/solar-status"}
@@ -100,10 +100,10 @@ def test_a_blocked_subscription_refuses_the_keys_that_it_names(
     state.subscriptions["sub-1"].status = status
     state.clients["key-EVApp"].key_type = key_type
 
-    verdict = judged(state, live())
+    verdict = decide(state, live())
 
-    assert isinstance(verdict, Grant) is passes
-    assert passes or (isinstance(verdict, Refusal) and verdict.fault is SUBSCRIPTION_BLOCKED)
+    assert isinstance(verdict, Principal) is passes
+    assert passes or (isinstance(verdict, Rejection) and verdict.fault is SUBSCRIPTION_BLOCKED)
 
 
 def test_a_resource_without_security_needs_no_token(
@@ -112,7 +112,7 @@ def test_a_resource_without_security_needs_no_token(
     opened = describe(operations=[{"target": "/solar-status", "verb": "GET", "authType": "None"}])
     state.apis["api-1"].revisions[0].data = opened
 
-    assert isinstance(judged(state, Credentials(is_present=False)), Grant)
+    assert isinstance(decide(state, Credentials(is_present=False)), Principal)
 
 
 @pytest.mark.parametrize(
@@ -138,10 +138,10 @@ def test_deny_policies_refuse_whom_they_name(
     state.deny_policies["d"] = DenyPolicy(condition_id="d", condition_type=kind, condition_value=value)
     snapshot = take_snapshot(state)
     match = match_in(snapshot)
-    verdict = authorize(match.api, match.resource, live(), snapshot)
-    assert isinstance(verdict, Grant)
+    verdict = authorize(match.product, match.resource, live(), snapshot)
+    assert isinstance(verdict, Principal)
 
-    refusal = denied(match.api, verdict, address, snapshot)
+    refusal = check_deny_policies(match.product, verdict, address, snapshot)
 
     assert (refusal is not None) is is_denied
     assert refusal is None or refusal.fault is DENIED
@@ -154,4 +154,4 @@ def test_a_deny_policy_that_is_switched_off_denies_nobody(state: GatewayState) -
     snapshot = take_snapshot(state)
     match = match_in(snapshot)
 
-    assert denied(match.api, Grant(None, None), "", snapshot) is None
+    assert check_deny_policies(match.product, Principal(None, None), "", snapshot) is None

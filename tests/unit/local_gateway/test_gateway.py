@@ -16,7 +16,7 @@ from ev_service.clock import SteppedClock
 from local_gateway.gateway.handler import Gateway
 from local_gateway.gateway.metrics import MetricsLog
 from local_gateway.state import Store
-from local_gateway.tokens import Tokens
+from local_gateway.tokens import TokenService
 
 Opened = Callable[[Store, int], AbstractAsyncContextManager[Gateway]]
 
@@ -72,8 +72,8 @@ async def backend(break_off: asyncio.Event) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def gateway(store: Store, opened: Opened) -> AsyncIterator[Gateway]:
-    async with opened(store, 1000) as gateway:
+async def gateway(store: Store, open_gateway: Opened) -> AsyncIterator[Gateway]:
+    async with open_gateway(store, 1000) as gateway:
         yield gateway
 
 
@@ -83,17 +83,17 @@ def serve(store: Store, describe: Callable[..., dict[str, Any]], url: str, **cha
     operations = [{"target": target, "verb": verb, "scopes": ["solar:read"]} for target, verb in VERBS.items()]
     data = describe(endpointConfig=endpoints, operations=operations, **changes)
     store.state.apis["api-1"].revisions[0].data = data
-    store.changed()
+    store.save()
 
 
 @pytest.fixture
 async def call(
-    gateway: Gateway, store: Store, tokens: Tokens, backend: str, describe: Callable[..., dict[str, Any]]
+    gateway: Gateway, store: Store, tokens: TokenService, backend: str, describe: Callable[..., dict[str, Any]]
 ) -> AsyncIterator[Call]:
     """Calls the gateway as EVApp."""
     serve(store, describe, backend)
     token = tokens.issue(store.state.clients["key-EVApp"], "evapp", ("solar:read",), for_application=True)
-    async with RawTestServer(gateway.on_call) as server, ClientSession() as session:
+    async with RawTestServer(gateway.handle) as server, ClientSession() as session:
 
         async def called(path: str, method: str = "GET", **content: Any) -> ClientResponse:
             headers = {"Authorization": f"Bearer {token}"} | content.pop("headers", {})
@@ -190,7 +190,7 @@ async def test_a_sandbox_key_needs_a_sandbox_endpoint(
     call: Call, store: Store, backend: str, describe: Callable[..., dict[str, Any]]
 ) -> None:
     store.state.clients["key-EVApp"].key_type = "SANDBOX"
-    store.changed()
+    store.save()
     assert await code_of(await call("/solar-status")) == "900901"
 
     endpoints = {
@@ -199,7 +199,7 @@ async def test_a_sandbox_key_needs_a_sandbox_endpoint(
         "sandbox_endpoints": {"url": backend},
     }
     store.state.apis["api-1"].revisions[0].data = describe(endpointConfig=endpoints)
-    store.changed()
+    store.save()
 
     assert (await call("/solar-status")).status == 200
 
@@ -242,10 +242,10 @@ async def test_a_revoked_token_is_refused_at_once(call: Call, store: Store) -> N
 async def test_what_breaks_inside_is_an_answer_too(
     call: Call, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("local_gateway.gateway.checks.authorize", broken)
+    monkeypatch.setattr("local_gateway.gateway.checks.authorize", fail)
 
     assert await code_of(await call("/solar-status")) == "900900"
     assert "call failed in the gateway" in caplog.text

@@ -9,7 +9,7 @@ from cryptography import x509
 
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
-from local_gateway.keys import KeyFiles, prepare
+from local_gateway.keys import KeyFiles, prepare_key_files
 from local_gateway.signing import SigningKey
 
 NOW = SystemClock().now()
@@ -20,10 +20,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_second_run_keeps_every_file(folder: Path) -> None:
-    prepare(folder, NOW)
+    prepare_key_files(folder, NOW)
     before = contents(folder)
 
-    prepare(folder, NOW)
+    prepare_key_files(folder, NOW)
 
     assert contents(folder) == before
 
@@ -55,11 +55,11 @@ def test_strict_clients_accept_the_chain(files: KeyFiles) -> None:
 
 @pytest.mark.parametrize("name", ["ca.pem", "server.pem", "server-key.pem"])
 def test_a_broken_file_takes_the_whole_server_chain_with_it(folder: Path, name: str) -> None:
-    files = prepare(folder, NOW)
+    files = prepare_key_files(folder, NOW)
     before = contents(folder)
     (folder / name).write_text("broken")
 
-    prepare(folder, NOW)
+    prepare_key_files(folder, NOW)
 
     after = contents(folder)
     assert all(after[file] != before[file] for file in ("ca.pem", "server.pem", "server-key.pem"))
@@ -67,10 +67,10 @@ def test_a_broken_file_takes_the_whole_server_chain_with_it(folder: Path, name: 
 
 
 def test_certificates_that_run_out_are_renewed(folder: Path) -> None:
-    prepare(folder, NOW)
+    prepare_key_files(folder, NOW)
     before = contents(folder)
 
-    prepare(folder, NOW + timedelta(days=800))
+    prepare_key_files(folder, NOW + timedelta(days=800))
 
     assert all(contents(folder)[name] != old for name, old in before.items())
 
@@ -80,51 +80,51 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     blocked.write_text("")
 
     with pytest.raises(ConfigurationError, match="cannot be kept in"):
-        prepare(blocked / "below", NOW)
+        prepare_key_files(blocked / "below", NOW)
 
 
 def test_the_key_set_shows_no_private_part(key: SigningKey) -> None:
-    shown = key.jwks()["keys"][0]
+    shown = key.build_jwks()["keys"][0]
 
     assert shown.keys() == {"kty", "n", "e", "kid", "alg", "use"}
     assert shown["kid"] != key.assertion_kid
 
 
 def test_certificates_that_are_renewed_stand_before_the_former_ones_while_those_are_valid(folder: Path) -> None:
-    files = prepare(folder, NOW)
+    files = prepare_key_files(folder, NOW)
     former = {path: path.read_bytes() for path in (files.ca, files.signing)}
 
-    prepare(folder, NOW + timedelta(days=800))
+    prepare_key_files(folder, NOW + timedelta(days=800))
 
     assert all(path.read_bytes().endswith(content) for path, content in former.items())
     assert all(len(path.read_bytes()) > len(content) for path, content in former.items())
 
-    prepare(folder, NOW + timedelta(days=1600))
+    prepare_key_files(folder, NOW + timedelta(days=1600))
 
     assert not any(content in path.read_bytes() for path, content in former.items())
 
 
 def test_the_key_finds_its_certificate_among_others(folder: Path, tmp_path: Path) -> None:
-    files, others = prepare(folder, NOW), prepare(tmp_path / "next", NOW)
+    files, others = prepare_key_files(folder, NOW), prepare_key_files(tmp_path / "next", NOW)
     own, own_authority = files.signing.read_bytes(), files.ca.read_bytes()
     for before in (own + others.signing.read_bytes(), others.signing.read_bytes() + own):
         files.signing.write_bytes(before)
         files.ca.write_bytes(others.ca.read_bytes() + own_authority)
 
-        assert prepare(folder, NOW) == files
+        assert prepare_key_files(folder, NOW) == files
         assert files.signing.read_bytes() == before
         assert SigningKey.read(files).key.as_dict() == SigningKey.read(files).key.as_dict()
 
     # The next key takes over once its files are in place.
     files.signing_key.write_bytes(others.signing_key.read_bytes())
-    prepare(folder, NOW)
+    prepare_key_files(folder, NOW)
 
     assert SigningKey.read(files).x5t == SigningKey.read(others).x5t
     assert files.signing.read_bytes() == before
 
 
 def test_a_key_without_a_certificate_of_its_own_signs_nothing(folder: Path, tmp_path: Path) -> None:
-    files, others = prepare(folder, NOW), prepare(tmp_path / "next", NOW)
+    files, others = prepare_key_files(folder, NOW), prepare_key_files(tmp_path / "next", NOW)
     files.signing.write_bytes(others.signing.read_bytes())
 
     with pytest.raises(ConfigurationError, match="holds no certificate that belongs to"):

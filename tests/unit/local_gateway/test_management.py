@@ -11,8 +11,8 @@ import pytest
 from aiohttp import ClientResponse, FormData, encode_basic_auth
 from aiohttp.test_utils import TestClient, TestServer
 
-from local_gateway.management.app import management_app
-from local_gateway.management.rest import Desk
+from local_gateway.management.app import create_management_app
+from local_gateway.management.rest import ManagementContext
 from local_gateway.signing import SigningKey
 from local_gateway.state import GatewayState
 from wso2_terms.api_archive import write_api_archive
@@ -28,13 +28,13 @@ Call = Callable[..., Any]
 
 
 @pytest.fixture
-async def client(desk: Desk, key: SigningKey) -> AsyncIterator[Any]:
-    desk.users.add("evapp", "evapp-password", ["Internal/subscriber", "Internal/reader"])
-    async with TestClient(TestServer(management_app(desk, key, 1 << 20))) as made:
+async def client(context: ManagementContext, key: SigningKey) -> AsyncIterator[Any]:
+    context.users.add("evapp", "evapp-password", ["Internal/subscriber", "Internal/reader"])
+    async with TestClient(TestServer(create_management_app(context, key, 1 << 20))) as made:
         yield made
 
 
-async def refused(answer: ClientResponse, status: int, code: int | None = None) -> str:
+async def read_error(answer: ClientResponse, status: int, code: int | None = None) -> str:
     body = await answer.json()
     assert (answer.status, body["code"]) == (status, status if code is None else code), body
     assert body.keys() == {"code", "message", "description", "moreInfo", "error"}
@@ -51,27 +51,29 @@ async def upload(client: Any, project: ApiProject, **query: str) -> ClientRespon
 async def test_nobody_gets_in_without_right_credentials(client: Any) -> None:
     path = f"{PUBLISHER}/apis"
 
-    await refused(await client.get(path), 401)
-    await refused(await client.get(path, headers={"Authorization": encode_basic_auth("admin", "wrong")}), 401)
-    await refused(await client.get(path, headers={"Authorization": "Bearer no-token"}), 401)
-    await refused(await client.get(path, headers={"Authorization": "Basic !!!"}), 401)
+    await read_error(await client.get(path), 401)
+    await read_error(await client.get(path, headers={"Authorization": encode_basic_auth("admin", "wrong")}), 401)
+    await read_error(await client.get(path, headers={"Authorization": "Bearer no-token"}), 401)
+    await read_error(await client.get(path, headers={"Authorization": "Basic !!!"}), 401)
 
 
 async def test_roles_decide_what_a_user_may_do(client: Any) -> None:
     assert (await client.get(f"{DEVPORTAL}/applications", headers=EVAPP)).status == 200
-    await refused(await client.get(f"{PUBLISHER}/apis", headers=EVAPP), 401)
-    await refused(await client.get(f"{ADMIN_API}/throttling/deny-policies", headers=EVAPP), 401)
+    await read_error(await client.get(f"{PUBLISHER}/apis", headers=EVAPP), 401)
+    await read_error(await client.get(f"{ADMIN_API}/throttling/deny-policies", headers=EVAPP), 401)
 
 
-async def test_a_token_of_an_application_opens_no_rest_api(client: Any, desk: Desk, state: GatewayState) -> None:
-    token = desk.tokens.issue(state.clients["key-EVApp"], "evapp", ("solar:read",), for_application=True)
+async def test_a_token_of_an_application_opens_no_rest_api(
+    client: Any, context: ManagementContext, state: GatewayState
+) -> None:
+    token = context.tokens.issue(state.clients["key-EVApp"], "evapp", ("solar:read",), for_application=True)
 
-    await refused(await client.get(f"{DEVPORTAL}/applications", headers={"Authorization": f"Bearer {token}"}), 401)
+    await read_error(await client.get(f"{DEVPORTAL}/applications", headers={"Authorization": f"Bearer {token}"}), 401)
 
 
 async def test_what_is_not_offered_is_not_found(client: Any) -> None:
-    await refused(await client.get("/scim2/Users", headers=ADMIN), 404)
-    await refused(await client.patch(f"{PUBLISHER}/apis/import", headers=ADMIN), 405)
+    await read_error(await client.get("/scim2/Users", headers=ADMIN), 404)
+    await read_error(await client.patch(f"{PUBLISHER}/apis/import", headers=ADMIN), 405)
 
 
 async def test_an_imported_api_is_published_and_deployed(client: Any, project: Project) -> None:
@@ -104,19 +106,19 @@ async def test_an_import_is_refused_with_the_code_of_its_fault(client: Any, proj
     other = {"name": "OtherAPI", "context": "/other", "scopes": [], "operations": [{"target": "/o", "verb": "GET"}]}
     elsewhere = {"openapi": "3.0.3", "info": {"title": "x", "version": "1"}, "paths": {"/o": {"$ref": "http://x/y"}}}
 
-    await refused(await upload(client, project()), 409, 900300)
-    await refused(
+    await read_error(await upload(client, project()), 409, 900300)
+    await read_error(
         await upload(client, project(name="OtherAPI", scopes=[], operations=other["operations"])), 409, 900251
     )
-    await refused(await upload(client, project(**other, policies=["Platinum"])), 400, 900305)
-    await refused(await upload(client, project(**other, apiThrottlingPolicy="Tiny")), 400, 900305)
-    await refused(await upload(client, project(**other, definition=elsewhere)), 400, 900754)
-    await refused(await upload(client, project(name="OtherAPI", context="/other")), 400)
+    await read_error(await upload(client, project(**other, policies=["Platinum"])), 400, 900305)
+    await read_error(await upload(client, project(**other, apiThrottlingPolicy="Tiny")), 400, 900305)
+    await read_error(await upload(client, project(**other, definition=elsewhere)), 400, 900754)
+    await read_error(await upload(client, project(name="OtherAPI", context="/other")), 400)
     roles = [{"scope": {"name": "other:read", "bindings": ["Internal/nobody"]}}]
-    assert "Internal/nobody" in await refused(await upload(client, project(**other | {"scopes": roles})), 400)
+    assert "Internal/nobody" in await read_error(await upload(client, project(**other | {"scopes": roles})), 400)
     garbage = FormData()
     garbage.add_field("file", b"no zip", filename="api.zip")
-    await refused(await client.post(f"{PUBLISHER}/apis/import", data=garbage, headers=ADMIN), 500, 900967)
+    await read_error(await client.post(f"{PUBLISHER}/apis/import", data=garbage, headers=ADMIN), 500, 900967)
     assert (await (await client.get(f"{PUBLISHER}/apis", headers=ADMIN)).json())["count"] == 1
 
 
@@ -124,13 +126,13 @@ async def test_a_sixth_revision_is_refused_unless_they_rotate(client: Any, proje
     for _ in range(4):
         assert (await upload(client, project(), overwrite="true")).status == 200
 
-    await refused(await upload(client, project(), overwrite="true"), 400, 900351)
+    await read_error(await upload(client, project(), overwrite="true"), 400, 900351)
 
 
 async def test_an_action_that_the_state_does_not_allow_is_refused(client: Any) -> None:
     path = f"{PUBLISHER}/apis/change-lifecycle?apiId=api-1&action="
 
-    await refused(await client.post(path + "Publish", headers=ADMIN), 400, 900381)
+    await read_error(await client.post(path + "Publish", headers=ADMIN), 400, 900381)
     blocked = await (await client.post(path + "Block", headers=ADMIN)).json()
     assert blocked["lifecycleState"]["state"] == "Blocked"
 
@@ -138,23 +140,23 @@ async def test_an_action_that_the_state_does_not_allow_is_refused(client: Any) -
 async def test_an_application_belongs_to_its_owner_alone(client: Any) -> None:
     path = f"{DEVPORTAL}/applications"
 
-    await refused(await client.get(f"{path}/EVApp", headers=ADMIN), 403)
-    await refused(await client.get(f"{path}/nothing", headers=ADMIN), 404)
+    await read_error(await client.get(f"{path}/EVApp", headers=ADMIN), 403)
+    await read_error(await client.get(f"{path}/nothing", headers=ADMIN), 404)
     assert (await (await client.get(path, headers=EVAPP)).json())["count"] == 1
     duplicate = {"name": "EVApp", "throttlingPolicy": "Unlimited"}
-    await refused(await client.post(path, json=duplicate, headers=EVAPP), 409)
+    await read_error(await client.post(path, json=duplicate, headers=EVAPP), 409)
 
 
 async def test_a_subscription_needs_a_plan_that_the_api_offers(client: Any) -> None:
     wanted = {"applicationId": "Stranger", "apiId": "api-1"}
     path = f"{DEVPORTAL}/subscriptions"
 
-    await refused(await client.post(path, json=wanted | {"throttlingPolicy": "Silver"}, headers=ADMIN), 403)
+    await read_error(await client.post(path, json=wanted | {"throttlingPolicy": "Silver"}, headers=ADMIN), 403)
     made = await client.post(path, json=wanted | {"throttlingPolicy": "Gold"}, headers=ADMIN)
     again = await client.post(path, json=wanted | {"throttlingPolicy": "Gold"}, headers=ADMIN)
 
     assert made.status == 201
-    assert "already exists" in await refused(again, 409)
+    assert "already exists" in await read_error(again, 409)
 
 
 async def test_a_plan_is_changed_by_asking_for_another(client: Any, state: GatewayState) -> None:
@@ -171,7 +173,7 @@ async def test_keys_are_generated_once_and_shown_again(client: Any) -> None:
     asked = {"keyType": "SANDBOX", "grantTypesToBeSupported": ["client_credentials"], "validityTime": "600"}
 
     made = await (await client.post(f"{path}/generate-keys", json=asked, headers=EVAPP)).json()
-    await refused(await client.post(f"{path}/generate-keys", json=asked, headers=EVAPP), 409, 901409)
+    await read_error(await client.post(f"{path}/generate-keys", json=asked, headers=EVAPP), 409, 901409)
     listed = await (await client.get(f"{path}/oauth-keys", headers=EVAPP)).json()
     renewed = await client.post(f"{path}/oauth-keys/{made['keyMappingId']}/regenerate-secret", headers=EVAPP)
 
@@ -185,7 +187,7 @@ async def test_a_new_owner_changes_whose_roles_count(client: Any, state: Gateway
     path = f"{ADMIN_API}/applications/Stranger/change-owner"
 
     assert (await client.post(f"{path}?owner=evapp", headers=ADMIN)).status == 200
-    await refused(await client.post(f"{path}?owner=nobody", headers=ADMIN), 500, 900967)
+    await read_error(await client.post(f"{path}?owner=nobody", headers=ADMIN), 500, 900967)
 
     assert state.clients["key-Stranger"].owner == state.applications["Stranger"].owner == "evapp"
     found = await (await client.get(f"{ADMIN_API}/applications?user=evapp&name=Stranger", headers=ADMIN)).json()
@@ -198,18 +200,18 @@ async def test_deny_policies_are_checked_before_they_are_kept(client: Any) -> No
     async def deny(kind: str, value: Any) -> ClientResponse:
         return await client.post(path, json={"conditionType": kind, "conditionValue": value}, headers=ADMIN)
 
-    await refused(await deny("APPLICATION", "evapp:Nothing"), 500, 900967)
-    await refused(await deny("API", "/solar"), 500, 900967)
-    await refused(await deny("IP", {"fixedIp": "everywhere"}), 400)
-    await refused(await deny("PLANET", "earth"), 400)
+    await read_error(await deny("APPLICATION", "evapp:Nothing"), 500, 900967)
+    await read_error(await deny("API", "/solar"), 500, 900967)
+    await read_error(await deny("IP", {"fixedIp": "everywhere"}), 400)
+    await read_error(await deny("PLANET", "earth"), 400)
     made = await (await deny("USER", "evapp")).json()
     assert made["conditionValue"] == "evapp@carbon.super"
-    await refused(await deny("USER", "evapp"), 409)
+    await read_error(await deny("USER", "evapp"), 409)
     one = f"{ADMIN_API}/throttling/deny-policy/{made['conditionId']}"
     changed = await client.patch(one, json={"conditionStatus": False}, headers=ADMIN)
     assert (await changed.json())["conditionStatus"] is False
     assert (await client.delete(one, headers=ADMIN)).status == 200
-    await refused(await client.get(one, headers=ADMIN), 404)
+    await read_error(await client.get(one, headers=ADMIN), 404)
 
 
 async def test_policies_are_added_once_and_then_changed(client: Any) -> None:
@@ -218,7 +220,7 @@ async def test_policies_are_added_once_and_then_changed(client: Any) -> None:
     policy = {"policyName": "Seven", "defaultLimit": limit, "stopOnQuotaReach": True}
 
     made = await client.post(path, json=policy, headers=ADMIN)
-    await refused(await client.post(path, json=policy, headers=ADMIN), 409)
+    await read_error(await client.post(path, json=policy, headers=ADMIN), 409)
     one = f"{path}/{(await made.json())['policyId']}"
     changed = await client.put(one, json=await made.json() | {"stopOnQuotaReach": False}, headers=ADMIN)
 
@@ -226,7 +228,7 @@ async def test_policies_are_added_once_and_then_changed(client: Any) -> None:
     assert (await (await client.get(one, headers=ADMIN)).json())["stopOnQuotaReach"] is False
     names = {found["policyName"] for found in (await (await client.get(path, headers=ADMIN)).json())["list"]}
     assert {"Seven", "Gold", "Unlimited"} <= names
-    await refused(await client.post(path, json=policy | {"policyName": "x", "defaultLimit": {}}, headers=ADMIN), 400)
+    await read_error(await client.post(path, json=policy | {"policyName": "x", "defaultLimit": {}}, headers=ADMIN), 400)
 
 
 async def test_lists_come_in_pages(client: Any) -> None:
@@ -239,7 +241,7 @@ async def test_lists_come_in_pages(client: Any) -> None:
 
     assert (first["count"], first["pagination"]["total"]) == (1, 2)
     assert first["list"] != second["list"]
-    await refused(await client.get(f"{path}?limit=many", headers=ADMIN), 400)
+    await read_error(await client.get(f"{path}?limit=many", headers=ADMIN), 400)
 
 
 async def test_readiness_needs_no_credentials(client: Any) -> None:
@@ -258,9 +260,9 @@ async def test_a_client_is_registered_once_for_its_owner(client: Any) -> None:
     again = await (await client.post(path, json=wanted, headers=ADMIN)).json()
 
     assert first == again
-    await refused(await client.post(path, json=wanted | {"owner": "evapp"}, headers=ADMIN), 400)
-    await refused(await client.post(path, json=wanted | {"owner": "evapp"}, headers=EVAPP), 403)
-    await refused(await client.post(path, json=wanted), 401)
+    await read_error(await client.post(path, json=wanted | {"owner": "evapp"}, headers=ADMIN), 400)
+    await read_error(await client.post(path, json=wanted | {"owner": "evapp"}, headers=EVAPP), 403)
+    await read_error(await client.post(path, json=wanted), 401)
 
 
 async def test_an_application_is_changed_and_removed_with_all_it_has(client: Any, state: GatewayState) -> None:
@@ -268,7 +270,7 @@ async def test_an_application_is_changed_and_removed_with_all_it_has(client: Any
     wanted = {"name": "EVApp", "throttlingPolicy": "10PerMin", "description": "limited"}
 
     changed = await client.put(path, json=wanted, headers=EVAPP)
-    await refused(await client.put(path, json=wanted | {"throttlingPolicy": "Tiny"}, headers=EVAPP), 400)
+    await read_error(await client.put(path, json=wanted | {"throttlingPolicy": "Tiny"}, headers=EVAPP), 400)
     assert (await changed.json())["throttlingPolicy"] == "10PerMin"
     assert (await client.delete(path, headers=EVAPP)).status == 200
 
@@ -278,9 +280,9 @@ async def test_an_application_is_changed_and_removed_with_all_it_has(client: Any
 
 
 async def test_an_administrator_lists_exports_and_removes_applications_of_anybody(
-    client: Any, desk: Desk, state: GatewayState
+    client: Any, context: ManagementContext, state: GatewayState
 ) -> None:
-    token = desk.tokens.issue(state.clients["key-EVApp"], "evapp", ("apim:subscribe",), for_application=True)
+    token = context.tokens.issue(state.clients["key-EVApp"], "evapp", ("apim:subscribe",), for_application=True)
     listed, own = f"{ADMIN_API}/applications", {"Authorization": f"Bearer {token}"}
     assert (await client.get(f"{DEVPORTAL}/applications", headers=own)).status == 200
 
@@ -300,8 +302,8 @@ async def test_an_administrator_lists_exports_and_removes_applications_of_anybod
 
     assert (await client.delete(f"{listed}/EVApp", headers=ADMIN)).status == 200
 
-    await refused(await client.delete(f"{listed}/EVApp", headers=ADMIN), 404)
-    await refused(await client.get(f"{DEVPORTAL}/applications/export", params=query, headers=ADMIN), 404)
+    await read_error(await client.delete(f"{listed}/EVApp", headers=ADMIN), 404)
+    await read_error(await client.get(f"{DEVPORTAL}/applications/export", params=query, headers=ADMIN), 404)
     # With a key end the tokens that it was given.
     assert (await client.get(f"{DEVPORTAL}/applications", headers=own)).status == 401
 
@@ -313,7 +315,7 @@ async def test_an_export_shows_keys_only_when_asked(client: Any) -> None:
 
     with zipfile.ZipFile(io.BytesIO(await export.read())) as archive:
         assert b"secret-of-EVApp" not in archive.read("evapp-EVApp/application.yaml")
-    await refused(await client.get(f"{DEVPORTAL}/applications/export", headers=ADMIN), 400)
+    await read_error(await client.get(f"{DEVPORTAL}/applications/export", headers=ADMIN), 400)
 
 
 async def test_an_application_is_made_for_its_caller(client: Any) -> None:
@@ -324,29 +326,29 @@ async def test_an_application_is_made_for_its_caller(client: Any) -> None:
     assert (made["owner"], made["status"], made["tokenType"]) == ("evapp", "APPROVED", "JWT")
     shown = await (await client.get(f"{path}/{made['applicationId']}", headers=EVAPP)).json()
     assert shown["name"] == "Second"
-    await refused(await client.post(path, json={"name": ""}, headers=EVAPP), 400)
-    await refused(await client.post(path, data=b"{", headers=EVAPP), 400)
+    await read_error(await client.post(path, json={"name": ""}, headers=EVAPP), 400)
+    await read_error(await client.post(path, data=b"{", headers=EVAPP), 400)
 
 
 async def test_many_subscriptions_are_made_in_one_call(client: Any) -> None:
     one = {"applicationId": "Stranger", "apiId": "api-1", "throttlingPolicy": "Gold"}
 
     made = await (await client.post(f"{DEVPORTAL}/subscriptions/multiple", json=[one], headers=ADMIN)).json()
-    await refused(await client.post(f"{DEVPORTAL}/subscriptions/multiple", json={"no": "list"}, headers=ADMIN), 400)
+    await read_error(await client.post(f"{DEVPORTAL}/subscriptions/multiple", json={"no": "list"}, headers=ADMIN), 400)
 
     listed = await (await client.get(f"{DEVPORTAL}/subscriptions?applicationId=Stranger", headers=ADMIN)).json()
     assert [found["subscriptionId"] for found in listed["list"]] == [made[0]["subscriptionId"]]
     gone = f"{DEVPORTAL}/subscriptions/{made[0]['subscriptionId']}"
     assert (await client.delete(gone, headers=ADMIN)).status == 200
-    await refused(await client.delete(gone, headers=ADMIN), 404)
+    await read_error(await client.delete(gone, headers=ADMIN), 404)
 
 
 async def test_only_a_published_api_takes_subscriptions(client: Any, state: GatewayState) -> None:
     state.apis["api-1"].lifecycle = "CREATED"
     wanted = {"applicationId": "Stranger", "apiId": "api-1", "throttlingPolicy": "Gold"}
 
-    await refused(await client.post(f"{DEVPORTAL}/subscriptions", json=wanted, headers=ADMIN), 400)
-    await refused(await client.post(f"{DEVPORTAL}/subscriptions", json=wanted | {"apiId": "x"}, headers=ADMIN), 404)
+    await read_error(await client.post(f"{DEVPORTAL}/subscriptions", json=wanted, headers=ADMIN), 400)
+    await read_error(await client.post(f"{DEVPORTAL}/subscriptions", json=wanted | {"apiId": "x"}, headers=ADMIN), 404)
     assert (await (await client.get(f"{DEVPORTAL}/apis?query=name:Solar", headers=ADMIN)).json())["count"] == 0
 
 
@@ -359,8 +361,8 @@ async def test_a_subscription_is_found_and_blocked_by_the_publisher(client: Any,
 
     assert found["applicationInfo"]["name"] == "EVApp"
     assert (blocked.status, state.subscriptions["sub-1"].status) == (200, "BLOCKED")
-    await refused(await client.post(f"{path}/block-subscription?{query}&blockState=MAYBE", headers=ADMIN), 400)
-    await refused(await client.post(f"{path}/unblock-subscription?subscriptionId=x", headers=ADMIN), 404)
+    await read_error(await client.post(f"{path}/block-subscription?{query}&blockState=MAYBE", headers=ADMIN), 400)
+    await read_error(await client.post(f"{path}/unblock-subscription?subscriptionId=x", headers=ADMIN), 404)
     assert (await client.post(f"{path}/unblock-subscription?{query}", headers=ADMIN)).status == 200
     assert state.subscriptions["sub-1"].status == "UNBLOCKED"
 
@@ -371,17 +373,17 @@ async def test_a_revision_is_made_deployed_and_taken_back_by_hand(client: Any, s
 
     made = await (await client.post(f"{path}/revisions", json={"description": "second"}, headers=ADMIN)).json()
     query = f"revisionId={made['id']}"
-    await refused(
+    await read_error(
         await client.post(f"{path}/deploy-revision?{query}", json=[{"name": "Mars"}], headers=ADMIN), 404, 900506
     )
-    await refused(await client.post(f"{path}/deploy-revision?{query}", json=[{}], headers=ADMIN), 400)
+    await read_error(await client.post(f"{path}/deploy-revision?{query}", json=[{}], headers=ADMIN), 400)
     deployed = await client.post(f"{path}/deploy-revision?{query}", json=everywhere, headers=ADMIN)
     assert deployed.status == 201
     assert [bool(revision.environments) for revision in state.apis["api-1"].revisions] == [False, True]
-    await refused(await client.delete(f"{path}/revisions/{made['id']}", headers=ADMIN), 400, 900352)
+    await read_error(await client.delete(f"{path}/revisions/{made['id']}", headers=ADMIN), 400, 900352)
     assert (await client.post(f"{path}/undeploy-revision?{query}", headers=ADMIN)).status == 201
     assert (await client.delete(f"{path}/revisions/{made['id']}", headers=ADMIN)).status == 200
-    await refused(await client.delete(f"{path}/revisions/{made['id']}", headers=ADMIN), 404, 900354)
+    await read_error(await client.delete(f"{path}/revisions/{made['id']}", headers=ADMIN), 404, 900354)
 
 
 async def test_a_retired_api_is_served_no_longer(client: Any, state: GatewayState) -> None:
@@ -389,7 +391,7 @@ async def test_a_retired_api_is_served_no_longer(client: Any, state: GatewayStat
         await client.post(f"{PUBLISHER}/apis/change-lifecycle?apiId=api-1&action={action}", headers=ADMIN)
 
     assert state.apis["api-1"].lifecycle == "RETIRED"
-    assert state.apis["api-1"].deployed is None
+    assert state.apis["api-1"].deployed_revision is None
 
 
 async def test_an_api_has_arrived_at_the_gateway_once_it_is_deployed(client: Any, state: GatewayState) -> None:
@@ -397,7 +399,7 @@ async def test_an_api_has_arrived_at_the_gateway_once_it_is_deployed(client: Any
 
     assert (await client.get(path, headers=ADMIN)).status == 200
     state.apis["api-1"].revisions[0].environments = []
-    await refused(await client.get(path, headers=ADMIN), 404)
+    await read_error(await client.get(path, headers=ADMIN), 404)
 
 
 async def test_a_policy_file_is_imported_and_updated(client: Any, state: GatewayState) -> None:
@@ -410,28 +412,28 @@ data:
   defaultLimit: {type: REQUESTCOUNTLIMIT, requestCount: {timeUnit: min, unitTime: 1, requestCount: 60}}
 """
 
-    async def imported(content: str, name: str = "policy.yaml", query: str = "") -> ClientResponse:
+    async def import_policy(content: str, name: str = "policy.yaml", query: str = "") -> ClientResponse:
         form = FormData()
         form.add_field("file", content.encode(), filename=name)
         return await client.post(f"{ADMIN_API}/throttling/policies/import{query}", data=form, headers=ADMIN)
 
-    first = await imported(text)
+    first = await import_policy(text)
     assert (first.status, await first.json()) == (201, "Successfully imported Advanced Throttling Policy : Backend")
-    await refused(await imported(text), 409)
-    assert (await imported(text, query="?overwrite=true")).status == 200
-    await refused(await imported(text, name="policy.txt"), 400)
-    await refused(await imported(text.replace("advanced", "strange")), 500, 900967)
+    await read_error(await import_policy(text), 409)
+    assert (await import_policy(text, query="?overwrite=true")).status == 200
+    await read_error(await import_policy(text, name="policy.txt"), 400)
+    await read_error(await import_policy(text.replace("advanced", "strange")), 500, 900967)
     assert sum(policy.name == "Backend" for policy in state.policies.values()) == 1
 
 
 async def test_an_api_is_deleted_when_nobody_is_subscribed(client: Any, state: GatewayState) -> None:
-    await refused(await client.delete(f"{PUBLISHER}/apis/api-1", headers=ADMIN), 409)
+    await read_error(await client.delete(f"{PUBLISHER}/apis/api-1", headers=ADMIN), 409)
     state.subscriptions.clear()
 
     assert (await client.delete(f"{PUBLISHER}/apis/api-1", headers=ADMIN)).status == 200
 
     assert state.apis == {}
-    await refused(await client.get(f"{PUBLISHER}/apis/api-1", headers=ADMIN), 404)
+    await read_error(await client.get(f"{PUBLISHER}/apis/api-1", headers=ADMIN), 404)
 
 
 async def test_a_policy_is_deleted_when_nothing_follows_it(client: Any, state: GatewayState) -> None:
@@ -440,7 +442,7 @@ async def test_a_policy_is_deleted_when_nothing_follows_it(client: Any, state: G
     ids = {policy["policyName"]: policy["policyId"] for policy in listed}
     followed = state.apis["api-1"].data["policies"][0]
 
-    await refused(await client.delete(f"{path}/{ids[followed]}", headers=ADMIN), 409)
+    await read_error(await client.delete(f"{path}/{ids[followed]}", headers=ADMIN), 409)
     assert (await client.delete(f"{path}/{ids['Bronze']}", headers=ADMIN)).status == 200
 
-    await refused(await client.get(f"{path}/{ids['Bronze']}", headers=ADMIN), 404)
+    await read_error(await client.get(f"{path}/{ids['Bronze']}", headers=ADMIN), 404)

@@ -7,8 +7,8 @@ import pytest
 from aiohttp import encode_basic_auth
 from aiohttp.test_utils import TestClient, TestServer
 
-from local_gateway.management.app import management_app
-from local_gateway.management.rest import Desk
+from local_gateway.management.app import create_management_app
+from local_gateway.management.rest import ManagementContext
 from local_gateway.signing import SigningKey
 from local_gateway.state import GatewayState
 
@@ -20,9 +20,9 @@ PUBLISHER, DEVPORTAL, ADMIN_API = "/api/am/publisher/v4", "/api/am/devportal/v3"
 
 
 @pytest.fixture
-async def client(desk: Desk, key: SigningKey) -> AsyncIterator[Any]:
-    desk.users.add("evapp", "evapp-password", ["Internal/subscriber"])
-    async with TestClient(TestServer(management_app(desk, key, 1 << 20))) as made:
+async def client(context: ManagementContext, key: SigningKey) -> AsyncIterator[Any]:
+    context.users.add("evapp", "evapp-password", ["Internal/subscriber"])
+    async with TestClient(TestServer(create_management_app(context, key, 1 << 20))) as made:
         yield made
 
 
@@ -42,9 +42,9 @@ async def client(desk: Desk, key: SigningKey) -> AsyncIterator[Any]:
     ],
 )
 async def test_a_token_opens_what_its_scope_is_listed_for_and_nothing_else(
-    client: Any, desk: Desk, state: GatewayState, scope: str, path: str, status: int
+    client: Any, context: ManagementContext, state: GatewayState, scope: str, path: str, status: int
 ) -> None:
-    token = desk.tokens.issue(state.clients["key-EVApp"], "admin", (scope,), for_application=False)
+    token = context.tokens.issue(state.clients["key-EVApp"], "admin", (scope,), for_application=False)
 
     assert (await client.get(path, headers={"Authorization": f"Bearer {token}"})).status == status
 

@@ -16,8 +16,8 @@ from local_gateway.gateway.backend import BUFFERED_BYTES
 from local_gateway.gateway.handler import Gateway
 from local_gateway.gateway.metrics import MetricsLog
 from local_gateway.signing import ALGORITHM, SigningKey
-from local_gateway.state import DenyPolicy, McpServer, PolicyRecord, Revision, Store, Subscription
-from local_gateway.tokens import Tokens
+from local_gateway.state import DenyPolicy, McpServerRecord, PolicyRecord, Revision, Store, Subscription
+from local_gateway.tokens import TokenService
 
 Opened = Callable[[Store, int], AbstractAsyncContextManager[Gateway]]
 
@@ -81,7 +81,7 @@ def tool(name: str, target: str, properties: dict[str, Any], **changes: Any) -> 
     } | changes
 
 
-def mcp_server(**changes: Any) -> McpServer:
+def mcp_server(**changes: Any) -> McpServerRecord:
     data = {
         "name": "SolarMCP",
         "context": "/solar-mcp",
@@ -96,7 +96,7 @@ def mcp_server(**changes: Any) -> McpServer:
     revision = Revision(
         revision_id="mcp-1-1", number=1, description="", created_at_ms=0, data=data, environments=[{"name": "Default"}]
     )
-    return McpServer(
+    return McpServerRecord(
         server_id="mcp-1",
         provider="admin",
         lifecycle="PUBLISHED",
@@ -114,7 +114,7 @@ def once_a_minute() -> PolicyRecord:
 
 
 @pytest.fixture
-def served(store: Store, backend: str, describe: Callable[..., dict[str, Any]]) -> Store:
+def served_store(store: Store, backend: str, describe: Callable[..., dict[str, Any]]) -> Store:
     """The state with SolarAPI's paths behind it and SolarMCP, to which EVApp is subscribed, made from them."""
     targets = [target for target, _ in TOOLS.values()] + ["/days/latest"]
     store.state.apis["api-1"].revisions[0].data = describe(
@@ -130,25 +130,25 @@ def served(store: Store, backend: str, describe: Callable[..., dict[str, Any]]) 
     store.state.subscriptions["sub-2"] = Subscription(
         subscription_id="sub-2", application_id="EVApp", api_id="mcp-1", throttling_policy="Ten"
     )
-    store.changed()
+    store.save()
     return store
 
 
 @pytest.fixture
-async def gateway(served: Store, opened: Opened) -> AsyncIterator[Gateway]:
-    async with opened(served, 10_000) as gateway:
+async def gateway(served_store: Store, open_gateway: Opened) -> AsyncIterator[Gateway]:
+    async with open_gateway(served_store, 10_000) as gateway:
         yield gateway
 
 
 @pytest.fixture
-def token(served: Store, tokens: Tokens) -> str:
-    return tokens.issue(served.state.clients["key-EVApp"], "evapp", ("solar:tools",), for_application=True)
+def token(served_store: Store, tokens: TokenService) -> str:
+    return tokens.issue(served_store.state.clients["key-EVApp"], "evapp", ("solar:tools",), for_application=True)
 
 
 @pytest.fixture
 async def ask(gateway: Gateway, token: str) -> AsyncIterator[Ask]:
     """Posts a message to SolarMCP as EVApp; `token=None` leaves the token out."""
-    async with RawTestServer(gateway.on_call) as server, ClientSession() as session:
+    async with RawTestServer(gateway.handle) as server, ClientSession() as session:
 
         async def asked(
             method: str = "tools/call",
@@ -173,7 +173,7 @@ async def ask(gateway: Gateway, token: str) -> AsyncIterator[Ask]:
         yield asked
 
 
-def called(name: str, **arguments: Any) -> dict[str, Any]:
+def build_tool_call(name: str, **arguments: Any) -> dict[str, Any]:
     return {"name": name, "arguments": arguments}
 
 
@@ -288,9 +288,11 @@ async def test_tools_are_listed_with_the_places_of_their_arguments_removed(ask: 
     }
 
 
-async def test_the_list_needs_a_token_and_a_subscription_but_no_scope(ask: Ask, served: Store, tokens: Tokens) -> None:
-    without = tokens.issue(served.state.clients["key-EVApp"], "evapp", ("default",), for_application=True)
-    stranger = tokens.issue(served.state.clients["key-Stranger"], "admin", ("solar:tools",), for_application=True)
+async def test_the_list_needs_a_token_and_a_subscription_but_no_scope(
+    ask: Ask, served_store: Store, tokens: TokenService
+) -> None:
+    without = tokens.issue(served_store.state.clients["key-EVApp"], "evapp", ("default",), for_application=True)
+    stranger = tokens.issue(served_store.state.clients["key-Stranger"], "admin", ("solar:tools",), for_application=True)
 
     assert await fault_of(await ask("tools/list", bearer=None)) == (401, "900902")
     assert await fault_of(await ask("tools/list", bearer="garbage")) == (401, "900901")
@@ -300,7 +302,7 @@ async def test_the_list_needs_a_token_and_a_subscription_but_no_scope(ask: Ask, 
 
 async def test_a_call_gives_the_backends_answer_as_text(ask: Ask, key: SigningKey) -> None:
     answer = await ask(
-        params=called("getSolarStatus"),
+        params=build_tool_call("getSolarStatus"),
         headers={"activityid": "round-0001", "MCP-Protocol-Version": "2025-06-18", "X-Mine": "1"},
     )
 
@@ -319,37 +321,39 @@ async def test_a_call_gives_the_backends_answer_as_text(ask: Ask, key: SigningKe
 
 
 async def test_arguments_arrive_in_path_and_query_and_nowhere_else(ask: Ask) -> None:
-    result = await result_of(await ask(params=called("getDay", day="mid summer", zone="a&b=c/é")))
+    result = await result_of(await ask(params=build_tool_call("getDay", day="mid summer", zone="a&b=c/é")))
 
     assert json.loads(result["content"][0]["text"])["path"] == "/days/mid%20summer?zone=a%26b%3Dc%2F%C3%A9"
 
 
 @pytest.mark.parametrize("day", ["../grid-load", "..", "latest"])
 async def test_an_argument_never_reaches_another_operation(ask: Ask, day: str) -> None:
-    answer = await ask(params=called("getDay", day=day))
+    answer = await ask(params=build_tool_call("getDay", day=day))
 
     assert await error_of(answer) == (200, -32602, "Invalid params", "An argument cannot be a part of the path")
 
 
 async def test_arguments_that_the_tool_does_not_take_are_refused(ask: Ask) -> None:
-    assert (await error_of(await ask(params=called("getSolarStatus", admin=True))))[1] == -32602
+    assert (await error_of(await ask(params=build_tool_call("getSolarStatus", admin=True))))[1] == -32602
     assert (await error_of(await ask(params={"name": "getDay", "arguments": ["x"]})))[1] == -32602
 
 
 async def test_a_tool_that_is_not_there_is_said_so(ask: Ask) -> None:
     missing = (200, -32600, "Invalid Request", "The requested tool does not exist")
 
-    assert await error_of(await ask(params=called("getGridLoad"))) == missing
+    assert await error_of(await ask(params=build_tool_call("getGridLoad"))) == missing
     assert (await error_of(await ask(params={})))[3] == "Missing toolName field"
     assert (await error_of(await ask()))[3] == "Missing params field"
-    assert await fault_of(await ask(params=called("getGridLoad"), bearer=None)) == (401, "900902")
+    assert await fault_of(await ask(params=build_tool_call("getGridLoad"), bearer=None)) == (401, "900902")
 
 
 async def test_a_tool_needs_its_scope_and_that_of_the_api_does_not_count(
-    ask: Ask, served: Store, tokens: Tokens
+    ask: Ask, served_store: Store, tokens: TokenService
 ) -> None:
-    with_the_apis = tokens.issue(served.state.clients["key-EVApp"], "evapp", ("solar:read",), for_application=True)
-    answer = await ask(params=called("getSolarStatus"), bearer=with_the_apis)
+    with_the_apis = tokens.issue(
+        served_store.state.clients["key-EVApp"], "evapp", ("solar:read",), for_application=True
+    )
+    answer = await ask(params=build_tool_call("getSolarStatus"), bearer=with_the_apis)
 
     assert await fault_of(answer) == (403, "900910")
     assert "getSolarStatus" in (await answer.json())["description"]
@@ -410,7 +414,7 @@ async def test_lists_and_calls_count_against_the_plan_and_the_handshake_does_not
     await ask("initialize", {"protocolVersion": "2025-06-18"})
     await ask("ping")
     await ask("tools/list")
-    statuses = [(await ask(params=called("getSolarStatus"))).status for _ in range(10)]
+    statuses = [(await ask(params=build_tool_call("getSolarStatus"))).status for _ in range(10)]
     refused = await ask("tools/list")
 
     assert statuses == [200] * 9 + [429]
@@ -421,71 +425,73 @@ async def test_lists_and_calls_count_against_the_plan_and_the_handshake_does_not
     assert (await ask("tools/list")).status == 200
 
 
-async def test_a_limit_on_a_tool_holds_for_that_tool_alone(ask: Ask, served: Store) -> None:
-    served.state.policies["Once"] = once_a_minute()
+async def test_a_limit_on_a_tool_holds_for_that_tool_alone(ask: Ask, served_store: Store) -> None:
+    served_store.state.policies["Once"] = once_a_minute()
     operations = [tool(name, target, of, throttlingPolicy="Once") for name, (target, of) in TOOLS.items()]
-    served.state.mcp_servers["mcp-1"] = mcp_server(operations=operations)
-    served.changed()
-    await ask(params=called("getSolarStatus"))
+    served_store.state.mcp_servers["mcp-1"] = mcp_server(operations=operations)
+    served_store.save()
+    await ask(params=build_tool_call("getSolarStatus"))
 
-    assert await fault_of(await ask(params=called("getSolarStatus"))) == (429, "900802")
-    assert (await ask(params=called("getDay", day="1"))).status == 200
+    assert await fault_of(await ask(params=build_tool_call("getSolarStatus"))) == (429, "900802")
+    assert (await ask(params=build_tool_call("getDay", day="1"))).status == 200
 
-    served.state.mcp_servers["mcp-1"] = mcp_server(throttlingPolicy="Once")
-    served.changed()
+    served_store.state.mcp_servers["mcp-1"] = mcp_server(throttlingPolicy="Once")
+    served_store.save()
     await ask("tools/list")
-    assert await fault_of(await ask(params=called("getSolarStatus"))) == (429, "900800")
+    assert await fault_of(await ask(params=build_tool_call("getSolarStatus"))) == (429, "900800")
 
 
-async def test_neither_subscription_nor_limit_of_the_api_behind_is_asked(ask: Ask, served: Store) -> None:
-    served.state.policies["Once"] = once_a_minute()
-    served.state.apis["api-1"].revisions[0].data["apiThrottlingPolicy"] = "Once"
-    served.changed()
+async def test_neither_subscription_nor_limit_of_the_api_behind_is_asked(ask: Ask, served_store: Store) -> None:
+    served_store.state.policies["Once"] = once_a_minute()
+    served_store.state.apis["api-1"].revisions[0].data["apiThrottlingPolicy"] = "Once"
+    served_store.save()
 
-    results = [await result_of(await ask(params=called("getSolarStatus"))) for _ in range(3)]
+    results = [await result_of(await ask(params=build_tool_call("getSolarStatus"))) for _ in range(3)]
     assert [result["isError"] for result in results] == [False] * 3
 
 
 async def test_a_failure_of_the_service_is_a_result_that_says_so(ask: Ask) -> None:
-    result = await result_of(await ask(params=called("getProblem")))
+    result = await result_of(await ask(params=build_tool_call("getProblem")))
 
     assert result == {"isError": True, "content": [{"type": "text", "text": '{"code": "source_unavailable"}'}]}
-    assert (await result_of(await ask(params=called("getNothing"))))["content"][0]["text"].endswith("Code: 500")
+    assert (await result_of(await ask(params=build_tool_call("getNothing"))))["content"][0]["text"].endswith(
+        "Code: 500"
+    )
 
 
 async def test_a_service_that_cannot_be_reached_is_a_result_with_the_gateways_fault(ask: Ask) -> None:
-    result = await result_of(await ask(params=called("getSlow")))
+    result = await result_of(await ask(params=build_tool_call("getSlow")))
 
     assert result["isError"]
     assert json.loads(result["content"][0]["text"])["code"] == "101505"
 
 
 async def test_an_answer_that_is_not_json_is_a_failure(ask: Ask) -> None:
-    answer = await ask(params=called("getPage"))
+    answer = await ask(params=build_tool_call("getPage"))
 
     expected = "Unsupported content type in the response. Expected: application/json, Found: text/html; charset=utf-8"
     assert await error_of(answer) == (500, -32600, "Invalid Request", expected)
     assert (await answer.json())["id"] == "7"
-    assert (await error_of(await ask(params=called("getLarge"))))[0] == 500
+    assert (await error_of(await ask(params=build_tool_call("getLarge"))))[0] == 500
 
 
 @pytest.mark.parametrize("closed", ["blocked", "undeployed", "denied", "http only"])
-async def test_an_api_that_is_closed_is_closed_to_tools_too(ask: Ask, served: Store, closed: str) -> None:
-    api = served.state.apis["api-1"]
+async def test_an_api_that_is_closed_is_closed_to_tools_too(ask: Ask, served_store: Store, closed: str) -> None:
+    api = served_store.state.apis["api-1"]
     match closed:
         case "blocked":
             api.lifecycle = "BLOCKED"
         case "undeployed":
             api.revisions[0].environments = []
         case "denied":
-            served.state.deny_policies["d"] = DenyPolicy(
+            served_store.state.deny_policies["d"] = DenyPolicy(
                 condition_id="d", condition_type="API", condition_value=API_CONTEXT
             )
         case _:
             api.revisions[0].data["transport"] = ["http"]
-    served.changed()
+    served_store.save()
 
-    result = await result_of(await ask(params=called("getSolarStatus")))
+    result = await result_of(await ask(params=build_tool_call("getSolarStatus")))
     code = {"blocked": "700700", "undeployed": "404", "denied": "900805"}.get(closed, "403")
     assert result["isError"]
     assert json.loads(result["content"][0]["text"])["code"] == code
@@ -495,34 +501,36 @@ async def test_an_api_that_is_closed_is_closed_to_tools_too(ask: Ask, served: St
     ("condition_type", "condition_value"), [("API", CONTEXT), ("APPLICATION", "evapp:EVApp"), ("IP", "127.0.0.1")]
 )
 async def test_deny_policies_hold_for_mcp_servers(
-    ask: Ask, served: Store, condition_type: str, condition_value: str
+    ask: Ask, served_store: Store, condition_type: str, condition_value: str
 ) -> None:
     value = {"fixedIp": condition_value} if condition_type == "IP" else condition_value
-    served.state.deny_policies["d"] = DenyPolicy(condition_id="d", condition_type=condition_type, condition_value=value)
-    served.changed()
+    served_store.state.deny_policies["d"] = DenyPolicy(
+        condition_id="d", condition_type=condition_type, condition_value=value
+    )
+    served_store.save()
 
-    assert await fault_of(await ask(params=called("getSolarStatus"))) == (403, "900805")
+    assert await fault_of(await ask(params=build_tool_call("getSolarStatus"))) == (403, "900805")
     assert await fault_of(await ask("tools/list")) == (403, "900805")
 
 
-async def test_a_server_can_be_blocked_and_its_subscription_too(ask: Ask, served: Store) -> None:
-    served.state.subscriptions["sub-2"].status = "BLOCKED"
-    served.changed()
-    assert await fault_of(await ask(params=called("getSolarStatus"))) == (401, "900907")
+async def test_a_server_can_be_blocked_and_its_subscription_too(ask: Ask, served_store: Store) -> None:
+    served_store.state.subscriptions["sub-2"].status = "BLOCKED"
+    served_store.save()
+    assert await fault_of(await ask(params=build_tool_call("getSolarStatus"))) == (401, "900907")
 
-    served.state.mcp_servers["mcp-1"].lifecycle = "BLOCKED"
-    served.changed()
+    served_store.state.mcp_servers["mcp-1"].lifecycle = "BLOCKED"
+    served_store.save()
     assert await fault_of(await ask("ping", bearer=None)) == (503, "700700")
 
-    served.state.mcp_servers["mcp-1"].revisions[0].environments = []
-    served.changed()
+    served_store.state.mcp_servers["mcp-1"].revisions[0].environments = []
+    served_store.save()
     assert await fault_of(await ask("ping")) == (404, "404")
 
 
 async def test_a_call_of_a_tool_is_noted_twice_under_one_id(ask: Ask, metrics: MetricsLog, tmp_path: Path) -> None:
-    await ask(params=called("getSolarStatus"), headers={"activityid": "round-0001"})
+    await ask(params=build_tool_call("getSolarStatus"), headers={"activityid": "round-0001"})
     await ask("tools/list", headers={"activityid": "round-0002"})
-    await ask(params=called("getSlow"), headers={"activityid": "round-0003"})
+    await ask(params=build_tool_call("getSlow"), headers={"activityid": "round-0003"})
     metrics.flush()
 
     lines = (tmp_path / "apim_metrics.log").read_text().splitlines()

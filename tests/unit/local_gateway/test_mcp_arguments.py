@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_gateway.gateway.mcp_arguments import Outgoing, Unusable, arguments_of, outgoing
-from local_gateway.gateway.paths import decoded_path
+from local_gateway.gateway.mcp_arguments import BackendRequest, InvalidArguments, build_backend_request, parse_arguments
+from local_gateway.gateway.paths import decode_path
 
 SCHEMA = {
     "type": "object",
@@ -26,24 +26,24 @@ SCHEMA = {
     },
     "required": ["path_decision_id"],
 }
-ARGUMENTS = arguments_of(json.dumps(SCHEMA))
+ARGUMENTS = parse_arguments(json.dumps(SCHEMA))
 TARGET = "/decisions/{decision_id}/explain"
 
 
-def made(**given: Any) -> Outgoing | Unusable:
-    return outgoing(TARGET, ARGUMENTS, {"decision_id": "d-1", **given}, frozenset({"host"}))
+def build(**given: Any) -> BackendRequest | InvalidArguments:
+    return build_backend_request(TARGET, ARGUMENTS, {"decision_id": "d-1", **given}, frozenset({"host"}))
 
 
 def reason(**given: Any) -> str:
-    unusable = made(**given)
-    assert isinstance(unusable, Unusable)
+    unusable = build(**given)
+    assert isinstance(unusable, InvalidArguments)
     return unusable.reason
 
 
 def test_each_argument_goes_where_the_stored_schema_says() -> None:
-    asked = made(limit=3, before="2026-06-21T12:00:00Z", is_new=True, at_least_kw=2.5, **{"X-Reason": "curious"})
+    asked = build(limit=3, before="2026-06-21T12:00:00Z", is_new=True, at_least_kw=2.5, **{"X-Reason": "curious"})
 
-    assert asked == Outgoing(
+    assert asked == BackendRequest(
         path="/decisions/d-1/explain",
         query="?limit=3&before=2026-06-21T12%3A00%3A00Z&is_new=true&at_least_kw=2.5",
         headers={"X-Reason": "curious"},
@@ -51,9 +51,9 @@ def test_each_argument_goes_where_the_stored_schema_says() -> None:
 
 
 def test_an_argument_cannot_become_a_second_one() -> None:
-    asked = made(before="a&limit=1000#x +%")
+    asked = build(before="a&limit=1000#x +%")
 
-    assert isinstance(asked, Outgoing)
+    assert isinstance(asked, BackendRequest)
     assert asked.query == "?before=a%26limit%3D1000%23x%20%2B%25"
 
 
@@ -89,39 +89,41 @@ def test_an_argument_that_could_arrive_wrongly_is_refused(given: dict[str, Any],
 
 
 def test_a_whole_number_is_a_number_and_nothing_given_is_nothing_sent() -> None:
-    assert made(at_least_kw=2) == Outgoing("/decisions/d-1/explain", "?at_least_kw=2")
-    assert made(limit=None) == made() == Outgoing("/decisions/d-1/explain")
+    assert build(at_least_kw=2) == BackendRequest("/decisions/d-1/explain", "?at_least_kw=2")
+    assert build(limit=None) == build() == BackendRequest("/decisions/d-1/explain")
 
 
 def test_a_type_that_is_a_list_of_types_takes_any_plain_value() -> None:
-    arguments = arguments_of(json.dumps({"properties": {"query_x": {"type": ["string", "null"]}}}))
+    arguments = parse_arguments(json.dumps({"properties": {"query_x": {"type": ["string", "null"]}}}))
 
-    assert outgoing("/a", arguments, {"x": "y"}, frozenset()) == Outgoing("/a", "?x=y")
+    assert build_backend_request("/a", arguments, {"x": "y"}, frozenset()) == BackendRequest("/a", "?x=y")
 
 
 def test_a_variable_of_the_path_that_no_argument_fills_is_refused() -> None:
-    assert isinstance(outgoing("/decisions/{other}", (), {}, frozenset()), Unusable)
+    assert isinstance(build_backend_request("/decisions/{other}", (), {}, frozenset()), InvalidArguments)
 
 
 def test_a_body_is_one_object_and_goes_as_json() -> None:
     schema = {"properties": {"requestBody": {"type": "object", "contentType": "application/json"}}}
-    arguments = arguments_of(json.dumps({**schema, "required": ["requestBody"]}))
+    arguments = parse_arguments(json.dumps({**schema, "required": ["requestBody"]}))
 
-    assert outgoing("/kills", arguments, {"requestBody": {"reason": "é"}}, frozenset()) == Outgoing(
+    assert build_backend_request("/kills", arguments, {"requestBody": {"reason": "é"}}, frozenset()) == BackendRequest(
         "/kills", body=b'{"reason": "\\u00e9"}'
     )
-    assert outgoing("/kills", arguments, {}, frozenset()) == Unusable("The argument requestBody is missing")
-    assert outgoing("/kills", arguments, {"requestBody": "x"}, frozenset()) == Unusable(
+    assert build_backend_request("/kills", arguments, {}, frozenset()) == InvalidArguments(
+        "The argument requestBody is missing"
+    )
+    assert build_backend_request("/kills", arguments, {"requestBody": "x"}, frozenset()) == InvalidArguments(
         "The argument requestBody is no object"
     )
 
 
 @given(value=st.text(st.characters()), before=st.text(st.characters()))
 def test_what_arrives_is_what_was_given_or_nothing_is_sent(value: str, before: str) -> None:
-    asked = outgoing(TARGET, ARGUMENTS, {"decision_id": value, "before": before}, frozenset())
+    asked = build_backend_request(TARGET, ARGUMENTS, {"decision_id": value, "before": before}, frozenset())
 
-    if isinstance(asked, Outgoing):
+    if isinstance(asked, BackendRequest):
         _, _, part, last = asked.path.split("/")
         assert (unquote(part), last) == (value, "explain")
-        assert decoded_path(asked.path) == f"/decisions/{value}/explain"
+        assert decode_path(asked.path) == f"/decisions/{value}/explain"
         assert parse_qsl(asked.query.removeprefix("?"), keep_blank_values=True) == [("before", before)]

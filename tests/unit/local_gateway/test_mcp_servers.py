@@ -8,8 +8,8 @@ import pytest
 from aiohttp import ClientResponse, FormData, encode_basic_auth
 from aiohttp.test_utils import TestClient, TestServer
 
-from local_gateway.management.app import management_app
-from local_gateway.management.rest import Desk
+from local_gateway.management.app import create_management_app
+from local_gateway.management.rest import ManagementContext
 from local_gateway.signing import SigningKey
 from local_gateway.state import GatewayState
 from wso2_terms.api_archive import write_api_archive
@@ -44,10 +44,10 @@ DEFINITION = {
 
 
 @pytest.fixture
-async def client(desk: Desk, key: SigningKey, state: GatewayState) -> AsyncIterator[Any]:
-    desk.users.add("evapp", "evapp-password", ["Internal/subscriber", "Internal/reader"])
+async def client(context: ManagementContext, key: SigningKey, state: GatewayState) -> AsyncIterator[Any]:
+    context.users.add("evapp", "evapp-password", ["Internal/subscriber", "Internal/reader"])
     state.apis["api-1"].definition = DEFINITION
-    async with TestClient(TestServer(management_app(desk, key, 1 << 20))) as made:
+    async with TestClient(TestServer(create_management_app(context, key, 1 << 20))) as made:
         yield made
 
 
@@ -65,13 +65,13 @@ def scope(name: str, role: str = "Internal/reader") -> dict[str, Any]:
     return {"scope": {"name": name, "bindings": [role]}}
 
 
-async def made(client: Any, **changes: Any) -> dict[str, Any]:
+async def create(client: Any, **changes: Any) -> dict[str, Any]:
     answer = await client.post(MADE_HERE, headers=ADMIN, json=server(**changes))
     assert answer.status == 201, await answer.text()
     return await answer.json()
 
 
-async def refused(answer: ClientResponse, status: int, code: int | None = None) -> str:
+async def read_error(answer: ClientResponse, status: int, code: int | None = None) -> str:
     body = await answer.json()
     assert (answer.status, body["code"]) == (status, status if code is None else code), body
     return body["description"]
@@ -96,7 +96,7 @@ async def subscribe(client: Any, server_id: str, plan: str = "Ten") -> ClientRes
 async def test_a_tool_takes_name_description_and_arguments_from_the_operation(client: Any) -> None:
     one = tool("/days/{day}", target="renamed", description="other words", schemaDefinition="{}")
 
-    found = await made(client, operations=[tool(), one])
+    found = await create(client, operations=[tool(), one])
 
     status, day = found["operations"]
     assert (status["target"], status["description"]) == ("getSolarStatus", "What it gives now.")
@@ -110,7 +110,7 @@ async def test_a_tool_takes_name_description_and_arguments_from_the_operation(cl
 
 
 async def test_a_new_server_is_created_deployed_nowhere_and_belongs_to_its_maker(client: Any) -> None:
-    found = await made(client)
+    found = await create(client)
 
     assert (found["lifeCycleStatus"], found["provider"]) == ("CREATED", "admin")
     assert found["subtypeConfiguration"] == {"subtype": "EXISTING_API"}
@@ -119,17 +119,17 @@ async def test_a_new_server_is_created_deployed_nowhere_and_belongs_to_its_maker
 
 
 async def test_operations_that_the_api_does_not_have_are_dropped_without_a_word(client: Any) -> None:
-    found = await made(client, operations=[tool(), tool("/nowhere")])
+    found = await create(client, operations=[tool(), tool("/nowhere")])
 
     assert [one["target"] for one in found["operations"]] == ["getSolarStatus"]
-    await refused(
+    await read_error(
         await client.post(MADE_HERE, headers=ADMIN, json=server(name="X", context="/x", operations=[tool("/nowhere")])),
         400,
     )
 
 
 async def test_what_is_not_of_an_mcp_server_is_passed_over(client: Any) -> None:
-    found = await made(client, operations=[tool(id="1", uriMapping="")], scopes=[scope("s") | {"usageCount": 3}], x=1)
+    found = await create(client, operations=[tool(id="1", uriMapping="")], scopes=[scope("s") | {"usageCount": 3}], x=1)
 
     assert "x" not in found
     assert "uriMapping" not in found["operations"][0]
@@ -138,9 +138,9 @@ async def test_what_is_not_of_an_mcp_server_is_passed_over(client: Any) -> None:
 async def test_the_api_behind_is_found_by_its_id_alone_and_has_to_be_deployed(client: Any, state: GatewayState) -> None:
     unknown = server(operations=[tool(api_id="SolarAPI")])
 
-    await refused(await client.post(MADE_HERE, headers=ADMIN, json=unknown), 500, 900967)
+    await read_error(await client.post(MADE_HERE, headers=ADMIN, json=unknown), 500, 900967)
     state.apis["api-1"].revisions[0].environments = []
-    await refused(await client.post(MADE_HERE, headers=ADMIN, json=server()), 400)
+    await read_error(await client.post(MADE_HERE, headers=ADMIN, json=server()), 400)
     assert state.mcp_servers == {}
 
 
@@ -163,7 +163,7 @@ async def test_the_api_behind_is_found_by_its_id_alone_and_has_to_be_deployed(cl
 async def test_a_server_that_cannot_be_is_refused_with_the_code_of_its_fault(
     client: Any, state: GatewayState, changes: dict[str, Any], status: int, code: int | None
 ) -> None:
-    await refused(await client.post(MADE_HERE, headers=ADMIN, json=server(**changes)), status, code)
+    await read_error(await client.post(MADE_HERE, headers=ADMIN, json=server(**changes)), status, code)
 
     assert state.mcp_servers == {}
 
@@ -171,14 +171,14 @@ async def test_a_server_that_cannot_be_is_refused_with_the_code_of_its_fault(
 async def test_names_contexts_and_scopes_are_taken_once_by_apis_and_servers_together(
     client: Any, project: Callable[..., ApiProject]
 ) -> None:
-    await made(client, scopes=[scope("solar:tools")])
+    await create(client, scopes=[scope("solar:tools")])
 
-    await refused(await client.post(MADE_HERE, headers=ADMIN, json=server()), 409, 900300)
+    await read_error(await client.post(MADE_HERE, headers=ADMIN, json=server()), 409, 900300)
     other: dict[str, Any] = {"context": "/other", "scopes": [], "operations": [{"target": "/o", "verb": "GET"}]}
-    await refused(await upload(client, project(name="SolarMCP", **other)), 409, 900300)
-    await refused(await upload(client, project(name="X", **other | {"context": "/solar-mcp"})), 409, 900251)
+    await read_error(await upload(client, project(name="SolarMCP", **other)), 409, 900300)
+    await read_error(await upload(client, project(name="X", **other | {"context": "/solar-mcp"})), 409, 900251)
     taken = [{"scope": {"name": "solar:tools", "bindings": ["Internal/reader"]}}]
-    await refused(await upload(client, project(name="X", **other | {"scopes": taken})), 400)
+    await read_error(await upload(client, project(name="X", **other | {"scopes": taken})), 400)
 
 
 async def upload(client: Any, project: ApiProject) -> ClientResponse:
@@ -188,7 +188,7 @@ async def upload(client: Any, project: ApiProject) -> ClientResponse:
 
 
 async def test_a_change_keeps_tools_that_come_whole_and_makes_those_that_are_new(client: Any) -> None:
-    found = await made(client, scopes=[scope("solar:tools")])
+    found = await create(client, scopes=[scope("solar:tools")])
     kept = found["operations"][0] | {"description": "as approved", "scopes": ["solar:tools"]}
 
     body = found | {"operations": [kept, tool("/days/{day}")], "displayName": "Sun"}
@@ -205,14 +205,14 @@ async def test_a_change_keeps_tools_that_come_whole_and_makes_those_that_are_new
 
 
 async def test_a_change_leaves_name_context_state_and_what_is_deployed_as_they_were(client: Any) -> None:
-    found = await made(client)
+    found = await create(client)
     path = f"{SERVERS}/{found['id']}"
     await publish(client, found["id"])
     revision = await (await client.post(f"{path}/revisions", headers=ADMIN, json={"description": "first"})).json()
     await client.post(f"{path}/deploy-revision?revisionId={revision['id']}", headers=ADMIN, json=DEFAULT)
 
     for name in ("name", "version", "context"):
-        await refused(await client.put(path, headers=ADMIN, json=found | {name: "/9.9.9"}), 400)
+        await read_error(await client.put(path, headers=ADMIN, json=found | {name: "/9.9.9"}), 400)
     changed = await client.put(path, headers=ADMIN, json=server(operations=[tool("/days/{day}")]))
 
     assert (await changed.json())["lifeCycleStatus"] == "PUBLISHED"
@@ -221,48 +221,48 @@ async def test_a_change_leaves_name_context_state_and_what_is_deployed_as_they_w
 
 
 async def test_revisions_of_a_server_follow_the_rules_of_those_of_an_api(client: Any) -> None:
-    path = f"{SERVERS}/{(await made(client))['id']}"
+    path = f"{SERVERS}/{(await create(client))['id']}"
     ids = [(await (await client.post(f"{path}/revisions", headers=ADMIN, json={})).json())["id"] for _ in range(5)]
 
-    await refused(await client.post(f"{path}/revisions", headers=ADMIN, json={}), 400, 900351)
+    await read_error(await client.post(f"{path}/revisions", headers=ADMIN, json={}), 400, 900351)
     for revision in ids[:2]:
         deployed = await client.post(f"{path}/deploy-revision?revisionId={revision}", headers=ADMIN, json=DEFAULT)
         assert deployed.status == 201
     assert [one["id"] for one in (await get(client, f"{path}/revisions", query="deployed:true"))["list"]] == [ids[1]]
-    await refused(await client.delete(f"{path}/revisions/{ids[1]}", headers=ADMIN), 400, 900352)
+    await read_error(await client.delete(f"{path}/revisions/{ids[1]}", headers=ADMIN), 400, 900352)
     undeployed = await client.post(f"{path}/undeploy-revision?revisionId={ids[1]}", headers=ADMIN, json=DEFAULT)
     assert undeployed.status == 201
     assert (await (await client.delete(f"{path}/revisions/{ids[1]}", headers=ADMIN)).json())["count"] == 4
 
 
 async def test_a_server_is_found_by_name_and_version_and_stands_in_no_list_of_apis(client: Any) -> None:
-    found = await made(client)
+    found = await create(client)
 
     [listed] = (await get(client, SERVERS, query="name:SolarMCP version:1.0.0"))["list"]
     assert (listed["id"], listed["type"], listed["subtype"]) == (found["id"], "MCP", "EXISTING_API")
     assert (await get(client, SERVERS, query="version:2.0.0"))["count"] == 0
     assert [one["name"] for one in (await get(client, f"{PUBLISHER}/apis"))["list"]] == ["SolarAPI"]
-    await refused(await client.get(f"{PUBLISHER}/apis/{found['id']}", headers=ADMIN), 404)
+    await read_error(await client.get(f"{PUBLISHER}/apis/{found['id']}", headers=ADMIN), 404)
 
 
 async def test_a_published_server_is_subscribed_to_like_an_api_and_then_not_deleted(client: Any) -> None:
-    server_id = (await made(client))["id"]
-    await refused(await subscribe(client, server_id), 400)
+    server_id = (await create(client))["id"]
+    await read_error(await subscribe(client, server_id), 400)
     await publish(client, server_id)
 
-    await refused(await subscribe(client, server_id, "Gold"), 403)
+    await read_error(await subscribe(client, server_id, "Gold"), 403)
     held = await (await subscribe(client, server_id)).json()
 
     assert (held["apiInfo"]["name"], held["apiInfo"]["type"]) == ("SolarMCP", "MCP")
     assert [one["id"] for one in (await get(client, f"{DEVPORTAL}/mcp-servers", EVAPP))["list"]] == [server_id]
-    await refused(await client.delete(f"{SERVERS}/{server_id}", headers=ADMIN), 409)
+    await read_error(await client.delete(f"{SERVERS}/{server_id}", headers=ADMIN), 409)
     await client.delete(f"{DEVPORTAL}/subscriptions/{held['subscriptionId']}", headers=EVAPP)
     assert (await client.delete(f"{SERVERS}/{server_id}", headers=ADMIN)).status == 200
-    await refused(await client.get(f"{SERVERS}/{server_id}", headers=ADMIN), 404)
+    await read_error(await client.get(f"{SERVERS}/{server_id}", headers=ADMIN), 404)
 
 
 async def test_a_subscription_to_a_server_is_listed_blocked_and_unblocked(client: Any, state: GatewayState) -> None:
-    server_id = (await made(client))["id"]
+    server_id = (await create(client))["id"]
     await publish(client, server_id)
     await subscribe(client, server_id)
 
@@ -275,12 +275,14 @@ async def test_a_subscription_to_a_server_is_listed_blocked_and_unblocked(client
 
 
 async def test_a_server_is_denied_by_its_context_with_the_version(client: Any) -> None:
-    await made(client)
+    await create(client)
     denied = {"conditionType": "API", "conditionValue": "/solar-mcp/1.0.0", "conditionStatus": True}
 
     path = f"{ADMIN_API}/throttling/deny-policies"
     assert (await client.post(path, headers=ADMIN, json=denied)).status == 201
-    await refused(await client.post(path, headers=ADMIN, json=denied | {"conditionValue": "/solar-mcp"}), 500, 900967)
+    await read_error(
+        await client.post(path, headers=ADMIN, json=denied | {"conditionValue": "/solar-mcp"}), 500, 900967
+    )
 
 
 async def test_a_policy_that_a_server_or_tool_follows_is_not_deleted(client: Any) -> None:
@@ -289,11 +291,11 @@ async def test_a_policy_that_a_server_or_tool_follows_is_not_deleted(client: Any
     for name in ("OfTools", "OfServer"):
         answer = await client.post(policies, headers=ADMIN, json={"policyName": name, "defaultLimit": limit})
         assert answer.status == 201
-    found = await made(client, throttlingPolicy="OfServer", operations=[tool(throttlingPolicy="OfTools")])
+    found = await create(client, throttlingPolicy="OfServer", operations=[tool(throttlingPolicy="OfTools")])
 
     listed = {one["policyName"]: one["policyId"] for one in (await get(client, policies))["list"]}
     for name in ("OfTools", "OfServer"):
-        await refused(await client.delete(f"{policies}/{listed[name]}", headers=ADMIN), 409)
+        await read_error(await client.delete(f"{policies}/{listed[name]}", headers=ADMIN), 409)
     assert (await client.delete(f"{SERVERS}/{found['id']}", headers=ADMIN)).status == 200
     for name in ("OfTools", "OfServer"):
         assert (await client.delete(f"{policies}/{listed[name]}", headers=ADMIN)).status == 200
@@ -302,37 +304,39 @@ async def test_a_policy_that_a_server_or_tool_follows_is_not_deleted(client: Any
 async def test_an_api_that_a_server_is_made_from_keeps_its_operations_and_stays(
     client: Any, state: GatewayState, project: Callable[..., ApiProject]
 ) -> None:
-    found = await made(client)
+    found = await create(client)
     state.subscriptions.clear()
     smaller = project(operations=[{"target": "/other", "verb": "GET"}])
 
     usage = await get(client, f"{PUBLISHER}/apis/api-1/mcp-servers-usage")
     assert usage["list"] == [{"id": found["id"], "name": "SolarMCP", "version": "1.0.0", "provider": "admin"}]
-    assert "/solar-status" in await refused(await upload(client, smaller), 409)
-    await refused(await client.delete(f"{PUBLISHER}/apis/api-1", headers=ADMIN), 409)
+    assert "/solar-status" in await read_error(await upload(client, smaller), 409)
+    await read_error(await client.delete(f"{PUBLISHER}/apis/api-1", headers=ADMIN), 409)
     await client.delete(f"{SERVERS}/{found['id']}", headers=ADMIN)
     assert (await upload(client, smaller)).status == 200
     assert (await client.delete(f"{PUBLISHER}/apis/api-1", headers=ADMIN)).status == 200
 
 
-async def test_only_who_holds_a_scope_for_servers_manages_them(client: Any, desk: Desk, state: GatewayState) -> None:
+async def test_only_who_holds_a_scope_for_servers_manages_them(
+    client: Any, context: ManagementContext, state: GatewayState
+) -> None:
     body = server()
     for scope_name, status in (
         ("apim:api_manage", 401),
         ("apim:mcp_server_view", 401),
         ("apim:mcp_server_create", 201),
     ):
-        token = desk.tokens.issue(state.clients["key-EVApp"], "admin", (scope_name,), for_application=False)
+        token = context.tokens.issue(state.clients["key-EVApp"], "admin", (scope_name,), for_application=False)
         answer = await client.post(MADE_HERE, headers={"Authorization": f"Bearer {token}"}, json=body)
         assert answer.status == status
-    await refused(await client.get(SERVERS, headers=EVAPP), 401)
+    await read_error(await client.get(SERVERS, headers=EVAPP), 401)
 
 
 async def test_a_deployed_server_is_found_by_the_gateways_own_api(client: Any) -> None:
-    path = f"{SERVERS}/{(await made(client))['id']}"
+    path = f"{SERVERS}/{(await create(client))['id']}"
     artifact = "/api/am/gateway/v2/api-artifact"
 
-    await refused(await client.get(artifact, params={"apiName": "SolarMCP", "version": "1.0.0"}, headers=ADMIN), 404)
+    await read_error(await client.get(artifact, params={"apiName": "SolarMCP", "version": "1.0.0"}, headers=ADMIN), 404)
     revision = await (await client.post(f"{path}/revisions", headers=ADMIN, json={})).json()
     await client.post(f"{path}/deploy-revision?revisionId={revision['id']}", headers=ADMIN, json=DEFAULT)
     assert await get(client, artifact, apiName="SolarMCP", version="1.0.0") == {"api": ["/solar-mcp/1.0.0"]}

@@ -5,25 +5,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from local_gateway.gateway.authorize import Refusal
-from local_gateway.gateway.metrics import Finished, MetricsLog, metrics_line
+from local_gateway.gateway.authorize import Rejection
+from local_gateway.gateway.metrics import MetricsEvent, MetricsLog, format_metrics_line
 from local_gateway.gateway.snapshot import take_snapshot
 from local_gateway.state import GatewayState
 from wso2_terms.codes import DENIED, MISSING_CREDENTIALS, NOT_FOUND, SUBSCRIPTION_THROTTLED, Fault
 
 
-def finished(state: GatewayState, fault: Fault | None = None) -> Finished:
+def build_event(state: GatewayState, fault: Fault | None = None) -> MetricsEvent:
     snapshot = take_snapshot(state)
-    return Finished(
+    return MetricsEvent(
         at=datetime(2026, 6, 21, 12, 0, 30, 123_000, tzinfo=UTC),
         activity_id="activity-1",
         method="GET",
-        api=snapshot.apis[0],
+        product=snapshot.apis[0],
         template="/solar-status",
         subscriber=snapshot.subscribers["key-EVApp", "api-1"],
         user="evapp",
         status=fault.http_status if fault else 200,
-        refusal=Refusal(fault) if fault else None,
+        rejection=Rejection(fault) if fault else None,
         latency_ms=12,
         backend_ms=9,
         client_address="127.0.0.1",
@@ -37,7 +37,7 @@ def properties(line: str) -> dict[str, Any]:
 
 
 def test_an_answered_call_is_a_response(state: GatewayState) -> None:
-    line = metrics_line(finished(state), "host")
+    line = format_metrics_line(build_event(state), "host")
 
     assert line.startswith(
         "12:00:30,123 [host] [gateway]  INFO ELKCounterMetric apimMetrics: apim:response, properties :{"
@@ -52,7 +52,7 @@ def test_a_refused_call_is_a_fault_of_its_kind(state: GatewayState) -> None:
     kinds = {
         fault.code: (said["errorType"], said["errorMessage"])
         for fault in (MISSING_CREDENTIALS, SUBSCRIPTION_THROTTLED, DENIED, NOT_FOUND)
-        for said in [properties(metrics_line(finished(state, fault), "host"))]
+        for said in [properties(format_metrics_line(build_event(state, fault), "host"))]
     }
 
     assert kinds == {
@@ -65,7 +65,7 @@ def test_a_refused_call_is_a_fault_of_its_kind(state: GatewayState) -> None:
 
 def test_lines_wait_for_the_next_flush(state: GatewayState, tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "apim_metrics.log")
-    log.add(finished(state))
+    log.add(build_event(state))
     assert not (tmp_path / "apim_metrics.log").exists()
 
     log.flush()
@@ -77,7 +77,7 @@ def test_lines_wait_for_the_next_flush(state: GatewayState, tmp_path: Path) -> N
 def test_a_log_that_is_switched_off_keeps_nothing(state: GatewayState) -> None:
     log = MetricsLog(None)
 
-    log.add(finished(state))
+    log.add(build_event(state))
     log.flush()
 
     assert not log.is_on

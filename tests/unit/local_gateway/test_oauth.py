@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from local_gateway.management.app import management_app
-from local_gateway.management.rest import Desk
+from local_gateway.management.app import create_management_app
+from local_gateway.management.rest import ManagementContext
 from local_gateway.signing import SigningKey
 from local_gateway.state import GatewayState
 from wso2_terms.basic_credentials import encode_client
@@ -20,8 +20,8 @@ ODD = [("a:b", "c:d"), ("50%", "1 + 1"), ("\u00fc", "\u5b57\u2713"), ("a&b=c", "
 
 
 @pytest.fixture
-async def client(desk: Desk, key: SigningKey) -> AsyncIterator[Any]:
-    async with TestClient(TestServer(management_app(desk, key, 1 << 20))) as made:
+async def client(context: ManagementContext, key: SigningKey) -> AsyncIterator[Any]:
+    async with TestClient(TestServer(create_management_app(context, key, 1 << 20))) as made:
         yield made
 
 

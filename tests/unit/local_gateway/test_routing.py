@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_gateway.gateway.paths import decoded_path
-from local_gateway.gateway.routing import Match, Miss, Router
-from local_gateway.gateway.served import Backend, Resource, ServedApi
+from local_gateway.gateway.paths import decode_path
+from local_gateway.gateway.routing import RouteMatch, RouteNotFound, Router
+from local_gateway.gateway.served import Backend, GatewayApi, Resource
 from wso2_terms.codes import METHOD_NOT_ALLOWED, NO_RESOURCE, NOT_FOUND, Fault
 
 BACKEND = Backend("backend", "http://backend", 1.0, 0.0)
 
 
-def api(context: str, *targets: str, is_default: bool = False) -> ServedApi:
-    return ServedApi(
+def api(context: str, *targets: str, is_default: bool = False) -> GatewayApi:
+    return GatewayApi(
         api_id=context,
         name=context,
         version="1.0.0",
@@ -40,49 +40,49 @@ ROUTER = Router(
 )
 
 
-def found(path: str, verb: str = "GET") -> tuple[str, str] | None:
+def find(path: str, verb: str = "GET") -> tuple[str, str] | None:
     match = ROUTER.find(verb, path)
-    return (match.resource.target, match.path) if isinstance(match, Match) else None
+    return (match.resource.target, match.path) if isinstance(match, RouteMatch) else None
 
 
-def missed(path: str, verb: str = "GET") -> Fault:
+def find_fault(path: str, verb: str = "GET") -> Fault:
     miss = ROUTER.find(verb, path)
-    assert isinstance(miss, Miss)
+    assert isinstance(miss, RouteNotFound)
     return miss.fault
 
 
 def test_context_and_version_stay_at_the_gateway() -> None:
-    assert found("/solar/1.0.0/solar-status") == ("/solar-status", "/solar-status")
+    assert find("/solar/1.0.0/solar-status") == ("/solar-status", "/solar-status")
 
 
 def test_the_default_version_may_be_left_out() -> None:
-    assert found("/solar/solar-status") == ("/solar-status", "/solar-status")
+    assert find("/solar/solar-status") == ("/solar-status", "/solar-status")
 
 
 def test_a_plain_resource_goes_before_a_template_and_that_before_a_wildcard() -> None:
-    assert found("/solar/1.0.0/days/today") == ("/days/today", "/days/today")
-    assert found("/solar/1.0.0/days/monday") == ("/days/{day}", "/days/monday")
+    assert find("/solar/1.0.0/days/today") == ("/days/today", "/days/today")
+    assert find("/solar/1.0.0/days/monday") == ("/days/{day}", "/days/monday")
 
 
 def test_the_longest_context_wins() -> None:
     match = ROUTER.find("GET", "/solar/1.0.0/inner/1.0.0/x")
 
-    assert isinstance(match, Match)
-    assert match.api.name == "/solar/1.0.0/inner"
+    assert isinstance(match, RouteMatch)
+    assert match.product.name == "/solar/1.0.0/inner"
 
 
 def test_what_is_sent_on_is_built_from_what_was_matched() -> None:
-    assert found("/solar/1.0.0/%73olar-status") == ("/solar-status", "/solar-status")
-    assert found("/solar/1.0.0/days/%e2%82%ac%20x") == ("/days/{day}", "/days/%E2%82%AC%20x")
+    assert find("/solar/1.0.0/%73olar-status") == ("/solar-status", "/solar-status")
+    assert find("/solar/1.0.0/days/%e2%82%ac%20x") == ("/days/{day}", "/days/%E2%82%AC%20x")
 
 
 def test_misses_are_told_apart() -> None:
-    assert missed("/wind/1.0.0/status") is NOT_FOUND
-    assert missed("/solarx/1.0.0/solar-status") is NOT_FOUND
-    assert missed("/solar/1.0.0/other") is NO_RESOURCE
-    assert missed("/solar/1.0.0") is NO_RESOURCE
-    assert missed("/solar/1.0.0/solar-status", "DELETE") is METHOD_NOT_ALLOWED
-    assert missed("/solar/1.0.0/days/monday", "PUT") is METHOD_NOT_ALLOWED
+    assert find_fault("/wind/1.0.0/status") is NOT_FOUND
+    assert find_fault("/solarx/1.0.0/solar-status") is NOT_FOUND
+    assert find_fault("/solar/1.0.0/other") is NO_RESOURCE
+    assert find_fault("/solar/1.0.0") is NO_RESOURCE
+    assert find_fault("/solar/1.0.0/solar-status", "DELETE") is METHOD_NOT_ALLOWED
+    assert find_fault("/solar/1.0.0/days/monday", "PUT") is METHOD_NOT_ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_misses_are_told_apart() -> None:
     ],
 )
 def test_a_path_that_can_be_read_in_two_ways_is_refused(path: str) -> None:
-    assert missed(path) is NOT_FOUND
+    assert find_fault(path) is NOT_FOUND
 
 
 segments = st.text(st.sampled_from("ab.%2efF5cC/\\;~ -é0"), max_size=20)
@@ -122,7 +122,7 @@ segments = st.text(st.sampled_from("ab.%2efF5cC/\\;~ -é0"), max_size=20)
 def test_no_path_leaves_the_resource_that_it_matched(rest: str) -> None:
     match = ROUTER.find("GET", f"/files/1.0.0/{rest}")
 
-    if isinstance(match, Match):
+    if isinstance(match, RouteMatch):
         assert match.path.startswith("/")
         assert ".." not in match.path.split("/")
         assert "//" not in match.path
@@ -131,7 +131,7 @@ def test_no_path_leaves_the_resource_that_it_matched(rest: str) -> None:
 
 @given(segments)
 def test_a_decoded_path_is_its_own_and_only_reading(rest: str) -> None:
-    path = decoded_path(f"/{rest}")
+    path = decode_path(f"/{rest}")
 
     if path is not None:
         assert not {".", ".."} & set(path.split("/"))

@@ -15,7 +15,7 @@ from joserfc.jwk import KeySet
 
 from ev_service.clock import SteppedClock
 from ev_service.errors import ConfigurationError
-from local_gateway.app import LocalGateway, build, serve
+from local_gateway.app import LocalGateway, build_gateway, serve
 from local_gateway.settings import LocalGatewaySettings
 from local_gateway.state import GatewayState
 
@@ -34,7 +34,7 @@ type = "elk"
 EVAPP = ("key-EVApp", "secret-of-EVApp")
 
 
-def built(folder: Path, clock: SteppedClock, http_port: int = 0) -> LocalGateway:
+def build(folder: Path, clock: SteppedClock, http_port: int = 0) -> LocalGateway:
     folder.mkdir(exist_ok=True)
     (folder / "deployment.toml").write_text(DEPLOYMENT)
     settings = LocalGatewaySettings(
@@ -44,16 +44,16 @@ def built(folder: Path, clock: SteppedClock, http_port: int = 0) -> LocalGateway
         deployment_file=folder / "deployment.toml",
         state_dir=folder / "state",
     )
-    return build(settings, clock, {"WSO2_ADMIN_PASSWORD": "admin-password"})
+    return build_gateway(settings, clock, {"WSO2_ADMIN_PASSWORD": "admin-password"})
 
 
 @pytest.fixture
 async def management(
     folder: Path, clock: SteppedClock, state: GatewayState, capsys: pytest.CaptureFixture[str]
 ) -> AsyncIterator[httpx.AsyncClient]:
-    local = built(folder, clock)
-    local.desk.state.clients.update(state.clients)
-    local.desk.state.apis.update(state.apis)
+    local = build(folder, clock)
+    local.context.state.clients.update(state.clients)
+    local.context.state.apis.update(state.apis)
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(local, stop))
     said = ""
@@ -61,7 +61,7 @@ async def management(
         await asyncio.sleep(0.01)
         said = capsys.readouterr().out
     port = json.loads(said)["management_port"]
-    tls = ssl.create_default_context(cafile=local.files.ca)
+    tls = ssl.create_default_context(cafile=local.key_files.ca)
     async with httpx.AsyncClient(base_url=f"https://localhost:{port}", verify=tls) as client:
         yield client
     stop.set()
@@ -136,6 +136,6 @@ async def test_a_port_that_is_taken_is_named(folder: Path, clock: SteppedClock) 
     taken: int = server.sockets[0].getsockname()[1]
 
     with pytest.raises(ConfigurationError, match=str(taken)):
-        await serve(built(folder, clock, http_port=taken), asyncio.Event())
+        await serve(build(folder, clock, http_port=taken), asyncio.Event())
     server.close()
     await server.wait_closed()

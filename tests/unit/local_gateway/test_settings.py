@@ -7,7 +7,7 @@ import pytest
 from ev_service.clock import SteppedClock
 from ev_service.errors import ConfigurationError
 from ev_service.settings import load
-from local_gateway.app import build
+from local_gateway.app import build_gateway
 from local_gateway.settings import LocalGatewaySettings
 
 DEPLOYMENT = """
@@ -48,16 +48,18 @@ def test_a_placeholder_is_no_password(
     settings = LocalGatewaySettings(deployment_file=deployment_file, state_dir=tmp_path / "state")
 
     with pytest.raises(ConfigurationError, match="WSO2_ADMIN_PASSWORD"):
-        build(settings, clock, {"WSO2_ADMIN_PASSWORD": password})
+        build_gateway(settings, clock, {"WSO2_ADMIN_PASSWORD": password})
 
 
 def test_a_missing_deployment_file_is_named(tmp_path: Path, clock: SteppedClock) -> None:
     with pytest.raises(ConfigurationError, match="LOCAL_GATEWAY_DEPLOYMENT_FILE"):
-        build(LocalGatewaySettings(state_dir=tmp_path), clock, {})
+        build_gateway(LocalGatewaySettings(state_dir=tmp_path), clock, {})
     with pytest.raises(ConfigurationError, match=r"nowhere\.toml"):
-        build(LocalGatewaySettings(deployment_file=tmp_path / "nowhere.toml"), clock, {})
+        build_gateway(LocalGatewaySettings(deployment_file=tmp_path / "nowhere.toml"), clock, {})
 
 
 def test_a_place_for_certificates_is_needed(deployment_file: Path, clock: SteppedClock) -> None:
     with pytest.raises(ConfigurationError, match="CERTIFICATE_DIR"):
-        build(LocalGatewaySettings(deployment_file=deployment_file), clock, {"WSO2_ADMIN_PASSWORD": "right-one"})
+        build_gateway(
+            LocalGatewaySettings(deployment_file=deployment_file), clock, {"WSO2_ADMIN_PASSWORD": "right-one"}
+        )

@@ -16,8 +16,8 @@ import pytest
 
 from ev_service.clock import SteppedClock
 from ev_service.connections import ListenerSettings
-from local_gateway.app import LocalGateway, build, serve
-from local_gateway.management.failures import FailedCredentials
+from local_gateway.app import LocalGateway, build_gateway, serve
+from local_gateway.management.failures import LoginDelays
 from local_gateway.settings import LocalGatewaySettings
 from local_gateway.state import GatewayState
 from wso2_terms.codes import UNCLASSIFIED
@@ -42,11 +42,11 @@ TOKEN_HEAD = (
 )
 
 
-class Served:
+class RunningGateway:
     def __init__(self, local: LocalGateway, ports: dict[str, int]) -> None:
         self.local = local
         self.ports = ports
-        self.tls = ssl.create_default_context(cafile=local.files.ca)
+        self.tls = ssl.create_default_context(cafile=local.key_files.ca)
         self.writers: list[asyncio.StreamWriter] = []
 
     async def connect(self, port: str, sent: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -75,7 +75,7 @@ class Served:
 @asynccontextmanager
 async def serving(
     folder: Path, state: GatewayState, capsys: pytest.CaptureFixture[str], **listeners: Any
-) -> AsyncGenerator[Served]:
+) -> AsyncGenerator[RunningGateway]:
     folder.mkdir(exist_ok=True)
     (folder / "deployment.toml").write_text(DEPLOYMENT)
     settings = LocalGatewaySettings(
@@ -85,21 +85,21 @@ async def serving(
         deployment_file=folder / "deployment.toml",
         state_dir=folder / "state",
     )
-    local = build(
+    local = build_gateway(
         settings,
         SteppedClock(NOON),
         {"WSO2_ADMIN_PASSWORD": "admin-password"},
         ListenerSettings(**listeners),
     )
     for name in ("clients", "applications", "subscriptions", "apis", "policies"):
-        getattr(local.desk.state, name).update(getattr(state, name))
+        getattr(local.context.state, name).update(getattr(state, name))
     stop = asyncio.Event()
     running = asyncio.create_task(serve(local, stop))
     said = ""
     while not said and not running.done():
         await asyncio.sleep(0.01)
         said = capsys.readouterr().out
-    served = Served(local, json.loads(said))
+    served = RunningGateway(local, json.loads(said))
     try:
         yield served
     finally:
@@ -161,7 +161,7 @@ async def test_a_full_disk_at_the_renewal_does_not_revoke_the_live_token(
     async with serving(folder, state, capsys) as served, served.client() as client:
         form = {"grant_type": "client_credentials"}
         live = (await client.post("/oauth2/token", data=form, auth=EVAPP)).json()["access_token"]
-        tokens, now = served.local.desk.tokens, served.local.desk.clock.now()
+        tokens, now = served.local.context.tokens, served.local.context.clock.now()
         verified = tokens.verify(live)
         assert verified is not None
 
@@ -173,10 +173,10 @@ async def test_a_full_disk_at_the_renewal_does_not_revoke_the_live_token(
             failed = await client.post("/oauth2/token", data=form, auth=EVAPP)
 
         assert failed.status_code == 500
-        assert tokens.counts(verified, now)
+        assert tokens.is_valid(verified, now)
         again = await client.post("/oauth2/token", data=form, auth=EVAPP)
         assert again.status_code == 200
-        assert not tokens.counts(verified, now)
+        assert not tokens.is_valid(verified, now)
 
 
 async def test_a_client_that_waits_for_100_continue_is_told_to_go_on(
@@ -218,17 +218,17 @@ async def test_a_client_that_leaves_in_its_body_is_no_failure(
 
 
 def test_failures_of_an_address_wait_for_each_other_and_memory_is_bounded() -> None:
-    failures = FailedCredentials(step_s=0.5, longest_s=3.0)
+    failures = LoginDelays(step_s=0.5, longest_s=3.0)
 
-    delays = [failures.delay_s("192.0.2.1", 100.0) for _ in range(20)]
+    delays = [failures.record_failure("192.0.2.1", 100.0) for _ in range(20)]
 
     assert delays[:6] == [0, 0, 0, 0, 0, 0.5]
     assert delays[6:8] == [1.0, 1.5]
     assert max(delays) == 3.0
-    assert failures.delay_s("192.0.2.2", 100.0) == 0
-    assert failures.delay_s("192.0.2.1", 300.0) == 0
+    assert failures.record_failure("192.0.2.2", 100.0) == 0
+    assert failures.record_failure("192.0.2.1", 300.0) == 0
     for number in range(3000):
-        failures.delay_s(str(number), 300.0)
+        failures.record_failure(str(number), 300.0)
     assert len(failures) <= 1024
 
 

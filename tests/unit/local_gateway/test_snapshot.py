@@ -9,30 +9,30 @@ from local_gateway.state import GatewayState
 Describe = Callable[..., dict[str, Any]]
 
 
-def limits(state: GatewayState) -> list[tuple[str, int, int]]:
+def list_plan_limits(state: GatewayState) -> list[tuple[str, int, int]]:
     subscriber = take_snapshot(state).subscribers["key-EVApp", "api-1"]
     return [(level.fault.code, level.count, level.window_s) for level in subscriber.levels]
 
 
-def shared_limits(state: GatewayState) -> list[tuple[str, int]]:
+def list_shared_limits(state: GatewayState) -> list[tuple[str, int]]:
     return [(level.fault.code, level.count) for level in take_snapshot(state).apis[0].resources[0].levels]
 
 
 def test_a_plan_limits_an_application_at_an_api(state: GatewayState) -> None:
-    assert limits(state) == [("900804", 10, 60)]
+    assert list_plan_limits(state) == [("900804", 10, 60)]
 
 
 def test_a_plan_that_does_not_stop_limits_nothing(state: GatewayState) -> None:
     state.policies["Ten"].data["stopOnQuotaReach"] = False
 
-    assert limits(state) == []
+    assert list_plan_limits(state) == []
 
 
 def test_a_burst_limit_stands_behind_the_quota_and_before_the_application(state: GatewayState) -> None:
     state.policies["Ten"].data |= {"rateLimitCount": 2, "rateLimitTimeUnit": "sec"}
     state.applications["EVApp"].throttling_policy = "20PerMin"
 
-    assert limits(state) == [("900804", 10, 60), ("900807", 2, 1), ("900803", 20, 60)]
+    assert list_plan_limits(state) == [("900804", 10, 60), ("900807", 2, 1), ("900803", 20, 60)]
 
 
 def test_a_policy_of_the_api_takes_the_place_of_policies_of_its_resources(
@@ -42,9 +42,9 @@ def test_a_policy_of_the_api_takes_the_place_of_policies_of_its_resources(
     revision = state.apis["api-1"].revisions[0]
 
     revision.data = describe(operations=[operation])
-    assert shared_limits(state) == [("900802", 10_000)]
+    assert list_shared_limits(state) == [("900802", 10_000)]
     revision.data = describe(operations=[operation], apiThrottlingPolicy="20KPerMin")
-    assert shared_limits(state) == [("900800", 20_000)]
+    assert list_shared_limits(state) == [("900800", 20_000)]
 
 
 def test_a_changed_limit_starts_counting_anew(state: GatewayState) -> None:

@@ -9,8 +9,8 @@ from aiohttp import ClientResponse, encode_basic_auth
 from aiohttp.test_utils import TestClient, TestServer
 from defusedxml.ElementTree import fromstring
 
-from local_gateway.management.app import management_app
-from local_gateway.management.rest import Desk
+from local_gateway.management.app import create_management_app
+from local_gateway.management.rest import ManagementContext
 from local_gateway.management.soap_users import PATH
 from local_gateway.signing import SigningKey
 
@@ -24,8 +24,8 @@ ENVELOPE = (
 
 
 @pytest.fixture
-async def client(desk: Desk, key: SigningKey) -> AsyncIterator[Any]:
-    async with TestClient(TestServer(management_app(desk, key, 1 << 20))) as made:
+async def client(context: ManagementContext, key: SigningKey) -> AsyncIterator[Any]:
+    async with TestClient(TestServer(create_management_app(context, key, 1 << 20))) as made:
         yield made
 
 
@@ -37,7 +37,7 @@ async def call(
     return await client.post(PATH, data=ENVELOPE.format(f"<u:{operation}>{inner}</u:{operation}>"), headers=headers)
 
 
-async def returned(answer: ClientResponse) -> list[str]:
+async def read_return_values(answer: ClientResponse) -> list[str]:
     assert answer.status == 200, await answer.text()
     return [e.text or "" for e in fromstring(await answer.read()).iter() if e.tag.rpartition("}")[2] == "return"]
 
@@ -50,13 +50,13 @@ async def fault(answer: ClientResponse) -> str:
 async def test_a_role_is_there_once_it_was_added(client: Any) -> None:
     name = ("roleName", "Internal/writer")
 
-    assert await returned(await call(client, "isExistingRole", name)) == ["false"]
+    assert await read_return_values(await call(client, "isExistingRole", name)) == ["false"]
     assert (await call(client, "addRole", name)).status == 202
-    assert await returned(await call(client, "isExistingRole", name)) == ["true"]
+    assert await read_return_values(await call(client, "isExistingRole", name)) == ["true"]
     assert "30012" in await fault(await call(client, "addRole", name))
 
 
-async def test_a_user_has_the_roles_that_were_given(client: Any, desk: Desk) -> None:
+async def test_a_user_has_the_roles_that_were_given(client: Any, context: ManagementContext) -> None:
     user = ("userName", "evapp")
 
     added = await call(client, "addUser", user, ("credential", "pass<word>&1"), ("roleList", "Internal/subscriber"))
@@ -65,19 +65,24 @@ async def test_a_user_has_the_roles_that_were_given(client: Any, desk: Desk) -> 
     )
 
     assert (added.status, changed.status) == (202, 202)
-    assert await returned(await call(client, "getRoleListOfUser", user)) == ["Internal/everyone", "Internal/reader"]
-    assert desk.users.verify("evapp", "pass<word>&1")
+    assert await read_return_values(await call(client, "getRoleListOfUser", user)) == [
+        "Internal/everyone",
+        "Internal/reader",
+    ]
+    assert context.users.verify("evapp", "pass<word>&1")
 
 
-async def test_a_password_is_changed_by_the_administrator(client: Any, desk: Desk) -> None:
+async def test_a_password_is_changed_by_the_administrator(client: Any, context: ManagementContext) -> None:
     user = ("userName", "evapp")
     await call(client, "addUser", user, ("credential", "first-password"))
 
     assert (await call(client, "updateCredentialByAdmin", user, ("newCredential", "second-password"))).status == 202
 
-    assert desk.users.verify("evapp", "second-password")
+    assert context.users.verify("evapp", "second-password")
     for password, is_right in (("second-password", "true"), ("first-password", "false")):
-        assert await returned(await call(client, "authenticate", user, ("credential", password))) == [is_right]
+        assert await read_return_values(await call(client, "authenticate", user, ("credential", password))) == [
+            is_right
+        ]
 
 
 @pytest.mark.parametrize(
@@ -95,8 +100,8 @@ async def test_a_user_that_cannot_be_is_a_fault(client: Any, arguments: list[tup
     assert code in await fault(await call(client, "addUser", *arguments))
 
 
-async def test_only_an_administrator_is_heard(client: Any, desk: Desk) -> None:
-    desk.users.add("evapp", "evapp-password", ["Internal/subscriber"])
+async def test_only_an_administrator_is_heard(client: Any, context: ManagementContext) -> None:
+    context.users.add("evapp", "evapp-password", ["Internal/subscriber"])
 
     for user in (("evapp", "evapp-password"), ("admin", "wrong")):
         assert (await call(client, "isExistingRole", ("roleName", "admin"), user=user)).status == 401
@@ -119,14 +124,14 @@ async def test_a_message_that_is_not_understood_is_a_fault(client: Any, body: st
     assert "faultstring" in await fault(answer)
 
 
-async def test_a_role_that_was_deleted_is_nobodys(client: Any, desk: Desk) -> None:
+async def test_a_role_that_was_deleted_is_nobodys(client: Any, context: ManagementContext) -> None:
     await call(client, "addRole", ("roleName", "Internal/reader_of_all"))
-    desk.users.add("evapp", "evapp-password", ["Internal/reader_of_all"])
+    context.users.add("evapp", "evapp-password", ["Internal/reader_of_all"])
 
     assert (await call(client, "deleteRole", ("roleName", "Internal/reader_of_all"))).status == 202
 
-    assert not desk.users.role_exists("Internal/reader_of_all")
-    assert "internal/reader_of_all" not in desk.users.roles_of("evapp")
+    assert not context.users.role_exists("Internal/reader_of_all")
+    assert "internal/reader_of_all" not in context.users.get_roles("evapp")
     assert "30016" in await fault(await call(client, "deleteRole", ("roleName", "admin")))
 
 
@@ -135,6 +140,6 @@ async def test_a_deleted_user_is_gone_and_the_administrator_stays(client: Any) -
     await call(client, "addUser", name, ("credential", "a-password"))
 
     assert (await call(client, "deleteUser", name)).status == 202
-    assert await returned(await call(client, "isExistingUser", name)) == ["false"]
+    assert await read_return_values(await call(client, "isExistingUser", name)) == ["false"]
     assert "30007" in await fault(await call(client, "deleteUser", name))
     assert "deployment.toml" in await fault(await call(client, "deleteUser", ("userName", "admin")))

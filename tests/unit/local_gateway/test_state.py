@@ -13,13 +13,13 @@ from local_gateway.users import UserStore
 def test_what_was_written_is_read_again(folder: Path, state: GatewayState) -> None:
     first = Store.open(folder)
     first.state = state
-    first.changed()
+    first.save()
 
     assert Store.open(folder).state == state
 
 
 def test_only_the_owner_reads_the_state(folder: Path) -> None:
-    Store.open(folder).changed()
+    Store.open(folder).save()
 
     assert (folder / "state.json").stat().st_mode & 0o077 == 0
 
@@ -36,16 +36,16 @@ def test_a_broken_file_is_named_and_left_alone(tmp_path: Path) -> None:
 def test_only_changes_of_routes_make_the_data_path_look_again() -> None:
     store = Store.open(None)
 
-    store.changed(routes=False)
+    store.save(affects_routing=False)
     assert store.generation == 0
-    store.changed()
+    store.save()
     assert store.generation == 1
 
 
 def test_passwords_are_kept_as_hashes(folder: Path) -> None:
     store = Store.open(folder)
     UserStore(store.state, "admin", "admin-password").add("evapp", "secret-password", ["Internal/reader"])
-    store.changed()
+    store.save()
 
     text = (folder / "state.json").read_text()
     assert "secret-password" not in text
@@ -60,5 +60,5 @@ def test_passwords_are_kept_as_hashes(folder: Path) -> None:
 def test_the_administrator_holds_shipped_roles_and_no_other(state: GatewayState) -> None:
     users = UserStore(state, "admin", "admin-password")
 
-    assert "internal/subscriber" in users.roles_of("admin")
-    assert "internal/reader" not in users.roles_of("admin")
+    assert "internal/subscriber" in users.get_roles("admin")
+    assert "internal/reader" not in users.get_roles("admin")

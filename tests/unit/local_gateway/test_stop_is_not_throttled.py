@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from local_gateway.gateway.routing import Match, Router
+from local_gateway.gateway.routing import RouteMatch, Router
 from local_gateway.gateway.snapshot import take_snapshot
-from local_gateway.gateway.throttle import Exceeded, Throttle
+from local_gateway.gateway.throttle import LimitExceeded, Throttle
 from local_gateway.state import GatewayState, PolicyRecord, Subscription
 
 WSO2_DIR = Path(__file__).resolve().parents[3] / "wso2"
@@ -40,8 +40,8 @@ class Operator:
 
     def passes(self, verb: str, target: str) -> bool:
         found = self._router.find(verb, f"/site/1.0.0{target}")
-        assert isinstance(found, Match)
-        return not isinstance(self._throttle.admit((*found.resource.levels, *self._levels), NOW_S), Exceeded)
+        assert isinstance(found, RouteMatch)
+        return not isinstance(self._throttle.admit((*found.resource.levels, *self._levels), NOW_S), LimitExceeded)
 
 
 @pytest.mark.parametrize(

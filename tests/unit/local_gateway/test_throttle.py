@@ -3,13 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_gateway.gateway.throttle import Level, Throttle
+from local_gateway.gateway.throttle import Throttle, ThrottleLevel
 from wso2_terms.codes import API_THROTTLED, BURST_THROTTLED, SUBSCRIPTION_THROTTLED
 
 MINUTE_STARTS_S = 1_782_043_200.0
-PLAN = Level(("plan",), 3, 60, SUBSCRIPTION_THROTTLED, True)
-API = Level(("api",), 2, 60, API_THROTTLED, True)
-BURST = Level(("burst",), 2, 60, BURST_THROTTLED, False)
+PLAN = ThrottleLevel(("plan",), 3, 60, SUBSCRIPTION_THROTTLED, True)
+API = ThrottleLevel(("api",), 2, 60, API_THROTTLED, True)
+BURST = ThrottleLevel(("burst",), 2, 60, BURST_THROTTLED, False)
 
 
 def test_the_call_after_the_last_waits_for_the_next_clock_minute() -> None:
@@ -56,7 +56,7 @@ def test_a_burst_window_opens_with_its_first_call() -> None:
 
 def test_limits_of_different_callers_do_not_touch() -> None:
     throttle = Throttle()
-    other = Level(("other",), 3, 60, SUBSCRIPTION_THROTTLED, True)
+    other = ThrottleLevel(("other",), 3, 60, SUBSCRIPTION_THROTTLED, True)
     for _ in range(4):
         throttle.admit([PLAN], MINUTE_STARTS_S)
 

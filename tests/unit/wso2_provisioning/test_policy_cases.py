@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local_gateway.gateway.authorize import Credentials, Refusal, authorize
+from local_gateway.gateway.authorize import Credentials, Rejection, authorize
 from local_gateway.gateway.snapshot import take_snapshot
-from local_gateway.oauth import scope_bindings
-from local_gateway.scopes import grant
+from local_gateway.oauth import build_scope_bindings
+from local_gateway.scopes import grant_scopes
 from local_gateway.state import (
-    Api,
+    ApiRecord,
     Application,
     GatewayState,
-    McpServer,
+    McpServerRecord,
     OAuthClient,
     PolicyRecord,
     Revision,
     Subscription,
 )
-from local_gateway.tokens import VerifiedToken
+from local_gateway.tokens import AccessToken
 from wso2_provisioning.applications import APPLICATIONS, ASSISTANT, CHARGERS_API, EVAPP, OPERATOR
 from wso2_provisioning.mcp_servers import build_server_body
 from wso2_provisioning.policy_cases import (
@@ -91,19 +91,19 @@ class Rules:
         self._roles = {spec.name: {role.lower() for role in spec.collect_roles(artifacts)} for spec in APPLICATIONS}
 
     def granted(self, application: str, asked: Iterable[str]) -> frozenset[str]:
-        bindings = scope_bindings(self._state)
+        bindings = build_scope_bindings(self._state)
         return frozenset(
-            grant(
+            grant_scopes(
                 sorted(asked),
                 self._roles[application],
                 bindings,
                 always_allowed=(),
-                unregistered_granted=False,
+                grant_unregistered=False,
             )
         )
 
     def call(self, application: str, door: PolicyEndpoint, scopes: frozenset[str]) -> CaseAnswer:
-        token = VerifiedToken("j", application, application, scopes, 2.0**31, {})
+        token = AccessToken("j", application, application, scopes, 2.0**31, {})
         credentials = Credentials(is_present=True, token=token, is_live=True)
         if door.tool is None:
             served = next(api for api in self._snapshot.apis if api.name == door.product)
@@ -115,7 +115,9 @@ class Rules:
             target = served.tools[door.tool].resource
         found = authorize(served, target, credentials, self._snapshot)
         return (
-            CaseAnswer(found.fault.http_status, found.fault.code) if isinstance(found, Refusal) else CaseAnswer(200, "")
+            CaseAnswer(found.fault.http_status, found.fault.code)
+            if isinstance(found, Rejection)
+            else CaseAnswer(200, "")
         )
 
 
@@ -138,7 +140,7 @@ def state_of(artifacts: Artifacts) -> GatewayState:
         revision = Revision(
             revision_id="1", number=1, description="", created_at_ms=0, data=data, environments=everywhere
         )
-        state.apis[project.api.name] = Api(
+        state.apis[project.api.name] = ApiRecord(
             api_id=project.api.name,
             provider="admin",
             lifecycle="PUBLISHED",
@@ -158,7 +160,7 @@ def state_of(artifacts: Artifacts) -> GatewayState:
             revision_id="1", number=1, description="", created_at_ms=0, data=data, environments=everywhere
         )
         name = project.server.name
-        state.mcp_servers[name] = McpServer(
+        state.mcp_servers[name] = McpServerRecord(
             server_id=name, provider="admin", lifecycle="PUBLISHED", data=data, revisions=[revision], **moment
         )
     for number, spec in enumerate(APPLICATIONS):

@@ -49,17 +49,17 @@ class ApiOperationMapping(StrictModel):
     backend_operation: BackendOperation
 
 
-class _ArgumentSchema(BaseModel):
+class _StoredArgument(BaseModel):
     enum: list[JsonValue] | None = None
 
 
-class _ToolSchema(BaseModel):
-    properties: dict[str, _ArgumentSchema] | None = None
+class _StoredSchema(BaseModel):
+    properties: dict[str, _StoredArgument] | None = None
     required: list[str] | None = None
 
 
 def _check_schema(schema_definition: str) -> str:
-    _ToolSchema.model_validate_json(schema_definition)
+    _StoredSchema.model_validate_json(schema_definition)
     return schema_definition
 
 

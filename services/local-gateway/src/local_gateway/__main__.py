@@ -11,7 +11,7 @@ from ev_service.errors import ConfigurationError
 from ev_service.logs import configure_logging
 from ev_service.settings import RunSettings, load
 from local_gateway.app import run
-from local_gateway.keys import prepare
+from local_gateway.keys import prepare_key_files
 from local_gateway.settings import LocalGatewaySettings
 
 _logger = logging.getLogger("local_gateway")
@@ -25,7 +25,7 @@ def main() -> int:
     logging.getLogger("authlib").setLevel(logging.WARNING)
     try:
         if arguments.init is not None:
-            files = prepare(arguments.init, SystemClock().now())
+            files = prepare_key_files(arguments.init, SystemClock().now())
             sys.stdout.write(f"{files.ca}\n{files.server}\n{files.signing}\n")
             return 0
         run_settings = load(RunSettings)

@@ -20,20 +20,20 @@ from ev_service.errors import ConfigurationError
 from ev_service.listening import Listener
 from ev_service.settings import PLACEHOLDER, load, secret_from
 from ev_service.tasks import cancel_and_wait
-from local_gateway.gateway.assertion import Assertions
-from local_gateway.gateway.backend import Backends
+from local_gateway.gateway.assertion import AssertionIssuer
+from local_gateway.gateway.backend import BackendClient
 from local_gateway.gateway.handler import Gateway
 from local_gateway.gateway.metrics import MetricsLog
-from local_gateway.keys import KeyFiles, prepare
-from local_gateway.management.app import management_app
-from local_gateway.management.rest import Desk
+from local_gateway.keys import KeyFiles, prepare_key_files
+from local_gateway.management.app import create_management_app
+from local_gateway.management.rest import ManagementContext
 from local_gateway.oauth import TOKEN_PATH
-from local_gateway.serving import listen, within_bounds
+from local_gateway.serving import listen, track_requests
 from local_gateway.settings import LocalGatewaySettings
-from local_gateway.shipped_policies import shipped_policies
+from local_gateway.shipped_policies import create_default_policies
 from local_gateway.signing import SigningKey
 from local_gateway.state import Store
-from local_gateway.tokens import Tokens
+from local_gateway.tokens import TokenService
 from local_gateway.users import UserStore
 from wso2_terms.deployment import DeploymentSettings, read_deployment
 from wso2_terms.documents import ArtifactError
@@ -49,16 +49,16 @@ class LocalGateway:
     """Everything that makes up one local gateway, not yet listening."""
 
     settings: LocalGatewaySettings
-    files: KeyFiles
-    desk: Desk
+    key_files: KeyFiles
+    context: ManagementContext
     gateway: Gateway
-    backends: Backends
+    backend_client: BackendClient
     metrics: MetricsLog
-    management: web.Application
+    management_app: web.Application
     connections: ConnectionLimits
 
 
-def build(
+def build_gateway(
     settings: LocalGatewaySettings,
     clock: Clock,
     environment: Mapping[str, str],
@@ -75,34 +75,34 @@ def build(
     Raises:
         ConfigurationError: a file or setting is missing or wrong.
     """
-    deployment = _deployment(settings, environment)
-    folder = settings.certificates()
+    deployment = _read_deployment(settings, environment)
+    folder = settings.find_certificate_dir()
     if folder is None:
         raise ConfigurationError("set LOCAL_GATEWAY_CERTIFICATE_DIR (filled by --init) or LOCAL_GATEWAY_STATE_DIR")
-    files = prepare(folder, SystemClock().now())
+    files = prepare_key_files(folder, SystemClock().now())
     key = SigningKey.read(files)
     store = Store.open(settings.state_dir)
     if not store.state.policies:
-        store.state.policies = {policy.policy_id: policy for policy in shipped_policies()}
+        store.state.policies = {policy.policy_id: policy for policy in create_default_policies()}
     users = UserStore(store.state, deployment.admin_username, deployment.admin_password.get_secret_value())
-    tokens = Tokens(store, key, clock)
-    desk = Desk(store, users, tokens, clock, deployment)
-    backends = Backends(settings.connect_timeout_s)
-    metrics = MetricsLog(_metrics_file(settings, deployment))
+    tokens = TokenService(store, key, clock)
+    context = ManagementContext(store, users, tokens, clock, deployment)
+    backend_client = BackendClient(settings.connect_timeout_s)
+    metrics = MetricsLog(_find_metrics_file(settings, deployment))
     gateway = Gateway(
         store=store,
         tokens=tokens,
         clock=clock,
-        assertions=Assertions(key, deployment.jwt),
-        backends=backends,
+        assertions=AssertionIssuer(key, deployment.jwt),
+        backends=backend_client,
         metrics=metrics,
         max_request_bytes=settings.max_request_bytes,
         hostname=deployment.hostname,
         version=settings.wso2_version,
     )
-    management = management_app(desk, key, settings.max_import_bytes)
+    management = create_management_app(context, key, settings.max_import_bytes)
     connections = (listeners or load(ListenerSettings)).limits()
-    return LocalGateway(settings, files, desk, gateway, backends, metrics, management, connections)
+    return LocalGateway(settings, files, context, gateway, backend_client, metrics, management, connections)
 
 
 async def serve(local: LocalGateway, stop: asyncio.Event) -> None:
@@ -112,12 +112,12 @@ async def serve(local: LocalGateway, stop: asyncio.Event) -> None:
     """
     settings = local.settings
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(local.files.server, local.files.server_key)
-    await local.backends.open()
-    management = web.AppRunner(local.management, shutdown_timeout=_SHUTDOWN_S)
-    data = web.ServerRunner(web.Server(local.gateway.on_call), shutdown_timeout=_SHUTDOWN_S)
+    tls.load_cert_chain(local.key_files.server, local.key_files.server_key)
+    await local.backend_client.open()
+    management = web.AppRunner(local.management_app, shutdown_timeout=_SHUTDOWN_S)
+    data = web.ServerRunner(web.Server(local.gateway.handle), shutdown_timeout=_SHUTDOWN_S)
     listeners: list[Listener] = []
-    writing = asyncio.create_task(local.metrics.run())
+    writer = asyncio.create_task(local.metrics.run())
     try:
         for runner, port, context in (
             (management, settings.management_port, tls),
@@ -127,17 +127,17 @@ async def serve(local: LocalGateway, stop: asyncio.Event) -> None:
             listeners.append(await _listen(runner, local, port, context))
         names = ("management_port", "https_port", "http_port")
         ports = {name: listener.port for name, listener in zip(names, listeners, strict=True)}
-        _fix_issuer(local.desk, ports["management_port"])
+        _set_issuer(local.context, ports["management_port"])
         _announce(settings, ports)
         await stop.wait()
     finally:
-        await cancel_and_wait(writing)
+        await cancel_and_wait(writer)
         for listener in listeners:
             listener.close()
             await listener.wait_closed()
         await management.cleanup()
         await data.cleanup()
-        await local.backends.close()
+        await local.backend_client.close()
         local.metrics.flush()
         _logger.info("local gateway stopped")
 
@@ -153,10 +153,10 @@ async def run(settings: LocalGatewaySettings, clock: Clock) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
             loop.add_signal_handler(number, stop.set)
-    await serve(build(settings, clock, _environment()), stop)
+    await serve(build_gateway(settings, clock, _read_environment()), stop)
 
 
-def _environment() -> dict[str, str]:
+def _read_environment() -> dict[str, str]:
     environment = dict(os.environ)
     file = environment.get(f"{_PASSWORD}_FILE")
     if file and not environment.get(_PASSWORD):
@@ -166,7 +166,7 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _deployment(settings: LocalGatewaySettings, environment: Mapping[str, str]) -> DeploymentSettings:
+def _read_deployment(settings: LocalGatewaySettings, environment: Mapping[str, str]) -> DeploymentSettings:
     if settings.deployment_file is None:
         raise ConfigurationError(
             "set LOCAL_GATEWAY_DEPLOYMENT_FILE to WSO2's deployment.toml, e.g. wso2/conf/deployment.toml"
@@ -181,7 +181,7 @@ def _deployment(settings: LocalGatewaySettings, environment: Mapping[str, str]) 
     return deployment
 
 
-def _metrics_file(settings: LocalGatewaySettings, deployment: DeploymentSettings) -> Path | None:
+def _find_metrics_file(settings: LocalGatewaySettings, deployment: DeploymentSettings) -> Path | None:
     is_on = deployment.analytics.enable and deployment.analytics.type == "elk"
     return settings.state_dir / METRICS_FILE if is_on and settings.state_dir is not None else None
 
@@ -192,7 +192,7 @@ async def _listen(
     if runner.server is None:
         await runner.setup()
         assert runner.server is not None
-        runner.server.request_handler = within_bounds(runner.server.request_handler)
+        runner.server.request_handler = track_requests(runner.server.request_handler)
     address = local.settings.bind_address
     # What is passed on is passed on as it came.
     options = {} if isinstance(runner, web.AppRunner) else {"auto_decompress": False}
@@ -202,15 +202,15 @@ async def _listen(
         raise ConfigurationError(f"cannot listen on {address} port {port}: {error.strerror}") from error
 
 
-def _fix_issuer(desk: Desk, management_port: int) -> None:
+def _set_issuer(context: ManagementContext, management_port: int) -> None:
     # Like WSO2, which stores it at the first start: tokens outlive a restart on another port.
-    if not desk.state.issuer:
-        desk.state.issuer = f"https://{desk.deployment.hostname}:{management_port}{TOKEN_PATH}"
-        desk.store.changed()
+    if not context.state.issuer:
+        context.state.issuer = f"https://{context.deployment.hostname}:{management_port}{TOKEN_PATH}"
+        context.store.save()
 
 
 def _announce(settings: LocalGatewaySettings, ports: Mapping[str, int]) -> None:
-    listening = {"event": "listening", "address": settings.bind_address, **ports}
-    sys.stdout.write(json.dumps(listening) + "\n")
+    event = {"event": "listening", "address": settings.bind_address, **ports}
+    sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()
     _logger.info("local gateway listens", extra={"address": settings.bind_address, **ports})

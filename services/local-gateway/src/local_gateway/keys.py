@@ -51,7 +51,7 @@ class KeyFiles:
         return self.folder / "gateway-signing-key.pem"
 
 
-def prepare(folder: Path, now: datetime) -> KeyFiles:
+def prepare_key_files(folder: Path, now: datetime) -> KeyFiles:
     """Make what is missing, broken or about to expire; keep the rest.
 
     What is made anew stands before the certificate that it takes the place of, so that clients and services accept both
@@ -67,7 +67,7 @@ def prepare(folder: Path, now: datetime) -> KeyFiles:
     files = KeyFiles(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _has_server(files, now):
+        if not _has_server_certificate(files, now):
             authority, (server,) = make_servers("EV charging local gateway CA", [_SERVER], now)
             former = still_valid(read_certificates(files.ca), now)
             write_pair(folder, files.server.stem, server)
@@ -81,7 +81,7 @@ def prepare(folder: Path, now: datetime) -> KeyFiles:
     return files
 
 
-def _has_server(files: KeyFiles, now: datetime) -> bool:
+def _has_server_certificate(files: KeyFiles, now: datetime) -> bool:
     server = read_pair(files.folder, files.server.stem)
     if server is None or not is_usable(server, now, _RENEWED_BEFORE_END):
         return False

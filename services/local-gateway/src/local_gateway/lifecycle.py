@@ -26,17 +26,17 @@ SUBSCRIBABLE = frozenset({PUBLISHED, PROTOTYPED})
 """States in which an application may subscribe."""
 
 
-def transitions(state: str) -> dict[str, str]:
+def list_transitions(state: str) -> dict[str, str]:
     """Actions that are possible, with the state to which each leads."""
     return dict(_TRANSITIONS[state])
 
 
-def after(state: str, action: str) -> str | None:
+def find_target_state(state: str, action: str) -> str | None:
     """The state to which an action leads, None where it is not possible."""
     return _TRANSITIONS[state].get(action)
 
 
-def displayed(state: str) -> str:
+def format_state(state: str) -> str:
     """The state as the REST API writes it.
 
     >>> displayed("PUBLISHED")

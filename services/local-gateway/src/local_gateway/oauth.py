@@ -19,9 +19,9 @@ from authlib.oauth2.rfc6749.grants import ClientCredentialsGrant, ResourceOwnerP
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 
-from local_gateway.scopes import grant
+from local_gateway.scopes import grant_scopes
 from local_gateway.state import GatewayState, OAuthClient, Store
-from local_gateway.tokens import Tokens, VerifiedToken
+from local_gateway.tokens import AccessToken, TokenService
 from local_gateway.users import UserStore
 from wso2_terms.basic_credentials import decode_client
 from wso2_terms.deployment import DeploymentSettings
@@ -37,21 +37,21 @@ _AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
 class OAuthServer(AuthorizationServer):
     """Authlib's server over our clients, users and tokens."""
 
-    def __init__(self, store: Store, users: UserStore, tokens: Tokens, deployment: DeploymentSettings) -> None:
+    def __init__(self, store: Store, users: UserStore, tokens: TokenService, deployment: DeploymentSettings) -> None:
         super().__init__()
         self._store = store
         self._tokens = tokens
         self._users = users
         self._always_allowed = [re.compile(pattern) for pattern in deployment.allowed_scopes]
-        self._unregistered_granted = not deployment.restrict_unassigned_scopes
+        self._grant_unregistered = not deployment.restrict_unassigned_scopes
         self.register_client_auth_method("client_secret_basic", _authenticate_basic)
         self.register_grant(_ClientCredentials)
         self.register_grant(_Password)
         self.register_endpoint(_Revocation(self, tokens))
 
-    def query_client(self, client_id: str) -> "_Client | None":
+    def query_client(self, client_id: str) -> "_ClientAdapter | None":
         client = self._store.state.clients.get(client_id)
-        return None if client is None else _Client(client)
+        return None if client is None else _ClientAdapter(client)
 
     def authenticate_user(self, name: str, password: str) -> str | None:
         """The user's name when the password is right."""
@@ -60,7 +60,7 @@ class OAuthServer(AuthorizationServer):
     def generate_token(
         self,
         grant_type: str,
-        client: "_Client",
+        client: "_ClientAdapter",
         user: str | None = None,
         scope: str | None = None,
         expires_in: int | None = None,
@@ -68,18 +68,18 @@ class OAuthServer(AuthorizationServer):
     ) -> dict[str, Any]:
         return self._issue(client.record, user, (scope or "").split())
 
-    def token_for(self, client: OAuthClient, scopes: list[str]) -> dict[str, Any]:
+    def issue_client_token(self, client: OAuthClient, scopes: list[str]) -> dict[str, Any]:
         """A token by client credentials, made without a request: WSO2 hands one out with new keys."""
         return self._issue(client, None, scopes)
 
     def _issue(self, record: OAuthClient, user: str | None, requested: list[str]) -> dict[str, Any]:
         name = user or record.owner
-        granted = grant(
+        granted = grant_scopes(
             requested,
-            self._users.roles_of(name),
-            scope_bindings(self._store.state),
+            self._users.get_roles(name),
+            build_scope_bindings(self._store.state),
             always_allowed=self._always_allowed,
-            unregistered_granted=self._unregistered_granted,
+            grant_unregistered=self._grant_unregistered,
         )
         token = self._tokens.issue(record, name, granted, for_application=user is None)
         return {
@@ -101,19 +101,21 @@ class OAuthServer(AuthorizationServer):
     def handle_response(self, status: int, body: Any, headers: list[tuple[str, str]]) -> Any:
         return web.json_response(body, status=status, headers={k: v for k, v in headers if k != "Content-Type"})
 
-    async def on_token(self, request: web.Request) -> web.Response:
+    async def handle_token(self, request: web.Request) -> web.Response:
         """Answer `POST /oauth2/token`."""
-        return self._answer(self.create_token_response, await _read(request))
+        return self._answer(self.create_token_response, await _read_request(request))
 
-    async def on_revoke(self, request: web.Request) -> web.Response:
+    async def handle_revoke(self, request: web.Request) -> web.Response:
         """Answer `POST /oauth2/revoke`."""
-        return self._answer(partial(self.create_endpoint_response, _Revocation.ENDPOINT_NAME), await _read(request))
+        return self._answer(
+            partial(self.create_endpoint_response, _Revocation.ENDPOINT_NAME), await _read_request(request)
+        )
 
     def _answer(self, create: Callable[[OAuth2Request], Any], request: OAuth2Request) -> web.Response:
         return cast("web.Response", create(request))
 
 
-def scope_bindings(state: GatewayState) -> dict[str, frozenset[str]]:
+def build_scope_bindings(state: GatewayState) -> dict[str, frozenset[str]]:
     """Roles, in lower case, by scope that some API or MCP server registers."""
     return {
         listed["scope"]["name"]: frozenset(role.lower() for role in listed["scope"].get("bindings", []))
@@ -122,7 +124,7 @@ def scope_bindings(state: GatewayState) -> dict[str, frozenset[str]]:
     }
 
 
-def discovery_document(issuer: str, base_url: str) -> dict[str, Any]:
+def build_discovery_document(issuer: str, base_url: str) -> dict[str, Any]:
     """What `…/.well-known/openid-configuration` says.
 
     Args:
@@ -142,7 +144,7 @@ def discovery_document(issuer: str, base_url: str) -> dict[str, Any]:
     }
 
 
-class _Client:
+class _ClientAdapter:
     """A client as Authlib asks about it."""
 
     def __init__(self, record: OAuthClient) -> None:
@@ -158,7 +160,9 @@ class _Client:
         return grant_type in self.record.grant_types
 
 
-def _authenticate_basic(query_client: Callable[[str], _Client | None], request: OAuth2Request) -> _Client | None:
+def _authenticate_basic(
+    query_client: Callable[[str], _ClientAdapter | None], request: OAuth2Request
+) -> _ClientAdapter | None:
     # Authlib's own decodes a plus sign as a plus sign, not as the space that it is in a form.
     given = decode_client((request.headers or {}).get("Authorization", ""))
     if given is None or not all(given):
@@ -186,26 +190,26 @@ class _Password(ResourceOwnerPasswordCredentialsGrant):
 class _Revocation(RevocationEndpoint):
     CLIENT_AUTH_METHODS = _AUTH_METHODS
 
-    def __init__(self, server: AuthorizationServer, tokens: Tokens) -> None:
+    def __init__(self, server: AuthorizationServer, tokens: TokenService) -> None:
         super().__init__(server)
         self._tokens = tokens
 
-    def query_token(self, token_string: str, token_type_hint: str | None) -> "_IssuedToken | None":
+    def query_token(self, token_string: str, token_type_hint: str | None) -> "_TokenAdapter | None":
         token = self._tokens.verify(token_string)
-        return None if token is None else _IssuedToken(token)
+        return None if token is None else _TokenAdapter(token)
 
-    def revoke_token(self, token: "_IssuedToken", request: OAuth2Request) -> None:
-        self._tokens.revoke(token.verified)
+    def revoke_token(self, token: "_TokenAdapter", request: OAuth2Request) -> None:
+        self._tokens.revoke(token.token)
 
 
-class _IssuedToken:
+class _TokenAdapter:
     """A token as Authlib asks about it."""
 
-    def __init__(self, verified: VerifiedToken) -> None:
-        self.verified = verified
+    def __init__(self, verified: AccessToken) -> None:
+        self.token = verified
 
-    def check_client(self, client: _Client) -> bool:
-        return self.verified.client_id == client.record.client_id
+    def check_client(self, client: _ClientAdapter) -> bool:
+        return self.token.client_id == client.record.client_id
 
 
 class _Request(OAuth2Request):
@@ -225,6 +229,6 @@ class _Request(OAuth2Request):
         return self._form
 
 
-async def _read(request: web.Request) -> OAuth2Request:
+async def _read_request(request: web.Request) -> OAuth2Request:
     posted = await request.post()
     return _Request(request, {name: value for name, value in posted.items() if isinstance(value, str)})

@@ -49,7 +49,7 @@ REST_SCOPES: Mapping[str, frozenset[str]] = {
 """Scopes of the REST APIs and the roles, in lower case, that hold them."""
 
 
-def rest_scopes_of(roles: Collection[str]) -> frozenset[str]:
+def list_rest_scopes(roles: Collection[str]) -> frozenset[str]:
     """Every scope of the REST APIs that one of these roles holds.
 
     Args:
@@ -58,13 +58,13 @@ def rest_scopes_of(roles: Collection[str]) -> frozenset[str]:
     return frozenset(scope for scope, holders in REST_SCOPES.items() if not holders.isdisjoint(roles))
 
 
-def grant(
+def grant_scopes(
     requested: Sequence[str],
     roles: Collection[str],
     bindings: Mapping[str, Collection[str]],
     *,
     always_allowed: Sequence[re.Pattern[str]],
-    unregistered_granted: bool,
+    grant_unregistered: bool,
 ) -> tuple[str, ...]:
     """Choose from the requested scopes those that a user with these roles gets.
 
@@ -73,21 +73,21 @@ def grant(
         roles: the user's roles in lower case; for client credentials those of the application's owner.
         bindings: roles, in lower case, by scope registered with some API; an empty collection binds to nobody.
         always_allowed: patterns of scopes that anybody gets, `[oauth] allowed_scopes`.
-        unregistered_granted: scopes that no API registers are given to anybody, which WSO2 does unless the system
+        grant_unregistered: scopes that no API registers are given to anybody, which WSO2 does unless the system
             property `restrict.unassigned.scopes` is set.
 
     Returns:
         The scopes in the order of the request, or `default` alone.
     """
-    held = frozenset(roles)
+    user_roles = frozenset(roles)
 
     def is_granted(scope: str) -> bool:
         if any(pattern.search(scope) for pattern in always_allowed):
             return True
         if scope.startswith("apim:"):
-            return not REST_SCOPES.get(scope, frozenset()).isdisjoint(held)
+            return not REST_SCOPES.get(scope, frozenset()).isdisjoint(user_roles)
         if scope not in bindings:
-            return unregistered_granted
-        return not bindings[scope] or not held.isdisjoint(bindings[scope])
+            return grant_unregistered
+        return not bindings[scope] or not user_roles.isdisjoint(bindings[scope])
 
     return tuple(scope for scope in dict.fromkeys(requested) if is_granted(scope)) or (DEFAULT_SCOPE,)

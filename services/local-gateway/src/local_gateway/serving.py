@@ -93,7 +93,7 @@ def prove_connection(request: web.BaseRequest) -> None:
         request.protocol.connection.is_proven = True
 
 
-async def delay_answer(request: web.BaseRequest, delay_s: float) -> None:
+async def delay_response(request: web.BaseRequest, delay_s: float) -> None:
     """Wait before an answer; meanwhile the connection may be closed in favour of another.
 
     Args:
@@ -136,7 +136,7 @@ async def listen(
     return listener
 
 
-def within_bounds(handler: Handler) -> Handler:
+def track_requests(handler: Handler) -> Handler:
     """Have the connection know when a request begins and ends."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:

@@ -40,7 +40,7 @@ class LocalGatewaySettings(Settings):
     connect_timeout_s: float = Field(default=5.0, gt=0, le=60, description="To reach a backend [s].")
 
     @model_validator(mode="after")
-    def _stays_at_home(self) -> Self:
+    def _check_bind_address(self) -> Self:
         address = ipaddress.ip_address(self.bind_address)
         if not address.is_loopback and not self.allow_remote:
             raise ValueError(
@@ -49,6 +49,6 @@ class LocalGatewaySettings(Settings):
             )
         return self
 
-    def certificates(self) -> Path | None:
+    def find_certificate_dir(self) -> Path | None:
         """Folder of certificates and keys, None where neither it nor a state folder is named."""
         return self.certificate_dir or (self.state_dir and self.state_dir / "certificates")

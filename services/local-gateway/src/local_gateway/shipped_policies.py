@@ -26,16 +26,16 @@ TYPES = {
 }
 
 
-def shipped_policies() -> Iterator[PolicyRecord]:
+def create_default_policies() -> Iterator[PolicyRecord]:
     """Policies that exist from the first start."""
     for kind, counts in _SHIPPED.items():
         for name, count in {UNLIMITED: NO_LIMIT, **counts}.items():
             yield PolicyRecord(
-                policy_id=str(uuid.uuid4()), kind=kind.value, data=_per_minute(kind, name, count), is_shipped=True
+                policy_id=str(uuid.uuid4()), kind=kind.value, data=_build_policy(kind, name, count), is_shipped=True
             )
 
 
-def _per_minute(kind: PolicyKind, name: str, count: int) -> Document:
+def _build_policy(kind: PolicyKind, name: str, count: int) -> Document:
     limit: Document = {"timeUnit": "min", "unitTime": 1, "requestCount": count}
     data: Document = {
         "policyName": name,

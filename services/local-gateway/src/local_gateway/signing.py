@@ -45,19 +45,19 @@ class SigningKey:
         issuer = certificate.issuer.rfc4514_string()
         return cls(
             key=RSAKey.import_key(files.signing_key.read_bytes()),
-            access_token_kid=f"{_of_hex(certificate, SHA256()).rstrip('=')}_{ALGORITHM}",
+            access_token_kid=f"{_encode_fingerprint(certificate, SHA256()).rstrip('=')}_{ALGORITHM}",
             assertion_kid=_base64url(f"{issuer}#{certificate.serial_number}".encode()).rstrip("="),
-            x5t=_of_hex(certificate, SHA1()),  # noqa: S303  (a name, not a protection)
+            x5t=_encode_fingerprint(certificate, SHA1()),  # noqa: S303  (a name, not a protection)
         )
 
-    def jwks(self) -> dict[str, Any]:
+    def build_jwks(self) -> dict[str, Any]:
         """The public key as a JWK set."""
         public = self.key.as_dict(private=False)
         public |= {"kid": self.access_token_kid, "alg": ALGORITHM, "use": "sig"}
         return {"keys": [public]}
 
 
-def _of_hex(certificate: x509.Certificate, algorithm: HashAlgorithm) -> str:
+def _encode_fingerprint(certificate: x509.Certificate, algorithm: HashAlgorithm) -> str:
     return _base64url(certificate.fingerprint(algorithm).hex().encode())
 
 

@@ -89,7 +89,7 @@ class Revision(Record):
     environments: list[Document] = []
 
 
-class Product(Record):
+class ProductRecord(Record):
     """What a publisher offers: the working copy of an API or MCP server with its revisions.
 
     definition: an API's OpenAPI document; empty for an MCP server.
@@ -123,12 +123,12 @@ class Product(Record):
         return f"{self.data['context']}/{self.version}"
 
     @property
-    def deployed(self) -> Revision | None:
+    def deployed_revision(self) -> Revision | None:
         """The revision that the gateway serves."""
         return next((revision for revision in self.revisions if revision.environments), None)
 
 
-class Api(Product):
+class ApiRecord(ProductRecord):
     """An API; `data` is what api.yaml holds under `data`."""
 
     api_id: str
@@ -138,7 +138,7 @@ class Api(Product):
         return self.api_id
 
 
-class McpServer(Product):
+class McpServerRecord(ProductRecord):
     """An MCP server; `data` is WSO2's MCPServer, each tool with name, description and stored schema."""
 
     server_id: str
@@ -191,14 +191,14 @@ class GatewayState(Record):
     applications: dict[str, Application] = {}
     applications_made: int = 0
     subscriptions: dict[str, Subscription] = {}
-    apis: dict[str, Api] = {}
-    mcp_servers: dict[str, McpServer] = {}
+    apis: dict[str, ApiRecord] = {}
+    mcp_servers: dict[str, McpServerRecord] = {}
     policies: dict[str, PolicyRecord] = {}
     deny_policies: dict[str, DenyPolicy] = {}
     live_tokens: dict[str, LiveToken] = {}
     revoked: dict[str, int] = Field(default={}, description="Expiry [s since epoch] by jti.")
 
-    def products(self) -> tuple[Product, ...]:
+    def products(self) -> tuple[ProductRecord, ...]:
         """Every API and every MCP server."""
         return (*self.apis.values(), *self.mcp_servers.values())
 
@@ -235,13 +235,13 @@ class Store:
             raise ConfigurationError(f"state {file} cannot be read: {type(error).__name__}") from error
         return cls(state, file)
 
-    def changed(self, *, routes: bool = True) -> None:
+    def save(self, *, affects_routing: bool = True) -> None:
         """Write the state down after a change.
 
         Args:
-            routes: the change is of a kind that the data path has to take in (tokens are not: it asks for them).
+            affects_routing: Whether the data path has to build a new snapshot; token changes do not need one.
         """
-        if routes:
+        if affects_routing:
             self.generation += 1
         if self._file is None:
             return

@@ -18,11 +18,11 @@ from local_gateway.signing import ALGORITHM, SigningKey
 from local_gateway.state import GatewayState, LiveToken, OAuthClient, Store
 
 _TOKEN_TYPE = "at+jwt"
-_KEPT = 4096
+_MAX_CACHED_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class VerifiedToken:
+class AccessToken:
     """What a token says whose signature and issuer are right; whether it still counts is asked each time.
 
     expires_at_s [s since epoch]. claims: all of them, for those who pass them on.
@@ -36,14 +36,14 @@ class VerifiedToken:
     claims: dict[str, Any]
 
 
-class Tokens:
+class TokenService:
     """Issues and verifies the tokens of one issuer."""
 
     def __init__(self, store: Store, key: SigningKey, clock: Clock) -> None:
         self._store = store
         self._key = key
         self._clock = clock
-        self._verified: dict[str, VerifiedToken] = {}
+        self._verified: dict[str, AccessToken] = {}
 
     @property
     def _state(self) -> GatewayState:
@@ -82,44 +82,44 @@ class Tokens:
         header = {"alg": ALGORITHM, "kid": self._key.access_token_kid, "x5t": self._key.x5t}
         return jwt.encode(header, claims, self._key.key, [ALGORITHM], default_type=_TOKEN_TYPE)
 
-    def verify(self, token: str) -> VerifiedToken | None:
+    def verify(self, token: str) -> AccessToken | None:
         """Read a token whose signature, algorithm, kind and issuer are right; None for any other.
 
         A token that was verified is remembered, so that a busy caller costs one signature check and not one a call.
         """
-        known = self._verified.get(token)
-        if known is None:
-            known = self._check(token)
-            if known is not None:
-                if len(self._verified) >= _KEPT:
+        verified = self._verified.get(token)
+        if verified is None:
+            verified = self._decode(token)
+            if verified is not None:
+                if len(self._verified) >= _MAX_CACHED_TOKENS:
                     self._verified.clear()
-                self._verified[token] = known
-        return known
+                self._verified[token] = verified
+        return verified
 
-    def counts(self, token: VerifiedToken, now: datetime) -> bool:
+    def is_valid(self, token: AccessToken, now: datetime) -> bool:
         """Tell whether a verified token has neither expired nor been revoked."""
         return token.expires_at_s > now.timestamp() and token.jti not in self._store.state.revoked
 
-    def revoke(self, token: VerifiedToken) -> None:
+    def revoke(self, token: AccessToken) -> None:
         """Let a token count no more, for as long as it would have lived."""
         self._state.revoked[token.jti] = int(token.expires_at_s)
         self._state.live_tokens = {key: live for key, live in self._state.live_tokens.items() if live.jti != token.jti}
-        self._store.changed(routes=False)
+        self._store.save(affects_routing=False)
 
     def revoke_clients(self, client_ids: Collection[str]) -> None:
         """Let no token of these clients count any more; the caller writes the state down."""
         state = self._state
-        gone = {key: live for key, live in state.live_tokens.items() if key.partition("\n")[0] in client_ids}
-        state.revoked |= {live.jti: live.expires_at_s for live in gone.values()}
-        state.live_tokens = {key: live for key, live in state.live_tokens.items() if key not in gone}
+        revoked = {key: live for key, live in state.live_tokens.items() if key.partition("\n")[0] in client_ids}
+        state.revoked |= {live.jti: live.expires_at_s for live in revoked.values()}
+        state.live_tokens = {key: live for key, live in state.live_tokens.items() if key not in revoked}
 
-    def _check(self, token: str) -> VerifiedToken | None:
+    def _decode(self, token: str) -> AccessToken | None:
         try:
             decoded = jwt.decode(token, self._key.key, algorithms=[ALGORITHM])
             claims = decoded.claims
             if decoded.header.get("typ") != _TOKEN_TYPE or claims["iss"] != self._state.issuer:
                 return None
-            return VerifiedToken(
+            return AccessToken(
                 jti=str(claims["jti"]),
                 client_id=str(claims["azp"]),
                 user=str(claims["sub"]),
@@ -140,12 +140,12 @@ class Tokens:
             state.revoked[former.jti] = former.expires_at_s
         state.live_tokens[key] = LiveToken(jti=jti, expires_at_s=now_s + validity_s)
         try:
-            self._store.changed(routes=False)
+            self._store.save(affects_routing=False)
         except OSError:
             state.revoked, state.live_tokens = before
             raise
 
 
-def new_secret() -> str:
+def generate_secret() -> str:
     """A consumer key or secret: 28 characters, as long as WSO2's."""
     return secrets.token_urlsafe(21)

@@ -54,7 +54,7 @@ class UserStore:
         user = self._state.users.get(name)
         return user is not None and _matches(password, user.password)
 
-    def roles_of(self, name: str) -> frozenset[str]:
+    def get_roles(self, name: str) -> frozenset[str]:
         """Roles of a user in lower case, because WSO2 compares them so; empty for one who does not exist.
 
         The administrator holds the roles that WSO2 brings along, and none that was made later.
@@ -64,7 +64,7 @@ class UserStore:
         user = self._state.users.get(name)
         return frozenset() if user is None else frozenset(role.lower() for role in (EVERYONE, *user.roles))
 
-    def listed_roles(self, name: str) -> list[str]:
+    def list_roles(self, name: str) -> list[str]:
         """Roles of a user as they are written."""
         if name == self._admin_name:
             return sorted(SHIPPED_ROLES)
@@ -83,7 +83,7 @@ class UserStore:
 
     def add(self, name: str, password: str, roles: Iterable[str]) -> None:
         """Add a user, or replace the one of that name."""
-        self._state.users[name] = User(name=name, password=_hashed(password), roles=sorted(set(roles)))
+        self._state.users[name] = User(name=name, password=_hash_password(password), roles=sorted(set(roles)))
 
     def remove(self, name: str) -> None:
         """Delete a user; what they own stays."""
@@ -91,7 +91,7 @@ class UserStore:
 
     def change_password(self, name: str, password: str) -> None:
         """Give a user a new password."""
-        self._state.users[name].password = _hashed(password)
+        self._state.users[name].password = _hash_password(password)
 
     def change_roles(self, name: str, removed: Iterable[str], added: Iterable[str]) -> None:
         """Take roles from a user and give others."""
@@ -99,7 +99,7 @@ class UserStore:
         user.roles = sorted((set(user.roles) - set(removed)) | (set(added) - {EVERYONE}))
 
 
-def _hashed(password: str) -> str:
+def _hash_password(password: str) -> str:
     salt = os.urandom(16)
     return f"{base64.b64encode(salt).decode()}${base64.b64encode(_scrypt(password, salt)).decode()}"
 

@@ -11,9 +11,9 @@ from typing import Any
 from joserfc import jwt
 
 from ev_service.errors import ConfigurationError
-from local_gateway.gateway.served import ServedApi, Subscriber
+from local_gateway.gateway.served import GatewayApi, Subscriber
 from local_gateway.signing import ALGORITHM, SigningKey
-from local_gateway.tokens import VerifiedToken
+from local_gateway.tokens import AccessToken
 from wso2_terms.deployment import BackendJwt
 
 LIFETIME_S = 900
@@ -22,13 +22,13 @@ ISSUER = "wso2.org/products/am"
 
 # Renewed a little early: it has to be valid still when the backend looks at it.
 _MARGIN_S = 5
-_KEPT = 4096
-_NOT_PASSED_ON = frozenset(
+_MAX_CACHED = 4096
+_NOT_COPIED = frozenset(
     {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "application", "tierInfo", "subscribedAPIs", "aut"}
 )
 
 
-class Assertions:
+class AssertionIssuer:
     """Makes and keeps assertions."""
 
     def __init__(self, key: SigningKey, settings: BackendJwt) -> None:
@@ -44,25 +44,25 @@ class Assertions:
         self._key = key
         dialect = settings.claim_dialect.rstrip("/")
         self._prefix = f"{dialect}/" if dialect else ""
-        self._kept: dict[tuple[str, str], tuple[str, float]] = {}
+        self._cache: dict[tuple[str, str], tuple[str, float]] = {}
 
-    def assertion(self, api: ServedApi, token: VerifiedToken, subscriber: Subscriber, now: datetime) -> str | None:
+    def get_assertion(self, api: GatewayApi, token: AccessToken, subscriber: Subscriber, now: datetime) -> str | None:
         """The assertion for one call, None where backend JWTs are switched off."""
         if not self._is_on:
             return None
         key, now_s = (api.context, token.jti), now.timestamp()
-        kept = self._kept.get(key)
-        if kept is not None and kept[1] - _MARGIN_S > now_s:
-            return kept[0]
-        if len(self._kept) >= _KEPT:
-            self._kept.clear()
-        made = self._make(api, token, subscriber, int(now_s))
-        self._kept[key] = made, int(now_s) + LIFETIME_S
-        return made
+        cached = self._cache.get(key)
+        if cached is not None and cached[1] - _MARGIN_S > now_s:
+            return cached[0]
+        if len(self._cache) >= _MAX_CACHED:
+            self._cache.clear()
+        assertion = self._create(api, token, subscriber, int(now_s))
+        self._cache[key] = assertion, int(now_s) + LIFETIME_S
+        return assertion
 
-    def _make(self, api: ServedApi, token: VerifiedToken, subscriber: Subscriber, now_s: int) -> str:
+    def _create(self, api: GatewayApi, token: AccessToken, subscriber: Subscriber, now_s: int) -> str:
         application = subscriber.application
-        about = {
+        gateway_claims = {
             "subscriber": application.owner,
             "applicationid": str(application.number),
             "applicationname": application.name,
@@ -77,8 +77,8 @@ class Assertions:
             "enduserTenantId": "-1234",
             "applicationUUId": application.application_id,
         }
-        claims: dict[str, Any] = {name: value for name, value in token.claims.items() if name not in _NOT_PASSED_ON}
-        claims |= {self._prefix + name: value for name, value in about.items()}
+        claims: dict[str, Any] = {name: value for name, value in token.claims.items() if name not in _NOT_COPIED}
+        claims |= {self._prefix + name: value for name, value in gateway_claims.items()}
         claims |= {"iss": ISSUER, "sub": token.user, "iat": now_s, "exp": now_s + LIFETIME_S, "jti": str(uuid.uuid4())}
         header = {"alg": ALGORITHM, "x5t": self._key.x5t, "kid": self._key.assertion_kid}
         return jwt.encode(header, claims, self._key.key, [ALGORITHM])

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
-from local_gateway.gateway.served import Resource, Served, Snapshot, Subscriber
-from local_gateway.gateway.throttle import Exceeded
-from local_gateway.tokens import VerifiedToken
+from local_gateway.gateway.served import GatewayProduct, Resource, Snapshot, Subscriber
+from local_gateway.gateway.throttle import LimitExceeded
+from local_gateway.tokens import AccessToken
 from wso2_terms.codes import (
     DENIED,
     INVALID_CREDENTIALS,
@@ -21,35 +21,35 @@ from wso2_terms.codes import (
     Fault,
 )
 
-REVOKED = replace(
+REVOKED_TOKEN = replace(
     INVALID_CREDENTIALS,
     description="Invalid JWT token. Make sure you have provided the correct security credentials",
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """Why a call does not pass. details: for the fault's placeholders. until: end of a quota's window."""
 
     fault: Fault
     details: dict[str, str] = field(default_factory=dict[str, str])
-    until: datetime | None = None
+    retry_at: datetime | None = None
 
     @classmethod
-    def of_limit(cls, exceeded: Exceeded) -> "Refusal":
+    def from_limit(cls, exceeded: LimitExceeded) -> "Rejection":
         """The refusal of a limit that is used up."""
-        return cls(exceeded.level.fault, until=datetime.fromtimestamp(exceeded.ends_s, UTC))
+        return cls(exceeded.level.fault, retry_at=datetime.fromtimestamp(exceeded.ends_s, UTC))
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class Principal:
     """Who may pass; both are None at a resource that needs no token."""
 
-    token: VerifiedToken | None
+    token: AccessToken | None
     subscriber: Subscriber | None
 
 
-OPEN = Grant(None, None)
+ANONYMOUS = Principal(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,71 +61,75 @@ class Credentials:
     """
 
     is_present: bool
-    token: VerifiedToken | None = None
+    token: AccessToken | None = None
     is_live: bool = False
     is_revoked: bool = False
 
 
-def authorize(served: Served, resource: Resource, credentials: Credentials, snapshot: Snapshot) -> Grant | Refusal:
+def authorize(
+    product: GatewayProduct, resource: Resource, credentials: Credentials, snapshot: Snapshot
+) -> Principal | Rejection:
     """Check token, subscription and scope, in WSO2's order.
 
     Args:
-        served: the API or MCP server that is called.
+        product: the API or MCP server that is called.
         resource: what of it.
         credentials: of the caller.
         snapshot: holds the subscriptions.
     """
     if not resource.is_secured:
-        return OPEN
+        return ANONYMOUS
     token = credentials.token
     if token is None or not credentials.is_live:
-        return _refused_credentials(credentials)
-    subscriber = snapshot.subscribers.get((token.client_id, served.api_id))
+        return _reject_credentials(credentials)
+    subscriber = snapshot.subscribers.get((token.client_id, product.api_id))
     if subscriber is None:
-        return Refusal(NOT_SUBSCRIBED)
+        return Rejection(NOT_SUBSCRIBED)
     if subscriber.status == "BLOCKED" or (
         subscriber.status == "PROD_ONLY_BLOCKED" and subscriber.key_type == "PRODUCTION"
     ):
-        return Refusal(SUBSCRIPTION_BLOCKED)
+        return Rejection(SUBSCRIPTION_BLOCKED)
     if resource.scopes and resource.scopes.isdisjoint(token.scopes):
-        return Refusal(SCOPE_MISSING, {"resource": resource.target})
-    return Grant(token, subscriber)
+        return Rejection(SCOPE_MISSING, {"resource": resource.target})
+    return Principal(token, subscriber)
 
 
-def denied(served: Served, grant: Grant, client_address: str, snapshot: Snapshot) -> Refusal | None:
+def check_deny_policies(
+    product: GatewayProduct, principal: Principal, client_address: str, snapshot: Snapshot
+) -> Rejection | None:
     """Check the deny policies.
 
     Args:
-        served: the API or MCP server that is called.
-        grant: who calls.
+        product: the API or MCP server that is called.
+        principal: who calls.
         client_address: where from, as `X-Forwarded-For` or the connection says.
         snapshot: holds the policies.
     """
-    rules = snapshot.denied
-    if rules.is_empty:
+    policies = snapshot.deny_policies
+    if policies.is_empty:
         return None
-    if served.context in rules.contexts or _is_address_denied(client_address, snapshot):
-        return Refusal(DENIED)
-    if grant.subscriber is not None and grant.token is not None:
-        application = grant.subscriber.application
-        if f"{application.owner}:{application.name}" in rules.applications:
-            return Refusal(DENIED)
-        if f"{grant.token.user}@carbon.super" in rules.users:
-            return Refusal(DENIED)
+    if product.context in policies.contexts or _matches_denied_address(client_address, snapshot):
+        return Rejection(DENIED)
+    if principal.subscriber is not None and principal.token is not None:
+        application = principal.subscriber.application
+        if f"{application.owner}:{application.name}" in policies.applications:
+            return Rejection(DENIED)
+        if f"{principal.token.user}@carbon.super" in policies.users:
+            return Rejection(DENIED)
     return None
 
 
-def _refused_credentials(credentials: Credentials) -> Refusal:
+def _reject_credentials(credentials: Credentials) -> Rejection:
     if not credentials.is_present:
-        return Refusal(MISSING_CREDENTIALS)
-    return Refusal(REVOKED if credentials.is_revoked else INVALID_CREDENTIALS)
+        return Rejection(MISSING_CREDENTIALS)
+    return Rejection(REVOKED_TOKEN if credentials.is_revoked else INVALID_CREDENTIALS)
 
 
-def _is_address_denied(client_address: str, snapshot: Snapshot) -> bool:
-    if not snapshot.denied.addresses:
+def _matches_denied_address(client_address: str, snapshot: Snapshot) -> bool:
+    if not snapshot.deny_policies.addresses:
         return False
     try:
         address = ip_address(client_address)
     except ValueError:
         return False
-    return any(addresses.means(address) for addresses in snapshot.denied.addresses)
+    return any(addresses.matches(address) for addresses in snapshot.deny_policies.addresses)

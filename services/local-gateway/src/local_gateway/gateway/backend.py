@@ -23,7 +23,7 @@ from aiohttp import (
 from multidict import CIMultiDict
 from yarl import URL
 
-from local_gateway.gateway.authorize import Refusal
+from local_gateway.gateway.authorize import Rejection
 from local_gateway.gateway.served import Backend
 from wso2_terms.codes import BACKEND_TIMEOUT, CONNECTION_CLOSED, CONNECTION_FAILED, ENDPOINT_SUSPENDED
 
@@ -47,13 +47,13 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-NOT_SENT_ON = _HOP_BY_HOP | {"host", "content-length", "expect"}
+NOT_FORWARDED = _HOP_BY_HOP | {"host", "content-length", "expect"}
 """Names of headers that the session makes itself, for the connection to the backend."""
-_NOT_GIVEN_BACK = _HOP_BY_HOP | {"content-length", "activityid"}
+_NOT_RELAYED = _HOP_BY_HOP | {"content-length", "activityid"}
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class BackendResponse:
     """A backend's answer, taken whole. body: None when it is larger than BUFFERED_BYTES."""
 
     status: int
@@ -61,7 +61,7 @@ class Fetched:
     body: bytes | None
 
 
-class Backends:
+class BackendClient:
     """One pool of connections to all backends."""
 
     def __init__(self, connect_timeout_s: float) -> None:
@@ -85,9 +85,9 @@ class Backends:
         if self._session is not None:
             await self._session.close()
 
-    async def call(
+    async def forward(
         self, request: web.BaseRequest, backend: Backend, path: str, headers: Mapping[str, str], body: bytes | None
-    ) -> web.StreamResponse | Refusal:
+    ) -> web.StreamResponse | Rejection:
         """Send a call on and give its answer back.
 
         Args:
@@ -97,12 +97,12 @@ class Backends:
             headers: what to send.
             body: what to send, None for nothing.
         """
-        given_back = partial(_given_back, request, activity_id=headers["activityid"])
-        return await self._ask(request.method, backend, path, headers, body, given_back)
+        relay = partial(_relay_response, request, activity_id=headers["activityid"])
+        return await self._request(request.method, backend, path, headers, body, relay)
 
     async def fetch(
         self, verb: str, backend: Backend, path: str, headers: Mapping[str, str], body: bytes | None
-    ) -> Fetched | Refusal:
+    ) -> BackendResponse | Rejection:
         """Ask a backend and take its answer here.
 
         Args:
@@ -112,9 +112,9 @@ class Backends:
             headers: what to send.
             body: what to send, None for nothing.
         """
-        return await self._ask(verb, backend, path, headers, body, _fetched)
+        return await self._request(verb, backend, path, headers, body, _read_response)
 
-    async def _ask(
+    async def _request(
         self,
         verb: str,
         backend: Backend,
@@ -122,9 +122,9 @@ class Backends:
         headers: Mapping[str, str],
         body: bytes | None,
         take: Callable[[ClientResponse], Awaitable[T]],
-    ) -> T | Refusal:
+    ) -> T | Rejection:
         if self._suspended_until.get(backend.name, 0.0) > time.monotonic():
-            return Refusal(ENDPOINT_SUSPENDED, {"endpoint": backend.name})
+            return Rejection(ENDPOINT_SUSPENDED, {"endpoint": backend.name})
         assert self._session is not None
         try:
             async with self._session.request(
@@ -137,16 +137,16 @@ class Backends:
             ) as answer:
                 return await take(answer)
         except (ClientConnectorError, ConnectionTimeoutError):
-            return self._failed(backend, Refusal(CONNECTION_FAILED))
+            return self._suspend(backend, Rejection(CONNECTION_FAILED))
         except TimeoutError:
-            return self._failed(backend, Refusal(BACKEND_TIMEOUT))
+            return self._suspend(backend, Rejection(BACKEND_TIMEOUT))
         except (ClientError, OSError):
-            return self._failed(backend, Refusal(CONNECTION_CLOSED))
+            return self._suspend(backend, Rejection(CONNECTION_CLOSED))
 
-    def _failed(self, backend: Backend, refusal: Refusal) -> Refusal:
+    def _suspend(self, backend: Backend, rejection: Rejection) -> Rejection:
         if backend.suspension_s > 0:
             self._suspended_until[backend.name] = time.monotonic() + backend.suspension_s
-        return refusal
+        return rejection
 
     def _timeout(self, total_s: float) -> ClientTimeout:
         timeout = self._timeouts.get(total_s)
@@ -156,7 +156,9 @@ class Backends:
         return timeout
 
 
-def sent_headers(request: web.BaseRequest, withheld: frozenset[str], added: Mapping[str, str]) -> CIMultiDict[str]:
+def filter_request_headers(
+    request: web.BaseRequest, withheld: frozenset[str], added: Mapping[str, str]
+) -> CIMultiDict[str]:
     """What of the caller's headers goes to the backend.
 
     Args:
@@ -164,44 +166,42 @@ def sent_headers(request: web.BaseRequest, withheld: frozenset[str], added: Mapp
         withheld: further names, in lower case, that stay here.
         added: what the gateway says itself; it takes the place of what the caller said under the same name.
     """
-    dropped = NOT_SENT_ON | withheld
-    listed = request.headers.get("Connection")
-    if listed is not None:
+    dropped = NOT_FORWARDED | withheld
+    connection = request.headers.get("Connection")
+    if connection is not None:
         # Whatever Connection names belongs to this hop only (RFC 9110, 7.6.1).
-        dropped = dropped | {name.strip().lower() for name in listed.split(",")}
+        dropped = dropped | {name.strip().lower() for name in connection.split(",")}
     headers = CIMultiDict((name, value) for name, value in request.headers.items() if name.lower() not in dropped)
     headers.update(added)
     return headers
 
 
-async def _fetched(answer: ClientResponse) -> Fetched:
-    body = await _first_bytes(answer)
+async def _read_response(answer: ClientResponse) -> BackendResponse:
+    body = await _read_first_bytes(answer)
     is_whole = len(body) <= BUFFERED_BYTES and answer.content.at_eof()
-    return Fetched(answer.status, answer.headers.get("Content-Type", ""), body if is_whole else None)
+    return BackendResponse(answer.status, answer.headers.get("Content-Type", ""), body if is_whole else None)
 
 
-async def _given_back(request: web.BaseRequest, answer: ClientResponse, *, activity_id: str) -> web.StreamResponse:
-    headers = CIMultiDict(
-        (name, value) for name, value in answer.headers.items() if name.lower() not in _NOT_GIVEN_BACK
-    )
+async def _relay_response(request: web.BaseRequest, answer: ClientResponse, *, activity_id: str) -> web.StreamResponse:
+    headers = CIMultiDict((name, value) for name, value in answer.headers.items() if name.lower() not in _NOT_RELAYED)
     headers["activityid"] = activity_id
     length = answer.content_length
     if length is not None and length <= BUFFERED_BYTES:
         return web.Response(body=await answer.read(), status=answer.status, reason=answer.reason, headers=headers)
-    first = await _first_bytes(answer)
+    first = await _read_first_bytes(answer)
     if answer.content.at_eof():
         return web.Response(body=first, status=answer.status, reason=answer.reason, headers=headers)
-    return await _streamed(request, answer, headers, first)
+    return await _stream_response(request, answer, headers, first)
 
 
-async def _first_bytes(answer: ClientResponse) -> bytes:
-    taken = bytearray()
-    while len(taken) <= BUFFERED_BYTES and not answer.content.at_eof():
-        taken += await answer.content.readany()
-    return bytes(taken)
+async def _read_first_bytes(answer: ClientResponse) -> bytes:
+    body = bytearray()
+    while len(body) <= BUFFERED_BYTES and not answer.content.at_eof():
+        body += await answer.content.readany()
+    return bytes(body)
 
 
-async def _streamed(
+async def _stream_response(
     request: web.BaseRequest, answer: ClientResponse, headers: CIMultiDict[str], first: bytes
 ) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)

@@ -4,63 +4,65 @@ Source: WSO2 API Manager 4.6: transport and life cycle, then token, subscription
 limits.
 """
 
-from local_gateway.gateway.authorize import Credentials, Grant, Refusal, authorize, denied
+from local_gateway.gateway.authorize import Credentials, Principal, Rejection, authorize, check_deny_policies
 from local_gateway.gateway.call import Call
-from local_gateway.gateway.served import Resource, Served, Snapshot
+from local_gateway.gateway.served import GatewayProduct, Resource, Snapshot
 from local_gateway.gateway.throttle import Throttle
 from local_gateway.serving import prove_connection
-from local_gateway.tokens import Tokens
+from local_gateway.tokens import TokenService
 from wso2_terms.codes import API_BLOCKED, TRANSPORT_NOT_ALLOWED
 
 
-def shut(served: Served, scheme: str) -> Refusal | None:
+def check_availability(product: GatewayProduct, scheme: str) -> Rejection | None:
     """Why nobody at all may call this now, None when it is open.
 
     Args:
-        served: the API or MCP server.
+        product: the API or MCP server.
         scheme: `http` or `https`.
     """
-    if scheme not in served.transports:
-        return Refusal(TRANSPORT_NOT_ALLOWED, {"transport": scheme})
-    return Refusal(API_BLOCKED) if served.is_blocked else None
+    if scheme not in product.transports:
+        return Rejection(TRANSPORT_NOT_ALLOWED, {"transport": scheme})
+    return Rejection(API_BLOCKED) if product.is_blocked else None
 
 
-class Checks:
+class AdmissionControl:
     """Decides who passes, and counts."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: TokenService) -> None:
         self._tokens = tokens
         self._throttle = Throttle()
 
-    def admit(self, call: Call, served: Served, resource: Resource, snapshot: Snapshot) -> Grant | Refusal:
+    def admit(
+        self, call: Call, product: GatewayProduct, resource: Resource, snapshot: Snapshot
+    ) -> Principal | Rejection:
         """Check a call of something that is open; one that passes is counted, and knows its grant.
 
         Args:
             call: the call.
-            served: the API or MCP server that it is for.
+            product: the API or MCP server that it is for.
             resource: what of it.
             snapshot: the state that it began with.
         """
-        granted = authorize(served, resource, self._credentials(call, served), snapshot)
-        if isinstance(granted, Refusal):
-            return granted
-        call.grant = granted
-        if granted.token is not None:
+        principal = authorize(product, resource, self._read_credentials(call, product), snapshot)
+        if isinstance(principal, Rejection):
+            return principal
+        call.principal = principal
+        if principal.token is not None:
             prove_connection(call.request)
-        refused = denied(served, granted, call.client_address, snapshot)
-        if refused is not None:
-            return refused
-        subscriber = granted.subscriber
+        rejection = check_deny_policies(product, principal, call.client_address, snapshot)
+        if rejection is not None:
+            return rejection
+        subscriber = principal.subscriber
         levels = resource.levels if subscriber is None else (*resource.levels, *subscriber.levels)
         exceeded = self._throttle.admit(levels, call.at.timestamp())
-        return granted if exceeded is None else Refusal.of_limit(exceeded)
+        return principal if exceeded is None else Rejection.from_limit(exceeded)
 
-    def _credentials(self, call: Call, served: Served) -> Credentials:
-        scheme, _, text = call.request.headers.get(served.authorization_header, "").partition(" ")
+    def _read_credentials(self, call: Call, product: GatewayProduct) -> Credentials:
+        scheme, _, text = call.request.headers.get(product.authorization_header, "").partition(" ")
         if scheme.lower() != "bearer" or not text.strip():
             return Credentials(is_present=False)
         token = self._tokens.verify(text.strip())
         if token is None:
             return Credentials(is_present=True)
-        is_live = self._tokens.counts(token, call.at)
+        is_live = self._tokens.is_valid(token, call.at)
         return Credentials(True, token, is_live, not is_live and token.expires_at_s > call.at.timestamp())

@@ -7,7 +7,7 @@ import json
 
 from aiohttp import web
 
-from local_gateway.gateway.authorize import Refusal
+from local_gateway.gateway.authorize import Rejection
 from wso2_terms.codes import CHALLENGE, Fault
 from wso2_terms.windows import format_next_access_time, format_retry_after
 
@@ -17,27 +17,27 @@ TOO_LARGE = Fault(
 """Ours: WSO2 has no such limit of its own."""
 
 
-def fault_response(refusal: Refusal, activity_id: str) -> web.Response:
+def build_fault_response(rejection: Rejection, activity_id: str) -> web.Response:
     """The answer to a call that does not pass.
 
     Args:
-        refusal: why.
+        rejection: why.
         activity_id: id of the call, given back in its header.
     """
     headers = {"activityid": activity_id}
-    if refusal.until is not None:
-        headers["Retry-After"] = format_retry_after(refusal.until)
-    if refusal.fault.http_status == 401:
+    if rejection.retry_at is not None:
+        headers["Retry-After"] = format_retry_after(rejection.retry_at)
+    if rejection.fault.http_status == 401:
         headers["WWW-Authenticate"] = CHALLENGE
     return web.Response(
-        text=fault_text(refusal),
-        status=refusal.fault.http_status,
+        text=format_fault(rejection),
+        status=rejection.fault.http_status,
         headers=headers,
         content_type="application/json",
     )
 
 
-def fault_text(refusal: Refusal) -> str:
+def format_fault(rejection: Rejection) -> str:
     """The body of that answer."""
-    next_access = None if refusal.until is None else format_next_access_time(refusal.until)
-    return json.dumps(refusal.fault.body(next_access_time=next_access, **refusal.details))
+    next_access = None if rejection.retry_at is None else format_next_access_time(rejection.retry_at)
+    return json.dumps(rejection.fault.body(next_access_time=next_access, **rejection.details))

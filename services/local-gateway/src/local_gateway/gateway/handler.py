@@ -9,20 +9,20 @@ import time
 from aiohttp import web
 
 from ev_service.clock import Clock
-from local_gateway.gateway.assertion import Assertions
-from local_gateway.gateway.authorize import Refusal
-from local_gateway.gateway.backend import Backends
-from local_gateway.gateway.call import Call, ClientGoneError, finished, read_body
-from local_gateway.gateway.checks import Checks, shut
-from local_gateway.gateway.faults import fault_response
-from local_gateway.gateway.mcp_server import McpFront
+from local_gateway.gateway.assertion import AssertionIssuer
+from local_gateway.gateway.authorize import Rejection
+from local_gateway.gateway.backend import BackendClient
+from local_gateway.gateway.call import Call, ClientGoneError, build_metrics_event, read_body
+from local_gateway.gateway.checks import AdmissionControl, check_availability
+from local_gateway.gateway.faults import build_fault_response
+from local_gateway.gateway.mcp_server import McpHandler
 from local_gateway.gateway.metrics import MetricsLog
-from local_gateway.gateway.passage import Passage
-from local_gateway.gateway.routing import Match, Miss, Router
-from local_gateway.gateway.served import ServedApi, ServedMcpServer, Snapshot
+from local_gateway.gateway.passage import Forwarder
+from local_gateway.gateway.routing import RouteMatch, RouteNotFound, Router
+from local_gateway.gateway.served import GatewayApi, GatewayMcpServer, Snapshot
 from local_gateway.gateway.snapshot import take_snapshot
 from local_gateway.state import Store
-from local_gateway.tokens import Tokens
+from local_gateway.tokens import TokenService
 from wso2_terms.codes import UNCLASSIFIED
 from wso2_terms.mcp import Wso2Version
 
@@ -36,10 +36,10 @@ class Gateway:
         self,
         *,
         store: Store,
-        tokens: Tokens,
+        tokens: TokenService,
         clock: Clock,
-        assertions: Assertions,
-        backends: Backends,
+        assertions: AssertionIssuer,
+        backends: BackendClient,
         metrics: MetricsLog,
         max_request_bytes: int,
         hostname: str = "localhost",
@@ -49,11 +49,11 @@ class Gateway:
         self._clock = clock
         self._metrics = metrics
         self._max_request_bytes = max_request_bytes
-        self._checks = Checks(tokens)
-        self._passage = Passage(assertions, backends)
-        self._mcp = McpFront(
-            self._checks,
-            self._passage,
+        self._admission = AdmissionControl(tokens)
+        self._forwarder = Forwarder(assertions, backends)
+        self._mcp = McpHandler(
+            self._admission,
+            self._forwarder,
             metrics,
             issuer=lambda: store.state.issuer,
             hostname=hostname,
@@ -64,10 +64,10 @@ class Gateway:
         self._snapshot: Snapshot | None = None
         self._router = Router(())
 
-    async def on_call(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one call; never raises."""
         started_s = time.perf_counter()
-        call = Call.of(request, self._clock.now())
+        call = Call.from_request(request, self._clock.now())
         try:
             answer = await self._answer(call)
         except ClientGoneError:
@@ -76,45 +76,47 @@ class Gateway:
             return response
         except Exception:
             _logger.exception("call failed in the gateway", extra={"correlation_id": call.activity_id})
-            answer = Refusal(UNCLASSIFIED)
-        refusal = answer if isinstance(answer, Refusal) else None
-        response = fault_response(answer, call.activity_id) if isinstance(answer, Refusal) else answer
+            answer = Rejection(UNCLASSIFIED)
+        rejection = answer if isinstance(answer, Rejection) else None
+        response = build_fault_response(answer, call.activity_id) if isinstance(answer, Rejection) else answer
         if self._metrics.is_on:
             latency_s = time.perf_counter() - started_s
-            self._metrics.add(finished(call, response.status, refusal, latency_s, response.content_length or 0))
+            self._metrics.add(
+                build_metrics_event(call, response.status, rejection, latency_s, response.content_length or 0)
+            )
         return response
 
-    async def _answer(self, call: Call) -> web.StreamResponse | Refusal:
-        snapshot = self._current_snapshot()
+    async def _answer(self, call: Call) -> web.StreamResponse | Rejection:
+        snapshot = self._refresh_snapshot()
         path, question, query = call.request.raw_path.partition("?")
-        found = self._router.find(call.method, path)
-        call.served = found.api
-        if isinstance(found, Miss):
-            return Refusal(found.fault)
-        call.template = found.resource.target
-        refused = shut(found.api, call.request.scheme)
-        if refused is not None:
-            return refused
-        if isinstance(found.api, ServedMcpServer):
-            answer = await self._mcp.answer(call, found.api, found.resource, self._router, snapshot)
-            if not isinstance(answer, Refusal):
+        route = self._router.find(call.method, path)
+        call.product = route.product
+        if isinstance(route, RouteNotFound):
+            return Rejection(route.fault)
+        call.template = route.resource.target
+        rejection = check_availability(route.product, call.request.scheme)
+        if rejection is not None:
+            return rejection
+        if isinstance(route.product, GatewayMcpServer):
+            answer = await self._mcp.answer(call, route.product, route.resource, self._router, snapshot)
+            if not isinstance(answer, Rejection):
                 answer.headers["activityid"] = call.activity_id
             return answer
-        assert isinstance(found.api, ServedApi)
-        return await self._pass(call, found.api, found, question + query, snapshot)
+        assert isinstance(route.product, GatewayApi)
+        return await self._forward(call, route.product, route, question + query, snapshot)
 
-    async def _pass(
-        self, call: Call, api: ServedApi, match: Match, query: str, snapshot: Snapshot
-    ) -> web.StreamResponse | Refusal:
-        granted = self._checks.admit(call, api, match.resource, snapshot)
-        if isinstance(granted, Refusal):
-            return granted
+    async def _forward(
+        self, call: Call, api: GatewayApi, route: RouteMatch, query: str, snapshot: Snapshot
+    ) -> web.StreamResponse | Rejection:
+        principal = self._admission.admit(call, api, route.resource, snapshot)
+        if isinstance(principal, Rejection):
+            return principal
         body = await read_body(call.request, self._max_request_bytes)
-        if isinstance(body, Refusal):
+        if isinstance(body, Rejection):
             return body
-        return await self._passage.pass_on(call, api, granted, match.path + query, body)
+        return await self._forwarder.forward(call, api, principal, route.path + query, body)
 
-    def _current_snapshot(self) -> Snapshot:
+    def _refresh_snapshot(self) -> Snapshot:
         if self._snapshot is None or self._generation != self._store.generation:
             self._snapshot = take_snapshot(self._store.state)
             self._router = Router((*self._snapshot.apis, *self._snapshot.mcp_servers))

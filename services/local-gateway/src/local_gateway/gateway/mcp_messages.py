@@ -17,7 +17,7 @@ from aiohttp import web
 from wso2_terms import mcp
 from wso2_terms.mcp import Wso2Version
 
-Id = str | int
+MessageId = str | int
 _LARGEST_ID = 2**63
 
 
@@ -25,51 +25,55 @@ _LARGEST_ID = 2**63
 class Message:
     """A request; `message_id` is None for the one notification there is."""
 
-    message_id: Id | None
+    message_id: MessageId | None
     method: str
     params: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class InvalidMessage:
     """A message that is none, and its id as far as it is known."""
 
     error: mcp.RpcError
-    message_id: Id | None = None
+    message_id: MessageId | None = None
 
 
-def read_message(content_type: str, body: bytes | None, version: Wso2Version) -> Message | Failure:
+def parse_message(content_type: str, body: bytes | None, version: Wso2Version) -> Message | InvalidMessage:
     """Read a body as a version of the product does."""
     if not body or content_type != "application/json":
-        return Failure(mcp.build_invalid_request_error("No JSON-RPC payload found"))
+        return InvalidMessage(mcp.build_invalid_request_error("No JSON-RPC payload found"))
     try:
         # Decoded here: json would take other encodings than UTF-8 for bytes, so that two readers might differ.
-        read = json.loads(body.decode(), parse_constant=_refuse_constant)
+        document = json.loads(body.decode(), parse_constant=_reject_constant)
     except (ValueError, RecursionError):
-        return Failure(mcp.MALFORMED)
-    return _checked(cast("dict[str, Any]", read), version) if isinstance(read, dict) else Failure(mcp.MALFORMED)
+        return InvalidMessage(mcp.MALFORMED)
+    return (
+        _validate_message(cast("dict[str, Any]", document), version)
+        if isinstance(document, dict)
+        else InvalidMessage(mcp.MALFORMED)
+    )
 
 
-def _checked(read: dict[str, Any], version: Wso2Version) -> Message | Failure:
-    given, params, message_id = read.get("method"), read.get("params"), _id(read.get("id"))
+def _validate_message(document: dict[str, Any], version: Wso2Version) -> Message | InvalidMessage:
+    given, params, message_id = document.get("method"), document.get("params"), _parse_id(document.get("id"))
     if isinstance(given, dict | list) or not isinstance(params, dict | None):
-        return Failure(mcp.MALFORMED, message_id)
-    method = text_of(given)
+        return InvalidMessage(mcp.MALFORMED, message_id)
+    method = to_text(given)
     if not method:
-        return Failure(mcp.build_invalid_request_error("Missing method field"), message_id)
+        return InvalidMessage(mcp.build_invalid_request_error("Missing method field"), message_id)
     if version is Wso2Version.V4_6 and method not in mcp.METHODS:
-        return Failure(mcp.build_method_not_found_error(method), message_id)
+        return InvalidMessage(mcp.build_method_not_found_error(method), message_id)
     if message_id is None and method != mcp.INITIALIZED:
-        return Failure(mcp.build_invalid_request_error("Missing id field"))
+        return InvalidMessage(mcp.build_invalid_request_error("Missing id field"))
     return Message(message_id, method, cast("Mapping[str, Any] | None", params))
 
 
-def text_of(value: object) -> str | None:
+def to_text(value: object) -> str | None:
     """What WSO2 reads where a text is due: numbers and truth values are taken as they are written."""
     return value if isinstance(value, str) else None if value is None else json.dumps(value)
 
 
-def _id(given: object) -> Id | None:
+def _parse_id(given: object) -> MessageId | None:
     """An id: text or a number, of which the fraction is cut off; anything else is none."""
     if isinstance(given, str):
         return given
@@ -78,30 +82,30 @@ def _id(given: object) -> Id | None:
     return int(given) if -_LARGEST_ID <= given < _LARGEST_ID else None
 
 
-def result(message: Message, value: object) -> web.Response:
+def build_result_response(message: Message, value: object) -> web.Response:
     """The answer to a request."""
-    return _json(mcp.build_result(message.message_id, value))
+    return _build_json_response(mcp.build_result(message.message_id, value))
 
 
-def error(message: Message, wrong: mcp.RpcError) -> web.Response:
+def build_error_response(message: Message, error: mcp.RpcError) -> web.Response:
     """The answer to a request that was understood and cannot be met."""
-    return _json(mcp.build_error(message.message_id, wrong))
+    return _build_json_response(mcp.build_error(message.message_id, error))
 
 
-def failure(wrong: mcp.RpcError, message_id: Id | None, status: int) -> web.Response:
+def build_failure_response(error: mcp.RpcError, message_id: MessageId | None, status: int) -> web.Response:
     """The answer in WSO2's failure shape, its id as text.
 
     Args:
-        wrong: what is wrong.
+        error: what is wrong.
         message_id: as far as it is known.
         status: HTTP status. WSO2's own is doubtful here, see docs/local-gateway.md.
     """
-    return _json(mcp.build_failure(message_id, wrong), status)
+    return _build_json_response(mcp.build_failure(message_id, error), status)
 
 
-def _json(body: Mapping[str, object], status: int = 200) -> web.Response:
+def _build_json_response(body: Mapping[str, object], status: int = 200) -> web.Response:
     return web.Response(text=json.dumps(body), status=status, content_type="application/json")
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")

@@ -15,17 +15,22 @@ from typing import Any, cast
 from aiohttp import web
 
 from local_gateway.gateway import mcp_messages
-from local_gateway.gateway.authorize import Grant, Refusal, denied
-from local_gateway.gateway.backend import Fetched
-from local_gateway.gateway.call import Call, finished, read_body
-from local_gateway.gateway.checks import Checks, shut
-from local_gateway.gateway.faults import fault_text
-from local_gateway.gateway.mcp_arguments import NO_PART_OF_A_PATH, Outgoing, Unusable, outgoing
-from local_gateway.gateway.mcp_messages import Failure, Message
-from local_gateway.gateway.metrics import Finished, MetricsLog
-from local_gateway.gateway.passage import Passage
-from local_gateway.gateway.routing import Match, Miss, Router
-from local_gateway.gateway.served import Resource, ServedApi, ServedMcpServer, ServedTool, Snapshot
+from local_gateway.gateway.authorize import Principal, Rejection, check_deny_policies
+from local_gateway.gateway.backend import BackendResponse
+from local_gateway.gateway.call import Call, build_metrics_event, read_body
+from local_gateway.gateway.checks import AdmissionControl, check_availability
+from local_gateway.gateway.faults import format_fault
+from local_gateway.gateway.mcp_arguments import (
+    INVALID_PATH_ARGUMENT,
+    BackendRequest,
+    InvalidArguments,
+    build_backend_request,
+)
+from local_gateway.gateway.mcp_messages import InvalidMessage, Message
+from local_gateway.gateway.metrics import MetricsEvent, MetricsLog
+from local_gateway.gateway.passage import Forwarder
+from local_gateway.gateway.routing import RouteMatch, RouteNotFound, Router
+from local_gateway.gateway.served import GatewayApi, GatewayMcpServer, GatewayTool, Resource, Snapshot
 from wso2_terms import mcp
 from wso2_terms.codes import NOT_FOUND
 from wso2_terms.mcp import Wso2Version
@@ -34,13 +39,13 @@ _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?P<port>:[0-9]{
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
-class McpFront:
+class McpHandler:
     """Serves every MCP server of the gateway."""
 
     def __init__(
         self,
-        checks: Checks,
-        passage: Passage,
+        admission: AdmissionControl,
+        forwarder: Forwarder,
         metrics: MetricsLog,
         *,
         issuer: Callable[[], str],
@@ -48,18 +53,18 @@ class McpFront:
         max_request_bytes: int,
         version: Wso2Version,
     ) -> None:
-        self._checks = checks
-        self._passage = passage
+        self._admission = admission
+        self._forwarder = forwarder
         self._metrics = metrics
         self._issuer = issuer
         self._hostname = hostname
         self._max_request_bytes = max_request_bytes
         self._version = version
-        self._own_headers = passage.own_headers
+        self._reserved_headers = forwarder.reserved_headers
 
     async def answer(
-        self, call: Call, server: ServedMcpServer, resource: Resource, router: Router, snapshot: Snapshot
-    ) -> web.StreamResponse | Refusal:
+        self, call: Call, server: GatewayMcpServer, resource: Resource, router: Router, snapshot: Snapshot
+    ) -> web.StreamResponse | Rejection:
         """Answer a call of a server that is open.
 
         Args:
@@ -70,65 +75,69 @@ class McpFront:
             snapshot: the state that the call began with.
         """
         if resource.target == mcp.METADATA_RESOURCE:
-            return self._metadata(call, server)
+            return self._build_metadata_response(call, server)
         if resource.verb == "GET":
-            return mcp_messages.failure(mcp.SSE_NOT_SUPPORTED, None, HTTPStatus.METHOD_NOT_ALLOWED)
+            return mcp_messages.build_failure_response(mcp.SSE_NOT_SUPPORTED, None, HTTPStatus.METHOD_NOT_ALLOWED)
         body = await read_body(call.request, self._max_request_bytes)
-        if isinstance(body, Refusal):
+        if isinstance(body, Rejection):
             return body
-        message = mcp_messages.read_message(call.request.content_type, body, self._version)
-        if isinstance(message, Failure):
-            return mcp_messages.failure(message.error, message.message_id, HTTPStatus.BAD_REQUEST)
-        tool = _tool_of(message, server) if message.method == mcp.TOOLS_CALL else None
-        granted = self._checks.admit(call, server, _checked_for(message, server, resource, tool), snapshot)
-        if isinstance(granted, Refusal):
+        message = mcp_messages.parse_message(call.request.content_type, body, self._version)
+        if isinstance(message, InvalidMessage):
+            return mcp_messages.build_failure_response(message.error, message.message_id, HTTPStatus.BAD_REQUEST)
+        tool = _find_tool(message, server) if message.method == mcp.TOOLS_CALL else None
+        granted = self._admission.admit(call, server, _select_resource(message, server, resource, tool), snapshot)
+        if isinstance(granted, Rejection):
             return granted
         if tool is None:
-            return _answered(message, server, self._version)
+            return _answer_method(message, server, self._version)
         if isinstance(tool, mcp.RpcError):
-            return mcp_messages.error(message, tool)
-        asked = _asked(message, tool, self._own_headers)
-        if isinstance(asked, Outgoing):
-            within = _Within(server, tool, granted, asked)
-            return await self._called(call, message, within, router, snapshot)
-        return mcp_messages.error(message, mcp.build_invalid_params_error(asked.reason))
+            return mcp_messages.build_error_response(message, tool)
+        asked = _build_request(message, tool, self._reserved_headers)
+        if isinstance(asked, BackendRequest):
+            within = _ToolCall(server, tool, granted, asked)
+            return await self._call_tool(call, message, within, router, snapshot)
+        return mcp_messages.build_error_response(message, mcp.build_invalid_params_error(asked.reason))
 
-    async def _called(
-        self, call: Call, message: Message, within: "_Within", router: Router, snapshot: Snapshot
+    async def _call_tool(
+        self, call: Call, message: Message, tool_call: "_ToolCall", router: Router, snapshot: Snapshot
     ) -> web.StreamResponse:
         """Call the API behind in process, and note it as the call of its own that it is."""
         started_s = time.perf_counter()
-        tool = within.tool
-        found = router.find(tool.verb, snapshot.contexts.get(tool.api_id, "") + within.asked.path)
-        if isinstance(found, Match) and found.resource.target != tool.target:
+        tool = tool_call.tool
+        route = router.find(tool.verb, snapshot.contexts.get(tool.api_id, "") + tool_call.request.path)
+        if isinstance(route, RouteMatch) and route.resource.target != tool.target:
             # An argument made the path that of another operation, which the tool was not allowed for.
-            return mcp_messages.error(message, mcp.build_invalid_params_error(NO_PART_OF_A_PATH))
-        behind = call.within(tool.verb)
-        answer = await self._behind(behind, found, within, snapshot)
-        call.backend_s = behind.backend_s
+            return mcp_messages.build_error_response(message, mcp.build_invalid_params_error(INVALID_PATH_ARGUMENT))
+        api_call = call.create_subcall(tool.verb)
+        answer = await self._call_api(api_call, route, tool_call, snapshot)
+        call.backend_s = api_call.backend_s
         if self._metrics.is_on:
-            self._metrics.add(_noted(behind, answer, time.perf_counter() - started_s))
-        if isinstance(answer, Refusal):
-            return mcp_messages.result(message, mcp.build_tool_result(fault_text(answer), is_error=True))
-        return _tool_answer(message, answer)
+            self._metrics.add(_build_metrics_event(api_call, answer, time.perf_counter() - started_s))
+        if isinstance(answer, Rejection):
+            return mcp_messages.build_result_response(
+                message, mcp.build_tool_result(format_fault(answer), is_error=True)
+            )
+        return _build_tool_response(message, answer)
 
-    async def _behind(
-        self, behind: Call, found: Match | Miss, within: "_Within", snapshot: Snapshot
-    ) -> Fetched | Refusal:
-        if isinstance(found, Miss):
-            return Refusal(found.fault)
-        if not isinstance(found.api, ServedApi):
-            return Refusal(NOT_FOUND)
-        behind.served, behind.template = found.api, found.resource.target
+    async def _call_api(
+        self, api_call: Call, route: RouteMatch | RouteNotFound, tool_call: "_ToolCall", snapshot: Snapshot
+    ) -> BackendResponse | Rejection:
+        if isinstance(route, RouteNotFound):
+            return Rejection(route.fault)
+        if not isinstance(route.product, GatewayApi):
+            return Rejection(NOT_FOUND)
+        api_call.product, api_call.template = route.product, route.resource.target
         # Deny policies hold here too: who closes an API means every way to it.
-        refused = shut(found.api, "https") or denied(found.api, within.grant, behind.client_address, snapshot)
-        if refused is not None:
-            return refused
-        withheld = frozenset({within.server.authorization_header.lower()})
-        return await self._passage.fetch(behind, found.api, within.grant, within.asked, withheld)
+        rejection = check_availability(route.product, "https") or check_deny_policies(
+            route.product, tool_call.principal, api_call.client_address, snapshot
+        )
+        if rejection is not None:
+            return rejection
+        withheld = frozenset({tool_call.server.authorization_header.lower()})
+        return await self._forwarder.fetch(api_call, route.product, tool_call.principal, tool_call.request, withheld)
 
-    def _metadata(self, call: Call, server: ServedMcpServer) -> web.Response:
-        base = f"{call.request.scheme}://{self._public_host(call.request.host)}{server.context}"
+    def _build_metadata_response(self, call: Call, server: GatewayMcpServer) -> web.Response:
+        base = f"{call.request.scheme}://{self._find_public_host(call.request.host)}{server.context}"
         return web.json_response(
             {
                 "resource": base + mcp.MCP_RESOURCE,
@@ -137,7 +146,7 @@ class McpFront:
             }
         )
 
-    def _public_host(self, given: str) -> str:
+    def _find_public_host(self, given: str) -> str:
         # A host that is not this gateway's is not repeated: clients take the address from here.
         found = _HOST.fullmatch(given)
         if found is None:
@@ -146,89 +155,93 @@ class McpFront:
 
 
 @dataclass(frozen=True, slots=True)
-class _Within:
+class _ToolCall:
     """A tool call that may pass, on its way to the API behind."""
 
-    server: ServedMcpServer
-    tool: ServedTool
-    grant: Grant
-    asked: Outgoing
+    server: GatewayMcpServer
+    tool: GatewayTool
+    principal: Principal
+    request: BackendRequest
 
 
-def _tool_of(message: Message, server: ServedMcpServer) -> ServedTool | mcp.RpcError:
+def _find_tool(message: Message, server: GatewayMcpServer) -> GatewayTool | mcp.RpcError:
     if message.params is None:
         return mcp.build_invalid_request_error("Missing params field")
-    name = mcp_messages.text_of(message.params.get("name"))
+    name = mcp_messages.to_text(message.params.get("name"))
     if not name:
         return mcp.build_invalid_request_error("Missing toolName field")
     return server.tools.get(name, mcp.TOOL_MISSING)
 
 
-def _checked_for(
-    message: Message, server: ServedMcpServer, resource: Resource, tool: ServedTool | mcp.RpcError | None
+def _select_resource(
+    message: Message, server: GatewayMcpServer, resource: Resource, tool: GatewayTool | mcp.RpcError | None
 ) -> Resource:
     """For what a message is checked: its tool, the list of tools, or nothing at all."""
-    if isinstance(tool, ServedTool):
+    if isinstance(tool, GatewayTool):
         return tool.resource
-    return resource if message.method in mcp.OPEN_METHODS else server.listing
+    return resource if message.method in mcp.OPEN_METHODS else server.list_resource
 
 
-def _asked(message: Message, tool: ServedTool, own_headers: frozenset[str]) -> Outgoing | Unusable:
+def _build_request(
+    message: Message, tool: GatewayTool, reserved_headers: frozenset[str]
+) -> BackendRequest | InvalidArguments:
     arguments: object = (message.params or {}).get("arguments")
     if arguments is not None and not isinstance(arguments, dict):
-        return Unusable("arguments is no object")
-    return outgoing(tool.target, tool.arguments, cast("Mapping[str, Any]", arguments or {}), own_headers)
+        return InvalidArguments("arguments is no object")
+    return build_backend_request(
+        tool.target, tool.arguments, cast("Mapping[str, Any]", arguments or {}), reserved_headers
+    )
 
 
-def _answered(message: Message, server: ServedMcpServer, version: Wso2Version) -> web.Response:
+def _answer_method(message: Message, server: GatewayMcpServer, version: Wso2Version) -> web.Response:
     match message.method:
         case mcp.INITIALIZED:
             return web.Response(status=HTTPStatus.ACCEPTED)
         case mcp.INITIALIZE:
-            return _initialized(message, server, version)
+            return _answer_initialize(message, server, version)
         case mcp.TOOLS_LIST:
-            return mcp_messages.result(message, server.listed)
+            return mcp_messages.build_result_response(message, server.tool_list)
         case mcp.PING | mcp.PROMPTS_LIST | mcp.RESOURCES_LIST | mcp.RESOURCE_TEMPLATES_LIST:
             # Of what a server does not have it gives no list, not even an empty one.
-            return mcp_messages.result(message, {})
+            return mcp_messages.build_result_response(message, {})
         case _:
-            return mcp_messages.error(message, mcp.METHOD_MISSING)
+            return mcp_messages.build_error_response(message, mcp.METHOD_MISSING)
 
 
-def _initialized(message: Message, server: ServedMcpServer, version: Wso2Version) -> web.Response:
+def _answer_initialize(message: Message, server: GatewayMcpServer, version: Wso2Version) -> web.Response:
     if message.params is None:
-        return mcp_messages.error(message, mcp.build_invalid_request_error("Missing params field"))
-    requested = mcp_messages.text_of(message.params.get("protocolVersion"))
+        return mcp_messages.build_error_response(message, mcp.build_invalid_request_error("Missing params field"))
+    requested = mcp_messages.to_text(message.params.get("protocolVersion"))
     if not requested:
-        return mcp_messages.error(message, mcp.build_missing_protocol_error(version))
+        return mcp_messages.build_error_response(message, mcp.build_missing_protocol_error(version))
     if version is Wso2Version.V4_6 and requested != mcp.PROTOCOL_VERSION:
-        return mcp_messages.error(message, mcp.build_unsupported_protocol_error(requested))
-    return mcp_messages.result(message, mcp.build_initialize_result(server.name, server.version))
+        return mcp_messages.build_error_response(message, mcp.build_unsupported_protocol_error(requested))
+    return mcp_messages.build_result_response(message, mcp.build_initialize_result(server.name, server.version))
 
 
-def _tool_answer(message: Message, answer: Fetched) -> web.Response:
-    found = answer.content_type.lower()
-    if "application/json" not in found:
-        return _backend_failure(message, mcp.build_not_json_error(answer.content_type))
+def _build_tool_response(message: Message, answer: BackendResponse) -> web.Response:
+    content_type = answer.content_type.lower()
+    if "application/json" not in content_type:
+        return _build_backend_failure(message, mcp.build_not_json_error(answer.content_type))
     if answer.body is None:
-        return _backend_failure(
+        return _build_backend_failure(
             message, mcp.build_invalid_request_error("The response is larger than this gateway passes on")
         )
     try:
         text = answer.body.decode()
     except UnicodeDecodeError:
-        return _backend_failure(message, mcp.build_invalid_request_error("The response is no JSON"))
+        return _build_backend_failure(message, mcp.build_invalid_request_error("The response is no JSON"))
     is_error = not HTTPStatus(200) <= answer.status < HTTPStatus(300)
     if not text:
         text = f"Error occurred during tool call. HTTP Status Code: {answer.status}" if is_error else ""
-    return mcp_messages.result(message, mcp.build_tool_result(text, is_error=is_error))
+    return mcp_messages.build_result_response(message, mcp.build_tool_result(text, is_error=is_error))
 
 
-def _backend_failure(message: Message, wrong: mcp.RpcError) -> web.Response:
-    return mcp_messages.failure(wrong, message.message_id, HTTPStatus.INTERNAL_SERVER_ERROR)
+def _build_backend_failure(message: Message, error: mcp.RpcError) -> web.Response:
+    return mcp_messages.build_failure_response(error, message.message_id, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def _noted(behind: Call, answer: Fetched | Refusal, latency_s: float) -> Finished:
-    if isinstance(answer, Refusal):
-        return finished(behind, answer.fault.http_status, answer, latency_s, 0)
-    return finished(behind, answer.status, None, latency_s, len(answer.body or b""))
+def _build_metrics_event(api_call: Call, answer: BackendResponse | Rejection, latency_s: float) -> MetricsEvent:
+    if isinstance(answer, Rejection):
+        return build_metrics_event(api_call, answer.fault.http_status, answer, latency_s, 0)
+    return build_metrics_event(api_call, answer.status, None, latency_s, len(answer.body or b""))

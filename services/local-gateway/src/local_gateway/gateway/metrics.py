@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ev_service.units import utc_text
-from local_gateway.gateway.authorize import Refusal
-from local_gateway.gateway.served import Served, Subscriber
+from local_gateway.gateway.authorize import Rejection
+from local_gateway.gateway.served import GatewayProduct, Subscriber
 from wso2_terms.codes import DENIED, Fault, is_backend_failure
 
 FLUSH_EVERY_S = 0.25
@@ -42,7 +42,7 @@ _AUTHENTICATION = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class MetricsEvent:
     """One call that is over. Times: latency_ms of the whole, backend_ms of the backend's part [ms].
 
     api: the API or MCP server. A call of a tool is two: one of the server and one of the API behind.
@@ -51,12 +51,12 @@ class Finished:
     at: datetime
     activity_id: str
     method: str
-    api: Served | None
+    product: GatewayProduct | None
     template: str | None
     subscriber: Subscriber | None
     user: str | None
     status: int
-    refusal: Refusal | None
+    rejection: Rejection | None
     latency_ms: int
     backend_ms: int
     client_address: str
@@ -69,67 +69,74 @@ class MetricsLog:
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
-        self._waiting: list[Finished] = []
+        self._pending: list[MetricsEvent] = []
         self._host = socket.gethostname()
 
     @property
     def is_on(self) -> bool:
         return self._file is not None
 
-    def add(self, finished: Finished) -> None:
+    def add(self, event: MetricsEvent) -> None:
         """Take a call; it is in the file a moment later."""
         if self._file is not None:
-            self._waiting.append(finished)
+            self._pending.append(event)
 
     async def run(self) -> None:
         """Write what comes in, until cancelled."""
         while True:
             await asyncio.sleep(FLUSH_EVERY_S)
-            if finished := self._take():
-                await asyncio.to_thread(self._write, finished)
+            if events := self._take():
+                await asyncio.to_thread(self._write, events)
 
     def flush(self) -> None:
         """Write what waits."""
-        if finished := self._take():
-            self._write(finished)
+        if events := self._take():
+            self._write(events)
 
-    def _take(self) -> list[Finished]:
+    def _take(self) -> list[MetricsEvent]:
         # In the event loop, never in the writing thread: nobody adds to the list while it changes hands.
-        finished, self._waiting = self._waiting, []
-        return finished
+        events, self._pending = self._pending, []
+        return events
 
-    def _write(self, finished: list[Finished]) -> None:
+    def _write(self, events: list[MetricsEvent]) -> None:
         assert self._file is not None
         try:
             if self._file.exists() and self._file.stat().st_size > _ROTATED_AT_BYTES:
                 self._file.replace(self._file.with_suffix(".log.1"))
             with self._file.open("a", encoding="utf-8") as file:
-                file.writelines(metrics_line(call, self._host) for call in finished)
+                file.writelines(format_metrics_line(call, self._host) for call in events)
         except OSError:
-            _logger.exception("metrics log cannot be written", extra={"lost_lines": len(finished)})
+            _logger.exception("metrics log cannot be written", extra={"lost_lines": len(events)})
 
 
-def metrics_line(call: Finished, host: str) -> str:
+def format_metrics_line(event: MetricsEvent, host: str) -> str:
     """One line of the log.
 
     Args:
-        call: what is over.
+        event: the finished call.
         host: name of this machine, as the line's source.
     """
-    at = call.at
-    kind = "response" if call.refusal is None else "faulty"
-    properties = {**_common(call), **(_answered(call) if call.refusal is None else _refused(call, call.refusal.fault))}
+    at = event.at
+    kind = "response" if event.rejection is None else "faulty"
+    properties = {
+        **_build_common_properties(event),
+        **(
+            _build_response_properties(event)
+            if event.rejection is None
+            else _build_fault_properties(event, event.rejection.fault)
+        ),
+    }
     clock = f"{at:%H:%M:%S},{at.microsecond // 1000:03d}"
     source = f"{clock} [{host}] [gateway]  INFO ELKCounterMetric"
     return f"{source} apimMetrics: apim:{kind}, properties :{json.dumps(properties)}\n"
 
 
-def _common(call: Finished) -> dict[str, Any]:
-    api, subscriber = call.api, call.subscriber
+def _build_common_properties(event: MetricsEvent) -> dict[str, Any]:
+    api, subscriber = event.product, event.subscriber
     application = subscriber.application if subscriber else None
     return {
-        "requestTimestamp": utc_text(call.at),
-        "correlationId": call.activity_id,
+        "requestTimestamp": utc_text(event.at),
+        "correlationId": event.activity_id,
         "keyType": subscriber.key_type if subscriber else "UNKNOWN",
         "apiId": api.api_id if api else "UNKNOWN",
         "apiType": api.type if api else "HTTP",
@@ -142,33 +149,33 @@ def _common(call: Finished) -> dict[str, Any]:
         "applicationOwner": application.owner if application else "UNKNOWN",
         "regionId": "default",
         "gatewayType": "SYNAPSE",
-        "proxyResponseCode": call.status,
+        "proxyResponseCode": event.status,
     }
 
 
-def _answered(call: Finished) -> dict[str, Any]:
-    context = call.api.context if call.api else ""
-    user = call.user or "anonymous"
+def _build_response_properties(event: MetricsEvent) -> dict[str, Any]:
+    context = event.product.context if event.product else ""
+    user = event.user or "anonymous"
     return {
-        "apiMethod": call.method,
+        "apiMethod": event.method,
         "apiContext": context,
-        "apiResourceTemplate": call.template,
-        "destination": call.api.destination if call.api else "",
+        "apiResourceTemplate": event.template,
+        "destination": event.product.destination if event.product else "",
         "userName": user,
-        "targetResponseCode": call.status,
+        "targetResponseCode": event.status,
         "responseCacheHit": False,
-        "responseLatency": call.latency_ms,
-        "backendLatency": call.backend_ms,
-        "requestMediationLatency": call.latency_ms - call.backend_ms,
+        "responseLatency": event.latency_ms,
+        "backendLatency": event.backend_ms,
+        "requestMediationLatency": event.latency_ms - event.backend_ms,
         "responseMediationLatency": 0,
-        "userIp": call.client_address,
-        "userAgent": call.user_agent,
+        "userIp": event.client_address,
+        "userAgent": event.user_agent,
         "platform": "UNKNOWN",
-        "properties": {"userName": user, "apiContext": context, "responseSize": call.response_bytes},
+        "properties": {"userName": user, "apiContext": context, "responseSize": event.response_bytes},
     }
 
 
-def _refused(call: Finished, fault: Fault) -> dict[str, Any]:
+def _build_fault_properties(event: MetricsEvent, fault: Fault) -> dict[str, Any]:
     if fault.code in _THROTTLED:
         kind, reason = "THROTTLED", _THROTTLED[fault.code]
     elif fault.code in _AUTHENTICATION:
@@ -182,5 +189,8 @@ def _refused(call: Finished, fault: Fault) -> dict[str, Any]:
         "errorCode": int(fault.code),
         "errorMessage": reason,
         "targetResponseCode": -1,
-        "properties": {"apiContext": call.api.context if call.api else "", "userName": call.user or "anonymous"},
+        "properties": {
+            "apiContext": event.product.context if event.product else "",
+            "userName": event.user or "anonymous",
+        },
     }

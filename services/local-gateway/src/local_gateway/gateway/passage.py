@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from aiohttp import web
 from multidict import CIMultiDict
 
-from local_gateway.gateway.assertion import Assertions
-from local_gateway.gateway.authorize import Grant, Refusal
-from local_gateway.gateway.backend import NOT_SENT_ON, Backends, Fetched, sent_headers
+from local_gateway.gateway.assertion import AssertionIssuer
+from local_gateway.gateway.authorize import Principal, Rejection
+from local_gateway.gateway.backend import NOT_FORWARDED, BackendClient, BackendResponse, filter_request_headers
 from local_gateway.gateway.call import Call
-from local_gateway.gateway.mcp_arguments import Outgoing
-from local_gateway.gateway.served import Backend, ServedApi
+from local_gateway.gateway.mcp_arguments import BackendRequest
+from local_gateway.gateway.served import Backend, GatewayApi
 from wso2_terms.codes import INVALID_CREDENTIALS
 
 # What a client says about its messages is about those to the MCP server, not about the request made of them.
-_OF_MCP = frozenset(
+_MCP_HEADERS = frozenset(
     {
         "accept",
         "accept-encoding",
@@ -31,84 +31,88 @@ _OF_MCP = frozenset(
     }
 )
 # What no argument of a tool may say, beside those: it is the gateway's to say, or nobody's.
-_OF_GATEWAY = NOT_SENT_ON | {"activityid", "authorization", "cookie", "forwarded", "x-forwarded-for"}
+_GATEWAY_HEADERS = NOT_FORWARDED | {"activityid", "authorization", "cookie", "forwarded", "x-forwarded-for"}
 
 
-class Passage:
+class Forwarder:
     """Passes calls on, with the gateway's assertion and without the caller's token."""
 
-    def __init__(self, assertions: Assertions, backends: Backends) -> None:
+    def __init__(self, assertions: AssertionIssuer, backend_client: BackendClient) -> None:
         self._assertions = assertions
-        self._backends = backends
+        self._backend_client = backend_client
         # Nobody but the gateway makes assertions.
         self._withheld = frozenset({assertions.header.lower()})
 
     @property
-    def own_headers(self) -> frozenset[str]:
+    def reserved_headers(self) -> frozenset[str]:
         """Names, in lower case, of the headers that no argument of a tool may set."""
-        return self._withheld | _OF_MCP | _OF_GATEWAY
+        return self._withheld | _MCP_HEADERS | _GATEWAY_HEADERS
 
-    async def pass_on(
-        self, call: Call, api: ServedApi, grant: Grant, path: str, body: bytes | None
-    ) -> web.StreamResponse | Refusal:
+    async def forward(
+        self, call: Call, api: GatewayApi, principal: Principal, path: str, body: bytes | None
+    ) -> web.StreamResponse | Rejection:
         """Send a call of an API on and give the backend's answer back.
 
         Args:
             call: the call.
             api: the API.
-            grant: who passes.
+            principal: who passes.
             path: path and query below the backend's address, encoded.
             body: what came with it, None for nothing.
         """
-        backend = _backend_of(api, grant)
-        if isinstance(backend, Refusal):
+        backend = _select_backend(api, principal)
+        if isinstance(backend, Rejection):
             return backend
-        headers = self._headers(call, api, grant, self._withheld)
-        asked_s = time.perf_counter()
-        answer = await self._backends.call(call.request, backend, path, headers, body)
-        call.backend_s = time.perf_counter() - asked_s
+        headers = self._build_headers(call, api, principal, self._withheld)
+        started_s = time.perf_counter()
+        answer = await self._backend_client.forward(call.request, backend, path, headers, body)
+        call.backend_s = time.perf_counter() - started_s
         return answer
 
     async def fetch(
-        self, call: Call, api: ServedApi, grant: Grant, asked: Outgoing, withheld: frozenset[str]
-    ) -> Fetched | Refusal:
+        self, call: Call, api: GatewayApi, principal: Principal, request: BackendRequest, withheld: frozenset[str]
+    ) -> BackendResponse | Rejection:
         """Ask the API behind a tool and take the answer.
 
         Args:
             call: the pass to that API.
             api: the API.
-            grant: who passes; the assertion is made for this API and for the application that called the tool.
-            asked: what the tool's arguments became.
+            principal: who passes; the assertion is made for this API and for the application that called the tool.
+            request: what the tool's arguments became.
             withheld: names, in lower case, of the caller's headers that stay here.
         """
-        backend = _backend_of(api, grant)
-        if isinstance(backend, Refusal):
+        backend = _select_backend(api, principal)
+        if isinstance(backend, Rejection):
             return backend
-        headers = self._headers(call, api, grant, self._withheld | _OF_MCP | withheld)
-        headers.update(asked.headers)
+        headers = self._build_headers(call, api, principal, self._withheld | _MCP_HEADERS | withheld)
+        headers.update(request.headers)
         headers["Accept"] = "application/json"
-        if asked.body is not None:
+        if request.body is not None:
             headers["Content-Type"] = "application/json"
-        asked_s = time.perf_counter()
-        answer = await self._backends.fetch(call.method, backend, asked.path + asked.query, headers, asked.body)
-        call.backend_s = time.perf_counter() - asked_s
+        started_s = time.perf_counter()
+        answer = await self._backend_client.fetch(
+            call.method, backend, request.path + request.query, headers, request.body
+        )
+        call.backend_s = time.perf_counter() - started_s
         return answer
 
-    def _headers(self, call: Call, api: ServedApi, grant: Grant, withheld: frozenset[str]) -> CIMultiDict[str]:
+    def _build_headers(
+        self, call: Call, api: GatewayApi, principal: Principal, withheld: frozenset[str]
+    ) -> CIMultiDict[str]:
         # The caller's token is for the gateway alone.
-        kept = withheld | {"authorization", api.authorization_header.lower()}
-        return sent_headers(call.request, kept, self._added(call, api, grant))
+        dropped = withheld | {"authorization", api.authorization_header.lower()}
+        return filter_request_headers(call.request, dropped, self._build_gateway_headers(call, api, principal))
 
-    def _added(self, call: Call, api: ServedApi, grant: Grant) -> Mapping[str, str]:
-        added = {"activityid": call.activity_id}
-        if grant.token is not None and grant.subscriber is not None:
-            assertion = self._assertions.assertion(api, grant.token, grant.subscriber, call.at)
+    def _build_gateway_headers(self, call: Call, api: GatewayApi, principal: Principal) -> Mapping[str, str]:
+        headers = {"activityid": call.activity_id}
+        if principal.token is not None and principal.subscriber is not None:
+            assertion = self._assertions.get_assertion(api, principal.token, principal.subscriber, call.at)
             if assertion is not None:
-                added[self._assertions.header] = assertion
-        return added
+                headers[self._assertions.header] = assertion
+        return headers
 
 
-def _backend_of(api: ServedApi, grant: Grant) -> Backend | Refusal:
-    if grant.subscriber is None or grant.subscriber.key_type == "PRODUCTION":
+def _select_backend(api: GatewayApi, principal: Principal) -> Backend | Rejection:
+    if principal.subscriber is None or principal.subscriber.key_type == "PRODUCTION":
         return api.production
-    return Refusal(INVALID_CREDENTIALS) if api.sandbox is None else api.sandbox
+    return Rejection(INVALID_CREDENTIALS) if api.sandbox is None else api.sandbox

@@ -11,12 +11,12 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _AMBIGUOUS_ESCAPE = re.compile(r"%(?:2f|5c|25|3b|0[0-9a-f]|1[0-9a-f]|7f)", re.IGNORECASE)
 
 
-def decoded_path(raw_path: str) -> str | None:
+def decode_path(raw_path: str) -> str | None:
     """Decode a path once, None where it can be read in more than one way.
 
-    >>> decoded_path("/solar/1.0.0/%73olar-status")
+    >>> decode_path("/solar/1.0.0/%73olar-status")
     '/solar/1.0.0/solar-status'
-    >>> decoded_path("/solar/1.0.0/..%2fadmin") is None
+    >>> decode_path("/solar/1.0.0/..%2fadmin") is None
     True
     """
     if not raw_path.startswith("/") or not _PLAIN.fullmatch(raw_path):

@@ -9,87 +9,89 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from local_gateway.gateway.paths import decoded_path
-from local_gateway.gateway.served import Resource, Served
+from local_gateway.gateway.paths import decode_path
+from local_gateway.gateway.served import GatewayProduct, Resource
 from wso2_terms.codes import METHOD_NOT_ALLOWED, NO_RESOURCE, NOT_FOUND, Fault
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class RouteMatch:
     """The resource that a call means. path: what the backend is asked for, encoded."""
 
-    api: Served
+    product: GatewayProduct
     resource: Resource
     path: str
 
 
 @dataclass(frozen=True, slots=True)
-class Miss:
+class RouteNotFound:
     """Why there is no match, and the API when at least that is known."""
 
     fault: Fault
-    api: Served | None
+    product: GatewayProduct | None
 
 
 class Router:
     """Looks paths up in what is deployed."""
 
-    def __init__(self, everything: Iterable[Served]) -> None:
-        self._prefixes: list[tuple[str, Served]] = []
-        self._plain: dict[str, dict[str, Match]] = {}
+    def __init__(self, products: Iterable[GatewayProduct]) -> None:
+        self._prefixes: list[tuple[str, GatewayProduct]] = []
+        self._plain: dict[str, dict[str, RouteMatch]] = {}
         self._patterns: dict[str, list[tuple[re.Pattern[str], Resource]]] = {}
-        for api in everything:
+        for api in products:
             self._add(api, api.context)
             if api.is_default_version:
                 self._add(api, api.context.removesuffix(f"/{api.version}"))
         # The longest prefix first: the context of one API may begin with that of another.
         self._prefixes.sort(key=lambda entry: len(entry[0]), reverse=True)
 
-    def find(self, verb: str, raw_path: str) -> Match | Miss:
+    def find(self, verb: str, raw_path: str) -> RouteMatch | RouteNotFound:
         """Find what a call means.
 
         Args:
             verb: HTTP method.
             raw_path: path as it came, without the query.
         """
-        known = self._plain.get(raw_path)
-        if known is not None:
-            match = known.get(verb)
-            return match if match is not None else Miss(METHOD_NOT_ALLOWED, next(iter(known.values())).api)
-        path = decoded_path(raw_path)
+        matches = self._plain.get(raw_path)
+        if matches is not None:
+            match = matches.get(verb)
+            return (
+                match if match is not None else RouteNotFound(METHOD_NOT_ALLOWED, next(iter(matches.values())).product)
+            )
+        path = decode_path(raw_path)
         if path is None:
-            return Miss(NOT_FOUND, None)
+            return RouteNotFound(NOT_FOUND, None)
         for prefix, api in self._prefixes:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
                 return self._find_in(api, prefix, path[len(prefix) :], verb)
-        return Miss(NOT_FOUND, None)
+        return RouteNotFound(NOT_FOUND, None)
 
-    def _find_in(self, api: Served, prefix: str, rest: str, verb: str) -> Match | Miss:
-        plain: Mapping[str, Match] = self._plain.get(prefix + rest, {})
+    def _find_in(self, product: GatewayProduct, prefix: str, rest: str, verb: str) -> RouteMatch | RouteNotFound:
+        plain: Mapping[str, RouteMatch] = self._plain.get(prefix + rest, {})
         if verb in plain:
             return plain[verb]
-        fitting = [resource for pattern, resource in self._patterns[api.context] if pattern.fullmatch(rest)]
-        for resource in fitting:
+        resources = [resource for pattern, resource in self._patterns[product.context] if pattern.fullmatch(rest)]
+        for resource in resources:
             if resource.verb == verb:
-                return Match(api, resource, quote(rest, safe="/!$&'()*+,=:@"))
-        return Miss(METHOD_NOT_ALLOWED if plain or fitting else NO_RESOURCE, api)
+                return RouteMatch(product, resource, quote(rest, safe="/!$&'()*+,=:@"))
+        return RouteNotFound(METHOD_NOT_ALLOWED if plain or resources else NO_RESOURCE, product)
 
-    def _add(self, api: Served, prefix: str) -> None:
-        self._prefixes.append((prefix, api))
+    def _add(self, product: GatewayProduct, prefix: str) -> None:
+        self._prefixes.append((prefix, product))
         patterns: list[tuple[re.Pattern[str], Resource]] = []
-        for resource in api.resources:
+        for resource in product.resources:
             if "{" in resource.target or "*" in resource.target:
-                patterns.append((_pattern(resource.target), resource))
+                patterns.append((_compile_target(resource.target), resource))
             else:
-                self._plain.setdefault(prefix + resource.target, {})[resource.verb] = Match(
-                    api, resource, resource.target
+                self._plain.setdefault(prefix + resource.target, {})[resource.verb] = RouteMatch(
+                    product, resource, resource.target
                 )
         # Templates before wildcards, longer ones before shorter ones.
         patterns.sort(key=lambda entry: ("*" in entry[1].target, -len(entry[1].target)))
-        self._patterns[api.context] = patterns
+        self._patterns[product.context] = patterns
 
 
-def _pattern(target: str) -> re.Pattern[str]:
+def _compile_target(target: str) -> re.Pattern[str]:
     body, wildcard = (target.removesuffix("/*"), "(?:/.*)?") if target.endswith("/*") else (target, "")
     parts = re.split(r"(\{[^/{}]*\}|\*)", body)
     return re.compile(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 
-from local_gateway.gateway.mcp_arguments import Argument
-from local_gateway.gateway.throttle import Level
+from local_gateway.gateway.mcp_arguments import ToolArgument
+from local_gateway.gateway.throttle import ThrottleLevel
 from local_gateway.state import Application, KeyType, SubscriptionStatus
 
 Address = IPv4Address | IPv6Address
@@ -36,11 +36,11 @@ class Resource:
     verb: str
     is_secured: bool
     scopes: frozenset[str]
-    levels: tuple[Level, ...]
+    levels: tuple[ThrottleLevel, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class GatewayProduct:
     """What APIs and MCP servers have in common once they are deployed. context: with the version."""
 
     api_id: str
@@ -66,7 +66,7 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class ServedApi(Served):
+class GatewayApi(GatewayProduct):
     """A deployed API."""
 
     production: Backend
@@ -82,7 +82,7 @@ class ServedApi(Served):
 
 
 @dataclass(frozen=True, slots=True)
-class ServedTool:
+class GatewayTool:
     """A tool: an operation of an API.
 
     resource: for what its calls are checked. verb, target: the operation, the path below its API's context.
@@ -92,20 +92,20 @@ class ServedTool:
     api_id: str
     verb: str
     target: str
-    arguments: tuple[Argument, ...]
+    arguments: tuple[ToolArgument, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ServedMcpServer(Served):
+class GatewayMcpServer(GatewayProduct):
     """A deployed MCP server.
 
     tools: by name. listed: what `tools/list` gives, ready made. listing: for what it is checked, and a call of a tool
     that is not there. scopes: of all tools.
     """
 
-    tools: Mapping[str, ServedTool]
-    listed: Mapping[str, Any]
-    listing: Resource
+    tools: Mapping[str, GatewayTool]
+    tool_list: Mapping[str, Any]
+    list_resource: Resource
     scopes: tuple[str, ...]
 
     @property
@@ -126,7 +126,7 @@ class Subscriber:
     application: Application
     plan: str
     status: SubscriptionStatus
-    levels: tuple[Level, ...]
+    levels: tuple[ThrottleLevel, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +137,14 @@ class AddressRange:
     last: Address
     invert: bool
 
-    def means(self, address: Address) -> bool:
+    def matches(self, address: Address) -> bool:
         if address.version != self.first.version:
             return False
         return (int(self.first) <= int(address) <= int(self.last)) != self.invert
 
 
 @dataclass(frozen=True, slots=True)
-class Denied:
+class DenyPolicySet:
     """What deny policies refuse."""
 
     contexts: frozenset[str]
@@ -161,8 +161,8 @@ class Denied:
 class Snapshot:
     """Everything at one moment. contexts: of deployed APIs, by id. subscribers: by consumer key and API or server."""
 
-    apis: tuple[ServedApi, ...]
-    mcp_servers: tuple[ServedMcpServer, ...]
+    apis: tuple[GatewayApi, ...]
+    mcp_servers: tuple[GatewayMcpServer, ...]
     contexts: Mapping[str, str]
     subscribers: Mapping[tuple[str, str], Subscriber]
-    denied: Denied
+    deny_policies: DenyPolicySet

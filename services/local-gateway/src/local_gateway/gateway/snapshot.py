@@ -5,27 +5,25 @@ Made anew after each change of the state. Pure.
 
 from ipaddress import ip_address
 
-from local_gateway.gateway.limits import Limits, read_record
-from local_gateway.gateway.mcp_arguments import arguments_of
+from local_gateway.gateway.limits import PolicyLevels, parse_document
+from local_gateway.gateway.mcp_arguments import parse_arguments
 from local_gateway.gateway.served import (
     AddressRange,
     Backend,
-    Denied,
+    DenyPolicySet,
+    GatewayApi,
+    GatewayMcpServer,
+    GatewayTool,
     Resource,
-    ServedApi,
-    ServedMcpServer,
-    ServedTool,
     Snapshot,
     Subscriber,
 )
-from local_gateway.gateway.throttle import Level
+from local_gateway.gateway.throttle import ThrottleLevel
 from local_gateway.lifecycle import BLOCKED
-from local_gateway.state import Api, DenyPolicy, GatewayState, McpServer, OAuthClient
-from wso2_terms.api_project import Api as ApiData
-from wso2_terms.api_project import Endpoint
+from local_gateway.state import ApiRecord, DenyPolicy, GatewayState, McpServerRecord, OAuthClient
+from wso2_terms.api_project import Api, Endpoint
 from wso2_terms.mcp import MCP_RESOURCE, METADATA_RESOURCE
-from wso2_terms.mcp_project import McpServer as McpServerData
-from wso2_terms.mcp_project import ToolOperation
+from wso2_terms.mcp_project import McpServer, ToolOperation
 from wso2_terms.tools import to_listed_tool
 
 DEFAULT_TIMEOUT_S = 120.0
@@ -38,23 +36,25 @@ _EMPTY_SCHEMA = "{}"
 
 def take_snapshot(state: GatewayState) -> Snapshot:
     """Prepare the state for the data path."""
-    limits = Limits(state)
-    apis = tuple(_served_api(api, limits) for api in state.apis.values() if api.deployed is not None)
-    servers = tuple(_served_server(one, limits) for one in state.mcp_servers.values() if one.deployed is not None)
+    levels = PolicyLevels(state)
+    apis = tuple(_build_api(api, levels) for api in state.apis.values() if api.deployed_revision is not None)
+    servers = tuple(
+        _build_server(one, levels) for one in state.mcp_servers.values() if one.deployed_revision is not None
+    )
     return Snapshot(
         apis=apis,
         mcp_servers=servers,
         contexts={api.api_id: api.context for api in apis},
-        subscribers=_subscribers(state, limits),
-        denied=_denied(state),
+        subscribers=_build_subscribers(state, levels),
+        deny_policies=_build_deny_policies(state),
     )
 
 
-def _served_api(api: Api, limits: Limits) -> ServedApi:
-    assert api.deployed is not None
-    data = read_record(ApiData, api.deployed.data)
+def _build_api(api: ApiRecord, levels: PolicyLevels) -> GatewayApi:
+    assert api.deployed_revision is not None
+    data = parse_document(Api, api.deployed_revision.data)
     context = data.versioned_context
-    for_all = limits.of_all(data.api_throttling_policy, context)
+    product_levels = levels.find_product_levels(data.api_throttling_policy, context)
     resources = tuple(
         Resource(
             target=operation.target,
@@ -62,13 +62,13 @@ def _served_api(api: Api, limits: Limits) -> ServedApi:
             is_secured=operation.auth_type != "None",
             scopes=frozenset(operation.scopes),
             # A limit of the whole API takes the place of limits of its resources.
-            levels=for_all
-            or limits.of_resource(operation.throttling_policy, context, operation.target, operation.verb),
+            levels=product_levels
+            or levels.find_resource_levels(operation.throttling_policy, context, operation.target, operation.verb),
         )
         for operation in data.operations
     )
     endpoints = data.endpoint_config
-    return ServedApi(
+    return GatewayApi(
         api_id=api.api_id,
         name=data.name,
         version=data.version,
@@ -79,21 +79,23 @@ def _served_api(api: Api, limits: Limits) -> ServedApi:
         transports=frozenset(data.transport),
         authorization_header=data.authorization_header,
         resources=resources,
-        production=_backend(f"{data.name}--v{data.version}_APIproductionEndpoint", endpoints.production_endpoints),
-        sandbox=_backend(f"{data.name}--v{data.version}_APIsandboxEndpoint", endpoints.sandbox_endpoints)
+        production=_build_backend(
+            f"{data.name}--v{data.version}_APIproductionEndpoint", endpoints.production_endpoints
+        ),
+        sandbox=_build_backend(f"{data.name}--v{data.version}_APIsandboxEndpoint", endpoints.sandbox_endpoints)
         if endpoints.sandbox_endpoints
         else None,
     )
 
 
-def _served_server(server: McpServer, limits: Limits) -> ServedMcpServer:
-    assert server.deployed is not None
-    data = read_record(McpServerData, server.deployed.data)
+def _build_server(server: McpServerRecord, levels: PolicyLevels) -> GatewayMcpServer:
+    assert server.deployed_revision is not None
+    data = parse_document(McpServer, server.deployed_revision.data)
     context = data.versioned_context
-    for_all = limits.of_all(data.throttling_policy, context)
-    named = [operation for operation in data.operations if operation.target is not None]
-    tools = [_served_tool(operation, limits, context, for_all) for operation in named]
-    return ServedMcpServer(
+    product_levels = levels.find_product_levels(data.throttling_policy, context)
+    operations = [operation for operation in data.operations if operation.target is not None]
+    tools = [_build_tool(operation, levels, context, product_levels) for operation in operations]
+    return GatewayMcpServer(
         api_id=server.server_id,
         name=data.name,
         version=data.version,
@@ -108,35 +110,38 @@ def _served_server(server: McpServer, limits: Limits) -> ServedMcpServer:
             for target, verb in ((MCP_RESOURCE, "POST"), (MCP_RESOURCE, "GET"), (METADATA_RESOURCE, "GET"))
         ),
         tools={tool.resource.target: tool for tool in tools},
-        listed={"tools": [_listed(operation) for operation in named]},
-        listing=Resource(MCP_RESOURCE, "POST", is_secured=True, scopes=frozenset(), levels=for_all),
+        tool_list={"tools": [_build_tool_entry(operation) for operation in operations]},
+        list_resource=Resource(MCP_RESOURCE, "POST", is_secured=True, scopes=frozenset(), levels=product_levels),
         scopes=tuple(sorted({scope for tool in tools for scope in tool.resource.scopes})),
     )
 
 
-def _served_tool(operation: ToolOperation, limits: Limits, context: str, for_all: tuple[Level, ...]) -> ServedTool:
+def _build_tool(
+    operation: ToolOperation, levels: PolicyLevels, context: str, product_levels: tuple[ThrottleLevel, ...]
+) -> GatewayTool:
     name, behind = operation.target or "", operation.api_operation_mapping
-    return ServedTool(
+    return GatewayTool(
         resource=Resource(
             target=name,
             verb=operation.feature,
             is_secured=operation.auth_type != "None",
             scopes=frozenset(operation.scopes),
-            levels=for_all or limits.of_resource(operation.throttling_policy, context, name, operation.feature),
+            levels=product_levels
+            or levels.find_resource_levels(operation.throttling_policy, context, name, operation.feature),
         ),
         api_id=behind.api_id or "",
         verb=behind.backend_operation.verb,
         target=behind.backend_operation.target,
-        arguments=arguments_of(operation.schema_definition or _EMPTY_SCHEMA),
+        arguments=parse_arguments(operation.schema_definition or _EMPTY_SCHEMA),
     )
 
 
-def _listed(operation: ToolOperation) -> dict[str, object]:
+def _build_tool_entry(operation: ToolOperation) -> dict[str, object]:
     tool = to_listed_tool(operation.target or "", operation.description, operation.schema_definition or _EMPTY_SCHEMA)
     return {"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema}
 
 
-def _backend(name: str, endpoint: Endpoint) -> Backend:
+def _build_backend(name: str, endpoint: Endpoint) -> Backend:
     config = endpoint.config
     duration_ms = config.action_duration if config else None
     suspension_ms = config.suspend_duration if config else None
@@ -148,38 +153,38 @@ def _backend(name: str, endpoint: Endpoint) -> Backend:
     )
 
 
-def _subscribers(state: GatewayState, limits: Limits) -> dict[tuple[str, str], Subscriber]:
+def _build_subscribers(state: GatewayState, levels: PolicyLevels) -> dict[tuple[str, str], Subscriber]:
     clients: dict[str, list[OAuthClient]] = {}
     for client in state.clients.values():
         if client.application_id is not None:
             clients.setdefault(client.application_id, []).append(client)
-    found: dict[tuple[str, str], Subscriber] = {}
+    subscribers: dict[tuple[str, str], Subscriber] = {}
     for subscription in state.subscriptions.values():
         application = state.applications[subscription.application_id]
-        plan = limits.of_plan(subscription.throttling_policy, application.application_id, subscription.api_id)
+        plan = levels.find_plan_levels(subscription.throttling_policy, application.application_id, subscription.api_id)
         for client in clients.get(application.application_id, ()):
-            found[client.client_id, subscription.api_id] = Subscriber(
+            subscribers[client.client_id, subscription.api_id] = Subscriber(
                 client_id=client.client_id,
                 key_type=client.key_type,
                 application=application.model_copy(),
                 plan=subscription.throttling_policy,
                 status=subscription.status,
-                levels=(*plan, *limits.of_application(application)),
+                levels=(*plan, *levels.find_application_levels(application)),
             )
-    return found
+    return subscribers
 
 
-def _denied(state: GatewayState) -> Denied:
+def _build_deny_policies(state: GatewayState) -> DenyPolicySet:
     enabled = [policy for policy in state.deny_policies.values() if policy.is_enabled]
 
     def texts(kind: str) -> frozenset[str]:
         return frozenset(str(policy.condition_value) for policy in enabled if policy.condition_type == kind)
 
-    addresses = tuple(_addresses(policy) for policy in enabled if policy.condition_type in ("IP", "IPRANGE"))
-    return Denied(texts("API"), texts("APPLICATION"), texts("USER"), addresses)
+    addresses = tuple(_build_address_range(policy) for policy in enabled if policy.condition_type in ("IP", "IPRANGE"))
+    return DenyPolicySet(texts("API"), texts("APPLICATION"), texts("USER"), addresses)
 
 
-def _addresses(policy: DenyPolicy) -> AddressRange:
+def _build_address_range(policy: DenyPolicy) -> AddressRange:
     assert isinstance(policy.condition_value, dict)
     value = policy.condition_value
     first = value.get("fixedIp") or value["startingIp"]

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from wso2_terms.codes import Fault
 
-_KEPT = 10_000
+_MAX_WINDOWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class ThrottleLevel:
     """One limit that a call is counted against.
 
     count: calls allowed in a window of window_s [s]. is_aligned: windows follow the clock, else the first call.
@@ -28,10 +28,10 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class Exceeded:
+class LimitExceeded:
     """The first limit that refuses, and when its window ends [s since epoch]."""
 
-    level: Level
+    level: ThrottleLevel
     ends_s: float
 
 
@@ -47,7 +47,7 @@ class Throttle:
     def __init__(self) -> None:
         self._windows: dict[tuple[str, ...], _Window] = {}
 
-    def admit(self, levels: Iterable[Level], now_s: float) -> Exceeded | None:
+    def admit(self, levels: Iterable[ThrottleLevel], now_s: float) -> LimitExceeded | None:
         """Count a call, unless a level refuses it.
 
         Args:
@@ -57,20 +57,20 @@ class Throttle:
         Returns:
             What refused, None when the call may pass.
         """
-        asked: list[tuple[Level, _Window]] = []
+        counted: list[tuple[ThrottleLevel, _Window]] = []
         for level in levels:
             window = self._windows.get(level.key)
             if window is None or window.ends_s <= now_s:
-                window = self._open(level, now_s)
+                window = self._open_window(level, now_s)
             if window.count >= level.count:
-                return Exceeded(level, window.ends_s)
-            asked.append((level, window))
-        for _, window in asked:
+                return LimitExceeded(level, window.ends_s)
+            counted.append((level, window))
+        for _, window in counted:
             window.count += 1
         return None
 
-    def _open(self, level: Level, now_s: float) -> _Window:
-        if len(self._windows) >= _KEPT:
+    def _open_window(self, level: ThrottleLevel, now_s: float) -> _Window:
+        if len(self._windows) >= _MAX_WINDOWS:
             self._windows = {key: window for key, window in self._windows.items() if window.ends_s > now_s}
         ends_s = (now_s // level.window_s + 1) * level.window_s if level.is_aligned else now_s + level.window_s
         window = self._windows[level.key] = _Window(ends_s, 0)

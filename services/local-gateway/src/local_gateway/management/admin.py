@@ -10,18 +10,18 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from local_gateway.management.devportal import application_clients, remove_application
+from local_gateway.management.devportal import delete_application, list_application_clients
 from local_gateway.management.rest import (
     Caller,
-    Desk,
+    ManagementContext,
     Payload,
-    Routes,
+    RouteTable,
     conflict,
     general_error,
     not_found,
-    page,
+    paginate,
+    parse_value,
     read_payload,
-    validated,
 )
 from local_gateway.management.throttling import BASE
 from local_gateway.state import Application, DenyPolicy, Document
@@ -33,36 +33,36 @@ _APPLICATIONS = (*_OWNERS, "apim:app_import_export")
 _REMOVAL = ("apim:admin", "apim:app_import_export")
 
 
-class _Condition(Payload):
+class _ConditionPayload(Payload):
     condition_type: Literal["API", "APPLICATION", "USER", "IP", "IPRANGE"]
     condition_value: str | dict[str, Any]
     condition_status: bool = True
 
 
-class _Status(Payload):
+class _StatusPayload(Payload):
     condition_status: bool
 
 
-class _FixedAddress(Payload):
+class _IpConditionPayload(Payload):
     fixed_ip: ipaddress.IPv4Address | ipaddress.IPv6Address
     invert: bool = False
 
 
-class _AddressRange(Payload):
+class _IpRangeConditionPayload(Payload):
     starting_ip: ipaddress.IPv4Address | ipaddress.IPv6Address
     ending_ip: ipaddress.IPv4Address | ipaddress.IPv6Address
     invert: bool = Field(default=False)
 
 
-class Administration:
+class AdminApi:
     """The operations, over the state of this process."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ManagementContext) -> None:
+        self._context = context
 
     def routes(self) -> list[web.RouteDef]:
         """Every operation with the scopes of which its caller needs one."""
-        routes = Routes(self._desk, BASE)
+        routes = RouteTable(self._context, BASE)
         routes.add("GET", "/throttling/deny-policies", self.list_conditions, _DENY_VIEW)
         routes.add("POST", "/throttling/deny-policies", self.add_condition, _DENY)
         routes.add("GET", "/throttling/deny-policy/{condition_id}", self.get_condition, _DENY_VIEW)
@@ -74,13 +74,13 @@ class Administration:
         return routes.definitions
 
     async def list_conditions(self, request: web.Request, caller: Caller) -> web.Response:
-        listed = [_condition_body(policy) for policy in self._desk.state.deny_policies.values()]
+        listed = [_build_condition_body(policy) for policy in self._context.state.deny_policies.values()]
         return web.json_response({"count": len(listed), "list": listed})
 
     async def add_condition(self, request: web.Request, caller: Caller) -> web.Response:
-        wanted = await read_payload(request, _Condition)
-        value = self._checked_value(wanted)
-        policies = self._desk.state.deny_policies
+        wanted = await read_payload(request, _ConditionPayload)
+        value = self._parse_condition_value(wanted)
+        policies = self._context.state.deny_policies
         if any(p.condition_type == wanted.condition_type and p.condition_value == value for p in policies.values()):
             raise conflict(f"A black list item with type: {wanted.condition_type}, value: {value} already exists")
         policy = DenyPolicy(
@@ -90,74 +90,74 @@ class Administration:
             is_enabled=wanted.condition_status,
         )
         policies[policy.condition_id] = policy
-        self._desk.store.changed()
-        return web.json_response(_condition_body(policy), status=201)
+        self._context.store.save()
+        return web.json_response(_build_condition_body(policy), status=201)
 
     async def get_condition(self, request: web.Request, caller: Caller) -> web.Response:
-        return web.json_response(_condition_body(self._condition(request)))
+        return web.json_response(_build_condition_body(self._find_condition(request)))
 
     async def change_condition(self, request: web.Request, caller: Caller) -> web.Response:
-        policy = self._condition(request)
-        policy.is_enabled = (await read_payload(request, _Status)).condition_status
-        self._desk.store.changed()
-        return web.json_response(_condition_body(policy))
+        policy = self._find_condition(request)
+        policy.is_enabled = (await read_payload(request, _StatusPayload)).condition_status
+        self._context.store.save()
+        return web.json_response(_build_condition_body(policy))
 
     async def delete_condition(self, request: web.Request, caller: Caller) -> web.Response:
-        del self._desk.state.deny_policies[self._condition(request).condition_id]
-        self._desk.store.changed()
+        del self._context.state.deny_policies[self._find_condition(request).condition_id]
+        self._context.store.save()
         return web.Response()
 
     async def list_applications(self, request: web.Request, caller: Caller) -> web.Response:
         owner, name = request.query.get("user", caller.name), request.query.get("name", "").lower()
         found = [
-            _application_body(application)
-            for application in self._desk.state.applications.values()
+            _build_application_body(application)
+            for application in self._context.state.applications.values()
             if application.owner == owner and name in application.name.lower()
         ]
-        return web.json_response(page(request, found))
+        return web.json_response(paginate(request, found))
 
     async def delete_application(self, request: web.Request, caller: Caller) -> web.Response:
         application_id = request.match_info["application_id"]
-        if application_id not in self._desk.state.applications:
+        if application_id not in self._context.state.applications:
             raise not_found("Application", application_id)
-        remove_application(self._desk, application_id)
+        delete_application(self._context, application_id)
         return web.Response()
 
     async def change_owner(self, request: web.Request, caller: Caller) -> web.Response:
         application_id = request.match_info["application_id"]
-        application = self._desk.state.applications.get(application_id)
+        application = self._context.state.applications.get(application_id)
         owner = request.query.get("owner", "")
         # WSO2 turns every failure of this call into 500; its specification says 400 and 404.
-        if application is None or not self._desk.users.exists(owner) or self._has_namesake(application, owner):
+        if application is None or not self._context.users.exists(owner) or self._has_namesake(application, owner):
             raise general_error(f"Error while updating application owner {application_id}")
         application.owner = owner
-        for client in application_clients(self._desk, application_id):
+        for client in list_application_clients(self._context, application_id):
             client.owner = owner
-        self._desk.store.changed()
+        self._context.store.save()
         return web.Response()
 
     def _has_namesake(self, application: Application, owner: str) -> bool:
-        others = self._desk.state.applications.values()
+        others = self._context.state.applications.values()
         return any(o is not application and o.owner == owner and o.name == application.name for o in others)
 
-    def _condition(self, request: web.Request) -> DenyPolicy:
+    def _find_condition(self, request: web.Request) -> DenyPolicy:
         condition_id = request.match_info["condition_id"]
-        policy = self._desk.state.deny_policies.get(condition_id)
+        policy = self._context.state.deny_policies.get(condition_id)
         if policy is None:
             raise not_found("Blacklist Condition", condition_id)
         return policy
 
-    def _checked_value(self, wanted: _Condition) -> str | Document:
+    def _parse_condition_value(self, wanted: _ConditionPayload) -> str | Document:
         value = wanted.condition_value
         match wanted.condition_type:
             case "IP":
-                return validated(value, _FixedAddress).model_dump(mode="json", by_alias=True)
+                return parse_value(value, _IpConditionPayload).model_dump(mode="json", by_alias=True)
             case "IPRANGE":
-                return validated(value, _AddressRange).model_dump(mode="json", by_alias=True)
+                return parse_value(value, _IpRangeConditionPayload).model_dump(mode="json", by_alias=True)
             case "API":
-                exists = any(one.context == value for one in self._desk.state.products())
+                exists = any(one.context == value for one in self._context.state.products())
             case "APPLICATION":
-                exists = any(f"{a.owner}:{a.name}" == value for a in self._desk.state.applications.values())
+                exists = any(f"{a.owner}:{a.name}" == value for a in self._context.state.applications.values())
             case "USER":
                 return f"{value}".removesuffix("@carbon.super") + "@carbon.super"
         if not exists:
@@ -165,7 +165,7 @@ class Administration:
         return value
 
 
-def _condition_body(policy: DenyPolicy) -> Document:
+def _build_condition_body(policy: DenyPolicy) -> Document:
     return {
         "conditionId": policy.condition_id,
         "conditionType": policy.condition_type,
@@ -174,7 +174,7 @@ def _condition_body(policy: DenyPolicy) -> Document:
     }
 
 
-def _application_body(application: Application) -> Document:
+def _build_application_body(application: Application) -> Document:
     return {
         "applicationId": application.application_id,
         "name": application.name,

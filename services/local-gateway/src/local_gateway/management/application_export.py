@@ -11,24 +11,24 @@ from base64 import b64encode
 
 from aiohttp import web
 
-from local_gateway.management.application_keys import key_body
-from local_gateway.management.devportal import BASE, Applications, application_clients
-from local_gateway.management.rest import Caller, Desk, RestError, Routes, flag, not_found
+from local_gateway.management.application_keys import build_key_body
+from local_gateway.management.devportal import BASE, ApplicationsApi, list_application_clients
+from local_gateway.management.rest import Caller, ManagementContext, RestError, RouteTable, not_found, read_flag
 from local_gateway.state import Application, Document
 
 _SCOPES = ("apim:app_import_export",)
 
 
-class ApplicationExport:
+class ApplicationExportApi:
     """The operation, over the state of this process."""
 
-    def __init__(self, desk: Desk, applications: Applications) -> None:
-        self._desk = desk
+    def __init__(self, context: ManagementContext, applications: ApplicationsApi) -> None:
+        self._context = context
         self._applications = applications
 
     def routes(self) -> list[web.RouteDef]:
         """The operation with the scope that its caller needs; to be offered before those of single applications."""
-        routes = Routes(self._desk, BASE)
+        routes = RouteTable(self._context, BASE)
         routes.add("GET", "/applications/export", self.export, _SCOPES)
         return routes.definitions
 
@@ -36,21 +36,21 @@ class ApplicationExport:
         owner, name = request.query.get("appOwner"), request.query.get("appName")
         if not owner or not name:
             raise RestError(400, "appOwner and appName are needed")
-        for application in self._desk.state.applications.values():
+        for application in self._context.state.applications.values():
             if (application.owner, application.name) == (owner, name):
-                document = self._document(application, with_keys=flag(request, "withKeys", default=False))
+                document = self._build_document(application, with_keys=read_flag(request, "withKeys", default=False))
                 is_json = request.query.get("format", "YAML").upper() == "JSON"
-                return web.Response(body=_archive(application, document, is_json), content_type="application/zip")
+                return web.Response(body=_write_archive(application, document, is_json), content_type="application/zip")
         raise not_found("Application", name)
 
-    def _document(self, application: Application, *, with_keys: bool) -> Document:
-        described = self._applications.described(application)
+    def _build_document(self, application: Application, *, with_keys: bool) -> Document:
+        described = self._applications.build_application_body(application)
         if with_keys:
             described["keys"] = [
                 body | {"consumerSecret": b64encode(body["consumerSecret"].encode()).decode()}
-                for body in map(key_body, application_clients(self._desk, application.application_id))
+                for body in map(build_key_body, list_application_clients(self._context, application.application_id))
             ]
-        products = {one.product_id: one for one in self._desk.state.products()}
+        products = {one.product_id: one for one in self._context.state.products()}
         subscribed = [
             {
                 "apiId": {
@@ -60,18 +60,18 @@ class ApplicationExport:
                 },
                 "throttlingPolicy": held.throttling_policy,
             }
-            for held in self._desk.state.subscriptions.values()
+            for held in self._context.state.subscriptions.values()
             if held.application_id == application.application_id
         ]
         data = {"applicationInfo": described, "subscribedAPIs": subscribed}
         return {"type": "application", "version": "v4.6.0", "data": data}
 
 
-def _archive(application: Application, document: Document, is_json: bool) -> bytes:
+def _write_archive(application: Application, document: Document, is_json: bool) -> bytes:
     # JSON is YAML, too.
-    written = json.dumps(document)
+    text = json.dumps(document)
     folder = f"{application.owner}-{application.name}"
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr(f"{folder}/application.{'json' if is_json else 'yaml'}", written)
+        archive.writestr(f"{folder}/application.{'json' if is_json else 'yaml'}", text)
     return content.getvalue()

@@ -9,11 +9,20 @@ import uuid
 from aiohttp import web
 from pydantic import Field
 
-from local_gateway.management.devportal import BASE, application_clients, owned_application
-from local_gateway.management.rest import Caller, Desk, Payload, RestError, Routes, conflict, not_found, read_payload
+from local_gateway.management.devportal import BASE, find_owned_application, list_application_clients
+from local_gateway.management.rest import (
+    Caller,
+    ManagementContext,
+    Payload,
+    RestError,
+    RouteTable,
+    conflict,
+    not_found,
+    read_payload,
+)
 from local_gateway.oauth import OAuthServer
 from local_gateway.state import Application, Document, KeyType, OAuthClient
-from local_gateway.tokens import new_secret
+from local_gateway.tokens import generate_secret
 
 KEY_MANAGER = "Resident Key Manager"
 _SCOPES = ("apim:app_manage", "apim:subscribe")
@@ -29,16 +38,16 @@ class _KeyRequest(Payload):
     additional_properties: dict[str, object] = Field(default={})
 
 
-class ApplicationKeys:
+class ApplicationKeysApi:
     """The operations, over the state of this process."""
 
-    def __init__(self, desk: Desk, oauth: OAuthServer) -> None:
-        self._desk = desk
+    def __init__(self, context: ManagementContext, oauth: OAuthServer) -> None:
+        self._context = context
         self._oauth = oauth
 
     def routes(self) -> list[web.RouteDef]:
         """Every operation with the scopes of which its caller needs one."""
-        routes = Routes(self._desk, f"{BASE}/applications/{{application_id}}")
+        routes = RouteTable(self._context, f"{BASE}/applications/{{application_id}}")
         routes.add("POST", "/generate-keys", self.generate, _SCOPES)
         routes.add("GET", "/oauth-keys", self.list_keys, _SCOPES)
         routes.add("GET", "/oauth-keys/{key_mapping_id}", self.get_key, _SCOPES)
@@ -46,18 +55,20 @@ class ApplicationKeys:
         return routes.definitions
 
     async def generate(self, request: web.Request, caller: Caller) -> web.Response:
-        application = owned_application(self._desk, request, caller)
+        application = find_owned_application(self._context, request, caller)
         wanted = await read_payload(request, _KeyRequest)
-        if any(c.key_type == wanted.key_type for c in application_clients(self._desk, application.application_id)):
+        if any(
+            c.key_type == wanted.key_type for c in list_application_clients(self._context, application.application_id)
+        ):
             raise conflict(
                 f"Key Mappings already exists for application {application.name} and key manager {KEY_MANAGER}", 901409
             )
-        client = self._make(application, wanted)
-        self._desk.state.clients[client.client_id] = client
-        self._desk.store.changed()
-        body = key_body(client)
+        client = self._create_client(application, wanted)
+        self._context.state.clients[client.client_id] = client
+        self._context.store.save()
+        body = build_key_body(client)
         if "client_credentials" in client.grant_types:
-            token = self._oauth.token_for(client, wanted.scopes)
+            token = self._oauth.issue_client_token(client, wanted.scopes)
             body["token"] = {
                 "accessToken": token["access_token"],
                 "tokenScopes": token["scope"].split(),
@@ -66,31 +77,33 @@ class ApplicationKeys:
         return web.json_response(body)
 
     async def list_keys(self, request: web.Request, caller: Caller) -> web.Response:
-        application = owned_application(self._desk, request, caller)
-        keys = [key_body(client) for client in application_clients(self._desk, application.application_id)]
+        application = find_owned_application(self._context, request, caller)
+        keys = [
+            build_key_body(client) for client in list_application_clients(self._context, application.application_id)
+        ]
         return web.json_response({"count": len(keys), "list": keys})
 
     async def get_key(self, request: web.Request, caller: Caller) -> web.Response:
-        return web.json_response(key_body(self._client(request, caller)))
+        return web.json_response(build_key_body(self._find_client(request, caller)))
 
     async def regenerate_secret(self, request: web.Request, caller: Caller) -> web.Response:
-        client = self._client(request, caller)
-        client.client_secret = new_secret()
-        self._desk.store.changed(routes=False)
+        client = self._find_client(request, caller)
+        client.client_secret = generate_secret()
+        self._context.store.save(affects_routing=False)
         return web.json_response({"consumerKey": client.client_id, "consumerSecret": client.client_secret})
 
-    def _client(self, request: web.Request, caller: Caller) -> OAuthClient:
-        application = owned_application(self._desk, request, caller)
+    def _find_client(self, request: web.Request, caller: Caller) -> OAuthClient:
+        application = find_owned_application(self._context, request, caller)
         mapping_id = request.match_info["key_mapping_id"]
-        for client in application_clients(self._desk, application.application_id):
+        for client in list_application_clients(self._context, application.application_id):
             if client.key_mapping_id == mapping_id:
                 return client
         raise not_found("Key mapping", mapping_id)
 
-    def _make(self, application: Application, wanted: _KeyRequest) -> OAuthClient:
+    def _create_client(self, application: Application, wanted: _KeyRequest) -> OAuthClient:
         return OAuthClient(
-            client_id=new_secret(),
-            client_secret=new_secret(),
+            client_id=generate_secret(),
+            client_secret=generate_secret(),
             name=f"{application.owner}_{application.name}_{wanted.key_type}",
             owner=application.owner,
             grant_types=[grant for grant in wanted.grant_types_to_be_supported if grant in _SERVED_GRANTS],
@@ -98,15 +111,15 @@ class ApplicationKeys:
             application_id=application.application_id,
             key_mapping_id=str(uuid.uuid4()),
             key_type=wanted.key_type,
-            validity_s=self._validity_s(wanted),
+            validity_s=self._parse_validity_s(wanted),
         )
 
-    def _validity_s(self, wanted: _KeyRequest) -> int:
+    def _parse_validity_s(self, wanted: _KeyRequest) -> int:
         # The expiry in the additional properties is the client's own; validityTime is that of the first token alone
         # in WSO2, yet no caller of ours could tell, because both are always given the same value.
         given = wanted.additional_properties.get("application_access_token_expiry_time", wanted.validity_time)
         if given in (None, "", "N/A"):
-            return self._desk.deployment.app_access_token_validity_s
+            return self._context.deployment.app_access_token_validity_s
         try:
             validity_s = int(str(given))
         except ValueError as error:
@@ -116,7 +129,7 @@ class ApplicationKeys:
         return validity_s
 
 
-def key_body(client: OAuthClient) -> Document:
+def build_key_body(client: OAuthClient) -> Document:
     """A consumer key as it is given out, secret included."""
     return {
         "keyMappingId": client.key_mapping_id,

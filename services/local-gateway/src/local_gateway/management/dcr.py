@@ -8,9 +8,9 @@ import json
 
 from aiohttp import web
 
-from local_gateway.management.rest import Desk, Payload, RestError, basic_user, read_payload
+from local_gateway.management.rest import ManagementContext, Payload, RestError, authenticate_basic, read_payload
 from local_gateway.state import OAuthClient
-from local_gateway.tokens import new_secret
+from local_gateway.tokens import generate_secret
 
 PATH = "/client-registration/v0.17/register"
 _SERVED_GRANTS = ("client_credentials", "password")
@@ -24,17 +24,17 @@ class _Registration(Payload):
     saas_app: bool = False
 
 
-def routes(desk: Desk) -> list[web.RouteDef]:
+def routes(context: ManagementContext) -> list[web.RouteDef]:
     """The one operation of this API."""
 
     async def register(request: web.Request) -> web.Response:
-        return await _register(desk, request)
+        return await _register(context, request)
 
     return [web.post(PATH, register)]
 
 
-async def _register(desk: Desk, request: web.Request) -> web.Response:
-    user = basic_user(desk, request)
+async def _register(context: ManagementContext, request: web.Request) -> web.Response:
+    user = authenticate_basic(context, request)
     if user is None:
         raise RestError(401, "Unauthenticated request", message="")
     wanted = await read_payload(request, _Registration)
@@ -42,24 +42,24 @@ async def _register(desk: Desk, request: web.Request) -> web.Response:
         raise RestError(400, "Invalid application owner; only the caller may own the client")
     known = (
         client
-        for client in desk.state.clients.values()
+        for client in context.state.clients.values()
         if client.application_id is None and client.name == wanted.client_name
     )
     client = next(known, None)
     if client is not None and client.owner != user:
         raise RestError(403, "A client of this name belongs to another user")
     if client is None:
-        client = _make(wanted)
-        desk.state.clients[client.client_id] = client
-        desk.store.changed(routes=False)
-    return web.json_response(_body(client))
+        client = _create_client(wanted)
+        context.state.clients[client.client_id] = client
+        context.store.save(affects_routing=False)
+    return web.json_response(_build_client_body(client))
 
 
-def _make(wanted: _Registration) -> OAuthClient:
+def _create_client(wanted: _Registration) -> OAuthClient:
     asked = wanted.grant_type.split()
     return OAuthClient(
-        client_id=new_secret(),
-        client_secret=new_secret(),
+        client_id=generate_secret(),
+        client_secret=generate_secret(),
         name=wanted.client_name,
         owner=wanted.owner,
         grant_types=[grant for grant in _SERVED_GRANTS if grant in asked],
@@ -67,7 +67,7 @@ def _make(wanted: _Registration) -> OAuthClient:
     )
 
 
-def _body(client: OAuthClient) -> dict[str, object]:
+def _build_client_body(client: OAuthClient) -> dict[str, object]:
     attributes = {"grant_types": " ".join(client.grant_types), "redirect_uris": client.callback_url}
     return {
         "callBackURL": client.callback_url,

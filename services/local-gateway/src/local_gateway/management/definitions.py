@@ -15,7 +15,7 @@ _VERBS = frozenset({"get", "put", "post", "delete", "patch", "head", "options"})
 _SCHEME = "default"
 
 
-def fault_of(definition: dict[str, Any]) -> str | None:
+def find_definition_error(definition: dict[str, Any]) -> str | None:
     """Say what is wrong with an OpenAPI definition, None when nothing is.
 
     Only 3.0 is taken: WSO2 stumbles over 3.1, and what is accepted here has to be accepted there.
@@ -23,31 +23,31 @@ def fault_of(definition: dict[str, Any]) -> str | None:
     version = str(definition.get("openapi", ""))
     if not version.startswith("3.0."):
         return f"openapi is {version or 'absent'}; WSO2 takes 3.0.x"
-    if any(not reference.startswith("#/") for reference in _references(definition)):
+    if any(not reference.startswith("#/") for reference in _iterate_references(definition)):
         # Also because the validator would fetch it, which would let an importer make this process call anywhere.
         return "a $ref leads out of the document"
     fault = next(OpenAPIV30SpecValidator(cast("Any", definition)).iter_errors(), None)
     return None if fault is None else f"{'/'.join(map(str, fault.absolute_path))}: {fault.message}"
 
 
-def disagreement(api: Api, definition: dict[str, Any]) -> str | None:
+def find_mismatch(api: Api, definition: dict[str, Any]) -> str | None:
     """Say where api.yaml and the definition differ in operations or scopes, None where they agree.
 
     WSO2's import takes operations and their scopes from the definition and passes over those of api.yaml without a
     word; a project whose two halves differ would be governed there in another way than it reads.
     """
-    described = _operations(definition)
+    defined = _list_scopes(definition)
     listed = {(found.target, found.verb): frozenset(found.scopes) for found in api.operations}
-    for target, verb in sorted(described.keys() ^ listed.keys()):
+    for target, verb in sorted(defined.keys() ^ listed.keys()):
         place = "api.yaml" if (target, verb) in listed else "the definition"
         return f"{verb} {target} stands in {place} alone"
     for target, verb in sorted(listed):
-        if described[target, verb] != listed[target, verb]:
+        if defined[target, verb] != listed[target, verb]:
             return f"{verb} {target} has other scopes in the definition than in api.yaml"
     return None
 
 
-def _operations(definition: dict[str, Any]) -> dict[tuple[str, str], frozenset[str]]:
+def _list_scopes(definition: dict[str, Any]) -> dict[tuple[str, str], frozenset[str]]:
     return {
         (target, verb.upper()): frozenset(
             scope for requirement in operation.get("security", []) for scope in requirement.get(_SCHEME, [])
@@ -58,13 +58,13 @@ def _operations(definition: dict[str, Any]) -> dict[tuple[str, str], frozenset[s
     }
 
 
-def _references(value: object) -> Iterator[str]:
+def _iterate_references(value: object) -> Iterator[str]:
     if isinstance(value, dict):
         for key, entry in cast("dict[object, object]", value).items():
             if key == "$ref":
                 yield str(entry)
             else:
-                yield from _references(entry)
+                yield from _iterate_references(entry)
     elif isinstance(value, list):
         for entry in cast("list[object]", value):
-            yield from _references(entry)
+            yield from _iterate_references(entry)

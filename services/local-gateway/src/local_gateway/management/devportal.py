@@ -11,13 +11,13 @@ from pydantic import Field
 from local_gateway.management.policies import find_policy
 from local_gateway.management.rest import (
     Caller,
-    Desk,
+    ManagementContext,
     Payload,
     RestError,
-    Routes,
+    RouteTable,
     conflict,
     not_found,
-    page,
+    paginate,
     read_payload,
 )
 from local_gateway.state import Application, Document, OAuthClient
@@ -37,15 +37,15 @@ class ApplicationPayload(Payload):
     description: str = ""
 
 
-class Applications:
+class ApplicationsApi:
     """The operations, over the state of this process."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ManagementContext) -> None:
+        self._context = context
 
     def routes(self) -> list[web.RouteDef]:
         """Every operation with the scopes of which its caller needs one."""
-        routes = Routes(self._desk, BASE)
+        routes = RouteTable(self._context, BASE)
         routes.add("GET", "/applications", self.list_applications, _APPLICATIONS)
         routes.add("POST", "/applications", self.add_application, _APPLICATION)
         routes.add("GET", "/applications/{application_id}", self.get_application, _APPLICATION)
@@ -56,20 +56,20 @@ class Applications:
     async def list_applications(self, request: web.Request, caller: Caller) -> web.Response:
         part = request.query.get("query", "").lower()
         found = [
-            self._application_info(application)
-            for application in self._desk.state.applications.values()
+            self._build_application_info(application)
+            for application in self._context.state.applications.values()
             if application.owner == caller.name and part in application.name.lower()
         ]
-        return web.json_response(page(request, found))
+        return web.json_response(paginate(request, found))
 
     async def add_application(self, request: web.Request, caller: Caller) -> web.Response:
         wanted = await read_payload(request, ApplicationPayload)
-        state = self._desk.state
+        state = self._context.state
         if any(a.name == wanted.name and a.owner == caller.name for a in state.applications.values()):
             raise conflict(f"An application already exists with name {wanted.name}")
         self._check_policy(wanted)
         state.applications_made += 1
-        now_ms = self._desk.now_ms()
+        now_ms = self._context.now_ms()
         application = Application(
             application_id=str(uuid.uuid4()),
             number=state.applications_made,
@@ -81,37 +81,37 @@ class Applications:
             updated_at_ms=now_ms,
         )
         state.applications[application.application_id] = application
-        self._desk.store.changed()
-        return web.json_response(self.described(application), status=201)
+        self._context.store.save()
+        return web.json_response(self.build_application_body(application), status=201)
 
     async def get_application(self, request: web.Request, caller: Caller) -> web.Response:
-        return web.json_response(self.described(owned_application(self._desk, request, caller)))
+        return web.json_response(self.build_application_body(find_owned_application(self._context, request, caller)))
 
     async def change_application(self, request: web.Request, caller: Caller) -> web.Response:
-        application = owned_application(self._desk, request, caller)
+        application = find_owned_application(self._context, request, caller)
         wanted = await read_payload(request, ApplicationPayload)
         self._check_policy(wanted)
         application.name, application.description = wanted.name, wanted.description
-        application.throttling_policy, application.updated_at_ms = wanted.throttling_policy, self._desk.now_ms()
-        self._desk.store.changed()
-        return web.json_response(self.described(application))
+        application.throttling_policy, application.updated_at_ms = wanted.throttling_policy, self._context.now_ms()
+        self._context.store.save()
+        return web.json_response(self.build_application_body(application))
 
     async def delete_application(self, request: web.Request, caller: Caller) -> web.Response:
-        remove_application(self._desk, owned_application(self._desk, request, caller).application_id)
+        delete_application(self._context, find_owned_application(self._context, request, caller).application_id)
         return web.Response()
 
     def _check_policy(self, wanted: ApplicationPayload) -> None:
-        if find_policy(self._desk, PolicyKind.APPLICATION, wanted.throttling_policy) is None:
+        if find_policy(self._context, PolicyKind.APPLICATION, wanted.throttling_policy) is None:
             raise RestError(400, f"Specified application tier {wanted.throttling_policy} is invalid")
 
-    def described(self, application: Application) -> Document:
+    def build_application_body(self, application: Application) -> Document:
         """An application as its owner sees it."""
         details: Document = {"keys": [], "subscriptionScopes": [], "hashEnabled": False}
-        return self._application_info(application) | details
+        return self._build_application_info(application) | details
 
-    def _application_info(self, application: Application) -> Document:
+    def _build_application_info(self, application: Application) -> Document:
         """The application as lists show it."""
-        subscribed = self._desk.state.subscriptions.values()
+        subscriptions = self._context.state.subscriptions.values()
         return {
             "applicationId": application.application_id,
             "name": application.name,
@@ -120,7 +120,7 @@ class Applications:
             "tokenType": "JWT",
             "status": "APPROVED",
             "groups": [],
-            "subscriptionCount": sum(s.application_id == application.application_id for s in subscribed),
+            "subscriptionCount": sum(s.application_id == application.application_id for s in subscriptions),
             "attributes": {},
             "owner": application.owner,
             "createdTime": str(application.created_at_ms),
@@ -128,33 +128,33 @@ class Applications:
         }
 
 
-def owned_application(desk: Desk, request: web.Request, caller: Caller) -> Application:
+def find_owned_application(context: ManagementContext, request: web.Request, caller: Caller) -> Application:
     """The application that a request names, if it is the caller's.
 
     Raises:
         RestError: 404, there is none; 403, it is someone else's.
     """
     application_id = request.match_info["application_id"]
-    return checked_owner(desk.state.applications.get(application_id), application_id, caller)
+    return check_owner(context.state.applications.get(application_id), application_id, caller)
 
 
-def remove_application(desk: Desk, gone: str) -> None:
+def delete_application(context: ManagementContext, application_id: str) -> None:
     """Delete an application with its subscriptions and keys, and revoke the tokens of those keys."""
-    state = desk.state
-    clients = {client.client_id for client in application_clients(desk, gone)}
-    del state.applications[gone]
-    state.subscriptions = {i: s for i, s in state.subscriptions.items() if s.application_id != gone}
+    state = context.state
+    clients = {client.client_id for client in list_application_clients(context, application_id)}
+    del state.applications[application_id]
+    state.subscriptions = {i: s for i, s in state.subscriptions.items() if s.application_id != application_id}
     state.clients = {i: c for i, c in state.clients.items() if i not in clients}
-    desk.tokens.revoke_clients(clients)
-    desk.store.changed()
+    context.tokens.revoke_clients(clients)
+    context.store.save()
 
 
-def application_clients(desk: Desk, application_id: str) -> list[OAuthClient]:
+def list_application_clients(context: ManagementContext, application_id: str) -> list[OAuthClient]:
     """Consumer keys of an application."""
-    return [client for client in desk.state.clients.values() if client.application_id == application_id]
+    return [client for client in context.state.clients.values() if client.application_id == application_id]
 
 
-def checked_owner(application: Application | None, application_id: str, caller: Caller) -> Application:
+def check_owner(application: Application | None, application_id: str, caller: Caller) -> Application:
     """The application, if it is there and the caller's.
 
     Raises:

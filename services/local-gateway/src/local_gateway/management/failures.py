@@ -8,12 +8,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from local_gateway.oauth import REVOKE_PATH, TOKEN_PATH
-from local_gateway.serving import delay_answer, prove_connection
+from local_gateway.serving import delay_response, prove_connection
 
-_ARE_ACCEPTED = web.RequestKey("credentials_are_accepted", bool)
-_FREE = 5
-_FORGIVEN_S = 60.0
-_MOST_ADDRESSES = 1024
+_IS_AUTHENTICATED = web.RequestKey("credentials_are_accepted", bool)
+_UNDELAYED_FAILURES = 5
+_FORGET_AFTER_S = 60.0
+_MAX_ADDRESSES = 1024
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class _Failures:
     next_s: float
 
 
-class FailedCredentials:
+class LoginDelays:
     """Recent failures by address, each later than the one before.
 
     Failures of one address are answered one after the other, so that many connections guess no faster than one.
@@ -36,55 +36,55 @@ class FailedCredentials:
     def __init__(self, step_s: float = 0.5, longest_s: float = 5.0) -> None:
         self._step_s = step_s
         self._longest_s = longest_s
-        self._of: OrderedDict[str, _Failures] = OrderedDict()
+        self._by_address: OrderedDict[str, _Failures] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._of)
+        return len(self._by_address)
 
-    def delay_s(self, address: str, now_s: float) -> float:
+    def record_failure(self, address: str, now_s: float) -> float:
         """Count a failure and say how long its answer has to wait [s].
 
         Args:
             address: where it came from.
             now_s: monotonic time [s].
         """
-        failures = self._of.pop(address, None)
-        if failures is None or now_s - failures.last_s > _FORGIVEN_S:
+        failures = self._by_address.pop(address, None)
+        if failures is None or now_s - failures.last_s > _FORGET_AFTER_S:
             failures = _Failures(0, now_s, now_s)
-        self._of[address] = failures
-        while len(self._of) > _MOST_ADDRESSES:
-            self._of.popitem(last=False)
+        self._by_address[address] = failures
+        while len(self._by_address) > _MAX_ADDRESSES:
+            self._by_address.popitem(last=False)
         failures.count += 1
         failures.last_s = now_s
-        if failures.count <= _FREE:
+        if failures.count <= _UNDELAYED_FAILURES:
             return 0.0
         failures.next_s = min(max(failures.next_s, now_s) + self._step_s, now_s + self._longest_s)
         return failures.next_s - now_s
 
 
-def accept_credentials(request: web.Request) -> None:
+def mark_authenticated(request: web.Request) -> None:
     """Note that the credentials of this request are right, whatever becomes of it."""
-    request[_ARE_ACCEPTED] = True
+    request[_IS_AUTHENTICATED] = True
     prove_connection(request)
 
 
-def slow_failures(failures: FailedCredentials) -> Middleware:
+def create_delay_middleware(failures: LoginDelays) -> Middleware:
     """Make the middleware that delays the answers to wrong credentials."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
-        if _is_failure(request, response):
-            delay_s = failures.delay_s(request.remote or "", time.monotonic())
+        if _is_failed_login(request, response):
+            delay_s = failures.record_failure(request.remote or "", time.monotonic())
             if delay_s > 0:
-                await delay_answer(request, delay_s)
+                await delay_response(request, delay_s)
         return response
 
     return answer
 
 
-def _is_failure(request: web.Request, response: web.StreamResponse) -> bool:
-    if request.get(_ARE_ACCEPTED):
+def _is_failed_login(request: web.Request, response: web.StreamResponse) -> bool:
+    if request.get(_IS_AUTHENTICATED):
         return False
     if request.path not in (TOKEN_PATH, REVOKE_PATH):
         # Whoever shows nothing guesses nothing.

@@ -11,12 +11,11 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from local_gateway.lifecycle import CREATED
-from local_gateway.management.products import check_policies, check_scopes, check_unsubscribed, namesake
-from local_gateway.management.rest import Desk, RestError, conflict, general_error, validated
-from local_gateway.state import Api, Document, GatewayState, McpServer
+from local_gateway.management.products import check_no_subscriptions, check_policies, check_scopes, find_existing
+from local_gateway.management.rest import ManagementContext, RestError, conflict, general_error, parse_value
+from local_gateway.state import ApiRecord, Document, GatewayState, McpServerRecord
 from wso2_terms.api_project import ApiScope, Scope
-from wso2_terms.mcp_project import ApiOperationMapping, ToolOperation
-from wso2_terms.mcp_project import McpServer as ServerData
+from wso2_terms.mcp_project import ApiOperationMapping, McpServer, ToolOperation
 from wso2_terms.tools import to_stored_tool
 
 SUBTYPE = "EXISTING_API"
@@ -26,11 +25,11 @@ _FIXED = ("name", "version", "context")
 """What stays as it was created."""
 
 
-def create(desk: Desk, body: Mapping[str, Any], provider: str) -> McpServer:
+def create_server(context: ManagementContext, body: Mapping[str, Any], provider: str) -> McpServerRecord:
     """Make a server whose tools are operations of an API.
 
     Args:
-        desk: state and clock.
+        context: state and clock.
         body: WSO2's MCPServer; fields that have no use here are passed over.
         provider: whose it is, where the body does not say.
 
@@ -38,13 +37,15 @@ def create(desk: Desk, body: Mapping[str, Any], provider: str) -> McpServer:
         RestError: something in it can not be; nothing was changed then.
     """
     # What a tool is called and tells is the API's to say when it is made (OAS3Parser).
-    wanted = _known(body, ServerData) | {"operations": [_bare(tool) for tool in _tools(body)]}
-    data, described = _described(desk, {"provider": provider, "lifeCycleStatus": CREATED} | wanted, CREATED)
-    if namesake(desk, described.name, described.version, described.versioned_context) is not None:
+    wanted = _select_known_fields(body, McpServer) | {
+        "operations": [_strip_description(tool) for tool in _read_tools(body)]
+    }
+    data, described = _complete_server(context, {"provider": provider, "lifeCycleStatus": CREATED} | wanted, CREATED)
+    if find_existing(context, described.name, described.version, described.versioned_context) is not None:
         raise conflict("The API already exists.", 900300)
-    _check(desk, described, None)
-    now_ms = desk.now_ms()
-    server = McpServer(
+    _check_server(context, described, None)
+    now_ms = context.now_ms()
+    server = McpServerRecord(
         server_id=str(uuid.uuid4()),
         provider=described.provider,
         lifecycle=CREATED,
@@ -52,46 +53,46 @@ def create(desk: Desk, body: Mapping[str, Any], provider: str) -> McpServer:
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
     )
-    desk.state.mcp_servers[server.server_id] = server
-    desk.store.changed()
+    context.state.mcp_servers[server.server_id] = server
+    context.store.save()
     return server
 
 
-def change(desk: Desk, server: McpServer, body: Mapping[str, Any]) -> None:
+def update_server(context: ManagementContext, server: McpServerRecord, body: Mapping[str, Any]) -> None:
     """Replace the working copy; what is deployed stays until a new revision is.
 
     A tool that comes with its name keeps what it tells; one with nothing but an operation is made from the API.
 
     Args:
-        desk: state and clock.
+        context: state and clock.
         server: what is changed.
         body: WSO2's MCPServer, whole.
 
     Raises:
         RestError: something in it can not be; nothing was changed then.
     """
-    wanted = _known(body, ServerData) | {"operations": _tools(body)}
+    wanted = _select_known_fields(body, McpServer) | {"operations": _read_tools(body)}
     for name in _FIXED:
         if wanted.setdefault(name, server.data[name]) != server.data[name]:
             raise RestError(400, f"{name} of an MCP server cannot be changed")
-    data, described = _described(desk, wanted | {"provider": server.provider}, server.lifecycle)
-    _check(desk, described, server)
-    server.data, server.updated_at_ms = data, desk.now_ms()
-    desk.store.changed()
+    data, described = _complete_server(context, wanted | {"provider": server.provider}, server.lifecycle)
+    _check_server(context, described, server)
+    server.data, server.updated_at_ms = data, context.now_ms()
+    context.store.save()
 
 
-def remove(desk: Desk, server: McpServer) -> None:
+def delete_server(context: ManagementContext, server: McpServerRecord) -> None:
     """Delete a server with its revisions.
 
     Raises:
         RestError: 409, somebody is subscribed to it.
     """
-    check_unsubscribed(desk, server, "MCP server")
-    del desk.state.mcp_servers[server.server_id]
-    desk.store.changed()
+    check_no_subscriptions(context, server, "MCP server")
+    del context.state.mcp_servers[server.server_id]
+    context.store.save()
 
 
-def servers_made_from(state: GatewayState, api: Api) -> list[McpServer]:
+def list_servers_of_api(state: GatewayState, api: ApiRecord) -> list[McpServerRecord]:
     """The MCP servers that offer operations of an API as tools."""
     return [
         server
@@ -100,40 +101,40 @@ def servers_made_from(state: GatewayState, api: Api) -> list[McpServer]:
     ]
 
 
-def operations_of_tools(state: GatewayState, api: Api) -> set[tuple[str, str]]:
+def list_tool_operations(state: GatewayState, api: ApiRecord) -> set[tuple[str, str]]:
     """Path and verb of every operation of an API that is offered as a tool."""
-    behind = [
+    operations = [
         tool["apiOperationMapping"]["backendOperation"]
-        for server in servers_made_from(state, api)
+        for server in list_servers_of_api(state, api)
         for tool in server.data["operations"]
     ]
-    return {(operation["target"], operation["verb"]) for operation in behind}
+    return {(operation["target"], operation["verb"]) for operation in operations}
 
 
-def _described(desk: Desk, wanted: Document, lifecycle: str) -> tuple[Document, ServerData]:
+def _complete_server(context: ManagementContext, wanted: Document, lifecycle: str) -> tuple[Document, McpServer]:
     """The body with its tools made, and the same as it will be read."""
     wanted = {"securityScheme": _SECURITY} | wanted
     wanted |= {"lifeCycleStatus": lifecycle, "subtypeConfiguration": {"subtype": SUBTYPE}}
-    wanted["scopes"] = [_scope(listed) for listed in _list_of(wanted, "scopes")]
+    wanted["scopes"] = [_read_scope(listed) for listed in _read_list(wanted, "scopes")]
     if wanted["operations"]:
-        api = _api_behind(desk, wanted["operations"][0])
-        made = [_made(tool, api) for tool in wanted["operations"]]
-        wanted["operations"] = [tool for tool in made if tool is not None]
-    return wanted, validated(wanted, ServerData)
+        api = _find_underlying_api(context, wanted["operations"][0])
+        tools = [_build_tool(tool, api) for tool in wanted["operations"]]
+        wanted["operations"] = [tool for tool in tools if tool is not None]
+    return wanted, parse_value(wanted, McpServer)
 
 
-def _api_behind(desk: Desk, tool: Document) -> Api:
+def _find_underlying_api(context: ManagementContext, tool: Document) -> ApiRecord:
     """The API of the first tool, from which WSO2 makes all of them; it is found by its id alone."""
     api_id = tool.get("apiOperationMapping", {}).get("apiId", "")
-    api = desk.state.apis.get(api_id)
+    api = context.state.apis.get(api_id)
     if api is None:
         raise general_error(f"Error while creating MCP server: no API {api_id}")
-    if api.deployed is None:
+    if api.deployed_revision is None:
         raise RestError(400, f"API {api.name}-{api.version} is not deployed")
     return api
 
 
-def _made(tool: Document, api: Api) -> Document | None:
+def _build_tool(tool: Document, api: ApiRecord) -> Document | None:
     """A tool as it is kept; None where the API has no such operation: WSO2 drops it without a word."""
     mapping = tool.get("apiOperationMapping", {}) | {
         "apiId": api.api_id,
@@ -142,7 +143,7 @@ def _made(tool: Document, api: Api) -> Document | None:
         "apiContext": api.context,
     }
     tool = tool | {"apiOperationMapping": mapping}
-    stored = to_stored_tool(validated(tool, ToolOperation), api.definition)
+    stored = to_stored_tool(parse_value(tool, ToolOperation), api.definition)
     if stored is None:
         return None
     return tool | {
@@ -152,43 +153,43 @@ def _made(tool: Document, api: Api) -> Document | None:
     }
 
 
-def _check(desk: Desk, described: ServerData, server: McpServer | None) -> None:
+def _check_server(context: ManagementContext, described: McpServer, server: McpServerRecord | None) -> None:
     advanced = (described.throttling_policy, *(tool.throttling_policy for tool in described.operations))
-    check_policies(desk, described.policies, advanced)
-    check_scopes(desk, described.scopes, server)
+    check_policies(context, described.policies, advanced)
+    check_scopes(context, described.scopes, server)
     registered = {listed.scope.name for listed in described.scopes}
     for tool in described.operations:
         if unknown := sorted(set(tool.scopes) - registered):
             raise RestError(400, f"Tool {tool.target} names scope {unknown[0]}, which the server does not have")
 
 
-def _tools(body: Mapping[str, Any]) -> list[Document]:
-    tools = [_known(tool, ToolOperation) for tool in _list_of(body, "operations")]
-    return [tool | {"apiOperationMapping": _mapping(tool)} for tool in tools]
+def _read_tools(body: Mapping[str, Any]) -> list[Document]:
+    tools = [_select_known_fields(tool, ToolOperation) for tool in _read_list(body, "operations")]
+    return [tool | {"apiOperationMapping": _read_mapping(tool)} for tool in tools]
 
 
-def _mapping(tool: Document) -> Document:
+def _read_mapping(tool: Document) -> Document:
     mapping = tool.get("apiOperationMapping")
-    return _known(cast("Document", mapping), ApiOperationMapping) if isinstance(mapping, dict) else {}
+    return _select_known_fields(cast("Document", mapping), ApiOperationMapping) if isinstance(mapping, dict) else {}
 
 
-def _bare(tool: Document) -> Document:
+def _strip_description(tool: Document) -> Document:
     return {name: value for name, value in tool.items() if name not in ("target", "description", "schemaDefinition")}
 
 
-def _scope(listed: Document) -> Document:
-    known = _known(listed, ApiScope)
+def _read_scope(listed: Document) -> Document:
+    known = _select_known_fields(listed, ApiScope)
     scope = known.get("scope")
-    return known | ({"scope": _known(cast("Document", scope), Scope)} if isinstance(scope, dict) else {})
+    return known | ({"scope": _select_known_fields(cast("Document", scope), Scope)} if isinstance(scope, dict) else {})
 
 
-def _known(given: Mapping[str, Any], model: type[BaseModel]) -> Document:
+def _select_known_fields(given: Mapping[str, Any], model: type[BaseModel]) -> Document:
     """The fields that a model knows; null stands for absent."""
     names = {field.alias or name for name, field in model.model_fields.items()}
     return {name: value for name, value in given.items() if name in names and value is not None}
 
 
-def _list_of(given: Mapping[str, Any], name: str) -> list[Document]:
+def _read_list(given: Mapping[str, Any], name: str) -> list[Document]:
     listed: object = given.get(name) or []
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in cast("list[object]", listed)):
         raise RestError(400, f"{name} is a list of objects")

@@ -10,19 +10,27 @@ from typing import Any, cast
 from aiohttp import web
 
 from local_gateway.management import mcp_catalogue
-from local_gateway.management.products import product_info
+from local_gateway.management.products import build_product_info
 from local_gateway.management.publisher import BASE
-from local_gateway.management.rest import Caller, Desk, RestError, Routes, not_found, page, read_json
-from local_gateway.management.revisions import Revisions, Surface
-from local_gateway.management.search import search
-from local_gateway.state import Document, McpServer
+from local_gateway.management.rest import (
+    Caller,
+    ManagementContext,
+    RestError,
+    RouteTable,
+    not_found,
+    paginate,
+    read_json,
+)
+from local_gateway.management.revisions import EndpointScopes, RevisionsApi
+from local_gateway.management.search import search_products
+from local_gateway.state import Document, McpServerRecord
 
 _AUTHORS = ("apim:mcp_server_create", "apim:mcp_server_publish", "apim:mcp_server_manage")
 _VIEW = ("apim:mcp_server_view", "apim:mcp_server_manage", "apim:mcp_server_import_export")
 _LIST = (*_VIEW, "apim:mcp_server_list_view")
 _CREATE = ("apim:mcp_server_create", "apim:mcp_server_manage")
 _DELETE = ("apim:mcp_server_delete", "apim:mcp_server_manage", "apim:mcp_server_import_export")
-_SURFACE = Surface(
+_SURFACE = EndpointScopes(
     path="/mcp-servers",
     id_query="mcpServerId",
     state=("apim:mcp_server_view", *_AUTHORS),
@@ -32,48 +40,48 @@ _SURFACE = Surface(
 )
 
 
-class McpServers:
+class McpServersApi:
     """The operations, over the state of this process."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ManagementContext) -> None:
+        self._context = context
 
     def routes(self) -> list[web.RouteDef]:
         """Every operation with the scopes of which its caller needs one."""
-        routes = Routes(self._desk, BASE)
+        routes = RouteTable(self._context, BASE)
         routes.add("GET", "/mcp-servers", self.list_servers, _LIST)
         routes.add("POST", "/mcp-servers/generate-from-api", self.add_server, _CREATE)
-        Revisions(self._desk, _SURFACE, self._find).add_to(routes)
+        RevisionsApi(self._context, _SURFACE, self._find).add_to(routes)
         routes.add("GET", "/mcp-servers/{server_id}", self.get_server, _VIEW)
         routes.add("PUT", "/mcp-servers/{server_id}", self.change_server, _AUTHORS)
         routes.add("DELETE", "/mcp-servers/{server_id}", self.delete_server, _DELETE)
         return routes.definitions
 
     async def list_servers(self, request: web.Request, caller: Caller) -> web.Response:
-        servers = search(self._desk.state.mcp_servers.values(), request.query.get("query", ""))
-        return web.json_response(page(request, [_listed(server) for server in servers]))
+        servers = search_products(self._context.state.mcp_servers.values(), request.query.get("query", ""))
+        return web.json_response(paginate(request, [_build_list_entry(server) for server in servers]))
 
     async def add_server(self, request: web.Request, caller: Caller) -> web.Response:
-        server = mcp_catalogue.create(self._desk, await _read_server(request), caller.name)
-        return web.json_response(_described(server), status=201)
+        server = mcp_catalogue.create_server(self._context, await _read_server(request), caller.name)
+        return web.json_response(_build_server_body(server), status=201)
 
     async def get_server(self, request: web.Request, caller: Caller) -> web.Response:
-        return web.json_response(_described(self._named(request)))
+        return web.json_response(_build_server_body(self._find_requested(request)))
 
     async def change_server(self, request: web.Request, caller: Caller) -> web.Response:
-        server = self._named(request)
-        mcp_catalogue.change(self._desk, server, await _read_server(request))
-        return web.json_response(_described(server))
+        server = self._find_requested(request)
+        mcp_catalogue.update_server(self._context, server, await _read_server(request))
+        return web.json_response(_build_server_body(server))
 
     async def delete_server(self, request: web.Request, caller: Caller) -> web.Response:
-        mcp_catalogue.remove(self._desk, self._named(request))
+        mcp_catalogue.delete_server(self._context, self._find_requested(request))
         return web.Response()
 
-    def _named(self, request: web.Request) -> McpServer:
+    def _find_requested(self, request: web.Request) -> McpServerRecord:
         return self._find(request.match_info["server_id"])
 
-    def _find(self, server_id: str) -> McpServer:
-        server = self._desk.state.mcp_servers.get(server_id)
+    def _find(self, server_id: str) -> McpServerRecord:
+        server = self._context.state.mcp_servers.get(server_id)
         if server is None:
             raise not_found("MCP Server", server_id)
         return server
@@ -86,15 +94,15 @@ async def _read_server(request: web.Request) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", body)
 
 
-def _listed(server: McpServer) -> Document:
+def _build_list_entry(server: McpServerRecord) -> Document:
     kind = {"type": "MCP", "subtype": mcp_catalogue.SUBTYPE}
-    return {**product_info(server), **kind, "updatedTime": str(server.updated_at_ms)}
+    return {**build_product_info(server), **kind, "updatedTime": str(server.updated_at_ms)}
 
 
-def _described(server: McpServer) -> Document:
+def _build_server_body(server: McpServerRecord) -> Document:
     return {
         **server.data,
-        **product_info(server),
+        **build_product_info(server),
         "isRevision": False,
         "lastUpdatedTime": str(server.updated_at_ms),
     }

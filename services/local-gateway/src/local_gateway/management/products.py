@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Iterable
 
 from local_gateway.management.policies import find_policy
-from local_gateway.management.rest import Desk, RestError, conflict
-from local_gateway.state import Api, Document, GatewayState, Product, Revision
+from local_gateway.management.rest import ManagementContext, RestError, conflict
+from local_gateway.state import ApiRecord, Document, GatewayState, ProductRecord, Revision
 from wso2_terms.api_project import ApiScope
 from wso2_terms.policies import PolicyKind
 
@@ -18,54 +18,54 @@ MAX_REVISIONS = 5
 """Cap of WSO2's tenant-conf.json, `ApiMaxRevisionCount`."""
 
 
-def product(state: GatewayState, product_id: str) -> Product | None:
+def find_product(state: GatewayState, product_id: str) -> ProductRecord | None:
     """The API or MCP server of this id, which is what subscriptions name."""
     return state.apis.get(product_id) or state.mcp_servers.get(product_id)
 
 
-def namesake(desk: Desk, name: str, version: str, context: str) -> Product | None:
+def find_existing(context: ManagementContext, name: str, version: str, versioned_context: str) -> ProductRecord | None:
     """The API or MCP server that has this name and version.
 
     Args:
-        desk: state and clock.
+        context: state and clock.
         name: as published.
         version: as published.
-        context: with the version; nobody else may have it.
+        versioned_context: with the version; nobody else may have it.
 
     Raises:
         RestError: 409, the context is taken by another one.
     """
-    everything = desk.state.products()
+    everything = context.state.products()
     found = next((one for one in everything if (one.name, one.version) == (name, version)), None)
     for other in everything:
-        if other is not found and other.context == context:
-            raise conflict(f"Context {context.removesuffix(f'/{version}')} is taken by {other.name}", 900251)
+        if other is not found and other.context == versioned_context:
+            raise conflict(f"Context {versioned_context.removesuffix(f'/{version}')} is taken by {other.name}", 900251)
     return found
 
 
-def check_policies(desk: Desk, plans: Iterable[str], advanced: Iterable[str | None]) -> None:
+def check_policies(context: ManagementContext, plans: Iterable[str], advanced: Iterable[str | None]) -> None:
     """Refuse policies that are not there.
 
     Args:
-        desk: state and clock.
+        context: state and clock.
         plans: business plans that may be subscribed with.
         advanced: policies of the whole and of its operations; None follows none.
 
     Raises:
         RestError: 400, 900305.
     """
-    if unknown := [plan for plan in plans if find_policy(desk, PolicyKind.SUBSCRIPTION, plan) is None]:
+    if unknown := [plan for plan in plans if find_policy(context, PolicyKind.SUBSCRIPTION, plan) is None]:
         raise RestError(400, f"Specified policy {unknown[0]} is invalid", code=900305)
     for name in sorted({name for name in advanced if name}):
-        if find_policy(desk, PolicyKind.ADVANCED, name) is None:
+        if find_policy(context, PolicyKind.ADVANCED, name) is None:
             raise RestError(400, f"Specified API level policy {name} is invalid", code=900305)
 
 
-def check_scopes(desk: Desk, scopes: Iterable[ApiScope], owner: Product | None) -> None:
+def check_scopes(context: ManagementContext, scopes: Iterable[ApiScope], owner: ProductRecord | None) -> None:
     """Refuse scopes that another API or MCP server registers, and roles that are not there.
 
     Args:
-        desk: state and clock.
+        context: state and clock.
         scopes: what is to be registered; a shared one may be so by several.
         owner: who registers them, None when it is new.
 
@@ -74,7 +74,7 @@ def check_scopes(desk: Desk, scopes: Iterable[ApiScope], owner: Product | None) 
     """
     taken = {
         listed["scope"]["name"]
-        for other in desk.state.products()
+        for other in context.state.products()
         if other is not owner
         for listed in other.data.get("scopes", [])
         if not listed.get("shared")
@@ -83,7 +83,7 @@ def check_scopes(desk: Desk, scopes: Iterable[ApiScope], owner: Product | None) 
         if not listed.shared and listed.scope.name in taken:
             raise RestError(400, f"Scope {listed.scope.name} is already assigned locally by another API")
         for role in listed.scope.bindings:
-            if not desk.users.role_exists(role):
+            if not context.users.role_exists(role):
                 raise RestError(400, f"Role '{role}' does not exist.")
 
 
@@ -97,7 +97,7 @@ def check_environment(name: str | None) -> None:
         raise RestError(404, f"Gateway environment {name} was not found", code=900506)
 
 
-def check_room(one: Product) -> None:
+def check_revision_limit(one: ProductRecord) -> None:
     """Refuse one revision more than there may be.
 
     Raises:
@@ -107,11 +107,13 @@ def check_room(one: Product) -> None:
         raise RestError(400, f"Maximum number of revisions per API has reached: {MAX_REVISIONS}", code=900351)
 
 
-def make_revision(desk: Desk, one: Product, description: str, *, rotate_revision: bool = False) -> Revision:
+def create_revision(
+    context: ManagementContext, one: ProductRecord, description: str, *, rotate_revision: bool = False
+) -> Revision:
     """Freeze the working copy.
 
     Args:
-        desk: state and clock.
+        context: state and clock.
         one: what is frozen.
         description: in the words of whoever asks for it.
         rotate_revision: at the cap, drop the oldest revision instead of failing.
@@ -121,22 +123,22 @@ def make_revision(desk: Desk, one: Product, description: str, *, rotate_revision
     """
     if len(one.revisions) >= MAX_REVISIONS:
         if not rotate_revision:
-            check_room(one)
+            check_revision_limit(one)
         one.revisions.pop(0)
     one.revisions_made += 1
     revision = Revision(
         revision_id=str(uuid.uuid4()),
         number=one.revisions_made,
         description=description,
-        created_at_ms=desk.now_ms(),
+        created_at_ms=context.now_ms(),
         data=one.data,
-        definition=one.definition if isinstance(one, Api) else {},
+        definition=one.definition if isinstance(one, ApiRecord) else {},
     )
     one.revisions.append(revision)
     return revision
 
 
-def deploy(one: Product, revision: Revision, environments: Iterable[Document]) -> None:
+def deploy(one: ProductRecord, revision: Revision, environments: Iterable[Document]) -> None:
     """Let the gateway serve a revision; it takes the place of the one that an environment served before.
 
     Raises:
@@ -152,26 +154,26 @@ def deploy(one: Product, revision: Revision, environments: Iterable[Document]) -
 
 def undeploy(revision: Revision, names: Iterable[str]) -> None:
     """Take a revision from environments; no name stands for all of them."""
-    gone = set(names) or {environment["name"] for environment in revision.environments}
-    revision.environments = [served for served in revision.environments if served["name"] not in gone]
+    removed = set(names) or {environment["name"] for environment in revision.environments}
+    revision.environments = [served for served in revision.environments if served["name"] not in removed]
 
 
-def check_unsubscribed(desk: Desk, one: Product, kind: str) -> None:
+def check_no_subscriptions(context: ManagementContext, one: ProductRecord, kind: str) -> None:
     """Refuse to delete what somebody is subscribed to.
 
     Args:
-        desk: state and clock.
+        context: state and clock.
         one: what is to go.
         kind: what it is called.
 
     Raises:
         RestError: 409.
     """
-    if any(subscription.api_id == one.product_id for subscription in desk.state.subscriptions.values()):
+    if any(subscription.api_id == one.product_id for subscription in context.state.subscriptions.values()):
         raise conflict(f"Cannot remove the {kind} as active subscriptions exist.")
 
 
-def product_info(one: Product) -> Document:
+def build_product_info(one: ProductRecord) -> Document:
     """What the Publisher tells of an API and of an MCP server alike, in lists and by itself."""
     return {
         "id": one.product_id,

@@ -5,22 +5,22 @@ Source: WSO2 API Manager 4.6, publisher-api.yaml and ApisApiServiceImpl.
 
 from aiohttp import web
 
-from local_gateway.management.catalogue import import_project, remove
-from local_gateway.management.mcp_catalogue import servers_made_from
-from local_gateway.management.products import product_info
+from local_gateway.management.catalogue import delete_api, import_project
+from local_gateway.management.mcp_catalogue import list_servers_of_api
+from local_gateway.management.products import build_product_info
 from local_gateway.management.rest import (
     Caller,
-    Desk,
+    ManagementContext,
     RestError,
-    Routes,
-    flag,
+    RouteTable,
     general_error,
     not_found,
-    page,
+    paginate,
+    read_flag,
 )
-from local_gateway.management.revisions import Revisions, Surface
-from local_gateway.management.search import search
-from local_gateway.state import Api, Document, Subscription, SubscriptionStatus
+from local_gateway.management.revisions import EndpointScopes, RevisionsApi
+from local_gateway.management.search import search_products
+from local_gateway.state import ApiRecord, Document, Subscription, SubscriptionStatus
 from wso2_terms.api_archive import read_api_archive
 from wso2_terms.documents import ArtifactError
 
@@ -35,7 +35,7 @@ _SUBSCRIPTIONS = ("apim:api_view", "apim:subscription_view", "apim:subscription_
 
 
 _AUTHORS = ("apim:api_create", "apim:api_publish", "apim:api_manage")
-_SURFACE = Surface(
+_SURFACE = EndpointScopes(
     path="/apis",
     id_query="apiId",
     state=("apim:api_view", *_AUTHORS),
@@ -45,22 +45,22 @@ _SURFACE = Surface(
 )
 
 
-class Publisher:
+class PublisherApi:
     """The operations, over the state of this process."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ManagementContext) -> None:
+        self._context = context
 
     def routes(self) -> list[web.RouteDef]:
         """Every operation with the scopes of which its caller needs one."""
-        routes = Routes(self._desk, BASE)
+        routes = RouteTable(self._context, BASE)
         routes.add("POST", "/apis/import", self.import_api, _IMPORT)
         routes.add("GET", "/apis", self.list_apis, _VIEW)
         routes.add("GET", "/apis/{api_id}", self.get_api, _VIEW)
         routes.add("DELETE", "/apis/{api_id}", self.delete_api, _DELETE)
         routes.add("GET", "/apis/{api_id}/swagger", self.get_definition, _DEFINITION)
         routes.add("GET", "/apis/{api_id}/mcp-servers-usage", self.list_servers, _DEFINITION)
-        Revisions(self._desk, _SURFACE, self._find).add_to(routes)
+        RevisionsApi(self._context, _SURFACE, self._find).add_to(routes)
         routes.add("GET", "/subscriptions", self.list_subscriptions, _SUBSCRIPTIONS)
         routes.add("POST", "/subscriptions/block-subscription", self.block, _BLOCK)
         routes.add("POST", "/subscriptions/unblock-subscription", self.unblock, _BLOCK)
@@ -76,48 +76,51 @@ class Publisher:
         except ArtifactError as error:
             # WSO2 answers 500 and leaves the reason to its log; the status is kept, the reason is told.
             raise general_error(f"Error while importing API: {error}") from error
-        provider = project.api.provider if flag(request, "preserveProvider", default=True) else caller.name
+        provider = project.api.provider if read_flag(request, "preserveProvider", default=True) else caller.name
         api, revision = import_project(
-            self._desk,
+            self._context,
             project,
             provider,
-            overwrite=flag(request, "overwrite", default=False),
-            rotate_revision=flag(request, "rotateRevision", default=False),
+            overwrite=read_flag(request, "overwrite", default=False),
+            rotate_revision=read_flag(request, "rotateRevision", default=False),
         )
         if "application/json" not in request.headers.get("Accept", ""):
             return web.Response(text="API imported successfully.")
         return web.json_response({"id": api.api_id, "revision": revision.revision_id if revision else None})
 
     async def list_apis(self, request: web.Request, caller: Caller) -> web.Response:
-        found = [_listed(api) for api in search(self._desk.state.apis.values(), request.query.get("query", ""))]
-        return web.json_response(page(request, found))
+        found = [
+            _build_list_entry(api)
+            for api in search_products(self._context.state.apis.values(), request.query.get("query", ""))
+        ]
+        return web.json_response(paginate(request, found))
 
     async def get_api(self, request: web.Request, caller: Caller) -> web.Response:
-        api = self._api(request)
-        return web.json_response({**api.data, **_described(api), "isRevision": False})
+        api = self._find_requested(request)
+        return web.json_response({**api.data, **_build_api_body(api), "isRevision": False})
 
     async def delete_api(self, request: web.Request, caller: Caller) -> web.Response:
-        remove(self._desk, self._api(request))
+        delete_api(self._context, self._find_requested(request))
         return web.Response()
 
     async def get_definition(self, request: web.Request, caller: Caller) -> web.Response:
-        return web.json_response(self._api(request).definition)
+        return web.json_response(self._find_requested(request).definition)
 
     async def list_servers(self, request: web.Request, caller: Caller) -> web.Response:
         found = [
             {"id": server.server_id, "name": server.name, "version": server.version, "provider": server.provider}
-            for server in servers_made_from(self._desk.state, self._api(request))
+            for server in list_servers_of_api(self._context.state, self._find_requested(request))
         ]
         return web.json_response({"count": len(found), "list": found})
 
     async def list_subscriptions(self, request: web.Request, caller: Caller) -> web.Response:
         api_id = request.query.get("apiId")
         found = [
-            self._subscription_body(subscription)
-            for subscription in self._desk.state.subscriptions.values()
+            self._build_subscription_body(subscription)
+            for subscription in self._context.state.subscriptions.values()
             if api_id in (None, subscription.api_id)
         ]
-        return web.json_response(page(request, found))
+        return web.json_response(paginate(request, found))
 
     async def block(self, request: web.Request, caller: Caller) -> web.Response:
         state = request.query.get("blockState", "")
@@ -130,15 +133,15 @@ class Publisher:
 
     def _change_status(self, request: web.Request, status: SubscriptionStatus) -> web.Response:
         subscription_id = request.query.get("subscriptionId", "")
-        subscription = self._desk.state.subscriptions.get(subscription_id)
+        subscription = self._context.state.subscriptions.get(subscription_id)
         if subscription is None:
             raise not_found("Subscription", subscription_id)
         subscription.status = status
-        self._desk.store.changed()
+        self._context.store.save()
         return web.Response()
 
-    def _subscription_body(self, subscription: Subscription) -> Document:
-        application = self._desk.state.applications[subscription.application_id]
+    def _build_subscription_body(self, subscription: Subscription) -> Document:
+        application = self._context.state.applications[subscription.application_id]
         return {
             "subscriptionId": subscription.subscription_id,
             "applicationInfo": {
@@ -150,24 +153,24 @@ class Publisher:
             "subscriptionStatus": subscription.status,
         }
 
-    def _api(self, request: web.Request) -> Api:
+    def _find_requested(self, request: web.Request) -> ApiRecord:
         return self._find(request.match_info["api_id"])
 
-    def _find(self, api_id: str) -> Api:
-        api = self._desk.state.apis.get(api_id)
+    def _find(self, api_id: str) -> ApiRecord:
+        api = self._context.state.apis.get(api_id)
         if api is None:
             raise not_found("API", api_id)
         return api
 
 
-def _listed(api: Api) -> Document:
-    return {**_info(api), "updatedTime": str(api.updated_at_ms)}
+def _build_list_entry(api: ApiRecord) -> Document:
+    return {**_build_info(api), "updatedTime": str(api.updated_at_ms)}
 
 
-def _described(api: Api) -> Document:
+def _build_api_body(api: ApiRecord) -> Document:
     # The same moment has another name here.
-    return {**_info(api), "lastUpdatedTime": str(api.updated_at_ms)}
+    return {**_build_info(api), "lastUpdatedTime": str(api.updated_at_ms)}
 
 
-def _info(api: Api) -> Document:
-    return {**product_info(api), "type": "HTTP"}
+def _build_info(api: ApiRecord) -> Document:
+    return {**build_product_info(api), "type": "HTTP"}

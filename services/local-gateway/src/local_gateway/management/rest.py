@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from ev_service.clock import Clock
-from local_gateway.management.failures import accept_credentials
-from local_gateway.scopes import rest_scopes_of
+from local_gateway.management.failures import mark_authenticated
+from local_gateway.scopes import list_rest_scopes
 from local_gateway.state import GatewayState, Store
-from local_gateway.tokens import Tokens
+from local_gateway.tokens import TokenService
 from local_gateway.users import UserStore
 from wso2_terms.deployment import DeploymentSettings
 
@@ -40,12 +40,12 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ManagementContext:
     """What every management call works with."""
 
     store: Store
     users: UserStore
-    tokens: Tokens
+    tokens: TokenService
     clock: Clock
     deployment: DeploymentSettings
 
@@ -101,11 +101,11 @@ Handler = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 PlainHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Routes:
+class RouteTable:
     """Collects the operations of one REST API, each with the scopes of which a caller needs one."""
 
-    def __init__(self, desk: Desk, base: str) -> None:
-        self._desk = desk
+    def __init__(self, context: ManagementContext, base: str) -> None:
+        self._context = context
         self._base = base
         self.definitions: list[web.RouteDef] = []
 
@@ -119,13 +119,13 @@ class Routes:
             scopes: one of them is enough.
         """
 
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            return await handler(request, authenticate(self._desk, request, scopes))
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await handler(request, authenticate(self._context, request, scopes))
 
-        self.definitions.append(web.route(verb, self._base + path, guarded))
+        self.definitions.append(web.route(verb, self._base + path, handle))
 
 
-def authenticate(desk: Desk, request: web.Request, scopes: Sequence[str]) -> Caller:
+def authenticate(context: ManagementContext, request: web.Request, scopes: Sequence[str]) -> Caller:
     """Say who calls.
 
     Raises:
@@ -134,37 +134,37 @@ def authenticate(desk: Desk, request: web.Request, scopes: Sequence[str]) -> Cal
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     caller: Caller | None = None
     if scheme.lower() == "bearer":
-        token = desk.tokens.verify(credentials.strip())
-        if token is not None and desk.tokens.counts(token, desk.clock.now()):
+        token = context.tokens.verify(credentials.strip())
+        if token is not None and context.tokens.is_valid(token, context.clock.now()):
             caller = Caller(token.user, token.scopes)
     elif scheme.lower() == "basic":
-        caller = _basic_caller(desk, credentials)
+        caller = _find_basic_caller(context, credentials)
     if caller is not None:
-        accept_credentials(request)
+        mark_authenticated(request)
     if caller is None or caller.scopes.isdisjoint(scopes):
         raise RestError(401, "Unauthenticated request", message="")
     return caller
 
 
-def basic_user(desk: Desk, request: web.Request) -> str | None:
+def authenticate_basic(context: ManagementContext, request: web.Request) -> str | None:
     """The user whose right password the call carries by HTTP Basic."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-    caller = _basic_caller(desk, credentials) if scheme.lower() == "basic" else None
+    caller = _find_basic_caller(context, credentials) if scheme.lower() == "basic" else None
     if caller is None:
         return None
-    accept_credentials(request)
+    mark_authenticated(request)
     return caller.name
 
 
-def _basic_caller(desk: Desk, credentials: str) -> Caller | None:
+def _find_basic_caller(context: ManagementContext, credentials: str) -> Caller | None:
     try:
         # The password may hold a colon; the name may not.
         name, _, password = b64decode(credentials, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None
-    if not desk.users.verify(name, password):
+    if not context.users.verify(name, password):
         return None
-    return Caller(name, rest_scopes_of(desk.users.roles_of(name)))
+    return Caller(name, list_rest_scopes(context.users.get_roles(name)))
 
 
 class Payload(BaseModel):
@@ -182,7 +182,7 @@ async def read_payload(request: web.Request, model: type[P]) -> P:
     Raises:
         RestError: 400, not JSON or not of this form; names the field, never its value.
     """
-    return validated(await read_json(request), model)
+    return parse_value(await read_json(request), model)
 
 
 async def read_json(request: web.Request) -> object:
@@ -197,7 +197,7 @@ async def read_json(request: web.Request) -> object:
         raise RestError(400, "The body is not JSON") from error
 
 
-def validated(value: object, model: type[P]) -> P:
+def parse_value(value: object, model: type[P]) -> P:
     """Turn a JSON value into its model.
 
     Raises:
@@ -212,7 +212,7 @@ def validated(value: object, model: type[P]) -> P:
         raise RestError(400, f"{field}: {first['msg']}") from error
 
 
-def page(request: web.Request, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def paginate(request: web.Request, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One page of a list, as `limit` and `offset` of the request ask.
 
     Raises:
@@ -230,13 +230,13 @@ def page(request: web.Request, items: Sequence[Mapping[str, Any]]) -> dict[str, 
     }
 
 
-def flag(request: web.Request, name: str, *, default: bool) -> bool:
+def read_flag(request: web.Request, name: str, *, default: bool) -> bool:
     """A query parameter that is true or false."""
     return request.query.get(name, str(default)).lower() == "true"
 
 
 @web.middleware
-async def rest_errors(request: web.Request, handler: PlainHandler) -> web.StreamResponse:
+async def handle_errors(request: web.Request, handler: PlainHandler) -> web.StreamResponse:
     """Give every refusal, and every failure of ours, WSO2's form."""
     try:
         return await handler(request)

@@ -10,13 +10,21 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from local_gateway import lifecycle
-from local_gateway.management.products import deploy, make_revision, undeploy
-from local_gateway.management.rest import Caller, Desk, Payload, RestError, Routes, read_json, read_payload
-from local_gateway.state import Document, Product, Revision
+from local_gateway.management.products import create_revision, deploy, undeploy
+from local_gateway.management.rest import (
+    Caller,
+    ManagementContext,
+    Payload,
+    RestError,
+    RouteTable,
+    read_json,
+    read_payload,
+)
+from local_gateway.state import Document, ProductRecord, Revision
 
 
 @dataclass(frozen=True, slots=True)
-class Surface:
+class EndpointScopes:
     """Where the operations of one kind of product are found, and the scopes of which a caller needs one.
 
     path: below the API's base. id_query: the query parameter that names the product. state: to look.
@@ -30,28 +38,30 @@ class Surface:
     publish: Sequence[str]
 
 
-class _Revision(Payload):
+class _RevisionPayload(Payload):
     description: str = ""
 
 
-class _Environment(Payload):
+class _EnvironmentPayload(Payload):
     name: str
     vhost: str = "localhost"
     display_on_devportal: bool = True
 
 
-class Revisions:
+class RevisionsApi:
     """The operations on one kind of product.
 
     find: gives the product of an id; raises RestError where there is none.
     """
 
-    def __init__(self, desk: Desk, surface: Surface, find: Callable[[str], Product]) -> None:
-        self._desk = desk
+    def __init__(
+        self, context: ManagementContext, surface: EndpointScopes, find: Callable[[str], ProductRecord]
+    ) -> None:
+        self._context = context
         self._surface = surface
         self._find = find
 
-    def add_to(self, routes: Routes) -> None:
+    def add_to(self, routes: RouteTable) -> None:
         """Offer the operations."""
         surface = self._surface
         one = f"{surface.path}/{{product_id}}"
@@ -65,70 +75,72 @@ class Revisions:
         routes.add("POST", f"{one}/undeploy-revision", self.undeploy_revision, surface.revise)
 
     async def get_lifecycle(self, request: web.Request, caller: Caller) -> web.Response:
-        return web.json_response(_lifecycle_body(self._named(request)))
+        return web.json_response(_build_lifecycle_body(self._find_requested(request)))
 
     async def change_lifecycle(self, request: web.Request, caller: Caller) -> web.Response:
         product = self._find(request.query.get(self._surface.id_query, ""))
         action = request.query.get("action", "")
-        target = lifecycle.after(product.lifecycle, action)
+        target = lifecycle.find_target_state(product.lifecycle, action)
         if target is None:
             raise RestError(400, f"Action '{action}' is not allowed in state {product.lifecycle}", code=900381)
-        product.lifecycle, product.updated_at_ms = target, self._desk.now_ms()
+        product.lifecycle, product.updated_at_ms = target, self._context.now_ms()
         product.data = product.data | {"lifeCycleStatus": target}
         if target == lifecycle.RETIRED:
             for revision in product.revisions:
                 undeploy(revision, ())
-        self._desk.store.changed()
-        return web.json_response({"workflowStatus": "APPROVED", "lifecycleState": _lifecycle_body(product)})
+        self._context.store.save()
+        return web.json_response({"workflowStatus": "APPROVED", "lifecycleState": _build_lifecycle_body(product)})
 
     async def list_deployments(self, request: web.Request, caller: Caller) -> web.Response:
-        product = self._named(request)
-        return web.json_response({"list": [d for revision in product.revisions for d in _deployments(revision)]})
+        product = self._find_requested(request)
+        return web.json_response({"list": [d for revision in product.revisions for d in _build_deployments(revision)]})
 
     async def list_revisions(self, request: web.Request, caller: Caller) -> web.Response:
-        product = self._named(request)
-        asked = request.query.get("query", "")
-        wanted = {"deployed:true": (True,), "deployed:false": (False,)}.get(asked, (True, False))
-        shown = [_revision_body(product, one) for one in product.revisions if bool(one.environments) in wanted]
+        product = self._find_requested(request)
+        query = request.query.get("query", "")
+        deployed_states = {"deployed:true": (True,), "deployed:false": (False,)}.get(query, (True, False))
+        shown = [
+            _build_revision_body(product, one) for one in product.revisions if bool(one.environments) in deployed_states
+        ]
         return web.json_response({"count": len(shown), "list": shown})
 
     async def add_revision(self, request: web.Request, caller: Caller) -> web.Response:
-        product = self._named(request)
-        revision = make_revision(self._desk, product, (await read_payload(request, _Revision)).description)
-        self._desk.store.changed()
-        return web.json_response(_revision_body(product, revision), status=201)
+        product = self._find_requested(request)
+        revision = create_revision(self._context, product, (await read_payload(request, _RevisionPayload)).description)
+        self._context.store.save()
+        return web.json_response(_build_revision_body(product, revision), status=201)
 
     async def delete_revision(self, request: web.Request, caller: Caller) -> web.Response:
-        product = self._named(request)
-        revision = _revision(product, request.match_info["revision_id"])
+        product = self._find_requested(request)
+        revision = _find_revision(product, request.match_info["revision_id"])
         if revision.environments:
             raise RestError(400, "Couldn't delete revision with existing deployments", code=900352)
         product.revisions.remove(revision)
-        self._desk.store.changed()
-        left = [_revision_body(product, one) for one in product.revisions]
+        self._context.store.save()
+        left = [_build_revision_body(product, one) for one in product.revisions]
         return web.json_response({"count": len(left), "list": left})
 
     async def deploy_revision(self, request: web.Request, caller: Caller) -> web.Response:
-        product = self._named(request)
-        revision = _revision(product, request.query.get("revisionId", ""))
-        deploy(product, revision, await _environments(request))
-        self._desk.store.changed()
-        return web.json_response(_deployments(revision), status=201)
+        product = self._find_requested(request)
+        revision = _find_revision(product, request.query.get("revisionId", ""))
+        deploy(product, revision, await _read_environments(request))
+        self._context.store.save()
+        return web.json_response(_build_deployments(revision), status=201)
 
     async def undeploy_revision(self, request: web.Request, caller: Caller) -> web.Response:
-        product = self._named(request)
-        revision = _revision(product, request.query.get("revisionId", ""))
-        named = await _environments(request) if request.can_read_body else []
-        undeploy(revision, [environment["name"] for environment in named])
-        self._desk.store.changed()
-        return web.json_response(_deployments(revision), status=201)
+        product = self._find_requested(request)
+        revision = _find_revision(product, request.query.get("revisionId", ""))
+        environments = await _read_environments(request) if request.can_read_body else []
+        undeploy(revision, [environment["name"] for environment in environments])
+        self._context.store.save()
+        return web.json_response(_build_deployments(revision), status=201)
 
-    def _named(self, request: web.Request) -> Product:
+    def _find_requested(self, request: web.Request) -> ProductRecord:
         return self._find(request.match_info["product_id"])
 
 
-async def _environments(request: web.Request) -> list[Document]:
-    listed = TypeAdapter(list[_Environment])
+async def _read_environments(request: web.Request) -> list[Document]:
+    listed = TypeAdapter(list[_EnvironmentPayload])
     try:
         environments = listed.validate_python(await read_json(request))
     except ValueError as error:
@@ -136,25 +148,25 @@ async def _environments(request: web.Request) -> list[Document]:
     return [environment.model_dump(by_alias=True) for environment in environments]
 
 
-def _lifecycle_body(product: Product) -> Document:
+def _build_lifecycle_body(product: ProductRecord) -> Document:
     return {
-        "state": lifecycle.displayed(product.lifecycle),
+        "state": lifecycle.format_state(product.lifecycle),
         "checkItems": [],
         "availableTransitions": [
-            {"event": event, "targetState": lifecycle.displayed(target)}
-            for event, target in lifecycle.transitions(product.lifecycle).items()
+            {"event": event, "targetState": lifecycle.format_state(target)}
+            for event, target in lifecycle.list_transitions(product.lifecycle).items()
         ],
     }
 
 
-def _revision(product: Product, revision_id: str) -> Revision:
+def _find_revision(product: ProductRecord, revision_id: str) -> Revision:
     for revision in product.revisions:
         if revision.revision_id == revision_id:
             return revision
     raise RestError(404, f"No revision {revision_id} of this API", code=900354)
 
 
-def _revision_body(product: Product, revision: Revision) -> Document:
+def _build_revision_body(product: ProductRecord, revision: Revision) -> Document:
     return {
         "displayName": f"Revision {revision.number}",
         "id": revision.revision_id,
@@ -166,11 +178,11 @@ def _revision_body(product: Product, revision: Revision) -> Document:
             "version": product.version,
             "provider": product.provider,
         },
-        "deploymentInfo": _deployments(revision),
+        "deploymentInfo": _build_deployments(revision),
     }
 
 
-def _deployments(revision: Revision) -> list[Document]:
+def _build_deployments(revision: Revision) -> list[Document]:
     return [
         {"revisionUuid": revision.revision_id, "status": "APPROVED", **environment, "liveGatewayCount": 1}
         for environment in revision.environments

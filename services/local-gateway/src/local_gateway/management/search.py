@@ -7,12 +7,12 @@ Source: WSO2 API Manager 4.6, publisher-api.yaml (`query` of GET /apis).
 from collections.abc import Iterable
 from typing import TypeVar
 
-from local_gateway.state import Product
+from local_gateway.state import ProductRecord
 
-P = TypeVar("P", bound=Product)
+P = TypeVar("P", bound=ProductRecord)
 
 
-def search(products: Iterable[P], query: str) -> list[P]:
+def search_products(products: Iterable[P], query: str) -> list[P]:
     """Return what a query matches: parts of names, whole versions, in whatever case."""
     parts = dict(part.split(":", 1) for part in query.split() if ":" in part)
     name, version = parts.get("name", "").lower(), parts.get("version", "")

@@ -13,7 +13,7 @@ from aiohttp import web
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from local_gateway.management.rest import Desk, basic_user
+from local_gateway.management.rest import ManagementContext, authenticate_basic
 
 PATH = "/services/RemoteUserStoreManagerService"
 _ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
@@ -21,26 +21,26 @@ _SERVICE = "http://service.ws.um.carbon.wso2.org"
 _PASSWORD = re.compile(r"\S{5,30}")
 _NAME = re.compile(r"\S{3,30}")
 
-Answer = list[str] | None
+ReturnValues = list[str] | None
 """Values that are returned, None from an operation that returns nothing."""
 
 
-class _Fault(Exception):
+class _SoapFaultError(Exception):
     pass
 
 
-def routes(desk: Desk) -> list[web.RouteDef]:
+def routes(context: ManagementContext) -> list[web.RouteDef]:
     """The one address of this service."""
-    service = UserService(desk)
-    return [web.post(PATH, service.on_call)]
+    service = UserService(context)
+    return [web.post(PATH, service.handle)]
 
 
 class UserService:
     """The operations, over the state of this process."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._operations: Mapping[str, Callable[[Element], Answer]] = {
+    def __init__(self, context: ManagementContext) -> None:
+        self._context = context
+        self._operations: Mapping[str, Callable[[Element], ReturnValues]] = {
             "isExistingRole": self._is_existing_role,
             "addRole": self._add_role,
             "deleteRole": self._delete_role,
@@ -48,143 +48,147 @@ class UserService:
             "authenticate": self._authenticate,
             "addUser": self._add_user,
             "deleteUser": self._delete_user,
-            "getRoleListOfUser": self._roles_of_user,
+            "getRoleListOfUser": self._get_role_list,
             "updateRoleListOfUser": self._update_roles,
             "updateCredentialByAdmin": self._update_credential,
         }
 
-    async def on_call(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.Response:
         """Answer one SOAP call."""
-        user = basic_user(self._desk, request)
-        if user is None or "admin" not in self._desk.users.roles_of(user):
+        user = authenticate_basic(self._context, request)
+        if user is None or "admin" not in self._context.users.get_roles(user):
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="WSO2 API Manager"'})
         try:
-            name, message = _called_operation(await request.read())
+            name, message = _parse_operation(await request.read())
             operation = self._operations.get(name)
             if operation is None:
-                raise _Fault(f"The endpoint reference (EPR) for the Operation not found is {PATH}, {name}")
+                raise _SoapFaultError(f"The endpoint reference (EPR) for the Operation not found is {PATH}, {name}")
             answer = operation(message)
-        except _Fault as fault:
-            return _xml(_fault(str(fault)), 500)
-        return web.Response(status=202) if answer is None else _xml(_response(name, answer), 200)
+        except _SoapFaultError as fault:
+            return _build_xml_response(_format_fault(str(fault)), 500)
+        return web.Response(status=202) if answer is None else _build_xml_response(_format_response(name, answer), 200)
 
-    def _is_existing_role(self, message: Element) -> Answer:
-        return [_boolean(self._desk.users.role_exists(_text(message, "roleName")))]
+    def _is_existing_role(self, message: Element) -> ReturnValues:
+        return [_format_boolean(self._context.users.role_exists(_read_text(message, "roleName")))]
 
-    def _add_role(self, message: Element) -> Answer:
-        name = _text(message, "roleName")
-        if self._desk.users.role_exists(name):
-            raise _Fault(f"30012 - {name} exists in the system. Please pick another role name")
+    def _add_role(self, message: Element) -> ReturnValues:
+        name = _read_text(message, "roleName")
+        if self._context.users.role_exists(name):
+            raise _SoapFaultError(f"30012 - {name} exists in the system. Please pick another role name")
         if not _NAME.fullmatch(name.removeprefix("Internal/")):
-            raise _Fault(f"30011 - Role name {name} is not valid")
-        self._desk.state.roles.add(name)
-        self._desk.store.changed()
+            raise _SoapFaultError(f"30011 - Role name {name} is not valid")
+        self._context.state.roles.add(name)
+        self._context.store.save()
         return None
 
-    def _delete_role(self, message: Element) -> Answer:
-        name = _text(message, "roleName")
-        if name not in self._desk.state.roles:
-            raise _Fault(f"30016 - Role {name} cannot be deleted")
-        self._desk.users.remove_role(name)
-        self._desk.store.changed()
+    def _delete_role(self, message: Element) -> ReturnValues:
+        name = _read_text(message, "roleName")
+        if name not in self._context.state.roles:
+            raise _SoapFaultError(f"30016 - Role {name} cannot be deleted")
+        self._context.users.remove_role(name)
+        self._context.store.save()
         return None
 
-    def _is_existing_user(self, message: Element) -> Answer:
-        return [_boolean(self._desk.users.exists(_text(message, "userName")))]
+    def _is_existing_user(self, message: Element) -> ReturnValues:
+        return [_format_boolean(self._context.users.exists(_read_text(message, "userName")))]
 
-    def _authenticate(self, message: Element) -> Answer:
-        return [_boolean(self._desk.users.verify(_text(message, "userName"), _text(message, "credential")))]
+    def _authenticate(self, message: Element) -> ReturnValues:
+        return [
+            _format_boolean(
+                self._context.users.verify(_read_text(message, "userName"), _read_text(message, "credential"))
+            )
+        ]
 
-    def _add_user(self, message: Element) -> Answer:
-        name, roles = _text(message, "userName"), _texts(message, "roleList")
-        if self._desk.users.exists(name):
-            raise _Fault(
+    def _add_user(self, message: Element) -> ReturnValues:
+        name, roles = _read_text(message, "userName"), _read_texts(message, "roleList")
+        if self._context.users.exists(name):
+            raise _SoapFaultError(
                 f"30004 - UserAlreadyExisting:Username '{name}' already exists in the system. "
                 "Please pick another username"
             )
         if not _NAME.fullmatch(name):
-            raise _Fault("31301 - Username is not valid")
+            raise _SoapFaultError("31301 - Username is not valid")
         self._check_roles(roles)
-        self._desk.users.add(name, _checked_password(_text(message, "credential")), roles)
-        self._desk.store.changed()
+        self._context.users.add(name, _check_password(_read_text(message, "credential")), roles)
+        self._context.store.save()
         return None
 
-    def _delete_user(self, message: Element) -> Answer:
-        self._desk.users.remove(self._changeable(message))
-        self._desk.store.changed()
+    def _delete_user(self, message: Element) -> ReturnValues:
+        self._context.users.remove(self._read_changeable_name(message))
+        self._context.store.save()
         return None
 
-    def _roles_of_user(self, message: Element) -> Answer:
-        return self._desk.users.listed_roles(_text(message, "userName"))
+    def _get_role_list(self, message: Element) -> ReturnValues:
+        return self._context.users.list_roles(_read_text(message, "userName"))
 
-    def _update_roles(self, message: Element) -> Answer:
-        name, added = self._changeable(message), _texts(message, "newRoles")
+    def _update_roles(self, message: Element) -> ReturnValues:
+        name, added = self._read_changeable_name(message), _read_texts(message, "newRoles")
         self._check_roles(added)
-        self._desk.users.change_roles(name, _texts(message, "deletedRoles"), added)
-        self._desk.store.changed()
+        self._context.users.change_roles(name, _read_texts(message, "deletedRoles"), added)
+        self._context.store.save()
         return None
 
-    def _update_credential(self, message: Element) -> Answer:
-        name = self._changeable(message)
-        self._desk.users.change_password(name, _checked_password(_text(message, "newCredential")))
-        self._desk.store.changed()
+    def _update_credential(self, message: Element) -> ReturnValues:
+        name = self._read_changeable_name(message)
+        self._context.users.change_password(name, _check_password(_read_text(message, "newCredential")))
+        self._context.store.save()
         return None
 
-    def _changeable(self, message: Element) -> str:
-        name = _text(message, "userName")
-        if not self._desk.users.exists(name):
-            raise _Fault(f"30007 - UserNotFound: User {name} does not exist")
-        if name == self._desk.users.admin_name:
-            raise _Fault("The administrator stands in deployment.toml and is not changed here")
+    def _read_changeable_name(self, message: Element) -> str:
+        name = _read_text(message, "userName")
+        if not self._context.users.exists(name):
+            raise _SoapFaultError(f"30007 - UserNotFound: User {name} does not exist")
+        if name == self._context.users.admin_name:
+            raise _SoapFaultError("The administrator stands in deployment.toml and is not changed here")
         return name
 
     def _check_roles(self, roles: list[str]) -> None:
         for role in roles:
-            if not self._desk.users.role_exists(role):
-                raise _Fault(f"30010 - Role {role} does not exist")
+            if not self._context.users.role_exists(role):
+                raise _SoapFaultError(f"30010 - Role {role} does not exist")
 
 
-def _called_operation(body: bytes) -> tuple[str, Element]:
+def _parse_operation(body: bytes) -> tuple[str, Element]:
     try:
         envelope = fromstring(body)
     except (ParseError, DefusedXmlException, ValueError) as error:
-        raise _Fault("The message is not XML that is taken here") from error
+        raise _SoapFaultError("The message is not XML that is taken here") from error
     container = envelope.find(f"{{{_ENVELOPE}}}Body")
     if container is None or len(container) != 1:
-        raise _Fault("The message holds no single operation")
+        raise _SoapFaultError("The message holds no single operation")
     message = container[0]
     return message.tag.removeprefix(f"{{{_SERVICE}}}"), message
 
 
-def _texts(message: Element, name: str) -> list[str]:
+def _read_texts(message: Element, name: str) -> list[str]:
     return [element.text or "" for element in message.findall(f"{{{_SERVICE}}}{name}")]
 
 
-def _text(message: Element, name: str) -> str:
-    return next(iter(_texts(message, name)), "")
+def _read_text(message: Element, name: str) -> str:
+    return next(iter(_read_texts(message, name)), "")
 
 
-def _checked_password(password: str) -> str:
+def _check_password(password: str) -> str:
     if not _PASSWORD.fullmatch(password):
-        raise _Fault("30003 - Credential not valid. Credential must have 5 to 30 characters and no blank")
+        raise _SoapFaultError("30003 - Credential not valid. Credential must have 5 to 30 characters and no blank")
     return password
 
 
-def _boolean(value: bool) -> str:
+def _format_boolean(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _response(operation: str, values: list[str]) -> str:
+def _format_response(operation: str, values: list[str]) -> str:
     returned = "".join(f"<ns:return>{escape(value)}</ns:return>" for value in values)
     return f'<ns:{operation}Response xmlns:ns="{_SERVICE}">{returned}</ns:{operation}Response>'
 
 
-def _fault(text: str) -> str:
-    said = f"<faultcode>soapenv:Server</faultcode><faultstring>{escape(text)}</faultstring>"
-    return f"<soapenv:Fault>{said}</soapenv:Fault>"
+def _format_fault(text: str) -> str:
+    detail = f"<faultcode>soapenv:Server</faultcode><faultstring>{escape(text)}</faultstring>"
+    return f"<soapenv:Fault>{detail}</soapenv:Fault>"
 
 
-def _xml(content: str, status: int) -> web.Response:
+def _build_xml_response(content: str, status: int) -> web.Response:
     envelope = (
         "<?xml version='1.0' encoding='UTF-8'?>"
         f'<soapenv:Envelope xmlns:soapenv="{_ENVELOPE}"><soapenv:Body>{content}</soapenv:Body></soapenv:Envelope>'

@@ -11,22 +11,22 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from local_gateway.lifecycle import SUBSCRIBABLE
-from local_gateway.management.devportal import BASE, checked_owner
-from local_gateway.management.products import product
+from local_gateway.management.devportal import BASE, check_owner
+from local_gateway.management.products import find_product
 from local_gateway.management.rest import (
     Caller,
-    Desk,
+    ManagementContext,
     Payload,
     RestError,
-    Routes,
+    RouteTable,
     conflict,
     not_found,
-    page,
+    paginate,
+    parse_value,
     read_json,
     read_payload,
-    validated,
 )
-from local_gateway.state import Api, Application, Document, Product, Subscription
+from local_gateway.state import ApiRecord, Application, Document, ProductRecord, Subscription
 
 _SUBSCRIPTION = ("apim:subscribe", "apim:sub_manage")
 
@@ -40,15 +40,15 @@ class SubscriptionPayload(Payload):
     requested_throttling_policy: str | None = None
 
 
-class Subscriptions:
+class SubscriptionsApi:
     """The operations, over the state of this process."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ManagementContext) -> None:
+        self._context = context
 
     def routes(self) -> list[web.RouteDef]:
         """Every operation with the scopes of which its caller needs one."""
-        routes = Routes(self._desk, BASE)
+        routes = RouteTable(self._context, BASE)
         routes.add("GET", "/apis", self.list_apis, _SUBSCRIPTION)
         routes.add("GET", "/mcp-servers", self.list_servers, _SUBSCRIPTION)
         routes.add("GET", "/subscriptions", self.list_subscriptions, _SUBSCRIPTION)
@@ -59,103 +59,103 @@ class Subscriptions:
         return routes.definitions
 
     async def list_apis(self, request: web.Request, caller: Caller) -> web.Response:
-        return _shown(request, self._desk.state.apis.values())
+        return _build_page(request, self._context.state.apis.values())
 
     async def list_servers(self, request: web.Request, caller: Caller) -> web.Response:
-        return _shown(request, self._desk.state.mcp_servers.values())
+        return _build_page(request, self._context.state.mcp_servers.values())
 
     async def list_subscriptions(self, request: web.Request, caller: Caller) -> web.Response:
         application_id, api_id = request.query.get("applicationId"), request.query.get("apiId")
         if application_id is not None:
-            self._owned(application_id, caller)
+            self._find_application(application_id, caller)
         found = [
-            self._subscription_body(subscription)
-            for subscription in self._desk.state.subscriptions.values()
+            self._build_subscription_body(subscription)
+            for subscription in self._context.state.subscriptions.values()
             if application_id in (None, subscription.application_id)
             and api_id in (None, subscription.api_id)
-            and self._desk.state.applications[subscription.application_id].owner == caller.name
+            and self._context.state.applications[subscription.application_id].owner == caller.name
         ]
-        return web.json_response(page(request, found))
+        return web.json_response(paginate(request, found))
 
     async def add_subscription(self, request: web.Request, caller: Caller) -> web.Response:
         subscription = self._subscribe(await read_payload(request, SubscriptionPayload), caller)
-        self._desk.store.changed()
-        return web.json_response(self._subscription_body(subscription), status=201)
+        self._context.store.save()
+        return web.json_response(self._build_subscription_body(subscription), status=201)
 
     async def add_subscriptions(self, request: web.Request, caller: Caller) -> web.Response:
         listed = TypeAdapter(list[dict[str, object]])
         try:
-            wanted = [validated(one, SubscriptionPayload) for one in listed.validate_python(await read_json(request))]
+            wanted = [parse_value(one, SubscriptionPayload) for one in listed.validate_python(await read_json(request))]
         except ValueError as error:
             raise RestError(400, "The body is a list of subscriptions") from error
-        made = [self._subscribe(one, caller) for one in wanted]
-        self._desk.store.changed()
-        return web.json_response([self._subscription_body(subscription) for subscription in made])
+        created = [self._subscribe(one, caller) for one in wanted]
+        self._context.store.save()
+        return web.json_response([self._build_subscription_body(subscription) for subscription in created])
 
     async def change_subscription(self, request: web.Request, caller: Caller) -> web.Response:
-        subscription = self._subscription(request, caller)
+        subscription = self._find_subscription(request, caller)
         wanted = await read_payload(request, SubscriptionPayload)
         # A change of plan is a request: `throttlingPolicy` still names the old one.
         plan = wanted.requested_throttling_policy or wanted.throttling_policy
-        self._check_plan(self._product(subscription.api_id), plan)
+        self._check_plan(self._find_product(subscription.api_id), plan)
         subscription.throttling_policy = plan
-        self._desk.store.changed()
-        return web.json_response(self._subscription_body(subscription))
+        self._context.store.save()
+        return web.json_response(self._build_subscription_body(subscription))
 
     async def delete_subscription(self, request: web.Request, caller: Caller) -> web.Response:
-        del self._desk.state.subscriptions[self._subscription(request, caller).subscription_id]
-        self._desk.store.changed()
+        del self._context.state.subscriptions[self._find_subscription(request, caller).subscription_id]
+        self._context.store.save()
         return web.Response()
 
     def _subscribe(self, wanted: SubscriptionPayload, caller: Caller) -> Subscription:
-        application = self._owned(wanted.application_id, caller)
-        api = self._product(wanted.api_id)
+        application = self._find_application(wanted.application_id, caller)
+        api = self._find_product(wanted.api_id)
         if api.lifecycle not in SUBSCRIBABLE:
             raise RestError(400, f"Subscriptions not allowed on API state {api.lifecycle}")
         self._check_plan(api, wanted.throttling_policy)
-        subscriptions = self._desk.state.subscriptions
+        subscriptions = self._context.state.subscriptions
         if any(s.application_id == wanted.application_id and s.api_id == wanted.api_id for s in subscriptions.values()):
             raise conflict(
                 f"Specified subscription already exists for API {api.name}-{api.version} "
                 f"for Application {application.name}"
             )
-        made = Subscription(
+        subscription = Subscription(
             subscription_id=str(uuid.uuid4()),
             application_id=wanted.application_id,
             api_id=wanted.api_id,
             throttling_policy=wanted.throttling_policy,
         )
-        subscriptions[made.subscription_id] = made
-        return made
+        subscriptions[subscription.subscription_id] = subscription
+        return subscription
 
-    def _check_plan(self, api: Product, plan: str) -> None:
+    def _check_plan(self, api: ProductRecord, plan: str) -> None:
         if plan not in api.data["policies"]:
             raise RestError(403, f"Tier {plan} is not allowed for API {api.name}-{api.version}")
 
-    def _product(self, product_id: str) -> Product:
-        found = product(self._desk.state, product_id)
+    def _find_product(self, product_id: str) -> ProductRecord:
+        found = find_product(self._context.state, product_id)
         if found is None:
             raise not_found("API", product_id)
         return found
 
-    def _owned(self, application_id: str, caller: Caller) -> Application:
-        return checked_owner(self._desk.state.applications.get(application_id), application_id, caller)
+    def _find_application(self, application_id: str, caller: Caller) -> Application:
+        return check_owner(self._context.state.applications.get(application_id), application_id, caller)
 
-    def _subscription(self, request: web.Request, caller: Caller) -> Subscription:
+    def _find_subscription(self, request: web.Request, caller: Caller) -> Subscription:
         subscription_id = request.match_info["subscription_id"]
-        subscription = self._desk.state.subscriptions.get(subscription_id)
+        subscription = self._context.state.subscriptions.get(subscription_id)
         if subscription is None:
             raise not_found("Subscription", subscription_id)
-        self._owned(subscription.application_id, caller)
+        self._find_application(subscription.application_id, caller)
         return subscription
 
-    def _subscription_body(self, subscription: Subscription) -> Document:
-        application = self._desk.state.applications[subscription.application_id]
+    def _build_subscription_body(self, subscription: Subscription) -> Document:
+        application = self._context.state.applications[subscription.application_id]
         return {
             "subscriptionId": subscription.subscription_id,
             "applicationId": subscription.application_id,
             "apiId": subscription.api_id,
-            "apiInfo": _product_info(self._product(subscription.api_id)),
+            "apiInfo": _build_product_info(self._find_product(subscription.api_id)),
             "applicationInfo": {
                 "applicationId": application.application_id,
                 "name": application.name,
@@ -169,21 +169,21 @@ class Subscriptions:
         }
 
 
-def _shown(request: web.Request, products: Iterable[Product]) -> web.Response:
+def _build_page(request: web.Request, products: Iterable[ProductRecord]) -> web.Response:
     """What may be subscribed to, of the names that the request asks for."""
     part = request.query.get("query", "").removeprefix("name:").lower()
-    found = [_product_info(one) for one in products if one.lifecycle in SUBSCRIBABLE and part in one.name.lower()]
-    return web.json_response(page(request, found))
+    found = [_build_product_info(one) for one in products if one.lifecycle in SUBSCRIBABLE and part in one.name.lower()]
+    return web.json_response(paginate(request, found))
 
 
-def _product_info(one: Product) -> Document:
+def _build_product_info(one: ProductRecord) -> Document:
     return {
         "id": one.product_id,
         "name": one.name,
         "description": one.data.get("description"),
         "context": one.context,
         "version": one.version,
-        "type": "HTTP" if isinstance(one, Api) else "MCP",
+        "type": "HTTP" if isinstance(one, ApiRecord) else "MCP",
         "provider": one.provider,
         "lifeCycleStatus": one.lifecycle,
         "throttlingPolicies": one.data["policies"],

@@ -8,17 +8,23 @@ from typing import cast
 
 from aiohttp import web
 
-from local_gateway.management.policies import find_policy, keep_policy, of_kind, policy_body, policy_info
+from local_gateway.management.policies import (
+    build_policy_body,
+    build_policy_info,
+    find_policy,
+    list_policies,
+    save_policy,
+)
 from local_gateway.management.rest import (
     Caller,
-    Desk,
     Handler,
+    ManagementContext,
     RestError,
-    Routes,
+    RouteTable,
     conflict,
-    flag,
     general_error,
     not_found,
+    read_flag,
     read_json,
 )
 from local_gateway.state import PolicyRecord
@@ -33,15 +39,15 @@ _IMPORT = ("apim:admin", "apim:tier_manage", "apim:policies_import_export")
 _ANSWER_ONLY = ("policyId", "isDeployed", "type", "subscriberCount")
 
 
-class ThrottlingPolicies:
+class ThrottlingPoliciesApi:
     """The operations, over the state of this process."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ManagementContext) -> None:
+        self._context = context
 
     def routes(self) -> list[web.RouteDef]:
         """Every operation with the scopes of which its caller needs one."""
-        routes = Routes(self._desk, f"{BASE}/throttling/policies")
+        routes = RouteTable(self._context, f"{BASE}/throttling/policies")
         routes.add("POST", "/import", self.import_policy, _IMPORT)
         for kind in PolicyKind:
             path = f"/{kind.path_segment}"
@@ -62,17 +68,17 @@ class ThrottlingPolicies:
         except (ArtifactError, UnicodeDecodeError) as error:
             raise general_error(f"Error while importing: {error}") from error
         label = f"{policy.kind.path_segment.capitalize()} Throttling Policy : {policy.name}"
-        existing = find_policy(self._desk, policy.kind, policy.name)
-        if existing is not None and not flag(request, "overwrite", default=False):
-            raise _duplicate(policy.kind, policy.name)
-        keep_policy(self._desk, policy.kind, policy.data)
+        existing = find_policy(self._context, policy.kind, policy.name)
+        if existing is not None and not read_flag(request, "overwrite", default=False):
+            raise _duplicate_policy_error(policy.kind, policy.name)
+        save_policy(self._context, policy.kind, policy.data)
         if existing is not None:
             return web.json_response(f"Successfully updated {label}")
         return web.json_response(f"Successfully imported {label}", status=201)
 
     def _list(self, kind: PolicyKind) -> Handler:
         async def answer(request: web.Request, caller: Caller) -> web.Response:
-            listed = [policy_info(policy) for policy in of_kind(self._desk, kind)]
+            listed = [build_policy_info(policy) for policy in list_policies(self._context, kind)]
             return web.json_response({"count": len(listed), "list": listed})
 
         return answer
@@ -80,49 +86,49 @@ class ThrottlingPolicies:
     def _add(self, kind: PolicyKind) -> Handler:
         async def answer(request: web.Request, caller: Caller) -> web.Response:
             policy = await _read_policy(request, kind)
-            if find_policy(self._desk, kind, policy.policy_name) is not None:
-                raise _duplicate(kind, policy.policy_name)
-            return web.json_response(policy_body(keep_policy(self._desk, kind, policy)), status=201)
+            if find_policy(self._context, kind, policy.policy_name) is not None:
+                raise _duplicate_policy_error(kind, policy.policy_name)
+            return web.json_response(build_policy_body(save_policy(self._context, kind, policy)), status=201)
 
         return answer
 
     def _get(self, kind: PolicyKind) -> Handler:
         async def answer(request: web.Request, caller: Caller) -> web.Response:
-            return web.json_response(policy_body(self._policy(request, kind)))
+            return web.json_response(build_policy_body(self._find_requested(request, kind)))
 
         return answer
 
     def _change(self, kind: PolicyKind) -> Handler:
         async def answer(request: web.Request, caller: Caller) -> web.Response:
-            record, policy = self._policy(request, kind), await _read_policy(request, kind)
+            record, policy = self._find_requested(request, kind), await _read_policy(request, kind)
             if policy.policy_name != record.name:
                 raise RestError(400, "A policy keeps its name")
-            return web.json_response(policy_body(keep_policy(self._desk, kind, policy)))
+            return web.json_response(build_policy_body(save_policy(self._context, kind, policy)))
 
         return answer
 
     def _delete(self, kind: PolicyKind) -> Handler:
         async def answer(request: web.Request, caller: Caller) -> web.Response:
-            record = self._policy(request, kind)
-            if record.name in _named_by(self._desk):
+            record = self._find_requested(request, kind)
+            if record.name in _list_policies_in_use(self._context):
                 raise conflict(f"Policy {record.name} is attached and cannot be deleted")
-            del self._desk.state.policies[record.policy_id]
-            self._desk.store.changed()
+            del self._context.state.policies[record.policy_id]
+            self._context.store.save()
             return web.Response()
 
         return answer
 
-    def _policy(self, request: web.Request, kind: PolicyKind) -> PolicyRecord:
+    def _find_requested(self, request: web.Request, kind: PolicyKind) -> PolicyRecord:
         policy_id = request.match_info["policy_id"]
-        policy = self._desk.state.policies.get(policy_id)
+        policy = self._context.state.policies.get(policy_id)
         if policy is None or policy.kind != kind.value:
             raise not_found("Throttle Policy", policy_id)
         return policy
 
 
-def _named_by(desk: Desk) -> set[str | None]:
+def _list_policies_in_use(context: ManagementContext) -> set[str | None]:
     """Every policy that something follows."""
-    state = desk.state
+    state = context.state
     named: set[str | None] = {subscription.throttling_policy for subscription in state.subscriptions.values()}
     named |= {application.throttling_policy for application in state.applications.values()}
     for one in state.products():
@@ -146,5 +152,5 @@ async def _read_policy(request: web.Request, kind: PolicyKind) -> ThrottlePolicy
         raise RestError(400, str(error)) from error
 
 
-def _duplicate(kind: PolicyKind, name: str) -> RestError:
+def _duplicate_policy_error(kind: PolicyKind, name: str) -> RestError:
     return conflict(f"{kind.path_segment.capitalize()} Policy with name {name} already exists")
