@@ -8,10 +8,11 @@ from unittest.mock import patch
 from tests.attacks import flood_rows, own_chargers
 from tests.attacks.open_doors import Scene
 
-from charger_service import commanding, fleet, metering, site
+from charger_service import commanding, fleet, metering, site, standing
 from charger_service.envelope import Currents
 from charger_service.lease import HeldLease, taken
-from charger_service.ports import MeterReading
+from charger_service.ocpp import charge_point
+from charger_service.ports import LimitMethod, LimitPurpose, MeterReading, RateUnit
 from ev_service.clock import SystemClock
 from ev_service.lifetimes import Instant
 
@@ -67,3 +68,14 @@ def believed_clocks(_: Scene) -> AbstractContextManager[object]:
         return at is not None and SystemClock().now() - at < timedelta(minutes=1)
 
     return patch.object(fleet, "tells_of_now", is_new)
+
+
+def one_method(_: Scene) -> AbstractContextManager[object]:
+    """Limits are sent as TxProfiles in amperes alone."""
+    only = LimitMethod(LimitPurpose.TX, 1, RateUnit.AMPERES)
+    return patch.object(charge_point, "possible_methods", return_value=(only,))
+
+
+def forgotten_limits(_: Scene) -> AbstractContextManager[object]:
+    """A limit ends with its session, whatever its charger holds."""
+    return patch.object(standing.Standing, "default_a", property(lambda held: held.fallback_a))

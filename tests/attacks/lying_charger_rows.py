@@ -1,4 +1,4 @@
-"""What chargers say of themselves, tried on a charger service of this checkout: lies that must harm nobody else.
+"""What chargers say and refuse, tried on a charger service of this checkout: it must harm nobody else.
 
 No charger of the stack is touched.
 """
@@ -17,9 +17,10 @@ from tests.attacks.told import summed_up, table
 
 from charger_service import standing
 from ev_service.clock import SystemClock
-from site_twin.charge_points import ChargePoint
+from site_twin.charge_points import ChargePoint, Quirk
 from site_twin.charge_points.dialect import Occasion
 from site_twin.charge_points.evses import Evse, Reading
+from wso2_provisioning.verification.told import body_of
 
 HONEST, LIAR = CHARGERS
 _ABSURD_A = 1e308
@@ -44,6 +45,18 @@ def rows() -> tuple[Row, ...]:
             "a car that draws three times its limit at a charger whose clock is five hours behind",
             "found to draw too much",
             _lagging_clock,
+        ),
+        (
+            "refusing",
+            "a charger that refuses every TxProfile and one that refuses amperes, each limited to 10 A",
+            "10 A, 10 A",
+            _refusing,
+        ),
+        (
+            "lingering-limit",
+            "a car leaves a charger that keeps its limit of 20 A; then 32 A for another one, where 36 A are there",
+            "partly_applied: 16.2 A",
+            _lingering_limit,
         ),
     )
 
@@ -83,6 +96,40 @@ def _lagging_clock(_: Ground) -> Observation:
         return Observation("found to draw too much" if is_found else "nothing is found")
 
     return _commanded(scenario)
+
+
+def _refusing(_: Ground) -> Observation:
+    quirks = dict(zip(CHARGERS, (Quirk.REFUSES_TX_PROFILES, Quirk.WATTS_ONLY), strict=True))
+
+    async def scenario(commanders: Commanders) -> Observation:
+        for charger_id, quirk in quirks.items():
+            point = commanders.points[charger_id]
+            point.station.quirks.add(quirk)
+            commanders.cars.plug(point)
+            await _limited(commanders, point, 10.0)
+        return Observation(", ".join(f"{_offered_a(point):g} A" for point in commanders.points.values()))
+
+    return _commanded(scenario)
+
+
+def _lingering_limit(_: Ground) -> Observation:
+    async def scenario(commanders: Commanders) -> Observation:
+        other, keeping = commanders.points[HONEST], commanders.points[LIAR]
+        keeping.station.quirks.add(Quirk.REFUSES_TX_PROFILES)
+        commanders.cars.plug(keeping)
+        commanders.cars.plug(other)
+        await _limited(commanders, keeping, 20.0)
+        keeping.station.quirks.add(Quirk.NEVER_ANSWERS)
+        commanders.cars.unplug(keeping.charger_id)
+        for _ in range(_MOST_TRIES):
+            if "session" not in await commanders.evse(keeping.charger_id):
+                break
+            await asyncio.sleep(_PAUSE_S)
+        await _limited(commanders, other, 8.0)
+        (result,) = body_of(await commanders.put(limit(other.charger_id, 32.0, _now()))).get("results", [{}])
+        return Observation(f"{result.get('outcome')}: {result.get('limit_a', 0):g} A")
+
+    return commanded(scenario)
 
 
 def _commanded(scenario: Callable[[Commanders], Awaitable[Observation]]) -> Observation:

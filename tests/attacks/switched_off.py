@@ -9,6 +9,8 @@ from tests.attacks.charger_switches import (
     anybody_commands,
     believed_clocks,
     believed_values,
+    forgotten_limits,
+    one_method,
     unbounded_connections,
     wide_site,
     without_meter,
@@ -160,6 +162,8 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
     "the charger service reads no meter": (without_meter, ("chargers-overload",)),
     "meter values are believed": (believed_values, ("chargers-liar",)),
     "chargers' clocks are believed": (believed_clocks, ("chargers-lagging-clock",)),
+    "limits are sent in one way alone": (one_method, ("chargers-refusing",)),
+    "limits end with their sessions": (forgotten_limits, ("chargers-lingering-limit",)),
     "listeners keep no descriptors back": (
         unbounded_connections,
         ("chargers-half-handshakes", "chargers-slow-clients"),
