@@ -20,7 +20,7 @@ from ev_service.clock import SystemClock
 from site_twin.charge_points import ChargePoint, Quirk
 from site_twin.charge_points.dialect import Occasion
 from site_twin.charge_points.evses import Evse, Reading
-from wso2_provisioning.verification.told import body_of
+from wso2_provisioning.verification.formatting import parse_body
 
 HONEST, LIAR = CHARGERS
 _ABSURD_A = 1e308
@@ -126,7 +126,7 @@ def _lingering_limit(_: Ground) -> Observation:
                 break
             await asyncio.sleep(_PAUSE_S)
         await _limited(commanders, other, 8.0)
-        (result,) = body_of(await commanders.put(limit(other.charger_id, 32.0, _now()))).get("results", [{}])
+        (result,) = parse_body(await commanders.put(limit(other.charger_id, 32.0, _now()))).get("results", [{}])
         return Observation(f"{result.get('outcome')}: {result.get('limit_a', 0):g} A")
 
     return commanded(scenario)

@@ -415,13 +415,14 @@ class Protection:
         if is_metered or (facts.visit is None and standing.wanted is None):
             is_drawing = is_metered or facts.state is EvseState.CHARGING
             held_a = place.max_current_a if standing.fallback_held_a is None else standing.fallback_held_a
-            allowed_a = place.currents(held_a) if is_drawing else NOTHING
+            allowed_a = place.currents(max(held_a, standing.lingering_a or 0.0)) if is_drawing else NOTHING
         elif standing.is_unknown:
             allowed_a = place.currents(place.max_current_a)
         else:
             orders = (standing.confirmed, standing.sent, standing.wanted, standing.granted)
             known = [place.currents(one.limit_a, one.phases) for one in orders if one is not None]
-            allowed_a = most_of([*known, place.currents(standing.doubtful_a)])
+            others_a = max(standing.doubtful_a, standing.lingering_a or 0.0)
+            allowed_a = most_of([*known, place.currents(others_a)])
         return _lower_of(allowed_a, self._site.caps.get(key, math.inf))
 
     def _in_order(self, keys: Iterable[Key]) -> list[Car]:

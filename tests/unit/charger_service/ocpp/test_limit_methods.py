@@ -109,6 +109,20 @@ async def test_what_is_known_of_a_make_is_tried_first(site: Site) -> None:
     assert told(charger) == [(TX_DEFAULT, 1, "W")]
 
 
+async def test_what_is_known_of_a_make_is_tried_before_what_the_charger_accepted(site: Site) -> None:
+    charger = await connected(site, "CP-16", refuses_purposes(TX_DEFAULT))
+    await site.central.set_limit("CP-16", limit(site))
+    site.heard.known_quirks["CP-16"] = Quirks(limit_purpose=OF_CHARGER)
+
+    replies = [await site.central.set_limit("CP-16", limit(site)) for _ in range(2)]
+    site.heard.known_quirks["CP-16"] = Quirks(limit_purpose=TX_DEFAULT)
+    replies += [await site.central.set_limit("CP-16", limit(site)) for _ in range(2)]
+
+    assert {reply.answer for reply in replies} == {Answer.ACCEPTED}
+    of_charger, refused = [(OF_CHARGER, 1, "A")] * 2, [(TX_DEFAULT, 1, "A"), (TX_DEFAULT, 0, "A")]
+    assert told(charger) == [(TX, 1, "A"), *of_charger, *refused, *of_charger]
+
+
 @both
 async def test_the_whole_charger_is_limited_where_it_takes_nothing_else(site: Site, charger_id: str) -> None:
     charger = await connected(site, charger_id, refuses_purposes(TX, TX_DEFAULT))

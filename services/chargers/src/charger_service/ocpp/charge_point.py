@@ -124,7 +124,7 @@ class ChargePoint(Conversation):
         """Limit a running transaction by the first method that the charger accepts; the first refusal otherwise."""
         async with self.methods.turn:
             possible, refusal = self._possible_methods(), None
-            for method in self.methods.attempts(possible, limit.transaction_id):
+            for method in self.methods.attempts(possible, limit.transaction_id, self._first_purpose):
                 reply = await self._try(limit, method)
                 if reply.answer not in _REFUSALS:
                     return reply
@@ -159,8 +159,11 @@ class ChargePoint(Conversation):
         return reply, self._conversion(evse_id).current_now(schedule)
 
     def _possible_methods(self) -> tuple[LimitMethod, ...]:
-        first = self.around.reports.quirks(self.charger_id).limit_purpose
-        return possible_methods(self.abilities, len(self.evse_ids), first)
+        return possible_methods(self.abilities, len(self.evse_ids), self._first_purpose)
+
+    @property
+    def _first_purpose(self) -> LimitPurpose | None:
+        return self.around.reports.quirks(self.charger_id).limit_purpose
 
     def _conversion(self, evse_id: int) -> Conversion:
         return self.around.conversions.get((self.charger_id, evse_id), _USUAL)

@@ -72,16 +72,21 @@ class LimitMethods:
         self._tried_in: deque[str] = deque(maxlen=_REMEMBERED_TRANSACTIONS)
         self._over: deque[str] = deque(maxlen=_REMEMBERED_TRANSACTIONS)
 
-    def attempts(self, possible: Sequence[LimitMethod], transaction_id: str) -> tuple[LimitMethod, ...]:
+    def attempts(
+        self, possible: Sequence[LimitMethod], transaction_id: str, first: LimitPurpose | None = None
+    ) -> tuple[LimitMethod, ...]:
         """The methods to try for a limit, in order, until one is accepted.
 
         Args:
             possible: those that the charger might take, at least one.
             transaction_id: the transaction that is to be limited.
+            first: the purpose that is known to suit the charger, which is tried before what it accepted; None: none is.
         """
-        if self.known is not None and self.known.method in possible:
-            return (self.known.method,)
         untried = tuple(method for method in possible if method not in self._refused)
+        known = self.known and self.known.method
+        if known is not None and known in possible:
+            suited = (one for one in untried if one.purpose is first and one.unit is known.unit)
+            return (known,) if known.purpose is first else (*suited, known)
         if untried:
             return untried
         if transaction_id in self._tried_in:
