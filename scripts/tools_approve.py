@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from charging_agent.gateway.credentials import EnvironmentOrFiles
-from charging_agent.gateway.mcp_messages import HEADERS, list_request, tools_in
+from charging_agent.gateway.credentials import EnvironmentOrFileCredentials
+from charging_agent.gateway.mcp_messages import HEADERS, build_list_request, parse_tools
 from charging_agent.settings import GatewaySettings
 from ev_service.errors import EvError
 from ev_service.settings import load
@@ -77,7 +77,7 @@ def _in_the_files(artifacts: Artifacts) -> ToolsLock:
 def _live(artifacts: Artifacts) -> ToolsLock:
     """What the gateway lists of the servers that EVApp is subscribed to; nobody else's are its to ask for."""
     settings = load(GatewaySettings)
-    source = EnvironmentOrFiles(
+    source = EnvironmentOrFileCredentials(
         settings.client_id, settings.client_secret, settings.client_id_file, settings.client_secret_file
     )
     read, servers = source.read(), [project.server for project in EVAPP.find_mcp_projects(artifacts)]
@@ -89,8 +89,8 @@ def _live(artifacts: Artifacts) -> ToolsLock:
         bearer = Identity.from_token(EVAPP.name, token.access_token)
         for number, server in enumerate(servers, start=1):
             url = f"{settings.gateway_url}{server.versioned_context}{MCP_RESOURCE}"
-            answer = http.call("POST", url, bearer, content=list_request(number), headers=HEADERS)
-            listed[f"{server.name}-{server.version}"] = _by_name(tools_in(answer.content, number))
+            answer = http.call("POST", url, bearer, content=build_list_request(number), headers=HEADERS)
+            listed[f"{server.name}-{server.version}"] = _by_name(parse_tools(answer.content, number))
     return listed
 
 

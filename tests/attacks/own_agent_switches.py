@@ -38,7 +38,7 @@ def reports_are_believed(_: Scene) -> AbstractContextManager[object]:
     """What a charger reports counts without the connection's meter."""
 
     class Believing(MeterEvidence):
-        def confirmed(self, chargers: Chargers) -> ConfirmedCharging:
+        def confirm(self, chargers: Chargers) -> ConfirmedCharging:
             return ConfirmedCharging(
                 {
                     (one.charger_id, evse.evse_id): evse.measured.power_kw

@@ -9,12 +9,12 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 
 from charging_agent.charging.charger_api import CHARGERS
-from charging_agent.charging.controller import Charging
-from charging_agent.charging.limit_setter import Commander
-from charging_agent.charging.rules import ChargingRules
+from charging_agent.charging.controller import ChargingController
+from charging_agent.charging.limit_setter import LimitSetter
+from charging_agent.charging.rules import ChargingParameters
 from charging_agent.decision.rules import ACTION_OF, Decision, Known, Rule
 from charging_agent.gateway.client import GatewayClient
-from charging_agent.gateway.protocol import Exchange
+from charging_agent.gateway.protocol import ApiRequest
 from charging_agent.readings.assessment import AgeLimits
 from ev_service.charging import (
     Charger,
@@ -69,7 +69,7 @@ class OwnSite:
         """What the connection carries."""
         return BUILDING_KW + sum(_power_kw(car.drawn_a) for car in self.cars)
 
-    async def ask(self, exchange: Exchange[Any]) -> Chargers | LimitResults:
+    async def send(self, exchange: ApiRequest[Any]) -> Chargers | LimitResults:
         """Answer as ChargerAPI and ChargerControlAPI do."""
         return (
             self._chargers()
@@ -110,19 +110,19 @@ class OwnSite:
             chargers=tuple(map(self._charger, self.cars)),
         )
 
-    async def rounds(self, charging: Charging, count: int) -> None:
+    async def rounds(self, charging: ChargingController, count: int) -> None:
         """Let the agent look, plan and command."""
         for _ in range(count):
             self.clock.advance(_PERIOD_S)
-            await charging.look()
-            plan = charging.planned(_FAST, Known(grid=self._grid()), self.clock.now())
-            await charging.command(plan, "decided")
+            await charging.poll()
+            plan = charging.make_plan(_FAST, Known(grid=self._grid()), self.clock.now())
+            await charging.apply_plan(plan, "decided")
 
-    def charging(self) -> Charging:
+    def charging(self) -> ChargingController:
         """The agent's part that limits cars."""
         gateway = cast("GatewayClient", self)
-        commander = Commander(gateway, self.clock, "agent")
-        return Charging(gateway, commander, self.clock, AgeLimits(), ChargingRules(), deadline_s=5.0)
+        commander = LimitSetter(gateway, self.clock, "agent")
+        return ChargingController(gateway, commander, self.clock, AgeLimits(), ChargingParameters(), deadline_s=5.0)
 
     def _charger(self, car: Car) -> Charger:
         now, reported_a = self.clock.now(), max(car.claims_a, car.drawn_a)

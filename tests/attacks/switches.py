@@ -145,7 +145,7 @@ def published_server(scene: Scene) -> AbstractContextManager[object]:
 
 def approved_change(scene: Scene) -> AbstractContextManager[object]:
     """Whatever is listed counts as approved."""
-    return patch.object(mcp_rows.ToolPins, "look")
+    return patch.object(mcp_rows.ToolAllowlist, "check")
 
 
 @contextmanager

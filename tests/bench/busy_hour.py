@@ -27,11 +27,11 @@ from rich.console import Console
 from rich.table import Table
 
 from charging_agent.decision.rules import Decision, Known, Policy, Rule, decide, guard
-from charging_agent.gateway.budget import CallBudget, Limit
+from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.client import GatewayClient, RetryPlan
 from charging_agent.gateway.tokens import Token, TokenCache
 from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
-from charging_agent.readings.assessment import AgeLimits, judge
+from charging_agent.readings.assessment import AgeLimits, assess_reading
 from charging_agent.readings.fetch_priority import CallPlan, Wish
 from charging_agent.readings.observer import Observation, Observer
 from ev_service.clock import SteppedClock
@@ -46,7 +46,7 @@ from wso2_terms.windows import format_next_access_time
 
 START = datetime(2026, 6, 21, 15, tzinfo=UTC)
 SECONDS, CALLERS, SEED = 3600, 3, 7
-POLICY, AGES, NO_LIMIT = Policy(), AgeLimits(), Limit(None)
+POLICY, AGES, NO_LIMIT = Policy(), AgeLimits(), CallLimit(None)
 AGENTS = ("naive", "plain", "ours")
 
 
@@ -55,18 +55,18 @@ class Case:
     """What the gateway allows: each API for itself, and all together."""
 
     name: str
-    api: Limit
-    whole: Limit = NO_LIMIT
+    api: CallLimit
+    whole: CallLimit = NO_LIMIT
 
 
 CASES = (
-    Case("10/min each", Limit(10)),
-    Case("5/min each", Limit(5)),
-    Case("3/min each", Limit(3)),
-    Case("120/h each", Limit(120, 3600)),
-    Case("10/min together", Limit(10), Limit(10)),
-    Case("8/min together", Limit(10), Limit(8)),
-    Case("6/min together", Limit(10), Limit(6)),
+    Case("10/min each", CallLimit(10)),
+    Case("5/min each", CallLimit(5)),
+    Case("3/min each", CallLimit(3)),
+    Case("120/h each", CallLimit(120, 3600)),
+    Case("10/min together", CallLimit(10), CallLimit(10)),
+    Case("8/min together", CallLimit(10), CallLimit(8)),
+    Case("6/min together", CallLimit(10), CallLimit(6)),
 )
 
 
@@ -243,7 +243,7 @@ async def _naive(hour: Hour, case: Case) -> Score:
             held |= {
                 api.name: hour.reading(api.name, now) for api in (GRID, SOLAR, BATTERY) if not gateway.admits(api.name)
             }
-        solar, battery, grid = (judge(held.get(api.name), now, AGES, is_new=False) for api in APIS)
+        solar, battery, grid = (assess_reading(held.get(api.name), now, AGES, is_new=False) for api in APIS)
         observation = Observation(now, solar, battery, grid)
         score.count(observation, _decided(observation.known()), hour.right[second])
         clock.advance(1)

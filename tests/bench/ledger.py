@@ -18,7 +18,7 @@ from charging_agent.gateway.call_log import Call
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.record_signing import Made, Maker, policy_record
 from charging_agent.ledger.records import Sealed
-from charging_agent.readings.assessment import AgeLimits, judge
+from charging_agent.readings.assessment import AgeLimits, assess_reading
 from charging_agent.readings.observer import Observation
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
@@ -81,9 +81,9 @@ def _made(at: datetime) -> tuple[Made, list[Call]]:
     grid = GridLoad(site_id="bench", timestamp=at, source="bench", load_percent=61.0, load_kw=61.0, limit_kw=100.0)
     seen = Observation(
         at,
-        judge(solar, at, limits, is_new=True),
-        judge(battery, at, limits, is_new=True),
-        judge(grid, at, limits, is_new=True),
+        assess_reading(solar, at, limits, is_new=True),
+        assess_reading(battery, at, limits, is_new=True),
+        assess_reading(grid, at, limits, is_new=True),
     )
     decision = decide(seen.known(), Policy())
     number = str(uuid4())

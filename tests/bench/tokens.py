@@ -26,9 +26,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from charging_agent.gateway.budget import CallBudget, Limit
+from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.client import GatewayClient, RetryPlan
-from charging_agent.gateway.credentials import EnvironmentOrFiles
+from charging_agent.gateway.credentials import EnvironmentOrFileCredentials
 from charging_agent.gateway.token_endpoint import TokenEndpoint
 from charging_agent.gateway.tokens import TokenCache
 from charging_agent.readings.apis import GRID
@@ -99,12 +99,12 @@ class AgentClient:
         self._server = server
         self._clock = SteppedClock(_START)
         self._http = httpx.AsyncClient(base_url=server.url, timeout=30, trust_env=False)
-        source = EnvironmentOrFiles(SecretStr("id"), SecretStr("secret"), None, None)
+        source = EnvironmentOrFileCredentials(SecretStr("id"), SecretStr("secret"), None, None)
         endpoint = TokenEndpoint(
             self._http, url=f"{server.url}/token", scopes="bench:read", source=source, clock=self._clock
         )
-        self._tokens = TokenCache(endpoint.request, self._clock)
-        budget = CallBudget(Limit(requests=None))
+        self._tokens = TokenCache(endpoint.request_token, self._clock)
+        budget = CallBudget(CallLimit(requests=None))
         plan = RetryPlan(attempts=1, attempt_timeout_s=30)
         self._client = GatewayClient(self._http, self._tokens, budget_of=lambda _: budget, clock=self._clock, plan=plan)
 

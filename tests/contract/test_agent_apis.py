@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from charging_agent.charging.charger_api import CHARGER_APIS, CHARGERS, LIMITS
-from charging_agent.gateway.protocol import Api, Published
+from charging_agent.gateway.protocol import PublishedApi, ReadingApi
 from charging_agent.readings.apis import APIS
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS
@@ -25,7 +25,7 @@ def artifacts() -> Artifacts:
 
 @pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
 def test_the_agent_asks_for_an_operation_that_is_published_with_the_scope_it_needs(
-    artifacts: Artifacts, api: Api[Any]
+    artifacts: Artifacts, api: ReadingApi[Any]
 ) -> None:
     published = artifacts.find_api(api.name)
     (operation,) = [found for found in published.api.operations if found.target == api.target]
@@ -33,31 +33,31 @@ def test_the_agent_asks_for_an_operation_that_is_published_with_the_scope_it_nee
 
     assert (operation.verb, operation.scopes) == ("GET", (api.scope,))
     assert api.path == published.api.versioned_context + operation.target
-    assert api.over("rest").version == published.api.version
+    assert api.publication("rest").version == published.api.version
     assert paths[api.target]["get"]["operationId"] == api.operation_id
 
 
 @pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
 def test_the_tool_it_calls_is_that_operation_approved_and_without_arguments(
-    artifacts: Artifacts, api: Api[Any]
+    artifacts: Artifacts, api: ReadingApi[Any]
 ) -> None:
-    seen = api.over("mcp")
+    seen = api.publication("mcp")
     project = artifacts.find_mcp_server(seen.name)
     behind = artifacts.find_underlying_api(project)
     tools = {tool.name: tool for tool in list_tools(project.server, behind.definition)}
 
     assert behind.api.name == api.name
-    assert (project.root, seen.path) == (seen.root, project.server.versioned_context + MCP_RESOURCE)
+    assert (project.root, seen.path) == (seen.artifact_name, project.server.versioned_context + MCP_RESOURCE)
     assert {scope for operation in project.server.operations for scope in operation.scopes} == {seen.scope}
     assert "required" not in tools[api.operation_id].input_schema
-    assert read_tools_lock(WSO2_DIR / "mcp-servers" / "tools.lock")[seen.root] == tools
+    assert read_tools_lock(WSO2_DIR / "mcp-servers" / "tools.lock")[seen.artifact_name] == tools
 
 
 @pytest.mark.parametrize(
     ("seen", "operation_id"), [(CHARGERS, "listChargers"), (LIMITS, "setLimits")], ids=lambda it: str(it)
 )
 def test_the_chargers_are_read_and_limited_where_that_is_published(
-    artifacts: Artifacts, seen: Published, operation_id: str
+    artifacts: Artifacts, seen: PublishedApi, operation_id: str
 ) -> None:
     published = artifacts.find_api(seen.name)
     target = seen.path.removeprefix(published.api.versioned_context)
@@ -70,5 +70,5 @@ def test_the_chargers_are_read_and_limited_where_that_is_published(
 
 
 def test_evapp_is_subscribed_to_all_of_it_and_to_nothing_else() -> None:
-    readings = {api.over(protocol).name for api in APIS for protocol in ("rest", "mcp")}
+    readings = {api.publication(protocol).name for api in APIS for protocol in ("rest", "mcp")}
     assert set(EVAPP.products) == readings | {api.name for api in CHARGER_APIS}

@@ -17,14 +17,14 @@ import pytest
 
 from charging_agent.agent import Decided
 from charging_agent.decision.rules import Policy, decide, explain, guard
-from charging_agent.gateway.budget import CallBudget, Limit
-from charging_agent.gateway.call_log import ProtocolName, Trouble
+from charging_agent.gateway.budget import CallBudget, CallLimit
+from charging_agent.gateway.call_log import FailureReason, ProtocolName
 from charging_agent.gateway.client import GatewayClient, RetryPlan
-from charging_agent.gateway.mcp import Mcp
-from charging_agent.gateway.protocol import Api
-from charging_agent.gateway.rest import Rest
-from charging_agent.gateway.tokens import Token, TokenCache, TokenFailed
-from charging_agent.gateway.tool_allowlist import ToolPins
+from charging_agent.gateway.mcp import McpAdapter
+from charging_agent.gateway.protocol import ReadingApi
+from charging_agent.gateway.rest import RestAdapter
+from charging_agent.gateway.tokens import Token, TokenCache, TokenError
+from charging_agent.gateway.tool_allowlist import ToolAllowlist
 from charging_agent.readings.apis import APIS
 from charging_agent.readings.assessment import AgeLimits
 from charging_agent.readings.fetch_priority import CallPlan
@@ -67,8 +67,11 @@ class Played:
         earlier = [self.age_s(name) for name in UNSAID if self.is_held(name)]
         self.clock = SteppedClock(NOW - timedelta(seconds=max(earlier, default=0.0)))
         self.errors = scenario["expected"].get("errors", {})
-        budgets = {api.name: CallBudget(Limit(None)) for api in APIS}
-        approved = {api.over("mcp").root: {api.operation_id: Tool(api.operation_id, "", NO_ARGUMENTS)} for api in APIS}
+        budgets = {api.name: CallBudget(CallLimit(None)) for api in APIS}
+        approved = {
+            api.publication("mcp").artifact_name: {api.operation_id: Tool(api.operation_id, "", NO_ARGUMENTS)}
+            for api in APIS
+        }
         self.http = httpx.AsyncClient(transport=httpx.MockTransport(self.reply), base_url="https://gateway.test")
         self.client = GatewayClient(
             self.http,
@@ -76,7 +79,9 @@ class Played:
             budget_of=budgets.__getitem__,
             clock=self.clock,
             plan=RetryPlan(attempts=1, attempt_timeout_s=0.05),
-            dialect=Rest() if protocol == "rest" else Mcp(ToolPins(approved, list(approved), self.clock)),
+            dialect=RestAdapter()
+            if protocol == "rest"
+            else McpAdapter(ToolAllowlist(approved, list(approved), self.clock)),
             monotonic_s=lambda: self.clock.now().timestamp(),
         )
         self.observer = Observer(self.client, self.clock, AgeLimits(), 6, CallPlan(budgets, AgeLimits()))
@@ -98,12 +103,12 @@ class Played:
     async def token(self) -> Token:
         now = self.clock.now()
         if now == NOW and "token_unavailable" in {self.trouble(name) for name in UNSAID}:
-            raise TokenFailed(Trouble.TOKEN_UNAVAILABLE, "down")
+            raise TokenError(FailureReason.TOKEN_UNAVAILABLE, "down")
         # It dies before the decision, so that whatever the endpoint then does is met.
         return Token("token", now, now + timedelta(seconds=0.05))
 
     async def reply(self, request: httpx.Request) -> httpx.Response:
-        api = next(api for api in APIS if request.url.path in (api.path, api.over("mcp").path))
+        api = next(api for api in APIS if request.url.path in (api.path, api.publication("mcp").path))
         asked: dict[str, Any] = json.loads(request.content) if request.method == "POST" else {}
         if asked.get("method") == "tools/list":
             tool = {"name": api.operation_id, "inputSchema": NO_ARGUMENTS}
@@ -127,7 +132,7 @@ class Played:
         fault = MET_BY.get(trouble or "")
         return None if fault is None else httpx.Response(fault.http_status, json={"code": fault.code})
 
-    def _reading(self, api: Api[Any]) -> dict[str, Any]:
+    def _reading(self, api: ReadingApi[Any]) -> dict[str, Any]:
         at = utc_text(NOW - timedelta(seconds=self.age_s(api.subject)))
         said = {"site_id": "site", "timestamp": at, "source": "test"}
         return said | UNSAID[api.subject] | self.fields(api.subject)

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict
 
 from charging_agent.agent import Decided
 from charging_agent.decision.rules import Action, Policy, Rule, decide, explain, guard
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.gateway.protocol import R
-from charging_agent.readings.assessment import AgeLimits, Judged, Status, judge
+from charging_agent.readings.assessment import AgeLimits, AssessedReading, Status, assess_reading
 from charging_agent.readings.observer import Observation
 from charging_agent.web.schemas import answer
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
@@ -36,7 +36,7 @@ class Given(_Strict):
 
     age_s: float = 0.1
     is_new: bool = True
-    trouble: Trouble | None = None
+    trouble: FailureReason | None = None
     generation_kw: float | None = None
     capacity_kwp: float | None = None
     soc_percent: float | None = None
@@ -51,7 +51,7 @@ class Expected(_Strict):
     charging_power_kw: float
     degraded: bool
     statuses: dict[str, Status] = {}
-    errors: dict[str, Trouble] = {}
+    errors: dict[str, FailureReason] = {}
 
 
 class Scenario(_Strict):
@@ -61,14 +61,14 @@ class Scenario(_Strict):
     expected: Expected
 
 
-def judged(model: type[R], given: Given | None, **unsaid: Any) -> Judged[R]:
+def judged(model: type[R], given: Given | None, **unsaid: Any) -> AssessedReading[R]:
     given = given or Given()
     fields = given.model_dump(exclude_none=True, exclude={"age_s", "is_new", "trouble"})
     reading = None
     if fields:
         at = NOW - timedelta(seconds=given.age_s)
         reading = model.model_validate({"site_id": "site", "timestamp": at, "source": "test"} | unsaid | fields)
-    return judge(reading, NOW, AgeLimits(), is_new=given.is_new, trouble=given.trouble)
+    return assess_reading(reading, NOW, AgeLimits(), is_new=given.is_new, failure=given.trouble)
 
 
 @pytest.mark.parametrize("file", SCENARIOS, ids=lambda file: file.stem)
@@ -104,9 +104,9 @@ def test_every_rule_and_every_kind_of_trouble_that_a_reading_can_have_has_a_scen
     assert {scenario.expected.rule for scenario in scenarios} == set(Rule)
     assert {status for scenario in scenarios for status in scenario.expected.statuses.values()} == set(Status)
     assert {trouble for scenario in scenarios for trouble in scenario.expected.errors.values()} >= {
-        Trouble.TOO_OLD,
-        Trouble.INVALID_READING,
-        Trouble.THROTTLED,
+        FailureReason.TOO_OLD,
+        FailureReason.INVALID_READING,
+        FailureReason.THROTTLED,
     }
 
 

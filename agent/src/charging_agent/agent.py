@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from charging_agent.charging.controller import Charging
-from charging_agent.charging.planning import Plan
+from charging_agent.charging.controller import ChargingController
+from charging_agent.charging.planning import ChargingPlan
 from charging_agent.decision.rules import ACTION_OF, Decision, Policy, Rule, decide, explain, guard
 from charging_agent.ledger.errors import LedgerUnavailable
 from charging_agent.ledger.record_signing import Made
@@ -65,7 +65,7 @@ class Agent:
         *,
         period_s: float,
         on_decided: Callable[[Decided], None] = lambda _decided: None,
-        charging: Charging | None = None,
+        charging: ChargingController | None = None,
     ) -> None:
         self._observer = observer
         self._recorder = recorder
@@ -113,7 +113,7 @@ class Agent:
     def hurry(self) -> None:
         """Have the loop begin its next round at once."""
         if self.charging is not None:
-            self.charging.take_turn()
+            self.charging.force_round()
         self._is_wanted.set()
 
     async def stop(self) -> None:
@@ -126,33 +126,33 @@ class Agent:
             return
         async with asyncio.TaskGroup() as looking:
             observing = looking.create_task(self._observer.observe())
-            looking.create_task(self.charging.look())
+            looking.create_task(self.charging.poll())
         made = self._made(observing.result(), commands=True)
         decided = await self._recorded(made, tells_calls=True)
         plan = None if made.charging is None else made.charging.plan
         if decided.is_recorded:
-            await self.charging.command(plan, decided.decision_id)
+            await self.charging.apply_plan(plan, decided.decision_id)
         else:
             await self._command_unrecorded(self.charging, made, plan)
 
-    async def _command_unrecorded(self, charging: Charging, made: Made, plan: Plan | None) -> None:
+    async def _command_unrecorded(self, charging: ChargingController, made: Made, plan: ChargingPlan | None) -> None:
         """Send what may be sent without a record, and have it recorded as soon as the ledger takes it.
 
         Under a name of its own: whether the ledger took the decision that was late, nobody may know.
         """
         _log(made, is_recorded=False)
-        lowered = charging.lower(plan, self._recorder.health_error or _NOT_RECORDED)
+        lowered = charging.lower_plan(plan, self._recorder.health_error or _NOT_RECORDED)
         if lowered is None:
             return
-        noted = charging.noted(lowered.plan)
+        noted = charging.snapshot(lowered.plan)
 
         def on_recorded() -> None:
-            charging.recorded(noted)
-            charging.recorded_late(lowered)
+            charging.confirm_recorded(noted)
+            charging.confirm_late_record(lowered)
 
         late = replace(made, decision_id=uuid4(), charging=noted, late=lowered.sent)
         decision_id = self._recorder.record_late(late, on_recorded)
-        await charging.command_lowered(lowered, str(decision_id))
+        await charging.apply_lowered(lowered, str(decision_id))
 
     async def _until_next(self, due_s: float) -> None:
         waits: list[asyncio.Task[Any]] = [
@@ -175,7 +175,7 @@ class Agent:
             told = str(kept.decision_id), kept.observation.at, kept.decision, kept.reason
             self.latest = Decided(*told, made.observation)
             if self.charging is not None and made.charging is not None and kept is made:
-                self.charging.recorded(made.charging)
+                self.charging.confirm_recorded(made.charging)
         self._on_decided(self.latest)
         return self.latest
 
@@ -186,10 +186,10 @@ class Agent:
         reason = explain(decision, known, self._policy)
         if self.charging is None:
             return Made(uuid4(), observation, proposed, decision, reason)
-        plan: Plan | None = None
+        plan: ChargingPlan | None = None
         if commands:
-            plan = self.charging.planned(decision, known, observation.at)
-        return Made(uuid4(), observation, proposed, decision, reason, self.charging.noted(plan))
+            plan = self.charging.make_plan(decision, known, observation.at)
+        return Made(uuid4(), observation, proposed, decision, reason, self.charging.snapshot(plan))
 
     def _not_recorded(self, made: Made) -> Decided:
         action = ACTION_OF[Rule.FAIL_SAFE]

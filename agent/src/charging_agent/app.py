@@ -12,18 +12,18 @@ import httpx
 from fastapi import FastAPI
 
 from charging_agent.agent import Agent
-from charging_agent.charging.composition import charger_scopes, make_charging, plan_calls
-from charging_agent.gateway.budget import CallBudget, Limit
+from charging_agent.charging.composition import allocate_calls, build_controller, list_charger_scopes
+from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.call_log import Call, CallLog
 from charging_agent.gateway.client import GatewayClient, RetryPlan
-from charging_agent.gateway.credentials import EnvironmentOrFiles, read_limits
+from charging_agent.gateway.credentials import EnvironmentOrFileCredentials, read_call_limits
 from charging_agent.gateway.http_client import GatewayTransport
-from charging_agent.gateway.mcp import Mcp
-from charging_agent.gateway.protocol import Dialect
-from charging_agent.gateway.rest import Rest
+from charging_agent.gateway.mcp import McpAdapter
+from charging_agent.gateway.protocol import ProtocolAdapter
+from charging_agent.gateway.rest import RestAdapter
 from charging_agent.gateway.token_endpoint import TokenEndpoint
 from charging_agent.gateway.tokens import TokenCache
-from charging_agent.gateway.tool_allowlist import ToolPins
+from charging_agent.gateway.tool_allowlist import ToolAllowlist
 from charging_agent.ledger.anchor import Anchoring, anchor_at
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.record_signing import Maker, policy_record
@@ -80,8 +80,8 @@ def create_app(
     http = _http(gateway, transport or GatewayTransport(authorities))
     metrics, call_log = AgentMetrics(), CallLog()
     dialect = _dialect(settings, clock, metrics)
-    limits = read_limits(settings.limits_file, gateway.client_secret_file)
-    calls = plan_calls(settings, limits)
+    limits = read_call_limits(settings.limits_file, gateway.client_secret_file)
+    calls = allocate_calls(settings, limits)
     budgets = _budgets(dialect, limits, CallBudget(calls.readings))
     endpoint = _token_endpoint(http, dialect, settings, gateway, clock)
     every_budget = {**budgets, **calls.budgets}
@@ -94,8 +94,10 @@ def create_app(
         settings.rules(),
         clock,
         period_s=settings.period_s,
-        on_decided=metrics.decided,
-        charging=make_charging(settings, connections.client, clock, calls.every, metrics.charging, _OBSERVATION_S),
+        on_decided=metrics.report_decision,
+        charging=build_controller(
+            settings, connections.client, clock, calls.round_interval, metrics.charging, _OBSERVATION_S
+        ),
     )
 
     app = create_service(
@@ -214,37 +216,37 @@ def _http(gateway: GatewaySettings, transport: httpx.AsyncBaseTransport) -> http
     )
 
 
-def _dialect(settings: AgentSettings, clock: Clock, metrics: AgentMetrics) -> Dialect:
+def _dialect(settings: AgentSettings, clock: Clock, metrics: AgentMetrics) -> ProtocolAdapter:
     if settings.tools_lock_file is None or settings.protocol == "rest":
-        return Rest()
-    servers = [api.over("mcp").root for api in APIS]
-    return Mcp(ToolPins.from_file(settings.tools_lock_file, servers, clock, metrics.looked))
+        return RestAdapter()
+    servers = [api.publication("mcp").artifact_name for api in APIS]
+    return McpAdapter(ToolAllowlist.from_file(settings.tools_lock_file, servers, clock, metrics.report_tool_check))
 
 
-def _health(agent: Agent, dialect: Dialect, recorder: Recorder) -> HealthCheck:
+def _health(agent: Agent, dialect: ProtocolAdapter, recorder: Recorder) -> HealthCheck:
     async def health() -> dict[str, str | None]:
         return {"readings": _trouble(agent, dialect), "ledger": recorder.health_error}
 
     return health
 
 
-def _trouble(agent: Agent, dialect: Dialect) -> str | None:
+def _trouble(agent: Agent, dialect: ProtocolAdapter) -> str | None:
     # What the agent itself refuses is told only where it keeps decisions from being made.
     reasons = (agent.health_error(), dialect.health_error())
     return None if reasons[0] is None else "; ".join(reason for reason in reasons if reason)
 
 
 def _token_endpoint(
-    http: httpx.AsyncClient, dialect: Dialect, settings: AgentSettings, gateway: GatewaySettings, clock: Clock
+    http: httpx.AsyncClient, dialect: ProtocolAdapter, settings: AgentSettings, gateway: GatewaySettings, clock: Clock
 ) -> TokenEndpoint:
-    source = EnvironmentOrFiles(
+    source = EnvironmentOrFileCredentials(
         gateway.client_id, gateway.client_secret, gateway.client_id_file, gateway.client_secret_file
     )
     files = (gateway.client_id_file, gateway.client_secret_file)
     # Files may still be written by the bootstrap; what is wrong already now must not wait for the first token.
     if all(file is None or file.exists() for file in files):
         source.read()
-    scopes = [api.over(dialect.protocol).scope for api in APIS] + charger_scopes(settings)
+    scopes = [api.publication(dialect.protocol).scope for api in APIS] + list_charger_scopes(settings)
     scopes += [f"device_{settings.device}"] if settings.device else []
     return TokenEndpoint(http, url=gateway.token_url, scopes=" ".join(scopes), source=source, clock=clock)
 
@@ -252,12 +254,12 @@ def _token_endpoint(
 def _connect(
     http: httpx.AsyncClient,
     endpoint: TokenEndpoint,
-    dialect: Dialect,
+    dialect: ProtocolAdapter,
     budgets: Mapping[str, CallBudget],
     clock: Clock,
     on_call: Callable[[Call], None],
 ) -> "_Connections":
-    tokens = TokenCache(endpoint.request, clock)
+    tokens = TokenCache(endpoint.request_token, clock)
     client = GatewayClient(
         http,
         tokens,
@@ -270,13 +272,13 @@ def _connect(
     return _Connections(http, tokens, endpoint, client)
 
 
-def _budgets(dialect: Dialect, limits: Mapping[str, Limit], whole: CallBudget) -> dict[str, CallBudget]:
-    published = {api.name: api.over(dialect.protocol).name for api in APIS}
-    return {name: CallBudget(limits.get(seen, Limit()), whole) for name, seen in published.items()}
+def _budgets(dialect: ProtocolAdapter, limits: Mapping[str, CallLimit], whole: CallBudget) -> dict[str, CallBudget]:
+    published = {api.name: api.publication(dialect.protocol).name for api in APIS}
+    return {name: CallBudget(limits.get(seen, CallLimit()), whole) for name, seen in published.items()}
 
 
 def _told(metrics: AgentMetrics, call_log: CallLog, call: Call) -> None:
-    metrics.called(call)
+    metrics.report_call(call)
     call_log.add(call)
 
 

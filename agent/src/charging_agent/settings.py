@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from charging_agent.charging.rules import ChargingRules
+from charging_agent.charging.rules import ChargingParameters
 from charging_agent.decision.rules import Action, Policy
 from charging_agent.gateway.call_log import ProtocolName
 from charging_agent.readings.assessment import AgeLimits
@@ -114,9 +114,9 @@ class AgentSettings(Settings):
             powers,
         )
 
-    def charging(self) -> ChargingRules:
+    def charging(self) -> ChargingParameters:
         """How power is shared among the cars."""
-        return ChargingRules(self.headroom_percent, self.overdraw_s, self.meter_lost_s)
+        return ChargingParameters(self.headroom_percent, self.overdraw_s, self.meter_lost_s)
 
     def ages(self) -> AgeLimits:
         """How old a reading may be."""

@@ -28,7 +28,7 @@ from charging_agent.ledger.records import Sealed
 
 # The agent loads it with the first record; here it must be there before the first fork.
 from charging_agent.ledger.store import Store
-from charging_agent.readings.assessment import AgeLimits, judge
+from charging_agent.readings.assessment import AgeLimits, assess_reading
 from charging_agent.readings.observer import Observation
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
@@ -92,9 +92,9 @@ def decision_at(at: datetime) -> Made:
     limits = AgeLimits()
     seen = Observation(
         at,
-        judge(solar, at, limits, is_new=True),
-        judge(battery, at, limits, is_new=True),
-        judge(grid, at, limits, is_new=True),
+        assess_reading(solar, at, limits, is_new=True),
+        assess_reading(battery, at, limits, is_new=True),
+        assess_reading(grid, at, limits, is_new=True),
     )
     proposed = decide(seen.known(), policy)
     decision = guard(proposed, seen.known(), policy)

@@ -19,16 +19,16 @@ from pydantic import SecretStr
 from charging_agent.agent import Agent
 from charging_agent.app import create_app
 from charging_agent.decision.rules import Policy
-from charging_agent.gateway.budget import CallBudget, Limit
+from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.call_log import Call, CallLog, ProtocolName
 from charging_agent.gateway.client import GatewayClient, RetryPlan
-from charging_agent.gateway.credentials import EnvironmentOrFiles
-from charging_agent.gateway.mcp import Mcp
-from charging_agent.gateway.protocol import Api, Dialect
-from charging_agent.gateway.rest import Rest
+from charging_agent.gateway.credentials import EnvironmentOrFileCredentials
+from charging_agent.gateway.mcp import McpAdapter
+from charging_agent.gateway.protocol import ProtocolAdapter, ReadingApi
+from charging_agent.gateway.rest import RestAdapter
 from charging_agent.gateway.token_endpoint import TokenEndpoint
 from charging_agent.gateway.tokens import TokenCache
-from charging_agent.gateway.tool_allowlist import ToolPins
+from charging_agent.gateway.tool_allowlist import ToolAllowlist
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.record_signing import Maker, policy_record
 from charging_agent.ledger.recorder import Recorder
@@ -128,7 +128,7 @@ class FakeGateway:
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.authorizations.append(request.headers["authorization"])
         for api in APIS:
-            if request.url.path == api.over("mcp").path:
+            if request.url.path == api.publication("mcp").path:
                 return await self._as_mcp_server(request, api)
         return await self._answer(request, request.url.path)
 
@@ -139,7 +139,7 @@ class FakeGateway:
         await asyncio.sleep(self.delay_s)
         return await handler(request)
 
-    async def _as_mcp_server(self, request: httpx.Request, api: Api[Any]) -> httpx.Response:
+    async def _as_mcp_server(self, request: httpx.Request, api: ReadingApi[Any]) -> httpx.Response:
         """The gateway's own refusals as they are; what comes from behind it, as a tool's result."""
         asked = json.loads(request.content)
         if asked["method"] == "tools/list":
@@ -162,7 +162,7 @@ def tool_of(name: str, **changes: Any) -> dict[str, Any]:
 def approved() -> ToolsLock:
     """The tools of the fake gateway as somebody approved them."""
     tools = {api: Tool(api.operation_id, f"What {api.operation_id} tells.", NO_ARGUMENTS) for api in APIS}
-    return {api.over("mcp").root: {tool.name: tool} for api, tool in tools.items()}
+    return {api.publication("mcp").artifact_name: {tool.name: tool} for api, tool in tools.items()}
 
 
 _VALUES: dict[str, dict[str, Any]] = {
@@ -195,17 +195,17 @@ class World:
         self.clock = SettableClock(NOON)
         self.real_s = 0.0
         self.calls: list[Call] = []
-        self.pins = ToolPins(approved(), list(approved()), self.clock)
-        self.dialect: Dialect = Rest() if protocol == "rest" else Mcp(self.pins)
+        self.pins = ToolAllowlist(approved(), list(approved()), self.clock)
+        self.dialect: ProtocolAdapter = RestAdapter() if protocol == "rest" else McpAdapter(self.pins)
         self.gateway = FakeGateway(self.clock)
-        self.whole = CallBudget(Limit(None))
-        self.budgets = {api.name: CallBudget(Limit(), self.whole) for api in APIS}
+        self.whole = CallBudget(CallLimit(None))
+        self.budgets = {api.name: CallBudget(CallLimit(), self.whole) for api in APIS}
         self.http = httpx.AsyncClient(transport=httpx.MockTransport(self.gateway), base_url=BASE)
-        self.source = EnvironmentOrFiles(SecretStr("evapp-id"), SecretStr(SECRET), None, None)
+        self.source = EnvironmentOrFileCredentials(SecretStr("evapp-id"), SecretStr(SECRET), None, None)
         self.endpoint = TokenEndpoint(
             self.http, url=TOKEN_URL, scopes="solar:read battery:read grid:read", source=self.source, clock=self.clock
         )
-        self.tokens = TokenCache(self.endpoint.request, self.clock, lambda: self.real_s)
+        self.tokens = TokenCache(self.endpoint.request_token, self.clock, lambda: self.real_s)
         self.use(RetryPlan(), deadline_s=6)
 
     def hurry(self) -> None:
@@ -321,4 +321,4 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = RetryPlan(attempts=2, deadline_s=0.13, attempt_timeout_s=0.08)
     monkeypatch.setattr("charging_agent.app.RetryPlan", lambda: quick)
     monkeypatch.setattr("charging_agent.app._OBSERVATION_S", 0.2)
-    monkeypatch.setattr("charging_agent.gateway.token_endpoint._WHOLE_S", 0.16)
+    monkeypatch.setattr("charging_agent.gateway.token_endpoint._TIMEOUT_S", 0.16)

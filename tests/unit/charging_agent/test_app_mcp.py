@@ -26,7 +26,9 @@ pytestmark = pytest.mark.anyio
 def lock(tmp_path: Path) -> Path:
     schema: dict[str, Any] = {"type": "object", "properties": {}}
     tools = {api: Tool(api.operation_id, f"What {api.operation_id} tells.", schema) for api in APIS}
-    write_tools_lock(tmp_path / "tools.lock", {api.over("mcp").root: {tools[api].name: tools[api]} for api in APIS})
+    write_tools_lock(
+        tmp_path / "tools.lock", {api.publication("mcp").artifact_name: {tools[api].name: tools[api]} for api in APIS}
+    )
     return tmp_path / "tools.lock"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.readings.apis import APIS
 from wso2_terms import codes
 
@@ -46,7 +46,7 @@ async def test_after_a_kill_at_most_one_token_is_asked_for_and_the_cars_pause_un
     before = either.gateway.token_requests
     cut_off(either, "token-1", stands)
 
-    errors: list[Trouble | None] = []
+    errors: list[FailureReason | None] = []
     powers: list[float] = []
     for _ in range(STEPS):
         either.clock.advance(STEP_S)
@@ -56,10 +56,10 @@ async def test_after_a_kill_at_most_one_token_is_asked_for_and_the_cars_pause_un
         powers.append(decided.decision.charging_power_kw)
 
     assert either.gateway.token_requests - before <= 1
-    assert errors[-1] is Trouble.BLOCKED
+    assert errors[-1] is FailureReason.BLOCKED
     # Before the held readings are 10 s old nothing is asked; then a token older than 10 s is renewed and refused.
     assert powers[21:] == [0.0] * (STEPS - 21)
-    assert errors[21:] == [Trouble.BLOCKED] * (STEPS - 21)
+    assert errors[21:] == [FailureReason.BLOCKED] * (STEPS - 21)
 
     revive(either)
     either.clock.advance(60)

@@ -9,16 +9,16 @@ from functools import partial
 
 from pydantic import TypeAdapter
 
-from charging_agent.gateway.protocol import Exchange, Published
+from charging_agent.gateway.protocol import ApiRequest, PublishedApi
 from ev_service.charging import Chargers, Limit, LimitResults
 
-CHARGERS = Published("ChargerAPI", "/chargers/1.0.0/chargers", "chargers:read", "GET /chargers/1.0.0/chargers")
-LIMITS = Published(
+CHARGERS = PublishedApi("ChargerAPI", "/chargers/1.0.0/chargers", "chargers:read", "GET /chargers/1.0.0/chargers")
+LIMITS = PublishedApi(
     "ChargerControlAPI", "/charger-control/1.0.0/limits", "chargers:control", "PUT /charger-control/1.0.0/limits"
 )
 CHARGER_APIS = (CHARGERS, LIMITS)
 
-MOST_LIMITS = 1000
+MAX_LIMITS_PER_CALL = 1000
 """As many as one call takes."""
 
 _LARGEST_BYTES = 4 * 1024 * 1024
@@ -30,19 +30,19 @@ _COMMAND_S = 8.0
 _LIMITS_JSON = TypeAdapter(tuple[Limit, ...])
 
 
-def reading() -> Exchange[Chargers]:
+def build_read_request() -> ApiRequest[Chargers]:
     """Ask for all chargers with their cars."""
-    return Exchange(
+    return ApiRequest(
         CHARGERS.name,
         CHARGERS.resource,
         "GET",
         CHARGERS.path,
         Chargers.model_validate_json,
-        most_bytes=_LARGEST_BYTES,
+        max_bytes=_LARGEST_BYTES,
     )
 
 
-def setting(limits: Sequence[Limit], commander: str, decision_id: str) -> Exchange[LimitResults]:
+def build_limits_request(limits: Sequence[Limit], commander: str, decision_id: str) -> ApiRequest[LimitResults]:
     """Set limits, at most `MOST_LIMITS`; doing it twice does no harm.
 
     Args:
@@ -50,21 +50,21 @@ def setting(limits: Sequence[Limit], commander: str, decision_id: str) -> Exchan
         commander: who commands, for the lease.
         decision_id: the decision that they come from.
     """
-    return Exchange(
+    return ApiRequest(
         LIMITS.name,
         LIMITS.resource,
         "PUT",
         LIMITS.path,
-        partial(_results, len(limits)),
+        partial(_parse_results, len(limits)),
         headers={"Accept": "application/json", "Content-Type": "application/json"},
         content=_LIMITS_JSON.dump_json(tuple(limits), exclude_none=True),
         query={"commander": commander, "decision_id": decision_id},
-        most_bytes=_LARGEST_BYTES,
+        max_bytes=_LARGEST_BYTES,
         timeout_s=_COMMAND_S,
     )
 
 
-def _results(asked: int, body: bytes) -> LimitResults:
+def _parse_results(asked: int, body: bytes) -> LimitResults:
     answered = LimitResults.model_validate_json(body)
     if len(answered.results) != asked:
         raise ValueError(f"{len(answered.results)} results for {asked} limits")

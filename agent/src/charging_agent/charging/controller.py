@@ -7,28 +7,28 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from charging_agent.charging.charger_api import reading
+from charging_agent.charging.charger_api import build_read_request
 from charging_agent.charging.evidence import MeterEvidence
-from charging_agent.charging.fleet import Fleet, car_name, evses_of, fleet_of, in_force_a, without_values_ahead
-from charging_agent.charging.headroom import Headroom, headroom_of, no_room, pauses, room_of
+from charging_agent.charging.fleet import Fleet, build_fleet, car_name, drop_future_values, iter_evses, limit_in_force_a
+from charging_agent.charging.headroom import Headroom, compute_headroom, compute_room, create_empty_room, is_pause
 from charging_agent.charging.limit_setter import (
-    SHORTEST_VALIDITY_S,
-    Commanded,
-    Commander,
+    MIN_VALIDITY_S,
+    CommandResult,
+    LimitSetter,
     LoweredLimit,
     LoweredLimits,
 )
-from charging_agent.charging.meter_history import Draws
-from charging_agent.charging.overdraw_monitor import Alarms, Confirmation
-from charging_agent.charging.planning import Plan, Sharing, planned
-from charging_agent.charging.round_snapshot import Noted
-from charging_agent.charging.rules import ChargingRules
-from charging_agent.charging.sharing import Allotment, CarKey, Memory, SiteRoom, share
+from charging_agent.charging.meter_history import MeterHistory
+from charging_agent.charging.overdraw_monitor import Alarms, OverdrawMonitor
+from charging_agent.charging.planning import Allocator, ChargingPlan, make_plan
+from charging_agent.charging.round_snapshot import RoundSnapshot
+from charging_agent.charging.rules import ChargingParameters
+from charging_agent.charging.sharing import Allotment, CarKey, Memory, SiteRoom, allocate
 from charging_agent.decision.rules import Decision, Known
-from charging_agent.gateway.call_log import OK, Trouble
+from charging_agent.gateway.call_log import OK, FailureReason
 from charging_agent.gateway.client import GatewayClient
-from charging_agent.gateway.protocol import CallFailed
-from charging_agent.readings.assessment import AgeLimits, Judged, Status, age_s, judge, was_set_back
+from charging_agent.gateway.protocol import GatewayCallError
+from charging_agent.readings.assessment import AgeLimits, AssessedReading, Status, age_s, assess_reading, was_set_back
 from ev_service.charging import Chargers, Override
 from ev_service.clock import Clock, read_clock
 from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd
@@ -37,26 +37,26 @@ from ev_service.units import utc_text
 _logger = logging.getLogger(__name__)
 
 
-class Watcher(Protocol):
+class ChargingListener(Protocol):
     """Is told what happens, for metrics."""
 
-    def looked(self, alarms: Alarms) -> None: ...
+    def report_alarms(self, alarms: Alarms) -> None: ...
 
-    def planned(self, plan: Plan) -> None: ...
+    def report_plan(self, plan: ChargingPlan) -> None: ...
 
-    def commanded(self, commanded: Commanded) -> None: ...
+    def report_command(self, commanded: CommandResult) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class LoweredPlan:
     """A plan whose decision is in no record, what is sent of it, and when that lapses."""
 
-    plan: Plan
+    plan: ChargingPlan
     sent: LoweredLimits
     end: EarlierEnd
 
 
-class Charging:
+class ChargingController:
     """Carries decisions out.
 
     Args:
@@ -75,67 +75,69 @@ class Charging:
     def __init__(
         self,
         gateway: GatewayClient,
-        commander: Commander,
+        limit_setter: LimitSetter,
         clock: Clock,
         ages: AgeLimits,
-        rules: ChargingRules,
+        rules: ChargingParameters,
         *,
         deadline_s: float,
-        valid_for_s: float = SHORTEST_VALIDITY_S,
-        every: int = 1,
-        watcher: Watcher | None = None,
-        sharing: Sharing = share,
+        valid_for_s: float = MIN_VALIDITY_S,
+        round_interval: int = 1,
+        listener: ChargingListener | None = None,
+        allocator: Allocator = allocate,
     ) -> None:
         self._gateway = gateway
-        self._commander = commander
+        self._limit_setter = limit_setter
         self._clock = clock
         self._ages = ages
         self._rules = rules
         self._deadline_s = deadline_s
         self._valid_for_s = valid_for_s
-        self._every = every
-        self._watcher = watcher
-        self._sharing = sharing
-        self._draws, self._confirmation, self._evidence = self._fresh_history()
+        self._round_interval = round_interval
+        self._listener = listener
+        self._allocator = allocator
+        self._meter_history, self._overdraw_monitor, self._evidence = self._create_history()
         self._memory = Memory.initial()
         self._rounds = 0
         self._is_new = False
-        self._trouble: Trouble | None = None
-        self._untold: Commanded | None = None
+        self._failure: FailureReason | None = None
+        self._unrecorded_result: CommandResult | None = None
         self._read_at: Instant | None = None
         self._override_end: LaterEnd | None = None
         self._recorded_end: EarlierEnd | None = None
         self._is_commanded_since_reading = False
-        self._lateness: str | None = None
-        self.newest: Chargers | None = None
+        self._unrecorded_warning: str | None = None
+        self.latest_reading: Chargers | None = None
         self.alarms = Alarms()
-        self.plan: Plan | None = None
-        self.commanded: Commanded | None = None
+        self.latest_plan: ChargingPlan | None = None
+        self.latest_command: CommandResult | None = None
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Read the chargers, where it is their turn; never fails."""
         self._is_new = False
         self._rounds += 1
-        if not self._is_turn:
+        if not self._is_due:
             return
         try:
             async with asyncio.timeout(self._deadline_s):
-                self._keep(await self._gateway.ask(reading()))
+                self._accept_reading(await self._gateway.send(build_read_request()))
         except TimeoutError:
-            self._failed(Trouble.TIMEOUT)
-        except CallFailed as failure:
-            self._failed(failure.trouble)
+            self._record_failure(FailureReason.TIMEOUT)
+        except GatewayCallError as failure:
+            self._record_failure(failure.reason)
         except Exception:
             _logger.exception("chargers not understood")
-            self._failed(Trouble.INVALID_READING)
+            self._record_failure(FailureReason.INVALID_READING)
 
-    def seen(self) -> Judged[Chargers]:
+    def assess_reading(self) -> AssessedReading[Chargers]:
         """The reading held, without any call; missing once the clock was set back, for its age is not known then."""
         if self._read_at is not None and was_set_back(self._read_at, read_clock(self._clock)):
-            return Judged(Status.MISSING, error=self._trouble or Trouble.INVALID_READING)
-        return judge(self.newest, self._clock.now(), self._ages, is_new=self._is_new, trouble=self._trouble)
+            return AssessedReading(Status.MISSING, error=self._failure or FailureReason.INVALID_READING)
+        return assess_reading(
+            self.latest_reading, self._clock.now(), self._ages, is_new=self._is_new, failure=self._failure
+        )
 
-    def planned(self, decision: Decision, known: Known, at: datetime) -> Plan | None:
+    def make_plan(self, decision: Decision, known: Known, at: datetime) -> ChargingPlan | None:
         """Make limits of a decision; None where it is not the turn, or nothing young enough is known to make any.
 
         Args:
@@ -144,27 +146,29 @@ class Charging:
             at: when it was made.
         """
         grid = known.grid
-        self._compare(known)
-        if grid is None or pauses(decision):
-            return self._paused(at)
-        newest, status = self.newest, self.seen().status
-        if newest is None or not self._is_turn or status is Status.MISSING:
+        self._compare_with_meter(known)
+        if grid is None or is_pause(decision):
+            return self._pause_plan(at)
+        newest, status = self.latest_reading, self.assess_reading().status
+        if newest is None or not self._is_due or status is Status.MISSING:
             return None
-        fleet = fleet_of(newest, self._draws, at, self.limits_in_force(newest) if status is Status.STALE else None)
-        headroom = headroom_of(
-            grid, newest, fleet, self._draws, self._evidence.confirmed(newest), at, self._rules.headroom_percent
+        fleet = build_fleet(
+            newest, self._meter_history, at, self.limits_in_force(newest) if status is Status.STALE else None
         )
-        room = room_of(headroom, newest, fleet, decision)
-        return self._shared(fleet, room, headroom, at)
+        headroom = compute_headroom(
+            grid, newest, fleet, self._meter_history, self._evidence.confirm(newest), at, self._rules.headroom_percent
+        )
+        room = compute_room(headroom, newest, fleet, decision)
+        return self._share_room(fleet, room, headroom, at)
 
-    async def command(self, plan: Plan | None, decision_id: str) -> None:
+    async def apply_plan(self, plan: ChargingPlan | None, decision_id: str) -> None:
         """Set the limits of a plan whose decision is in the ledger.
 
         Args:
             plan: made of that decision, None where none was made.
             decision_id: its name.
         """
-        self._lateness = None
+        self._unrecorded_warning = None
         if plan is None:
             return
         self._memory = plan.after
@@ -172,7 +176,7 @@ class Charging:
         self._recorded_end = end
         await self._send(plan, plan.limits, decision_id, end.ends_at)
 
-    def lower(self, plan: Plan | None, reason: str) -> LoweredPlan | None:
+    def lower_plan(self, plan: ChargingPlan | None, reason: str) -> LoweredPlan | None:
         """What may be sent of a plan whose decision is in no record; None where that is nothing.
 
         Each car gets the lower of plan and limit in force, for the shortest time; nothing once the limits that were
@@ -184,18 +188,18 @@ class Charging:
         """
         now = read_clock(self._clock)
         if self._recorded_end is None or self._recorded_end.has_ended(now):
-            plan = self._paused(now.wall)
-        if plan is None or self.newest is None:
+            plan = self._pause_plan(now.wall)
+        if plan is None or self.latest_reading is None:
             return None
-        in_force, phases = self.limits_in_force(self.newest), _phases_before(plan)
+        in_force, phases = self.limits_in_force(self.latest_reading), _phases_before(plan)
         limits = tuple(
             LoweredLimit(one.key, one.limit_a, in_force.get(one.key, 0.0), phases.get(one.key, one.phases))
             for one in plan.limits
         )
-        end = EarlierEnd.lasting(now, SHORTEST_VALIDITY_S)
+        end = EarlierEnd.lasting(now, MIN_VALIDITY_S)
         return LoweredPlan(plan, LoweredLimits(reason, end.ends_at, limits), end)
 
-    async def command_lowered(self, lowered: LoweredPlan, decision_id: str) -> None:
+    async def apply_lowered(self, lowered: LoweredPlan, decision_id: str) -> None:
         """Send what may be sent of a plan whose decision is in no record.
 
         Args:
@@ -204,107 +208,111 @@ class Charging:
         """
         sent, ends = lowered.sent, self._recorded_end
         until = "" if sent.is_stop or ends is None else f", and nothing after {utc_text(ends.ends_at)}"
-        self._lateness = f"no car is given more than it had{until}, because decisions are not recorded ({sent.reason})"
+        self._unrecorded_warning = (
+            f"no car is given more than it had{until}, because decisions are not recorded ({sent.reason})"
+        )
         if lowered.plan.room.pauses:
             self._memory = lowered.plan.after
         await self._send(lowered.plan, sent.allotments, decision_id, sent.valid_until)
 
-    def recorded_late(self, lowered: LoweredPlan) -> None:
+    def confirm_late_record(self, lowered: LoweredPlan) -> None:
         """What was sent without a record is in the ledger now, with the end of its limits."""
         now, before = read_clock(self._clock), self._recorded_end
         if before is None or before.remaining_s(now) < lowered.end.remaining_s(now):
             self._recorded_end = lowered.end
 
-    def take_turn(self) -> None:
+    def force_round(self) -> None:
         """Have the next round look and command, however scarce calls are."""
         self._rounds = 0
 
-    def noted(self, plan: Plan | None = None) -> Noted:
+    def snapshot(self, plan: ChargingPlan | None = None) -> RoundSnapshot:
         """What a record says of the chargers now."""
-        return Noted(self.seen(), self.alarms, plan, self._untold)
+        return RoundSnapshot(self.assess_reading(), self.alarms, plan, self._unrecorded_result)
 
-    def recorded(self, noted: Noted) -> None:
+    def confirm_recorded(self, noted: RoundSnapshot) -> None:
         """What was noted is in the ledger."""
-        if noted.commanded is self._untold:
-            self._untold = None
+        if noted.command is self._unrecorded_result:
+            self._unrecorded_result = None
 
     def health_error(self) -> str | None:
         """What keeps limits from being set, in one sentence; None while nothing does."""
-        seen = self.seen()
-        if self.newest is None or seen.status is Status.MISSING:
+        seen = self.assess_reading()
+        if self.latest_reading is None or seen.status is Status.MISSING:
             return f"the chargers can not be read ({seen.error})"
-        commanded = self.commanded
+        commanded = self.latest_command
         if commanded is None or commanded.outcome == OK:
-            return self._lateness
+            return self._unrecorded_warning
         return f"limits can not be set ({commanded.outcome}{': ' if commanded.detail else ''}{commanded.detail or ''})"
 
     @property
-    def _is_turn(self) -> bool:
-        return not (self._rounds - 1) % self._every
+    def _is_due(self) -> bool:
+        return not (self._rounds - 1) % self._round_interval
 
-    def _compare(self, known: Known) -> None:
+    def _compare_with_meter(self, known: Known) -> None:
         """Hold what the chargers report against the connection's meter, also while all is paused."""
-        if self.newest is None:
+        if self.latest_reading is None:
             return
-        self._evidence.observe(known, self.newest, is_new=self._is_new)
+        self._evidence.observe(known, self.latest_reading, is_new=self._is_new)
         before, contradicted = self.alarms.contradicted, tuple(sorted(self._evidence.contradicted))
         self.alarms = replace(self.alarms, contradicted=contradicted)
         for key in set(contradicted) - set(before):
             _logger.error("the connection's meter contradicts a charger", extra={"car": car_name(key)})
         for key in set(before) - set(contradicted):
             _logger.info("the connection's meter no longer contradicts a charger", extra={"car": car_name(key)})
-        if self._watcher is not None:
-            self._watcher.looked(self.alarms)
+        if self._listener is not None:
+            self._listener.report_alarms(self.alarms)
 
-    def _paused(self, at: datetime) -> Plan | None:
+    def _pause_plan(self, at: datetime) -> ChargingPlan | None:
         """Nothing for anybody, also for cars of which nothing new was heard for long."""
-        is_so_already = self.plan is not None and self.plan.room.pauses
-        if self.newest is None or (is_so_already and not self._is_turn):
+        is_so_already = self.latest_plan is not None and self.latest_plan.room.pauses
+        if self.latest_reading is None or (is_so_already and not self._is_due):
             return None
-        return self._shared(fleet_of(self.newest, self._draws, at), no_room(self.newest), None, at)
+        return self._share_room(
+            build_fleet(self.latest_reading, self._meter_history, at), create_empty_room(self.latest_reading), None, at
+        )
 
-    def _shared(self, fleet: Fleet, room: SiteRoom, headroom: Headroom | None, at: datetime) -> Plan:
-        plan = planned(fleet, room, headroom, self._memory, at, self._rules.sharing, self._sharing)
+    def _share_room(self, fleet: Fleet, room: SiteRoom, headroom: Headroom | None, at: datetime) -> ChargingPlan:
+        plan = make_plan(fleet, room, headroom, self._memory, at, self._rules.sharing, self._allocator)
         for clamp in plan.clamps:
             fields = {"car": car_name(clamp.key), "asked_a": clamp.asked_a, "given_a": clamp.given_a}
             _logger.error("plan violates the envelope", extra=fields | {"limited_by": clamp.limited_by.value})
         return plan
 
-    def _keep(self, fetched: Chargers) -> None:
+    def _accept_reading(self, fetched: Chargers) -> None:
         now = read_clock(self._clock)
         if age_s(fetched, now.wall) < -self._ages.future_s:
-            self._failed(Trouble.INVALID_READING)
+            self._record_failure(FailureReason.INVALID_READING)
             return
-        fetched = without_values_ahead(fetched, self._ages.future_s)
-        if self._trouble is not None:
+        fetched = drop_future_values(fetched, self._ages.future_s)
+        if self._failure is not None:
             _logger.info("chargers read again")
         if self._read_at is not None and was_set_back(self._read_at, now):
             # Values that seem to lie ahead would count as young, and as newer than all that follow.
-            self._draws, self._confirmation, self._evidence = self._fresh_history()
-        self.newest, self._trouble, self._is_new = fetched, None, True
+            self._meter_history, self._overdraw_monitor, self._evidence = self._create_history()
+        self.latest_reading, self._failure, self._is_new = fetched, None, True
         self._read_at, self._is_commanded_since_reading = now, False
-        self._note_ends(fetched, now)
-        self._draws.note(fetched)
+        self._update_ends(fetched, now)
+        self._meter_history.add_reading(fetched)
         before, self.alarms = (
             self.alarms,
-            replace(self._confirmation.look(fetched, now.wall), contradicted=self.alarms.contradicted),
+            replace(self._overdraw_monitor.check(fetched, now.wall), contradicted=self.alarms.contradicted),
         )
         for key in set(self.alarms.overdrawing) - set(before.overdrawing):
             _logger.error("car above its limit", extra={"car": car_name(key)})
         for key in set(self.alarms.without_meter) - set(before.without_meter):
             _logger.error("meter lost", extra={"car": car_name(key)})
-        if self._watcher is not None:
-            self._watcher.looked(self.alarms)
+        if self._listener is not None:
+            self._listener.report_alarms(self.alarms)
 
-    def _fresh_history(self) -> tuple[Draws, Confirmation, MeterEvidence]:
+    def _create_history(self) -> tuple[MeterHistory, OverdrawMonitor, MeterEvidence]:
         rules = self._rules
         return (
-            Draws(rules.meter_lost_s),
-            Confirmation(rules.overdraw_s, rules.meter_lost_s, rules.sharing.tolerance_a),
+            MeterHistory(rules.meter_lost_s),
+            OverdrawMonitor(rules.overdraw_s, rules.meter_lost_s, rules.sharing.tolerance_a),
             MeterEvidence(rules.meter_lost_s),
         )
 
-    def _note_ends(self, fetched: Chargers, now: Instant) -> None:
+    def _update_ends(self, fetched: Chargers, now: Instant) -> None:
         override, before = fetched.override, self._override_end
         if override is None:
             self._override_end = None
@@ -312,52 +320,54 @@ class Charging:
             self._override_end = LaterEnd.until(now, override.until)
         if self._recorded_end is None:
             # Limits from before this process were recorded, and lapse: they bound what is sent without a record.
-            ends = [evse.valid_until for _, _, evse in evses_of(fetched) if evse.valid_until is not None]
+            ends = [evse.valid_until for _, _, evse in iter_evses(fetched) if evse.valid_until is not None]
             latest = min(max([now.wall, *ends]), now.wall + timedelta(seconds=self._valid_for_s))
             self._recorded_end = EarlierEnd.until(now, latest)
 
-    async def _send(self, plan: Plan, limits: Sequence[Allotment], decision_id: str, valid_until: datetime) -> None:
-        self.plan = plan
-        if self._watcher is not None:
-            self._watcher.planned(plan)
+    async def _send(
+        self, plan: ChargingPlan, limits: Sequence[Allotment], decision_id: str, valid_until: datetime
+    ) -> None:
+        self.latest_plan = plan
+        if self._listener is not None:
+            self._listener.report_plan(plan)
         if not limits:
             return
-        override = self._override()
+        override = self._current_override()
         if override is not None:
             detail = f"an operator ordered {override.kind}"
-            self._told(self._commander.held_back(limits, decision_id, valid_until, detail))
+            self._report_result(self._limit_setter.skip(limits, decision_id, valid_until, detail))
         else:
             self._is_commanded_since_reading = True
-            self._told(await self._commander.command(limits, decision_id, valid_until))
+            self._report_result(await self._limit_setter.set_limits(limits, decision_id, valid_until))
 
-    def _failed(self, trouble: Trouble) -> None:
-        self._trouble = trouble
+    def _record_failure(self, trouble: FailureReason) -> None:
+        self._failure = trouble
 
-    def _told(self, commanded: Commanded) -> None:
-        before, self.commanded = self.commanded, commanded
-        self._untold = commanded
+    def _report_result(self, commanded: CommandResult) -> None:
+        before, self.latest_command = self.latest_command, commanded
+        self._unrecorded_result = commanded
         is_set = commanded.outcome == OK
         is_new_trouble = not is_set and (before is None or before.outcome != commanded.outcome)
         event, level = "limits set" if is_set else "limits not set", logging.WARNING if is_new_trouble else logging.INFO
         _logger.log(level, event, extra=commanded.log_fields())
-        if self._watcher is not None:
-            self._watcher.commanded(commanded)
+        if self._listener is not None:
+            self._listener.report_command(commanded)
 
-    def _override(self) -> Override | None:
-        if self.newest is None or self._override_end is None:
+    def _current_override(self) -> Override | None:
+        if self.latest_reading is None or self._override_end is None:
             return None
-        return None if self._override_end.has_ended(read_clock(self._clock)) else self.newest.override
+        return None if self._override_end.has_ended(read_clock(self._clock)) else self.latest_reading.override
 
     def limits_in_force(self, newest: Chargers) -> Mapping[CarKey, float]:
         """Limits per phase [A] that were last known to be in force: as read, or as commanded since."""
-        known = {key: in_force_a(evse) for key, _, evse in evses_of(newest)}
-        commanded = self.commanded
+        known = {key: limit_in_force_a(evse) for key, _, evse in iter_evses(newest)}
+        commanded = self.latest_command
         later = {} if commanded is None or not self._is_commanded_since_reading else commanded.in_force_a()
         # A car that is not seen any more gets no more than it had.
         return known | {key: limit_a for key, limit_a in later.items() if key in known}
 
 
-def _phases_before(plan: Plan) -> dict[CarKey, int | None]:
+def _phases_before(plan: ChargingPlan) -> dict[CarKey, int | None]:
     """For cars that were on fewer phases than the plan has them on, that number: the same current is less there."""
     wired = {car.key: len(car.phases) for car in plan.cars}
     planned = {one.key: one.phases or wired.get(one.key, 0) for one in plan.allotments}

@@ -5,7 +5,7 @@ Pure: is told readings. The comparison itself is `ev_service.charging_evidence`,
 
 from dataclasses import replace
 
-from charging_agent.charging.fleet import evses_of, in_force_a
+from charging_agent.charging.fleet import iter_evses, limit_in_force_a
 from charging_agent.charging.meter_history import certain_currents_a
 from charging_agent.charging.sharing import CarKey
 from charging_agent.decision.rules import Known
@@ -39,9 +39,9 @@ class MeterEvidence:
             return
         reports = {
             key: ReportedCharging(
-                evse.measured.power_kw, certain_currents_a(evse.measured, chargers.voltage_v), in_force_a(evse)
+                evse.measured.power_kw, certain_currents_a(evse.measured, chargers.voltage_v), limit_in_force_a(evse)
             )
-            for key, _, evse in evses_of(chargers)
+            for key, _, evse in iter_evses(chargers)
             if evse.measured is not None
         }
         by_phase = grid.current_a if grid.current_a is not None and len(grid.current_a) == chargers.phases else None
@@ -50,13 +50,13 @@ class MeterEvidence:
         )
         self._evidence.observe(load, reports if is_new else None)
 
-    def confirmed(self, chargers: Chargers) -> ConfirmedCharging:
+    def confirm(self, chargers: Chargers) -> ConfirmedCharging:
         """What is confirmed of the reports, by whoever knows more of it: the charger service, or the agent.
 
         The service reads the connection's meter more often and also before the agent began; the agent knows battery and
         sun. Neither confirms more than all cars draw.
         """
-        ours, theirs = self._evidence.confirm(), _confirmed_by_service(chargers)
+        ours, theirs = self._evidence.confirm(), _confirm_by_service(chargers)
         if sum(theirs.power_kw.values()) <= sum(ours.power_kw.values()):
             return ours
         return replace(theirs, contradicted=ours.contradicted)
@@ -67,8 +67,8 @@ class MeterEvidence:
         return self._evidence.confirm().contradicted
 
 
-def _confirmed_by_service(chargers: Chargers) -> ConfirmedCharging:
-    measured = {key: evse.measured for key, _, evse in evses_of(chargers) if evse.measured is not None}
+def _confirm_by_service(chargers: Chargers) -> ConfirmedCharging:
+    measured = {key: evse.measured for key, _, evse in iter_evses(chargers) if evse.measured is not None}
     phases = tuple(
         {
             key: one.confirmed_current_a[phase]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from charging_agent.charging.meter_history import Draws
+from charging_agent.charging.meter_history import MeterHistory
 from charging_agent.charging.sharing import Car, CarKey
 from ev_service.charging import LEAST_CURRENT_A, Charger, Chargers, Evse, EvseState
 
@@ -15,7 +15,7 @@ _OUT_OF_ORDER = frozenset({EvseState.UNAVAILABLE, EvseState.FAULTED})
 
 
 @dataclass(frozen=True, slots=True)
-class Uncommanded:
+class UncontrolledCar:
     """A car that no limit reaches now: its charger is not connected or out of order.
 
     may_draw_a [A]: per phase, the most that it can take as far as is known: its limit, or the fallback to which that
@@ -38,7 +38,7 @@ class Fleet:
 
     cars: tuple[Car, ...]
     idle: tuple[CarKey, ...]
-    uncommanded: tuple[Uncommanded, ...]
+    uncontrolled: tuple[UncontrolledCar, ...]
 
 
 def car_name(key: CarKey) -> str:
@@ -46,14 +46,14 @@ def car_name(key: CarKey) -> str:
     return f"{key[0]}/{key[1]}"
 
 
-def evses_of(reading: Chargers) -> Iterator[tuple[CarKey, Charger, Evse]]:
+def iter_evses(reading: Chargers) -> Iterator[tuple[CarKey, Charger, Evse]]:
     """Every EVSE with its key and its charger."""
     for charger in reading.chargers:
         for evse in charger.evses:
             yield (charger.charger_id, evse.evse_id), charger, evse
 
 
-def without_values_ahead(reading: Chargers, ahead_s: float) -> Chargers:
+def drop_future_values(reading: Chargers, ahead_s: float) -> Chargers:
     """The reading without meter values of a moment after it: where the clock was set back, their age is not known.
 
     Args:
@@ -61,13 +61,13 @@ def without_values_ahead(reading: Chargers, ahead_s: float) -> Chargers:
         ahead_s: clocks of two devices may differ by so much [s].
     """
     latest = reading.timestamp + timedelta(seconds=ahead_s)
-    ahead = {key for key, _, evse in evses_of(reading) if evse.measured and evse.measured.measured_at > latest}
+    ahead = {key for key, _, evse in iter_evses(reading) if evse.measured and evse.measured.measured_at > latest}
     if not ahead:
         return reading
-    return reading.model_copy(update={"chargers": tuple(_without(charger, ahead) for charger in reading.chargers)})
+    return reading.model_copy(update={"chargers": tuple(_drop_values(charger, ahead) for charger in reading.chargers)})
 
 
-def _without(charger: Charger, unmeasured: Set[CarKey]) -> Charger:
+def _drop_values(charger: Charger, unmeasured: Set[CarKey]) -> Charger:
     evses = tuple(
         evse.model_copy(update={"measured": None}) if (charger.charger_id, evse.evse_id) in unmeasured else evse
         for evse in charger.evses
@@ -75,36 +75,38 @@ def _without(charger: Charger, unmeasured: Set[CarKey]) -> Charger:
     return charger.model_copy(update={"evses": evses})
 
 
-def in_force_a(evse: Evse) -> float:
+def limit_in_force_a(evse: Evse) -> float:
     """The limit in force per phase [A]: the one that was set, else the fallback."""
     return evse.fallback_a if evse.limit_a is None else evse.limit_a
 
 
-def fleet_of(reading: Chargers, draws: Draws, now: datetime, caps: Mapping[CarKey, float] | None = None) -> Fleet:
+def build_fleet(
+    reading: Chargers, meter_history: MeterHistory, now: datetime, caps: Mapping[CarKey, float] | None = None
+) -> Fleet:
     """Find the cars in a reading.
 
     Args:
         reading: the newest one.
-        draws: judges meter values.
+        meter_history: meter values of the cars.
         now: the run's time.
         caps: no car gets more than this [A] per phase, and a car that is not named nothing; None: no caps. For a
             reading that could not be renewed.
     """
-    cars, idle, uncommanded = list[Car](), list[CarKey](), list[Uncommanded]()
-    for key, charger, evse in evses_of(reading):
+    cars, idle, uncommanded = list[Car](), list[CarKey](), list[UncontrolledCar]()
+    for key, charger, evse in iter_evses(reading):
         is_reached = charger.is_connected and evse.state not in _OUT_OF_ORDER
         if evse.session is None:
             idle += [key] if is_reached else []
         elif is_reached:
             most_a = evse.max_current_a if caps is None else min(evse.max_current_a, caps.get(key, 0.0))
-            cars.append(_car(key, charger, evse, most_a, draws.is_measured(evse, now)))
+            cars.append(_build_car(key, charger, evse, most_a, meter_history.is_measured(evse, now)))
         else:
-            may_draw_a = min(evse.max_current_a, max(in_force_a(evse), evse.fallback_a))
-            uncommanded.append(Uncommanded(key, evse.phases, charger.feeder_id, may_draw_a))
+            may_draw_a = min(evse.max_current_a, max(limit_in_force_a(evse), evse.fallback_a))
+            uncommanded.append(UncontrolledCar(key, evse.phases, charger.feeder_id, may_draw_a))
     return Fleet(tuple(cars), tuple(idle), tuple(uncommanded))
 
 
-def _car(key: CarKey, charger: Charger, evse: Evse, most_a: float, is_measured: bool) -> Car:
+def _build_car(key: CarKey, charger: Charger, evse: Evse, most_a: float, is_measured: bool) -> Car:
     session, measured = evse.session, evse.measured if is_measured else None
     assert session is not None
     if measured is None:
@@ -123,7 +125,7 @@ def _car(key: CarKey, charger: Charger, evse: Evse, most_a: float, is_measured: 
         can_switch_phases=evse.can_switch_phases,
         feeder_id=charger.feeder_id,
         drawn_a=None if measured is None else measured.current_a,
-        limit_a=in_force_a(evse),
+        limit_a=limit_in_force_a(evse),
         is_charging=evse.state is EvseState.CHARGING,
         # A car that takes nothing now may want again, and could not show it at 0 A. One that has left can not.
         wants=evse.state is not EvseState.AVAILABLE,

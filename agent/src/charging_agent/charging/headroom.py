@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from charging_agent.charging.fleet import Fleet, Uncommanded, evses_of, in_force_a
-from charging_agent.charging.meter_history import Draws
+from charging_agent.charging.fleet import Fleet, UncontrolledCar, iter_evses, limit_in_force_a
+from charging_agent.charging.meter_history import MeterHistory
 from charging_agent.charging.sharing import SiteRoom
 from charging_agent.decision.rules import Decision
 from ev_service.charging import Chargers, Evse
@@ -73,11 +73,11 @@ class Headroom:
         return max(0.0, min(even_a, share_a - other_a))
 
 
-def headroom_of(
+def compute_headroom(
     grid: GridLoad,
     reading: Chargers,
     fleet: Fleet,
-    draws: Draws,
+    meter_history: MeterHistory,
     confirmed: ConfirmedCharging,
     now: datetime,
     percent: float,
@@ -88,22 +88,24 @@ def headroom_of(
         grid: the load, with or without charging in it.
         reading: the chargers.
         fleet: what was found in that reading.
-        draws: what the cars are reported to draw.
+        meter_history: what the cars are reported to draw.
         confirmed: what of that the connection's meter confirms.
         now: the run's time.
         percent: share of the limit that may be used [%].
     """
     reached, at, voltage_v = {car.key for car in fleet.cars}, grid.timestamp, reading.voltage_v
-    cars = [(key, evse) for key, _, evse in evses_of(reading) if key in reached and grid.includes_charging]
+    cars = [(key, evse) for key, _, evse in iter_evses(reading) if key in reached and grid.includes_charging]
     # What a car draws beyond its limit is nothing that sharing could give to another.
-    reported_kw = {key: min(_most_kw(evse, voltage_v), draws.least_kw(key, at, now)) for key, evse in cars}
+    reported_kw = {
+        key: min(_max_power_kw(evse, voltage_v), meter_history.min_power_kw(key, at, now)) for key, evse in cars
+    }
     charging_kw = sum(min(car_kw, confirmed.power_kw.get(key, 0.0)) for key, car_kw in reported_kw.items())
     charging_a = dict.fromkeys(range(1, reading.phases + 1), 0.0)
     for key, evse in cars:
         for phase in set(evse.phases) & set(charging_a):
-            least_a = draws.least_a(key, phase, at, now, voltage_v)
-            charging_a[phase] += min(in_force_a(evse), least_a, confirmed.phase_a(key, phase))
-    reserved_kw = sum(power_kw(one.may_draw_a, len(one.phases), voltage_v) for one in fleet.uncommanded)
+            least_a = meter_history.min_current_a(key, phase, at, now, voltage_v)
+            charging_a[phase] += min(limit_in_force_a(evse), least_a, confirmed.phase_a(key, phase))
+    reserved_kw = sum(power_kw(one.may_draw_a, len(one.phases), voltage_v) for one in fleet.uncontrolled)
     is_by_phase = grid.current_a is not None and len(grid.current_a) == reading.phases
     return Headroom(
         percent,
@@ -117,7 +119,7 @@ def headroom_of(
     )
 
 
-def room_of(headroom: Headroom, reading: Chargers, fleet: Fleet, decision: Decision) -> SiteRoom:
+def compute_room(headroom: Headroom, reading: Chargers, fleet: Fleet, decision: Decision) -> SiteRoom:
     """What sharing may give: in all, on each phase, on each feeder and to each car.
 
     Where the grid reading does not tell the phases apart, the building's load is taken as even on them.
@@ -128,30 +130,31 @@ def room_of(headroom: Headroom, reading: Chargers, fleet: Fleet, decision: Decis
         phase_a=tuple(
             max(
                 0.0,
-                headroom.free_a(phase, reading.phases, reading.voltage_v) - _reserved_a(fleet.uncommanded, phase),
+                headroom.free_a(phase, reading.phases, reading.voltage_v) - _sum_reserved_a(fleet.uncontrolled, phase),
             )
             for phase in phases
         ),
         feeder_a={
             feeder.feeder_id: tuple(
-                max(0.0, feeder.limit_a - _reserved_a(fleet.uncommanded, phase, feeder.feeder_id)) for phase in phases
+                max(0.0, feeder.limit_a - _sum_reserved_a(fleet.uncontrolled, phase, feeder.feeder_id))
+                for phase in phases
             )
             for feeder in reading.feeders
         },
         voltage_v=reading.voltage_v,
         ceiling_kw=decision.charging_power_kw,
-        pauses=pauses(decision),
+        pauses=is_pause(decision),
     )
 
 
-def no_room(reading: Chargers) -> SiteRoom:
+def create_empty_room(reading: Chargers) -> SiteRoom:
     """Nothing for anybody."""
     nothing = (0.0,) * reading.phases
     feeders = {feeder.feeder_id: nothing for feeder in reading.feeders}
     return SiteRoom(0.0, nothing, feeders, reading.voltage_v, 0.0, pauses=True)
 
 
-def pauses(decision: Decision) -> bool:
+def is_pause(decision: Decision) -> bool:
     """Whether a decision lets no car charge. Written so that a power that can not be compared pauses too."""
     return not decision.charging_power_kw > 0
 
@@ -165,11 +168,11 @@ def power_kw(current_a: float, phases: int, voltage_v: float) -> float:
     return current_a * phases * voltage_v / 1000
 
 
-def _most_kw(evse: Evse, voltage_v: float) -> float:
-    return power_kw(in_force_a(evse), len(evse.phases), voltage_v)
+def _max_power_kw(evse: Evse, voltage_v: float) -> float:
+    return power_kw(limit_in_force_a(evse), len(evse.phases), voltage_v)
 
 
-def _reserved_a(cars: Sequence[Uncommanded], phase: int, feeder_id: str | None = None) -> float:
+def _sum_reserved_a(cars: Sequence[UncontrolledCar], phase: int, feeder_id: str | None = None) -> float:
     return sum(
         car.may_draw_a for car in cars if phase in car.phases and (feeder_id is None or car.feeder_id == feeder_id)
     )

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from charging_agent.charging.charger_api import MOST_LIMITS, setting
+from charging_agent.charging.charger_api import MAX_LIMITS_PER_CALL, build_limits_request
 from charging_agent.charging.fleet import car_name
 from charging_agent.charging.sharing import Allotment, CarKey
 from charging_agent.gateway.call_log import OK
 from charging_agent.gateway.client import GatewayClient
-from charging_agent.gateway.protocol import CallFailed
+from charging_agent.gateway.protocol import GatewayCallError
 from ev_service.charging import LEAST_CURRENT_A, Lease, Limit, LimitOutcome, LimitResult
 from ev_service.clock import Clock
 from ev_service.units import utc_text
@@ -17,16 +17,16 @@ from ev_service.units import utc_text
 OVERRIDE = "override"
 """Outcome where nothing was sent because an operator commands."""
 
-SHORTEST_VALIDITY_S, _LONGEST_VALIDITY_S = 45.0, 3600.0
+MIN_VALIDITY_S, _MAX_VALIDITY_S = 45.0, 3600.0
 """How long a limit may live, as the charger service takes it [s]."""
 
 
-MOST_CARS_LOGGED = 100
+MAX_CARS_LOGGED = 100
 """In one log line; the ledger has them all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Commanded:
+class CommandResult:
     """One try to set limits.
 
     at: when. decision_id: the decision that they come from.
@@ -39,21 +39,21 @@ class Commanded:
     decision_id: str
     outcome: str
     valid_until: datetime
-    asked: tuple[Allotment, ...]
+    requested: tuple[Allotment, ...]
     results: tuple[LimitResult, ...] = ()
     lease: Lease | None = None
     detail: str | None = None
 
     def log_fields(self) -> dict[str, str | None]:
         """What the log tells of it, in one line however many cars there are."""
-        answered = (*self.results, *[None] * (len(self.asked) - len(self.results)))
-        cars = [_text(asked, result) for asked, result in zip(self.asked, answered, strict=True)]
-        more = f"; and {len(cars) - MOST_CARS_LOGGED} more" if len(cars) > MOST_CARS_LOGGED else ""
+        answered = (*self.results, *[None] * (len(self.requested) - len(self.results)))
+        cars = [_format_limit(asked, result) for asked, result in zip(self.requested, answered, strict=True)]
+        more = f"; and {len(cars) - MAX_CARS_LOGGED} more" if len(cars) > MAX_CARS_LOGGED else ""
         return {
             "outcome": self.outcome,
             "detail": self.detail,
             "decision_id": self.decision_id,
-            "cars": "; ".join(cars[:MOST_CARS_LOGGED]) + more,
+            "cars": "; ".join(cars[:MAX_CARS_LOGGED]) + more,
             "valid_until": utc_text(self.valid_until.replace(microsecond=0)),
         }
 
@@ -106,7 +106,7 @@ class LoweredLimits:
         return tuple(Allotment(one.key, one.limit_a, one.phases) for one in self.limits)
 
 
-def _text(asked: Allotment, result: LimitResult | None) -> str:
+def _format_limit(asked: Allotment, result: LimitResult | None) -> str:
     """One limit as the log tells it: `CP-1/1 16 A`, or `CP-1/1 16 A (charger_limit), applied 10 A (feeder_limit)`."""
     why = f" ({asked.limited_by.value})" if asked.limited_by else ""
     text = f"{car_name(asked.key)} {asked.limit_a:g} A{why}"
@@ -116,12 +116,12 @@ def _text(asked: Allotment, result: LimitResult | None) -> str:
     return f"{text}, {result.outcome.value}{limit} ({result.limited_by})"
 
 
-def valid_for_s(period_s: float) -> float:
+def compute_validity_s(period_s: float) -> float:
     """How long limits live [s] that are set every `period_s`: three periods, within what the service takes."""
-    return min(_LONGEST_VALIDITY_S, max(SHORTEST_VALIDITY_S, 3 * period_s))
+    return min(_MAX_VALIDITY_S, max(MIN_VALIDITY_S, 3 * period_s))
 
 
-class Commander:
+class LimitSetter:
     """Commands the chargers of the site, as long as nobody else does.
 
     Args:
@@ -135,7 +135,7 @@ class Commander:
         self._clock = clock
         self._name = name
 
-    async def command(self, limits: Sequence[Allotment], decision_id: str, valid_until: datetime) -> Commanded:
+    async def set_limits(self, limits: Sequence[Allotment], decision_id: str, valid_until: datetime) -> CommandResult:
         """Set limits; never fails, whatever gateway and service do.
 
         Args:
@@ -147,21 +147,21 @@ class Commander:
         results: list[LimitResult] = []
         lease, outcome, detail = None, OK, None
         try:
-            for start in range(0, len(limits), MOST_LIMITS):
-                part = [_limit(one, valid_until) for one in limits[start : start + MOST_LIMITS]]
-                answered = await self._gateway.ask(setting(part, self._name, decision_id))
+            for start in range(0, len(limits), MAX_LIMITS_PER_CALL):
+                part = [_build_limit(one, valid_until) for one in limits[start : start + MAX_LIMITS_PER_CALL]]
+                answered = await self._gateway.send(build_limits_request(part, self._name, decision_id))
                 results += answered.results
                 lease = answered.lease
-        except CallFailed as failure:
-            outcome, detail = failure.trouble.value, failure.detail
-        return Commanded(at, decision_id, outcome, valid_until, tuple(limits), tuple(results), lease, detail)
+        except GatewayCallError as failure:
+            outcome, detail = failure.reason.value, failure.detail
+        return CommandResult(at, decision_id, outcome, valid_until, tuple(limits), tuple(results), lease, detail)
 
-    def held_back(self, limits: Sequence[Allotment], decision_id: str, valid_until: datetime, detail: str) -> Commanded:
+    def skip(self, limits: Sequence[Allotment], decision_id: str, valid_until: datetime, detail: str) -> CommandResult:
         """Nothing is sent, because an operator commands."""
-        return Commanded(self._clock.now(), decision_id, OVERRIDE, valid_until, tuple(limits), detail=detail)
+        return CommandResult(self._clock.now(), decision_id, OVERRIDE, valid_until, tuple(limits), detail=detail)
 
 
-def _limit(allotment: Allotment, valid_until: datetime) -> Limit:
+def _build_limit(allotment: Allotment, valid_until: datetime) -> Limit:
     charger_id, evse_id = allotment.key
     return Limit(
         charger_id=charger_id,

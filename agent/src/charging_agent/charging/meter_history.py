@@ -13,13 +13,13 @@ from charging_agent.charging.sharing import CarKey
 from ev_service.charging import Chargers, Evse, MeterValues
 
 # As many as come between two looks, and some; values of chargers come every 10 to 60 s.
-_MOST_VALUES = 32
+_MAX_VALUES = 32
 
 _TOLERANCE = 1.2
 """How much power currents may say at the nominal voltage, over what was measured: power factor and low voltage."""
 
 
-class Draws:
+class MeterHistory:
     """Meter values of the cars.
 
     Args:
@@ -30,7 +30,7 @@ class Draws:
         self._meter_lost = timedelta(seconds=meter_lost_s)
         self._values: dict[CarKey, deque[MeterValues]] = {}
 
-    def note(self, reading: Chargers) -> None:
+    def add_reading(self, reading: Chargers) -> None:
         """Keep the meter values of a reading; those of cars that are gone go with them."""
         there = {
             (charger.charger_id, evse.evse_id): evse
@@ -38,13 +38,13 @@ class Draws:
             for evse in charger.evses
             if evse.session is not None
         }
-        self._values = {key: self._with(key, evse) for key, evse in there.items()}
+        self._values = {key: self._append_value(key, evse) for key, evse in there.items()}
 
     def is_measured(self, evse: Evse, now: datetime) -> bool:
         """Whether the newest value of an EVSE is young enough to count at `now`."""
         return evse.measured is not None and now - evse.measured.measured_at <= self._meter_lost
 
-    def least_kw(self, key: CarKey, at: datetime, now: datetime) -> float:
+    def min_power_kw(self, key: CarKey, at: datetime, now: datetime) -> float:
         """What a car drew at the least from the last value before `at` on [kW]; 0 where that is not known.
 
         Args:
@@ -52,9 +52,9 @@ class Draws:
             at: the moment of the load that its power is a part of.
             now: the run's time; the newest value must be young enough.
         """
-        return min((value.power_kw for value in self._since(key, at, now)), default=0.0)
+        return min((value.power_kw for value in self._values_since(key, at, now)), default=0.0)
 
-    def least_a(self, key: CarKey, phase: int, at: datetime, now: datetime, voltage_v: float) -> float:
+    def min_current_a(self, key: CarKey, phase: int, at: datetime, now: datetime, voltage_v: float) -> float:
         """What a car drew on one phase of the site at the least, in the same span [A]; 0 where that is not known.
 
         Args:
@@ -64,10 +64,10 @@ class Draws:
             now: the run's time; the newest value must be young enough.
             voltage_v: between phase and neutral [V].
         """
-        currents = (certain_currents_a(value, voltage_v) for value in self._since(key, at, now))
+        currents = (certain_currents_a(value, voltage_v) for value in self._values_since(key, at, now))
         return min((one[phase - 1] if phase <= len(one) else 0.0 for one in currents), default=0.0)
 
-    def _since(self, key: CarKey, at: datetime, now: datetime) -> Sequence[MeterValues]:
+    def _values_since(self, key: CarKey, at: datetime, now: datetime) -> Sequence[MeterValues]:
         """The values from the last one before `at` on; none where they do not tell what was drawn then."""
         values = self._values.get(key)
         if not values or now - values[-1].measured_at > self._meter_lost:
@@ -75,8 +75,8 @@ class Draws:
         before = [value for value in values if value.measured_at <= at]
         return [*before[-1:], *(value for value in values if value.measured_at > at)] if before else ()
 
-    def _with(self, key: CarKey, evse: Evse) -> deque[MeterValues]:
-        values = self._values.get(key) or deque(maxlen=_MOST_VALUES)
+    def _append_value(self, key: CarKey, evse: Evse) -> deque[MeterValues]:
+        values = self._values.get(key) or deque(maxlen=_MAX_VALUES)
         measured = evse.measured
         if measured is not None and (not values or measured.measured_at > values[-1].measured_at):
             values.append(measured)

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from charging_agent.charging.fleet import evses_of, in_force_a
+from charging_agent.charging.fleet import iter_evses, limit_in_force_a
 from charging_agent.charging.meter_history import certain_currents_a
 from charging_agent.charging.sharing import CarKey
 from ev_service.charging import Chargers, Evse, EvseState, MeterValues
@@ -31,7 +31,7 @@ class Alarms:
 
 
 @dataclass(slots=True)
-class _Watched:
+class _CarState:
     """One car between two looks."""
 
     session_id: str
@@ -40,7 +40,7 @@ class _Watched:
     was_silent: bool = False
 
 
-class Confirmation:
+class OverdrawMonitor:
     """Compares what cars draw with what they may.
 
     Args:
@@ -53,42 +53,42 @@ class Confirmation:
         self._overdraw = timedelta(seconds=overdraw_s)
         self._meter_lost = timedelta(seconds=meter_lost_s)
         self._tolerance_a = tolerance_a
-        self._cars: dict[CarKey, _Watched] = {}
+        self._cars: dict[CarKey, _CarState] = {}
 
-    def look(self, reading: Chargers, now: datetime) -> Alarms:
+    def check(self, reading: Chargers, now: datetime) -> Alarms:
         """What a reading says about the limits of the rounds before."""
-        there: dict[CarKey, _Watched] = {}
+        there: dict[CarKey, _CarState] = {}
         overdrawing, without_meter = list[CarKey](), list[CarKey]()
-        for key, _, evse in evses_of(reading):
+        for key, _, evse in iter_evses(reading):
             if evse.session is None:
                 continue
             car = self._cars.get(key)
             if car is None or car.session_id != evse.session.session_id:
-                car = _Watched(evse.session.session_id)
+                car = _CarState(evse.session.session_id)
             there[key] = car
             overdrawing += [key] if self._is_above_for_long(car, evse, reading.voltage_v, now) else []
             without_meter += [key] if self._is_silent_again(car, evse, now) else []
         self._cars = there
         return Alarms(tuple(overdrawing), tuple(without_meter))
 
-    def _is_above_for_long(self, car: _Watched, evse: Evse, voltage_v: float, now: datetime) -> bool:
-        car.limits.append((now, in_force_a(evse)))
+    def _is_above_for_long(self, car: _CarState, evse: Evse, voltage_v: float, now: datetime) -> bool:
+        car.limits.append((now, limit_in_force_a(evse)))
         if evse.measured is None:
             return False
         measured_at, drawn_a = evse.measured.measured_at, _certain_current_a(evse.measured, len(evse.phases), voltage_v)
-        if drawn_a <= self._allowed_a(car, measured_at) + self._tolerance_a:
+        if drawn_a <= self._max_limit_a(car, measured_at) + self._tolerance_a:
             car.above_since = None
             return False
         car.above_since = min(measured_at, car.above_since or measured_at)
         return measured_at - car.above_since >= self._overdraw
 
-    def _allowed_a(self, car: _Watched, measured_at: datetime) -> float:
+    def _max_limit_a(self, car: _CarState, measured_at: datetime) -> float:
         """The highest limit that may still have acted when it was measured."""
         former = [limit_a for seen_at, limit_a in car.limits if seen_at <= measured_at - _ACTS_WITHIN]
         since = [limit_a for seen_at, limit_a in car.limits if seen_at > measured_at - _ACTS_WITHIN]
         return max([*former[-1:], *since])
 
-    def _is_silent_again(self, car: _Watched, evse: Evse, now: datetime) -> bool:
+    def _is_silent_again(self, car: _CarState, evse: Evse, now: datetime) -> bool:
         measured = evse.measured
         if measured is not None and now - measured.measured_at <= self._meter_lost:
             car.was_silent = False

@@ -11,17 +11,17 @@ from datetime import datetime
 from charging_agent.charging.fleet import Fleet
 from charging_agent.charging.headroom import Headroom
 from charging_agent.charging.sharing import (
+    AllocationResult,
     Allotment,
     Car,
     CarKey,
     Clamp,
     LimitedBy,
     Memory,
-    Shared,
     SharingPolicy,
     SiteRoom,
-    share,
-    within,
+    allocate,
+    clamp_plan,
 )
 
 _logger = logging.getLogger(__name__)
@@ -29,11 +29,11 @@ _logger = logging.getLogger(__name__)
 SHARING_VERSION = "1"
 """Rises when the same cars, room and memory may give another plan than before."""
 
-Sharing = Callable[[Sequence[Car], SiteRoom, Memory, datetime, SharingPolicy], Shared]
+Allocator = Callable[[Sequence[Car], SiteRoom, Memory, datetime, SharingPolicy], AllocationResult]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ChargingPlan:
     """The limits of one round, with all that they were made from.
 
     at: the moment for which it was made. headroom: None where nobody may charge whatever room there is.
@@ -62,15 +62,15 @@ class Plan:
         return (*first, *(Allotment(key, 0.0, None, LimitedBy.PAUSE) for key in idle))
 
 
-def planned(
+def make_plan(
     fleet: Fleet,
     room: SiteRoom,
     headroom: Headroom | None,
     memory: Memory,
     at: datetime,
     policy: SharingPolicy,
-    sharing: Sharing = share,
-) -> Plan:
+    allocator: Allocator = allocate,
+) -> ChargingPlan:
     """Share the room among the cars and let through of it what fits, whoever shared.
 
     Args:
@@ -80,14 +80,14 @@ def planned(
         memory: of the round before.
         at: the moment of this round.
         policy: how calmly limits change.
-        sharing: shares; what it gives is guarded.
+        allocator: shares the room; its plan is clamped.
     """
     try:
-        shared = sharing(fleet.cars, room, memory, at, policy)
+        shared = allocator(fleet.cars, room, memory, at, policy)
         proposed, after = shared.allotments, shared.memory
     except Exception:
         # A round without limits would leave the cars with those of the last one.
         _logger.exception("sharing failed, every car is given nothing")
         proposed, after = (), Memory.initial()
-    allotments, clamps = within(proposed, fleet.cars, room)
-    return Plan(at, fleet.cars, room, headroom, memory, policy, allotments, clamps, after, fleet.idle)
+    allotments, clamps = clamp_plan(proposed, fleet.cars, room)
+    return ChargingPlan(at, fleet.cars, room, headroom, memory, policy, allotments, clamps, after, fleet.idle)

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from charging_agent.charging.limit_setter import Commanded
+from charging_agent.charging.limit_setter import CommandResult
 from charging_agent.charging.overdraw_monitor import Alarms
-from charging_agent.charging.planning import Plan
-from charging_agent.readings.assessment import Judged
+from charging_agent.charging.planning import ChargingPlan
+from charging_agent.readings.assessment import AssessedReading
 from ev_service.charging import Chargers
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class RoundSnapshot:
     """The chargers at the moment of a decision.
 
     seen: the reading as judged. alarms: what was not as commanded. at: when the reading was so, None without one.
@@ -19,11 +19,11 @@ class Noted:
     commanded: the last try to set limits that is in no record yet.
     """
 
-    seen: Judged[Chargers]
+    reading: AssessedReading[Chargers]
     alarms: Alarms
-    plan: Plan | None
-    commanded: Commanded | None
+    plan: ChargingPlan | None
+    command: CommandResult | None
 
     @property
     def at(self) -> datetime | None:
-        return None if self.seen.reading is None else self.seen.reading.timestamp
+        return None if self.reading.reading is None else self.reading.reading.timestamp

@@ -6,7 +6,7 @@ from charging_agent.charging.sharing import SharingPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class ChargingRules:
+class ChargingParameters:
     """How power is shared and when something is alarmed.
 
     headroom_percent [% of the limit]: what building and cars may take together.

@@ -14,7 +14,7 @@ _OF_THE_APPLICATION = frozenset({codes.APPLICATION_THROTTLED.code, codes.APPLICA
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class CallLimit:
     """What the gateway allows one application on one API.
 
     requests: calls in a window, None for no limit. per_s [s]: length of the window, aligned to the epoch.
@@ -29,32 +29,32 @@ class CallBudget:
 
     Args:
         limit: what the plan allows.
-        whole: the budget of the application for all its APIs together; every call counts there too.
+        application: the budget of the application for all its APIs together; every call counts there too.
     """
 
-    def __init__(self, limit: Limit, whole: "CallBudget | None" = None) -> None:
+    def __init__(self, limit: CallLimit, application: "CallBudget | None" = None) -> None:
         self.limit = limit
-        self.whole = whole
+        self.application = application
         self._window = -1
         self._spent = 0
         self._closed_at = self._closed_until = _EPOCH
 
     def take(self, now: datetime) -> bool:
         """Spend one call; False when none is left or the gateway said to wait."""
-        budgets = [self] if self.whole is None else [self, self.whole]
+        budgets = [self] if self.application is None else [self, self.application]
         # Both are asked before one is spent: what the application may not call costs the API nothing.
-        if any(budget.own_left(now) == 0 for budget in budgets):
+        if any(budget.own_remaining(now) == 0 for budget in budgets):
             return False
         for budget in budgets:
             budget._spend(now)
         return True
 
-    def left(self, now: datetime) -> int | None:
+    def remaining(self, now: datetime) -> int | None:
         """Calls left in the window of `now`, by this limit and the application's; None for no limit."""
-        lefts = [self.own_left(now), None if self.whole is None else self.whole.left(now)]
+        lefts = [self.own_remaining(now), None if self.application is None else self.application.remaining(now)]
         return min((left for left in lefts if left is not None), default=None)
 
-    def own_left(self, now: datetime) -> int | None:
+    def own_remaining(self, now: datetime) -> int | None:
         """Calls left by this limit alone; 0 while the gateway said to wait, None for no limit."""
         if self._is_closed(now):
             return 0
@@ -64,9 +64,9 @@ class CallBudget:
 
     def has_more_than_half(self, now: datetime) -> bool:
         """Tell whether more than half of the calls of the window of `now` are left, here and in the whole."""
-        left = self.own_left(now)
+        left = self.own_remaining(now)
         is_enough = left is None or left * 2 > (self.limit.requests or 0)
-        return is_enough and (self.whole is None or self.whole.has_more_than_half(now))
+        return is_enough and (self.application is None or self.application.has_more_than_half(now))
 
     def close_until(self, moment: datetime, now: datetime, code: str | None = None) -> None:
         """Make no call from `now` until `moment`: the gateway said so.
@@ -76,8 +76,8 @@ class CallBudget:
             now: the run's time.
             code: WSO2's code of the refusal; that of the application's limit closes all APIs.
         """
-        if self.whole is not None and code in _OF_THE_APPLICATION:
-            self.whole.close_until(moment, now)
+        if self.application is not None and code in _OF_THE_APPLICATION:
+            self.application.close_until(moment, now)
             return
         self._closed_until = max(self._closed_until, moment) if self._is_closed(now) else moment
         self._closed_at = now

@@ -15,7 +15,7 @@ OK = "ok"
 ProtocolName = Literal["rest", "mcp"]
 
 # Every decision takes what there is. Without any, the plan's 10 calls a minute fill this in about a day.
-_MOST_CALLS = 50_000
+_MAX_CALLS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class CallLog:
     """The calls since somebody last took them, in the order in which they ended."""
 
     def __init__(self) -> None:
-        self._calls: deque[Call] = deque(maxlen=_MOST_CALLS)
+        self._calls: deque[Call] = deque(maxlen=_MAX_CALLS)
 
     def add(self, call: Call) -> None:
         """Keep a call; the oldest goes where nobody takes any."""
@@ -55,7 +55,7 @@ class CallLog:
         return taken
 
 
-class Trouble(StrEnum):
+class FailureReason(StrEnum):
     """Why a reading could not be renewed."""
 
     TOKEN_REFUSED = "token_refused"

@@ -18,12 +18,12 @@ import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_random_exponential
 
 from charging_agent.gateway.budget import CallBudget
-from charging_agent.gateway.call_log import OK, Call, Trouble
-from charging_agent.gateway.error_mapping import refusal_of, wait_until
-from charging_agent.gateway.http_client import Answer, RequestRunner
-from charging_agent.gateway.protocol import Api, CallFailed, Dialect, Exchange, R, Refused
-from charging_agent.gateway.rest import Rest
-from charging_agent.gateway.tokens import Token, TokenCache, TokenFailed
+from charging_agent.gateway.call_log import OK, Call, FailureReason
+from charging_agent.gateway.error_mapping import map_error, parse_retry_at
+from charging_agent.gateway.http_client import BoundedResponse, RequestRunner
+from charging_agent.gateway.protocol import ApiRequest, EmbeddedError, GatewayCallError, ProtocolAdapter, R, ReadingApi
+from charging_agent.gateway.rest import RestAdapter
+from charging_agent.gateway.tokens import Token, TokenCache, TokenError
 from ev_service.clock import Clock
 from ev_service.logs import correlation_id
 from ev_service.observation import CORRELATION_HEADER
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 _LONGEST_ID = 64
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
-_OUTAGES = frozenset({Trouble.TIMEOUT, Trouble.GATEWAY_DOWN, Trouble.BACKEND_FAILED})
+_OUTAGES = frozenset({FailureReason.TIMEOUT, FailureReason.GATEWAY_DOWN, FailureReason.BACKEND_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,56 +50,56 @@ class RetryPlan:
     attempt_timeout_s: float = 2.5
 
 
-class Breaker:
+class CircuitBreaker:
     """Keeps a failing API from being asked for a while: longer each time, until an answer comes."""
 
     def __init__(self, monotonic_s: Callable[[], float]) -> None:
         self._monotonic_s = monotonic_s
         self._pause_s = 0.0
         self._open_until_s = 0.0
-        self._trouble = Trouble.GATEWAY_DOWN
+        self._reason = FailureReason.GATEWAY_DOWN
 
     @property
     def is_half_open(self) -> bool:
         """Whether the last call failed: the next one is a trial, not worth repeating."""
         return self._pause_s > 0
 
-    def check(self) -> None:
+    def raise_if_open(self) -> None:
         """Let a call pass.
 
         Raises:
             CallFailed: the breaker is open, with the trouble that opened it.
         """
         if self._monotonic_s() < self._open_until_s:
-            raise CallFailed(self._trouble)
+            raise GatewayCallError(self._reason)
 
-    def failed(self, trouble: Trouble) -> None:
+    def record_failure(self, reason: FailureReason) -> None:
         """Every attempt of a call failed: open."""
         # Drawn, so that several agents do not come back in step.
         self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2 or _FIRST_PAUSE_S)
         self._open_until_s = self._monotonic_s() + self._pause_s * random.uniform(0.8, 1.2)  # noqa: S311
-        self._trouble = trouble
+        self._reason = reason
 
-    def answered(self) -> None:
+    def record_success(self) -> None:
         """The API answered: close."""
         self._pause_s = self._open_until_s = 0.0
 
 
-class _TokenRefused(CallFailed):
+class _TokenRejectedError(GatewayCallError):
     """A 401 that a newer token may help."""
 
 
 @dataclass(slots=True)
-class _Seen:
+class _AttemptState:
     """What one attempt has seen of its answer so far."""
 
     correlation_id: str | None
     status: int | None = None
     # For what nobody thought of; every other end sets its own.
-    outcome: str = Trouble.INVALID_READING.value
+    outcome: str = FailureReason.INVALID_READING.value
     code: str | None = None
 
-    def note(self, answer: httpx.Response) -> None:
+    def record_headers(self, answer: httpx.Response) -> None:
         """Its headers have come."""
         self.status = answer.status_code
         if (came_back := answer.headers.get(CORRELATION_HEADER)) is not None:
@@ -128,7 +128,7 @@ class GatewayClient:
         budget_of: Callable[[str], CallBudget],
         clock: Clock,
         plan: RetryPlan,
-        dialect: Dialect | None = None,
+        dialect: ProtocolAdapter | None = None,
         on_call: Callable[[Call], None] = lambda _call: None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -138,87 +138,89 @@ class GatewayClient:
         self._budget_of = budget_of
         self._clock = clock
         self._plan = plan
-        self._dialect = dialect or Rest()
+        self._dialect = dialect or RestAdapter()
         self._on_call = on_call
         self._monotonic_s = monotonic_s
-        self._breakers: dict[str, Breaker] = {}
+        self._breakers: dict[str, CircuitBreaker] = {}
 
-    async def fetch(self, api: Api[R]) -> R:
+    async def fetch(self, api: ReadingApi[R]) -> R:
         """One reading, fetched now.
 
         Raises:
             CallFailed: no reading could be had, and why.
         """
-        send = partial(self._send, self._budget_of(api.name))
-        return await self._governed(api.name, partial(self._dialect.read, api, send), failed="reading not fetched")
+        send = partial(self._send_with_token, self._budget_of(api.name))
+        return await self._call_with_breaker(
+            api.name, partial(self._dialect.fetch, api, send), failed="reading not fetched"
+        )
 
-    async def ask(self, exchange: Exchange[T]) -> T:
+    async def send(self, exchange: ApiRequest[T]) -> T:
         """One exchange over REST, made now; it may be made twice.
 
         Raises:
             CallFailed: it brought no result, and why.
         """
-        send = partial(self._send, self._budget_of(exchange.name), exchange)
-        return await self._governed(exchange.name, send, failed="call failed")
+        send = partial(self._send_with_token, self._budget_of(exchange.name), exchange)
+        return await self._call_with_breaker(exchange.name, send, failed="call failed")
 
     async def stop(self) -> None:
         """End the requests that still run; the HTTP client must not be used afterwards."""
         await self._requests.stop()
 
-    async def _governed(self, name: str, work: Callable[[], Awaitable[T]], *, failed: str) -> T:
-        breaker = self._breakers.setdefault(name, Breaker(self._monotonic_s))
-        breaker.check()
+    async def _call_with_breaker(self, name: str, work: Callable[[], Awaitable[T]], *, failed: str) -> T:
+        breaker = self._breakers.setdefault(name, CircuitBreaker(self._monotonic_s))
+        breaker.raise_if_open()
         try:
-            result = await self._with_retries(work, 1 if breaker.is_half_open else self._plan.attempts)
-        except CallFailed as failure:
+            result = await self._retry(work, 1 if breaker.is_half_open else self._plan.attempts)
+        except GatewayCallError as failure:
             # Also where repeating at once is useless: a suspended backend must not eat the budget of a minute.
-            if failure.trouble in _OUTAGES:
-                breaker.failed(failure.trouble)
-            _logger.warning(failed, extra={"api": name, "error": failure.trouble.value, "code": failure.code})
+            if failure.reason in _OUTAGES:
+                breaker.record_failure(failure.reason)
+            _logger.warning(failed, extra={"api": name, "error": failure.reason.value, "code": failure.code})
             raise
-        breaker.answered()
+        breaker.record_success()
         return result
 
-    async def _with_retries(self, work: Callable[[], Awaitable[T]], attempts: int) -> T:
+    async def _retry(self, work: Callable[[], Awaitable[T]], attempts: int) -> T:
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, CallFailed) and error.is_retryable),
+            retry=retry_if_exception(lambda error: isinstance(error, GatewayCallError) and error.is_retryable),
             stop=stop_after_attempt(attempts) | stop_after_delay(self._plan.deadline_s),
             wait=wait_random_exponential(multiplier=0.1, max=1.0),
             reraise=True,
         )
         return await retrying(work)
 
-    async def _send(self, budget: CallBudget, exchange: Exchange[T]) -> T:
+    async def _send_with_token(self, budget: CallBudget, exchange: ApiRequest[T]) -> T:
         try:
-            token = await self._tokens.usable()
+            token = await self._tokens.get_token()
             try:
                 return await self._attempt(budget, exchange, token)
-            except _TokenRefused:
-                newer = await self._tokens.after_refusal(token)
+            except _TokenRejectedError:
+                newer = await self._tokens.get_token_after_refusal(token)
                 if newer is None:
                     raise
                 return await self._attempt(budget, exchange, newer)
-        except TokenFailed as failure:
-            raise CallFailed(failure.trouble) from failure
+        except TokenError as failure:
+            raise GatewayCallError(failure.reason) from failure
 
-    async def _attempt(self, budget: CallBudget, exchange: Exchange[T], token: Token) -> T:
+    async def _attempt(self, budget: CallBudget, exchange: ApiRequest[T], token: Token) -> T:
         if not budget.take(self._clock.now()):
-            raise CallFailed(Trouble.THROTTLED)
-        with self._told(exchange) as seen:
-            return self._read(budget, exchange, await self._answer(exchange, token, seen))
+            raise GatewayCallError(FailureReason.THROTTLED)
+        with self._report_attempt(exchange) as seen:
+            return self._parse(budget, exchange, await self._receive(exchange, token, seen))
 
     @contextmanager
-    def _told(self, exchange: Exchange[Any]) -> Generator[_Seen]:
+    def _report_attempt(self, exchange: ApiRequest[Any]) -> Generator[_AttemptState]:
         """Tell the attempt that is made within, however it ends."""
-        seen, at = _Seen(correlation_id.get()), self._clock.now()
+        seen, at = _AttemptState(correlation_id.get()), self._clock.now()
         try:
             yield seen
             seen.outcome = OK
-        except CallFailed as failure:
-            seen.outcome, seen.code = failure.trouble.value, failure.code
+        except GatewayCallError as failure:
+            seen.outcome, seen.code = failure.reason.value, failure.code
             raise
         except asyncio.CancelledError:
-            seen.outcome = Trouble.TIMEOUT.value
+            seen.outcome = FailureReason.TIMEOUT.value
             raise
         finally:
             self._on_call(
@@ -234,7 +236,7 @@ class GatewayClient:
                 )
             )
 
-    async def _answer(self, exchange: Exchange[Any], token: Token, seen: _Seen) -> Answer:
+    async def _receive(self, exchange: ApiRequest[Any], token: Token, seen: _AttemptState) -> BoundedResponse:
         headers = {**exchange.headers, "Authorization": f"Bearer {token.value}"}
         if seen.correlation_id is not None:
             headers[CORRELATION_HEADER] = seen.correlation_id
@@ -247,35 +249,39 @@ class GatewayClient:
             content=exchange.content,
             timeout=deadline_s,
         )
-        most_bytes = exchange.most_bytes
+        most_bytes = exchange.max_bytes
         try:
-            return await self._requests.run(request, deadline_s=deadline_s, most_bytes=most_bytes, on_headers=seen.note)
+            return await self._requests.run(
+                request, deadline_s=deadline_s, max_bytes=most_bytes, on_headers=seen.record_headers
+            )
         except httpx.TimeoutException as error:
-            raise CallFailed(Trouble.TIMEOUT, is_retryable=True) from error
+            raise GatewayCallError(FailureReason.TIMEOUT, is_retryable=True) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise CallFailed(Trouble.GATEWAY_DOWN, is_retryable=True) from error
+            raise GatewayCallError(FailureReason.GATEWAY_DOWN, is_retryable=True) from error
 
-    def _read(self, budget: CallBudget, exchange: Exchange[T], answer: Answer) -> T:
+    def _parse(self, budget: CallBudget, exchange: ApiRequest[T], answer: BoundedResponse) -> T:
         headers, body = answer.headers, answer.body
         if answer.status != 200:
-            raise self._failure(budget, answer.status, headers, body, is_the_gateways=True)
+            raise self._call_error(budget, answer.status, headers, body, is_the_gateways=True)
         try:
-            if len(body) > exchange.most_bytes:
+            if len(body) > exchange.max_bytes:
                 raise ValueError("longer than any answer")
-            return exchange.read(body)
-        except Refused as refused:
-            raise self._failure(budget, refused.status, headers, refused.body, is_the_gateways=False) from refused
+            return exchange.parse(body)
+        except EmbeddedError as refused:
+            raise self._call_error(budget, refused.status, headers, refused.body, is_the_gateways=False) from refused
         except (ValueError, RecursionError) as error:
-            raise CallFailed(Trouble.INVALID_READING) from error
+            raise GatewayCallError(FailureReason.INVALID_READING) from error
 
-    def _failure(
+    def _call_error(
         self, budget: CallBudget, status: int, headers: Mapping[str, str], body: bytes, *, is_the_gateways: bool
-    ) -> CallFailed:
-        refusal = refusal_of(status, body)
-        if refusal.trouble is Trouble.THROTTLED:
+    ) -> GatewayCallError:
+        refusal = map_error(status, body)
+        if refusal.reason is FailureReason.THROTTLED:
             now = self._clock.now()
-            budget.close_until(wait_until(headers, body, now, budget.window_end(now)), now, refusal.code)
+            budget.close_until(parse_retry_at(headers, body, now, budget.window_end(now)), now, refusal.code)
         # What a tool says about tokens is not about this one: the gateway has just taken it.
         if status == 401 and refusal.renews_token and is_the_gateways:
-            return _TokenRefused(refusal.trouble, code=refusal.code)
-        return CallFailed(refusal.trouble, is_retryable=refusal.is_retryable, code=refusal.code, detail=refusal.detail)
+            return _TokenRejectedError(refusal.reason, code=refusal.code)
+        return GatewayCallError(
+            refusal.reason, is_retryable=refusal.is_retryable, code=refusal.code, detail=refusal.detail
+        )

@@ -11,14 +11,14 @@ from typing import Any, Protocol, cast
 
 from pydantic import SecretStr
 
-from charging_agent.gateway.budget import Limit
+from charging_agent.gateway.budget import CallLimit
 from ev_service.errors import ConfigurationError
 from ev_service.settings import secret_from
 
 _logger = logging.getLogger(__name__)
 
 _LIMITS_FILE = "limits.json"
-SHARED = "*"
+APPLICATION_LIMIT = "*"
 """Name of the limit that the application has for all its APIs together, where it has one."""
 
 
@@ -37,7 +37,7 @@ class CredentialSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class EnvironmentOrFiles:
+class EnvironmentOrFileCredentials:
     """Variables win over files."""
 
     client_id: SecretStr | None
@@ -51,7 +51,7 @@ class EnvironmentOrFiles:
         Raises:
             ConfigurationError: a file is missing, unreadable or empty, or nothing is set.
         """
-        id_file, secret_file = _resolved_together(self.client_id_file, self.client_secret_file)
+        id_file, secret_file = _resolve_together(self.client_id_file, self.client_secret_file)
         client_id = secret_from(self.client_id, id_file, "WSO2_CLIENT_ID")
         client_secret = secret_from(self.client_secret, secret_file, "WSO2_CLIENT_SECRET")
         if client_id is None or client_secret is None:
@@ -61,7 +61,7 @@ class EnvironmentOrFiles:
         return Credentials(client_id.get_secret_value(), client_secret)
 
 
-def read_limits(limits_file: Path | None, client_secret_file: Path | None) -> dict[str, Limit]:
+def read_call_limits(limits_file: Path | None, client_secret_file: Path | None) -> dict[str, CallLimit]:
     """Limits that the bootstrap found on the gateway, by name of the API or MCP server, and `SHARED`.
 
     An API that is not in it has the default; without `SHARED` the application has no limit of its own.
@@ -81,19 +81,19 @@ def read_limits(limits_file: Path | None, client_secret_file: Path | None) -> di
         return {}
     try:
         content = cast(dict[str, dict[str, Any]], json.loads(path.read_text(encoding="utf-8")))
-        return {name: _limit(entry) for name, entry in content.items()}
+        return {name: _parse_limit(entry) for name, entry in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(f"limits file {path} can not be used: {error}") from error
 
 
-def _limit(entry: dict[str, Any]) -> Limit:
+def _parse_limit(entry: dict[str, Any]) -> CallLimit:
     requests, per_s = entry["requests"], int(entry["per_s"])
     if per_s <= 0 or (requests is not None and int(requests) < 0):
         raise ValueError(f"requests and per_s must be positive, got {entry}")
-    return Limit(None if requests is None else int(requests), per_s)
+    return CallLimit(None if requests is None else int(requests), per_s)
 
 
-def _resolved_together(*files: Path | None) -> list[Path | None]:
+def _resolve_together(*files: Path | None) -> list[Path | None]:
     # The bootstrap's files are links through one folder that is switched as a whole, and so are those of a mounted
     # Kubernetes secret: the link is followed once, or key and secret could come from two sides of a switch.
     real: dict[Path, Path] = {}

@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from ev_service.errors import AssertionRefusedError
 from wso2_terms import codes
 from wso2_terms.windows import parse_next_access_time, parse_retry_after
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class CallFailure:
     """An answer that is not a reading.
 
     is_retryable: whether the same call may be repeated at once. renews_token: whether a newer token may help.
     detail: who commands, where somebody else does; nothing else of an answer's words is kept.
     """
 
-    trouble: Trouble
+    reason: FailureReason
     is_retryable: bool = False
     renews_token: bool = False
     code: str | None = None
@@ -32,56 +32,56 @@ class Refusal:
 
 
 _LONGEST_DETAIL = 300
-_TOKEN = Refusal(Trouble.TOKEN_REFUSED, renews_token=True)
-_BY_CODE: dict[str, Refusal] = {
-    codes.SUBSCRIPTION_BLOCKED.code: Refusal(Trouble.BLOCKED),
-    codes.SUBSCRIPTION_INACTIVE.code: Refusal(Trouble.BLOCKED),
-    codes.DENIED.code: Refusal(Trouble.BLOCKED),
-    codes.API_BLOCKED.code: Refusal(Trouble.BLOCKED),
-    codes.NOT_SUBSCRIBED.code: Refusal(Trouble.NOT_SUBSCRIBED),
-    codes.BACKEND_LIMIT.code: Refusal(Trouble.THROTTLED),
+_TOKEN = CallFailure(FailureReason.TOKEN_REFUSED, renews_token=True)
+_BY_CODE: dict[str, CallFailure] = {
+    codes.SUBSCRIPTION_BLOCKED.code: CallFailure(FailureReason.BLOCKED),
+    codes.SUBSCRIPTION_INACTIVE.code: CallFailure(FailureReason.BLOCKED),
+    codes.DENIED.code: CallFailure(FailureReason.BLOCKED),
+    codes.API_BLOCKED.code: CallFailure(FailureReason.BLOCKED),
+    codes.NOT_SUBSCRIBED.code: CallFailure(FailureReason.NOT_SUBSCRIBED),
+    codes.BACKEND_LIMIT.code: CallFailure(FailureReason.THROTTLED),
     # The gateway has stopped asking this backend for about half a minute: asking again at once is useless.
-    codes.ENDPOINT_SUSPENDED.code: Refusal(Trouble.BACKEND_FAILED),
-    codes.UNCLASSIFIED.code: Refusal(Trouble.GATEWAY_DOWN, is_retryable=True),
+    codes.ENDPOINT_SUSPENDED.code: CallFailure(FailureReason.BACKEND_FAILED),
+    codes.UNCLASSIFIED.code: CallFailure(FailureReason.GATEWAY_DOWN, is_retryable=True),
     # A service's own word: it does not accept the gateway's signature. The token was good, another one helps nothing.
-    AssertionRefusedError.code: Refusal(Trouble.BACKEND_REFUSED),
+    AssertionRefusedError.code: CallFailure(FailureReason.BACKEND_REFUSED),
     # The charger service's own word: whoever commands now does so until the lease ends.
-    "leased": Refusal(Trouble.LEASED),
+    "leased": CallFailure(FailureReason.LEASED),
 }
-_BY_STATUS: dict[int, Refusal] = {
+_BY_STATUS: dict[int, CallFailure] = {
     401: _TOKEN,
-    403: Refusal(Trouble.FORBIDDEN),
-    404: Refusal(Trouble.NOT_FOUND),
-    405: Refusal(Trouble.NOT_FOUND),
-    429: Refusal(Trouble.THROTTLED),
-    502: Refusal(Trouble.GATEWAY_DOWN, is_retryable=True),
-    504: Refusal(Trouble.GATEWAY_DOWN, is_retryable=True),
+    403: CallFailure(FailureReason.FORBIDDEN),
+    404: CallFailure(FailureReason.NOT_FOUND),
+    405: CallFailure(FailureReason.NOT_FOUND),
+    429: CallFailure(FailureReason.THROTTLED),
+    502: CallFailure(FailureReason.GATEWAY_DOWN, is_retryable=True),
+    504: CallFailure(FailureReason.GATEWAY_DOWN, is_retryable=True),
 }
 
 
-def refusal_of(status: int, body: bytes) -> Refusal:
+def map_error(status: int, body: bytes) -> CallFailure:
     """Say what a status other than 200 means.
 
     Args:
         status: HTTP status.
         body: the answer's body, JSON of the gateway or of a service, or anything else.
     """
-    code = code_of(body)
+    code = parse_error_code(body)
     known = _BY_CODE.get(code or "") or _BY_STATUS.get(status)
     if known is None and status >= 500:
-        known = Refusal(Trouble.BACKEND_FAILED, is_retryable=True)
+        known = CallFailure(FailureReason.BACKEND_FAILED, is_retryable=True)
     # A redirect or a 4xx that no gateway of ours sends is no reading, and will be none the next time.
-    known = known or Refusal(Trouble.INVALID_READING)
-    detail = _text(_object(body).get("detail")) if known.trouble is Trouble.LEASED else None
-    return Refusal(known.trouble, known.is_retryable, known.renews_token, code, detail and detail[:_LONGEST_DETAIL])
+    known = known or CallFailure(FailureReason.INVALID_READING)
+    detail = _text(_object(body).get("detail")) if known.reason is FailureReason.LEASED else None
+    return CallFailure(known.reason, known.is_retryable, known.renews_token, code, detail and detail[:_LONGEST_DETAIL])
 
 
-def code_of(body: bytes) -> str | None:
+def parse_error_code(body: bytes) -> str | None:
     """WSO2's code in an error body, None when there is none."""
     return _text(_object(body).get("code"))
 
 
-def wait_until(headers: Mapping[str, str], body: bytes, now: datetime, window_end: datetime) -> datetime:
+def parse_retry_at(headers: Mapping[str, str], body: bytes, now: datetime, window_end: datetime) -> datetime:
     """When a throttled API may be called again: the body's hint, else the header's, else the window's end.
 
     Args:

@@ -19,7 +19,7 @@ import httpx
 from ev_service.tasks import cancel_and_wait
 from ev_service.trust import Authorities
 
-_ends_at_s: ContextVar[float | None] = ContextVar("_ends_at_s", default=None)
+_request_deadline_s: ContextVar[float | None] = ContextVar("_ends_at_s", default=None)
 """When the request of this task ends, by `time.monotonic` [s]."""
 
 _SocketOptions = Iterable[Any]
@@ -30,7 +30,7 @@ _KEPT_CONNECTIONS, _KEPT_FOR_S = 20, 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BoundedResponse:
     """An answer, its body up to a bound."""
 
     status: int
@@ -39,7 +39,7 @@ class Answer:
     """Whole, or the first bytes of a longer one: one more than was asked for."""
 
 
-def _note_nothing(_: httpx.Response) -> None:
+def _ignore_headers(_: httpx.Response) -> None:
     pass
 
 
@@ -50,34 +50,34 @@ class RequestRunner:
     may run at a time as `most`; beyond them a request is not begun.
     """
 
-    def __init__(self, http: httpx.AsyncClient, most: int = 20) -> None:
+    def __init__(self, http: httpx.AsyncClient, max_requests: int = 20) -> None:
         self._http = http
-        self._most = most
-        self._running: set[asyncio.Task[Answer]] = set()
+        self._max_requests = max_requests
+        self._running: set[asyncio.Task[BoundedResponse]] = set()
 
     async def run(
         self,
         request: httpx.Request,
         *,
         deadline_s: float,
-        most_bytes: int,
-        on_headers: Callable[[httpx.Response], None] = _note_nothing,
-    ) -> Answer:
+        max_bytes: int,
+        on_headers: Callable[[httpx.Response], None] = _ignore_headers,
+    ) -> BoundedResponse:
         """Send a request and read its answer.
 
         Args:
             request: made by the HTTP client's `build_request`.
             deadline_s: real time in which the whole of it ends [s].
-            most_bytes: longest body that the caller accepts; nothing is read beyond.
+            max_bytes: longest body that the caller accepts; nothing is read beyond.
             on_headers: told the answer before its body is read.
 
         Raises:
             httpx.TimeoutException: there was no whole answer in time, or too many requests are running.
             httpx.HTTPError, httpx.StreamError: as of the HTTP library.
         """
-        if len(self._running) >= self._most:
-            raise httpx.PoolTimeout(f"{self._most} requests are running", request=request)
-        task = asyncio.create_task(self._exchange(request, deadline_s, most_bytes, on_headers))
+        if len(self._running) >= self._max_requests:
+            raise httpx.PoolTimeout(f"{self._max_requests} requests are running", request=request)
+        task = asyncio.create_task(self._run_request(request, deadline_s, max_bytes, on_headers))
         self._running.add(task)
         task.add_done_callback(self._forget)
         # Not `asyncio.timeout` and not `wait_for`: both would cancel the task.
@@ -90,34 +90,34 @@ class RequestRunner:
         """Cancel what still runs. Their places in the pool end with the HTTP client, which is closed next."""
         await cancel_and_wait(*self._running)
 
-    async def _exchange(
+    async def _run_request(
         self,
         request: httpx.Request,
         deadline_s: float,
-        most_bytes: int,
+        max_bytes: int,
         on_headers: Callable[[httpx.Response], None],
-    ) -> Answer:
-        _ends_at_s.set(time.monotonic() + deadline_s)
+    ) -> BoundedResponse:
+        _request_deadline_s.set(time.monotonic() + deadline_s)
         answer = await self._http.send(request, stream=True)
         try:
             on_headers(answer)
-            return Answer(answer.status_code, answer.headers, await _read_at_most(answer, most_bytes))
+            return BoundedResponse(answer.status_code, answer.headers, await _read_bounded(answer, max_bytes))
         finally:
             await answer.aclose()
 
-    def _forget(self, task: asyncio.Task[Answer]) -> None:
+    def _forget(self, task: asyncio.Task[BoundedResponse]) -> None:
         self._running.discard(task)
         # Nobody may be waiting for it any more; its error would be reported as forgotten.
         _ = task.cancelled() or task.exception()
 
 
-async def _read_at_most(answer: httpx.Response, most_bytes: int) -> bytes:
+async def _read_bounded(answer: httpx.Response, max_bytes: int) -> bytes:
     body = bytearray()
     async for chunk in answer.aiter_bytes():
         body += chunk
-        if len(body) > most_bytes:
+        if len(body) > max_bytes:
             break
-    return bytes(body[: most_bytes + 1])
+    return bytes(body[: max_bytes + 1])
 
 
 class GatewayTransport(httpx.AsyncBaseTransport):
@@ -178,7 +178,9 @@ class _DeadlineBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: _SocketOptions | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        opened = await self._backend.connect_tcp(host, port, _bounded(timeout), local_address, socket_options)
+        opened = await self._backend.connect_tcp(
+            host, port, _operation_timeout_s(timeout), local_address, socket_options
+        )
         return _DeadlineStream(opened)
 
     async def connect_unix_socket(
@@ -187,7 +189,9 @@ class _DeadlineBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         socket_options: _SocketOptions | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        return _DeadlineStream(await self._backend.connect_unix_socket(path, _bounded(timeout), socket_options))
+        return _DeadlineStream(
+            await self._backend.connect_unix_socket(path, _operation_timeout_s(timeout), socket_options)
+        )
 
     async def sleep(self, seconds: float) -> None:
         await self._backend.sleep(seconds)
@@ -198,10 +202,10 @@ class _DeadlineStream(httpcore.AsyncNetworkStream):
         self._stream = stream
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._stream.read(max_bytes, _bounded(timeout))
+        return await self._stream.read(max_bytes, _operation_timeout_s(timeout))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._stream.write(buffer, _bounded(timeout))
+        await self._stream.write(buffer, _operation_timeout_s(timeout))
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -212,15 +216,17 @@ class _DeadlineStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        return _DeadlineStream(await self._stream.start_tls(ssl_context, server_hostname, _bounded(timeout)))
+        return _DeadlineStream(
+            await self._stream.start_tls(ssl_context, server_hostname, _operation_timeout_s(timeout))
+        )
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
 
-def _bounded(timeout_s: float | None) -> float | None:
+def _operation_timeout_s(timeout_s: float | None) -> float | None:
     """The time that an operation may take [s]: the HTTP library's, and what is left of the request's."""
-    ends_at_s = _ends_at_s.get()
+    ends_at_s = _request_deadline_s.get()
     if ends_at_s is None:
         return timeout_s
     left_s = max(0.0, ends_at_s - time.monotonic())

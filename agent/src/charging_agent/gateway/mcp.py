@@ -8,19 +8,19 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 
-from charging_agent.gateway.call_log import ProtocolName, Trouble
-from charging_agent.gateway.mcp_messages import HEADERS, call_request, list_request, text_in, tools_in
-from charging_agent.gateway.protocol import Api, CallFailed, Exchange, Published, R, Send, T
-from charging_agent.gateway.tool_allowlist import ToolPins
+from charging_agent.gateway.call_log import FailureReason, ProtocolName
+from charging_agent.gateway.mcp_messages import HEADERS, build_call_request, build_list_request, parse_text, parse_tools
+from charging_agent.gateway.protocol import ApiRequest, GatewayCallError, PublishedApi, R, ReadingApi, Send, T
+from charging_agent.gateway.tool_allowlist import ToolAllowlist
 from wso2_terms.mcp import TOOLS_LIST
 
-_UNAPPROVED = Trouble.NOT_FOUND
+_TOOL_NOT_APPROVED = FailureReason.NOT_FOUND
 """The tool that was approved is not there, whatever stands in its place."""
-_DOUBTFUL = frozenset({Trouble.NOT_FOUND, Trouble.GATEWAY_DOWN, Trouble.INVALID_READING})
+_RECHECK_REASONS = frozenset({FailureReason.NOT_FOUND, FailureReason.GATEWAY_DOWN, FailureReason.INVALID_READING})
 """What is met where a server was replaced, restarted or changed."""
 
 
-class Mcp:
+class McpAdapter:
     """Speaks to the MCP servers that are made from the APIs.
 
     Args:
@@ -29,44 +29,46 @@ class Mcp:
 
     protocol: ProtocolName = "mcp"
 
-    def __init__(self, pins: ToolPins) -> None:
-        self._pins = pins
+    def __init__(self, allowlist: ToolAllowlist) -> None:
+        self._allowlist = allowlist
         self._numbers = count(1)
 
-    async def read(self, api: Api[R], send: Send) -> R:
+    async def fetch(self, api: ReadingApi[R], send: Send) -> R:
         """Ask for one reading; for the server's list of tools first, where that is due."""
-        server = api.over(self.protocol)
-        await self._have_looked(server, send)
+        server = api.publication(self.protocol)
+        await self._check_tools_if_due(server, send)
         number = next(self._numbers)
-        read = partial(_reading, api, number)
+        read = partial(_parse_reading, api, number)
         try:
-            return await send(_message(server, api.operation_id, call_request(number, api.operation_id), read))
-        except CallFailed as failure:
-            if failure.trouble in _DOUBTFUL:
-                self._pins.doubt(server.root)
+            return await send(
+                _build_request(server, api.operation_id, build_call_request(number, api.operation_id), read)
+            )
+        except GatewayCallError as failure:
+            if failure.reason in _RECHECK_REASONS:
+                self._allowlist.invalidate(server.artifact_name)
             raise
 
     def health_error(self) -> str | None:
         """Which servers are refused, and why."""
-        return self._pins.health_error()
+        return self._allowlist.health_error()
 
-    async def _have_looked(self, server: Published, send: Send) -> None:
-        if self._pins.is_due(server.root):
+    async def _check_tools_if_due(self, server: PublishedApi, send: Send) -> None:
+        if self._allowlist.is_due(server.artifact_name):
             number = next(self._numbers)
-            look = partial(self._look, server, number)
-            await send(_message(server, TOOLS_LIST, list_request(number), look))
-        elif self._pins.is_refused(server.root):
-            raise CallFailed(_UNAPPROVED)
+            look = partial(self._check_tools, server, number)
+            await send(_build_request(server, TOOLS_LIST, build_list_request(number), look))
+        elif self._allowlist.is_refused(server.artifact_name):
+            raise GatewayCallError(_TOOL_NOT_APPROVED)
 
-    def _look(self, server: Published, number: int, body: bytes) -> None:
-        self._pins.look(server.root, tools_in(body, number))
-        if self._pins.is_refused(server.root):
-            raise CallFailed(_UNAPPROVED)
-
-
-def _message(server: Published, resource: str, content: bytes, read: Callable[[bytes], T]) -> Exchange[T]:
-    return Exchange(server.name, resource, "POST", server.path, read, HEADERS, content, protocol="mcp")
+    def _check_tools(self, server: PublishedApi, number: int, body: bytes) -> None:
+        self._allowlist.check(server.artifact_name, parse_tools(body, number))
+        if self._allowlist.is_refused(server.artifact_name):
+            raise GatewayCallError(_TOOL_NOT_APPROVED)
 
 
-def _reading(api: Api[R], number: int, body: bytes) -> R:
-    return api.model.model_validate_json(text_in(body, number))
+def _build_request(server: PublishedApi, resource: str, content: bytes, read: Callable[[bytes], T]) -> ApiRequest[T]:
+    return ApiRequest(server.name, resource, "POST", server.path, read, HEADERS, content, protocol="mcp")
+
+
+def _parse_reading(api: ReadingApi[R], number: int, body: bytes) -> R:
+    return api.model.model_validate_json(parse_text(body, number))

@@ -8,7 +8,7 @@ and the Model Context Protocol, revision 2025-06-18.
 import json
 from typing import Any, cast
 
-from charging_agent.gateway.protocol import Refused
+from charging_agent.gateway.protocol import EmbeddedError
 from wso2_terms import codes, mcp
 from wso2_terms.tools import Tool
 
@@ -25,17 +25,17 @@ _NOT_JSON = str(mcp.build_not_json_error("").data).partition(".")[0]
 _STATUS_BY_ERROR = {mcp.METHOD_NOT_FOUND: 404, mcp.INVALID_PARAMS: 404, _INTERNAL_ERROR: 502}
 
 
-def list_request(number: int) -> bytes:
+def build_list_request(number: int) -> bytes:
     """Ask which tools there are."""
-    return _request(number, mcp.TOOLS_LIST, {})
+    return _build_request(number, mcp.TOOLS_LIST, {})
 
 
-def call_request(number: int, tool: str) -> bytes:
+def build_call_request(number: int, tool: str) -> bytes:
     """Call a tool that takes no arguments."""
-    return _request(number, mcp.TOOLS_CALL, {"name": tool, "arguments": {}})
+    return _build_request(number, mcp.TOOLS_CALL, {"name": tool, "arguments": {}})
 
 
-def tools_in(body: bytes, number: int) -> tuple[Tool, ...]:
+def parse_tools(body: bytes, number: int) -> tuple[Tool, ...]:
     """Every tool of a list.
 
     Args:
@@ -46,16 +46,16 @@ def tools_in(body: bytes, number: int) -> tuple[Tool, ...]:
         Refused: it is a failure.
         ValueError: it is no answer to this request, or not the whole list.
     """
-    result = _result(body, number)
+    result = _parse_result(body, number)
     if result.get("nextCursor"):
         raise ValueError("a list in several parts")
-    tools = tuple(_tool(entry) for entry in _list(result.get("tools")))
+    tools = tuple(_parse_tool(entry) for entry in _require_list(result.get("tools")))
     if len({tool.name for tool in tools}) < len(tools):
         raise ValueError("two tools of one name")
     return tools
 
 
-def text_in(body: bytes, number: int) -> str:
+def parse_text(body: bytes, number: int) -> str:
     """What the tool said.
 
     Args:
@@ -66,31 +66,31 @@ def text_in(body: bytes, number: int) -> str:
         Refused: the call or what is behind the tool failed.
         ValueError: it is no answer to this request, or not one text.
     """
-    result = _result(body, number)
-    contents = _list(result.get("content"))
+    result = _parse_result(body, number)
+    contents = _require_list(result.get("content"))
     # Anything but a plain false is a failure: a reading is not taken on doubt.
     if result.get("isError", False) is not False:
-        raise _failed_behind(_text(contents[0]) if contents else "")
+        raise _tool_error(_parse_text_content(contents[0]) if contents else "")
     if len(contents) != 1:
         raise ValueError(f"{len(contents)} contents where one is the reading")
-    return _text(contents[0])
+    return _parse_text_content(contents[0])
 
 
-def _request(number: int, method: str, params: dict[str, object]) -> bytes:
+def _build_request(number: int, method: str, params: dict[str, object]) -> bytes:
     return json.dumps({"jsonrpc": mcp.JSONRPC_VERSION, "id": number, "method": method, "params": params}).encode()
 
 
-def _result(body: bytes, number: int) -> dict[str, Any]:
-    message = _object(json.loads(body.decode()))
+def _parse_result(body: bytes, number: int) -> dict[str, Any]:
+    message = _require_object(json.loads(body.decode()))
     if "error" in message:
-        raise Refused(_status_of(_object(message["error"])), body)
+        raise EmbeddedError(_http_status(_require_object(message["error"])), body)
     # Failures come with their id as text; results are not trusted to do otherwise.
     if str(message.get("id")) != str(number):
         raise ValueError("the answer to another request")
-    return _object(message.get("result"))
+    return _require_object(message.get("result"))
 
 
-def _status_of(error: dict[str, Any]) -> int:
+def _http_status(error: dict[str, Any]) -> int:
     """The HTTP status that the same failure has over REST."""
     code, data = error.get("code"), error.get("data")
     if data == mcp.TOOL_MISSING.data:
@@ -101,18 +101,18 @@ def _status_of(error: dict[str, Any]) -> int:
     return _STATUS_BY_ERROR.get(code, 400) if isinstance(code, int) else 400
 
 
-def _failed_behind(text: str) -> Refused:
+def _tool_error(text: str) -> EmbeddedError:
     """What the tool's API answered: a service's problem, a fault of WSO2, or anything else that is no reading."""
     try:
-        said = _object(json.loads(text))
+        said = _require_object(json.loads(text))
     except (ValueError, RecursionError):
         said = {}
-    status = _status_in(said)
+    status = _embedded_status(said)
     # The token was good for the tool. Who is refused behind it is the gateway itself, and renewing helps nothing.
-    return Refused(500 if status == 401 else status, text.encode(errors="replace"))
+    return EmbeddedError(500 if status == 401 else status, text.encode(errors="replace"))
 
 
-def _status_in(said: dict[str, Any]) -> int:
+def _embedded_status(said: dict[str, Any]) -> int:
     code = str(said.get("code"))
     if code in codes.FAULTS_BY_CODE:
         return codes.FAULTS_BY_CODE[code].http_status
@@ -121,29 +121,29 @@ def _status_in(said: dict[str, Any]) -> int:
     return status if isinstance(status, int) and 400 <= status <= 599 else 500
 
 
-def _tool(entry: object) -> Tool:
-    tool = _object(entry)
+def _parse_tool(entry: object) -> Tool:
+    tool = _require_object(entry)
     name, description = tool.get("name"), tool.get("description", "")
     if not isinstance(name, str) or not isinstance(description, str):
         raise ValueError("a tool without a name, or described by no text")
-    return Tool(name, description, _object(tool.get("inputSchema")))
+    return Tool(name, description, _require_object(tool.get("inputSchema")))
 
 
-def _text(content: object) -> str:
-    described = _object(content)
+def _parse_text_content(content: object) -> str:
+    described = _require_object(content)
     text = described.get("text")
     if described.get("type") != "text" or not isinstance(text, str):
         raise ValueError("content that is no text")
     return text
 
 
-def _object(value: object) -> dict[str, Any]:
+def _require_object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("no JSON object where one must be")
     return cast("dict[str, Any]", value)
 
 
-def _list(value: object) -> list[object]:
+def _require_list(value: object) -> list[object]:
     if not isinstance(value, list):
         raise ValueError("no list where one must be")
     return cast("list[object]", value)

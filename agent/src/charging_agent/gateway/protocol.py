@@ -8,19 +8,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from charging_agent.gateway.call_log import ProtocolName, Trouble
+from charging_agent.gateway.call_log import FailureReason, ProtocolName
 from ev_service.telemetry import Reading
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Reading)
 
-LARGEST_READING_BYTES = 64 * 1024
+MAX_READING_BYTES = 64 * 1024
 
 _VERSION = "1.0.0"
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedApi:
     """What one protocol's callers see: an API, or the MCP server made from it.
 
     name: as published; limits are given by it. path: on the gateway. scope: what the token must hold.
@@ -34,13 +34,13 @@ class Published:
     version: str = _VERSION
 
     @property
-    def root(self) -> str:
+    def artifact_name(self) -> str:
         """Name and version, as folders and locks are named."""
         return f"{self.name}-{self.version}"
 
 
 @dataclass(frozen=True, slots=True)
-class Api(Generic[R]):
+class ReadingApi(Generic[R]):
     """One reading's API.
 
     subject: what it is about, from which names, contexts and scopes are made. target: its resource.
@@ -52,45 +52,45 @@ class Api(Generic[R]):
     operation_id: str
     model: type[R]
 
-    def over(self, protocol: ProtocolName) -> Published:
+    def publication(self, protocol: ProtocolName) -> PublishedApi:
         """How it is published for callers of one protocol."""
         title = self.subject.capitalize()
         if protocol == "mcp":
             path = f"/{self.subject}-mcp/{_VERSION}/mcp"
-            return Published(f"{title}MCP", path, f"{self.subject}:tools", self.operation_id)
+            return PublishedApi(f"{title}MCP", path, f"{self.subject}:tools", self.operation_id)
         path = f"/{self.subject}/{_VERSION}{self.target}"
-        return Published(f"{title}API", path, f"{self.subject}:read", f"GET {path}")
+        return PublishedApi(f"{title}API", path, f"{self.subject}:read", f"GET {path}")
 
     @property
     def name(self) -> str:
         """Name of the API; what the agent keeps for it goes by this name over MCP, too."""
-        return self.over("rest").name
+        return self.publication("rest").name
 
     @property
     def path(self) -> str:
         """Context, version and resource of the API."""
-        return self.over("rest").path
+        return self.publication("rest").path
 
     @property
     def scope(self) -> str:
         """Scope of the API."""
-        return self.over("rest").scope
+        return self.publication("rest").scope
 
 
-class CallFailed(Exception):
+class GatewayCallError(Exception):
     """A call brought no result. detail: who stood in the way, where the answer says so."""
 
     def __init__(
-        self, trouble: Trouble, *, is_retryable: bool = False, code: str | None = None, detail: str | None = None
+        self, reason: FailureReason, *, is_retryable: bool = False, code: str | None = None, detail: str | None = None
     ) -> None:
-        super().__init__(trouble.value)
-        self.trouble = trouble
+        super().__init__(reason.value)
+        self.reason = reason
         self.is_retryable = is_retryable
         self.code = code
         self.detail = detail
 
 
-class Refused(Exception):
+class EmbeddedError(Exception):
     """An answer with status 200 that in truth is another one.
 
     Args:
@@ -105,7 +105,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange(Generic[T]):
+class ApiRequest(Generic[T]):
     """One request, and how its answer is read.
 
     name: of the API or the MCP server, as published. resource: how the call is named in records.
@@ -118,12 +118,12 @@ class Exchange(Generic[T]):
     resource: str
     method: str
     path: str
-    read: Callable[[bytes], T]
+    parse: Callable[[bytes], T]
     headers: Mapping[str, str] = field(default_factory=lambda: {"Accept": "application/json"})
     content: bytes | None = None
     query: Mapping[str, str] = field(default_factory=dict[str, str])
     protocol: ProtocolName = "rest"
-    most_bytes: int = LARGEST_READING_BYTES
+    max_bytes: int = MAX_READING_BYTES
     timeout_s: float | None = None
 
 
@@ -134,16 +134,16 @@ class Send(Protocol):
         CallFailed: it brought no result.
     """
 
-    async def __call__(self, exchange: Exchange[T], /) -> T: ...
+    async def __call__(self, exchange: ApiRequest[T], /) -> T: ...
 
 
-class Dialect(Protocol):
+class ProtocolAdapter(Protocol):
     """How readings are asked for in one protocol."""
 
     @property
     def protocol(self) -> ProtocolName: ...
 
-    async def read(self, api: Api[R], send: Send) -> R:
+    async def fetch(self, api: ReadingApi[R], send: Send) -> R:
         """Ask for one reading.
 
         Raises:

@@ -20,7 +20,7 @@ class SingleFlight(Generic[T]):
         self._flight: asyncio.Task[T] | None = None
 
     @property
-    def is_flying(self) -> bool:
+    def is_running(self) -> bool:
         return self._flight is not None and not self._flight.done()
 
     def start(self) -> "asyncio.Task[T]":

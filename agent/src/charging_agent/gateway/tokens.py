@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.gateway.single_flight import SingleFlight
 from ev_service.clock import Clock
 
@@ -24,15 +24,15 @@ _AHEAD_MOST = timedelta(minutes=5)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 
 
-class TokenFailed(Exception):
+class TokenError(Exception):
     """No token could be had: refused by the endpoint, or the endpoint did not answer as one.
 
     wait_s [s]: how long the endpoint wants not to be asked.
     """
 
-    def __init__(self, trouble: Trouble, reason: str, *, wait_s: float = 0.0) -> None:
-        super().__init__(reason)
-        self.trouble = trouble
+    def __init__(self, reason: FailureReason, message: str, *, wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.reason = reason
         self.wait_s = wait_s
 
 
@@ -44,12 +44,12 @@ class Token:
     """
 
     value: str = field(repr=False)
-    asked_at: datetime
+    requested_at: datetime
     expires_at: datetime
 
     def renew_at(self) -> datetime:
         """When to ask for the next one: a fifth of its life ahead of its end, at most five minutes."""
-        return self.expires_at - min(_AHEAD_MOST, (self.expires_at - self.asked_at) * _AHEAD_SHARE)
+        return self.expires_at - min(_AHEAD_MOST, (self.expires_at - self.requested_at) * _AHEAD_SHARE)
 
 
 class TokenCache:
@@ -69,11 +69,11 @@ class TokenCache:
         self._monotonic_s = monotonic_s
         self._token: Token | None = None
         self._renewal = SingleFlight(self._renew)
-        self._failure: TokenFailed | None = None
+        self._failure: TokenError | None = None
         self._pause_s = 0.0
         self._paused_until_s = 0.0
 
-    async def usable(self) -> Token:
+    async def get_token(self) -> Token:
         """A token that lives now.
 
         Raises:
@@ -81,13 +81,13 @@ class TokenCache:
         """
         token, now = self._token, self._clock.now()
         if token is None or token.expires_at <= now:
-            return await self._renewed()
+            return await self._join_renewal()
         # Before it was asked for: the system's clock was set back, and what is left of its life is unknown.
-        if (now >= token.renew_at() or now < token.asked_at) and not self._is_pausing():
+        if (now >= token.renew_at() or now < token.requested_at) and not self._is_pausing():
             self._renewal.start()
         return token
 
-    async def after_refusal(self, refused: Token) -> Token | None:
+    async def get_token_after_refusal(self, refused: Token) -> Token | None:
         """What to use after the gateway refused a token with 401.
 
         Returns:
@@ -100,17 +100,17 @@ class TokenCache:
         if self._token is not None and self._token is not refused:
             return self._token
         # A negative age is that of a clock set back: taken for youth, it would hold the renewal back for as long.
-        if 0 <= (self._clock.now() - refused.asked_at).total_seconds() < YOUNG_S:
+        if 0 <= (self._clock.now() - refused.requested_at).total_seconds() < YOUNG_S:
             return None
-        return await self._renewed()
+        return await self._join_renewal()
 
     async def stop(self) -> None:
         """Give up a renewal in flight."""
         await self._renewal.stop()
 
-    async def _renewed(self) -> Token:
-        if self._failure is not None and self._is_pausing() and not self._renewal.is_flying:
-            raise TokenFailed(self._failure.trouble, str(self._failure))
+    async def _join_renewal(self) -> Token:
+        if self._failure is not None and self._is_pausing() and not self._renewal.is_running:
+            raise TokenError(self._failure.reason, str(self._failure))
         return await self._renewal.join()
 
     def _is_pausing(self) -> bool:
@@ -119,16 +119,16 @@ class TokenCache:
     async def _renew(self) -> Token:
         try:
             self._token = await self._request()
-        except TokenFailed as failure:
+        except TokenError as failure:
             # Growing pauses keep a dead or refusing endpoint from being stormed.
             self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2 or _FIRST_PAUSE_S)
             pause_s = max(self._pause_s, failure.wait_s)
             self._paused_until_s = self._monotonic_s() + pause_s
             self._failure = failure
-            fields = {"error": failure.trouble.value, "reason": str(failure), "pause_s": pause_s}
+            fields = {"error": failure.reason.value, "reason": str(failure), "pause_s": pause_s}
             _logger.warning("token not renewed", extra=fields)
             raise
         self._failure, self._pause_s, self._paused_until_s = None, 0.0, 0.0
-        life_s = (self._token.expires_at - self._token.asked_at).total_seconds()
+        life_s = (self._token.expires_at - self._token.requested_at).total_seconds()
         _logger.info("token renewed", extra={"life_s": life_s})
         return self._token

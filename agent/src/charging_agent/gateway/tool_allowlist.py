@@ -25,7 +25,7 @@ _LOOK_AGAIN_AFTER = timedelta(minutes=1)
 _MOST_SAID, _LONGEST_NAME = 5, 64
 
 
-class ToolPins:
+class ToolAllowlist:
     """Compares what each server lists with what was approved.
 
     Args:
@@ -47,13 +47,13 @@ class ToolPins:
     ) -> None:
         if unknown := [server for server in servers if not approved.get(server)]:
             raise ConfigurationError(f"no tools of {', '.join(unknown)} are approved; make tools-approve writes them")
-        self._pins = {server: _Pin(approved, server, clock) for server in servers}
+        self._servers = {server: _ServerState(approved, server, clock) for server in servers}
         self._on_verdict = on_verdict
 
     @classmethod
     def from_file(
         cls, path: Path, servers: Sequence[str], clock: Clock, on_verdict: Callable[[str, bool], None]
-    ) -> "ToolPins":
+    ) -> "ToolAllowlist":
         """Read the lock once: what is approved later counts from the next start on.
 
         Raises:
@@ -67,68 +67,74 @@ class ToolPins:
 
     def is_due(self, server: str) -> bool:
         """Whether the list must be looked at before anything else is asked of this server."""
-        return self._pins[server].is_due()
+        return self._servers[server].is_due()
 
     def is_refused(self, server: str) -> bool:
         """Whether the last look found a difference."""
-        return bool(self._pins[server].found)
+        return bool(self._servers[server].differences)
 
-    def look(self, server: str, listed: Sequence[Tool]) -> None:
+    def check(self, server: str, listed: Sequence[Tool]) -> None:
         """Compare what a server lists.
 
         Raises:
             ValueError: something listed can not be compared; the verdict stays as it was.
         """
-        self._pins[server].look(listed)
+        self._servers[server].check(listed)
         self._on_verdict(server, self.is_refused(server))
 
-    def doubt(self, server: str) -> None:
+    def invalidate(self, server: str) -> None:
         """Have the list looked at before the next call: something about the server was not as it should be."""
-        self._pins[server].doubt()
+        self._servers[server].invalidate()
 
     def health_error(self) -> str | None:
         """Which servers are refused and why, in one sentence; None when none is."""
-        refused = [f"{server} is refused ({pin.said()})" for server, pin in self._pins.items() if pin.found]
+        refused = [
+            f"{server} is refused ({pin.describe_differences()})"
+            for server, pin in self._servers.items()
+            if pin.differences
+        ]
         return "; ".join(refused) or None
 
 
-class _Pin:
+class _ServerState:
     """What is known of one server."""
 
     def __init__(self, approved: ToolsLock, server: str, clock: Clock) -> None:
-        self.found: tuple[ToolDifference, ...] = ()
+        self.differences: tuple[ToolDifference, ...] = ()
         self._approved = approved[server]
         self._server = server
         self._clock = clock
-        self._looked_at: datetime | None = None
+        self._checked_at: datetime | None = None
 
     def is_due(self) -> bool:
-        if self._looked_at is None:
+        if self._checked_at is None:
             return True
-        age = self._clock.now() - self._looked_at
+        age = self._clock.now() - self._checked_at
         # A negative age is that of a clock set back.
-        return not timedelta(0) <= age < (_LOOK_AGAIN_AFTER if self.found else _GOOD_FOR)
+        return not timedelta(0) <= age < (_LOOK_AGAIN_AFTER if self.differences else _GOOD_FOR)
 
-    def look(self, listed: Sequence[Tool]) -> None:
-        before, self.found = self.found, compare_tools(self._approved, listed)
-        self._looked_at = self._clock.now()
-        if self.found and self.found != before:
+    def check(self, listed: Sequence[Tool]) -> None:
+        before, self.differences = self.differences, compare_tools(self._approved, listed)
+        self._checked_at = self._clock.now()
+        if self.differences and self.differences != before:
             # Names and parts alone: the text may be written for whoever reads the log.
-            _logger.error("tools are not those approved", extra={"server": self._server, "differs": self.said()})
-        elif before and not self.found:
+            _logger.error(
+                "tools are not those approved", extra={"server": self._server, "differs": self.describe_differences()}
+            )
+        elif before and not self.differences:
             _logger.info("tools are those approved again", extra={"server": self._server})
 
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         # A refused server is looked at again in its own time: doubting it would cost a call each time.
-        if not self.found:
-            self._looked_at = None
+        if not self.differences:
+            self._checked_at = None
 
-    def said(self) -> str:
-        told = [_short(each) for each in self.found[:_MOST_SAID]]
-        more = len(self.found) - len(told)
+    def describe_differences(self) -> str:
+        told = [_format_difference(each) for each in self.differences[:_MOST_SAID]]
+        more = len(self.differences) - len(told)
         return ", ".join([*told, f"and {more} more"] if more else told)
 
 
-def _short(difference: ToolDifference) -> str:
+def _format_difference(difference: ToolDifference) -> str:
     name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in difference.name)
     return str(ToolDifference(difference.kind, name[:_LONGEST_NAME], difference.changed_parts))

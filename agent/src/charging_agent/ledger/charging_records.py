@@ -8,11 +8,11 @@ from typing import Annotated
 from pydantic import Field, WithJsonSchema
 
 from charging_agent.charging.headroom import Headroom
-from charging_agent.charging.limit_setter import Commanded, LoweredLimits
-from charging_agent.charging.planning import SHARING_VERSION, Plan
-from charging_agent.charging.round_snapshot import Noted
+from charging_agent.charging.limit_setter import CommandResult, LoweredLimits
+from charging_agent.charging.planning import SHARING_VERSION, ChargingPlan
+from charging_agent.charging.round_snapshot import RoundSnapshot
 from charging_agent.charging.sharing import Allotment, Car, CarKey, Clamp, Memory, SharingPolicy, SiteRoom
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.ledger.base_model import Part
 from charging_agent.readings.assessment import Status
 from ev_service.charging import Lease, LimitOutcome
@@ -34,7 +34,7 @@ class ChargersInput(Part):
 
     status: Status = Field(description="How good the reading was.")
     age_s: float | None = Field(description="The moment of the decision minus the reading's own timestamp [s].")
-    error: Trouble | None = Field(description="For stale and missing: what stood in the way.")
+    error: FailureReason | None = Field(description="For stale and missing: what stood in the way.")
     timestamp: UtcTimestamp | None = Field(description="When the reading was so, UTC; null when missing.")
     overdrawing: tuple[Key, ...] = Field(description="Cars above their limit for too long.")
     without_meter: tuple[Key, ...] = Field(description="Charging cars whose meter says nothing.")
@@ -104,9 +104,9 @@ class LateRecord(Part):
     limits: tuple[LateLimit, ...]
 
 
-def chargers_input(noted: Noted) -> ChargersInput:
+def chargers_input(noted: RoundSnapshot) -> ChargersInput:
     """Write down what was known."""
-    seen, alarms = noted.seen, noted.alarms
+    seen, alarms = noted.reading, noted.alarms
     return ChargersInput(
         status=seen.status,
         age_s=seen.age_s,
@@ -118,7 +118,7 @@ def chargers_input(noted: Noted) -> ChargersInput:
     )
 
 
-def plan_record(plan: Plan) -> PlanRecord:
+def plan_record(plan: ChargingPlan) -> PlanRecord:
     """Write a plan down."""
     return PlanRecord(
         version=SHARING_VERSION,
@@ -142,9 +142,9 @@ def late_record(lowered: LoweredLimits) -> LateRecord:
     return LateRecord(reason=lowered.reason, valid_until=lowered.valid_until, limits=limits)
 
 
-def command_record(commanded: Commanded) -> CommandRecord:
+def command_record(commanded: CommandResult) -> CommandRecord:
     """Write down what came of a command."""
-    answered = (*commanded.results, *[None] * (len(commanded.asked) - len(commanded.results)))
+    answered = (*commanded.results, *[None] * (len(commanded.requested) - len(commanded.results)))
     return CommandRecord(
         at=commanded.at,
         decision_id=commanded.decision_id,
@@ -159,6 +159,6 @@ def command_record(commanded: Commanded) -> CommandRecord:
                 limit_a=None if result is None else result.limit_a,
                 limited_by=None if result is None else result.limited_by,
             )
-            for asked, result in zip(commanded.asked, answered, strict=True)
+            for asked, result in zip(commanded.requested, answered, strict=True)
         ),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from charging_agent.charging.fleet import Fleet, car_name
 from charging_agent.charging.headroom import Headroom
-from charging_agent.charging.planning import SHARING_VERSION, planned
+from charging_agent.charging.planning import SHARING_VERSION, make_plan
 from charging_agent.charging.sharing import Allotment, SiteRoom
 from charging_agent.ledger.charging_records import PlanRecord
 from charging_agent.ledger.records import Record
@@ -39,7 +39,7 @@ def replayed_plan(record: Record) -> Difference | None:
     if wrong is not None:
         return Difference(record.sequence, "data", wrong)
     fleet, at = Fleet(plan.cars, plan.idle, ()), record.decided_at
-    again = planned(fleet, plan.room, plan.headroom, plan.memory, at, plan.policy)
+    again = make_plan(fleet, plan.room, plan.headroom, plan.memory, at, plan.policy)
     if (again.allotments, again.clamps) == (plan.allotments, plan.clamps):
         return None
     what = _differing(plan.allotments, again.allotments) or "the plan's reasons differ"

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from charging_agent.charging.limit_setter import LoweredLimits
-from charging_agent.charging.round_snapshot import Noted
+from charging_agent.charging.round_snapshot import RoundSnapshot
 from charging_agent.decision.rules import RULES_VERSION, Decision, Policy
 from charging_agent.gateway.call_log import Call
 from charging_agent.ledger.canonical import canonical, canonical_object, sha256_hex
@@ -50,7 +50,7 @@ class Made:
     proposed: Decision
     decision: Decision
     reason: str
-    charging: Noted | None = None
+    charging: RoundSnapshot | None = None
     late: LoweredLimits | None = None
 
 
@@ -131,10 +131,10 @@ def inputs_of(observation: Observation) -> Inputs:
     )
 
 
-def _of_chargers(noted: Noted | None) -> dict[str, Any]:
+def _of_chargers(noted: RoundSnapshot | None) -> dict[str, Any]:
     if noted is None:
         return dict.fromkeys(OF_FORMAT_2)
-    plan, commanded = noted.plan, noted.commanded
+    plan, commanded = noted.plan, noted.command
     return {
         "chargers": chargers_input(noted).as_json(),
         "plan": None if plan is None else plan_record(plan).as_json(),

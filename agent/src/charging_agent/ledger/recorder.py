@@ -20,7 +20,7 @@ from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.record_signing import Made
 from charging_agent.ledger.records import Sealed
-from charging_agent.readings.assessment import Judged, Status
+from charging_agent.readings.assessment import AssessedReading, Status
 from charging_agent.readings.observer import Observation
 from ev_service.tasks import cancel_and_wait
 
@@ -245,7 +245,7 @@ def _unchanged_key(observation: Observation) -> object:
     return tuple(_held(one, observation.at) for one in judged)
 
 
-def _held(judged: Judged[Any], at: datetime) -> tuple[Status, object, BaseModel | datetime | None]:
+def _held(judged: AssessedReading[Any], at: datetime) -> tuple[Status, object, BaseModel | datetime | None]:
     use = Status.FRESH if judged.status is Status.CACHED else judged.status
     if judged.reading is not None or judged.age_s is None:
         return use, judged.error, judged.reading

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from charging_agent.decision.rules import Action, Rule
-from charging_agent.gateway.call_log import ProtocolName, Trouble
+from charging_agent.gateway.call_log import FailureReason, ProtocolName
 from charging_agent.ledger.base_model import Part
 from charging_agent.ledger.charging_records import ChargersInput, CommandRecord, LateRecord, PlanRecord
 from charging_agent.readings.assessment import Status
@@ -45,7 +45,7 @@ class Input(Part):
 
     status: Status = Field(description="How good the reading was when it was decided from.")
     age_s: float | None = Field(description="The moment of the decision minus the reading's own timestamp [s].")
-    error: Trouble | None = Field(description="For stale and missing: what stood in the way.")
+    error: FailureReason | None = Field(description="For stale and missing: what stood in the way.")
 
 
 class SolarInput(Input):

@@ -12,7 +12,7 @@ from charging_agent.ledger.plan_replay import Difference, replayed_plan
 from charging_agent.ledger.record_signing import clamps_of
 from charging_agent.ledger.records import Input, PolicyParameters, Record
 from charging_agent.ledger.verification import wrong_digest
-from charging_agent.readings.assessment import AgeLimits, Status, judge
+from charging_agent.readings.assessment import AgeLimits, Status, assess_reading
 from ev_service.telemetry import Reading
 
 
@@ -49,7 +49,7 @@ def _data(record: Record) -> str | None:
 
 def _status(record: Record, known: Input, reading: Reading, ages: AgeLimits) -> str | None:
     is_new = known.status is Status.FRESH
-    judged = judge(reading, record.decided_at, ages, is_new=is_new, trouble=known.error)
+    judged = assess_reading(reading, record.decided_at, ages, is_new=is_new, failure=known.error)
     if judged.status is not known.status or judged.age_s != known.age_s:
         return f"recorded as {known.status} at {known.age_s} s, its timestamp says {judged.status} at {judged.age_s} s"
     return None

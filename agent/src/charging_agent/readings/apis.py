@@ -3,10 +3,10 @@
 The names, contexts and scopes are those of the artifacts under wso2/; a contract test holds them together.
 """
 
-from charging_agent.gateway.protocol import Api
+from charging_agent.gateway.protocol import ReadingApi
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
-SOLAR = Api("solar", "/solar-status", "getSolarStatus", SolarStatus)
-BATTERY = Api("battery", "/battery-status", "getBatteryStatus", BatteryStatus)
-GRID = Api("grid", "/grid-load", "getGridLoad", GridLoad)
+SOLAR = ReadingApi("solar", "/solar-status", "getSolarStatus", SolarStatus)
+BATTERY = ReadingApi("battery", "/battery-status", "getBatteryStatus", BatteryStatus)
+GRID = ReadingApi("grid", "/grid-load", "getGridLoad", GridLoad)
 APIS = (SOLAR, BATTERY, GRID)

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from ev_service.lifetimes import Instant
 
 
@@ -45,7 +45,7 @@ class AgeLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged(Generic[D]):
+class AssessedReading(Generic[D]):
     """One reading as a decision sees it.
 
     reading: None when missing. age_s [s]: now minus its timestamp. error: set for stale and missing.
@@ -54,7 +54,7 @@ class Judged(Generic[D]):
     status: Status
     reading: D | None = None
     age_s: float | None = None
-    error: Trouble | None = None
+    error: FailureReason | None = None
 
     @property
     def is_degraded(self) -> bool:
@@ -84,9 +84,9 @@ def is_young(reading: Dated | None, now: datetime, limits: AgeLimits) -> bool:
     return reading is not None and -limits.future_s <= age_s(reading, now) <= limits.maximum_s
 
 
-def judge(
-    reading: D | None, now: datetime, limits: AgeLimits, *, is_new: bool, trouble: Trouble | None = None
-) -> Judged[D]:
+def assess_reading(
+    reading: D | None, now: datetime, limits: AgeLimits, *, is_new: bool, failure: FailureReason | None = None
+) -> AssessedReading[D]:
     """Judge the newest reading held.
 
     Args:
@@ -94,15 +94,15 @@ def judge(
         now: the run's time.
         limits: how old it may be.
         is_new: whether it was fetched for this decision.
-        trouble: what kept this decision from fetching one, None when nothing did.
+        failure: what kept this decision from fetching one, None when nothing did.
     """
     if reading is None:
-        return Judged(Status.MISSING, error=trouble or Trouble.TIMEOUT)
+        return AssessedReading(Status.MISSING, error=failure or FailureReason.TIMEOUT)
     age = age_s(reading, now)
     if age < -limits.future_s:
-        return Judged(Status.MISSING, error=trouble or Trouble.INVALID_READING)
+        return AssessedReading(Status.MISSING, error=failure or FailureReason.INVALID_READING)
     if age <= limits.maximum_s:
-        return Judged(Status.FRESH if is_new else Status.CACHED, reading, age)
+        return AssessedReading(Status.FRESH if is_new else Status.CACHED, reading, age)
     if age <= limits.stale_s:
-        return Judged(Status.STALE, reading, age, trouble or Trouble.TOO_OLD)
-    return Judged(Status.MISSING, age_s=age, error=trouble or Trouble.TOO_OLD)
+        return AssessedReading(Status.STALE, reading, age, failure or FailureReason.TOO_OLD)
+    return AssessedReading(Status.MISSING, age_s=age, error=failure or FailureReason.TOO_OLD)

@@ -51,7 +51,7 @@ class CallPlan:
     def __init__(self, budgets: Mapping[str, CallBudget], ages: AgeLimits) -> None:
         self._budgets = budgets
         self._ages = ages
-        self._whole = next((budget.whole for budget in budgets.values() if budget.whole is not None), None)
+        self._whole = next((budget.application for budget in budgets.values() if budget.application is not None), None)
         self._chosen_at: dict[str, datetime] = {}
         self._round_at: datetime | None = None
         self._asked_at: datetime | None = None
@@ -86,10 +86,10 @@ class CallPlan:
 
     def is_spent(self, api: str, now: datetime) -> bool:
         """Whether an API may not be called at all now: no call is left, or the gateway said to wait."""
-        return self._budgets[api].left(now) == 0
+        return self._budgets[api].remaining(now) == 0
 
     def _affordable(self, due: Sequence[Wish], now: datetime) -> Sequence[Wish]:
-        left = None if self._whole is None else self._whole.left(now)
+        left = None if self._whole is None else self._whole.remaining(now)
         if self._whole is None or left is None:
             return due
         ranked = sorted(due, key=self._worth, reverse=True)[:left]
@@ -105,7 +105,7 @@ class CallPlan:
         return wish.api == GRID.name and is_ending and self._is_spaced(whole, left, self._chosen_at.get(wish.api), now)
 
     def _is_due(self, budget: CallBudget, last: datetime | None, now: datetime) -> bool:
-        left = budget.own_left(now)
+        left = budget.own_remaining(now)
         return left is None or (left > 0 and self._is_spaced(budget, left, last, now))
 
     def _is_spaced(self, budget: CallBudget, left: int, last: datetime | None, now: datetime) -> bool:

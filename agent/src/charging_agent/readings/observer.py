@@ -12,13 +12,13 @@ from datetime import datetime
 from typing import Any
 
 from charging_agent.decision.rules import Known
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.gateway.client import GatewayClient
 from charging_agent.gateway.single_flight import SingleFlight
 from charging_agent.readings.apis import BATTERY, GRID, SOLAR
-from charging_agent.readings.assessment import AgeLimits, Judged
+from charging_agent.readings.assessment import AgeLimits, AssessedReading
 from charging_agent.readings.fetch_priority import CallPlan, Wish
-from charging_agent.readings.reading_cache import Sensor
+from charging_agent.readings.reading_cache import ReadingCache
 from ev_service.clock import Clock
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
@@ -31,9 +31,9 @@ class Observation:
     """The three readings as judged at one moment."""
 
     at: datetime
-    solar: Judged[SolarStatus]
-    battery: Judged[BatteryStatus]
-    grid: Judged[GridLoad]
+    solar: AssessedReading[SolarStatus]
+    battery: AssessedReading[BatteryStatus]
+    grid: AssessedReading[GridLoad]
 
     @property
     def is_degraded(self) -> bool:
@@ -42,7 +42,7 @@ class Observation:
     @property
     def is_blocked(self) -> bool:
         """Whether the agent is cut off from at least one of them."""
-        return Trouble.BLOCKED in (self.solar.error, self.battery.error, self.grid.error)
+        return FailureReason.BLOCKED in (self.solar.error, self.battery.error, self.grid.error)
 
     def known(self) -> Known:
         """What a decision may use: everything that is not missing."""
@@ -71,10 +71,10 @@ class Observer:
         self._gateway = gateway
         self._clock = clock
         self._deadline_s = deadline_s
-        self._solar = Sensor(SOLAR, clock, limits)
-        self._battery = Sensor(BATTERY, clock, limits)
-        self._grid = Sensor(GRID, clock, limits)
-        self._sensors: tuple[Sensor[Any], ...] = (self._solar, self._battery, self._grid)
+        self._solar = ReadingCache(SOLAR, clock, limits)
+        self._battery = ReadingCache(BATTERY, clock, limits)
+        self._grid = ReadingCache(GRID, clock, limits)
+        self._sensors: tuple[ReadingCache[Any], ...] = (self._solar, self._battery, self._grid)
         self._plan = plan
         self._number = 0
         self._flight = SingleFlight(self._renewed)
@@ -83,14 +83,14 @@ class Observer:
     async def observe(self) -> Observation:
         """The readings for one decision, renewed through the gateway where they are too old."""
         now = self._clock.now()
-        if not self._flight.is_flying and all(sensor.is_young(now) for sensor in self._sensors):
+        if not self._flight.is_running and all(sensor.is_young(now) for sensor in self._sensors):
             return self._judged(now, _NONE)
         return await self._flight.join()
 
     async def observe_anew(self) -> Observation:
         """All readings taken anew, also the young ones, by calls that are sent from now on."""
         # What flies already may have been sent before whatever the caller wants to know about.
-        while self._flight.is_flying:
+        while self._flight.is_running:
             await self._flight.join()
         self._looks_at_all = True
         return await self._flight.join()
@@ -111,7 +111,7 @@ class Observer:
         self._number += 1
         ends_at_s = time.monotonic() + self._deadline_s
         looks_at_all, self._looks_at_all = self._looks_at_all, False
-        seen: set[Sensor[Any]] = set()
+        seen: set[ReadingCache[Any]] = set()
         while True:
             now, left_s = self._clock.now(), ends_at_s - time.monotonic()
             old = [s for s in self._sensors if s not in seen and (looks_at_all or not s.is_young(now))]
@@ -123,7 +123,9 @@ class Observer:
             if any(await asyncio.gather(*(self._refreshed(sensor, left_s) for sensor in called))):
                 return self._judged(self._clock.now(), self._number)
 
-    def _worth_a_call(self, old: list[Sensor[Any]], now: datetime, *, is_told_to: bool) -> list[Sensor[Any]]:
+    def _worth_a_call(
+        self, old: list[ReadingCache[Any]], now: datetime, *, is_told_to: bool
+    ) -> list[ReadingCache[Any]]:
         wishes = [Wish(sensor.api.name, sensor.age_s(now)) for sensor in old]
         chosen = self._plan.take_all(wishes, now) if is_told_to else self._plan.choose(wishes, now)
         for sensor in old:
@@ -131,7 +133,7 @@ class Observer:
                 sensor.hold_back(is_spent=self._plan.is_spent(sensor.api.name, now))
         return [sensor for sensor in old if sensor.api.name in chosen]
 
-    async def _refreshed(self, sensor: Sensor[Any], left_s: float) -> bool:
+    async def _refreshed(self, sensor: ReadingCache[Any], left_s: float) -> bool:
         is_denied = await sensor.refresh(self._gateway, left_s, self._number)
         if is_denied:
             for each in self._sensors:

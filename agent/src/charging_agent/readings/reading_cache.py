@@ -5,10 +5,10 @@ import logging
 from datetime import datetime
 from typing import Generic
 
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.gateway.client import GatewayClient
-from charging_agent.gateway.protocol import Api, CallFailed, R
-from charging_agent.readings.assessment import AgeLimits, Judged, age_s, is_young, judge, was_set_back
+from charging_agent.gateway.protocol import GatewayCallError, R, ReadingApi
+from charging_agent.readings.assessment import AgeLimits, AssessedReading, age_s, assess_reading, is_young, was_set_back
 from ev_service.clock import Clock, read_clock
 from ev_service.lifetimes import Instant
 from wso2_terms import codes
@@ -16,7 +16,7 @@ from wso2_terms import codes
 _logger = logging.getLogger(__name__)
 
 
-class Sensor(Generic[R]):
+class ReadingCache(Generic[R]):
     """Holds what one API told last.
 
     Args:
@@ -25,13 +25,13 @@ class Sensor(Generic[R]):
         limits: ages of readings.
     """
 
-    def __init__(self, api: Api[R], clock: Clock, limits: AgeLimits) -> None:
+    def __init__(self, api: ReadingApi[R], clock: Clock, limits: AgeLimits) -> None:
         self.api = api
         self._held: R | None = None
         self._came_at: Instant | None = None
         self._clock = clock
         self._limits = limits
-        self._trouble: Trouble | None = None
+        self._trouble: FailureReason | None = None
         self._fetched_for = -1
         self._cuts = 0
 
@@ -60,23 +60,23 @@ class Sensor(Generic[R]):
             async with asyncio.timeout(deadline_s):
                 fetched = await gateway.fetch(self.api)
         except TimeoutError:
-            self._failed(Trouble.TIMEOUT, cuts)
-        except CallFailed as failure:
+            self._failed(FailureReason.TIMEOUT, cuts)
+        except GatewayCallError as failure:
             # A call that was not sent, the budget being spent, does not say that the agent is allowed again.
-            if failure.trouble is not Trouble.THROTTLED or failure.code is not None or not self._is_blocked:
-                self._failed(failure.trouble, cuts)
+            if failure.reason is not FailureReason.THROTTLED or failure.code is not None or not self._is_blocked:
+                self._failed(failure.reason, cuts)
             return failure.code == codes.DENIED.code
         except Exception:
             # A decision is always answered, also where this code met something that nobody thought of.
             _logger.exception("reading not understood")
-            self._failed(Trouble.INVALID_READING, cuts)
+            self._failed(FailureReason.INVALID_READING, cuts)
         else:
             self._keep(fetched, observation, cuts)
         return False
 
     def cut_off(self) -> None:
         """Forget the reading held, and what a call in flight may still bring."""
-        self._held, self._came_at, self._trouble = None, None, Trouble.BLOCKED
+        self._held, self._came_at, self._trouble = None, None, FailureReason.BLOCKED
         self._cuts += 1
 
     def hold_back(self, *, is_spent: bool) -> None:
@@ -87,7 +87,7 @@ class Sensor(Generic[R]):
                 nothing any more, but for being cut off.
         """
         if self._trouble is None or (is_spent and not self._is_blocked):
-            self._trouble = Trouble.THROTTLED
+            self._trouble = FailureReason.THROTTLED
 
     def age_s(self, now: datetime) -> float | None:
         """Age of the reading held [s], None when there is none."""
@@ -98,26 +98,26 @@ class Sensor(Generic[R]):
         """Tell whether the reading held may serve a decision without a new call."""
         return is_young(self.newest, now, self._limits)
 
-    def judged(self, now: datetime, observation: int) -> Judged[R]:
+    def judged(self, now: datetime, observation: int) -> AssessedReading[R]:
         """The reading held, as a decision of `observation` sees it."""
         newest, is_new = self.newest, self._fetched_for == observation
-        undated = Trouble.INVALID_READING if newest is None and self._held is not None else None
-        return judge(newest, now, self._limits, is_new=is_new, trouble=self._trouble or undated)
+        undated = FailureReason.INVALID_READING if newest is None and self._held is not None else None
+        return assess_reading(newest, now, self._limits, is_new=is_new, failure=self._trouble or undated)
 
     @property
     def _is_blocked(self) -> bool:
-        return self._trouble is Trouble.BLOCKED
+        return self._trouble is FailureReason.BLOCKED
 
     def _keep(self, fetched: R, observation: int, cuts: int) -> None:
         # A reading from the future must not push out the one held, which may still count.
         now = read_clock(self._clock)
         if age_s(fetched, now.wall) < -self._limits.future_s:
-            self._failed(Trouble.INVALID_READING, cuts)
+            self._failed(FailureReason.INVALID_READING, cuts)
         elif cuts == self._cuts:
             self._held, self._came_at, self._trouble, self._fetched_for = fetched, now, None, observation
 
-    def _failed(self, trouble: Trouble, cuts: int) -> None:
-        if trouble is Trouble.BLOCKED:
+    def _failed(self, trouble: FailureReason, cuts: int) -> None:
+        if trouble is FailureReason.BLOCKED:
             self.cut_off()
         # What was sent before the agent was cut off tells nothing any more.
         elif cuts == self._cuts:

@@ -6,7 +6,7 @@ from datetime import datetime
 from html import escape
 from string import Template
 
-from charging_agent.charging.fleet import evses_of
+from charging_agent.charging.fleet import iter_evses
 from charging_agent.charging.headroom import power_kw
 from charging_agent.charging.sharing import CarKey, LimitedBy
 from charging_agent.gateway.call_log import OK
@@ -53,7 +53,7 @@ def allowance_of(
         local: writes times.
     """
     may_draw_kw = 0.0
-    for key, _, evse in evses_of(newest):
+    for key, _, evse in iter_evses(newest):
         if evse.session is not None:
             until = max((at for at in (evse.valid_until, told.valid_until) if at is not None), default=None)
             current_a = evse.fallback_a if until is not None and until <= now else limits_a[key]

@@ -2,10 +2,10 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from charging_agent.charging.controller import Charging
-from charging_agent.charging.fleet import car_name, evses_of
+from charging_agent.charging.controller import ChargingController
+from charging_agent.charging.fleet import car_name, iter_evses
 from charging_agent.charging.sharing import Allotment
-from charging_agent.gateway.call_log import OK, Trouble
+from charging_agent.gateway.call_log import OK, FailureReason
 from charging_agent.readings.assessment import Status
 from ev_service.charging import Charger, Evse, EvseState, Lease
 from ev_service.units import UtcTimestamp
@@ -39,7 +39,7 @@ class ChargersAnswer(_Answer):
 
     status: Status = Field(description="How good the last reading of the chargers is.")
     age_s: float | None = Field(default=None, description="Its age [s].")
-    error: Trouble | None = Field(default=None, description="For stale and missing: what stood in the way.")
+    error: FailureReason | None = Field(default=None, description="For stale and missing: what stood in the way.")
     commanding: str = Field(
         description="How the last try to set limits ended: ok, override (an operator commands), leased (somebody else "
         "does), or a word as in readings; nothing_yet before the first.",
@@ -59,9 +59,9 @@ class ChargersAnswer(_Answer):
     )
 
 
-def chargers_status(charging: Charging) -> ChargersAnswer:
+def chargers_status(charging: ChargingController) -> ChargersAnswer:
     """Write down what is held of the chargers, without any call."""
-    seen, plan, commanded = charging.seen(), charging.plan, charging.commanded
+    seen, plan, commanded = charging.assess_reading(), charging.latest_plan, charging.latest_command
     headroom = None if plan is None else plan.headroom
     cars = _cars(charging)
     return ChargersAnswer(
@@ -82,14 +82,14 @@ def chargers_status(charging: Charging) -> ChargersAnswer:
     )
 
 
-def _cars(charging: Charging) -> list[CarAnswer]:
-    if charging.newest is None:
+def _cars(charging: ChargingController) -> list[CarAnswer]:
+    if charging.latest_reading is None:
         return []
-    limits_a = charging.limits_in_force(charging.newest)
-    allotted = {} if charging.plan is None else {one.key: one for one in charging.plan.allotments}
+    limits_a = charging.limits_in_force(charging.latest_reading)
+    allotted = {} if charging.latest_plan is None else {one.key: one for one in charging.latest_plan.allotments}
     return [
         _car(charger, evse, limits_a[key], allotted.get(key))
-        for key, charger, evse in evses_of(charging.newest)
+        for key, charger, evse in iter_evses(charging.latest_reading)
         if evse.session is not None or evse.draws_without_session
     ]
 

@@ -5,9 +5,9 @@ from collections import Counter as Counted
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from charging_agent.agent import Decided
-from charging_agent.charging.limit_setter import Commanded
+from charging_agent.charging.limit_setter import CommandResult
 from charging_agent.charging.overdraw_monitor import Alarms
-from charging_agent.charging.planning import Plan
+from charging_agent.charging.planning import ChargingPlan
 from charging_agent.gateway.call_log import OK, Call
 
 
@@ -35,18 +35,18 @@ class AgentMetrics:
         for metric in (self._decisions, self._calls, self._power, self._refused, *kept, *self.charging.every):
             registry.register(metric)
 
-    def decided(self, decided: Decided) -> None:
+    def report_decision(self, decided: Decided) -> None:
         """Count a decision."""
         self._decisions.labels(decided.decision.rule, str(decided.observation.is_degraded).lower()).inc()
         self._power.set(decided.decision.charging_power_kw)
 
-    def called(self, call: Call) -> None:
+    def report_call(self, call: Call) -> None:
         """Count a call."""
         # A status says more than a word, but a 200 that brought nothing is no success.
         has_status = call.status is not None and (call.status != 200 or call.outcome == OK)
         self._calls.labels(call.api, str(call.status) if has_status else call.outcome).inc()
 
-    def looked(self, server: str, is_refused: bool) -> None:
+    def report_tool_check(self, server: str, is_refused: bool) -> None:
         """Tell whether a server's tools are refused."""
         self._refused.labels(server).set(is_refused)
 
@@ -68,20 +68,20 @@ class ChargingMetrics:
         counted = (self._commands, self._limits, self._clamps)
         self.every = (*counted, self._cars, self._room, self._overdrawing, self._silent, self._contradicted)
 
-    def looked(self, alarms: Alarms) -> None:
+    def report_alarms(self, alarms: Alarms) -> None:
         """Tell what is alarmed."""
         self._overdrawing.set(len(alarms.overdrawing))
         self._silent.set(len(alarms.without_meter))
         self._contradicted.set(len(alarms.contradicted))
 
-    def planned(self, plan: Plan) -> None:
+    def report_plan(self, plan: ChargingPlan) -> None:
         """Tell what a plan had to share, and what of it was taken back."""
         self._cars.set(len(plan.cars))
         self._room.set(plan.room.total_kw)
         for limited_by, count in Counted(clamp.limited_by.value for clamp in plan.clamps).items():
             self._clamps.labels(limited_by).inc(count)
 
-    def commanded(self, commanded: Commanded) -> None:
+    def report_command(self, commanded: CommandResult) -> None:
         """Count a try to set limits."""
         self._commands.labels(commanded.outcome).inc()
         for outcome, count in Counted(result.outcome.value for result in commanded.results).items():

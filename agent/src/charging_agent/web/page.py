@@ -44,7 +44,7 @@ def page_route(agent: Agent, ledger: Ledger, site: SiteSettings, clock: Clock) -
         """What cars may draw and why, the last decision, its readings and the cars; asks the gateway nothing."""
         now, latest, charging = clock.now(), agent.latest, agent.charging
         told = None if charging is None else chargers_status(charging)
-        newest = None if charging is None else charging.newest
+        newest = None if charging is None else charging.latest_reading
         first = ""
         if charging is not None and told is not None and newest is not None:
             first = headline(allowance_of(newest, charging.limits_in_force(newest), told, now, local))

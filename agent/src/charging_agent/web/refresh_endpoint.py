@@ -9,12 +9,12 @@ from collections.abc import Callable
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from charging_agent.gateway.budget import CallBudget, Limit
+from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.readings.observer import Observer
 from ev_service.clock import Clock
 from ev_service.openapi import OPERATIONS_TAG
 
-_LIMIT = Limit(5, 60)
+_LIMIT = CallLimit(5, 60)
 """How often, also where the gateway sets no limit itself."""
 
 

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from charging_agent.agent import Decided
 from charging_agent.decision.rules import Action, Rule
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.ledger.readers import RecordSummary
-from charging_agent.readings.assessment import Judged, Status
+from charging_agent.readings.assessment import AssessedReading, Status
 from charging_agent.readings.observer import Observation
 from charging_agent.web.charger_schemas import ChargersAnswer
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
@@ -29,7 +29,7 @@ class ReadingAnswer(_Answer):
         "stale: up to 60 s old, still used; missing: older or never had."
     )
     age_s: float | None = Field(default=None, description="Now minus the reading's own timestamp [s].", examples=[0.1])
-    error: Trouble | None = Field(default=None, description="For stale and missing: what stood in the way.")
+    error: FailureReason | None = Field(default=None, description="For stale and missing: what stood in the way.")
 
 
 class SolarAnswer(ReadingAnswer):
@@ -188,7 +188,7 @@ def _readings(observation: Observation) -> ReadingsAnswer:
     )
 
 
-def _solar(judged: Judged[SolarStatus]) -> SolarAnswer:
+def _solar(judged: AssessedReading[SolarStatus]) -> SolarAnswer:
     reading = judged.reading
     if reading is None:
         return SolarAnswer(status=judged.status, age_s=_rounded(judged.age_s), error=judged.error)
@@ -201,14 +201,14 @@ def _solar(judged: Judged[SolarStatus]) -> SolarAnswer:
     )
 
 
-def _battery(judged: Judged[BatteryStatus]) -> BatteryAnswer:
+def _battery(judged: AssessedReading[BatteryStatus]) -> BatteryAnswer:
     soc_percent = None if judged.reading is None else judged.reading.soc_percent
     return BatteryAnswer(
         status=judged.status, age_s=_rounded(judged.age_s), error=judged.error, soc_percent=soc_percent
     )
 
 
-def _grid(judged: Judged[GridLoad]) -> GridAnswer:
+def _grid(judged: AssessedReading[GridLoad]) -> GridAnswer:
     load_percent = None if judged.reading is None else judged.reading.load_percent
     return GridAnswer(status=judged.status, age_s=_rounded(judged.age_s), error=judged.error, load_percent=load_percent)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from charging_agent.charging.evidence import MeterEvidence
-from charging_agent.charging.fleet import evses_of, fleet_of
-from charging_agent.charging.headroom import headroom_of, no_room, pauses, room_of
-from charging_agent.charging.meter_history import Draws, certain_currents_a
-from charging_agent.charging.planning import Plan, planned
+from charging_agent.charging.fleet import build_fleet, iter_evses
+from charging_agent.charging.headroom import compute_headroom, compute_room, create_empty_room, is_pause
+from charging_agent.charging.meter_history import MeterHistory, certain_currents_a
+from charging_agent.charging.planning import ChargingPlan, make_plan
 from charging_agent.charging.sharing import CarKey, Memory, SharingPolicy
 from charging_agent.decision.rules import Decision, Known, Policy, decide, guard
 from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
@@ -36,30 +36,30 @@ class SharingLoop:
         self._believes_reports = believes_reports
         self._decision = decision
         self._policy = policy or SharingPolicy()
-        self._draws, self._memory = Draws(90), Memory.initial()
+        self._draws, self._memory = MeterHistory(90), Memory.initial()
         self.evidence = MeterEvidence(90)
 
-    def plan(self, known: Known, chargers: Chargers, at: datetime) -> Plan:
+    def plan(self, known: Known, chargers: Chargers, at: datetime) -> ChargingPlan:
         """One round."""
         assert known.grid is not None
-        self._draws.note(chargers)
+        self._draws.add_reading(chargers)
         self.evidence.observe(known, chargers, is_new=True)
         decision = self._decision or guard(decide(known, Policy()), known, Policy())
-        fleet = fleet_of(chargers, self._draws, at)
-        if pauses(decision):
-            plan = planned(fleet, no_room(chargers), None, self._memory, at, self._policy)
+        fleet = build_fleet(chargers, self._draws, at)
+        if is_pause(decision):
+            plan = make_plan(fleet, create_empty_room(chargers), None, self._memory, at, self._policy)
         else:
-            confirmed = reported(chargers) if self._believes_reports else self.evidence.confirmed(chargers)
-            headroom = headroom_of(known.grid, chargers, fleet, self._draws, confirmed, at, HEADROOM_PERCENT)
-            room = room_of(headroom, chargers, fleet, decision)
-            plan = planned(fleet, room, headroom, self._memory, at, self._policy)
+            confirmed = reported(chargers) if self._believes_reports else self.evidence.confirm(chargers)
+            headroom = compute_headroom(known.grid, chargers, fleet, self._draws, confirmed, at, HEADROOM_PERCENT)
+            room = compute_room(headroom, chargers, fleet, decision)
+            plan = make_plan(fleet, room, headroom, self._memory, at, self._policy)
         self._memory = plan.after
         return plan
 
 
 def reported(chargers: Chargers) -> ConfirmedCharging:
     """Everything that is reported."""
-    reports = {key: evse.measured for key, _, evse in evses_of(chargers) if evse.measured is not None}
+    reports = {key: evse.measured for key, _, evse in iter_evses(chargers) if evse.measured is not None}
     phases = tuple(
         {key: (certain_currents_a(one, VOLTAGE_V) or (0.0,) * 3)[phase] for key, one in reports.items()}
         for phase in range(chargers.phases)

@@ -10,7 +10,7 @@ import pytest
 
 from charging_agent.charging import controller
 from charging_agent.charging.charger_api import CHARGERS
-from charging_agent.charging.sharing import Allotment, Memory, Shared
+from charging_agent.charging.sharing import AllocationResult, Allotment, Memory
 from wso2_terms import codes
 
 if TYPE_CHECKING:
@@ -177,10 +177,10 @@ async def test_a_car_whose_meter_is_lost_is_alarmed_and_held_at_the_least_curren
 async def test_a_plan_above_the_envelope_is_clamped_recorded_and_alarmed(
     served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def reckless(*_: object) -> Shared:
-        return Shared((Allotment(("CP-1", 1), 80.0), Allotment(("CP-2", 1), 3.0)), Memory.initial())
+    def reckless(*_: object) -> AllocationResult:
+        return AllocationResult((Allotment(("CP-1", 1), 80.0), Allotment(("CP-2", 1), 3.0)), Memory.initial())
 
-    monkeypatch.setattr(controller.Charging.__init__, "__kwdefaults__", _with_sharing(reckless))
+    monkeypatch.setattr(controller.ChargingController.__init__, "__kwdefaults__", _with_allocator(reckless))
     async with served.client() as client:
         logging.getLogger().addHandler(caplog.handler)
         await chargers.rounds(1)
@@ -197,10 +197,10 @@ async def test_a_plan_above_the_envelope_is_clamped_recorded_and_alarmed(
     assert "plan violates the envelope" in {event.getMessage() for event in caplog.records}
 
 
-def _with_sharing(sharing: object) -> dict[str, object]:
-    defaults = controller.Charging.__init__.__kwdefaults__
+def _with_allocator(allocator: object) -> dict[str, object]:
+    defaults = controller.ChargingController.__init__.__kwdefaults__
     assert defaults is not None
-    return defaults | {"sharing": sharing}
+    return defaults | {"allocator": allocator}
 
 
 async def test_a_disconnected_charger_is_told_nothing_and_its_car_keeps_its_share(

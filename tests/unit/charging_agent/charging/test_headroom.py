@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charging_agent.charging.fleet import fleet_of
-from charging_agent.charging.headroom import headroom_of, power_kw, room_of
-from charging_agent.charging.meter_history import Draws
-from charging_agent.charging.planning import planned
-from charging_agent.charging.sharing import Allotment, LimitedBy, Memory, Shared, SharingPolicy, share
+from charging_agent.charging.fleet import build_fleet
+from charging_agent.charging.headroom import compute_headroom, compute_room, power_kw
+from charging_agent.charging.meter_history import MeterHistory
+from charging_agent.charging.planning import make_plan
+from charging_agent.charging.sharing import AllocationResult, Allotment, LimitedBy, Memory, SharingPolicy, allocate
 from charging_agent.decision.rules import ACTION_OF, Decision, Policy, Rule
 from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
 from ev_service.charging_evidence import ConfirmedCharging
@@ -114,11 +114,13 @@ def test_all_cars_together_stay_within_the_share_of_the_limit_that_the_other_loa
     chargers: list[Charger], load_kw: float, limit_kw: float, includes_charging: bool, percent: float
 ) -> None:
     reading, load = site(chargers, limit_kw=limit_kw), grid(load_kw, includes_charging=includes_charging)
-    draws = Draws(90)
-    draws.note(reading)
-    fleet = fleet_of(reading, draws, NOON)
-    headroom = headroom_of(load, reading, fleet, draws, all_of(reading), NOON, percent)
-    plan = planned(fleet, room_of(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy())
+    draws = MeterHistory(90)
+    draws.add_reading(reading)
+    fleet = build_fleet(reading, draws, NOON)
+    headroom = compute_headroom(load, reading, fleet, draws, all_of(reading), NOON, percent)
+    plan = make_plan(
+        fleet, compute_room(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy()
+    )
 
     wired = {car.key: len(car.phases) for car in plan.cars}
     planned_kw = sum(power_kw(one.limit_a, one.phases or wired[one.key], VOLTAGE_V) for one in plan.allotments)
@@ -149,15 +151,17 @@ def test_no_phase_carries_more_than_its_share_of_the_limit_however_the_building_
     includes_charging: bool,
     percent: float,
 ) -> None:
-    reading, draws = site(chargers, limit_kw=limit_kw, feeder_a=500.0), Draws(90)
-    draws.note(reading)
+    reading, draws = site(chargers, limit_kw=limit_kw, feeder_a=500.0), MeterHistory(90)
+    draws.add_reading(reading)
     cars_a = [sum(_drawn_a(evse, phase) for one in reading.chargers for evse in one.evses) for phase in (1, 2, 3)]
     current_a = tuple(a + b for a, b in zip(building_a, cars_a if includes_charging else [0.0] * 3, strict=True))
     load = grid(max(0.0, sum(current_a) * VOLTAGE_V / 1000), includes_charging=includes_charging, current_a=current_a)
-    fleet = fleet_of(reading, draws, NOON)
-    headroom = headroom_of(load, reading, fleet, draws, all_of(reading), NOON, percent)
-    plan = planned(fleet, room_of(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy())
-    evenly = room_of(replace(headroom, current_a=None), reading, fleet, FAST)
+    fleet = build_fleet(reading, draws, NOON)
+    headroom = compute_headroom(load, reading, fleet, draws, all_of(reading), NOON, percent)
+    plan = make_plan(
+        fleet, compute_room(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy()
+    )
+    evenly = compute_room(replace(headroom, current_a=None), reading, fleet, FAST)
 
     wired = {car.key: car.phases for car in plan.cars}
     share_a = percent / 100 * min(limit_kw, 100.0) * 1000 / (3 * VOLTAGE_V)
@@ -174,16 +178,16 @@ def _drawn_a(evse: Evse, phase: int) -> float:
 @settings(max_examples=40)
 @given(chargers=st.lists(evses(is_reached=True), min_size=1, max_size=5), asked=st.lists(st.floats(0, 200), max_size=5))
 def test_whatever_is_planned_nothing_above_the_room_is_commanded(chargers: list[Charger], asked: list[float]) -> None:
-    reading, draws = site(chargers, feeder_a=40.0), Draws(90)
-    fleet = fleet_of(reading, draws, NOON)
-    headroom = headroom_of(grid(50.0), reading, fleet, draws, all_of(reading), NOON, 85.0)
-    room = room_of(headroom, reading, fleet, FAST)
+    reading, draws = site(chargers, feeder_a=40.0), MeterHistory(90)
+    fleet = build_fleet(reading, draws, NOON)
+    headroom = compute_headroom(grid(50.0), reading, fleet, draws, all_of(reading), NOON, 85.0)
+    room = compute_room(headroom, reading, fleet, FAST)
 
-    def reckless(*_: object) -> Shared:
+    def reckless(*_: object) -> AllocationResult:
         made = zip(fleet.cars, [*asked, *[80.0] * len(fleet.cars)], strict=False)
-        return Shared(tuple(Allotment(car.key, current_a) for car, current_a in made), Memory.initial())
+        return AllocationResult(tuple(Allotment(car.key, current_a) for car, current_a in made), Memory.initial())
 
-    plan = planned(fleet, room, headroom, Memory.initial(), NOON, SharingPolicy(), reckless)
+    plan = make_plan(fleet, room, headroom, Memory.initial(), NOON, SharingPolicy(), reckless)
 
     wired = {car.key: car.phases for car in fleet.cars}
     for phase in (1, 2, 3):
@@ -225,11 +229,11 @@ def car(
 
 def room_kw(*looks: Chargers, load: GridLoad) -> float:
     """What the cars may take after these readings."""
-    draws = Draws(90)
+    draws = MeterHistory(90)
     for look in looks:
-        draws.note(look)
-    fleet = fleet_of(looks[-1], draws, NOON)
-    return headroom_of(load, looks[-1], fleet, draws, all_of(looks[-1]), NOON, 85.0).total_kw
+        draws.add_reading(look)
+    fleet = build_fleet(looks[-1], draws, NOON)
+    return compute_headroom(load, looks[-1], fleet, draws, all_of(looks[-1]), NOON, 85.0).total_kw
 
 
 def test_what_the_cars_draw_is_theirs_to_share() -> None:
@@ -245,11 +249,11 @@ def test_a_lost_meter_leaves_its_car_in_the_load_and_so_makes_no_room() -> None:
 
 
 def test_a_car_without_a_meter_is_held_at_the_least_current() -> None:
-    draws = Draws(90)
+    draws = MeterHistory(90)
     reading = site([car(1, age_s=91), car(2)])
-    draws.note(reading)
+    draws.add_reading(reading)
 
-    assert [car.max_a for car in fleet_of(reading, draws, NOON).cars] == [6.0, 32.0]
+    assert [car.max_a for car in build_fleet(reading, draws, NOON).cars] == [6.0, 32.0]
 
 
 def test_a_car_that_began_after_the_load_was_measured_is_not_taken_out_of_it() -> None:
@@ -274,19 +278,22 @@ def test_a_car_that_no_limit_reaches_keeps_what_it_may_draw(changes: dict[str, A
 
     # Its present power is in the load as well: what is not certain counts twice.
     assert room_kw(reading, load=grid(50.0)) == pytest.approx(85 - (50 - 11.04) - 6.9)
-    fleet = fleet_of(reading, Draws(90), NOON)
-    room = room_of(
-        headroom_of(grid(50.0), reading, fleet, Draws(90), all_of(reading), NOON, 85.0), reading, fleet, FAST
+    fleet = build_fleet(reading, MeterHistory(90), NOON)
+    room = compute_room(
+        compute_headroom(grid(50.0), reading, fleet, MeterHistory(90), all_of(reading), NOON, 85.0),
+        reading,
+        fleet,
+        FAST,
     )
     assert room.feeder_a["main"] == (115.0,) * 3
 
 
 def phase_room_a(look: Chargers, load: GridLoad) -> tuple[float, ...]:
     """What the cars may take on each phase after this reading [A]."""
-    draws = Draws(90)
-    draws.note(look)
-    fleet = fleet_of(look, draws, NOON)
-    return room_of(headroom_of(load, look, fleet, draws, all_of(look), NOON, 85.0), look, fleet, FAST).phase_a
+    draws = MeterHistory(90)
+    draws.add_reading(look)
+    fleet = build_fleet(look, draws, NOON)
+    return compute_room(compute_headroom(load, look, fleet, draws, all_of(look), NOON, 85.0), look, fleet, FAST).phase_a
 
 
 def test_a_phase_gets_what_its_own_load_leaves_and_never_more_than_an_even_part() -> None:
@@ -333,14 +340,14 @@ def test_the_operators_limit_binds_where_it_is_lower() -> None:
 
 def test_sharing_that_fails_gives_nothing_to_anybody() -> None:
     reading = site([car()])
-    fleet = fleet_of(reading, Draws(90), NOON)
-    headroom = headroom_of(grid(20.0), reading, fleet, Draws(90), all_of(reading), NOON, 85.0)
+    fleet = build_fleet(reading, MeterHistory(90), NOON)
+    headroom = compute_headroom(grid(20.0), reading, fleet, MeterHistory(90), all_of(reading), NOON, 85.0)
 
-    def failing(*_: object) -> Shared:
+    def failing(*_: object) -> AllocationResult:
         raise ZeroDivisionError
 
-    plan = planned(
-        fleet, room_of(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy(), failing
+    plan = make_plan(
+        fleet, compute_room(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy(), failing
     )
 
     assert [one.limit_a for one in plan.allotments] == [0.0]
@@ -353,10 +360,10 @@ def test_the_more_important_cars_are_commanded_first() -> None:
     assert session is not None
     evse = second.evses[0].model_copy(update={"session": session.model_copy(update={"priority": 5})})
     reading = site([first, second.model_copy(update={"evses": (evse,)})])
-    fleet = fleet_of(reading, Draws(90), NOON)
-    headroom = headroom_of(grid(20.0), reading, fleet, Draws(90), all_of(reading), NOON, 85.0)
-    plan = planned(
-        fleet, room_of(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy(), share
+    fleet = build_fleet(reading, MeterHistory(90), NOON)
+    headroom = compute_headroom(grid(20.0), reading, fleet, MeterHistory(90), all_of(reading), NOON, 85.0)
+    plan = make_plan(
+        fleet, compute_room(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy(), allocate
     )
 
     assert [one.key for one in plan.limits] == [("CP-2", 1), ("CP-1", 1)]

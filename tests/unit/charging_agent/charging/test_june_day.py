@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.unit.charging_agent.charging.sharing_loop import SharingLoop, Wiring, charger, chargers_reading
 
-from charging_agent.charging.planning import Plan
+from charging_agent.charging.planning import ChargingPlan
 from charging_agent.charging.sharing import CarKey
 from charging_agent.decision.rules import Known
 from ev_service.charging import Charger, Chargers, EvseState, MeterValues, Session
@@ -113,7 +113,7 @@ class Day:
                     measured_at=metered.measured_at, power_kw=metered.power_kw, current_a=metered.current_a
                 )
 
-    def _round(self) -> Plan:
+    def _round(self) -> ChargingPlan:
         powers, now = self._twin.powers(), self._clock.now()
         known = Known(
             self._readings.solar_status(powers), self._readings.battery_status(powers), self._readings.grid_load(powers)
@@ -145,7 +145,7 @@ class Day:
         state = EvseState.CHARGING if standing.draw.power_kw > 0 else idle
         return charger(wiring, limit_a=limit_a, session=session, measured=measured, state=state)
 
-    def _obey(self, plan: Plan) -> None:
+    def _obey(self, plan: ChargingPlan) -> None:
         self._twin.settle()
         # Who comes meanwhile is offered the fallback, and nothing while all is paused.
         self._limits.limit_a = dict.fromkeys(self._limits.limit_a, 0.0 if plan.room.pauses else FALLBACK_A)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from charging_agent.charging.charger_api import CHARGERS, LIMITS
-from charging_agent.charging.limit_setter import valid_for_s
+from charging_agent.charging.limit_setter import compute_validity_s
 from charging_agent.readings.apis import GRID
 from wso2_terms import codes
 
@@ -44,7 +44,7 @@ async def test_each_round_sets_the_limits_of_all_cars_in_one_call_from_a_recorde
 def test_limits_live_three_periods_but_no_less_than_45_s_and_no_more_than_an_hour(
     period_s: float, life_s: float
 ) -> None:
-    assert valid_for_s(period_s) == life_s
+    assert compute_validity_s(period_s) == life_s
 
 
 async def test_whoever_asks_for_a_decision_commands_nothing(served: Served, chargers: FakeChargers) -> None:

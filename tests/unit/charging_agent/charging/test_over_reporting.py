@@ -20,7 +20,7 @@ from tests.unit.charging_agent.charging.sharing_loop import (
 )
 
 from charging_agent.charging.headroom import power_kw
-from charging_agent.charging.planning import Plan
+from charging_agent.charging.planning import ChargingPlan
 from charging_agent.charging.sharing import CarKey, SharingPolicy
 from charging_agent.decision.rules import ACTION_OF, Decision, Known, Rule
 from ev_service.charging import Charger, EvseState, MeterValues, Session
@@ -85,7 +85,7 @@ class Site:
     def load_kw(self) -> float:
         return self.other_kw + sum(power_kw(one.drawn_a, len(one.wiring.phases), VOLTAGE_V) for one in self.places)
 
-    def round(self, after_s: float = 15.0) -> Plan:
+    def round(self, after_s: float = 15.0) -> ChargingPlan:
         """Let time pass, read, plan and obey."""
         self.now += timedelta(seconds=after_s)
         wirings = [place.wiring for place in self.places]

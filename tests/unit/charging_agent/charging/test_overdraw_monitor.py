@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from charging_agent.charging.overdraw_monitor import Alarms, Confirmation
+from charging_agent.charging.overdraw_monitor import Alarms, OverdrawMonitor
 from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
@@ -17,7 +17,7 @@ class Watch:
     """One car, looked at every 15 s."""
 
     def __init__(self) -> None:
-        self.confirmation = Confirmation(overdraw_s=60, meter_lost_s=90, tolerance_a=1.0)
+        self.confirmation = OverdrawMonitor(overdraw_s=60, meter_lost_s=90, tolerance_a=1.0)
         self.now = NOON
 
     def look(
@@ -45,7 +45,7 @@ class Watch:
             session=Session(session_id=session, charger_id="CP-1", evse_id=1, started_at=NOON, energy_kwh=1.0),
         )
         charger = Charger(charger_id="CP-1", is_connected=True, feeder_id="main", evses=(evse,))
-        return self.confirmation.look(
+        return self.confirmation.check(
             Chargers(
                 site_id="greensboro",
                 timestamp=self.now,

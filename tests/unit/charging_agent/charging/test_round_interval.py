@@ -4,34 +4,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charging_agent.charging.round_interval import divided, rounds_a_turn
-from charging_agent.gateway.budget import Limit
+from charging_agent.charging.round_interval import compute_round_interval, split_budget
+from charging_agent.gateway.budget import CallLimit
 
-PLAN = [Limit(10, 60), Limit(10, 60)]
+PLAN = [CallLimit(10, 60), CallLimit(10, 60)]
 
 
 @pytest.mark.parametrize(
     ("period_s", "own", "shared", "rounds"),
     [
-        (15, PLAN, Limit(None), 1),
-        (15, [Limit(None), Limit(None)], Limit(None), 1),
-        (15, PLAN, Limit(20, 60), 1),
-        (15, PLAN, Limit(10, 60), 2),
-        (1, PLAN, Limit(None), 6),
-        (15, [Limit(2, 60), Limit(10, 60)], Limit(None), 2),
-        (3600, PLAN, Limit(1, 3600), 1),
-        (15, [Limit(0, 60)], Limit(None), 80),
+        (15, PLAN, CallLimit(None), 1),
+        (15, [CallLimit(None), CallLimit(None)], CallLimit(None), 1),
+        (15, PLAN, CallLimit(20, 60), 1),
+        (15, PLAN, CallLimit(10, 60), 2),
+        (1, PLAN, CallLimit(None), 6),
+        (15, [CallLimit(2, 60), CallLimit(10, 60)], CallLimit(None), 2),
+        (3600, PLAN, CallLimit(1, 3600), 1),
+        (15, [CallLimit(0, 60)], CallLimit(None), 80),
     ],
 )
 def test_the_chargers_have_as_many_rounds_as_calls_allow(
-    period_s: float, own: list[Limit], shared: Limit, rounds: int
+    period_s: float, own: list[CallLimit], shared: CallLimit, rounds: int
 ) -> None:
-    assert rounds_a_turn(period_s, own, shared) == rounds
+    assert compute_round_interval(period_s, own, shared) == rounds
 
 
 @given(requests=st.integers(0, 200), per_s=st.sampled_from([1, 60, 600, 3600]), period_s=st.floats(1, 3600))
 def test_no_call_is_given_away_twice_and_the_readings_go_first(requests: int, per_s: int, period_s: float) -> None:
-    readings, chargers = divided(Limit(requests, per_s), period_s)
+    readings, chargers = split_budget(CallLimit(requests, per_s), period_s)
 
     assert readings.requests is not None
     assert chargers.requests is not None
@@ -40,4 +40,4 @@ def test_no_call_is_given_away_twice_and_the_readings_go_first(requests: int, pe
 
 
 def test_without_a_shared_limit_nothing_is_divided() -> None:
-    assert divided(Limit(None), 15) == (Limit(None), Limit(None))
+    assert split_budget(CallLimit(None), 15) == (CallLimit(None), CallLimit(None))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from charging_agent.gateway.budget import Limit
-from charging_agent.gateway.credentials import SHARED, EnvironmentOrFiles, read_limits
+from charging_agent.gateway.budget import CallLimit
+from charging_agent.gateway.credentials import APPLICATION_LIMIT, EnvironmentOrFileCredentials, read_call_limits
 from ev_service.errors import ConfigurationError
 
 
@@ -18,13 +18,13 @@ def write_folder(folder: Path, name: str) -> Path:
     return folder
 
 
-def files_in(folder: Path) -> EnvironmentOrFiles:
-    return EnvironmentOrFiles(None, None, folder / "client_id", folder / "client_secret")
+def files_in(folder: Path) -> EnvironmentOrFileCredentials:
+    return EnvironmentOrFileCredentials(None, None, folder / "client_id", folder / "client_secret")
 
 
 def test_variables_win_over_files(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "one", "file")
-    source = EnvironmentOrFiles(
+    source = EnvironmentOrFileCredentials(
         SecretStr("id-env"), SecretStr("secret-env"), folder / "client_id", folder / "client_secret"
     )
 
@@ -104,12 +104,12 @@ def test_a_file_that_is_no_text_is_refused_without_showing_it(tmp_path: Path) ->
 
 def test_nothing_set_says_what_to_set() -> None:
     with pytest.raises(ConfigurationError, match="set WSO2_CLIENT_ID and WSO2_CLIENT_SECRET"):
-        EnvironmentOrFiles(None, None, None, None).read()
+        EnvironmentOrFileCredentials(None, None, None, None).read()
 
 
 def test_a_placeholder_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"WSO2_CLIENT_SECRET is still the placeholder"):
-        EnvironmentOrFiles(SecretStr("id"), SecretStr("change-me-please"), None, None).read()
+        EnvironmentOrFileCredentials(SecretStr("id"), SecretStr("change-me-please"), None, None).read()
 
 
 def test_credentials_do_not_show_their_secret(tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def test_limits_are_read_beside_the_secret(tmp_path: Path) -> None:
     content = {"SolarAPI": {"requests": 20, "per_s": 30}, "GridAPI": {"requests": None, "per_s": 60}}
     (tmp_path / "limits.json").write_text(json.dumps(content), encoding="utf-8")
 
-    limits = read_limits(None, tmp_path / "client_secret")
+    limits = read_call_limits(None, tmp_path / "client_secret")
 
-    assert limits == {"SolarAPI": Limit(20, 30), "GridAPI": Limit(None, 60)}
+    assert limits == {"SolarAPI": CallLimit(20, 30), "GridAPI": CallLimit(None, 60)}
 
 
 def test_the_named_limits_file_wins_over_the_one_beside_the_secret(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_the_named_limits_file_wins_over_the_one_beside_the_secret(tmp_path: Pat
     named = tmp_path / "other.json"
     named.write_text('{"SolarAPI": {"requests": 2, "per_s": 2}}', encoding="utf-8")
 
-    assert read_limits(named, tmp_path / "client_secret") == {"SolarAPI": Limit(2, 2)}
+    assert read_call_limits(named, tmp_path / "client_secret") == {"SolarAPI": CallLimit(2, 2)}
 
 
 def test_the_applications_own_limit_is_read_beside_those_of_its_apis(tmp_path: Path) -> None:
@@ -138,15 +138,15 @@ def test_the_applications_own_limit_is_read_beside_those_of_its_apis(tmp_path: P
         '{"GridMCP": {"requests": 10, "per_s": 60}, "*": {"requests": 20, "per_s": 60}}', encoding="utf-8"
     )
 
-    limits = read_limits(None, tmp_path / "client_secret")
+    limits = read_call_limits(None, tmp_path / "client_secret")
 
-    assert limits == {"GridMCP": Limit(10, 60), SHARED: Limit(20, 60)}
+    assert limits == {"GridMCP": CallLimit(10, 60), APPLICATION_LIMIT: CallLimit(20, 60)}
 
 
 def test_without_a_limits_file_the_defaults_hold(tmp_path: Path) -> None:
-    assert read_limits(None, tmp_path / "client_secret") == {}
-    assert read_limits(None, None) == {}
-    assert Limit() == Limit(requests=10, per_s=60)
+    assert read_call_limits(None, tmp_path / "client_secret") == {}
+    assert read_call_limits(None, None) == {}
+    assert CallLimit() == CallLimit(requests=10, per_s=60)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_a_limits_file_that_is_not_what_the_bootstrap_writes_is_refused(tmp_path
     (tmp_path / "limits.json").write_text(content, encoding="utf-8")
 
     with pytest.raises(ConfigurationError, match=r"limits\.json can not be used"):
-        read_limits(None, tmp_path / "client_secret")
+        read_call_limits(None, tmp_path / "client_secret")
 
 
 def test_a_named_limits_file_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="can not be used"):
-        read_limits(tmp_path / "nowhere.json", None)
+        read_call_limits(tmp_path / "nowhere.json", None)

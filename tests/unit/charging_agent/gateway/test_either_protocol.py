@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from charging_agent.gateway.call_log import Trouble
-from charging_agent.gateway.protocol import Api, CallFailed
+from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.protocol import GatewayCallError, ReadingApi
 from charging_agent.readings.apis import APIS, GRID, SOLAR
 from wso2_terms import codes
 from wso2_terms.windows import format_next_access_time, format_retry_after
@@ -32,46 +32,46 @@ REFUSED = {
     "correlation_id": "c-1",
 }
 TABLE = [
-    pytest.param(401, codes.SUBSCRIPTION_BLOCKED.body(), Trouble.BLOCKED, ONCE, id="900907"),
-    pytest.param(401, codes.SUBSCRIPTION_INACTIVE.body(), Trouble.BLOCKED, ONCE, id="900909"),
-    pytest.param(401, codes.INVALID_CREDENTIALS.body(), Trouble.TOKEN_REFUSED, ONCE, id="900901 young"),
-    pytest.param(401, REFUSED, Trouble.BACKEND_REFUSED, ONCE, id="401 of the service"),
-    pytest.param(403, codes.NOT_SUBSCRIBED.body(), Trouble.NOT_SUBSCRIBED, ONCE, id="900908"),
-    pytest.param(403, codes.SCOPE_MISSING.body(resource="/x"), Trouble.FORBIDDEN, ONCE, id="900910"),
-    pytest.param(403, codes.DENIED.body(), Trouble.BLOCKED, ONCE, id="900805"),
-    pytest.param(404, codes.NOT_FOUND.body(), Trouble.NOT_FOUND, ONCE, id="404"),
-    pytest.param(405, codes.METHOD_NOT_ALLOWED.body(), Trouble.NOT_FOUND, ONCE, id="405"),
-    pytest.param(429, codes.SUBSCRIPTION_THROTTLED.body(), Trouble.THROTTLED, ONCE, id="900804"),
-    pytest.param(503, codes.BACKEND_LIMIT.body(), Trouble.THROTTLED, ONCE, id="900801"),
-    pytest.param(503, codes.API_BLOCKED.body(), Trouble.BLOCKED, ONCE, id="700700"),
-    pytest.param(503, PROBLEM, Trouble.BACKEND_FAILED, TWICE, id="503 of the service"),
-    pytest.param(500, codes.CONNECTION_FAILED.body(), Trouble.BACKEND_FAILED, TWICE, id="101503"),
-    pytest.param(500, codes.UNCLASSIFIED.body(), Trouble.GATEWAY_DOWN, TWICE, id="900900"),
-    pytest.param(500, SUSPENDED, Trouble.BACKEND_FAILED, ONCE, id="303001"),
-    pytest.param(500, b"<h1>oops</h1>", Trouble.BACKEND_FAILED, TWICE, id="500 without a code"),
-    pytest.param(200, b"<h1>Sign in</h1>", Trouble.INVALID_READING, ONCE, id="no JSON"),
-    pytest.param(200, b"null", Trouble.INVALID_READING, ONCE, id="null"),
-    pytest.param(200, {"load_percent": 61}, Trouble.INVALID_READING, ONCE, id="wrong model"),
-    pytest.param(200, b"x" * 1_000_000, Trouble.INVALID_READING, ONCE, id="too long"),
-    pytest.param(302, b"", Trouble.INVALID_READING, ONCE, id="302"),
+    pytest.param(401, codes.SUBSCRIPTION_BLOCKED.body(), FailureReason.BLOCKED, ONCE, id="900907"),
+    pytest.param(401, codes.SUBSCRIPTION_INACTIVE.body(), FailureReason.BLOCKED, ONCE, id="900909"),
+    pytest.param(401, codes.INVALID_CREDENTIALS.body(), FailureReason.TOKEN_REFUSED, ONCE, id="900901 young"),
+    pytest.param(401, REFUSED, FailureReason.BACKEND_REFUSED, ONCE, id="401 of the service"),
+    pytest.param(403, codes.NOT_SUBSCRIBED.body(), FailureReason.NOT_SUBSCRIBED, ONCE, id="900908"),
+    pytest.param(403, codes.SCOPE_MISSING.body(resource="/x"), FailureReason.FORBIDDEN, ONCE, id="900910"),
+    pytest.param(403, codes.DENIED.body(), FailureReason.BLOCKED, ONCE, id="900805"),
+    pytest.param(404, codes.NOT_FOUND.body(), FailureReason.NOT_FOUND, ONCE, id="404"),
+    pytest.param(405, codes.METHOD_NOT_ALLOWED.body(), FailureReason.NOT_FOUND, ONCE, id="405"),
+    pytest.param(429, codes.SUBSCRIPTION_THROTTLED.body(), FailureReason.THROTTLED, ONCE, id="900804"),
+    pytest.param(503, codes.BACKEND_LIMIT.body(), FailureReason.THROTTLED, ONCE, id="900801"),
+    pytest.param(503, codes.API_BLOCKED.body(), FailureReason.BLOCKED, ONCE, id="700700"),
+    pytest.param(503, PROBLEM, FailureReason.BACKEND_FAILED, TWICE, id="503 of the service"),
+    pytest.param(500, codes.CONNECTION_FAILED.body(), FailureReason.BACKEND_FAILED, TWICE, id="101503"),
+    pytest.param(500, codes.UNCLASSIFIED.body(), FailureReason.GATEWAY_DOWN, TWICE, id="900900"),
+    pytest.param(500, SUSPENDED, FailureReason.BACKEND_FAILED, ONCE, id="303001"),
+    pytest.param(500, b"<h1>oops</h1>", FailureReason.BACKEND_FAILED, TWICE, id="500 without a code"),
+    pytest.param(200, b"<h1>Sign in</h1>", FailureReason.INVALID_READING, ONCE, id="no JSON"),
+    pytest.param(200, b"null", FailureReason.INVALID_READING, ONCE, id="null"),
+    pytest.param(200, {"load_percent": 61}, FailureReason.INVALID_READING, ONCE, id="wrong model"),
+    pytest.param(200, b"x" * 1_000_000, FailureReason.INVALID_READING, ONCE, id="too long"),
+    pytest.param(302, b"", FailureReason.INVALID_READING, ONCE, id="302"),
 ]
 
 
-async def fetch(world: World, api: Api[Any]) -> None:
+async def fetch(world: World, api: ReadingApi[Any]) -> None:
     await world.client.fetch(api)
 
 
-async def trouble_of(world: World) -> Trouble:
-    with pytest.raises(CallFailed) as failed:
+async def trouble_of(world: World) -> FailureReason:
+    with pytest.raises(GatewayCallError) as failed:
         await world.client.fetch(GRID)
-    return failed.value.trouble
+    return failed.value.reason
 
 
 @pytest.mark.parametrize(("status", "body", "trouble", "attempts"), TABLE)
 async def test_what_is_refused_or_fails_has_one_word_and_one_number_of_attempts(
-    either: World, status: int, body: bytes | dict[str, str], trouble: Trouble, attempts: int
+    either: World, status: int, body: bytes | dict[str, str], trouble: FailureReason, attempts: int
 ) -> None:
-    await either.tokens.usable()
+    await either.tokens.get_token()
     either.gateway.says(GRID.path, status, body)
 
     assert await trouble_of(either) is trouble
@@ -84,7 +84,7 @@ async def test_a_service_that_refuses_the_gateway_renews_no_token_however_often_
     either.gateway.says(GRID.path, 401, REFUSED)
 
     for _ in range(8):
-        assert await trouble_of(either) is Trouble.BACKEND_REFUSED
+        assert await trouble_of(either) is FailureReason.BACKEND_REFUSED
         either.clock.advance(15)
 
     assert either.gateway.token_requests == 1
@@ -96,7 +96,7 @@ async def test_a_hang_is_given_up_twice(either: World) -> None:
     either.hurry()
     either.gateway.hangs(GRID.path)
 
-    assert await trouble_of(either) is Trouble.TIMEOUT
+    assert await trouble_of(either) is FailureReason.TIMEOUT
     assert [(call.status, call.outcome) for call in either.calls if call.resource != "tools/list"] == [
         (None, "timeout")
     ] * 2
@@ -109,7 +109,7 @@ async def test_a_broken_connection_means_that_the_gateway_is_down(either: World,
 
     either.gateway.does(GRID.path, answer)
 
-    assert await trouble_of(either) is Trouble.GATEWAY_DOWN
+    assert await trouble_of(either) is FailureReason.GATEWAY_DOWN
 
 
 @pytest.mark.parametrize("kind", ["body", "header"])
@@ -121,9 +121,9 @@ async def test_the_hint_of_a_429_is_never_lost(either: World, kind: str) -> None
         body["nextAccessTime"] = format_next_access_time(until)
     either.gateway.says_once(GRID.path, 429, body, **headers)
 
-    assert await trouble_of(either) is Trouble.THROTTLED
+    assert await trouble_of(either) is FailureReason.THROTTLED
     either.clock.advance(99.9)
-    assert await trouble_of(either) is Trouble.THROTTLED
+    assert await trouble_of(either) is FailureReason.THROTTLED
     assert either.gateway.calls_to(GRID.path) == 1
     either.clock.advance(0.1)
     assert (await either.client.fetch(GRID)).load_percent == 61.0
@@ -153,16 +153,16 @@ async def test_after_a_failed_call_the_breaker_keeps_the_api_from_being_asked(ei
 
     either.real_s += 0.79
 
-    assert await trouble_of(either) is Trouble.BACKEND_FAILED
+    assert await trouble_of(either) is FailureReason.BACKEND_FAILED
     assert either.gateway.calls_to(GRID.path) == 2
 
 
 async def test_a_spent_budget_makes_no_call(either: World) -> None:
-    while either.budgets["SolarAPI"].left(either.clock.now()):
+    while either.budgets["SolarAPI"].remaining(either.clock.now()):
         await either.client.fetch(SOLAR)
     sent = len(either.gateway.authorizations)
 
-    with pytest.raises(CallFailed, match="throttled"):
+    with pytest.raises(GatewayCallError, match="throttled"):
         await either.client.fetch(SOLAR)
 
     assert len(either.gateway.authorizations) == sent

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charging_agent.gateway.call_log import Trouble
-from charging_agent.gateway.error_mapping import code_of, refusal_of, wait_until
+from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.error_mapping import map_error, parse_error_code, parse_retry_at
 from wso2_terms import codes
 from wso2_terms.windows import format_next_access_time, format_retry_after
 
@@ -25,83 +25,83 @@ def coded(code: object) -> bytes:
 @pytest.mark.parametrize(
     ("status", "code", "trouble", "is_retryable", "renews_token"),
     [
-        (401, "900901", Trouble.TOKEN_REFUSED, False, True),
-        (401, "900902", Trouble.TOKEN_REFUSED, False, True),
-        (401, "900999", Trouble.TOKEN_REFUSED, False, True),
-        (401, "900907", Trouble.BLOCKED, False, False),
-        (401, "900909", Trouble.BLOCKED, False, False),
-        (403, "900805", Trouble.BLOCKED, False, False),
-        (403, "900908", Trouble.NOT_SUBSCRIBED, False, False),
-        (403, "900910", Trouble.FORBIDDEN, False, False),
-        (403, "900914", Trouble.FORBIDDEN, False, False),
-        (403, "403", Trouble.FORBIDDEN, False, False),
-        (404, "404", Trouble.NOT_FOUND, False, False),
-        (405, "405", Trouble.NOT_FOUND, False, False),
-        (429, "900800", Trouble.THROTTLED, False, False),
-        (429, "900802", Trouble.THROTTLED, False, False),
-        (429, "900803", Trouble.THROTTLED, False, False),
-        (429, "900804", Trouble.THROTTLED, False, False),
-        (429, "900806", Trouble.THROTTLED, False, False),
-        (429, "900807", Trouble.THROTTLED, False, False),
-        (429, "900808", Trouble.THROTTLED, False, False),
-        (429, "900809", Trouble.THROTTLED, False, False),
-        (503, "900801", Trouble.THROTTLED, False, False),
-        (503, "700700", Trouble.BLOCKED, False, False),
-        (500, "101500", Trouble.BACKEND_FAILED, True, False),
-        (500, "101503", Trouble.BACKEND_FAILED, True, False),
-        (500, "101504", Trouble.BACKEND_FAILED, True, False),
-        (500, "101505", Trouble.BACKEND_FAILED, True, False),
-        (500, "101508", Trouble.BACKEND_FAILED, True, False),
-        (500, "303001", Trouble.BACKEND_FAILED, False, False),
-        (500, "900900", Trouble.GATEWAY_DOWN, True, False),
-        (503, "source_unavailable", Trouble.BACKEND_FAILED, True, False),
-        (401, "assertion_refused", Trouble.BACKEND_REFUSED, False, False),
+        (401, "900901", FailureReason.TOKEN_REFUSED, False, True),
+        (401, "900902", FailureReason.TOKEN_REFUSED, False, True),
+        (401, "900999", FailureReason.TOKEN_REFUSED, False, True),
+        (401, "900907", FailureReason.BLOCKED, False, False),
+        (401, "900909", FailureReason.BLOCKED, False, False),
+        (403, "900805", FailureReason.BLOCKED, False, False),
+        (403, "900908", FailureReason.NOT_SUBSCRIBED, False, False),
+        (403, "900910", FailureReason.FORBIDDEN, False, False),
+        (403, "900914", FailureReason.FORBIDDEN, False, False),
+        (403, "403", FailureReason.FORBIDDEN, False, False),
+        (404, "404", FailureReason.NOT_FOUND, False, False),
+        (405, "405", FailureReason.NOT_FOUND, False, False),
+        (429, "900800", FailureReason.THROTTLED, False, False),
+        (429, "900802", FailureReason.THROTTLED, False, False),
+        (429, "900803", FailureReason.THROTTLED, False, False),
+        (429, "900804", FailureReason.THROTTLED, False, False),
+        (429, "900806", FailureReason.THROTTLED, False, False),
+        (429, "900807", FailureReason.THROTTLED, False, False),
+        (429, "900808", FailureReason.THROTTLED, False, False),
+        (429, "900809", FailureReason.THROTTLED, False, False),
+        (503, "900801", FailureReason.THROTTLED, False, False),
+        (503, "700700", FailureReason.BLOCKED, False, False),
+        (500, "101500", FailureReason.BACKEND_FAILED, True, False),
+        (500, "101503", FailureReason.BACKEND_FAILED, True, False),
+        (500, "101504", FailureReason.BACKEND_FAILED, True, False),
+        (500, "101505", FailureReason.BACKEND_FAILED, True, False),
+        (500, "101508", FailureReason.BACKEND_FAILED, True, False),
+        (500, "303001", FailureReason.BACKEND_FAILED, False, False),
+        (500, "900900", FailureReason.GATEWAY_DOWN, True, False),
+        (503, "source_unavailable", FailureReason.BACKEND_FAILED, True, False),
+        (401, "assertion_refused", FailureReason.BACKEND_REFUSED, False, False),
         # Behind a tool, which has no 401 of its own.
-        (500, "assertion_refused", Trouble.BACKEND_REFUSED, False, False),
+        (500, "assertion_refused", FailureReason.BACKEND_REFUSED, False, False),
     ],
 )
 def test_every_code_has_one_meaning(
-    status: int, code: str, trouble: Trouble, is_retryable: bool, renews_token: bool
+    status: int, code: str, trouble: FailureReason, is_retryable: bool, renews_token: bool
 ) -> None:
-    refusal = refusal_of(status, coded(code))
+    refusal = map_error(status, coded(code))
 
-    assert (refusal.trouble, refusal.is_retryable, refusal.renews_token) == (trouble, is_retryable, renews_token)
+    assert (refusal.reason, refusal.is_retryable, refusal.renews_token) == (trouble, is_retryable, renews_token)
     assert refusal.code == code
 
 
 @pytest.mark.parametrize(
     ("status", "trouble"),
     [
-        (204, Trouble.INVALID_READING),
-        (302, Trouble.INVALID_READING),
-        (400, Trouble.INVALID_READING),
-        (401, Trouble.TOKEN_REFUSED),
-        (403, Trouble.FORBIDDEN),
-        (404, Trouble.NOT_FOUND),
-        (429, Trouble.THROTTLED),
-        (500, Trouble.BACKEND_FAILED),
-        (502, Trouble.GATEWAY_DOWN),
-        (503, Trouble.BACKEND_FAILED),
-        (504, Trouble.GATEWAY_DOWN),
+        (204, FailureReason.INVALID_READING),
+        (302, FailureReason.INVALID_READING),
+        (400, FailureReason.INVALID_READING),
+        (401, FailureReason.TOKEN_REFUSED),
+        (403, FailureReason.FORBIDDEN),
+        (404, FailureReason.NOT_FOUND),
+        (429, FailureReason.THROTTLED),
+        (500, FailureReason.BACKEND_FAILED),
+        (502, FailureReason.GATEWAY_DOWN),
+        (503, FailureReason.BACKEND_FAILED),
+        (504, FailureReason.GATEWAY_DOWN),
     ],
 )
-def test_without_a_code_the_status_decides(status: int, trouble: Trouble) -> None:
-    assert refusal_of(status, b"<html>no code here</html>").trouble is trouble
+def test_without_a_code_the_status_decides(status: int, trouble: FailureReason) -> None:
+    assert map_error(status, b"<html>no code here</html>").reason is trouble
 
 
 @given(status=st.integers(min_value=201, max_value=599), body=st.binary(max_size=200))
 def test_whatever_comes_back_means_something_and_no_4xx_is_repeated(status: int, body: bytes) -> None:
-    refusal = refusal_of(status, body)
+    refusal = map_error(status, body)
 
-    assert isinstance(refusal.trouble, Trouble)
+    assert isinstance(refusal.reason, FailureReason)
     assert not (400 <= status < 500 and refusal.is_retryable and refusal.code is None)
 
 
 @pytest.mark.parametrize("fault", codes.FAULTS_BY_CODE.values(), ids=lambda fault: fault.code)
 def test_every_fault_that_wso2_is_known_to_send_means_something_else_than_a_broken_reading(fault: codes.Fault) -> None:
-    refusal = refusal_of(fault.http_status, json.dumps(fault.body()).encode())
+    refusal = map_error(fault.http_status, json.dumps(fault.body()).encode())
 
-    assert refusal.trouble not in {Trouble.INVALID_READING, Trouble.TOO_OLD, Trouble.TIMEOUT}
+    assert refusal.reason not in {FailureReason.INVALID_READING, FailureReason.TOO_OLD, FailureReason.TIMEOUT}
     assert not (fault.http_status < 500 and refusal.is_retryable)
 
 
@@ -122,7 +122,7 @@ def test_every_fault_that_wso2_is_known_to_send_means_something_else_than_a_brok
     ],
 )
 def test_a_code_is_read_from_any_body_without_harm(body: bytes, code: str | None) -> None:
-    assert code_of(body) == code
+    assert parse_error_code(body) == code
 
 
 def throttled(next_access: object) -> bytes:
@@ -154,9 +154,9 @@ def test_a_throttled_api_waits_for_the_best_hint_there_is(
 ) -> None:
     headers = {} if retry_after is None else {"retry-after": retry_after}
 
-    assert wait_until(headers, body, NOW, MINUTE_END) == expected
+    assert parse_retry_at(headers, body, NOW, MINUTE_END) == expected
 
 
 @given(body=st.binary(max_size=100), header=st.text(max_size=40))
 def test_the_wait_always_ends_in_the_future(body: bytes, header: str) -> None:
-    assert wait_until({"retry-after": header}, body, NOW, MINUTE_END) > NOW
+    assert parse_retry_at({"retry-after": header}, body, NOW, MINUTE_END) > NOW

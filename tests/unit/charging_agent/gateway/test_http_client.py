@@ -144,7 +144,7 @@ async def attempt(runner: RequestRunner, http: httpx.AsyncClient, deadline_s: fl
     request = http.build_request("GET", "/", timeout=deadline_s)
     try:
         async with asyncio.timeout(gives_up_s):
-            await runner.run(request, deadline_s=deadline_s, most_bytes=100)
+            await runner.run(request, deadline_s=deadline_s, max_bytes=100)
     except (httpx.HTTPError, TimeoutError) as error:
         return type(error).__name__
     return "answer"
@@ -198,7 +198,7 @@ async def test_whatever_a_server_holds_up_ends_by_itself_at_the_deadline(site: S
 
 async def test_what_is_left_running_is_bounded(site: Site) -> None:
     async with listening(stall, None) as port, site.client(port) as (http, transport):
-        runner = RequestRunner(http, most=3)
+        runner = RequestRunner(http, max_requests=3)
         outcomes = [await attempt(runner, http, 2, 0.01) for _ in range(5)]
 
         assert outcomes == ["TimeoutError"] * 3 + ["PoolTimeout"] * 2
@@ -254,9 +254,9 @@ async def test_a_changed_authority_counts_for_new_connections_and_cuts_no_reques
         other: dict[str, Any] = {"method": "GET", "url": f"https://localhost:{second}/", "timeout": 10}
 
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-            await runner.run(http.build_request(**other), deadline_s=10, most_bytes=100)
+            await runner.run(http.build_request(**other), deadline_s=10, max_bytes=100)
         site.trust("second")
-        answered = await runner.run(http.build_request(**other), deadline_s=10, most_bytes=100)
+        answered = await runner.run(http.build_request(**other), deadline_s=10, max_bytes=100)
         released.set()
 
         assert answered.status == 200

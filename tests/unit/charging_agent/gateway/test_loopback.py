@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.gateway.client import GatewayClient, RetryPlan
-from charging_agent.gateway.protocol import CallFailed
+from charging_agent.gateway.protocol import GatewayCallError
 from charging_agent.readings.apis import GRID
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ async def server(behaviour: Behaviour) -> AsyncGenerator[str]:
         await asyncio.gather(*handlers, return_exceptions=True)
 
 
-async def trouble_with(world: World, base_url: str) -> Trouble:
+async def trouble_with(world: World, base_url: str) -> FailureReason:
     """The trouble of one fetch from that address, with the token of the fake gateway."""
     async with httpx.AsyncClient(base_url=base_url, trust_env=False) as http:
         client = GatewayClient(
@@ -61,9 +61,9 @@ async def trouble_with(world: World, base_url: str) -> Trouble:
             clock=world.clock,
             plan=RetryPlan(attempts=2, deadline_s=0.3, attempt_timeout_s=0.08),
         )
-        with pytest.raises(CallFailed) as failed:
+        with pytest.raises(GatewayCallError) as failed:
             await client.fetch(GRID)
-    return failed.value.trouble
+    return failed.value.reason
 
 
 async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -95,15 +95,15 @@ async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
 @pytest.mark.parametrize(
     ("behaviour", "trouble"),
     [
-        (hang, Trouble.TIMEOUT),
-        (trickle, Trouble.TIMEOUT),
-        (cut_before_the_answer, Trouble.GATEWAY_DOWN),
-        (cut_within_the_answer, Trouble.GATEWAY_DOWN),
-        (no_http, Trouble.GATEWAY_DOWN),
+        (hang, FailureReason.TIMEOUT),
+        (trickle, FailureReason.TIMEOUT),
+        (cut_before_the_answer, FailureReason.GATEWAY_DOWN),
+        (cut_within_the_answer, FailureReason.GATEWAY_DOWN),
+        (no_http, FailureReason.GATEWAY_DOWN),
     ],
 )
 async def test_a_server_that_misbehaves_is_told_in_one_word(
-    world: World, behaviour: Behaviour, trouble: Trouble
+    world: World, behaviour: Behaviour, trouble: FailureReason
 ) -> None:
     async with server(behaviour) as base_url:
         assert await trouble_with(world, base_url) is trouble
@@ -113,7 +113,7 @@ async def test_nobody_listening_means_that_the_gateway_is_down(world: World) -> 
     async with server(hang) as base_url:
         pass
 
-    assert await trouble_with(world, base_url) is Trouble.GATEWAY_DOWN
+    assert await trouble_with(world, base_url) is FailureReason.GATEWAY_DOWN
 
 
 async def test_a_line_that_is_cut_once_is_repeated(world: World) -> None:

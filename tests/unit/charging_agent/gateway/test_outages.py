@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.gateway.client import RetryPlan
-from charging_agent.gateway.protocol import Api, CallFailed
+from charging_agent.gateway.protocol import GatewayCallError, ReadingApi
 from charging_agent.readings.apis import BATTERY, GRID, SOLAR
 from wso2_terms import codes
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-async def trouble_of(world: World, api: Api[Any] = GRID) -> Trouble:
-    with pytest.raises(CallFailed) as failed:
+async def trouble_of(world: World, api: ReadingApi[Any] = GRID) -> FailureReason:
+    with pytest.raises(GatewayCallError) as failed:
         await world.client.fetch(api)
-    return failed.value.trouble
+    return failed.value.reason
 
 
 RETRIED = [
-    (codes.CONNECTION_FAILED, Trouble.BACKEND_FAILED),
-    (codes.BACKEND_TIMEOUT, Trouble.BACKEND_FAILED),
-    (codes.CONNECTION_CLOSED, Trouble.BACKEND_FAILED),
-    (codes.UNCLASSIFIED, Trouble.GATEWAY_DOWN),
+    (codes.CONNECTION_FAILED, FailureReason.BACKEND_FAILED),
+    (codes.BACKEND_TIMEOUT, FailureReason.BACKEND_FAILED),
+    (codes.CONNECTION_CLOSED, FailureReason.BACKEND_FAILED),
+    (codes.UNCLASSIFIED, FailureReason.GATEWAY_DOWN),
 ]
 
 
 @pytest.mark.parametrize(("fault", "trouble"), RETRIED)
 async def test_a_backend_failure_is_tried_once_more_and_then_told(
-    world: World, fault: codes.Fault, trouble: Trouble
+    world: World, fault: codes.Fault, trouble: FailureReason
 ) -> None:
     world.gateway.refuses(GRID.path, fault)
 
@@ -51,7 +51,7 @@ async def test_a_backend_failure_is_tried_once_more_and_then_told(
 async def test_a_500_without_a_code_is_the_services_failure(world: World, body: bytes) -> None:
     world.gateway.says(GRID.path, 500, body)
 
-    assert await trouble_of(world) is Trouble.BACKEND_FAILED
+    assert await trouble_of(world) is FailureReason.BACKEND_FAILED
     assert world.gateway.calls_to(GRID.path) == 2
 
 
@@ -65,8 +65,8 @@ async def test_the_second_attempt_may_bring_the_reading(world: World) -> None:
 async def test_a_suspended_backend_is_not_asked_again_at_once(world: World) -> None:
     world.gateway.says(GRID.path, 500, {"code": codes.ENDPOINT_SUSPENDED.code})
 
-    assert await trouble_of(world) is Trouble.BACKEND_FAILED
-    assert await trouble_of(world) is Trouble.BACKEND_FAILED
+    assert await trouble_of(world) is FailureReason.BACKEND_FAILED
+    assert await trouble_of(world) is FailureReason.BACKEND_FAILED
     assert world.gateway.calls_to(GRID.path) == 1
 
 
@@ -74,7 +74,7 @@ async def test_a_hang_is_given_up_twice(world: World) -> None:
     world.hurry()
     world.gateway.hangs(GRID.path)
 
-    assert await trouble_of(world) is Trouble.TIMEOUT
+    assert await trouble_of(world) is FailureReason.TIMEOUT
     assert world.gateway.calls_to(GRID.path) == 2
 
 
@@ -91,7 +91,7 @@ async def test_a_body_that_trickles_is_given_up(world: World) -> None:
 
     world.gateway.does(GRID.path, answer)
 
-    assert await trouble_of(world) is Trouble.TIMEOUT
+    assert await trouble_of(world) is FailureReason.TIMEOUT
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ async def test_a_connection_that_breaks_means_that_the_gateway_is_down(world: Wo
 
     world.gateway.does(GRID.path, answer)
 
-    assert await trouble_of(world) is Trouble.GATEWAY_DOWN
+    assert await trouble_of(world) is FailureReason.GATEWAY_DOWN
     assert world.gateway.calls_to(GRID.path) == 2
 
 
@@ -118,7 +118,7 @@ async def test_no_attempt_begins_after_the_deadline(world: World) -> None:
     world.use(RetryPlan(attempts=50, deadline_s=0.1, attempt_timeout_s=0.05), deadline_s=0.5)
     world.gateway.hangs(GRID.path)
 
-    assert await trouble_of(world) is Trouble.TIMEOUT
+    assert await trouble_of(world) is FailureReason.TIMEOUT
     assert world.gateway.calls_to(GRID.path) <= 3
 
 
@@ -128,7 +128,7 @@ async def test_after_a_failed_call_the_breaker_keeps_the_api_from_being_asked(wo
 
     world.real_s += 0.79
 
-    assert await trouble_of(world) is Trouble.BACKEND_FAILED
+    assert await trouble_of(world) is FailureReason.BACKEND_FAILED
     assert world.gateway.calls_to(GRID.path) == 2
 
 
@@ -138,7 +138,7 @@ async def test_the_first_call_after_the_pause_is_a_single_trial(world: World) ->
 
     world.real_s += 1.21
 
-    assert await trouble_of(world) is Trouble.BACKEND_FAILED
+    assert await trouble_of(world) is FailureReason.BACKEND_FAILED
     assert world.gateway.calls_to(GRID.path) == 3
 
 
@@ -193,7 +193,7 @@ async def test_one_failing_api_does_not_open_the_breaker_of_another(world: World
 async def test_a_200_that_is_no_reading_is_invalid_and_not_repeated(world: World, body: bytes) -> None:
     world.gateway.says(GRID.path, 200, body)
 
-    assert await trouble_of(world) is Trouble.INVALID_READING
+    assert await trouble_of(world) is FailureReason.INVALID_READING
     assert world.gateway.calls_to(GRID.path) == 1
 
 
@@ -211,7 +211,7 @@ async def test_five_megabytes_are_not_read_to_their_end(world: World) -> None:
 
     world.gateway.does(GRID.path, answer)
 
-    assert await trouble_of(world) is Trouble.INVALID_READING
+    assert await trouble_of(world) is FailureReason.INVALID_READING
     assert sent < 100_000
 
 
@@ -242,10 +242,12 @@ async def test_five_megabytes_are_not_read_to_their_end(world: World) -> None:
         (BATTERY, {"active_power_kw": float("nan")}),
     ],
 )
-async def test_a_reading_that_breaks_its_model_is_invalid(world: World, api: Api[Any], changes: dict[str, Any]) -> None:
+async def test_a_reading_that_breaks_its_model_is_invalid(
+    world: World, api: ReadingApi[Any], changes: dict[str, Any]
+) -> None:
     world.gateway.gives(api.path, **changes)
 
-    assert await trouble_of(world, api) is Trouble.INVALID_READING
+    assert await trouble_of(world, api) is FailureReason.INVALID_READING
     assert world.gateway.calls_to(api.path) == 1
 
 
@@ -261,12 +263,12 @@ async def test_a_reading_that_breaks_its_model_is_invalid(world: World, api: Api
         for name in names
     ],
 )
-async def test_a_reading_without_a_required_field_is_invalid(world: World, api: Api[Any], missing: str) -> None:
+async def test_a_reading_without_a_required_field_is_invalid(world: World, api: ReadingApi[Any], missing: str) -> None:
     said = world.gateway.reading(api.path)
     del said[missing]
     world.gateway.says(api.path, 200, said)
 
-    assert await trouble_of(world, api) is Trouble.INVALID_READING
+    assert await trouble_of(world, api) is FailureReason.INVALID_READING
 
 
 async def test_fields_that_nobody_knows_are_ignored(world: World) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from charging_agent.gateway.call_log import Trouble
-from charging_agent.gateway.protocol import Api, CallFailed
+from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.protocol import GatewayCallError, ReadingApi
 from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
 from wso2_terms import codes
 from wso2_terms.windows import format_next_access_time, format_retry_after
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.anyio
 RENEWING = [{"code": "900901"}, {"code": "900902"}, {"code": "999999"}, {}]
 
 
-async def trouble_of(world: World, api: Api[Any] = GRID) -> Trouble:
-    with pytest.raises(CallFailed) as failed:
+async def trouble_of(world: World, api: ReadingApi[Any] = GRID) -> FailureReason:
+    with pytest.raises(GatewayCallError) as failed:
         await world.client.fetch(api)
-    return failed.value.trouble
+    return failed.value.reason
 
 
 def refuse_token(world: World, value: str, body: dict[str, str]) -> None:
@@ -52,7 +52,7 @@ async def test_a_reading_comes_with_the_token(world: World) -> None:
 async def test_a_401_for_a_current_token_of_10_s_renews_once_and_repeats_once(
     world: World, body: dict[str, str]
 ) -> None:
-    await world.tokens.usable()
+    await world.tokens.get_token()
     refuse_token(world, "token-1", body)
     world.clock.advance(10)
 
@@ -64,16 +64,16 @@ async def test_a_401_for_a_current_token_of_10_s_renews_once_and_repeats_once(
 
 @pytest.mark.parametrize("body", RENEWING)
 async def test_a_401_for_a_younger_token_renews_nothing(world: World, body: dict[str, str]) -> None:
-    await world.tokens.usable()
+    await world.tokens.get_token()
     refuse_token(world, "token-1", body)
     world.clock.advance(9.9)
 
-    assert await trouble_of(world) is Trouble.TOKEN_REFUSED
+    assert await trouble_of(world) is FailureReason.TOKEN_REFUSED
     assert (world.gateway.token_requests, world.gateway.calls_to(GRID.path)) == (1, 1)
 
 
 async def test_a_renewal_held_back_is_made_by_the_next_refusal_after_10_s(world: World) -> None:
-    await world.tokens.usable()
+    await world.tokens.get_token()
     refuse_token(world, "token-1", {"code": "900901"})
     world.clock.advance(5)
     await trouble_of(world)
@@ -86,7 +86,7 @@ async def test_a_renewal_held_back_is_made_by_the_next_refusal_after_10_s(world:
 
 
 async def test_three_401_at_the_same_time_renew_once(world: World) -> None:
-    await world.tokens.usable()
+    await world.tokens.get_token()
     refuse_token(world, "token-1", {"code": "900901"})
     world.clock.advance(10)
 
@@ -96,16 +96,16 @@ async def test_three_401_at_the_same_time_renew_once(world: World) -> None:
 
 
 async def test_a_401_for_a_renewed_token_too_is_told_as_refused(world: World) -> None:
-    await world.tokens.usable()
+    await world.tokens.get_token()
     world.gateway.refuses(GRID.path, codes.INVALID_CREDENTIALS)
     world.clock.advance(10)
 
-    assert await trouble_of(world) is Trouble.TOKEN_REFUSED
+    assert await trouble_of(world) is FailureReason.TOKEN_REFUSED
     assert (world.gateway.token_requests, world.gateway.calls_to(GRID.path)) == (2, 2)
 
 
 async def test_a_401_for_an_older_token_is_repeated_once_with_the_current_one(world: World) -> None:
-    await world.tokens.usable()
+    await world.tokens.get_token()
     may_answer = asyncio.Event()
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -119,7 +119,7 @@ async def test_a_401_for_an_older_token_is_repeated_once_with_the_current_one(wo
     while not world.gateway.calls_to(GRID.path):
         await asyncio.sleep(0)
     world.clock.advance(3600)
-    assert (await world.tokens.usable()).value == "token-2"
+    assert (await world.tokens.get_token()).value == "token-2"
 
     may_answer.set()
 
@@ -129,28 +129,28 @@ async def test_a_401_for_an_older_token_is_repeated_once_with_the_current_one(wo
 
 @pytest.mark.parametrize("fault", [codes.SUBSCRIPTION_BLOCKED, codes.SUBSCRIPTION_INACTIVE])
 async def test_a_blocked_subscription_renews_nothing_and_repeats_nothing(world: World, fault: codes.Fault) -> None:
-    await world.tokens.usable()
+    await world.tokens.get_token()
     world.clock.advance(60)
     world.gateway.refuses(GRID.path, fault)
 
-    assert await trouble_of(world) is Trouble.BLOCKED
+    assert await trouble_of(world) is FailureReason.BLOCKED
     assert (world.gateway.token_requests, world.gateway.calls_to(GRID.path)) == (1, 1)
 
 
 @pytest.mark.parametrize(
     ("fault", "trouble"),
     [
-        (codes.NOT_SUBSCRIBED, Trouble.NOT_SUBSCRIBED),
-        (codes.SCOPE_MISSING, Trouble.FORBIDDEN),
-        (codes.WRONG_AUDIENCE, Trouble.FORBIDDEN),
-        (codes.DENIED, Trouble.BLOCKED),
-        (codes.TRANSPORT_NOT_ALLOWED, Trouble.FORBIDDEN),
-        (codes.NOT_FOUND, Trouble.NOT_FOUND),
-        (codes.NO_RESOURCE, Trouble.NOT_FOUND),
-        (codes.METHOD_NOT_ALLOWED, Trouble.NOT_FOUND),
+        (codes.NOT_SUBSCRIBED, FailureReason.NOT_SUBSCRIBED),
+        (codes.SCOPE_MISSING, FailureReason.FORBIDDEN),
+        (codes.WRONG_AUDIENCE, FailureReason.FORBIDDEN),
+        (codes.DENIED, FailureReason.BLOCKED),
+        (codes.TRANSPORT_NOT_ALLOWED, FailureReason.FORBIDDEN),
+        (codes.NOT_FOUND, FailureReason.NOT_FOUND),
+        (codes.NO_RESOURCE, FailureReason.NOT_FOUND),
+        (codes.METHOD_NOT_ALLOWED, FailureReason.NOT_FOUND),
     ],
 )
-async def test_a_4xx_is_never_repeated(world: World, fault: codes.Fault, trouble: Trouble) -> None:
+async def test_a_4xx_is_never_repeated(world: World, fault: codes.Fault, trouble: FailureReason) -> None:
     # Each fault keeps its placeholders unfilled here; only status and code count.
     world.gateway.says(GRID.path, fault.http_status, {"code": fault.code, "message": fault.message})
 
@@ -174,9 +174,9 @@ async def test_a_throttled_api_is_left_alone_until_the_moment_in_the_body(world:
         GRID.path, fault.http_status, fault.body() | {"nextAccessTime": format_next_access_time(until)}
     )
 
-    assert await trouble_of(world) is Trouble.THROTTLED
+    assert await trouble_of(world) is FailureReason.THROTTLED
     world.clock.advance(99.9)
-    assert await trouble_of(world) is Trouble.THROTTLED
+    assert await trouble_of(world) is FailureReason.THROTTLED
     assert world.gateway.calls_to(GRID.path) == 1
     world.clock.advance(0.1)
     assert (await world.client.fetch(GRID)).load_percent == 61.0
@@ -200,9 +200,9 @@ async def test_every_kind_of_hint_leads_to_a_moment_before_which_nothing_is_call
     said: dict[str, Any] = {"code": "900804", **body}
     world.gateway.says_once(GRID.path, 429, said, **headers)
 
-    assert await trouble_of(world) is Trouble.THROTTLED
+    assert await trouble_of(world) is FailureReason.THROTTLED
     world.clock.advance(wait_s - 0.001)
-    assert await trouble_of(world) is Trouble.THROTTLED
+    assert await trouble_of(world) is FailureReason.THROTTLED
     assert world.gateway.calls_to(GRID.path) == 1
     world.clock.advance(0.001)
     assert (await world.client.fetch(GRID)).load_percent == 61.0
@@ -218,7 +218,7 @@ async def test_one_throttled_api_does_not_hold_up_the_others(world: World) -> No
 async def test_an_api_blocked_by_its_publisher_is_not_repeated(world: World) -> None:
     world.gateway.refuses(GRID.path, codes.API_BLOCKED)
 
-    assert await trouble_of(world) is Trouble.BLOCKED
+    assert await trouble_of(world) is FailureReason.BLOCKED
     assert world.gateway.calls_to(GRID.path) == 1
 
 
@@ -226,41 +226,41 @@ async def test_a_spent_budget_makes_no_call_and_the_next_utc_minute_does(world: 
     for _ in range(10):
         await world.client.fetch(GRID)
 
-    assert await trouble_of(world) is Trouble.THROTTLED
+    assert await trouble_of(world) is FailureReason.THROTTLED
     assert world.gateway.calls_to(GRID.path) == 10
     world.clock.advance(39.9)
-    assert await trouble_of(world) is Trouble.THROTTLED
+    assert await trouble_of(world) is FailureReason.THROTTLED
     world.clock.advance(0.1)
     assert (await world.client.fetch(GRID)).load_percent == 61.0
 
 
 async def test_every_attempt_counts_against_the_budget(world: World) -> None:
-    await world.tokens.usable()
+    await world.tokens.get_token()
     world.clock.advance(10)
     refuse_token(world, "token-1", {"code": "900901"})
 
     await world.client.fetch(GRID)
 
-    assert world.budgets["GridAPI"].left(world.clock.now()) == 8
+    assert world.budgets["GridAPI"].remaining(world.clock.now()) == 8
 
 
 async def test_without_a_token_no_call_is_made_and_no_budget_spent(world: World) -> None:
     world.gateway.says("/oauth2/token", 401, {"error": "invalid_client"})
 
-    assert await trouble_of(world) is Trouble.TOKEN_REFUSED
+    assert await trouble_of(world) is FailureReason.TOKEN_REFUSED
     assert world.gateway.calls_to(GRID.path) == 0
-    assert world.budgets["GridAPI"].left(world.clock.now()) == 10
+    assert world.budgets["GridAPI"].remaining(world.clock.now()) == 10
 
 
 async def test_a_token_endpoint_that_is_down_is_told_as_unavailable(world: World) -> None:
     world.gateway.says("/oauth2/token", 503)
 
-    assert await trouble_of(world) is Trouble.TOKEN_UNAVAILABLE
+    assert await trouble_of(world) is FailureReason.TOKEN_UNAVAILABLE
 
 
 async def test_a_token_endpoint_that_fails_hurts_no_call_while_the_token_lives(world: World) -> None:
     world.gateway.token_life_s = 100
-    await world.tokens.usable()
+    await world.tokens.get_token()
     world.gateway.says("/oauth2/token", 500)
     world.clock.advance(90)
 
@@ -268,4 +268,4 @@ async def test_a_token_endpoint_that_fails_hurts_no_call_while_the_token_lives(w
         assert (await world.client.fetch(GRID)).load_percent == 61.0
 
     world.clock.advance(30)
-    assert await trouble_of(world) is Trouble.TOKEN_UNAVAILABLE
+    assert await trouble_of(world) is FailureReason.TOKEN_UNAVAILABLE

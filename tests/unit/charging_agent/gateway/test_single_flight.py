@@ -81,7 +81,7 @@ async def test_the_error_of_a_background_run_that_nobody_waited_for_is_no_warnin
 
     await asyncio.wait([flight.start()])
 
-    assert not flight.is_flying
+    assert not flight.is_running
 
 
 async def test_stopping_ends_the_work() -> None:
@@ -90,7 +90,7 @@ async def test_stopping_ends_the_work() -> None:
 
     await flight.stop()
 
-    assert not flight.is_flying
+    assert not flight.is_running
 
 
 async def test_stopping_what_never_started_does_nothing() -> None:
@@ -98,4 +98,4 @@ async def test_stopping_what_never_started_does_nothing() -> None:
 
     await flight.stop()
 
-    assert not flight.is_flying
+    assert not flight.is_running

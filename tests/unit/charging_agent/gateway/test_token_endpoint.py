@@ -13,10 +13,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.gateway.credentials import Credentials
 from charging_agent.gateway.token_endpoint import TokenEndpoint
-from charging_agent.gateway.tokens import TokenFailed
+from charging_agent.gateway.tokens import TokenError
 from ev_service.errors import ConfigurationError
 from wso2_terms.basic_credentials import decode_client
 
@@ -63,9 +63,9 @@ def basic(client_id: str, secret: str) -> str:
     return "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
 
 
-async def failure_of(endpoint: TokenEndpoint) -> TokenFailed:
-    with pytest.raises(TokenFailed) as failed:
-        await endpoint.request()
+async def failure_of(endpoint: TokenEndpoint) -> TokenError:
+    with pytest.raises(TokenError) as failed:
+        await endpoint.request_token()
     return failed.value
 
 
@@ -80,7 +80,7 @@ async def test_it_asks_with_basic_auth_for_client_credentials_and_the_scopes(
 
     world.gateway.does(PATH, answer)
 
-    token = await endpoint.request()
+    token = await endpoint.request_token()
 
     assert seen[0].headers["authorization"] == basic("id-1", "secret-1")
     assert parse_qs(seen[0].content.decode()) == {
@@ -88,14 +88,14 @@ async def test_it_asks_with_basic_auth_for_client_credentials_and_the_scopes(
         "scope": ["solar:read grid:read"],
     }
     assert seen[0].url.query == b""
-    assert (token.expires_at - token.asked_at).total_seconds() == 3600
+    assert (token.expires_at - token.requested_at).total_seconds() == 3600
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408])
 async def test_any_4xx_but_429_is_a_refusal(world: World, endpoint: TokenEndpoint, status: int) -> None:
     world.gateway.says(PATH, status, {"error": "invalid_client"})
 
-    assert (await failure_of(endpoint)).trouble is Trouble.TOKEN_REFUSED
+    assert (await failure_of(endpoint)).reason is FailureReason.TOKEN_REFUSED
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ async def test_anything_else_that_is_no_token_makes_it_unavailable(
 ) -> None:
     world.gateway.says(PATH, status, body)
 
-    assert (await failure_of(endpoint)).trouble is Trouble.TOKEN_UNAVAILABLE
+    assert (await failure_of(endpoint)).reason is FailureReason.TOKEN_UNAVAILABLE
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ async def test_a_token_that_does_not_say_how_long_it_lives_is_used_for_five_minu
     body = f'{{"access_token": "abc", "expires_in": {said}}}' if said else '{"access_token": "abc"}'
     world.gateway.says(PATH, 200, body.encode())
 
-    token = await endpoint.request()
+    token = await endpoint.request_token()
 
-    assert (token.value, (token.expires_at - token.asked_at).total_seconds()) == ("abc", 300)
+    assert (token.value, (token.expires_at - token.requested_at).total_seconds()) == ("abc", 300)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ async def test_a_life_that_is_a_number_counts_up_to_a_day(
 ) -> None:
     world.gateway.says(PATH, 200, f'{{"access_token": "abc", "expires_in": {said}}}'.encode())
 
-    token = await endpoint.request()
+    token = await endpoint.request_token()
 
-    assert (token.expires_at - token.asked_at).total_seconds() == life_s
+    assert (token.expires_at - token.requested_at).total_seconds() == life_s
 
 
 @pytest.mark.parametrize("status", [429, 503, 500])
@@ -176,7 +176,7 @@ async def test_a_busy_endpoint_is_a_wait_and_not_a_refusal(
 
     failure = await failure_of(endpoint)
 
-    assert (failure.trouble, failure.wait_s) == (Trouble.TOKEN_UNAVAILABLE, wait_s)
+    assert (failure.reason, failure.wait_s) == (FailureReason.TOKEN_UNAVAILABLE, wait_s)
     assert (source.reads, world.gateway.token_requests) == (1, 1)
 
 
@@ -188,7 +188,7 @@ async def test_a_refusal_is_no_wait_whatever_its_header_says(
 
     failure = await failure_of(endpoint)
 
-    assert (failure.trouble, failure.wait_s) == (Trouble.TOKEN_REFUSED, 0)
+    assert (failure.reason, failure.wait_s) == (FailureReason.TOKEN_REFUSED, 0)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ async def test_key_and_secret_are_form_encoded(
 ) -> None:
     source.current = Credentials(client_id, SecretStr(secret))
 
-    await endpoint.request()
+    await endpoint.request_token()
 
     header = world.gateway.authorizations[-1]
     assert base64.b64decode(header.removeprefix("Basic ")).decode() == joined
@@ -227,7 +227,7 @@ async def test_an_endless_answer_is_not_read_to_its_end(world: World, endpoint: 
 
     world.gateway.does(PATH, answer)
 
-    assert (await failure_of(endpoint)).trouble is Trouble.TOKEN_UNAVAILABLE
+    assert (await failure_of(endpoint)).reason is FailureReason.TOKEN_UNAVAILABLE
     assert sent < 100_000
 
 
@@ -238,22 +238,22 @@ async def test_an_unreachable_endpoint_makes_the_token_unavailable(world: World,
     world.gateway.does(PATH, unreachable)
 
     failure = await failure_of(endpoint)
-    assert (failure.trouble, str(failure)) == (Trouble.TOKEN_UNAVAILABLE, "token endpoint: ConnectError")
+    assert (failure.reason, str(failure)) == (FailureReason.TOKEN_UNAVAILABLE, "token endpoint: ConnectError")
 
 
 async def test_a_hanging_endpoint_is_given_up(
     world: World, endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charging_agent.gateway.token_endpoint._WHOLE_S", 0.05)
+    monkeypatch.setattr("charging_agent.gateway.token_endpoint._TIMEOUT_S", 0.05)
     world.gateway.hangs(PATH)
 
-    assert (await failure_of(endpoint)).trouble is Trouble.TOKEN_UNAVAILABLE
+    assert (await failure_of(endpoint)).reason is FailureReason.TOKEN_UNAVAILABLE
 
 
 async def test_a_trickling_endpoint_is_given_up(
     world: World, endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charging_agent.gateway.token_endpoint._WHOLE_S", 0.05)
+    monkeypatch.setattr("charging_agent.gateway.token_endpoint._TIMEOUT_S", 0.05)
 
     async def trickle() -> AsyncGenerator[bytes]:
         while True:
@@ -265,7 +265,7 @@ async def test_a_trickling_endpoint_is_given_up(
 
     world.gateway.does(PATH, answer)
 
-    assert (await failure_of(endpoint)).trouble is Trouble.TOKEN_UNAVAILABLE
+    assert (await failure_of(endpoint)).reason is FailureReason.TOKEN_UNAVAILABLE
 
 
 async def test_refused_credentials_are_read_again_before_the_refusal_is_told(
@@ -280,19 +280,19 @@ async def test_refused_credentials_are_read_again_before_the_refusal_is_told(
 
 
 async def test_changed_credentials_are_used_at_once(world: World, endpoint: TokenEndpoint, source: Source) -> None:
-    await endpoint.request()
+    await endpoint.request_token()
     world.gateway.says_once(PATH, 401, {"error": "invalid_client"})
     source.current = Credentials("id-2", SecretStr("secret-2"))
 
-    token = await endpoint.request()
+    token = await endpoint.request_token()
 
     assert token.value == "token-2"
     assert world.gateway.authorizations[-2:] == [basic("id-1", "secret-1"), basic("id-2", "secret-2")]
 
 
 async def test_credentials_are_not_read_again_while_they_are_good(endpoint: TokenEndpoint, source: Source) -> None:
-    await endpoint.request()
-    await endpoint.request()
+    await endpoint.request_token()
+    await endpoint.request_token()
 
     assert source.reads == 1
 
@@ -310,30 +310,30 @@ async def test_an_unreachable_endpoint_does_not_read_credentials_again(
 async def test_refused_credentials_that_can_not_be_read_again_stay_refused(
     world: World, endpoint: TokenEndpoint, source: Source
 ) -> None:
-    await endpoint.request()
+    await endpoint.request_token()
     world.gateway.says(PATH, 401)
     source.broken = True
 
-    assert (await failure_of(endpoint)).trouble is Trouble.TOKEN_REFUSED
+    assert (await failure_of(endpoint)).reason is FailureReason.TOKEN_REFUSED
 
 
 async def test_credentials_that_are_not_there_yet_make_the_token_unavailable_until_they_are(
     endpoint: TokenEndpoint, source: Source
 ) -> None:
     source.broken = True
-    assert (await failure_of(endpoint)).trouble is Trouble.TOKEN_UNAVAILABLE
+    assert (await failure_of(endpoint)).reason is FailureReason.TOKEN_UNAVAILABLE
 
     source.broken = False
 
-    assert (await endpoint.request()).value == "token-1"
+    assert (await endpoint.request_token()).value == "token-1"
 
 
 async def test_a_token_is_never_kept_longer_than_a_day(world: World, endpoint: TokenEndpoint) -> None:
     world.gateway.says(PATH, 200, {"access_token": "abc", "expires_in": 10**15})
 
-    token = await endpoint.request()
+    token = await endpoint.request_token()
 
-    assert (token.expires_at - token.asked_at).total_seconds() == 86_400
+    assert (token.expires_at - token.requested_at).total_seconds() == 86_400
 
 
 async def test_a_tokens_life_counts_from_the_moment_it_was_asked_for(world: World, endpoint: TokenEndpoint) -> None:
@@ -345,6 +345,6 @@ async def test_a_tokens_life_counts_from_the_moment_it_was_asked_for(world: Worl
 
     world.gateway.does(PATH, answer)
 
-    token = await endpoint.request()
+    token = await endpoint.request_token()
 
     assert (token.expires_at - asked_at).total_seconds() == 30

@@ -11,12 +11,12 @@ from uuid import uuid4
 import pytest
 
 from charging_agent.decision.rules import Known, Policy, decide, explain, guard
-from charging_agent.gateway.call_log import Call, Trouble
+from charging_agent.gateway.call_log import Call, FailureReason
 from charging_agent.ledger.keys import SigningKey
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.record_signing import Head, Made, Maker, policy_record, seal
 from charging_agent.ledger.records import Sealed
-from charging_agent.readings.assessment import AgeLimits, Judged, Status, judge
+from charging_agent.readings.assessment import AgeLimits, AssessedReading, Status, assess_reading
 from charging_agent.readings.observer import Observation
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
@@ -29,15 +29,15 @@ def observation(at: datetime = NOON, *, generation_kw: float = 41.0, load_percen
     grid = GridLoad(**told, load_percent=load_percent, load_kw=load_percent, limit_kw=100.0)
     return Observation(
         at,
-        judge(solar, at, AgeLimits(), is_new=True),
-        judge(BatteryStatus(**told, soc_percent=83.0, capacity_kwh=100.0), at, AgeLimits(), is_new=True),
-        judge(grid, at, AgeLimits(), is_new=True),
+        assess_reading(solar, at, AgeLimits(), is_new=True),
+        assess_reading(BatteryStatus(**told, soc_percent=83.0, capacity_kwh=100.0), at, AgeLimits(), is_new=True),
+        assess_reading(grid, at, AgeLimits(), is_new=True),
     )
 
 
-def unknown(at: datetime = NOON, error: Trouble = Trouble.THROTTLED) -> Observation:
-    def missing() -> Judged[Any]:
-        return Judged(Status.MISSING, error=error)
+def unknown(at: datetime = NOON, error: FailureReason = FailureReason.THROTTLED) -> Observation:
+    def missing() -> AssessedReading[Any]:
+        return AssessedReading(Status.MISSING, error=error)
 
     return Observation(at, missing(), missing(), missing())
 

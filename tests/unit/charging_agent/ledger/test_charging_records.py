@@ -16,10 +16,10 @@ from tests.unit.charging_agent.ledger.conftest import NOON, made_from, maker, ob
 
 from charging_agent.charging.fleet import Fleet
 from charging_agent.charging.headroom import Headroom
-from charging_agent.charging.limit_setter import Commanded, LoweredLimit, LoweredLimits
+from charging_agent.charging.limit_setter import CommandResult, LoweredLimit, LoweredLimits
 from charging_agent.charging.overdraw_monitor import Alarms
-from charging_agent.charging.planning import Plan, planned
-from charging_agent.charging.round_snapshot import Noted
+from charging_agent.charging.planning import ChargingPlan, make_plan
+from charging_agent.charging.round_snapshot import RoundSnapshot
 from charging_agent.charging.sharing import Allotment, Car, Memory, SharingPolicy, SiteRoom
 from charging_agent.decision.explanations import explained
 from charging_agent.ledger.canonical import canonical
@@ -29,7 +29,7 @@ from charging_agent.ledger.record_signing import Head, Made, seal
 from charging_agent.ledger.records import OF_FORMAT_2, OF_FORMAT_3, Sealed
 from charging_agent.ledger.replay import replayed
 from charging_agent.ledger.verification import verify
-from charging_agent.readings.assessment import Judged, Status
+from charging_agent.readings.assessment import AssessedReading, Status
 from ev_service.charging import LimitOutcome, LimitResult
 
 KEY, BY = fresh_key(), maker()
@@ -43,14 +43,14 @@ def plan_of(
     memory: Memory | None = None,
     at: datetime = NOON,
     pauses: bool = False,
-) -> Plan:
+) -> ChargingPlan:
     phase_a = HEADROOM.total_kw * 1000 / 690
     room = SiteRoom(HEADROOM.total_kw, (phase_a,) * 3, {"main": (125.0,) * 3}, 230.0, ceiling_kw, pauses)
-    return planned(Fleet(cars, (("CP-9", 1),), ()), room, HEADROOM, memory or Memory.initial(), at, SharingPolicy())
+    return make_plan(Fleet(cars, (("CP-9", 1),), ()), room, HEADROOM, memory or Memory.initial(), at, SharingPolicy())
 
 
-def made_with(plan: Plan | None, commanded: Commanded | None = None) -> Made:
-    noted = Noted(Judged(Status.MISSING), Alarms(overdrawing=(("CP-1", 1),)), plan, commanded)
+def made_with(plan: ChargingPlan | None, commanded: CommandResult | None = None) -> Made:
+    noted = RoundSnapshot(AssessedReading(Status.MISSING), Alarms(overdrawing=(("CP-1", 1),)), plan, commanded)
     return replace(made_from(observation()), charging=noted)
 
 
@@ -89,7 +89,7 @@ def test_a_plan_by_measured_phases_comes_out_the_same() -> None:
     phase_a = tuple(headroom.free_a(phase, 3, 230.0) for phase in (1, 2, 3))
     room = SiteRoom(headroom.total_kw, phase_a, {"main": (125.0,) * 3}, 230.0, 22.0)
     cars = (car(1, limit_a=16.0), car(2, phases=(2,), limit_a=16.0), car(3, phases=(1,), limit_a=0.0))
-    plan = planned(Fleet(cars, (), ()), room, headroom, Memory.initial(), NOON, SharingPolicy())
+    plan = make_plan(Fleet(cars, (), ()), room, headroom, Memory.initial(), NOON, SharingPolicy())
 
     record = sealed_record(made_with(plan))
 
@@ -169,7 +169,7 @@ def test_a_record_says_what_came_of_each_limit_and_which_had_no_answer() -> None
     result = LimitResult(
         charger_id="CP-1", evse_id=1, outcome=LimitOutcome.PARTLY_APPLIED, limit_a=10.0, limited_by="feeder_limit"
     )
-    commanded = Commanded(NOON, "d-1", "timeout", NOON + timedelta(seconds=45), asked, (result,))
+    commanded = CommandResult(NOON, "d-1", "timeout", NOON + timedelta(seconds=45), asked, (result,))
 
     entry = seal(made_with(None, commanded), [], Head(), BY, KEY).entry
 

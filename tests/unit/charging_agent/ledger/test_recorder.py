@@ -15,14 +15,14 @@ import pytest
 from tests.unit.charging_agent.conftest import Served
 from tests.unit.charging_agent.ledger.conftest import NOON, call, made_from, observation, unknown
 
-from charging_agent.gateway.call_log import CallLog, Trouble
+from charging_agent.gateway.call_log import CallLog, FailureReason
 from charging_agent.ledger import recorder as recording
 from charging_agent.ledger.errors import LedgerUnavailable
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.readers import Records
 from charging_agent.ledger.recorder import Recorder
 from charging_agent.ledger.store import FILE, Store
-from charging_agent.readings.assessment import Judged, Status
+from charging_agent.readings.assessment import AssessedReading, Status
 from charging_agent.readings.observer import Observation
 
 pytestmark = pytest.mark.anyio
@@ -37,8 +37,8 @@ async def test_fresh_becoming_cached_and_growing_older_is_no_change(ledger: Ledg
     cached = replace(
         seen,
         at=NOON + timedelta(seconds=4),
-        grid=Judged(Status.CACHED, seen.grid.reading, 4.25),
-        solar=Judged(Status.CACHED, seen.solar.reading, 4.25),
+        grid=AssessedReading(Status.CACHED, seen.grid.reading, 4.25),
+        solar=AssessedReading(Status.CACHED, seen.solar.reading, 4.25),
     )
 
     first = await recorder.recorded(made_from(seen))
@@ -50,8 +50,8 @@ async def test_fresh_becoming_cached_and_growing_older_is_no_change(ledger: Ledg
 
 SEEN = observation()
 CHANGED = {
-    "stale": replace(SEEN, grid=Judged(Status.STALE, SEEN.grid.reading, 20.0, Trouble.TIMEOUT)),
-    "blocked": replace(SEEN, solar=Judged(Status.MISSING, error=Trouble.BLOCKED)),
+    "stale": replace(SEEN, grid=AssessedReading(Status.STALE, SEEN.grid.reading, 20.0, FailureReason.TIMEOUT)),
+    "blocked": replace(SEEN, solar=AssessedReading(Status.MISSING, error=FailureReason.BLOCKED)),
     "newer": observation(NOON + timedelta(seconds=1)),
     "another value": observation(load_percent=61.5),
 }

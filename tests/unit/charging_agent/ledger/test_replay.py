@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.charging_agent.ledger.conftest import made_from, maker, observation, unknown
 
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.ledger.canonical import canonical, sha256_hex
 from charging_agent.ledger.keys import fresh_key
 from charging_agent.ledger.record_signing import Head, Made, seal
@@ -31,8 +31,8 @@ def test_every_decision_comes_out_the_same(generation_kw: float, load_percent: f
     assert replayed(seal(made, [], Head(), BY, KEY).record) is None
 
 
-@pytest.mark.parametrize("error", list(Trouble))
-def test_a_decision_without_readings_comes_out_the_same(error: Trouble) -> None:
+@pytest.mark.parametrize("error", list(FailureReason))
+def test_a_decision_without_readings_comes_out_the_same(error: FailureReason) -> None:
     assert replayed(seal(made_from(unknown(error=error)), [], Head(), BY, KEY).record) is None
 
 

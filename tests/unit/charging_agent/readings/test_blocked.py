@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from charging_agent.gateway.budget import Limit
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.budget import CallLimit
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
 from charging_agent.readings.assessment import Status
 from charging_agent.web.refresh_endpoint import Recheck
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 OF_ONE_API = [codes.SUBSCRIPTION_BLOCKED, codes.SUBSCRIPTION_INACTIVE, codes.API_BLOCKED]
 
 
-def errors(observation: Observation) -> list[Trouble | None]:
+def errors(observation: Observation) -> list[FailureReason | None]:
     return [observation.solar.error, observation.battery.error, observation.grid.error]
 
 
@@ -48,7 +48,7 @@ async def test_a_deny_policy_met_by_one_call_takes_every_reading_away(world: Wor
     observation = await world.observer.observe()
 
     assert statuses(observation) == [Status.MISSING] * 3
-    assert errors(observation) == [Trouble.BLOCKED] * 3
+    assert errors(observation) == [FailureReason.BLOCKED] * 3
     assert observation.grid.reading is None
     assert sum(calls(world)) == 4
 
@@ -74,7 +74,7 @@ async def test_a_blocked_subscription_or_api_takes_its_own_reading_away(world: W
     observation = await world.observer.observe()
 
     assert statuses(observation) == [Status.FRESH, Status.FRESH, Status.MISSING]
-    assert errors(observation) == [None, None, Trouble.BLOCKED]
+    assert errors(observation) == [None, None, FailureReason.BLOCKED]
 
 
 async def test_the_answer_to_a_call_sent_before_the_block_brings_no_reading_back(world: World) -> None:
@@ -88,12 +88,12 @@ async def test_the_answer_to_a_call_sent_before_the_block_brings_no_reading_back
     world.gateway.refuses(GRID.path, codes.DENIED)
     flying = asyncio.create_task(world.observer.observe())
     async with asyncio.timeout(5):
-        while world.observer.held().grid.error is not Trouble.BLOCKED:
+        while world.observer.held().grid.error is not FailureReason.BLOCKED:
             await asyncio.sleep(0)
 
     was_denied.set()
 
-    assert errors(await flying) == [Trouble.BLOCKED] * 3
+    assert errors(await flying) == [FailureReason.BLOCKED] * 3
 
 
 async def test_readings_are_gone_at_once_although_another_call_still_hangs(world: World) -> None:
@@ -105,10 +105,10 @@ async def test_readings_are_gone_at_once_although_another_call_still_hangs(world
 
     flying = asyncio.create_task(world.observer.observe())
     async with asyncio.timeout(5):
-        while world.observer.held().grid.error is not Trouble.BLOCKED:
+        while world.observer.held().grid.error is not FailureReason.BLOCKED:
             await asyncio.sleep(0)
 
-    assert errors(world.observer.held()) == [Trouble.BLOCKED] * 3
+    assert errors(world.observer.held()) == [FailureReason.BLOCKED] * 3
     assert not flying.done()
 
 
@@ -121,7 +121,7 @@ async def test_a_spent_budget_does_not_hide_that_the_agent_is_blocked(world: Wor
             pass
         world.clock.advance(1)
 
-    assert errors(world.observer.held()) == [Trouble.BLOCKED] * 3
+    assert errors(world.observer.held()) == [FailureReason.BLOCKED] * 3
 
 
 async def test_a_call_that_was_not_sent_does_not_end_a_block_and_one_that_the_plan_refuses_does(world: World) -> None:
@@ -130,11 +130,11 @@ async def test_a_call_that_was_not_sent_does_not_end_a_block_and_one_that_the_pl
     while world.budgets[GRID.name].take(world.clock.now()):
         pass
 
-    assert (await world.observer.observe_anew()).grid.error is Trouble.BLOCKED
+    assert (await world.observer.observe_anew()).grid.error is FailureReason.BLOCKED
 
     world.clock.advance(60)
     world.gateway.refuses(GRID.path, codes.SUBSCRIPTION_THROTTLED)
-    assert (await world.observer.observe()).grid.error is Trouble.THROTTLED
+    assert (await world.observer.observe()).grid.error is FailureReason.THROTTLED
 
 
 async def test_a_block_that_was_lifted_is_noticed_within_ten_seconds_or_so_however_often_decisions_were_asked_for(
@@ -161,7 +161,7 @@ async def test_a_recheck_takes_young_readings_anew_and_finds_the_block(world: Wo
 
     assert await Recheck(world.observer, world.clock).now()
 
-    assert errors(world.observer.held()) == [Trouble.BLOCKED] * 3
+    assert errors(world.observer.held()) == [FailureReason.BLOCKED] * 3
     assert calls(world) == [2, 2, 2]
 
 
@@ -183,7 +183,7 @@ async def test_a_recheck_asks_nothing_while_one_api_has_only_half_of_its_calls(w
 
 
 async def test_a_recheck_asks_nothing_while_the_application_has_only_half_of_its_calls(world: World) -> None:
-    world.whole.limit = Limit(6)
+    world.whole.limit = CallLimit(6)
     for _ in range(3):
         world.whole.take(world.clock.now())
 
@@ -192,7 +192,7 @@ async def test_a_recheck_asks_nothing_while_the_application_has_only_half_of_its
 
 async def test_rechecks_are_bounded_also_where_the_gateway_sets_no_limit(world: World) -> None:
     for name in world.budgets:
-        world.budgets[name].limit = Limit(None)
+        world.budgets[name].limit = CallLimit(None)
     recheck = Recheck(world.observer, world.clock)
 
     done = [await recheck.now() for _ in range(20)]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charging_agent.gateway.budget import CallBudget, Limit
+from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
 from charging_agent.readings.assessment import AgeLimits
 from charging_agent.readings.fetch_priority import CallPlan, Wish
@@ -19,7 +19,7 @@ from ev_service.telemetry import BatteryStatus, GridLoad, Reading, SolarStatus
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 NAMES = tuple(api.name for api in APIS)
-NO_LIMIT = Limit(None)
+NO_LIMIT = CallLimit(None)
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Turn:
 class Agent:
     """Decides at moments that a test chooses; every call brings a reading taken just then, unless it fails."""
 
-    own: Limit
-    whole: Limit = NO_LIMIT
+    own: CallLimit
+    whole: CallLimit = NO_LIMIT
     ages: AgeLimits = field(default_factory=AgeLimits)
     fails: Callable[[str, float], bool] = lambda _api, _at_s: False
     moves: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -97,7 +97,7 @@ class Simple(Agent):
         self._plan.choose = lambda wishes, _now: frozenset(wish.api for wish in wishes)  # type: ignore[method-assign]
 
 
-limits = st.builds(Limit, st.one_of(st.none(), st.integers(1, 30)), st.sampled_from([1, 30, 60, 600]))
+limits = st.builds(CallLimit, st.one_of(st.none(), st.integers(1, 30)), st.sampled_from([1, 30, 60, 600]))
 ages = st.sampled_from([AgeLimits(0, 60), AgeLimits(3, 20), AgeLimits(), AgeLimits(60, 60)])
 # A demo's day jumps; callers come by twos and threes; a clock is set back now and then.
 gaps_s = st.lists(st.sampled_from([0.0, 0.01, 0.7, 1.0, 4.0, 11.0, 15.0, 61.0, 300.0]), min_size=1, max_size=120)
@@ -114,7 +114,7 @@ def asked(agent: Agent, gaps: list[float]) -> Agent:
 
 @given(own=limits, whole=limits, ages=ages, gaps=gaps_s, failing=failures)
 def test_no_window_ever_holds_more_calls_than_either_limit_allows(
-    own: Limit, whole: Limit, ages: AgeLimits, gaps: list[float], failing: set[tuple[str, int]]
+    own: CallLimit, whole: CallLimit, ages: AgeLimits, gaps: list[float], failing: set[tuple[str, int]]
 ) -> None:
     agent = asked(Agent(own, whole, ages, lambda api, at_s: (api, int(at_s)) in failing), gaps)
 
@@ -128,7 +128,7 @@ def test_no_window_ever_holds_more_calls_than_either_limit_allows(
 
 @given(whole=limits, ages=ages, gaps=gaps_s, failing=failures)
 def test_sun_and_battery_never_get_a_call_that_an_older_grid_reading_was_refused(
-    whole: Limit, ages: AgeLimits, gaps: list[float], failing: set[tuple[str, int]]
+    whole: CallLimit, ages: AgeLimits, gaps: list[float], failing: set[tuple[str, int]]
 ) -> None:
     agent = asked(Agent(NO_LIMIT, whole, ages, lambda api, at_s: (api, int(at_s)) in failing), gaps)
 
@@ -140,10 +140,10 @@ def test_sun_and_battery_never_get_a_call_that_an_older_grid_reading_was_refused
 
 @given(own=limits, whole=limits, ages=ages, gaps=gaps_s)
 def test_with_calls_enough_whatever_is_too_old_is_called_at_once(
-    own: Limit, whole: Limit, ages: AgeLimits, gaps: list[float]
+    own: CallLimit, whole: CallLimit, ages: AgeLimits, gaps: list[float]
 ) -> None:
     enough = 3 * len(gaps) + 3
-    own, whole = (Limit(None if limit.requests is None else 100 * enough, 60) for limit in (own, whole))
+    own, whole = (CallLimit(None if limit.requests is None else 100 * enough, 60) for limit in (own, whole))
 
     agent = asked(Agent(own, whole, ages), gaps)
 
@@ -151,12 +151,12 @@ def test_with_calls_enough_whatever_is_too_old_is_called_at_once(
 
 
 def test_the_shipped_limit_delays_nothing_that_is_asked_for_every_second() -> None:
-    assert Agent(Limit(10)).every_second(3).turns == Simple(Limit(10)).every_second(3).turns
+    assert Agent(CallLimit(10)).every_second(3).turns == Simple(CallLimit(10)).every_second(3).turns
 
 
 @pytest.mark.parametrize("requests", range(1, 6))
 def test_scarce_calls_to_one_api_are_spread_over_the_window_and_none_is_wasted(requests: int) -> None:
-    agent = Agent(Limit(requests)).every_second(10)
+    agent = Agent(CallLimit(requests)).every_second(10)
 
     windows = agent.calls_by_window()
     assert all(calls == Counter(dict.fromkeys(NAMES, requests)) for calls in windows.values())
@@ -166,7 +166,7 @@ def test_scarce_calls_to_one_api_are_spread_over_the_window_and_none_is_wasted(r
 
 @pytest.mark.parametrize("requests", range(1, 16))
 def test_scarce_calls_of_the_application_are_spread_over_the_window_and_none_is_wasted(requests: int) -> None:
-    agent = Agent(Limit(10), Limit(requests)).every_second(10)
+    agent = Agent(CallLimit(10), CallLimit(requests)).every_second(10)
 
     assert [calls.total() for calls in agent.calls_by_window().values()] == [requests] * 10
     rounds = -(-requests // 3)
@@ -175,7 +175,7 @@ def test_scarce_calls_of_the_application_are_spread_over_the_window_and_none_is_
 
 @pytest.mark.parametrize("requests", range(3, 19))
 def test_scarce_calls_of_the_application_make_as_many_decisions_undegraded_as_any_plan_could(requests: int) -> None:
-    agent = Agent(Limit(10), Limit(requests)).every_second(10)
+    agent = Agent(CallLimit(10), CallLimit(requests)).every_second(10)
 
     undegraded = sum(turn.wishes.keys() <= turn.called for turn in agent.turns) / len(agent.turns)
     # Each three calls make all readings young for 10 s and the second in which they are made.
@@ -184,13 +184,13 @@ def test_scarce_calls_of_the_application_make_as_many_decisions_undegraded_as_an
 
 @pytest.mark.parametrize("requests", range(3, 12))
 def test_neither_sun_nor_battery_starves_where_a_round_is_affordable(requests: int) -> None:
-    windows = Agent(Limit(10), Limit(requests)).every_second(10).calls_by_window()
+    windows = Agent(CallLimit(10), CallLimit(requests)).every_second(10).calls_by_window()
 
     assert all(calls[SOLAR.name] and calls[BATTERY.name] for calls in windows.values())
 
 
 def test_of_two_calls_a_minute_the_grid_gets_one_and_the_faster_of_the_others_most_of_the_rest() -> None:
-    agent = Agent(Limit(10), Limit(2), moves={SOLAR.name: 0.5, BATTERY.name: 0.01}).every_second(40)
+    agent = Agent(CallLimit(10), CallLimit(2), moves={SOLAR.name: 0.5, BATTERY.name: 0.01}).every_second(40)
 
     calls = sum(agent.calls_by_window().values(), Counter[str]())
     assert calls[GRID.name] == 40
@@ -198,20 +198,20 @@ def test_of_two_calls_a_minute_the_grid_gets_one_and_the_faster_of_the_others_mo
 
 
 def test_a_battery_that_moves_while_the_sun_is_down_comes_before_the_sun() -> None:
-    agent = Agent(Limit(10), Limit(2), moves={SOLAR.name: 0.0, BATTERY.name: 0.01}).every_second(40)
+    agent = Agent(CallLimit(10), CallLimit(2), moves={SOLAR.name: 0.0, BATTERY.name: 0.01}).every_second(40)
 
     calls = sum(agent.calls_by_window().values(), Counter[str]())
     assert calls[BATTERY.name] > 3 * calls[SOLAR.name] > 0
 
 
 def test_a_single_call_a_minute_is_the_grids() -> None:
-    agent = Agent(Limit(10), Limit(1)).every_second(5)
+    agent = Agent(CallLimit(10), CallLimit(1)).every_second(5)
 
     assert [turn.called for turn in agent.turns if turn.called] == [{GRID.name}] * 5
 
 
 def test_an_hour_of_calls_is_not_spent_in_its_first_minutes() -> None:
-    agent, simple = (kind(Limit(120, 3600)).every_second(60) for kind in (Agent, Simple))
+    agent, simple = (kind(CallLimit(120, 3600)).every_second(60) for kind in (Agent, Simple))
 
     assert agent.oldest_s(GRID.name, from_s=300) <= 31
     assert simple.oldest_s(GRID.name) > 2000
@@ -219,7 +219,7 @@ def test_an_hour_of_calls_is_not_spent_in_its_first_minutes() -> None:
 
 def test_a_grid_reading_about_to_be_missing_takes_a_call_that_was_meant_for_a_round() -> None:
     # Four rounds in ten minutes are further apart than a grid reading counts.
-    agent = Agent(Limit(10), Limit(12, 600))
+    agent = Agent(CallLimit(10), CallLimit(12, 600))
     for second in range(61):
         agent.decide(second)
 
@@ -227,7 +227,7 @@ def test_a_grid_reading_about_to_be_missing_takes_a_call_that_was_meant_for_a_ro
 
 
 def test_a_grid_that_fails_at_first_is_tried_again_at_once_although_calls_are_scarce() -> None:
-    agent = Agent(Limit(10), Limit(6), fails=lambda api, at_s: api == GRID.name and at_s == 0)
+    agent = Agent(CallLimit(10), CallLimit(6), fails=lambda api, at_s: api == GRID.name and at_s == 0)
 
     agent.decide(0)
     agent.decide(1)
@@ -236,7 +236,7 @@ def test_a_grid_that_fails_at_first_is_tried_again_at_once_although_calls_are_sc
 
 
 def test_an_api_that_refuses_every_second_does_not_eat_the_calls_of_a_minute() -> None:
-    agent = Agent(Limit(10), fails=lambda api, _at_s: api == SOLAR.name).every_second(3)
+    agent = Agent(CallLimit(10), fails=lambda api, _at_s: api == SOLAR.name).every_second(3)
 
     for minute in range(3):
         calls = [turn.at_s for turn in agent.turns if SOLAR.name in turn.called and turn.at_s // 60 == minute]
@@ -245,7 +245,7 @@ def test_an_api_that_refuses_every_second_does_not_eat_the_calls_of_a_minute() -
 
 @pytest.mark.parametrize("maximum_s", [0.0, 2.0])
 def test_two_questions_in_a_quiet_minute_are_both_answered_afresh(maximum_s: float) -> None:
-    agent = Agent(Limit(10), ages=AgeLimits(maximum_s))
+    agent = Agent(CallLimit(10), ages=AgeLimits(maximum_s))
 
     for at_s in (0, 15, 30, 33, 36, 45):
         agent.decide(at_s)
@@ -254,7 +254,7 @@ def test_two_questions_in_a_quiet_minute_are_both_answered_afresh(maximum_s: flo
 
 
 def test_a_clock_that_was_set_back_holds_up_no_call() -> None:
-    agent = Agent(Limit(120, 3600), Limit(360, 3600)).every_second(45)
+    agent = Agent(CallLimit(120, 3600), CallLimit(360, 3600)).every_second(45)
 
     agent.decide(900)
 
@@ -262,7 +262,7 @@ def test_a_clock_that_was_set_back_holds_up_no_call() -> None:
 
 
 def test_a_day_that_jumps_five_minutes_between_decisions_takes_every_reading_fresh() -> None:
-    agent = Agent(Limit(3), Limit(3))
+    agent = Agent(CallLimit(3), CallLimit(3))
 
     for number in range(50):
         agent.decide(300.0 * number)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
 from charging_agent.readings.assessment import Status
 from wso2_terms import codes
@@ -84,9 +84,9 @@ async def test_a_failed_renewal_leaves_the_old_reading_until_the_stale_limit(wor
     world.clock.advance(0.001)
     beyond = await world.observer.observe()
 
-    assert (at_limit.grid.status, at_limit.grid.error) == (Status.STALE, Trouble.NOT_SUBSCRIBED)
+    assert (at_limit.grid.status, at_limit.grid.error) == (Status.STALE, FailureReason.NOT_SUBSCRIBED)
     assert at_limit.grid.reading is not None
-    assert (beyond.grid.status, beyond.grid.error) == (Status.MISSING, Trouble.NOT_SUBSCRIBED)
+    assert (beyond.grid.status, beyond.grid.error) == (Status.MISSING, FailureReason.NOT_SUBSCRIBED)
     assert beyond.grid.reading is None
 
 
@@ -95,7 +95,7 @@ async def test_a_reading_that_is_old_when_it_comes_is_stale(world: World) -> Non
 
     observation = await world.observer.observe()
 
-    assert (observation.grid.status, observation.grid.error) == (Status.STALE, Trouble.TOO_OLD)
+    assert (observation.grid.status, observation.grid.error) == (Status.STALE, FailureReason.TOO_OLD)
 
 
 async def test_a_reading_older_than_the_stale_limit_is_missing(world: World) -> None:
@@ -103,7 +103,7 @@ async def test_a_reading_older_than_the_stale_limit_is_missing(world: World) -> 
 
     observation = await world.observer.observe()
 
-    assert (observation.grid.status, observation.grid.error) == (Status.MISSING, Trouble.TOO_OLD)
+    assert (observation.grid.status, observation.grid.error) == (Status.MISSING, FailureReason.TOO_OLD)
     assert observation.grid.age_s == pytest.approx(61)
 
 
@@ -118,7 +118,7 @@ async def test_a_reading_further_ahead_is_invalid(world: World) -> None:
 
     observation = await world.observer.observe()
 
-    assert (observation.grid.status, observation.grid.error) == (Status.MISSING, Trouble.INVALID_READING)
+    assert (observation.grid.status, observation.grid.error) == (Status.MISSING, FailureReason.INVALID_READING)
 
 
 async def test_a_reading_from_the_future_does_not_push_out_the_one_held(world: World) -> None:
@@ -128,13 +128,13 @@ async def test_a_reading_from_the_future_does_not_push_out_the_one_held(world: W
 
     observation = await world.observer.observe()
 
-    assert (observation.grid.status, observation.grid.error) == (Status.STALE, Trouble.INVALID_READING)
+    assert (observation.grid.status, observation.grid.error) == (Status.STALE, FailureReason.INVALID_READING)
     assert observation.grid.age_s == 20
 
 
 async def test_after_recovery_no_error_remains(world: World) -> None:
     world.gateway.refuses(GRID.path, codes.DENIED)
-    assert (await world.observer.observe()).grid.error is Trouble.BLOCKED
+    assert (await world.observer.observe()).grid.error is FailureReason.BLOCKED
 
     world.gateway.gives(GRID.path)
     observation = await world.observer.observe()
@@ -148,7 +148,7 @@ async def test_one_hanging_api_does_not_keep_the_others_away(world: World) -> No
 
     observation = await world.observer.observe()
 
-    assert (observation.solar.status, observation.solar.error) == (Status.MISSING, Trouble.TIMEOUT)
+    assert (observation.solar.status, observation.solar.error) == (Status.MISSING, FailureReason.TIMEOUT)
     assert [observation.battery.status, observation.grid.status] == [Status.FRESH] * 2
 
 
@@ -183,7 +183,7 @@ async def test_a_clock_that_is_set_back_makes_the_next_observation_fetch_anew(wo
 
     world.clock.set_back(3600)
 
-    assert world.observer.held().grid.error is Trouble.INVALID_READING
+    assert world.observer.held().grid.error is FailureReason.INVALID_READING
     assert statuses(await world.observer.observe()) == [Status.FRESH] * 3
 
 
@@ -201,7 +201,7 @@ async def test_no_reading_is_young_a_second_time_because_the_clock_was_set_back(
 
     for seen in (lost, lost_again):
         assert [one.reading for one in (seen.solar, seen.battery, seen.grid)] == [None] * 3
-        assert {one.error for one in (seen.solar, seen.battery, seen.grid)} == {Trouble.INVALID_READING}
+        assert {one.error for one in (seen.solar, seen.battery, seen.grid)} == {FailureReason.INVALID_READING}
 
 
 async def test_a_clock_that_is_set_back_while_an_observation_flies_does_not_use_what_now_lies_ahead(
@@ -216,7 +216,7 @@ async def test_a_clock_that_is_set_back_while_an_observation_flies_does_not_use_
 
     observation = await world.observer.observe()
 
-    assert (observation.grid.status, observation.grid.error) == (Status.MISSING, Trouble.INVALID_READING)
+    assert (observation.grid.status, observation.grid.error) == (Status.MISSING, FailureReason.INVALID_READING)
 
 
 async def test_a_throttled_api_is_called_again_when_the_clock_was_set_back(world: World) -> None:
@@ -239,7 +239,7 @@ async def test_a_clock_that_jumps_while_an_observation_flies_judges_by_the_new_t
 
     observation = await world.observer.observe()
 
-    assert (observation.grid.status, observation.grid.error) == (Status.MISSING, Trouble.TOO_OLD)
+    assert (observation.grid.status, observation.grid.error) == (Status.MISSING, FailureReason.TOO_OLD)
 
 
 async def test_an_unforeseen_error_is_one_missing_reading_and_not_a_failed_observation(world: World) -> None:

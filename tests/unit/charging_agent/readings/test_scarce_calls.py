@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from charging_agent.gateway.budget import Limit
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.budget import CallLimit
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.readings.apis import APIS, SOLAR
 from wso2_terms import codes
 
@@ -31,7 +31,7 @@ async def test_the_applications_own_limit_closes_all_apis_until_its_hint(world: 
 
     stale = await world.observer.observe()
 
-    assert [stale.solar.error, stale.grid.error] == [Trouble.THROTTLED] * 2
+    assert [stale.solar.error, stale.grid.error] == [FailureReason.THROTTLED] * 2
     assert calls(world) == [1, 1, 1]
     world.clock.advance(1)
     world.gateway.gives(SOLAR.path)
@@ -40,7 +40,7 @@ async def test_the_applications_own_limit_closes_all_apis_until_its_hint(world: 
 
 async def test_scarce_calls_are_spread_over_the_minute(world: World) -> None:
     for name in world.budgets:
-        world.budgets[name].limit = Limit(3)
+        world.budgets[name].limit = CallLimit(3)
     oldest_s = 0.0
 
     for second in range(240):
@@ -50,7 +50,7 @@ async def test_scarce_calls_are_spread_over_the_minute(world: World) -> None:
 
     assert oldest_s <= 21
     assert calls(world) == [13, 13, 13]
-    assert world.observer.held().grid.error is Trouble.THROTTLED
+    assert world.observer.held().grid.error is FailureReason.THROTTLED
 
 
 async def test_the_applications_limit_in_the_limits_file_is_kept_by_all_apis_together(
@@ -81,6 +81,6 @@ async def test_a_refusal_asked_about_every_second_leaves_calls_for_the_rest_of_t
         called_at += [second] * (world.gateway.calls_to(SOLAR.path) - made)
         world.clock.advance(1)
         # Once every call is spent, that is what stands in the way.
-        assert observation.solar.error is (Trouble.THROTTLED if made == 10 else Trouble.NOT_SUBSCRIBED)
+        assert observation.solar.error is (FailureReason.THROTTLED if made == 10 else FailureReason.NOT_SUBSCRIBED)
 
     assert sum(second >= 15 for second in called_at) >= 3

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from charging_agent.gateway.call_log import Trouble
+from charging_agent.gateway.call_log import FailureReason
 from charging_agent.readings.assessment import Status
 from charging_agent.web.charger_panel import allowance_of, chargers_panel, headline
 from charging_agent.web.charger_schemas import CarAnswer, ChargersAnswer
@@ -103,7 +103,7 @@ STOP = Override(kind="stop", until=NOW + timedelta(minutes=5))
         ),
         (
             read(valid_s=-30),
-            status(status=Status.MISSING, error=Trouble.BLOCKED),
+            status(status=Status.MISSING, error=FailureReason.BLOCKED),
             4.14,
             "The agent has not been able to read the chargers since 15:59 (blocked); limits that are not renewed fall "
             "to each charger's fallback.",

@@ -3,13 +3,14 @@
 Pure: knows cars, currents and limits, not chargers, gateways, clocks or tokens. docs/sharing.md tells how it works.
 """
 
-from charging_agent.charging.sharing.allocator import Shared, share
+from charging_agent.charging.sharing.allocator import AllocationResult, allocate
 from charging_agent.charging.sharing.memory import CarMemory, Memory
 from charging_agent.charging.sharing.model import Allotment, Car, CarKey, Clamp, LimitedBy, SiteRoom
-from charging_agent.charging.sharing.plan_validation import within
+from charging_agent.charging.sharing.plan_validation import clamp_plan
 from charging_agent.charging.sharing.policy import SharingPolicy
 
 __all__ = [
+    "AllocationResult",
     "Allotment",
     "Car",
     "CarKey",
@@ -17,9 +18,8 @@ __all__ = [
     "Clamp",
     "LimitedBy",
     "Memory",
-    "Shared",
     "SharingPolicy",
     "SiteRoom",
-    "share",
-    "within",
+    "allocate",
+    "clamp_plan",
 ]

@@ -7,25 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from charging_agent.charging.sharing.demand import Claim, Moment, claims_of, overdrawn
-from charging_agent.charging.sharing.fairness import Plan
+from charging_agent.charging.sharing.demand import CarDemand, RoundContext, compute_demands, sum_overdraw
+from charging_agent.charging.sharing.fairness import FairPlan
 from charging_agent.charging.sharing.memory import Memory, remember
 from charging_agent.charging.sharing.model import Allotment, Car, CarKey, LimitedBy, SiteRoom
 from charging_agent.charging.sharing.phase_switching import plan_with_switches
 from charging_agent.charging.sharing.policy import SharingPolicy
-from charging_agent.charging.sharing.quantization import Left, Steps
-from charging_agent.charging.sharing.smoothing import Calmed, calm
+from charging_agent.charging.sharing.quantization import RemainingCapacity, Steps
+from charging_agent.charging.sharing.smoothing import SmoothedGrant, smooth
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class AllocationResult:
     """One allotment for each car, in the order of their keys, and what to remember for the next round."""
 
     allotments: tuple[Allotment, ...]
     memory: Memory
 
 
-def share(cars: Sequence[Car], room: SiteRoom, memory: Memory, now: datetime, policy: SharingPolicy) -> Shared:
+def allocate(
+    cars: Sequence[Car], room: SiteRoom, memory: Memory, now: datetime, policy: SharingPolicy
+) -> AllocationResult:
     """Share the room among the cars.
 
     The same arguments give the same answer, whatever the order of the cars.
@@ -45,35 +47,37 @@ def share(cars: Sequence[Car], room: SiteRoom, memory: Memory, now: datetime, po
         raise ValueError("two cars have the same key")
     memory = memory.as_of(now)
     remembered = {known.key: known for known in memory.cars}
-    at = Moment(room, Steps(policy.step_a, room.voltage_v), now, policy)
-    left = Left(room, at.steps)
-    claims = claims_of(cars, remembered, left, at)
-    left.take_overdrawn(overdrawn(cars, remembered, at))
-    able = [] if room.pauses else [claim for claim in claims if _why_not_at_all(claim) is None]
+    at = RoundContext(room, Steps(policy.step_a, room.voltage_v), now, policy)
+    left = RemainingCapacity(room, at.steps)
+    claims = compute_demands(cars, remembered, left, at)
+    left.take_overdrawn(sum_overdraw(cars, remembered, at))
+    able = [] if room.pauses else [claim for claim in claims if _find_exclusion(claim) is None]
     plan = plan_with_switches(able, left, at)
     elapsed_s = 0.0 if memory.at is None else at.age_s(memory.at)
     granted = [grant for claim in able if (grant := plan.grants.get(claim.car.key)) is not None]
-    calmed = {now.grant.claim.car.key: now for now in calm(granted, left, elapsed_s, at)}
+    calmed = {now.grant.claim.car.key: now for now in smooth(granted, left, elapsed_s, at)}
     claims.sort(key=lambda claim: claim.car.key)
-    allotments = tuple(_allotment(claim, plan, calmed, at) for claim in claims)
+    allotments = tuple(_build_allotment(claim, plan, calmed, at) for claim in claims)
     known = (
         remember(claim.car, claim.memory, allotment.limit_a, _phases(claim, calmed), now)
         for claim, allotment in zip(claims, allotments, strict=True)
     )
-    return Shared(allotments, Memory(tuple(known), now))
+    return AllocationResult(allotments, Memory(tuple(known), now))
 
 
-def _why_not_at_all(claim: Claim) -> LimitedBy | None:
+def _find_exclusion(claim: CarDemand) -> LimitedBy | None:
     """Why a car can not charge however much room there is; None where it can."""
     if not claim.car.wants:
         return LimitedBy.NOT_WANTED
     modes = (claim.wide,) if claim.narrow is None else (claim.wide, claim.narrow)
-    if any(mode.most >= claim.least for mode in modes):
+    if any(mode.max_steps >= claim.min_steps for mode in modes):
         return None
     return LimitedBy.CHARGER_LIMIT if modes[-1].is_capped_by_car else LimitedBy.CEILING
 
 
-def _allotment(claim: Claim, plan: Plan, calmed: dict[CarKey, Calmed], at: Moment) -> Allotment:
+def _build_allotment(
+    claim: CarDemand, plan: FairPlan, calmed: dict[CarKey, SmoothedGrant], at: RoundContext
+) -> Allotment:
     key = claim.car.key
     phases = None if claim.narrow is None else _phases(claim, calmed)
     current = calmed.get(key)
@@ -81,19 +85,19 @@ def _allotment(claim: Claim, plan: Plan, calmed: dict[CarKey, Calmed], at: Momen
         return Allotment(key, at.steps.amperes(current.grant.steps), phases, _limited_by(current, plan))
     if at.room.pauses:
         return Allotment(key, 0.0, phases, LimitedBy.PAUSE)
-    return Allotment(key, 0.0, phases, _why_not_at_all(claim) or plan.refused[key])
+    return Allotment(key, 0.0, phases, _find_exclusion(claim) or plan.rejected[key])
 
 
-def _limited_by(current: Calmed, plan: Plan) -> LimitedBy | None:
+def _limited_by(current: SmoothedGrant, plan: FairPlan) -> LimitedBy | None:
     grant = current.grant
-    if grant.steps >= grant.mode.most:
+    if grant.steps >= grant.mode.max_steps:
         return LimitedBy.CHARGER_LIMIT if grant.mode.is_capped_by_car else None
-    if current.held_by is not None:
-        return current.held_by
+    if current.limited_by is not None:
+        return current.limited_by
     # Where single steps are left over that are too few for those in line, it is still the site that has no more.
-    return plan.left.blocking(grant.mode.units, 1) or LimitedBy.HEADROOM
+    return plan.left.find_blocking_limit(grant.mode.units, 1) or LimitedBy.HEADROOM
 
 
-def _phases(claim: Claim, calmed: dict[CarKey, Calmed]) -> int:
+def _phases(claim: CarDemand, calmed: dict[CarKey, SmoothedGrant]) -> int:
     current = calmed.get(claim.car.key)
     return claim.phases if current is None else current.grant.mode.phases

@@ -8,13 +8,13 @@ from datetime import datetime
 from charging_agent.charging.sharing.memory import CarMemory
 from charging_agent.charging.sharing.model import Car, CarKey, SiteRoom
 from charging_agent.charging.sharing.policy import SharingPolicy
-from charging_agent.charging.sharing.quantization import Left, Steps, Units
+from charging_agent.charging.sharing.quantization import RemainingCapacity, Steps, Units
 
 _S_PER_H = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class PhaseMode:
     """A car on a number of phases.
 
     most: steps that decision, EVSE, cable and car allow; is_capped_by_car: it is not the decision that binds.
@@ -22,12 +22,12 @@ class Mode:
 
     phases: int
     units: Units
-    most: int
+    max_steps: int
     is_capped_by_car: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class CarDemand:
     """One car with all that is reckoned of it before anything is shared; currents in steps.
 
     wide, narrow: on all its phases, and on one; narrow is None where it can not be switched.
@@ -42,30 +42,34 @@ class Claim:
 
     car: Car
     memory: CarMemory | None
-    wide: Mode
-    narrow: Mode | None
+    wide: PhaseMode
+    narrow: PhaseMode | None
     phases: int
-    least: int
-    guaranteed: int
-    in_force: int
+    min_steps: int
+    guaranteed_steps: int
+    in_force_steps: int
     is_on: bool
-    appetite: int | None
+    appetite_steps: int | None
     laxity_s: float
     tier: tuple[int, int]
     order: tuple[float, float, float]
 
-    def mode(self, phases: int) -> Mode:
+    def phase_mode(self, phases: int) -> PhaseMode:
         """The mode with that number of phases."""
         return self.narrow if self.narrow is not None and phases == self.narrow.phases else self.wide
 
-    def wanted(self, mode: Mode) -> int:
+    def wanted_steps(self, mode: PhaseMode) -> int:
         """What it would take in this mode, at least what is guaranteed."""
-        appetite = mode.most if self.appetite is None else max(self.appetite, self.least, self.guaranteed)
-        return min(appetite, mode.most)
+        appetite = (
+            mode.max_steps
+            if self.appetite_steps is None
+            else max(self.appetite_steps, self.min_steps, self.guaranteed_steps)
+        )
+        return min(appetite, mode.max_steps)
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class RoundContext:
     """What all claims of one round are reckoned with."""
 
     room: SiteRoom
@@ -78,13 +82,17 @@ class Moment:
         return math.inf if since is None else (self.now - since).total_seconds()
 
 
-def claims_of(cars: Sequence[Car], remembered: Mapping[CarKey, CarMemory], left: Left, at: Moment) -> list[Claim]:
+def compute_demands(
+    cars: Sequence[Car], remembered: Mapping[CarKey, CarMemory], left: RemainingCapacity, at: RoundContext
+) -> list[CarDemand]:
     """The claims of all cars, the first to be served first; `left` is asked for nothing but the limits of each car."""
-    claims = [_claim(car, remembered.get(car.key), left, at) for car in cars]
+    claims = [_compute_demand(car, remembered.get(car.key), left, at) for car in cars]
     return sorted(claims, key=lambda claim: (claim.tier, claim.order, claim.car.key))
 
 
-def overdrawn(cars: Sequence[Car], remembered: Mapping[CarKey, CarMemory], at: Moment) -> dict[tuple[str, int], int]:
+def sum_overdraw(
+    cars: Sequence[Car], remembered: Mapping[CarKey, CarMemory], at: RoundContext
+) -> dict[tuple[str, int], int]:
     """What cars draw beyond their limits, by feeder and phase, in steps."""
     excess: dict[tuple[str, int], int] = {}
     for car in cars:
@@ -94,73 +102,73 @@ def overdrawn(cars: Sequence[Car], remembered: Mapping[CarKey, CarMemory], at: M
             continue
         allotted = memory.phases if car.can_switch_phases else len(car.phases)
         for place, phase in enumerate(car.phases):
-            excess_a = (_drawn_a(car, (phase,)) or 0.0) - (car.limit_a if place < allotted else 0.0)
+            excess_a = (_max_drawn_a(car, (phase,)) or 0.0) - (car.limit_a if place < allotted else 0.0)
             if excess_a > at.policy.tolerance_a:
                 key = car.feeder_id, phase
-                excess[key] = excess.get(key, 0) + at.steps.up(excess_a)
+                excess[key] = excess.get(key, 0) + at.steps.ceil(excess_a)
     return excess
 
 
-def _claim(car: Car, memory: CarMemory | None, left: Left, at: Moment) -> Claim:
-    wide = _mode(car, len(car.phases), left, at)
-    narrow = _mode(car, 1, left, at) if car.can_switch_phases and len(car.phases) > 1 else None
-    least = at.steps.up(car.least_a)
+def _compute_demand(car: Car, memory: CarMemory | None, left: RemainingCapacity, at: RoundContext) -> CarDemand:
+    wide = _build_phase_mode(car, len(car.phases), left, at)
+    narrow = _build_phase_mode(car, 1, left, at) if car.can_switch_phases and len(car.phases) > 1 else None
+    least = at.steps.ceil(car.least_a)
     remembered_a = memory.limit_a if memory is not None else 0.0
-    in_force = at.steps.down(remembered_a if car.limit_a is None else car.limit_a)
+    in_force = at.steps.floor(remembered_a if car.limit_a is None else car.limit_a)
     is_on = in_force >= least and (memory is None or memory.limit_a > 0)
-    appetite = _appetite(car, memory, at) if is_on else None
-    widest = narrow if wide.most < least and narrow is not None else wide
+    appetite = _appetite_steps(car, memory, at) if is_on else None
+    widest = narrow if wide.max_steps < least and narrow is not None else wide
     laxity_s = _laxity_s(car, widest, at)
-    return Claim(
+    return CarDemand(
         car=car,
         memory=memory,
         wide=wide,
         narrow=narrow,
         phases=1 if narrow is not None and memory is not None and memory.phases == 1 else wide.phases,
-        least=least,
-        guaranteed=_guaranteed(car, least, widest, at),
-        in_force=in_force,
+        min_steps=least,
+        guaranteed_steps=_guaranteed_steps(car, least, widest, at),
+        in_force_steps=in_force,
         is_on=is_on,
-        appetite=appetite,
+        appetite_steps=appetite,
         laxity_s=laxity_s,
         tier=(_group(car, appetite, at), -car.priority),
         order=_order(memory, laxity_s, is_on=is_on, at=at),
     )
 
 
-def _guaranteed(car: Car, least: int, mode: Mode, at: Moment) -> int:
+def _guaranteed_steps(car: Car, least: int, mode: PhaseMode, at: RoundContext) -> int:
     """What is guaranteed and allowed on all its phases; so on one it never takes more of that phase than on all."""
-    return min(mode.most, max(least, at.steps.up(car.guaranteed_a))) if car.guaranteed_a > 0 else 0
+    return min(mode.max_steps, max(least, at.steps.ceil(car.guaranteed_a))) if car.guaranteed_a > 0 else 0
 
 
-def _mode(car: Car, phases: int, left: Left, at: Moment) -> Mode:
-    by_car, by_decision = at.steps.down(car.max_a), at.steps.of_power(at.room.ceiling_kw, phases)
+def _build_phase_mode(car: Car, phases: int, left: RemainingCapacity, at: RoundContext) -> PhaseMode:
+    by_car, by_decision = at.steps.floor(car.max_a), at.steps.floor_power(at.room.ceiling_kw, phases)
     units = left.units(car.feeder_id, car.phases[:phases])
-    return Mode(phases, units, min(by_car, by_decision), is_capped_by_car=by_car < by_decision)
+    return PhaseMode(phases, units, min(by_car, by_decision), is_capped_by_car=by_car < by_decision)
 
 
-def _appetite(car: Car, memory: CarMemory | None, at: Moment) -> int | None:
-    drawn_a = _drawn_a(car, car.phases)
+def _appetite_steps(car: Car, memory: CarMemory | None, at: RoundContext) -> int | None:
+    drawn_a = _max_drawn_a(car, car.phases)
     if drawn_a is None or car.limit_a is None or memory is None:
         return None
     if at.age_s(memory.raised_at or memory.since) < at.policy.settle_s:
         return None
     takes_all = drawn_a >= car.limit_a - at.policy.tolerance_a
-    return None if takes_all else at.steps.up(drawn_a + at.policy.rise_a)
+    return None if takes_all else at.steps.ceil(drawn_a + at.policy.rise_a)
 
 
-def _group(car: Car, appetite: int | None, at: Moment) -> int:
+def _group(car: Car, appetite: int | None, at: RoundContext) -> int:
     # Neither is stopped while there is room: a car may wake up, and a driver may have guessed too little.
     if (
         appetite is not None
         and not car.is_charging
-        and appetite <= at.steps.up(at.policy.rise_a + at.policy.tolerance_a)
+        and appetite <= at.steps.ceil(at.policy.rise_a + at.policy.tolerance_a)
     ):
         return 2
     return 1 if car.energy_left_kwh is not None and car.energy_left_kwh <= 0 else 0
 
 
-def _order(memory: CarMemory | None, laxity_s: float, *, is_on: bool, at: Moment) -> tuple[float, float, float]:
+def _order(memory: CarMemory | None, laxity_s: float, *, is_on: bool, at: RoundContext) -> tuple[float, float, float]:
     """Whose turn it is not over yet, who can not wait for another turn, who waits, whose turn is over.
 
     Of those whose turn it is, the one that has charged longest is the first to make room.
@@ -175,17 +183,17 @@ def _order(memory: CarMemory | None, laxity_s: float, *, is_on: bool, at: Moment
     return (3, -since_s, 0) if had_turn else (2, since_s, not is_on)
 
 
-def _laxity_s(car: Car, mode: Mode, at: Moment) -> float:
+def _laxity_s(car: Car, mode: PhaseMode, at: RoundContext) -> float:
     if car.departure is None or not car.energy_left_kwh or car.energy_left_kwh < 0:
         return math.inf
-    remaining_s, power_kw = (car.departure - at.now).total_seconds(), at.steps.kilowatts(mode.most, mode.phases)
+    remaining_s, power_kw = (car.departure - at.now).total_seconds(), at.steps.kilowatts(mode.max_steps, mode.phases)
     # A departure that has passed can no longer be met; such a car takes its turn like the others.
     if remaining_s <= 0 or power_kw <= 0:
         return math.inf
     return remaining_s - car.energy_left_kwh / power_kw * _S_PER_H
 
 
-def _drawn_a(car: Car, phases: Sequence[int]) -> float | None:
+def _max_drawn_a(car: Car, phases: Sequence[int]) -> float | None:
     """The highest measured current on those phases of the site [A]; None where one is not measured."""
     if car.drawn_a is None or max(phases) > len(car.drawn_a):
         return None

@@ -12,11 +12,11 @@ from fractions import Fraction
 from charging_agent.charging.sharing.model import Allotment, Car, CarKey, Clamp, LimitedBy, SiteRoom
 
 _STEP_A = Fraction("0.1")
-_HIGHEST = 1e9
+_MAX_VALUE = 1e9
 _Bounds = list[tuple[Fraction, LimitedBy]]
 
 
-def within(
+def clamp_plan(
     allotments: Sequence[Allotment], cars: Sequence[Car], room: SiteRoom
 ) -> tuple[tuple[Allotment, ...], tuple[Clamp, ...]]:
     """Let through of a plan what fits; a plan that fits is not changed.
@@ -42,26 +42,26 @@ def within(
             clamps.append(Clamp(allotment.key, allotment.limit_a, 0.0, word))
         else:
             asked[allotment.key] = allotment
-    left = _Left(room)
+    left = _RemainingCurrent(room)
     given: list[Allotment] = []
     for car in sorted(cars, key=lambda car: (car.guaranteed_a <= 0, -car.priority, car.key)):
-        allotment, clamp = _one(asked.get(car.key), car, left)
+        allotment, clamp = _clamp_allotment(asked.get(car.key), car, left)
         given.append(allotment)
         clamps += [] if clamp is None else [clamp]
     return tuple(sorted(given, key=lambda allotment: allotment.key)), tuple(clamps)
 
 
-class _Left:
+class _RemainingCurrent:
     """What nobody has been given yet, limit by limit [A]; the site's is the sum over its phases."""
 
     def __init__(self, room: SiteRoom) -> None:
         self.room = room
-        volts = _exact(room.voltage_v)
-        self._site = _exact(room.total_kw) * 1000 / volts if volts else Fraction(0)
-        self._ceiling = _exact(room.ceiling_kw) * 1000 / volts if volts else Fraction(0)
-        self._phases = {number: _exact(limit_a) for number, limit_a in enumerate(room.phase_a, start=1)}
+        volts = _to_fraction(room.voltage_v)
+        self._site = _to_fraction(room.total_kw) * 1000 / volts if volts else Fraction(0)
+        self._ceiling = _to_fraction(room.ceiling_kw) * 1000 / volts if volts else Fraction(0)
+        self._phases = {number: _to_fraction(limit_a) for number, limit_a in enumerate(room.phase_a, start=1)}
         self._feeders = {
-            (feeder_id, number): _exact(limit_a)
+            (feeder_id, number): _to_fraction(limit_a)
             for feeder_id, limits_a in room.feeder_a.items()
             for number, limit_a in enumerate(limits_a, start=1)
         }
@@ -69,7 +69,7 @@ class _Left:
     def bounds(self, car: Car, phases: Sequence[int]) -> _Bounds:
         """Every limit of the car and the current per phase that it leaves."""
         bounds = [
-            (_exact(car.max_a), LimitedBy.CHARGER_LIMIT),
+            (_to_fraction(car.max_a), LimitedBy.CHARGER_LIMIT),
             (self._ceiling / len(phases), LimitedBy.CEILING),
             (self._site / len(phases), LimitedBy.HEADROOM),
         ]
@@ -79,7 +79,7 @@ class _Left:
             bounds.append((on_feeder / times, LimitedBy.FEEDER_LIMIT))
         return bounds
 
-    def give(self, car: Car, phases: Sequence[int], current: Fraction) -> None:
+    def allocate(self, car: Car, phases: Sequence[int], current: Fraction) -> None:
         """Note what a car was given on each of these phases; it has to be within `bounds`."""
         if not current:
             return
@@ -89,10 +89,10 @@ class _Left:
             self._feeders[car.feeder_id, number] -= current
 
 
-def _one(allotment: Allotment | None, car: Car, left: _Left) -> tuple[Allotment, Clamp | None]:
+def _clamp_allotment(allotment: Allotment | None, car: Car, left: _RemainingCurrent) -> tuple[Allotment, Clamp | None]:
     if allotment is None:
         return Allotment(car.key, 0.0, None, LimitedBy.NOT_PLANNED), Clamp(car.key, None, 0.0, LimitedBy.NOT_PLANNED)
-    given, word = _allowed(allotment, car, left)
+    given, word = _clamp_current(allotment, car, left)
     if word is None:
         return allotment, None
     phases = None if word is LimitedBy.INVALID else allotment.phases
@@ -100,19 +100,19 @@ def _one(allotment: Allotment | None, car: Car, left: _Left) -> tuple[Allotment,
     return changed, Clamp(car.key, allotment.limit_a, changed.limit_a, word)
 
 
-def _allowed(allotment: Allotment, car: Car, left: _Left) -> tuple[Fraction, LimitedBy | None]:
+def _clamp_current(allotment: Allotment, car: Car, left: _RemainingCurrent) -> tuple[Fraction, LimitedBy | None]:
     """What gets through, and why it is less; no word where it is all."""
     phases = _phases(allotment, car)
     if phases is None or not 0 <= allotment.limit_a < math.inf:
         return Fraction(0), LimitedBy.INVALID
-    asked = _exact(allotment.limit_a)
+    asked = _to_fraction(allotment.limit_a)
     if left.room.pauses:
         return Fraction(0), LimitedBy.PAUSE if asked else None
     bound, word = min(left.bounds(car, phases), key=lambda bound: bound[0])
     given = asked if asked <= bound else bound // _STEP_A * _STEP_A
-    if 0 < given < _exact(car.least_a):
+    if 0 < given < _to_fraction(car.least_a):
         return Fraction(0), LimitedBy.LEAST_CURRENT if given == asked else word
-    left.give(car, phases, given)
+    left.allocate(car, phases, given)
     return given, word if given < asked else None
 
 
@@ -123,6 +123,6 @@ def _phases(allotment: Allotment, car: Car) -> tuple[int, ...] | None:
     return car.phases[:1] if allotment.phases == 1 and car.can_switch_phases else None
 
 
-def _exact(value: float) -> Fraction:
+def _to_fraction(value: float) -> Fraction:
     """The number as it is written in decimals; 0 for what is not positive or can not be compared."""
-    return Fraction(repr(float(min(value, _HIGHEST)))) if value > 0 else Fraction(0)
+    return Fraction(repr(float(min(value, _MAX_VALUE)))) if value > 0 else Fraction(0)

@@ -14,7 +14,7 @@ from charging_agent.charging.sharing.model import LimitedBy, SiteRoom
 Units = tuple[tuple[int, int], ...]
 """For each limit that a car draws from: its index, and how many steps one step of the car's current takes of it."""
 
-_HIGHEST = 1e9
+_MAX_VALUE = 1e9
 """Nothing carries more [A, V, kW]; so an infinity is a number too."""
 
 
@@ -30,21 +30,21 @@ class Steps:
     """
 
     def __init__(self, step_a: float, voltage_v: float) -> None:
-        self._step_a, self._voltage_v = _decimal(step_a), _decimal(voltage_v)
+        self._step_a, self._voltage_v = _to_decimal(step_a), _to_decimal(voltage_v)
         if not (self._step_a > 0 and self._voltage_v > 0):
             raise ValueError(f"step and voltage must be positive, got {step_a} A and {voltage_v} V")
 
-    def down(self, current_a: float) -> int:
+    def floor(self, current_a: float) -> int:
         """Whole steps within a current [A]; 0 for what is not positive."""
-        return int(_decimal(current_a) // self._step_a)
+        return int(_to_decimal(current_a) // self._step_a)
 
-    def up(self, current_a: float) -> int:
+    def ceil(self, current_a: float) -> int:
         """Whole steps that cover a current [A]."""
-        return int((_decimal(current_a) / self._step_a).to_integral_value(ROUND_CEILING))
+        return int((_to_decimal(current_a) / self._step_a).to_integral_value(ROUND_CEILING))
 
-    def of_power(self, power_kw: float, phases: int = 1) -> int:
+    def floor_power(self, power_kw: float, phases: int = 1) -> int:
         """Whole steps of current on that many phases within a power [kW]."""
-        return int(_decimal(power_kw) * 1000 // (self._voltage_v * self._step_a * phases))
+        return int(_to_decimal(power_kw) * 1000 // (self._voltage_v * self._step_a * phases))
 
     def amperes(self, steps: int) -> float:
         """The current [A] of that many steps, as near as a float comes."""
@@ -55,23 +55,23 @@ class Steps:
         return float(self._step_a * steps * phases * self._voltage_v / 1000)
 
 
-class Left:
+class RemainingCapacity:
     """What is left of the room, limit by limit: site, phases, phases of each feeder."""
 
     def __init__(self, room: SiteRoom, steps: Steps) -> None:
         # The second is what a car draws from that names a phase or a feeder of which nothing is known.
-        self.steps = [steps.of_power(room.total_kw), 0, *(steps.down(limit_a) for limit_a in room.phase_a)]
-        self._words = [LimitedBy.HEADROOM, LimitedBy.PHASE_LIMIT, *(LimitedBy.PHASE_LIMIT for _ in room.phase_a)]
+        self.steps = [steps.floor_power(room.total_kw), 0, *(steps.floor(limit_a) for limit_a in room.phase_a)]
+        self._limit_kinds = [LimitedBy.HEADROOM, LimitedBy.PHASE_LIMIT, *(LimitedBy.PHASE_LIMIT for _ in room.phase_a)]
         self._phases = {number: 1 + number for number in range(1, len(room.phase_a) + 1)}
         self._feeders: dict[tuple[str, int], int] = {}
         for feeder_id, limits_a in room.feeder_a.items():
             for number, limit_a in enumerate(limits_a, start=1):
                 self._feeders[feeder_id, number] = len(self.steps)
-                self.steps.append(steps.down(limit_a))
-                self._words.append(LimitedBy.FEEDER_LIMIT)
+                self.steps.append(steps.floor(limit_a))
+                self._limit_kinds.append(LimitedBy.FEEDER_LIMIT)
         self._unknown_feeder = len(self.steps)
         self.steps.append(0)
-        self._words.append(LimitedBy.FEEDER_LIMIT)
+        self._limit_kinds.append(LimitedBy.FEEDER_LIMIT)
 
     def units(self, feeder_id: str, phases: Sequence[int]) -> Units:
         """What a car on those phases of the site draws from."""
@@ -80,13 +80,13 @@ class Left:
         # Counted, for an EVSE may be wired to the same phase twice.
         return ((0, len(phases)), *Counter(of_phases).items(), *Counter(of_feeder).items())
 
-    def copy(self) -> "Left":
+    def copy(self) -> "RemainingCapacity":
         """The same room, to be used up on its own."""
         twin = copy(self)
         twin.steps = self.steps.copy()
         return twin
 
-    def most(self, units: Units) -> int:
+    def max_steps(self, units: Units) -> int:
         """How many steps still fit on all limits of a car."""
         return min(self.steps[index] // weight for index, weight in units)
 
@@ -109,7 +109,7 @@ class Left:
             uneven = max(0, steps - sum(by_phase.values()) // len(by_phase))
             self.steps[index] = max(0, self.steps[index] - uneven)
 
-    def hold(self, units: Units, steps: int) -> Units:
+    def reserve(self, units: Units, steps: int) -> Units:
         """Set aside as much as there is of what a car would need; returns what `release` gives back."""
         held = tuple((index, min(self.steps[index], weight * steps)) for index, weight in units)
         self.take(held, 1)
@@ -120,11 +120,11 @@ class Left:
         for units in held:
             self.take(units, -1)
 
-    def blocking(self, units: Units, steps: int) -> LimitedBy | None:
+    def find_blocking_limit(self, units: Units, steps: int) -> LimitedBy | None:
         """The first limit on which so many steps do not fit: site, phase, feeder."""
-        return next((self._words[index] for index, weight in units if self.steps[index] < weight * steps), None)
+        return next((self._limit_kinds[index] for index, weight in units if self.steps[index] < weight * steps), None)
 
 
-def _decimal(value: float) -> Decimal:
+def _to_decimal(value: float) -> Decimal:
     # Written so that a number that can not be compared is nothing.
-    return Decimal(repr(float(min(value, _HIGHEST)))) if value > 0 else Decimal(0)
+    return Decimal(repr(float(min(value, _MAX_VALUE)))) if value > 0 else Decimal(0)

@@ -7,30 +7,30 @@ own top or when one of its limits is full. Between two such moments nothing chan
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charging_agent.charging.sharing.demand import Claim, Mode
-from charging_agent.charging.sharing.quantization import Left
+from charging_agent.charging.sharing.demand import CarDemand, PhaseMode
+from charging_agent.charging.sharing.quantization import RemainingCapacity
 
 
 @dataclass(slots=True)
 class Grant:
     """A car that charges: its claim, how it charges, and the steps it has so far."""
 
-    claim: Claim
-    mode: Mode
+    claim: CarDemand
+    mode: PhaseMode
     steps: int
 
 
-def raise_to(grant: Grant, steps: int, left: Left) -> int:
+def raise_to(grant: Grant, steps: int, left: RemainingCapacity) -> int:
     """Give one car as much of that as still fits, never less than it has; returns by how much it rose."""
-    more = max(0, min(steps - grant.steps, left.most(grant.mode.units)))
+    more = max(0, min(steps - grant.steps, left.max_steps(grant.mode.units)))
     left.take(grant.mode.units, more)
     grant.steps += more
     return more
 
 
-def raise_together(grants: Sequence[Grant], tops: Sequence[int], left: Left) -> None:
+def raise_together(grants: Sequence[Grant], tops: Sequence[int], left: RemainingCapacity) -> None:
     """Raise all of them alike, each up to its top; the last steps that are too few for all go to the first in line."""
-    rising = _Rising(grants, left)
+    rising = _RisingGroup(grants, left)
     bounds = [(grant, top) for grant, top in zip(grants, tops, strict=True) if grant.steps < top]
     events = [(grant.steps, 0, place) for place, (grant, _) in enumerate(bounds)]
     events += [(top, 1, place) for place, (_, top) in enumerate(bounds)]
@@ -44,10 +44,10 @@ def raise_together(grants: Sequence[Grant], tops: Sequence[int], left: Left) -> 
         pass
 
 
-class _Rising:
+class _RisingGroup:
     """The cars whose current is at the level now."""
 
-    def __init__(self, grants: Sequence[Grant], left: Left) -> None:
+    def __init__(self, grants: Sequence[Grant], left: RemainingCapacity) -> None:
         self._left, self._level = left, 0
         self._weights = [0] * len(left.steps)
         # Insertion order, so that nothing depends on hashes.

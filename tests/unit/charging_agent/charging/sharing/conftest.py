@@ -12,15 +12,15 @@ from typing import Any
 from hypothesis import strategies as st
 
 from charging_agent.charging.sharing import (
+    AllocationResult,
     Allotment,
     Car,
     CarKey,
     CarMemory,
     Memory,
-    Shared,
     SharingPolicy,
     SiteRoom,
-    share,
+    allocate,
 )
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
@@ -52,15 +52,15 @@ def room(total_kw: float = 1000.0, phase_a: float | tuple[float, ...] = 1000.0, 
 
 def at_once(cars: Sequence[Car], of: SiteRoom, policy: SharingPolicy = HASTY) -> dict[str, Allotment]:
     """What sharing comes to when there is nothing to wait for."""
-    first = share(cars, of, Memory.initial(), NOON, policy)
-    return by_name(share(cars, of, first.memory, NOON + timedelta(hours=1), policy))
+    first = allocate(cars, of, Memory.initial(), NOON, policy)
+    return by_name(allocate(cars, of, first.memory, NOON + timedelta(hours=1), policy))
 
 
 def amperes(cars: Sequence[Car], of: SiteRoom, policy: SharingPolicy = HASTY) -> dict[str, float]:
     return {name: allotment.limit_a for name, allotment in at_once(cars, of, policy).items()}
 
 
-def by_name(shared: Shared) -> dict[str, Allotment]:
+def by_name(shared: AllocationResult) -> dict[str, Allotment]:
     return {allotment.key[0]: allotment for allotment in shared.allotments}
 
 
@@ -74,7 +74,7 @@ class Site:
 
     def round(self, after_s: float = 15.0) -> dict[str, Allotment]:
         self.now += timedelta(seconds=after_s)
-        shared = share(self.cars, self.room, self.memory, self.now, self.policy)
+        shared = allocate(self.cars, self.room, self.memory, self.now, self.policy)
         self.memory = shared.memory
         told = by_name(shared)
         self.cars = [self._obeying(one, told[one.key[0]]) for one in self.cars]

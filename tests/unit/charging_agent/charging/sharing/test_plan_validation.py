@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.charging_agent.charging.sharing.conftest import World, car, exceeded, room, worlds
 
-from charging_agent.charging.sharing import Allotment, Clamp, LimitedBy, within
+from charging_agent.charging.sharing import Allotment, Clamp, LimitedBy, clamp_plan
 
 
 def asked(name: str = "A", limit_a: float = 16.0, phases: int | None = None) -> Allotment:
@@ -34,7 +34,7 @@ def any_plan(world: World, seed: int) -> list[Allotment]:
 def test_nothing_beyond_the_room_gets_through_whatever_the_plan(world: World, seed: int) -> None:
     plan = any_plan(world, seed)
 
-    allotments, clamps = within(plan, world.cars, world.room)
+    allotments, clamps = clamp_plan(plan, world.cars, world.room)
 
     by_key = {one.key: one for one in world.cars}
     assert exceeded(allotments, world.cars, world.room) == []
@@ -42,14 +42,14 @@ def test_nothing_beyond_the_room_gets_through_whatever_the_plan(world: World, se
     assert not [one for one in allotments if 0 < one.limit_a < by_key[one.key].least_a]
     assert not [one for one in allotments if world.room.pauses and one.limit_a != 0]
     assert {one.key for one in allotments if one not in plan} <= {one.key for one in clamps}
-    assert within(allotments, world.cars, world.room) == (allotments, ())
+    assert clamp_plan(allotments, world.cars, world.room) == (allotments, ())
 
 
 def test_a_plan_that_fits_is_not_changed() -> None:
     cars = [car("A", (1, 2, 3)), car("B")]
     plan = (Allotment(("A", 1), 7.25, None, LimitedBy.RAMP), asked("B", 24.75))
 
-    assert within(plan, cars, room(phase_a=32.0)) == (plan, ())
+    assert clamp_plan(plan, cars, room(phase_a=32.0)) == (plan, ())
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_plan_that_fits_is_not_changed() -> None:
 def test_what_is_too_much_becomes_what_is_left_and_the_clamp_names_the_limit(
     limits: dict[str, Any], given_a: float, word: LimitedBy
 ) -> None:
-    allotments, clamps = within([asked()], [car(phases=(1, 2, 3))], room(**limits))
+    allotments, clamps = clamp_plan([asked()], [car(phases=(1, 2, 3))], room(**limits))
 
     assert allotments == (Allotment(("A", 1), given_a, None, word),)
     assert clamps == (Clamp(("A", 1), 16.0, given_a, word),)
@@ -94,7 +94,7 @@ def test_what_is_too_much_becomes_what_is_left_and_the_clamp_names_the_limit(
 def test_what_is_no_current_no_car_or_no_plan_is_clamped(
     plan: list[Allotment], given_a: float, word: LimitedBy
 ) -> None:
-    allotments, clamps = within(plan, [car(phases=(1, 2, 3))], room())
+    allotments, clamps = clamp_plan(plan, [car(phases=(1, 2, 3))], room())
 
     assert [one.limit_a for one in allotments] == [given_a]
     assert [one.limited_by for one in clamps] == [word]
@@ -103,7 +103,7 @@ def test_what_is_no_current_no_car_or_no_plan_is_clamped(
 def test_one_phase_counts_on_one_phase_alone_where_the_car_can_be_switched() -> None:
     switchable = car("A", (2, 3, 1), can_switch_phases=True)
 
-    allotments, clamps = within([asked("A", 16.0, 1), asked("B")], [switchable, car("B", (1,))], room(phase_a=16.0))
+    allotments, clamps = clamp_plan([asked("A", 16.0, 1), asked("B")], [switchable, car("B", (1,))], room(phase_a=16.0))
 
     assert ([one.limit_a for one in allotments], clamps) == ([16.0, 16.0], ())
 
@@ -111,7 +111,7 @@ def test_one_phase_counts_on_one_phase_alone_where_the_car_can_be_switched() -> 
 def test_what_one_car_was_given_is_not_there_for_the_next() -> None:
     cars = [car("A", (1, 2, 3)), car("B", (1, 2, 3))]
 
-    allotments, _ = within([asked("A", 10.0), asked("B", 10.0)], cars, room(total_kw=11.73))
+    allotments, _ = clamp_plan([asked("A", 10.0), asked("B", 10.0)], cars, room(total_kw=11.73))
 
     assert [one.limit_a for one in allotments] == [10.0, 7.0]
 
@@ -119,7 +119,7 @@ def test_what_one_car_was_given_is_not_there_for_the_next() -> None:
 def test_guaranteed_minima_come_first_then_priority() -> None:
     cars = [car("A"), car("B", priority=2), car("C", guaranteed_a=6.0)]
 
-    allotments, clamps = within([asked("A"), asked("B"), asked("C")], cars, room(phase_a=40.0))
+    allotments, clamps = clamp_plan([asked("A"), asked("B"), asked("C")], cars, room(phase_a=40.0))
 
     assert [one.limit_a for one in allotments] == [8.0, 16.0, 16.0]
     assert clamps == (Clamp(("A", 1), 16.0, 8.0, LimitedBy.PHASE_LIMIT),)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.charging_agent.charging.sharing.conftest import HASTY, NOON, Site, amperes, at_once, car, room
 
-from charging_agent.charging.sharing import Allotment, Car, LimitedBy, Memory, SharingPolicy, share
+from charging_agent.charging.sharing import Allotment, Car, LimitedBy, Memory, SharingPolicy, allocate
 
 SOON = NOON + timedelta(hours=2)
 
@@ -263,7 +263,7 @@ def test_a_car_that_draws_a_hair_more_than_its_limit_keeps_to_it() -> None:
 
 def test_two_cars_at_one_evse_are_refused() -> None:
     with pytest.raises(ValueError, match="same key"):
-        share([car("A"), car("A")], room(), Memory.initial(), NOON, SharingPolicy())
+        allocate([car("A"), car("A")], room(), Memory.initial(), NOON, SharingPolicy())
 
 
 def test_a_car_without_a_phase_is_refused() -> None:
@@ -274,4 +274,4 @@ def test_a_car_without_a_phase_is_refused() -> None:
 @pytest.mark.parametrize("voltage_v", [0.0, -230.0, float("nan")])
 def test_a_voltage_that_is_none_is_refused(voltage_v: float) -> None:
     with pytest.raises(ValueError, match="must be positive"):
-        share([car("A")], room(voltage_v=voltage_v), Memory.initial(), NOON, SharingPolicy())
+        allocate([car("A")], room(voltage_v=voltage_v), Memory.initial(), NOON, SharingPolicy())

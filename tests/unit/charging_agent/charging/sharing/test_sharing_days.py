@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.charging_agent.charging.sharing.conftest import NOON, exceeded
 
-from charging_agent.charging.sharing import Allotment, Car, Memory, SharingPolicy, SiteRoom, share, within
+from charging_agent.charging.sharing import Allotment, Car, Memory, SharingPolicy, SiteRoom, allocate, clamp_plan
 
 ROUNDS = 120
 
@@ -82,10 +82,10 @@ def live(seed: int) -> None:
     for _ in range(ROUNDS):
         life.pass_time()
         room = life.room()
-        shared = share(life.cars, room, life.memory, life.now, life.policy)
+        shared = allocate(life.cars, room, life.memory, life.now, life.policy)
 
         assert exceeded(shared.allotments, life.cars, room) == []
-        assert within(shared.allotments, life.cars, room) == (shared.allotments, ())
+        assert clamp_plan(shared.allotments, life.cars, room) == (shared.allotments, ())
         assert not [one for one in shared.allotments if 0 < one.limit_a < 6.0]
         assert not [one for one in shared.allotments if room.pauses and one.limit_a > 0]
 

@@ -22,15 +22,15 @@ from charging_agent.charging.sharing import (
     Memory,
     SharingPolicy,
     SiteRoom,
-    share,
-    within,
+    allocate,
+    clamp_plan,
 )
 
 many = settings(max_examples=150)
 
 
 def shared(world: World) -> tuple[Allotment, ...]:
-    return share(world.cars, world.room, world.memory, world.now, world.policy).allotments
+    return allocate(world.cars, world.room, world.memory, world.now, world.policy).allotments
 
 
 @many
@@ -40,7 +40,7 @@ def test_whatever_was_before_the_limits_fit_site_phases_feeders_chargers_and_cei
 
     assert exceeded(allotments, world.cars, world.room) == []
     assert [one.key for one in allotments] == sorted(car.key for car in world.cars)
-    assert within(allotments, world.cars, world.room) == (allotments, ())
+    assert clamp_plan(allotments, world.cars, world.room) == (allotments, ())
 
 
 @many
@@ -66,7 +66,7 @@ def test_no_delay_holds_back_a_pause(world: World) -> None:
 @many
 @given(worlds, st.floats(0, 1))
 def test_no_delay_holds_back_a_reduction(world: World, part: float) -> None:
-    before = share(world.cars, world.room, world.memory, world.now, NEVER)
+    before = allocate(world.cars, world.room, world.memory, world.now, NEVER)
     less = replace(
         world.room,
         total_kw=world.room.total_kw * part,
@@ -76,7 +76,7 @@ def test_no_delay_holds_back_a_reduction(world: World, part: float) -> None:
     in_force = {one.key: one.limit_a for one in before.allotments}
     cars = [replace(car, limit_a=in_force[car.key]) for car in world.cars]
 
-    after = share(cars, less, before.memory, world.now, NEVER).allotments
+    after = allocate(cars, less, before.memory, world.now, NEVER).allotments
 
     assert exceeded(after, cars, less) == []
 
@@ -99,9 +99,9 @@ def test_what_is_guaranteed_is_given_wherever_all_of_it_fits(world: World) -> No
 @given(worlds)
 def test_where_nothing_is_delayed_nothing_that_somebody_could_use_is_left(world: World) -> None:
     cars = [replace(car, drawn_a=None, limit_a=None) for car in world.cars]
-    first = share(cars, world.room, Memory.initial(), NOON, HASTY)
+    first = allocate(cars, world.room, Memory.initial(), NOON, HASTY)
 
-    allotments = share(cars, world.room, first.memory, NOON + timedelta(seconds=1), HASTY).allotments
+    allotments = allocate(cars, world.room, first.memory, NOON + timedelta(seconds=1), HASTY).allotments
 
     for one in allotments:
         if one.limit_a > 0 and one.limited_by is not None:
@@ -120,7 +120,7 @@ def test_the_order_of_the_cars_makes_no_difference(world: World, seed: int) -> N
 
 @given(worlds)
 def test_cars_room_and_memory_can_be_written_as_json_and_read_again(world: World) -> None:
-    memory = share(world.cars, world.room, world.memory, world.now, world.policy).memory
+    memory = allocate(world.cars, world.room, world.memory, world.now, world.policy).memory
 
     for kind, value in ((Memory, memory), (tuple[Car, ...], world.cars)):
         adapter = TypeAdapter[object](kind)
@@ -137,9 +137,9 @@ def test_round_numbers_that_fit_exactly_are_given_exactly(tenths: list[int], pha
     room = SiteRoom(float(Decimal(sum(tenths)) * 23 * phases / 1000), (sum_a,) * 3, {"main": (sum_a,) * 3}, 230.0, 99.0)
 
     plan = tuple(Allotment(car.key, car.max_a) for car in cars)
-    allotments = share(cars, room, Memory.initial(), NOON, SharingPolicy()).allotments
+    allotments = allocate(cars, room, Memory.initial(), NOON, SharingPolicy()).allotments
 
-    assert within(plan, cars, room) == (plan, ())
+    assert clamp_plan(plan, cars, room) == (plan, ())
     assert exceeded(allotments, cars, room) == []
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.charging_agent.charging.sharing.conftest import NEVER, NOON, Site, by_name, car, room
 
-from charging_agent.charging.sharing import Allotment, CarMemory, LimitedBy, Memory, SharingPolicy, share
+from charging_agent.charging.sharing import Allotment, CarMemory, LimitedBy, Memory, SharingPolicy, allocate
 
 STILL = SharingPolicy(ramp_percent_per_s=1e6)
 
@@ -287,8 +287,8 @@ def test_a_clock_that_was_set_back_makes_no_delay_longer() -> None:
         (CarMemory(("A", 1), 0.0, 1, ahead, has_stopped=True, changed_at=ahead, raised_at=ahead, switched_at=ahead),),
         ahead,
     )
-    first = share([car()], room(), memory, NOON, STILL)
-    later = share([car()], room(), first.memory, NOON + timedelta(seconds=60), STILL)
+    first = allocate([car()], room(), memory, NOON, STILL)
+    later = allocate([car()], room(), first.memory, NOON + timedelta(seconds=60), STILL)
 
     assert by_name(first)["A"].limited_by is LimitedBy.MINIMUM_OFF_TIME
     assert by_name(later)["A"].limit_a == 32.0
@@ -309,7 +309,7 @@ def test_the_next_car_at_an_evse_waits_for_nothing_that_the_one_before_did() -> 
 def test_after_a_restart_of_the_agent_the_cars_that_charge_go_on() -> None:
     cars = [car("A"), car("B", limit_a=6.0, is_charging=True), car("C", limit_a=6.0, is_charging=True)]
 
-    assert limits(by_name(share(cars, room(phase_a=13.0), Memory.initial(), NOON, STILL))) == {
+    assert limits(by_name(allocate(cars, room(phase_a=13.0), Memory.initial(), NOON, STILL))) == {
         "A": 0.0,
         "B": 6.0,
         "C": 6.0,
@@ -342,4 +342,4 @@ def test_phases_are_switched_up_at_most_once_in_ten_minutes_whatever_the_room(ra
 @pytest.mark.parametrize("step_a", [0.0, -1.0])
 def test_a_step_that_is_none_is_refused(step_a: float) -> None:
     with pytest.raises(ValueError, match="must be positive"):
-        share([car()], room(), Memory.initial(), NOON, SharingPolicy(step_a=step_a))
+        allocate([car()], room(), Memory.initial(), NOON, SharingPolicy(step_a=step_a))
