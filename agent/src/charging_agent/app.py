@@ -84,9 +84,11 @@ def create_app(
     calls = allocate_calls(settings, limits)
     budgets = _budgets(dialect, limits, CallBudget(calls.readings))
     endpoint = _token_endpoint(http, dialect, settings, gateway, clock)
-    every_budget = {**budgets, **calls.budgets}
-    connections = _connect(http, endpoint, dialect, every_budget, clock, partial(_told, metrics, call_log))
+    on_call = partial(_told, metrics, call_log)
+    connections = _connect(http, endpoint, dialect, {**budgets, **calls.budgets}, clock, on_call)
     observer = Observer(connections.client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()))
+    listener, interval = metrics.charging, calls.round_interval
+    charging = build_controller(settings, connections.client, clock, interval, listener, _OBSERVATION_S)
     kept = _keeping(settings, site.id, clock, http, call_log, metrics)
     agent = Agent(
         observer,
@@ -95,9 +97,7 @@ def create_app(
         clock,
         period_s=settings.period_s,
         on_decided=metrics.report_decision,
-        charging=build_controller(
-            settings, connections.client, clock, calls.round_interval, metrics.charging, _OBSERVATION_S
-        ),
+        charging=charging,
     )
 
     app = create_service(
