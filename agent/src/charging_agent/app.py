@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from charging_agent.agent import Agent
 from charging_agent.charging.composition import allocate_calls, build_controller, list_charger_scopes
+from charging_agent.charging.controller import ChargingController
 from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.call_log import Call, CallLog
 from charging_agent.gateway.client import GatewayClient, RetryPlan
@@ -90,15 +91,7 @@ def create_app(
     listener, interval = metrics.charging, calls.round_interval
     charging = build_controller(settings, connections.client, clock, interval, listener, _OBSERVATION_S)
     kept = _keeping(settings, site.id, clock, http, call_log, metrics)
-    agent = Agent(
-        observer,
-        kept.recorder,
-        settings.rules(),
-        clock,
-        period_s=settings.period_s,
-        on_decided=metrics.report_decision,
-        charging=charging,
-    )
+    agent = _create_agent(settings, observer, kept.recorder, clock, metrics, charging)
 
     app = create_service(
         name="agent",
@@ -113,6 +106,25 @@ def create_app(
     metrics.register(app.state.registry)
     _add_routes(app, agent, kept.ledger, observer, site, clock)
     return app
+
+
+def _create_agent(
+    settings: AgentSettings,
+    observer: Observer,
+    recorder: Recorder,
+    clock: Clock,
+    metrics: AgentMetrics,
+    charging: ChargingController | None,
+) -> Agent:
+    return Agent(
+        observer,
+        recorder,
+        settings.rules(),
+        clock,
+        period_s=settings.period_s,
+        on_decided=metrics.report_decision,
+        charging=charging,
+    )
 
 
 def _add_routes(
