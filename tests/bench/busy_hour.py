@@ -37,7 +37,7 @@ from charging_agent.readings.observer import Observation, Observer
 from ev_service.clock import SteppedClock
 from ev_service.settings import SiteSettings, load
 from ev_service.telemetry import BatteryStatus, GridLoad, Reading, SolarStatus
-from local_gateway.gateway.throttle import Throttle, ThrottleLevel
+from local_gateway.gateway.throttling import Throttle, ThrottleLevel
 from site_model.parameters import read_parameters
 from site_model.story import Site, at_connection
 from site_model.sun_choice import create_tabled_sun

@@ -22,8 +22,7 @@ from ev_service.assertion import CONTEXT_CLAIM, HEADER, ISSUER
 from ev_service.clock import SystemClock
 from ev_service.files import replace_file
 from ev_service.key_files import PRIVATE, PUBLIC
-from local_gateway.keys import KeyFiles, prepare_key_files
-from local_gateway.signing import SigningKey
+from local_gateway.keys import KeyFiles, SigningKey, prepare_key_files
 from local_stack.ports import free_ports
 from local_stack.proving import provisioning_settings
 from local_stack.secrets_file import random_passwords

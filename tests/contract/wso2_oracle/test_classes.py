@@ -12,9 +12,8 @@ from tests.contract.wso2_oracle.differences import listed_in_docs
 
 from wso2_provisioning.backends import DEFAULT_BACKENDS, build_apictl_params
 from wso2_terms import codes
-from wso2_terms.api_project import ApiProject
+from wso2_terms.api_project import ApiProject, is_endpoint_url
 from wso2_terms.artifacts import load_artifacts
-from wso2_terms.endpoints import is_endpoint_url
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -11,14 +11,13 @@ import pytest
 from pydantic import SecretStr
 
 from ev_service.clock import SteppedClock, SystemClock
+from local_gateway.default_policies import create_default_policies
 from local_gateway.gateway.assertion import AssertionIssuer
 from local_gateway.gateway.backend import BackendClient
 from local_gateway.gateway.handler import Gateway
 from local_gateway.gateway.metrics import MetricsLog
-from local_gateway.keys import KeyFiles, prepare_key_files
+from local_gateway.keys import KeyFiles, SigningKey, prepare_key_files
 from local_gateway.management.rest import ManagementContext
-from local_gateway.shipped_policies import create_default_policies
-from local_gateway.signing import SigningKey
 from local_gateway.state import (
     ApiRecord,
     Application,

@@ -7,10 +7,9 @@ from ev_service.assertion import GatewayAssertion
 from ev_service.clock import SteppedClock
 from ev_service.errors import AssertionRefusedError, ConfigurationError
 from local_gateway.gateway.assertion import LIFETIME_S, AssertionIssuer
-from local_gateway.gateway.served import GatewayApi, Subscriber
+from local_gateway.gateway.routing_model import GatewayApi, Subscriber
 from local_gateway.gateway.snapshot import take_snapshot
-from local_gateway.keys import KeyFiles
-from local_gateway.signing import SigningKey
+from local_gateway.keys import KeyFiles, SigningKey
 from local_gateway.state import GatewayState
 from local_gateway.tokens import AccessToken
 from wso2_terms.deployment import BackendJwt

@@ -245,7 +245,7 @@ async def test_what_breaks_inside_is_an_answer_too(
     def fail(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("local_gateway.gateway.checks.authorize", fail)
+    monkeypatch.setattr("local_gateway.gateway.admission.authorize", fail)
 
     assert await code_of(await call("/solar-status")) == "900900"
     assert "call failed in the gateway" in caplog.text

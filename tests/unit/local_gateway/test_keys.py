@@ -9,8 +9,7 @@ from cryptography import x509
 
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
-from local_gateway.keys import KeyFiles, prepare_key_files
-from local_gateway.signing import SigningKey
+from local_gateway.keys import KeyFiles, SigningKey, prepare_key_files
 
 NOW = SystemClock().now()
 

@@ -15,7 +15,7 @@ from ev_service.clock import SteppedClock
 from local_gateway.gateway.backend import BUFFERED_BYTES
 from local_gateway.gateway.handler import Gateway
 from local_gateway.gateway.metrics import MetricsLog
-from local_gateway.signing import ALGORITHM, SigningKey
+from local_gateway.keys import ALGORITHM, SigningKey
 from local_gateway.state import DenyPolicy, McpServerRecord, PolicyRecord, Revision, Store, Subscription
 from local_gateway.tokens import TokenService
 

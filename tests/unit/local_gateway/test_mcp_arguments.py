@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local_gateway.gateway.mcp_arguments import BackendRequest, InvalidArguments, build_backend_request, parse_arguments
-from local_gateway.gateway.paths import decode_path
+from local_gateway.gateway.path_normalization import decode_path
 
 SCHEMA = {
     "type": "object",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from local_gateway.gateway.authorize import Rejection
+from local_gateway.gateway.faults import Rejection
 from local_gateway.gateway.metrics import MetricsEvent, MetricsLog, format_metrics_line
 from local_gateway.gateway.snapshot import take_snapshot
 from local_gateway.state import GatewayState

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from local_gateway.keys import SigningKey
 from local_gateway.management.app import create_management_app
 from local_gateway.management.rest import ManagementContext
-from local_gateway.signing import SigningKey
 from local_gateway.state import GatewayState
 from wso2_terms.basic_credentials import encode_client
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_gateway.gateway.paths import decode_path
+from local_gateway.gateway.path_normalization import decode_path
 from local_gateway.gateway.routing import RouteMatch, RouteNotFound, Router
-from local_gateway.gateway.served import Backend, GatewayApi, Resource
+from local_gateway.gateway.routing_model import Backend, GatewayApi, Resource
 from wso2_terms.codes import METHOD_NOT_ALLOWED, NO_RESOURCE, NOT_FOUND, Fault
 
 BACKEND = Backend("backend", "http://backend", 1.0, 0.0)

@@ -9,10 +9,10 @@ from aiohttp import ClientResponse, encode_basic_auth
 from aiohttp.test_utils import TestClient, TestServer
 from defusedxml.ElementTree import fromstring
 
+from local_gateway.keys import SigningKey
 from local_gateway.management.app import create_management_app
 from local_gateway.management.rest import ManagementContext
 from local_gateway.management.soap_users import PATH
-from local_gateway.signing import SigningKey
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ import yaml
 
 from local_gateway.gateway.routing import RouteMatch, Router
 from local_gateway.gateway.snapshot import take_snapshot
-from local_gateway.gateway.throttle import LimitExceeded, Throttle
+from local_gateway.gateway.throttling import LimitExceeded, Throttle
 from local_gateway.state import GatewayState, PolicyRecord, Subscription
 
 WSO2_DIR = Path(__file__).resolve().parents[3] / "wso2"

@@ -10,7 +10,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from ev_service.clock import SteppedClock
-from local_gateway.signing import SigningKey
+from local_gateway.keys import SigningKey
 from local_gateway.state import Store
 from local_gateway.tokens import AccessToken, TokenService
 

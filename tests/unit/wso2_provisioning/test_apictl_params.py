@@ -7,7 +7,7 @@ import yaml
 
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.cli import main
-from wso2_terms.endpoints import is_endpoint_url
+from wso2_terms.api_project import is_endpoint_url
 
 WSO2 = Path(__file__).parents[3] / "wso2"
 PROJECTS = sorted(path.parent.name for path in (WSO2 / "apis").glob("*/api.yaml"))

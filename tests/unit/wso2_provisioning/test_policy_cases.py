@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local_gateway.gateway.authorize import Credentials, Rejection, authorize
+from local_gateway.gateway.admission import Credentials, authorize
+from local_gateway.gateway.faults import Rejection
 from local_gateway.gateway.snapshot import take_snapshot
 from local_gateway.oauth import build_scope_bindings
 from local_gateway.scopes import grant_scopes

@@ -16,7 +16,7 @@ from wso2_terms.api_project import (
     ApiProject,
     parse_api_project,
 )
-from wso2_terms.documents import ArtifactError, StrictModel, write_yaml
+from wso2_terms.documents import ArtifactError, write_yaml
 
 MAX_ARCHIVE_BYTES = 20_000_000
 """Unpacked size that is still read; an interface's description is a few hundred kilobytes at most."""
@@ -32,7 +32,7 @@ def write_api_archive(project: ApiProject) -> bytes:
             {
                 "type": "api",
                 "version": project.format_version,
-                "data": _dump(project.api),
+                "data": project.api.model_dump(mode="json", by_alias=True, exclude_unset=True),
             }
         ),
         DEFINITION_FILE: write_yaml(build_governed_definition(project)),
@@ -125,7 +125,3 @@ def _find_root_folder(names: list[str]) -> str:
     if len(roots) != 1 or not all("/" in name for name in names):
         raise ArtifactError("archive: must hold exactly one root folder")
     return roots.pop()
-
-
-def _dump(model: StrictModel) -> dict[str, object]:
-    return model.model_dump(mode="json", by_alias=True, exclude_unset=True)

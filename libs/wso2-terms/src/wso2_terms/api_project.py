@@ -4,10 +4,12 @@ Pure apart from reading a folder that is named. Knows the format, not who serves
 Source: WSO2 API Manager 4.6.0, Publisher REST API v4 (schema API) and apictl 4.6 (project layout).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
+from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field
 
@@ -300,3 +302,24 @@ def list_operations(definition: Mapping[str, object]) -> set[tuple[str, str]]:
             verbs = {str(key).upper() for key in cast("dict[object, object]", item)}
             found |= {(str(path), verb) for verb in verbs & _VERBS}
     return found
+
+
+_ALLOWED = re.compile(r"https?://[^\s{}@/?#]+[^\s{}]*", re.IGNORECASE)
+
+
+def is_endpoint_url(url: str) -> bool:
+    """Tell whether a gateway can call this address.
+
+    The Publisher takes other protocols as well, and whatever has a brace: 4.x fills templates in when it calls, and a
+    variable that nobody filled in looks alike. Here neither is of use.
+
+    >>> is_endpoint_url("http://localhost:8001"), is_endpoint_url("${SOLAR_BACKEND_URL}"), is_endpoint_url("http:/x")
+    (True, False, False)
+    """
+    if _ALLOWED.fullmatch(url) is None:
+        return False
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -10,7 +10,6 @@ Authlib judges requests; this module tells it which clients and users there are 
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, cast
 
 from aiohttp import web
@@ -103,16 +102,12 @@ class OAuthServer(AuthorizationServer):
 
     async def handle_token(self, request: web.Request) -> web.Response:
         """Answer `POST /oauth2/token`."""
-        return self._answer(self.create_token_response, await _read_request(request))
+        return cast("web.Response", self.create_token_response(await _read_request(request)))
 
     async def handle_revoke(self, request: web.Request) -> web.Response:
         """Answer `POST /oauth2/revoke`."""
-        return self._answer(
-            partial(self.create_endpoint_response, _Revocation.ENDPOINT_NAME), await _read_request(request)
-        )
-
-    def _answer(self, create: Callable[[OAuth2Request], Any], request: OAuth2Request) -> web.Response:
-        return cast("web.Response", create(request))
+        response = self.create_endpoint_response(_Revocation.ENDPOINT_NAME, await _read_request(request))
+        return cast("web.Response", response)
 
 
 def build_scope_bindings(state: GatewayState) -> dict[str, frozenset[str]]:

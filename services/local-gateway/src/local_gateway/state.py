@@ -3,14 +3,13 @@
 One document, written whole and atomically after each change. Knows no HTTP and decides nothing.
 """
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ev_service.errors import ConfigurationError
+from ev_service.files import replace_file
 
 KeyType = Literal["PRODUCTION", "SANDBOX"]
 SubscriptionStatus = Literal["UNBLOCKED", "BLOCKED", "PROD_ONLY_BLOCKED"]
@@ -245,11 +244,5 @@ class Store:
             self.generation += 1
         if self._file is None:
             return
-        draft = self._file.with_suffix(".draft")
-        draft.unlink(missing_ok=True)
-        with open(draft, "x", encoding="utf-8", opener=_PRIVATE) as file:
-            file.write(self.state.model_dump_json())
-        draft.replace(self._file)
-
-
-_PRIVATE: Callable[[str, int], int] = lambda name, flags: os.open(name, flags, 0o600)  # noqa: E731
+        # Not durable: every issued token saves the state, and a lost one is only requested again.
+        replace_file(self._file, self.state.model_dump_json(), is_durable=False)

@@ -14,7 +14,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 
 from ev_service.clock import Clock
-from local_gateway.signing import ALGORITHM, SigningKey
+from local_gateway.keys import ALGORITHM, SigningKey
 from local_gateway.state import GatewayState, LiveToken, OAuthClient, Store
 
 _TOKEN_TYPE = "at+jwt"

@@ -52,7 +52,10 @@ class UserStore:
         if name == self._admin_name:
             return hmac.compare_digest(password.encode(), self._admin_password.encode())
         user = self._state.users.get(name)
-        return user is not None and _matches(password, user.password)
+        if user is None:
+            return False
+        salt, _, expected = user.password.partition("$")
+        return hmac.compare_digest(_scrypt(password, base64.b64decode(salt)), base64.b64decode(expected))
 
     def get_roles(self, name: str) -> frozenset[str]:
         """Roles of a user in lower case, because WSO2 compares them so; empty for one who does not exist.
@@ -102,11 +105,6 @@ class UserStore:
 def _hash_password(password: str) -> str:
     salt = os.urandom(16)
     return f"{base64.b64encode(salt).decode()}${base64.b64encode(_scrypt(password, salt)).decode()}"
-
-
-def _matches(password: str, hashed: str) -> bool:
-    salt, _, expected = hashed.partition("$")
-    return hmac.compare_digest(_scrypt(password, base64.b64decode(salt)), base64.b64decode(expected))
 
 
 def _scrypt(password: str, salt: bytes) -> bytes:

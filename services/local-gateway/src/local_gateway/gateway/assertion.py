@@ -11,8 +11,8 @@ from typing import Any
 from joserfc import jwt
 
 from ev_service.errors import ConfigurationError
-from local_gateway.gateway.served import GatewayApi, Subscriber
-from local_gateway.signing import ALGORITHM, SigningKey
+from local_gateway.gateway.routing_model import GatewayApi, Subscriber
+from local_gateway.keys import ALGORITHM, SigningKey
 from local_gateway.tokens import AccessToken
 from wso2_terms.deployment import BackendJwt
 

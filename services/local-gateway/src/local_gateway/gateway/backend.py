@@ -23,8 +23,8 @@ from aiohttp import (
 from multidict import CIMultiDict
 from yarl import URL
 
-from local_gateway.gateway.authorize import Rejection
-from local_gateway.gateway.served import Backend
+from local_gateway.gateway.faults import Rejection
+from local_gateway.gateway.routing_model import Backend
 from wso2_terms.codes import BACKEND_TIMEOUT, CONNECTION_CLOSED, CONNECTION_FAILED, ENDPOINT_SUSPENDED
 
 BUFFERED_BYTES = 1 << 18

@@ -7,10 +7,9 @@ from datetime import datetime
 
 from aiohttp import HttpVersion11, web
 
-from local_gateway.gateway.authorize import Principal, Rejection
-from local_gateway.gateway.faults import TOO_LARGE
+from local_gateway.gateway.faults import TOO_LARGE, Rejection
 from local_gateway.gateway.metrics import MetricsEvent
-from local_gateway.gateway.served import GatewayProduct
+from local_gateway.gateway.routing_model import GatewayProduct, Principal
 
 _ACTIVITY_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 
@@ -40,7 +39,12 @@ class Call:
     @classmethod
     def from_request(cls, request: web.BaseRequest, now: datetime) -> "Call":
         """Begin with what the request itself tells."""
-        return cls(request, now, _read_activity_id(request), _find_client_address(request), request.method)
+        activity_id = request.headers.get("activityid")
+        if activity_id is None or not _ACTIVITY_ID.fullmatch(activity_id):
+            activity_id = str(uuid.uuid4())
+        forwarded = request.headers.get("X-Forwarded-For")
+        client_address = forwarded.split(",")[0].strip() if forwarded else (request.remote or "")
+        return cls(request, now, activity_id, client_address, request.method)
 
     def create_subcall(self, method: str) -> "Call":
         """The pass that this call makes to an API behind; both keep one id."""
@@ -101,13 +105,3 @@ def build_metrics_event(
         user_agent=call.request.headers.get("User-Agent", "UNKNOWN"),
         response_bytes=response_bytes,
     )
-
-
-def _read_activity_id(request: web.BaseRequest) -> str:
-    given = request.headers.get("activityid")
-    return given if given is not None and _ACTIVITY_ID.fullmatch(given) else str(uuid.uuid4())
-
-
-def _find_client_address(request: web.BaseRequest) -> str:
-    forwarded = request.headers.get("X-Forwarded-For")
-    return forwarded.split(",")[0].strip() if forwarded else (request.remote or "")

@@ -9,17 +9,16 @@ import time
 from aiohttp import web
 
 from ev_service.clock import Clock
+from local_gateway.gateway.admission import AdmissionControl, check_availability
 from local_gateway.gateway.assertion import AssertionIssuer
-from local_gateway.gateway.authorize import Rejection
 from local_gateway.gateway.backend import BackendClient
 from local_gateway.gateway.call import Call, ClientGoneError, build_metrics_event, read_body
-from local_gateway.gateway.checks import AdmissionControl, check_availability
-from local_gateway.gateway.faults import build_fault_response
-from local_gateway.gateway.mcp_server import McpHandler
+from local_gateway.gateway.faults import Rejection, build_fault_response
+from local_gateway.gateway.forwarder import Forwarder
+from local_gateway.gateway.mcp_handler import McpHandler
 from local_gateway.gateway.metrics import MetricsLog
-from local_gateway.gateway.passage import Forwarder
 from local_gateway.gateway.routing import RouteMatch, RouteNotFound, Router
-from local_gateway.gateway.served import GatewayApi, GatewayMcpServer, Snapshot
+from local_gateway.gateway.routing_model import GatewayApi, GatewayMcpServer, Snapshot
 from local_gateway.gateway.snapshot import take_snapshot
 from local_gateway.state import Store
 from local_gateway.tokens import TokenService

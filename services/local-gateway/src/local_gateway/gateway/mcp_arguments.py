@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 from urllib.parse import quote, urlencode
 
-from local_gateway.gateway.paths import decode_path
+from local_gateway.gateway.path_normalization import decode_path
 from wso2_terms.tools import BODY, PARAMETER_LOCATIONS, ParameterLocation, remove_prefix
 
 # What a header's value may hold (RFC 9110, 5.5), but for blanks at either end and anything beyond ASCII.
@@ -85,7 +85,9 @@ def build_backend_request(
         forbidden_headers: names in lower case that no argument may set.
     """
     if unknown := values.keys() - {argument.name for argument in arguments}:
-        return InvalidArguments(f"The tool takes no argument {_format_name(min(unknown))}")
+        name = min(unknown)
+        shown = name if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) else "of that name"
+        return InvalidArguments(f"The tool takes no argument {shown}")
     for argument in arguments:
         if reason := _validate_argument(argument, values.get(argument.name), forbidden_headers):
             return InvalidArguments(f"The argument {argument.name} {reason}")
@@ -148,7 +150,3 @@ def _is_utf8(value: object) -> bool:
 
 def _format_value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _format_name(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) else "of that name"

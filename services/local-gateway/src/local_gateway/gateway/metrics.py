@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ev_service.units import utc_text
-from local_gateway.gateway.authorize import Rejection
-from local_gateway.gateway.served import GatewayProduct, Subscriber
+from local_gateway.gateway.faults import Rejection
+from local_gateway.gateway.routing_model import GatewayProduct, Subscriber
 from wso2_terms.codes import DENIED, Fault, is_backend_failure
 
 FLUSH_EVERY_S = 0.25

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from local_gateway.gateway.paths import decode_path
-from local_gateway.gateway.served import GatewayProduct, Resource
+from local_gateway.gateway.path_normalization import decode_path
+from local_gateway.gateway.routing_model import GatewayProduct, Resource
 from wso2_terms.codes import METHOD_NOT_ALLOWED, NO_RESOURCE, NOT_FOUND, Fault
 
 

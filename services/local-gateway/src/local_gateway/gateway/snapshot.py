@@ -5,9 +5,8 @@ Made anew after each change of the state. Pure.
 
 from ipaddress import ip_address
 
-from local_gateway.gateway.limits import PolicyLevels, parse_document
 from local_gateway.gateway.mcp_arguments import parse_arguments
-from local_gateway.gateway.served import (
+from local_gateway.gateway.routing_model import (
     AddressRange,
     Backend,
     DenyPolicySet,
@@ -18,7 +17,7 @@ from local_gateway.gateway.served import (
     Snapshot,
     Subscriber,
 )
-from local_gateway.gateway.throttle import ThrottleLevel
+from local_gateway.gateway.throttling import PolicyLevels, ThrottleLevel, parse_document
 from local_gateway.lifecycle import BLOCKED
 from local_gateway.state import ApiRecord, DenyPolicy, GatewayState, McpServerRecord, OAuthClient
 from wso2_terms.api_project import Api, Endpoint

@@ -15,10 +15,8 @@ from local_gateway.management.rest import (
     Caller,
     ManagementContext,
     Payload,
+    RestError,
     RouteTable,
-    conflict,
-    general_error,
-    not_found,
     paginate,
     parse_value,
     read_payload,
@@ -82,7 +80,9 @@ class AdminApi:
         value = self._parse_condition_value(wanted)
         policies = self._context.state.deny_policies
         if any(p.condition_type == wanted.condition_type and p.condition_value == value for p in policies.values()):
-            raise conflict(f"A black list item with type: {wanted.condition_type}, value: {value} already exists")
+            raise RestError.conflict(
+                f"A black list item with type: {wanted.condition_type}, value: {value} already exists"
+            )
         policy = DenyPolicy(
             condition_id=str(uuid.uuid4()),
             condition_type=wanted.condition_type,
@@ -119,7 +119,7 @@ class AdminApi:
     async def delete_application(self, request: web.Request, caller: Caller) -> web.Response:
         application_id = request.match_info["application_id"]
         if application_id not in self._context.state.applications:
-            raise not_found("Application", application_id)
+            raise RestError.not_found("Application", application_id)
         delete_application(self._context, application_id)
         return web.Response()
 
@@ -129,7 +129,7 @@ class AdminApi:
         owner = request.query.get("owner", "")
         # WSO2 turns every failure of this call into 500; its specification says 400 and 404.
         if application is None or not self._context.users.exists(owner) or self._has_namesake(application, owner):
-            raise general_error(f"Error while updating application owner {application_id}")
+            raise RestError.general(f"Error while updating application owner {application_id}")
         application.owner = owner
         for client in list_application_clients(self._context, application_id):
             client.owner = owner
@@ -144,7 +144,7 @@ class AdminApi:
         condition_id = request.match_info["condition_id"]
         policy = self._context.state.deny_policies.get(condition_id)
         if policy is None:
-            raise not_found("Blacklist Condition", condition_id)
+            raise RestError.not_found("Blacklist Condition", condition_id)
         return policy
 
     def _parse_condition_value(self, wanted: _ConditionPayload) -> str | Document:
@@ -155,13 +155,13 @@ class AdminApi:
             case "IPRANGE":
                 return parse_value(value, _IpRangeConditionPayload).model_dump(mode="json", by_alias=True)
             case "API":
-                exists = any(one.context == value for one in self._context.state.products())
+                exists = any(product.context == value for product in self._context.state.products())
             case "APPLICATION":
                 exists = any(f"{a.owner}:{a.name}" == value for a in self._context.state.applications.values())
             case "USER":
                 return f"{value}".removesuffix("@carbon.super") + "@carbon.super"
         if not exists:
-            raise general_error(f"{wanted.condition_type} {value} is not there")
+            raise RestError.general(f"{wanted.condition_type} {value} is not there")
         return value
 
 

@@ -2,16 +2,15 @@
 
 from aiohttp import web
 
+from local_gateway.keys import SigningKey
 from local_gateway.management import dcr, soap_users
 from local_gateway.management.admin import AdminApi
-from local_gateway.management.application_export import ApplicationExportApi
-from local_gateway.management.application_keys import ApplicationKeysApi
+from local_gateway.management.application_keys import ApplicationExportApi, ApplicationKeysApi
 from local_gateway.management.devportal import ApplicationsApi
-from local_gateway.management.failures import LoginDelays, create_delay_middleware
-from local_gateway.management.gateway_info import GatewayInfoApi
+from local_gateway.management.login_delay import LoginDelays, create_delay_middleware
 from local_gateway.management.mcp_servers import McpServersApi
 from local_gateway.management.publisher import PublisherApi
-from local_gateway.management.rest import ManagementContext, handle_errors
+from local_gateway.management.rest import Caller, ManagementContext, RestError, RouteTable, handle_errors
 from local_gateway.management.subscriptions import SubscriptionsApi
 from local_gateway.management.throttling import ThrottlingPoliciesApi
 from local_gateway.oauth import (
@@ -22,7 +21,34 @@ from local_gateway.oauth import (
     OAuthServer,
     build_discovery_document,
 )
-from local_gateway.signing import SigningKey
+
+GATEWAY_BASE = "/api/am/gateway/v2"
+HEALTH_PATH = f"{GATEWAY_BASE}/server-startup-healthcheck"
+_ADMIN = ("apim:admin",)
+
+
+class GatewayInfoApi:
+    """The operations, over the state of this process."""
+
+    def __init__(self, context: ManagementContext) -> None:
+        self._context = context
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every operation; the first needs no credentials."""
+        routes = RouteTable(self._context, GATEWAY_BASE)
+        routes.add("GET", "/api-artifact", self.get_artifact, _ADMIN)
+        return [web.get(HEALTH_PATH, self.is_ready), *routes.definitions]
+
+    async def is_ready(self, request: web.Request) -> web.Response:
+        # This process listens only once everything that it serves is loaded.
+        return web.Response()
+
+    async def get_artifact(self, request: web.Request, caller: Caller) -> web.Response:
+        name, version = request.query.get("apiName"), request.query.get("version")
+        for product in self._context.state.products():
+            if product.name == name and product.version == version and product.deployed_revision is not None:
+                return web.json_response({"api": [product.context]})
+        raise RestError(404, f"API {name} {version} is not deployed")
 
 
 def create_management_app(context: ManagementContext, key: SigningKey, max_import_bytes: int) -> web.Application:

@@ -4,20 +4,23 @@ Source: WSO2 API Manager 4.6, devportal-api.yaml, ApplicationsApiServiceImpl: a 
 901409, and the secret is given out again by GET.
 """
 
+import io
+import json
 import uuid
+import zipfile
+from base64 import b64encode
 
 from aiohttp import web
 from pydantic import Field
 
-from local_gateway.management.devportal import BASE, find_owned_application, list_application_clients
+from local_gateway.management.devportal import BASE, ApplicationsApi, find_owned_application, list_application_clients
 from local_gateway.management.rest import (
     Caller,
     ManagementContext,
     Payload,
     RestError,
     RouteTable,
-    conflict,
-    not_found,
+    read_flag,
     read_payload,
 )
 from local_gateway.oauth import OAuthServer
@@ -60,7 +63,7 @@ class ApplicationKeysApi:
         if any(
             c.key_type == wanted.key_type for c in list_application_clients(self._context, application.application_id)
         ):
-            raise conflict(
+            raise RestError.conflict(
                 f"Key Mappings already exists for application {application.name} and key manager {KEY_MANAGER}", 901409
             )
         client = self._create_client(application, wanted)
@@ -98,7 +101,7 @@ class ApplicationKeysApi:
         for client in list_application_clients(self._context, application.application_id):
             if client.key_mapping_id == mapping_id:
                 return client
-        raise not_found("Key mapping", mapping_id)
+        raise RestError.not_found("Key mapping", mapping_id)
 
     def _create_client(self, application: Application, wanted: _KeyRequest) -> OAuthClient:
         return OAuthClient(
@@ -145,3 +148,64 @@ def build_key_body(client: OAuthClient) -> Document:
         "token": None,
         "additionalProperties": {"application_access_token_expiry_time": client.validity_s},
     }
+
+
+_EXPORT_SCOPES = ("apim:app_import_export",)
+
+
+class ApplicationExportApi:
+    """The operation, over the state of this process."""
+
+    def __init__(self, context: ManagementContext, applications: ApplicationsApi) -> None:
+        self._context = context
+        self._applications = applications
+
+    def routes(self) -> list[web.RouteDef]:
+        """The operation with the scope that its caller needs; to be offered before those of single applications."""
+        routes = RouteTable(self._context, BASE)
+        routes.add("GET", "/applications/export", self.export, _EXPORT_SCOPES)
+        return routes.definitions
+
+    async def export(self, request: web.Request, caller: Caller) -> web.Response:
+        owner, name = request.query.get("appOwner"), request.query.get("appName")
+        if not owner or not name:
+            raise RestError(400, "appOwner and appName are needed")
+        for application in self._context.state.applications.values():
+            if (application.owner, application.name) == (owner, name):
+                document = self._build_document(application, with_keys=read_flag(request, "withKeys", default=False))
+                is_json = request.query.get("format", "YAML").upper() == "JSON"
+                return web.Response(body=_write_archive(application, document, is_json), content_type="application/zip")
+        raise RestError.not_found("Application", name)
+
+    def _build_document(self, application: Application, *, with_keys: bool) -> Document:
+        described = self._applications.build_application_body(application)
+        if with_keys:
+            described["keys"] = [
+                body | {"consumerSecret": b64encode(body["consumerSecret"].encode()).decode()}
+                for body in map(build_key_body, list_application_clients(self._context, application.application_id))
+            ]
+        products = {product.product_id: product for product in self._context.state.products()}
+        subscribed = [
+            {
+                "apiId": {
+                    "providerName": products[held.api_id].provider,
+                    "apiName": products[held.api_id].name,
+                    "version": products[held.api_id].version,
+                },
+                "throttlingPolicy": held.throttling_policy,
+            }
+            for held in self._context.state.subscriptions.values()
+            if held.application_id == application.application_id
+        ]
+        data = {"applicationInfo": described, "subscribedAPIs": subscribed}
+        return {"type": "application", "version": "v4.6.0", "data": data}
+
+
+def _write_archive(application: Application, document: Document, is_json: bool) -> bytes:
+    # JSON is YAML, too.
+    text = json.dumps(document)
+    folder = f"{application.owner}-{application.name}"
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(f"{folder}/application.{'json' if is_json else 'yaml'}", text)
+    return content.getvalue()

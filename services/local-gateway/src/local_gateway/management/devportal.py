@@ -8,18 +8,16 @@ import uuid
 from aiohttp import web
 from pydantic import Field
 
-from local_gateway.management.policies import find_policy
 from local_gateway.management.rest import (
     Caller,
     ManagementContext,
     Payload,
     RestError,
     RouteTable,
-    conflict,
-    not_found,
     paginate,
     read_payload,
 )
+from local_gateway.management.throttling import find_policy
 from local_gateway.state import Application, Document, OAuthClient
 from wso2_terms.policies import PolicyKind
 
@@ -66,7 +64,7 @@ class ApplicationsApi:
         wanted = await read_payload(request, ApplicationPayload)
         state = self._context.state
         if any(a.name == wanted.name and a.owner == caller.name for a in state.applications.values()):
-            raise conflict(f"An application already exists with name {wanted.name}")
+            raise RestError.conflict(f"An application already exists with name {wanted.name}")
         self._check_policy(wanted)
         state.applications_made += 1
         now_ms = self._context.now_ms()
@@ -161,7 +159,7 @@ def check_owner(application: Application | None, application_id: str, caller: Ca
         RestError: 404, there is none; 403, it is someone else's.
     """
     if application is None:
-        raise not_found("Application", application_id)
+        raise RestError.not_found("Application", application_id)
     if application.owner != caller.name:
         raise RestError(403, f"You don't have permission to access the Application with Id {application_id}")
     return application

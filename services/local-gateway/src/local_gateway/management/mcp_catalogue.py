@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from local_gateway.lifecycle import CREATED
 from local_gateway.management.products import check_no_subscriptions, check_policies, check_scopes, find_existing
-from local_gateway.management.rest import ManagementContext, RestError, conflict, general_error, parse_value
+from local_gateway.management.rest import ManagementContext, RestError, parse_value
 from local_gateway.state import ApiRecord, Document, GatewayState, McpServerRecord
 from wso2_terms.api_project import ApiScope, Scope
 from wso2_terms.mcp_project import ApiOperationMapping, McpServer, ToolOperation
@@ -42,7 +42,7 @@ def create_server(context: ManagementContext, body: Mapping[str, Any], provider:
     }
     data, described = _complete_server(context, {"provider": provider, "lifeCycleStatus": CREATED} | wanted, CREATED)
     if find_existing(context, described.name, described.version, described.versioned_context) is not None:
-        raise conflict("The API already exists.", 900300)
+        raise RestError.conflict("The API already exists.", 900300)
     _check_server(context, described, None)
     now_ms = context.now_ms()
     server = McpServerRecord(
@@ -128,7 +128,7 @@ def _find_underlying_api(context: ManagementContext, tool: Document) -> ApiRecor
     api_id = tool.get("apiOperationMapping", {}).get("apiId", "")
     api = context.state.apis.get(api_id)
     if api is None:
-        raise general_error(f"Error while creating MCP server: no API {api_id}")
+        raise RestError.general(f"Error while creating MCP server: no API {api_id}")
     if api.deployed_revision is None:
         raise RestError(400, f"API {api.name}-{api.version} is not deployed")
     return api
@@ -191,6 +191,6 @@ def _select_known_fields(given: Mapping[str, Any], model: type[BaseModel]) -> Do
 
 def _read_list(given: Mapping[str, Any], name: str) -> list[Document]:
     listed: object = given.get(name) or []
-    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in cast("list[object]", listed)):
+    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in cast("list[object]", listed)):
         raise RestError(400, f"{name} is a list of objects")
     return cast("list[Document]", listed)

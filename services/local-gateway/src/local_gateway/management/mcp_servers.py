@@ -10,19 +10,10 @@ from typing import Any, cast
 from aiohttp import web
 
 from local_gateway.management import mcp_catalogue
-from local_gateway.management.products import build_product_info
+from local_gateway.management.products import build_product_info, search_products
 from local_gateway.management.publisher import BASE
-from local_gateway.management.rest import (
-    Caller,
-    ManagementContext,
-    RestError,
-    RouteTable,
-    not_found,
-    paginate,
-    read_json,
-)
+from local_gateway.management.rest import Caller, ManagementContext, RestError, RouteTable, paginate, read_json
 from local_gateway.management.revisions import EndpointScopes, RevisionsApi
-from local_gateway.management.search import search_products
 from local_gateway.state import Document, McpServerRecord
 
 _AUTHORS = ("apim:mcp_server_create", "apim:mcp_server_publish", "apim:mcp_server_manage")
@@ -83,7 +74,7 @@ class McpServersApi:
     def _find(self, server_id: str) -> McpServerRecord:
         server = self._context.state.mcp_servers.get(server_id)
         if server is None:
-            raise not_found("MCP Server", server_id)
+            raise RestError.not_found("MCP Server", server_id)
         return server
 
 

@@ -6,9 +6,10 @@ Source: WSO2 API Manager 4.6 (an MCP server is an API object of type MCP; Import
 
 import uuid
 from collections.abc import Iterable
+from typing import TypeVar
 
-from local_gateway.management.policies import find_policy
-from local_gateway.management.rest import ManagementContext, RestError, conflict
+from local_gateway.management.rest import ManagementContext, RestError
+from local_gateway.management.throttling import find_policy
 from local_gateway.state import ApiRecord, Document, GatewayState, ProductRecord, Revision
 from wso2_terms.api_project import ApiScope
 from wso2_terms.policies import PolicyKind
@@ -33,13 +34,15 @@ def find_existing(context: ManagementContext, name: str, version: str, versioned
         versioned_context: with the version; nobody else may have it.
 
     Raises:
-        RestError: 409, the context is taken by another one.
+        RestError: 409, the context is taken by another product.
     """
     everything = context.state.products()
-    found = next((one for one in everything if (one.name, one.version) == (name, version)), None)
+    found = next((product for product in everything if (product.name, product.version) == (name, version)), None)
     for other in everything:
         if other is not found and other.context == versioned_context:
-            raise conflict(f"Context {versioned_context.removesuffix(f'/{version}')} is taken by {other.name}", 900251)
+            raise RestError.conflict(
+                f"Context {versioned_context.removesuffix(f'/{version}')} is taken by {other.name}", 900251
+            )
     return found
 
 
@@ -66,7 +69,7 @@ def check_scopes(context: ManagementContext, scopes: Iterable[ApiScope], owner: 
 
     Args:
         context: state and clock.
-        scopes: what is to be registered; a shared one may be so by several.
+        scopes: what is to be registered; a shared product may be so by several.
         owner: who registers them, None when it is new.
 
     Raises:
@@ -97,48 +100,48 @@ def check_environment(name: str | None) -> None:
         raise RestError(404, f"Gateway environment {name} was not found", code=900506)
 
 
-def check_revision_limit(one: ProductRecord) -> None:
+def check_revision_limit(product: ProductRecord) -> None:
     """Refuse one revision more than there may be.
 
     Raises:
         RestError: 400, 900351.
     """
-    if len(one.revisions) >= MAX_REVISIONS:
+    if len(product.revisions) >= MAX_REVISIONS:
         raise RestError(400, f"Maximum number of revisions per API has reached: {MAX_REVISIONS}", code=900351)
 
 
 def create_revision(
-    context: ManagementContext, one: ProductRecord, description: str, *, rotate_revision: bool = False
+    context: ManagementContext, product: ProductRecord, description: str, *, rotate_revision: bool = False
 ) -> Revision:
     """Freeze the working copy.
 
     Args:
         context: state and clock.
-        one: what is frozen.
+        product: what is frozen.
         description: in the words of whoever asks for it.
         rotate_revision: at the cap, drop the oldest revision instead of failing.
 
     Raises:
         RestError: 400, the cap is reached and nothing may be dropped.
     """
-    if len(one.revisions) >= MAX_REVISIONS:
+    if len(product.revisions) >= MAX_REVISIONS:
         if not rotate_revision:
-            check_revision_limit(one)
-        one.revisions.pop(0)
-    one.revisions_made += 1
+            check_revision_limit(product)
+        product.revisions.pop(0)
+    product.revisions_made += 1
     revision = Revision(
         revision_id=str(uuid.uuid4()),
-        number=one.revisions_made,
+        number=product.revisions_made,
         description=description,
         created_at_ms=context.now_ms(),
-        data=one.data,
-        definition=one.definition if isinstance(one, ApiRecord) else {},
+        data=product.data,
+        definition=product.definition if isinstance(product, ApiRecord) else {},
     )
-    one.revisions.append(revision)
+    product.revisions.append(revision)
     return revision
 
 
-def deploy(one: ProductRecord, revision: Revision, environments: Iterable[Document]) -> None:
+def deploy(product: ProductRecord, revision: Revision, environments: Iterable[Document]) -> None:
     """Let the gateway serve a revision; it takes the place of the one that an environment served before.
 
     Raises:
@@ -147,7 +150,7 @@ def deploy(one: ProductRecord, revision: Revision, environments: Iterable[Docume
     for environment in environments:
         name = environment.get("name")
         check_environment(name)
-        for other in one.revisions:
+        for other in product.revisions:
             other.environments = [served for served in other.environments if served["name"] != name]
         revision.environments.append(environment)
 
@@ -158,32 +161,48 @@ def undeploy(revision: Revision, names: Iterable[str]) -> None:
     revision.environments = [served for served in revision.environments if served["name"] not in removed]
 
 
-def check_no_subscriptions(context: ManagementContext, one: ProductRecord, kind: str) -> None:
+def check_no_subscriptions(context: ManagementContext, product: ProductRecord, kind: str) -> None:
     """Refuse to delete what somebody is subscribed to.
 
     Args:
         context: state and clock.
-        one: what is to go.
+        product: what is to go.
         kind: what it is called.
 
     Raises:
         RestError: 409.
     """
-    if any(subscription.api_id == one.product_id for subscription in context.state.subscriptions.values()):
-        raise conflict(f"Cannot remove the {kind} as active subscriptions exist.")
+    if any(subscription.api_id == product.product_id for subscription in context.state.subscriptions.values()):
+        raise RestError.conflict(f"Cannot remove the {kind} as active subscriptions exist.")
 
 
-def build_product_info(one: ProductRecord) -> Document:
+def build_product_info(product: ProductRecord) -> Document:
     """What the Publisher tells of an API and of an MCP server alike, in lists and by itself."""
     return {
-        "id": one.product_id,
-        "name": one.name,
-        "description": one.data.get("description"),
-        "context": one.data["context"],
-        "version": one.version,
-        "provider": one.provider,
-        "lifeCycleStatus": one.lifecycle,
+        "id": product.product_id,
+        "name": product.name,
+        "description": product.data.get("description"),
+        "context": product.data["context"],
+        "version": product.version,
+        "provider": product.provider,
+        "lifeCycleStatus": product.lifecycle,
         "gatewayVendor": "wso2",
         "gatewayType": "wso2/synapse",
-        "createdTime": str(one.created_at_ms),
+        "createdTime": str(product.created_at_ms),
     }
+
+
+P = TypeVar("P", bound=ProductRecord)
+
+
+def search_products(products: Iterable[P], query: str) -> list[P]:
+    """Return what a query matches: parts of names, whole versions, in whatever case."""
+    parts = dict(part.split(":", 1) for part in query.split() if ":" in part)
+    name, version = parts.get("name", "").lower(), parts.get("version", "")
+    text = " ".join(part for part in query.split() if ":" not in part).lower()
+
+    def matches(product: P) -> bool:
+        found = product.name.lower()
+        return name in found and text in found and version in ("", product.version)
+
+    return [product for product in products if matches(product)]

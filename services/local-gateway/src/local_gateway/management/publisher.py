@@ -5,21 +5,11 @@ Source: WSO2 API Manager 4.6, publisher-api.yaml and ApisApiServiceImpl.
 
 from aiohttp import web
 
-from local_gateway.management.catalogue import delete_api, import_project
+from local_gateway.management.api_catalogue import delete_api, import_project
 from local_gateway.management.mcp_catalogue import list_servers_of_api
-from local_gateway.management.products import build_product_info
-from local_gateway.management.rest import (
-    Caller,
-    ManagementContext,
-    RestError,
-    RouteTable,
-    general_error,
-    not_found,
-    paginate,
-    read_flag,
-)
+from local_gateway.management.products import build_product_info, search_products
+from local_gateway.management.rest import Caller, ManagementContext, RestError, RouteTable, paginate, read_flag
 from local_gateway.management.revisions import EndpointScopes, RevisionsApi
-from local_gateway.management.search import search_products
 from local_gateway.state import ApiRecord, Document, Subscription, SubscriptionStatus
 from wso2_terms.api_archive import read_api_archive
 from wso2_terms.documents import ArtifactError
@@ -75,7 +65,7 @@ class PublisherApi:
             project = read_api_archive(upload.file.read())
         except ArtifactError as error:
             # WSO2 answers 500 and leaves the reason to its log; the status is kept, the reason is told.
-            raise general_error(f"Error while importing API: {error}") from error
+            raise RestError.general(f"Error while importing API: {error}") from error
         provider = project.api.provider if read_flag(request, "preserveProvider", default=True) else caller.name
         api, revision = import_project(
             self._context,
@@ -90,14 +80,22 @@ class PublisherApi:
 
     async def list_apis(self, request: web.Request, caller: Caller) -> web.Response:
         found = [
-            _build_list_entry(api)
+            {**_build_info(api), "updatedTime": str(api.updated_at_ms)}
             for api in search_products(self._context.state.apis.values(), request.query.get("query", ""))
         ]
         return web.json_response(paginate(request, found))
 
     async def get_api(self, request: web.Request, caller: Caller) -> web.Response:
         api = self._find_requested(request)
-        return web.json_response({**api.data, **_build_api_body(api), "isRevision": False})
+        return web.json_response(
+            {
+                **api.data,
+                **_build_info(api),
+                # WSO2 names the time of the last change differently in lists and in single objects.
+                "lastUpdatedTime": str(api.updated_at_ms),
+                "isRevision": False,
+            }
+        )
 
     async def delete_api(self, request: web.Request, caller: Caller) -> web.Response:
         delete_api(self._context, self._find_requested(request))
@@ -135,7 +133,7 @@ class PublisherApi:
         subscription_id = request.query.get("subscriptionId", "")
         subscription = self._context.state.subscriptions.get(subscription_id)
         if subscription is None:
-            raise not_found("Subscription", subscription_id)
+            raise RestError.not_found("Subscription", subscription_id)
         subscription.status = status
         self._context.store.save()
         return web.Response()
@@ -159,17 +157,8 @@ class PublisherApi:
     def _find(self, api_id: str) -> ApiRecord:
         api = self._context.state.apis.get(api_id)
         if api is None:
-            raise not_found("API", api_id)
+            raise RestError.not_found("API", api_id)
         return api
-
-
-def _build_list_entry(api: ApiRecord) -> Document:
-    return {**_build_info(api), "updatedTime": str(api.updated_at_ms)}
-
-
-def _build_api_body(api: ApiRecord) -> Document:
-    # The same moment has another name here.
-    return {**_build_info(api), "lastUpdatedTime": str(api.updated_at_ms)}
 
 
 def _build_info(api: ApiRecord) -> Document:

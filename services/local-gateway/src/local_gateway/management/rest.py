@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from ev_service.clock import Clock
-from local_gateway.management.failures import mark_authenticated
+from local_gateway.management.login_delay import mark_authenticated
 from local_gateway.scopes import list_rest_scopes
 from local_gateway.state import GatewayState, Store
 from local_gateway.tokens import TokenService
@@ -71,7 +71,23 @@ class RestError(Exception):
         self.message = HTTPStatus(status).phrase if message is None else message
         self.description = description
 
-    def response(self) -> web.Response:
+    @classmethod
+    def conflict(cls, description: str, code: int = 409) -> "RestError":
+        """Create WSO2's 409 for an object that exists already."""
+        return cls(409, description, code=code, message="Resource Already Exists")
+
+    @classmethod
+    def not_found(cls, kind: str, object_id: str) -> "RestError":
+        """Create WSO2's 404 for an unknown object."""
+        return cls(404, f"Requested {kind} with Id '{object_id}' not found")
+
+    @classmethod
+    def general(cls, description: str) -> "RestError":
+        """Create WSO2's internal error; WSO2 only logs the reason, here the answer has it as well."""
+        return cls(500, description, code=GENERAL_ERROR, message="General Error")
+
+    def build_response(self) -> web.Response:
+        """Return the error as a response."""
         body: dict[str, object] = {
             "code": self.code,
             "message": self.message,
@@ -80,21 +96,6 @@ class RestError(Exception):
             "error": [],
         }
         return web.json_response(body, status=self.status)
-
-
-def conflict(description: str, code: int = 409) -> RestError:
-    """409 in the words that WSO2 uses for what is there already."""
-    return RestError(409, description, code=code, message="Resource Already Exists")
-
-
-def not_found(what: str, name: str) -> RestError:
-    """404 for a thing that is not there."""
-    return RestError(404, f"Requested {what} with Id '{name}' not found")
-
-
-def general_error(description: str) -> RestError:
-    """500, 900967: what WSO2 says where something breaks; it leaves the reason to its log, here it is told."""
-    return RestError(500, description, code=GENERAL_ERROR, message="General Error")
 
 
 Handler = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
@@ -241,12 +242,12 @@ async def handle_errors(request: web.Request, handler: PlainHandler) -> web.Stre
     try:
         return await handler(request)
     except RestError as error:
-        return error.response()
+        return error.build_response()
     except web.HTTPException as error:
-        return RestError(error.status, error.reason).response()
+        return RestError(error.status, error.reason).build_response()
     except (ConnectionError, web.RequestPayloadError):
         # The client left before the end of its body; nobody reads this.
-        return RestError(400, "The body is not complete").response()
+        return RestError(400, "The body is not complete").build_response()
     except Exception:
         _logger.exception("management call failed", extra={"method": request.method, "path": request.path})
-        return general_error("Server Error Occurred").response()
+        return RestError.general("Server Error Occurred").build_response()

@@ -64,15 +64,15 @@ class RevisionsApi:
     def add_to(self, routes: RouteTable) -> None:
         """Offer the operations."""
         surface = self._surface
-        one = f"{surface.path}/{{product_id}}"
+        base = f"{surface.path}/{{product_id}}"
         routes.add("POST", f"{surface.path}/change-lifecycle", self.change_lifecycle, surface.publish)
-        routes.add("GET", f"{one}/lifecycle-state", self.get_lifecycle, surface.state)
-        routes.add("GET", f"{one}/deployments", self.list_deployments, surface.state)
-        routes.add("GET", f"{one}/revisions", self.list_revisions, surface.state)
-        routes.add("POST", f"{one}/revisions", self.add_revision, surface.revise)
-        routes.add("DELETE", f"{one}/revisions/{{revision_id}}", self.delete_revision, surface.revise)
-        routes.add("POST", f"{one}/deploy-revision", self.deploy_revision, surface.deploy)
-        routes.add("POST", f"{one}/undeploy-revision", self.undeploy_revision, surface.revise)
+        routes.add("GET", f"{base}/lifecycle-state", self.get_lifecycle, surface.state)
+        routes.add("GET", f"{base}/deployments", self.list_deployments, surface.state)
+        routes.add("GET", f"{base}/revisions", self.list_revisions, surface.state)
+        routes.add("POST", f"{base}/revisions", self.add_revision, surface.revise)
+        routes.add("DELETE", f"{base}/revisions/{{revision_id}}", self.delete_revision, surface.revise)
+        routes.add("POST", f"{base}/deploy-revision", self.deploy_revision, surface.deploy)
+        routes.add("POST", f"{base}/undeploy-revision", self.undeploy_revision, surface.revise)
 
     async def get_lifecycle(self, request: web.Request, caller: Caller) -> web.Response:
         return web.json_response(_build_lifecycle_body(self._find_requested(request)))
@@ -100,7 +100,9 @@ class RevisionsApi:
         query = request.query.get("query", "")
         deployed_states = {"deployed:true": (True,), "deployed:false": (False,)}.get(query, (True, False))
         shown = [
-            _build_revision_body(product, one) for one in product.revisions if bool(one.environments) in deployed_states
+            _build_revision_body(product, revision)
+            for revision in product.revisions
+            if bool(revision.environments) in deployed_states
         ]
         return web.json_response({"count": len(shown), "list": shown})
 
@@ -117,7 +119,7 @@ class RevisionsApi:
             raise RestError(400, "Couldn't delete revision with existing deployments", code=900352)
         product.revisions.remove(revision)
         self._context.store.save()
-        left = [_build_revision_body(product, one) for one in product.revisions]
+        left = [_build_revision_body(product, revision) for revision in product.revisions]
         return web.json_response({"count": len(left), "list": left})
 
     async def deploy_revision(self, request: web.Request, caller: Caller) -> web.Response:

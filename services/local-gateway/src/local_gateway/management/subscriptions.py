@@ -19,8 +19,6 @@ from local_gateway.management.rest import (
     Payload,
     RestError,
     RouteTable,
-    conflict,
-    not_found,
     paginate,
     parse_value,
     read_json,
@@ -85,10 +83,13 @@ class SubscriptionsApi:
     async def add_subscriptions(self, request: web.Request, caller: Caller) -> web.Response:
         listed = TypeAdapter(list[dict[str, object]])
         try:
-            wanted = [parse_value(one, SubscriptionPayload) for one in listed.validate_python(await read_json(request))]
+            wanted = [
+                parse_value(payload, SubscriptionPayload)
+                for payload in listed.validate_python(await read_json(request))
+            ]
         except ValueError as error:
             raise RestError(400, "The body is a list of subscriptions") from error
-        created = [self._subscribe(one, caller) for one in wanted]
+        created = [self._subscribe(payload, caller) for payload in wanted]
         self._context.store.save()
         return web.json_response([self._build_subscription_body(subscription) for subscription in created])
 
@@ -115,7 +116,7 @@ class SubscriptionsApi:
         self._check_plan(api, wanted.throttling_policy)
         subscriptions = self._context.state.subscriptions
         if any(s.application_id == wanted.application_id and s.api_id == wanted.api_id for s in subscriptions.values()):
-            raise conflict(
+            raise RestError.conflict(
                 f"Specified subscription already exists for API {api.name}-{api.version} "
                 f"for Application {application.name}"
             )
@@ -135,7 +136,7 @@ class SubscriptionsApi:
     def _find_product(self, product_id: str) -> ProductRecord:
         found = find_product(self._context.state, product_id)
         if found is None:
-            raise not_found("API", product_id)
+            raise RestError.not_found("API", product_id)
         return found
 
     def _find_application(self, application_id: str, caller: Caller) -> Application:
@@ -145,7 +146,7 @@ class SubscriptionsApi:
         subscription_id = request.match_info["subscription_id"]
         subscription = self._context.state.subscriptions.get(subscription_id)
         if subscription is None:
-            raise not_found("Subscription", subscription_id)
+            raise RestError.not_found("Subscription", subscription_id)
         self._find_application(subscription.application_id, caller)
         return subscription
 
@@ -172,19 +173,23 @@ class SubscriptionsApi:
 def _build_page(request: web.Request, products: Iterable[ProductRecord]) -> web.Response:
     """What may be subscribed to, of the names that the request asks for."""
     part = request.query.get("query", "").removeprefix("name:").lower()
-    found = [_build_product_info(one) for one in products if one.lifecycle in SUBSCRIBABLE and part in one.name.lower()]
+    found = [
+        _build_product_info(product)
+        for product in products
+        if product.lifecycle in SUBSCRIBABLE and part in product.name.lower()
+    ]
     return web.json_response(paginate(request, found))
 
 
-def _build_product_info(one: ProductRecord) -> Document:
+def _build_product_info(product: ProductRecord) -> Document:
     return {
-        "id": one.product_id,
-        "name": one.name,
-        "description": one.data.get("description"),
-        "context": one.context,
-        "version": one.version,
-        "type": "HTTP" if isinstance(one, ApiRecord) else "MCP",
-        "provider": one.provider,
-        "lifeCycleStatus": one.lifecycle,
-        "throttlingPolicies": one.data["policies"],
+        "id": product.product_id,
+        "name": product.name,
+        "description": product.data.get("description"),
+        "context": product.context,
+        "version": product.version,
+        "type": "HTTP" if isinstance(product, ApiRecord) else "MCP",
+        "provider": product.provider,
+        "lifeCycleStatus": product.lifecycle,
+        "throttlingPolicies": product.data["policies"],
     }

@@ -4,32 +4,61 @@ Source: WSO2 API Manager 4.6, admin-api.yaml and ThrottlingApiServiceImpl.
 """
 
 import json
+import uuid
 from typing import cast
 
 from aiohttp import web
 
-from local_gateway.management.policies import (
-    build_policy_body,
-    build_policy_info,
-    find_policy,
-    list_policies,
-    save_policy,
-)
+from local_gateway.default_policies import TYPES
 from local_gateway.management.rest import (
     Caller,
     Handler,
     ManagementContext,
     RestError,
     RouteTable,
-    conflict,
-    general_error,
-    not_found,
     read_flag,
     read_json,
 )
-from local_gateway.state import PolicyRecord
+from local_gateway.state import Document, PolicyRecord
 from wso2_terms.documents import ArtifactError
 from wso2_terms.policies import PolicyKind, ThrottlePolicy, read_policy
+
+
+def find_policy(context: ManagementContext, kind: PolicyKind, name: str) -> PolicyRecord | None:
+    """The policy of this kind and name."""
+    return next((p for p in list_policies(context, kind) if p.name == name), None)
+
+
+def list_policies(context: ManagementContext, kind: PolicyKind) -> list[PolicyRecord]:
+    """All policies of a kind."""
+    return [policy for policy in context.state.policies.values() if policy.kind == kind.value]
+
+
+def save_policy(context: ManagementContext, kind: PolicyKind, policy: ThrottlePolicy) -> PolicyRecord:
+    """Add a policy, or replace the one of its kind and name."""
+    data = policy.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    record = find_policy(context, kind, policy.policy_name)
+    if record is None:
+        record = PolicyRecord(policy_id=str(uuid.uuid4()), kind=kind.value, data=data)
+        context.state.policies[record.policy_id] = record
+    record.data = data
+    context.store.save()
+    return record
+
+
+def build_policy_info(policy: PolicyRecord) -> Document:
+    """A policy as lists show it: an advanced one without its conditions."""
+    return {name: value for name, value in build_policy_body(policy).items() if name != "conditionalGroups"}
+
+
+def build_policy_body(policy: PolicyRecord) -> Document:
+    """A policy as the REST API writes it."""
+    kind = PolicyKind(policy.kind)
+    data: Document = {"policyId": policy.policy_id, **policy.data, "isDeployed": True, "type": TYPES[kind]}
+    if kind is PolicyKind.SUBSCRIPTION:
+        data = {"stopOnQuotaReach": False, "billingPlan": "FREE", "rateLimitCount": 0, "rateLimitTimeUnit": ""} | data
+    return data
+
 
 BASE = "/api/am/admin/v4"
 
@@ -66,7 +95,7 @@ class ThrottlingPoliciesApi:
         try:
             policy = read_policy(upload.file.read().decode(), upload.filename)
         except (ArtifactError, UnicodeDecodeError) as error:
-            raise general_error(f"Error while importing: {error}") from error
+            raise RestError.general(f"Error while importing: {error}") from error
         label = f"{policy.kind.path_segment.capitalize()} Throttling Policy : {policy.name}"
         existing = find_policy(self._context, policy.kind, policy.name)
         if existing is not None and not read_flag(request, "overwrite", default=False):
@@ -111,7 +140,7 @@ class ThrottlingPoliciesApi:
         async def answer(request: web.Request, caller: Caller) -> web.Response:
             record = self._find_requested(request, kind)
             if record.name in _list_policies_in_use(self._context):
-                raise conflict(f"Policy {record.name} is attached and cannot be deleted")
+                raise RestError.conflict(f"Policy {record.name} is attached and cannot be deleted")
             del self._context.state.policies[record.policy_id]
             self._context.store.save()
             return web.Response()
@@ -122,7 +151,7 @@ class ThrottlingPoliciesApi:
         policy_id = request.match_info["policy_id"]
         policy = self._context.state.policies.get(policy_id)
         if policy is None or policy.kind != kind.value:
-            raise not_found("Throttle Policy", policy_id)
+            raise RestError.not_found("Throttle Policy", policy_id)
         return policy
 
 
@@ -153,4 +182,4 @@ async def _read_policy(request: web.Request, kind: PolicyKind) -> ThrottlePolicy
 
 
 def _duplicate_policy_error(kind: PolicyKind, name: str) -> RestError:
-    return conflict(f"{kind.path_segment.capitalize()} Policy with name {name} already exists")
+    return RestError.conflict(f"{kind.path_segment.capitalize()} Policy with name {name} already exists")

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_gateway.gateway.throttle import Throttle, ThrottleLevel
+from local_gateway.gateway.throttling import Throttle, ThrottleLevel
 from wso2_terms.codes import API_THROTTLED, BURST_THROTTLED, SUBSCRIPTION_THROTTLED
 
 MINUTE_STARTS_S = 1_782_043_200.0

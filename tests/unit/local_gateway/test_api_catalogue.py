@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local_gateway.management.definitions import find_definition_error, find_mismatch
+from local_gateway.management.api_catalogue import find_definition_error, find_mismatch
 from wso2_terms.api_archive import build_governed_definition
 from wso2_terms.api_project import ApiProject
 

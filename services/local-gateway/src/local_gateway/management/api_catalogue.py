@@ -5,8 +5,11 @@ Source: WSO2 API Manager 4.6 (ImportUtils, ExceptionCodes).
 """
 
 import uuid
+from collections.abc import Iterator
+from typing import Any, cast
 
-from local_gateway.management.definitions import find_definition_error, find_mismatch
+from openapi_spec_validator import OpenAPIV30SpecValidator
+
 from local_gateway.management.mcp_catalogue import list_servers_of_api, list_tool_operations
 from local_gateway.management.products import (
     check_environment,
@@ -18,11 +21,10 @@ from local_gateway.management.products import (
     deploy,
     find_existing,
 )
-from local_gateway.management.rest import ManagementContext, RestError, conflict
+from local_gateway.management.rest import ManagementContext, RestError
 from local_gateway.state import ApiRecord, Document, Revision
-from wso2_terms.api_project import Api, ApiProject, Deployment, list_operations
+from wso2_terms.api_project import Api, ApiProject, Deployment, is_endpoint_url, list_operations
 from wso2_terms.codes import INVALID_ENDPOINT, INVALID_ENDPOINT_MESSAGE
-from wso2_terms.endpoints import is_endpoint_url
 
 
 def import_project(
@@ -45,7 +47,7 @@ def import_project(
     """
     existing = _find_existing_api(context, project.api)
     if existing is not None and not overwrite:
-        raise conflict("The API already exists.", 900300)
+        raise RestError.conflict("The API already exists.", 900300)
     _check_project(context, project, existing)
     if existing is not None and project.deployments and not rotate_revision:
         check_revision_limit(existing)
@@ -69,7 +71,7 @@ def delete_api(context: ManagementContext, api: ApiRecord) -> None:
     check_no_subscriptions(context, api, "API")
     if servers := list_servers_of_api(context.state, api):
         # Refused as for API products (ApisApiServiceImpl); that MCP servers count alike is inferred.
-        raise conflict(f"Cannot remove the API as its resources are used by MCP server {servers[0].name}")
+        raise RestError.conflict(f"Cannot remove the API as its resources are used by MCP server {servers[0].name}")
     del context.state.apis[api.api_id]
     context.store.save()
 
@@ -77,7 +79,7 @@ def delete_api(context: ManagementContext, api: ApiRecord) -> None:
 def _find_existing_api(context: ManagementContext, wanted: Api) -> ApiRecord | None:
     found = find_existing(context, wanted.name, wanted.version, wanted.versioned_context)
     if found is not None and not isinstance(found, ApiRecord):
-        raise conflict("The API already exists.", 900300)
+        raise RestError.conflict("The API already exists.", 900300)
     return found
 
 
@@ -113,7 +115,7 @@ def _check_tools(context: ManagementContext, project: ApiProject, existing: ApiR
     removed = list_tool_operations(context.state, existing) - list_operations(project.definition)
     if removed:
         target, verb = min(removed)
-        raise conflict(f"Cannot remove resource {verb} {target}, which is used by an MCP server")
+        raise RestError.conflict(f"Cannot remove resource {verb} {target}, which is used by an MCP server")
 
 
 def _store_api(context: ManagementContext, project: ApiProject, existing: ApiRecord | None, provider: str) -> ApiRecord:
@@ -142,3 +144,63 @@ def _build_environment(deployment: Deployment) -> Document:
         "vhost": deployment.deployment_vhost or "localhost",
         "displayOnDevportal": deployment.display_on_devportal,
     }
+
+
+_VERBS = frozenset({"get", "put", "post", "delete", "patch", "head", "options"})
+# The security scheme under which WSO2 looks for scopes.
+_SCHEME = "default"
+
+
+def find_definition_error(definition: dict[str, Any]) -> str | None:
+    """Say what is wrong with an OpenAPI definition, None when nothing is.
+
+    Only 3.0 is taken: WSO2 stumbles over 3.1, and what is accepted here has to be accepted there.
+    """
+    version = str(definition.get("openapi", ""))
+    if not version.startswith("3.0."):
+        return f"openapi is {version or 'absent'}; WSO2 takes 3.0.x"
+    if any(not reference.startswith("#/") for reference in _iterate_references(definition)):
+        # Also because the validator would fetch it, which would let an importer make this process call anywhere.
+        return "a $ref leads out of the document"
+    fault = next(OpenAPIV30SpecValidator(cast("Any", definition)).iter_errors(), None)
+    return None if fault is None else f"{'/'.join(map(str, fault.absolute_path))}: {fault.message}"
+
+
+def find_mismatch(api: Api, definition: dict[str, Any]) -> str | None:
+    """Say where api.yaml and the definition differ in operations or scopes, None where they agree.
+
+    WSO2's import takes operations and their scopes from the definition and passes over those of api.yaml without a
+    word; a project whose two halves differ would be governed there in another way than it reads.
+    """
+    defined = _list_scopes(definition)
+    listed = {(found.target, found.verb): frozenset(found.scopes) for found in api.operations}
+    for target, verb in sorted(defined.keys() ^ listed.keys()):
+        place = "api.yaml" if (target, verb) in listed else "the definition"
+        return f"{verb} {target} stands in {place} alone"
+    for target, verb in sorted(listed):
+        if defined[target, verb] != listed[target, verb]:
+            return f"{verb} {target} has other scopes in the definition than in api.yaml"
+    return None
+
+
+def _list_scopes(definition: dict[str, Any]) -> dict[tuple[str, str], frozenset[str]]:
+    return {
+        (target, verb.upper()): frozenset(
+            scope for requirement in operation.get("security", []) for scope in requirement.get(_SCHEME, [])
+        )
+        for target, path in definition.get("paths", {}).items()
+        for verb, operation in path.items()
+        if verb in _VERBS
+    }
+
+
+def _iterate_references(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, entry in cast("dict[object, object]", value).items():
+            if key == "$ref":
+                yield str(entry)
+            else:
+                yield from _iterate_references(entry)
+    elif isinstance(value, list):
+        for entry in cast("list[object]", value):
+            yield from _iterate_references(entry)

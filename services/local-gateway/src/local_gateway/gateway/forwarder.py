@@ -10,11 +10,11 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from local_gateway.gateway.assertion import AssertionIssuer
-from local_gateway.gateway.authorize import Principal, Rejection
 from local_gateway.gateway.backend import NOT_FORWARDED, BackendClient, BackendResponse, filter_request_headers
 from local_gateway.gateway.call import Call
+from local_gateway.gateway.faults import Rejection
 from local_gateway.gateway.mcp_arguments import BackendRequest
-from local_gateway.gateway.served import Backend, GatewayApi
+from local_gateway.gateway.routing_model import Backend, GatewayApi, Principal
 from wso2_terms.codes import INVALID_CREDENTIALS
 
 # What a client says about its messages is about those to the MCP server, not about the request made of them.

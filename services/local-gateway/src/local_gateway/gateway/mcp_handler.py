@@ -15,11 +15,11 @@ from typing import Any, cast
 from aiohttp import web
 
 from local_gateway.gateway import mcp_messages
-from local_gateway.gateway.authorize import Principal, Rejection, check_deny_policies
+from local_gateway.gateway.admission import AdmissionControl, check_availability, check_deny_policies
 from local_gateway.gateway.backend import BackendResponse
 from local_gateway.gateway.call import Call, build_metrics_event, read_body
-from local_gateway.gateway.checks import AdmissionControl, check_availability
-from local_gateway.gateway.faults import format_fault
+from local_gateway.gateway.faults import Rejection, format_fault
+from local_gateway.gateway.forwarder import Forwarder
 from local_gateway.gateway.mcp_arguments import (
     INVALID_PATH_ARGUMENT,
     BackendRequest,
@@ -28,9 +28,8 @@ from local_gateway.gateway.mcp_arguments import (
 )
 from local_gateway.gateway.mcp_messages import InvalidMessage, Message
 from local_gateway.gateway.metrics import MetricsEvent, MetricsLog
-from local_gateway.gateway.passage import Forwarder
 from local_gateway.gateway.routing import RouteMatch, RouteNotFound, Router
-from local_gateway.gateway.served import GatewayApi, GatewayMcpServer, GatewayTool, Resource, Snapshot
+from local_gateway.gateway.routing_model import GatewayApi, GatewayMcpServer, GatewayTool, Principal, Resource, Snapshot
 from wso2_terms import mcp
 from wso2_terms.codes import NOT_FOUND
 from wso2_terms.mcp import Wso2Version

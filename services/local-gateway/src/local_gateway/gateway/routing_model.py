@@ -9,8 +9,9 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 
 from local_gateway.gateway.mcp_arguments import ToolArgument
-from local_gateway.gateway.throttle import ThrottleLevel
+from local_gateway.gateway.throttling import ThrottleLevel
 from local_gateway.state import Application, KeyType, SubscriptionStatus
+from local_gateway.tokens import AccessToken
 
 Address = IPv4Address | IPv6Address
 
@@ -166,3 +167,14 @@ class Snapshot:
     contexts: Mapping[str, str]
     subscribers: Mapping[tuple[str, str], Subscriber]
     deny_policies: DenyPolicySet
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who may pass; both are None at a resource that needs no token."""
+
+    token: AccessToken | None
+    subscriber: Subscriber | None
+
+
+ANONYMOUS = Principal(None, None)

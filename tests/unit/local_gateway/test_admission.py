@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from local_gateway.gateway.authorize import Credentials, Principal, Rejection, authorize, check_deny_policies
+from local_gateway.gateway.admission import Credentials, authorize, check_deny_policies
+from local_gateway.gateway.faults import Rejection
 from local_gateway.gateway.routing import RouteMatch, Router
-from local_gateway.gateway.served import Snapshot
+from local_gateway.gateway.routing_model import Principal, Snapshot
 from local_gateway.gateway.snapshot import take_snapshot
 from local_gateway.state import DenyPolicy, GatewayState
 from local_gateway.tokens import AccessToken
