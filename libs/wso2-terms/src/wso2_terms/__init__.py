@@ -1,4 +1,1 @@
-"""What WSO2 API Manager says and reads: artifact files, fault codes, clock windows.
-
-Knows formats and meanings; knows nothing of networks, processes or our own services.
-"""
+"""WSO2 API Manager's artifact files, fault codes, throttling windows and MCP messages."""

@@ -1,6 +1,5 @@
-"""API projects as the zip archives that WSO2's import takes.
+"""API projects as the zip archives that WSO2's import accepts.
 
-Pure: bytes in, bytes out. Knows the layout, not the network.
 Source: carbon-apimgt 9.33.90 (ImportUtils): exactly one root folder, named in every entry.
 """
 
@@ -19,14 +18,14 @@ from wso2_terms.api_project import (
 from wso2_terms.documents import ArtifactError, write_yaml
 
 MAX_ARCHIVE_BYTES = 20_000_000
-"""Unpacked size that is still read; an interface's description is a few hundred kilobytes at most."""
+"""Largest accepted unpacked size [byte]; an OpenAPI document has a few hundred kilobytes at most."""
 
-# The earliest moment a zip can hold: a clock here would make equal projects differ.
+# The earliest time that a zip archive can contain; with the current time, equal projects would give different bytes.
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def write_api_archive(project: ApiProject) -> bytes:
-    """Pack a project, its definition governed; equal projects give equal bytes."""
+    """Pack a project with its governed definition; equal projects give equal bytes."""
     files = {
         API_FILE: write_yaml(
             {
@@ -54,18 +53,18 @@ def write_api_archive(project: ApiProject) -> bytes:
             entry = zipfile.ZipInfo(f"{project.root}/{name}", _FIXED_TIME)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
-            # Fixed as well: the default says on which system the archive was made.
+            # Fixed as well, because the default depends on the operating system.
             entry.create_system = 3
             archive.writestr(entry, files[name])
     return packed.getvalue()
 
 
 def build_governed_definition(project: ApiProject) -> dict[str, object]:
-    """Return the definition with the scopes, roles and security of api.yaml written into it.
+    """Return the definition with the scopes, roles and security of api.yaml.
 
-    WSO2's import overwrites scopes and operations of api.yaml with those that it finds in the definition, so
-    a definition without them would publish an API that any token may call. The committed definitions carry
-    them already (scripts/definitions.py); packing writes them again, so that no other one can slip through.
+    WSO2's import overwrites scopes and operations of api.yaml with those in the definition, so that a definition
+    without them would publish an API that any token can call. The committed definitions contain them
+    (scripts/definitions.py); packing writes them again, so that a definition without them cannot be imported.
 
     Source: carbon-apimgt, ImportUtils.importApi and PublisherCommonUtils.updateSwagger (scheme `default`,
     `x-scopes-bindings`, `x-auth-type`, `x-throttling-tier`).
@@ -77,7 +76,7 @@ def build_governed_definition(project: ApiProject) -> dict[str, object]:
         "type": "oauth2",
         "flows": {
             "implicit": {
-                # WSO2 demands an address here and uses it for nothing.
+                # Required by WSO2, but unused.
                 "authorizationUrl": "https://test.com",
                 "scopes": {scope.name: scope.description or "" for scope in scopes},
                 "x-scopes-bindings": {scope.name: ",".join(scope.bindings) for scope in scopes},
@@ -99,10 +98,10 @@ def _enter_mapping(parent: dict[str, object], key: str) -> dict[str, object]:
 
 
 def read_api_archive(data: bytes) -> ApiProject:
-    """Unpack a project; no variables are put in, whoever packed it has done that.
+    """Unpack a project without substituting variables, which is done before packing.
 
     Raises:
-        ArtifactError: no zip, more than one root folder, too large, or a file in it is not understood.
+        ArtifactError: Not a zip archive, more than one root folder, too large, or a file in it is invalid.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -1,7 +1,7 @@
-"""API projects as apictl writes them and WSO2 imports them: api.yaml, deployment, definition, archive.
+"""API projects as apictl writes them and WSO2 imports them: api.yaml, deployments and definition.
 
-Pure apart from reading a folder that is named. Knows the format, not who serves it.
-Source: WSO2 API Manager 4.6.0, Publisher REST API v4 (schema API) and apictl 4.6 (project layout).
+Source: WSO2 API Manager 4.6.0, Publisher REST API v4 (schema API) and apictl 4.6 (project layout); carbon-apimgt
+9.33.90, APIUtil.validateEndpointURL, which `tests/contract/wso2_oracle` runs.
 """
 
 import re
@@ -28,41 +28,49 @@ Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
 class Scope(StrictModel):
-    """A scope and the roles whose members may be granted it; no role binds it to nobody in particular."""
+    """An OAuth 2.0 scope with the roles whose members are granted it."""
 
     name: Name
     display_name: str | None = None
     description: str | None = None
     bindings: tuple[str, ...] = ()
+    """Names of roles; without a role the scope is not restricted."""
 
 
 class ApiScope(StrictModel):
-    """A scope as an API lists it; a local one (not shared) belongs to one API alone."""
+    """A scope in the list of an API."""
 
     shared: bool = False
+    """Several APIs can use the scope; a local scope belongs to one API only."""
+
     scope: Scope
 
 
 class Operation(StrictModel):
-    """One resource and verb. A token needs one of its scopes, not all of them."""
+    """A resource and verb of an API."""
 
     target: Annotated[str, Field(pattern=r"^/")]
+    """Path template below the API's context."""
+
     verb: Verb
     auth_type: AuthType = "Any"
     throttling_policy: str = "Unlimited"
+    """Advanced policy for all callers of the operation."""
+
     scopes: tuple[str, ...] = ()
+    """Scopes of which a token needs one."""
 
 
 class EndpointBehaviour(StrictModel):
-    """When the gateway gives up on a backend.
-
-    action_duration: how long an answer may take [ms].
-    suspend_duration: how long a failed backend is not asked again [ms]; 0 switches suspension off.
-    """
+    """Timeout and suspension of a backend."""
 
     action_select: Literal["fault", "discard", "never"] | None = None
     action_duration: Annotated[int, Field(ge=0)] | None = None
+    """Longest time for an answer [ms]."""
+
     suspend_duration: Annotated[int, Field(ge=0)] | None = None
+    """How long a failed backend is not called [ms]; 0 disables suspension."""
+
     suspend_max_duration: Annotated[int, Field(ge=0)] | None = None
     factor: Annotated[float, Field(gt=0)] | None = None
 
@@ -75,7 +83,7 @@ class Endpoint(StrictModel):
 
 
 class EndpointConfig(StrictModel):
-    """The backends of an API; WSO2 writes these three with underscores."""
+    """The backends of an API; WSO2 writes the names of these fields with underscores."""
 
     model_config = ConfigDict(alias_generator=None)
 
@@ -85,7 +93,7 @@ class EndpointConfig(StrictModel):
 
 
 class CorsConfiguration(StrictModel):
-    """What browsers of other origins may do."""
+    """Cross-origin requests that browsers may send."""
 
     cors_configuration_enabled: bool = False
     access_control_allow_origins: tuple[str, ...] = ()
@@ -95,7 +103,7 @@ class CorsConfiguration(StrictModel):
 
 
 class MaxTps(StrictModel):
-    """How much the backend takes altogether; beyond it the gateway answers 503, 900801."""
+    """Most calls that the backend gets from all callers; further calls are answered with 503, 900801."""
 
     production: Annotated[int, Field(gt=0)] | None = None
     production_time_unit: Literal["SECOND", "MINUTE", "HOUR"] = "SECOND"
@@ -104,7 +112,7 @@ class MaxTps(StrictModel):
 
 
 class AdditionalProperty(StrictModel):
-    """A name and value that an API carries along."""
+    """A custom property of an API."""
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
     value: str
@@ -112,17 +120,14 @@ class AdditionalProperty(StrictModel):
 
 
 class Api(StrictModel):
-    """The `data` of api.yaml.
-
-    context: without the version, which the gateway puts behind it.
-    policies: business plans that an application may subscribe with.
-    api_throttling_policy: advanced policy for all callers together; None leaves it to the operations.
-    """
+    """The `data` of api.yaml."""
 
     name: Name
     display_name: str | None = None
     description: str | None = None
     context: Context
+    """Path prefix without the version, which the gateway appends."""
+
     version: Version
     provider: str = "admin"
     life_cycle_status: Literal["CREATED", "PUBLISHED", "PROTOTYPED", "DEPRECATED", "BLOCKED", "RETIRED"]
@@ -131,7 +136,11 @@ class Api(StrictModel):
     transport: tuple[Literal["http", "https"], ...] = ("http", "https")
     tags: tuple[str, ...] = ()
     policies: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Business plans that an application can subscribe with."""
+
     api_throttling_policy: str | None = None
+    """Advanced policy for all callers together; None leaves it to the operations."""
+
     authorization_header: str = "Authorization"
     security_scheme: tuple[str, ...]
     max_tps: MaxTps | None = None
@@ -157,12 +166,12 @@ class Api(StrictModel):
 
     @property
     def versioned_context(self) -> str:
-        """Where the gateway serves it, and `apicontext` of its backend JWT: `/solar/1.0.0`."""
+        """Path prefix at the gateway, and `apicontext` of the backend JWT, e.g. `/solar/1.0.0`."""
         return f"{self.context}/{self.version}"
 
 
 class Deployment(StrictModel):
-    """A gateway environment that a revision goes to."""
+    """A gateway environment that a revision is deployed to."""
 
     deployment_environment: Name
     deployment_vhost: str | None = None
@@ -183,29 +192,29 @@ class _DeploymentsFile(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class ApiProject:
-    """One API as it is imported.
-
-    definition: its OpenAPI document.
-    deployments: empty when the project has no deployment_environments.yaml; then nothing is deployed.
-    format_version: `version` of its files, e.g. `v4.6.0`.
-    """
+    """A project of one API."""
 
     api: Api
     deployments: tuple[Deployment, ...]
+    """Environments of deployment_environments.yaml; empty without that file, then nothing is deployed."""
+
     definition: dict[str, object]
+    """OpenAPI document of the API."""
+
     format_version: str = "v4.6.0"
+    """`version` of the files, e.g. `v4.6.0`."""
 
     @property
     def root(self) -> str:
-        """Name of the project's folder: `SolarAPI-1.0.0`."""
+        """Name of the project's folder, e.g. `SolarAPI-1.0.0`."""
         return f"{self.api.name}-{self.api.version}"
 
 
 def read_api_project(folder: Path, environment: Mapping[str, str]) -> ApiProject:
-    """Read a project's folder and put the environment's variables in, as apictl does at import.
+    """Read a project's folder and substitute the variables, as apictl does at import.
 
     Raises:
-        ArtifactError: a file is missing or not understood, or a variable is not set.
+        ArtifactError: A file is missing or invalid, or a variable is not set.
     """
     files = {name: read_text(folder / name) for name in (API_FILE, DEFINITION_FILE)}
     if (folder / DEPLOYMENTS_FILE).exists():
@@ -216,15 +225,15 @@ def read_api_project(folder: Path, environment: Mapping[str, str]) -> ApiProject
 def parse_api_project(
     files: Mapping[str, str], source: str, environment: Mapping[str, str] | None = None
 ) -> ApiProject:
-    """Make a project of its files' texts.
+    """Parse a project from the texts of its files.
 
     Args:
-        files: by path inside the project.
-        source: what to call the project in errors.
-        environment: variables to put in; None leaves texts as they are, for what was imported already.
+        files: Texts by path inside the project.
+        source: Name of the project in error messages.
+        environment: Variables to substitute; None leaves texts unchanged, for a project that was packed before.
 
     Raises:
-        ArtifactError: a file is missing or not understood, or a variable is not set.
+        ArtifactError: A file is missing or invalid, or a variable is not set.
     """
 
     def parse(name: str) -> object:
@@ -239,7 +248,7 @@ def parse_api_project(
     deployments: tuple[Deployment, ...] = ()
     if DEPLOYMENTS_FILE in files:
         deployments = parse_deployments(files[DEPLOYMENTS_FILE], f"{source}/{DEPLOYMENTS_FILE}", environment)
-    # Variables are left alone here: `${…}` is ordinary text in a description of an interface.
+    # No variables are substituted here: `${…}` is ordinary text in an OpenAPI document.
     definition = parse(DEFINITION_FILE)
     if not isinstance(definition, dict) or "openapi" not in definition:
         raise ArtifactError(f"{source}/{DEFINITION_FILE}: openapi: is no OpenAPI 3 document")
@@ -251,15 +260,15 @@ def parse_api_project(
 
 
 def parse_deployments(text: str, source: str, environment: Mapping[str, str] | None) -> tuple[Deployment, ...]:
-    """Read deployment_environments.yaml, which API and MCP server projects have alike.
+    """Parse deployment_environments.yaml, which API and MCP server projects share.
 
     Args:
-        text: the file's.
-        source: what to call it in errors.
-        environment: variables to put in; None leaves texts as they are.
+        text: Text of the file.
+        source: Name of the file in error messages.
+        environment: Variables to substitute; None leaves the text unchanged.
 
     Raises:
-        ArtifactError: it is not understood, or a variable is not set.
+        ArtifactError: The file is invalid, or a variable is not set.
     """
     parsed = parse_yaml(text, source)
     value = parsed if environment is None else substitute(parsed, environment, source)
@@ -267,15 +276,15 @@ def parse_deployments(text: str, source: str, environment: Mapping[str, str] | N
 
 
 def check_scopes(declared: Iterable[ApiScope], required: Iterable[tuple[str, Iterable[str]]], source: str) -> None:
-    """See that a project declares each scope that its operations or tools need.
+    """Check that a project declares every scope that its operations or tools require.
 
     Args:
-        declared: the project's scopes.
-        required: what errors call an operation, and its scopes.
-        source: what to call the file in errors.
+        declared: Scopes of the project.
+        required: Name of each operation in error messages, and its scopes.
+        source: Name of the file in error messages.
 
     Raises:
-        ArtifactError: a scope is needed and not declared.
+        ArtifactError: A required scope is not declared.
     """
     names = {listed.scope.name for listed in declared}
     for operation, scope in ((operation, scope) for operation, scopes in required for scope in scopes):
@@ -284,8 +293,8 @@ def check_scopes(declared: Iterable[ApiScope], required: Iterable[tuple[str, Ite
 
 
 def _check_operations(project: ApiProject, source: str) -> None:
-    # WSO2 serves what the definition says, api.yaml only says how: an operation that stands in the
-    # definition alone would be open to every token.
+    # WSO2 serves every operation of the definition, and api.yaml only governs them: an operation that is missing in
+    # api.yaml would be open to every token.
     listed = {(operation.target, operation.verb) for operation in project.api.operations}
     defined = list_operations(project.definition)
     for target, verb in sorted(listed ^ defined):
@@ -308,10 +317,10 @@ _ALLOWED = re.compile(r"https?://[^\s{}@/?#]+[^\s{}]*", re.IGNORECASE)
 
 
 def is_endpoint_url(url: str) -> bool:
-    """Tell whether a gateway can call this address.
+    """Return whether a gateway can call this URL.
 
-    The Publisher takes other protocols as well, and whatever has a brace: 4.x fills templates in when it calls, and a
-    variable that nobody filled in looks alike. Here neither is of use.
+    The Publisher accepts further protocols, and any text with a brace: 4.x fills in templates when it calls, and an
+    unsubstituted variable looks the same. Neither is accepted here.
 
     >>> is_endpoint_url("http://localhost:8001"), is_endpoint_url("${SOLAR_BACKEND_URL}"), is_endpoint_url("http:/x")
     (True, False, False)

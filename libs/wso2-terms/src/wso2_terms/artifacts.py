@@ -1,7 +1,6 @@
-"""All that WSO2 is given, read from the folder that holds it; the one place that says which scopes and roles exist.
+"""All artifacts of WSO2 in a folder: API projects, MCP server projects and policies.
 
-Pure apart from reading that folder. Nothing here is written twice: scopes, roles and plans are what the
-API projects, MCP server projects and policy files say.
+Scopes, roles and plans are taken from the projects and policy files, so that they are defined in one place.
 """
 
 from collections.abc import Mapping
@@ -23,30 +22,30 @@ from wso2_terms.policies import (
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    """API projects, throttling policies and MCP server projects, each in the order of their names."""
+    """API projects, throttling policies and MCP server projects, each sorted by name."""
 
     apis: tuple[ApiProject, ...]
     policies: tuple[Policy, ...]
     mcp_servers: tuple[McpServerProject, ...] = ()
 
     def list_scopes(self) -> tuple[Scope, ...]:
-        """Return every scope that an API or an MCP server declares: first those of the APIs, in their order."""
+        """Return every scope that an API or an MCP server declares; those of the APIs come first."""
         listed = [*(project.api.scopes for project in self.apis), *(entry.server.scopes for entry in self.mcp_servers)]
         return tuple(entry.scope for scopes in listed for entry in scopes)
 
     def list_roles(self) -> tuple[str, ...]:
-        """Return every role that a scope is bound to, once, sorted."""
+        """Return every role that a scope is bound to, sorted."""
         return tuple(sorted({role for scope in self.list_scopes() for role in scope.bindings}))
 
     def list_plans(self) -> dict[str, SubscriptionPolicy]:
-        """Return the business plans among the policies, by name."""
+        """Return the business plans by name."""
         return {policy.name: policy.data for policy in self.policies if isinstance(policy.data, SubscriptionPolicy)}
 
     def find_api(self, name: str) -> ApiProject:
-        """Return the project of that name.
+        """Return the API project of that name.
 
         Raises:
-            KeyError: there is none.
+            KeyError: There is none.
         """
         for project in self.apis:
             if project.api.name == name:
@@ -57,7 +56,7 @@ class Artifacts:
         """Return the MCP server project of that name.
 
         Raises:
-            KeyError: there is none.
+            KeyError: There is none.
         """
         for project in self.mcp_servers:
             if project.server.name == name:
@@ -65,10 +64,10 @@ class Artifacts:
         raise KeyError(name)
 
     def find_underlying_api(self, project: McpServerProject) -> ApiProject:
-        """Return the API whose operations are the tools of an MCP server.
+        """Return the API whose operations the tools of an MCP server call.
 
         Raises:
-            KeyError: there is none.
+            KeyError: There is none.
         """
         for candidate in self.apis:
             if (candidate.api.name, candidate.api.version) == project.server.underlying_api:
@@ -77,15 +76,15 @@ class Artifacts:
 
 
 def load_artifacts(root: Path, environment: Mapping[str, str]) -> Artifacts:
-    """Read `apis/*/`, `mcp-servers/*/` and `policies/*.yaml` under a folder.
+    """Read `apis/*/`, `mcp-servers/*/` and `policies/*.yaml` of a folder.
 
     Args:
-        root: the folder, e.g. `wso2/`.
-        environment: variables that the projects name, such as the backends' addresses.
+        root: The folder, e.g. `wso2/`.
+        environment: Variables of the projects, such as the URLs of the backends.
 
     Raises:
-        ArtifactError: something is missing, not understood, or does not fit together: a policy that no file
-            and not WSO2 itself defines, a scope or context that two projects claim, a tool without its operation.
+        ArtifactError: A file is missing or invalid, or the artifacts are inconsistent: an unknown policy, a scope or
+            context of two projects, a tool without its operation.
     """
     folders = sorted(path.parent for path in (root / "apis").glob("*/api.yaml"))
     if not folders:
@@ -106,13 +105,16 @@ def load_artifacts(root: Path, environment: Mapping[str, str]) -> Artifacts:
 
 @dataclass(frozen=True, slots=True)
 class _Publication:
-    """What APIs and MCP servers have in common. limits: advanced policies that it names."""
+    """Common fields of APIs and MCP servers."""
 
     file: str
+    """Path of the file in error messages."""
+
     context: str
     scopes: tuple[ApiScope, ...]
     plans: tuple[str, ...]
     advanced_policies: frozenset[str]
+    """Names of the advanced policies that it uses."""
 
 
 def _list_publications(artifacts: Artifacts, root: Path) -> tuple[_Publication, ...]:
@@ -167,7 +169,7 @@ def _check_policies(artifacts: Artifacts, publications: tuple[_Publication, ...]
 def _check_unique(publications: tuple[_Publication, ...], root: Path) -> None:
     claims: dict[str, str] = {}
     for entry in publications:
-        # WSO2 refuses a second API or server with the same context, and a local scope that another one has.
+        # WSO2 rejects a second API or server with the same context, and a local scope that another one declares.
         local = [listed.scope.name for listed in entry.scopes if not listed.shared]
         project = Path(entry.file).parent.name
         for claim in (f"context {entry.context}", *(f"scope {name}" for name in local)):
@@ -189,7 +191,7 @@ def _check_tools(artifacts: Artifacts, root: Path) -> None:
         for operation in project.server.operations:
             mapping = operation.api_operation_mapping
             target, verb = mapping.backend_operation.target, mapping.backend_operation.verb
-            # WSO2 leaves such a tool out of the list without a word.
+            # WSO2 silently leaves such a tool out of the list.
             if (target, verb) not in defined:
                 raise ArtifactError(f"{field}: {api.root} has no operation {verb} {target}")
             if mapping.api_context not in (None, api.api.versioned_context):

@@ -1,7 +1,7 @@
-"""HTTP Basic of an OAuth2 client: key and secret are form-encoded before they are joined by a colon.
+"""HTTP Basic credentials of an OAuth 2.0 client: key and secret are form-encoded before they are joined by a colon.
 
-Pure. Source: RFC 6749 section 2.3.1 and appendix B. WSO2 API Manager 4.6 reads them without decoding; its own keys and
-secrets are letters, digits and underscores, which are the same in either form.
+Source: RFC 6749 section 2.3.1 and appendix B. WSO2 API Manager 4.6 does not decode them; its own keys and secrets
+consist of letters, digits and underscores, which form encoding does not change.
 """
 
 import base64
@@ -12,7 +12,7 @@ _SCHEME = "basic"
 
 
 def encode_client(client_id: str, client_secret: str) -> str:
-    """Value of the header Authorization.
+    """Return the value of the header `Authorization`.
 
     >>> encode_client("a:b", "50% + 1")
     'Basic YSUzQWI6NTAlMjUrJTJCKzE='
@@ -22,7 +22,7 @@ def encode_client(client_id: str, client_secret: str) -> str:
 
 
 def decode_client(authorization: str) -> tuple[str, str] | None:
-    """Key and secret of a header Authorization; None where it holds none.
+    """Return key and secret of a header `Authorization`, None if it has none.
 
     >>> decode_client("Basic YSUzQWI6NTAlMjUrJTJCKzE=")
     ('a:b', '50% + 1')

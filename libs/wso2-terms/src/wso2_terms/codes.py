@@ -1,6 +1,5 @@
-"""The faults a WSO2 gateway answers with, and what tells them apart.
+"""Faults of a WSO2 gateway: codes, texts and how to recognize them.
 
-Pure data: whoever answers like the gateway formats these, whoever calls it reads them.
 Source: WSO2 API Manager 4.6.0 (carbon-apimgt gateway handlers; synapse sequences main, fault,
 _auth_failure_handler_, _throttle_out_handler_).
 """
@@ -20,32 +19,38 @@ CHALLENGE = (
     'Internal API Key realm="WSO2 API Manager", Bearer realm="WSO2 API Manager", '
     'error="invalid_token", error_description="The provided token is invalid"'
 )
-"""Value of WWW-Authenticate in every 401 of an API that takes OAuth2 alone."""
+"""Value of WWW-Authenticate in every 401 of an API that accepts only OAuth 2.0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One answer of the gateway that is not the backend's.
-
-    code: WSO2's number as text; routing errors repeat the HTTP status in it.
-    description: may hold `{resource}`, `{transport}` or `{endpoint}`, filled in by `body`.
-    type: present in routing and backend errors alone.
-    """
+    """An error response of the gateway itself."""
 
     code: str
+    """WSO2's number as text; routing errors repeat the HTTP status."""
+
     http_status: int
+    """HTTP status."""
+
     message: str
+    """Title of the error."""
+
     description: str
+    """Description; can contain `{resource}`, `{transport}` or `{endpoint}`, which `body` fills in."""
+
     type: str | None = None
+    """Only present in routing and backend errors."""
+
     is_throttle: bool = False
+    """A limit was exceeded."""
 
     def body(self, *, next_access_time: str | None = None, **details: str) -> dict[str, str]:
         """Return the JSON body as the gateway writes it.
 
         Args:
-            next_access_time: end of the quota's window, as `windows.format_next_access_time` writes it;
-                only throttling faults carry it, and some of them not always.
-            details: what the description's placeholders stand for.
+            next_access_time: End of the quota's window, formatted by `windows.format_next_access_time`; only throttling
+                faults have it, and some of them not always.
+            details: Values of the placeholders in the description.
 
         >>> SCOPE_MISSING.body(resource="/solar-status")["description"]
         'User is NOT authorized to access the Resource: /solar-status. Scope validation failed.'
@@ -82,7 +87,7 @@ INVALID_CREDENTIALS = _security_fault(
     "Invalid Credentials",
     "Invalid Credentials. Make sure you have provided the correct security credentials",
 )
-"""Wrong, malformed, revoked or expired token: WSO2 does not tell them apart by code."""
+"""Wrong, malformed, revoked or expired token, which WSO2 does not distinguish by code."""
 MISSING_CREDENTIALS = _security_fault(
     "900902",
     401,
@@ -146,7 +151,7 @@ ENDPOINT_SUSPENDED = _backend_fault(
 
 INVALID_ENDPOINT = 900346
 INVALID_ENDPOINT_MESSAGE = "Endpoint URL(s) is(are) not valid"
-"""What the Publisher answers with 400 to an endpoint that is no address."""
+"""Title of the Publisher's 400 for an endpoint that is not a URL."""
 
 NOT_FOUND = Fault("404", 404, "Not Found", "The requested resource is not available.", STATUS_REPORT)
 NO_RESOURCE = Fault("404", 404, RUNTIME_ERROR, "No matching resource found for given API Request", STATUS_REPORT)
@@ -186,12 +191,12 @@ _CODED = (
 )
 
 FAULTS_BY_CODE: Mapping[str, Fault] = MappingProxyType({fault.code: fault for fault in _CODED})
-"""By WSO2's six-digit number. Routing errors are left out: their code is only the HTTP status again."""
+"""Faults by WSO2's six-digit number. Routing errors are left out, because their code only repeats the HTTP status."""
 
 
 def is_backend_failure(code: str) -> bool:
-    """Tell whether the gateway says that it could not get an answer from the backend.
+    """Return whether the gateway got no answer from the backend.
 
-    All of synapse's sender errors (1015xx) count, known here by name or not.
+    All sender errors of Synapse (1015xx) count, whether listed here or not.
     """
     return code == ENDPOINT_SUSPENDED.code or (len(code) == 6 and code.startswith("1015"))

@@ -1,7 +1,6 @@
-"""What conf/deployment.toml says about things that can be seen from outside.
+"""The settings in conf/deployment.toml that clients can observe.
 
-Pure apart from reading the file. Reads the keys it knows and ignores the rest: the file is WSO2's, which has
-hundreds of them.
+Other keys of the file, of which WSO2 has hundreds, are ignored.
 Source: WSO2 API Manager 4.6.0, shipped deployment.toml and its defaults; identity-inbound-auth-oauth 6.13.41.
 """
 
@@ -18,10 +17,10 @@ from wso2_terms.documents import ArtifactError, read_text, substitute, validate
 _WSO2_VARIABLE = re.compile(r"\$env\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 GATEWAY_NAMES = ("gateway", "wso2am", "localhost")
-"""Names by which containers and the host call the gateway, on its certificate; 127.0.0.1 besides."""
+"""Host names in the gateway's certificate, by which containers and the host call it; 127.0.0.1 is in it as well."""
 
 DEFAULT_ALLOWED_SCOPES = ("^device_.*", "openid")
-"""Scopes that WSO2 grants to anybody unless told otherwise, as regular expressions."""
+"""Regular expressions of the scopes that WSO2 grants to everybody by default."""
 
 
 class _Section(BaseModel):
@@ -29,27 +28,25 @@ class _Section(BaseModel):
 
 
 class BackendJwt(_Section):
-    """`[apim.jwt]`: the assertion that the gateway sends to backends.
-
-    expiry_time: lifetime [s]; WSO2 uses the lifetime of its token cache instead while that is on, 900 s too.
-    """
+    """`[apim.jwt]`: the assertion that the gateway sends to backends."""
 
     enable: bool = False
     header: str = "X-JWT-Assertion"
     encoding: Literal["base64", "base64url"] = "base64"
     claim_dialect: str = "http://wso2.org/claims"
     expiry_time: Annotated[int, Field(gt=0)] = 900
+    """Lifetime [s]; WSO2 uses the lifetime of its token cache, 900 s as well, while the cache is enabled."""
 
 
 class Analytics(_Section):
-    """`[apim.analytics]`: type `elk` writes one line for each finished call to apim_metrics.log."""
+    """`[apim.analytics]`: type `elk` writes one line per finished call to apim_metrics.log."""
 
     enable: bool = False
     type: str = "choreo"
 
 
 class DeploymentSettings(_Section):
-    """Settings of the server as a whole."""
+    """Settings of the server."""
 
     hostname: str
     admin_username: str
@@ -57,20 +54,25 @@ class DeploymentSettings(_Section):
     jwt: BackendJwt = BackendJwt()
     analytics: Analytics = Analytics()
     allowed_scopes: tuple[str, ...] = DEFAULT_ALLOWED_SCOPES
+    """Regular expressions of the scopes that are granted to everybody."""
+
     restrict_unassigned_scopes: bool = False
+    """Do not grant scopes that no API registers."""
+
     build_issuer_with_hostname: bool = False
     app_access_token_validity_s: Annotated[int, Field(gt=0)] = 3600
+    """Default lifetime of access tokens [s]."""
 
 
 def read_deployment(path: Path, environment: Mapping[str, str]) -> DeploymentSettings:
     """Read deployment.toml.
 
     Args:
-        path: the file.
-        environment: what `$env{NAME}` stands for; only names in keys that are read are needed.
+        path: The file.
+        environment: Values of `$env{NAME}`; only those in the keys that are read are required.
 
     Raises:
-        ArtifactError: no such file, not TOML, a value of the wrong kind, or a variable that is not set.
+        ArtifactError: The file does not exist, is not TOML, has a value of the wrong type, or a variable is not set.
     """
     try:
         document: dict[str, object] = tomllib.loads(read_text(path))

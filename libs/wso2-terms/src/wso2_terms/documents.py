@@ -1,7 +1,4 @@
-"""Reads a YAML or TOML document into a strict model and says exactly what is wrong with it.
-
-The only place of this room that opens files. Knows nothing of what the documents mean.
-"""
+"""Reads YAML and TOML documents into strict models, with precise error messages."""
 
 import json
 import re
@@ -15,11 +12,11 @@ from pydantic.alias_generators import to_camel
 
 
 class ArtifactError(ValueError):
-    """A file given to WSO2 is missing, not understood, or needs a variable that is not set."""
+    """A WSO2 artifact is missing or invalid, or needs a variable that is not set."""
 
 
 class StrictModel(BaseModel):
-    """Base of what stands in WSO2's files: names as WSO2 writes them, nothing unknown, nothing coerced."""
+    """Base of the models of WSO2's files: field names as in the files, no unknown fields, no coercion."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True, validate_by_name=True)
 
@@ -32,13 +29,13 @@ _APICTL_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 if TYPE_CHECKING or not yaml.__with_libyaml__:
     from yaml import SafeDumper, SafeLoader
 else:
-    # libyaml reads the same and writes the same text, several times as fast.
+    # libyaml gives the same results several times faster.
     from yaml import CSafeDumper as SafeDumper
     from yaml import CSafeLoader as SafeLoader
 
 
 class _UniqueKeyLoader(SafeLoader):
-    """Safe loader that refuses a key written twice: the first would vanish without a word."""
+    """Safe loader that rejects duplicate keys, of which YAML would silently drop the first."""
 
 
 def _construct_unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[object, object]:
@@ -62,7 +59,7 @@ def read_text(path: Path) -> str:
     """Read a file as UTF-8.
 
     Raises:
-        ArtifactError: it is not there, not readable or not UTF-8.
+        ArtifactError: The file does not exist, cannot be read or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -71,10 +68,10 @@ def read_text(path: Path) -> str:
 
 
 def parse_yaml(text: str, source: str) -> object:
-    """Parse YAML (or JSON, which is YAML).
+    """Parse YAML or JSON, which is a subset of YAML.
 
     Raises:
-        ArtifactError: it is not YAML, or writes a key twice.
+        ArtifactError: Not valid YAML, or a key is duplicate.
     """
     try:
         return cast("object", yaml.load(text, Loader=_UniqueKeyLoader))  # noqa: S506 - a SafeLoader
@@ -83,17 +80,17 @@ def parse_yaml(text: str, source: str) -> object:
 
 
 def write_yaml(value: object) -> str:
-    """Write plain values as YAML, keys in their order."""
+    """Write plain values as YAML and keep the order of keys."""
     return yaml.dump(value, Dumper=SafeDumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def validate(value: object, model: type[Model], source: str) -> Model:
-    """Turn a parsed document into its model.
+    """Parse a document into its model.
 
     Raises:
-        ArtifactError: names the document, the field and what is wrong with it.
+        ArtifactError: The document is invalid; names the document, the field and the error.
     """
-    # By way of JSON: there strict means that nothing is coerced, and arrays still become tuples.
+    # Validated from JSON text, because a strict model accepts a list for a tuple only there.
     text = json.dumps(value, default=_reject_unserializable(source))
     try:
         return model.model_validate_json(text, by_alias=True, by_name=False)
@@ -117,18 +114,18 @@ def substitute(
     source: str,
     pattern: re.Pattern[str] = _APICTL_VARIABLE,
 ) -> object:
-    """Put variables into every text of a parsed document, as apictl does with `${NAME}` at import.
+    """Substitute variables in every text of a parsed document, as apictl does with `${NAME}` at import.
 
-    Works on parsed values, so that no value of a variable can change the document's shape.
+    Parsed values are substituted, so that the value of a variable cannot change the structure of the document.
 
     Args:
-        value: the parsed document or a part of it.
-        environment: the variables; an empty one counts as unset.
-        source: named in errors.
-        pattern: one group, the variable's name.
+        value: The parsed document or a part of it.
+        environment: The variables; an empty value counts as unset.
+        source: Name of the document in error messages.
+        pattern: Pattern of a variable, with its name as the only group.
 
     Raises:
-        ArtifactError: a variable is not set.
+        ArtifactError: A variable is not set.
     """
 
     def resolve(found: re.Match[str]) -> str:

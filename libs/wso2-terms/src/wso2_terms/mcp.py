@@ -1,6 +1,5 @@
-"""What a WSO2 gateway says as an MCP server: methods, error codes, wordings, the shapes of its answers.
+"""MCP messages of a WSO2 gateway: methods, error codes, texts and the structure of its answers.
 
-Pure data and the building of JSON objects: whoever answers like the gateway sends these, whoever calls it reads them.
 Source: WSO2 API Manager 4.6.0 (carbon-apimgt gateway: McpInitHandler, McpMediator, MCPUtils, MCPPayloadGenerator), the
 same classes of 9.33.90, which `tests/contract/wso2_oracle` runs, and the Model Context Protocol, revision 2025-06-18.
 """
@@ -9,17 +8,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 PROTOCOL_VERSION = "2025-06-18"
-"""The only revision that a generated MCP server of 4.6.0 agrees to; 4.7 answers with it whatever it is offered."""
+"""The only revision that an MCP server of 4.6.0 accepts; 4.7 answers every requested revision with it."""
 JSONRPC_VERSION = "2.0"
 
 MCP_RESOURCE = "/mcp"
-"""Where messages are posted, below the server's context and version."""
+"""Path below context and version that messages are posted to."""
 METADATA_RESOURCE = "/.well-known/oauth-protected-resource"
-"""Where a server says who issues its tokens; below context and version too, and not where RFC 9728 puts it."""
+"""Path of the protected resource metadata, below context and version and not where RFC 9728 defines it."""
 
 
 class Wso2Version(StrEnum):
-    """A version of API Manager, where MCP servers of one differ from those of the next."""
+    """Version of API Manager; MCP servers of different versions answer differently."""
 
     V4_6 = "4.6"
     V4_7 = "4.7"
@@ -35,21 +34,26 @@ RESOURCES_LIST = "resources/list"
 RESOURCE_TEMPLATES_LIST = "resources/templates/list"
 
 OPEN_METHODS = frozenset({INITIALIZE, INITIALIZED, PING, PROMPTS_LIST, RESOURCES_LIST, RESOURCE_TEMPLATES_LIST})
-"""Methods that are answered without a token."""
+"""Methods that need no token."""
 METHODS = OPEN_METHODS | {TOOLS_LIST, TOOLS_CALL}
-"""Every method that is known."""
+"""All known methods."""
 
 SERVER_DESCRIPTION = "This is an MCP Server"
-"""What every server says of itself in `serverInfo`."""
+"""Description of every server in `serverInfo`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RpcError:
-    """A JSON-RPC error. data: what is wrong here, as text or as an object."""
+    """The error object of a JSON-RPC response."""
 
     code: int
+    """Code of the JSON-RPC error."""
+
     message: str
+    """Short description of the code."""
+
     data: object = None
+    """Details, a text or an object."""
 
 
 INVALID_REQUEST = -32600
@@ -58,35 +62,35 @@ INVALID_PARAMS = -32602
 
 
 def build_invalid_request_error(data: str) -> RpcError:
-    """The error of a message that lacks something, or names a tool that is not there."""
+    """Build the error for an incomplete message or an unknown tool."""
     return RpcError(INVALID_REQUEST, "Invalid Request", data)
 
 
 def build_invalid_params_error(data: str) -> RpcError:
-    """The error of arguments that a tool cannot be called with."""
+    """Build the error for arguments that a tool cannot be called with."""
     return RpcError(INVALID_PARAMS, "Invalid params", data)
 
 
 def build_method_not_found_error(method: str) -> RpcError:
-    """The error of a method that is not known, in 4.6; 4.7 has `METHOD_MISSING`."""
+    """Build the error for an unknown method in 4.6; 4.7 returns `METHOD_MISSING`."""
     return RpcError(METHOD_NOT_FOUND, "Method not found", f"Method {method} not found")
 
 
 def build_missing_protocol_error(version: Wso2Version) -> RpcError:
-    """The answer to `initialize` without a revision."""
+    """Build the error for `initialize` without a revision."""
     return build_invalid_request_error(
         f"Missing {'or empty ' if version is Wso2Version.V4_7 else ''}protocolVersion field"
     )
 
 
 def build_unsupported_protocol_error(requested: str) -> RpcError:
-    """The answer of 4.6 to `initialize` for any revision but one."""
+    """Build the error of 4.6 for `initialize` with another revision."""
     data = {"requested": requested, "supported": [PROTOCOL_VERSION]}
     return RpcError(INVALID_PARAMS, "Unsupported protocol version", data)
 
 
 def build_not_json_error(content_type: str) -> RpcError:
-    """The error of a backend's answer that does not call itself JSON, problem+json among them."""
+    """Build the error for a backend's answer whose content type is not JSON, including problem+json."""
     found = content_type or "null"
     return build_invalid_request_error(
         f"Unsupported content type in the response. Expected: application/json, Found: {found}"
@@ -100,28 +104,28 @@ SSE_NOT_SUPPORTED = build_invalid_request_error("Server-Sent Events (SSE) not su
 
 
 def build_result(message_id: object, result: object) -> dict[str, object]:
-    """The answer to a request, with its id as it came."""
+    """Build the response to a successful request; the id is returned unchanged."""
     return {"jsonrpc": JSONRPC_VERSION, "id": message_id, "result": result}
 
 
 def build_error(message_id: object, error: RpcError) -> dict[str, object]:
-    """The answer to a request that was understood and is not met.
+    """Build the response to a valid request that cannot be fulfilled.
 
     Args:
-        message_id: its id, which stands in the answer where its parameters are wrong; every other error has none.
-        error: what is wrong.
+        message_id: Id of the request; only errors about its parameters contain it.
+        error: The error.
     """
     known_id = message_id if error.code == INVALID_PARAMS else None
     return {"jsonrpc": JSONRPC_VERSION, "id": known_id, "error": _build_error_object(error), "result": None}
 
 
 def build_failure(message_id: str | int | None, error: RpcError) -> dict[str, object]:
-    """The answer to a message that is refused before anybody asks who calls, and to a backend's that is no JSON.
+    """Build the response to a message rejected before authentication, or to a backend's answer that is not JSON.
 
     Args:
-        message_id: its id as far as it is known; it is written **as text** whatever it was, and `null`, as text, where
-            there was none.
-        error: what is wrong.
+        message_id: Id of the message as far as it is known; it is written **as text** whatever its type, and as
+            `null`, also as text, if there is none.
+        error: The error.
     """
     id_text = "null" if message_id is None else str(message_id)
     return {"jsonrpc": JSONRPC_VERSION, "id": id_text, "error": _build_error_object(error)}
@@ -132,7 +136,7 @@ def _build_error_object(error: RpcError) -> dict[str, object]:
 
 
 def build_initialize_result(name: str, version: str) -> dict[str, object]:
-    """What a server answers to `initialize`: tools and nothing else, and their list does not change."""
+    """Build the result of `initialize`: the server offers only tools, and their list does not change."""
     return {
         "protocolVersion": PROTOCOL_VERSION,
         "capabilities": {"tools": {"listChanged": False}},
@@ -141,5 +145,5 @@ def build_initialize_result(name: str, version: str) -> dict[str, object]:
 
 
 def build_tool_result(text: str, *, is_error: bool) -> dict[str, object]:
-    """What a tool call gives: the backend's body as text, never as structured content."""
+    """Build the result of a tool call: the backend's body as text, never as structured content."""
     return {"isError": is_error, "content": [{"type": "text", "text": text}]}

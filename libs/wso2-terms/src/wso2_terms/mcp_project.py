@@ -1,6 +1,5 @@
-"""MCP server projects made from an API: mcp_server.yaml and its deployment.
+"""Projects of MCP servers that are created from an API: mcp_server.yaml and its deployments.
 
-Pure apart from reading a folder that is named. Knows the format, not who serves it.
 Source: WSO2 API Manager 4.6.0, Publisher REST API v4 (schema MCPServer) and apictl 4.6 (project layout).
 """
 
@@ -36,16 +35,16 @@ class BackendOperation(StrictModel):
 
 
 class ApiOperationMapping(StrictModel):
-    """Which API a tool belongs to.
-
-    api_id, api_context: absent in files. The id differs in every WSO2 (whoever creates the server puts it in), the
-    context stands in the API's own project.
-    """
+    """The operation of an API that a tool calls."""
 
     api_id: str | None = None
+    """Id of the API; absent in files, because it differs between installations."""
+
     api_name: Name
     api_version: Version
     api_context: str | None = None
+    """Context of the API; absent in files, because the API's own project has it."""
+
     backend_operation: BackendOperation
 
 
@@ -64,44 +63,45 @@ def _check_schema(schema_definition: str) -> str:
 
 
 SchemaDefinition = Annotated[str, AfterValidator(_check_schema)]
-"""A tool's stored schema, JSON as text; whatever reads it may rely on objects, lists and names in their places."""
+"""Stored schema of a tool as JSON text, checked for its structure."""
 
 
 class ToolOperation(StrictModel):
-    """One tool. A token needs one of its scopes, not all of them.
-
-    target: name of the tool; WSO2 takes the operation's id for it. description, schema_definition: WSO2 takes them
-    from the API's definition as well, so files leave them out and nothing is said twice.
-    """
+    """A tool of an MCP server."""
 
     feature: Literal["TOOL"] = "TOOL"
     target: Name | None = None
+    """Name of the tool; None for the id of the operation."""
+
     description: str | None = None
+    """Description of the tool; None for that of the operation."""
+
     auth_type: AuthType = "Any"
     throttling_policy: str = "Unlimited"
     scopes: tuple[str, ...] = ()
+    """Scopes of which a token needs one."""
+
     schema_definition: SchemaDefinition | None = None
+    """Schema of the arguments; None to derive it from the API's definition."""
+
     api_operation_mapping: ApiOperationMapping
 
 
 class SubtypeConfiguration(StrictModel):
-    """How the server came to be; only servers made from an API are used here."""
+    """How the server was created; only servers created from an API are supported."""
 
     subtype: Literal["EXISTING_API"]
 
 
 class McpServer(StrictModel):
-    """The `data` of mcp_server.yaml.
-
-    context: without the version, which the gateway puts behind it.
-    policies: business plans that an application may subscribe with.
-    throttling_policy: advanced policy for all callers of all tools together; None leaves it to the tools.
-    """
+    """The `data` of mcp_server.yaml."""
 
     name: Name
     display_name: str | None = None
     description: str | None = None
     context: Context
+    """Path prefix without the version, which the gateway appends."""
+
     version: Version
     provider: str = "admin"
     life_cycle_status: Literal["CREATED", "PUBLISHED", "PROTOTYPED", "DEPRECATED", "BLOCKED", "RETIRED"]
@@ -109,7 +109,11 @@ class McpServer(StrictModel):
     transport: tuple[Literal["http", "https"], ...] = ("http", "https")
     tags: tuple[str, ...] = ()
     policies: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Business plans that an application can subscribe with."""
+
     throttling_policy: str | None = None
+    """Advanced policy for all callers of all tools together; None leaves it to the tools."""
+
     authorization_header: str = "Authorization"
     security_scheme: tuple[str, ...]
     visibility: Literal["PUBLIC", "PRIVATE", "RESTRICTED"] = "PUBLIC"
@@ -124,12 +128,12 @@ class McpServer(StrictModel):
 
     @property
     def versioned_context(self) -> str:
-        """Where the gateway serves it: `/solar-mcp/1.0.0`, with `/mcp` behind it."""
+        """Path prefix at the gateway, e.g. `/solar-mcp/1.0.0`; messages are posted to `/mcp` below it."""
         return f"{self.context}/{self.version}"
 
     @property
     def underlying_api(self) -> tuple[str, str]:
-        """Name and version of the one API whose operations its tools are."""
+        """Name and version of the API whose operations the tools call."""
         mapping = self.operations[0].api_operation_mapping
         return mapping.api_name, mapping.api_version
 
@@ -142,27 +146,26 @@ class _McpServerFile(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class McpServerProject:
-    """One MCP server as its files describe it.
-
-    deployments: empty when the project has no deployment_environments.yaml; then nothing is deployed.
-    format_version: `version` of its files, e.g. `v4.6.0`.
-    """
+    """A project of one MCP server."""
 
     server: McpServer
     deployments: tuple[Deployment, ...]
+    """Environments of deployment_environments.yaml; empty without that file, then nothing is deployed."""
+
     format_version: str = "v4.6.0"
+    """`version` of the files, e.g. `v4.6.0`."""
 
     @property
     def root(self) -> str:
-        """Name of the project's folder: `SolarMCP-1.0.0`."""
+        """Name of the project's folder, e.g. `SolarMCP-1.0.0`."""
         return f"{self.server.name}-{self.server.version}"
 
 
 def read_mcp_project(folder: Path, environment: Mapping[str, str]) -> McpServerProject:
-    """Read a project's folder and put the environment's variables in.
+    """Read a project's folder and substitute the variables.
 
     Raises:
-        ArtifactError: as `parse_mcp_project`.
+        ArtifactError: As `parse_mcp_project`.
     """
     names = (MCP_SERVER_FILE, DEPLOYMENTS_FILE)
     files = {name: read_text(folder / name) for name in names if (folder / name).exists()}
@@ -170,16 +173,16 @@ def read_mcp_project(folder: Path, environment: Mapping[str, str]) -> McpServerP
 
 
 def parse_mcp_project(files: Mapping[str, str], source: str, environment: Mapping[str, str]) -> McpServerProject:
-    """Make a project of its files' texts.
+    """Parse a project from the texts of its files.
 
     Args:
-        files: by path inside the project.
-        source: what to call the project in errors.
-        environment: variables to put in.
+        files: Texts by path inside the project.
+        source: Name of the project in error messages.
+        environment: Variables to substitute.
 
     Raises:
-        ArtifactError: a file is missing or not understood, a variable is not set, a tool needs a scope that the
-            server does not declare, or its tools belong to more than one API.
+        ArtifactError: A file is missing or invalid, a variable is not set, a tool requires a scope that the server does
+            not declare, or the tools belong to more than one API.
     """
     file = f"{source}/{MCP_SERVER_FILE}"
     if MCP_SERVER_FILE not in files:
@@ -198,7 +201,7 @@ def parse_mcp_project(files: Mapping[str, str], source: str, environment: Mappin
 def _check_single_api(server: McpServer, source: str) -> None:
     for operation in server.operations:
         mapping = operation.api_operation_mapping
-        # WSO2 looks one API up and makes all tools from it; tools of a second one would vanish without a word.
+        # WSO2 creates all tools from the API of the first one and silently drops tools of other APIs.
         if (mapping.api_name, mapping.api_version) != server.underlying_api:
             raise ArtifactError(
                 f"{source}: data.operations: {_format_backend_call(operation)} belongs to another API than the first"

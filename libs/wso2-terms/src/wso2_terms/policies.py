@@ -1,6 +1,5 @@
-"""Throttling policies in the form of their import files.
+"""Throttling policies in the format of their import files.
 
-Pure apart from reading a file that is named. Knows the format, not who counts what.
 Source: WSO2 API Manager 4.6.0, Admin REST API v4 (ThrottlePolicy schemas) and apictl 4.6 (import files).
 """
 
@@ -18,7 +17,7 @@ PolicyName = Annotated[str, Field(min_length=1, max_length=60)]
 
 
 class PolicyKind(StrEnum):
-    """What a policy limits; the value is the `subtype` of its import file."""
+    """Kind of a policy; the value is the `subtype` of its import file."""
 
     SUBSCRIPTION = "subscription policy"
     ADVANCED = "advanced policy"
@@ -31,11 +30,14 @@ class PolicyKind(StrEnum):
 
 
 class RequestCount(StrictModel):
-    """So many requests in a window of `unit_time` units."""
+    """A number of requests per window."""
 
     time_unit: TimeUnit
     unit_time: Annotated[int, Field(gt=0)]
+    """Length of the window in units of `time_unit`."""
+
     request_count: Annotated[int, Field(gt=0)]
+    """Allowed requests per window."""
 
     @property
     def window_s(self) -> int:
@@ -44,7 +46,7 @@ class RequestCount(StrictModel):
 
 
 class ThrottleLimit(StrictModel):
-    """The limit of a policy; only request counts are used here."""
+    """The limit of a policy; only request counts are supported."""
 
     type: Literal["REQUESTCOUNTLIMIT"]
     request_count: RequestCount
@@ -59,30 +61,30 @@ class _Policy(StrictModel):
 
 
 class AdvancedPolicy(_Policy):
-    """Limits an API or a resource for all applications together."""
+    """Limits all applications together at an API or a resource."""
 
     type: Literal["AdvancedThrottlePolicy"] | None = None
     conditional_groups: Annotated[tuple[object, ...], Field(max_length=0)] = ()
 
 
 class PolicyPermission(StrictModel):
-    """Who may choose a plan."""
+    """Roles that may, or may not, choose a plan."""
 
     permission_type: Literal["ALLOW", "DENY"]
     roles: tuple[str, ...]
 
 
 class SubscriptionPolicy(_Policy):
-    """A business plan: limits one application at one API.
-
-    stop_on_quota_reach: False, WSO2's default, lets calls over the quota through.
-    rate_limit_count: burst limit in each `rate_limit_time_unit`; 0 for none.
-    """
+    """A business plan: limits one application at one API."""
 
     type: Literal["SubscriptionThrottlePolicy"] | None = None
     billing_plan: Literal["FREE", "COMMERCIAL"] = "FREE"
     stop_on_quota_reach: bool = False
+    """Reject calls above the quota; WSO2's default is to admit them."""
+
     rate_limit_count: Annotated[int, Field(ge=0)] = 0
+    """Burst limit per `rate_limit_time_unit`; 0 for none."""
+
     rate_limit_time_unit: Literal["sec", "min", "hour", "day", ""] = ""
     subscriber_count: Annotated[int, Field(ge=0)] = 0
     graph_ql_max_complexity: Annotated[int, Field(ge=0, alias="graphQLMaxComplexity")] = 0
@@ -92,7 +94,7 @@ class SubscriptionPolicy(_Policy):
 
     @property
     def burst(self) -> RequestCount | None:
-        """The burst limit as a count, None without one."""
+        """The burst limit as a request count, None if there is none."""
         unit = self.rate_limit_time_unit
         if self.rate_limit_count == 0 or unit == "":
             return None
@@ -100,9 +102,11 @@ class SubscriptionPolicy(_Policy):
 
 
 class BurstLimit(StrictModel):
-    """Burst limit of an application; a count of 0 is none."""
+    """Burst limit of an application."""
 
     rate_limit_count: Annotated[int, Field(ge=0)] = 0
+    """Calls per `rate_limit_time_unit`; 0 for no limit."""
+
     rate_limit_time_unit: Literal["sec", "min", "hour", "day", ""] = ""
 
 
@@ -122,13 +126,13 @@ _MODELS: dict[PolicyKind, type[SubscriptionPolicy] | type[AdvancedPolicy] | type
 }
 
 SHIPPED_PLANS = frozenset({"Unlimited", "Gold", "Silver", "Bronze", "Unauthenticated", "DefaultSubscriptionless"})
-"""Subscription policies that WSO2 brings along."""
+"""Subscription policies that WSO2 creates at the first start."""
 SHIPPED_ADVANCED = frozenset({"Unlimited", "10KPerMin", "20KPerMin", "50KPerMin"})
-"""Advanced policies that WSO2 brings along."""
+"""Advanced policies that WSO2 creates at the first start."""
 
 
 class PolicyFile(StrictModel):
-    """The envelope of an import file."""
+    """Structure of an import file."""
 
     type: Literal["throttling policy"]
     subtype: PolicyKind
@@ -137,26 +141,26 @@ class PolicyFile(StrictModel):
 
 
 class Policy(StrictModel):
-    """One policy, read from its import file."""
+    """A policy read from its import file."""
 
     kind: PolicyKind
     data: ThrottlePolicy
 
     @property
     def name(self) -> str:
-        """The policy's name, by which APIs and subscriptions refer to it."""
+        """Name by which APIs and subscriptions refer to the policy."""
         return self.data.policy_name
 
 
 def read_policy(source: Path | str, name: str = "policy") -> Policy:
-    """Read one import file.
+    """Read an import file.
 
     Args:
-        source: the file, or its text.
-        name: what to call the document in errors when only its text is given.
+        source: The file, or its text.
+        name: Name of the document in error messages if only its text is given.
 
     Raises:
-        ArtifactError: it cannot be read, or is not such a file; names file and field.
+        ArtifactError: The file cannot be read or is invalid; names file and field.
     """
     if isinstance(source, Path):
         return read_policy(read_text(source), str(source))

@@ -1,8 +1,8 @@
-"""Tools: how WSO2 makes them of an API's operations, how it lists them, and what tells one from another.
+"""Tools: how WSO2 derives them from an API's operations, how it lists them, and how two tools are compared.
 
-Pure. Source: WSO2 API Manager 4.6.0 (carbon-apimgt: OAS3Parser makes a tool of an operation, MCPPayloadGenerator lists
-it): each argument's name begins with its place (`path_`, `query_`, `header_`) where the tool is stored, and
-without it where it is listed.
+Source: WSO2 API Manager 4.6.0 (carbon-apimgt: OAS3Parser creates a tool from an operation, MCPPayloadGenerator lists
+it): an argument's name starts with its location (`path_`, `query_`, `header_`) in the stored tool and has no prefix in
+the list.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from wso2_terms.mcp_project import BackendOperation, McpServer, ToolOperation
 
 ParameterLocation = Literal["path", "query", "header"]
 PARAMETER_LOCATIONS: tuple[ParameterLocation, ...] = ("path", "query", "header")
-"""Where an argument goes; what the names of stored arguments begin with."""
+"""Locations of an argument, which are the prefixes of stored argument names."""
 BODY = "requestBody"
 """Name of the argument that becomes the request's body; it has no prefix."""
 
@@ -25,35 +25,43 @@ _MAX_REFERENCES = 32
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool as `tools/list` tells it: all that a model reads of it."""
+    """A tool as `tools/list` returns it, which is everything that a model reads of it."""
 
     name: str
+    """Name of the tool."""
+
     description: str
+    """Description of the tool."""
+
     input_schema: Mapping[str, Any]
+    """JSON Schema of the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTool:
-    """A tool as WSO2 keeps it. schema_definition: JSON, its arguments' names beginning with their place."""
+    """A tool as WSO2 stores it."""
 
     target: str
+    """Name of the tool."""
+
     description: str
     schema_definition: str
+    """JSON Schema as text; argument names start with their location."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolDifference:
-    """How a tool differs from the one that was approved.
-
-    what: for `changed`, which of `description` and `inputSchema` differ; for the others the name alone says it.
-    """
+    """Difference between an approved and a listed tool."""
 
     kind: Literal["added", "missing", "changed"]
     name: str
+    """Name of the tool."""
+
     changed_parts: tuple[str, ...] = ()
+    """For `changed`, which of `description` and `inputSchema` differ; empty otherwise."""
 
     def __str__(self) -> str:
-        """Say it in words.
+        """Format the difference for messages.
 
         >>> str(ToolDifference("changed", "getGridLoad", ("description",)))
         'getGridLoad: changed (description)'
@@ -62,14 +70,14 @@ class ToolDifference:
 
 
 def to_stored_tool(operation: ToolOperation, definition: Mapping[str, Any]) -> StoredTool | None:
-    """Make of an operation what WSO2 stores as a tool.
+    """Return the tool that WSO2 stores for an operation.
 
     Args:
-        operation: the tool as its project has it; name and description that it gives take precedence.
-        definition: the API's OpenAPI document.
+        operation: The tool in its project; its name and description take precedence.
+        definition: OpenAPI document of the API.
 
     Returns:
-        The tool, None where the definition has no such operation: WSO2 leaves it out of the list without a word.
+        The tool, None if the definition has no such operation: WSO2 silently leaves it out of the list.
     """
     behind = operation.api_operation_mapping.backend_operation
     item = _to_mapping(_to_mapping(definition.get("paths")).get(behind.target))
@@ -84,10 +92,10 @@ def to_stored_tool(operation: ToolOperation, definition: Mapping[str, Any]) -> S
 
 
 def to_listed_tool(target: str, description: str | None, schema_definition: str) -> Tool:
-    """Say a stored tool as `tools/list` does: without the places of its arguments.
+    """Return a stored tool as `tools/list` does, without the locations of its arguments.
 
     Raises:
-        ValueError: the schema is no JSON object.
+        ValueError: The schema is not a JSON object.
     """
     schema = json.loads(schema_definition)
     if not isinstance(schema, dict):
@@ -100,18 +108,18 @@ def to_listed_tool(target: str, description: str | None, schema_definition: str)
 
 
 def list_tools(server: McpServer, definition: Mapping[str, Any]) -> tuple[Tool, ...]:
-    """Every tool that a server lists, as far as its files tell.
+    """Return every tool that a server lists according to its files.
 
     Args:
-        server: the server's project.
-        definition: the OpenAPI document of the API behind it.
+        server: Project of the server.
+        definition: OpenAPI document of the underlying API.
     """
     stored = (to_stored_tool(operation, definition) for operation in server.operations)
     return tuple(to_listed_tool(tool.target, tool.description, tool.schema_definition) for tool in stored if tool)
 
 
 def remove_prefix(name: str) -> str:
-    """Take the place off an argument's name.
+    """Remove the location from an argument's name.
 
     >>> remove_prefix("query_page_size"), remove_prefix("requestBody")
     ('page_size', 'requestBody')
@@ -121,9 +129,9 @@ def remove_prefix(name: str) -> str:
 
 
 def to_canonical_json(tool: Tool) -> str:
-    """A tool as canonical JSON (keys sorted, no blanks): `name`, `description`, `inputSchema`, as listed.
+    """Return a tool as canonical JSON (sorted keys, no blanks) with `name`, `description` and `inputSchema`.
 
-    An empty or null `required` is left out: gateways write "nothing is required" in three ways.
+    An empty or null `required` is omitted: gateways write "nothing is required" in three ways.
     """
     schema = {key: value for key, value in tool.input_schema.items() if key != "required" or value}
     listed = {"name": tool.name, "description": tool.description, "inputSchema": schema}
@@ -131,16 +139,16 @@ def to_canonical_json(tool: Tool) -> str:
 
 
 def compute_digest(tool: Tool) -> str:
-    """SHA-256 of a tool's canonical JSON in UTF-8, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a tool's canonical JSON in UTF-8, as 64 hexadecimal digits."""
     return hashlib.sha256(to_canonical_json(tool).encode()).hexdigest()
 
 
 def compare_tools(approved: Mapping[str, Tool], listed: Iterable[Tool]) -> tuple[ToolDifference, ...]:
-    """Compare what a server lists with what was approved, in the order of the names.
+    """Compare the tools that a server lists with the approved ones, sorted by name.
 
     Args:
-        approved: by name.
-        listed: in any order, which is not fixed in WSO2.
+        approved: Approved tools by name.
+        listed: Listed tools in any order, which WSO2 does not define.
     """
     now = {tool.name: tool for tool in listed}
     found: list[ToolDifference] = []
@@ -155,11 +163,9 @@ def compare_tools(approved: Mapping[str, Tool], listed: Iterable[Tool]) -> tuple
 
 
 def _list_changed_parts(before: Tool, after: Tool) -> tuple[str, ...]:
-    told = json.loads(to_canonical_json(before)), json.loads(to_canonical_json(after))
+    old, new = json.loads(to_canonical_json(before)), json.loads(to_canonical_json(after))
     return tuple(
-        part
-        for part in ("description", "inputSchema")
-        if _dump_canonical(told[0][part]) != _dump_canonical(told[1][part])
+        part for part in ("description", "inputSchema") if _dump_canonical(old[part]) != _dump_canonical(new[part])
     )
 
 
@@ -220,6 +226,6 @@ def _to_mapping(value: object) -> Mapping[str, Any]:
 
 
 def _build_tool_name(operation: BackendOperation) -> str:
-    """The name WSO2 makes where there is no operationId: `get_pets_by_petId`."""
+    """Return the name that WSO2 gives a tool without an operationId: `get_pets_by_petId`."""
     words = operation.target.rstrip("/").replace("{", "by_").replace("}", "").replace("/", "_")
     return operation.verb.lower() + words

@@ -1,7 +1,4 @@
-"""The tools that somebody has looked at and approved, in the file `tools.lock`.
-
-Knows the file's form; knows nothing of who may approve, nor of gateways.
-"""
+"""The file `tools.lock` with the approved tools."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +11,7 @@ from wso2_terms.documents import ArtifactError, parse_yaml, read_text, validate
 from wso2_terms.tools import Tool, compute_digest
 
 ToolsLock = Mapping[str, Mapping[str, Tool]]
-"""Approved tools by name, under `<server>-<version>`."""
+"""Approved tools by name, by `<server>-<version>`."""
 
 
 class _Entry(BaseModel):
@@ -30,10 +27,10 @@ class _Lock(RootModel[dict[str, dict[str, _Entry]]]):
 
 
 def read_tools_lock(path: Path) -> ToolsLock:
-    """Read approved tools.
+    """Read the approved tools.
 
     Raises:
-        ArtifactError: the file cannot be read or understood, or a digest is not that of the tool beside it.
+        ArtifactError: The file cannot be read or is invalid, or a digest does not match its tool.
     """
     content = validate(parse_yaml(read_text(path), str(path)), _Lock, str(path)).root
     return {
@@ -43,7 +40,7 @@ def read_tools_lock(path: Path) -> ToolsLock:
 
 
 def format_tools_lock(approved: ToolsLock) -> str:
-    """The file's text: sorted, so that a comparison of two versions shows what was approved in between."""
+    """Return the text of the file, sorted so that a diff of two versions shows what was approved in between."""
     content = {
         server: {
             name: {"sha256": compute_digest(tool), "description": tool.description, "inputSchema": tool.input_schema}
@@ -55,7 +52,7 @@ def format_tools_lock(approved: ToolsLock) -> str:
 
 
 def write_tools_lock(path: Path, approved: ToolsLock) -> None:
-    """Write approved tools, whole."""
+    """Write the approved tools atomically."""
     draft = path.with_name(path.name + ".draft")
     draft.write_text(format_tools_lock(approved), encoding="utf-8", newline="\n")
     draft.replace(path)
@@ -64,6 +61,6 @@ def write_tools_lock(path: Path, approved: ToolsLock) -> None:
 def _read_tool(name: str, entry: _Entry, source: str) -> Tool:
     tool = Tool(name, entry.description, entry.input_schema)
     if compute_digest(tool) != entry.sha256:
-        # Somebody changed the text without approving it, or the other way round.
-        raise ArtifactError(f"{source}: the digest of {name} is not that of the description and schema beside it")
+        # The tool was changed without approval, or the digest without the tool.
+        raise ArtifactError(f"{source}: the digest of {name} is not that of the description and schema next to it")
     return tool

@@ -1,8 +1,7 @@
-"""When a quota's window ends, and how the gateway writes that moment.
+"""Windows of throttling quotas, and how the gateway writes the end of a window.
 
-Pure: is told the time, asks nobody for it.
 Source: WSO2 API Manager 4.6.0, throttle policy templates (`throttler:timeBatch(n, 0)`: windows aligned to the
-epoch) and the gateway's ThrottleHandler (`yyyy-MMM-dd HH:mm:ssZ` with ` UTC` behind it).
+epoch) and the gateway's ThrottleHandler (`yyyy-MMM-dd HH:mm:ssZ` followed by ` UTC`).
 """
 
 import re
@@ -14,7 +13,7 @@ UNIT_SECONDS = MappingProxyType({"sec": 1, "min": 60, "hour": 3600, "day": 86400
 """Length of WSO2's time units [s]."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Spelled out, because strftime's %b follows the machine's locale and WSO2's texts do not.
+# Listed, because strftime's %b depends on the locale and WSO2's texts do not.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NEXT_ACCESS = re.compile(
     r"(?P<year>\d{4})-(?P<month>[A-Za-z]{3})-(?P<day>\d{1,2}) "
@@ -27,11 +26,11 @@ def compute_window_s(unit_time: int, time_unit: str) -> int:
     """Return the length of a window [s].
 
     Args:
-        unit_time: how many units, > 0.
+        unit_time: Number of units, > 0.
         time_unit: `sec`, `min`, `hour` or `day`.
 
     Raises:
-        ValueError: an unknown unit, or unit_time is not positive.
+        ValueError: Unknown unit, or unit_time is not positive.
     """
     if time_unit not in UNIT_SECONDS:
         raise ValueError(f"time unit must be one of {', '.join(UNIT_SECONDS)}, got {time_unit!r}")
@@ -41,15 +40,15 @@ def compute_window_s(unit_time: int, time_unit: str) -> int:
 
 
 def compute_window_end(now: datetime, unit_time: int, time_unit: str) -> datetime:
-    """Return the end of the window that holds `now`; the end itself belongs to the next window.
+    """Return the end of the window that contains `now`; the end itself belongs to the next window.
 
     Args:
-        now: aware moment.
-        unit_time: how many units, > 0.
+        now: Aware timestamp.
+        unit_time: Number of units, > 0.
         time_unit: `sec`, `min`, `hour` or `day`.
 
     Raises:
-        ValueError: an unknown unit, or unit_time is not positive.
+        ValueError: Unknown unit, or unit_time is not positive.
 
     >>> compute_window_end(datetime(2026, 6, 26, 3, 59, 12, tzinfo=UTC), 1, "min").isoformat()
     '2026-06-26T04:00:00+00:00'
@@ -59,7 +58,7 @@ def compute_window_end(now: datetime, unit_time: int, time_unit: str) -> datetim
 
 
 def format_next_access_time(moment: datetime) -> str:
-    """Write a moment as WSO2 does in `nextAccessTime`, whatever the machine's locale.
+    """Format a timestamp as WSO2 does in `nextAccessTime`, independent of the locale.
 
     >>> format_next_access_time(datetime(2026, 6, 26, 4, tzinfo=UTC))
     '2026-Jun-26 04:00:00+0000 UTC'
@@ -87,7 +86,7 @@ def parse_next_access_time(text: str) -> datetime | None:
 
 
 def format_retry_after(moment: datetime) -> str:
-    """Write a moment as the HTTP date that WSO2 puts into `Retry-After`.
+    """Format a timestamp as the HTTP date that WSO2 writes to `Retry-After`.
 
     >>> format_retry_after(datetime(2026, 6, 26, 4, tzinfo=UTC))
     'Fri, 26 Jun 2026 04:00:00 GMT'
@@ -96,13 +95,13 @@ def format_retry_after(moment: datetime) -> str:
 
 
 def parse_retry_after(text: str, now: datetime) -> datetime | None:
-    """Read `Retry-After`: an HTTP date, or seconds from `now`, which others send; None when it is neither."""
+    """Parse `Retry-After`: an HTTP date, or seconds from `now`, which other gateways send; None if it is neither."""
     stripped = text.strip()
     if _SECONDS.fullmatch(stripped):
         return now + timedelta(seconds=int(stripped))
     try:
         moment = parsedate_to_datetime(stripped)
-        # A date without a zone is no HTTP date; taking it for UTC is what HTTP dates mean.
+        # HTTP dates are in UTC, so a date without a time zone is taken as UTC.
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError, TypeError, IndexError):
         return None

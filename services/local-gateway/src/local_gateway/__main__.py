@@ -1,4 +1,4 @@
-"""Starts the local gateway, or makes its certificates: `python -m local_gateway [--init DIR]`."""
+"""Command line of the local gateway: `python -m local_gateway` runs it, `--init DIR` creates its certificates."""
 
 import argparse
 import asyncio
@@ -18,10 +18,10 @@ _logger = logging.getLogger("local_gateway")
 
 
 def main() -> int:
-    """Do what the command line asks; 0 when it went well, 2 when something has to be set right first."""
+    """Run the command line; return the exit code: 0 for success, 2 for a configuration error."""
     arguments = _parser().parse_args()
     configure_logging("local-gateway")
-    # Authlib tells tokens at DEBUG.
+    # Authlib logs tokens at DEBUG.
     logging.getLogger("authlib").setLevel(logging.WARNING)
     try:
         if arguments.init is not None:

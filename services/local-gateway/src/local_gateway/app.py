@@ -1,4 +1,4 @@
-"""The composition root: puts state, tokens, management and data path together and runs them in one event loop."""
+"""Composition root: creates state, tokens, management and data path and runs them in one event loop."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ METRICS_FILE = "apim_metrics.log"
 
 @dataclass(frozen=True, slots=True)
 class LocalGateway:
-    """Everything that makes up one local gateway, not yet listening."""
+    """All parts of one local gateway that is not listening yet."""
 
     settings: LocalGatewaySettings
     key_files: KeyFiles
@@ -63,16 +63,16 @@ def build_gateway(
     environment: Mapping[str, str],
     listeners: ListenerSettings | None = None,
 ) -> LocalGateway:
-    """Put a local gateway together.
+    """Create a local gateway.
 
     Args:
-        settings: ports, folders, bounds.
-        clock: the run's clock.
-        environment: what `$env{…}` in deployment.toml stands for.
-        listeners: bounds of each listener; else read from the environment.
+        settings: Ports, folders and limits.
+        clock: Clock of the run.
+        environment: Values of `$env{…}` in deployment.toml.
+        listeners: Connection limits per listener, None to read them from the environment.
 
     Raises:
-        ConfigurationError: a file or setting is missing or wrong.
+        ConfigurationError: A file or setting is missing or wrong.
     """
     deployment = _read_deployment(settings, environment)
     folder = settings.find_certificate_dir()
@@ -105,9 +105,9 @@ def build_gateway(
 
 
 async def serve(local: LocalGateway, stop: asyncio.Event) -> None:
-    """Listen until told to stop.
+    """Listen until `stop` is set.
 
-    Says on one line of standard output, as JSON, where it listens: with port 0 nobody else knows.
+    Prints one JSON line to standard output with the ports, because port 0 selects a free one.
     """
     settings = local.settings
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -145,7 +145,7 @@ async def run(settings: LocalGatewaySettings, clock: Clock) -> None:
     """Run a local gateway until SIGTERM or SIGINT.
 
     Raises:
-        ConfigurationError: it can not start.
+        ConfigurationError: It cannot start.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -159,7 +159,7 @@ def _read_environment() -> dict[str, str]:
     environment = dict(os.environ)
     file = environment.get(f"{_PASSWORD}_FILE")
     if file and not environment.get(_PASSWORD):
-        # deployment.toml names the variable; containers are given secrets as files.
+        # deployment.toml refers to the variable; containers get secrets as files.
         secret = secret_from(None, Path(file), _PASSWORD)
         environment[_PASSWORD] = secret.get_secret_value() if secret else ""
     return environment
@@ -193,7 +193,7 @@ async def _listen(
         assert runner.server is not None
         runner.server.request_handler = track_requests(runner.server.request_handler)
     address = local.settings.bind_address
-    # What is passed on is passed on as it came.
+    # Bodies are forwarded as received, so the data listeners must not decompress them.
     options = {} if isinstance(runner, web.AppRunner) else {"auto_decompress": False}
     try:
         return await listen(runner.server, (address, port), local.connections, tls, **options)
@@ -202,7 +202,7 @@ async def _listen(
 
 
 def _set_issuer(context: ManagementContext, management_port: int) -> None:
-    # Like WSO2, which stores it at the first start: tokens outlive a restart on another port.
+    # WSO2 stores the issuer at the first start as well: tokens stay valid after a restart on another port.
     if not context.state.issuer:
         context.state.issuer = f"https://{context.deployment.hostname}:{management_port}{TOKEN_PATH}"
         context.store.save()

@@ -1,6 +1,6 @@
-"""The throttling policies that WSO2 brings along.
+"""Throttling policies that WSO2 creates at the first start.
 
-Pure. Source: WSO2 API Manager 4.6 (APIConstants, APIUtil: default policies).
+Source: WSO2 API Manager 4.6 (APIConstants, APIUtil: default policies).
 """
 
 import uuid
@@ -16,7 +16,7 @@ _SHIPPED: Mapping[PolicyKind, Mapping[str, int]] = {
     PolicyKind.ADVANCED: {"10KPerMin": 10_000, "20KPerMin": 20_000, "50KPerMin": 50_000},
     PolicyKind.APPLICATION: {"10PerMin": 10, "20PerMin": 20, "50PerMin": 50},
 }
-# No policy model holds "no limit"; a count that nobody reaches stands for it.
+# The policy models cannot express "no limit"; this count, which no caller reaches, stands for it.
 NO_LIMIT = 2**31 - 1
 
 TYPES = {
@@ -24,10 +24,11 @@ TYPES = {
     PolicyKind.ADVANCED: "AdvancedThrottlePolicy",
     PolicyKind.APPLICATION: "ApplicationThrottlePolicy",
 }
+"""Value of `type` in the Admin REST API by kind of policy."""
 
 
 def create_default_policies() -> Iterator[PolicyRecord]:
-    """Policies that exist from the first start."""
+    """Create the policies that exist from the first start."""
     for kind, counts in _SHIPPED.items():
         for name, count in {UNLIMITED: NO_LIMIT, **counts}.items():
             yield PolicyRecord(

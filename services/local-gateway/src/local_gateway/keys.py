@@ -1,7 +1,7 @@
-"""Certificates and keys of the local gateway: made once, kept as long as they are valid.
+"""Certificates and keys of the local gateway: created once, kept as long as they are valid.
 
-Two separate things: a certificate authority with the server certificate of all TLS listeners, and the RSA key that
-signs access tokens and backend JWTs (WSO2 signs both with the key of its primary key store). Knows files, not tokens.
+There are two independent things: a certificate authority with the server certificate of all TLS listeners, and the RSA
+key that signs access tokens and backend JWTs (WSO2 signs both with the key of its primary key store).
 """
 
 import base64
@@ -22,19 +22,20 @@ from wso2_terms.deployment import GATEWAY_NAMES
 
 _SERVER = Server("wso2am", GATEWAY_NAMES)
 
-# Later than whoever lays keys out for it, because this folder may be one that it only reads.
+# Shorter than the renewal period of the tool that creates the keys, because this process may only read the folder.
 _RENEWED_BEFORE_END = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFiles:
-    """Where certificates and keys stand; a key file is readable by its owner alone.
+    """Paths of certificates and keys; key files are readable by their owner only.
 
-    The authority's own key is on no disk: it signs one server certificate and is forgotten, so that nobody can ever
-    use this authority for anything else. A server certificate that runs out takes its authority with it.
+    The authority's private key is not stored: it signs one server certificate and is discarded, so that nobody can
+    issue further certificates with it. A new server certificate therefore needs a new authority.
     """
 
     folder: Path
+    """The folder that contains the files."""
 
     @property
     def ca(self) -> Path:
@@ -58,17 +59,17 @@ class KeyFiles:
 
 
 def prepare_key_files(folder: Path, now: datetime) -> KeyFiles:
-    """Make what is missing, broken or about to expire; keep the rest.
+    """Create certificates and keys that are missing, broken or about to expire; keep the others.
 
-    What is made anew stands before the certificate that it takes the place of, so that clients and services accept both
-    until the gateway has started with it.
+    A new certificate is written before the one that it replaces, so that clients and services accept both until the
+    gateway has restarted.
 
     Args:
-        folder: made when absent.
-        now: real time, because certificates are judged by it.
+        folder: Created if absent.
+        now: Real time, because certificates are valid in real time.
 
     Raises:
-        ConfigurationError: the folder can not be written.
+        ConfigurationError: The folder cannot be written.
     """
     files = KeyFiles(folder)
     try:
@@ -99,23 +100,26 @@ ALGORITHM = "RS256"
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """One RSA key with its certificate's names.
-
-    access_token_kid: its name in `/oauth2/jwks`. assertion_kid: its name in backend JWTs. x5t: WSO2's own form of the
-    certificate's SHA-1, the base64url of the hexadecimal text and not of the bytes as RFC 7515 has it.
-    """
+    """The RSA key that signs access tokens and backend JWTs, with the ids that refer to it."""
 
     key: RSAKey
+    """The key pair."""
+
     access_token_kid: str
+    """Key id in access tokens and in `/oauth2/jwks`."""
+
     assertion_kid: str
+    """Key id in backend JWTs."""
+
     x5t: str
+    """WSO2's form of the certificate's SHA-1: base64url of the hexadecimal text, not of the bytes as in RFC 7515."""
 
     @classmethod
     def read(cls, files: KeyFiles) -> "SigningKey":
-        """Read the key and its certificate, which may stand among others.
+        """Read the key and its certificate, which may be one of several in the file.
 
         Raises:
-            ConfigurationError: there is none that belongs to the key.
+            ConfigurationError: No certificate in the file belongs to the key.
         """
         pair = read_pair(files.folder, files.signing.stem)
         if pair is None:
@@ -130,7 +134,7 @@ class SigningKey:
         )
 
     def build_jwks(self) -> dict[str, Any]:
-        """The public key as a JWK set."""
+        """Return the public key as a JWK set."""
         public = self.key.as_dict(private=False)
         public |= {"kid": self.access_token_kid, "alg": ALGORITHM, "use": "sig"}
         return {"keys": [public]}

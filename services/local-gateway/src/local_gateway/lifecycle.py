@@ -1,6 +1,6 @@
-"""The states of an API and the actions that lead from one to the next.
+"""Life cycle states of APIs and MCP servers and the actions between them.
 
-Pure. Source: WSO2 API Manager 4.6, default API life cycle.
+Source: WSO2 API Manager 4.6, default API life cycle.
 """
 
 from collections.abc import Mapping
@@ -23,23 +23,23 @@ _TRANSITIONS: Mapping[str, Mapping[str, str]] = {
 }
 
 SUBSCRIBABLE = frozenset({PUBLISHED, PROTOTYPED})
-"""States in which an application may subscribe."""
+"""States in which applications can subscribe."""
 
 
 def list_transitions(state: str) -> dict[str, str]:
-    """Actions that are possible, with the state to which each leads."""
+    """Return the possible actions and the state that each leads to."""
     return dict(_TRANSITIONS[state])
 
 
 def find_target_state(state: str, action: str) -> str | None:
-    """The state to which an action leads, None where it is not possible."""
+    """Return the state that an action leads to, None if it is not possible."""
     return _TRANSITIONS[state].get(action)
 
 
 def format_state(state: str) -> str:
-    """The state as the REST API writes it.
+    """Return the state as the REST API writes it.
 
-    >>> displayed("PUBLISHED")
+    >>> format_state("PUBLISHED")
     'Published'
     """
     return state.capitalize()

@@ -1,9 +1,9 @@
-"""The token endpoint and its neighbours: `/oauth2/token`, `/oauth2/revoke`, `/oauth2/jwks`, discovery.
+"""OAuth 2.0 endpoints: `/oauth2/token`, `/oauth2/revoke`, `/oauth2/jwks` and discovery.
 
-Authlib judges requests; this module tells it which clients and users there are and what a token is.
+Authlib validates the requests; this module provides it with clients, users and tokens.
 """
 
-# Authlib carries no types: everything that crosses its border is unknown to the checker, here and nowhere else.
+# Authlib has no type annotations: its values are unknown to the checker in this module only.
 # pyright: reportUnknownMemberType=false, reportUnknownParameterType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false, reportMissingParameterType=false, reportIncompatibleMethodOverride=false
 
@@ -34,7 +34,7 @@ _AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
 
 
 class OAuthServer(AuthorizationServer):
-    """Authlib's server over our clients, users and tokens."""
+    """Authlib's authorization server, backed by the gateway's clients, users and tokens."""
 
     def __init__(self, store: Store, users: UserStore, tokens: TokenService, deployment: DeploymentSettings) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class OAuthServer(AuthorizationServer):
         return None if client is None else _ClientAdapter(client)
 
     def authenticate_user(self, name: str, password: str) -> str | None:
-        """The user's name when the password is right."""
+        """Return the user's name if the password is correct."""
         return name if self._users.verify(name, password) else None
 
     def generate_token(
@@ -68,7 +68,7 @@ class OAuthServer(AuthorizationServer):
         return self._issue(client.record, user, (scope or "").split())
 
     def issue_client_token(self, client: OAuthClient, scopes: list[str]) -> dict[str, Any]:
-        """A token by client credentials, made without a request: WSO2 hands one out with new keys."""
+        """Issue a token by client credentials without a request: WSO2 returns one together with new keys."""
         return self._issue(client, None, scopes)
 
     def _issue(self, record: OAuthClient, user: str | None, requested: list[str]) -> dict[str, Any]:
@@ -89,10 +89,10 @@ class OAuthServer(AuthorizationServer):
         }
 
     def save_token(self, token: dict[str, Any], request: OAuth2Request) -> None:
-        """Nothing to do: a token is remembered when it is made."""
+        """Do nothing: `TokenService` stores a token when it issues it."""
 
     def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
-        """Nobody listens."""
+        """Do nothing: there are no receivers."""
 
     def create_oauth2_request(self, request: OAuth2Request) -> OAuth2Request:
         return request
@@ -111,7 +111,7 @@ class OAuthServer(AuthorizationServer):
 
 
 def build_scope_bindings(state: GatewayState) -> dict[str, frozenset[str]]:
-    """Roles, in lower case, by scope that some API or MCP server registers."""
+    """Return the roles, in lower case, of every scope that an API or MCP server registers."""
     return {
         listed["scope"]["name"]: frozenset(role.lower() for role in listed["scope"].get("bindings", []))
         for product in state.products()
@@ -120,11 +120,11 @@ def build_scope_bindings(state: GatewayState) -> dict[str, frozenset[str]]:
 
 
 def build_discovery_document(issuer: str, base_url: str) -> dict[str, Any]:
-    """What `…/.well-known/openid-configuration` says.
+    """Return the OpenID Connect discovery document.
 
     Args:
-        issuer: `iss` of the tokens.
-        base_url: where the caller reached this server.
+        issuer: Claim `iss` of the tokens.
+        base_url: URL under which the caller reached this server.
     """
     return {
         "issuer": issuer,
@@ -140,7 +140,7 @@ def build_discovery_document(issuer: str, base_url: str) -> dict[str, Any]:
 
 
 class _ClientAdapter:
-    """A client as Authlib asks about it."""
+    """A client in the form that Authlib expects."""
 
     def __init__(self, record: OAuthClient) -> None:
         self.record = record
@@ -158,7 +158,7 @@ class _ClientAdapter:
 def _authenticate_basic(
     query_client: Callable[[str], _ClientAdapter | None], request: OAuth2Request
 ) -> _ClientAdapter | None:
-    # Authlib's own decodes a plus sign as a plus sign, not as the space that it is in a form.
+    # Authlib's own method does not decode a plus sign as a space, as form encoding requires.
     given = decode_client((request.headers or {}).get("Authorization", ""))
     if given is None or not all(given):
         return None
@@ -198,7 +198,7 @@ class _Revocation(RevocationEndpoint):
 
 
 class _TokenAdapter:
-    """A token as Authlib asks about it."""
+    """A token in the form that Authlib expects."""
 
     def __init__(self, verified: AccessToken) -> None:
         self.token = verified
@@ -208,7 +208,7 @@ class _TokenAdapter:
 
 
 class _Request(OAuth2Request):
-    """An aiohttp request, read, as Authlib asks about it."""
+    """An aiohttp request with its body, in the form that Authlib expects."""
 
     def __init__(self, request: web.Request, form: dict[str, str]) -> None:
         super().__init__(request.method, str(request.url), headers=request.headers)

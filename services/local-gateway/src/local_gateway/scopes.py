@@ -1,13 +1,13 @@
-"""Which scopes a token gets.
+"""Decides which scopes an access token gets.
 
-Pure. Source: WSO2 API Manager 4.6, resident key manager (RoleBasedScopesIssuer) and tenant-conf.json.
+Source: WSO2 API Manager 4.6, resident key manager (RoleBasedScopesIssuer) and tenant-conf.json.
 """
 
 import re
 from collections.abc import Collection, Mapping, Sequence
 
 DEFAULT_SCOPE = "default"
-"""What a token carries when nothing of what was asked is granted: the request itself never fails for scopes."""
+"""Scope of a token if none of the requested scopes is granted; the request itself never fails because of scopes."""
 
 _ADMIN = frozenset({"admin"})
 _CREATOR, _PUBLISHER = "internal/creator", "internal/publisher"
@@ -46,14 +46,14 @@ REST_SCOPES: Mapping[str, frozenset[str]] = {
     "apim:subscription_manage": _ADMIN | {_PUBLISHER},
     "apim:subscription_view": _ADMIN | {_PUBLISHER, _CREATOR},
 }
-"""Scopes of the REST APIs and the roles, in lower case, that hold them."""
+"""Scopes of the REST APIs and the roles, in lower case, that are granted them."""
 
 
 def list_rest_scopes(roles: Collection[str]) -> frozenset[str]:
-    """Every scope of the REST APIs that one of these roles holds.
+    """Return the scopes of the REST APIs that one of the roles is granted.
 
     Args:
-        roles: role names in lower case.
+        roles: Role names in lower case.
     """
     return frozenset(scope for scope, holders in REST_SCOPES.items() if not holders.isdisjoint(roles))
 
@@ -66,18 +66,18 @@ def grant_scopes(
     always_allowed: Sequence[re.Pattern[str]],
     grant_unregistered: bool,
 ) -> tuple[str, ...]:
-    """Choose from the requested scopes those that a user with these roles gets.
+    """Select the requested scopes that a user with these roles is granted.
 
     Args:
-        requested: scopes asked for.
-        roles: the user's roles in lower case; for client credentials those of the application's owner.
-        bindings: roles, in lower case, by scope registered with some API; an empty collection binds to nobody.
-        always_allowed: patterns of scopes that anybody gets, `[oauth] allowed_scopes`.
-        grant_unregistered: scopes that no API registers are given to anybody, which WSO2 does unless the system
-            property `restrict.unassigned.scopes` is set.
+        requested: The requested scopes.
+        roles: The user's roles in lower case; for client credentials those of the application's owner.
+        bindings: Roles, in lower case, by registered scope; a scope without roles is granted to every user.
+        always_allowed: Patterns of scopes that every user is granted, `[oauth] allowed_scopes`.
+        grant_unregistered: Grant scopes that no API registers to every user, as WSO2 does unless the system property
+            `restrict.unassigned.scopes` is set.
 
     Returns:
-        The scopes in the order of the request, or `default` alone.
+        The granted scopes in the order of the request, or `default` alone.
     """
     user_roles = frozenset(roles)
 

@@ -1,4 +1,4 @@
-"""The gateway's listeners: aiohttp's protocol with bounds on connections and on the time for a request."""
+"""Listeners of the gateway: aiohttp's protocol with limits on connections and on the time for a request."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from aiohttp import web
 from ev_service.connections import REQUEST_TIMEOUT, Connection, ConnectionBounds, ConnectionLimits
 from ev_service.listening import Listener
 
-# A port that anyone can reach logs no traceback for what is no HTTP; failures of ours are logged by the handlers.
+# Malformed requests must not fill the log with tracebacks; failures of the gateway are logged by the handlers.
 _protocol_logger = logging.getLogger(f"{__name__}.protocol")
 _protocol_logger.setLevel(logging.CRITICAL)
 
@@ -19,7 +19,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class BoundedProtocol(web.RequestHandler):
-    """One connection to a listener of the gateway."""
+    """Protocol of one connection, which reports its progress to the connection limits."""
 
     __slots__ = ("_bounds", "_has_unread_body", "_request", "connection")
 
@@ -31,50 +31,50 @@ class BoundedProtocol(web.RequestHandler):
         self._has_unread_body = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take over from the handshake."""
+        """Take over the connection after the TLS handshake."""
         self.connection.peer = self
         self.connection.expect_request()
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the connection."""
+        """Release the connection."""
         self._bounds.close(self.connection)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived."""
+        """Report and process received data."""
         self.connection.receive()
         super().data_received(data)
 
     def pause_writing(self) -> None:
-        """The client does not read its answer."""
+        """Report that the client does not read its answer."""
         self.connection.pause_writing()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """The client reads on."""
+        """Report that the client reads again."""
         self.connection.resume_writing()
         super().resume_writing()
 
     def begin(self, request: web.BaseRequest) -> None:
-        """The head of a request is complete."""
+        """Report that the head of a request is complete."""
         self._request = request
         self._has_unread_body = False
         self.connection.begin_request()
 
     def end(self) -> None:
-        """The request is answered, perhaps before its body has arrived."""
+        """Report that a request is answered, possibly before its body was received."""
         self._has_unread_body = self._request is not None and not self._request.content.is_eof()
         self._request = None
         self.connection.end_request()
 
     @property
     def is_busy(self) -> bool:
-        """Whether a whole request is being answered."""
+        """Whether a completely received request is being answered."""
         return self._request is not None and self._request.content.is_eof()
 
     def time_out(self) -> None:
-        """Answer 408 where a request has begun and no answer has; close."""
+        """Answer 408 if a request is incomplete and unanswered, then close the connection."""
         if self.transport is None or self.transport.is_closing():
             return
         if self.connection.is_receiving and not self._has_unread_body:
@@ -82,23 +82,23 @@ class BoundedProtocol(web.RequestHandler):
         self.transport.close()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close the connection immediately."""
         if self.transport is not None:
             self.transport.abort()
 
 
 def prove_connection(request: web.BaseRequest) -> None:
-    """Note that the caller has shown right credentials: the connection is closed last where there are too many."""
+    """Mark the connection of an authenticated caller: it is closed last if there are too many connections."""
     if isinstance(request.protocol, BoundedProtocol):
         request.protocol.connection.is_proven = True
 
 
 async def delay_response(request: web.BaseRequest, delay_s: float) -> None:
-    """Wait before an answer; meanwhile the connection may be closed in favour of another.
+    """Delay an answer; the connection may meanwhile be closed in favour of another one.
 
     Args:
-        request: whose answer waits.
-        delay_s: how long [s].
+        request: The answered request.
+        delay_s: The delay [s].
     """
     protocol = request.protocol
     if isinstance(protocol, BoundedProtocol):
@@ -113,17 +113,17 @@ async def delay_response(request: web.BaseRequest, delay_s: float) -> None:
 async def listen(
     server: web.Server, address: tuple[str, int], limits: ConnectionLimits, tls: ssl.SSLContext | None, **options: Any
 ) -> Listener:
-    """Serve on one port within bounds of its own.
+    """Listen on one port with its own connection limits.
 
     Args:
-        server: answers the requests.
+        server: Server that answers the requests.
         address: IP address and port.
-        limits: how many connections, and for how long.
-        tls: None for a plain port.
-        options: of aiohttp's protocol.
+        limits: Connection limits and timeouts.
+        tls: TLS context, None for a plain port.
+        options: Options of aiohttp's protocol.
 
     Raises:
-        OSError: the port cannot be listened on.
+        OSError: The port cannot be listened on.
     """
     bounds = ConnectionBounds(limits, f"port {address[1]}")
 
@@ -137,7 +137,7 @@ async def listen(
 
 
 def track_requests(handler: Handler) -> Handler:
-    """Have the connection know when a request begins and ends."""
+    """Wrap a handler so that the connection knows when a request begins and ends."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         protocol = request.protocol

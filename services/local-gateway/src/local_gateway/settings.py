@@ -1,7 +1,6 @@
-"""What the local gateway is told by its environment.
+"""Environment settings of the local gateway.
 
-Everything that WSO2 itself reads from `deployment.toml` stays there; here stand only the things that a process needs
-and WSO2 has its own ways for: ports, folders, bounds.
+They cover what the process needs and WSO2 does not configure in `deployment.toml`: ports, folders and limits.
 """
 
 import ipaddress
@@ -14,7 +13,7 @@ from pydantic_settings import SettingsConfigDict
 from ev_service.settings import Settings
 from wso2_terms.mcp import Wso2Version
 
-_PORT = "0 takes a free one and says which."
+_PORT = "0 selects a free port, which is printed."
 
 
 class LocalGatewaySettings(Settings):
@@ -26,18 +25,18 @@ class LocalGatewaySettings(Settings):
     http_port: int = Field(default=8280, ge=0, le=65535, description=f"Gateway, plain. {_PORT}")
     management_port: int = Field(default=9443, ge=0, le=65535, description=f"REST APIs and tokens, TLS. {_PORT}")
     bind_address: str = Field(default="127.0.0.1", description="IP address that all three listen on.")
-    allow_remote: bool = Field(default=False, description="Without it only a loopback address may be listened on.")
-    deployment_file: Path | None = Field(default=None, description="WSO2's deployment.toml; needed.")
-    state_dir: Path | None = Field(default=None, description="Where state and metrics log live; absent: in memory.")
+    allow_remote: bool = Field(default=False, description="Allow a bind address that is not a loopback address.")
+    deployment_file: Path | None = Field(default=None, description="WSO2's deployment.toml; required.")
+    state_dir: Path | None = Field(default=None, description="Folder of state and metrics log; absent: in memory.")
     certificate_dir: Path | None = Field(
         default=None, description="Folder that `--init` filled; absent: `certificates` in the state folder."
     )
-    max_request_bytes: int = Field(default=1 << 20, ge=0, description="Largest body sent on to a backend [byte].")
+    max_request_bytes: int = Field(default=1 << 20, ge=0, description="Largest body forwarded to a backend [byte].")
     max_import_bytes: int = Field(default=8 << 20, ge=1, description="Largest project that may be imported [byte].")
     wso2_version: Wso2Version = Field(
-        default=Wso2Version.V4_6, description="Version of API Manager whose MCP servers it answers like: 4.6 or 4.7."
+        default=Wso2Version.V4_6, description="Version of API Manager that its MCP servers behave like: 4.6 or 4.7."
     )
-    connect_timeout_s: float = Field(default=5.0, gt=0, le=60, description="To reach a backend [s].")
+    connect_timeout_s: float = Field(default=5.0, gt=0, le=60, description="Timeout to connect to a backend [s].")
 
     @model_validator(mode="after")
     def _check_bind_address(self) -> Self:
@@ -50,5 +49,5 @@ class LocalGatewaySettings(Settings):
         return self
 
     def find_certificate_dir(self) -> Path | None:
-        """Folder of certificates and keys, None where neither it nor a state folder is named."""
+        """Return the folder of certificates and keys, None if neither it nor a state folder is configured."""
         return self.certificate_dir or (self.state_dir and self.state_dir / "certificates")

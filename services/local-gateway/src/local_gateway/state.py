@@ -1,6 +1,6 @@
-"""What the local gateway remembers: users, clients, applications, APIs, MCP servers, policies, revoked tokens.
+"""Persistent state: users, clients, applications, APIs, MCP servers, policies, tokens.
 
-One document, written whole and atomically after each change. Knows no HTTP and decides nothing.
+It is one JSON document, written completely and atomically after each change.
 """
 
 from pathlib import Path
@@ -14,98 +14,120 @@ from ev_service.files import replace_file
 KeyType = Literal["PRODUCTION", "SANDBOX"]
 SubscriptionStatus = Literal["UNBLOCKED", "BLOCKED", "PROD_ONLY_BLOCKED"]
 Document = dict[str, Any]
-"""A JSON object whose fields are WSO2's, not ours."""
+"""A JSON object in WSO2's format."""
 
 
 class Record(BaseModel):
-    """Base of what is remembered."""
+    """Base of all stored objects."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class User(Record):
-    """Someone with a password and roles; `password` is a salted hash."""
+    """A user other than the administrator."""
 
     name: str
     password: str
+    """Salted scrypt hash."""
+
     roles: list[str] = []
 
 
 class OAuthClient(Record):
-    """A consumer key and what it may be used for.
-
-    owner: the user in whose name client credentials are granted. application_id: None for a client made by DCR.
-    validity_s [s]: lifetime of its tokens. The secret is kept in clear, because WSO2 gives it out again.
-    """
+    """A consumer key. The secret is stored in clear text, because WSO2 returns it again."""
 
     client_id: str
     client_secret: str
     name: str
     owner: str
+    """User on whose behalf client credentials are granted."""
+
     grant_types: list[str]
     callback_url: str = ""
     application_id: str | None = None
+    """The application, None for a client of dynamic client registration."""
+
     key_mapping_id: str = ""
     key_type: KeyType = "PRODUCTION"
     validity_s: int = 3600
+    """Lifetime of its tokens [s]."""
 
 
 class Application(Record):
-    """An application of the Developer Portal; `number` is the short id that backend JWTs carry."""
+    """An application of the Developer Portal."""
 
     application_id: str
     number: int
+    """Short id in backend JWTs."""
+
     name: str
     owner: str
     throttling_policy: str
     description: str = ""
     created_at_ms: int
+    """Creation time [ms since epoch]."""
+
     updated_at_ms: int
+    """Time of the last change [ms since epoch]."""
 
 
 class Subscription(Record):
-    """One application's right to call one API or MCP server (`api_id` either way) under one plan."""
+    """Subscription of an application to an API or MCP server."""
 
     subscription_id: str
     application_id: str
     api_id: str
+    """Id of the API or MCP server."""
+
     throttling_policy: str
+    """Name of the business plan."""
+
     status: SubscriptionStatus = "UNBLOCKED"
 
 
 class Revision(Record):
-    """A frozen copy of an API or MCP server; what is deployed is always one of these.
-
-    definition: empty for an MCP server. environments: those of the gateway to which it is deployed, empty for none.
-    """
+    """An immutable copy of an API or MCP server; only revisions are deployed."""
 
     revision_id: str
     number: int
+    """Number of the revision, starting at 1."""
+
     description: str
     created_at_ms: int
+    """Creation time [ms since epoch]."""
+
     data: Document
     definition: Document = {}
+    """OpenAPI document of an API, empty for an MCP server."""
+
     environments: list[Document] = []
+    """Gateway environments that it is deployed to, empty for none."""
 
 
 class ProductRecord(Record):
-    """What a publisher offers: the working copy of an API or MCP server with its revisions.
-
-    definition: an API's OpenAPI document; empty for an MCP server.
-    """
+    """The working copy of an API or MCP server with its revisions."""
 
     provider: str
     lifecycle: str
     data: Document
+    """The object in the Publisher's format."""
+
     definition: Document = {}
+    """OpenAPI document of an API, empty for an MCP server."""
+
     revisions: list[Revision] = []
     revisions_made: int = 0
+    """Number of revisions ever created."""
+
     created_at_ms: int
+    """Creation time [ms since epoch]."""
+
     updated_at_ms: int
+    """Time of the last change [ms since epoch]."""
 
     @property
     def product_id(self) -> str:
-        """The id that subscriptions and addresses name."""
+        """Id in subscriptions and URLs."""
         raise NotImplementedError
 
     @property
@@ -118,17 +140,17 @@ class ProductRecord(Record):
 
     @property
     def context(self) -> str:
-        """The context as the gateway serves it, with the version."""
+        """Context with the version, as the gateway serves it."""
         return f"{self.data['context']}/{self.version}"
 
     @property
     def deployed_revision(self) -> Revision | None:
-        """The revision that the gateway serves."""
+        """The revision that the gateway serves, None if there is none."""
         return next((revision for revision in self.revisions if revision.environments), None)
 
 
 class ApiRecord(ProductRecord):
-    """An API; `data` is what api.yaml holds under `data`."""
+    """An API; `data` has the format of `data` in api.yaml."""
 
     api_id: str
 
@@ -148,12 +170,15 @@ class McpServerRecord(ProductRecord):
 
 
 class PolicyRecord(Record):
-    """A throttling policy as it is given in and out."""
+    """A throttling policy in the format of the Admin REST API."""
 
     policy_id: str
     kind: str
+    """Value of `PolicyKind`."""
+
     data: Document
     is_shipped: bool = False
+    """It exists from the first start."""
 
     @property
     def name(self) -> str:
@@ -161,52 +186,55 @@ class PolicyRecord(Record):
 
 
 class DenyPolicy(Record):
-    """A blocking condition; the value is a text, or an object for IP conditions."""
+    """A deny policy (blocking condition)."""
 
     condition_id: str
     condition_type: str
     condition_value: str | Document
+    """A text, or an object for IP conditions."""
+
     is_enabled: bool = True
 
 
 class LiveToken(Record):
-    """The one token of a client, user and set of scopes that still counts."""
+    """The valid token of a client, user and set of scopes; there is at most one."""
 
     jti: str
     expires_at_s: int
+    """Expiry [s since epoch]."""
 
 
 class GatewayState(Record):
-    """Everything that outlives a restart.
-
-    issuer: fixed at the first start, as in WSO2. live_tokens: by client, user and scopes. revoked: expiry [s] by jti.
-    """
+    """Everything that survives a restart."""
 
     format: Literal[1] = 1
     issuer: str = ""
+    """Issuer of the tokens, set at the first start as in WSO2."""
+
     roles: set[str] = set()
     users: dict[str, User] = {}
     clients: dict[str, OAuthClient] = {}
     applications: dict[str, Application] = {}
     applications_made: int = 0
+    """Number of applications ever created."""
+
     subscriptions: dict[str, Subscription] = {}
     apis: dict[str, ApiRecord] = {}
     mcp_servers: dict[str, McpServerRecord] = {}
     policies: dict[str, PolicyRecord] = {}
     deny_policies: dict[str, DenyPolicy] = {}
     live_tokens: dict[str, LiveToken] = {}
+    """Valid tokens by client, user and scopes."""
+
     revoked: dict[str, int] = Field(default={}, description="Expiry [s since epoch] by jti.")
 
     def products(self) -> tuple[ProductRecord, ...]:
-        """Every API and every MCP server."""
+        """Return every API and every MCP server."""
         return (*self.apis.values(), *self.mcp_servers.values())
 
 
 class Store:
-    """Holds the state of this process and writes it down.
-
-    `generation` grows with each change, so that whoever derives something from the state knows when it is old.
-    """
+    """Holds the state of this process and writes it to its file."""
 
     def __init__(self, state: GatewayState, file: Path | None) -> None:
         self.state = state
@@ -215,13 +243,13 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path | None) -> "Store":
-        """Read the state that an earlier process left, or begin with an empty one.
+        """Read the state of an earlier process, or start with an empty one.
 
         Args:
-            folder: made when absent; None keeps everything in memory.
+            folder: Created if absent; None keeps the state in memory only.
 
         Raises:
-            ConfigurationError: the folder or file can not be used; a broken file is never overwritten.
+            ConfigurationError: The folder or file cannot be used; a broken file is never overwritten.
         """
         if folder is None:
             return cls(GatewayState(), None)
@@ -235,7 +263,7 @@ class Store:
         return cls(state, file)
 
     def save(self, *, affects_routing: bool = True) -> None:
-        """Write the state down after a change.
+        """Write the state after a change.
 
         Args:
             affects_routing: Whether the data path has to build a new snapshot; token changes do not need one.

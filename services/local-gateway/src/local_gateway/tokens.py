@@ -1,6 +1,6 @@
-"""Access tokens: made, verified, revoked.
+"""Access tokens: issued, verified and revoked.
 
-Tokens are JWTs of the form that WSO2's key manager gives out. Knows no HTTP and no API.
+Tokens are JWTs of the form that WSO2's key manager issues.
 """
 
 import secrets
@@ -23,21 +23,29 @@ _MAX_CACHED_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """What a token says whose signature and issuer are right; whether it still counts is asked each time.
-
-    expires_at_s [s since epoch]. claims: all of them, for those who pass them on.
-    """
+    """An access token whose signature and issuer are valid; expiry and revocation are checked at each use."""
 
     jti: str
+    """Id of the token."""
+
     client_id: str
+    """Consumer key that the token was issued to."""
+
     user: str
+    """User on whose behalf it was issued."""
+
     scopes: frozenset[str]
+    """Granted scopes."""
+
     expires_at_s: float
+    """Expiry [s since epoch]."""
+
     claims: dict[str, Any]
+    """All claims, for the backend JWT."""
 
 
 class TokenService:
-    """Issues and verifies the tokens of one issuer."""
+    """Issues, verifies and revokes the tokens of one issuer."""
 
     def __init__(self, store: Store, key: SigningKey, clock: Clock) -> None:
         self._store = store
@@ -50,18 +58,18 @@ class TokenService:
         return self._store.state
 
     def issue(self, client: OAuthClient, user: str, scopes: Sequence[str], *, for_application: bool) -> str:
-        """Make a token and revoke the one that the same client, user and scopes had before, as WSO2 does.
+        """Issue a token and revoke the former one of the same client, user and scopes, as WSO2 does.
 
-        Where that cannot be written down, the former token counts on.
+        If the state cannot be written, the former token stays valid.
 
         Args:
-            client: who asked.
-            user: whose rights it carries.
-            scopes: what was granted.
-            for_application: by client credentials, rather than in the name of a user who gave a password.
+            client: The client that requested the token.
+            user: The user whose rights it carries.
+            scopes: The granted scopes.
+            for_application: Granted by client credentials rather than by a user's password.
 
         Raises:
-            OSError: the state cannot be written.
+            OSError: The state cannot be written.
         """
         now_s = int(self._clock.now().timestamp())
         jti = str(uuid.uuid4())
@@ -83,9 +91,9 @@ class TokenService:
         return jwt.encode(header, claims, self._key.key, [ALGORITHM], default_type=_TOKEN_TYPE)
 
     def verify(self, token: str) -> AccessToken | None:
-        """Read a token whose signature, algorithm, kind and issuer are right; None for any other.
+        """Return the token if its signature, algorithm, type and issuer are valid, else None.
 
-        A token that was verified is remembered, so that a busy caller costs one signature check and not one a call.
+        Verified tokens are cached, so that a client costs one signature check per token instead of one per call.
         """
         verified = self._verified.get(token)
         if verified is None:
@@ -97,17 +105,17 @@ class TokenService:
         return verified
 
     def is_valid(self, token: AccessToken, now: datetime) -> bool:
-        """Tell whether a verified token has neither expired nor been revoked."""
+        """Return whether a verified token is neither expired nor revoked."""
         return token.expires_at_s > now.timestamp() and token.jti not in self._store.state.revoked
 
     def revoke(self, token: AccessToken) -> None:
-        """Let a token count no more, for as long as it would have lived."""
+        """Revoke a token for the rest of its lifetime."""
         self._state.revoked[token.jti] = int(token.expires_at_s)
         self._state.live_tokens = {key: live for key, live in self._state.live_tokens.items() if live.jti != token.jti}
         self._store.save(affects_routing=False)
 
     def revoke_clients(self, client_ids: Collection[str]) -> None:
-        """Let no token of these clients count any more; the caller writes the state down."""
+        """Revoke all tokens of these clients; the caller saves the state."""
         state = self._state
         revoked = {key: live for key, live in state.live_tokens.items() if key.partition("\n")[0] in client_ids}
         state.revoked |= {live.jti: live.expires_at_s for live in revoked.values()}
@@ -147,5 +155,5 @@ class TokenService:
 
 
 def generate_secret() -> str:
-    """A consumer key or secret: 28 characters, as long as WSO2's."""
+    """Return a consumer key or secret of 28 characters, as long as WSO2's."""
     return secrets.token_urlsafe(21)

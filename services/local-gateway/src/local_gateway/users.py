@@ -1,7 +1,4 @@
-"""Users, passwords and roles.
-
-Knows nothing of tokens or HTTP. The administrator's password stands in deployment.toml and is never stored.
-"""
+"""Users, passwords and roles. The administrator's password comes from deployment.toml and is never stored."""
 
 import base64
 import hashlib
@@ -26,13 +23,13 @@ SHIPPED_ROLES = frozenset(
 )
 """Roles that exist from the first start. Source: WSO2 API Manager 4.6, tenant-conf.json, DefaultRoles."""
 
-# Far below the cost that an internet-facing user store needs: this one holds throw-away users on one machine, and
-# the hash is computed in the event loop that also carries the calls.
+# Far below the cost for an internet-facing user store: this one holds disposable users on one machine, and the hash is
+# computed in the event loop that also forwards the calls.
 _SCRYPT_COST = 2**11
 
 
 class UserStore:
-    """Looks up users; the administrator comes from the configuration, all others from the state."""
+    """Looks up users: the administrator in the configuration, all others in the state."""
 
     def __init__(self, state: GatewayState, admin_name: str, admin_password: str) -> None:
         self._state = state
@@ -44,11 +41,11 @@ class UserStore:
         return self._admin_name
 
     def exists(self, name: str) -> bool:
-        """Tell whether there is such a user."""
+        """Return whether there is such a user."""
         return name == self._admin_name or name in self._state.users
 
     def verify(self, name: str, password: str) -> bool:
-        """Tell whether this is the user's password."""
+        """Return whether the password is the user's."""
         if name == self._admin_name:
             return hmac.compare_digest(password.encode(), self._admin_password.encode())
         user = self._state.users.get(name)
@@ -58,9 +55,9 @@ class UserStore:
         return hmac.compare_digest(_scrypt(password, base64.b64decode(salt)), base64.b64decode(expected))
 
     def get_roles(self, name: str) -> frozenset[str]:
-        """Roles of a user in lower case, because WSO2 compares them so; empty for one who does not exist.
+        """Return the roles of a user in lower case, because WSO2 compares them so; empty for an unknown user.
 
-        The administrator holds the roles that WSO2 brings along, and none that was made later.
+        The administrator has WSO2's default roles, but no role that was added later.
         """
         if name == self._admin_name:
             return frozenset(role.lower() for role in SHIPPED_ROLES)
@@ -68,36 +65,36 @@ class UserStore:
         return frozenset() if user is None else frozenset(role.lower() for role in (EVERYONE, *user.roles))
 
     def list_roles(self, name: str) -> list[str]:
-        """Roles of a user as they are written."""
+        """Return the roles of a user as written."""
         if name == self._admin_name:
             return sorted(SHIPPED_ROLES)
         user = self._state.users.get(name)
         return [] if user is None else sorted({EVERYONE, *user.roles})
 
     def role_exists(self, name: str) -> bool:
-        """Tell whether there is such a role, in whatever case."""
+        """Return whether there is such a role, ignoring case."""
         return name.lower() in {role.lower() for role in (*SHIPPED_ROLES, *self._state.roles)}
 
     def remove_role(self, role: str) -> None:
-        """Delete a role that was made later, and take it from everybody."""
+        """Delete an added role and remove it from all users."""
         self._state.roles.discard(role)
         for user in self._state.users.values():
             user.roles = [held for held in user.roles if held != role]
 
     def add(self, name: str, password: str, roles: Iterable[str]) -> None:
-        """Add a user, or replace the one of that name."""
+        """Add a user, or replace the user of that name."""
         self._state.users[name] = User(name=name, password=_hash_password(password), roles=sorted(set(roles)))
 
     def remove(self, name: str) -> None:
-        """Delete a user; what they own stays."""
+        """Delete a user; the user's applications stay."""
         del self._state.users[name]
 
     def change_password(self, name: str, password: str) -> None:
-        """Give a user a new password."""
+        """Set a user's password."""
         self._state.users[name].password = _hash_password(password)
 
     def change_roles(self, name: str, removed: Iterable[str], added: Iterable[str]) -> None:
-        """Take roles from a user and give others."""
+        """Remove roles from a user and add others."""
         user = self._state.users[name]
         user.roles = sorted((set(user.roles) - set(removed)) | (set(added) - {EVERYONE}))
 

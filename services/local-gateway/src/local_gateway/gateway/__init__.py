@@ -1,1 +1,1 @@
-"""The data path: what happens to a call between caller and backend."""
+"""Data path: what happens to a call between the client and the backend."""

@@ -1,7 +1,7 @@
-"""The order in which calls are checked, the same for a resource of an API and a tool of an MCP server.
+"""Admission of calls: token, subscription, scope, deny policies and throttling, for resources of APIs and tools alike.
 
-Source: WSO2 API Manager 4.6: transport and life cycle, then token, subscription and scope, then deny policies, then
-limits.
+Source: WSO2 API Manager 4.6. Order of the checks: transport and life cycle, then token, subscription and scope
+(JWTValidator), then deny policies and limits (ThrottleHandler).
 """
 
 from dataclasses import dataclass, replace
@@ -32,16 +32,19 @@ REVOKED_TOKEN = replace(
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What came in the authorization header, already looked at.
-
-    is_present: there was a bearer token. token: None where it did not verify. is_live: neither expired nor revoked.
-    is_revoked: which of the two, because WSO2 words it differently.
-    """
+    """Result of reading and verifying the authorization header."""
 
     is_present: bool
+    """The header contains a bearer token."""
+
     token: AccessToken | None = None
+    """The token, None if it did not verify."""
+
     is_live: bool = False
+    """The token is neither expired nor revoked."""
+
     is_revoked: bool = False
+    """The token is revoked and not yet expired; WSO2 words the error of revoked tokens differently."""
 
 
 def authorize(
@@ -50,10 +53,10 @@ def authorize(
     """Check token, subscription and scope, in WSO2's order.
 
     Args:
-        product: the API or MCP server that is called.
-        resource: what of it.
-        credentials: of the caller.
-        snapshot: holds the subscriptions.
+        product: The called API or MCP server.
+        resource: The called resource or tool.
+        credentials: Credentials of the caller.
+        snapshot: Snapshot with the subscriptions.
     """
     if not resource.is_secured:
         return ANONYMOUS
@@ -77,13 +80,13 @@ def authorize(
 def check_deny_policies(
     product: GatewayProduct, principal: Principal, client_address: str, snapshot: Snapshot
 ) -> Rejection | None:
-    """Check the deny policies.
+    """Return a rejection if a deny policy applies to the call, else None.
 
     Args:
-        product: the API or MCP server that is called.
-        principal: who calls.
-        client_address: where from, as `X-Forwarded-For` or the connection says.
-        snapshot: holds the policies.
+        product: The called API or MCP server.
+        principal: The caller.
+        client_address: Address of the client, from `X-Forwarded-For` or the connection.
+        snapshot: Snapshot with the deny policies.
     """
     policies = snapshot.deny_policies
     if policies.is_empty:
@@ -110,10 +113,10 @@ def _matches_denied_address(client_address: str, snapshot: Snapshot) -> bool:
 
 
 def check_availability(product: GatewayProduct, scheme: str) -> Rejection | None:
-    """Why nobody at all may call this now, None when it is open.
+    """Return a rejection if the product cannot be called by anybody, else None.
 
     Args:
-        product: the API or MCP server.
+        product: The called API or MCP server.
         scheme: `http` or `https`.
     """
     if scheme not in product.transports:
@@ -122,7 +125,7 @@ def check_availability(product: GatewayProduct, scheme: str) -> Rejection | None
 
 
 class AdmissionControl:
-    """Decides who passes, and counts."""
+    """Decides which calls are admitted and counts them against their limits."""
 
     def __init__(self, tokens: TokenService) -> None:
         self._tokens = tokens
@@ -131,13 +134,13 @@ class AdmissionControl:
     def admit(
         self, call: Call, product: GatewayProduct, resource: Resource, snapshot: Snapshot
     ) -> Principal | Rejection:
-        """Check a call of something that is open; one that passes is counted, and knows its grant.
+        """Check a call of an available product; an admitted call is counted and gets its principal.
 
         Args:
-            call: the call.
-            product: the API or MCP server that it is for.
-            resource: what of it.
-            snapshot: the state that it began with.
+            call: The call.
+            product: The called API or MCP server.
+            resource: The called resource or tool.
+            snapshot: The snapshot that the call started with.
         """
         principal = authorize(product, resource, self._read_credentials(call, product), snapshot)
         if isinstance(principal, Rejection):

@@ -1,7 +1,7 @@
-"""The backend JWT: how a service learns which application calls, and that the call came through the gateway.
+"""Backend JWT: tells a service which application calls and proves that the call came through the gateway.
 
-Source: WSO2 API Manager 4.6, `[apim.jwt]` (APIMgtGatewayJWTGeneratorImpl, JWTUtil): kept per API and access token
-and reused until it expires.
+Source: WSO2 API Manager 4.6, `[apim.jwt]` (APIMgtGatewayJWTGeneratorImpl, JWTUtil): cached per API and access token,
+reused until it expires.
 """
 
 import uuid
@@ -17,10 +17,10 @@ from local_gateway.tokens import AccessToken
 from wso2_terms.deployment import BackendJwt
 
 LIFETIME_S = 900
-"""WSO2 gives it the lifetime of its token cache [s]."""
+"""Lifetime of an assertion [s]; WSO2 uses the lifetime of its token cache."""
 ISSUER = "wso2.org/products/am"
 
-# Renewed a little early: it has to be valid still when the backend looks at it.
+# Renewed early, because the backend verifies the assertion later than the gateway sends it.
 _MARGIN_S = 5
 _MAX_CACHED = 4096
 _NOT_COPIED = frozenset(
@@ -29,13 +29,17 @@ _NOT_COPIED = frozenset(
 
 
 class AssertionIssuer:
-    """Makes and keeps assertions."""
+    """Creates and caches assertions."""
 
     def __init__(self, key: SigningKey, settings: BackendJwt) -> None:
-        """Take key and settings.
+        """Create an issuer.
+
+        Args:
+            key: Key that signs the assertions.
+            settings: `[apim.jwt]` of deployment.toml.
 
         Raises:
-            ConfigurationError: an encoding that no JWT library reads.
+            ConfigurationError: The encoding is not `base64url`.
         """
         if settings.enable and settings.encoding != "base64url":
             raise ConfigurationError('[apim.jwt] encoding must be "base64url": no JWT library reads the other form')
@@ -47,7 +51,7 @@ class AssertionIssuer:
         self._cache: dict[tuple[str, str], tuple[str, float]] = {}
 
     def get_assertion(self, api: GatewayApi, token: AccessToken, subscriber: Subscriber, now: datetime) -> str | None:
-        """The assertion for one call, None where backend JWTs are switched off."""
+        """Return the assertion for one call, None if backend JWTs are disabled."""
         if not self._is_on:
             return None
         key, now_s = (api.context, token.jti), now.timestamp()

@@ -1,7 +1,4 @@
-"""Calls backends and gives their answers back as they are.
-
-Knows HTTP and when a backend is left alone after a failure; knows nothing of tokens or limits.
-"""
+"""HTTP client for backends; returns their answers unchanged and suspends endpoints that failed."""
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,8 +25,9 @@ from local_gateway.gateway.routing_model import Backend
 from wso2_terms.codes import BACKEND_TIMEOUT, CONNECTION_CLOSED, CONNECTION_FAILED, ENDPOINT_SUSPENDED
 
 BUFFERED_BYTES = 1 << 18
-"""Answers up to this size are taken whole before the caller sees any of it, so that a failure half-way can still
-be said properly; larger ones are passed on in pieces."""
+"""Answers up to this size [byte] are read completely before the client gets any of it, so that a failure half-way still
+yields a proper error response; larger answers are streamed.
+"""
 
 T = TypeVar("T")
 
@@ -48,21 +46,26 @@ _HOP_BY_HOP = frozenset(
     }
 )
 NOT_FORWARDED = _HOP_BY_HOP | {"host", "content-length", "expect"}
-"""Names of headers that the session makes itself, for the connection to the backend."""
+"""Names of the headers that the HTTP client sets itself for the connection to the backend."""
 _NOT_RELAYED = _HOP_BY_HOP | {"content-length", "activityid"}
 
 
 @dataclass(frozen=True, slots=True)
 class BackendResponse:
-    """A backend's answer, taken whole. body: None when it is larger than BUFFERED_BYTES."""
+    """A backend's answer, read completely."""
 
     status: int
+    """HTTP status."""
+
     content_type: str
+    """Value of `Content-Type`, empty if absent."""
+
     body: bytes | None
+    """The body, None if it is larger than BUFFERED_BYTES."""
 
 
 class BackendClient:
-    """One pool of connections to all backends."""
+    """One connection pool for all backends."""
 
     def __init__(self, connect_timeout_s: float) -> None:
         self._connect_timeout_s = connect_timeout_s
@@ -71,12 +74,12 @@ class BackendClient:
         self._timeouts: dict[float, ClientTimeout] = {}
 
     async def open(self) -> None:
-        """Make the pool; in the event loop that will use it."""
+        """Create the pool; must be called in the event loop that uses it."""
         self._session = ClientSession(
             connector=TCPConnector(limit=0, keepalive_timeout=30),
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,
-            # What the caller did not say must not be said for him.
+            # aiohttp must not add headers that the client did not send.
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
 
@@ -88,14 +91,14 @@ class BackendClient:
     async def forward(
         self, request: web.BaseRequest, backend: Backend, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> web.StreamResponse | Rejection:
-        """Send a call on and give its answer back.
+        """Forward a client's request and relay the backend's answer.
 
         Args:
-            request: the caller's request; its answer goes there when it is passed on in pieces.
-            backend: where to.
-            path: path and query below the backend's address, encoded.
-            headers: what to send.
-            body: what to send, None for nothing.
+            request: The client's request; a streamed answer is written to it.
+            backend: The backend.
+            path: Encoded path and query below the backend's URL.
+            headers: Headers to send.
+            body: Body to send, None for no body.
         """
         relay = partial(_relay_response, request, activity_id=headers["activityid"])
         return await self._request(request.method, backend, path, headers, body, relay)
@@ -103,14 +106,14 @@ class BackendClient:
     async def fetch(
         self, verb: str, backend: Backend, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> BackendResponse | Rejection:
-        """Ask a backend and take its answer here.
+        """Send a request and read the answer completely.
 
         Args:
             verb: HTTP method.
-            backend: whom.
-            path: path and query below the backend's address, encoded.
-            headers: what to send.
-            body: what to send, None for nothing.
+            backend: The backend.
+            path: Encoded path and query below the backend's URL.
+            headers: Headers to send.
+            body: Body to send, None for no body.
         """
         return await self._request(verb, backend, path, headers, body, _read_response)
 
@@ -159,17 +162,17 @@ class BackendClient:
 def filter_request_headers(
     request: web.BaseRequest, withheld: frozenset[str], added: Mapping[str, str]
 ) -> CIMultiDict[str]:
-    """What of the caller's headers goes to the backend.
+    """Return the headers of a client's request that go to the backend.
 
     Args:
-        request: the caller's request.
-        withheld: further names, in lower case, that stay here.
-        added: what the gateway says itself; it takes the place of what the caller said under the same name.
+        request: The client's request.
+        withheld: Further names, in lower case, that are not forwarded.
+        added: Headers of the gateway; they replace the client's headers of the same name.
     """
     dropped = NOT_FORWARDED | withheld
     connection = request.headers.get("Connection")
     if connection is not None:
-        # Whatever Connection names belongs to this hop only (RFC 9110, 7.6.1).
+        # Headers that Connection names apply to this hop only (RFC 9110, 7.6.1).
         dropped = dropped | {name.strip().lower() for name in connection.split(",")}
     headers = CIMultiDict((name, value) for name, value in request.headers.items() if name.lower() not in dropped)
     headers.update(added)
@@ -212,7 +215,7 @@ async def _stream_response(
             await response.write(chunk)
         await response.write_eof()
     except (ClientError, OSError, TimeoutError):
-        # The status is long sent: a cut connection is the only honest way to say that the rest is missing.
+        # The status line is already sent: only closing the connection tells the client that the body is incomplete.
         if request.transport is not None:
             request.transport.abort()
     return response

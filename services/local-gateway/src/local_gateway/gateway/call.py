@@ -1,4 +1,4 @@
-"""One call: what is known of it so far, what is read from its request, and what is noted when it is over."""
+"""One call through the gateway: its state, its request body and its metrics event."""
 
 import re
 import uuid
@@ -15,30 +15,41 @@ _ACTIVITY_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 
 class ClientGoneError(Exception):
-    """Nobody waits for an answer any more."""
+    """The client closed the connection before it got an answer."""
 
 
 @dataclass(slots=True)
 class Call:
-    """What is known so far of the call at hand.
-
-    method: of the request; for the pass to the API behind a tool that of the operation. served, template: what it is
-    for, once that is known. backend_s: how long the backend was waited for [s].
-    """
+    """State of a call while it is processed."""
 
     request: web.BaseRequest
     at: datetime
+    """When the call began."""
+
     activity_id: str
+    """Correlation id, sent to the backend and returned to the client."""
+
     client_address: str
+    """Address from `X-Forwarded-For`, else of the connection."""
+
     method: str
+    """HTTP method of the request; of the operation in the subcall of a tool."""
+
     product: GatewayProduct | None = None
+    """The called API or MCP server, once it is known."""
+
     template: str | None = None
+    """Path template of the called resource, once it is known."""
+
     principal: Principal | None = None
+    """The caller, once it is admitted."""
+
     backend_s: float = 0.0
+    """Time spent waiting for the backend [s]."""
 
     @classmethod
     def from_request(cls, request: web.BaseRequest, now: datetime) -> "Call":
-        """Begin with what the request itself tells."""
+        """Create a call from a request."""
         activity_id = request.headers.get("activityid")
         if activity_id is None or not _ACTIVITY_ID.fullmatch(activity_id):
             activity_id = str(uuid.uuid4())
@@ -47,15 +58,22 @@ class Call:
         return cls(request, now, activity_id, client_address, request.method)
 
     def create_subcall(self, method: str) -> "Call":
-        """The pass that this call makes to an API behind; both keep one id."""
+        """Create the call of the API behind a tool; both calls share one activity id."""
         return Call(self.request, self.at, self.activity_id, self.client_address, method, principal=self.principal)
 
 
 async def read_body(request: web.BaseRequest, max_bytes: int) -> bytes | Rejection | None:
-    """Take a request's body, None where it has none, a rejection where it is larger than `max_bytes` [byte].
+    """Read a request's body.
+
+    Args:
+        request: The request.
+        max_bytes: Largest accepted size [byte].
+
+    Returns:
+        The body, None if the request has none, a rejection if it is too large.
 
     Raises:
-        ClientGoneError: the client left before its end, or sent what is none.
+        ClientGoneError: The client disconnected or sent a malformed body.
     """
     if not request.can_read_body:
         return None
@@ -79,14 +97,14 @@ async def read_body(request: web.BaseRequest, max_bytes: int) -> bytes | Rejecti
 def build_metrics_event(
     call: Call, status: int, rejection: Rejection | None, latency_s: float, response_bytes: int
 ) -> MetricsEvent:
-    """What the metrics log is told of a call that is over.
+    """Build the event that the metrics log records for a finished call.
 
     Args:
-        call: the call.
+        call: The call.
         status: HTTP status of the answer.
-        rejection: why the gateway did not let it pass, None when it did.
-        latency_s: from its beginning to its end [s].
-        response_bytes: size of the answer's body [byte], 0 when unknown.
+        rejection: Why the gateway rejected the call, None if it did not.
+        latency_s: Duration of the call [s].
+        response_bytes: Size of the answer's body [byte], 0 if unknown.
     """
     principal = call.principal
     return MetricsEvent(

@@ -1,4 +1,4 @@
-"""Writes a refusal as the gateway's answer. Pure but for making the response object.
+"""Rejections of the gateway and the error responses for them.
 
 Source: WSO2 API Manager 4.6 (_auth_failure_handler_, _throttle_out_handler_, fault sequences).
 """
@@ -16,29 +16,34 @@ from wso2_terms.windows import format_next_access_time, format_retry_after
 TOO_LARGE = Fault(
     "413", 413, "Request Entity Too Large", "The request is larger than this gateway passes on.", "Status report"
 )
-"""Ours: WSO2 has no such limit of its own."""
+"""Not a fault of WSO2, which has no such limit of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a call does not pass. details: for the fault's placeholders. until: end of a quota's window."""
+    """Why the gateway does not forward a call."""
 
     fault: Fault
+    """The fault that is returned to the client."""
+
     details: dict[str, str] = field(default_factory=dict[str, str])
+    """Values of the placeholders in the fault's description."""
+
     retry_at: datetime | None = None
+    """End of the quota's window, None if no limit was exceeded."""
 
     @classmethod
     def from_limit(cls, exceeded: LimitExceeded) -> "Rejection":
-        """The refusal of a limit that is used up."""
+        """Create the rejection for an exceeded limit."""
         return cls(exceeded.level.fault, retry_at=datetime.fromtimestamp(exceeded.ends_s, UTC))
 
 
 def build_fault_response(rejection: Rejection, activity_id: str) -> web.Response:
-    """The answer to a call that does not pass.
+    """Build the error response for a rejected call.
 
     Args:
-        rejection: why.
-        activity_id: id of the call, given back in its header.
+        rejection: The rejection.
+        activity_id: Correlation id of the call, returned in the header `activityid`.
     """
     headers = {"activityid": activity_id}
     if rejection.retry_at is not None:
@@ -54,6 +59,6 @@ def build_fault_response(rejection: Rejection, activity_id: str) -> web.Response
 
 
 def format_fault(rejection: Rejection) -> str:
-    """The body of that answer."""
+    """Return the JSON body of the error response."""
     next_access = None if rejection.retry_at is None else format_next_access_time(rejection.retry_at)
     return json.dumps(rejection.fault.body(next_access_time=next_access, **rejection.details))

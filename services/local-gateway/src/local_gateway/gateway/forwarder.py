@@ -1,7 +1,4 @@
-"""The way from a call that may pass to the backend: which one, and what it is told.
-
-Knows nothing of who may pass.
-"""
+"""Forwards admitted calls to the backend, with the gateway's assertion and without the client's token."""
 
 import time
 from collections.abc import Mapping
@@ -17,7 +14,7 @@ from local_gateway.gateway.mcp_arguments import BackendRequest
 from local_gateway.gateway.routing_model import Backend, GatewayApi, Principal
 from wso2_terms.codes import INVALID_CREDENTIALS
 
-# What a client says about its messages is about those to the MCP server, not about the request made of them.
+# These headers of the client describe its message to the MCP server, not the request to the backend.
 _MCP_HEADERS = frozenset(
     {
         "accept",
@@ -30,35 +27,35 @@ _MCP_HEADERS = frozenset(
         "origin",
     }
 )
-# What no argument of a tool may say, beside those: it is the gateway's to say, or nobody's.
+# Further headers that an argument must not set: they are set by the gateway or not at all.
 _GATEWAY_HEADERS = NOT_FORWARDED | {"activityid", "authorization", "cookie", "forwarded", "x-forwarded-for"}
 
 
 class Forwarder:
-    """Passes calls on, with the gateway's assertion and without the caller's token."""
+    """Selects the backend of a call and builds the headers that it gets."""
 
     def __init__(self, assertions: AssertionIssuer, backend_client: BackendClient) -> None:
         self._assertions = assertions
         self._backend_client = backend_client
-        # Nobody but the gateway makes assertions.
+        # Only the gateway issues assertions: a header that the client sends under that name is dropped.
         self._withheld = frozenset({assertions.header.lower()})
 
     @property
     def reserved_headers(self) -> frozenset[str]:
-        """Names, in lower case, of the headers that no argument of a tool may set."""
+        """Names, in lower case, of the headers that an argument of a tool must not set."""
         return self._withheld | _MCP_HEADERS | _GATEWAY_HEADERS
 
     async def forward(
         self, call: Call, api: GatewayApi, principal: Principal, path: str, body: bytes | None
     ) -> web.StreamResponse | Rejection:
-        """Send a call of an API on and give the backend's answer back.
+        """Forward a call of an API and relay the backend's answer.
 
         Args:
-            call: the call.
-            api: the API.
-            principal: who passes.
-            path: path and query below the backend's address, encoded.
-            body: what came with it, None for nothing.
+            call: The call.
+            api: The called API.
+            principal: The caller.
+            path: Encoded path and query below the backend's URL.
+            body: The request's body, None if it has none.
         """
         backend = _select_backend(api, principal)
         if isinstance(backend, Rejection):
@@ -72,14 +69,14 @@ class Forwarder:
     async def fetch(
         self, call: Call, api: GatewayApi, principal: Principal, request: BackendRequest, withheld: frozenset[str]
     ) -> BackendResponse | Rejection:
-        """Ask the API behind a tool and take the answer.
+        """Call the API behind a tool and read the answer completely.
 
         Args:
-            call: the pass to that API.
-            api: the API.
-            principal: who passes; the assertion is made for this API and for the application that called the tool.
-            request: what the tool's arguments became.
-            withheld: names, in lower case, of the caller's headers that stay here.
+            call: The subcall of that API.
+            api: The API.
+            principal: The caller of the tool; the assertion is issued for the API and this caller's application.
+            request: Request built from the tool's arguments.
+            withheld: Names, in lower case, of further client headers that are not forwarded.
         """
         backend = _select_backend(api, principal)
         if isinstance(backend, Rejection):
@@ -99,7 +96,7 @@ class Forwarder:
     def _build_headers(
         self, call: Call, api: GatewayApi, principal: Principal, withheld: frozenset[str]
     ) -> CIMultiDict[str]:
-        # The caller's token is for the gateway alone.
+        # The access token is addressed to the gateway; a backend must not be able to reuse it.
         dropped = withheld | {"authorization", api.authorization_header.lower()}
         return filter_request_headers(call.request, dropped, self._build_gateway_headers(call, api, principal))
 

@@ -1,7 +1,4 @@
-"""What happens to one call: route, authorize, throttle, pass on, note.
-
-The order is WSO2's. Everything that is decided is decided by pure functions beside; here they are put in sequence.
-"""
+"""Request handler of the gateway's listeners: route, admit, forward, record, in WSO2's order."""
 
 import logging
 import time
@@ -29,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Gateway:
-    """Answers calls on the gateway's listeners."""
+    """Answers the calls on the gateway's listeners."""
 
     def __init__(
         self,

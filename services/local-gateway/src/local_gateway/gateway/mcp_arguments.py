@@ -1,7 +1,7 @@
-"""Makes of a tool's arguments the request that the operation behind it is called with.
+"""Builds the backend request of a tool call from the tool's arguments.
 
-Pure. Stricter than WSO2, on purpose: what an argument may become in a path, a query or a header is never left to
-chance, and an argument that cannot arrive as the tool's schema says is refused before anybody is asked.
+Stricter than WSO2 on purpose: an argument that cannot be sent as the tool's schema declares it is rejected before the
+backend is called.
 """
 
 import json
@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from local_gateway.gateway.path_normalization import decode_path
 from wso2_terms.tools import BODY, PARAMETER_LOCATIONS, ParameterLocation, remove_prefix
 
-# What a header's value may hold (RFC 9110, 5.5), but for blanks at either end and anything beyond ASCII.
+# Field values of RFC 9110, 5.5, without leading or trailing blanks and without characters beyond ASCII.
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
 INVALID_PATH_ARGUMENT = "An argument cannot be a part of the path"
 
@@ -29,34 +29,51 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class ToolArgument:
-    """One argument of a tool. type: as JSON Schema names it, None for any plain value. choices: empty for any."""
+    """One argument of a tool."""
 
     name: str
+    """Name without the prefix of its location."""
+
     location: ParameterLocation | Literal["body"]
+    """Part of the request that carries the argument."""
+
     type: str | None
+    """JSON Schema type, None for any text, number or boolean."""
+
     choices: tuple[Any, ...]
+    """Allowed values (`enum`), empty for any."""
+
     is_required: bool
+    """A call without the argument is rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendRequest:
-    """What the operation is asked. path: below the API's context, with the query, encoded; query: `?` and query."""
+    """Request that a tool call becomes."""
 
     path: str
+    """Encoded path below the API's context."""
+
     query: str = ""
+    """Encoded query with its `?`, empty if there is none."""
+
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Headers set by arguments."""
+
     body: bytes | None = None
+    """JSON body, None if the operation has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidArguments:
-    """Why a tool cannot be called with these arguments, in one sentence; never repeats a value."""
+    """Why a tool cannot be called with the given arguments."""
 
     reason: str
+    """One sentence; never contains a value."""
 
 
 def parse_arguments(schema_definition: str) -> tuple[ToolArgument, ...]:
-    """Read a stored schema, whose arguments' names begin with their place."""
+    """Parse a stored tool schema, whose argument names start with their location."""
     schema = cast("dict[str, Any]", json.loads(schema_definition))
     required: list[str] = schema.get("required") or []
     properties = cast("dict[str, dict[str, Any]]", schema.get("properties") or {})
@@ -76,13 +93,13 @@ def parse_arguments(schema_definition: str) -> tuple[ToolArgument, ...]:
 def build_backend_request(
     target: str, arguments: tuple[ToolArgument, ...], values: Mapping[str, Any], forbidden_headers: frozenset[str]
 ) -> BackendRequest | InvalidArguments:
-    """Put arguments where they belong.
+    """Build the request of an operation from the arguments of a tool call.
 
     Args:
-        target: the operation's path with its variables: `/decisions/{decision_id}`.
-        arguments: what the tool takes.
-        values: what the caller gives, by name.
-        forbidden_headers: names in lower case that no argument may set.
+        target: Path template of the operation, e.g. `/decisions/{decision_id}`.
+        arguments: Arguments that the tool takes.
+        values: Values of the call by argument name.
+        forbidden_headers: Header names in lower case that no argument may set.
     """
     if unknown := values.keys() - {argument.name for argument in arguments}:
         name = min(unknown)
@@ -95,7 +112,7 @@ def build_backend_request(
     path = target
     for name, text in _select_texts("path", pairs):
         path = path.replace(f"{{{name}}}", quote(text, safe=""))
-    # The rule for paths that come from outside holds for those that are made here: one reading, no way up or down.
+    # Paths from arguments follow the rule for paths from clients: unambiguous and without dot segments.
     if decode_path(path) is None:
         return InvalidArguments(INVALID_PATH_ARGUMENT)
     query = urlencode(_select_texts("query", pairs), quote_via=quote)
@@ -139,13 +156,13 @@ def _has_type(value: object, name: str | None) -> bool:
     if isinstance(value, float) and not math.isfinite(value):
         return False
     kinds = _TYPES.get(name or "", (str, int, float, bool))
-    # bool is an int to Python and none to JSON Schema.
+    # In Python bool is a subclass of int, in JSON Schema a boolean is not an integer.
     return isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
 
 
 def _is_utf8(value: object) -> bool:
-    # JSON can write half of a surrogate pair, which no encoding of a request can.
-    return not isinstance(value, str) or not any("\ud800" <= letter <= "\udfff" for letter in value)
+    # JSON can contain an unpaired surrogate, which UTF-8 cannot encode.
+    return not isinstance(value, str) or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _format_value(value: object) -> str:

@@ -1,8 +1,8 @@
-"""Answers calls at an MCP server: the handshake, the list of tools, and tools, whose calls go on to the API behind.
+"""Answers calls of MCP servers: handshake, list of tools, and tool calls, which are forwarded to the API of the tool.
 
-No session is kept: each message stands for itself. Who may call is decided by the checks that APIs have as well; the
-API behind a tool must be deployed and open, its own subscriptions, scopes and limits are not asked.
-Source: WSO2 API Manager 4.6 (McpInitHandler, McpMediator; carbon-apimgt pull request 13360 for the pass behind).
+No session is kept: each message is independent. Calls pass the same admission control as calls of APIs. The API of a
+tool must be deployed and available; its own subscriptions, scopes and limits are not checked.
+Source: WSO2 API Manager 4.6 (McpInitHandler, McpMediator; carbon-apimgt pull request 13360 for the call of the API).
 """
 
 import re
@@ -39,7 +39,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 class McpHandler:
-    """Serves every MCP server of the gateway."""
+    """Answers the calls of every MCP server of the gateway."""
 
     def __init__(
         self,
@@ -64,14 +64,14 @@ class McpHandler:
     async def answer(
         self, call: Call, server: GatewayMcpServer, resource: Resource, router: Router, snapshot: Snapshot
     ) -> web.StreamResponse | Rejection:
-        """Answer a call of a server that is open.
+        """Answer a call of an available server.
 
         Args:
-            call: the call.
-            server: the server.
-            resource: which of its resources.
-            router: finds the API behind.
-            snapshot: the state that the call began with.
+            call: The call.
+            server: The called server.
+            resource: The called resource of the server.
+            router: Router that finds the API of a tool.
+            snapshot: The snapshot that the call started with.
         """
         if resource.target == mcp.METADATA_RESOURCE:
             return self._build_metadata_response(call, server)
@@ -100,12 +100,12 @@ class McpHandler:
     async def _call_tool(
         self, call: Call, message: Message, tool_call: "_ToolCall", router: Router, snapshot: Snapshot
     ) -> web.StreamResponse:
-        """Call the API behind in process, and note it as the call of its own that it is."""
+        """Call the API of a tool in process; the metrics log records it as a call of its own."""
         started_s = time.perf_counter()
         tool = tool_call.tool
         route = router.find(tool.verb, snapshot.contexts.get(tool.api_id, "") + tool_call.request.path)
         if isinstance(route, RouteMatch) and route.resource.target != tool.target:
-            # An argument made the path that of another operation, which the tool was not allowed for.
+            # The arguments lead to another operation than the one that the caller was authorized for.
             return mcp_messages.build_error_response(message, mcp.build_invalid_params_error(INVALID_PATH_ARGUMENT))
         api_call = call.create_subcall(tool.verb)
         answer = await self._call_api(api_call, route, tool_call, snapshot)
@@ -126,7 +126,7 @@ class McpHandler:
         if not isinstance(route.product, GatewayApi):
             return Rejection(NOT_FOUND)
         api_call.product, api_call.template = route.product, route.resource.target
-        # Deny policies hold here too: who closes an API means every way to it.
+        # Deny policies of the API apply to its tools as well.
         rejection = check_availability(route.product, "https") or check_deny_policies(
             route.product, tool_call.principal, api_call.client_address, snapshot
         )
@@ -146,7 +146,7 @@ class McpHandler:
         )
 
     def _find_public_host(self, given: str) -> str:
-        # A host that is not this gateway's is not repeated: clients take the address from here.
+        # Clients take the server's address from this document, so a foreign Host header must not appear in it.
         found = _HOST.fullmatch(given)
         if found is None:
             return self._hostname
@@ -155,12 +155,13 @@ class McpHandler:
 
 @dataclass(frozen=True, slots=True)
 class _ToolCall:
-    """A tool call that may pass, on its way to the API behind."""
+    """An admitted tool call."""
 
     server: GatewayMcpServer
     tool: GatewayTool
     principal: Principal
     request: BackendRequest
+    """The request that its arguments became."""
 
 
 def _find_tool(message: Message, server: GatewayMcpServer) -> GatewayTool | mcp.RpcError:
@@ -175,7 +176,7 @@ def _find_tool(message: Message, server: GatewayMcpServer) -> GatewayTool | mcp.
 def _select_resource(
     message: Message, server: GatewayMcpServer, resource: Resource, tool: GatewayTool | mcp.RpcError | None
 ) -> Resource:
-    """For what a message is checked: its tool, the list of tools, or nothing at all."""
+    """Return the resource to authorize a message for: its tool, the list of tools, or the open resource itself."""
     if isinstance(tool, GatewayTool):
         return tool.resource
     return resource if message.method in mcp.OPEN_METHODS else server.list_resource
@@ -201,7 +202,7 @@ def _answer_method(message: Message, server: GatewayMcpServer, version: Wso2Vers
         case mcp.TOOLS_LIST:
             return mcp_messages.build_result_response(message, server.tool_list)
         case mcp.PING | mcp.PROMPTS_LIST | mcp.RESOURCES_LIST | mcp.RESOURCE_TEMPLATES_LIST:
-            # Of what a server does not have it gives no list, not even an empty one.
+            # WSO2 returns an empty object for what a server does not offer, without an empty list in it.
             return mcp_messages.build_result_response(message, {})
         case _:
             return mcp_messages.build_error_response(message, mcp.METHOD_MISSING)

@@ -1,9 +1,8 @@
-"""Reads what a client posts to an MCP server, and writes what it gets.
+"""Parses the messages that clients post to an MCP server and builds the responses.
 
-Pure but for making response objects.
 Source: WSO2 API Manager 4.6 (McpInitHandler, MCPRequestDeserializer, MCPUtils.validateRequest, _mcp_failure_handler_):
-one message in a body, each with an id but for one notification; `jsonrpc` is never looked at. 4.6 refuses a method that
-is not known before anybody asks who calls, 4.7 afterwards.
+one message per body, each with an id except for one notification; `jsonrpc` is ignored. 4.6 rejects an unknown method
+before authentication, 4.7 after it.
 """
 
 import json
@@ -23,27 +22,35 @@ _LARGEST_ID = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A request; `message_id` is None for the one notification there is."""
+    """A JSON-RPC request or notification."""
 
     message_id: MessageId | None
+    """The id; None only for the notification `notifications/initialized`."""
+
     method: str
+    """Name of the method."""
+
     params: Mapping[str, Any] | None
+    """The parameters, None if absent."""
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidMessage:
-    """A message that is none, and its id as far as it is known."""
+    """Result of parsing a body that is not a valid message."""
 
     error: mcp.RpcError
+    """The error to return."""
+
     message_id: MessageId | None = None
+    """The id of the message, None if it could not be read."""
 
 
 def parse_message(content_type: str, body: bytes | None, version: Wso2Version) -> Message | InvalidMessage:
-    """Read a body as a version of the product does."""
+    """Parse a body as the given version of the product does."""
     if not body or content_type != "application/json":
         return InvalidMessage(mcp.build_invalid_request_error("No JSON-RPC payload found"))
     try:
-        # Decoded here: json would take other encodings than UTF-8 for bytes, so that two readers might differ.
+        # json.loads would accept other encodings than UTF-8 for bytes, which the backend might read differently.
         document = json.loads(body.decode(), parse_constant=_reject_constant)
     except (ValueError, RecursionError):
         return InvalidMessage(mcp.MALFORMED)
@@ -69,12 +76,12 @@ def _validate_message(document: dict[str, Any], version: Wso2Version) -> Message
 
 
 def to_text(value: object) -> str | None:
-    """What WSO2 reads where a text is due: numbers and truth values are taken as they are written."""
+    """Return the text that WSO2 reads for a JSON value: numbers and booleans as written, None for null."""
     return value if isinstance(value, str) else None if value is None else json.dumps(value)
 
 
 def _parse_id(given: object) -> MessageId | None:
-    """An id: text or a number, of which the fraction is cut off; anything else is none."""
+    """Return the id: a text, or a number without its fraction; None for anything else."""
     if isinstance(given, str):
         return given
     if not isinstance(given, int | float) or isinstance(given, bool) or not math.isfinite(given):
@@ -83,22 +90,22 @@ def _parse_id(given: object) -> MessageId | None:
 
 
 def build_result_response(message: Message, value: object) -> web.Response:
-    """The answer to a request."""
+    """Build the response to a successful request."""
     return _build_json_response(mcp.build_result(message.message_id, value))
 
 
 def build_error_response(message: Message, error: mcp.RpcError) -> web.Response:
-    """The answer to a request that was understood and cannot be met."""
+    """Build the response to a valid request that cannot be fulfilled."""
     return _build_json_response(mcp.build_error(message.message_id, error))
 
 
 def build_failure_response(error: mcp.RpcError, message_id: MessageId | None, status: int) -> web.Response:
-    """The answer in WSO2's failure shape, its id as text.
+    """Build a response in WSO2's failure format, with the id as text.
 
     Args:
-        error: what is wrong.
-        message_id: as far as it is known.
-        status: HTTP status. WSO2's own is doubtful here, see docs/local-gateway.md.
+        error: The error.
+        message_id: The id as far as it is known.
+        status: HTTP status. WSO2's own status is doubtful here, see docs/local-gateway.md.
     """
     return _build_json_response(mcp.build_failure(message_id, error), status)
 

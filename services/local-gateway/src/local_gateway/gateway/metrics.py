@@ -1,7 +1,7 @@
-"""One line for each finished call, in the form of WSO2's `apim_metrics.log`.
+"""Metrics log: one line for each finished call, in the format of WSO2's `apim_metrics.log`.
 
-Evidence of refused and throttled calls is written nowhere else. Lines are put together and written beside the data
-path, a few times a second.
+It is the only evidence of rejected and throttled calls. Lines are written outside of the data path, several times per
+second.
 Source: WSO2 API Manager 4.6, `[apim.analytics] type = "elk"` (ELKCounterMetric, ELKMetricEventBuilder).
 """
 
@@ -43,29 +43,53 @@ _AUTHENTICATION = {
 
 @dataclass(frozen=True, slots=True)
 class MetricsEvent:
-    """One call that is over. Times: latency_ms of the whole, backend_ms of the backend's part [ms].
-
-    api: the API or MCP server. A call of a tool is two: one of the server and one of the API behind.
-    """
+    """A finished call. A tool call yields two events: one of the MCP server and one of the API of the tool."""
 
     at: datetime
+    """When the call began."""
+
     activity_id: str
+    """Correlation id of the call."""
+
     method: str
+    """HTTP method."""
+
     product: GatewayProduct | None
+    """The called API or MCP server, None if unknown."""
+
     template: str | None
+    """Path template of the called resource, None if unknown."""
+
     subscriber: Subscriber | None
+    """The subscribed application, None if unknown."""
+
     user: str | None
+    """User of the access token, None without a token."""
+
     status: int
+    """HTTP status of the answer."""
+
     rejection: Rejection | None
+    """Why the gateway rejected the call, None if it did not."""
+
     latency_ms: int
+    """Duration of the call [ms]."""
+
     backend_ms: int
+    """Time spent waiting for the backend [ms]."""
+
     client_address: str
+    """IP address of the client."""
+
     user_agent: str
+    """Header `User-Agent`, else `UNKNOWN`."""
+
     response_bytes: int
+    """Size of the answer's body [byte], 0 if unknown."""
 
 
 class MetricsLog:
-    """Writes finished calls to a file; without one it does nothing."""
+    """Writes events to a file; does nothing without a file."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
@@ -77,24 +101,24 @@ class MetricsLog:
         return self._file is not None
 
     def add(self, event: MetricsEvent) -> None:
-        """Take a call; it is in the file a moment later."""
+        """Queue an event for writing."""
         if self._file is not None:
             self._pending.append(event)
 
     async def run(self) -> None:
-        """Write what comes in, until cancelled."""
+        """Write queued events periodically until cancelled."""
         while True:
             await asyncio.sleep(FLUSH_EVERY_S)
             if events := self._take():
                 await asyncio.to_thread(self._write, events)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the queued events."""
         if events := self._take():
             self._write(events)
 
     def _take(self) -> list[MetricsEvent]:
-        # In the event loop, never in the writing thread: nobody adds to the list while it changes hands.
+        # Only called in the event loop, so that no event is added while the list is exchanged.
         events, self._pending = self._pending, []
         return events
 
@@ -110,11 +134,11 @@ class MetricsLog:
 
 
 def format_metrics_line(event: MetricsEvent, host: str) -> str:
-    """One line of the log.
+    """Format one line of the log.
 
     Args:
-        event: the finished call.
-        host: name of this machine, as the line's source.
+        event: The finished call.
+        host: Name of this machine, the source in the line.
     """
     at = event.at
     kind = "response" if event.rejection is None else "faulty"

@@ -1,7 +1,7 @@
-"""Finds the API or MCP server and the resource that a call means.
+"""Finds the API or MCP server and the resource that a call addresses.
 
-What is matched is the decoded path, and what is sent on is built from what was matched, so that no second reading
-of the path can lead a call to another resource than the one it was allowed for. Pure.
+The decoded path is matched, and the path for the backend is built from the match, so that no second interpretation of
+the path can lead a call to another resource than the authorized one.
 """
 
 import re
@@ -16,23 +16,29 @@ from wso2_terms.codes import METHOD_NOT_ALLOWED, NO_RESOURCE, NOT_FOUND, Fault
 
 @dataclass(frozen=True, slots=True)
 class RouteMatch:
-    """The resource that a call means. path: what the backend is asked for, encoded."""
+    """The resource that a call addresses."""
 
     product: GatewayProduct
+    """The API or MCP server."""
+
     resource: Resource
     path: str
+    """Encoded path for the backend, below its URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteNotFound:
-    """Why there is no match, and the API when at least that is known."""
+    """Why no resource matches."""
 
     fault: Fault
+    """The fault to return."""
+
     product: GatewayProduct | None
+    """The API or MCP server, if at least its context matches."""
 
 
 class Router:
-    """Looks paths up in what is deployed."""
+    """Looks up paths among the deployed products."""
 
     def __init__(self, products: Iterable[GatewayProduct]) -> None:
         self._prefixes: list[tuple[str, GatewayProduct]] = []
@@ -42,15 +48,15 @@ class Router:
             self._add(api, api.context)
             if api.is_default_version:
                 self._add(api, api.context.removesuffix(f"/{api.version}"))
-        # The longest prefix first: the context of one API may begin with that of another.
+        # Longest prefix first: the context of one API may be a prefix of another's.
         self._prefixes.sort(key=lambda entry: len(entry[0]), reverse=True)
 
     def find(self, verb: str, raw_path: str) -> RouteMatch | RouteNotFound:
-        """Find what a call means.
+        """Find the resource that a call addresses.
 
         Args:
             verb: HTTP method.
-            raw_path: path as it came, without the query.
+            raw_path: Path as received, without the query.
         """
         matches = self._plain.get(raw_path)
         if matches is not None:

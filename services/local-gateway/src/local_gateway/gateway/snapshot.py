@@ -1,7 +1,4 @@
-"""Prepares the state for the data path, so that a call costs a few look-ups.
-
-Made anew after each change of the state. Pure.
-"""
+"""Builds the routing model from the state after each change, so that a call needs only a few look-ups."""
 
 from ipaddress import ip_address
 
@@ -26,15 +23,15 @@ from wso2_terms.mcp_project import McpServer, ToolOperation
 from wso2_terms.tools import to_listed_tool
 
 DEFAULT_TIMEOUT_S = 120.0
-"""Synapse's global endpoint timeout, where the endpoint sets none."""
+"""Synapse's global endpoint timeout [s], used if the endpoint sets none."""
 DEFAULT_SUSPENSION_S = 30.0
-"""How long WSO2 leaves a failed endpoint alone, where the endpoint does not say."""
+"""How long WSO2 suspends a failed endpoint [s], used if the endpoint sets nothing."""
 
 _EMPTY_SCHEMA = "{}"
 
 
 def take_snapshot(state: GatewayState) -> Snapshot:
-    """Prepare the state for the data path."""
+    """Build the routing model of the current state."""
     levels = PolicyLevels(state)
     apis = tuple(_build_api(api, levels) for api in state.apis.values() if api.deployed_revision is not None)
     servers = tuple(
@@ -60,7 +57,7 @@ def _build_api(api: ApiRecord, levels: PolicyLevels) -> GatewayApi:
             verb=operation.verb,
             is_secured=operation.auth_type != "None",
             scopes=frozenset(operation.scopes),
-            # A limit of the whole API takes the place of limits of its resources.
+            # A limit of the whole API replaces the limits of its resources.
             levels=product_levels
             or levels.find_resource_levels(operation.throttling_policy, context, operation.target, operation.verb),
         )

@@ -1,8 +1,8 @@
-"""Counts calls and says when there are too many.
+"""Throttling: the limits that policies put on callers, and the counters for them.
 
-Quotas are counted by windows aligned to the epoch, which makes minutes UTC clock minutes; burst limits by windows
-that open with their first call. Pure but for the counters that it holds: is told the time, asks nobody for it.
-Source: WSO2 API Manager 4.6 (throttle policy templates, ThrottleHandler): refused calls are not counted.
+Quotas use windows aligned to the epoch, so that a minute is a UTC clock minute; burst limits use windows that start
+with their first call.
+Source: WSO2 API Manager 4.6 (throttle policy templates, ThrottleHandler): rejected calls are not counted.
 """
 
 import json
@@ -29,24 +29,33 @@ _MAX_WINDOWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class ThrottleLevel:
-    """One limit that a call is counted against.
-
-    count: calls allowed in a window of window_s [s]. is_aligned: windows follow the clock, else the first call.
-    """
+    """One limit that a call is counted against."""
 
     key: tuple[str, ...]
+    """Identity of the counter; calls with equal keys share one."""
+
     count: int
+    """Calls allowed per window."""
+
     window_s: int
+    """Length of the window [s]."""
+
     fault: Fault
+    """Fault of a call that exceeds the limit."""
+
     is_aligned: bool
+    """Windows are aligned to the epoch, else they start with the first call."""
 
 
 @dataclass(frozen=True, slots=True)
 class LimitExceeded:
-    """The first limit that refuses, and when its window ends [s since epoch]."""
+    """The first limit that rejects a call."""
 
     level: ThrottleLevel
+    """The limit."""
+
     ends_s: float
+    """End of its window [s since epoch]."""
 
 
 @dataclass(slots=True)
@@ -56,20 +65,20 @@ class _Window:
 
 
 class Throttle:
-    """The counters of one gateway."""
+    """Counters of one gateway."""
 
     def __init__(self) -> None:
         self._windows: dict[tuple[str, ...], _Window] = {}
 
     def admit(self, levels: Iterable[ThrottleLevel], now_s: float) -> LimitExceeded | None:
-        """Count a call, unless a level refuses it.
+        """Count a call, unless a limit is exceeded.
 
         Args:
-            levels: in the order in which they are asked.
-            now_s: the run's time [s since epoch].
+            levels: Limits in the order in which they are checked.
+            now_s: Current time [s since epoch].
 
         Returns:
-            What refused, None when the call may pass.
+            The exceeded limit, None if the call is admitted.
         """
         counted: list[tuple[ThrottleLevel, _Window]] = []
         for level in levels:
@@ -95,32 +104,32 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class PolicyLevels:
-    """Looks up policies by name and says what they count."""
+    """Finds the limits that throttling policies define."""
 
     def __init__(self, state: GatewayState) -> None:
         self._data = {(policy.kind, policy.name): policy.data for policy in state.policies.values()}
 
     def find_product_levels(self, policy: str | None, context: str) -> tuple[ThrottleLevel, ...]:
-        """What limits all callers of an API or MCP server together."""
+        """Return the limits that all callers of an API or MCP server share."""
         return self._find_advanced_levels(policy, API_THROTTLED, context) if policy else ()
 
     def find_resource_levels(self, policy: str, context: str, target: str, verb: str) -> tuple[ThrottleLevel, ...]:
-        """What limits all callers of a resource or tool together."""
+        """Return the limits that all callers of a resource or tool share."""
         return self._find_advanced_levels(policy, RESOURCE_THROTTLED, context, target, verb)
 
     def find_plan_levels(self, name: str, *key: str) -> tuple[ThrottleLevel, ...]:
-        """What a business plan grants one application at one API or MCP server."""
+        """Return the limits of a business plan for one application at one product."""
         data = self._data.get((PolicyKind.SUBSCRIPTION.value, name))
         if data is None:
             return ()
         policy = parse_document(SubscriptionPolicy, data)
-        # Without stopOnQuotaReach WSO2 counts and lets pass.
+        # Without stopOnQuotaReach WSO2 counts the calls and admits them.
         quota = policy.default_limit.request_count if policy.stop_on_quota_reach else None
         burst = _build_levels(BURST_THROTTLED, policy.burst, name, *key, is_aligned=False)
         return (*_build_levels(SUBSCRIPTION_THROTTLED, quota, name, *key), *burst)
 
     def find_application_levels(self, application: Application) -> tuple[ThrottleLevel, ...]:
-        """What limits an application at everything together."""
+        """Return the limits of an application across all products."""
         data = self._data.get((PolicyKind.APPLICATION.value, application.throttling_policy))
         count = parse_document(ApplicationPolicy, data).default_limit.request_count if data else None
         return _build_levels(APPLICATION_THROTTLED, count, application.throttling_policy, application.application_id)
@@ -132,8 +141,8 @@ class PolicyLevels:
 
 
 def parse_document(model: type[M], data: Document) -> M:
-    """Read what the state holds in WSO2's own form."""
-    # By way of JSON, which is what the state holds: a strict model takes a list for a tuple from JSON alone.
+    """Parse a document of the state into its model."""
+    # Validated from JSON text, because a strict model accepts a list for a tuple only there.
     return model.model_validate_json(json.dumps(data))
 
 
@@ -142,6 +151,6 @@ def _build_levels(
 ) -> tuple[ThrottleLevel, ...]:
     if count is None or count.request_count >= NO_LIMIT:
         return ()
-    # The limit is part of the key: a changed policy starts counting anew.
+    # The limit is part of the key, so that a changed policy starts with a new counter.
     whole_key = (fault.code, *key, str(count.request_count), str(count.window_s))
     return (ThrottleLevel(whole_key, count.request_count, count.window_s, fault, is_aligned),)

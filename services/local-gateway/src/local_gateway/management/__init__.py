@@ -1,1 +1,1 @@
-"""What WSO2 offers to those who administer it: REST APIs, client registration, users."""
+"""Management listener: REST APIs, client registration and user administration of WSO2."""

@@ -1,4 +1,4 @@
-"""Admin REST API v4: deny policies and the owners of applications.
+"""Admin REST API v4: deny policies and owners of applications.
 
 Source: WSO2 API Manager 4.6, admin-api.yaml, ThrottlingApiServiceImpl, ApplicationsApiServiceImpl.
 """
@@ -53,13 +53,13 @@ class _IpRangeConditionPayload(Payload):
 
 
 class AdminApi:
-    """The operations, over the state of this process."""
+    """Handlers of the API."""
 
     def __init__(self, context: ManagementContext) -> None:
         self._context = context
 
     def routes(self) -> list[web.RouteDef]:
-        """Every operation with the scopes of which its caller needs one."""
+        """Return the routes with the scopes that they require."""
         routes = RouteTable(self._context, BASE)
         routes.add("GET", "/throttling/deny-policies", self.list_conditions, _DENY_VIEW)
         routes.add("POST", "/throttling/deny-policies", self.add_condition, _DENY)
@@ -127,7 +127,7 @@ class AdminApi:
         application_id = request.match_info["application_id"]
         application = self._context.state.applications.get(application_id)
         owner = request.query.get("owner", "")
-        # WSO2 turns every failure of this call into 500; its specification says 400 and 404.
+        # WSO2 answers every failure of this call with 500, although its specification lists 400 and 404.
         if application is None or not self._context.users.exists(owner) or self._has_namesake(application, owner):
             raise RestError.general(f"Error while updating application owner {application_id}")
         application.owner = owner

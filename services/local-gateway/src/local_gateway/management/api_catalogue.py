@@ -1,6 +1,5 @@
-"""Imports APIs and deletes them.
+"""Imports and deletes APIs, and validates the projects.
 
-Works on the state alone and knows no HTTP; refuses with the codes that WSO2's Publisher uses.
 Source: WSO2 API Manager 4.6 (ImportUtils, ExceptionCodes).
 """
 
@@ -30,20 +29,20 @@ from wso2_terms.codes import INVALID_ENDPOINT, INVALID_ENDPOINT_MESSAGE
 def import_project(
     context: ManagementContext, project: ApiProject, provider: str, *, overwrite: bool, rotate_revision: bool
 ) -> tuple[ApiRecord, Revision | None]:
-    """Create or update an API, bring it to its life cycle state and deploy it where the project says.
+    """Create or update an API, set its life cycle state and deploy it to the environments of the project.
 
     Args:
-        context: state and clock.
-        project: what was uploaded.
-        provider: who will own the API.
-        overwrite: update an API that is there already, under the id that it has.
-        rotate_revision: at the cap, drop the oldest revision instead of failing.
+        context: State and clock.
+        project: The uploaded project.
+        provider: Owner of the API.
+        overwrite: Update an existing API, which keeps its id.
+        rotate_revision: At the revision limit, delete the oldest revision instead of failing.
 
     Returns:
-        The API, and its new revision when the project names an environment.
+        The API, and its new revision if the project names an environment.
 
     Raises:
-        RestError: something in the project can not be; nothing was changed then.
+        RestError: The project is invalid; nothing was changed.
     """
     existing = _find_existing_api(context, project.api)
     if existing is not None and not overwrite:
@@ -66,11 +65,11 @@ def delete_api(context: ManagementContext, api: ApiRecord) -> None:
     """Delete an API with its revisions.
 
     Raises:
-        RestError: 409, somebody is subscribed to it, or an MCP server is made from it.
+        RestError: 409, the API has subscriptions or an MCP server uses it.
     """
     check_no_subscriptions(context, api, "API")
     if servers := list_servers_of_api(context.state, api):
-        # Refused as for API products (ApisApiServiceImpl); that MCP servers count alike is inferred.
+        # WSO2 rejects this for API products (ApisApiServiceImpl); that it does for MCP servers is inferred.
         raise RestError.conflict(f"Cannot remove the API as its resources are used by MCP server {servers[0].name}")
     del context.state.apis[api.api_id]
     context.store.save()
@@ -102,7 +101,7 @@ def _check_project(context: ManagementContext, project: ApiProject, existing: Ap
 
 
 def _check_endpoints(data: Api) -> None:
-    """Refuse an address that no gateway can call. The Publisher says this where an API is new, here always."""
+    """Reject a URL that no gateway can call; the Publisher checks new APIs only, this gateway all imports."""
     config = data.endpoint_config
     for endpoint in (config.production_endpoints, config.sandbox_endpoints):
         if endpoint is not None and not is_endpoint_url(endpoint.url):
@@ -111,7 +110,7 @@ def _check_endpoints(data: Api) -> None:
 
 
 def _check_tools(context: ManagementContext, project: ApiProject, existing: ApiRecord) -> None:
-    """Refuse to take away what an MCP server offers as a tool; the status is inferred from API products."""
+    """Reject the removal of operations that an MCP server uses; the status is inferred from API products."""
     removed = list_tool_operations(context.state, existing) - list_operations(project.definition)
     if removed:
         target, verb = min(removed)
@@ -147,30 +146,30 @@ def _build_environment(deployment: Deployment) -> Document:
 
 
 _VERBS = frozenset({"get", "put", "post", "delete", "patch", "head", "options"})
-# The security scheme under which WSO2 looks for scopes.
+# Name of the security scheme in which WSO2 looks for scopes.
 _SCHEME = "default"
 
 
 def find_definition_error(definition: dict[str, Any]) -> str | None:
-    """Say what is wrong with an OpenAPI definition, None when nothing is.
+    """Return what is wrong with an OpenAPI definition, None if it is valid.
 
-    Only 3.0 is taken: WSO2 stumbles over 3.1, and what is accepted here has to be accepted there.
+    Only 3.0 is accepted: WSO2 fails on 3.1, and an API accepted here has to be accepted there.
     """
     version = str(definition.get("openapi", ""))
     if not version.startswith("3.0."):
         return f"openapi is {version or 'absent'}; WSO2 takes 3.0.x"
     if any(not reference.startswith("#/") for reference in _iterate_references(definition)):
-        # Also because the validator would fetch it, which would let an importer make this process call anywhere.
+        # The validator would fetch it, so that an uploader could make this process send requests to any address.
         return "a $ref leads out of the document"
     fault = next(OpenAPIV30SpecValidator(cast("Any", definition)).iter_errors(), None)
     return None if fault is None else f"{'/'.join(map(str, fault.absolute_path))}: {fault.message}"
 
 
 def find_mismatch(api: Api, definition: dict[str, Any]) -> str | None:
-    """Say where api.yaml and the definition differ in operations or scopes, None where they agree.
+    """Return how api.yaml and the definition differ in operations or scopes, None if they agree.
 
-    WSO2's import takes operations and their scopes from the definition and passes over those of api.yaml without a
-    word; a project whose two halves differ would be governed there in another way than it reads.
+    WSO2's import takes operations and their scopes from the definition and silently ignores those of api.yaml, so that
+    a project in which they differ would be governed differently there.
     """
     defined = _list_scopes(definition)
     listed = {(found.target, found.verb): frozenset(found.scopes) for found in api.operations}

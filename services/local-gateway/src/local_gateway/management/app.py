@@ -1,4 +1,7 @@
-"""Puts the management listener's operations together."""
+"""Application of the management listener, and the Gateway REST API v2: readiness and deployed artifacts.
+
+Source: WSO2 API Manager 4.6, gateway-api.yaml and ServerStartupHealthcheckApiServiceImpl.
+"""
 
 from aiohttp import web
 
@@ -28,19 +31,19 @@ _ADMIN = ("apim:admin",)
 
 
 class GatewayInfoApi:
-    """The operations, over the state of this process."""
+    """Handlers of the Gateway REST API."""
 
     def __init__(self, context: ManagementContext) -> None:
         self._context = context
 
     def routes(self) -> list[web.RouteDef]:
-        """Every operation; the first needs no credentials."""
+        """Return the routes; the health check needs no credentials."""
         routes = RouteTable(self._context, GATEWAY_BASE)
         routes.add("GET", "/api-artifact", self.get_artifact, _ADMIN)
-        return [web.get(HEALTH_PATH, self.is_ready), *routes.definitions]
+        return [web.get(HEALTH_PATH, self.get_health), *routes.definitions]
 
-    async def is_ready(self, request: web.Request) -> web.Response:
-        # This process listens only once everything that it serves is loaded.
+    async def get_health(self, request: web.Request) -> web.Response:
+        # This process starts to listen only after it has loaded everything, so it is always ready here.
         return web.Response()
 
     async def get_artifact(self, request: web.Request, caller: Caller) -> web.Response:
@@ -52,12 +55,12 @@ class GatewayInfoApi:
 
 
 def create_management_app(context: ManagementContext, key: SigningKey, max_import_bytes: int) -> web.Application:
-    """The management listener's application.
+    """Create the application of the management listener.
 
     Args:
-        context: what its operations work with.
-        key: its public half is shown in `/oauth2/jwks`.
-        max_import_bytes: largest body that is taken.
+        context: State and services of the operations.
+        key: Key whose public half is published in `/oauth2/jwks`.
+        max_import_bytes: Largest accepted body [byte].
     """
     slow = create_delay_middleware(LoginDelays())
     app = web.Application(middlewares=[slow, handle_errors], client_max_size=max_import_bytes)
@@ -81,7 +84,7 @@ def create_management_app(context: ManagementContext, key: SigningKey, max_impor
             *GatewayInfoApi(context).routes(),
             *PublisherApi(context).routes(),
             *McpServersApi(context).routes(),
-            # Before those of single applications: `export` is no id.
+            # Before the routes of single applications, which would match `export` as an id.
             *ApplicationExportApi(context, applications).routes(),
             *applications.routes(),
             *SubscriptionsApi(context).routes(),

@@ -1,7 +1,8 @@
-"""Consumer keys of applications: Developer Portal REST API v3, `…/generate-keys` and `…/oauth-keys`.
+"""Developer Portal REST API v3: consumer keys of applications, and the export of applications.
 
-Source: WSO2 API Manager 4.6, devportal-api.yaml, ApplicationsApiServiceImpl: a second generation is refused with
-901409, and the secret is given out again by GET.
+Source: WSO2 API Manager 4.6, devportal-api.yaml, ApplicationsApiServiceImpl: a second key generation is rejected with
+901409, and GET returns the secret again. ExportUtils (carbon-apimgt): the archive has one folder `owner-name` with one
+document, in which consumer secrets are encoded in base64.
 """
 
 import io
@@ -42,14 +43,14 @@ class _KeyRequest(Payload):
 
 
 class ApplicationKeysApi:
-    """The operations, over the state of this process."""
+    """Handlers of `…/generate-keys` and `…/oauth-keys`."""
 
     def __init__(self, context: ManagementContext, oauth: OAuthServer) -> None:
         self._context = context
         self._oauth = oauth
 
     def routes(self) -> list[web.RouteDef]:
-        """Every operation with the scopes of which its caller needs one."""
+        """Return the routes with the scopes that they require."""
         routes = RouteTable(self._context, f"{BASE}/applications/{{application_id}}")
         routes.add("POST", "/generate-keys", self.generate, _SCOPES)
         routes.add("GET", "/oauth-keys", self.list_keys, _SCOPES)
@@ -118,8 +119,8 @@ class ApplicationKeysApi:
         )
 
     def _parse_validity_s(self, wanted: _KeyRequest) -> int:
-        # The expiry in the additional properties is the client's own; validityTime is that of the first token alone
-        # in WSO2, yet no caller of ours could tell, because both are always given the same value.
+        # In WSO2 the additional property is the client's lifetime and validityTime only that of the first token; the
+        # callers of this gateway always set both to the same value.
         given = wanted.additional_properties.get("application_access_token_expiry_time", wanted.validity_time)
         if given in (None, "", "N/A"):
             return self._context.deployment.app_access_token_validity_s
@@ -133,7 +134,7 @@ class ApplicationKeysApi:
 
 
 def build_key_body(client: OAuthClient) -> Document:
-    """A consumer key as it is given out, secret included."""
+    """Return a consumer key as the REST API writes it, including the secret."""
     return {
         "keyMappingId": client.key_mapping_id,
         "keyManager": KEY_MANAGER,
@@ -154,14 +155,14 @@ _EXPORT_SCOPES = ("apim:app_import_export",)
 
 
 class ApplicationExportApi:
-    """The operation, over the state of this process."""
+    """Handler of `/applications/export`, for callers who may export any application."""
 
     def __init__(self, context: ManagementContext, applications: ApplicationsApi) -> None:
         self._context = context
         self._applications = applications
 
     def routes(self) -> list[web.RouteDef]:
-        """The operation with the scope that its caller needs; to be offered before those of single applications."""
+        """Return the route; it has to be added before those of single applications."""
         routes = RouteTable(self._context, BASE)
         routes.add("GET", "/applications/export", self.export, _EXPORT_SCOPES)
         return routes.definitions
@@ -202,7 +203,7 @@ class ApplicationExportApi:
 
 
 def _write_archive(application: Application, document: Document, is_json: bool) -> bytes:
-    # JSON is YAML, too.
+    # JSON is a subset of YAML.
     text = json.dumps(document)
     folder = f"{application.owner}-{application.name}"
     content = io.BytesIO()

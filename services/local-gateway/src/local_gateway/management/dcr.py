@@ -1,7 +1,7 @@
-"""Client registration, v0.17: how the bootstrap gets a client for its own calls.
+"""Dynamic client registration v0.17, with which the bootstrap gets a client for its own calls.
 
-Source: WSO2 API Manager 4.6 (RegistrationServiceImpl): an existing client of the same name and owner is given back
-as it is, secret included.
+Source: WSO2 API Manager 4.6 (RegistrationServiceImpl): an existing client of the same name and owner is returned
+unchanged, including its secret.
 """
 
 import json
@@ -25,7 +25,7 @@ class _Registration(Payload):
 
 
 def routes(context: ManagementContext) -> list[web.RouteDef]:
-    """The one operation of this API."""
+    """Return the route of the only operation."""
 
     async def register(request: web.Request) -> web.Response:
         return await _register(context, request)

@@ -1,4 +1,4 @@
-"""Developer Portal REST API v3: applications, each of which belongs to its owner alone.
+"""Developer Portal REST API v3: applications, which only their owner can access.
 
 Source: WSO2 API Manager 4.6, devportal-api.yaml, ApplicationsApiServiceImpl.
 """
@@ -28,7 +28,7 @@ _APPLICATIONS = (*_APPLICATION, "apim:app_import_export")
 
 
 class ApplicationPayload(Payload):
-    """An application as its owner describes it."""
+    """An application in a request."""
 
     name: str = Field(min_length=1, max_length=100)
     throttling_policy: str
@@ -36,13 +36,13 @@ class ApplicationPayload(Payload):
 
 
 class ApplicationsApi:
-    """The operations, over the state of this process."""
+    """Handlers of the API."""
 
     def __init__(self, context: ManagementContext) -> None:
         self._context = context
 
     def routes(self) -> list[web.RouteDef]:
-        """Every operation with the scopes of which its caller needs one."""
+        """Return the routes with the scopes that they require."""
         routes = RouteTable(self._context, BASE)
         routes.add("GET", "/applications", self.list_applications, _APPLICATIONS)
         routes.add("POST", "/applications", self.add_application, _APPLICATION)
@@ -103,12 +103,12 @@ class ApplicationsApi:
             raise RestError(400, f"Specified application tier {wanted.throttling_policy} is invalid")
 
     def build_application_body(self, application: Application) -> Document:
-        """An application as its owner sees it."""
+        """Return an application as the REST API writes it to its owner."""
         details: Document = {"keys": [], "subscriptionScopes": [], "hashEnabled": False}
         return self._build_application_info(application) | details
 
     def _build_application_info(self, application: Application) -> Document:
-        """The application as lists show it."""
+        """Return an application as lists contain it."""
         subscriptions = self._context.state.subscriptions.values()
         return {
             "applicationId": application.application_id,
@@ -127,10 +127,10 @@ class ApplicationsApi:
 
 
 def find_owned_application(context: ManagementContext, request: web.Request, caller: Caller) -> Application:
-    """The application that a request names, if it is the caller's.
+    """Return the application that a request names, if it is the caller's.
 
     Raises:
-        RestError: 404, there is none; 403, it is someone else's.
+        RestError: 404, there is none; 403, it belongs to another user.
     """
     application_id = request.match_info["application_id"]
     return check_owner(context.state.applications.get(application_id), application_id, caller)
@@ -148,15 +148,15 @@ def delete_application(context: ManagementContext, application_id: str) -> None:
 
 
 def list_application_clients(context: ManagementContext, application_id: str) -> list[OAuthClient]:
-    """Consumer keys of an application."""
+    """Return the consumer keys of an application."""
     return [client for client in context.state.clients.values() if client.application_id == application_id]
 
 
 def check_owner(application: Application | None, application_id: str, caller: Caller) -> Application:
-    """The application, if it is there and the caller's.
+    """Return the application if it exists and is the caller's.
 
     Raises:
-        RestError: 404, there is none; 403, it is someone else's.
+        RestError: 404, there is none; 403, it belongs to another user.
     """
     if application is None:
         raise RestError.not_found("Application", application_id)

@@ -1,4 +1,4 @@
-"""Slows down whoever presents wrong credentials, by address; right ones are never delayed."""
+"""Delays the answers to wrong credentials per address; answers to correct ones are never delayed."""
 
 import time
 from collections import OrderedDict
@@ -24,13 +24,14 @@ class _Failures:
 
 
 class LoginDelays:
-    """Recent failures by address, each later than the one before.
+    """Recent failed logins by address.
 
-    Failures of one address are answered one after the other, so that many connections guess no faster than one.
+    Failed logins of one address are answered one after the other, so that many connections cannot guess faster than
+    one.
 
     Args:
-        step_s: from one delayed answer to the next [s].
-        longest_s: longest delay [s].
+        step_s: Time between two delayed answers [s].
+        longest_s: Longest delay [s].
     """
 
     def __init__(self, step_s: float = 0.5, longest_s: float = 5.0) -> None:
@@ -42,11 +43,11 @@ class LoginDelays:
         return len(self._by_address)
 
     def record_failure(self, address: str, now_s: float) -> float:
-        """Count a failure and say how long its answer has to wait [s].
+        """Count a failed login and return the delay of its answer [s].
 
         Args:
-            address: where it came from.
-            now_s: monotonic time [s].
+            address: Address of the client.
+            now_s: Monotonic time [s].
         """
         failures = self._by_address.pop(address, None)
         if failures is None or now_s - failures.last_s > _FORGET_AFTER_S:
@@ -63,13 +64,13 @@ class LoginDelays:
 
 
 def mark_authenticated(request: web.Request) -> None:
-    """Note that the credentials of this request are right, whatever becomes of it."""
+    """Mark the request's credentials as correct, whatever its answer will be."""
     request[_IS_AUTHENTICATED] = True
     prove_connection(request)
 
 
 def create_delay_middleware(failures: LoginDelays) -> Middleware:
-    """Make the middleware that delays the answers to wrong credentials."""
+    """Create the middleware that delays the answers to wrong credentials."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -87,8 +88,8 @@ def _is_failed_login(request: web.Request, response: web.StreamResponse) -> bool
     if request.get(_IS_AUTHENTICATED):
         return False
     if request.path not in (TOKEN_PATH, REVOKE_PATH):
-        # Whoever shows nothing guesses nothing.
+        # A request without credentials is not a login attempt.
         return response.status == 401 and "Authorization" in request.headers
-    # OAuth answers a wrong password of a user as a grant that is none.
+    # OAuth reports a user's wrong password as `invalid_grant`.
     is_wrong_grant = isinstance(response, web.Response) and '"invalid_grant"' in (response.text or "")
     return response.status == 401 or is_wrong_grant

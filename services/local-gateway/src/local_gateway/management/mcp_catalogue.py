@@ -1,6 +1,5 @@
-"""Makes MCP servers from APIs, changes and deletes them.
+"""Creates MCP servers from APIs, changes and deletes them.
 
-Works on the state alone and knows no HTTP; refuses with the codes that WSO2's Publisher uses.
 Source: WSO2 API Manager 4.6 (McpServersApiServiceImpl, PublisherCommonUtils, OAS3Parser).
 """
 
@@ -20,23 +19,23 @@ from wso2_terms.tools import to_stored_tool
 
 SUBTYPE = "EXISTING_API"
 _SECURITY = ["oauth2", "oauth_basic_auth_api_key_mandatory"]
-"""How a server made from an API is secured where its maker does not say."""
+"""Security schemes of a server whose request names none."""
 _FIXED = ("name", "version", "context")
-"""What stays as it was created."""
+"""Fields that cannot be changed after creation."""
 
 
 def create_server(context: ManagementContext, body: Mapping[str, Any], provider: str) -> McpServerRecord:
-    """Make a server whose tools are operations of an API.
+    """Create a server whose tools are operations of an API.
 
     Args:
-        context: state and clock.
-        body: WSO2's MCPServer; fields that have no use here are passed over.
-        provider: whose it is, where the body does not say.
+        context: State and clock.
+        body: WSO2's MCPServer; unknown fields are ignored.
+        provider: Owner, if the body names none.
 
     Raises:
-        RestError: something in it can not be; nothing was changed then.
+        RestError: The body is invalid; nothing was changed.
     """
-    # What a tool is called and tells is the API's to say when it is made (OAS3Parser).
+    # At creation, names and descriptions of the tools come from the API (OAS3Parser).
     wanted = _select_known_fields(body, McpServer) | {
         "operations": [_strip_description(tool) for tool in _read_tools(body)]
     }
@@ -59,17 +58,17 @@ def create_server(context: ManagementContext, body: Mapping[str, Any], provider:
 
 
 def update_server(context: ManagementContext, server: McpServerRecord, body: Mapping[str, Any]) -> None:
-    """Replace the working copy; what is deployed stays until a new revision is.
+    """Replace the working copy; the deployed revision stays.
 
-    A tool that comes with its name keeps what it tells; one with nothing but an operation is made from the API.
+    A tool that has a name keeps its description and schema; one that has only an operation gets them from the API.
 
     Args:
-        context: state and clock.
-        server: what is changed.
-        body: WSO2's MCPServer, whole.
+        context: State and clock.
+        server: The server to change.
+        body: WSO2's MCPServer, complete.
 
     Raises:
-        RestError: something in it can not be; nothing was changed then.
+        RestError: The body is invalid; nothing was changed.
     """
     wanted = _select_known_fields(body, McpServer) | {"operations": _read_tools(body)}
     for name in _FIXED:
@@ -85,7 +84,7 @@ def delete_server(context: ManagementContext, server: McpServerRecord) -> None:
     """Delete a server with its revisions.
 
     Raises:
-        RestError: 409, somebody is subscribed to it.
+        RestError: 409, the server has subscriptions.
     """
     check_no_subscriptions(context, server, "MCP server")
     del context.state.mcp_servers[server.server_id]
@@ -93,7 +92,7 @@ def delete_server(context: ManagementContext, server: McpServerRecord) -> None:
 
 
 def list_servers_of_api(state: GatewayState, api: ApiRecord) -> list[McpServerRecord]:
-    """The MCP servers that offer operations of an API as tools."""
+    """Return the MCP servers whose tools call operations of an API."""
     return [
         server
         for server in state.mcp_servers.values()
@@ -102,7 +101,7 @@ def list_servers_of_api(state: GatewayState, api: ApiRecord) -> list[McpServerRe
 
 
 def list_tool_operations(state: GatewayState, api: ApiRecord) -> set[tuple[str, str]]:
-    """Path and verb of every operation of an API that is offered as a tool."""
+    """Return path and verb of every operation of an API that a tool calls."""
     operations = [
         tool["apiOperationMapping"]["backendOperation"]
         for server in list_servers_of_api(state, api)
@@ -112,7 +111,7 @@ def list_tool_operations(state: GatewayState, api: ApiRecord) -> set[tuple[str, 
 
 
 def _complete_server(context: ManagementContext, wanted: Document, lifecycle: str) -> tuple[Document, McpServer]:
-    """The body with its tools made, and the same as it will be read."""
+    """Return the body with complete tools, and the same parsed."""
     wanted = {"securityScheme": _SECURITY} | wanted
     wanted |= {"lifeCycleStatus": lifecycle, "subtypeConfiguration": {"subtype": SUBTYPE}}
     wanted["scopes"] = [_read_scope(listed) for listed in _read_list(wanted, "scopes")]
@@ -124,7 +123,7 @@ def _complete_server(context: ManagementContext, wanted: Document, lifecycle: st
 
 
 def _find_underlying_api(context: ManagementContext, tool: Document) -> ApiRecord:
-    """The API of the first tool, from which WSO2 makes all of them; it is found by its id alone."""
+    """Return the API of the first tool, from which WSO2 creates all of them; it is looked up by its id only."""
     api_id = tool.get("apiOperationMapping", {}).get("apiId", "")
     api = context.state.apis.get(api_id)
     if api is None:
@@ -135,7 +134,7 @@ def _find_underlying_api(context: ManagementContext, tool: Document) -> ApiRecor
 
 
 def _build_tool(tool: Document, api: ApiRecord) -> Document | None:
-    """A tool as it is kept; None where the API has no such operation: WSO2 drops it without a word."""
+    """Return a tool as it is stored; None if the API has no such operation: WSO2 drops it silently."""
     mapping = tool.get("apiOperationMapping", {}) | {
         "apiId": api.api_id,
         "apiName": api.name,
@@ -184,7 +183,7 @@ def _read_scope(listed: Document) -> Document:
 
 
 def _select_known_fields(given: Mapping[str, Any], model: type[BaseModel]) -> Document:
-    """The fields that a model knows; null stands for absent."""
+    """Return the fields that a model has; null counts as absent."""
     names = {field.alias or name for name, field in model.model_fields.items()}
     return {name: value for name, value in given.items() if name in names and value is not None}
 

@@ -1,7 +1,7 @@
-"""MCP servers in the Publisher REST API v4: made from an API of this gateway, listed, changed, deleted.
+"""Publisher REST API v4: MCP servers created from an API of this gateway.
 
-Source: WSO2 API Manager 4.6, publisher-api.yaml, McpServersApiServiceImpl. Servers that are made from a definition or
-that stand before another server, and the import of archives, are not offered here.
+Source: WSO2 API Manager 4.6, publisher-api.yaml, McpServersApiServiceImpl. Servers created from a definition, proxies
+of other servers and the import of archives are not supported.
 """
 
 from collections.abc import Mapping
@@ -32,13 +32,13 @@ _SURFACE = EndpointScopes(
 
 
 class McpServersApi:
-    """The operations, over the state of this process."""
+    """Handlers of the API."""
 
     def __init__(self, context: ManagementContext) -> None:
         self._context = context
 
     def routes(self) -> list[web.RouteDef]:
-        """Every operation with the scopes of which its caller needs one."""
+        """Return the routes with the scopes that they require."""
         routes = RouteTable(self._context, BASE)
         routes.add("GET", "/mcp-servers", self.list_servers, _LIST)
         routes.add("POST", "/mcp-servers/generate-from-api", self.add_server, _CREATE)

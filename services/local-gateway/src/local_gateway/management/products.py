@@ -1,7 +1,7 @@
-"""What APIs and MCP servers have in common: names, contexts, plans, scopes, revisions and where these are deployed.
+"""Operations that APIs and MCP servers share: names, policies, scopes, revisions, deployment and search.
 
-Works on the state alone and knows no HTTP; refuses with the codes that WSO2's Publisher uses.
-Source: WSO2 API Manager 4.6 (an MCP server is an API object of type MCP; ImportUtils, ExceptionCodes).
+Source: WSO2 API Manager 4.6 (an MCP server is an API object of type MCP; ImportUtils, ExceptionCodes; `query` of GET
+/apis in publisher-api.yaml).
 """
 
 import uuid
@@ -16,25 +16,25 @@ from wso2_terms.policies import PolicyKind
 
 ENVIRONMENT = "Default"
 MAX_REVISIONS = 5
-"""Cap of WSO2's tenant-conf.json, `ApiMaxRevisionCount`."""
+"""Limit of WSO2's tenant-conf.json, `ApiMaxRevisionCount`."""
 
 
 def find_product(state: GatewayState, product_id: str) -> ProductRecord | None:
-    """The API or MCP server of this id, which is what subscriptions name."""
+    """Return the API or MCP server with this id, None if there is none."""
     return state.apis.get(product_id) or state.mcp_servers.get(product_id)
 
 
 def find_existing(context: ManagementContext, name: str, version: str, versioned_context: str) -> ProductRecord | None:
-    """The API or MCP server that has this name and version.
+    """Return the API or MCP server with this name and version, None if there is none.
 
     Args:
-        context: state and clock.
-        name: as published.
-        version: as published.
-        versioned_context: with the version; nobody else may have it.
+        context: State and clock.
+        name: Name in the request.
+        version: Version in the request.
+        versioned_context: Context with the version.
 
     Raises:
-        RestError: 409, the context is taken by another product.
+        RestError: 409, another product has the context.
     """
     everything = context.state.products()
     found = next((product for product in everything if (product.name, product.version) == (name, version)), None)
@@ -47,12 +47,12 @@ def find_existing(context: ManagementContext, name: str, version: str, versioned
 
 
 def check_policies(context: ManagementContext, plans: Iterable[str], advanced: Iterable[str | None]) -> None:
-    """Refuse policies that are not there.
+    """Reject unknown policies.
 
     Args:
-        context: state and clock.
-        plans: business plans that may be subscribed with.
-        advanced: policies of the whole and of its operations; None follows none.
+        context: State and clock.
+        plans: Names of business plans.
+        advanced: Names of advanced policies; None for none.
 
     Raises:
         RestError: 400, 900305.
@@ -65,12 +65,12 @@ def check_policies(context: ManagementContext, plans: Iterable[str], advanced: I
 
 
 def check_scopes(context: ManagementContext, scopes: Iterable[ApiScope], owner: ProductRecord | None) -> None:
-    """Refuse scopes that another API or MCP server registers, and roles that are not there.
+    """Reject scopes that another product registers, and unknown roles.
 
     Args:
-        context: state and clock.
-        scopes: what is to be registered; a shared product may be so by several.
-        owner: who registers them, None when it is new.
+        context: State and clock.
+        scopes: Scopes to register; several products can register the same shared scope.
+        owner: The product that registers them, None if it is new.
 
     Raises:
         RestError: 400.
@@ -91,7 +91,7 @@ def check_scopes(context: ManagementContext, scopes: Iterable[ApiScope], owner: 
 
 
 def check_environment(name: str | None) -> None:
-    """Refuse a gateway environment that is not there.
+    """Reject an unknown gateway environment.
 
     Raises:
         RestError: 404, 900506.
@@ -101,7 +101,7 @@ def check_environment(name: str | None) -> None:
 
 
 def check_revision_limit(product: ProductRecord) -> None:
-    """Refuse one revision more than there may be.
+    """Reject a further revision if the limit is reached.
 
     Raises:
         RestError: 400, 900351.
@@ -113,16 +113,16 @@ def check_revision_limit(product: ProductRecord) -> None:
 def create_revision(
     context: ManagementContext, product: ProductRecord, description: str, *, rotate_revision: bool = False
 ) -> Revision:
-    """Freeze the working copy.
+    """Create a revision of the working copy.
 
     Args:
-        context: state and clock.
-        product: what is frozen.
-        description: in the words of whoever asks for it.
-        rotate_revision: at the cap, drop the oldest revision instead of failing.
+        context: State and clock.
+        product: The API or MCP server.
+        description: Description of the revision.
+        rotate_revision: At the limit, delete the oldest revision instead of failing.
 
     Raises:
-        RestError: 400, the cap is reached and nothing may be dropped.
+        RestError: 400, the limit is reached.
     """
     if len(product.revisions) >= MAX_REVISIONS:
         if not rotate_revision:
@@ -142,10 +142,10 @@ def create_revision(
 
 
 def deploy(product: ProductRecord, revision: Revision, environments: Iterable[Document]) -> None:
-    """Let the gateway serve a revision; it takes the place of the one that an environment served before.
+    """Deploy a revision; it replaces the revision that an environment served before.
 
     Raises:
-        RestError: 404, no such environment.
+        RestError: 404, unknown environment.
     """
     for environment in environments:
         name = environment.get("name")
@@ -156,18 +156,18 @@ def deploy(product: ProductRecord, revision: Revision, environments: Iterable[Do
 
 
 def undeploy(revision: Revision, names: Iterable[str]) -> None:
-    """Take a revision from environments; no name stands for all of them."""
+    """Remove a revision from environments; from all of them if no name is given."""
     removed = set(names) or {environment["name"] for environment in revision.environments}
     revision.environments = [served for served in revision.environments if served["name"] not in removed]
 
 
 def check_no_subscriptions(context: ManagementContext, product: ProductRecord, kind: str) -> None:
-    """Refuse to delete what somebody is subscribed to.
+    """Reject the deletion of a product with subscriptions.
 
     Args:
-        context: state and clock.
-        product: what is to go.
-        kind: what it is called.
+        context: State and clock.
+        product: The API or MCP server.
+        kind: Its kind in the error message.
 
     Raises:
         RestError: 409.
@@ -177,7 +177,7 @@ def check_no_subscriptions(context: ManagementContext, product: ProductRecord, k
 
 
 def build_product_info(product: ProductRecord) -> Document:
-    """What the Publisher tells of an API and of an MCP server alike, in lists and by itself."""
+    """Return the fields that the Publisher writes for APIs and MCP servers, in lists and singly."""
     return {
         "id": product.product_id,
         "name": product.name,
@@ -196,7 +196,10 @@ P = TypeVar("P", bound=ProductRecord)
 
 
 def search_products(products: Iterable[P], query: str) -> list[P]:
-    """Return what a query matches: parts of names, whole versions, in whatever case."""
+    """Return the products that match a query: substrings of names and whole versions, ignoring case.
+
+    Only `name:` and `version:` are supported; other words are searched in names.
+    """
     parts = dict(part.split(":", 1) for part in query.split() if ":" in part)
     name, version = parts.get("name", "").lower(), parts.get("version", "")
     text = " ".join(part for part in query.split() if ":" not in part).lower()

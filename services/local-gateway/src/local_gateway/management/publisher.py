@@ -1,4 +1,4 @@
-"""Publisher REST API v4, as far as the bootstrap and an operator use it.
+"""Publisher REST API v4, as far as the bootstrap and operators use it.
 
 Source: WSO2 API Manager 4.6, publisher-api.yaml and ApisApiServiceImpl.
 """
@@ -36,13 +36,13 @@ _SURFACE = EndpointScopes(
 
 
 class PublisherApi:
-    """The operations, over the state of this process."""
+    """Handlers of the API."""
 
     def __init__(self, context: ManagementContext) -> None:
         self._context = context
 
     def routes(self) -> list[web.RouteDef]:
-        """Every operation with the scopes of which its caller needs one."""
+        """Return the routes with the scopes that they require."""
         routes = RouteTable(self._context, BASE)
         routes.add("POST", "/apis/import", self.import_api, _IMPORT)
         routes.add("GET", "/apis", self.list_apis, _VIEW)
@@ -64,7 +64,7 @@ class PublisherApi:
         try:
             project = read_api_archive(upload.file.read())
         except ArtifactError as error:
-            # WSO2 answers 500 and leaves the reason to its log; the status is kept, the reason is told.
+            # WSO2 answers 500 and only logs the reason; the status is the same here, but the answer has the reason.
             raise RestError.general(f"Error while importing API: {error}") from error
         provider = project.api.provider if read_flag(request, "preserveProvider", default=True) else caller.name
         api, revision = import_project(

@@ -1,7 +1,7 @@
-"""What all REST APIs have in common: who calls, what they may do, how an error looks.
+"""Common parts of the REST APIs: authentication, request bodies, pages and errors.
 
 Source: WSO2 API Manager 4.6 (rest.api.util): a call needs one of an operation's scopes, by bearer token or by the
-roles of a user who comes with HTTP Basic; errors are `{code, message, description, moreInfo, error}` with an integer.
+roles of a user with HTTP Basic; errors are `{code, message, description, moreInfo, error}` with an integer code.
 """
 
 import binascii
@@ -28,20 +28,25 @@ from wso2_terms.deployment import DeploymentSettings
 _logger = logging.getLogger(__name__)
 
 GENERAL_ERROR = 900967
+"""WSO2's code of an internal error."""
+
 DEFAULT_PAGE = 25
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a REST call, and the scopes that let them."""
+    """The authenticated caller of a REST API."""
 
     name: str
+    """Name of the user."""
+
     scopes: frozenset[str]
+    """Scopes of the token, or of the user's roles."""
 
 
 @dataclass(frozen=True, slots=True)
 class ManagementContext:
-    """What every management call works with."""
+    """State and services that the management operations use."""
 
     store: Store
     users: UserStore
@@ -54,17 +59,22 @@ class ManagementContext:
         return self.store.state
 
     def now_ms(self) -> int:
-        """The run's time [ms since epoch], the form in which WSO2 tells when something was made."""
+        """Return the current time [ms since epoch], WSO2's form of timestamps."""
         return int(self.clock.now().timestamp() * 1000)
 
 
 class RestError(Exception):
-    """An answer that says no, in the form of WSO2's REST APIs.
-
-    code: WSO2's six-digit number, else the HTTP status.
-    """
+    """An error response in the format of WSO2's REST APIs."""
 
     def __init__(self, status: int, description: str, *, code: int | None = None, message: str | None = None) -> None:
+        """Create an error.
+
+        Args:
+            status: HTTP status.
+            description: What is wrong.
+            code: WSO2's six-digit number, None for the HTTP status.
+            message: Title of the error, None for the phrase of the HTTP status.
+        """
         super().__init__(description)
         self.status = status
         self.code = status if code is None else code
@@ -103,7 +113,7 @@ PlainHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class RouteTable:
-    """Collects the operations of one REST API, each with the scopes of which a caller needs one."""
+    """Collects the routes of one REST API with the scopes that they require."""
 
     def __init__(self, context: ManagementContext, base: str) -> None:
         self._context = context
@@ -111,13 +121,13 @@ class RouteTable:
         self.definitions: list[web.RouteDef] = []
 
     def add(self, verb: str, path: str, handler: Handler, scopes: Sequence[str]) -> None:
-        """Offer an operation.
+        """Add an operation.
 
         Args:
             verb: HTTP method.
-            path: below the API's base, with `{…}` for parts that vary.
-            handler: called with request and caller.
-            scopes: one of them is enough.
+            path: Path below the API's base; `{…}` marks parameters.
+            handler: Called with request and caller.
+            scopes: Scopes of which the caller needs one.
         """
 
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -127,10 +137,10 @@ class RouteTable:
 
 
 def authenticate(context: ManagementContext, request: web.Request, scopes: Sequence[str]) -> Caller:
-    """Say who calls.
+    """Return the caller.
 
     Raises:
-        RestError: 401, nobody that may do this.
+        RestError: 401, wrong credentials or missing scope.
     """
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     caller: Caller | None = None
@@ -148,7 +158,7 @@ def authenticate(context: ManagementContext, request: web.Request, scopes: Seque
 
 
 def authenticate_basic(context: ManagementContext, request: web.Request) -> str | None:
-    """The user whose right password the call carries by HTTP Basic."""
+    """Return the user that a request authenticates by HTTP Basic, None if the credentials are wrong or absent."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     caller = _find_basic_caller(context, credentials) if scheme.lower() == "basic" else None
     if caller is None:
@@ -159,7 +169,7 @@ def authenticate_basic(context: ManagementContext, request: web.Request) -> str 
 
 def _find_basic_caller(context: ManagementContext, credentials: str) -> Caller | None:
     try:
-        # The password may hold a colon; the name may not.
+        # The password can contain a colon, the name cannot.
         name, _, password = b64decode(credentials, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None
@@ -169,7 +179,7 @@ def _find_basic_caller(context: ManagementContext, credentials: str) -> Caller |
 
 
 class Payload(BaseModel):
-    """Base of what callers send; fields that this stand-in has no use for are passed over."""
+    """Base of request bodies; fields that this gateway does not use are ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore", validate_by_name=True)
 
@@ -178,16 +188,16 @@ P = TypeVar("P", bound=BaseModel)
 
 
 async def read_payload(request: web.Request, model: type[P]) -> P:
-    """Read a JSON body.
+    """Read a JSON body into a model.
 
     Raises:
-        RestError: 400, not JSON or not of this form; names the field, never its value.
+        RestError: 400, not JSON or not of the expected form; names the field, never its value.
     """
     return parse_value(await read_json(request), model)
 
 
 async def read_json(request: web.Request) -> object:
-    """Read a JSON body, whatever its form.
+    """Read a JSON body.
 
     Raises:
         RestError: 400, not JSON.
@@ -199,13 +209,13 @@ async def read_json(request: web.Request) -> object:
 
 
 def parse_value(value: object, model: type[P]) -> P:
-    """Turn a JSON value into its model.
+    """Parse a JSON value into a model.
 
     Raises:
-        RestError: 400, not of this form; names the field, never its value.
+        RestError: 400, not of the expected form; names the field, never its value.
     """
     try:
-        # By way of JSON, which is what callers send: a strict model takes a list for a tuple from JSON alone.
+        # Validated from JSON text, because a strict model accepts a list for a tuple only there.
         return model.model_validate_json(json.dumps(value))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -214,10 +224,10 @@ def parse_value(value: object, model: type[P]) -> P:
 
 
 def paginate(request: web.Request, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One page of a list, as `limit` and `offset` of the request ask.
+    """Return one page of a list, selected by `limit` and `offset` of the request.
 
     Raises:
-        RestError: 400, a limit or offset that is none.
+        RestError: 400, limit or offset is not an integer.
     """
     try:
         limit, offset = int(request.query.get("limit", DEFAULT_PAGE)), int(request.query.get("offset", 0))
@@ -232,13 +242,13 @@ def paginate(request: web.Request, items: Sequence[Mapping[str, Any]]) -> dict[s
 
 
 def read_flag(request: web.Request, name: str, *, default: bool) -> bool:
-    """A query parameter that is true or false."""
+    """Return a boolean query parameter."""
     return request.query.get(name, str(default)).lower() == "true"
 
 
 @web.middleware
 async def handle_errors(request: web.Request, handler: PlainHandler) -> web.StreamResponse:
-    """Give every refusal, and every failure of ours, WSO2's form."""
+    """Convert every rejection and every internal failure to WSO2's error format."""
     try:
         return await handler(request)
     except RestError as error:
@@ -246,7 +256,7 @@ async def handle_errors(request: web.Request, handler: PlainHandler) -> web.Stre
     except web.HTTPException as error:
         return RestError(error.status, error.reason).build_response()
     except (ConnectionError, web.RequestPayloadError):
-        # The client left before the end of its body; nobody reads this.
+        # The client disconnected before the end of its body, so it does not get this answer.
         return RestError(400, "The body is not complete").build_response()
     except Exception:
         _logger.exception("management call failed", extra={"method": request.method, "path": request.path})

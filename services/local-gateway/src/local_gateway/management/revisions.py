@@ -1,4 +1,4 @@
-"""Life cycle, revisions and deployments: the same operations for APIs and for MCP servers, under paths of their own.
+"""Publisher REST API v4: life cycle, revisions and deployments, with the same operations for APIs and MCP servers.
 
 Source: WSO2 API Manager 4.6, publisher-api.yaml, ApisApiServiceImpl, McpServersApiServiceImpl.
 """
@@ -25,17 +25,25 @@ from local_gateway.state import Document, ProductRecord, Revision
 
 @dataclass(frozen=True, slots=True)
 class EndpointScopes:
-    """Where the operations of one kind of product are found, and the scopes of which a caller needs one.
-
-    path: below the API's base. id_query: the query parameter that names the product. state: to look.
-    """
+    """Paths of the operations for one kind of product, and the scopes of which a caller needs one."""
 
     path: str
+    """Path below the API's base."""
+
     id_query: str
+    """Query parameter with the id of the product."""
+
     state: Sequence[str]
+    """Scopes to read life cycle, deployments and revisions."""
+
     revise: Sequence[str]
+    """Scopes to create and delete revisions."""
+
     deploy: Sequence[str]
+    """Scopes to deploy a revision."""
+
     publish: Sequence[str]
+    """Scopes to change the life cycle state."""
 
 
 class _RevisionPayload(Payload):
@@ -49,10 +57,7 @@ class _EnvironmentPayload(Payload):
 
 
 class RevisionsApi:
-    """The operations on one kind of product.
-
-    find: gives the product of an id; raises RestError where there is none.
-    """
+    """Handlers of the operations for one kind of product."""
 
     def __init__(
         self, context: ManagementContext, surface: EndpointScopes, find: Callable[[str], ProductRecord]
@@ -62,7 +67,7 @@ class RevisionsApi:
         self._find = find
 
     def add_to(self, routes: RouteTable) -> None:
-        """Offer the operations."""
+        """Add the operations to the routes of an API."""
         surface = self._surface
         base = f"{surface.path}/{{product_id}}"
         routes.add("POST", f"{surface.path}/change-lifecycle", self.change_lifecycle, surface.publish)

@@ -1,7 +1,7 @@
-"""Users and roles by SOAP: RemoteUserStoreManagerService.
+"""User administration by SOAP: RemoteUserStoreManagerService.
 
 Source: WSO2 identity-user-ws 5.7.7 (services.xml) and carbon-kernel 4.9.33 (error texts). Writing operations answer
-202 without a body, as WSO2 declares them in-only; faults are 500.
+202 without a body, because WSO2 declares them in-only; faults are 500.
 """
 
 import re
@@ -22,7 +22,7 @@ _PASSWORD = re.compile(r"\S{5,30}")
 _NAME = re.compile(r"\S{3,30}")
 
 ReturnValues = list[str] | None
-"""Values that are returned, None from an operation that returns nothing."""
+"""Returned values, None for an operation without a result."""
 
 
 class _SoapFaultError(Exception):
@@ -30,13 +30,13 @@ class _SoapFaultError(Exception):
 
 
 def routes(context: ManagementContext) -> list[web.RouteDef]:
-    """The one address of this service."""
+    """Return the only route of the service."""
     service = UserService(context)
     return [web.post(PATH, service.handle)]
 
 
 class UserService:
-    """The operations, over the state of this process."""
+    """Operations of the service."""
 
     def __init__(self, context: ManagementContext) -> None:
         self._context = context

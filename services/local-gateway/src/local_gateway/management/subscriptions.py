@@ -1,6 +1,6 @@
-"""Developer Portal REST API v3: what may be subscribed to, and the subscriptions of applications.
+"""Developer Portal REST API v3: products that can be subscribed to, and subscriptions of applications.
 
-APIs and MCP servers are subscribed to alike, both as `apiId`.
+APIs and MCP servers are subscribed to in the same way, both as `apiId`.
 Source: WSO2 API Manager 4.6, devportal-api.yaml, SubscriptionsApiServiceImpl.
 """
 
@@ -30,22 +30,23 @@ _SUBSCRIPTION = ("apim:subscribe", "apim:sub_manage")
 
 
 class SubscriptionPayload(Payload):
-    """Which application wants to call which API under which plan."""
+    """A requested subscription."""
 
     application_id: str
     api_id: str
     throttling_policy: str
     requested_throttling_policy: str | None = None
+    """The new plan in a change of plan."""
 
 
 class SubscriptionsApi:
-    """The operations, over the state of this process."""
+    """Handlers of the API."""
 
     def __init__(self, context: ManagementContext) -> None:
         self._context = context
 
     def routes(self) -> list[web.RouteDef]:
-        """Every operation with the scopes of which its caller needs one."""
+        """Return the routes with the scopes that they require."""
         routes = RouteTable(self._context, BASE)
         routes.add("GET", "/apis", self.list_apis, _SUBSCRIPTION)
         routes.add("GET", "/mcp-servers", self.list_servers, _SUBSCRIPTION)
@@ -96,7 +97,7 @@ class SubscriptionsApi:
     async def change_subscription(self, request: web.Request, caller: Caller) -> web.Response:
         subscription = self._find_subscription(request, caller)
         wanted = await read_payload(request, SubscriptionPayload)
-        # A change of plan is a request: `throttlingPolicy` still names the old one.
+        # In a change of plan `throttlingPolicy` still names the old plan.
         plan = wanted.requested_throttling_policy or wanted.throttling_policy
         self._check_plan(self._find_product(subscription.api_id), plan)
         subscription.throttling_policy = plan
@@ -171,7 +172,7 @@ class SubscriptionsApi:
 
 
 def _build_page(request: web.Request, products: Iterable[ProductRecord]) -> web.Response:
-    """What may be subscribed to, of the names that the request asks for."""
+    """Return a page of the products that can be subscribed to and match the request's query."""
     part = request.query.get("query", "").removeprefix("name:").lower()
     found = [
         _build_product_info(product)

@@ -1,4 +1,4 @@
-"""Admin REST API v4: throttling policies, listed, added, changed and imported.
+"""Admin REST API v4: throttling policies.
 
 Source: WSO2 API Manager 4.6, admin-api.yaml and ThrottlingApiServiceImpl.
 """
@@ -25,17 +25,17 @@ from wso2_terms.policies import PolicyKind, ThrottlePolicy, read_policy
 
 
 def find_policy(context: ManagementContext, kind: PolicyKind, name: str) -> PolicyRecord | None:
-    """The policy of this kind and name."""
+    """Return the policy of this kind and name, None if there is none."""
     return next((p for p in list_policies(context, kind) if p.name == name), None)
 
 
 def list_policies(context: ManagementContext, kind: PolicyKind) -> list[PolicyRecord]:
-    """All policies of a kind."""
+    """Return all policies of a kind."""
     return [policy for policy in context.state.policies.values() if policy.kind == kind.value]
 
 
 def save_policy(context: ManagementContext, kind: PolicyKind, policy: ThrottlePolicy) -> PolicyRecord:
-    """Add a policy, or replace the one of its kind and name."""
+    """Add a policy, or replace the policy of its kind and name."""
     data = policy.model_dump(mode="json", by_alias=True, exclude_unset=True)
     record = find_policy(context, kind, policy.policy_name)
     if record is None:
@@ -47,12 +47,12 @@ def save_policy(context: ManagementContext, kind: PolicyKind, policy: ThrottlePo
 
 
 def build_policy_info(policy: PolicyRecord) -> Document:
-    """A policy as lists show it: an advanced one without its conditions."""
+    """Return a policy as lists contain it: an advanced policy without its conditions."""
     return {name: value for name, value in build_policy_body(policy).items() if name != "conditionalGroups"}
 
 
 def build_policy_body(policy: PolicyRecord) -> Document:
-    """A policy as the REST API writes it."""
+    """Return a policy as the REST API writes it."""
     kind = PolicyKind(policy.kind)
     data: Document = {"policyId": policy.policy_id, **policy.data, "isDeployed": True, "type": TYPES[kind]}
     if kind is PolicyKind.SUBSCRIPTION:
@@ -69,13 +69,13 @@ _ANSWER_ONLY = ("policyId", "isDeployed", "type", "subscriberCount")
 
 
 class ThrottlingPoliciesApi:
-    """The operations, over the state of this process."""
+    """Handlers of the API."""
 
     def __init__(self, context: ManagementContext) -> None:
         self._context = context
 
     def routes(self) -> list[web.RouteDef]:
-        """Every operation with the scopes of which its caller needs one."""
+        """Return the routes with the scopes that they require."""
         routes = RouteTable(self._context, f"{BASE}/throttling/policies")
         routes.add("POST", "/import", self.import_policy, _IMPORT)
         for kind in PolicyKind:
@@ -156,12 +156,12 @@ class ThrottlingPoliciesApi:
 
 
 def _list_policies_in_use(context: ManagementContext) -> set[str | None]:
-    """Every policy that something follows."""
+    """Return the names of all policies that a product, application or subscription uses."""
     state = context.state
     named: set[str | None] = {subscription.throttling_policy for subscription in state.subscriptions.values()}
     named |= {application.throttling_policy for application in state.applications.values()}
     for one in state.products():
-        # WSO2 calls the policy of the whole differently for an API and for an MCP server.
+        # WSO2 names the field of the product's policy differently for an API and for an MCP server.
         named |= {one.data.get("apiThrottlingPolicy"), one.data.get("throttlingPolicy"), *one.data["policies"]}
         named |= {operation.get("throttlingPolicy") for operation in one.data["operations"]}
     return named
@@ -175,7 +175,7 @@ async def _read_policy(request: web.Request, kind: PolicyKind) -> ThrottlePolicy
     data = {name: value for name, value in sent.items() if name not in _ANSWER_ONLY}
     envelope = {"type": "throttling policy", "subtype": kind.value, "version": "v4.6.0", "data": data}
     try:
-        # The import file is the form that has a reader, and JSON is YAML.
+        # The parser reads import files; JSON is a subset of YAML.
         return read_policy(json.dumps(envelope)).data
     except ArtifactError as error:
         raise RestError(400, str(error)) from error
