@@ -76,11 +76,13 @@ class Standing:
     of a session that is over may still allow, until its charger takes it back; None: there is none. phases_in_use: on
     how many phases the car draws; None: not known.
     is_unknown: nothing is known, so that the EVSE may draw all it can.
-    fallback_a: what it falls to. fallback_held_a: what its charger holds as default; None: nothing, for all we know.
+    fallback_a: what it falls to. fallback_held_a: what its charger holds as default; None: not known.
+    fallback_doubtful_a [A]: a default that the charger may still hold after a boot, or took without an answer.
     """
 
     fallback_a: float = 0.0
     fallback_held_a: float | None = None
+    fallback_doubtful_a: float = 0.0
     fallback_reply: Reply | None = None
     granted: Order | None = None
     wanted: Order | None = None
@@ -149,12 +151,15 @@ class Standing:
         """Take in what the charger answered to a default profile."""
         self.fallback_reply = reply
         if reply.answer is Answer.ACCEPTED:
-            self.fallback_held_a = fallback_a
-        elif reply.answer is Answer.NO_ANSWER and self.fallback_held_a is not None:
-            self.fallback_held_a = max(self.fallback_held_a, fallback_a)
+            self.fallback_held_a, self.fallback_doubtful_a = fallback_a, 0.0
+        elif reply.answer is Answer.NO_ANSWER:
+            self.fallback_doubtful_a = max(self.fallback_doubtful_a, fallback_a)
+            if self.fallback_held_a is not None:
+                self.fallback_held_a = max(self.fallback_held_a, fallback_a)
 
     def lose_fallback(self) -> None:
-        """The charger may have forgotten its default profile."""
+        """The charger may have forgotten its default profile, or may still hold it."""
+        self.fallback_doubtful_a = max(self.fallback_doubtful_a, self.fallback_held_a or 0.0)
         self.fallback_held_a = self.fallback_reply = None
 
     @property
@@ -166,7 +171,8 @@ class Standing:
     @property
     def default_a(self) -> float:
         """What the EVSE may give per phase without a session: its fallback, and what its charger holds besides [A]."""
-        return max(self.fallback_a, self.fallback_held_a or 0.0, self.lingering_a or 0.0)
+        held_a = max(self.fallback_held_a or 0.0, self.fallback_doubtful_a)
+        return max(self.fallback_a, held_a, self.lingering_a or 0.0)
 
     def holds_fallback(self, *, has_session: bool) -> bool:
         """Whether the charger may be given its default now: not while a limit that takes its place is in force."""

@@ -164,6 +164,14 @@ def test_the_sum_of_what_chargers_allow_never_exceeds_the_feeder(steps: list[tup
     asyncio.run(lived(steps))
 
 
+def test_a_default_that_a_charger_may_still_hold_after_a_boot_counts() -> None:
+    unheard = ("answers", "CP-2", Answer.NO_ANSWER, False)
+    put = ("put", (("CP-1", 32.0), ("CP-2", 32.0)))
+    away, boot, back = ("car", "CP-2"), ("boot", "CP-2"), ("car", "CP-2")
+
+    asyncio.run(lived([unheard, away, boot, ("site", 55.0), put, back]))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
