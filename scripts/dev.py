@@ -70,19 +70,14 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
 }
 
 
-IN_DOCKER = ("up", "down", "verify-wso2")
-"""Targets that need Docker and no `.venv`."""
-ON_WHAT_RUNS = ("kill", "revive", "operate")
-"""Targets that act on whatever runs here and install nothing."""
+WITHOUT_VENV = ("up", "down", "verify-wso2", "kill", "revive", "operate")
+"""Targets that install nothing: they need Docker, or act on a stack that runs."""
 
 
 def main(arguments: typing.List[str]) -> int:
     target = arguments[0] if arguments else "help"
-    if target in ON_WHAT_RUNS:
-        hand_over([sys.executable, "scripts/running_stacks.py", *take_variables(arguments)], is_last=True)
-        return 0
-    if target in IN_DOCKER:
-        hand_over([sys.executable, "scripts/up.py", *arguments], is_last=True)
+    if target in WITHOUT_VENV:
+        hand_over([sys.executable, "scripts/docker_stack", *arguments], is_last=True)
         return 0
     if target == "clean":
         return clean()
@@ -97,18 +92,6 @@ def main(arguments: typing.List[str]) -> int:
         given = arguments[1:] if position == 0 else []
         hand_over([venv_python(), *command, *given], is_last=position == len(commands) - 1)
     return 0
-
-
-def take_variables(arguments: typing.List[str]) -> typing.List[str]:
-    """Take NAME=value as make does, and return the other arguments."""
-    rest: typing.List[str] = []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if equals and re.match(r"[A-Z_]+$", name):
-            os.environ[name] = value
-        else:
-            rest.append(argument)
-    return rest
 
 
 def ensure(lock: str) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from textwrap import wrap
 
-from env_file import DEFAULT_PROFILES
+from docker_stack.env_file import DEFAULT_PROFILES
 from pydantic import Field
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings

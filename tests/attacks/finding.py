@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
+from dotenv import dotenv_values
 from pydantic import SecretStr
 from tests.attacks.minutes import RealMinutes
 from tests.attacks.own_stack import artifacts, of_plan, own_stack
@@ -170,10 +171,7 @@ def _passwords(settings: ProvisioningSettings) -> Mapping[str, str]:
 
 
 def _env_file(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    lines = (line.partition("=") for line in path.read_text(encoding="utf-8").splitlines() if "=" in line)
-    values = {name.strip(): value.strip().strip("'\"") for name, _, value in lines if not name.startswith("#")}
+    values = {name: value for name, value in dotenv_values(path).items() if value}
     return values if values.get("WSO2_ADMIN_PASSWORD") and values.get("EVAPP_PASSWORD") else {}
 
 

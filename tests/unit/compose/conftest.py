@@ -51,7 +51,7 @@ class Workplace:
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (self.bin / "answers.json").write_text(json.dumps(self.answers), encoding="utf-8")
         return subprocess.run(
-            [sys.executable, self.root / "scripts" / "up.py", *arguments],
+            [sys.executable, self.root / "scripts" / "docker_stack", *arguments],
             env=self.environment | environment,
             capture_output=True,
             text=True,
@@ -78,10 +78,9 @@ class Workplace:
 @pytest.fixture
 def workplace(tmp_path: Path) -> Workplace:
     folder, root = tmp_path / "bin", tmp_path / "checkout"
-    (root / "scripts").mkdir(parents=True)
     folder.mkdir()
-    for name in ("up.py", "env_file.py", "docker_cli.py", "whereabouts.py"):
-        shutil.copy(ROOT / "scripts" / name, root / "scripts")
+    shutil.copytree(ROOT / "scripts" / "docker_stack", root / "scripts" / "docker_stack")
+    shutil.copy(ROOT / "scripts" / "dev.py", root / "scripts")
     shutil.copy(ROOT / ".env.example", root)
     fake = folder / "docker"
     fake.write_text(FAKE.format(python=sys.executable, folder=str(folder)), encoding="utf-8")

@@ -1,7 +1,6 @@
 """`make kill`, `make revive` and `make operate` act on whatever runs here, and install nothing on the way."""
 
 import json
-import shutil
 import ssl
 import subprocess
 import sys
@@ -21,7 +20,6 @@ from ev_service.key_files import pem, write_pair
 if TYPE_CHECKING:
     from tests.unit.compose.conftest import Workplace
 
-ROOT = Path(__file__).resolve().parents[3]
 IN_VENV = """#!/bin/sh
 echo "$@" >> "{calls}"
 exit {code}
@@ -35,7 +33,6 @@ class Machine:
     def __init__(self, workplace: "Workplace") -> None:
         self.workplace = workplace
         self.root = workplace.root
-        shutil.copy(ROOT / "scripts" / "running_stacks.py", self.root / "scripts")
 
     def has_a_venv(self, code: int = 0) -> None:
         python = self.root / ".venv" / "bin" / "python"
@@ -46,7 +43,7 @@ class Machine:
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (self.workplace.bin / "answers.json").write_text(json.dumps(self.workplace.answers), encoding="utf-8")
         return subprocess.run(
-            [sys.executable, self.root / "scripts" / "running_stacks.py", *arguments],
+            [sys.executable, self.root / "scripts" / "docker_stack", *arguments],
             env=self.workplace.environment | environment,
             capture_output=True,
             text=True,

@@ -338,7 +338,7 @@ def test_an_older_env_is_completed_and_keeps_what_it_has(workplace: "Workplace")
 
 @pytest.mark.parametrize("act", ["kill", "revive"])
 def test_the_switch_is_operated_from_where_the_bootstrap_runs(workplace: "Workplace", act: str) -> None:
-    workplace.run(act, "--device", "a", REASON='odd "quotes" and $dollars')
+    workplace.run(act, "--device", "a", STACK="compose", REASON='odd "quotes" and $dollars')
 
     (call,) = [call for call in workplace.calls if "wso2_provisioning.switch" in call]
     assert call.startswith("compose run --rm --no-deps --env REASON --env OPERATOR --env SCOPE --env APPLICATION")
@@ -347,7 +347,7 @@ def test_the_switch_is_operated_from_where_the_bootstrap_runs(workplace: "Workpl
 
 
 def test_an_operator_orders_from_where_the_bootstrap_runs(workplace: "Workplace") -> None:
-    workplace.run("operate", "stop", "--minutes=30", REASON="fire alarm test")
+    workplace.run("operate", "stop", "--minutes=30", STACK="compose", REASON="fire alarm test")
 
     (call,) = [call for call in workplace.calls if "wso2_provisioning.operating" in call]
     assert call.endswith("bootstrap -m wso2_provisioning.operating stop --minutes=30")

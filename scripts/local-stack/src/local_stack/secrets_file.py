@@ -2,15 +2,13 @@
 
 import json
 import secrets
-import string
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ev_service.files import replace_file
 
-# WSO2 takes 5 to 30 characters without blanks.
-_LENGTH = 24
-_ALPHABET = string.ascii_letters + string.digits
+# 24 characters: WSO2 accepts 5 to 30 without blanks.
+_PASSWORD_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -24,18 +22,16 @@ class Passwords:
 
 
 def random_passwords() -> Passwords:
-    """New passwords of 24 letters and digits."""
-    return Passwords(**{field.name: _random() for field in fields(Passwords)})
+    """Create new passwords of 24 hexadecimal digits."""
+    return Passwords(**{field.name: secrets.token_hex(_PASSWORD_BYTES) for field in fields(Passwords)})
 
 
 def kept_passwords(path: Path) -> Passwords:
     """The passwords in the file; those that it lacks, be it all of them, are made and written to it."""
     kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    passwords = Passwords(**{field.name: kept.get(field.name) or _random() for field in fields(Passwords)})
+    passwords = Passwords(
+        **{field.name: kept.get(field.name) or secrets.token_hex(_PASSWORD_BYTES) for field in fields(Passwords)}
+    )
     if asdict(passwords) != kept:
         replace_file(path, json.dumps(asdict(passwords)))
     return passwords
-
-
-def _random() -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))

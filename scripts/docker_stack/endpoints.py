@@ -1,7 +1,4 @@
-"""Where the stack in Docker is to be found: its ports, its agent, and what is told once it is up.
-
-Standard library only, for any Python from 3.8 on.
-"""
+"""Ports and addresses of the stack in Docker, and the summary that is printed once it is up."""
 
 from __future__ import annotations
 
@@ -10,13 +7,13 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from docker_cli import Trouble
+from docker_stack.docker_cli import DockerStackError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 GATEWAYS = {"wso2": "wso2am", "local": "gateway"}
-"""Service that is the gateway, by profile."""
+"""Service of the gateway, by profile."""
 
 _PORTS = {
     "AGENT_PORT": ("EDGE_ADDRESS", 8004),
@@ -26,7 +23,7 @@ _PORTS = {
     "MQTT_TLS_PORT": ("FIELD_ADDRESS", 8883),
     "OCPP_TLS_PORT": ("FIELD_ADDRESS", 9001),
 }
-"""Variable that names the address, and the port unless it is set, by the variable that sets it."""
+"""For each variable of a port: the variable of its address, and the default port."""
 
 _LOCAL_ADDRESS = "127.0.0.1"
 _AUTHORITY = {
@@ -39,50 +36,41 @@ _EVERY_CALL = {
 }
 
 
-def ports_of(settings: Mapping[str, str]) -> dict[str, int]:
-    """Published ports by the variable that sets them.
+def read_ports(settings: Mapping[str, str]) -> dict[str, int]:
+    """Return the published ports by the variable that sets them.
 
     Raises:
-        Trouble: one is no number.
+        DockerStackError: a port is not a number.
     """
     wrong = [name for name in _PORTS if name in settings and not settings[name].isdigit()]
     if wrong:
-        raise Trouble(f"{wrong[0]} in .env must be a number, such as {_PORTS[wrong[0]][1]}.")
+        raise DockerStackError(f"{wrong[0]} in .env must be a number, such as {_PORTS[wrong[0]][1]}.")
     return {name: int(settings.get(name, default)) for name, (_, default) in _PORTS.items()}
 
 
-def address_of(settings: Mapping[str, str], port: str) -> str:
-    """Address that a port, named by its variable, is published on."""
+def read_address(settings: Mapping[str, str], port: str) -> str:
+    """Return the address on which a port, named by its variable, is published."""
     return settings.get(_PORTS[port][0], _LOCAL_ADDRESS)
 
 
-def agent_can_decide(settings: Mapping[str, str]) -> bool:
-    """Tell whether the agent has all that a decision needs."""
-    try:
-        _ask(settings, "/health")
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def tell(settings: Mapping[str, str], profile: str, started: float) -> None:
-    """Print the first decision, and where everything is.
+def print_summary(settings: Mapping[str, str], profile: str, started: float) -> None:
+    """Print the first decision, and the address of everything.
 
     Args:
         settings: entries of `.env`.
         profile: the gateway's.
-        started: when it began, in monotonic time [s].
+        started: when the command began, in monotonic time [s].
 
     Raises:
-        Trouble: the agent gives no decision.
+        DockerStackError: the agent returns no decision.
     """
     try:
-        decision = _ask(settings, "/optimize-charging")
+        decision = _get_json(settings, "/optimize-charging")
     except (OSError, ValueError) as error:
-        raise Trouble(f"the agent did not answer: {error}") from error
+        raise DockerStackError(f"the agent did not answer: {error}") from error
     print(f"\n{time.strftime('%H:%M:%S')}  {decision['charging_power_kw']:g} kW  {decision['reason']}")
-    print(f"first governed decision after {seconds(started).strip()}\n")
-    ports = ports_of(settings)
+    print(f"first governed decision after {format_elapsed(started).strip()}\n")
+    ports = read_ports(settings)
     service = GATEWAYS[profile]
     user = settings.get("WSO2_ADMIN_USERNAME", "admin")
     portals = " (portals: /publisher, /devportal, /admin)" if profile == "wso2" else ""
@@ -100,15 +88,15 @@ def tell(settings: Mapping[str, str], profile: str, started: float) -> None:
     print("stop        make down   (with its state: make down VOLUMES=1)")
 
 
-def seconds(started: float) -> str:
-    """Time since a moment of monotonic time, as it is told."""
+def format_elapsed(started: float) -> str:
+    """Return the time since `started`, in monotonic time [s], as text."""
     return f"{time.monotonic() - started:4.0f} s"
 
 
-def _ask(settings: Mapping[str, str], path: str) -> dict[str, Any]:
-    # Past any proxy: it is this machine.
+def _get_json(settings: Mapping[str, str], path: str) -> dict[str, Any]:
+    # No proxy: the agent runs on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    given = address_of(settings, "AGENT_PORT")
-    address = _LOCAL_ADDRESS if given == "0.0.0.0" else given  # noqa: S104 - asked, not listened on
-    with opener.open(f"http://{address}:{ports_of(settings)['AGENT_PORT']}{path}", timeout=10) as answer:
+    given = read_address(settings, "AGENT_PORT")
+    address = _LOCAL_ADDRESS if given == "0.0.0.0" else given  # noqa: S104 - a client's address, not a listener's
+    with opener.open(f"http://{address}:{read_ports(settings)['AGENT_PORT']}{path}", timeout=10) as answer:
         return json.load(answer)

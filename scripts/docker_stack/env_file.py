@@ -1,14 +1,10 @@
-"""The stack's `.env`: made from `.env.example` with random passwords, and read as far as `make up` needs it.
-
-Standard library only, for any Python from 3.8 on; knows nothing of Docker.
-"""
+"""The `.env` of the stack: written from `.env.example` with random passwords, and read as Compose reads it."""
 
 from __future__ import annotations
 
 import os
 import re
 import secrets
-import string
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,34 +13,35 @@ if TYPE_CHECKING:
 
 PASSWORDS = ("WSO2_ADMIN_PASSWORD", "EVAPP_PASSWORD", "WSO2_KEYSTORE_PASSWORD", "WSO2_TRUSTSTORE_PASSWORD")
 ADDED = ("ASSISTANT_PASSWORD", "OPERATOR_PASSWORD")
-"""Passwords that an older `.env` lacks, and that nothing remembers before they are there."""
+"""Passwords that an older `.env` lacks; no state depends on them before they are set."""
 PLACEHOLDER = "change-me"
 PROFILES = "COMPOSE_PROFILES"
 PYTHON_IMAGE = "python:3.13-slim"
-"""What compose.yaml builds on unless `PYTHON_IMAGE` says otherwise."""
+"""Base image of compose.yaml unless `PYTHON_IMAGE` names another one."""
 SIMULATION = "simulation"
 DEFAULT_PROFILES = f"wso2,{SIMULATION}"
 
 _ENTRY = re.compile(r"(?m)^([A-Z][A-Z0-9_]*)=(.*)$")
-# WSO2 takes 5 to 30 characters without blanks; these need no quoting anywhere.
-_LENGTH = 24
-_ALPHABET = string.ascii_letters + string.digits
+# 24 characters: WSO2 accepts 5 to 30 without blanks, and hexadecimal digits need no quoting anywhere.
+_PASSWORD_BYTES = 12
 
 
-def make(env: Path, example: Path, profile: str | None) -> None:
+def create(env: Path, example: Path, profile: str | None) -> None:
     """Write `.env`, readable by its owner alone, with a random password for each placeholder."""
     text = example.read_text(encoding="utf-8")
-    text = re.sub(rf"(?m)^([A-Z0-9_]+)={PLACEHOLDER}.*$", lambda found: f"{found[1]}={_password()}", text)
+    text = re.sub(
+        rf"(?m)^([A-Z0-9_]+)={PLACEHOLDER}.*$", lambda found: f"{found[1]}={secrets.token_hex(_PASSWORD_BYTES)}", text
+    )
     if profile:
-        chosen = ",".join(profiles({}, profile))
+        chosen = ",".join(list_profiles({}, profile))
         text = re.sub(rf"(?m)^{PROFILES}=.*$", f"{PROFILES}={chosen}", text)
     descriptor = os.open(str(env), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
 
 
-def profiles(settings: Mapping[str, str], gateway: str | None) -> list[str]:
-    """The profiles of the stack: those of the settings, with the gateway that was asked for in place of theirs.
+def list_profiles(settings: Mapping[str, str], gateway: str | None) -> list[str]:
+    """Return the profiles of the stack: those of the settings, with the requested gateway instead of theirs.
 
     Args:
         settings: entries of `.env`.
@@ -59,12 +56,12 @@ def complete(env: Path, settings: Mapping[str, str]) -> list[str]:
     missing = [name for name in ADDED if name not in settings]
     if missing:
         with env.open("a", encoding="utf-8", newline="\n") as file:
-            file.write("\n" + "".join(f"{name}={_password()}\n" for name in missing))
+            file.write("\n" + "".join(f"{name}={secrets.token_hex(_PASSWORD_BYTES)}\n" for name in missing))
     return missing
 
 
 def read(env: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """What Compose will see: the file's entries, and over them what the shell sets. Empty counts as unset."""
+    """Return the variables that Compose sees: entries of the file, overridden by the shell; empty counts as unset."""
     text = env.read_text(encoding="utf-8") if env.exists() else ""
     entries = {name: value.strip().strip("'\"") for name, value in _ENTRY.findall(text)}
     entries.update(environment)
@@ -72,10 +69,10 @@ def read(env: Path, environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_password_error(settings: Mapping[str, str]) -> str | None:
-    """Say which password is missing or still a placeholder, None when all are set."""
+    """Return which password is missing or still a placeholder, None if all are set."""
     for name in (*PASSWORDS, *ADDED):
         value = settings.get(name, "")
-        # Without the added ones the bootstrap leaves their applications out.
+        # Without an added one the bootstrap omits its application.
         if not value and name in PASSWORDS:
             return f"{name} is not set in .env: set it to a password of 6 to 30 characters without blanks."
         if value.startswith(PLACEHOLDER):
@@ -83,7 +80,3 @@ def find_password_error(settings: Mapping[str, str]) -> str | None:
                 f"{name} in .env is still the placeholder: set a password of your own, 6 to 30 characters, no blanks."
             )
     return None
-
-
-def _password() -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
