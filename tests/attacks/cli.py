@@ -18,6 +18,7 @@ from tests.attacks.running import standing
 
 from ev_service.errors import EvError
 from local_stack.stack import ROOT
+from wso2_provisioning.verification.rows import is_green
 from wso2_terms.documents import ArtifactError
 
 _DESCRIPTION = "Attack the running stack: what is tried, what must happen, what happened; a row for each attack."
@@ -73,7 +74,7 @@ def _prove(rows: Sequence[Row], arguments: argparse.Namespace, console: Console)
     if arguments.markdown is not None:
         arguments.markdown.write_text(f"{label}\n\n{report.as_markdown(results)}", encoding="utf-8")
     console.print(f"{escape(label)}; {(datetime.now(UTC) - started).total_seconds():.0f} s; see {arguments.json}")
-    return 0 if report.is_green(results) else 1
+    return 0 if is_green(results) else 1
 
 
 def _tried(rows: Sequence[Row], ground: Ground, console: Console) -> list[Result]:

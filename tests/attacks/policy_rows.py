@@ -2,13 +2,12 @@
 
 from tests.attacks.belongings import Application
 from tests.attacks.ground import SETTLES_S, Ground
-from tests.attacks.rows import Group, Observation, Row
+from tests.attacks.rows import Group, Observation, Row, RowState
 from tests.attacks.told import table
 
 from wso2_provisioning.applications import APPLICATIONS
 from wso2_provisioning.policy_cases import (
     CaseAnswer,
-    CaseResult,
     PolicyEndpoint,
     Situation,
     generate_cases,
@@ -16,6 +15,7 @@ from wso2_provisioning.policy_cases import (
     run_cases,
 )
 from wso2_provisioning.verification.formatting import parse_body
+from wso2_provisioning.verification.rows import RowResult
 from wso2_terms.codes import NOT_SUBSCRIBED
 
 _AS_SAID = "every case as the artifacts say"
@@ -50,7 +50,7 @@ def _cases(ground: Ground) -> Observation:
         # Known is who is refused for the scope and no more for the subscription.
         ground.told_within(lambda door=door, token=token: _known(call(door, token)), "known", SETTLES_S)
     tried = run_cases(wanted, token_of, call)
-    wrong = [one for one in tried if not one.is_as_expected]
+    wrong = [one for one in tried if one.state is not RowState.HOLDS]
     return Observation("; ".join(map(_told, wrong[:_MOST_TOLD])) if wrong else _AS_SAID, f"{len(tried)} cases")
 
 
@@ -58,5 +58,5 @@ def _known(told: CaseAnswer) -> str:
     return "unknown" if told.code == NOT_SUBSCRIBED.code else "known"
 
 
-def _told(tried: CaseResult) -> str:
-    return f"{tried.case.name}, but {tried.answer.status} {tried.answer.code}".rstrip()
+def _told(result: RowResult) -> str:
+    return f"{result.name}, but {result.observed}"

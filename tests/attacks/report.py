@@ -1,20 +1,17 @@
 """How a run is told: a table for people, JUnit XML and JSON for machines."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
 from rich.console import Console
-from rich.markup import escape
 from tests.attacks.rows import Result, RowState
 
 from ev_service.units import utc_text
+from wso2_provisioning.verification.rows import format_json, format_result, format_summary, write_report
 
-_COLOURS = {RowState.HOLDS: "green", RowState.DIFFERS: "red", RowState.NOT_TRIED: "yellow"}
-_ID_WIDTH, _SHOWN = 34, 60
+_ID_WIDTH = 34
 
 
 def label_of(stack: str, started: datetime) -> str:
@@ -23,28 +20,8 @@ def label_of(stack: str, started: datetime) -> str:
 
 
 def told(result: Result) -> str:
-    """One result for a terminal."""
-    colour = _COLOURS[result.state]
-    measured = f"  ({result.measured})" if result.measured else ""
-    head = f"[{colour}]{result.state:<9}[/] {escape(result.row_id):<{_ID_WIDTH}} {escape(result.title)}"
-    if result.state is RowState.HOLDS:
-        return f"{head}\n{'':45}{escape(result.observed + measured)}  [dim]{result.took_s:.2f} s[/]"
-    return (
-        f"{head}\n{'expected':>44} {escape(result.expected)}\n{'observed':>44} {escape(result.observed + measured)}"
-        f"  [dim]{result.took_s:.2f} s[/]"
-    )
-
-
-def summary(results: Sequence[Result]) -> str:
-    """How many rows ended how."""
-    return ", ".join(f"{sum(one.state is state for one in results)} {state}" for state in RowState)
-
-
-def is_green(results: Sequence[Result]) -> bool:
-    """Nothing differs, and something holds."""
-    return not any(one.state is RowState.DIFFERS for one in results) and any(
-        one.state is RowState.HOLDS for one in results
-    )
+    """Format one result for a terminal."""
+    return format_result(f"{result.row_id:<{_ID_WIDTH}} {result.title}", result, took_s=result.took_s)
 
 
 def tell(results: Sequence[Result], console: Console) -> None:
@@ -52,14 +29,12 @@ def tell(results: Sequence[Result], console: Console) -> None:
     for result in results:
         if result.state is not RowState.HOLDS:
             console.print(told(result))
-    console.print(f"{len(results)} rows: {summary(results)}")
+    console.print(f"{len(results)} rows: {format_summary(results)}")
 
 
 def write_json(path: Path, label: str, results: Sequence[Result]) -> None:
     """Write the results as JSON."""
-    content = {"label": label, "rows": [asdict(result) for result in results]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_report(path, format_json(results, label=label))
 
 
 def write_junit(path: Path, label: str, results: Sequence[Result]) -> None:

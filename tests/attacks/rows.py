@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ev_service.errors import EvError
-from wso2_provisioning.verification.rows import Observation, RowSkippedError, RowState
+from wso2_provisioning.verification.rows import Observation, RowSkippedError, RowState, observe_and_compare
 
 if TYPE_CHECKING:
     from tests.attacks.ground import Ground
@@ -72,19 +71,9 @@ class Result:
 
 
 def carry_out(row: Row, ground: "Ground") -> Result:
-    """Try one attack; whatever goes wrong meanwhile is a difference and not the end of the others."""
+    """Try one attack; an error is a difference in this row and does not end the others."""
     started_s = time.monotonic()
-    try:
-        seen = row.attack(ground)
-    except RowSkippedError as missing:
-        seen, state = Observation(str(missing)), RowState.NOT_TRIED
-    except EvError as error:
-        seen, state = Observation(f"failed: {error.message}"), RowState.DIFFERS
-    except Exception as error:
-        # Only its kind is told: the text may hold what was answered.
-        seen, state = Observation(f"failed: {type(error).__name__}"), RowState.DIFFERS
-    else:
-        state = RowState.HOLDS if seen.text in row.expected else RowState.DIFFERS
+    seen, state = observe_and_compare(lambda: row.attack(ground), row.expected)
     took_s = time.monotonic() - started_s
     expected = " or ".join(row.expected)
     return Result(row.row_id, row.group, row.title, expected, seen.text, seen.measured, state, took_s)

@@ -11,7 +11,7 @@ from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.verification.context import VerificationContext
-from wso2_provisioning.verification.looking import build_all_rows
+from wso2_provisioning.verification.runner import build_all_rows
 from wso2_terms.artifacts import load_artifacts
 
 ROOT = Path(__file__).parents[3]

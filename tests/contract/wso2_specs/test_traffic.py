@@ -32,7 +32,7 @@ from wso2_provisioning.provision import Wso2, ensure_unsubscribed_application, p
 from wso2_provisioning.readiness import wait_until_ready
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.verification.context import VerificationContext
-from wso2_provisioning.verification.looking import build_all_rows, run_rows
+from wso2_provisioning.verification.runner import build_all_rows, run_rows
 from wso2_terms.api_archive import write_api_archive
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.policies import PolicyKind

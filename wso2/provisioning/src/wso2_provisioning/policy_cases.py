@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from wso2_provisioning.applications import APPLICATIONS, ApplicationSpec
+from wso2_provisioning.verification.rows import Observation, Row, RowResult, check_row
 from wso2_terms.api_project import Api
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.codes import (
@@ -27,6 +28,7 @@ from wso2_terms.tools import list_tools
 
 NO_SCOPE = "device_policy_cases"
 """Asked for where none of the published scopes is: it carries no right and keeps other tokens alive."""
+_LET_THROUGH = "let through"
 _NOTHING = "none"
 _SPARE_CALLS = 5
 
@@ -83,8 +85,17 @@ class Case:
     @property
     def name(self) -> str:
         """The case as a sentence."""
-        end = f"{self.expected.http_status} {self.expected.code}" if self.expected else "let through"
-        return f"{self.application} at {self.endpoint.name} {self.situation}: {end}"
+        return f"{self.application} at {self.endpoint.name} {self.situation}: {self.outcome}"
+
+    @property
+    def outcome(self) -> str:
+        """The expected end: status and code of a refusal, or `let through`."""
+        return f"{self.expected.http_status} {self.expected.code}" if self.expected else _LET_THROUGH
+
+    def describe(self, answer: "CaseAnswer") -> str:
+        """Describe an answer in the terms of `outcome`."""
+        is_through = self.expected is None and self.is_satisfied_by(answer)
+        return _LET_THROUGH if is_through else f"{answer.status} {answer.code}".rstrip()
 
     def is_satisfied_by(self, told: "CaseAnswer") -> bool:
         """Tell whether an answer is the expected one.
@@ -104,19 +115,6 @@ class CaseAnswer:
 
     status: int
     code: str
-
-
-@dataclass(frozen=True, slots=True)
-class CaseResult:
-    """One case and how it ended."""
-
-    case: Case
-    answer: CaseAnswer
-
-    @property
-    def is_as_expected(self) -> bool:
-        """Whether it ended as it must."""
-        return self.case.is_satisfied_by(self.answer)
 
 
 def list_endpoints(artifacts: Artifacts) -> tuple[PolicyEndpoint, ...]:
@@ -171,25 +169,27 @@ def generate_cases(artifacts: Artifacts, applications: Sequence[ApplicationSpec]
 
 
 def run_cases(
-    wanted: Iterable[Case],
+    cases: Iterable[Case],
     token_of: Callable[[str, frozenset[str]], str],
     call: Callable[[PolicyEndpoint, str], CaseAnswer],
-) -> list[CaseResult]:
-    """Make the call of each case and tell how it ended.
+) -> list[RowResult]:
+    """Make the call of each case and compare its end with the expected one.
 
     Args:
-        wanted: cases, in their order.
+        cases: in their order.
         token_of: gets a token of these scopes for an application; asked once for each set.
-        call: calls a door with a token, `Door.message` as JSON body where there is one.
+        call: calls an endpoint with a token, with `PolicyEndpoint.message` as JSON body if there is one.
     """
     tokens: dict[tuple[str, frozenset[str]], str] = {}
-    tried: list[CaseResult] = []
-    for case in wanted:
+    results: list[RowResult] = []
+    for case in cases:
         key = (case.application, case.requested_scopes)
         if key not in tokens:
             tokens[key] = token_of(*key)
-        tried.append(CaseResult(case, _run_case(case, lambda case=case, token=tokens[key]: call(case.endpoint, token))))
-    return tried
+        answer = _run_case(case, lambda case=case, token=tokens[key]: call(case.endpoint, token))
+        observe: Callable[[], Observation] = lambda case=case, answer=answer: Observation(case.describe(answer))  # noqa: E731
+        results.append(check_row(Row(case.name, case.application, case.outcome, observe)))
+    return results
 
 
 def parse_case_answer(status: int, body: object) -> CaseAnswer:

@@ -1,11 +1,9 @@
 """The command line: which WSO2, what else there is to look with, and how it ended."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 
 import httpx
@@ -21,8 +19,15 @@ from wso2_provisioning.readiness import wait_until_ready
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.verification.context import VerificationContext
 from wso2_provisioning.verification.echo import run_echo_backend
-from wso2_provisioning.verification.looking import build_all_rows, run_rows
-from wso2_provisioning.verification.rows import RowResult, RowState
+from wso2_provisioning.verification.rows import (
+    RowResult,
+    format_json,
+    format_result,
+    format_summary,
+    is_green,
+    write_report,
+)
+from wso2_provisioning.verification.runner import build_all_rows, run_rows
 from wso2_terms.documents import ArtifactError
 
 _DESCRIPTION = "Compare a running WSO2, bootstrapped, with what is said of it; row by row, expected and observed."
@@ -33,7 +38,6 @@ undisturbed, but for the calls of all applications together that an API allows i
 
 exit code: 0 every row that could be looked at holds; 1 one differs, or nothing could be looked at; 2 wrong usage
 """
-_COLOURS = {RowState.HOLDS: "green", RowState.DIFFERS: "red", RowState.NOT_TRIED: "yellow"}
 
 
 _STANDARD_OUTPUT = Path("-")
@@ -79,31 +83,20 @@ def _run_rows(arguments: argparse.Namespace, console: Console) -> list[RowResult
         url = None if arguments.echo_url is None else str(arguments.echo_url)
         rows = build_all_rows(site, echo=echo, echo_url=url, metrics_log=arguments.metrics_log)
         for result in run_rows(site, rows, report):
-            console.print(_format_result(result))
+            console.print(format_result(result.name, result))
             results.append(result)
     return results
 
 
-def _format_result(result: RowResult) -> str:
-    colour = _COLOURS[result.state]
-    measured = f"  ({result.measured})" if result.measured else ""
-    told = f"[{colour}]{result.state:<10}[/] {escape(result.name):<40} {escape(result.expected)}"
-    if result.state is RowState.HOLDS and len(result.expected) <= 60:
-        return f"{told}  |  {escape(result.observed + measured)}"
-    return f"{told}\n{'observed':>51} {escape(result.observed + measured)}"
-
-
 def _report_results(results: Sequence[RowResult], file: Path | None, console: Console) -> int:
-    count = {state: sum(result.state is state for result in results) for state in RowState}
-    console.print(", ".join(f"{number} {state}" for state, number in count.items()))
-    text = json.dumps({"rows": [asdict(result) for result in results]}, indent=2) + "\n"
+    console.print(format_summary(results))
+    text = format_json(results)
     if file == _STANDARD_OUTPUT:
         sys.stdout.write(text)
     elif file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        write_report(file, text)
         console.print(f"written to {file}")
-    return 1 if count[RowState.DIFFERS] or not count[RowState.HOLDS] else 0
+    return 0 if is_green(results) else 1
 
 
 def _build_parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
