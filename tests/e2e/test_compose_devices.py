@@ -70,6 +70,7 @@ def project(
 def make(project: Project, target: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """What `make TARGET` runs, on this project."""
     given = {**project.environment, **project.settings, **variables, "COMPOSE_PROJECT_NAME": project.name}
+    given["STACK"] = "compose"
     return run([sys.executable, str(ROOT / "scripts" / "docker_stack"), target, *arguments], given)
 
 
