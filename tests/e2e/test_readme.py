@@ -6,8 +6,12 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
+import tomllib
+from contextlib import suppress
 from dataclasses import astuple
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import httpx
@@ -29,6 +33,15 @@ ELSEWHERE = {
     *FIRST_OF_ALL, *ON_A_STACK,
 }  # fmt: skip
 
+RUN_LOCK = "requirements-run.lock"
+# As dev.py does once it has installed; it prints the folders of the members.
+STAMP = f"""
+import dev
+members = dev.member_folders()
+dev.stamp_path({RUN_LOCK!r}).write_text(dev.stamp_of({RUN_LOCK!r}, members))
+print(*members, sep="\\n")
+"""
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
@@ -41,6 +54,7 @@ pytestmark = [
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stranger") / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    link_installed_packages(folder)
     return folder
 
 
@@ -78,7 +92,7 @@ def test_make_run_stays_up_until_ctrl_c_and_then_leaves_nothing(clone: Path) -> 
     told += running.communicate(timeout=20)[0]
 
     assert "first governed decision" in "".join(told)
-    assert not re.search(r"uvicorn|local_gateway", processes_of(clone))
+    assert not re.search(r"local_stack|uvicorn|local_gateway", processes_of(clone))
 
 
 @pytest.mark.parametrize(("number", "within_s"), [(signal.SIGTERM, 5), (signal.SIGKILL, 10)])
@@ -123,6 +137,32 @@ def test_make_devices_shows_a_site_until_ctrl_c_and_then_leaves_nothing(clone: P
     assert site is not None, "".join(told)
     assert site.json()["building_kw"] > 0
     assert not re.search(r"site_twin", processes_of(clone))
+
+
+def link_installed_packages(clone: Path) -> None:
+    """Give the clone a `.venv` with what its run lock names, and no more, by links into the one of this test run.
+
+    `.ci/run` installs on a clean checkout before any test; to do so again would show nothing and takes minutes.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(clone / ".venv")], check=True)
+    (site,) = (clone / ".venv").glob("lib/python*/site-packages")
+    done = subprocess.run(
+        [sys.executable, "-c", STAMP], cwd=clone / "scripts", capture_output=True, text=True, check=True
+    )
+    members = [Path(line) for line in done.stdout.splitlines()]
+    (site / "members.pth").write_text("".join(f"{member / 'src'}\n" for member in members), encoding="utf-8")
+    names = re.findall(r"(?m)^([A-Za-z0-9._-]+)==", (clone / RUN_LOCK).read_text(encoding="utf-8"))
+    names += [tomllib.loads((member / "pyproject.toml").read_text())["project"]["name"] for member in members]
+    for name in names:
+        # A lock names what other systems need, too.
+        with suppress(PackageNotFoundError):
+            link_package(distribution(name), site)
+
+
+def link_package(package: Distribution, site: Path) -> None:
+    for top in {file.parts[0] for file in package.files or [] if file.parts[0] not in ("..", "__pycache__")}:
+        if not (site / top).exists() and not top.startswith("_editable_impl"):
+            (site / top).symlink_to(str(package.locate_file(top)))
 
 
 def outside() -> dict[str, str]:
