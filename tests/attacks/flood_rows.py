@@ -36,7 +36,7 @@ connections.ConnectionBounds.make_room = lambda self: False
 """Starts it with nothing but its settings to bound connections, also where no descriptor is left."""
 
 _DESCRIPTORS, _STRANGERS, _STOPS = 256, 300, 3
-_READY_S, _TIMEOUT_S = 30.0, 5.0
+_READY_S, _TIMEOUT_S = 120.0, 5.0
 _HALF_HANDSHAKE = b"GET /CP-1 HTTP/1.1\r\nHost: x\r\n"
 _HALF_BODY = (
     b"PUT /override HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"

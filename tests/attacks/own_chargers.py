@@ -42,7 +42,7 @@ HAS_METER = True
 """Whether the service reads the meter of the connection, where a scenario has one."""
 VOLTAGE_V = 230.0
 _CONTEXT, _READ_CONTEXT, _SITE_CONTEXT = "/charger-control/1.0.0", "/chargers/1.0.0", "/site/1.0.0"
-_READY_S = 10.0
+_READY_S = 60.0
 
 T = TypeVar("T")
 

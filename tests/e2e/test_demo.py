@@ -15,7 +15,11 @@ PICTURE = ROOT / "out" / "demo-day.png"
 QUICK = ["--fast", "--step-min", "40"]
 DEMO = [sys.executable, "-m", "local_stack", "demo"]
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups and signals are looked at as on POSIX")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="process groups and signals are looked at as on POSIX"),
+    # A whole stack and a day, which take a busy machine minutes.
+    pytest.mark.timeout(300),
+]
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def test_a_stopped_demo_leaves_no_process_and_no_folder(tmp_path: Path, stop: si
         if seen in line.lower():
             break
     demo.send_signal(stop)
-    told, _ = demo.communicate(timeout=20)
+    told, _ = demo.communicate(timeout=60)
 
     assert demo.returncode == 130, told
     assert "nothing is left running" in told
@@ -105,7 +109,7 @@ def test_a_measured_day_is_replayed_with_its_overloads(tmp_path: Path) -> None:
 
 def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     settings = environment(folder) | variables
-    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=90, check=False)
+    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=270, check=False)
 
 
 def environment(folder: Path) -> dict[str, str]:

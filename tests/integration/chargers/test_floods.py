@@ -19,10 +19,13 @@ FLEET = """{"feeders": [{"feeder_id": "main", "limit_a": 100}], "chargers": [{"c
 "password_sha256": "30c952fab122c3f9759f02a6d95c3758b246b4fee239957b2d4fee46e26170c4",
 "evses": [{"evse_id": 1, "phases": [1, 2, 3], "max_current_a": 32}]}]}"""
 DESCRIPTORS = 256
-READY_S = 30.0
+READY_S = 120.0
 STOP = {"kind": "stop", "minutes": 1, "reason": "a flood"}
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows bounds no descriptors")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows bounds no descriptors"),
+    pytest.mark.timeout(180),
+]
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,8 @@ async def test_a_charger_that_rejects_limits_is_told_as_such(site: ChargingSite,
 @pytest.mark.slow
 @both
 @pytest.mark.parametrize("quirk", [Quirk.NEVER_ANSWERS, Quirk.NEVER_CONFIRMS])
-async def test_a_charger_that_does_not_answer_holds_up_nobody(site: ChargingSite, version: str, quirk: Quirk) -> None:
+async def test_a_charger_that_does_not_answer_holds_up_nobody(open_site: OpenSite, version: str, quirk: Quirk) -> None:
+    site = await open_site(answer_s=1.0)
     point = await charging(site, version)
     point.station.quirks.add(quirk)
 
@@ -108,7 +109,8 @@ async def test_a_charger_that_does_not_answer_holds_up_nobody(site: ChargingSite
 
 @pytest.mark.slow
 @both
-async def test_a_late_answer_counts_when_it_comes(site: ChargingSite, version: str) -> None:
+async def test_a_late_answer_counts_when_it_comes(open_site: OpenSite, version: str) -> None:
+    site = await open_site(answer_s=1.0)
     point = await charging(site, version)
     point.station.quirks.add(Quirk.ANSWERS_LATE)
 

@@ -136,7 +136,7 @@ class FakeChargers:
             await self._until(before + 1)
 
     async def _until(self, rests: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while self.rests < rests:
                 await asyncio.sleep(0.001)
 
