@@ -1,4 +1,4 @@
-"""A state with one API, two applications and their keys, put together without a network."""
+"""Fixtures: a state with one API, two applications and their keys, without a network."""
 
 import json
 from collections.abc import AsyncGenerator, Callable
@@ -54,7 +54,7 @@ def key(files: KeyFiles) -> SigningKey:
 
 @pytest.fixture
 def describe() -> Describe:
-    """Makes the `data` of an api.yaml."""
+    """Return a function that builds the `data` of an api.yaml."""
 
     def build(name: str = "SolarAPI", **changes: Any) -> dict[str, Any]:
         operation = {"target": "/solar-status", "verb": "GET", "scopes": ["solar:read"]}
@@ -90,7 +90,7 @@ def build_deployed(api_id: str, data: dict[str, Any], **more: Any) -> ApiRecord:
         definition={},
         environments=[{"name": "Default"}],
     )
-    made = ApiRecord(
+    api = ApiRecord(
         api_id=api_id,
         provider="admin",
         lifecycle="PUBLISHED",
@@ -100,12 +100,12 @@ def build_deployed(api_id: str, data: dict[str, Any], **more: Any) -> ApiRecord:
         updated_at_ms=0,
         revisions=[revision],
     )
-    return made.model_copy(update=more)
+    return api.model_copy(update=more)
 
 
 @pytest.fixture
 def state(describe: Describe) -> GatewayState:
-    """EVApp of user evapp, subscribed to SolarAPI with ten calls a minute, and Stranger, subscribed to nothing."""
+    """EVApp of user evapp, subscribed to SolarAPI with ten calls per minute, and Stranger without subscriptions."""
     policies = {policy.policy_id: policy for policy in create_default_policies()}
     policies["Ten"] = quota("Ten", 10, stopOnQuotaReach=True)
     applications = {
@@ -132,7 +132,9 @@ def state(describe: Describe) -> GatewayState:
         )
         for name, application in applications.items()
     }
-    held = Subscription(subscription_id="sub-1", application_id="EVApp", api_id="api-1", throttling_policy="Ten")
+    subscription = Subscription(
+        subscription_id="sub-1", application_id="EVApp", api_id="api-1", throttling_policy="Ten"
+    )
     return GatewayState(
         issuer="https://localhost:9443/oauth2/token",
         roles={"Internal/reader"},
@@ -140,7 +142,7 @@ def state(describe: Describe) -> GatewayState:
         applications=applications,
         clients=clients,
         apis={"api-1": build_deployed("api-1", describe())},
-        subscriptions={"sub-1": held},
+        subscriptions={"sub-1": subscription},
     )
 
 
@@ -164,7 +166,7 @@ def context(store: Store, tokens: TokenService, clock: SteppedClock) -> Manageme
 
 @pytest.fixture
 def project(describe: Describe) -> Callable[..., ApiProject]:
-    """Makes a project as it is uploaded."""
+    """Return a function that builds a project as it is uploaded."""
 
     def build(*, is_deployed: bool = True, definition: dict[str, object] | None = None, **changes: Any) -> ApiProject:
         data = Api.model_validate_json(json.dumps(describe(**changes)))
@@ -194,7 +196,7 @@ def metrics(tmp_path: Path) -> MetricsLog:
 def open_gateway(
     tokens: TokenService, clock: SteppedClock, key: SigningKey, metrics: MetricsLog
 ) -> Callable[[Store, int], AbstractAsyncContextManager[Gateway]]:
-    """Opens a gateway over a state, with the largest body that it takes [bytes]."""
+    """Return a context manager that runs a gateway over a state, with the largest accepted body [byte]."""
 
     @asynccontextmanager
     async def gateway(store: Store, max_request_bytes: int) -> AsyncGenerator[Gateway]:

@@ -1,4 +1,4 @@
-"""Each way in which a call is refused, and the one in which it passes."""
+"""Admission: every reason to reject a call, and an admitted call."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,12 +55,12 @@ def test_a_subscribed_application_with_the_scope_passes(state: GatewayState) -> 
     assert verdict.subscriber.application.name == "EVApp"
 
 
-def test_no_token_and_a_wrong_token_are_told_apart(state: GatewayState) -> None:
+def test_a_missing_and_an_invalid_token_have_different_faults(state: GatewayState) -> None:
     assert reject(state, Credentials(is_present=False)).fault is MISSING_CREDENTIALS
     assert reject(state, Credentials(is_present=True)).fault is INVALID_CREDENTIALS
 
 
-def test_an_expired_and_a_revoked_token_share_a_code_and_not_the_words(state: GatewayState) -> None:
+def test_an_expired_and_a_revoked_token_share_the_code_but_not_the_description(state: GatewayState) -> None:
     expired = reject(state, Credentials(True, TOKEN, False, is_revoked=False)).fault
     revoked = reject(state, Credentials(True, TOKEN, False, is_revoked=True)).fault
 
@@ -69,17 +69,17 @@ def test_an_expired_and_a_revoked_token_share_a_code_and_not_the_words(state: Ga
     assert revoked.description.startswith("Invalid JWT token.")
 
 
-def test_an_application_without_subscription_is_refused_before_its_scopes_are_looked_at(state: GatewayState) -> None:
+def test_a_missing_subscription_is_reported_before_missing_scopes(state: GatewayState) -> None:
     stranger = replace(TOKEN, client_id="key-Stranger", scopes=frozenset[str]())
 
     assert reject(state, live(stranger)).fault is NOT_SUBSCRIBED
 
 
-def test_a_client_that_nobody_knows_is_not_subscribed(state: GatewayState) -> None:
+def test_an_unknown_client_is_not_subscribed(state: GatewayState) -> None:
     assert reject(state, live(replace(TOKEN, client_id="gone"))).fault is NOT_SUBSCRIBED
 
 
-def test_a_token_without_the_scope_is_refused_and_told_the_resource(state: GatewayState) -> None:
+def test_a_missing_scope_is_rejected_with_the_name_of_the_resource(state: GatewayState) -> None:
     refusal = reject(state, live(replace(TOKEN, scopes=frozenset({"default"}))))
 
     assert refusal.fault is SCOPE_MISSING
@@ -133,7 +133,7 @@ def test_a_resource_without_security_needs_no_token(
         ("IPRANGE", {"startingIp": "10.0.0.1", "endingIp": "10.0.0.9", "invert": False}, "::1", False),
     ],
 )
-def test_deny_policies_refuse_whom_they_name(
+def test_deny_policies_reject_matching_calls(
     state: GatewayState, kind: str, value: Any, address: str, is_denied: bool
 ) -> None:
     state.deny_policies["d"] = DenyPolicy(condition_id="d", condition_type=kind, condition_value=value)
@@ -148,7 +148,7 @@ def test_deny_policies_refuse_whom_they_name(
     assert refusal is None or refusal.fault is DENIED
 
 
-def test_a_deny_policy_that_is_switched_off_denies_nobody(state: GatewayState) -> None:
+def test_a_disabled_deny_policy_rejects_no_call(state: GatewayState) -> None:
     state.deny_policies["d"] = DenyPolicy(
         condition_id="d", condition_type="API", condition_value="/solar/1.0.0", is_enabled=False
     )

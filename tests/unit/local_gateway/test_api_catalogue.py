@@ -1,4 +1,4 @@
-"""Which definitions are taken, and where they must agree with api.yaml."""
+"""Validation of OpenAPI definitions and their agreement with api.yaml."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,29 +33,29 @@ def test_a_fault_names_its_place() -> None:
     assert (find_definition_error(broken) or "").startswith("paths//solar-status/get")
 
 
-def test_a_reference_to_elsewhere_is_refused_and_not_followed() -> None:
+def test_an_external_reference_is_rejected_and_not_fetched() -> None:
     elsewhere = GOOD | {"components": {"schemas": {"X": {"$ref": "http://127.0.0.1:9/schema.json"}}}}
 
     assert "$ref" in (find_definition_error(elsewhere) or "")
 
 
-def test_a_project_whose_halves_agree_is_taken(project: Project) -> None:
-    made = project()
+def test_a_project_that_agrees_with_its_definition_is_accepted(project: Project) -> None:
+    built = project()
 
-    assert find_mismatch(made.api, build_governed_definition(made)) is None
+    assert find_mismatch(built.api, build_governed_definition(built)) is None
 
 
 def test_an_operation_on_one_side_alone_is_named(project: Project) -> None:
-    made = project()
-    definition = build_governed_definition(made)
+    built = project()
+    definition = build_governed_definition(built)
     paths: Any = definition["paths"]
     paths["/hidden"] = {"get": {"responses": {}}}
 
-    assert find_mismatch(made.api, definition) == "GET /hidden stands in the definition alone"
-    assert "api.yaml alone" in (find_mismatch(made.api, {"paths": {}}) or "")
+    assert find_mismatch(built.api, definition) == "GET /hidden stands in the definition alone"
+    assert "api.yaml alone" in (find_mismatch(built.api, {"paths": {}}) or "")
 
 
 def test_scopes_that_differ_are_named(project: Project) -> None:
-    made = project()
+    built = project()
 
-    assert "other scopes" in (find_mismatch(made.api, GOOD) or "")
+    assert "other scopes" in (find_mismatch(built.api, GOOD) or "")

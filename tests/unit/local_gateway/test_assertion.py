@@ -41,14 +41,14 @@ def test_a_service_accepts_it_for_its_own_api_alone(
     assertions: AssertionIssuer, state: GatewayState, clock: SteppedClock, files: KeyFiles
 ) -> None:
     assertion = create(assertions, state, clock)
-    door = GatewayAssertion(files.signing.read_bytes(), clock)
+    verifier = GatewayAssertion(files.signing.read_bytes(), clock)
 
-    door.verify(assertion, "/solar/1.0.0")
+    verifier.verify(assertion, "/solar/1.0.0")
     with pytest.raises(AssertionRefusedError):
-        door.verify(assertion, "/grid/1.0.0")
+        verifier.verify(assertion, "/grid/1.0.0")
 
 
-def test_it_says_who_calls(
+def test_the_assertion_identifies_the_application(
     assertions: AssertionIssuer, state: GatewayState, clock: SteppedClock, key: SigningKey
 ) -> None:
     claims = jwt.decode(create(assertions, state, clock), key.key, algorithms=["RS256"]).claims
@@ -76,12 +76,14 @@ def test_it_is_reused_and_renewed_before_it_expires(
     GatewayAssertion(files.signing.read_bytes(), clock).verify(renewed, "/solar/1.0.0")
 
 
-def test_it_is_not_made_where_it_is_switched_off(key: SigningKey, state: GatewayState, clock: SteppedClock) -> None:
+def test_no_assertion_is_issued_if_backend_jwts_are_disabled(
+    key: SigningKey, state: GatewayState, clock: SteppedClock
+) -> None:
     api, subscriber = parties(state)
 
     assert AssertionIssuer(key, BackendJwt()).get_assertion(api, TOKEN, subscriber, clock.now()) is None
 
 
-def test_an_encoding_that_nobody_reads_is_refused_at_the_start(key: SigningKey) -> None:
+def test_an_unsupported_encoding_is_a_configuration_error(key: SigningKey) -> None:
     with pytest.raises(ConfigurationError, match="base64url"):
         AssertionIssuer(key, BackendJwt(enable=True, encoding="base64"))

@@ -1,4 +1,4 @@
-"""The data path in process: what passes, what is withheld, what a failing backend looks like."""
+"""Data path in process: forwarded and withheld headers, rejections, failing backends."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ BREAK_OFF = web.AppKey("break_off", asyncio.Event)
 
 
 async def on_backend(request: web.Request) -> web.StreamResponse:
-    """A service that answers, hangs, hangs up, streams, or breaks off in the middle of a stream."""
+    """Backend that answers, hangs, closes the connection, streams, or stops in the middle of a stream."""
     assert request.transport is not None
     match request.path:
         case "/hang":
@@ -46,15 +46,15 @@ async def on_backend(request: web.Request) -> web.StreamResponse:
             for _ in range(10):
                 await answer.write(b"x" * 100_000)
             if request.path == "/torn":
-                # Broken off only when the caller already has a part of it.
+                # Close the connection only after the client has received a part of the body.
                 await request.app[BREAK_OFF].wait()
                 request.transport.abort()
             return answer
         case _:
             pass
     body = (await request.read()).decode()
-    seen = {"verb": request.method, "headers": dict(request.headers), "path": request.path_qs, "body": body}
-    return web.json_response(seen)
+    received = {"verb": request.method, "headers": dict(request.headers), "path": request.path_qs, "body": body}
+    return web.json_response(received)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def serve(store: Store, describe: Callable[..., dict[str, Any]], url: str, **cha
 async def call(
     gateway: Gateway, store: Store, tokens: TokenService, backend: str, describe: Callable[..., dict[str, Any]]
 ) -> AsyncIterator[Call]:
-    """Calls the gateway as EVApp."""
+    """Call the gateway as EVApp."""
     serve(store, describe, backend)
     token = tokens.issue(store.state.clients["key-EVApp"], "evapp", ("solar:read",), for_application=True)
     async with RawTestServer(gateway.handle) as server, ClientSession() as session:
@@ -110,12 +110,12 @@ async def code_of(answer: ClientResponse) -> str:
 async def test_the_service_sees_the_call_and_the_gateway_but_not_the_token(call: Call) -> None:
     answer = await call("/solar-status?a=1&b=2", headers={"x-jwt-assertion": "forged", "activityid": "my-activity-1"})
 
-    seen = await answer.json()
-    names = {name.lower() for name in seen["headers"]}
+    received = await answer.json()
+    names = {name.lower() for name in received["headers"]}
     assert answer.status == 200
-    assert seen["path"] == "/solar-status?a=1&b=2"
-    assert seen["headers"]["X-JWT-Assertion"].count(".") == 2
-    assert seen["headers"]["activityid"] == answer.headers["activityid"] == "my-activity-1"
+    assert received["path"] == "/solar-status?a=1&b=2"
+    assert received["headers"]["X-JWT-Assertion"].count(".") == 2
+    assert received["headers"]["activityid"] == answer.headers["activityid"] == "my-activity-1"
     assert "authorization" not in names
 
 
@@ -134,7 +134,7 @@ async def test_a_stream_is_passed_on_with_its_headers(call: Call) -> None:
     assert answer.headers["Set-Cookie"] == "a=b"
 
 
-async def test_a_stream_that_breaks_off_breaks_off_for_the_caller_too(call: Call, break_off: asyncio.Event) -> None:
+async def test_an_interrupted_stream_is_interrupted_for_the_client(call: Call, break_off: asyncio.Event) -> None:
     answer = await call("/torn")
     await answer.content.readany()
     break_off.set()
@@ -158,10 +158,10 @@ async def test_a_put_arrives_with_its_body_and_its_query(call: Call) -> None:
 
     answer = await call("/limits?commander=agent-1&decision_id=a%26b%3Dc", "PUT", json=limits)
 
-    seen = await answer.json()
-    assert (seen["verb"], seen["path"]) == ("PUT", "/limits?commander=agent-1&decision_id=a%26b%3Dc")
-    assert json.loads(seen["body"]) == limits
-    assert seen["headers"]["Content-Type"] == "application/json"
+    received = await answer.json()
+    assert (received["verb"], received["path"]) == ("PUT", "/limits?commander=agent-1&decision_id=a%26b%3Dc")
+    assert json.loads(received["body"]) == limits
+    assert received["headers"]["Content-Type"] == "application/json"
 
 
 # Every character that OCPP allows in an identifier.
@@ -169,16 +169,16 @@ async def test_a_put_arrives_with_its_body_and_its_query(call: Call) -> None:
 async def test_a_variable_in_a_path_arrives_as_it_was_given(call: Call, identity: str) -> None:
     answer = await call(f"/sessions/{quote(identity, safe='')}/departure", "PUT", data=b"{}")
 
-    seen = await answer.json()
-    assert unquote(seen["path"]) == f"/sessions/{identity}/departure"
+    received = await answer.json()
+    assert unquote(received["path"]) == f"/sessions/{identity}/departure"
 
 
-async def test_a_backend_that_hangs_or_hangs_up_is_told_apart(call: Call) -> None:
+async def test_a_timeout_and_a_closed_connection_have_different_faults(call: Call) -> None:
     assert await code_of(await call("/hang")) == "101504"
     assert await code_of(await call("/cut")) == "101505"
 
 
-async def test_a_backend_that_failed_rests(call: Call, store: Store, describe: Callable[..., dict[str, Any]]) -> None:
+async def test_a_failed_backend_is_suspended(call: Call, store: Store, describe: Callable[..., dict[str, Any]]) -> None:
     # Nothing listens on port 9 (discard).
     serve(store, describe, "http://127.0.0.1:9", config={})
 
@@ -215,7 +215,9 @@ async def test_a_transport_that_the_api_does_not_offer_is_refused(
     assert "[ http ]" in (await answer.json())["description"]
 
 
-async def test_the_eleventh_call_of_a_minute_is_told_when_to_come_back(call: Call, clock: SteppedClock) -> None:
+async def test_the_eleventh_call_of_a_minute_is_rejected_with_the_next_access_time(
+    call: Call, clock: SteppedClock
+) -> None:
     for _ in range(10):
         assert (await call("/solar-status")).status == 200
 
@@ -239,7 +241,7 @@ async def test_a_revoked_token_is_refused_at_once(call: Call, store: Store) -> N
     assert "WWW-Authenticate" in refused.headers
 
 
-async def test_what_breaks_inside_is_an_answer_too(
+async def test_an_internal_failure_is_answered_with_a_fault(
     call: Call, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
@@ -251,7 +253,7 @@ async def test_what_breaks_inside_is_an_answer_too(
     assert "call failed in the gateway" in caplog.text
 
 
-async def test_every_finished_call_is_noted(call: Call, metrics: MetricsLog, tmp_path: Path) -> None:
+async def test_every_finished_call_is_recorded(call: Call, metrics: MetricsLog, tmp_path: Path) -> None:
     writing = asyncio.create_task(metrics.run())
     await call("/solar-status")
     await call("/nothing")

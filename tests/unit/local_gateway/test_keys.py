@@ -1,4 +1,4 @@
-"""Certificates: made once, kept while they are good, private where they must be."""
+"""Certificates and keys: created once, kept while valid, readable by their owner only."""
 
 import ssl
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""REST APIs in process: who may call, what is refused with which code, what stays as it was."""
+"""REST APIs in process: authorization, error codes, and state that a rejected request leaves unchanged."""
 
 import io
 import json
@@ -30,8 +30,8 @@ Call = Callable[..., Any]
 @pytest.fixture
 async def client(context: ManagementContext, key: SigningKey) -> AsyncIterator[Any]:
     context.users.add("evapp", "evapp-password", ["Internal/subscriber", "Internal/reader"])
-    async with TestClient(TestServer(create_management_app(context, key, 1 << 20))) as made:
-        yield made
+    async with TestClient(TestServer(create_management_app(context, key, 1 << 20))) as client:
+        yield client
 
 
 async def read_error(answer: ClientResponse, status: int, code: int | None = None) -> str:
@@ -63,7 +63,7 @@ async def test_roles_decide_what_a_user_may_do(client: Any) -> None:
     await read_error(await client.get(f"{ADMIN_API}/throttling/deny-policies", headers=EVAPP), 401)
 
 
-async def test_a_token_of_an_application_opens_no_rest_api(
+async def test_an_applications_token_cannot_call_the_rest_apis(
     client: Any, context: ManagementContext, state: GatewayState
 ) -> None:
     token = context.tokens.issue(state.clients["key-EVApp"], "evapp", ("solar:read",), for_application=True)
@@ -122,7 +122,7 @@ async def test_an_import_is_refused_with_the_code_of_its_fault(client: Any, proj
     assert (await (await client.get(f"{PUBLISHER}/apis", headers=ADMIN)).json())["count"] == 1
 
 
-async def test_a_sixth_revision_is_refused_unless_they_rotate(client: Any, project: Project) -> None:
+async def test_a_sixth_revision_is_rejected_unless_revisions_rotate(client: Any, project: Project) -> None:
     for _ in range(4):
         assert (await upload(client, project(), overwrite="true")).status == 200
 
@@ -152,10 +152,10 @@ async def test_a_subscription_needs_a_plan_that_the_api_offers(client: Any) -> N
     path = f"{DEVPORTAL}/subscriptions"
 
     await read_error(await client.post(path, json=wanted | {"throttlingPolicy": "Silver"}, headers=ADMIN), 403)
-    made = await client.post(path, json=wanted | {"throttlingPolicy": "Gold"}, headers=ADMIN)
+    created = await client.post(path, json=wanted | {"throttlingPolicy": "Gold"}, headers=ADMIN)
     again = await client.post(path, json=wanted | {"throttlingPolicy": "Gold"}, headers=ADMIN)
 
-    assert made.status == 201
+    assert created.status == 201
     assert "already exists" in await read_error(again, 409)
 
 
@@ -172,15 +172,15 @@ async def test_keys_are_generated_once_and_shown_again(client: Any) -> None:
     path = f"{DEVPORTAL}/applications/EVApp"
     asked = {"keyType": "SANDBOX", "grantTypesToBeSupported": ["client_credentials"], "validityTime": "600"}
 
-    made = await (await client.post(f"{path}/generate-keys", json=asked, headers=EVAPP)).json()
+    created = await (await client.post(f"{path}/generate-keys", json=asked, headers=EVAPP)).json()
     await read_error(await client.post(f"{path}/generate-keys", json=asked, headers=EVAPP), 409, 901409)
     listed = await (await client.get(f"{path}/oauth-keys", headers=EVAPP)).json()
-    renewed = await client.post(f"{path}/oauth-keys/{made['keyMappingId']}/regenerate-secret", headers=EVAPP)
+    renewed = await client.post(f"{path}/oauth-keys/{created['keyMappingId']}/regenerate-secret", headers=EVAPP)
 
-    assert made["token"]["validityTime"] == 600
+    assert created["token"]["validityTime"] == 600
     shown = {key["consumerKey"]: key["consumerSecret"] for key in listed["list"]}
-    assert shown[made["consumerKey"]] == made["consumerSecret"]
-    assert (await renewed.json())["consumerSecret"] != made["consumerSecret"]
+    assert shown[created["consumerKey"]] == created["consumerSecret"]
+    assert (await renewed.json())["consumerSecret"] != created["consumerSecret"]
 
 
 async def test_a_new_owner_changes_whose_roles_count(client: Any, state: GatewayState) -> None:
@@ -194,7 +194,7 @@ async def test_a_new_owner_changes_whose_roles_count(client: Any, state: Gateway
     assert found["count"] == 1
 
 
-async def test_deny_policies_are_checked_before_they_are_kept(client: Any) -> None:
+async def test_deny_policies_are_validated_before_they_are_stored(client: Any) -> None:
     path = f"{ADMIN_API}/throttling/deny-policies"
 
     async def deny(kind: str, value: Any) -> ClientResponse:
@@ -204,10 +204,10 @@ async def test_deny_policies_are_checked_before_they_are_kept(client: Any) -> No
     await read_error(await deny("API", "/solar"), 500, 900967)
     await read_error(await deny("IP", {"fixedIp": "everywhere"}), 400)
     await read_error(await deny("PLANET", "earth"), 400)
-    made = await (await deny("USER", "evapp")).json()
-    assert made["conditionValue"] == "evapp@carbon.super"
+    created = await (await deny("USER", "evapp")).json()
+    assert created["conditionValue"] == "evapp@carbon.super"
     await read_error(await deny("USER", "evapp"), 409)
-    one = f"{ADMIN_API}/throttling/deny-policy/{made['conditionId']}"
+    one = f"{ADMIN_API}/throttling/deny-policy/{created['conditionId']}"
     changed = await client.patch(one, json={"conditionStatus": False}, headers=ADMIN)
     assert (await changed.json())["conditionStatus"] is False
     assert (await client.delete(one, headers=ADMIN)).status == 200
@@ -219,12 +219,12 @@ async def test_policies_are_added_once_and_then_changed(client: Any) -> None:
     limit = {"type": "REQUESTCOUNTLIMIT", "requestCount": {"timeUnit": "min", "unitTime": 1, "requestCount": 7}}
     policy = {"policyName": "Seven", "defaultLimit": limit, "stopOnQuotaReach": True}
 
-    made = await client.post(path, json=policy, headers=ADMIN)
+    created = await client.post(path, json=policy, headers=ADMIN)
     await read_error(await client.post(path, json=policy, headers=ADMIN), 409)
-    one = f"{path}/{(await made.json())['policyId']}"
-    changed = await client.put(one, json=await made.json() | {"stopOnQuotaReach": False}, headers=ADMIN)
+    one = f"{path}/{(await created.json())['policyId']}"
+    changed = await client.put(one, json=await created.json() | {"stopOnQuotaReach": False}, headers=ADMIN)
 
-    assert (made.status, changed.status) == (201, 200)
+    assert (created.status, changed.status) == (201, 200)
     assert (await (await client.get(one, headers=ADMIN)).json())["stopOnQuotaReach"] is False
     names = {found["policyName"] for found in (await (await client.get(path, headers=ADMIN)).json())["list"]}
     assert {"Seven", "Gold", "Unlimited"} <= names
@@ -295,7 +295,7 @@ async def test_an_administrator_lists_exports_and_removes_applications_of_anybod
         document = json.loads(archive.read("evapp-EVApp/application.json"))
     (key,) = document["data"]["applicationInfo"]["keys"]
     assert (key["consumerKey"], b64decode(key["consumerSecret"])) == ("key-EVApp", b"secret-of-EVApp")
-    assert [held["apiId"]["apiName"] for held in document["data"]["subscribedAPIs"]] == ["SolarAPI"]
+    assert [subscription["apiId"]["apiName"] for subscription in document["data"]["subscribedAPIs"]] == ["SolarAPI"]
     for headers in (EVAPP, own):
         assert (await client.get(f"{DEVPORTAL}/applications/export", params=query, headers=headers)).status == 401
         assert (await client.delete(f"{listed}/EVApp", headers=headers)).status == 401
@@ -304,7 +304,7 @@ async def test_an_administrator_lists_exports_and_removes_applications_of_anybod
 
     await read_error(await client.delete(f"{listed}/EVApp", headers=ADMIN), 404)
     await read_error(await client.get(f"{DEVPORTAL}/applications/export", params=query, headers=ADMIN), 404)
-    # With a key end the tokens that it was given.
+    # Deleting a key revokes its tokens.
     assert (await client.get(f"{DEVPORTAL}/applications", headers=own)).status == 401
 
 
@@ -321,10 +321,10 @@ async def test_an_export_shows_keys_only_when_asked(client: Any) -> None:
 async def test_an_application_is_made_for_its_caller(client: Any) -> None:
     path, wanted = f"{DEVPORTAL}/applications", {"name": "Second", "throttlingPolicy": "Unlimited"}
 
-    made = await (await client.post(path, json=wanted, headers=EVAPP)).json()
+    created = await (await client.post(path, json=wanted, headers=EVAPP)).json()
 
-    assert (made["owner"], made["status"], made["tokenType"]) == ("evapp", "APPROVED", "JWT")
-    shown = await (await client.get(f"{path}/{made['applicationId']}", headers=EVAPP)).json()
+    assert (created["owner"], created["status"], created["tokenType"]) == ("evapp", "APPROVED", "JWT")
+    shown = await (await client.get(f"{path}/{created['applicationId']}", headers=EVAPP)).json()
     assert shown["name"] == "Second"
     await read_error(await client.post(path, json={"name": ""}, headers=EVAPP), 400)
     await read_error(await client.post(path, data=b"{", headers=EVAPP), 400)
@@ -333,14 +333,14 @@ async def test_an_application_is_made_for_its_caller(client: Any) -> None:
 async def test_many_subscriptions_are_made_in_one_call(client: Any) -> None:
     one = {"applicationId": "Stranger", "apiId": "api-1", "throttlingPolicy": "Gold"}
 
-    made = await (await client.post(f"{DEVPORTAL}/subscriptions/multiple", json=[one], headers=ADMIN)).json()
+    created = await (await client.post(f"{DEVPORTAL}/subscriptions/multiple", json=[one], headers=ADMIN)).json()
     await read_error(await client.post(f"{DEVPORTAL}/subscriptions/multiple", json={"no": "list"}, headers=ADMIN), 400)
 
     listed = await (await client.get(f"{DEVPORTAL}/subscriptions?applicationId=Stranger", headers=ADMIN)).json()
-    assert [found["subscriptionId"] for found in listed["list"]] == [made[0]["subscriptionId"]]
-    gone = f"{DEVPORTAL}/subscriptions/{made[0]['subscriptionId']}"
-    assert (await client.delete(gone, headers=ADMIN)).status == 200
-    await read_error(await client.delete(gone, headers=ADMIN), 404)
+    assert [found["subscriptionId"] for found in listed["list"]] == [created[0]["subscriptionId"]]
+    path = f"{DEVPORTAL}/subscriptions/{created[0]['subscriptionId']}"
+    assert (await client.delete(path, headers=ADMIN)).status == 200
+    await read_error(await client.delete(path, headers=ADMIN), 404)
 
 
 async def test_only_a_published_api_takes_subscriptions(client: Any, state: GatewayState) -> None:
@@ -371,8 +371,8 @@ async def test_a_revision_is_made_deployed_and_taken_back_by_hand(client: Any, s
     path = f"{PUBLISHER}/apis/api-1"
     everywhere = [{"name": "Default", "vhost": "localhost", "displayOnDevportal": True}]
 
-    made = await (await client.post(f"{path}/revisions", json={"description": "second"}, headers=ADMIN)).json()
-    query = f"revisionId={made['id']}"
+    created = await (await client.post(f"{path}/revisions", json={"description": "second"}, headers=ADMIN)).json()
+    query = f"revisionId={created['id']}"
     await read_error(
         await client.post(f"{path}/deploy-revision?{query}", json=[{"name": "Mars"}], headers=ADMIN), 404, 900506
     )
@@ -380,13 +380,13 @@ async def test_a_revision_is_made_deployed_and_taken_back_by_hand(client: Any, s
     deployed = await client.post(f"{path}/deploy-revision?{query}", json=everywhere, headers=ADMIN)
     assert deployed.status == 201
     assert [bool(revision.environments) for revision in state.apis["api-1"].revisions] == [False, True]
-    await read_error(await client.delete(f"{path}/revisions/{made['id']}", headers=ADMIN), 400, 900352)
+    await read_error(await client.delete(f"{path}/revisions/{created['id']}", headers=ADMIN), 400, 900352)
     assert (await client.post(f"{path}/undeploy-revision?{query}", headers=ADMIN)).status == 201
-    assert (await client.delete(f"{path}/revisions/{made['id']}", headers=ADMIN)).status == 200
-    await read_error(await client.delete(f"{path}/revisions/{made['id']}", headers=ADMIN), 404, 900354)
+    assert (await client.delete(f"{path}/revisions/{created['id']}", headers=ADMIN)).status == 200
+    await read_error(await client.delete(f"{path}/revisions/{created['id']}", headers=ADMIN), 404, 900354)
 
 
-async def test_a_retired_api_is_served_no_longer(client: Any, state: GatewayState) -> None:
+async def test_a_retired_api_is_not_served(client: Any, state: GatewayState) -> None:
     for action in ("Deprecate", "Retire"):
         await client.post(f"{PUBLISHER}/apis/change-lifecycle?apiId=api-1&action={action}", headers=ADMIN)
 
@@ -436,7 +436,7 @@ async def test_an_api_is_deleted_when_nobody_is_subscribed(client: Any, state: G
     await read_error(await client.get(f"{PUBLISHER}/apis/api-1", headers=ADMIN), 404)
 
 
-async def test_a_policy_is_deleted_when_nothing_follows_it(client: Any, state: GatewayState) -> None:
+async def test_a_policy_is_deleted_if_nothing_uses_it(client: Any, state: GatewayState) -> None:
     path = f"{ADMIN_API}/throttling/policies/subscription"
     listed = (await (await client.get(path, headers=ADMIN)).json())["list"]
     ids = {policy["policyName"]: policy["policyId"] for policy in listed}

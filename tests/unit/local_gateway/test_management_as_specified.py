@@ -1,4 +1,4 @@
-"""REST APIs in process: who is let in and what lists show, where WSO2's specifications are narrower than a guess."""
+"""REST APIs in process: authorization and list contents that WSO2's specifications define."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,8 +22,8 @@ PUBLISHER, DEVPORTAL, ADMIN_API = "/api/am/publisher/v4", "/api/am/devportal/v3"
 @pytest.fixture
 async def client(context: ManagementContext, key: SigningKey) -> AsyncIterator[Any]:
     context.users.add("evapp", "evapp-password", ["Internal/subscriber"])
-    async with TestClient(TestServer(create_management_app(context, key, 1 << 20))) as made:
-        yield made
+    async with TestClient(TestServer(create_management_app(context, key, 1 << 20))) as client:
+        yield client
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ async def client(context: ManagementContext, key: SigningKey) -> AsyncIterator[A
         ("apim:bl_manage", f"{ADMIN_API}/throttling/deny-policies", 401),
     ],
 )
-async def test_a_token_opens_what_its_scope_is_listed_for_and_nothing_else(
+async def test_a_token_can_call_only_operations_of_its_scope(
     client: Any, context: ManagementContext, state: GatewayState, scope: str, path: str, status: int
 ) -> None:
     token = context.tokens.issue(state.clients["key-EVApp"], "admin", (scope,), for_application=False)
@@ -72,9 +72,9 @@ async def test_conditions_of_an_advanced_policy_stand_in_no_list(client: Any) ->
     policies = f"{ADMIN_API}/throttling/policies/advanced"
     limit = {"type": "REQUESTCOUNTLIMIT", "requestCount": {"timeUnit": "min", "unitTime": 1, "requestCount": 5}}
     body: dict[str, Any] = {"policyName": "Narrow", "defaultLimit": limit, "conditionalGroups": []}
-    made = await (await client.post(policies, headers=ADMIN, json=body)).json()
+    created = await (await client.post(policies, headers=ADMIN, json=body)).json()
 
     listed = (await (await client.get(policies, headers=ADMIN)).json())["list"]
 
-    assert made["conditionalGroups"] == []
+    assert created["conditionalGroups"] == []
     assert [policy for policy in listed if "conditionalGroups" in policy] == []

@@ -1,4 +1,4 @@
-"""MCP servers of the local gateway: what a client sees, and what the API behind is asked."""
+"""MCP servers of the local gateway: answers to the client and requests to the API of a tool."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -115,7 +115,7 @@ def once_a_minute() -> PolicyRecord:
 
 @pytest.fixture
 def served_store(store: Store, backend: str, describe: Callable[..., dict[str, Any]]) -> Store:
-    """The state with SolarAPI's paths behind it and SolarMCP, to which EVApp is subscribed, made from them."""
+    """A state with SolarAPI and SolarMCP, an MCP server created from it, to which EVApp is subscribed."""
     targets = [target for target, _ in TOOLS.values()] + ["/days/latest"]
     store.state.apis["api-1"].revisions[0].data = describe(
         endpointConfig={
@@ -147,7 +147,7 @@ def token(served_store: Store, tokens: TokenService) -> str:
 
 @pytest.fixture
 async def ask(gateway: Gateway, token: str) -> AsyncIterator[Ask]:
-    """Posts a message to SolarMCP as EVApp; `token=None` leaves the token out."""
+    """Return a function that posts a message to SolarMCP as EVApp; `token=None` omits the token."""
     async with RawTestServer(gateway.handle) as server, ClientSession() as session:
 
         async def asked(
@@ -178,7 +178,7 @@ def build_tool_call(name: str, **arguments: Any) -> dict[str, Any]:
 
 
 async def error_of(answer: ClientResponse) -> tuple[int, int, str, Any]:
-    """Status, code, message and data of a JSON-RPC error."""
+    """Return status, code, message and data of a JSON-RPC error."""
     error = (await answer.json())["error"]
     return answer.status, error["code"], error["message"], error["data"]
 
@@ -208,7 +208,7 @@ async def test_the_handshake_needs_no_token_and_keeps_no_session(ask: Ask) -> No
 
 
 @pytest.mark.parametrize("requested", ["2024-11-05", "2025-03-26", "2025-11-25", "2026-07-28"])
-async def test_any_other_revision_is_told_which_one_there_is(ask: Ask, requested: str) -> None:
+async def test_an_unsupported_revision_is_rejected_with_the_supported_one(ask: Ask, requested: str) -> None:
     answer = await ask("initialize", {"protocolVersion": requested})
 
     expected = {"requested": requested, "supported": ["2025-06-18"]}
@@ -228,22 +228,22 @@ async def test_the_end_of_the_handshake_is_accepted_without_a_body(ask: Ask) -> 
 
 
 @pytest.mark.parametrize("method", ["ping", "prompts/list", "resources/list", "resources/templates/list"])
-async def test_of_what_a_server_does_not_have_it_gives_an_empty_result_to_anybody(ask: Ask, method: str) -> None:
+async def test_lists_that_a_server_does_not_offer_are_empty_results_without_a_token(ask: Ask, method: str) -> None:
     assert await result_of(await ask(method, bearer=None)) == {}
 
 
 @pytest.mark.parametrize("version", [None, "", "1.0", 2])
-async def test_the_version_of_json_rpc_is_not_looked_at(ask: Ask, version: object) -> None:
+async def test_the_version_of_json_rpc_is_ignored(ask: Ask, version: object) -> None:
     sent = {"id": 7, "method": "ping"} | ({} if version is None else {"jsonrpc": version})
 
     assert await result_of(await ask(message=sent, bearer=None)) == {}
 
 
-@pytest.mark.parametrize(("given", "told"), [("a", "a"), (1.9, 1), (-1.9, -1), (1e3, 1000)])
-async def test_an_id_is_text_or_a_whole_number(ask: Ask, given: object, told: object) -> None:
+@pytest.mark.parametrize(("given", "expected"), [("a", "a"), (1.9, 1), (-1.9, -1), (1e3, 1000)])
+async def test_an_id_is_text_or_a_whole_number(ask: Ask, given: object, expected: object) -> None:
     answer = await ask(message={"jsonrpc": "2.0", "id": given, "method": "ping"}, bearer=None)
 
-    assert (await answer.json())["id"] == told
+    assert (await answer.json())["id"] == expected
 
 
 @pytest.mark.parametrize(("revision", "message_id"), [("2025-11-25", 7), ("", None)])
@@ -262,23 +262,23 @@ async def test_a_stream_is_refused_in_the_failure_shape(ask: Ask) -> None:
     assert (await ask(verb="DELETE")).status == 405
 
 
-async def test_the_server_says_who_issues_its_tokens_without_one(ask: Ask) -> None:
+async def test_the_resource_metadata_needs_no_token(ask: Ask) -> None:
     answer = await ask(verb="GET", path="/.well-known/oauth-protected-resource", bearer=None)
 
-    told = await answer.json()
-    assert told["resource"] == str(answer.url.origin()) + CONTEXT + "/mcp"
-    assert told["authorization_servers"] == ["https://localhost:9443/oauth2/token"]
-    assert told["scopes_supported"] == ["solar:tools"]
+    metadata = await answer.json()
+    assert metadata["resource"] == str(answer.url.origin()) + CONTEXT + "/mcp"
+    assert metadata["authorization_servers"] == ["https://localhost:9443/oauth2/token"]
+    assert metadata["scopes_supported"] == ["solar:tools"]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8243", "localhost.evil.example", "a b", ""])
-async def test_a_host_that_is_not_the_gateways_is_not_repeated(ask: Ask, host: str) -> None:
+async def test_a_foreign_host_does_not_appear_in_the_metadata(ask: Ask, host: str) -> None:
     answer = await ask(verb="GET", path="/.well-known/oauth-protected-resource", bearer=None, headers={"Host": host})
 
     assert "evil" not in await answer.text()
 
 
-async def test_tools_are_listed_with_the_places_of_their_arguments_removed(ask: Ask) -> None:
+async def test_tools_are_listed_without_the_locations_of_their_arguments(ask: Ask) -> None:
     listed = (await result_of(await ask("tools/list")))["tools"]
 
     assert [entry["name"] for entry in listed] == list(TOOLS)
@@ -308,16 +308,20 @@ async def test_a_call_gives_the_backends_answer_as_text(ask: Ask, key: SigningKe
 
     result = await result_of(answer)
     (content,) = result["content"]
-    seen = json.loads(content["text"])
-    headers = {name.lower(): value for name, value in seen["headers"].items()}
+    received = json.loads(content["text"])
+    headers = {name.lower(): value for name, value in received["headers"].items()}
     assert (set(result), result["isError"], content["type"]) == ({"isError", "content"}, False, "text")
-    assert (seen["path"], seen["é"]) == ("/solar-status", 1)
+    assert (received["path"], received["é"]) == ("/solar-status", 1)
     assert answer.headers["activityid"] == headers["activityid"] == "round-0001"
     assert headers["x-mine"] == "1"
     assert not {"authorization", "content-type", "mcp-protocol-version"} & headers.keys()
     claims = jwt.decode(headers["x-jwt-assertion"], key.key, algorithms=[ALGORITHM]).claims
-    told = {name.rpartition("/")[2]: value for name, value in claims.items()}
-    assert (told["apicontext"], told["apiname"], told["applicationname"]) == (API_CONTEXT, "SolarAPI", "EVApp")
+    claims_by_name = {name.rpartition("/")[2]: value for name, value in claims.items()}
+    assert (claims_by_name["apicontext"], claims_by_name["apiname"], claims_by_name["applicationname"]) == (
+        API_CONTEXT,
+        "SolarAPI",
+        "EVApp",
+    )
 
 
 async def test_arguments_arrive_in_path_and_query_and_nowhere_else(ask: Ask) -> None:
@@ -338,7 +342,7 @@ async def test_arguments_that_the_tool_does_not_take_are_refused(ask: Ask) -> No
     assert (await error_of(await ask(params={"name": "getDay", "arguments": ["x"]})))[1] == -32602
 
 
-async def test_a_tool_that_is_not_there_is_said_so(ask: Ask) -> None:
+async def test_an_unknown_tool_is_an_error(ask: Ask) -> None:
     missing = (200, -32600, "Invalid Request", "The requested tool does not exist")
 
     assert await error_of(await ask(params=build_tool_call("getGridLoad"))) == missing
@@ -374,7 +378,7 @@ async def test_a_tool_needs_its_scope_and_that_of_the_api_does_not_count(
         ({"jsonrpc": "2.0", "id": 7, "method": "ping", "params": []}, "Invalid or Malformed JSON-RPC payload found"),
     ],
 )
-async def test_a_message_that_is_none_fails_before_anybody_asks_who_calls(ask: Ask, message: Any, data: Any) -> None:
+async def test_an_invalid_message_is_rejected_before_authentication(ask: Ask, message: Any, data: Any) -> None:
     answer = await ask(message=message, bearer=None)
 
     if data is None:
@@ -404,7 +408,7 @@ async def test_an_unknown_method_is_named_and_its_id_is_text(ask: Ask) -> None:
     assert (await answer.json())["id"] == "7"
 
 
-async def test_a_body_that_does_not_call_itself_json_is_none(ask: Ask) -> None:
+async def test_a_body_with_another_content_type_is_rejected(ask: Ask) -> None:
     answer = await ask("ping", headers={"Content-Type": "text/plain"})
 
     assert await error_of(answer) == (400, -32600, "Invalid Request", "No JSON-RPC payload found")
@@ -441,7 +445,7 @@ async def test_a_limit_on_a_tool_holds_for_that_tool_alone(ask: Ask, served_stor
     assert await fault_of(await ask(params=build_tool_call("getSolarStatus"))) == (429, "900800")
 
 
-async def test_neither_subscription_nor_limit_of_the_api_behind_is_asked(ask: Ask, served_store: Store) -> None:
+async def test_subscriptions_and_limits_of_the_underlying_api_do_not_apply(ask: Ask, served_store: Store) -> None:
     served_store.state.policies["Once"] = once_a_minute()
     served_store.state.apis["api-1"].revisions[0].data["apiThrottlingPolicy"] = "Once"
     served_store.save()
@@ -450,7 +454,7 @@ async def test_neither_subscription_nor_limit_of_the_api_behind_is_asked(ask: As
     assert [result["isError"] for result in results] == [False] * 3
 
 
-async def test_a_failure_of_the_service_is_a_result_that_says_so(ask: Ask) -> None:
+async def test_an_error_of_the_service_is_an_error_result(ask: Ask) -> None:
     result = await result_of(await ask(params=build_tool_call("getProblem")))
 
     assert result == {"isError": True, "content": [{"type": "text", "text": '{"code": "source_unavailable"}'}]}
@@ -476,7 +480,7 @@ async def test_an_answer_that_is_not_json_is_a_failure(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("closed", ["blocked", "undeployed", "denied", "http only"])
-async def test_an_api_that_is_closed_is_closed_to_tools_too(ask: Ask, served_store: Store, closed: str) -> None:
+async def test_an_unavailable_api_cannot_be_called_by_tools(ask: Ask, served_store: Store, closed: str) -> None:
     api = served_store.state.apis["api-1"]
     match closed:
         case "blocked":
@@ -527,7 +531,7 @@ async def test_a_server_can_be_blocked_and_its_subscription_too(ask: Ask, served
     assert await fault_of(await ask("ping")) == (404, "404")
 
 
-async def test_a_call_of_a_tool_is_noted_twice_under_one_id(ask: Ask, metrics: MetricsLog, tmp_path: Path) -> None:
+async def test_a_tool_call_is_recorded_twice_with_one_id(ask: Ask, metrics: MetricsLog, tmp_path: Path) -> None:
     await ask(params=build_tool_call("getSolarStatus"), headers={"activityid": "round-0001"})
     await ask("tools/list", headers={"activityid": "round-0002"})
     await ask(params=build_tool_call("getSlow"), headers={"activityid": "round-0003"})

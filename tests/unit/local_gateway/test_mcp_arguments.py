@@ -1,4 +1,4 @@
-"""A tool's arguments: where they go, how they are encoded, and which are refused."""
+"""Arguments of tools: location, encoding and validation."""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ def reason(**given: Any) -> str:
     return unusable.reason
 
 
-def test_each_argument_goes_where_the_stored_schema_says() -> None:
+def test_each_argument_is_sent_in_the_location_of_the_stored_schema() -> None:
     asked = build(limit=3, before="2026-06-21T12:00:00Z", is_new=True, at_least_kw=2.5, **{"X-Reason": "curious"})
 
     assert asked == BackendRequest(
@@ -58,7 +58,7 @@ def test_an_argument_cannot_become_a_second_one() -> None:
 
 
 @pytest.mark.parametrize("value", ["..", ".", "a/b", "../../grid/1.0.0", "a\\b", "%2e%2e", "a;b", "a\nb", "a\x00"])
-def test_a_value_that_reads_as_more_than_one_part_of_a_path_is_refused(value: str) -> None:
+def test_a_value_with_several_path_segments_is_rejected(value: str) -> None:
     assert reason(decision_id=value) == "An argument cannot be a part of the path"
 
 

@@ -1,4 +1,4 @@
-"""REST APIs in process: MCP servers made from an API, what becomes of their tools, and what is refused."""
+"""REST APIs in process: MCP servers created from an API, their tools, and rejected requests."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -47,8 +47,8 @@ DEFINITION = {
 async def client(context: ManagementContext, key: SigningKey, state: GatewayState) -> AsyncIterator[Any]:
     context.users.add("evapp", "evapp-password", ["Internal/subscriber", "Internal/reader"])
     state.apis["api-1"].definition = DEFINITION
-    async with TestClient(TestServer(create_management_app(context, key, 1 << 20))) as made:
-        yield made
+    async with TestClient(TestServer(create_management_app(context, key, 1 << 20))) as client:
+        yield client
 
 
 def tool(path: str = "/solar-status", api_id: str = "api-1", **more: Any) -> dict[str, Any]:
@@ -118,7 +118,7 @@ async def test_a_new_server_is_created_deployed_nowhere_and_belongs_to_its_maker
     assert (await get(client, f"{SERVERS}/{found['id']}/deployments"))["list"] == []
 
 
-async def test_operations_that_the_api_does_not_have_are_dropped_without_a_word(client: Any) -> None:
+async def test_operations_that_the_api_does_not_have_are_dropped_silently(client: Any) -> None:
     found = await create(client, operations=[tool(), tool("/nowhere")])
 
     assert [one["target"] for one in found["operations"]] == ["getSolarStatus"]
@@ -128,14 +128,14 @@ async def test_operations_that_the_api_does_not_have_are_dropped_without_a_word(
     )
 
 
-async def test_what_is_not_of_an_mcp_server_is_passed_over(client: Any) -> None:
+async def test_unknown_fields_of_an_mcp_server_are_ignored(client: Any) -> None:
     found = await create(client, operations=[tool(id="1", uriMapping="")], scopes=[scope("s") | {"usageCount": 3}], x=1)
 
     assert "x" not in found
     assert "uriMapping" not in found["operations"][0]
 
 
-async def test_the_api_behind_is_found_by_its_id_alone_and_has_to_be_deployed(client: Any, state: GatewayState) -> None:
+async def test_the_underlying_api_is_found_by_its_id_and_must_be_deployed(client: Any, state: GatewayState) -> None:
     unknown = server(operations=[tool(api_id="SolarAPI")])
 
     await read_error(await client.post(MADE_HERE, headers=ADMIN, json=unknown), 500, 900967)
@@ -189,9 +189,9 @@ async def upload(client: Any, project: ApiProject) -> ClientResponse:
 
 async def test_a_change_keeps_tools_that_come_whole_and_makes_those_that_are_new(client: Any) -> None:
     found = await create(client, scopes=[scope("solar:tools")])
-    kept = found["operations"][0] | {"description": "as approved", "scopes": ["solar:tools"]}
+    operation = found["operations"][0] | {"description": "as approved", "scopes": ["solar:tools"]}
 
-    body = found | {"operations": [kept, tool("/days/{day}")], "displayName": "Sun"}
+    body = found | {"operations": [operation, tool("/days/{day}")], "displayName": "Sun"}
     answer = await client.put(f"{SERVERS}/{found['id']}", headers=ADMIN, json=body)
 
     changed = await answer.json()
@@ -251,12 +251,12 @@ async def test_a_published_server_is_subscribed_to_like_an_api_and_then_not_dele
     await publish(client, server_id)
 
     await read_error(await subscribe(client, server_id, "Gold"), 403)
-    held = await (await subscribe(client, server_id)).json()
+    subscription = await (await subscribe(client, server_id)).json()
 
-    assert (held["apiInfo"]["name"], held["apiInfo"]["type"]) == ("SolarMCP", "MCP")
+    assert (subscription["apiInfo"]["name"], subscription["apiInfo"]["type"]) == ("SolarMCP", "MCP")
     assert [one["id"] for one in (await get(client, f"{DEVPORTAL}/mcp-servers", EVAPP))["list"]] == [server_id]
     await read_error(await client.delete(f"{SERVERS}/{server_id}", headers=ADMIN), 409)
-    await client.delete(f"{DEVPORTAL}/subscriptions/{held['subscriptionId']}", headers=EVAPP)
+    await client.delete(f"{DEVPORTAL}/subscriptions/{subscription['subscriptionId']}", headers=EVAPP)
     assert (await client.delete(f"{SERVERS}/{server_id}", headers=ADMIN)).status == 200
     await read_error(await client.get(f"{SERVERS}/{server_id}", headers=ADMIN), 404)
 
@@ -266,12 +266,12 @@ async def test_a_subscription_to_a_server_is_listed_blocked_and_unblocked(client
     await publish(client, server_id)
     await subscribe(client, server_id)
 
-    [held] = (await get(client, f"{PUBLISHER}/subscriptions", apiId=server_id))["list"]
-    query = {"subscriptionId": held["subscriptionId"], "blockState": "BLOCKED"}
+    [subscription] = (await get(client, f"{PUBLISHER}/subscriptions", apiId=server_id))["list"]
+    query = {"subscriptionId": subscription["subscriptionId"], "blockState": "BLOCKED"}
     await client.post(f"{PUBLISHER}/subscriptions/block-subscription", params=query, headers=ADMIN)
-    assert state.subscriptions[held["subscriptionId"]].status == "BLOCKED"
+    assert state.subscriptions[subscription["subscriptionId"]].status == "BLOCKED"
     await client.post(f"{PUBLISHER}/subscriptions/unblock-subscription", params=query, headers=ADMIN)
-    assert state.subscriptions[held["subscriptionId"]].status == "UNBLOCKED"
+    assert state.subscriptions[subscription["subscriptionId"]].status == "UNBLOCKED"
 
 
 async def test_a_server_is_denied_by_its_context_with_the_version(client: Any) -> None:
@@ -285,7 +285,7 @@ async def test_a_server_is_denied_by_its_context_with_the_version(client: Any) -
     )
 
 
-async def test_a_policy_that_a_server_or_tool_follows_is_not_deleted(client: Any) -> None:
+async def test_a_policy_that_a_server_or_tool_uses_is_not_deleted(client: Any) -> None:
     policies = f"{ADMIN_API}/throttling/policies/advanced"
     limit = {"type": "REQUESTCOUNTLIMIT", "requestCount": {"timeUnit": "min", "unitTime": 1, "requestCount": 5}}
     for name in ("OfTools", "OfServer"):
@@ -317,7 +317,7 @@ async def test_an_api_that_a_server_is_made_from_keeps_its_operations_and_stays(
     assert (await client.delete(f"{PUBLISHER}/apis/api-1", headers=ADMIN)).status == 200
 
 
-async def test_only_who_holds_a_scope_for_servers_manages_them(
+async def test_managing_servers_requires_a_scope_for_servers(
     client: Any, context: ManagementContext, state: GatewayState
 ) -> None:
     body = server()

@@ -1,4 +1,4 @@
-"""Lines of the metrics log, read as WSO2's own tests read theirs."""
+"""Lines of the metrics log, parsed as WSO2's own tests parse them."""
 
 import json
 from datetime import UTC, datetime
@@ -74,7 +74,7 @@ def test_lines_wait_for_the_next_flush(state: GatewayState, tmp_path: Path) -> N
     assert (tmp_path / "apim_metrics.log").read_text().count("\n") == 1
 
 
-def test_a_log_that_is_switched_off_keeps_nothing(state: GatewayState) -> None:
+def test_a_disabled_log_records_nothing(state: GatewayState) -> None:
     log = MetricsLog(None)
 
     log.add(build_event(state))

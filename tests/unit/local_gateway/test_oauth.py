@@ -1,4 +1,4 @@
-"""The token endpoint in process: how a client proves itself."""
+"""Token endpoint in process: client authentication."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ async def test_key_and_secret_of_any_characters_are_read_as_they_were_encoded(
 
 
 @pytest.mark.parametrize("joined", [b"", b"nobody", b"nobody:x", b"key-EVApp:", b":x", b"\xff:\xff", b"key-EVApp:%FF"])
-async def test_whatever_else_is_sent_is_an_invalid_client(client: Any, joined: bytes) -> None:
+async def test_other_credentials_are_an_invalid_client(client: Any, joined: bytes) -> None:
     answer = await client.post(
         "/oauth2/token", data=FORM, headers={"Authorization": "Basic " + base64.b64encode(joined).decode()}
     )
@@ -51,7 +51,7 @@ async def test_whatever_else_is_sent_is_an_invalid_client(client: Any, joined: b
     assert (answer.status, (await answer.json())["error"]) == (401, "invalid_client")
 
 
-async def test_a_client_may_prove_itself_by_the_form(client: Any, state: GatewayState) -> None:
+async def test_a_client_can_authenticate_in_the_form(client: Any, state: GatewayState) -> None:
     known = state.clients["key-EVApp"]
     form = FORM | {"client_id": known.client_id, "client_secret": known.client_secret}
 

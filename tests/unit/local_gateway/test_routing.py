@@ -1,4 +1,4 @@
-"""Which resource a path means, and that no spelling of a path leads elsewhere."""
+"""Routing: the resource that a path addresses, and rejected ambiguous paths."""
 
 import pytest
 from hypothesis import given
@@ -71,12 +71,12 @@ def test_the_longest_context_wins() -> None:
     assert match.product.name == "/solar/1.0.0/inner"
 
 
-def test_what_is_sent_on_is_built_from_what_was_matched() -> None:
+def test_the_forwarded_path_is_built_from_the_match() -> None:
     assert find("/solar/1.0.0/%73olar-status") == ("/solar-status", "/solar-status")
     assert find("/solar/1.0.0/days/%e2%82%ac%20x") == ("/days/{day}", "/days/%E2%82%AC%20x")
 
 
-def test_misses_are_told_apart() -> None:
+def test_unknown_paths_and_methods_have_different_faults() -> None:
     assert find_fault("/wind/1.0.0/status") is NOT_FOUND
     assert find_fault("/solarx/1.0.0/solar-status") is NOT_FOUND
     assert find_fault("/solar/1.0.0/other") is NO_RESOURCE
@@ -111,7 +111,7 @@ def test_misses_are_told_apart() -> None:
         "",
     ],
 )
-def test_a_path_that_can_be_read_in_two_ways_is_refused(path: str) -> None:
+def test_an_ambiguous_path_is_rejected(path: str) -> None:
     assert find_fault(path) is NOT_FOUND
 
 
@@ -130,7 +130,7 @@ def test_no_path_leaves_the_resource_that_it_matched(rest: str) -> None:
 
 
 @given(segments)
-def test_a_decoded_path_is_its_own_and_only_reading(rest: str) -> None:
+def test_decoding_a_decoded_path_does_not_change_it(rest: str) -> None:
     path = decode_path(f"/{rest}")
 
     if path is not None:

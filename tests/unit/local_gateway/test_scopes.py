@@ -1,4 +1,4 @@
-"""Which scopes are granted to whom."""
+"""Scopes that are granted to users."""
 
 import re
 
@@ -31,7 +31,7 @@ def test_an_unregistered_scope_is_granted_unless_it_is_restricted() -> None:
     assert grant("solar:reader") == (DEFAULT_SCOPE,)
 
 
-def test_device_scopes_are_granted_beside_what_roles_allow() -> None:
+def test_device_scopes_are_granted_in_addition_to_scopes_of_roles() -> None:
     assert grant("site:operate device_bootstrap solar:read", "internal/reader") == ("device_bootstrap", "solar:read")
 
 

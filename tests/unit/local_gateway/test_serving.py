@@ -1,4 +1,4 @@
-"""The whole process in process: it listens, says where, gives tokens over TLS, and stops."""
+"""The whole gateway in process: it listens, prints its ports, issues tokens over TLS, and stops."""
 
 import asyncio
 import json
@@ -90,7 +90,7 @@ async def test_nothing_granted_is_the_default_scope(management: httpx.AsyncClien
     assert (await token(management, scope="solar:read apim:admin")).json()["scope"] == "default"
 
 
-async def test_the_client_may_also_stand_in_the_form(management: httpx.AsyncClient) -> None:
+async def test_client_credentials_are_accepted_in_the_form(management: httpx.AsyncClient) -> None:
     assert (await token(management, None, client_id=EVAPP[0], client_secret=EVAPP[1])).status_code == 200
 
 

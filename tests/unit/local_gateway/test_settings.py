@@ -1,4 +1,4 @@
-"""What the local gateway refuses to start with."""
+"""Configuration errors that prevent a start."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize("password", ["", "change-me", "change-me-please"])
-def test_a_placeholder_is_no_password(
+def test_a_placeholder_is_rejected_as_password(
     tmp_path: Path, deployment_file: Path, clock: SteppedClock, password: str
 ) -> None:
     settings = LocalGatewaySettings(deployment_file=deployment_file, state_dir=tmp_path / "state")
@@ -58,7 +58,7 @@ def test_a_missing_deployment_file_is_named(tmp_path: Path, clock: SteppedClock)
         build_gateway(LocalGatewaySettings(deployment_file=tmp_path / "nowhere.toml"), clock, {})
 
 
-def test_a_place_for_certificates_is_needed(deployment_file: Path, clock: SteppedClock) -> None:
+def test_a_folder_for_certificates_is_required(deployment_file: Path, clock: SteppedClock) -> None:
     with pytest.raises(ConfigurationError, match="CERTIFICATE_DIR"):
         build_gateway(
             LocalGatewaySettings(deployment_file=deployment_file), clock, {"WSO2_ADMIN_PASSWORD": "right-one"}

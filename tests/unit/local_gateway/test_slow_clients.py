@@ -1,4 +1,4 @@
-"""The gateway's listeners with clients that are slow, silent, many, gone, or do not know their password."""
+"""Listeners with clients that are slow, silent, numerous, disconnected, or use wrong passwords."""
 
 import asyncio
 import contextlib
@@ -142,7 +142,7 @@ async def test_an_idle_connection_is_closed(
 
 
 @pytest.mark.parametrize("sent", [b"", TOKEN_HEAD, TOKEN_HEAD + b"\r\ngrant"], ids=["silent", "half a head", "body"])
-async def test_a_token_is_given_whatever_others_hold(
+async def test_a_token_is_issued_while_other_clients_hold_connections(
     folder: Path, state: GatewayState, capsys: pytest.CaptureFixture[str], sent: bytes
 ) -> None:
     async with serving(folder, state, capsys, max_connections=16, max_connections_per_address=8) as served:
@@ -232,7 +232,7 @@ def test_failures_of_an_address_wait_for_each_other_and_memory_is_bounded() -> N
     assert len(failures) <= 1024
 
 
-async def test_wrong_credentials_wait_and_right_ones_of_the_same_address_do_not(
+async def test_only_wrong_credentials_of_an_address_are_delayed(
     folder: Path, state: GatewayState, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with serving(folder, state, capsys) as served, served.client() as client:
@@ -252,7 +252,7 @@ async def test_wrong_credentials_wait_and_right_ones_of_the_same_address_do_not(
         assert [(await task).status_code for task in wrong] == [401, 401]
 
 
-async def test_whoever_has_right_credentials_and_too_few_rights_is_not_slowed(
+async def test_correct_credentials_without_rights_are_not_delayed(
     folder: Path, state: GatewayState, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with serving(folder, state, capsys) as served, served.client() as client:

@@ -1,4 +1,4 @@
-"""What the data path makes of policies, endpoints and revisions."""
+"""Routing model built from policies, endpoints and revisions."""
 
 from collections.abc import Callable
 from typing import Any

@@ -96,11 +96,11 @@ async def test_a_password_is_changed_by_the_administrator(client: Any, context: 
         ([("userName", "evapp"), ("credential", "long-enough"), ("roleList", "Internal/nobody")], "30010"),
     ],
 )
-async def test_a_user_that_cannot_be_is_a_fault(client: Any, arguments: list[tuple[str, str]], code: str) -> None:
+async def test_an_invalid_user_is_a_fault(client: Any, arguments: list[tuple[str, str]], code: str) -> None:
     assert code in await fault(await call(client, "addUser", *arguments))
 
 
-async def test_only_an_administrator_is_heard(client: Any, context: ManagementContext) -> None:
+async def test_only_an_administrator_can_call_the_service(client: Any, context: ManagementContext) -> None:
     context.users.add("evapp", "evapp-password", ["Internal/subscriber"])
 
     for user in (("evapp", "evapp-password"), ("admin", "wrong")):
@@ -118,7 +118,7 @@ async def test_only_an_administrator_is_heard(client: Any, context: ManagementCo
         + ENVELOPE.format("<u:isExistingRole>&e;</u:isExistingRole>"),
     ],
 )
-async def test_a_message_that_is_not_understood_is_a_fault(client: Any, body: str) -> None:
+async def test_an_invalid_message_is_a_fault(client: Any, body: str) -> None:
     answer = await client.post(PATH, data=body, headers={"Authorization": encode_basic_auth(*ADMIN)})
 
     assert "faultstring" in await fault(answer)
@@ -135,7 +135,7 @@ async def test_a_role_that_was_deleted_is_nobodys(client: Any, context: Manageme
     assert "30016" in await fault(await call(client, "deleteRole", ("roleName", "admin")))
 
 
-async def test_a_deleted_user_is_gone_and_the_administrator_stays(client: Any) -> None:
+async def test_a_user_can_be_deleted_and_the_administrator_cannot(client: Any) -> None:
     name = ("userName", "passing")
     await call(client, "addUser", name, ("credential", "a-password"))
 

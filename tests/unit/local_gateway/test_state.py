@@ -1,4 +1,4 @@
-"""State on disk: whole or not at all, and for its owner alone."""
+"""State file: written atomically and readable by its owner only."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_a_broken_file_is_named_and_left_alone(tmp_path: Path) -> None:
     assert file.read_text().endswith('{"x": ')
 
 
-def test_only_changes_of_routes_make_the_data_path_look_again() -> None:
+def test_only_routing_changes_make_the_data_path_build_a_snapshot() -> None:
     store = Store.open(None)
 
     store.save(affects_routing=False)
@@ -42,7 +42,7 @@ def test_only_changes_of_routes_make_the_data_path_look_again() -> None:
     assert store.generation == 1
 
 
-def test_passwords_are_kept_as_hashes(folder: Path) -> None:
+def test_passwords_are_stored_as_hashes(folder: Path) -> None:
     store = Store.open(folder)
     UserStore(store.state, "admin", "admin-password").add("evapp", "secret-password", ["Internal/reader"])
     store.save()
@@ -57,7 +57,7 @@ def test_passwords_are_kept_as_hashes(folder: Path) -> None:
     assert json.loads(text)["users"]["evapp"]["roles"] == ["Internal/reader"]
 
 
-def test_the_administrator_holds_shipped_roles_and_no_other(state: GatewayState) -> None:
+def test_the_administrator_has_only_the_default_roles(state: GatewayState) -> None:
     users = UserStore(state, "admin", "admin-password")
 
     assert "internal/subscriber" in users.get_roles("admin")

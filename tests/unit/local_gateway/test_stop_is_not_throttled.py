@@ -1,4 +1,4 @@
-"""What reads and clicks with the operator's key do to a stop, with SiteAPI as it is published."""
+"""Reads and clicks with the operator's key do not throttle a stop, with SiteAPI as published."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Counting by clock minute, refusing without counting, and burst windows."""
+"""Quotas per clock minute, rejected calls that are not counted, and burst windows."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +24,7 @@ def test_the_call_after_the_last_waits_for_the_next_clock_minute() -> None:
     assert throttle.admit([PLAN], MINUTE_STARTS_S + 60) is None
 
 
-def test_the_first_level_that_is_used_up_answers() -> None:
+def test_the_first_exceeded_level_is_reported() -> None:
     throttle = Throttle()
     for _ in range(2):
         throttle.admit([API, PLAN], MINUTE_STARTS_S)
@@ -54,7 +54,7 @@ def test_a_burst_window_opens_with_its_first_call() -> None:
     assert refused.ends_s == MINUTE_STARTS_S + 110
 
 
-def test_limits_of_different_callers_do_not_touch() -> None:
+def test_limits_of_different_callers_are_independent() -> None:
     throttle = Throttle()
     other = ThrottleLevel(("other",), 3, 60, SUBSCRIPTION_THROTTLED, True)
     for _ in range(4):
@@ -64,7 +64,7 @@ def test_limits_of_different_callers_do_not_touch() -> None:
 
 
 @given(st.lists(st.floats(min_value=0, max_value=600), max_size=80))
-def test_no_clock_minute_ever_lets_more_through_than_its_quota(moments_s: list[float]) -> None:
+def test_a_clock_minute_never_admits_more_calls_than_its_quota(moments_s: list[float]) -> None:
     throttle = Throttle()
     passed: dict[int, int] = {}
 

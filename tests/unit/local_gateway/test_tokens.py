@@ -1,4 +1,4 @@
-"""Tokens: their form, what makes one count, and what is no token at all."""
+"""Access tokens: format, validity and rejected tokens."""
 
 import hmac
 import json
@@ -37,7 +37,7 @@ def test_a_token_has_the_claims_that_wso2_gives(tokens: TokenService, store: Sto
     assert "subscribedAPIs" not in decoded.claims
 
 
-def test_a_token_counts_until_it_expires(tokens: TokenService, store: Store, clock: SteppedClock) -> None:
+def test_a_token_is_valid_until_it_expires(tokens: TokenService, store: Store, clock: SteppedClock) -> None:
     token = verify(tokens, issue(tokens, store))
 
     clock.advance(3599)
@@ -108,5 +108,5 @@ def test_a_token_without_the_type_of_access_tokens_is_none(tokens: TokenService,
 
 
 @pytest.mark.parametrize("text", ["", "x", "a.b.c", "eyJhbGciOiJub25lIn0.e30.", "é.é.é", "." * 8000])
-def test_rubbish_is_no_token(tokens: TokenService, text: str) -> None:
+def test_malformed_text_is_not_a_token(tokens: TokenService, text: str) -> None:
     assert tokens.verify(text) is None

@@ -1,4 +1,4 @@
-"""A small API project as files, for tests that change one thing in it."""
+"""Fixtures: a small API project as files, for tests that change one thing in it."""
 
 from collections.abc import Callable
 

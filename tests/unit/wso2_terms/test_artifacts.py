@@ -70,7 +70,7 @@ def test_an_advanced_policy_that_nobody_defines_is_refused(
     ("old", "new", "claim"),
     [("context: /solar", "context: /sun", "scope solar:read"), ("solar:read", "sun:read", "context /solar/1.0.0")],
 )
-def test_what_two_apis_claim_is_refused_as_wso2_refuses_it(
+def test_a_context_or_scope_of_two_apis_is_rejected(
     root: Path, change_files: Callable[[str, str, str], Files], old: str, new: str, claim: str
 ) -> None:
     write(root / "apis" / "SunAPI-1.0.0", change_files("api.yaml", old, new))

@@ -1,4 +1,4 @@
-"""Key and secret of an OAuth2 client in HTTP Basic, whatever characters they hold."""
+"""Key and secret of an OAuth 2.0 client in HTTP Basic, with any characters."""
 
 import base64
 
@@ -12,7 +12,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @given(client_id=texts, secret=texts)
-def test_whatever_is_encoded_is_read_again(client_id: str, secret: str) -> None:
+def test_encoded_credentials_are_decoded(client_id: str, secret: str) -> None:
     assert decode_client(encode_client(client_id, secret)) == (client_id, secret)
 
 
@@ -36,7 +36,7 @@ def test_wso2s_own_keys_are_the_same_in_either_form() -> None:
         "Basic " + base64.b64encode(b"a:b").decode() + "*",
     ],
 )
-def test_what_is_no_basic_is_none(header: str) -> None:
+def test_other_headers_decode_to_none(header: str) -> None:
     assert decode_client(header) is None
 
 

@@ -33,7 +33,7 @@ def test_a_fault_has_the_status_that_wso2_gives_it(fault: Fault, status: int) ->
     assert fault.http_status == status
 
 
-def test_a_throttled_caller_is_told_when_to_come_back() -> None:
+def test_a_throttling_fault_has_the_next_access_time() -> None:
     assert codes.SUBSCRIPTION_THROTTLED.body(next_access_time="2026-Jun-26 04:00:00+0000 UTC") == {
         "code": "900804",
         "message": "Message throttled out",
@@ -42,7 +42,7 @@ def test_a_throttled_caller_is_told_when_to_come_back() -> None:
     }
 
 
-def test_a_throttled_caller_without_a_known_end_is_told_only_of_the_quota() -> None:
+def test_a_throttling_fault_without_a_known_end_names_only_the_quota() -> None:
     body = codes.APPLICATION_THROTTLED.body()
 
     assert body["description"] == "You have exceeded your quota"
@@ -67,5 +67,5 @@ def test_a_missing_scope_names_the_resource_as_it_is() -> None:
     ("code", "is_backend"),
     [("101503", True), ("101504", True), ("101599", True), ("303001", True), ("900901", False), ("1015", False)],
 )
-def test_backend_failures_are_told_apart_from_refusals(code: str, is_backend: bool) -> None:
+def test_backend_failures_are_distinguished_from_rejections(code: str, is_backend: bool) -> None:
     assert is_backend_failure(code) is is_backend

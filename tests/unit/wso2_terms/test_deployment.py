@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_not_said_is_what_wso2_does_by_itself(file: Path) -> None:
+def test_absent_settings_have_wso2s_defaults(file: Path) -> None:
     settings = read_deployment(file, ENVIRONMENT)
 
     assert settings.admin_password.get_secret_value() == "s3cret-word"
@@ -35,7 +35,7 @@ def test_what_is_not_said_is_what_wso2_does_by_itself(file: Path) -> None:
     assert settings.app_access_token_validity_s == 3600
 
 
-def test_what_is_said_is_read(file: Path) -> None:
+def test_settings_are_read(file: Path) -> None:
     file.write_text(
         MINIMAL + '[apim.jwt]\nenable = true\nencoding = "base64url"\nexpiry_time = 60\n'
         '[system.parameter]\n"restrict.unassigned.scopes" = true\n[oauth]\nallowed_scopes = ["openid"]\n'

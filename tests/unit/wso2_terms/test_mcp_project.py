@@ -1,4 +1,4 @@
-"""MCP server projects: what is understood, and what is refused before WSO2 sees it."""
+"""MCP server projects: accepted and rejected files."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ def server() -> Change:
 
 @pytest.fixture
 def root(tmp_path: Path, files: Files, server: Change) -> Path:
-    """A folder with SolarAPI and SolarMCP made from it."""
+    """A folder with SolarAPI and SolarMCP, which is created from it."""
     api = {name: text.replace("Energy10PerMin", "Gold") for name, text in files.items()}
     write(tmp_path / "apis" / "SolarAPI-1.0.0", api)
     write(tmp_path / "mcp-servers" / "SolarMCP-1.0.0", server())
@@ -127,7 +127,7 @@ def test_one_server_takes_one_api(server: Change) -> None:
         parse_mcp_project({"mcp_server.yaml": SERVER + second}, "SolarMCP-1.0.0", {})
 
 
-def test_scopes_and_roles_of_servers_are_told_with_those_of_apis(root: Path) -> None:
+def test_scopes_and_roles_of_servers_are_listed_with_those_of_apis(root: Path) -> None:
     artifacts = load_artifacts(root, ENVIRONMENT)
 
     assert [scope.name for scope in artifacts.list_scopes()] == ["solar:read", "solar:tools"]

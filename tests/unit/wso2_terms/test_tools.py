@@ -1,4 +1,4 @@
-"""Tools: made of operations, listed without the places of their arguments, told apart by what a model reads."""
+"""Tools: derived from operations, listed without the locations of their arguments, compared by what a model reads."""
 
 import hashlib
 import json
@@ -74,7 +74,7 @@ def list_tool(path: str, verb: str = "GET", **more: Any) -> Tool:
     return to_listed_tool(stored.target, stored.description, stored.schema_definition)
 
 
-def test_an_operation_is_stored_with_the_places_of_its_arguments() -> None:
+def test_an_operation_is_stored_with_the_locations_of_its_arguments() -> None:
     stored = to_stored_tool(operation("/decisions/{decision_id}"), DEFINITION)
 
     assert stored is not None
@@ -91,7 +91,7 @@ def test_an_operation_is_stored_with_the_places_of_its_arguments() -> None:
     }
 
 
-def test_a_tool_is_listed_without_the_places_of_its_arguments() -> None:
+def test_a_tool_is_listed_without_the_locations_of_its_arguments() -> None:
     schema = list_tool("/decisions/{decision_id}").input_schema
 
     assert list(schema["properties"]) == ["decision_id", "page_size", "form", "X-Reason"]
@@ -107,7 +107,7 @@ def test_a_body_is_one_argument_that_is_needed() -> None:
     assert list_tool("/kills", "PUT").input_schema == {"type": "object", "properties": {}}
 
 
-def test_what_the_project_says_of_a_tool_takes_precedence() -> None:
+def test_fields_of_a_tool_in_the_project_take_precedence() -> None:
     tool = list_tool("/kills", "POST", target="kill", description="Stops it", schemaDefinition="{}")
 
     assert tool == Tool("kill", "Stops it", {"type": "object", "properties": {}})
@@ -148,7 +148,7 @@ def test_the_digest_is_that_of_the_canonical_json() -> None:
     assert compute_digest(tool) == hashlib.sha256(to_canonical_json(tool).encode("utf-8")).hexdigest()
 
 
-def test_differences_are_told_by_name() -> None:
+def test_differences_are_reported_by_name() -> None:
     approved = {name: Tool(name, "d", {}) for name in ("gone", "same", "said", "shaped")}
     now = [
         Tool("shaped", "d", {"properties": {"x": {}}}),
@@ -193,7 +193,7 @@ def test_there_is_no_difference_exactly_when_the_same_tools_are_listed(
 
 @settings(max_examples=25)
 @given(tool=tools, order=st.randoms())
-def test_the_digest_does_not_hear_the_order_of_keys(tool: Tool, order: Any) -> None:
+def test_the_digest_is_independent_of_the_order_of_keys(tool: Tool, order: Any) -> None:
     entries = list(tool.input_schema.items())
     order.shuffle(entries)
 

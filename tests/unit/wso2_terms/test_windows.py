@@ -34,7 +34,7 @@ def test_the_last_moment_of_a_window_still_belongs_to_it_and_its_end_does_not() 
     assert compute_window_end(end, 1, "min") == end + timedelta(minutes=1)
 
 
-def test_windows_are_utc_whatever_zone_the_moment_is_told_in() -> None:
+def test_windows_are_utc_in_any_time_zone() -> None:
     elsewhere = datetime(2026, 6, 26, 9, 44, 30, tzinfo=timezone(timedelta(hours=5, minutes=45)))
 
     assert compute_window_end(elsewhere, 1, "hour") == datetime(2026, 6, 26, 4, tzinfo=UTC)
@@ -56,7 +56,7 @@ def test_retry_after_dates_are_read_back_to_the_second(moment: datetime) -> None
     assert parse_retry_after(format_retry_after(moment), NOW) == moment.replace(microsecond=0)
 
 
-def test_the_gateways_own_words_are_understood() -> None:
+def test_the_gateways_own_texts_are_parsed() -> None:
     end = datetime(2026, 6, 26, 4, tzinfo=UTC)
 
     assert format_next_access_time(end) == "2026-Jun-26 04:00:00+0000 UTC"
@@ -76,6 +76,6 @@ def test_seconds_are_taken_for_what_they_are() -> None:
 
 
 @given(text=st.text(max_size=40))
-def test_nothing_that_a_server_may_send_breaks_the_readers(text: str) -> None:
+def test_no_header_value_breaks_the_parsers(text: str) -> None:
     for found in (parse_retry_after(text, NOW), parse_next_access_time(text)):
         assert found is None or found.tzinfo is not None

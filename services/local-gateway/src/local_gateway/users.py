@@ -79,7 +79,7 @@ class UserStore:
         """Delete an added role and remove it from all users."""
         self._state.roles.discard(role)
         for user in self._state.users.values():
-            user.roles = [held for held in user.roles if held != role]
+            user.roles = [user_role for user_role in user.roles if user_role != role]
 
     def add(self, name: str, password: str, roles: Iterable[str]) -> None:
         """Add a user, or replace the user of that name."""

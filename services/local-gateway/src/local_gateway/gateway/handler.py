@@ -51,7 +51,7 @@ class Gateway:
             self._admission,
             self._forwarder,
             metrics,
-            issuer=lambda: store.state.issuer,
+            store=store,
             hostname=hostname,
             max_request_bytes=max_request_bytes,
             version=version,

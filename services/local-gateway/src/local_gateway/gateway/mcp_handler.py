@@ -7,7 +7,7 @@ Source: WSO2 API Manager 4.6 (McpInitHandler, McpMediator; carbon-apimgt pull re
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
@@ -30,6 +30,7 @@ from local_gateway.gateway.mcp_messages import InvalidMessage, Message
 from local_gateway.gateway.metrics import MetricsEvent, MetricsLog
 from local_gateway.gateway.routing import RouteMatch, RouteNotFound, Router
 from local_gateway.gateway.routing_model import GatewayApi, GatewayMcpServer, GatewayTool, Principal, Resource, Snapshot
+from local_gateway.state import Store
 from wso2_terms import mcp
 from wso2_terms.codes import NOT_FOUND
 from wso2_terms.mcp import Wso2Version
@@ -47,7 +48,7 @@ class McpHandler:
         forwarder: Forwarder,
         metrics: MetricsLog,
         *,
-        issuer: Callable[[], str],
+        store: Store,
         hostname: str,
         max_request_bytes: int,
         version: Wso2Version,
@@ -55,7 +56,7 @@ class McpHandler:
         self._admission = admission
         self._forwarder = forwarder
         self._metrics = metrics
-        self._issuer = issuer
+        self._store = store
         self._hostname = hostname
         self._max_request_bytes = max_request_bytes
         self._version = version
@@ -84,18 +85,18 @@ class McpHandler:
         if isinstance(message, InvalidMessage):
             return mcp_messages.build_failure_response(message.error, message.message_id, HTTPStatus.BAD_REQUEST)
         tool = _find_tool(message, server) if message.method == mcp.TOOLS_CALL else None
-        granted = self._admission.admit(call, server, _select_resource(message, server, resource, tool), snapshot)
-        if isinstance(granted, Rejection):
-            return granted
+        principal = self._admission.admit(call, server, _select_resource(message, server, resource, tool), snapshot)
+        if isinstance(principal, Rejection):
+            return principal
         if tool is None:
             return _answer_method(message, server, self._version)
         if isinstance(tool, mcp.RpcError):
             return mcp_messages.build_error_response(message, tool)
-        asked = _build_request(message, tool, self._reserved_headers)
-        if isinstance(asked, BackendRequest):
-            within = _ToolCall(server, tool, granted, asked)
-            return await self._call_tool(call, message, within, router, snapshot)
-        return mcp_messages.build_error_response(message, mcp.build_invalid_params_error(asked.reason))
+        request = _build_request(message, tool, self._reserved_headers)
+        if isinstance(request, BackendRequest):
+            tool_call = _ToolCall(server, tool, principal, request)
+            return await self._call_tool(call, message, tool_call, router, snapshot)
+        return mcp_messages.build_error_response(message, mcp.build_invalid_params_error(request.reason))
 
     async def _call_tool(
         self, call: Call, message: Message, tool_call: "_ToolCall", router: Router, snapshot: Snapshot
@@ -140,7 +141,7 @@ class McpHandler:
         return web.json_response(
             {
                 "resource": base + mcp.MCP_RESOURCE,
-                "authorization_servers": [self._issuer()],
+                "authorization_servers": [self._store.state.issuer],
                 "scopes_supported": list(server.scopes),
             }
         )

@@ -90,6 +90,10 @@ def _build_server(server: McpServerRecord, levels: PolicyLevels) -> GatewayMcpSe
     context = data.versioned_context
     product_levels = levels.find_product_levels(data.throttling_policy, context)
     operations = [operation for operation in data.operations if operation.target is not None]
+    listed = [
+        to_listed_tool(operation.target or "", operation.description, operation.schema_definition or _EMPTY_SCHEMA)
+        for operation in operations
+    ]
     tools = [_build_tool(operation, levels, context, product_levels) for operation in operations]
     return GatewayMcpServer(
         api_id=server.server_id,
@@ -106,7 +110,12 @@ def _build_server(server: McpServerRecord, levels: PolicyLevels) -> GatewayMcpSe
             for target, verb in ((MCP_RESOURCE, "POST"), (MCP_RESOURCE, "GET"), (METADATA_RESOURCE, "GET"))
         ),
         tools={tool.resource.target: tool for tool in tools},
-        tool_list={"tools": [_build_tool_entry(operation) for operation in operations]},
+        tool_list={
+            "tools": [
+                {"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema}
+                for tool in listed
+            ]
+        },
         list_resource=Resource(MCP_RESOURCE, "POST", is_secured=True, scopes=frozenset(), levels=product_levels),
         scopes=tuple(sorted({scope for tool in tools for scope in tool.resource.scopes})),
     )
@@ -130,11 +139,6 @@ def _build_tool(
         target=behind.backend_operation.target,
         arguments=parse_arguments(operation.schema_definition or _EMPTY_SCHEMA),
     )
-
-
-def _build_tool_entry(operation: ToolOperation) -> dict[str, object]:
-    tool = to_listed_tool(operation.target or "", operation.description, operation.schema_definition or _EMPTY_SCHEMA)
-    return {"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema}
 
 
 def _build_backend(name: str, endpoint: Endpoint) -> Backend:

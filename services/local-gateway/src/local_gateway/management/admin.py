@@ -76,18 +76,18 @@ class AdminApi:
         return web.json_response({"count": len(listed), "list": listed})
 
     async def add_condition(self, request: web.Request, caller: Caller) -> web.Response:
-        wanted = await read_payload(request, _ConditionPayload)
-        value = self._parse_condition_value(wanted)
+        payload = await read_payload(request, _ConditionPayload)
+        value = self._parse_condition_value(payload)
         policies = self._context.state.deny_policies
-        if any(p.condition_type == wanted.condition_type and p.condition_value == value for p in policies.values()):
+        if any(p.condition_type == payload.condition_type and p.condition_value == value for p in policies.values()):
             raise RestError.conflict(
-                f"A black list item with type: {wanted.condition_type}, value: {value} already exists"
+                f"A black list item with type: {payload.condition_type}, value: {value} already exists"
             )
         policy = DenyPolicy(
             condition_id=str(uuid.uuid4()),
-            condition_type=wanted.condition_type,
+            condition_type=payload.condition_type,
             condition_value=value,
-            is_enabled=wanted.condition_status,
+            is_enabled=payload.condition_status,
         )
         policies[policy.condition_id] = policy
         self._context.store.save()
@@ -147,9 +147,9 @@ class AdminApi:
             raise RestError.not_found("Blacklist Condition", condition_id)
         return policy
 
-    def _parse_condition_value(self, wanted: _ConditionPayload) -> str | Document:
-        value = wanted.condition_value
-        match wanted.condition_type:
+    def _parse_condition_value(self, payload: _ConditionPayload) -> str | Document:
+        value = payload.condition_value
+        match payload.condition_type:
             case "IP":
                 return parse_value(value, _IpConditionPayload).model_dump(mode="json", by_alias=True)
             case "IPRANGE":
@@ -161,7 +161,7 @@ class AdminApi:
             case "USER":
                 return f"{value}".removesuffix("@carbon.super") + "@carbon.super"
         if not exists:
-            raise RestError.general(f"{wanted.condition_type} {value} is not there")
+            raise RestError.general(f"{payload.condition_type} {value} is not there")
         return value
 
 

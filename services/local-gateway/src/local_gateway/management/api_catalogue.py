@@ -21,8 +21,8 @@ from local_gateway.management.products import (
     find_existing,
 )
 from local_gateway.management.rest import ManagementContext, RestError
-from local_gateway.state import ApiRecord, Document, Revision
-from wso2_terms.api_project import Api, ApiProject, Deployment, is_endpoint_url, list_operations
+from local_gateway.state import ApiRecord, Revision
+from wso2_terms.api_project import Api, ApiProject, is_endpoint_url, list_operations
 from wso2_terms.codes import INVALID_ENDPOINT, INVALID_ENDPOINT_MESSAGE
 
 
@@ -56,7 +56,18 @@ def import_project(
         revision = create_revision(
             context, api, "Revision created after importing the API", rotate_revision=rotate_revision
         )
-        deploy(api, revision, [_build_environment(deployment) for deployment in project.deployments])
+        deploy(
+            api,
+            revision,
+            [
+                {
+                    "name": deployment.deployment_environment,
+                    "vhost": deployment.deployment_vhost or "localhost",
+                    "displayOnDevportal": deployment.display_on_devportal,
+                }
+                for deployment in project.deployments
+            ],
+        )
     context.store.save()
     return api, revision
 
@@ -75,8 +86,8 @@ def delete_api(context: ManagementContext, api: ApiRecord) -> None:
     context.store.save()
 
 
-def _find_existing_api(context: ManagementContext, wanted: Api) -> ApiRecord | None:
-    found = find_existing(context, wanted.name, wanted.version, wanted.versioned_context)
+def _find_existing_api(context: ManagementContext, api: Api) -> ApiRecord | None:
+    found = find_existing(context, api.name, api.version, api.versioned_context)
     if found is not None and not isinstance(found, ApiRecord):
         raise RestError.conflict("The API already exists.", 900300)
     return found
@@ -135,14 +146,6 @@ def _store_api(context: ManagementContext, project: ApiProject, existing: ApiRec
     )
     context.state.apis[api.api_id] = api
     return api
-
-
-def _build_environment(deployment: Deployment) -> Document:
-    return {
-        "name": deployment.deployment_environment,
-        "vhost": deployment.deployment_vhost or "localhost",
-        "displayOnDevportal": deployment.display_on_devportal,
-    }
 
 
 _VERBS = frozenset({"get", "put", "post", "delete", "patch", "head", "options"})

@@ -60,19 +60,19 @@ class ApplicationKeysApi:
 
     async def generate(self, request: web.Request, caller: Caller) -> web.Response:
         application = find_owned_application(self._context, request, caller)
-        wanted = await read_payload(request, _KeyRequest)
+        payload = await read_payload(request, _KeyRequest)
         if any(
-            c.key_type == wanted.key_type for c in list_application_clients(self._context, application.application_id)
+            c.key_type == payload.key_type for c in list_application_clients(self._context, application.application_id)
         ):
             raise RestError.conflict(
                 f"Key Mappings already exists for application {application.name} and key manager {KEY_MANAGER}", 901409
             )
-        client = self._create_client(application, wanted)
+        client = self._create_client(application, payload)
         self._context.state.clients[client.client_id] = client
         self._context.store.save()
         body = build_key_body(client)
         if "client_credentials" in client.grant_types:
-            token = self._oauth.issue_client_token(client, wanted.scopes)
+            token = self._oauth.issue_client_token(client, payload.scopes)
             body["token"] = {
                 "accessToken": token["access_token"],
                 "tokenScopes": token["scope"].split(),
@@ -104,24 +104,24 @@ class ApplicationKeysApi:
                 return client
         raise RestError.not_found("Key mapping", mapping_id)
 
-    def _create_client(self, application: Application, wanted: _KeyRequest) -> OAuthClient:
+    def _create_client(self, application: Application, payload: _KeyRequest) -> OAuthClient:
         return OAuthClient(
             client_id=generate_secret(),
             client_secret=generate_secret(),
-            name=f"{application.owner}_{application.name}_{wanted.key_type}",
+            name=f"{application.owner}_{application.name}_{payload.key_type}",
             owner=application.owner,
-            grant_types=[grant for grant in wanted.grant_types_to_be_supported if grant in _SERVED_GRANTS],
-            callback_url=wanted.callback_url,
+            grant_types=[grant for grant in payload.grant_types_to_be_supported if grant in _SERVED_GRANTS],
+            callback_url=payload.callback_url,
             application_id=application.application_id,
             key_mapping_id=str(uuid.uuid4()),
-            key_type=wanted.key_type,
-            validity_s=self._parse_validity_s(wanted),
+            key_type=payload.key_type,
+            validity_s=self._parse_validity_s(payload),
         )
 
-    def _parse_validity_s(self, wanted: _KeyRequest) -> int:
+    def _parse_validity_s(self, payload: _KeyRequest) -> int:
         # In WSO2 the additional property is the client's lifetime and validityTime only that of the first token; the
         # callers of this gateway always set both to the same value.
-        given = wanted.additional_properties.get("application_access_token_expiry_time", wanted.validity_time)
+        given = payload.additional_properties.get("application_access_token_expiry_time", payload.validity_time)
         if given in (None, "", "N/A"):
             return self._context.deployment.app_access_token_validity_s
         try:
@@ -189,14 +189,14 @@ class ApplicationExportApi:
         subscribed = [
             {
                 "apiId": {
-                    "providerName": products[held.api_id].provider,
-                    "apiName": products[held.api_id].name,
-                    "version": products[held.api_id].version,
+                    "providerName": products[subscription.api_id].provider,
+                    "apiName": products[subscription.api_id].name,
+                    "version": products[subscription.api_id].version,
                 },
-                "throttlingPolicy": held.throttling_policy,
+                "throttlingPolicy": subscription.throttling_policy,
             }
-            for held in self._context.state.subscriptions.values()
-            if held.application_id == application.application_id
+            for subscription in self._context.state.subscriptions.values()
+            if subscription.application_id == application.application_id
         ]
         data = {"applicationInfo": described, "subscribedAPIs": subscribed}
         return {"type": "application", "version": "v4.6.0", "data": data}

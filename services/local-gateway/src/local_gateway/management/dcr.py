@@ -37,33 +37,33 @@ async def _register(context: ManagementContext, request: web.Request) -> web.Res
     user = authenticate_basic(context, request)
     if user is None:
         raise RestError(401, "Unauthenticated request", message="")
-    wanted = await read_payload(request, _Registration)
-    if not wanted.owner or wanted.owner != user:
+    payload = await read_payload(request, _Registration)
+    if not payload.owner or payload.owner != user:
         raise RestError(400, "Invalid application owner; only the caller may own the client")
     known = (
         client
         for client in context.state.clients.values()
-        if client.application_id is None and client.name == wanted.client_name
+        if client.application_id is None and client.name == payload.client_name
     )
     client = next(known, None)
     if client is not None and client.owner != user:
         raise RestError(403, "A client of this name belongs to another user")
     if client is None:
-        client = _create_client(wanted)
+        client = _create_client(payload)
         context.state.clients[client.client_id] = client
         context.store.save(affects_routing=False)
     return web.json_response(_build_client_body(client))
 
 
-def _create_client(wanted: _Registration) -> OAuthClient:
-    asked = wanted.grant_type.split()
+def _create_client(payload: _Registration) -> OAuthClient:
+    requested = payload.grant_type.split()
     return OAuthClient(
         client_id=generate_secret(),
         client_secret=generate_secret(),
-        name=wanted.client_name,
-        owner=wanted.owner,
-        grant_types=[grant for grant in _SERVED_GRANTS if grant in asked],
-        callback_url=wanted.callback_url,
+        name=payload.client_name,
+        owner=payload.owner,
+        grant_types=[grant for grant in _SERVED_GRANTS if grant in requested],
+        callback_url=payload.callback_url,
     )
 
 

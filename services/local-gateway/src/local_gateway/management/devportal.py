@@ -61,20 +61,20 @@ class ApplicationsApi:
         return web.json_response(paginate(request, found))
 
     async def add_application(self, request: web.Request, caller: Caller) -> web.Response:
-        wanted = await read_payload(request, ApplicationPayload)
+        payload = await read_payload(request, ApplicationPayload)
         state = self._context.state
-        if any(a.name == wanted.name and a.owner == caller.name for a in state.applications.values()):
-            raise RestError.conflict(f"An application already exists with name {wanted.name}")
-        self._check_policy(wanted)
+        if any(a.name == payload.name and a.owner == caller.name for a in state.applications.values()):
+            raise RestError.conflict(f"An application already exists with name {payload.name}")
+        self._check_policy(payload)
         state.applications_made += 1
         now_ms = self._context.now_ms()
         application = Application(
             application_id=str(uuid.uuid4()),
             number=state.applications_made,
-            name=wanted.name,
+            name=payload.name,
             owner=caller.name,
-            throttling_policy=wanted.throttling_policy,
-            description=wanted.description,
+            throttling_policy=payload.throttling_policy,
+            description=payload.description,
             created_at_ms=now_ms,
             updated_at_ms=now_ms,
         )
@@ -87,10 +87,10 @@ class ApplicationsApi:
 
     async def change_application(self, request: web.Request, caller: Caller) -> web.Response:
         application = find_owned_application(self._context, request, caller)
-        wanted = await read_payload(request, ApplicationPayload)
-        self._check_policy(wanted)
-        application.name, application.description = wanted.name, wanted.description
-        application.throttling_policy, application.updated_at_ms = wanted.throttling_policy, self._context.now_ms()
+        payload = await read_payload(request, ApplicationPayload)
+        self._check_policy(payload)
+        application.name, application.description = payload.name, payload.description
+        application.throttling_policy, application.updated_at_ms = payload.throttling_policy, self._context.now_ms()
         self._context.store.save()
         return web.json_response(self.build_application_body(application))
 
@@ -98,9 +98,9 @@ class ApplicationsApi:
         delete_application(self._context, find_owned_application(self._context, request, caller).application_id)
         return web.Response()
 
-    def _check_policy(self, wanted: ApplicationPayload) -> None:
-        if find_policy(self._context, PolicyKind.APPLICATION, wanted.throttling_policy) is None:
-            raise RestError(400, f"Specified application tier {wanted.throttling_policy} is invalid")
+    def _check_policy(self, payload: ApplicationPayload) -> None:
+        if find_policy(self._context, PolicyKind.APPLICATION, payload.throttling_policy) is None:
+            raise RestError(400, f"Specified application tier {payload.throttling_policy} is invalid")
 
     def build_application_body(self, application: Application) -> Document:
         """Return an application as the REST API writes it to its owner."""

@@ -36,10 +36,10 @@ def create_server(context: ManagementContext, body: Mapping[str, Any], provider:
         RestError: The body is invalid; nothing was changed.
     """
     # At creation, names and descriptions of the tools come from the API (OAS3Parser).
-    wanted = _select_known_fields(body, McpServer) | {
+    document = _select_known_fields(body, McpServer) | {
         "operations": [_strip_description(tool) for tool in _read_tools(body)]
     }
-    data, described = _complete_server(context, {"provider": provider, "lifeCycleStatus": CREATED} | wanted, CREATED)
+    data, described = _complete_server(context, {"provider": provider, "lifeCycleStatus": CREATED} | document, CREATED)
     if find_existing(context, described.name, described.version, described.versioned_context) is not None:
         raise RestError.conflict("The API already exists.", 900300)
     _check_server(context, described, None)
@@ -70,11 +70,11 @@ def update_server(context: ManagementContext, server: McpServerRecord, body: Map
     Raises:
         RestError: The body is invalid; nothing was changed.
     """
-    wanted = _select_known_fields(body, McpServer) | {"operations": _read_tools(body)}
+    document = _select_known_fields(body, McpServer) | {"operations": _read_tools(body)}
     for name in _FIXED:
-        if wanted.setdefault(name, server.data[name]) != server.data[name]:
+        if document.setdefault(name, server.data[name]) != server.data[name]:
             raise RestError(400, f"{name} of an MCP server cannot be changed")
-    data, described = _complete_server(context, wanted | {"provider": server.provider}, server.lifecycle)
+    data, described = _complete_server(context, document | {"provider": server.provider}, server.lifecycle)
     _check_server(context, described, server)
     server.data, server.updated_at_ms = data, context.now_ms()
     context.store.save()
@@ -110,16 +110,16 @@ def list_tool_operations(state: GatewayState, api: ApiRecord) -> set[tuple[str, 
     return {(operation["target"], operation["verb"]) for operation in operations}
 
 
-def _complete_server(context: ManagementContext, wanted: Document, lifecycle: str) -> tuple[Document, McpServer]:
+def _complete_server(context: ManagementContext, document: Document, lifecycle: str) -> tuple[Document, McpServer]:
     """Return the body with complete tools, and the same parsed."""
-    wanted = {"securityScheme": _SECURITY} | wanted
-    wanted |= {"lifeCycleStatus": lifecycle, "subtypeConfiguration": {"subtype": SUBTYPE}}
-    wanted["scopes"] = [_read_scope(listed) for listed in _read_list(wanted, "scopes")]
-    if wanted["operations"]:
-        api = _find_underlying_api(context, wanted["operations"][0])
-        tools = [_build_tool(tool, api) for tool in wanted["operations"]]
-        wanted["operations"] = [tool for tool in tools if tool is not None]
-    return wanted, parse_value(wanted, McpServer)
+    document = {"securityScheme": _SECURITY} | document
+    document |= {"lifeCycleStatus": lifecycle, "subtypeConfiguration": {"subtype": SUBTYPE}}
+    document["scopes"] = [_read_scope(listed) for listed in _read_list(document, "scopes")]
+    if document["operations"]:
+        api = _find_underlying_api(context, document["operations"][0])
+        tools = [_build_tool(tool, api) for tool in document["operations"]]
+        document["operations"] = [tool for tool in tools if tool is not None]
+    return document, parse_value(document, McpServer)
 
 
 def _find_underlying_api(context: ManagementContext, tool: Document) -> ApiRecord:

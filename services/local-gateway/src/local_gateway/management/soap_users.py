@@ -65,7 +65,8 @@ class UserService:
                 raise _SoapFaultError(f"The endpoint reference (EPR) for the Operation not found is {PATH}, {name}")
             answer = operation(message)
         except _SoapFaultError as fault:
-            return _build_xml_response(_format_fault(str(fault)), 500)
+            detail = f"<faultcode>soapenv:Server</faultcode><faultstring>{escape(str(fault))}</faultstring>"
+            return _build_xml_response(f"<soapenv:Fault>{detail}</soapenv:Fault>", 500)
         return web.Response(status=202) if answer is None else _build_xml_response(_format_response(name, answer), 200)
 
     def _is_existing_role(self, message: Element) -> ReturnValues:
@@ -181,11 +182,6 @@ def _format_boolean(value: bool) -> str:
 def _format_response(operation: str, values: list[str]) -> str:
     returned = "".join(f"<ns:return>{escape(value)}</ns:return>" for value in values)
     return f'<ns:{operation}Response xmlns:ns="{_SERVICE}">{returned}</ns:{operation}Response>'
-
-
-def _format_fault(text: str) -> str:
-    detail = f"<faultcode>soapenv:Server</faultcode><faultstring>{escape(text)}</faultstring>"
-    return f"<soapenv:Fault>{detail}</soapenv:Fault>"
 
 
 def _build_xml_response(content: str, status: int) -> web.Response:

@@ -84,21 +84,21 @@ class SubscriptionsApi:
     async def add_subscriptions(self, request: web.Request, caller: Caller) -> web.Response:
         listed = TypeAdapter(list[dict[str, object]])
         try:
-            wanted = [
+            payloads = [
                 parse_value(payload, SubscriptionPayload)
                 for payload in listed.validate_python(await read_json(request))
             ]
         except ValueError as error:
             raise RestError(400, "The body is a list of subscriptions") from error
-        created = [self._subscribe(payload, caller) for payload in wanted]
+        created = [self._subscribe(payload, caller) for payload in payloads]
         self._context.store.save()
         return web.json_response([self._build_subscription_body(subscription) for subscription in created])
 
     async def change_subscription(self, request: web.Request, caller: Caller) -> web.Response:
         subscription = self._find_subscription(request, caller)
-        wanted = await read_payload(request, SubscriptionPayload)
+        payload = await read_payload(request, SubscriptionPayload)
         # In a change of plan `throttlingPolicy` still names the old plan.
-        plan = wanted.requested_throttling_policy or wanted.throttling_policy
+        plan = payload.requested_throttling_policy or payload.throttling_policy
         self._check_plan(self._find_product(subscription.api_id), plan)
         subscription.throttling_policy = plan
         self._context.store.save()
@@ -109,23 +109,25 @@ class SubscriptionsApi:
         self._context.store.save()
         return web.Response()
 
-    def _subscribe(self, wanted: SubscriptionPayload, caller: Caller) -> Subscription:
-        application = self._find_application(wanted.application_id, caller)
-        api = self._find_product(wanted.api_id)
+    def _subscribe(self, payload: SubscriptionPayload, caller: Caller) -> Subscription:
+        application = self._find_application(payload.application_id, caller)
+        api = self._find_product(payload.api_id)
         if api.lifecycle not in SUBSCRIBABLE:
             raise RestError(400, f"Subscriptions not allowed on API state {api.lifecycle}")
-        self._check_plan(api, wanted.throttling_policy)
+        self._check_plan(api, payload.throttling_policy)
         subscriptions = self._context.state.subscriptions
-        if any(s.application_id == wanted.application_id and s.api_id == wanted.api_id for s in subscriptions.values()):
+        if any(
+            s.application_id == payload.application_id and s.api_id == payload.api_id for s in subscriptions.values()
+        ):
             raise RestError.conflict(
                 f"Specified subscription already exists for API {api.name}-{api.version} "
                 f"for Application {application.name}"
             )
         subscription = Subscription(
             subscription_id=str(uuid.uuid4()),
-            application_id=wanted.application_id,
-            api_id=wanted.api_id,
-            throttling_policy=wanted.throttling_policy,
+            application_id=payload.application_id,
+            api_id=payload.api_id,
+            throttling_policy=payload.throttling_policy,
         )
         subscriptions[subscription.subscription_id] = subscription
         return subscription

@@ -12,7 +12,6 @@ from aiohttp import web
 from local_gateway.default_policies import TYPES
 from local_gateway.management.rest import (
     Caller,
-    Handler,
     ManagementContext,
     RestError,
     RouteTable,
@@ -79,12 +78,7 @@ class ThrottlingPoliciesApi:
         routes = RouteTable(self._context, f"{BASE}/throttling/policies")
         routes.add("POST", "/import", self.import_policy, _IMPORT)
         for kind in PolicyKind:
-            path = f"/{kind.path_segment}"
-            routes.add("GET", path, self._list(kind), _VIEW)
-            routes.add("POST", path, self._add(kind), _MANAGE)
-            routes.add("GET", f"{path}/{{policy_id}}", self._get(kind), _VIEW)
-            routes.add("PUT", f"{path}/{{policy_id}}", self._change(kind), _MANAGE)
-            routes.add("DELETE", f"{path}/{{policy_id}}", self._delete(kind), _MANAGE)
+            PolicyKindApi(self._context, kind).add_to(routes)
         return routes.definitions
 
     async def import_policy(self, request: web.Request, caller: Caller) -> web.Response:
@@ -105,52 +99,54 @@ class ThrottlingPoliciesApi:
             return web.json_response(f"Successfully updated {label}")
         return web.json_response(f"Successfully imported {label}", status=201)
 
-    def _list(self, kind: PolicyKind) -> Handler:
-        async def answer(request: web.Request, caller: Caller) -> web.Response:
-            listed = [build_policy_info(policy) for policy in list_policies(self._context, kind)]
-            return web.json_response({"count": len(listed), "list": listed})
 
-        return answer
+class PolicyKindApi:
+    """Handlers for the policies of one kind."""
 
-    def _add(self, kind: PolicyKind) -> Handler:
-        async def answer(request: web.Request, caller: Caller) -> web.Response:
-            policy = await _read_policy(request, kind)
-            if find_policy(self._context, kind, policy.policy_name) is not None:
-                raise _duplicate_policy_error(kind, policy.policy_name)
-            return web.json_response(build_policy_body(save_policy(self._context, kind, policy)), status=201)
+    def __init__(self, context: ManagementContext, kind: PolicyKind) -> None:
+        self._context = context
+        self._kind = kind
 
-        return answer
+    def add_to(self, routes: RouteTable) -> None:
+        """Add the operations to the routes of the API."""
+        path = f"/{self._kind.path_segment}"
+        routes.add("GET", path, self.list_policies, _VIEW)
+        routes.add("POST", path, self.add_policy, _MANAGE)
+        routes.add("GET", f"{path}/{{policy_id}}", self.get_policy, _VIEW)
+        routes.add("PUT", f"{path}/{{policy_id}}", self.change_policy, _MANAGE)
+        routes.add("DELETE", f"{path}/{{policy_id}}", self.delete_policy, _MANAGE)
 
-    def _get(self, kind: PolicyKind) -> Handler:
-        async def answer(request: web.Request, caller: Caller) -> web.Response:
-            return web.json_response(build_policy_body(self._find_requested(request, kind)))
+    async def list_policies(self, request: web.Request, caller: Caller) -> web.Response:
+        policies = [build_policy_info(policy) for policy in list_policies(self._context, self._kind)]
+        return web.json_response({"count": len(policies), "list": policies})
 
-        return answer
+    async def add_policy(self, request: web.Request, caller: Caller) -> web.Response:
+        policy = await _read_policy(request, self._kind)
+        if find_policy(self._context, self._kind, policy.policy_name) is not None:
+            raise _duplicate_policy_error(self._kind, policy.policy_name)
+        return web.json_response(build_policy_body(save_policy(self._context, self._kind, policy)), status=201)
 
-    def _change(self, kind: PolicyKind) -> Handler:
-        async def answer(request: web.Request, caller: Caller) -> web.Response:
-            record, policy = self._find_requested(request, kind), await _read_policy(request, kind)
-            if policy.policy_name != record.name:
-                raise RestError(400, "A policy keeps its name")
-            return web.json_response(build_policy_body(save_policy(self._context, kind, policy)))
+    async def get_policy(self, request: web.Request, caller: Caller) -> web.Response:
+        return web.json_response(build_policy_body(self._find_requested(request)))
 
-        return answer
+    async def change_policy(self, request: web.Request, caller: Caller) -> web.Response:
+        record, policy = self._find_requested(request), await _read_policy(request, self._kind)
+        if policy.policy_name != record.name:
+            raise RestError(400, "A policy keeps its name")
+        return web.json_response(build_policy_body(save_policy(self._context, self._kind, policy)))
 
-    def _delete(self, kind: PolicyKind) -> Handler:
-        async def answer(request: web.Request, caller: Caller) -> web.Response:
-            record = self._find_requested(request, kind)
-            if record.name in _list_policies_in_use(self._context):
-                raise RestError.conflict(f"Policy {record.name} is attached and cannot be deleted")
-            del self._context.state.policies[record.policy_id]
-            self._context.store.save()
-            return web.Response()
+    async def delete_policy(self, request: web.Request, caller: Caller) -> web.Response:
+        record = self._find_requested(request)
+        if record.name in _list_policies_in_use(self._context):
+            raise RestError.conflict(f"Policy {record.name} is attached and cannot be deleted")
+        del self._context.state.policies[record.policy_id]
+        self._context.store.save()
+        return web.Response()
 
-        return answer
-
-    def _find_requested(self, request: web.Request, kind: PolicyKind) -> PolicyRecord:
+    def _find_requested(self, request: web.Request) -> PolicyRecord:
         policy_id = request.match_info["policy_id"]
         policy = self._context.state.policies.get(policy_id)
-        if policy is None or policy.kind != kind.value:
+        if policy is None or policy.kind != self._kind.value:
             raise RestError.not_found("Throttle Policy", policy_id)
         return policy
 
@@ -158,13 +154,17 @@ class ThrottlingPoliciesApi:
 def _list_policies_in_use(context: ManagementContext) -> set[str | None]:
     """Return the names of all policies that a product, application or subscription uses."""
     state = context.state
-    named: set[str | None] = {subscription.throttling_policy for subscription in state.subscriptions.values()}
-    named |= {application.throttling_policy for application in state.applications.values()}
-    for one in state.products():
+    names: set[str | None] = {subscription.throttling_policy for subscription in state.subscriptions.values()}
+    names |= {application.throttling_policy for application in state.applications.values()}
+    for product in state.products():
         # WSO2 names the field of the product's policy differently for an API and for an MCP server.
-        named |= {one.data.get("apiThrottlingPolicy"), one.data.get("throttlingPolicy"), *one.data["policies"]}
-        named |= {operation.get("throttlingPolicy") for operation in one.data["operations"]}
-    return named
+        names |= {
+            product.data.get("apiThrottlingPolicy"),
+            product.data.get("throttlingPolicy"),
+            *product.data["policies"],
+        }
+        names |= {operation.get("throttlingPolicy") for operation in product.data["operations"]}
+    return names
 
 
 async def _read_policy(request: web.Request, kind: PolicyKind) -> ThrottlePolicy:
