@@ -9,8 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from charging_agent.ledger.ledger_reader import Unreadable, found_in
-from charging_agent.ledger.replay import replayed
+from charging_agent.ledger.ledger_reader import LedgerReadError, read_records
+from charging_agent.ledger.replay import replay_record
 
 
 def main() -> int:
@@ -18,11 +18,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ledger", type=Path, help="ledger.sqlite, or an export of JSON lines")
     try:
-        found = list(found_in(parser.parse_args().ledger))
-    except Unreadable as error:
+        found = list(read_records(parser.parse_args().ledger))
+    except LedgerReadError as error:
         print(f"can not be replayed: {error}", file=sys.stderr)
         return 2
-    differences = [difference for one in found if (difference := replayed(one.record)) is not None]
+    differences = [difference for one in found if (difference := replay_record(one.record)) is not None]
     for difference in differences:
         print(difference)
     print(f"{len(found) - len(differences)} of {len(found)} decisions come out the same")

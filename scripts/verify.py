@@ -17,11 +17,11 @@ from typing import Any
 
 import httpx
 
-from charging_agent.ledger.keys import PUBLIC_FILES, TrustedKeys, trusted_keys
-from charging_agent.ledger.ledger_reader import Found, Unreadable, database_damage, found_in
-from charging_agent.ledger.reconciliation import Reconciled, lines_of, reconcile
-from charging_agent.ledger.records import Sealed
-from charging_agent.ledger.verification import AnchoredHead, Verified, read_heads, verify
+from charging_agent.ledger.keys import PUBLIC_FILES, TrustedKeys, read_trusted_keys
+from charging_agent.ledger.ledger_reader import LedgerReadError, StoredRecord, find_database_damage, read_records
+from charging_agent.ledger.reconciliation import ReconciliationResult, parse_gateway_log, reconcile
+from charging_agent.ledger.records import SignedRecord
+from charging_agent.ledger.verification import AnchoredHead, VerificationResult, read_heads, verify
 from ev_service.errors import ConfigurationError
 
 WHOLE, BROKEN, UNUSABLE, EMPTY = 0, 1, 2, 3
@@ -31,10 +31,10 @@ WHOLE, BROKEN, UNUSABLE, EMPTY = 0, 1, 2, 3
 class Outcome:
     """What was found. damage: of the database's pages or indexes; heads: of the anchor."""
 
-    verified: Verified
+    verified: VerificationResult
     damage: str | None
     heads: tuple[AnchoredHead, ...]
-    reconciled: Reconciled | None
+    reconciled: ReconciliationResult | None
 
     @property
     def code(self) -> int:
@@ -49,13 +49,13 @@ def main() -> int:
     """Verify, or export what was verified."""
     arguments = _parser().parse_args()
     try:
-        damage = database_damage(arguments.ledger)
-        found = list(found_in(arguments.ledger))
+        damage = find_database_damage(arguments.ledger)
+        found = list(read_records(arguments.ledger))
         trusted = _trusted(arguments) if found or arguments.anchor else {}
         heads = _heads(arguments.anchor, trusted)
         verified = verify(found, trusted, heads)
         outcome = Outcome(verified, damage, heads, _reconciled(arguments, verified))
-    except (Unreadable, ConfigurationError, OSError, httpx.HTTPError, ValueError) as error:
+    except (LedgerReadError, ConfigurationError, OSError, httpx.HTTPError, ValueError) as error:
         print(f"can not be verified: {error}", file=sys.stderr)
         return UNUSABLE
     if arguments.export is not None and verified.broken is None:
@@ -89,7 +89,7 @@ def _trusted(arguments: argparse.Namespace) -> TrustedKeys:
             f"trusting {names} because it lies beside the ledger; --public-key takes one from elsewhere",
             file=sys.stderr,
         )
-    return trusted_keys(files)
+    return read_trusted_keys(files)
 
 
 def _heads(anchor: str | None, trusted: TrustedKeys) -> tuple[AnchoredHead, ...]:
@@ -100,16 +100,18 @@ def _heads(anchor: str | None, trusted: TrustedKeys) -> tuple[AnchoredHead, ...]
     return read_heads(Path(anchor).read_bytes(), trusted)
 
 
-def _reconciled(arguments: argparse.Namespace, verified: Verified) -> Reconciled | None:
+def _reconciled(arguments: argparse.Namespace, verified: VerificationResult) -> ReconciliationResult | None:
     if not arguments.gateway_log or verified.broken is not None or not verified.records:
         return None
-    lines = [line for log in arguments.gateway_log for line in lines_of(log.read_text(encoding="utf-8"), log.name)]
+    lines = [
+        line for log in arguments.gateway_log for line in parse_gateway_log(log.read_text(encoding="utf-8"), log.name)
+    ]
     return reconcile(verified.records, lines, arguments.application)
 
 
-def _export(found: list[Found], file: Path) -> None:
+def _export(found: list[StoredRecord], file: Path) -> None:
     with file.open("wb") as exported:
-        exported.writelines(Sealed(one.record, one.sha256, one.signature).line + b"\n" for one in found)
+        exported.writelines(SignedRecord(one.record, one.sha256, one.signature).line + b"\n" for one in found)
 
 
 def _tell(outcome: Outcome) -> None:
@@ -131,7 +133,7 @@ def _tell(outcome: Outcome) -> None:
         _tell_reconciled(outcome.reconciled)
 
 
-def _tell_reconciled(reconciled: Reconciled) -> None:
+def _tell_reconciled(reconciled: ReconciliationResult) -> None:
     both = f"{reconciled.joined} calls in both by id, {reconciled.joined_by_time} by time where the id is absent"
     print(f"gateway log: {both}, {reconciled.without_answer} without an answer, {reconciled.inner} behind MCP servers")
     outside = (reconciled.before_the_ledger, reconciled.after_the_ledger, reconciled.outside_the_log)

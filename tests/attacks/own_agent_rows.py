@@ -24,7 +24,7 @@ from tests.attacks.rows import Group, Observation, Row
 from tests.attacks.told import table
 
 from charging_agent.app import create_app
-from charging_agent.ledger.readers import Records
+from charging_agent.ledger.readers import RecordQueries
 from charging_agent.settings import AgentSettings, GatewaySettings
 from ev_service.clock import SystemClock
 
@@ -58,7 +58,7 @@ def _flood_of_readers(_: Ground) -> Observation:
     with (
         _in_silence(),
         tempfile.TemporaryDirectory(prefix="ev-prove-agent-") as folder,
-        patch.object(Records, "summaries", _slow),
+        patch.object(RecordQueries, "summaries", _slow),
     ):
         return asyncio.run(_decide_beside_readers(Path(folder)))
 
@@ -85,10 +85,10 @@ def _in_silence() -> Generator[None]:
         root.setLevel(level)
 
 
-_summaries = Records.summaries
+_summaries = RecordQueries.summaries
 
 
-def _slow(records: Records, limit: int, before: int | None) -> Any:
+def _slow(records: RecordQueries, limit: int, before: int | None) -> Any:
     time.sleep(_SLOW_READ_S)
     return _summaries(records, limit, before)
 

@@ -11,7 +11,7 @@ from tests.attacks.open_doors import Scene
 from charging_agent.charging import controller
 from charging_agent.charging.evidence import MeterEvidence
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.readers import Records
+from charging_agent.ledger.readers import RecordQueries
 from ev_service.charging import Chargers
 from ev_service.charging_evidence import ConfirmedCharging
 
@@ -19,17 +19,17 @@ from ev_service.charging_evidence import ConfirmedCharging
 def readers_in_the_writers_queue(_: Scene) -> AbstractContextManager[object]:
     """Whoever reads the ledger waits in the queue in which records are written."""
 
-    async def read(ledger: Ledger, work: Callable[[Records], Any]) -> Any:
+    async def read(ledger: Ledger, work: Callable[[RecordQueries], Any]) -> Any:
         private = ledger.__dict__
 
         def in_the_writers_thread() -> Any:
-            connection: sqlite3.Connection = private["_store"].reader()
+            connection: sqlite3.Connection = private["_store"].connect_reader()
             try:
-                return work(Records(connection))
+                return work(RecordQueries(connection))
             finally:
                 connection.close()
 
-        return await Ledger.__dict__["_in_thread"](ledger, in_the_writers_thread)
+        return await Ledger.__dict__["_run_in_thread"](ledger, in_the_writers_thread)
 
     return patch.object(Ledger, "_read", read)
 

@@ -16,8 +16,8 @@ from uuid import uuid4
 from charging_agent.decision.rules import Policy, decide
 from charging_agent.gateway.call_log import Call
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.record_signing import Made, Maker, policy_record
-from charging_agent.ledger.records import Sealed
+from charging_agent.ledger.record_signing import DecisionDraft, RunMetadata, build_policy_record
+from charging_agent.ledger.records import SignedRecord
 from charging_agent.readings.assessment import AgeLimits, assess_reading
 from charging_agent.readings.observer import Observation
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
@@ -34,8 +34,8 @@ def measure() -> dict[str, float]:
 
 
 async def _measure(folder: Path) -> dict[str, float]:
-    policy = policy_record("rules", Policy(), AgeLimits())
-    ledger = Ledger(folder / "ledger", Maker(uuid4(), "0.1.0", "bench", policy))
+    policy = build_policy_record("rules", Policy(), AgeLimits())
+    ledger = Ledger(folder / "ledger", RunMetadata(uuid4(), "0.1.0", "bench", policy))
     await ledger.open()
     bare = _bare(folder / "bare.sqlite")
     records_ms: list[float] = []
@@ -69,12 +69,12 @@ def _bare(file: Path) -> sqlite3.Connection:
     return connection
 
 
-def _insert(connection: sqlite3.Connection, number: int, decision_id: str, sealed: Sealed) -> None:
+def _insert(connection: sqlite3.Connection, number: int, decision_id: str, sealed: SignedRecord) -> None:
     row = (number, decision_id, sealed.record, sealed.sha256, sealed.signature)
     connection.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?)", row)
 
 
-def _made(at: datetime) -> tuple[Made, list[Call]]:
+def _made(at: datetime) -> tuple[DecisionDraft, list[Call]]:
     limits = AgeLimits()
     solar = SolarStatus(site_id="bench", timestamp=at, source="bench", generation_kw=41.0, capacity_kwp=50.0)
     battery = BatteryStatus(site_id="bench", timestamp=at, source="bench", soc_percent=83.0, capacity_kwh=100.0)
@@ -88,7 +88,7 @@ def _made(at: datetime) -> tuple[Made, list[Call]]:
     decision = decide(seen.known(), Policy())
     number = str(uuid4())
     calls = [Call(name, "rest", f"GET /{path}", at, 200, "ok", None, number) for name, path in _CALLS]
-    return Made(uuid4(), seen, decision, decision, "Solar 41.0 kW of 50 kWp, battery at 83.0 %."), calls
+    return DecisionDraft(uuid4(), seen, decision, decision, "Solar 41.0 kW of 50 kWp, battery at 83.0 %."), calls
 
 
 if __name__ == "__main__":

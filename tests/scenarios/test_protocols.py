@@ -15,7 +15,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from charging_agent.agent import Decided
+from charging_agent.agent import DecisionResult
 from charging_agent.decision.rules import Policy, decide, explain, guard
 from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.call_log import FailureReason, ProtocolName
@@ -29,7 +29,7 @@ from charging_agent.readings.apis import APIS
 from charging_agent.readings.assessment import AgeLimits
 from charging_agent.readings.fetch_priority import CallPlan
 from charging_agent.readings.observer import Observation, Observer
-from charging_agent.web.schemas import answer
+from charging_agent.web.schemas import build_decision_answer
 from ev_service.clock import SteppedClock
 from ev_service.units import utc_text
 from wso2_terms import codes
@@ -151,8 +151,8 @@ class Played:
     def _answer(self, observation: Observation) -> dict[str, Any]:
         known, policy = observation.known(), Policy()
         decision = guard(decide(known, policy), known, policy)
-        told = Decided(str(uuid4()), NOW, decision, explain(decision, known, policy), observation)
-        return answer(told, "site").model_dump(mode="json", exclude={"decision_id"})
+        told = DecisionResult(str(uuid4()), NOW, decision, explain(decision, known, policy), observation)
+        return build_decision_answer(told, "site").model_dump(mode="json", exclude={"decision_id"})
 
 
 @pytest.mark.parametrize("file", SCENARIOS, ids=lambda file: file.stem)

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from charging_agent.agent import Decided
+from charging_agent.agent import DecisionResult
 from charging_agent.decision.rules import Action, Policy, Rule, decide, explain, guard
 from charging_agent.gateway.call_log import FailureReason
 from charging_agent.gateway.protocol import R
 from charging_agent.readings.assessment import AgeLimits, AssessedReading, Status, assess_reading
 from charging_agent.readings.observer import Observation
-from charging_agent.web.schemas import answer
+from charging_agent.web.schemas import build_decision_answer
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
 NOW = datetime(2026, 6, 21, 12, tzinfo=UTC)
@@ -84,7 +84,9 @@ def test_scenario(file: Path) -> None:
 
     known, policy = observation.known(), Policy()
     decision = guard(decide(known, policy), known, policy)
-    said = answer(Decided("id", NOW, decision, explain(decision, known, policy), observation), "site")
+    said = build_decision_answer(
+        DecisionResult("id", NOW, decision, explain(decision, known, policy), observation), "site"
+    )
 
     assert (said.rule, said.action, said.charging_power_kw) == (
         expected.rule,

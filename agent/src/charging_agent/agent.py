@@ -14,8 +14,8 @@ from uuid import uuid4
 from charging_agent.charging.controller import ChargingController
 from charging_agent.charging.planning import ChargingPlan
 from charging_agent.decision.rules import ACTION_OF, Decision, Policy, Rule, decide, explain, guard
-from charging_agent.ledger.errors import LedgerUnavailable
-from charging_agent.ledger.record_signing import Made
+from charging_agent.ledger.errors import LedgerUnavailableError
+from charging_agent.ledger.record_signing import DecisionDraft
 from charging_agent.ledger.recorder import Recorder
 from charging_agent.readings.observer import Observation, Observer
 from ev_service.clock import Clock, sleep_until_s
@@ -24,11 +24,11 @@ from ev_service.tasks import cancel_and_wait
 
 _logger = logging.getLogger(__name__)
 
-_NOT_RECORDED = "This decision could not be recorded, and none counts that is not: no power is granted."
+_NOT_RECORDED_REASON = "This decision could not be recorded, and none counts that is not: no power is granted."
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class DecisionResult:
     """One decision with what it was made from.
 
     at: when it was made. observation: the readings as judged when it was answered, which may be later.
@@ -64,7 +64,7 @@ class Agent:
         clock: Clock,
         *,
         period_s: float,
-        on_decided: Callable[[Decided], None] = lambda _decided: None,
+        on_decided: Callable[[DecisionResult], None] = lambda _decided: None,
         charging: ChargingController | None = None,
     ) -> None:
         self._observer = observer
@@ -75,29 +75,29 @@ class Agent:
         self._on_decided = on_decided
         self._is_wanted = asyncio.Event()
         self.charging = charging
-        self.latest: Decided | None = None
+        self.latest: DecisionResult | None = None
 
-    async def decide_now(self) -> Decided:
+    async def decide_now(self) -> DecisionResult:
         """Observe, decide, guard and record; never fails, whatever readings and ledger do.
 
         Where the ledger holds a decision from the same unchanged observation, it is that one. A decision that can not
         be recorded is the fail-safe.
         """
-        made = self._made(await self._observer.observe())
-        return await self._recorded(made, tells_calls=False)
+        made = self._make_draft(await self._observer.observe())
+        return await self._record(made, tells_calls=False)
 
-    def held(self) -> Observation:
+    def current_observation(self) -> Observation:
         """The readings held now, without any call."""
-        return self._observer.held()
+        return self._observer.current_observation()
 
     def health_error(self) -> str | None:
         """Why the readings held now allow only the fail-safe; None when they allow more."""
-        grid = self._observer.held().grid
+        grid = self._observer.current_observation().grid
         if grid.reading is not None:
             return None
         return f"no grid reading young enough to decide from ({grid.error})"
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Observe, decide and command every period until cancelled; an error in one round does not end the next."""
         while True:
             started_s = self._clock.monotonic_s()
@@ -110,7 +110,7 @@ class Agent:
                 _logger.exception("round failed")
             await self._until_next(started_s + self._period_s)
 
-    def hurry(self) -> None:
+    def trigger_round(self) -> None:
         """Have the loop begin its next round at once."""
         if self.charging is not None:
             self.charging.force_round()
@@ -118,30 +118,32 @@ class Agent:
 
     async def stop(self) -> None:
         """Put what was called and is in no record yet into a last one."""
-        await self._recorder.stop(lambda: self._made(self._observer.held()))
+        await self._recorder.stop(lambda: self._make_draft(self._observer.current_observation()))
 
     async def _round(self) -> None:
         if self.charging is None:
-            await self._recorded(self._made(await self._observer.observe()), tells_calls=True)
+            await self._record(self._make_draft(await self._observer.observe()), tells_calls=True)
             return
         async with asyncio.TaskGroup() as looking:
             observing = looking.create_task(self._observer.observe())
             looking.create_task(self.charging.poll())
-        made = self._made(observing.result(), commands=True)
-        decided = await self._recorded(made, tells_calls=True)
+        made = self._make_draft(observing.result(), commands=True)
+        decided = await self._record(made, tells_calls=True)
         plan = None if made.charging is None else made.charging.plan
         if decided.is_recorded:
             await self.charging.apply_plan(plan, decided.decision_id)
         else:
             await self._command_unrecorded(self.charging, made, plan)
 
-    async def _command_unrecorded(self, charging: ChargingController, made: Made, plan: ChargingPlan | None) -> None:
+    async def _command_unrecorded(
+        self, charging: ChargingController, made: DecisionDraft, plan: ChargingPlan | None
+    ) -> None:
         """Send what may be sent without a record, and have it recorded as soon as the ledger takes it.
 
         Under a name of its own: whether the ledger took the decision that was late, nobody may know.
         """
         _log(made, is_recorded=False)
-        lowered = charging.lower_plan(plan, self._recorder.health_error or _NOT_RECORDED)
+        lowered = charging.lower_plan(plan, self._recorder.health_error or _NOT_RECORDED_REASON)
         if lowered is None:
             return
         noted = charging.snapshot(lowered.plan)
@@ -164,41 +166,43 @@ class Agent:
         finally:
             await cancel_and_wait(*waits)
 
-    async def _recorded(self, made: Made, *, tells_calls: bool) -> Decided:
+    async def _record(self, made: DecisionDraft, *, tells_calls: bool) -> DecisionResult:
         try:
-            kept = await self._recorder.recorded(made, tells_calls=tells_calls)
-        except LedgerUnavailable:
-            self.latest = self._not_recorded(made)
+            kept = await self._recorder.record(made, tells_calls=tells_calls)
+        except LedgerUnavailableError:
+            self.latest = self._create_fail_safe(made)
         else:
             if kept is made:
                 _log(made)
             told = str(kept.decision_id), kept.observation.at, kept.decision, kept.reason
-            self.latest = Decided(*told, made.observation)
+            self.latest = DecisionResult(*told, made.observation)
             if self.charging is not None and made.charging is not None and kept is made:
                 self.charging.confirm_recorded(made.charging)
         self._on_decided(self.latest)
         return self.latest
 
-    def _made(self, observation: Observation, *, commands: bool = False) -> Made:
+    def _make_draft(self, observation: Observation, *, commands: bool = False) -> DecisionDraft:
         known = observation.known()
         proposed = decide(known, self._policy)
         decision = guard(proposed, known, self._policy)
         reason = explain(decision, known, self._policy)
         if self.charging is None:
-            return Made(uuid4(), observation, proposed, decision, reason)
+            return DecisionDraft(uuid4(), observation, proposed, decision, reason)
         plan: ChargingPlan | None = None
         if commands:
             plan = self.charging.make_plan(decision, known, observation.at)
-        return Made(uuid4(), observation, proposed, decision, reason, self.charging.snapshot(plan))
+        return DecisionDraft(uuid4(), observation, proposed, decision, reason, self.charging.snapshot(plan))
 
-    def _not_recorded(self, made: Made) -> Decided:
+    def _create_fail_safe(self, made: DecisionDraft) -> DecisionResult:
         action = ACTION_OF[Rule.FAIL_SAFE]
         decision = Decision(Rule.FAIL_SAFE, action, self._policy.power_kw[action])
         observation = made.observation
-        return Decided(str(made.decision_id), observation.at, decision, _NOT_RECORDED, observation, is_recorded=False)
+        return DecisionResult(
+            str(made.decision_id), observation.at, decision, _NOT_RECORDED_REASON, observation, is_recorded=False
+        )
 
 
-def _log(made: Made, *, is_recorded: bool = True) -> None:
+def _log(made: DecisionDraft, *, is_recorded: bool = True) -> None:
     decision, plan = made.decision, None if made.charging is None else made.charging.plan
     fields: dict[str, object] = {
         "decision_id": str(made.decision_id),

@@ -25,18 +25,18 @@ from charging_agent.gateway.rest import RestAdapter
 from charging_agent.gateway.token_endpoint import TokenEndpoint
 from charging_agent.gateway.tokens import TokenCache
 from charging_agent.gateway.tool_allowlist import ToolAllowlist
-from charging_agent.ledger.anchor import Anchoring, anchor_at
+from charging_agent.ledger.anchor import AnchorPublisher, create_anchor
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.record_signing import Maker, policy_record
+from charging_agent.ledger.record_signing import RunMetadata, build_policy_record
 from charging_agent.ledger.recorder import Recorder
 from charging_agent.readings.apis import APIS
 from charging_agent.readings.fetch_priority import CallPlan
 from charging_agent.readings.observer import Observer
 from charging_agent.settings import AgentSettings, GatewaySettings
-from charging_agent.web.api import agent_routes
+from charging_agent.web.api import create_agent_routes
 from charging_agent.web.metrics import AgentMetrics
-from charging_agent.web.page import page_route
-from charging_agent.web.refresh_endpoint import recheck_route
+from charging_agent.web.page import create_page_route
+from charging_agent.web.refresh_endpoint import create_refresh_route
 from ev_service.assertion import GatewayAssertion
 from ev_service.clock import Clock, make_clock
 from ev_service.errors import ConfigurationError
@@ -78,28 +78,28 @@ def create_app(
     gateway = gateway_settings or load(GatewaySettings)
     clock = clock or make_clock(run.sim_clock_file)
     authorities = Authorities(gateway.ca_file, "WSO2_CA_FILE")
-    http = _http(gateway, transport or GatewayTransport(authorities))
+    http = _create_http_client(gateway, transport or GatewayTransport(authorities))
     metrics, call_log = AgentMetrics(), CallLog()
-    dialect = _dialect(settings, clock, metrics)
+    dialect = _create_adapter(settings, clock, metrics)
     limits = read_call_limits(settings.limits_file, gateway.client_secret_file)
     calls = allocate_calls(settings, limits)
-    budgets = _budgets(dialect, limits, CallBudget(calls.readings))
-    endpoint = _token_endpoint(http, dialect, settings, gateway, clock)
-    on_call = partial(_told, metrics, call_log)
+    budgets = _create_budgets(dialect, limits, CallBudget(calls.readings))
+    endpoint = _create_token_endpoint(http, dialect, settings, gateway, clock)
+    on_call = partial(_report_call, metrics, call_log)
     connections = _connect(http, endpoint, dialect, {**budgets, **calls.budgets}, clock, on_call)
     observer = Observer(connections.client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()))
     listener, interval = metrics.charging, calls.round_interval
     charging = build_controller(settings, connections.client, clock, interval, listener, _OBSERVATION_S)
-    kept = _keeping(settings, site.id, clock, http, call_log, metrics)
+    kept = _create_record_keeping(settings, site.id, clock, http, call_log, metrics)
     agent = _create_agent(settings, observer, kept.recorder, clock, metrics, charging)
 
     app = create_service(
         name="agent",
         description=_DESCRIPTION,
         clock=clock,
-        health=_health(agent, dialect, kept.recorder),
-        assertion=_assertion(settings, run, clock),
-        lifespan=_lifespan(agent, kept, observer, connections),
+        health=_create_health_check(agent, dialect, kept.recorder),
+        assertion=_create_assertion(settings, run, clock),
+        lifespan=_create_lifespan(agent, kept, observer, connections),
         warnings=lambda: {"authorities": authorities.read_error()},
     )
     app.title = "AgentAPI"
@@ -130,13 +130,13 @@ def _create_agent(
 def _add_routes(
     app: FastAPI, agent: Agent, ledger: Ledger, observer: Observer, site: SiteSettings, clock: Clock
 ) -> None:
-    app.include_router(agent_routes(agent, ledger, site.id, clock))
-    app.include_router(page_route(agent, ledger, site, clock))
-    app.include_router(recheck_route(observer, clock, agent.hurry))
+    app.include_router(create_agent_routes(agent, ledger, site.id, clock))
+    app.include_router(create_page_route(agent, ledger, site, clock))
+    app.include_router(create_refresh_route(observer, clock, agent.trigger_round))
 
 
-def _lifespan(
-    agent: Agent, kept: "_Keeping", observer: Observer, connections: "_Connections"
+def _create_lifespan(
+    agent: Agent, kept: "_RecordKeeping", observer: Observer, connections: "_Connections"
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -144,7 +144,7 @@ def _lifespan(
         looking = asyncio.create_task(observer.observe())
         try:
             async with kept.open():
-                life = asyncio.create_task(agent.live())
+                life = asyncio.create_task(agent.run())
                 try:
                     yield
                 finally:
@@ -179,12 +179,12 @@ class _Connections:
 
 
 @dataclass(frozen=True, slots=True)
-class _Keeping:
+class _RecordKeeping:
     """What keeps decisions."""
 
     ledger: Ledger
     recorder: Recorder
-    anchoring: Anchoring
+    anchoring: AnchorPublisher
     open_s: float
 
     @asynccontextmanager
@@ -192,33 +192,33 @@ class _Keeping:
         """Open the ledger; what takes longer than `open_s` [s] goes on in the background."""
         await self.ledger.open(within_s=self.open_s)
         try:
-            async with run_in_background(self.anchoring.live()):
+            async with run_in_background(self.anchoring.run()):
                 yield
         finally:
             await self.anchoring.stop()
             await self.ledger.close()
 
 
-def _keeping(
+def _create_record_keeping(
     settings: AgentSettings,
     site_id: str,
     clock: Clock,
     http: httpx.AsyncClient,
     call_log: CallLog,
     metrics: AgentMetrics,
-) -> _Keeping:
-    policy = policy_record(settings.policy, settings.rules(), settings.ages())
-    maker = Maker(uuid4(), version("charging-agent"), site_id, policy)
-    anchor = None if settings.ledger_anchor is None else anchor_at(settings.ledger_anchor, settings.state_dir, http)
+) -> _RecordKeeping:
+    policy = build_policy_record(settings.policy, settings.rules(), settings.ages())
+    maker = RunMetadata(uuid4(), version("charging-agent"), site_id, policy)
+    anchor = None if settings.ledger_anchor is None else create_anchor(settings.ledger_anchor, settings.state_dir, http)
     # The ledger tells its head to the anchoring, which signs it with the ledger's key.
-    ledger = Ledger(settings.state_dir, maker, on_head=lambda head: anchoring.moved(head))
-    anchoring = Anchoring(anchor, lambda: ledger.key, clock, on_failed=metrics.anchor_failures.inc)
+    ledger = Ledger(settings.state_dir, maker, on_head=lambda head: anchoring.update_head(head))
+    anchoring = AnchorPublisher(anchor, lambda: ledger.key, clock, on_failed=metrics.anchor_failures.inc)
     metrics.anchor_age.set_function(lambda: anchoring.age_s)
     recorder = Recorder(ledger, call_log, metrics.records.inc, metrics.ledger_failures.inc)
-    return _Keeping(ledger, recorder, anchoring, settings.ledger_open_s)
+    return _RecordKeeping(ledger, recorder, anchoring, settings.ledger_open_s)
 
 
-def _http(gateway: GatewaySettings, transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
+def _create_http_client(gateway: GatewaySettings, transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
     # Proxies and .netrc of the environment must not redirect or sign governed calls.
     return httpx.AsyncClient(
         base_url=gateway.gateway_url,
@@ -228,27 +228,27 @@ def _http(gateway: GatewaySettings, transport: httpx.AsyncBaseTransport) -> http
     )
 
 
-def _dialect(settings: AgentSettings, clock: Clock, metrics: AgentMetrics) -> ProtocolAdapter:
+def _create_adapter(settings: AgentSettings, clock: Clock, metrics: AgentMetrics) -> ProtocolAdapter:
     if settings.tools_lock_file is None or settings.protocol == "rest":
         return RestAdapter()
     servers = [api.publication("mcp").artifact_name for api in APIS]
     return McpAdapter(ToolAllowlist.from_file(settings.tools_lock_file, servers, clock, metrics.report_tool_check))
 
 
-def _health(agent: Agent, dialect: ProtocolAdapter, recorder: Recorder) -> HealthCheck:
+def _create_health_check(agent: Agent, dialect: ProtocolAdapter, recorder: Recorder) -> HealthCheck:
     async def health() -> dict[str, str | None]:
-        return {"readings": _trouble(agent, dialect), "ledger": recorder.health_error}
+        return {"readings": _readings_error(agent, dialect), "ledger": recorder.health_error}
 
     return health
 
 
-def _trouble(agent: Agent, dialect: ProtocolAdapter) -> str | None:
+def _readings_error(agent: Agent, dialect: ProtocolAdapter) -> str | None:
     # What the agent itself refuses is told only where it keeps decisions from being made.
     reasons = (agent.health_error(), dialect.health_error())
     return None if reasons[0] is None else "; ".join(reason for reason in reasons if reason)
 
 
-def _token_endpoint(
+def _create_token_endpoint(
     http: httpx.AsyncClient, dialect: ProtocolAdapter, settings: AgentSettings, gateway: GatewaySettings, clock: Clock
 ) -> TokenEndpoint:
     source = EnvironmentOrFileCredentials(
@@ -284,17 +284,19 @@ def _connect(
     return _Connections(http, tokens, endpoint, client)
 
 
-def _budgets(dialect: ProtocolAdapter, limits: Mapping[str, CallLimit], whole: CallBudget) -> dict[str, CallBudget]:
+def _create_budgets(
+    dialect: ProtocolAdapter, limits: Mapping[str, CallLimit], whole: CallBudget
+) -> dict[str, CallBudget]:
     published = {api.name: api.publication(dialect.protocol).name for api in APIS}
     return {name: CallBudget(limits.get(seen, CallLimit()), whole) for name, seen in published.items()}
 
 
-def _told(metrics: AgentMetrics, call_log: CallLog, call: Call) -> None:
+def _report_call(metrics: AgentMetrics, call_log: CallLog, call: Call) -> None:
     metrics.report_call(call)
     call_log.add(call)
 
 
-def _assertion(settings: AgentSettings, run: RunSettings, clock: Clock) -> GatewayAssertion | None:
+def _create_assertion(settings: AgentSettings, run: RunSettings, clock: Clock) -> GatewayAssertion | None:
     if not settings.require_assertion:
         return None
     if run.gateway_cert_file is None:

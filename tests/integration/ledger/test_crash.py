@@ -21,11 +21,11 @@ import pytest
 from tests.integration.ledger.writer import NOON, decision_at
 
 from charging_agent.decision.rules import Policy
-from charging_agent.ledger.keys import PUBLIC_FILES, trusted_keys
+from charging_agent.ledger.keys import PUBLIC_FILES, read_trusted_keys
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.ledger_reader import found_in
-from charging_agent.ledger.record_signing import Maker, policy_record
-from charging_agent.ledger.store import FILE
+from charging_agent.ledger.ledger_reader import read_records
+from charging_agent.ledger.record_signing import RunMetadata, build_policy_record
+from charging_agent.ledger.store import DATABASE_FILE
 from charging_agent.ledger.verification import verify
 from charging_agent.readings.assessment import AgeLimits
 
@@ -72,7 +72,7 @@ def test_200_kills_at_any_moment_lose_no_acknowledged_decision(tmp_path: Path) -
             acknowledged.update(said)
         writer.kill()
 
-    verified = verify(found_in(tmp_path / FILE), trusted_keys(tmp_path.glob(PUBLIC_FILES)))
+    verified = verify(read_records(tmp_path / DATABASE_FILE), read_trusted_keys(tmp_path.glob(PUBLIC_FILES)))
     assert verified.broken is None
     assert acknowledged <= {record["decision_id"] for record in verified.records}
     assert busy > ROUNDS / 10
@@ -91,7 +91,7 @@ def test_a_late_record_that_is_written_outlives_a_kill_and_only_those_that_wait_
                 break
         os.kill(writer.pid, signal.SIGKILL)
 
-    verified = verify(found_in(tmp_path / FILE), trusted_keys(tmp_path.glob(PUBLIC_FILES)))
+    verified = verify(read_records(tmp_path / DATABASE_FILE), read_trusted_keys(tmp_path.glob(PUBLIC_FILES)))
     late = [record["decision_id"] for record in verified.records if record["late"] is not None]
     assert verified.broken is None
     assert recorded <= set(late) <= set(sent)
@@ -132,7 +132,7 @@ def test_on_a_full_disk_nothing_is_acknowledged_and_with_room_it_goes_on_by_itse
                 break
         writer.kill()
 
-    verified = verify(found_in(small_disk / FILE), trusted_keys(small_disk.glob(PUBLIC_FILES)))
+    verified = verify(read_records(small_disk / DATABASE_FILE), read_trusted_keys(small_disk.glob(PUBLIC_FILES)))
     assert 0 < before < len(acknowledged)
     assert verified.broken is None
     assert set(acknowledged) <= {record["decision_id"] for record in verified.records}
@@ -147,7 +147,7 @@ def test_the_commands_verify_a_live_ledger_export_it_and_replay_it(tmp_path: Pat
         assert writer.stdout is not None
         while not writer.stdout.readline().startswith(b"recorded"):
             pass
-        live = commanded("verify", str(state / FILE), "--export", str(exported), "--json")
+        live = commanded("verify", str(state / DATABASE_FILE), "--export", str(exported), "--json")
         assert writer.poll() is None
         writer.kill()
 
@@ -170,14 +170,14 @@ def test_the_command_names_the_first_broken_record_and_ends_with_1(tmp_path: Pat
         said = [writer.stdout.readline() for _ in range(4)]
         writer.kill()
     assert said[-1].startswith(b"recorded")
-    database = sqlite3.connect(tmp_path / FILE)
+    database = sqlite3.connect(tmp_path / DATABASE_FILE)
     with database:
         # By its name: the hash of the record before may hold a 22 too.
         other = """replace(record, '"charging_power_kw":22', '"charging_power_kw":11')"""
         database.execute(f"UPDATE records SET record = {other} WHERE sequence = 2")
     database.close()
 
-    broken = commanded("verify", str(tmp_path / FILE))
+    broken = commanded("verify", str(tmp_path / DATABASE_FILE))
 
     assert broken.returncode == 1
     assert "BROKEN record 2 (row 2): its content does not match its hash" in broken.stdout
@@ -187,14 +187,16 @@ def some_records(folder: Path, count: int = 30) -> Path:
     """A ledger with some records more, closed."""
 
     async def write() -> None:
-        ledger = Ledger(folder, Maker(uuid4(), "0.1.0", "bench", policy_record("rules", Policy(), AgeLimits())))
+        ledger = Ledger(
+            folder, RunMetadata(uuid4(), "0.1.0", "bench", build_policy_record("rules", Policy(), AgeLimits()))
+        )
         await ledger.open()
         for number in range(count):
             await ledger.append(decision_at(NOON + timedelta(seconds=number)), [])
         await ledger.close()
 
     asyncio.run(write())
-    return folder / FILE
+    return folder / DATABASE_FILE
 
 
 def index_page(file: Path) -> slice:

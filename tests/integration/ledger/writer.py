@@ -20,11 +20,11 @@ from charging_agent.charging.limit_setter import LoweredLimit, LoweredLimits
 from charging_agent.decision.rules import Policy, decide, explain, guard
 from charging_agent.gateway.call_log import Call, CallLog
 from charging_agent.ledger import recorder as recording
-from charging_agent.ledger.errors import LedgerUnavailable
+from charging_agent.ledger.errors import LedgerUnavailableError
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.record_signing import Made, Maker, policy_record
+from charging_agent.ledger.record_signing import DecisionDraft, RunMetadata, build_policy_record
 from charging_agent.ledger.recorder import Recorder
-from charging_agent.ledger.records import Sealed
+from charging_agent.ledger.records import SignedRecord
 
 # The agent loads it with the first record; here it must be there before the first fork.
 from charging_agent.ledger.store import Store
@@ -38,7 +38,7 @@ NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 async def write(folder: Path) -> None:
     """Record one decision after the other, each with a call; refused ones are named too."""
     log = CallLog()
-    ledger = Ledger(folder, Maker(uuid4(), "0.1.0", "bench", policy_record("rules", Policy(), AgeLimits())))
+    ledger = Ledger(folder, RunMetadata(uuid4(), "0.1.0", "bench", build_policy_record("rules", Policy(), AgeLimits())))
     await ledger.open()
     recorder = Recorder(ledger, log)
     print("open", flush=True)
@@ -46,8 +46,8 @@ async def write(folder: Path) -> None:
         at = NOON + timedelta(milliseconds=number)
         log.add(Call("GridAPI", "rest", "GET /grid/1.0.0/grid-load", at, 200, "ok", None, str(uuid4())))
         try:
-            made = await recorder.recorded(decision_at(at))
-        except LedgerUnavailable as refused:
+            made = await recorder.record(decision_at(at))
+        except LedgerUnavailableError as refused:
             print(f"refused {refused.message}", flush=True)
             await asyncio.sleep(0.05)
         else:
@@ -57,7 +57,7 @@ async def write(folder: Path) -> None:
 _append = Store.append
 
 
-def append_late(store: Store, sequence: int, decision_id: str, sealed: Sealed) -> None:
+def append_late(store: Store, sequence: int, decision_id: str, sealed: SignedRecord) -> None:
     """Write a record, later than it is waited for."""
     time.sleep(0.03)
     _append(store, sequence, decision_id, sealed)
@@ -65,7 +65,7 @@ def append_late(store: Store, sequence: int, decision_id: str, sealed: Sealed) -
 
 async def write_late(folder: Path) -> None:
     """Send without a record, again and again, on a disk that takes each record too late."""
-    ledger = Ledger(folder, Maker(uuid4(), "0.1.0", "bench", policy_record("rules", Policy(), AgeLimits())))
+    ledger = Ledger(folder, RunMetadata(uuid4(), "0.1.0", "bench", build_policy_record("rules", Policy(), AgeLimits())))
     await ledger.open()
     recorder = Recorder(ledger, CallLog())
     print("open", flush=True)
@@ -73,8 +73,8 @@ async def write_late(folder: Path) -> None:
         at = NOON + timedelta(seconds=number)
         made = decision_at(at)
         try:
-            await recorder.recorded(made)
-        except LedgerUnavailable as late:
+            await recorder.record(made)
+        except LedgerUnavailableError as late:
             sent = LoweredLimits(late.message, at, (LoweredLimit(("CP-1", 1), 16.0, 10.0, None),))
             decision = replace(made, decision_id=uuid4(), late=sent)
             name = str(decision.decision_id)
@@ -83,7 +83,7 @@ async def write_late(folder: Path) -> None:
         await asyncio.sleep(0.01)
 
 
-def decision_at(at: datetime) -> Made:
+def decision_at(at: datetime) -> DecisionDraft:
     """A decision from readings taken at this moment."""
     policy = Policy()
     solar = SolarStatus(site_id="bench", timestamp=at, source="bench", generation_kw=41.0, capacity_kwp=50.0)
@@ -98,7 +98,7 @@ def decision_at(at: datetime) -> Made:
     )
     proposed = decide(seen.known(), policy)
     decision = guard(proposed, seen.known(), policy)
-    return Made(uuid4(), seen, proposed, decision, explain(decision, seen.known(), policy))
+    return DecisionDraft(uuid4(), seen, proposed, decision, explain(decision, seen.known(), policy))
 
 
 def write_again(folder: Path) -> None:

@@ -30,7 +30,7 @@ from charging_agent.gateway.token_endpoint import TokenEndpoint
 from charging_agent.gateway.tokens import TokenCache
 from charging_agent.gateway.tool_allowlist import ToolAllowlist
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.record_signing import Maker, policy_record
+from charging_agent.ledger.record_signing import RunMetadata, build_policy_record
 from charging_agent.ledger.recorder import Recorder
 from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
 from charging_agent.readings.assessment import AgeLimits
@@ -183,9 +183,9 @@ def _saying(status: int, body: bytes | Mapping[str, Any], headers: Mapping[str, 
     return say
 
 
-def maker() -> Maker:
+def maker() -> RunMetadata:
     """Who decides in these tests."""
-    return Maker(uuid4(), "0.1.0", "greensboro", policy_record("rules", Policy(), AgeLimits()))
+    return RunMetadata(uuid4(), "0.1.0", "greensboro", build_policy_record("rules", Policy(), AgeLimits()))
 
 
 class World:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from charging_agent.agent import Agent, Decided
+from charging_agent.agent import Agent, DecisionResult
 from charging_agent.decision.rules import Policy, Rule
 from charging_agent.readings.apis import APIS, GRID
 
@@ -59,15 +59,15 @@ async def test_after_the_clock_was_set_back_the_loop_goes_on(served: Served) -> 
 
 
 async def test_an_error_in_one_round_does_not_end_the_next(world: World) -> None:
-    seen: list[Decided] = []
+    seen: list[DecisionResult] = []
 
-    def fail_once(decided: Decided) -> None:
+    def fail_once(decided: DecisionResult) -> None:
         seen.append(decided)
         if len(seen) == 1:
             raise RuntimeError("disk full")
 
     agent = Agent(world.observer, world.recorder, Policy(), world.clock, period_s=15, on_decided=fail_once)
-    life = asyncio.create_task(agent.live())
+    life = asyncio.create_task(agent.run())
     async with asyncio.timeout(5):
         while len(seen) < 2:
             await asyncio.sleep(0.001)

@@ -15,7 +15,7 @@ from charging_agent.charging.sharing import (
     Allotment,
     Car,
     CarKey,
-    Clamp,
+    LimitClamp,
     LimitedBy,
     Memory,
     SharingPolicy,
@@ -49,7 +49,7 @@ class ChargingPlan:
     before: Memory
     policy: SharingPolicy
     allotments: tuple[Allotment, ...]
-    clamps: tuple[Clamp, ...]
+    clamps: tuple[LimitClamp, ...]
     after: Memory
     idle: tuple[CarKey, ...] = ()
 

@@ -67,7 +67,7 @@ _BECAUSE = {
 }
 
 
-def explained(entry: Entry) -> Explanation:
+def explain_record(entry: Entry) -> Explanation:
     """Explain one recorded decision."""
     record = entry.record
     inputs, parameters = record.inputs, record.policy.parameters

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import httpx
 
-from charging_agent.ledger.canonical import canonical
+from charging_agent.ledger.canonical import canonicalize
 from charging_agent.ledger.keys import SigningKey
-from charging_agent.ledger.record_signing import Head
+from charging_agent.ledger.record_signing import ChainHead
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
 from ev_service.units import utc_text
@@ -69,7 +69,7 @@ class UrlAnchor:
         answer.raise_for_status()
 
 
-def anchor_at(place: str, state_dir: Path | None, http: httpx.AsyncClient) -> Anchor:
+def create_anchor(place: str, state_dir: Path | None, http: httpx.AsyncClient) -> Anchor:
     """The anchor that AGENT_LEDGER_ANCHOR names.
 
     Raises:
@@ -85,14 +85,14 @@ def anchor_at(place: str, state_dir: Path | None, http: httpx.AsyncClient) -> An
     return FileAnchor(file)
 
 
-def signed_head(head: Head, at: str, key: SigningKey) -> bytes:
+def build_signed_head(head: ChainHead, at: str, key: SigningKey) -> bytes:
     """A head as canonical JSON with its signature: Ed25519 over SHA-256 of the canonical JSON of the rest."""
     said = {"format": 1, "kind": "head", "sequence": head.sequence, "sha256": head.sha256, "at": at}
     said["key_id"] = key.key_id
-    return canonical({**said, "signature": key.sign(hashlib.sha256(canonical(said)).hexdigest())})
+    return canonicalize({**said, "signature": key.sign(hashlib.sha256(canonicalize(said)).hexdigest())})
 
 
-class Anchoring:
+class AnchorPublisher:
     """Tells an anchor the newest head, at most every few seconds and once more in the end.
 
     Args:
@@ -116,8 +116,8 @@ class Anchoring:
         self._clock = clock
         self._on_failed = on_failed
         self._pause_s = pause_s
-        self._head: Head | None = None
-        self._told: Head | None = None
+        self._head: ChainHead | None = None
+        self._published: ChainHead | None = None
         self._waits_since: float | None = None
         self._is_new = asyncio.Event()
 
@@ -128,40 +128,40 @@ class Anchoring:
             return 0.0
         return max(0.0, self._clock.now().timestamp() - self._waits_since)
 
-    def moved(self, head: Head) -> None:
+    def update_head(self, head: ChainHead) -> None:
         """Take note of a new head."""
         self._head = head
         if self._waits_since is None:
             self._waits_since = self._clock.now().timestamp()
         self._is_new.set()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Tell new heads until cancelled."""
         if self._anchor is None:
             return
         while True:
             await self._is_new.wait()
-            await self._tell()
+            await self._publish()
             await asyncio.sleep(self._pause_s)
 
     async def stop(self) -> None:
         """Tell the last head, if nobody knows it yet."""
-        if self._anchor is not None and self._head != self._told:
+        if self._anchor is not None and self._head != self._published:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_S):
-                    await self._tell()
+                    await self._publish()
 
-    async def _tell(self) -> None:
+    async def _publish(self) -> None:
         head, anchor = self._head, self._anchor
         assert head is not None
         assert anchor is not None
         try:
-            await anchor.put(signed_head(head, utc_text(self._clock.now()), self._key()))
+            await anchor.put(build_signed_head(head, utc_text(self._clock.now()), self._key()))
         except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
             self._on_failed()
             _logger.warning("head not anchored", extra={"sequence": head.sequence, "reason": type(error).__name__})
             return
-        self._told = head
+        self._published = head
         if self._head == head:
             self._waits_since = None
             self._is_new.clear()

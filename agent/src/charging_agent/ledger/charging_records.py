@@ -11,9 +11,9 @@ from charging_agent.charging.headroom import Headroom
 from charging_agent.charging.limit_setter import CommandResult, LoweredLimits
 from charging_agent.charging.planning import SHARING_VERSION, ChargingPlan
 from charging_agent.charging.round_snapshot import RoundSnapshot
-from charging_agent.charging.sharing import Allotment, Car, CarKey, Clamp, Memory, SharingPolicy, SiteRoom
+from charging_agent.charging.sharing import Allotment, Car, CarKey, LimitClamp, Memory, SharingPolicy, SiteRoom
 from charging_agent.gateway.call_log import FailureReason
-from charging_agent.ledger.base_model import Part
+from charging_agent.ledger.base_model import RecordPart
 from charging_agent.readings.assessment import Status
 from ev_service.charging import Lease, LimitOutcome
 from ev_service.units import UtcTimestamp
@@ -29,7 +29,7 @@ Key = Annotated[CarKey, _pair]
 """Charger and EVSE."""
 
 
-class ChargersInput(Part):
+class ChargersInput(RecordPart):
     """How good the reading of the chargers was, and what in it was not as commanded."""
 
     status: Status = Field(description="How good the reading was.")
@@ -43,7 +43,7 @@ class ChargersInput(Part):
     )
 
 
-class PlanRecord(Part):
+class PlanRecord(RecordPart):
     """The limits that the decision leads to, with all that they were made from."""
 
     version: str = Field(description="Version of the sharing.", examples=["1"])
@@ -57,13 +57,13 @@ class PlanRecord(Part):
     allotments: Annotated[tuple[Allotment, ...], _objects] = Field(
         description="The limit of each car as the guard let it through."
     )
-    clamps: Annotated[tuple[Clamp, ...], _objects] = Field(
+    clamps: Annotated[tuple[LimitClamp, ...], _objects] = Field(
         description="What the guard took back, and the limit that caused it."
     )
     idle: tuple[Key, ...] = Field(description="EVSEs without a car that are told 0 A; only while all is paused.")
 
 
-class ResultRecord(Part):
+class ResultRecord(RecordPart):
     """What came of one limit."""
 
     car: Key = Field(description="Charger and EVSE.")
@@ -73,7 +73,7 @@ class ResultRecord(Part):
     limited_by: str | None = Field(description="What stood in the way.")
 
 
-class CommandRecord(Part):
+class CommandRecord(RecordPart):
     """The last try to set limits since the record before."""
 
     at: UtcTimestamp = Field(description="When, UTC.")
@@ -87,7 +87,7 @@ class CommandRecord(Part):
     results: tuple[ResultRecord, ...]
 
 
-class LateLimit(Part):
+class LateLimit(RecordPart):
     """One limit that was sent before its decision was recorded."""
 
     car: Key = Field(description="Charger and EVSE.")
@@ -96,7 +96,7 @@ class LateLimit(Part):
     limit_a: float = Field(description="What was sent: the lower of both, or 0 [A].")
 
 
-class LateRecord(Part):
+class LateRecord(RecordPart):
     """What was sent while the ledger did not take records, and why that was so."""
 
     reason: str = Field(description="Why the decision could not be recorded before it was acted upon.")
@@ -104,7 +104,7 @@ class LateRecord(Part):
     limits: tuple[LateLimit, ...]
 
 
-def chargers_input(noted: RoundSnapshot) -> ChargersInput:
+def build_chargers_input(noted: RoundSnapshot) -> ChargersInput:
     """Write down what was known."""
     seen, alarms = noted.reading, noted.alarms
     return ChargersInput(
@@ -118,7 +118,7 @@ def chargers_input(noted: RoundSnapshot) -> ChargersInput:
     )
 
 
-def plan_record(plan: ChargingPlan) -> PlanRecord:
+def build_plan_record(plan: ChargingPlan) -> PlanRecord:
     """Write a plan down."""
     return PlanRecord(
         version=SHARING_VERSION,
@@ -133,7 +133,7 @@ def plan_record(plan: ChargingPlan) -> PlanRecord:
     )
 
 
-def late_record(lowered: LoweredLimits) -> LateRecord:
+def build_late_record(lowered: LoweredLimits) -> LateRecord:
     """Write down what was sent before it was recorded."""
     limits = tuple(
         LateLimit(car=one.key, planned_a=one.planned_a, in_force_a=one.in_force_a, limit_a=one.limit_a)
@@ -142,7 +142,7 @@ def late_record(lowered: LoweredLimits) -> LateRecord:
     return LateRecord(reason=lowered.reason, valid_until=lowered.valid_until, limits=limits)
 
 
-def command_record(commanded: CommandResult) -> CommandRecord:
+def build_command_record(commanded: CommandResult) -> CommandRecord:
     """Write down what came of a command."""
     answered = (*commanded.results, *[None] * (len(commanded.requested) - len(commanded.results)))
     return CommandRecord(

@@ -5,27 +5,27 @@ import sqlite3
 from ev_service.errors import EvError
 
 
-class LedgerUnavailable(EvError):
+class LedgerUnavailableError(EvError):
     """The ledger cannot be written or read now."""
 
     code = "ledger_unavailable"
     http_status = 503
 
 
-class LedgerDamaged(LedgerUnavailable):
+class LedgerDamagedError(LedgerUnavailableError):
     """What is on the disk is no database, or a broken one. It stays so until somebody acts."""
 
     code = "ledger_damaged"
 
 
-class LedgerBusy(LedgerUnavailable):
+class LedgerBusyError(LedgerUnavailableError):
     """As many readers as are admitted at a time are reading or waiting already."""
 
     code = "ledger_busy"
     retry_after_s = 1
 
 
-class UnknownDecision(EvError):
+class UnknownDecisionError(EvError):
     """No record holds a decision of this name."""
 
     code = "unknown_decision"
@@ -40,7 +40,7 @@ def is_damage(error: BaseException | None) -> bool:
     return type(error) is sqlite3.DatabaseError
 
 
-def damaged(place: str, words: str) -> str:
+def describe_damage(place: str, words: str) -> str:
     """Say what to do about a damaged ledger; the agent never replaces it.
 
     Args:

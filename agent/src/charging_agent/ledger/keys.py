@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from charging_agent.ledger.errors import LedgerUnavailable
+from charging_agent.ledger.errors import LedgerUnavailableError
 from ev_service.errors import ConfigurationError
 
 _logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class SigningKey:
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
         self.public = private.public_key()
-        self.key_id = key_id_of(self.public)
+        self.key_id = compute_key_id(self.public)
 
     def sign(self, sha256: str) -> str:
         """Sign the 32 bytes of a digest; both hexadecimal."""
@@ -48,7 +48,7 @@ class SigningKey:
         return f"SigningKey({self.key_id})"
 
 
-def key_id_of(public: Ed25519PublicKey) -> str:
+def compute_key_id(public: Ed25519PublicKey) -> str:
     """The first 16 hexadecimal digits of SHA-256 over the 32 bytes of the public key."""
     raw = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
     return hashlib.sha256(raw).hexdigest()[:16]
@@ -67,12 +67,12 @@ def is_signed_by(public: Ed25519PublicKey, sha256: str, signature: str) -> bool:
     return True
 
 
-def fresh_key() -> SigningKey:
+def generate_key() -> SigningKey:
     """A key that lives as long as this process."""
     return SigningKey(Ed25519PrivateKey.generate())
 
 
-def key_in(folder: Path) -> SigningKey:
+def load_or_create_key(folder: Path) -> SigningKey:
     """The key that the folder holds; a new one (readable by its owner alone) where it holds none.
 
     The public half stands beside it. When the key was replaced, the former public key stays under its own name, so
@@ -80,26 +80,26 @@ def key_in(folder: Path) -> SigningKey:
 
     Raises:
         ConfigurationError: the file is no Ed25519 key in PEM.
-        LedgerUnavailable: it can not be read or written; that may pass.
+        LedgerUnavailableError: it can not be read or written; that may pass.
     """
     file = folder / PRIVATE_FILE
     try:
         if not file.exists():
-            _write(file, _new_pem())
+            _write(file, _generate_pem())
         loaded = load_pem_private_key(file.read_bytes(), password=None)
     except OSError as error:
-        raise LedgerUnavailable(f"{file} can not be used: {error.strerror}") from error
+        raise LedgerUnavailableError(f"{file} can not be used: {error.strerror}") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         # Without the library's words: they may hold a part of the file.
         raise ConfigurationError(f"{file} is no private key in PEM without password") from error
     if not isinstance(loaded, Ed25519PrivateKey):
         raise ConfigurationError(f"{file} is no Ed25519 key")
     key = SigningKey(loaded)
-    _show_public(key, folder)
+    _publish_public_key(key, folder)
     return key
 
 
-def trusted_keys(files: Iterable[Path]) -> TrustedKeys:
+def read_trusted_keys(files: Iterable[Path]) -> TrustedKeys:
     """Read public keys.
 
     Raises:
@@ -115,26 +115,26 @@ def trusted_keys(files: Iterable[Path]) -> TrustedKeys:
             raise ConfigurationError(f"{file} is no public key in PEM") from error
         if not isinstance(public, Ed25519PublicKey):
             raise ConfigurationError(f"{file} is no Ed25519 public key")
-        trusted[key_id_of(public)] = public
+        trusted[compute_key_id(public)] = public
     return trusted
 
 
-def _new_pem() -> bytes:
+def _generate_pem() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _show_public(key: SigningKey, folder: Path) -> None:
+def _publish_public_key(key: SigningKey, folder: Path) -> None:
     file, pem = folder / PUBLIC_FILE, key.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     try:
         if file.exists():
             if file.read_bytes() == pem:
                 return
-            former = next(iter(trusted_keys([file])))
+            former = next(iter(read_trusted_keys([file])))
             file.replace(folder / f"signing-key-{former}.pub.pem")
             _logger.warning("signing key changed", extra={"former_key_id": former, "key_id": key.key_id})
         _write(file, pem, mode=0o644)
     except OSError as error:
-        raise LedgerUnavailable(f"{file} can not be written: {error.strerror}") from error
+        raise LedgerUnavailableError(f"{file} can not be written: {error.strerror}") from error
 
 
 def _write(file: Path, content: bytes, mode: int = 0o600) -> None:

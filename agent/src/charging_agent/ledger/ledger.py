@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import UUID
 
 from charging_agent.gateway.call_log import Call
-from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable, damaged
-from charging_agent.ledger.keys import SigningKey, fresh_key, key_in
-from charging_agent.ledger.ledger_reader import FILE
-from charging_agent.ledger.readers import Readers, Records, RecordSummary
-from charging_agent.ledger.record_signing import Head, Made, Maker, seal
-from charging_agent.ledger.records import Entry, Sealed
+from charging_agent.ledger.errors import LedgerDamagedError, LedgerUnavailableError, describe_damage
+from charging_agent.ledger.keys import SigningKey, generate_key, load_or_create_key
+from charging_agent.ledger.ledger_reader import DATABASE_FILE
+from charging_agent.ledger.readers import ReaderPool, RecordQueries, RecordSummary
+from charging_agent.ledger.record_signing import ChainHead, DecisionDraft, RunMetadata, sign_record
+from charging_agent.ledger.records import Entry, SignedRecord
 from ev_service.errors import ConfigurationError
 from ev_service.tasks import cancel_and_wait
 
@@ -43,11 +43,11 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class _RecordWrite:
     """A record that was given to the disk, and how many of the waiting calls stand in it."""
 
     decision_id: UUID
-    sealed: Sealed
+    sealed: SignedRecord
     calls: int
 
 
@@ -60,24 +60,26 @@ class Ledger:
         on_head: told the chain's new head after each record.
     """
 
-    def __init__(self, folder: Path | None, maker: Maker, on_head: Callable[[Head], None] = lambda _head: None) -> None:
+    def __init__(
+        self, folder: Path | None, maker: RunMetadata, on_head: Callable[[ChainHead], None] = lambda _head: None
+    ) -> None:
         self._folder = folder
         self._maker = maker
         self._on_head = on_head
         self._thread = ThreadPoolExecutor(1, "ledger")
-        self._readers = Readers("memory" if folder is None else str(folder / FILE), self._connect_reader)
+        self._readers = ReaderPool("memory" if folder is None else str(folder / DATABASE_FILE), self._connect_reader)
         self._store: Store | None = None
         self._key: SigningKey | None = None
-        self._head: Head | None = None
+        self._head: ChainHead | None = None
         self._calls: deque[Call] = deque(maxlen=_MOST_CALLS_WAITING)
-        self._last: _Written | None = None
-        self._unsure: _Written | None = None
+        self._last: _RecordWrite | None = None
+        self._unconfirmed: _RecordWrite | None = None
         self._opening: asyncio.Task[None] | None = None
         self._damage: str | None = None
         self._is_closed = False
 
     @property
-    def is_kept(self) -> bool:
+    def is_persistent(self) -> bool:
         """Whether records outlive this process."""
         return self._folder is not None
 
@@ -113,35 +115,35 @@ class Ledger:
         done, _ = await asyncio.wait({self._opening}, timeout=None if within_s == math.inf else within_s)
         if not done:
             _logger.warning("ledger is still being opened", extra={"waited_s": within_s})
-            self._opening.add_done_callback(self._note_damage_of)
+            self._opening.add_done_callback(self._record_damage_of)
             return
         try:
             self._opening.result()
-        except LedgerDamaged as error:
+        except LedgerDamagedError as error:
             raise ConfigurationError(error.message) from error
 
-    async def append(self, made: Made, calls: Iterable[Call]) -> Sealed:
+    async def append(self, made: DecisionDraft, calls: Iterable[Call]) -> SignedRecord:
         """Record a decision; when this returns, the record is on the disk.
 
         Calls that cannot be written now stand in the next record. A decision that was tried before and is on the disk
         after all is not written twice.
 
         Raises:
-            LedgerUnavailable: it could not be written.
+            LedgerUnavailableError: it could not be written.
         """
         try:
-            sealed, head = await self._in_thread(self._append, made, tuple(calls))
-        except LedgerDamaged as error:
-            self._note_damage(error)
+            sealed, head = await self._run_in_thread(self._append, made, tuple(calls))
+        except LedgerDamagedError as error:
+            self._record_damage(error)
             raise
         self._on_head(head)
         return sealed
 
-    async def recent(self, limit: int, before: int | None = None) -> list[Sealed]:
+    async def recent(self, limit: int, before: int | None = None) -> list[SignedRecord]:
         """The newest records of a smaller sequence number than `before`, newest first.
 
         Raises:
-            LedgerUnavailable: the database cannot be read, or too many are reading.
+            LedgerUnavailableError: the database cannot be read, or too many are reading.
         """
         return await self._read(lambda records: records.newest(limit, before))
 
@@ -149,16 +151,16 @@ class Ledger:
         """The same in short.
 
         Raises:
-            LedgerUnavailable: the database cannot be read, or too many are reading.
+            LedgerUnavailableError: the database cannot be read, or too many are reading.
         """
         return await self._read(lambda records: records.summaries(limit, before))
 
-    async def find(self, decision_id: UUID) -> Sealed:
+    async def find(self, decision_id: UUID) -> SignedRecord:
         """The record of one decision.
 
         Raises:
             UnknownDecision: there is none.
-            LedgerUnavailable: the database cannot be read, or too many are reading.
+            LedgerUnavailableError: the database cannot be read, or too many are reading.
         """
         return await self._read(lambda records: records.find(decision_id))
 
@@ -167,7 +169,7 @@ class Ledger:
 
         Raises:
             UnknownDecision: there is none.
-            LedgerUnavailable: the database cannot be read, or too many are reading.
+            LedgerUnavailableError: the database cannot be read, or too many are reading.
         """
         return await self._read(lambda records: records.find(decision_id).entry)
 
@@ -178,17 +180,17 @@ class Ledger:
                 await cancel_and_wait(self._opening)
             await self._readers.close()
             # Behind whatever the thread still does, an opening that nobody waited for included.
-            await self._in_thread(self._close)
+            await self._run_in_thread(self._close)
         finally:
             self._is_closed = True
             self._thread.shutdown(wait=False)
 
     async def _open_and_check(self) -> None:
         try:
-            await self._in_thread(self._opened)
-        except LedgerDamaged:
+            await self._run_in_thread(self._open_store)
+        except LedgerDamagedError:
             raise
-        except LedgerUnavailable as error:
+        except LedgerUnavailableError as error:
             _logger.error("ledger not opened", extra={"reason": error.message})
             return
         checking = asyncio.create_task(self._check())
@@ -197,62 +199,62 @@ class Ledger:
             checking.result()
         else:
             _logger.warning("ledger is still being checked", extra={"waited_s": _CHECK_S})
-            checking.add_done_callback(self._note_damage_of)
+            checking.add_done_callback(self._record_damage_of)
 
     async def _check(self) -> None:
         """Check the whole database, beside the writer.
 
         Raises:
-            LedgerDamaged: it is damaged.
+            LedgerDamagedError: it is damaged.
         """
         try:
             await self._readers.check()
-        except LedgerDamaged:
+        except LedgerDamagedError:
             raise
-        except LedgerUnavailable as error:
+        except LedgerUnavailableError as error:
             _logger.error("ledger not checked", extra={"reason": error.message})
 
-    async def _read(self, work: Callable[[Records], T]) -> T:
+    async def _read(self, work: Callable[[RecordQueries], T]) -> T:
         try:
             return await self._readers.read(work)
-        except LedgerDamaged as error:
-            self._note_damage(error)
+        except LedgerDamagedError as error:
+            self._record_damage(error)
             raise
 
-    def _note_damage_of(self, task: asyncio.Task[None]) -> None:
+    def _record_damage_of(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, LedgerDamaged):
-            self._note_damage(error)
+        if isinstance(error, LedgerDamagedError):
+            self._record_damage(error)
 
-    def _note_damage(self, error: LedgerDamaged) -> None:
+    def _record_damage(self, error: LedgerDamagedError) -> None:
         """Write nothing any more: power that comes and goes with the page that is met would be worse than none."""
         if self._damage is None:
             self._damage = error.message
             _logger.error("ledger damaged", extra={"reason": error.message})
 
-    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _run_in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._is_closed:
-            raise LedgerUnavailable("the ledger is closed")
+            raise LedgerUnavailableError("the ledger is closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
 
     # From here on everything runs in the ledger's thread.
 
-    def _opened(self) -> "Store":
+    def _open_store(self) -> "Store":
         if self._store is None:
-            self._open()
+            self._create_store()
         assert self._store is not None
         return self._store
 
-    def _usable(self) -> "Store":
+    def _require_store(self) -> "Store":
         if self._damage is not None:
-            raise LedgerDamaged(self._damage)
+            raise LedgerDamagedError(self._damage)
         try:
-            return self._opened()
+            return self._open_store()
         except ConfigurationError as error:
             # Found only now: the agent runs already, and says it like any other trouble.
-            raise LedgerUnavailable(error.message) from error
+            raise LedgerUnavailableError(error.message) from error
 
-    def _open(self) -> None:
+    def _create_store(self) -> None:
         # Half of this module's time at import, and an agent that only writes its definition opens no database.
         from charging_agent.ledger.store import Store
 
@@ -260,12 +262,12 @@ class Ledger:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             except OSError as error:
-                raise LedgerUnavailable(f"AGENT_STATE_DIR {self._folder}: {error.strerror}") from error
+                raise LedgerUnavailableError(f"AGENT_STATE_DIR {self._folder}: {error.strerror}") from error
         store = Store.open(self._folder)
         try:
             # After the lock: two agents that start at once must not make two keys.
-            self._key = fresh_key() if self._folder is None else key_in(self._folder)
-            self._head = _head_of(store)
+            self._key = generate_key() if self._folder is None else load_or_create_key(self._folder)
+            self._head = _read_head(store)
         except BaseException:
             store.close()
             raise
@@ -276,35 +278,35 @@ class Ledger:
         else:
             _logger.info("ledger opened", extra=fields)
 
-    def _append(self, made: Made, calls: tuple[Call, ...]) -> tuple[Sealed, Head]:
+    def _append(self, made: DecisionDraft, calls: tuple[Call, ...]) -> tuple[SignedRecord, ChainHead]:
         self._calls.extend(calls)
-        store, head = self._usable(), self._current_head()
+        store, head = self._require_store(), self._current_head()
         if self._last is not None and self._last.decision_id == made.decision_id:
             return self._last.sealed, head
         told = [self._calls[index] for index in range(min(len(self._calls), _MOST_CALLS_A_RECORD))]
-        sealed = seal(made, told, head, self._maker, self.key)
-        written = _Written(made.decision_id, sealed, len(told))
+        sealed = sign_record(made, told, head, self._maker, self.key)
+        written = _RecordWrite(made.decision_id, sealed, len(told))
         try:
             store.append(head.sequence + 1, str(made.decision_id), sealed)
-        except LedgerUnavailable:
+        except LedgerUnavailableError:
             # It may be on the disk all the same: the next one looks.
-            self._head, self._unsure = None, written
+            self._head, self._unconfirmed = None, written
             raise
-        return sealed, self._note_written(written, head.sequence + 1)
+        return sealed, self._confirm_write(written, head.sequence + 1)
 
-    def _current_head(self) -> Head:
+    def _current_head(self) -> ChainHead:
         if self._head is not None:
             return self._head
-        head = _head_of(self._usable())
-        if self._unsure is not None and self._unsure.sealed.sha256 == head.sha256:
-            head = self._note_written(self._unsure, head.sequence)
-        self._head, self._unsure = head, None
+        head = _read_head(self._require_store())
+        if self._unconfirmed is not None and self._unconfirmed.sealed.sha256 == head.sha256:
+            head = self._confirm_write(self._unconfirmed, head.sequence)
+        self._head, self._unconfirmed = head, None
         return head
 
-    def _note_written(self, written: _Written, sequence: int) -> Head:
+    def _confirm_write(self, written: _RecordWrite, sequence: int) -> ChainHead:
         for _ in range(written.calls):
             self._calls.popleft()
-        self._last, self._head = written, Head(sequence, written.sealed.sha256)
+        self._last, self._head = written, ChainHead(sequence, written.sealed.sha256)
         return self._head
 
     def _close(self) -> None:
@@ -313,14 +315,14 @@ class Ledger:
 
     def _connect_reader(self) -> sqlite3.Connection:
         if self._store is None:
-            raise LedgerUnavailable("the ledger is not open")
-        return self._store.reader()
+            raise LedgerUnavailableError("the ledger is not open")
+        return self._store.connect_reader()
 
 
-def _head_of(store: "Store") -> Head:
-    last = store.last()
+def _read_head(store: "Store") -> ChainHead:
+    last = store.read_last()
     if last is None:
-        return Head()
+        return ChainHead()
     if hashlib.sha256(last.record.encode()).hexdigest() != last.sha256:
-        raise LedgerDamaged(damaged(store.place, "its last record does not match its hash"))
-    return Head(json.loads(last.record)["sequence"], last.sha256)
+        raise LedgerDamagedError(describe_damage(store.place, "its last record does not match its hash"))
+    return ChainHead(json.loads(last.record)["sequence"], last.sha256)

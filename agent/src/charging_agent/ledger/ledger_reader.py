@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from charging_agent.ledger.errors import is_damage
 
-FILE = "ledger.sqlite"
+DATABASE_FILE = "ledger.sqlite"
 """Name of the database in AGENT_STATE_DIR."""
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
@@ -26,12 +26,12 @@ UNION ALL SELECT * FROM (SELECT * FROM by_index EXCEPT SELECT * FROM by_table)
 """
 
 
-class Unreadable(Exception):
+class LedgerReadError(Exception):
     """The file cannot be read as a ledger."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredRecord:
     """One row or line as it was found.
 
     place: where, for people. sequence, decision_id: what the row says beside its record, None for a line.
@@ -45,19 +45,19 @@ class Found:
     sequence: object = None
     decision_id: object = None
     is_row: bool = False
-    wrong: str | None = None
+    error: str | None = None
 
 
-def found_in(file: Path) -> Iterator[Found]:
+def read_records(file: Path) -> Iterator[StoredRecord]:
     """Every record of a database or an export, in their order.
 
     Raises:
         Unreadable: there is no such file, or it is neither.
     """
-    return _rows(file) if _is_database(file) else _lines(file)
+    return _read_rows(file) if _is_database(file) else _read_lines(file)
 
 
-def database_damage(file: Path) -> str | None:
+def find_database_damage(file: Path) -> str | None:
     """What is wrong with pages and indexes of a database, whatever its records say; None: nothing, or an export.
 
     Raises:
@@ -65,7 +65,7 @@ def database_damage(file: Path) -> str | None:
     """
     if not _is_database(file):
         return None
-    with _connected(file) as connection:
+    with _connect(file) as connection:
         try:
             found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
             if found != "ok":
@@ -83,68 +83,68 @@ def _is_database(file: Path) -> bool:
         with file.open("rb") as opened:
             return opened.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
     except OSError as error:
-        raise Unreadable(f"{file}: {error.strerror}") from error
+        raise LedgerReadError(f"{file}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
-def _connected(file: Path) -> Generator[sqlite3.Connection]:
+def _connect(file: Path) -> Generator[sqlite3.Connection]:
     # Read only, in one transaction: a live ledger is seen as at one moment, and its writer notices nothing.
     connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
     try:
         yield connection
     except sqlite3.Error as error:
-        raise Unreadable(f"{file}: {error}") from error
+        raise LedgerReadError(f"{file}: {error}") from error
     finally:
         connection.close()
 
 
-def _rows(file: Path) -> Iterator[Found]:
-    with _connected(file) as connection:
+def _read_rows(file: Path) -> Iterator[StoredRecord]:
+    with _connect(file) as connection:
         # Text that is no UTF-8 must be told as a broken record, not end the reading.
-        connection.text_factory = _text
+        connection.text_factory = _decode
         try:
             for sequence, decision_id, record, sha256, signature in connection.execute(_COLUMNS):
-                yield _of_row(sequence, decision_id, (record, sha256, signature))
+                yield _parse_row(sequence, decision_id, (record, sha256, signature))
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
-            yield Found("next row", wrong=f"it cannot be read: {error}")
+            yield StoredRecord("next row", error=f"it cannot be read: {error}")
 
 
-def _of_row(sequence: object, decision_id: object, columns: tuple[object, object, object]) -> Found:
+def _parse_row(sequence: object, decision_id: object, columns: tuple[object, object, object]) -> StoredRecord:
     place = f"row {sequence}"
     if not all(isinstance(value, str) for value in columns):
-        return Found(place, sequence=sequence, decision_id=decision_id, is_row=True, wrong="a column is no text")
+        return StoredRecord(place, sequence=sequence, decision_id=decision_id, is_row=True, error="a column is no text")
     record, sha256, signature = cast(tuple[str, str, str], columns)
-    return Found(place, record, sha256, signature, sequence, decision_id, is_row=True)
+    return StoredRecord(place, record, sha256, signature, sequence, decision_id, is_row=True)
 
 
-def _text(raw: bytes) -> str:
+def _decode(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _lines(file: Path) -> Iterator[Found]:
+def _read_lines(file: Path) -> Iterator[StoredRecord]:
     with file.open("rb") as opened:
-        yield from found_lines(opened)
+        yield from parse_lines(opened)
 
 
-def found_lines(lines: Iterable[bytes]) -> Iterator[Found]:
+def parse_lines(lines: Iterable[bytes]) -> Iterator[StoredRecord]:
     """Every record of an export's lines, each with its end."""
     for number, raw in enumerate(lines, 1):
-        yield _of_line(f"line {number}", raw)
+        yield _parse_line(f"line {number}", raw)
 
 
-def _of_line(place: str, raw: bytes) -> Found:
+def _parse_line(place: str, raw: bytes) -> StoredRecord:
     if not raw.endswith(b"\n"):
-        return Found(place, wrong="the line is cut off")
+        return StoredRecord(place, error="the line is cut off")
     try:
         value: Any = json.loads(raw)
         record = raw[len(b'{"record":') : raw.rindex(b',"sha256":')].decode("utf-8")
         told = cast(dict[str, Any], value)
-        found = Found(place, record, told["sha256"], told["signature"])
+        found = StoredRecord(place, record, told["sha256"], told["signature"])
         line = f'{{"record":{record},"sha256":"{found.sha256}","signature":"{found.signature}"}}\n'.encode()
     except (ValueError, KeyError, TypeError, RecursionError):
-        return Found(place, wrong="the line is no sealed record")
+        return StoredRecord(place, error="the line is no sealed record")
     if line != raw or not isinstance(told["sha256"], str) or not isinstance(told["signature"], str):
-        return Found(place, wrong="the line is not written as an export is")
+        return StoredRecord(place, error="the line is not written as an export is")
     return found

@@ -30,7 +30,7 @@ class Difference:
         return f"record {self.sequence}: {self.cause}: {self.what}"
 
 
-def replayed_plan(record: Record) -> Difference | None:
+def replay_plan(record: Record) -> Difference | None:
     """Share again from one record; None when the plan comes out the same, or there is none."""
     plan = record.plan
     if plan is None:

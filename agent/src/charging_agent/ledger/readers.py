@@ -16,18 +16,18 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from charging_agent.ledger.errors import (
-    LedgerBusy,
-    LedgerDamaged,
-    LedgerUnavailable,
-    UnknownDecision,
-    damaged,
+    LedgerBusyError,
+    LedgerDamagedError,
+    LedgerUnavailableError,
+    UnknownDecisionError,
+    describe_damage,
     is_damage,
 )
-from charging_agent.ledger.records import Sealed
+from charging_agent.ledger.records import SignedRecord
 
-AT_ONCE = 2
+MAX_READING = 2
 """Readers that read at the same time."""
-WAITING = 8
+MAX_WAITING = 8
 """Readers that wait for their turn; whoever comes then is refused."""
 
 # A page of records from a slow disk, the wait for a turn included; beyond it the reader is told.
@@ -64,7 +64,7 @@ class RecordSummary:
     is_degraded: bool
 
 
-class Records:
+class RecordQueries:
     """The records, for one reader in its own thread.
 
     Args:
@@ -74,33 +74,33 @@ class Records:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def newest(self, limit: int, before: int | None) -> list[Sealed]:
+    def newest(self, limit: int, before: int | None) -> list[SignedRecord]:
         """At most `limit` records, newest first, all of a smaller sequence than `before`."""
-        return [Sealed(*row) for row in self._connection.execute(_NEWEST, (_below(before), limit)).fetchall()]
+        return [SignedRecord(*row) for row in self._connection.execute(_NEWEST, (_below(before), limit)).fetchall()]
 
     def summaries(self, limit: int, before: int | None) -> list[RecordSummary]:
         """The same in short."""
         rows = self._connection.execute(_SUMMARIES, (_below(before), limit)).fetchall()
         return [_summary(sequence, extracted) for sequence, extracted in rows]
 
-    def find(self, decision_id: UUID) -> Sealed:
+    def find(self, decision_id: UUID) -> SignedRecord:
         """The record of one decision.
 
         Raises:
-            UnknownDecision: there is none.
+            UnknownDecisionError: there is none.
         """
         row = self._connection.execute(_FIND, (str(decision_id),)).fetchone()
         if row is None:
-            raise UnknownDecision(f"no record holds a decision {decision_id}")
-        return Sealed(*row)
+            raise UnknownDecisionError(f"no record holds a decision {decision_id}")
+        return SignedRecord(*row)
 
-    def damage(self) -> str | None:
+    def find_damage(self) -> str | None:
         """What SQLite finds wrong with pages, tables and indexes; None when nothing is."""
         found = str(self._connection.execute(_CHECK).fetchone()[0])
         return None if found == "ok" else " ".join(found.removeprefix("*** in database main ***").split())
 
 
-class Readers:
+class ReaderPool:
     """Whoever reads the ledger.
 
     Args:
@@ -112,36 +112,36 @@ class Readers:
         self._place = place
         self._connect = connect
         # One more than may read at once, for the check of the whole database.
-        self._threads = ThreadPoolExecutor(AT_ONCE + 1, "ledger-reader")
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._threads = ThreadPoolExecutor(MAX_READING + 1, "ledger-reader")
+        self._turns = asyncio.Semaphore(MAX_READING)
         self._waiting = 0
         self._own = threading.local()
         self._open: set[sqlite3.Connection] = set()
         self._running: set[Future[Any]] = set()
 
-    async def read(self, work: Callable[[Records], T]) -> T:
+    async def read(self, work: Callable[[RecordQueries], T]) -> T:
         """Let a reader work.
 
         Raises:
-            LedgerBusy: as many as may wait are waiting.
-            LedgerUnavailable: the database cannot be read, or not in time.
+            LedgerBusyError: as many as may wait are waiting.
+            LedgerUnavailableError: the database cannot be read, or not in time.
         """
         try:
             async with asyncio.timeout(_READ_S), self._turn():
                 return await self._in_thread(work)
         except TimeoutError as error:
-            raise LedgerUnavailable("the ledger does not answer in time") from error
+            raise LedgerUnavailableError("the ledger does not answer in time") from error
 
     async def check(self) -> None:
         """Have SQLite check the whole database.
 
         Raises:
-            LedgerDamaged: it is damaged.
-            LedgerUnavailable: it could not be checked.
+            LedgerDamagedError: it is damaged.
+            LedgerUnavailableError: it could not be checked.
         """
-        found = await self._in_thread(Records.damage)
+        found = await self._in_thread(RecordQueries.find_damage)
         if found is not None:
-            raise LedgerDamaged(damaged(self._place, found))
+            raise LedgerDamagedError(describe_damage(self._place, found))
 
     async def close(self) -> None:
         """End what reads, and close what was opened."""
@@ -158,8 +158,8 @@ class Readers:
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncGenerator[None]:
-        if self._waiting >= WAITING:
-            raise LedgerBusy("too many are reading the ledger; try again in a second")
+        if self._waiting >= MAX_WAITING:
+            raise LedgerBusyError("too many are reading the ledger; try again in a second")
         self._waiting += 1
         try:
             await self._turns.acquire()
@@ -170,7 +170,7 @@ class Readers:
         finally:
             self._turns.release()
 
-    async def _in_thread(self, work: Callable[[Records], T]) -> T:
+    async def _in_thread(self, work: Callable[[RecordQueries], T]) -> T:
         running = self._threads.submit(self._run, work)
         self._running.add(running)
         running.add_done_callback(self._running.discard)
@@ -178,9 +178,9 @@ class Readers:
 
     # From here on everything runs in a reader's thread.
 
-    def _run(self, work: Callable[[Records], T]) -> T:
+    def _run(self, work: Callable[[RecordQueries], T]) -> T:
         with self._errors():
-            return work(Records(self._connection()))
+            return work(RecordQueries(self._connection()))
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
@@ -204,8 +204,8 @@ class Readers:
         except sqlite3.Error as error:
             self._forget_connection()
             if is_damage(error):
-                raise LedgerDamaged(damaged(self._place, str(error))) from error
-            raise LedgerUnavailable(f"{self._place}: {error}") from error
+                raise LedgerDamagedError(describe_damage(self._place, str(error))) from error
+            raise LedgerUnavailableError(f"{self._place}: {error}") from error
 
 
 def _below(before: int | None) -> int:

@@ -50,7 +50,7 @@ class RecordedCall:
 
 
 @dataclass(slots=True)
-class Reconciled:
+class ReconciliationResult:
     """What the comparison found.
 
     joined, joined_by_time: calls that both have, by id or (where there is none) by API, application, time and status.
@@ -75,7 +75,7 @@ class Reconciled:
         return not self.omitted and not self.invented
 
 
-def lines_of(text: str, name: str) -> list[GatewayLine]:
+def parse_gateway_log(text: str, name: str) -> list[GatewayLine]:
     """The calls in a metrics log; other lines in it are passed over.
 
     Raises:
@@ -86,19 +86,19 @@ def lines_of(text: str, name: str) -> list[GatewayLine]:
         if _MARK in line:
             place = f"{name}, line {number}"
             try:
-                lines.append(_line(place, json.loads(line.partition(_PROPERTIES)[2])))
+                lines.append(_parse_gateway_line(place, json.loads(line.partition(_PROPERTIES)[2])))
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{place}: not understood") from error
     return lines
 
 
-def calls_of(records: Iterable[dict[str, Any]]) -> list[RecordedCall]:
+def list_recorded_calls(records: Iterable[dict[str, Any]]) -> list[RecordedCall]:
     """The calls that verified records hold."""
     return [
         RecordedCall(
             record["sequence"],
             record["run_id"],
-            _moment(call["at"]),
+            _parse_timestamp(call["at"]),
             call["correlation_id"],
             call["api"],
             call["protocol"] == "mcp",
@@ -109,7 +109,9 @@ def calls_of(records: Iterable[dict[str, Any]]) -> list[RecordedCall]:
     ]
 
 
-def reconcile(records: Sequence[dict[str, Any]], lines: Sequence[GatewayLine], application: str) -> Reconciled:
+def reconcile(
+    records: Sequence[dict[str, Any]], lines: Sequence[GatewayLine], application: str
+) -> ReconciliationResult:
     """Compare the calls of records with the lines of the log.
 
     Args:
@@ -117,27 +119,27 @@ def reconcile(records: Sequence[dict[str, Any]], lines: Sequence[GatewayLine], a
         lines: of the gateway's log, rotated parts included.
         application: whose lines must all be found again.
     """
-    result, calls = Reconciled(), calls_of(records)
+    result, calls = ReconciliationResult(), list_recorded_calls(records)
     answered = [call for call in calls if call.status is not None]
-    by_id = _Pool(lines, lambda line: (line.correlation_id, line.api, line.status))
+    by_id = _LinePool(lines, lambda line: (line.correlation_id, line.api, line.status))
     left = [call for call in answered if not by_id.take((call.correlation_id, call.api, call.status))]
     # A call that no API was found for has a line without one.
-    by_id = _Pool(by_id.left, lambda line: (line.correlation_id, line.api, line.status))
+    by_id = _LinePool(by_id.left, lambda line: (line.correlation_id, line.api, line.status))
     left = [call for call in left if not by_id.take((call.correlation_id, _UNKNOWN, call.status))]
     result.joined = len(answered) - len(left)
-    rest, left = _by_time(by_id.left, left, application)
+    rest, left = _join_by_time(by_id.left, left, application)
     result.joined_by_time = len(answered) - len(left) - result.joined
-    without = _Pool(rest, lambda line: (line.correlation_id, line.api))
+    without = _LinePool(rest, lambda line: (line.correlation_id, line.api))
     unanswered = [call for call in calls if call.status is None]
     for call in unanswered:
         without.take((call.correlation_id, call.api))
     result.without_answer = len(unanswered)
-    _judge_lines(result, _without_inner(result, without.left, calls), records, calls, application)
+    _judge_lines(result, _drop_inner_lines(result, without.left, calls), records, calls, application)
     _judge_calls(result, left, lines)
     return result
 
 
-class _Pool:
+class _LinePool:
     """Lines by a key, each to be taken once."""
 
     def __init__(self, lines: Iterable[GatewayLine], key: Callable[[GatewayLine], tuple[object, ...]]) -> None:
@@ -157,7 +159,7 @@ class _Pool:
         return True
 
 
-def _by_time(
+def _join_by_time(
     lines: list[GatewayLine], calls: list[RecordedCall], application: str
 ) -> tuple[list[GatewayLine], list[RecordedCall]]:
     rest, left = list(lines), list[RecordedCall]()
@@ -179,7 +181,9 @@ def _by_time(
     return rest, left
 
 
-def _without_inner(result: Reconciled, lines: list[GatewayLine], calls: list[RecordedCall]) -> list[GatewayLine]:
+def _drop_inner_lines(
+    result: ReconciliationResult, lines: list[GatewayLine], calls: list[RecordedCall]
+) -> list[GatewayLine]:
     # Each call of a tool may have one line of the API behind, under the id of the call.
     behind: Counter[str | None] = Counter(call.correlation_id for call in calls if call.is_mcp)
     servers = {call.api for call in calls if call.is_mcp}
@@ -194,15 +198,15 @@ def _without_inner(result: Reconciled, lines: list[GatewayLine], calls: list[Rec
 
 
 def _judge_lines(
-    result: Reconciled,
+    result: ReconciliationResult,
     lines: list[GatewayLine],
     records: Sequence[dict[str, Any]],
     calls: list[RecordedCall],
     application: str,
 ) -> None:
-    began = min([_moment(records[0]["decided_at"]), *(call.at for call in calls)])
-    ended = max([_moment(records[-1]["decided_at"]), *(call.at for call in calls)])
-    gaps = _gaps(records)
+    began = min([_parse_timestamp(records[0]["decided_at"]), *(call.at for call in calls)])
+    ended = max([_parse_timestamp(records[-1]["decided_at"]), *(call.at for call in calls)])
+    gaps = _find_gaps(records)
     for line in lines:
         if line.application != application:
             continue
@@ -216,17 +220,17 @@ def _judge_lines(
             result.omitted.append(line)
 
 
-def _gaps(records: Sequence[dict[str, Any]]) -> list[tuple[datetime, datetime]]:
+def _find_gaps(records: Sequence[dict[str, Any]]) -> list[tuple[datetime, datetime]]:
     """From the last record of each run to the first call of the next."""
     gaps: list[tuple[datetime, datetime]] = []
     for last, first in pairwise(records):
         if last["run_id"] != first["run_id"]:
-            ends = [_moment(first["decided_at"]), *(_moment(call["at"]) for call in first["calls"])]
-            gaps.append((_moment(last["decided_at"]), min(ends)))
+            ends = [_parse_timestamp(first["decided_at"]), *(_parse_timestamp(call["at"]) for call in first["calls"])]
+            gaps.append((_parse_timestamp(last["decided_at"]), min(ends)))
     return gaps
 
 
-def _judge_calls(result: Reconciled, calls: list[RecordedCall], lines: Sequence[GatewayLine]) -> None:
+def _judge_calls(result: ReconciliationResult, calls: list[RecordedCall], lines: Sequence[GatewayLine]) -> None:
     began = min((line.at for line in lines), default=None)
     ended = max((line.at for line in lines), default=None)
     for call in calls:
@@ -236,10 +240,10 @@ def _judge_calls(result: Reconciled, calls: list[RecordedCall], lines: Sequence[
             result.invented.append(call)
 
 
-def _line(place: str, told: dict[str, Any]) -> GatewayLine:
+def _parse_gateway_line(place: str, told: dict[str, Any]) -> GatewayLine:
     return GatewayLine(
         place,
-        _moment(told["requestTimestamp"]),
+        _parse_timestamp(told["requestTimestamp"]),
         told.get("correlationId") or None,
         str(told["apiName"]),
         str(told["applicationName"]),
@@ -247,7 +251,7 @@ def _line(place: str, told: dict[str, Any]) -> GatewayLine:
     )
 
 
-def _moment(told: str | int) -> datetime:
+def _parse_timestamp(told: str | int) -> datetime:
     if isinstance(told, int):
         return datetime.fromtimestamp(told / 1000, UTC)
     moment = datetime.fromisoformat(told)

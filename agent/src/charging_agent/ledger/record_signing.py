@@ -14,8 +14,13 @@ from charging_agent.charging.limit_setter import LoweredLimits
 from charging_agent.charging.round_snapshot import RoundSnapshot
 from charging_agent.decision.rules import RULES_VERSION, Decision, Policy
 from charging_agent.gateway.call_log import Call
-from charging_agent.ledger.canonical import canonical, canonical_object, sha256_hex
-from charging_agent.ledger.charging_records import chargers_input, command_record, late_record, plan_record
+from charging_agent.ledger.canonical import canonicalize, join_canonical_members, sha256_hex
+from charging_agent.ledger.charging_records import (
+    build_chargers_input,
+    build_command_record,
+    build_late_record,
+    build_plan_record,
+)
 from charging_agent.ledger.keys import SigningKey
 from charging_agent.ledger.records import (
     FORMAT,
@@ -28,7 +33,7 @@ from charging_agent.ledger.records import (
     Inputs,
     PolicyParameters,
     PolicyRecord,
-    Sealed,
+    SignedRecord,
     SolarInput,
 )
 from charging_agent.readings.assessment import AgeLimits
@@ -37,7 +42,7 @@ from ev_service.units import utc_text
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DecisionDraft:
     """One decision as it was made, not yet recorded.
 
     proposed: what the policy gave. decision: what the guard let through.
@@ -55,7 +60,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Maker:
+class RunMetadata:
     """Who decides: what all records of one run say alike."""
 
     run_id: UUID
@@ -66,18 +71,18 @@ class Maker:
     @cached_property
     def policy_canonical(self) -> bytes:
         """The policy as it stands in each record."""
-        return canonical(self.policy.as_json())
+        return canonicalize(self.policy.as_json())
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ChainHead:
     """Where the chain stands: what the next record is chained to."""
 
     sequence: int = 0
     sha256: str = NO_RECORD_SHA256
 
 
-def policy_record(name: str, policy: Policy, ages: AgeLimits) -> PolicyRecord:
+def build_policy_record(name: str, policy: Policy, ages: AgeLimits) -> PolicyRecord:
     """Write a policy down, with its digest."""
     parameters = PolicyParameters(
         grid_overload_percent=policy.grid_overload_percent,
@@ -92,9 +97,11 @@ def policy_record(name: str, policy: Policy, ages: AgeLimits) -> PolicyRecord:
     return PolicyRecord(name=name, version=RULES_VERSION, parameters=parameters, sha256=digest)
 
 
-def seal(made: Made, calls: Sequence[Call], head: Head, maker: Maker, key: SigningKey) -> Sealed:
+def sign_record(
+    made: DecisionDraft, calls: Sequence[Call], head: ChainHead, maker: RunMetadata, key: SigningKey
+) -> SignedRecord:
     """Make the record that follows `head`."""
-    inputs = canonical(inputs_of(made.observation).as_json())
+    inputs = canonicalize(build_inputs(made.observation).as_json())
     told: dict[str, Any] = {
         "format": FORMAT,
         "sequence": head.sequence + 1,
@@ -105,23 +112,23 @@ def seal(made: Made, calls: Sequence[Call], head: Head, maker: Maker, key: Signi
         "agent_version": maker.agent_version,
         "site_id": maker.site_id,
         "inputs_sha256": hashlib.sha256(inputs).hexdigest(),
-        "calls": [_call(call) for call in calls],
+        "calls": [_build_call_record(call) for call in calls],
         "rule": made.decision.rule.value,
         "action": made.decision.action.value,
         "charging_power_kw": made.decision.charging_power_kw,
-        "clamps": [clamp.as_json() for clamp in clamps_of(made.proposed, made.decision)],
+        "clamps": [clamp.as_json() for clamp in find_clamps(made.proposed, made.decision)],
         "reason": made.reason,
-        "late": None if made.late is None else late_record(made.late).as_json(),
+        "late": None if made.late is None else build_late_record(made.late).as_json(),
         "key_id": key.key_id,
-    } | _of_chargers(made.charging)
+    } | _build_charger_fields(made.charging)
     # Put together from its members: the inputs have a digest of their own, and the policy is always the same.
-    parts = {name: canonical(value) for name, value in told.items()}
-    text = canonical_object(parts | {"inputs": inputs, "policy": maker.policy_canonical})
+    parts = {name: canonicalize(value) for name, value in told.items()}
+    text = join_canonical_members(parts | {"inputs": inputs, "policy": maker.policy_canonical})
     digest = hashlib.sha256(text).hexdigest()
-    return Sealed(text.decode(), digest, key.sign(digest))
+    return SignedRecord(text.decode(), digest, key.sign(digest))
 
 
-def inputs_of(observation: Observation) -> Inputs:
+def build_inputs(observation: Observation) -> Inputs:
     """The three readings whole, as they were judged."""
     solar, battery, grid = observation.solar, observation.battery, observation.grid
     return Inputs(
@@ -131,22 +138,22 @@ def inputs_of(observation: Observation) -> Inputs:
     )
 
 
-def _of_chargers(noted: RoundSnapshot | None) -> dict[str, Any]:
+def _build_charger_fields(noted: RoundSnapshot | None) -> dict[str, Any]:
     if noted is None:
         return dict.fromkeys(OF_FORMAT_2)
     plan, commanded = noted.plan, noted.command
     return {
-        "chargers": chargers_input(noted).as_json(),
-        "plan": None if plan is None else plan_record(plan).as_json(),
-        "commanded": None if commanded is None else command_record(commanded).as_json(),
+        "chargers": build_chargers_input(noted).as_json(),
+        "plan": None if plan is None else build_plan_record(plan).as_json(),
+        "commanded": None if commanded is None else build_command_record(commanded).as_json(),
     }
 
 
-def _call(call: Call) -> dict[str, Any]:
+def _build_call_record(call: Call) -> dict[str, Any]:
     return CallRecord.model_validate(call, from_attributes=True).as_json()
 
 
-def clamps_of(proposed: Decision, allowed: Decision) -> tuple[Clamp, ...]:
+def find_clamps(proposed: Decision, allowed: Decision) -> tuple[Clamp, ...]:
     """What the guard took back, under the name of the rule by which it did."""
     if proposed == allowed:
         return ()

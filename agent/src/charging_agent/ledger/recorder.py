@@ -16,10 +16,10 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from charging_agent.gateway.call_log import Call, CallLog
-from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable
+from charging_agent.ledger.errors import LedgerDamagedError, LedgerUnavailableError
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.record_signing import Made
-from charging_agent.ledger.records import Sealed
+from charging_agent.ledger.record_signing import DecisionDraft
+from charging_agent.ledger.records import SignedRecord
 from charging_agent.readings.assessment import AssessedReading, Status
 from charging_agent.readings.observer import Observation
 from ev_service.tasks import cancel_and_wait
@@ -29,30 +29,30 @@ _logger = logging.getLogger(__name__)
 WRITE_S = 1.5
 """A record that takes longer [s] is not waited for: an observation of 6 s and this end within the 8 s of an answer."""
 
-_MOST_LATE = 200
+_MAX_LATE = 200
 """Late records that wait. A stop waits once however often it is sent, so that only stopping and starting fills this."""
 
 _TOO_SLOW = f"the ledger did not take a record within {WRITE_S:g} s"
 
 
 @dataclass(frozen=True, slots=True)
-class _Flight:
+class _PendingRecord:
     """The record of one unchanged observation, written or being written."""
 
     key: object
-    made: Made
-    task: asyncio.Task[Sealed]
+    made: DecisionDraft
+    task: asyncio.Task[SignedRecord]
 
     @property
-    def is_written(self) -> bool:
+    def is_done(self) -> bool:
         return self.task.done()
 
 
 @dataclass(frozen=True, slots=True)
-class _Late:
+class _LateDecision:
     """A decision that was acted upon before its record, and who is told once that is written."""
 
-    made: Made
+    made: DecisionDraft
     on_recorded: Callable[[], None]
 
     @property
@@ -81,20 +81,20 @@ class Recorder:
         self._log = calls
         self._on_recorded = on_recorded
         self._on_failed = on_failed
-        self._latest: _Flight | None = None
+        self._latest: _PendingRecord | None = None
         self._waiting: list[Call] = []
-        self._trouble: str | None = None
-        self._hanging: _Flight | None = None
-        self._late: deque[_Late] = deque()
+        self._error: str | None = None
+        self._hanging: _PendingRecord | None = None
+        self._late: deque[_LateDecision] = deque()
         self._order = asyncio.Lock()
         self._catching_up: asyncio.Task[None] | None = None
 
     @property
     def health_error(self) -> str | None:
         """Why decisions cannot be recorded; None while they can."""
-        return self._ledger.damage or self._trouble
+        return self._ledger.damage or self._error
 
-    async def recorded(self, made: Made, *, tells_calls: bool = False) -> Made:
+    async def record(self, made: DecisionDraft, *, tells_calls: bool = False) -> DecisionDraft:
         """The decision as it stands in the ledger: this one, or the earlier one from the same unchanged observation.
 
         Args:
@@ -102,25 +102,25 @@ class Recorder:
             tells_calls: whether calls that wait are worth a record of their own.
 
         Raises:
-            LedgerUnavailable: it could not be recorded, so it must not be acted upon.
+            LedgerUnavailableError: it could not be recorded, so it must not be acted upon.
         """
         self._waiting += self._log.take()
         if self._ledger.damage is not None:
             # Also what was recorded before counts no more: it would be granted in turns with the fail-safe.
-            raise LedgerDamaged(self._ledger.damage)
+            raise LedgerDamagedError(self._ledger.damage)
         if self._hanging is not None:
             # A queue behind a write that hangs would only make the disk's recovery longer.
-            raise LedgerUnavailable(_TOO_SLOW)
-        flight, key = self._latest, _unchanged_key(made.observation)
-        is_owed = tells_calls and flight is not None and flight.is_written and self._has_calls
+            raise LedgerUnavailableError(_TOO_SLOW)
+        flight, key = self._latest, _build_observation_key(made.observation)
+        is_owed = tells_calls and flight is not None and flight.is_done and self._has_calls
         # A plan is carried out, so it stands in a record of its own whatever the readings are.
         is_plan = made.charging is not None and made.charging.plan is not None
         if flight is None or flight.key != key or is_owed or is_plan:
             flight = self._start(made, key)
-        await self._written(flight)
+        await self._wait_for_write(flight)
         return flight.made
 
-    def record_late(self, made: Made, on_recorded: Callable[[], None]) -> UUID:
+    def record_late(self, made: DecisionDraft, on_recorded: Callable[[], None]) -> UUID:
         """Have a decision recorded as soon as the ledger takes it: the agent acts upon it now.
 
         Args:
@@ -130,10 +130,10 @@ class Recorder:
         Returns:
             The name under which it will stand there: of the stop that waits already, where this is one too.
         """
-        late = _Late(made, on_recorded)
+        late = _LateDecision(made, on_recorded)
         if self._late and self._late[-1].is_stop and late.is_stop:
             return self._late[-1].made.decision_id
-        if len(self._late) == _MOST_LATE:
+        if len(self._late) == _MAX_LATE:
             # The first is perhaps being written.
             lost = self._late[1]
             del self._late[1]
@@ -141,15 +141,15 @@ class Recorder:
         self._late.append(late)
         return made.decision_id
 
-    async def stop(self, made: Callable[[], Made]) -> None:
+    async def stop(self, made: Callable[[], DecisionDraft]) -> None:
         """Put the calls that wait into a last record, behind the late ones."""
         self._waiting += self._log.take()
         if self._hanging is not None:
             await asyncio.wait({self._hanging.task}, timeout=WRITE_S)
         if self._has_calls or self._late:
             try:
-                await self.recorded(made(), tells_calls=True)
-            except LedgerUnavailable:
+                await self.record(made(), tells_calls=True)
+            except LedgerUnavailableError:
                 _logger.exception("last calls not recorded", extra={"late_records": len(self._late)})
         if self._catching_up is not None:
             await cancel_and_wait(self._catching_up)
@@ -158,14 +158,14 @@ class Recorder:
     def _has_calls(self) -> bool:
         return bool(self._waiting) or self._ledger.has_calls
 
-    def _start(self, made: Made, key: object) -> _Flight:
+    def _start(self, made: DecisionDraft, key: object) -> _PendingRecord:
         calls, self._waiting = self._waiting, []
         task = asyncio.ensure_future(self._append(made, calls))
-        flight = self._latest = _Flight(key, made, task)
-        task.add_done_callback(lambda _: self._ended(flight))
+        flight = self._latest = _PendingRecord(key, made, task)
+        task.add_done_callback(lambda _: self._finish(flight))
         return flight
 
-    async def _append(self, made: Made, calls: Sequence[Call]) -> Sealed:
+    async def _append(self, made: DecisionDraft, calls: Sequence[Call]) -> SignedRecord:
         async with self._order:
             if self._late:
                 await self._append_late(calls)
@@ -178,7 +178,7 @@ class Recorder:
             fields = {"decision_id": str(late.made.decision_id)}
             try:
                 await self._ledger.append(late.made, calls)
-            except LedgerUnavailable:
+            except LedgerUnavailableError:
                 raise
             except Exception:
                 # One that cannot be made must not stand in the way of all others.
@@ -194,10 +194,10 @@ class Recorder:
         try:
             async with self._order:
                 await self._append_late()
-        except LedgerUnavailable as error:
-            self._fail(error.message)
+        except LedgerUnavailableError as error:
+            self._report_failure(error.message)
 
-    async def _written(self, flight: _Flight) -> None:
+    async def _wait_for_write(self, flight: _PendingRecord) -> None:
         try:
             async with asyncio.timeout(WRITE_S):
                 # Shielded: others may be waiting for the same record.
@@ -205,47 +205,49 @@ class Recorder:
         except TimeoutError as error:
             if self._hanging is None:
                 self._hanging = flight
-                self._fail(_TOO_SLOW)
-            raise LedgerUnavailable(_TOO_SLOW) from error
-        except LedgerUnavailable:
+                self._report_failure(_TOO_SLOW)
+            raise LedgerUnavailableError(_TOO_SLOW) from error
+        except LedgerUnavailableError:
             raise
         except Exception as error:
-            raise LedgerUnavailable("the record could not be made") from error
+            raise LedgerUnavailableError("the record could not be made") from error
 
-    def _ended(self, flight: _Flight) -> None:
+    def _finish(self, flight: _PendingRecord) -> None:
         if self._hanging is flight:
             self._hanging = None
         if flight.task.cancelled():
             return
         error = flight.task.exception()
         if error is None:
-            self._trouble = None
+            self._error = None
             self._on_recorded()
             if self._late and (self._catching_up is None or self._catching_up.done()):
                 self._catching_up = asyncio.ensure_future(self._catch_up())
             return
         if self._latest is flight:
             self._latest = None
-        self._fail(
-            error.message if isinstance(error, LedgerUnavailable) else f"the record could not be made: {error!r}"
+        self._report_failure(
+            error.message if isinstance(error, LedgerUnavailableError) else f"the record could not be made: {error!r}"
         )
 
-    def _fail(self, trouble: str) -> None:
-        self._trouble = trouble
+    def _report_failure(self, trouble: str) -> None:
+        self._error = trouble
         self._on_failed()
         _logger.error("decision not recorded", extra={"reason": trouble})
 
 
-def _unchanged_key(observation: Observation) -> object:
+def _build_observation_key(observation: Observation) -> object:
     """What two observations have in common when nothing changed between them.
 
     The same readings held, the same troubles, the same use: fresh becoming cached is no change, and neither is age.
     """
     judged = (observation.solar, observation.battery, observation.grid)
-    return tuple(_held(one, observation.at) for one in judged)
+    return tuple(_build_reading_key(one, observation.at) for one in judged)
 
 
-def _held(judged: AssessedReading[Any], at: datetime) -> tuple[Status, object, BaseModel | datetime | None]:
+def _build_reading_key(
+    judged: AssessedReading[Any], at: datetime
+) -> tuple[Status, object, BaseModel | datetime | None]:
     use = Status.FRESH if judged.status is Status.CACHED else judged.status
     if judged.reading is not None or judged.age_s is None:
         return use, judged.error, judged.reading

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from charging_agent.decision.rules import Action, Rule
 from charging_agent.gateway.call_log import FailureReason, ProtocolName
-from charging_agent.ledger.base_model import Part
+from charging_agent.ledger.base_model import RecordPart
 from charging_agent.ledger.charging_records import ChargersInput, CommandRecord, LateRecord, PlanRecord
 from charging_agent.readings.assessment import Status
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
@@ -40,7 +40,7 @@ NO_RECORD_SHA256 = "0" * 64
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Input(Part):
+class Input(RecordPart):
     """How good a reading was."""
 
     status: Status = Field(description="How good the reading was when it was decided from.")
@@ -66,7 +66,7 @@ class GridInput(Input):
     reading: GridLoad | None = Field(description="The whole reading; null when missing.")
 
 
-class Inputs(Part):
+class Inputs(RecordPart):
     """The three readings that were decided from."""
 
     solar: SolarInput
@@ -74,7 +74,7 @@ class Inputs(Part):
     grid: GridInput
 
 
-class CallRecord(Part):
+class CallRecord(RecordPart):
     """One call through the gateway, a refused one too."""
 
     api: str = Field(description="The API or MCP server, as published.", examples=["SolarAPI"])
@@ -87,7 +87,7 @@ class CallRecord(Part):
     correlation_id: str | None = Field(description="The id under which the gateway's log has the call.")
 
 
-class PolicyParameters(Part):
+class PolicyParameters(RecordPart):
     """Thresholds, powers and ages that the policy was given."""
 
     grid_overload_percent: float = Field(description="A load above it pauses [%].")
@@ -99,7 +99,7 @@ class PolicyParameters(Part):
     stale_limit_s: float = Field(description="Up to here a reading counts [s].")
 
 
-class PolicyRecord(Part):
+class PolicyRecord(RecordPart):
     """Who decided, by which thresholds."""
 
     name: str = Field(description="Name of the policy.", examples=["rules"])
@@ -108,7 +108,7 @@ class PolicyRecord(Part):
     sha256: Sha256 = Field(description="SHA-256 over name, version and parameters as canonical JSON.")
 
 
-class Clamp(Part):
+class Clamp(RecordPart):
     """A power that the guard took back."""
 
     limited_by: str = Field(description="The limit that caused it.", examples=["grid_overload"])
@@ -116,7 +116,7 @@ class Clamp(Part):
     allowed_kw: float = Field(description="What was let through [kW].")
 
 
-class Record(Part):
+class Record(RecordPart):
     """One decision with everything that it was made from."""
 
     format: Literal[1, 2, 3] = Field(
@@ -156,7 +156,7 @@ class Record(Part):
         return self
 
 
-class Entry(Part):
+class Entry(RecordPart):
     """A record as the ledger keeps it: with its hash and the signature over that."""
 
     record: Record
@@ -165,7 +165,7 @@ class Entry(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class SignedRecord:
     """An entry as it is written down.
 
     record: canonical JSON. sha256: over its bytes. signature: hexadecimal.

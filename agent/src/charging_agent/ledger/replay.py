@@ -8,26 +8,26 @@ import json
 from pydantic import ValidationError
 
 from charging_agent.decision.rules import RULES_VERSION, Action, Decision, Known, Policy, decide, explain, guard
-from charging_agent.ledger.plan_replay import Difference, replayed_plan
-from charging_agent.ledger.record_signing import clamps_of
+from charging_agent.ledger.plan_replay import Difference, replay_plan
+from charging_agent.ledger.record_signing import find_clamps
 from charging_agent.ledger.records import Input, PolicyParameters, Record
-from charging_agent.ledger.verification import wrong_digest
+from charging_agent.ledger.verification import find_wrong_digest
 from charging_agent.readings.assessment import AgeLimits, Status, assess_reading
 from ev_service.telemetry import Reading
 
 
-def replayed(line: str | bytes) -> Difference | None:
+def replay_record(line: str | bytes) -> Difference | None:
     """Decide again from one record; None when everything comes out the same."""
     try:
         record = Record.model_validate_json(line)
     except ValidationError as error:
         return Difference(0, "data", f"no record of format 1 to 3 ({error.error_count()} fields are wrong)")
-    wrong = wrong_digest(json.loads(line)) or _data(record)
+    wrong = find_wrong_digest(json.loads(line)) or _data(record)
     if wrong is not None:
         return Difference(record.sequence, "data", wrong)
     outcome = _outcome(record)
     if outcome is None:
-        return replayed_plan(record)
+        return replay_plan(record)
     if (record.policy.name, record.policy.version) != ("rules", RULES_VERSION):
         named = f"decided by {record.policy.name} version {record.policy.version}, this code has rules {RULES_VERSION}"
         return Difference(record.sequence, "policy", f"{named}: {outcome}")
@@ -63,7 +63,7 @@ def _outcome(record: Record) -> str | None:
     recorded = Decision(record.rule, record.action, record.charging_power_kw)
     if decision != recorded:
         return f"recorded {_words(recorded)}, decided again {_words(decision)}"
-    if clamps_of(proposed, decision) != record.clamps:
+    if find_clamps(proposed, decision) != record.clamps:
         return "the clamps differ"
     reason = explain(decision, known, policy)
     return None if reason == record.reason else f"the reason differs, decided again: {reason}"

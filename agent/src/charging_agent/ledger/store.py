@@ -22,9 +22,9 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from charging_agent.ledger.errors import LedgerDamaged, LedgerUnavailable, damaged, is_damage
-from charging_agent.ledger.ledger_reader import FILE as FILE
-from charging_agent.ledger.records import Sealed
+from charging_agent.ledger.errors import LedgerDamagedError, LedgerUnavailableError, describe_damage, is_damage
+from charging_agent.ledger.ledger_reader import DATABASE_FILE as DATABASE_FILE
+from charging_agent.ledger.records import SignedRecord
 from charging_agent.ledger.schema import RECORDS
 from ev_service.errors import ConfigurationError
 
@@ -46,8 +46,10 @@ class Store:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._lock: sqlite3.Connection | None = None
-        self._file = f"file:ev-ledger-{uuid4()}?mode=memory&cache=shared" if folder is None else str(folder / FILE)
-        self._engine = _engine(self._file, is_in_memory=folder is None)
+        self._file = (
+            f"file:ev-ledger-{uuid4()}?mode=memory&cache=shared" if folder is None else str(folder / DATABASE_FILE)
+        )
+        self._engine = _create_engine(self._file, is_in_memory=folder is None)
         self._connection: Connection | None = None
 
     @classmethod
@@ -56,13 +58,13 @@ class Store:
 
         Raises:
             ConfigurationError: another agent writes there, or the database is of a newer agent.
-            LedgerDamaged: the database is damaged.
-            LedgerUnavailable: the disk is full, lost or can not be written; that may pass.
+            LedgerDamagedError: the database is damaged.
+            LedgerUnavailableError: the disk is full, lost or can not be written; that may pass.
         """
         store = cls(folder)
         try:
             if folder is not None:
-                store._lock = _sole_writer(folder)
+                store._lock = _lock_folder(folder)
             store._migrate()
         except BaseException:
             store.close()
@@ -71,43 +73,43 @@ class Store:
 
     @property
     def place(self) -> str:
-        return "memory" if self._folder is None else str(self._folder / FILE)
+        return "memory" if self._folder is None else str(self._folder / DATABASE_FILE)
 
-    def last(self) -> Sealed | None:
+    def read_last(self) -> SignedRecord | None:
         """The newest record.
 
         Raises:
-            LedgerUnavailable: the database can not be read.
+            LedgerUnavailableError: the database can not be read.
         """
         wanted = select(*_COLUMNS).order_by(RECORDS.c.sequence.desc()).limit(1)
-        with self._connected() as connection:
+        with self._transaction() as connection:
             row = connection.execute(wanted).first()
-        return None if row is None else Sealed(row.record, row.sha256, row.signature)
+        return None if row is None else SignedRecord(row.record, row.sha256, row.signature)
 
-    def reader(self) -> sqlite3.Connection:
+    def connect_reader(self) -> sqlite3.Connection:
         """A connection that only reads, for a thread of its own.
 
         Raises:
             sqlite3.Error: the database cannot be opened.
         """
         if self._folder is not None:
-            uri = f"{(self._folder / FILE).resolve().as_uri()}?mode=ro"
+            uri = f"{(self._folder / DATABASE_FILE).resolve().as_uri()}?mode=ro"
             return sqlite3.connect(uri, uri=True, timeout=_BUSY_S, check_same_thread=False)
         connection = sqlite3.connect(self._file, uri=True, timeout=_BUSY_S, check_same_thread=False)
         # In memory all connections share one cache, whose locks would let readers and the writer refuse each other.
         connection.execute("PRAGMA read_uncommitted = ON")
         return connection
 
-    def append(self, sequence: int, decision_id: str, sealed: Sealed) -> None:
+    def append(self, sequence: int, decision_id: str, sealed: SignedRecord) -> None:
         """Write one record; when this returns it is on the disk.
 
         Raises:
-            LedgerUnavailable: it could not be written, or nobody knows whether it was.
+            LedgerUnavailableError: it could not be written, or nobody knows whether it was.
         """
         row = (sequence, decision_id, sealed.record, sealed.sha256, sealed.signature)
-        with self._told():
+        with self._translate_errors():
             # Past SQLAlchemy, whose transaction costs as much as the insert: a single statement is its own.
-            driver = cast(sqlite3.Connection, self._opened().connection.driver_connection)
+            driver = cast(sqlite3.Connection, self._connect().connection.driver_connection)
             driver.execute(_INSERT, row)
 
     def close(self) -> None:
@@ -119,14 +121,14 @@ class Store:
             self._lock = None
 
     @contextlib.contextmanager
-    def _connected(self) -> Generator[Connection]:
-        with self._told():
-            opened = self._opened()
+    def _transaction(self) -> Generator[Connection]:
+        with self._translate_errors():
+            opened = self._connect()
             with opened.begin():
                 yield opened
 
     @contextlib.contextmanager
-    def _told(self) -> Generator[None]:
+    def _translate_errors(self) -> Generator[None]:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
@@ -134,10 +136,10 @@ class Store:
             if self._folder is not None:
                 self._forget_connection()
             if _is_damage(error):
-                raise LedgerDamaged(damaged(self.place, _words(error))) from error
-            raise LedgerUnavailable(f"{self.place}: {_words(error)}") from error
+                raise LedgerDamagedError(describe_damage(self.place, _describe_error(error))) from error
+            raise LedgerUnavailableError(f"{self.place}: {_describe_error(error)}") from error
 
-    def _opened(self) -> Connection:
+    def _connect(self) -> Connection:
         if self._connection is None:
             self._connection = self._engine.connect()
         return self._connection
@@ -150,7 +152,7 @@ class Store:
             self._connection = None
 
     def _migrate(self) -> None:
-        config = migrations()
+        config = create_alembic_config()
         newest = ScriptDirectory.from_config(config).get_current_head()
         try:
             with self._engine.connect() as connection:
@@ -164,11 +166,11 @@ class Store:
             raise ConfigurationError(f"{self.place} is of a newer agent, or of none: {error}") from error
         except SQLAlchemyError as error:
             if _is_damage(error):
-                raise LedgerDamaged(damaged(self.place, _words(error))) from error
-            raise LedgerUnavailable(f"{self.place}: {_words(error)}") from error
+                raise LedgerDamagedError(describe_damage(self.place, _describe_error(error))) from error
+            raise LedgerUnavailableError(f"{self.place}: {_describe_error(error)}") from error
 
 
-def migrations() -> Config:
+def create_alembic_config() -> Config:
     """Alembic's configuration of this package; the caller adds the connection."""
     # It tells at INFO what it looks at; what it changed stands in the table.
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -177,7 +179,7 @@ def migrations() -> Config:
     return config
 
 
-def _engine(file: str, *, is_in_memory: bool) -> Engine:
+def _create_engine(file: str, *, is_in_memory: bool) -> Engine:
     url = URL.create("sqlite+pysqlite", database=file, query={"uri": "true"} if is_in_memory else {})
     # The ledger has a thread of its own, and opens and closes the store from others, one at a time.
     arguments = {"check_same_thread": False, "timeout": _BUSY_S}
@@ -197,7 +199,7 @@ def _engine(file: str, *, is_in_memory: bool) -> Engine:
     return engine
 
 
-def _sole_writer(folder: Path) -> sqlite3.Connection:
+def _lock_folder(folder: Path) -> sqlite3.Connection:
     """Hold SQLite's own lock on a file beside the database: it works on every system and dies with the process.
 
     The database itself stays unlocked, so that a live one can be verified.
@@ -214,7 +216,7 @@ def _sole_writer(folder: Path) -> sqlite3.Connection:
             raise ConfigurationError(
                 f"another agent keeps its ledger in {folder}; give this one an AGENT_STATE_DIR of its own"
             ) from error
-        raise LedgerUnavailable(f"AGENT_STATE_DIR {folder} can not be written: {error}") from error
+        raise LedgerUnavailableError(f"AGENT_STATE_DIR {folder} can not be written: {error}") from error
     return lock
 
 
@@ -224,6 +226,6 @@ def _is_damage(error: Exception) -> bool:
     return is_damage(cause) or isinstance(cause, sqlite3.IntegrityError)
 
 
-def _words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     # Without the statement and its values, which SQLAlchemy adds.
     return str(error.orig) if isinstance(error, DBAPIError) else str(error)

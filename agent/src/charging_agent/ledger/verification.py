@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from charging_agent.ledger.canonical import canonical, sha256_hex
+from charging_agent.ledger.canonical import canonicalize, sha256_hex
 from charging_agent.ledger.keys import TrustedKeys, is_signed_by
-from charging_agent.ledger.ledger_reader import Found
+from charging_agent.ledger.ledger_reader import StoredRecord
 from charging_agent.ledger.records import NO_RECORD_SHA256, members_since_format_1
 
 _MEMBERS = ("sequence", "previous_sha256", "decision_id", "key_id", "inputs", "inputs_sha256", "policy", "calls")
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class ChainFault:
     """The first thing that is wrong, and where."""
 
     place: str
@@ -29,7 +29,7 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerificationResult:
     """What a verification found.
 
     records: those that are whole, in their order. key_ids: who signed them, in the order of their appearance.
@@ -38,7 +38,7 @@ class Verified:
 
     records: tuple[dict[str, Any], ...]
     key_ids: tuple[str, ...]
-    broken: Broken | None
+    broken: ChainFault | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,13 @@ class AnchoredHead:
     at: str
 
 
-class _Wrong(Exception):
+class _RecordError(Exception):
     """What is wrong with one record."""
 
 
-def verify(found: Iterable[Found], trusted: TrustedKeys, heads: Iterable[AnchoredHead] = ()) -> Verified:
+def verify(
+    found: Iterable[StoredRecord], trusted: TrustedKeys, heads: Iterable[AnchoredHead] = ()
+) -> VerificationResult:
     """Verify records in their order, up to the first that is broken.
 
     Args:
@@ -65,24 +67,24 @@ def verify(found: Iterable[Found], trusted: TrustedKeys, heads: Iterable[Anchore
     records: list[dict[str, Any]] = []
     key_ids: dict[str, None] = {}
     hashes, seen = [NO_RECORD_SHA256], set[str]()
-    broken: Broken | None = None
+    broken: ChainFault | None = None
     for one in found:
         try:
-            record = _record(one)
+            record = _parse_record(one)
             _check_chain(record, len(records) + 1, hashes[-1])
-            _check_seal(record, one, trusted)
-            if (wrong := wrong_digest(record)) is not None:
-                raise _Wrong(wrong)
+            _check_signature(record, one, trusted)
+            if (wrong := find_wrong_digest(record)) is not None:
+                raise _RecordError(wrong)
             if record["decision_id"] in seen:
-                raise _Wrong("its decision_id stands in an earlier record too")
-        except _Wrong as wrong:
-            broken = Broken(f"record {len(records) + 1} ({one.place})", str(wrong))
+                raise _RecordError("its decision_id stands in an earlier record too")
+        except _RecordError as wrong:
+            broken = ChainFault(f"record {len(records) + 1} ({one.place})", str(wrong))
             break
         seen.add(record["decision_id"])
         records.append(record)
         hashes.append(one.sha256)
         key_ids[record["key_id"]] = None
-    return Verified(tuple(records), tuple(key_ids), broken or _against(heads, hashes))
+    return VerificationResult(tuple(records), tuple(key_ids), broken or _check_heads(heads, hashes))
 
 
 def read_heads(text: bytes, trusted: TrustedKeys) -> tuple[AnchoredHead, ...]:
@@ -96,7 +98,7 @@ def read_heads(text: bytes, trusted: TrustedKeys) -> tuple[AnchoredHead, ...]:
         try:
             said = cast(dict[str, Any], json.loads(line))
             signature, public = said.pop("signature"), trusted[said["key_id"]]
-            digest = hashlib.sha256(canonical(said)).hexdigest()
+            digest = hashlib.sha256(canonicalize(said)).hexdigest()
             head = AnchoredHead(int(said["sequence"]), str(said["sha256"]), str(said["at"]))
             is_head = said["kind"] == "head" and is_signed_by(public, digest, signature)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -109,46 +111,46 @@ def read_heads(text: bytes, trusted: TrustedKeys) -> tuple[AnchoredHead, ...]:
     return tuple(heads)
 
 
-def _record(one: Found) -> dict[str, Any]:
-    if one.wrong is not None:
-        raise _Wrong(one.wrong)
+def _parse_record(one: StoredRecord) -> dict[str, Any]:
+    if one.error is not None:
+        raise _RecordError(one.error)
     try:
         value: Any = json.loads(one.record)
-        is_canonical = isinstance(value, dict) and canonical(value) == one.record.encode()
+        is_canonical = isinstance(value, dict) and canonicalize(value) == one.record.encode()
     except (ValueError, RecursionError) as error:
-        raise _Wrong("its text is no JSON that can be hashed") from error
+        raise _RecordError("its text is no JSON that can be hashed") from error
     if not is_canonical:
-        raise _Wrong("its text is not canonical JSON")
+        raise _RecordError("its text is not canonical JSON")
     record = cast(dict[str, Any], value)
     for name in (*_MEMBERS, *members_since_format_1(record.get("format"))):
         if name not in record:
-            raise _Wrong(f"it has no {name}")
+            raise _RecordError(f"it has no {name}")
     if not isinstance(record["decision_id"], str) or not isinstance(record["key_id"], str):
-        raise _Wrong("its decision_id or key_id is no text")
+        raise _RecordError("its decision_id or key_id is no text")
     if one.is_row and (one.sequence, one.decision_id) != (record["sequence"], record["decision_id"]):
-        raise _Wrong("its row stands under another sequence or decision_id than the record itself")
+        raise _RecordError("its row stands under another sequence or decision_id than the record itself")
     return record
 
 
 def _check_chain(record: dict[str, Any], sequence: int, previous: str) -> None:
     if record["sequence"] != sequence:
-        raise _Wrong(f"expected sequence {sequence}, found {record['sequence']}: removed, repeated or moved")
+        raise _RecordError(f"expected sequence {sequence}, found {record['sequence']}: removed, repeated or moved")
     if record["previous_sha256"] != previous:
-        raise _Wrong("it is not chained to the record before")
+        raise _RecordError("it is not chained to the record before")
 
 
-def _check_seal(record: dict[str, Any], one: Found, trusted: TrustedKeys) -> None:
+def _check_signature(record: dict[str, Any], one: StoredRecord, trusted: TrustedKeys) -> None:
     if hashlib.sha256(one.record.encode()).hexdigest() != one.sha256:
-        raise _Wrong("its content does not match its hash")
+        raise _RecordError("its content does not match its hash")
     public = trusted.get(record["key_id"])
     if public is None:
-        raise _Wrong(f"it is signed by key {record['key_id']}, which is not trusted here")
+        raise _RecordError(f"it is signed by key {record['key_id']}, which is not trusted here")
     # The library would read capitals too; nothing but what was written counts.
     if one.signature != one.signature.lower() or not is_signed_by(public, one.sha256, one.signature):
-        raise _Wrong("its signature does not match")
+        raise _RecordError("its signature does not match")
 
 
-def wrong_digest(record: dict[str, Any]) -> str | None:
+def find_wrong_digest(record: dict[str, Any]) -> str | None:
     """Which digest does not match what it is taken over, or None.
 
     Args:
@@ -161,15 +163,17 @@ def wrong_digest(record: dict[str, Any]) -> str | None:
     return None if sha256_hex(said) == policy.get("sha256") else "its policy does not match its digest"
 
 
-def _against(heads: Iterable[AnchoredHead], hashes: list[str]) -> Broken | None:
-    return next(_contradictions(heads, hashes), None)
+def _check_heads(heads: Iterable[AnchoredHead], hashes: list[str]) -> ChainFault | None:
+    return next(_find_contradictions(heads, hashes), None)
 
 
-def _contradictions(heads: Iterable[AnchoredHead], hashes: list[str]) -> Iterator[Broken]:
+def _find_contradictions(heads: Iterable[AnchoredHead], hashes: list[str]) -> Iterator[ChainFault]:
     last = len(hashes) - 1
     for head in sorted(heads, key=lambda head: head.sequence):
         if not 1 <= head.sequence <= last:
             lost = f"cut off: the anchor holds record {head.sequence} ({head.at}), the ledger ends with {last}"
-            yield Broken(f"record {last + 1}", lost)
+            yield ChainFault(f"record {last + 1}", lost)
         elif hashes[head.sequence] != head.sha256:
-            yield Broken(f"record {head.sequence}", "the anchor holds another hash of it: the chain was written anew")
+            yield ChainFault(
+                f"record {head.sequence}", "the anchor holds another hash of it: the chain was written anew"
+            )

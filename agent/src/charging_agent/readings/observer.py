@@ -95,7 +95,7 @@ class Observer:
         self._looks_at_all = True
         return await self._flight.join()
 
-    def held(self) -> Observation:
+    def current_observation(self) -> Observation:
         """The readings as they are held now, without any call."""
         return self._judged(self._clock.now(), _NONE)
 
@@ -130,14 +130,14 @@ class Observer:
         chosen = self._plan.take_all(wishes, now) if is_told_to else self._plan.choose(wishes, now)
         for sensor in old:
             if sensor.api.name not in chosen:
-                sensor.hold_back(is_spent=self._plan.is_spent(sensor.api.name, now))
+                sensor.skip(is_spent=self._plan.is_spent(sensor.api.name, now))
         return [sensor for sensor in old if sensor.api.name in chosen]
 
     async def _refreshed(self, sensor: ReadingCache[Any], left_s: float) -> bool:
         is_denied = await sensor.refresh(self._gateway, left_s, self._number)
         if is_denied:
             for each in self._sensors:
-                each.cut_off()
+                each.revoke_access()
         elif sensor.newest is not None:
             self._plan.note_read(sensor.api.name, sensor.newest)
         return is_denied
@@ -145,7 +145,7 @@ class Observer:
     def _judged(self, now: datetime, observation: int) -> Observation:
         return Observation(
             now,
-            self._solar.judged(now, observation),
-            self._battery.judged(now, observation),
-            self._grid.judged(now, observation),
+            self._solar.assess(now, observation),
+            self._battery.assess(now, observation),
+            self._grid.assess(now, observation),
         )

@@ -60,26 +60,26 @@ class ReadingCache(Generic[R]):
             async with asyncio.timeout(deadline_s):
                 fetched = await gateway.fetch(self.api)
         except TimeoutError:
-            self._failed(FailureReason.TIMEOUT, cuts)
+            self._record_failure(FailureReason.TIMEOUT, cuts)
         except GatewayCallError as failure:
             # A call that was not sent, the budget being spent, does not say that the agent is allowed again.
             if failure.reason is not FailureReason.THROTTLED or failure.code is not None or not self._is_blocked:
-                self._failed(failure.reason, cuts)
+                self._record_failure(failure.reason, cuts)
             return failure.code == codes.DENIED.code
         except Exception:
             # A decision is always answered, also where this code met something that nobody thought of.
             _logger.exception("reading not understood")
-            self._failed(FailureReason.INVALID_READING, cuts)
+            self._record_failure(FailureReason.INVALID_READING, cuts)
         else:
             self._keep(fetched, observation, cuts)
         return False
 
-    def cut_off(self) -> None:
+    def revoke_access(self) -> None:
         """Forget the reading held, and what a call in flight may still bring."""
         self._held, self._came_at, self._trouble = None, None, FailureReason.BLOCKED
         self._cuts += 1
 
-    def hold_back(self, *, is_spent: bool) -> None:
+    def skip(self, *, is_spent: bool) -> None:
         """No call is made for it now.
 
         Args:
@@ -98,7 +98,7 @@ class ReadingCache(Generic[R]):
         """Tell whether the reading held may serve a decision without a new call."""
         return is_young(self.newest, now, self._limits)
 
-    def judged(self, now: datetime, observation: int) -> AssessedReading[R]:
+    def assess(self, now: datetime, observation: int) -> AssessedReading[R]:
         """The reading held, as a decision of `observation` sees it."""
         newest, is_new = self.newest, self._fetched_for == observation
         undated = FailureReason.INVALID_READING if newest is None and self._held is not None else None
@@ -112,13 +112,13 @@ class ReadingCache(Generic[R]):
         # A reading from the future must not push out the one held, which may still count.
         now = read_clock(self._clock)
         if age_s(fetched, now.wall) < -self._limits.future_s:
-            self._failed(FailureReason.INVALID_READING, cuts)
+            self._record_failure(FailureReason.INVALID_READING, cuts)
         elif cuts == self._cuts:
             self._held, self._came_at, self._trouble, self._fetched_for = fetched, now, None, observation
 
-    def _failed(self, trouble: FailureReason, cuts: int) -> None:
+    def _record_failure(self, trouble: FailureReason, cuts: int) -> None:
         if trouble is FailureReason.BLOCKED:
-            self.cut_off()
+            self.revoke_access()
         # What was sent before the agent was cut off tells nothing any more.
         elif cuts == self._cuts:
             self._trouble = trouble

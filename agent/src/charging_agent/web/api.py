@@ -6,18 +6,18 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Response
 
 from charging_agent.agent import Agent
-from charging_agent.decision.explanations import explained
+from charging_agent.decision.explanations import explain_record
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.records import Entry
-from charging_agent.web.charger_schemas import chargers_status
+from charging_agent.web.charger_schemas import build_chargers_answer
 from charging_agent.web.schemas import (
     DecisionAnswer,
     DecisionList,
     Explanation,
     SiteStatusAnswer,
-    answer,
-    listed,
-    site_status,
+    build_decision_answer,
+    build_decision_list,
+    build_site_status,
 )
 from ev_service.clock import Clock
 from ev_service.web import through_gateway
@@ -29,17 +29,17 @@ _Limit = Annotated[int, Query(ge=1, le=100, description="How many at the most.")
 _Before = Annotated[int | None, Query(ge=1, description="Only decisions with a smaller sequence number.")]
 
 
-def agent_routes(agent: Agent, ledger: Ledger, site_id: str, clock: Clock) -> APIRouter:
+def create_agent_routes(agent: Agent, ledger: Ledger, site_id: str, clock: Clock) -> APIRouter:
     """Make the routes of one agent."""
     router = APIRouter(dependencies=[through_gateway(APICONTEXT)], tags=["charging"])
-    router.include_router(_deciding(agent, site_id))
-    router.include_router(_knowing(agent, site_id, clock))
-    router.include_router(_listing(ledger))
-    router.include_router(_recorded(ledger))
+    router.include_router(_create_decision_routes(agent, site_id))
+    router.include_router(_create_status_routes(agent, site_id, clock))
+    router.include_router(_create_list_routes(ledger))
+    router.include_router(_create_record_routes(ledger))
     return router
 
 
-def _deciding(agent: Agent, site_id: str) -> APIRouter:
+def _create_decision_routes(agent: Agent, site_id: str) -> APIRouter:
     router = APIRouter()
 
     @router.get(
@@ -56,13 +56,13 @@ def _deciding(agent: Agent, site_id: str) -> APIRouter:
         and `error` in each reading) and the power is a safe one: without a grid reading younger than 60 s it is 0.
         Asking again before anything changed gives the same `decision_id`.
         """
-        decided = answer(await agent.decide_now(), site_id)
+        decided = build_decision_answer(await agent.decide_now(), site_id)
         return Response(decided.model_dump_json(exclude_none=True), media_type="application/json")
 
     return router
 
 
-def _knowing(agent: Agent, site_id: str, clock: Clock) -> APIRouter:
+def _create_status_routes(agent: Agent, site_id: str, clock: Clock) -> APIRouter:
     router = APIRouter()
 
     @router.get(
@@ -78,13 +78,15 @@ def _knowing(agent: Agent, site_id: str, clock: Clock) -> APIRouter:
         decision from fresh readings use optimize_charging. `chargers` tells what each car may take and draws, who
         limited it, and whether limits can be set.
         """
-        chargers = None if agent.charging is None else chargers_status(agent.charging)
-        return site_status(site_id, clock.now(), agent.held(), agent.health_error(), agent.latest, chargers)
+        chargers = None if agent.charging is None else build_chargers_answer(agent.charging)
+        return build_site_status(
+            site_id, clock.now(), agent.current_observation(), agent.health_error(), agent.latest, chargers
+        )
 
     return router
 
 
-def _listing(ledger: Ledger) -> APIRouter:
+def _create_list_routes(ledger: Ledger) -> APIRouter:
     router = APIRouter()
 
     @router.get(
@@ -99,13 +101,13 @@ def _listing(ledger: Ledger) -> APIRouter:
         For older ones ask again with `before` set to `next_before` of the answer. A decision stands here once,
         however many asked while nothing changed. 503 with code `ledger_busy` and `Retry-After` when too many ask.
         """
-        page = listed(await ledger.summaries(limit, before))
+        page = build_decision_list(await ledger.summaries(limit, before))
         return Response(page.model_dump_json(exclude_none=True), media_type="application/json")
 
     return router
 
 
-def _recorded(ledger: Ledger) -> APIRouter:
+def _create_record_routes(ledger: Ledger) -> APIRouter:
     router = APIRouter()
 
     @router.get(
@@ -132,6 +134,6 @@ def _recorded(ledger: Ledger) -> APIRouter:
 
         Made from the signed record alone. 404 with code `unknown_decision` when there is none of that name.
         """
-        return explained(await ledger.find_entry(decision_id))
+        return explain_record(await ledger.find_entry(decision_id))
 
     return router

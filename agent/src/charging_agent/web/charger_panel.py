@@ -40,52 +40,52 @@ class Allowance:
     """Whether something other than the decision holds all of them at 0 kW."""
 
 
-def allowance_of(
-    newest: Chargers, limits_a: Mapping[CarKey, float], told: ChargersAnswer, now: datetime, local: LocalText
+def compute_allowance(
+    newest: Chargers, limits_a: Mapping[CarKey, float], answer: ChargersAnswer, now: datetime, local: LocalText
 ) -> Allowance:
     """What cars may really draw, and why.
 
     Args:
         newest: the chargers as last read.
         limits_a: limits in force per phase [A], as far as is known.
-        told: what the agent holds of the chargers.
+        answer: the chargers as answered by the API.
         now: the run's time, by which limits have lapsed or not.
         local: writes times.
     """
     may_draw_kw = 0.0
     for key, _, evse in iter_evses(newest):
         if evse.session is not None:
-            until = max((at for at in (evse.valid_until, told.valid_until) if at is not None), default=None)
+            until = max((at for at in (evse.valid_until, answer.valid_until) if at is not None), default=None)
             current_a = evse.fallback_a if until is not None and until <= now else limits_a[key]
             may_draw_kw += power_kw(current_a, len(evse.phases), newest.voltage_v)
     override = newest.override if newest.override is not None and newest.override.until > now else None
     is_stop = override is not None and override.kind == "stop"
-    return Allowance(may_draw_kw, _reason(newest, told, override, local), is_stop)
+    return Allowance(may_draw_kw, _find_reason(newest, answer, override, local), is_stop)
 
 
-def _reason(newest: Chargers, told: ChargersAnswer, override: Override | None, local: LocalText) -> str:
-    if told.status is Status.MISSING:
+def _find_reason(newest: Chargers, answer: ChargersAnswer, override: Override | None, local: LocalText) -> str:
+    if answer.status is Status.MISSING:
         return (
             f"The agent has not been able to read the chargers since {local(newest.timestamp)}"
-            f" ({told.error or 'no answer'}); limits that are not renewed fall to each charger's fallback."
+            f" ({answer.error or 'no answer'}); limits that are not renewed fall to each charger's fallback."
         )
     if override is not None:
         what = "stopped all cars" if override.kind == "stop" else f"allowed {override.charging_power_kw:g} kW per car"
         return f"An operator {what}, until {local(override.until)}."
-    limiting = {car.limited_by for car in told.cars if not car.draws_without_session}
+    limiting = {car.limited_by for car in answer.cars if not car.draws_without_session}
     if limiting & _BY_PROTECTION:
         return "Protection of the connection holds cars lower than the agent would."
-    if told.commanding != OK and told.trouble:
-        return f"The agent's limits are not taken: {told.trouble}."
+    if answer.commanding != OK and answer.trouble:
+        return f"The agent's limits are not taken: {answer.trouble}."
     if not limiting:
-        return "No session is there that a limit could be set for." if told.cars else "No car is there."
+        return "No session is there that a limit could be set for." if answer.cars else "No car is there."
     for word, sentence in _BY_DELAY.items():
         if word in limiting:
             return f"An increase is delayed: {sentence}."
     return "As the agent decided."
 
 
-def headline(allowance: Allowance) -> str:
+def render_headline(allowance: Allowance) -> str:
     """Write what cars may draw, and why, as the first line of the page."""
     return _HEADLINE.substitute(
         power=f"{allowance.power_kw:.1f}",
@@ -94,32 +94,32 @@ def headline(allowance: Allowance) -> str:
     )
 
 
-def chargers_panel(told: ChargersAnswer, local: LocalText) -> str:
+def render_chargers_panel(answer: ChargersAnswer, local: LocalText) -> str:
     """Write the part of the page that shows the chargers; everything from outside is text there.
 
     Args:
-        told: what the agent holds of them.
+        answer: the chargers as answered by the API.
         local: writes times.
     """
-    rows = "".join(_row(car) for car in told.cars) or "<tr><td colspan='5'>no car is there</td></tr>"
-    alarms = [f"{name} draws more than its limit" for name in told.overdrawing]
+    rows = "".join(_render_row(car) for car in answer.cars) or "<tr><td colspan='5'>no car is there</td></tr>"
+    alarms = [f"{name} draws more than its limit" for name in answer.overdrawing]
     alarms += [
         f"{car.charger_id}/{car.evse_id} draws power without a session"
-        for car in told.cars
+        for car in answer.cars
         if car.draws_without_session
     ]
-    alarms += [f"the meter of {name} says nothing" for name in told.without_meter]
-    alarms += [f"the connection's meter does not confirm what {name} reports" for name in told.contradicted]
-    alarms += [told.trouble] if told.trouble else []
+    alarms += [f"the meter of {name} says nothing" for name in answer.without_meter]
+    alarms += [f"the connection's meter does not confirm what {name} reports" for name in answer.contradicted]
+    alarms += [answer.trouble] if answer.trouble else []
     return _PANEL.substitute(
-        drawn=f"{told.drawn_kw:.1f}",
+        drawn=f"{answer.drawn_kw:.1f}",
         rows=rows,
         alarms="".join(f"<p class='missing'>{escape(alarm)}</p>" for alarm in alarms),
-        said=escape(_summary(told, local)),
+        said=escape(_render_summary(answer, local)),
     )
 
 
-def _row(car: CarAnswer) -> str:
+def _render_row(car: CarAnswer) -> str:
     drawn = "" if car.power_kw is None else f"{car.power_kw:.1f} kW"
     state = car.state.value if car.is_connected else "not connected"
     return (
@@ -128,15 +128,15 @@ def _row(car: CarAnswer) -> str:
     )
 
 
-def _summary(told: ChargersAnswer, local: LocalText) -> str:
+def _render_summary(answer: ChargersAnswer, local: LocalText) -> str:
     # Between two rounds a reading grows older than a decision may use; that is no trouble.
-    age = "" if told.age_s is None else f" {told.age_s:.0f} s ago"
-    parts = [f"chargers read{age}" if told.status is not Status.MISSING else f"chargers missing, last read{age}"]
-    parts += [f"commanding: {told.commanding}"] if told.commanding != OK else []
-    if told.lease is not None:
-        parts.append(f"{told.lease.commander} commands until {local(told.lease.until)}")
-    if told.limit_kw is not None:
-        parts.append(f"building and cars together at most {told.limit_kw:g} kW")
+    age = "" if answer.age_s is None else f" {answer.age_s:.0f} s ago"
+    parts = [f"chargers read{age}" if answer.status is not Status.MISSING else f"chargers missing, last read{age}"]
+    parts += [f"commanding: {answer.commanding}"] if answer.commanding != OK else []
+    if answer.lease is not None:
+        parts.append(f"{answer.lease.commander} commands until {local(answer.lease.until)}")
+    if answer.limit_kw is not None:
+        parts.append(f"building and cars together at most {answer.limit_kw:g} kW")
     return ", ".join(parts)
 
 

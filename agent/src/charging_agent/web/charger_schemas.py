@@ -59,11 +59,11 @@ class ChargersAnswer(_Answer):
     )
 
 
-def chargers_status(charging: ChargingController) -> ChargersAnswer:
+def build_chargers_answer(charging: ChargingController) -> ChargersAnswer:
     """Write down what is held of the chargers, without any call."""
     seen, plan, commanded = charging.assess_reading(), charging.latest_plan, charging.latest_command
     headroom = None if plan is None else plan.headroom
-    cars = _cars(charging)
+    cars = _build_cars(charging)
     return ChargersAnswer(
         status=seen.status,
         age_s=None if seen.age_s is None else max(0.0, round(seen.age_s, 3)),
@@ -82,19 +82,19 @@ def chargers_status(charging: ChargingController) -> ChargersAnswer:
     )
 
 
-def _cars(charging: ChargingController) -> list[CarAnswer]:
+def _build_cars(charging: ChargingController) -> list[CarAnswer]:
     if charging.latest_reading is None:
         return []
     limits_a = charging.limits_in_force(charging.latest_reading)
     allotted = {} if charging.latest_plan is None else {one.key: one for one in charging.latest_plan.allotments}
     return [
-        _car(charger, evse, limits_a[key], allotted.get(key))
+        _build_car(charger, evse, limits_a[key], allotted.get(key))
         for key, charger, evse in iter_evses(charging.latest_reading)
         if evse.session is not None or evse.draws_without_session
     ]
 
 
-def _car(charger: Charger, evse: Evse, limit_a: float, allotment: Allotment | None) -> CarAnswer:
+def _build_car(charger: Charger, evse: Evse, limit_a: float, allotment: Allotment | None) -> CarAnswer:
     planned_by = None if allotment is None or allotment.limited_by is None else allotment.limited_by.value
     return CarAnswer(
         charger_id=charger.charger_id,

@@ -4,7 +4,7 @@ from collections import Counter as Counted
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from charging_agent.agent import Decided
+from charging_agent.agent import DecisionResult
 from charging_agent.charging.limit_setter import CommandResult
 from charging_agent.charging.overdraw_monitor import Alarms
 from charging_agent.charging.planning import ChargingPlan
@@ -35,7 +35,7 @@ class AgentMetrics:
         for metric in (self._decisions, self._calls, self._power, self._refused, *kept, *self.charging.every):
             registry.register(metric)
 
-    def report_decision(self, decided: Decided) -> None:
+    def report_decision(self, decided: DecisionResult) -> None:
         """Count a decision."""
         self._decisions.labels(decided.decision.rule, str(decided.observation.is_degraded).lower()).inc()
         self._power.set(decided.decision.charging_power_kw)

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from charging_agent.agent import Agent, Decided
-from charging_agent.ledger.errors import LedgerUnavailable
+from charging_agent.agent import Agent, DecisionResult
+from charging_agent.ledger.errors import LedgerUnavailableError
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.web.charger_panel import LocalText, allowance_of, chargers_panel, headline
-from charging_agent.web.charger_schemas import chargers_status
-from charging_agent.web.schemas import answer, summary
+from charging_agent.web.charger_panel import LocalText, compute_allowance, render_chargers_panel, render_headline
+from charging_agent.web.charger_schemas import build_chargers_answer
+from charging_agent.web.schemas import build_decision_answer, build_decision_summary
 from ev_service.browsers import CONTENT_SECURITY_POLICY
 from ev_service.clock import Clock
 from ev_service.openapi import OPERATIONS_TAG
@@ -24,7 +24,7 @@ from ev_service.settings import SiteSettings
 _RECORDS_SHOWN = 8
 
 
-def page_route(agent: Agent, ledger: Ledger, site: SiteSettings, clock: Clock) -> APIRouter:
+def create_page_route(agent: Agent, ledger: Ledger, site: SiteSettings, clock: Clock) -> APIRouter:
     """Make the page's route.
 
     Args:
@@ -43,18 +43,20 @@ def page_route(agent: Agent, ledger: Ledger, site: SiteSettings, clock: Clock) -
     async def status_page() -> HTMLResponse:
         """What cars may draw and why, the last decision, its readings and the cars; asks the gateway nothing."""
         now, latest, charging = clock.now(), agent.latest, agent.charging
-        told = None if charging is None else chargers_status(charging)
+        told = None if charging is None else build_chargers_answer(charging)
         newest = None if charging is None else charging.latest_reading
         first = ""
         if charging is not None and told is not None and newest is not None:
-            first = headline(allowance_of(newest, charging.limits_in_force(newest), told, now, local))
+            first = render_headline(compute_allowance(newest, charging.limits_in_force(newest), told, now, local))
         text = _PAGE.substitute(
             site=escape(site.id),
             now=local(now),
             headline=first,
-            decision=_NOTHING_YET if latest is None else _decision(latest, site.id, local, is_headline=not first),
-            chargers="" if told is None else chargers_panel(told, local),
-            records=await _records(ledger, local),
+            decision=_NOTHING_YET
+            if latest is None
+            else _render_decision(latest, site.id, local, is_headline=not first),
+            chargers="" if told is None else render_chargers_panel(told, local),
+            records=await _render_records(ledger, local),
             style=_STYLE,
         )
         return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY})
@@ -62,10 +64,10 @@ def page_route(agent: Agent, ledger: Ledger, site: SiteSettings, clock: Clock) -
     return router
 
 
-async def _records(ledger: Ledger, local: LocalText) -> str:
+async def _render_records(ledger: Ledger, local: LocalText) -> str:
     try:
-        recent = [summary(record) for record in await ledger.summaries(_RECORDS_SHOWN)]
-    except LedgerUnavailable as error:
+        recent = [build_decision_summary(record) for record in await ledger.summaries(_RECORDS_SHOWN)]
+    except LedgerUnavailableError as error:
         return f"<p class='missing'>The ledger cannot be read: {escape(error.message)}</p>"
     rows = "".join(
         f"<tr><td>{one.sequence}</td><td>{local(one.decided_at)}</td>"
@@ -74,12 +76,12 @@ async def _records(ledger: Ledger, local: LocalText) -> str:
         for one in recent
     )
     damage = "" if ledger.damage is None else f"<p class='missing'>{escape(ledger.damage)}</p>"
-    kept = "kept on disk" if ledger.is_kept else "kept in memory only: AGENT_STATE_DIR is not set"
+    kept = "kept on disk" if ledger.is_persistent else "kept in memory only: AGENT_STATE_DIR is not set"
     return damage + _RECORDS.substitute(rows=rows, kept=kept)
 
 
-def _decision(decided: Decided, site_id: str, local: LocalText, *, is_headline: bool) -> str:
-    told = answer(decided, site_id)
+def _render_decision(decided: DecisionResult, site_id: str, local: LocalText, *, is_headline: bool) -> str:
+    told = build_decision_answer(decided, site_id)
     rows = "".join(
         f"<tr><th>{name}</th><td class={reading['status']}>{escape(str(reading.pop('status')))}</td>"
         f"<td>{escape(', '.join(f'{key} {value}' for key, value in reading.items()))}</td></tr>"

@@ -27,7 +27,7 @@ class RecheckAnswer(BaseModel):
     blocked: bool = Field(description="Whether the agent is cut off from at least one of its readings.")
 
 
-class Recheck:
+class ReadingRefresh:
     """Has the gateway asked again at once, within bounds, however many want it at the same time.
 
     Args:
@@ -36,16 +36,16 @@ class Recheck:
         hurry: has the agent's loop begin its next round, which tries the chargers again.
     """
 
-    def __init__(self, observer: Observer, clock: Clock, hurry: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, observer: Observer, clock: Clock, trigger_round: Callable[[], None] = lambda: None) -> None:
         self._observer = observer
-        self._hurry = hurry
+        self._trigger_round = trigger_round
         self._clock = clock
         self._budget = CallBudget(_LIMIT)
         self._turn = asyncio.Lock()
         self._asked = self._answered = 0
         self._was_done = False
 
-    async def now(self) -> bool:
+    async def refresh(self) -> bool:
         """Take all readings anew by calls sent after this one was made; False when that costs too many."""
         self._asked += 1
         number = self._asked
@@ -56,14 +56,14 @@ class Recheck:
                 self._was_done = self._observer.has_calls_to_spare() and self._budget.take(self._clock.now())
                 if self._was_done:
                     await self._observer.observe_anew()
-                    self._hurry()
+                    self._trigger_round()
                 self._answered = answering
             return self._was_done
 
 
-def recheck_route(observer: Observer, clock: Clock, hurry: Callable[[], None]) -> APIRouter:
+def create_refresh_route(observer: Observer, clock: Clock, trigger_round: Callable[[], None]) -> APIRouter:
     """Make the route for one observer and the loop that uses it."""
-    recheck = Recheck(observer, clock, hurry)
+    recheck = ReadingRefresh(observer, clock, trigger_round)
     router = APIRouter(tags=[OPERATIONS_TAG])
 
     @router.post("/recheck", operation_id="recheck", summary="Look again at once what the gateway allows")
@@ -74,6 +74,6 @@ def recheck_route(observer: Observer, clock: Clock, hurry: Callable[[], None]) -
         nothing itself: the next decision is made from what was found. The agent's own next round begins at once, and
         with it the chargers are read and commanded again; /site-status tells how that went.
         """
-        return RecheckAnswer(rechecked=await recheck.now(), blocked=observer.held().is_blocked)
+        return RecheckAnswer(rechecked=await recheck.refresh(), blocked=observer.current_observation().is_blocked)
 
     return router

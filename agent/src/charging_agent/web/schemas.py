@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from charging_agent.agent import Decided
+from charging_agent.agent import DecisionResult
 from charging_agent.decision.rules import Action, Rule
 from charging_agent.gateway.call_log import FailureReason
 from charging_agent.ledger.readers import RecordSummary
@@ -128,7 +128,7 @@ class SiteStatusAnswer(_Answer):
     )
 
 
-def summary(record: RecordSummary) -> DecisionSummary:
+def build_decision_summary(record: RecordSummary) -> DecisionSummary:
     """Write a recorded decision in short."""
     return DecisionSummary(
         sequence=record.sequence,
@@ -142,18 +142,20 @@ def summary(record: RecordSummary) -> DecisionSummary:
     )
 
 
-def listed(records: Sequence[RecordSummary]) -> DecisionList:
+def build_decision_list(records: Sequence[RecordSummary]) -> DecisionList:
     """Write a page of recorded decisions, which come newest first."""
     last = records[-1].sequence if records else 1
-    return DecisionList(decisions=[summary(record) for record in records], next_before=last if last > 1 else None)
+    return DecisionList(
+        decisions=[build_decision_summary(record) for record in records], next_before=last if last > 1 else None
+    )
 
 
-def site_status(
+def build_site_status(
     site_id: str,
     now: datetime,
     held: Observation,
     trouble: str | None,
-    latest: Decided | None,
+    latest: DecisionResult | None,
     chargers: ChargersAnswer | None = None,
 ) -> SiteStatusAnswer:
     """Write what is held."""
@@ -162,12 +164,12 @@ def site_status(
         timestamp=now,
         readings=_readings(held),
         trouble=trouble,
-        latest_decision=None if latest is None else answer(latest, site_id),
+        latest_decision=None if latest is None else build_decision_answer(latest, site_id),
         chargers=chargers,
     )
 
 
-def answer(decided: Decided, site_id: str) -> DecisionAnswer:
+def build_decision_answer(decided: DecisionResult, site_id: str) -> DecisionAnswer:
     """Write a decision for the wire."""
     return DecisionAnswer(
         decision_id=decided.decision_id,
@@ -191,10 +193,10 @@ def _readings(observation: Observation) -> ReadingsAnswer:
 def _solar(judged: AssessedReading[SolarStatus]) -> SolarAnswer:
     reading = judged.reading
     if reading is None:
-        return SolarAnswer(status=judged.status, age_s=_rounded(judged.age_s), error=judged.error)
+        return SolarAnswer(status=judged.status, age_s=_round_age(judged.age_s), error=judged.error)
     return SolarAnswer(
         status=judged.status,
-        age_s=_rounded(judged.age_s),
+        age_s=_round_age(judged.age_s),
         error=judged.error,
         generation_kw=reading.generation_kw,
         capacity_kwp=reading.capacity_kwp,
@@ -204,15 +206,17 @@ def _solar(judged: AssessedReading[SolarStatus]) -> SolarAnswer:
 def _battery(judged: AssessedReading[BatteryStatus]) -> BatteryAnswer:
     soc_percent = None if judged.reading is None else judged.reading.soc_percent
     return BatteryAnswer(
-        status=judged.status, age_s=_rounded(judged.age_s), error=judged.error, soc_percent=soc_percent
+        status=judged.status, age_s=_round_age(judged.age_s), error=judged.error, soc_percent=soc_percent
     )
 
 
 def _grid(judged: AssessedReading[GridLoad]) -> GridAnswer:
     load_percent = None if judged.reading is None else judged.reading.load_percent
-    return GridAnswer(status=judged.status, age_s=_rounded(judged.age_s), error=judged.error, load_percent=load_percent)
+    return GridAnswer(
+        status=judged.status, age_s=_round_age(judged.age_s), error=judged.error, load_percent=load_percent
+    )
 
 
-def _rounded(age_s: float | None) -> float | None:
+def _round_age(age_s: float | None) -> float | None:
     # A reading from a clock slightly ahead of ours has just been made.
     return None if age_s is None else max(0.0, round(age_s, 3))

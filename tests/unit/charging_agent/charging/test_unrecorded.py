@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from charging_agent.ledger import recorder as recording
-from charging_agent.ledger.errors import LedgerUnavailable
-from charging_agent.ledger.keys import PUBLIC_FILES, trusted_keys
+from charging_agent.ledger.errors import LedgerUnavailableError
+from charging_agent.ledger.keys import PUBLIC_FILES, read_trusted_keys
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.ledger_reader import found_in
-from charging_agent.ledger.replay import replayed
-from charging_agent.ledger.store import FILE, Store
+from charging_agent.ledger.ledger_reader import read_records
+from charging_agent.ledger.replay import replay_record
+from charging_agent.ledger.store import DATABASE_FILE, Store
 from charging_agent.ledger.verification import verify
 from charging_agent.readings.apis import BATTERY
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 @contextmanager
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     def fail(*_: object) -> None:
-        raise LedgerUnavailable("the disk is full")
+        raise LedgerUnavailableError("the disk is full")
 
     with monkeypatch.context() as broken:
         broken.setattr(Store, "append", fail)
@@ -175,10 +175,10 @@ async def test_what_was_sent_is_recorded_late_in_its_order_and_verifies_and_repl
         assert record["late"]["valid_until"] == command["limits"][0]["valid_until"]
     assert late[1]["commanded"]["decision_id"] == sent[0]["decision_id"]
     assert (after["late"], after["commanded"]["decision_id"]) == (None, sent[1]["decision_id"])
-    found = list(found_in(tmp_path / FILE))
-    verified = verify(found, trusted_keys(tmp_path.glob(PUBLIC_FILES)))
+    found = list(read_records(tmp_path / DATABASE_FILE))
+    verified = verify(found, read_trusted_keys(tmp_path.glob(PUBLIC_FILES)))
     assert verified.broken is None
-    assert [replayed(one.record) for one in found] == [None] * len(found)
+    assert [replay_record(one.record) for one in found] == [None] * len(found)
     decided = [record["decided_at"] for record in verified.records]
     assert decided == sorted(decided)
 
@@ -288,7 +288,7 @@ async def test_each_decision_and_each_set_of_limits_is_one_log_line(
     assert (limits[-1]["outcome"], limits[-1]["cars"].startswith("CP-1/1 ")) == ("ok", True)
 
 
-@pytest.mark.parametrize("error", [OSError("lost"), LedgerUnavailable("lost")])
+@pytest.mark.parametrize("error", [OSError("lost"), LedgerUnavailableError("lost")])
 async def test_what_the_ledger_meets_does_not_end_the_loop(
     served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

@@ -14,8 +14,8 @@ from charging_agent.decision.rules import Known, Policy, decide, explain, guard
 from charging_agent.gateway.call_log import Call, FailureReason
 from charging_agent.ledger.keys import SigningKey
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.record_signing import Head, Made, Maker, policy_record, seal
-from charging_agent.ledger.records import Sealed
+from charging_agent.ledger.record_signing import ChainHead, DecisionDraft, RunMetadata, build_policy_record, sign_record
+from charging_agent.ledger.records import SignedRecord
 from charging_agent.readings.assessment import AgeLimits, AssessedReading, Status, assess_reading
 from charging_agent.readings.observer import Observation
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
@@ -42,11 +42,11 @@ def unknown(at: datetime = NOON, error: FailureReason = FailureReason.THROTTLED)
     return Observation(at, missing(), missing(), missing())
 
 
-def made_from(seen: Observation) -> Made:
+def made_from(seen: Observation) -> DecisionDraft:
     known, policy = Known(seen.solar.reading, seen.battery.reading, seen.grid.reading), Policy()
     proposed = decide(known, policy)
     decision = guard(proposed, known, policy)
-    return Made(uuid4(), seen, proposed, decision, explain(decision, known, policy))
+    return DecisionDraft(uuid4(), seen, proposed, decision, explain(decision, known, policy))
 
 
 def call(at: datetime = NOON, *, api: str = "GridAPI", status: int | None = 200, **changes: Any) -> Call:
@@ -59,17 +59,19 @@ def call(at: datetime = NOON, *, api: str = "GridAPI", status: int | None = 200,
     return Call(api=api, at=at, status=status, **(told | changes))
 
 
-def maker() -> Maker:
-    return Maker(uuid4(), "0.1.0", "greensboro", policy_record("rules", Policy(), AgeLimits()))
+def maker() -> RunMetadata:
+    return RunMetadata(uuid4(), "0.1.0", "greensboro", build_policy_record("rules", Policy(), AgeLimits()))
 
 
-def chain(key: SigningKey, length: int, *, calls: Callable[[int], list[Call]] = lambda _: []) -> list[Sealed]:
+def chain(key: SigningKey, length: int, *, calls: Callable[[int], list[Call]] = lambda _: []) -> list[SignedRecord]:
     """Records that follow each other, a minute apart."""
-    head, by, sealed = Head(), maker(), list[Sealed]()
+    head, by, sealed = ChainHead(), maker(), list[SignedRecord]()
     for number in range(length):
         at = NOON + timedelta(minutes=number)
-        sealed.append(seal(made_from(observation(at, generation_kw=float(number))), calls(number), head, by, key))
-        head = Head(number + 1, sealed[-1].sha256)
+        sealed.append(
+            sign_record(made_from(observation(at, generation_kw=float(number))), calls(number), head, by, key)
+        )
+        head = ChainHead(number + 1, sealed[-1].sha256)
     return sealed
 
 

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from tests.unit.charging_agent.conftest import NOON, Served
 
-from charging_agent.ledger.anchor import Anchoring, FileAnchor, UrlAnchor, anchor_at
-from charging_agent.ledger.keys import PUBLIC_FILES, fresh_key, trusted_keys
-from charging_agent.ledger.ledger_reader import found_in
-from charging_agent.ledger.record_signing import Head
-from charging_agent.ledger.store import FILE
+from charging_agent.ledger.anchor import AnchorPublisher, FileAnchor, UrlAnchor, create_anchor
+from charging_agent.ledger.keys import PUBLIC_FILES, generate_key, read_trusted_keys
+from charging_agent.ledger.ledger_reader import read_records
+from charging_agent.ledger.record_signing import ChainHead
+from charging_agent.ledger.store import DATABASE_FILE
 from charging_agent.ledger.verification import read_heads, verify
 from charging_agent.settings import AgentSettings
 from ev_service.clock import SteppedClock
@@ -21,7 +21,7 @@ from ev_service.errors import ConfigurationError
 
 pytestmark = pytest.mark.anyio
 
-KEY = fresh_key()
+KEY = generate_key()
 TRUSTED = {KEY.key_id: KEY.public}
 
 
@@ -33,9 +33,9 @@ async def test_a_stopped_agents_ledger_agrees_with_its_anchor(tmp_path: Path) ->
         served.clock.advance(11)
         await client.get("/optimize-charging")
 
-    trusted = trusted_keys(state.glob(PUBLIC_FILES))
+    trusted = read_trusted_keys(state.glob(PUBLIC_FILES))
     heads = read_heads(anchor.read_bytes(), trusted)
-    verified = verify(found_in(state / FILE), trusted, heads)
+    verified = verify(read_records(state / DATABASE_FILE), trusted, heads)
     assert verified.broken is None
     assert heads[-1].sequence == len(verified.records) >= 2
 
@@ -48,8 +48,8 @@ async def test_heads_are_posted_to_an_address() -> None:
         return httpx.Response(201)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(take)) as http:
-        anchoring = Anchoring(UrlAnchor(http, "https://anchor.test/heads"), lambda: KEY, SteppedClock(NOON))
-        anchoring.moved(Head(3, "ab" * 32))
+        anchoring = AnchorPublisher(UrlAnchor(http, "https://anchor.test/heads"), lambda: KEY, SteppedClock(NOON))
+        anchoring.update_head(ChainHead(3, "ab" * 32))
         await anchoring.stop()
         await anchoring.stop()
 
@@ -60,11 +60,11 @@ async def test_heads_are_posted_to_an_address() -> None:
 async def test_a_failing_anchor_is_counted_and_tried_again_and_its_age_grows(tmp_path: Path) -> None:
     clock, failures = SteppedClock(NOON), list[int]()
     folder = tmp_path / "later"
-    anchoring = Anchoring(
+    anchoring = AnchorPublisher(
         FileAnchor(folder / "heads.jsonl"), lambda: KEY, clock, lambda: failures.append(1), pause_s=0.001
     )
-    living = asyncio.create_task(anchoring.live())
-    anchoring.moved(Head(1, "ab" * 32))
+    living = asyncio.create_task(anchoring.run())
+    anchoring.update_head(ChainHead(1, "ab" * 32))
     clock.advance(30)
 
     async with asyncio.timeout(5):
@@ -83,9 +83,9 @@ async def test_a_failing_anchor_is_counted_and_tried_again_and_its_age_grows(tmp
 async def test_an_anchor_beside_the_ledger_is_refused(tmp_path: Path) -> None:
     async with httpx.AsyncClient() as http:
         with pytest.raises(ConfigurationError, match="outside AGENT_STATE_DIR"):
-            anchor_at(str(tmp_path / "state" / "heads"), tmp_path / "state", http)
+            create_anchor(str(tmp_path / "state" / "heads"), tmp_path / "state", http)
         with pytest.raises(ConfigurationError, match="folder is not there"):
-            anchor_at(str(tmp_path / "none" / "heads"), tmp_path / "state", http)
+            create_anchor(str(tmp_path / "none" / "heads"), tmp_path / "state", http)
 
 
 def test_an_address_without_tls_is_refused() -> None:

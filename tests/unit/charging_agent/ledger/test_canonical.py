@@ -9,7 +9,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charging_agent.ledger.canonical import canonical, canonical_object
+from charging_agent.ledger.canonical import canonicalize, join_canonical_members
 
 NUMBERS = st.integers(-(2**54), 2**54) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
@@ -25,22 +25,22 @@ def test_it_is_what_the_library_writes(value: Any) -> None:
         expected = rfc8785.dumps(value)
     except rfc8785.CanonicalizationError:
         with pytest.raises(ValueError, match="no canonical form"):
-            canonical(value)
+            canonicalize(value)
     else:
-        assert canonical(value) == expected
+        assert canonicalize(value) == expected
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**53, {1: 2}, {"a": object()}, "\ud800"])
 def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (half a surrogate pair has an error of its own, which is one too)
-        canonical(value)
+        canonicalize(value)
 
 
 @given(st.dictionaries(st.text("abcdef_", min_size=1), VALUES.filter(lambda value: not isinstance(value, int))))
 def test_an_object_of_canonical_members_is_canonical(members: dict[str, Any]) -> None:
     try:
-        parts = {name: canonical(value) for name, value in members.items()}
+        parts = {name: canonicalize(value) for name, value in members.items()}
     except ValueError:
         return
 
-    assert canonical_object(parts) == canonical(members)
+    assert join_canonical_members(parts) == canonicalize(members)

@@ -21,18 +21,18 @@ from charging_agent.charging.overdraw_monitor import Alarms
 from charging_agent.charging.planning import ChargingPlan, make_plan
 from charging_agent.charging.round_snapshot import RoundSnapshot
 from charging_agent.charging.sharing import Allotment, Car, Memory, SharingPolicy, SiteRoom
-from charging_agent.decision.explanations import explained
-from charging_agent.ledger.canonical import canonical
-from charging_agent.ledger.keys import SigningKey, fresh_key
-from charging_agent.ledger.ledger_reader import Found
-from charging_agent.ledger.record_signing import Head, Made, seal
-from charging_agent.ledger.records import OF_FORMAT_2, OF_FORMAT_3, Sealed
-from charging_agent.ledger.replay import replayed
+from charging_agent.decision.explanations import explain_record
+from charging_agent.ledger.canonical import canonicalize
+from charging_agent.ledger.keys import SigningKey, generate_key
+from charging_agent.ledger.ledger_reader import StoredRecord
+from charging_agent.ledger.record_signing import ChainHead, DecisionDraft, sign_record
+from charging_agent.ledger.records import OF_FORMAT_2, OF_FORMAT_3, SignedRecord
+from charging_agent.ledger.replay import replay_record
 from charging_agent.ledger.verification import verify
 from charging_agent.readings.assessment import AssessedReading, Status
 from ev_service.charging import LimitOutcome, LimitResult
 
-KEY, BY = fresh_key(), maker()
+KEY, BY = generate_key(), maker()
 HEADROOM = Headroom(85.0, 100.0, 61.0, 22.08, 0.0)
 
 
@@ -49,7 +49,7 @@ def plan_of(
     return make_plan(Fleet(cars, (("CP-9", 1),), ()), room, HEADROOM, memory or Memory.initial(), at, SharingPolicy())
 
 
-def made_with(plan: ChargingPlan | None, commanded: CommandResult | None = None) -> Made:
+def made_with(plan: ChargingPlan | None, commanded: CommandResult | None = None) -> DecisionDraft:
     noted = RoundSnapshot(AssessedReading(Status.MISSING), Alarms(overdrawing=(("CP-1", 1),)), plan, commanded)
     return replace(made_from(observation()), charging=noted)
 
@@ -59,8 +59,8 @@ def car(number: int = 1, **changes: Any) -> Car:
     return Car(key=(f"CP-{number}", 1), **(told | changes))
 
 
-def sealed_record(made: Made) -> dict[str, Any]:
-    return json.loads(seal(made, [], Head(), BY, KEY).record)
+def sealed_record(made: DecisionDraft) -> dict[str, Any]:
+    return json.loads(sign_record(made, [], ChainHead(), BY, KEY).record)
 
 
 @settings(max_examples=30)
@@ -79,7 +79,7 @@ def test_every_plan_comes_out_the_same(limits: list[float], ceiling_kw: float, s
     # The decision of this observation allows 22 kW; another ceiling would be that of another one.
     made = replace(made, decision=replace(made.decision, charging_power_kw=ceiling_kw))
 
-    difference = replayed(seal(made, [], Head(), BY, KEY).record)
+    difference = replay_record(sign_record(made, [], ChainHead(), BY, KEY).record)
 
     assert difference is None if ceiling_kw == 22.0 else difference is not None and "22 kW" in difference.what
 
@@ -95,14 +95,14 @@ def test_a_plan_by_measured_phases_comes_out_the_same() -> None:
 
     assert phase_a[0] == pytest.approx(5.19, abs=0.01)
     assert record["plan"]["headroom"]["current_a"] == [150, 80, 35.2]
-    assert replayed(json.dumps(record)) is None
+    assert replay_record(json.dumps(record)) is None
 
 
 def test_a_plan_from_before_phases_were_measured_comes_out_the_same() -> None:
     record = sealed_record(made_with(plan_of((car(),))))
     del record["plan"]["headroom"]["current_a"], record["plan"]["headroom"]["charging_a"]
 
-    assert replayed(json.dumps(record)) is None
+    assert replay_record(json.dumps(record)) is None
 
 
 def _allotment(record: dict[str, Any]) -> None:
@@ -155,10 +155,10 @@ def test_what_differs_in_a_plan_is_named(change: Callable[[dict[str, Any]], None
     # It was stopped a moment ago, so it may not start yet: without that memory it would.
     stopped = plan_of((car(is_charging=True),), at=NOON - timedelta(seconds=10), pauses=True)
     record = sealed_record(made_with(plan_of((car(limit_a=0.0, drawn_a=(0.0,) * 3),), memory=stopped.after)))
-    assert replayed(json.dumps(record)) is None
+    assert replay_record(json.dumps(record)) is None
     change(record)
 
-    difference = replayed(json.dumps(record))
+    difference = replay_record(json.dumps(record))
 
     assert difference is not None
     assert (difference.cause, words in difference.what) == (cause, True)
@@ -171,7 +171,7 @@ def test_a_record_says_what_came_of_each_limit_and_which_had_no_answer() -> None
     )
     commanded = CommandResult(NOON, "d-1", "timeout", NOON + timedelta(seconds=45), asked, (result,))
 
-    entry = seal(made_with(None, commanded), [], Head(), BY, KEY).entry
+    entry = sign_record(made_with(None, commanded), [], ChainHead(), BY, KEY).entry
 
     told = entry.record.commanded
     assert told is not None
@@ -179,36 +179,36 @@ def test_a_record_says_what_came_of_each_limit_and_which_had_no_answer() -> None
         (LimitOutcome.PARTLY_APPLIED, 10.0, "feeder_limit"),
         (None, None, None),
     ]
-    assert explained(entry).cars == [
+    assert explain_record(entry).cars == [
         "Limits of decision d-1, tried at 2026-06-21T12:00:00Z: timeout.",
         "CP-1/1: asked 16 A, partly_applied (limited by feeder_limit).",
         "CP-2/1: asked 0 A, no answer.",
     ]
 
 
-def of_format(form: int, key: SigningKey, made: Made) -> Sealed:
+def of_format(form: int, key: SigningKey, made: DecisionDraft) -> SignedRecord:
     """A record as it was written before chargers (1) or what was sent without a record (2) were recorded."""
     later = {1: (*OF_FORMAT_2, *OF_FORMAT_3), 2: OF_FORMAT_3}[form]
     record = {name: value for name, value in sealed_record(made).items() if name not in later}
-    text = canonical(record | {"format": form, "key_id": key.key_id})
+    text = canonicalize(record | {"format": form, "key_id": key.key_id})
     digest = hashlib.sha256(text).hexdigest()
-    return Sealed(text.decode(), digest, key.sign(digest))
+    return SignedRecord(text.decode(), digest, key.sign(digest))
 
 
-def found(number: int, sealed: Sealed) -> Found:
-    return Found(f"line {number}", sealed.record, sealed.sha256, sealed.signature)
+def found(number: int, sealed: SignedRecord) -> StoredRecord:
+    return StoredRecord(f"line {number}", sealed.record, sealed.sha256, sealed.signature)
 
 
 def test_records_of_before_are_read_verified_and_replayed_and_the_chain_goes_on_with_new_ones() -> None:
     first = of_format(1, KEY, made_from(observation()))
-    second = seal(made_with(plan_of((car(),))), [], Head(1, first.sha256), BY, KEY)
+    second = sign_record(made_with(plan_of((car(),))), [], ChainHead(1, first.sha256), BY, KEY)
 
     verified = verify([found(1, first), found(2, second)], {KEY.key_id: KEY.public})
 
     assert (verified.broken, len(verified.records)) == (None, 2)
-    assert replayed(first.record) is None
+    assert replay_record(first.record) is None
     assert (first.entry.record.format, first.entry.record.plan) == (1, None)
-    assert explained(first.entry).cars == []
+    assert explain_record(first.entry).cars == []
 
 
 def test_records_without_late_limits_are_read_verified_and_replayed() -> None:
@@ -217,7 +217,7 @@ def test_records_without_late_limits_are_read_verified_and_replayed() -> None:
     verified = verify([found(1, sealed)], {KEY.key_id: KEY.public})
 
     assert verified.broken is None
-    assert replayed(sealed.record) is None
+    assert replay_record(sealed.record) is None
     assert (sealed.entry.record.format, sealed.entry.record.late) == (2, None)
 
 
@@ -236,11 +236,11 @@ def test_a_late_record_says_what_was_sent_and_replays() -> None:
     record = late_record()
 
     assert (record["format"], record["late"]["limits"][0]["limit_a"]) == (3, 8)
-    assert replayed(json.dumps(record)) is None
+    assert replay_record(json.dumps(record)) is None
 
 
 def test_a_late_record_of_more_than_was_in_force_is_named() -> None:
-    difference = replayed(json.dumps(late_record(sent_a=12.0)))
+    difference = replay_record(json.dumps(late_record(sent_a=12.0)))
 
     assert difference is not None
     assert (difference.cause, "CP-1/1 was sent 12 A without a record, 8 A may have been" in difference.what) == (
@@ -254,7 +254,7 @@ def test_a_late_record_is_explained() -> None:
     limit = LoweredLimit(("CP-1", 1), 12.0, in_force_a=10.0, phases=None)
     late = LoweredLimits("disk is full", NOON + timedelta(seconds=45), (limit,))
 
-    told = explained(seal(replace(made_with(plan), late=late), [], Head(), BY, KEY).entry).cars
+    told = explain_record(sign_record(replace(made_with(plan), late=late), [], ChainHead(), BY, KEY).entry).cars
 
     assert any(line.startswith("Recorded late (disk is full): each car was sent the lower of plan") for line in told)
     assert "CP-1/1: sent 10 A (planned 12 A, in force 10 A)." in told
@@ -274,11 +274,11 @@ def test_what_is_sent_without_a_record_is_the_lower_of_both_and_no_current_that_
 def test_a_new_record_without_what_it_must_hold_is_broken(missing: str) -> None:
     record = sealed_record(made_with(None))
     del record[missing]
-    text = canonical(record)
+    text = canonicalize(record)
     digest = hashlib.sha256(text).hexdigest()
 
-    verified = verify([found(1, Sealed(text.decode(), digest, KEY.sign(digest)))], {KEY.key_id: KEY.public})
-    difference = replayed(text)
+    verified = verify([found(1, SignedRecord(text.decode(), digest, KEY.sign(digest)))], {KEY.key_id: KEY.public})
+    difference = replay_record(text)
 
     assert verified.broken is not None
     assert missing in verified.broken.what

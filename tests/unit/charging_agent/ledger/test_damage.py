@@ -13,10 +13,10 @@ import pytest
 from tests.unit.charging_agent.ledger.conftest import NOON, call, made_from, maker, observation
 
 from charging_agent.ledger import ledger as ledgers
-from charging_agent.ledger.errors import LedgerDamaged
+from charging_agent.ledger.errors import LedgerDamagedError
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.readers import Records
-from charging_agent.ledger.store import FILE, Store
+from charging_agent.ledger.readers import RecordQueries
+from charging_agent.ledger.store import DATABASE_FILE, Store
 from ev_service.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def overwrite(file: Path, page: int, content: bytes) -> None:
 @pytest.mark.parametrize("name", ["records", "sqlite_autoindex_records_1"])
 async def test_a_damaged_page_of_table_or_index_is_found_at_the_start(tmp_path: Path, name: str, junk: bytes) -> None:
     await filled(tmp_path, 60)
-    file = tmp_path / FILE
+    file = tmp_path / DATABASE_FILE
     overwrite(file, pages_of(file, name)[0], junk * PAGE)
     before = file.read_bytes()
 
@@ -65,7 +65,7 @@ async def test_a_damaged_page_of_table_or_index_is_found_at_the_start(tmp_path: 
 
 async def test_any_damaged_page_is_found_at_the_start(tmp_path: Path) -> None:
     await filled(tmp_path, 40)
-    file = tmp_path / FILE
+    file = tmp_path / DATABASE_FILE
     whole = file.read_bytes()
     missed: list[int] = []
     for page in range(2, len(whole) // PAGE + 1):
@@ -84,7 +84,7 @@ async def test_any_damaged_page_is_found_at_the_start(tmp_path: Path) -> None:
 
 async def test_an_index_that_lacks_a_record_is_found_at_the_start(tmp_path: Path) -> None:
     await filled(tmp_path, 5)
-    file = tmp_path / FILE
+    file = tmp_path / DATABASE_FILE
     [page] = pages_of(file, "sqlite_autoindex_records_1")
     before = file.read_bytes()[(page - 1) * PAGE : page * PAGE]
     await filled(tmp_path, 1)
@@ -98,7 +98,7 @@ async def test_damage_that_is_found_later_is_no_power_until_somebody_acts(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served.settings |= {"state_dir": tmp_path, "period_s": 3600}
-    write, translated = Store.append, Store.__dict__["_told"]
+    write, translated = Store.append, Store.__dict__["_translate_errors"]
     answers: list[tuple[float, int]] = []
 
     def corrupt(store: Store, *_: Any) -> None:
@@ -132,12 +132,12 @@ async def test_damage_that_a_reader_meets_counts_for_the_writer_too(
     def corrupt(*_: Any) -> None:
         raise sqlite3.DatabaseError("database disk image is malformed")
 
-    monkeypatch.setattr(Records, "summaries", corrupt)
-    with pytest.raises(LedgerDamaged, match="is damaged"):
+    monkeypatch.setattr(RecordQueries, "summaries", corrupt)
+    with pytest.raises(LedgerDamagedError, match="is damaged"):
         await ledger.summaries(10)
 
     assert ledger.damage is not None
-    with pytest.raises(LedgerDamaged):
+    with pytest.raises(LedgerDamagedError):
         await ledger.append(made_from(observation()), [])
 
 
@@ -146,7 +146,7 @@ async def test_a_number_that_stands_there_twice_is_damage(ledger: Ledger) -> Non
     head = ledger.__dict__["_head"]
     ledger.__dict__["_head"] = type(head)(0, head.sha256)
 
-    with pytest.raises(LedgerDamaged, match="UNIQUE"):
+    with pytest.raises(LedgerDamagedError, match="UNIQUE"):
         await ledger.append(made_from(observation(NOON + timedelta(minutes=1))), [])
 
 
@@ -155,12 +155,12 @@ async def test_a_check_that_takes_long_does_not_keep_the_agent_from_recording_an
 ) -> None:
     goes_on = threading.Event()
 
-    def check(_: Records) -> str:
+    def check(_: RecordQueries) -> str:
         goes_on.wait(20)
         return "row 1 missing from index"
 
     await filled(tmp_path, 2)
-    monkeypatch.setattr(Records, "damage", check)
+    monkeypatch.setattr(RecordQueries, "find_damage", check)
     monkeypatch.setattr(ledgers, "_CHECK_S", 0.02)
     ledger = Ledger(tmp_path, maker())
     await ledger.open()
@@ -170,6 +170,6 @@ async def test_a_check_that_takes_long_does_not_keep_the_agent_from_recording_an
     async with asyncio.timeout(5):
         while ledger.damage is None:
             await asyncio.sleep(0.005)
-    with pytest.raises(LedgerDamaged):
+    with pytest.raises(LedgerDamagedError):
         await ledger.append(made_from(observation(NOON + timedelta(hours=2))), [])
     await ledger.close()

@@ -18,12 +18,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from tests.unit.charging_agent.ledger.conftest import NOON, call, made_from, maker, observation
 
-from charging_agent.ledger.errors import LedgerUnavailable, UnknownDecision
-from charging_agent.ledger.keys import PRIVATE_FILE, PUBLIC_FILE, PUBLIC_FILES, trusted_keys
+from charging_agent.ledger.errors import LedgerUnavailableError, UnknownDecisionError
+from charging_agent.ledger.keys import PRIVATE_FILE, PUBLIC_FILE, PUBLIC_FILES, read_trusted_keys
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.ledger_reader import found_in
+from charging_agent.ledger.ledger_reader import read_records
 from charging_agent.ledger.schema import METADATA
-from charging_agent.ledger.store import FILE, migrations
+from charging_agent.ledger.store import DATABASE_FILE, create_alembic_config
 from charging_agent.ledger.verification import verify
 from ev_service.errors import ConfigurationError
 
@@ -49,7 +49,7 @@ async def test_a_recorded_decision_is_found_again_by_its_id_and_as_the_newest(le
 
 
 async def test_a_decision_that_nobody_recorded_is_unknown(ledger: Ledger) -> None:
-    with pytest.raises(UnknownDecision):
+    with pytest.raises(UnknownDecisionError):
         await ledger.find(uuid4())
 
 
@@ -57,7 +57,7 @@ async def test_a_restart_continues_the_chain_with_the_same_key_and_a_run_of_its_
     await filled(tmp_path, 2)
     await filled(tmp_path, 2)
 
-    verified = verify(found_in(tmp_path / FILE), trusted_keys(tmp_path.glob(PUBLIC_FILES)))
+    verified = verify(read_records(tmp_path / DATABASE_FILE), read_trusted_keys(tmp_path.glob(PUBLIC_FILES)))
     assert verified.broken is None
     assert [record["sequence"] for record in verified.records] == [1, 2, 3, 4]
     assert len({record["run_id"] for record in verified.records}) == 2
@@ -76,8 +76,8 @@ async def test_a_lost_key_shows_as_a_new_key_id_and_the_old_records_still_verify
     (tmp_path / PRIVATE_FILE).unlink()
     await filled(tmp_path, 1)
 
-    verified = verify(found_in(tmp_path / FILE), trusted_keys(tmp_path.glob(PUBLIC_FILES)))
-    newest_only = verify(found_in(tmp_path / FILE), trusted_keys([tmp_path / PUBLIC_FILE]))
+    verified = verify(read_records(tmp_path / DATABASE_FILE), read_trusted_keys(tmp_path.glob(PUBLIC_FILES)))
+    newest_only = verify(read_records(tmp_path / DATABASE_FILE), read_trusted_keys([tmp_path / PUBLIC_FILE]))
     assert verified.broken is None
     assert len(verified.key_ids) == 2
     assert newest_only.broken is not None
@@ -105,7 +105,7 @@ async def test_a_second_agent_in_the_same_folder_is_refused(ledger: Ledger, tmp_
 @pytest.mark.parametrize("damage", ["header", "middle", "record"])
 async def test_a_damaged_database_is_refused_with_what_to_do_and_stays_as_it_is(tmp_path: Path, damage: str) -> None:
     await filled(tmp_path, 3)
-    file = tmp_path / FILE
+    file = tmp_path / DATABASE_FILE
     if damage == "record":
         with sqlite3.connect(file) as database:
             database.execute("UPDATE records SET record = replace(record, 'greens', 'else') WHERE sequence = 3")
@@ -125,7 +125,7 @@ async def test_a_damaged_database_is_refused_with_what_to_do_and_stays_as_it_is(
 
 async def test_a_database_of_a_newer_agent_is_refused(tmp_path: Path) -> None:
     await filled(tmp_path, 1)
-    with sqlite3.connect(tmp_path / FILE) as database:
+    with sqlite3.connect(tmp_path / DATABASE_FILE) as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     database.close()
 
@@ -135,7 +135,7 @@ async def test_a_database_of_a_newer_agent_is_refused(tmp_path: Path) -> None:
 
 def test_the_migrations_make_the_table_that_the_code_knows() -> None:
     engine = create_engine("sqlite://")
-    config = migrations()
+    config = create_alembic_config()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -145,8 +145,8 @@ def test_the_migrations_make_the_table_that_the_code_knows() -> None:
 
 
 async def test_a_ledger_of_the_first_revision_is_brought_to_the_newest_with_its_records(tmp_path: Path) -> None:
-    engine = create_engine(f"sqlite:///{tmp_path / FILE}")
-    config = migrations()
+    engine = create_engine(f"sqlite:///{tmp_path / DATABASE_FILE}")
+    config = create_alembic_config()
     first = ScriptDirectory.from_config(config).get_base()
     assert first is not None
     with engine.begin() as connection:
@@ -156,15 +156,15 @@ async def test_a_ledger_of_the_first_revision_is_brought_to_the_newest_with_its_
 
     await filled(tmp_path, 2)
 
-    assert len(list(found_in(tmp_path / FILE))) == 2
+    assert len(list(read_records(tmp_path / DATABASE_FILE))) == 2
 
 
 async def test_calls_that_could_not_be_written_stand_in_the_next_record_once(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, maker())
     await ledger.open()
-    with sqlite3.connect(tmp_path / FILE) as other:
+    with sqlite3.connect(tmp_path / DATABASE_FILE) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(LedgerUnavailable, match="locked"):
+        with pytest.raises(LedgerUnavailableError, match="locked"):
             await ledger.append(made_from(observation()), [call(correlation_id="lost")])
         other.rollback()
     other.close()
@@ -183,6 +183,6 @@ async def test_without_a_folder_records_are_kept_in_memory() -> None:
     made = made_from(observation())
     sealed = await ledger.append(made, [])
 
-    assert not ledger.is_kept
+    assert not ledger.is_persistent
     assert await ledger.find(made.decision_id) == sealed
     await ledger.close()

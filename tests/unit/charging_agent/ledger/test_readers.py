@@ -12,9 +12,9 @@ import pytest
 from tests.unit.charging_agent.ledger.conftest import NOON, made_from, maker, observation, unknown
 
 from charging_agent.ledger import readers
-from charging_agent.ledger.errors import LedgerBusy, LedgerUnavailable
+from charging_agent.ledger.errors import LedgerBusyError, LedgerUnavailableError
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.readers import AT_ONCE, WAITING, Records
+from charging_agent.ledger.readers import MAX_READING, MAX_WAITING, RecordQueries
 from charging_agent.ledger.store import Store
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.anyio
 def held(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Readers that read until they are let go."""
     goes_on = threading.Event()
-    read = Records.summaries
+    read = RecordQueries.summaries
 
-    def hold(records: Records, limit: int, before: int | None) -> Any:
+    def hold(records: RecordQueries, limit: int, before: int | None) -> Any:
         goes_on.wait(20)
         return read(records, limit, before)
 
-    monkeypatch.setattr(Records, "summaries", hold)
+    monkeypatch.setattr(RecordQueries, "summaries", hold)
     yield goes_on
     goes_on.set()
 
@@ -44,7 +44,7 @@ async def test_a_decision_is_recorded_while_every_reader_reads(
 ) -> None:
     ledger = Ledger(tmp_path if is_kept else None, maker())
     await ledger.open()
-    reading = [asyncio.create_task(ledger.summaries(100)) for _ in range(AT_ONCE + WAITING)]
+    reading = [asyncio.create_task(ledger.summaries(100)) for _ in range(MAX_READING + MAX_WAITING)]
     await asyncio.sleep(0.01)
 
     async with asyncio.timeout(10):
@@ -57,7 +57,7 @@ async def test_a_decision_is_recorded_while_every_reader_reads(
 
 async def test_more_readers_than_may_wait_are_told_to_come_back(served: Served, held: threading.Event) -> None:
     async with served.client() as client:
-        asked = [asyncio.create_task(client.get("/decisions?limit=100")) for _ in range(AT_ONCE + WAITING + 5)]
+        asked = [asyncio.create_task(client.get("/decisions?limit=100")) for _ in range(MAX_READING + MAX_WAITING + 5)]
         async with asyncio.timeout(10):
             while sum(one.done() for one in asked) < 5:
                 await asyncio.sleep(0.005)
@@ -66,7 +66,7 @@ async def test_more_readers_than_may_wait_are_told_to_come_back(served: Served, 
         held.set()
         answers = await asyncio.gather(*asked)
 
-    assert [one.status_code for one in answers].count(200) == AT_ONCE + WAITING
+    assert [one.status_code for one in answers].count(200) == MAX_READING + MAX_WAITING
     assert {(one.status_code, one.json()["code"], one.headers["retry-after"]) for one in refused} == {
         (503, "ledger_busy", "1")
     }
@@ -118,13 +118,13 @@ async def test_a_reader_of_a_disk_that_hangs_is_told_in_time(
 
 
 async def test_who_waits_is_counted_out_again(ledger: Ledger, held: threading.Event) -> None:
-    reading = [asyncio.create_task(ledger.summaries(1)) for _ in range(AT_ONCE + WAITING)]
+    reading = [asyncio.create_task(ledger.summaries(1)) for _ in range(MAX_READING + MAX_WAITING)]
     await asyncio.sleep(0.01)
-    with pytest.raises(LedgerBusy):
+    with pytest.raises(LedgerBusyError):
         await ledger.summaries(1)
-    for one in reading[AT_ONCE:]:
+    for one in reading[MAX_READING:]:
         one.cancel()
-    await asyncio.gather(*reading[AT_ONCE:], return_exceptions=True)
+    await asyncio.gather(*reading[MAX_READING:], return_exceptions=True)
 
     waiting = asyncio.create_task(ledger.summaries(1))
     held.set()
@@ -138,9 +138,9 @@ async def test_no_connection_is_closed_under_a_reader_that_nobody_waits_for_any_
     monkeypatch.setattr("charging_agent.ledger.readers._READ_S", 0.05)
     monkeypatch.setattr("charging_agent.ledger.readers._CLOSE_S", 0.05)
     goes_on, is_over, outcomes = threading.Event(), threading.Event(), list[Any]()
-    read = Records.summaries
+    read = RecordQueries.summaries
 
-    def hold(records: Records, limit: int, before: int | None) -> Any:
+    def hold(records: RecordQueries, limit: int, before: int | None) -> Any:
         goes_on.wait(20)
         try:
             outcomes.append(len(read(records, limit, before)))
@@ -149,11 +149,11 @@ async def test_no_connection_is_closed_under_a_reader_that_nobody_waits_for_any_
         is_over.set()
         return []
 
-    monkeypatch.setattr(Records, "summaries", hold)
+    monkeypatch.setattr(RecordQueries, "summaries", hold)
     ledger = Ledger(tmp_path, maker())
     await ledger.open()
     await ledger.append(made_from(observation()), [])
-    with pytest.raises(LedgerUnavailable):
+    with pytest.raises(LedgerUnavailableError):
         await ledger.summaries(100)
 
     await ledger.close()

@@ -11,10 +11,10 @@ import pytest
 from tests.unit.charging_agent.ledger.conftest import NOON, call, made_from, maker, observation
 
 from charging_agent.gateway.call_log import Call
-from charging_agent.ledger.keys import fresh_key
-from charging_agent.ledger.reconciliation import GatewayLine, Reconciled, lines_of, reconcile
-from charging_agent.ledger.record_signing import Head, seal
-from charging_agent.ledger.records import Sealed
+from charging_agent.ledger.keys import generate_key
+from charging_agent.ledger.reconciliation import GatewayLine, ReconciliationResult, parse_gateway_log, reconcile
+from charging_agent.ledger.record_signing import ChainHead, sign_record
+from charging_agent.ledger.records import SignedRecord
 from ev_service.units import utc_text
 
 SECOND = timedelta(seconds=1)
@@ -22,17 +22,17 @@ SECOND = timedelta(seconds=1)
 
 def records_of(*calls_each: Sequence[Call], runs: int = 1) -> list[dict[str, Any]]:
     """Records 10 s apart, each with its calls; spread over runs."""
-    key, head, sealed = fresh_key(), Head(), list[Sealed]()
+    key, head, sealed = generate_key(), ChainHead(), list[SignedRecord]()
     makers = [maker() for _ in range(runs)]
     for number, calls in enumerate(calls_each):
         made = made_from(observation(NOON + 10 * number * SECOND))
-        sealed.append(seal(made, calls, head, makers[number * runs // len(calls_each)], key))
-        head = Head(number + 1, sealed[-1].sha256)
+        sealed.append(sign_record(made, calls, head, makers[number * runs // len(calls_each)], key))
+        head = ChainHead(number + 1, sealed[-1].sha256)
     return [json.loads(one.record) for one in sealed]
 
 
 def log_of(*lines: str) -> list[GatewayLine]:
-    return lines_of("\n".join(("12:00:00,000 [h] [t]  INFO Other something else", *lines)), "apim_metrics.log")
+    return parse_gateway_log("\n".join(("12:00:00,000 [h] [t]  INFO Other something else", *lines)), "apim_metrics.log")
 
 
 def line(
@@ -49,7 +49,7 @@ def line(
     return f"12:00:00,000 [h] [t]  INFO ELKCounterMetric apimMetrics: apim:{kind}, properties :{json.dumps(told)}"
 
 
-def compared(records: list[dict[str, Any]], *lines: str) -> Reconciled:
+def compared(records: list[dict[str, Any]], *lines: str) -> ReconciliationResult:
     return reconcile(records, log_of(*lines), "EVApp")
 
 

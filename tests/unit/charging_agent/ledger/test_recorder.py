@@ -17,11 +17,11 @@ from tests.unit.charging_agent.ledger.conftest import NOON, call, made_from, obs
 
 from charging_agent.gateway.call_log import CallLog, FailureReason
 from charging_agent.ledger import recorder as recording
-from charging_agent.ledger.errors import LedgerUnavailable
+from charging_agent.ledger.errors import LedgerUnavailableError
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.readers import Records
+from charging_agent.ledger.readers import RecordQueries
 from charging_agent.ledger.recorder import Recorder
-from charging_agent.ledger.store import FILE, Store
+from charging_agent.ledger.store import DATABASE_FILE, Store
 from charging_agent.readings.assessment import AssessedReading, Status
 from charging_agent.readings.observer import Observation
 
@@ -41,8 +41,8 @@ async def test_fresh_becoming_cached_and_growing_older_is_no_change(ledger: Ledg
         solar=AssessedReading(Status.CACHED, seen.solar.reading, 4.25),
     )
 
-    first = await recorder.recorded(made_from(seen))
-    second = await recorder.recorded(made_from(cached))
+    first = await recorder.record(made_from(seen))
+    second = await recorder.record(made_from(cached))
 
     assert first.decision_id == second.decision_id
     assert len(await records(ledger)) == 1
@@ -60,9 +60,9 @@ CHANGED = {
 @pytest.mark.parametrize("changed", CHANGED.values(), ids=CHANGED)
 async def test_other_readings_troubles_or_uses_are_a_record_of_their_own(ledger: Ledger, changed: Observation) -> None:
     recorder = Recorder(ledger, CallLog())
-    await recorder.recorded(made_from(SEEN))
+    await recorder.record(made_from(SEEN))
 
-    await recorder.recorded(made_from(changed))
+    await recorder.record(made_from(changed))
 
     assert len(await records(ledger)) == 2
 
@@ -70,7 +70,7 @@ async def test_other_readings_troubles_or_uses_are_a_record_of_their_own(ledger:
 async def test_a_hundred_who_ask_at_once_share_one_record(ledger: Ledger) -> None:
     recorder = Recorder(ledger, CallLog())
 
-    made = await asyncio.gather(*(recorder.recorded(made_from(observation())) for _ in range(100)))
+    made = await asyncio.gather(*(recorder.record(made_from(observation())) for _ in range(100)))
 
     assert len({one.decision_id for one in made}) == 1
     assert len(await records(ledger)) == 1
@@ -79,14 +79,14 @@ async def test_a_hundred_who_ask_at_once_share_one_record(ledger: Ledger) -> Non
 async def test_calls_that_changed_nothing_wait_for_the_next_round_of_the_loop(ledger: Ledger) -> None:
     log = CallLog()
     recorder = Recorder(ledger, log)
-    await recorder.recorded(made_from(unknown()))
+    await recorder.record(made_from(unknown()))
     log.add(call(status=429, correlation_id="again"))
 
-    await recorder.recorded(made_from(unknown()))
+    await recorder.record(made_from(unknown()))
     assert len(await records(ledger)) == 1
 
-    await recorder.recorded(made_from(unknown()), tells_calls=True)
-    await recorder.recorded(made_from(unknown()), tells_calls=True)
+    await recorder.record(made_from(unknown()), tells_calls=True)
+    await recorder.record(made_from(unknown()), tells_calls=True)
     kept = await records(ledger)
     assert [[one["correlation_id"] for one in record["calls"]] for record in kept] == [[], ["again"]]
 
@@ -94,7 +94,7 @@ async def test_calls_that_changed_nothing_wait_for_the_next_round_of_the_loop(le
 async def test_at_the_end_the_calls_that_wait_are_put_into_a_last_record(ledger: Ledger) -> None:
     log = CallLog()
     recorder = Recorder(ledger, log)
-    await recorder.recorded(made_from(unknown()))
+    await recorder.record(made_from(unknown()))
     log.add(call(status=429))
 
     await recorder.stop(lambda: made_from(unknown()))
@@ -117,8 +117,8 @@ async def test_a_write_that_hangs_is_refused_at_once_until_it_is_done(
     recorder = Recorder(ledger, CallLog())
 
     for seen in (observation(), observation(), observation(load_percent=50.0)):
-        with pytest.raises(LedgerUnavailable):
-            await recorder.recorded(made_from(seen))
+        with pytest.raises(LedgerUnavailableError):
+            await recorder.record(made_from(seen))
     assert "within" in str(recorder.health_error)
 
     goes_on.set()
@@ -126,7 +126,7 @@ async def test_a_write_that_hangs_is_refused_at_once_until_it_is_done(
         while _is_troubled(recorder):
             await asyncio.sleep(0.001)
     monkeypatch.setattr(recording, "WRITE_S", 5)
-    await recorder.recorded(made_from(observation()))
+    await recorder.record(made_from(observation()))
     assert len(await records(ledger)) == 1
 
 
@@ -137,7 +137,7 @@ async def test_what_can_not_be_recorded_is_answered_with_0_kw_and_health_names_t
     write = Store.append
 
     def full(store: Store, *_: Any) -> None:
-        raise LedgerUnavailable(f"{tmp_path / FILE}: database or disk is full")
+        raise LedgerUnavailableError(f"{tmp_path / DATABASE_FILE}: database or disk is full")
 
     async with served.client() as client:
         await served.until(lambda: len(served.gateway.calls) == 4)
@@ -162,10 +162,10 @@ async def test_what_can_not_be_recorded_is_answered_with_0_kw_and_health_names_t
 
 async def test_an_unreadable_ledger_is_told_as_503(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*_: Any) -> None:
-        raise LedgerUnavailable("disk I/O error")
+        raise LedgerUnavailableError("disk I/O error")
 
     async with served.client() as client:
-        monkeypatch.setattr(Records, "summaries", lost)
+        monkeypatch.setattr(RecordQueries, "summaries", lost)
         answer: httpx.Response = await client.get("/decisions")
 
     assert (answer.status_code, answer.json()["code"]) == (503, "ledger_unavailable")

@@ -12,28 +12,28 @@ from hypothesis import strategies as st
 from tests.unit.charging_agent.ledger.conftest import made_from, maker, observation, unknown
 
 from charging_agent.gateway.call_log import FailureReason
-from charging_agent.ledger.canonical import canonical, sha256_hex
-from charging_agent.ledger.keys import fresh_key
-from charging_agent.ledger.record_signing import Head, Made, seal
-from charging_agent.ledger.replay import replayed
+from charging_agent.ledger.canonical import canonicalize, sha256_hex
+from charging_agent.ledger.keys import generate_key
+from charging_agent.ledger.record_signing import ChainHead, DecisionDraft, sign_record
+from charging_agent.ledger.replay import replay_record
 
-KEY, BY = fresh_key(), maker()
+KEY, BY = generate_key(), maker()
 
 
-def record_of(made: Made) -> dict[str, Any]:
-    return json.loads(seal(made, [], Head(), BY, KEY).record)
+def record_of(made: DecisionDraft) -> dict[str, Any]:
+    return json.loads(sign_record(made, [], ChainHead(), BY, KEY).record)
 
 
 @given(generation_kw=st.floats(0, 80), load_percent=st.floats(0, 200))
 def test_every_decision_comes_out_the_same(generation_kw: float, load_percent: float) -> None:
     made = made_from(observation(generation_kw=generation_kw, load_percent=load_percent))
 
-    assert replayed(seal(made, [], Head(), BY, KEY).record) is None
+    assert replay_record(sign_record(made, [], ChainHead(), BY, KEY).record) is None
 
 
 @pytest.mark.parametrize("error", list(FailureReason))
 def test_a_decision_without_readings_comes_out_the_same(error: FailureReason) -> None:
-    assert replayed(seal(made_from(unknown(error=error)), [], Head(), BY, KEY).record) is None
+    assert replay_record(sign_record(made_from(unknown(error=error)), [], ChainHead(), BY, KEY).record) is None
 
 
 def test_a_record_from_before_a_field_was_added_comes_out_the_same() -> None:
@@ -41,7 +41,7 @@ def test_a_record_from_before_a_field_was_added_comes_out_the_same() -> None:
     del record["inputs"]["grid"]["reading"]["current_a"]
     record["inputs_sha256"] = sha256_hex(record["inputs"])
 
-    assert replayed(canonical(record)) is None
+    assert replay_record(canonicalize(record)) is None
 
 
 def _power(record: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ def test_what_differs_is_named(change: Callable[[dict[str, Any]], None], cause: 
     record = record_of(made_from(observation()))
     change(record)
 
-    difference = replayed(canonical(record))
+    difference = replay_record(canonicalize(record))
 
     assert difference is not None
     assert difference.cause == cause

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from charging_agent.ledger import keys
-from charging_agent.ledger.keys import PUBLIC_FILES, trusted_keys
-from charging_agent.ledger.ledger_reader import found_in
-from charging_agent.ledger.store import FILE
+from charging_agent.ledger.keys import PUBLIC_FILES, read_trusted_keys
+from charging_agent.ledger.ledger_reader import read_records
+from charging_agent.ledger.store import DATABASE_FILE
 from charging_agent.ledger.verification import verify
 from ev_service.errors import ConfigurationError
 
@@ -43,7 +43,7 @@ async def unwell_then_well(served: Served, state: Path, words: str, repair: obje
     assert words in unwell.json()["failing"]["ledger"]
     assert (page.status_code, listed.status_code) == (200, 503)
     assert (decided["action"], well.status_code) == ("fast", 200)
-    verified = verify(found_in(state / FILE), trusted_keys(state.glob(PUBLIC_FILES)))
+    verified = verify(read_records(state / DATABASE_FILE), read_trusted_keys(state.glob(PUBLIC_FILES)))
     assert verified.broken is None
     # The calls that were made before there was a disk stand in the first record.
     assert len(verified.records[0]["calls"]) >= 3
@@ -81,7 +81,7 @@ async def test_a_folder_that_is_read_only_at_the_start(served: Served, tmp_path:
 
 async def test_a_damaged_ledger_still_keeps_the_agent_from_starting(served: Served, tmp_path: Path) -> None:
     served.settings["state_dir"] = tmp_path
-    (tmp_path / FILE).write_bytes(b"no database" * 100)
+    (tmp_path / DATABASE_FILE).write_bytes(b"no database" * 100)
 
     with pytest.raises(ConfigurationError, match="is damaged"):
         async with served.client():

@@ -12,7 +12,7 @@ from charging_agent.gateway.budget import CallLimit
 from charging_agent.gateway.call_log import FailureReason
 from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
 from charging_agent.readings.assessment import Status
-from charging_agent.web.refresh_endpoint import Recheck
+from charging_agent.web.refresh_endpoint import ReadingRefresh
 from ev_service.openapi import build_published_definition
 from wso2_terms import codes
 
@@ -88,7 +88,7 @@ async def test_the_answer_to_a_call_sent_before_the_block_brings_no_reading_back
     world.gateway.refuses(GRID.path, codes.DENIED)
     flying = asyncio.create_task(world.observer.observe())
     async with asyncio.timeout(5):
-        while world.observer.held().grid.error is not FailureReason.BLOCKED:
+        while world.observer.current_observation().grid.error is not FailureReason.BLOCKED:
             await asyncio.sleep(0)
 
     was_denied.set()
@@ -105,10 +105,10 @@ async def test_readings_are_gone_at_once_although_another_call_still_hangs(world
 
     flying = asyncio.create_task(world.observer.observe())
     async with asyncio.timeout(5):
-        while world.observer.held().grid.error is not FailureReason.BLOCKED:
+        while world.observer.current_observation().grid.error is not FailureReason.BLOCKED:
             await asyncio.sleep(0)
 
-    assert errors(world.observer.held()) == [FailureReason.BLOCKED] * 3
+    assert errors(world.observer.current_observation()) == [FailureReason.BLOCKED] * 3
     assert not flying.done()
 
 
@@ -121,7 +121,7 @@ async def test_a_spent_budget_does_not_hide_that_the_agent_is_blocked(world: Wor
             pass
         world.clock.advance(1)
 
-    assert errors(world.observer.held()) == [FailureReason.BLOCKED] * 3
+    assert errors(world.observer.current_observation()) == [FailureReason.BLOCKED] * 3
 
 
 async def test_a_call_that_was_not_sent_does_not_end_a_block_and_one_that_the_plan_refuses_does(world: World) -> None:
@@ -152,23 +152,23 @@ async def test_a_block_that_was_lifted_is_noticed_within_ten_seconds_or_so_howev
         await world.observer.observe()
         world.clock.advance(1)
 
-    assert not world.observer.held().is_degraded
+    assert not world.observer.current_observation().is_degraded
 
 
 async def test_a_recheck_takes_young_readings_anew_and_finds_the_block(world: World) -> None:
     await world.observer.observe()
     world.gateway.refuses(GRID.path, codes.DENIED)
 
-    assert await Recheck(world.observer, world.clock).now()
+    assert await ReadingRefresh(world.observer, world.clock).refresh()
 
-    assert errors(world.observer.held()) == [FailureReason.BLOCKED] * 3
+    assert errors(world.observer.current_observation()) == [FailureReason.BLOCKED] * 3
     assert calls(world) == [2, 2, 2]
 
 
 async def test_a_recheck_leaves_more_than_half_of_the_calls_to_the_decisions(world: World) -> None:
-    recheck = Recheck(world.observer, world.clock)
+    recheck = ReadingRefresh(world.observer, world.clock)
 
-    done = [await recheck.now() for _ in range(20)]
+    done = [await recheck.refresh() for _ in range(20)]
 
     assert done == [True] * 5 + [False] * 15
     assert calls(world) == [5, 5, 5]
@@ -178,7 +178,7 @@ async def test_a_recheck_asks_nothing_while_one_api_has_only_half_of_its_calls(w
     for _ in range(5):
         world.budgets[SOLAR.name].take(world.clock.now())
 
-    assert not await Recheck(world.observer, world.clock).now()
+    assert not await ReadingRefresh(world.observer, world.clock).refresh()
     assert calls(world) == [0, 0, 0]
 
 
@@ -187,29 +187,29 @@ async def test_a_recheck_asks_nothing_while_the_application_has_only_half_of_its
     for _ in range(3):
         world.whole.take(world.clock.now())
 
-    assert not await Recheck(world.observer, world.clock).now()
+    assert not await ReadingRefresh(world.observer, world.clock).refresh()
 
 
 async def test_rechecks_are_bounded_also_where_the_gateway_sets_no_limit(world: World) -> None:
     for name in world.budgets:
         world.budgets[name].limit = CallLimit(None)
-    recheck = Recheck(world.observer, world.clock)
+    recheck = ReadingRefresh(world.observer, world.clock)
 
-    done = [await recheck.now() for _ in range(20)]
+    done = [await recheck.refresh() for _ in range(20)]
     world.clock.advance(60)
 
     assert sum(done) == 5
-    assert await recheck.now()
+    assert await recheck.refresh()
 
 
 async def test_a_hundred_rechecks_at_once_share_two_observations(world: World) -> None:
     world.gateway.delay_s = 0.01
-    recheck = Recheck(world.observer, world.clock)
-    first = asyncio.create_task(recheck.now())
+    recheck = ReadingRefresh(world.observer, world.clock)
+    first = asyncio.create_task(recheck.refresh())
     while not world.gateway.calls_to(GRID.path):
         await asyncio.sleep(0.001)
 
-    done = await asyncio.gather(*(recheck.now() for _ in range(99)))
+    done = await asyncio.gather(*(recheck.refresh() for _ in range(99)))
 
     assert await first
     assert all(done)
@@ -227,13 +227,13 @@ async def test_a_recheck_does_not_take_an_observation_that_flew_before_it_for_it
     flying = asyncio.create_task(world.observer.observe())
     while not world.gateway.calls_to(GRID.path):
         await asyncio.sleep(0)
-    asked = asyncio.create_task(Recheck(world.observer, world.clock).now())
+    asked = asyncio.create_task(ReadingRefresh(world.observer, world.clock).refresh())
     world.gateway.refuses(GRID.path, codes.DENIED)
 
     may_answer.set()
     await asyncio.gather(flying, asked)
 
-    assert world.observer.held().is_blocked
+    assert world.observer.current_observation().is_blocked
 
 
 async def test_the_route_says_whether_it_looked_and_what_it_found(served: Served) -> None:

@@ -173,7 +173,7 @@ async def test_a_clock_that_jumps_forward_makes_the_next_observation_fetch_anew(
 
     world.clock.advance(86_400)
 
-    assert world.observer.held().grid.status is Status.MISSING
+    assert world.observer.current_observation().grid.status is Status.MISSING
     assert statuses(await world.observer.observe()) == [Status.FRESH] * 3
     assert world.gateway.token_requests == 2
 
@@ -183,7 +183,7 @@ async def test_a_clock_that_is_set_back_makes_the_next_observation_fetch_anew(wo
 
     world.clock.set_back(3600)
 
-    assert world.observer.held().grid.error is FailureReason.INVALID_READING
+    assert world.observer.current_observation().grid.error is FailureReason.INVALID_READING
     assert statuses(await world.observer.observe()) == [Status.FRESH] * 3
 
 
@@ -195,9 +195,9 @@ async def test_no_reading_is_young_a_second_time_because_the_clock_was_set_back(
     world.clock.advance(9)
     world.clock.set_back(back_s)
 
-    lost = world.observer.held()
+    lost = world.observer.current_observation()
     world.clock.advance(back_s - 3)
-    lost_again = world.observer.held()
+    lost_again = world.observer.current_observation()
 
     for seen in (lost, lost_again):
         assert [one.reading for one in (seen.solar, seen.battery, seen.grid)] == [None] * 3
@@ -255,7 +255,7 @@ async def test_an_unforeseen_error_is_one_missing_reading_and_not_a_failed_obser
 
 
 async def test_what_is_held_is_told_without_a_call(world: World) -> None:
-    observation = world.observer.held()
+    observation = world.observer.current_observation()
 
     assert statuses(observation) == [Status.MISSING] * 3
     assert world.gateway.calls == []

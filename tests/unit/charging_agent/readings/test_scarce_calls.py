@@ -50,7 +50,7 @@ async def test_scarce_calls_are_spread_over_the_minute(world: World) -> None:
 
     assert oldest_s <= 21
     assert calls(world) == [13, 13, 13]
-    assert world.observer.held().grid.error is FailureReason.THROTTLED
+    assert world.observer.current_observation().grid.error is FailureReason.THROTTLED
 
 
 async def test_the_applications_limit_in_the_limits_file_is_kept_by_all_apis_together(

@@ -7,7 +7,7 @@ import pytest
 
 from charging_agent.gateway.call_log import FailureReason
 from charging_agent.readings.assessment import Status
-from charging_agent.web.charger_panel import allowance_of, chargers_panel, headline
+from charging_agent.web.charger_panel import compute_allowance, render_chargers_panel, render_headline
 from charging_agent.web.charger_schemas import CarAnswer, ChargersAnswer
 from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, Lease, Override, Session
 
@@ -75,7 +75,7 @@ def status(limited_by: str | None = None, **changes: Any) -> ChargersAnswer:
 def first_line(newest: Chargers, told: ChargersAnswer, limit_a: float | None = None) -> tuple[float, str]:
     evse = newest.chargers[0].evses[0]
     in_force = evse.limit_a if limit_a is None else limit_a
-    allowance = allowance_of(newest, {KEY: evse.fallback_a if in_force is None else in_force}, told, NOW, local)
+    allowance = compute_allowance(newest, {KEY: evse.fallback_a if in_force is None else in_force}, told, NOW, local)
     return round(allowance.power_kw, 2), allowance.reason
 
 
@@ -131,7 +131,7 @@ def test_an_override_that_has_ended_is_no_reason() -> None:
 
 def test_chargers_between_two_rounds_are_not_called_stale_and_the_limit_is_of_building_and_cars() -> None:
     lease = Lease(commander="EVApp", until=NOW + timedelta(minutes=1))
-    panel = chargers_panel(status(lease=lease), local)
+    panel = render_chargers_panel(status(lease=lease), local)
 
     assert "stale" not in panel
     assert "chargers read 12 s ago" in panel
@@ -143,7 +143,7 @@ def test_chargers_between_two_rounds_are_not_called_stale_and_the_limit_is_of_bu
 def test_what_comes_from_outside_is_text() -> None:
     told = status(status=Status.FRESH, commanding="leased", trouble="<script>alert(1)</script>")
 
-    line = headline(allowance_of(read(), {KEY: 16.0}, told, NOW, local))
+    line = render_headline(compute_allowance(read(), {KEY: 16.0}, told, NOW, local))
 
     assert "<script>" not in line
     assert "&lt;script&gt;" in line
@@ -162,7 +162,7 @@ def test_an_evse_that_draws_without_a_session_is_listed_and_alarmed() -> None:
     )
     told = status(cars=[drawing])
 
-    panel = chargers_panel(told, local)
+    panel = render_chargers_panel(told, local)
 
     assert "CP-2/1 draws power without a session" in panel
     assert "<th>CP-2/1</th><td>available</td><td>6 A</td><td>11.0 kW</td>" in panel

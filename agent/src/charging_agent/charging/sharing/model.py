@@ -132,7 +132,7 @@ class Allotment:
 
 
 @dataclass(frozen=True, slots=True)
-class Clamp:
+class LimitClamp:
     """One thing in a plan that the guard did not let through as it was.
 
     asked_a, given_a [A]: per phase; asked_a is None where the plan had nothing.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from charging_agent.charging.sharing.model import Allotment, Car, CarKey, Clamp, LimitedBy, SiteRoom
+from charging_agent.charging.sharing.model import Allotment, Car, CarKey, LimitClamp, LimitedBy, SiteRoom
 
 _STEP_A = Fraction("0.1")
 _MAX_VALUE = 1e9
@@ -18,7 +18,7 @@ _Bounds = list[tuple[Fraction, LimitedBy]]
 
 def clamp_plan(
     allotments: Sequence[Allotment], cars: Sequence[Car], room: SiteRoom
-) -> tuple[tuple[Allotment, ...], tuple[Clamp, ...]]:
+) -> tuple[tuple[Allotment, ...], tuple[LimitClamp, ...]]:
     """Let through of a plan what fits; a plan that fits is not changed.
 
     Cars with a guaranteed minimum are looked at first, then those of higher priority. What is too much becomes what is
@@ -35,11 +35,11 @@ def clamp_plan(
     """
     known = {car.key for car in cars}
     asked: dict[CarKey, Allotment] = {}
-    clamps: list[Clamp] = []
+    clamps: list[LimitClamp] = []
     for allotment in allotments:
         if allotment.key not in known or allotment.key in asked:
             word = LimitedBy.DUPLICATE if allotment.key in known else LimitedBy.UNKNOWN_CAR
-            clamps.append(Clamp(allotment.key, allotment.limit_a, 0.0, word))
+            clamps.append(LimitClamp(allotment.key, allotment.limit_a, 0.0, word))
         else:
             asked[allotment.key] = allotment
     left = _RemainingCurrent(room)
@@ -89,15 +89,19 @@ class _RemainingCurrent:
             self._feeders[car.feeder_id, number] -= current
 
 
-def _clamp_allotment(allotment: Allotment | None, car: Car, left: _RemainingCurrent) -> tuple[Allotment, Clamp | None]:
+def _clamp_allotment(
+    allotment: Allotment | None, car: Car, left: _RemainingCurrent
+) -> tuple[Allotment, LimitClamp | None]:
     if allotment is None:
-        return Allotment(car.key, 0.0, None, LimitedBy.NOT_PLANNED), Clamp(car.key, None, 0.0, LimitedBy.NOT_PLANNED)
+        return Allotment(car.key, 0.0, None, LimitedBy.NOT_PLANNED), LimitClamp(
+            car.key, None, 0.0, LimitedBy.NOT_PLANNED
+        )
     given, word = _clamp_current(allotment, car, left)
     if word is None:
         return allotment, None
     phases = None if word is LimitedBy.INVALID else allotment.phases
     changed = replace(allotment, limit_a=float(given), phases=phases, limited_by=word)
-    return changed, Clamp(car.key, allotment.limit_a, changed.limit_a, word)
+    return changed, LimitClamp(car.key, allotment.limit_a, changed.limit_a, word)
 
 
 def _clamp_current(allotment: Allotment, car: Car, left: _RemainingCurrent) -> tuple[Fraction, LimitedBy | None]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.charging_agent.charging.sharing.conftest import World, car, exceeded, room, worlds
 
-from charging_agent.charging.sharing import Allotment, Clamp, LimitedBy, clamp_plan
+from charging_agent.charging.sharing import Allotment, LimitClamp, LimitedBy, clamp_plan
 
 
 def asked(name: str = "A", limit_a: float = 16.0, phases: int | None = None) -> Allotment:
@@ -73,7 +73,7 @@ def test_what_is_too_much_becomes_what_is_left_and_the_clamp_names_the_limit(
     allotments, clamps = clamp_plan([asked()], [car(phases=(1, 2, 3))], room(**limits))
 
     assert allotments == (Allotment(("A", 1), given_a, None, word),)
-    assert clamps == (Clamp(("A", 1), 16.0, given_a, word),)
+    assert clamps == (LimitClamp(("A", 1), 16.0, given_a, word),)
 
 
 @pytest.mark.parametrize(
@@ -122,4 +122,4 @@ def test_guaranteed_minima_come_first_then_priority() -> None:
     allotments, clamps = clamp_plan([asked("A"), asked("B"), asked("C")], cars, room(phase_a=40.0))
 
     assert [one.limit_a for one in allotments] == [8.0, 16.0, 16.0]
-    assert clamps == (Clamp(("A", 1), 16.0, 8.0, LimitedBy.PHASE_LIMIT),)
+    assert clamps == (LimitClamp(("A", 1), 16.0, 8.0, LimitedBy.PHASE_LIMIT),)
