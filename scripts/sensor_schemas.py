@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from ev_sensors.quarantine import Quarantined
-from ev_sensors.shapes.own import BatteryTelemetry, DeviceStatus, GridTelemetry, SolarTelemetry
+from ev_sensors.quarantine import QuarantinedMessage
+from ev_sensors.shapes.native import BatteryTelemetry, DeviceStatus, GridTelemetry, SolarTelemetry
 from ev_sensors.shapes.sunspec import Models
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "schemas"
@@ -19,7 +19,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "battery-telemetry": BatteryTelemetry,
     "grid-telemetry": GridTelemetry,
     "device-status": DeviceStatus,
-    "quarantined": Quarantined,
+    "quarantined": QuarantinedMessage,
     "sunspec-models": Models,
 }
 

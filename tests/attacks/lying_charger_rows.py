@@ -18,8 +18,8 @@ from tests.attacks.told import summed_up, table
 from charger_service import standing
 from ev_service.clock import SystemClock
 from site_twin.charge_points import ChargePoint, Quirk
-from site_twin.charge_points.dialect import Occasion
 from site_twin.charge_points.evses import Evse, Reading
+from site_twin.charge_points.protocol_version import ReadingContext
 from wso2_provisioning.verification.formatting import parse_body
 
 HONEST, LIAR = CHARGERS
@@ -162,7 +162,7 @@ async def _limited(commanders: Commanders, point: ChargePoint, limit_a: float) -
 async def _overdraws(commanders: Commanders, point: ChargePoint) -> bool:
     """Whether the car there is found to draw more than it may, once its meter is told."""
     for _ in range(_MOST_TRIES):
-        point.station.tell_meter(point.station.evses[1], Occasion.PERIODIC)
+        point.station.tell_meter(point.station.evses[1], ReadingContext.PERIODIC)
         await asyncio.sleep(_PAUSE_S)
         if (await commanders.evse(point.charger_id)).get("is_overdrawing"):
             return True
@@ -170,7 +170,7 @@ async def _overdraws(commanders: Commanders, point: ChargePoint) -> bool:
 
 
 def _offered_a(point: ChargePoint) -> float:
-    return point.offered(1, _now()).limit_a
+    return point.compute_offer(1, _now()).limit_a
 
 
 def _now() -> datetime:

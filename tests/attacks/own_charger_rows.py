@@ -111,7 +111,7 @@ def _overload(_: Ground) -> Observation:
 
     async def scenario(commanders: Commanders) -> Observation:
         points = commanders.points
-        meter.cars_a = lambda: sum(point.offered(1, _now()).limit_a for point in points.values())
+        meter.cars_a = lambda: sum(point.compute_offer(1, _now()).limit_a for point in points.values())
         for point in points.values():
             commanders.cars.plug(point)
         commands = [limit(name, 14.0, _now()) for name in points]

@@ -32,7 +32,7 @@ from ev_service.telemetry import GridLoad
 from ev_service.units import utc_text
 from local_gateway.keys import prepare_key_files
 from local_stack.ports import HOST
-from site_twin.charge_points import ChargePoint, StandingCars
+from site_twin.charge_points import ChargePoint, ParkedCars
 
 CHARGERS = ("CP-1", "CP-2")
 MAX_A = 32.0
@@ -93,7 +93,7 @@ class Commanders:
     """Whoever commands the own charger service."""
 
     def __init__(
-        self, service: httpx.AsyncClient, key: RSAKey, points: Mapping[str, ChargePoint], cars: StandingCars
+        self, service: httpx.AsyncClient, key: RSAKey, points: Mapping[str, ChargePoint], cars: ParkedCars
     ) -> None:
         self._service = service
         self._key = key
@@ -170,7 +170,7 @@ async def _standing(folder: Path, meter: OwnMeter | None, limit_kw: float) -> As
         OcppSettings(ocpp_port=0, tls_cert_file=None, tls_key_file=None),
     )
     clock, points = SystemClock(), dict[str, ChargePoint]()
-    cars = StandingCars(clock)
+    cars = ParkedCars(clock)
     source = meter if HAS_METER else None
     with patch.object(charger_service.app, "make_meter_source", return_value=source):
         app = create_app(settings, clock)

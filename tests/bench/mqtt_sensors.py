@@ -27,9 +27,9 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from ev_sensors.broker import Broker
-from ev_sensors.mqtt import Member, MqttSource, Pace, Place
+from ev_sensors.mqtt import Member, MqttSource, ReconnectTiming, TopicIdentity
 from ev_sensors.settings import MqttSettings
-from ev_sensors.shapes.own import own_shape
+from ev_sensors.shapes.native import own_shape
 from ev_service.clock import SystemClock
 from solar_service.sources import solar_device
 
@@ -76,8 +76,8 @@ async def _rates(port: int) -> dict[str, float]:
     rounds: dict[str, list[float]] = {"bare": [], "judged": [], "flooded": []}
     for _ in range(_ROUNDS):
         rounds["bare"].append(await _rate(port, _bare))
-        rounds["judged"].append(await _rate(port, lambda at: _ours(at, Pace(rest_s=0.0))))
-        rounds["flooded"].append(await _rate(port, lambda at: _ours(at, Pace())))
+        rounds["judged"].append(await _rate(port, lambda at: _ours(at, ReconnectTiming(rest_s=0.0))))
+        rounds["flooded"].append(await _rate(port, lambda at: _ours(at, ReconnectTiming())))
     bare, judged, flooded = (statistics.median(rates) for rates in rounds.values())
     return {
         "bare_per_s": round(bare),
@@ -128,9 +128,9 @@ async def _bare(port: int) -> AsyncGenerator[Callable[[], float]]:
 
 
 @asynccontextmanager
-async def _ours(port: int, pace: Pace) -> AsyncGenerator[Callable[[], float]]:
+async def _ours(port: int, pace: ReconnectTiming) -> AsyncGenerator[Callable[[], float]]:
     broker = Broker.of(MqttSettings(url=f"mqtt://127.0.0.1:{port}"))
-    device, place = solar_device("greensboro", 100.0), Place("greensboro", "solar")
+    device, place = solar_device("greensboro", 100.0), TopicIdentity("greensboro", "solar")
     member = Member("pv-1", device, own_shape("solar", _BASE), 30.0)
     source = MqttSource(broker, device, [member], place, SystemClock(), pace)
     registry = CollectorRegistry()

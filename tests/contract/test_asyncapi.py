@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from battery_service.sources import battery_device
-from ev_sensors.checks import Past, Rules, weigh
-from ev_sensors.choice import shape_of
+from ev_sensors.checks import Past, Rules, validate
 from ev_sensors.connection_meter import connection_meter
 from ev_sensors.measurement import Measurement, Reason
 from ev_sensors.settings import MqttDeviceSettings
 from ev_sensors.shapes import Role
+from ev_sensors.source_factory import shape_of
 from ev_service.settings import SiteSettings
 from solar_service.sources import solar_device
 
@@ -96,7 +96,7 @@ def test_every_example_of_a_device_counts_at_its_service(role: Role, message: st
         moment = datetime.fromisoformat(example["payload"]["timestamp"]) + timedelta(seconds=1)
         said = shape.parse(json.dumps(example["payload"]).encode(), moment)
         assert isinstance(said, Measurement)
-        past, refusal = weigh(said, past, moment, RULES[role])
+        past, refusal = validate(said, past, moment, RULES[role])
 
         assert refusal is None
 

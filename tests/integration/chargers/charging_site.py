@@ -17,7 +17,7 @@ from charger_service.ocpp.central import CentralSystem
 from charger_service.settings import ChargerSettings, MeterSettings, OcppSettings, ServiceSettings
 from ev_service.clock import SteppedClock
 from ev_service.settings import RunSettings, SiteSettings
-from site_twin.charge_points import ChargePoint, StandingCars, Timing
+from site_twin.charge_points import ChargePoint, ParkedCars, Timing
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 PASSWORD = "a-password-of-the-test"
@@ -40,7 +40,7 @@ class ChargingSite:
     ) -> None:
         self.certificate: dict[str, Path] = {}
         self.clock = SteppedClock(NOON)
-        self.cars = StandingCars(self.clock)
+        self.cars = ParkedCars(self.clock)
         self.points: dict[str, ChargePoint] = {}
         self.url = self.tls_url = ""
         self.central: CentralSystem | None = None
@@ -125,7 +125,7 @@ class ChargingSite:
 
     def offered_a(self, charger_id: str = "CP-1") -> float:
         """What the car there is offered."""
-        return self.points[charger_id].offered(1, self.clock.now()).limit_a
+        return self.points[charger_id].compute_offer(1, self.clock.now()).limit_a
 
     async def until_offered(self, limit_a: float, charger_id: str = "CP-1") -> None:
         async with asyncio.timeout(WAIT_S):

@@ -37,7 +37,7 @@ from tests.sunspec_device import (
 
 from battery_service.sources import battery_device
 from ev_sensors.connection_meter import connection_meter
-from ev_sensors.modbus import Manner, ModbusSource, Pace
+from ev_sensors.modbus import Manner, ModbusSource, PollTiming
 from ev_sensors.modbus_link import Address, ClientTls
 from ev_sensors.sunspec_roles import Selection
 from ev_service.certificates import Server, make_servers
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Pace(period_s=0.01, first_pause_s=0.01, longest_pause_s=0.02, repeat_pause_s=0.001)
+QUICK = PollTiming(period_s=0.01, first_pause_s=0.01, longest_pause_s=0.02, repeat_pause_s=0.001)
 NOON = datetime(2026, 6, 21, 16, tzinfo=UTC)
 _SEEN_S = 10.0
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from battery_service.sources import battery_device
-from ev_sensors.checks import Past, weigh
+from ev_sensors.checks import Past, validate
 from ev_sensors.measurement import Measurement, Reason
 
 NOON = datetime(2026, 6, 21, 16, tzinfo=UTC)
@@ -27,7 +27,7 @@ DEVICE = battery_device("x", 100.0)
 def test_charge_power_and_capacity_stay_within_what_the_battery_is(
     values: dict[str, float], reason: Reason | None
 ) -> None:
-    _, refusal = weigh(Measurement(NOON, values), Past(), NOON, DEVICE.rules)
+    _, refusal = validate(Measurement(NOON, values), Past(), NOON, DEVICE.rules)
 
     assert (None if refusal is None else refusal.reason) == reason
 
@@ -37,7 +37,7 @@ def test_no_battery_fills_or_empties_at_once(after_percent: float, reason: Reaso
     later = NOON + timedelta(seconds=1)
     before = Past(Measurement(NOON, {"soc_percent": 50.0}))
 
-    _, refusal = weigh(Measurement(later, {"soc_percent": after_percent}), before, later, DEVICE.rules)
+    _, refusal = validate(Measurement(later, {"soc_percent": after_percent}), before, later, DEVICE.rules)
 
     assert (None if refusal is None else refusal.reason) == reason
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ev_sensors.checks import CONFIRMED_BY, Nominal, Past, Range, Rules, Slope, weigh
+from ev_sensors.checks import CONFIRMED_BY, Nominal, Past, Range, Rules, Slope, validate
 from ev_sensors.measurement import Measurement, Reason
 
 NOON = datetime(2026, 6, 21, 16, tzinfo=UTC)
@@ -25,7 +25,7 @@ def _judge(*said: Measurement, now_s: float | None = None) -> list[Reason | None
     past, reasons = Past(), list[Reason | None]()
     for measurement in said:
         now = measurement.timestamp if now_s is None else NOON + timedelta(seconds=now_s)
-        past, refusal = weigh(measurement, past, now, RULES)
+        past, refusal = validate(measurement, past, now, RULES)
         reasons.append(None if refusal is None else refusal.reason)
     return reasons
 
@@ -132,7 +132,7 @@ def test_whatever_comes_what_counts_is_in_range_in_time_and_in_order(
         now += timedelta(seconds=later_s)
         measurement = _said((now - NOON).total_seconds() + at_s, load_kw, sequence)
         before = past.accepted
-        past, refusal = weigh(measurement, past, now, RULES)
+        past, refusal = validate(measurement, past, now, RULES)
 
         assert (refusal is None) == (past.accepted is measurement)
         if refusal is None:

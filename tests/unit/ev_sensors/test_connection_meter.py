@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ev_sensors.checks import Past, weigh
+from ev_sensors.checks import Past, validate
 from ev_sensors.connection_meter import connection_meter
 from ev_sensors.measurement import Measurement, Reason
 from ev_service.settings import SiteSettings
@@ -45,7 +45,7 @@ def _values(load_kw: float, export_kw: float = 0.0, **more: float) -> dict[str, 
 def test_an_overload_is_believed_and_400_percent_and_contradictions_are_not(
     values: dict[str, float], reason: Reason | None
 ) -> None:
-    _, refusal = weigh(Measurement(NOON, values), Past(), NOON, DEVICE.rules)
+    _, refusal = validate(Measurement(NOON, values), Past(), NOON, DEVICE.rules)
 
     assert (None if refusal is None else refusal.reason) == reason
 
@@ -59,7 +59,7 @@ def test_a_surge_is_believed_at_once_and_a_load_that_vanishes_is_not(
 ) -> None:
     later = NOON + timedelta(seconds=1)
 
-    _, refusal = weigh(
+    _, refusal = validate(
         Measurement(later, _values(after_kw)), Past(Measurement(NOON, _values(before_kw))), later, DEVICE.rules
     )
 

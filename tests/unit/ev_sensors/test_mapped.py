@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ev_sensors.choice import shape_of
-from ev_sensors.measurement import Ignored, Measurement, Reason, Refusal
+from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal
 from ev_sensors.settings import MqttDeviceSettings
 from ev_sensors.shapes import Role, Shape
 from ev_sensors.shapes.rounds import Rounds
+from ev_sensors.source_factory import shape_of
 from ev_service.errors import ConfigurationError
 from ev_service.settings import SiteSettings
 
@@ -24,7 +24,7 @@ def _shape(values: str, role: Role = "grid", *, phases: int = 3, **more: object)
     return shape_of(role, settings, SiteSettings(phases=phases), "GRID_MQTT_")
 
 
-def _read(shape: Shape, message: object, topic: str | None = None) -> Measurement | Refusal | Ignored:
+def _read(shape: Shape, message: object, topic: str | None = None) -> Measurement | Refusal | IgnoredMessage:
     payload = message if isinstance(message, bytes) else json.dumps(message).encode()
     return shape.read(topic or shape.telemetry, payload, NOON)
 
@@ -70,17 +70,17 @@ def test_values_on_topics_of_their_own_make_up_one_reading_as_old_as_the_oldest(
     shape = _shape("power=ha/power/state W;" + ";".join(f"current_l{n}=ha/l{n}/state mA" for n in (1, 2, 3)))
     seconds = iter(range(9))
 
-    def tell(topic: str, number: float) -> Measurement | Refusal | Ignored:
+    def tell(topic: str, number: float) -> Measurement | Refusal | IgnoredMessage:
         return shape.read(f"ha/{topic}/state", str(number).encode(), NOON + timedelta(seconds=next(seconds)))
 
-    assert tell("power", 3000) == Ignored("still awaited: current_l1, current_l2, current_l3")
+    assert tell("power", 3000) == IgnoredMessage("still awaited: current_l1, current_l2, current_l3")
     parts = [tell("l1", 5000), tell("power", 3450), tell("l2", 5000)]
-    assert [type(part) for part in parts] == [Ignored] * 3
+    assert [type(part) for part in parts] == [IgnoredMessage] * 3
     said = tell("l3", 6000)
 
     currents = {"magnitude_l1_a": 5.0, "magnitude_l2_a": 5.0, "magnitude_l3_a": 6.0}
     assert said == Measurement(NOON + timedelta(seconds=1), {"load_kw": 3.45, "export_kw": 0.0, **currents})
-    assert isinstance(tell("l3", 5100), Ignored)  # the next round begins
+    assert isinstance(tell("l3", 5100), IgnoredMessage)  # the next round begins
 
 
 def test_the_power_of_each_phase_makes_up_the_whole() -> None:
@@ -123,7 +123,7 @@ def test_what_is_no_number_is_refused_without_its_value(message: object, detail:
 
 @pytest.mark.parametrize("message", [{}, {"p": None}, {"q": 1}, [], 5, "text"])
 def test_a_message_about_something_else_is_ignored_and_says_where_nothing_was(message: object) -> None:
-    assert _read(_shape("power=m#/p W"), message) == Ignored("nothing at /p")
+    assert _read(_shape("power=m#/p W"), message) == IgnoredMessage("nothing at /p")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_setting_without_use_is_refused(settings: dict[str, str], told: str) -
 @given(st.binary(max_size=200) | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists))
 def test_no_message_breaks_the_shape(message: object) -> None:
     for shape in (_shape("power=m#/p/0 W; time=#/t iso"), _shape("power=m W")):
-        assert isinstance(_read(shape, message), Measurement | Refusal | Ignored)
+        assert isinstance(_read(shape, message), Measurement | Refusal | IgnoredMessage)
         assert shape.says(b"\xff") is None
 
 
@@ -185,4 +185,4 @@ def test_a_round_ends_when_each_was_told_and_the_next_needs_all_again() -> None:
     assert rounds.add({"a": 1.0}, NOON) is None
     assert rounds.add({"b": 2.0}, NOON + timedelta(seconds=1)) == ({"a": 1.0, "b": 2.0}, NOON)
     assert rounds.add({"b": 3.0}, NOON) is None
-    assert rounds.awaited() == ["a"]
+    assert rounds.list_missing() == ["a"]

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ev_sensors.checks import Past, weigh
-from ev_sensors.choice import shape_of
+from ev_sensors.checks import Past, validate
 from ev_sensors.connection_meter import connection_meter
-from ev_sensors.measurement import Ignored, Measurement, Reason, Refusal
+from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal
 from ev_sensors.settings import MqttDeviceSettings
-from ev_sensors.sunspec_roles import Said, measured
+from ev_sensors.source_factory import shape_of
+from ev_sensors.sunspec_roles import SunSpecPoints, to_measurement
 from ev_service.settings import SiteSettings
 
 NOON = datetime(2026, 6, 21, 16, tzinfo=UTC)
@@ -43,7 +43,7 @@ def _tasmota(**energy: object) -> dict[str, Any]:
     return {"Time": TIME, "ENERGY": energy}
 
 
-def _judged(shape: str, message: object, *, factor: float = 1.0, **site: Any) -> Measurement | Refusal | Ignored:
+def _judged(shape: str, message: object, *, factor: float = 1.0, **site: Any) -> Measurement | Refusal | IgnoredMessage:
     """A message as the connection's meter: what it says, or why it does not count."""
     settings = SiteSettings.model_validate(site)
     device = connection_meter(settings)
@@ -51,7 +51,7 @@ def _judged(shape: str, message: object, *, factor: float = 1.0, **site: Any) ->
     said = spoken.parse(json.dumps(message).encode(), NOON)
     if not isinstance(said, Measurement):
         return said
-    return weigh(said, Past(), NOON, device.rules)[1] or said
+    return validate(said, Past(), NOON, device.rules)[1] or said
 
 
 def _current_a(shape: str, message: object, *, factor: float = 1.0, **site: Any) -> tuple[float, ...] | None:
@@ -182,7 +182,7 @@ def test_what_an_honest_meter_says_counts_and_no_phase_changes_its_direction(
 
 def test_over_modbus_the_phases_count_alike() -> None:
     points = {"W": 5750.0, "AphA": 30.0, "AphB": 10.0, "AphC": 15.0, "WphA": 6900.0, "WphB": 2300.0, "WphC": -3450.0}
-    told = measured("grid", Said({203: points}, NOON, 1))
+    told = to_measurement("grid", SunSpecPoints({203: points}, NOON, 1))
     assert isinstance(told, Measurement)
 
     assert connection_meter(SiteSettings()).reading(told, "modbus").current_a == (30.0, 10.0, -15.0)

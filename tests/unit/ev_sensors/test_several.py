@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from battery_service.sources import battery_device
-from ev_sensors.choice import mqtt_source
 from ev_sensors.combined import CombinedSource
 from ev_sensors.connection_meter import connection_meter
 from ev_sensors.modbus_choice import modbus_source
 from ev_sensors.settings import ModbusInverterSettings, ModbusMeterSettings, MqttDeviceSettings, MqttSettings
+from ev_sensors.source_factory import mqtt_source
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
 from ev_service.settings import SiteSettings

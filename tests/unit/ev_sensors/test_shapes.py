@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ev_sensors.choice import shape_of
-from ev_sensors.measurement import Ignored, Measurement, Reason, Refusal
+from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal
 from ev_sensors.settings import MqttDeviceSettings
 from ev_sensors.shapes import Role, Shape
 from ev_sensors.shapes.meters import shelly_shape, tasmota_shape
-from ev_sensors.shapes.own import own_shape
-from ev_sensors.shapes.sunspec import scaled, sunspec_shape
+from ev_sensors.shapes.native import own_shape
+from ev_sensors.shapes.sunspec import scale, sunspec_shape
+from ev_sensors.source_factory import shape_of
 from ev_service.errors import ConfigurationError
 from ev_service.settings import SiteSettings
 
@@ -24,7 +24,7 @@ TIME = "2026-06-21T16:00:00Z"
 NEW_YORK = ZoneInfo("America/New_York")
 
 
-def _parse(shape: Shape, message: object, now: datetime = NOON) -> Measurement | Refusal | Ignored:
+def _parse(shape: Shape, message: object, now: datetime = NOON) -> Measurement | Refusal | IgnoredMessage:
     return shape.parse(message if isinstance(message, bytes) else json.dumps(message).encode(), now)
 
 
@@ -150,7 +150,7 @@ def test_a_meter_wired_the_other_way_round_is_turned_by_its_factor() -> None:
 def test_what_a_shelly_tells_of_other_parts_is_ignored(part: dict[str, object]) -> None:
     message = {"method": "NotifyStatus", "params": {"ts": NOON.timestamp(), **part}}
 
-    assert _parse(shelly_shape("grid", "x", factor=1.0), message) == Ignored(f"no power in {next(iter(part))}")
+    assert _parse(shelly_shape("grid", "x", factor=1.0), message) == IgnoredMessage(f"no power in {next(iter(part))}")
 
 
 @pytest.mark.parametrize("shape", ["tasmota", "shelly"])
@@ -160,12 +160,12 @@ def test_a_meter_cannot_stand_for_a_battery(shape: str) -> None:
 
 
 def test_scale_factors_and_points_that_are_not_implemented_are_understood() -> None:
-    assert scaled({"W": 4125, "W_SF": 1}, "W", 103) == 41_250.0
-    assert scaled({"W": 4125.5}, "W", 113) == 4125.5  # floating point has no scale factor
-    assert scaled({"SoC": 835, "Pct_SF": -1}, "SoC", 713) == 83.5
-    assert scaled({}, "W", 103) is None
+    assert scale({"W": 4125, "W_SF": 1}, "W", 103) == 41_250.0
+    assert scale({"W": 4125.5}, "W", 113) == 4125.5  # floating point has no scale factor
+    assert scale({"SoC": 835, "Pct_SF": -1}, "SoC", 713) == 83.5
+    assert scale({}, "W", 103) is None
     with pytest.raises(ValueError, match="no scale factor"):
-        scaled({"W": 1, "W_SF": 99}, "W", 103)
+        scale({"W": 1, "W_SF": 99}, "W", 103)
 
 
 @pytest.mark.parametrize(
@@ -184,25 +184,25 @@ def test_not_implemented_is_known_by_the_type_of_the_point_read_with_its_sign_or
 ) -> None:
     scales = dict.fromkeys(("W_SF", "WH_SF", "A_SF", "Pct_SF"), 0)
 
-    assert scaled({name: value, **scales}, name, model) is None
+    assert scale({name: value, **scales}, name, model) is None
     # What is no value of one type is a value of another.
-    assert scaled({"SoC": 0x8000, "Pct_SF": -3}, "SoC", 713) == pytest.approx(32.768)
+    assert scale({"SoC": 0x8000, "Pct_SF": -3}, "SoC", 713) == pytest.approx(32.768)
 
 
-@pytest.mark.parametrize("scale", [{}, {"W_SF": -0x8000}, {"W_SF": 0x8000}])
-def test_a_scale_factor_that_is_missing_refuses_the_value(scale: dict[str, int]) -> None:
+@pytest.mark.parametrize("factors", [{}, {"W_SF": -0x8000}, {"W_SF": 0x8000}])
+def test_a_scale_factor_that_is_missing_refuses_the_value(factors: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="W_SF: the scale factor of W is missing, which model 103 demands"):
-        scaled({"W": 4125, **scale}, "W", 103)
+        scale({"W": 4125, **factors}, "W", 103)
     with pytest.raises(ValueError, match="Pct_SF: the scale factor of SoC is missing"):
-        scaled({"SoC": 83}, "SoC", 713)
+        scale({"SoC": 83}, "SoC", 713)
 
 
 def test_a_power_that_was_read_without_its_sign_is_refused() -> None:
     with pytest.raises(ValueError, match="W 65036 is more than an int16 holds: it was read without its sign"):
-        scaled({"W": 65_036, "W_SF": 0}, "W", 203)
+        scale({"W": 65_036, "W_SF": 0}, "W", 203)
 
 
-def _sunspec(role: Role, **models: dict[str, object]) -> Measurement | Refusal | Ignored:
+def _sunspec(role: Role, **models: dict[str, object]) -> Measurement | Refusal | IgnoredMessage:
     numbered = {name.removeprefix("m"): points for name, points in models.items()}
     return _parse(sunspec_shape(role, "x", factor=1.0), {"timestamp": TIME, "models": numbered})
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ev_sensors.measurement import Ignored, Measurement, Reason, Refusal
+from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal
 from ev_sensors.shapes.meters import shelly_gen1_shape, shelly_shape
 
 NOON = datetime(2026, 6, 21, 16, tzinfo=UTC)
@@ -37,10 +37,10 @@ def test_channels_that_are_told_one_by_one_are_awaited_and_none_is_left_out() ->
         for at_s, channel in enumerate((0, 1, 2, 0, 1, 2))
     ]
 
-    assert said[:3] == [Ignored("more channels may follow")] * 3
+    assert said[:3] == [IgnoredMessage("more channels may follow")] * 3
     assert isinstance(said[3], Measurement)
     assert (said[3].values["load_kw"], said[3].timestamp) == (3.0, NOON + timedelta(seconds=1))
-    assert said[4] == Ignored("channel 0, 2 still awaited")
+    assert said[4] == IgnoredMessage("channel 0, 2 still awaited")
 
 
 def test_a_setting_says_which_channels_count_and_on_which_phase() -> None:
@@ -52,7 +52,7 @@ def test_a_setting_says_which_channels_count_and_on_which_phase() -> None:
     assert isinstance(said, Measurement)
     assert said.values["load_kw"] == pytest.approx(0.4)
     assert (said.values["power_l1_kw"], said.values["magnitude_l1_a"], said.values["power_l2_kw"]) == (0.3, 2.0, 0.1)
-    assert shape.parse(_notify({"em1:1": {"act_power": 1.0}}), NOON) == Ignored("no act_power of channel 2, 0")
+    assert shape.parse(_notify({"em1:1": {"act_power": 1.0}}), NOON) == IgnoredMessage("no act_power of channel 2, 0")
 
 
 def test_a_total_that_is_null_is_the_sum_of_the_phases() -> None:
@@ -74,7 +74,7 @@ def test_a_meter_of_the_first_generation_tells_plain_numbers_on_a_topic_for_each
     ]
 
     assert shape.topics[-1] == "shellies/s/online"
-    assert said[0] == Ignored("channel 1, 2 still awaited")
+    assert said[0] == IgnoredMessage("channel 1, 2 still awaited")
     assert isinstance(said[2], Measurement)
     assert (said[2].timestamp, said[2].values["load_kw"]) == (NOON, pytest.approx(3.003))
     assert said[2].values["power_l2_kw"] == pytest.approx(1.001)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.sunspec_device import ABSENT, battery, block, float_inverter, inverter, meter, nameplate, words
 
 from ev_sensors.measurement import Measurement, Reason, Refusal
-from ev_sensors.sunspec import Block, WrongMap, block_at, points_of, string_reads
-from ev_sensors.sunspec_roles import Said, Selection, measured, plan_for, rated_kw
+from ev_sensors.sunspec import Block, RegisterMapError, block_at, points_of, string_reads
+from ev_sensors.sunspec_roles import Selection, SunSpecPoints, get_rated_kw, plan_for, to_measurement
 
 if TYPE_CHECKING:
     from ev_sensors.shapes import Role
@@ -30,7 +30,7 @@ def read(registers: list[int]) -> dict[str, float]:
 
 def said(role: Role, *blocks: list[int], factor: float = 1.0, rating_kw: float | None = None) -> Measurement | Refusal:
     models = {registers[0]: read(registers) for registers in blocks}
-    return measured(role, Said(models, NOON, 1, factor, rating_kw))
+    return to_measurement(role, SunSpecPoints(models, NOON, 1, factor, rating_kw))
 
 
 def values(role: Role, *blocks: list[int], factor: float = 1.0) -> dict[str, float]:
@@ -122,7 +122,7 @@ def test_infinity_is_no_power() -> None:
 
 
 def test_a_block_that_became_another_one_is_not_read() -> None:
-    with pytest.raises(WrongMap, match="at 40070 there is no model 103 any more"):
+    with pytest.raises(RegisterMapError, match="at 40070 there is no model 103 any more"):
         points_of(Block(103, 40_070, 50), inverter(model=101))
 
 
@@ -232,7 +232,7 @@ def test_a_counter_without_a_scale_factor_leaves_the_power() -> None:
 
 
 def test_power_far_above_the_nameplate_is_refused() -> None:
-    rating_kw = rated_kw(read(nameplate(3000)))
+    rating_kw = get_rated_kw(read(nameplate(3000)))
 
     assert rating_kw == 30.0
     assert why_not("solar", inverter(), rating_kw=rating_kw) == (
@@ -240,13 +240,13 @@ def test_power_far_above_the_nameplate_is_refused() -> None:
         "41 kW is too much for the 30 kW of the nameplate",
     )
     assert isinstance(said("solar", inverter(3500), rating_kw=rating_kw), Measurement)
-    assert rated_kw(read(nameplate(0xFFFF))) is None
+    assert get_rated_kw(read(nameplate(0xFFFF))) is None
 
 
 def test_models_702_and_120_both_hold_the_rating() -> None:
     newer = block(702, 50, {2: words("H", 5000), 45: words("h", 1)})
 
-    assert rated_kw(read(newer)) == rated_kw(read(nameplate(5000))) == 50.0
+    assert get_rated_kw(read(newer)) == get_rated_kw(read(nameplate(5000))) == 50.0
 
 
 def test_a_map_ends_where_it_says_and_begins_with_the_common_model() -> None:
@@ -269,7 +269,7 @@ def test_a_map_ends_where_it_says_and_begins_with_the_common_model() -> None:
     ],
 )
 def test_a_chain_that_leads_nowhere_is_not_followed(address: int, head: list[int], before: int, why: str) -> None:
-    with pytest.raises(WrongMap, match=why):
+    with pytest.raises(RegisterMapError, match=why):
         block_at(address, head, [Block(1, 40_002, 66)] * before)
 
 
@@ -302,7 +302,7 @@ def test_a_meter_has_no_nameplate() -> None:
     ],
 )
 def test_a_device_without_what_its_role_needs_is_not_asked(role: Role, blocks: list[Block], why: str) -> None:
-    with pytest.raises(WrongMap, match=why):
+    with pytest.raises(RegisterMapError, match=why):
         plan_for(role, blocks)
 
 
@@ -340,7 +340,7 @@ SECOND = Block(203, 2000, 105)
 def test_a_meter_that_may_be_another_one_is_not_read(
     blocks: list[Block], selection: Selection, labels: dict[int, str], why: str
 ) -> None:
-    with pytest.raises(WrongMap, match=why):
+    with pytest.raises(RegisterMapError, match=why):
         plan_for("grid", blocks, selection, labels)
 
 
@@ -391,5 +391,5 @@ def test_where_the_suns_power_is_taken_from(
 )
 def test_strings_that_are_not_there_are_told(selection: Selection, why: str) -> None:
     blocks = [INVERTER] if selection.power == "strings" else [INVERTER, STRINGS]
-    with pytest.raises(WrongMap, match=why):
+    with pytest.raises(RegisterMapError, match=why):
         plan_for("solar", blocks, selection)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ev_service.errors import ConfigurationError, SourceExhausted, SourceUnavailableError
+from ev_service.errors import ConfigurationError, SourceExhaustedError, SourceUnavailableError
 from ev_service.replay import Replay, read_recording
 from ev_service.telemetry import GridLoad, SolarStatus
 
@@ -51,7 +51,7 @@ async def test_a_replayed_value_holds_now_and_names_the_time_of_its_row(tmp_path
 
 
 async def test_before_the_first_row_the_beginning_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SourceExhausted, match="begins at 2012-06-21T12:00:00Z, after 2012-06-21T11:59:59Z"):
+    with pytest.raises(SourceExhaustedError, match="begins at 2012-06-21T12:00:00Z, after 2012-06-21T11:59:59Z"):
         await _play(tmp_path).read(NOON - timedelta(seconds=1))
 
 
@@ -60,14 +60,14 @@ async def test_the_end_is_said_and_nothing_invented(tmp_path: Path) -> None:
     replay = _play(tmp_path)
 
     assert (await replay.read(last + timedelta(hours=1))).generation_kw == 31.5
-    with pytest.raises(SourceExhausted, match=r"is over.* 2012-06-21T12:15:00Z and a row holds 3600 s at most"):
+    with pytest.raises(SourceExhaustedError, match=r"is over.* 2012-06-21T12:15:00Z and a row holds 3600 s at most"):
         await replay.read(last + timedelta(hours=1, seconds=1))
 
 
 async def test_a_gap_is_said_with_its_end(tmp_path: Path) -> None:
     replay = _play(tmp_path, max_gap_s=60)
 
-    with pytest.raises(SourceExhausted, match="has a gap until 2012-06-21T12:15:00Z"):
+    with pytest.raises(SourceExhaustedError, match="has a gap until 2012-06-21T12:15:00Z"):
         await replay.read(NOON + timedelta(minutes=2))
     assert (await replay.read(NOON + timedelta(minutes=15))).generation_kw == 31.5
 
@@ -213,7 +213,7 @@ async def test_what_is_answered_is_the_newest_row_not_older_than_the_gap(
     if holding and now - times[holding[-1]] <= timedelta(seconds=gap_s):
         assert (await replay.read(now)).generation_kw == holding[-1]
     else:
-        with pytest.raises(SourceExhausted):
+        with pytest.raises(SourceExhaustedError):
             await replay.read(now)
 
 

@@ -15,7 +15,7 @@ from joserfc.jwk import RSAKey
 
 from ev_service.assertion import CONTEXT_CLAIM, HEADER, ISSUER, GatewayAssertion
 from ev_service.clock import SteppedClock
-from ev_service.errors import ConfigurationError, SourceExhausted, SourceUnavailableError
+from ev_service.errors import ConfigurationError, SourceExhaustedError, SourceUnavailableError
 from ev_service.logs import configure_logging, correlation_id
 from ev_service.web import create_service, through_gateway
 
@@ -54,7 +54,7 @@ def make_app(part: Part, assertion: GatewayAssertion | None = None) -> FastAPI:
 
     @router.get("/exhausted")
     async def exhausted() -> None:
-        raise SourceExhausted("the recording ends at noon")
+        raise SourceExhaustedError("the recording ends at noon")
 
     @router.get("/misconfigured")
     async def misconfigured() -> None:

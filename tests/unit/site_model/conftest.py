@@ -4,7 +4,7 @@ import pytest
 
 from ev_service.settings import SiteSettings
 from site_model.parameters import Building, Panels, SiteParameters, Storage, Weather
-from site_model.story import Site
+from site_model.scenario import Site
 from site_model.sun_choice import create_tabled_sun
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ev_sensors.checks import Past, weigh
+from ev_sensors.checks import Past, validate
 from ev_sensors.measurement import Measurement, Reason
 from solar_service.sources import solar_device
 
@@ -19,7 +19,7 @@ DEVICE = solar_device("x", 100.0)
 def test_a_negative_sun_at_noon_and_watts_for_kilowatts_are_refused(
     generation_kw: float, reason: Reason | None
 ) -> None:
-    _, refusal = weigh(Measurement(NOON, {"generation_kw": generation_kw}), Past(), NOON, DEVICE.rules)
+    _, refusal = validate(Measurement(NOON, {"generation_kw": generation_kw}), Past(), NOON, DEVICE.rules)
 
     assert (None if refusal is None else refusal.reason) == reason
 
@@ -35,6 +35,6 @@ def test_the_sun_may_go_at_once_and_comes_only_so_quickly(
     later = NOON + timedelta(seconds=1)
     before = Past(Measurement(NOON, {"generation_kw": before_kw}))
 
-    _, refusal = weigh(Measurement(later, {"generation_kw": after_kw}), before, later, DEVICE.rules)
+    _, refusal = validate(Measurement(later, {"generation_kw": after_kw}), before, later, DEVICE.rules)
 
     assert (None if refusal is None else refusal.reason) == reason

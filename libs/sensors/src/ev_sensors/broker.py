@@ -77,7 +77,7 @@ class Broker:
         )
 
 
-class SubscriptionRefused(aiomqtt.MqttError):
+class SubscriptionRefusedError(aiomqtt.MqttError):
     """The broker lets us in and not listen."""
 
 
@@ -85,15 +85,15 @@ def demand_granted(codes: Iterable[object]) -> None:
     """Look at what the broker says of each subscription.
 
     Raises:
-        SubscriptionRefused: it refuses one (MQTT 5.0, section 3.9.3: 128 and above).
+        SubscriptionRefusedError: it refuses one (MQTT 5.0, section 3.9.3: 128 and above).
     """
     # Whole numbers, or paho's own objects around them.
     for value in (getattr(code, "value", code) for code in codes):
         if not isinstance(value, int) or value >= _REFUSED_FROM:
-            raise SubscriptionRefused(f"subscription refused with code {value}")
+            raise SubscriptionRefusedError(f"subscription refused with code {value}")
 
 
-def obstacle(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What stands between us and the broker, in one sentence without names and passwords.
 
     Source of the codes: MQTT 5.0, section 3.2.2.2.
@@ -102,7 +102,7 @@ def obstacle(error: Exception) -> str:
         code = getattr(error.rc, "value", error.rc)
         known = _REFUSED.get(code) if isinstance(code, int) else None
         return known or f"the broker refuses the connection with code {code}"
-    if isinstance(error, SubscriptionRefused):
+    if isinstance(error, SubscriptionRefusedError):
         return "the broker does not let this service listen to its device"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "the broker's certificate cannot be verified"

@@ -85,7 +85,7 @@ class Past:
     doubts: int = 0
 
 
-def weigh(measurement: Measurement, past: Past, now: datetime, rules: Rules) -> tuple[Past, Refusal | None]:
+def validate(measurement: Measurement, past: Past, now: datetime, rules: Rules) -> tuple[Past, Refusal | None]:
     """Judge one measurement.
 
     Args:

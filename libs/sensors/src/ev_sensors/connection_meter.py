@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ev_sensors.checks import Nominal, Range, Rules, Slope
-from ev_sensors.inbox import Device
 from ev_sensors.measurement import Measurement
+from ev_sensors.message_validator import Device
 from ev_sensors.phases import PhaseCurrents, by_phase, phase_currents
 from ev_service.settings import SiteSettings
 from ev_service.telemetry import GridLoad

@@ -6,9 +6,9 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from ev_sensors.inbox import Device
+from ev_sensors.message_validator import Device
 from ev_sensors.settings import Listed
-from ev_sensors.shapes.own import why_wrong
+from ev_sensors.shapes.native import why_wrong
 from ev_service.errors import ConfigurationError
 from ev_service.telemetry import Reading
 

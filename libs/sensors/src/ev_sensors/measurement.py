@@ -38,7 +38,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
+class IgnoredMessage:
     """A message gives no value by itself: it is about something else, or a part of what is awaited.
 
     why: in a few words; a device gives few different ones, as they are told and counted.

@@ -10,14 +10,21 @@ from typing import TypeVar
 
 from prometheus_client.registry import Collector
 
-from ev_sensors.checks import Past, weigh
-from ev_sensors.inbox import Device
+from ev_sensors.checks import Past, validate
 from ev_sensors.measurement import Measurement, Reason, Refusal
-from ev_sensors.modbus_counts import Counts, Outcome
-from ev_sensors.modbus_link import Address, Broken, Declined, Link, meter_labels, survey
+from ev_sensors.message_validator import Device
+from ev_sensors.modbus_counts import AnswerOutcome, ModbusMetrics
+from ev_sensors.modbus_link import (
+    Address,
+    ConnectionUnusableError,
+    ExceptionResponseError,
+    ModbusConnection,
+    meter_labels,
+    survey,
+)
 from ev_sensors.shapes import Role
-from ev_sensors.sunspec import Block, WrongMap, points_of, string_reads, strings_of
-from ev_sensors.sunspec_roles import Plan, Said, Selection, measured, plan_for, rated_kw
+from ev_sensors.sunspec import Block, RegisterMapError, points_of, string_reads, strings_of
+from ev_sensors.sunspec_roles import Plan, Selection, SunSpecPoints, get_rated_kw, plan_for, to_measurement
 from ev_service.backoff import Backoff
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailableError
@@ -36,7 +43,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PollTiming:
     """How quickly things are done, in real time.
 
     period_s: from one question to the next [s]. first_pause_s, longest_pause_s: between attempts to connect [s],
@@ -76,8 +83,8 @@ class ModbusSource(Source[R]):
         device: Device[R],
         manner: Manner,
         clock: Clock,
-        pace: Pace | None = None,
-        counts: Counts | None = None,
+        pace: PollTiming | None = None,
+        counts: ModbusMetrics | None = None,
     ) -> None:
         """Ask a device once it runs.
 
@@ -90,9 +97,9 @@ class ModbusSource(Source[R]):
             counts: where it counts, which several devices may share.
         """
         self._address, self._device, self._manner, self._clock = address, device, manner, clock
-        self._pace = pace or Pace()
+        self._pace = pace or PollTiming()
         self._name = " ".join(filter(None, (_NAMES[device.role], manner.device_id)))
-        self._counts = counts or Counts()
+        self._counts = counts or ModbusMetrics()
         self._is_connected = False
         self._obstacle: str | None = "it has not been asked"
         self._answers = 0
@@ -136,7 +143,7 @@ class ModbusSource(Source[R]):
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Keep asking the device, and come back to it when the connection is lost."""
-        async with run_in_background(self._live()):
+        async with run_in_background(self._run()):
             yield
 
     def _why(self) -> str:
@@ -152,23 +159,23 @@ class ModbusSource(Source[R]):
     def _age_s(reading: Reading, now: datetime) -> float:
         return (now - reading.timestamp).total_seconds()
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         backoff = Backoff(self._pace.first_pause_s, self._pace.longest_pause_s)
         while True:
             answers = self._answers
             try:
                 await self._session()
-            except (Broken, Declined, WrongMap) as error:
-                self._lost(str(error))
+            except (ConnectionUnusableError, ExceptionResponseError, RegisterMapError) as error:
+                self._on_loss(str(error))
             except Exception:
                 # Whatever breaks a session must not end the asking for good.
                 _logger.exception("session with the device failed")
-                self._lost("the session with it failed; the service's log has the reason")
+                self._on_loss("the session with it failed; the service's log has the reason")
             if self._answers > answers:
                 backoff.reset()
             await asyncio.sleep(backoff.next_s())
 
-    def _lost(self, reason: str) -> None:
+    def _on_loss(self, reason: str) -> None:
         if self._obstacle != reason:
             _logger.warning("device not read", extra={"device": self._name, "reason": reason})
         self._obstacle = reason
@@ -183,9 +190,9 @@ class ModbusSource(Source[R]):
         """Find the map, and ask until too many rounds in a row fail.
 
         Raises:
-            Broken, Declined, WrongMap: what failed.
+            ConnectionUnusableError, ExceptionResponseError, RegisterMapError: what failed.
         """
-        link = Link(self._address, self._pace.repeat_pause_s)
+        link = ModbusConnection(self._address, self._pace.repeat_pause_s)
         try:
             plan = await self._plan(link)
             rating_kw = None if plan.nameplate is None else await self._rating_kw(link, plan.nameplate)
@@ -197,15 +204,15 @@ class ModbusSource(Source[R]):
         finally:
             link.close()
 
-    async def _plan(self, link: Link) -> Plan:
+    async def _plan(self, link: ModbusConnection) -> Plan:
         blocks, defect = await survey(link, self._manner.base_address)
         try:
             labels = await meter_labels(link, blocks) if self._device.role == "grid" else {}
             return plan_for(self._device.role, blocks, self._manner.selection, labels)
-        except WrongMap as error:
-            raise WrongMap(f"{error}; {defect}" if defect else str(error)) from error
+        except RegisterMapError as error:
+            raise RegisterMapError(f"{error}; {defect}" if defect else str(error)) from error
 
-    async def _poll(self, link: Link, plan: Plan, rating_kw: float | None) -> None:
+    async def _poll(self, link: ModbusConnection, plan: Plan, rating_kw: float | None) -> None:
         loop = asyncio.get_running_loop()
         failed, repeats = 0, 0
         while True:
@@ -213,27 +220,27 @@ class ModbusSource(Source[R]):
             try:
                 await self._ask(link, plan, rating_kw)
                 failed = 0
-            except (Broken, Declined) as error:
+            except (ConnectionUnusableError, ExceptionResponseError) as error:
                 failed += 1
                 if failed >= _MOST_FAILED_ROUNDS:
                     raise
-                self._lost(str(error))
+                self._on_loss(str(error))
             self._counts.repeats.inc(link.repeats - repeats)
             repeats = link.repeats
             if not self._manner.keeps_connection:
                 link.close()
             await asyncio.sleep(max(0.0, asked_s + self._pace.period_s - loop.time()))
 
-    async def _rating_kw(self, link: Link, nameplate: Block) -> float | None:
+    async def _rating_kw(self, link: ModbusConnection, nameplate: Block) -> float | None:
         points = await self._optional_points(link, nameplate)
-        return None if points is None else rated_kw(points)
+        return None if points is None else get_rated_kw(points)
 
-    async def _optional_points(self, link: Link, block: Block) -> Mapping[str, float] | None:
+    async def _optional_points(self, link: ModbusConnection, block: Block) -> Mapping[str, float] | None:
         """Points of a block that others do without; None where it cannot be read or makes no sense."""
         try:
             points = points_of(block, await link.registers(block.address, block.span))
-        except (ValueError, Declined) as error:
-            if isinstance(error, Declined) and error.is_transient:
+        except (ValueError, ExceptionResponseError) as error:
+            if isinstance(error, ExceptionResponseError) and error.is_transient:
                 raise
             if block not in self._defective:
                 _logger.warning("model left out", extra={"model": block.model, "reason": str(error)})
@@ -242,7 +249,7 @@ class ModbusSource(Source[R]):
         self._defective.discard(block)
         return points
 
-    async def _ask(self, link: Link, plan: Plan, rating_kw: float | None) -> None:
+    async def _ask(self, link: ModbusConnection, plan: Plan, rating_kw: float | None) -> None:
         # The moment before the question: the value is at least as new as that.
         moment = self._clock.now()
         needed, *others = plan.polled
@@ -259,19 +266,19 @@ class ModbusSource(Source[R]):
         else:
             models |= {model: points for model, points in beside.items() if points is not None}
             manner, panels = self._manner, self._manner.selection.strings
-            said = Said(models, moment, self._answers, manner.factor, rating_kw, plan.power, inputs, panels)
-            outcome = self._take(said, measured(self._device.role, said))
+            said = SunSpecPoints(models, moment, self._answers, manner.factor, rating_kw, plan.power, inputs, panels)
+            outcome = self._take(said, to_measurement(self._device.role, said))
         self._answers += 1
         self._obstacle = None
         self._mark_connected(True)
         self._counts.answer(outcome)
 
-    def _take(self, said: Said, judged: Measurement | Refusal) -> Outcome:
+    def _take(self, said: SunSpecPoints, judged: Measurement | Refusal) -> AnswerOutcome:
         if self._stands_still(said.heartbeat):
-            return Outcome.STANDING
+            return AnswerOutcome.STANDING
         if isinstance(judged, Refusal):
             return self._refuse(judged)
-        self._past, refusal = weigh(judged, self._past, self._clock.now(), self._device.rules)
+        self._past, refusal = validate(judged, self._past, self._clock.now(), self._device.rules)
         return self._accept(judged) if refusal is None else self._refuse(refusal)
 
     def _stands_still(self, heartbeat: float | None) -> bool:
@@ -280,16 +287,16 @@ class ModbusSource(Source[R]):
         self._stands = heartbeat is not None and before in (None, heartbeat)
         return self._stands
 
-    def _accept(self, measurement: Measurement) -> Outcome:
+    def _accept(self, measurement: Measurement) -> AnswerOutcome:
         self._reading = self._device.reading(measurement, "modbus")
         self._refused, self._refusal = 0, None
         self._updates.send()
-        return Outcome.ACCEPTED
+        return AnswerOutcome.ACCEPTED
 
-    def _refuse(self, refusal: Refusal) -> Outcome:
-        self._counts.refused(refusal.reason)
+    def _refuse(self, refusal: Refusal) -> AnswerOutcome:
+        self._counts.count_refusal(refusal.reason)
         if self._refused == 0:
             _logger.warning("answer refused", extra={"reason": refusal.reason, "detail": refusal.detail})
         self._refused += 1
         self._refusal = refusal
-        return Outcome.REFUSED
+        return AnswerOutcome.REFUSED

@@ -8,10 +8,10 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from ev_sensors.combined import CombinedSource
-from ev_sensors.inbox import Device
 from ev_sensors.listed import parts_of, read_devices
-from ev_sensors.modbus import Manner, ModbusSource, Pace
-from ev_sensors.modbus_counts import Counts
+from ev_sensors.message_validator import Device
+from ev_sensors.modbus import Manner, ModbusSource, PollTiming
+from ev_sensors.modbus_counts import ModbusMetrics
 from ev_sensors.modbus_link import Address, ClientTls
 from ev_sensors.settings import (
     ListedModbusDevice,
@@ -52,7 +52,7 @@ def modbus_source(device: Device[R], settings: ModbusDeviceSettings, clock: Cloc
     Raises:
         ConfigurationError: a setting, or a file that one names, cannot be used.
     """
-    prefix, counts = settings.model_config.get("env_prefix", ""), Counts()
+    prefix, counts = settings.model_config.get("env_prefix", ""), ModbusMetrics()
     if settings.devices_file is None:
         return _source_of(device, settings, address_of(settings, prefix), clock, counts)
     where = f"{prefix}DEVICES_FILE {settings.devices_file}"
@@ -67,7 +67,12 @@ def modbus_source(device: Device[R], settings: ModbusDeviceSettings, clock: Cloc
 
 
 def _source_of(
-    device: Device[R], settings: ModbusDevice, address: Address, clock: Clock, counts: Counts, device_id: str = ""
+    device: Device[R],
+    settings: ModbusDevice,
+    address: Address,
+    clock: Clock,
+    counts: ModbusMetrics,
+    device_id: str = "",
 ) -> ModbusSource[R]:
     manner = Manner(
         settings.base_address,
@@ -77,7 +82,7 @@ def _source_of(
         selection_of(settings),
         device_id,
     )
-    return ModbusSource(address, device, manner, clock, Pace(settings.period_s), counts)
+    return ModbusSource(address, device, manner, clock, PollTiming(settings.period_s), counts)
 
 
 def _read_listed(settings: ModbusDeviceSettings, file: Path, where: str) -> Sequence[ListedModbus]:

@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge
 from prometheus_client.registry import Collector
 
 
-class Outcome(StrEnum):
+class AnswerOutcome(StrEnum):
     """What became of one answer.
 
     standing: the device's heartbeat did not move since the answer before.
@@ -18,7 +18,7 @@ class Outcome(StrEnum):
     STANDING = "standing"
 
 
-class Counts:
+class ModbusMetrics:
     """Counters of one device, or of several together; the service registers them."""
 
     def __init__(self) -> None:
@@ -28,16 +28,16 @@ class Counts:
         self.repeats = Counter("modbus_repeats", "Questions asked again within their round", registry=None)
         self.connected = Gauge("modbus_connected", "Devices that answer: of one device, 1 while it does", registry=None)
         # Made now, so that what never happened shows as 0.
-        self._of = {outcome: self._answers.labels(outcome) for outcome in Outcome}
+        self._of = {outcome: self._answers.labels(outcome) for outcome in AnswerOutcome}
 
     def collectors(self) -> Iterable[Collector]:
         """All of them."""
         return (self._answers, self._refused, self.failures, self.repeats, self.connected)
 
-    def answer(self, outcome: Outcome) -> None:
+    def answer(self, outcome: AnswerOutcome) -> None:
         """Count one answer."""
         self._of[outcome].inc()
 
-    def refused(self, reason: str) -> None:
+    def count_refusal(self, reason: str) -> None:
         """Count one refusal beside the answer."""
         self._refused.labels(reason).inc()

@@ -11,7 +11,18 @@ from pathlib import Path
 from pymodbus.client import AsyncModbusTcpClient, AsyncModbusTlsClient
 from pymodbus.exceptions import ModbusException
 
-from ev_sensors.sunspec import BASES, COMMON, END, LABEL_SPAN, MARKER, METERS, Block, WrongMap, block_at, label_of
+from ev_sensors.sunspec import (
+    BASES,
+    COMMON,
+    END,
+    LABEL_SPAN,
+    MARKER,
+    METERS,
+    Block,
+    RegisterMapError,
+    block_at,
+    label_of,
+)
 from ev_service.trust import Authorities
 
 _NO_SUCH_PLACE = (1, 2, 3)
@@ -42,15 +53,15 @@ _ONE_CLIENT = "; if it serves one client at a time, another program may be conne
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
 
-class Broken(Exception):
+class ConnectionUnusableError(Exception):
     """The connection is of no use, or none any more; says why in one sentence."""
 
 
-class UnreachableError(Broken):
+class UnreachableError(ConnectionUnusableError):
     """There is no connection."""
 
 
-class Declined(Exception):
+class ExceptionResponseError(Exception):
     """The device answered with an exception; `code` is the protocol's."""
 
     def __init__(self, code: int, unit_id: int) -> None:
@@ -105,7 +116,7 @@ class Address:
     tls: ClientTls | None = None
 
 
-class Link:
+class ModbusConnection:
     """Registers of one device, one question after the other; connects for a question where there is no connection."""
 
     def __init__(self, to: Address, repeat_pause_s: float) -> None:
@@ -126,14 +137,14 @@ class Link:
         """Read holding registers; what was lost, or met a busy device, is asked again.
 
         Raises:
-            Broken: no answer, or one that is none.
-            Declined: the device will not.
+            ConnectionUnusableError: no answer, or one that is none.
+            ExceptionResponseError: the device will not.
         """
         lost = busy = 0
         while True:
             try:
                 return await self._read(address, count)
-            except Declined as declined:
+            except ExceptionResponseError as declined:
                 if declined.code in _BUSY and busy < _BUSY_REPEATS:
                     busy += 1
                 # A gateway loses answers too, behind it.
@@ -141,7 +152,7 @@ class Link:
                     lost += 1
                 else:
                     raise
-            except Broken:
+            except ConnectionUnusableError:
                 # An answer that comes late must not be taken for that of the next question.
                 self.close()
                 if lost == _LOST_REPEATS:
@@ -158,31 +169,31 @@ class Link:
         self._client = self._closed = None
 
     async def _read(self, address: int, count: int) -> list[int]:
-        client, closed = await self._connected()
+        client, closed = await self._connect()
         asked = asyncio.ensure_future(client.read_holding_registers(address, count=count, device_id=self._to.unit_id))
         try:
             # The library waits for the whole timeout where the other side has hung up.
             await asyncio.wait({asked, closed}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({asked}, timeout=_LAST_CALLBACKS_S)
             if not asked.done():
-                raise Broken(self._explained("it closed the connection"))
+                raise ConnectionUnusableError(self._explain("it closed the connection"))
             answer = asked.result()
         except ModbusException:
             reason = "it closed the connection" if closed.done() else "it does not answer"
-            raise Broken(self._explained(reason)) from None
+            raise ConnectionUnusableError(self._explain(reason)) from None
         finally:
             asked.cancel()
         self._has_answered = True
         if answer.isError():
-            raise Declined(answer.exception_code, self._to.unit_id)
+            raise ExceptionResponseError(answer.exception_code, self._to.unit_id)
         if len(answer.registers) != count:
-            raise Broken(f"it answers {len(answer.registers)} registers where {count} were asked for")
+            raise ConnectionUnusableError(f"it answers {len(answer.registers)} registers where {count} were asked for")
         return list(answer.registers)
 
-    def _explained(self, reason: str) -> str:
+    def _explain(self, reason: str) -> str:
         return reason if self._has_answered else reason + _ONE_CLIENT
 
-    async def _connected(self) -> tuple[AsyncModbusTcpClient, asyncio.Future[None]]:
+    async def _connect(self) -> tuple[AsyncModbusTcpClient, asyncio.Future[None]]:
         if self._client is not None and self._closed is not None and not self._closed.done():
             return self._client, self._closed
         self.close()
@@ -199,7 +210,7 @@ class Link:
         self._closed = closed
         if not await self._client.connect():
             self.close()
-            raise UnreachableError(self._explained("it cannot be connected to"))
+            raise UnreachableError(self._explain("it cannot be connected to"))
         return self._client, closed
 
 
@@ -220,7 +231,7 @@ def _client(to: Address, on_connection: Callable[[bool], None]) -> AsyncModbusTc
     )
 
 
-async def survey(link: Link, base_address: int | None) -> tuple[list[Block], str | None]:
+async def survey(link: ModbusConnection, base_address: int | None) -> tuple[list[Block], str | None]:
     """Find the map of a device and all of its blocks, the common model first.
 
     Args:
@@ -231,9 +242,9 @@ async def survey(link: Link, base_address: int | None) -> tuple[list[Block], str
         The blocks, and why there may be more that cannot be found; None where the map ends as it should.
 
     Raises:
-        Broken: no answer.
-        Declined: the device will not say.
-        WrongMap: there is no map.
+        ConnectionUnusableError: no answer.
+        ExceptionResponseError: the device will not say.
+        RegisterMapError: there is no map.
     """
     address = await _begin(link, BASES if base_address is None else (base_address,))
     blocks: list[Block] = []
@@ -241,49 +252,49 @@ async def survey(link: Link, base_address: int | None) -> tuple[list[Block], str
         while block := block_at(address, await _head(link, address, blocks), blocks):
             blocks.append(block)
             address = block.end
-    except WrongMap as error:
+    except RegisterMapError as error:
         if not blocks:
             raise
         return blocks, str(error)
     return blocks, None
 
 
-async def _begin(link: Link, places: tuple[int, ...]) -> int:
+async def _begin(link: ModbusConnection, places: tuple[int, ...]) -> int:
     """Address behind the marker; a device may keep silent or hang up where it has no registers."""
-    obstacle: Broken | Declined | None = None
+    obstacle: ConnectionUnusableError | ExceptionResponseError | None = None
     for place in places:
         try:
             if tuple(await link.registers(place, len(MARKER))) == MARKER:
                 return place + len(MARKER)
         except UnreachableError:
             raise
-        except (Broken, Declined) as error:
-            if not (isinstance(error, Declined) and error.is_no_such_place):
+        except (ConnectionUnusableError, ExceptionResponseError) as error:
+            if not (isinstance(error, ExceptionResponseError) and error.is_no_such_place):
                 obstacle = obstacle or error
-    raise obstacle or WrongMap(f"no SunSpec map begins at {' or '.join(map(str, places))}")
+    raise obstacle or RegisterMapError(f"no SunSpec map begins at {' or '.join(map(str, places))}")
 
 
-async def _head(link: Link, address: int, before: Sequence[Block]) -> Sequence[int]:
+async def _head(link: ModbusConnection, address: int, before: Sequence[Block]) -> Sequence[int]:
     """The two registers of a head; those of the end where a map leaves its second one out, or the end as a whole."""
     try:
         return await link.registers(address, 2)
-    except Declined as declined:
+    except ExceptionResponseError as declined:
         # Some maps end in one register, 0xFFFF or 0 (Kostal, github.com/sunspec/models/issues/44).
         if not before or not declined.is_no_such_place:
             raise
         return END
-    except Broken:
+    except ConnectionUnusableError:
         if not before or (await link.registers(address, 1))[0] not in (END[0], 0):
             raise
         return END
 
 
-async def meter_labels(link: Link, blocks: Sequence[Block]) -> dict[int, str]:
+async def meter_labels(link: ModbusConnection, blocks: Sequence[Block]) -> dict[int, str]:
     """What the meters of a map are called, by their addresses: by the common model before each of them.
 
     Raises:
-        Broken: no answer.
-        Declined: the device is busy.
+        ConnectionUnusableError: no answer.
+        ExceptionResponseError: the device is busy.
     """
     labels: dict[int, str] = {}
     common: Block | None = None
@@ -293,7 +304,7 @@ async def meter_labels(link: Link, blocks: Sequence[Block]) -> dict[int, str]:
         if block.model in METERS and common is not None and common.length + 2 >= LABEL_SPAN:
             try:
                 labels[block.address] = label_of(await link.registers(common.address, LABEL_SPAN))
-            except Declined as declined:
+            except ExceptionResponseError as declined:
                 if declined.is_transient:
                     raise
     return labels

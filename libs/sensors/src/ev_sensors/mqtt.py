@@ -13,14 +13,14 @@ from uuid import uuid4
 import aiomqtt
 from prometheus_client.registry import Collector
 
-from ev_sensors.broker import Broker, demand_granted, obstacle
-from ev_sensors.counts import Counts, Outcome
-from ev_sensors.inbox import Device, Inbox
+from ev_sensors.broker import Broker, demand_granted, describe_error
+from ev_sensors.latest_per_topic_queue import create_latest_per_topic_queue
 from ev_sensors.measurement import Refusal
-from ev_sensors.newest import newest_per_topic
-from ev_sensors.quarantine import quarantined
+from ev_sensors.message_validator import Device, MessageValidator
+from ev_sensors.metrics import MessageOutcome, MqttMetrics
+from ev_sensors.quarantine import build_quarantine_message
 from ev_sensors.shapes import Shape
-from ev_sensors.shapes.own import DeviceStatus
+from ev_sensors.shapes.native import DeviceStatus
 from ev_service.backoff import Backoff
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailableError
@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ReconnectTiming:
     """How quickly things are done, in real time.
 
     rest_s: pause after what waited was judged [s]; under a flood the newest message per topic wins, and about one in
@@ -70,7 +70,7 @@ class Member(Generic[R]):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TopicIdentity:
     """Where the service stands among others: names that make up topics.
 
     service: the service that listens, by the name under which it says at the broker that it is there.
@@ -88,9 +88,9 @@ class MqttSource(Source[R]):
         broker: Broker,
         device: Device[R],
         members: Sequence[Member[R]],
-        place: Place,
+        place: TopicIdentity,
         clock: Clock,
-        pace: Pace | None = None,
+        pace: ReconnectTiming | None = None,
     ) -> None:
         """Listen to devices once it runs.
 
@@ -103,20 +103,20 @@ class MqttSource(Source[R]):
             pace: how quickly things are done.
         """
         self._broker, self._device, self._members, self._clock = broker, device, members, clock
-        self._pace = pace or Pace()
-        self._counts = Counts()
+        self._pace = pace or ReconnectTiming()
+        self._counts = MqttMetrics()
         base = f"site/{place.site_id}"
         self._inboxes = [
-            Inbox(
+            MessageValidator(
                 member.device,
                 member.shape,
                 self._counts,
-                partial(self._refused, f"{base}/quarantine/{device.role}/{member.device_id}"),
+                partial(self._quarantine, f"{base}/quarantine/{device.role}/{member.device_id}"),
             )
             for member in members
         ]
         # One message may speak of several devices.
-        self._listeners: dict[str, list[Inbox[R]]] = {}
+        self._listeners: dict[str, list[MessageValidator[R]]] = {}
         for member, inbox in zip(members, self._inboxes, strict=True):
             for topic in member.shape.topics:
                 self._listeners.setdefault(topic, []).append(inbox)
@@ -153,7 +153,7 @@ class MqttSource(Source[R]):
         reasons = (self._trouble_of(member, inbox, now) for member, inbox in pairs)
         return "; ".join(reason for reason in reasons if reason is not None) or None
 
-    def _trouble_of(self, member: Member[R], inbox: Inbox[R], now: datetime) -> str | None:
+    def _trouble_of(self, member: Member[R], inbox: MessageValidator[R], now: datetime) -> str | None:
         name, reading = member.device_id, inbox.reading
         if inbox.is_offline:
             return f"{name} is offline by its birth message or last will"
@@ -171,18 +171,18 @@ class MqttSource(Source[R]):
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Keep a connection to the broker, and come back to it when it is lost."""
-        async with run_in_background(self._live()):
+        async with run_in_background(self._run()):
             try:
                 yield
             finally:
                 self._is_stopping = True
 
-    def _why(self, inbox: Inbox[R], shape: Shape) -> str:
+    def _why(self, inbox: MessageValidator[R], shape: Shape) -> str:
         if self._obstacle is not None:
             return f": {self._obstacle}"
         refusal, count = inbox.last_refusal, inbox.refused_since
         told = None if refusal is None else f"{count} messages refused, the last for {refusal.reason}: {refusal.detail}"
-        reasons = [reason for reason in (told, inbox.ignored()) if reason is not None]
+        reasons = [reason for reason in (told, inbox.describe_ignored()) if reason is not None]
         if not reasons and inbox.reading is None:
             reasons = [f"no message on {' or '.join(shape.measurements[:_TOPICS_TOLD])}"]
         return f": {', and '.join(reasons)}" if reasons else ""
@@ -191,7 +191,7 @@ class MqttSource(Source[R]):
     def _age_s(reading: Reading, now: datetime) -> float:
         return (now - reading.timestamp).total_seconds()
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         backoff = Backoff(self._pace.first_pause_s, self._pace.longest_pause_s)
         loop = asyncio.get_running_loop()
         while True:
@@ -199,11 +199,11 @@ class MqttSource(Source[R]):
             try:
                 await self._session()
             except aiomqtt.MqttError as error:
-                self._lost(obstacle(error))
+                self._on_loss(describe_error(error))
             except Exception:
                 # Whatever breaks a session must not end the listening for good.
                 _logger.exception("session with the broker failed")
-                self._lost("the session with the broker failed; the service's log has the reason")
+                self._on_loss("the session with the broker failed; the service's log has the reason")
             if self._is_stopping:
                 # aiomqtt raised an error of its own in place of the cancellation.
                 return
@@ -211,7 +211,7 @@ class MqttSource(Source[R]):
                 backoff.reset()
             await asyncio.sleep(backoff.next_s())
 
-    def _lost(self, reason: str) -> None:
+    def _on_loss(self, reason: str) -> None:
         if self._obstacle != reason:
             _logger.warning("broker not connected", extra={"reason": reason})
         self._obstacle = reason
@@ -226,11 +226,11 @@ class MqttSource(Source[R]):
         """
         will = aiomqtt.Will(self._presence, self._status("offline"), qos=1, retain=True)
         rest_s = self._pace.rest_s
-        shedding = newest_per_topic(
-            max(member.shape.mixed for member in self._members), lambda: self._counts.message(Outcome.SHED)
+        shedding = create_latest_per_topic_queue(
+            max(member.shape.mixed for member in self._members), lambda: self._counts.message(MessageOutcome.SHED)
         )
         async with self._broker.client(self._identifier, will, shedding if rest_s else asyncio.Queue) as client:
-            telling = asyncio.create_task(self._tell(client))
+            telling = asyncio.create_task(self._publish_quarantine(client))
             try:
                 demand_granted(await client.subscribe([(topic, 1) for topic in self._topics()]))
                 await client.publish(self._presence, self._status("online"), qos=1, retain=True)
@@ -259,14 +259,14 @@ class MqttSource(Source[R]):
         births = dict.fromkeys(member.shape.status for member in self._members if member.shape.status is not None)
         return list(births | dict.fromkeys(self._listeners))
 
-    def _refused(self, quarantine: str, topic: str, payload: bytes, refusal: Refusal, is_retained: bool) -> None:
-        message = quarantined(topic, payload, refusal, self._clock.now(), is_retained=is_retained)
+    def _quarantine(self, quarantine: str, topic: str, payload: bytes, refusal: Refusal, is_retained: bool) -> None:
+        message = build_quarantine_message(topic, payload, refusal, self._clock.now(), is_retained=is_retained)
         try:
             self._telling.put_nowait((quarantine, message))
         except asyncio.QueueFull:
             self._counts.unsent.inc()
 
-    async def _tell(self, client: aiomqtt.Client) -> None:
+    async def _publish_quarantine(self, client: aiomqtt.Client) -> None:
         while True:
             quarantine, message = await self._telling.get()
             try:

@@ -15,7 +15,7 @@ _MOST_BYTES = 4096
 """How much of a refused message is told [byte]: enough for every honest one, and no way to multiply a flood."""
 
 
-class Quarantined(BaseModel):
+class QuarantinedMessage(BaseModel):
     """One refused message."""
 
     quarantined_at: UtcTimestamp = Field(description="When it was refused, UTC.", examples=["2026-06-21T16:00:00Z"])
@@ -27,7 +27,9 @@ class Quarantined(BaseModel):
     payload_base64: str | None = Field(default=None, description="Its bytes, where they are no UTF-8 text.")
 
 
-def quarantined(topic: str, payload: bytes, refusal: Refusal, now: datetime, *, is_retained: bool) -> bytes:
+def build_quarantine_message(
+    topic: str, payload: bytes, refusal: Refusal, now: datetime, *, is_retained: bool
+) -> bytes:
     """The message for the quarantine topic, JSON.
 
     Args:
@@ -43,7 +45,7 @@ def quarantined(topic: str, payload: bytes, refusal: Refusal, now: datetime, *, 
         text, raw = cut.decode("utf-8", "strict" if cut == payload else "ignore"), None
     except UnicodeDecodeError:
         text, raw = None, b64encode(cut).decode("ascii")
-    message = Quarantined(
+    message = QuarantinedMessage(
         quarantined_at=now,
         topic=topic,
         reason=refusal.reason,

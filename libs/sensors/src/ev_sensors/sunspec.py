@@ -38,7 +38,7 @@ _NO_SCALE = -0x8000
 _SCALES = range(-10, 11)
 
 
-class WrongMap(Exception):
+class RegisterMapError(Exception):
     """What stands at these addresses is not the map that is needed; says why in one sentence."""
 
 
@@ -159,19 +159,19 @@ def block_at(address: int, head: Sequence[int], before: Sequence[Block]) -> Bloc
         before: the blocks before it.
 
     Raises:
-        WrongMap: there is none that may stand there.
+        RegisterMapError: there is none that may stand there.
     """
     model, length = head
     if model == END[0] and before:
         return None
     if not before and model != COMMON:
-        raise WrongMap(f"its map begins with model {model}, not with the common model {COMMON}")
+        raise RegisterMapError(f"its map begins with model {model}, not with the common model {COMMON}")
     block = Block(model, address, length)
     # A model without registers is of no use but blocks nobody; model 0 is none, the map has ended without saying so.
     if model == 0 or block.end + 1 > _ADDRESSES:
-        raise WrongMap(f"model {model} at {address} cannot be {length} registers long")
+        raise RegisterMapError(f"model {model} at {address} cannot be {length} registers long")
     if len(before) >= _MOST_BLOCKS:
-        raise WrongMap(f"its map has no end after {_MOST_BLOCKS} models")
+        raise RegisterMapError(f"its map has no end after {_MOST_BLOCKS} models")
     return block
 
 
@@ -183,11 +183,11 @@ def points_of(block: Block, registers: Sequence[int]) -> dict[str, float]:
         registers: the first of it, head included, at least `span` of them.
 
     Raises:
-        WrongMap: the head is another one by now.
+        RegisterMapError: the head is another one by now.
         ValueError: a scale factor or a number is none.
     """
     if tuple(registers[:2]) != (block.model, block.length):
-        raise WrongMap(f"at {block.address} there is no model {block.model} any more")
+        raise RegisterMapError(f"at {block.address} there is no model {block.model} any more")
     points = {name: _value(name, point, registers) for name, point in MODELS[block.model].items()}
     return {name: value for name, value in points.items() if value is not None}
 
@@ -244,11 +244,11 @@ def strings_of(block: Block, registers: Sequence[int]) -> list[DcString]:
         registers: all that `string_reads` names.
 
     Raises:
-        WrongMap: the head is another one by now.
+        RegisterMapError: the head is another one by now.
         ValueError: the scale factor is none.
     """
     if tuple(registers[:2]) != (block.model, block.length):
-        raise WrongMap(f"at {block.address} there is no model {block.model} any more")
+        raise RegisterMapError(f"at {block.address} there is no model {block.model} any more")
     factor = Kind.INT16.number(registers[_STRINGS_SCALE.offset : _STRINGS_SCALE.end])
     strings: list[DcString] = []
     for number in range(string_count(block)):
@@ -256,7 +256,7 @@ def strings_of(block: Block, registers: Sequence[int]) -> list[DcString]:
         power = Kind.UINT16.number(registers[start + _STRING_POWER.offset : start + _STRING_POWER.end])
         if power is not None and (factor is None or factor not in _SCALES):
             raise ValueError(f"DCW of string {number + 1} has no scale factor")
-        power_w = None if power is None or factor is None else scaled(power, int(factor))
+        power_w = None if power is None or factor is None else scale(power, int(factor))
         strings.append(DcString(number + 1, _text(registers[start + 1 : start + 9]), power_w))
     return strings
 
@@ -273,10 +273,10 @@ def _value(name: str, point: Point, registers: Sequence[int]) -> float | None:
             return None
         told = _NO_SCALE if factor is None else int(factor)
         raise ValueError(f"{name} has the scale factor {told}, which is none")
-    return scaled(number, int(factor))
+    return scale(number, int(factor))
 
 
-def scaled(number: float, factor: int) -> float:
+def scale(number: float, factor: int) -> float:
     """A number times ten to the power of its scale factor.
 
     >>> scaled(412, -1), scaled(412, 2)

@@ -9,7 +9,7 @@ from typing import Literal
 from ev_sensors.measurement import Measurement, Reason, Refusal
 from ev_sensors.phases import phase_values
 from ev_sensors.shapes import Role
-from ev_sensors.sunspec import METERS, STRINGS, Block, DcString, WrongMap, string_count
+from ev_sensors.sunspec import METERS, STRINGS, Block, DcString, RegisterMapError, string_count
 
 _W_PER_KW = 1000.0
 
@@ -88,7 +88,7 @@ def plan_for(
         labels: what its meters are called, by their addresses.
 
     Raises:
-        WrongMap: the device has no such model, or not all of it, or several and it is not said which.
+        RegisterMapError: the device has no such model, or not all of it, or several and it is not said which.
     """
     selection = selection or Selection()
     if role == "grid" and any(block.model in METERS for block in blocks):
@@ -105,12 +105,12 @@ def plan_for(
             raise _too_short(block)
     wanted = ", ".join(map(str, first_models))
     found = ", ".join(map(str, sorted({block.model for block in blocks})))
-    raise WrongMap(f"it has none of the models {wanted}, only {found}")
+    raise RegisterMapError(f"it has none of the models {wanted}, only {found}")
 
 
-def _too_short(block: Block) -> WrongMap:
+def _too_short(block: Block) -> RegisterMapError:
     needed = block.span - 2
-    return WrongMap(f"model {block.model} is {block.length} registers long, at least {needed} are needed")
+    return RegisterMapError(f"model {block.model} is {block.length} registers long, at least {needed} are needed")
 
 
 def _choose_meter(blocks: Sequence[Block], number: int | None, labels: Mapping[int, str]) -> Block:
@@ -120,9 +120,9 @@ def _choose_meter(blocks: Sequence[Block], number: int | None, labels: Mapping[i
         for number, meter in enumerate(meters, 1)
     )
     if number is None and (len(meters) > 1 or _NOT_THE_CONNECTION.search(labels.get(meters[0].address, ""))):
-        raise WrongMap(f"which meter stands at the connection is not set, see …_MODBUS_METER: {listed}")
+        raise RegisterMapError(f"which meter stands at the connection is not set, see …_MODBUS_METER: {listed}")
     if number is not None and number > len(meters):
-        raise WrongMap(f"it has no meter {number}: {listed}")
+        raise RegisterMapError(f"it has no meter {number}: {listed}")
     meter = meters[(number or 1) - 1]
     if not meter.is_whole:
         raise _too_short(meter)
@@ -140,9 +140,9 @@ def _plan_sun(polled: tuple[Block, ...], named: Block | None, blocks: Sequence[B
     elif is_hybrid:
         power = "dc" if strings is None else "strings"
     if power == "strings" and strings is None:
-        raise WrongMap(f"it has no model {STRINGS}, which lists its strings")
+        raise RegisterMapError(f"it has no model {STRINGS}, which lists its strings")
     if strings is not None and max(selection.strings, default=0) > string_count(strings):
-        raise WrongMap(f"it has no string {max(selection.strings)}, only {string_count(strings)}")
+        raise RegisterMapError(f"it has no string {max(selection.strings)}, only {string_count(strings)}")
     warnings = {
         "ac": "it has a battery, whose power counts as sun where it is connected to this inverter",
         "dc": "it has a battery, whose power counts as sun where the inverter measures both on its DC side",
@@ -160,7 +160,7 @@ def _plan_sun(polled: tuple[Block, ...], named: Block | None, blocks: Sequence[B
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SunSpecPoints:
     """All that a device said at one moment: points by the number of their model.
 
     timestamp: the last moment before it was asked, aware UTC. sequence: number of the question, rising; None: it
@@ -184,13 +184,13 @@ class Said:
         return self.models.get(802, {}).get("Hb")
 
 
-def rated_kw(nameplate: Mapping[str, float]) -> float | None:
+def get_rated_kw(nameplate: Mapping[str, float]) -> float | None:
     """Rated power of the nameplate [kW]; None where it says none."""
     rated_w = nameplate.get("WRtg", 0.0)
     return rated_w / _W_PER_KW if rated_w > 0 else None
 
 
-def measured(role: Role, said: Said) -> Measurement | Refusal:
+def to_measurement(role: Role, said: SunSpecPoints) -> Measurement | Refusal:
     """What a device said, in the words of a role.
 
     Power is positive as the device gives it: SunSpec counts so for inverters, and for a battery that discharges; a
@@ -220,7 +220,7 @@ def measured(role: Role, said: Said) -> Measurement | Refusal:
     return Measurement(said.timestamp, values, sequence=said.sequence, energy_kwh=energy_kwh)
 
 
-def _panel_power(points: Mapping[str, float], said: Said) -> dict[str, float]:
+def _panel_power(points: Mapping[str, float], said: SunSpecPoints) -> dict[str, float]:
     """What the panels alone give, as `W` [W]; nothing where it is not told."""
     if said.power == "dc":
         return {"W": points["DCW"]} if "DCW" in points else {}

@@ -3,7 +3,7 @@
     EvError
     ├── ConfigurationError     a setting or file is wrong; the process does not start
     ├── SourceUnavailableError      the service has no value that it may give
-    │   └── SourceExhausted    … because its recording does not cover this moment
+    │   └── SourceExhaustedError    … because its recording does not cover this moment
     └── AssertionRefusedError       the call did not come through the gateway
 
 Domain code raises these and never a web exception; `ev_service.web` turns them into problem+json.
@@ -42,7 +42,7 @@ class SourceUnavailableError(EvError):
     http_status = 503
 
 
-class SourceExhausted(SourceUnavailableError):
+class SourceExhaustedError(SourceUnavailableError):
     """The recording holds no value for this moment."""
 
     code = "source_exhausted"

@@ -21,7 +21,7 @@ from typing import Annotated, Any, BinaryIO, Generic, NamedTuple, TypeVar, cast,
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ev_service.errors import ConfigurationError, SourceExhausted, SourceUnavailableError
+from ev_service.errors import ConfigurationError, SourceExhaustedError, SourceUnavailableError
 from ev_service.sources import ServiceSettings, Source
 from ev_service.telemetry import Reading
 from ev_service.units import utc_text
@@ -61,16 +61,16 @@ class Replay(Source[R]):
         """The row that holds at `now`.
 
         Raises:
-            SourceExhausted: the recording has not begun, has a gap here, or is over.
+            SourceExhaustedError: the recording has not begun, has a gap here, or is over.
         """
         index = bisect_right(self._rows, now, key=self._time) - 1
         if index < 0:
-            raise SourceExhausted(
+            raise SourceExhaustedError(
                 f"the recording begins at {utc_text(self._time(self._rows[0]))}, after {utc_text(now)}"
             )
         row = self._rows[index]
         if now - self._time(row) > self._max_gap:
-            raise SourceExhausted(self._why_nothing_holds(index, now))
+            raise SourceExhaustedError(self._why_nothing_holds(index, now))
         return row.model_copy(update={"timestamp": now, "source_time": row.timestamp})
 
     async def health_error(self, now: datetime) -> str | None:

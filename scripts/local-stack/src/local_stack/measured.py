@@ -19,7 +19,7 @@ from ev_service.settings import SiteSettings, load
 from ev_service.units import utc_text
 from site_model.battery import Interval, simulate
 from site_model.parameters import Panels, Storage
-from site_model.story import at_connection
+from site_model.scenario import at_connection
 
 MEASURED_DAY = date(2012, 7, 30)
 TIMEZONE = "America/Phoenix"

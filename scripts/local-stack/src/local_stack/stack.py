@@ -35,7 +35,7 @@ PRELOADED = (
         "grid_service.app",
         "charger_service.app",
         "site_twin.app",
-        "site_twin.field",
+        "site_twin.field_devices",
         "charging_agent.app",
         "charging_agent.ledger.store",
         "wso2_provisioning.cli",

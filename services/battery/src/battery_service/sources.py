@@ -7,11 +7,11 @@ from functools import partial
 from pydantic_settings import SettingsConfigDict
 
 from ev_sensors.checks import Range, Rules, Slope
-from ev_sensors.choice import mqtt_source
-from ev_sensors.inbox import Device
 from ev_sensors.measurement import Measurement
+from ev_sensors.message_validator import Device
 from ev_sensors.modbus_choice import modbus_source
 from ev_sensors.settings import DeviceId, ModbusDeviceSettings, MqttDeviceSettings, MqttSettings
+from ev_sensors.source_factory import mqtt_source
 from ev_sensors.twin import TwinSource
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
@@ -20,7 +20,7 @@ from ev_service.settings import load
 from ev_service.sources import ServiceSettings, Source, SourceSettings
 from ev_service.telemetry import BatteryStatus
 from site_model.parameters import Storage, read_parameters
-from site_model.story import Site
+from site_model.scenario import Site
 from site_model.sun_choice import create_tabled_sun
 
 

@@ -3,10 +3,10 @@
 from pydantic_settings import SettingsConfigDict
 
 from charger_service.settings import MeterSettings
-from ev_sensors.choice import mqtt_source
 from ev_sensors.connection_meter import connection_meter
 from ev_sensors.modbus_choice import modbus_source
 from ev_sensors.settings import DeviceId, ModbusMeterSettings, MqttDeviceSettings, MqttSettings
+from ev_sensors.source_factory import mqtt_source
 from ev_sensors.twin import TwinSource
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError

@@ -5,10 +5,10 @@ from functools import partial
 
 from pydantic_settings import SettingsConfigDict
 
-from ev_sensors.choice import mqtt_source
 from ev_sensors.connection_meter import connection_meter, load_percent, why_implausible
 from ev_sensors.modbus_choice import modbus_source
 from ev_sensors.settings import DeviceId, ModbusMeterSettings, MqttDeviceSettings, MqttSettings
+from ev_sensors.source_factory import mqtt_source
 from ev_sensors.twin import TwinSource
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
@@ -17,7 +17,7 @@ from ev_service.settings import load
 from ev_service.sources import ServiceSettings, Source, SourceSettings
 from ev_service.telemetry import GridLoad
 from site_model.parameters import read_parameters
-from site_model.story import Site
+from site_model.scenario import Site
 from site_model.sun_choice import create_tabled_sun
 
 

@@ -13,7 +13,7 @@ from ev_service.errors import ConfigurationError
 from ev_service.logs import configure_logging
 from ev_service.settings import load
 from site_twin.app import NAME, create_app
-from site_twin.field import init_keys
+from site_twin.field_devices import init_keys
 from site_twin.fleet import CHARGE_POINTS, CHARGERS, init
 from site_twin.settings import TwinSettings
 

@@ -17,8 +17,8 @@ from site_model.sunlight import Sun
 from site_twin.api import reading_routes, site_routes
 from site_twin.charge_points import load_charge_points
 from site_twin.charging import DRAWS_MORE, DRAWS_MORE_MEANS
+from site_twin.devices.device_types import DEVICES, device_kinds
 from site_twin.devices.failing import MEANINGS
-from site_twin.devices.kinds import DEVICES, device_kinds
 from site_twin.devices.mqtt import Broker, MqttDevice, broker_from_settings, speaking
 from site_twin.faults import FaultBoard
 from site_twin.ports import ChargePoints

@@ -10,14 +10,14 @@ from datetime import datetime, timedelta
 from ev_service.errors import EvError
 
 
-class UnknownDevice(EvError):
+class UnknownDeviceError(EvError):
     """No such device, or it can not fail in that way."""
 
     code = "unknown_device"
     http_status = 404
 
 
-class UnknownFault(EvError):
+class UnknownFaultError(EvError):
     """The device can not fail in that way."""
 
     code = "unknown_fault"
@@ -53,12 +53,12 @@ class FaultBoard:
         """Let a device fail from now on; an order of the same kind replaces the one before.
 
         Raises:
-            UnknownDevice: there is no such device.
-            UnknownFault: it can not fail in that way.
+            UnknownDeviceError: there is no such device.
+            UnknownFaultError: it can not fail in that way.
         """
         known = self._kinds_of(device)
         if kind not in known:
-            raise UnknownFault(f"{device} can not fail as {kind}, only as {', '.join(sorted(known))}")
+            raise UnknownFaultError(f"{device} can not fail as {kind}, only as {', '.join(sorted(known))}")
         fault = Fault(device, kind, now, now + timedelta(minutes=minutes))
         self._faults[device, kind] = fault
         return fault
@@ -67,7 +67,7 @@ class FaultBoard:
         """End all faults of a device.
 
         Raises:
-            UnknownDevice: there is no such device.
+            UnknownDeviceError: there is no such device.
         """
         self._kinds_of(device)
         self._faults = {key: fault for key, fault in self._faults.items() if fault.device != device}
@@ -87,5 +87,5 @@ class FaultBoard:
     def _kinds_of(self, device: str) -> Mapping[str, str]:
         known = self.kinds.get(device)
         if known is None:
-            raise UnknownDevice(f"there is no device {device}, only {', '.join(sorted(self.kinds)) or 'none'}")
+            raise UnknownDeviceError(f"there is no device {device}, only {', '.join(sorted(self.kinds)) or 'none'}")
         return known

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from ev_service.errors import ConfigurationError
 from ev_service.files import replace_file
 from ev_service.key_files import PRIVATE, PUBLIC
-from site_twin.charge_points.roster import ChargePointEntry, EvseEntry, Roster, read_roster
+from site_twin.charge_points.charge_points_file import ChargePointEntry, ChargePointsFile, EvseEntry, read_roster
 
 CHARGERS, CHARGE_POINTS = "chargers.json", "charge-points.json"
 
@@ -47,10 +47,10 @@ def init(folder: Path) -> tuple[Path, Path]:
     return chargers, charge_points
 
 
-def default_fleet() -> Roster:
+def default_fleet() -> ChargePointsFile:
     """Six charging points of three kinds, each with a new password."""
     three, second = (1, 2, 3), (2,)
-    return Roster(
+    return ChargePointsFile(
         charge_points=(
             *(_entry(f"CP-{number}", "2.0.1", three, 32.0) for number in range(1, 5)),
             _entry("CP-5", "1.6", three, 16.0),
@@ -59,7 +59,7 @@ def default_fleet() -> Roster:
     )
 
 
-def registration(roster: Roster) -> dict[str, Any]:
+def registration(roster: ChargePointsFile) -> dict[str, Any]:
     """What the charger service is told of the charge points: CHARGERS_FILE."""
     return {
         "feeders": [{"feeder_id": FEEDER_ID, "limit_a": FEEDER_LIMIT_A}],
@@ -85,7 +85,7 @@ def _entry(charger_id: str, version: Any, phases: tuple[int, ...], max_current_a
     )
 
 
-def _with_passwords(roster: Roster) -> dict[str, Any]:
+def _with_passwords(roster: ChargePointsFile) -> dict[str, Any]:
     content = roster.model_dump(mode="json")
     for written, entry in zip(content["charge_points"], roster.charge_points, strict=True):
         written["password"] = entry.password.get_secret_value()

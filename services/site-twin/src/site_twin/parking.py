@@ -18,7 +18,7 @@ Arrivals = Callable[[date], Sequence[Car]]
 
 
 @dataclass(slots=True)
-class Visit:
+class ParkedVisit:
     """A car at a place: energy_got_kwh [kWh] is what it has got since plugged_in_at (aware UTC)."""
 
     car: Car
@@ -44,7 +44,7 @@ class Parking:
         """
         self._places = sorted(places)
         self._arrivals, self._zone, self._seed = arrivals, zone, seed
-        self._visits: dict[EvseKey, Visit] = {}
+        self._visits: dict[EvseKey, ParkedVisit] = {}
         self._coming: deque[Car] = deque()
         self._next_day = start.astimezone(zone).date() - timedelta(days=1)
         self._start = start
@@ -53,7 +53,7 @@ class Parking:
         self.turned_away = 0
 
     @property
-    def visits(self) -> Mapping[EvseKey, Visit]:
+    def visits(self) -> Mapping[EvseKey, ParkedVisit]:
         """Who stands where."""
         return self._visits
 
@@ -79,4 +79,4 @@ class Parking:
             self.turned_away += 1
             return
         place = draws(self._seed, f"place of {car.car_id}", car.arrival.date()).choice(free)
-        self._visits[place] = Visit(car, max(car.arrival, self._start))
+        self._visits[place] = ParkedVisit(car, max(car.arrival, self._start))

@@ -47,7 +47,7 @@ NOTHING = Offer(0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Plugged:
+class PluggedCar:
     """The car that stands at an EVSE.
 
     car_id: differs for every car that comes; id_token: what its driver shows to the charger.
@@ -70,7 +70,7 @@ class Plugged:
 
 
 @dataclass(frozen=True, slots=True)
-class Metered:
+class EvseMeter:
     """What the meter of an EVSE says.
 
     measured_at: aware UTC, of the run.
@@ -101,11 +101,11 @@ class Cars(Protocol):
         """
         ...
 
-    def car_at(self, charger_id: str, evse_id: int) -> Plugged | None:
+    def car_at(self, charger_id: str, evse_id: int) -> PluggedCar | None:
         """The car that stands there now."""
         ...
 
-    def meter(self, charger_id: str, evse_id: int) -> Metered:
+    def meter(self, charger_id: str, evse_id: int) -> EvseMeter:
         """What the EVSE's meter says now, in truth: a charge point that lies does so itself."""
         ...
 
@@ -127,7 +127,7 @@ class ChargePoints(Protocol):
         """The kinds of fault that a charge point can have, each with what it does in one sentence."""
         ...
 
-    def offered(self, charger_id: str, evse_id: int, moment: datetime) -> Offer:
+    def compute_offer(self, charger_id: str, evse_id: int, moment: datetime) -> Offer:
         """What the EVSE offers at a moment between the last `Cars.settle` and now, by all that it holds.
 
         Pure, and cheap: asked for every step of the time that is caught up with.

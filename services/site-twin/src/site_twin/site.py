@@ -16,13 +16,13 @@ from ev_service.settings import SiteSettings
 from site_model.battery import Interval, simulate
 from site_model.cars import LEAST_CURRENT_A, arrivals, is_asking
 from site_model.parameters import SiteParameters
-from site_model.story import Site, at_connection
+from site_model.scenario import Site, at_connection
 from site_model.sunlight import Sun
 from site_twin.charging import DRAWS_MORE, NO_DRAW, Draw, draw_of
 from site_twin.faults import FaultBoard
-from site_twin.parking import Parking, Visit
-from site_twin.ports import ChargePoints, EvseKey, EvsePlace, Metered, Offer, Plugged
-from site_twin.states import Powers, Standing
+from site_twin.parking import ParkedVisit, Parking
+from site_twin.ports import ChargePoints, EvseKey, EvseMeter, EvsePlace, Offer, PluggedCar
+from site_twin.states import ParkedState, Powers
 
 STEP_S = 60
 """Longest step [s]: short beside what cars and sun do, and the whole minutes on which cars come and leave."""
@@ -98,18 +98,18 @@ class TwinSite:
         self._book(now)
         return now
 
-    def car_at(self, charger_id: str, evse_id: int) -> Plugged | None:
+    def car_at(self, charger_id: str, evse_id: int) -> PluggedCar | None:
         """The car that stands there now."""
         now, key = self._catch_up(), EvseKey(charger_id, evse_id)
         visit = self._parking.visits.get(key)
-        return None if visit is None else self._plugged(key, visit, now)
+        return None if visit is None else self._to_plugged_car(key, visit, now)
 
-    def meter(self, charger_id: str, evse_id: int) -> Metered:
+    def meter(self, charger_id: str, evse_id: int) -> EvseMeter:
         """What the EVSE's meter says now."""
         now, key = self._catch_up(), EvseKey(charger_id, evse_id)
         step = self._current_step(now)
         draw = step.draws.get(key, NO_DRAW)
-        return Metered(
+        return EvseMeter(
             measured_at=now,
             current_a=draw.current_a,
             power_kw=draw.power_kw,
@@ -126,12 +126,12 @@ class TwinSite:
         now = self._catch_up()
         return self._powers(now, self._current_step(now))
 
-    def standing(self) -> Sequence[Standing]:
+    def standing(self) -> Sequence[ParkedState]:
         """The cars that are there now, by place."""
         now = self._catch_up()
         step = self._current_step(now)
         return [
-            Standing(key, self._plugged(key, visit, now), step.offers[key], step.draws[key])
+            ParkedState(key, self._to_plugged_car(key, visit, now), step.offers[key], step.draws[key])
             for key, visit in sorted(self._parking.visits.items())
         ]
 
@@ -208,9 +208,9 @@ class TwinSite:
 
     def _offers(self, moment: datetime) -> Mapping[EvseKey, Offer]:
         given = self._charge_points
-        return {} if given is None else {key: given.offered(*key, moment) for key in self.places}
+        return {} if given is None else {key: given.compute_offer(*key, moment) for key in self.places}
 
-    def _draw(self, key: EvseKey, visit: Visit, offer: Offer, moment: datetime) -> Draw:
+    def _draw(self, key: EvseKey, visit: ParkedVisit, offer: Offer, moment: datetime) -> Draw:
         return draw_of(
             visit.car,
             self.places[key],
@@ -220,10 +220,10 @@ class TwinSite:
             draws_more=DRAWS_MORE in self.faults_ordered.of(key.charger_id, moment),
         )
 
-    def _plugged(self, key: EvseKey, visit: Visit, now: datetime) -> Plugged:
+    def _to_plugged_car(self, key: EvseKey, visit: ParkedVisit, now: datetime) -> PluggedCar:
         car, step = visit.car, self._current_step(now)
         got_kwh = visit.energy_got_kwh + step.draws[key].power_kw * _hours(step.start, now)
-        return Plugged(
+        return PluggedCar(
             car_id=car.car_id,
             id_token=car.car_id,
             plugged_in_at=visit.plugged_in_at,

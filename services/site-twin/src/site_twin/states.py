@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from site_twin.charging import Draw
-from site_twin.ports import EvseKey, Offer, Plugged
+from site_twin.ports import EvseKey, Offer, PluggedCar
 
 
 @dataclass(frozen=True, slots=True)
 class Powers:
-    """Where the site's power comes from and goes to; units and signs as in `site_model.story.SiteState`.
+    """Where the site's power comes from and goes to; units and signs as in `site_model.scenario.SiteState`.
 
     charging_kw [kW]: what all cars draw. phase_current_a [A]: what they draw on L1, L2, L3.
     connection_current_a [A]: what each phase of the connection carries, positive is drawn from the grid.
@@ -29,10 +29,10 @@ class Powers:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ParkedState:
     """A car at its place: what it is offered and what it draws now."""
 
     key: EvseKey
-    car: Plugged
+    car: PluggedCar
     offer: Offer
     draw: Draw

@@ -9,7 +9,7 @@ from ev_service.units import UtcTimestamp
 from site_twin.faults import Fault
 from site_twin.ports import EvseKey
 from site_twin.site import TwinSite, highest_of
-from site_twin.states import Standing
+from site_twin.states import ParkedState
 
 
 class _View(BaseModel):
@@ -119,14 +119,14 @@ def site_view(site: TwinSite, settings: SiteSettings) -> SiteView:
         soc_percent=round(powers.soc_percent, 2),
         charging_kw=round(powers.charging_kw, 3),
         phase_current_a=_amperes(powers.phase_current_a),
-        connection_current_a=_rounded(powers.connection_current_a),
+        connection_current_a=_round(powers.connection_current_a),
         load_kw=load_kw,
         export_kw=round(powers.export_kw, 3),
         limit_kw=limit_kw,
         limit_a=round(limit_kw * 1000 / (settings.voltage_v * settings.phases), 2),
         load_percent=round(load_kw / limit_kw * 100, 3),
         highest_load_kw=round(max(site.highest_load_kw, powers.load_kw), 3),
-        highest_current_a=_rounded(highest_of(site.highest_current_a, powers.connection_current_a)),
+        highest_current_a=_round(highest_of(site.highest_current_a, powers.connection_current_a)),
         turned_away=site.turned_away,
         cars=tuple(map(_car, site.standing())),
         chargers=_chargers(site),
@@ -139,7 +139,7 @@ def fault_view(fault: Fault) -> FaultView:
     return FaultView(device=fault.device, kind=fault.kind, until=fault.until)
 
 
-def _car(standing: Standing) -> CarView:
+def _car(standing: ParkedState) -> CarView:
     car = standing.car
     return CarView(
         charger_id=standing.key.charger_id,
@@ -182,9 +182,9 @@ def _register_kwh(site: TwinSite, key: EvseKey) -> float:
 
 
 def _amperes(lines: tuple[float, float, float]) -> tuple[float, float, float]:
-    first, second, third = _rounded(lines)
+    first, second, third = _round(lines)
     return first, second, third
 
 
-def _rounded(lines: Sequence[float]) -> tuple[float, ...]:
+def _round(lines: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(line, 2) for line in lines)

@@ -24,7 +24,7 @@ from site_twin.fleet import FEEDER_LIMIT_A
 from site_twin.ports import Cars, EvseKey, EvsePlace, Offer
 from site_twin.readings import Readings
 from site_twin.site import TwinSite
-from site_twin.states import Standing
+from site_twin.states import ParkedState
 
 MIDNIGHT = datetime(2026, 6, 25, 4, tzinfo=UTC)
 HOURS = 24
@@ -48,7 +48,7 @@ class Limits:
         self.places = tuple(EvsePlace(EvseKey(*one.key), one.phases, one.max_current_a) for one in WIRINGS)
         self.limit_a: dict[CarKey, float] = {one.key: FALLBACK_A for one in WIRINGS}
 
-    def offered(self, charger_id: str, evse_id: int, moment: datetime) -> Offer:
+    def compute_offer(self, charger_id: str, evse_id: int, moment: datetime) -> Offer:
         del moment
         return Offer(self.limit_a[charger_id, evse_id])
 
@@ -127,7 +127,7 @@ class Day:
         chargers = [self._charger(wiring, standing.get(wiring.key)) for wiring in WIRINGS]
         return chargers_reading(chargers, now, self._limit_kw, FEEDER_LIMIT_A)
 
-    def _charger(self, wiring: Wiring, standing: Standing | None) -> Charger:
+    def _charger(self, wiring: Wiring, standing: ParkedState | None) -> Charger:
         limit_a, measured = self._limits.limit_a[wiring.key], self._measured.get(wiring.key)
         if standing is None:
             return charger(wiring, limit_a=limit_a, session=None, measured=measured, state=EvseState.AVAILABLE)
@@ -147,7 +147,7 @@ class Day:
 
     def _obey(self, plan: ChargingPlan) -> None:
         self._twin.settle()
-        # Who comes meanwhile is offered the fallback, and nothing while all is paused.
+        # Who comes meanwhile is compute_offer the fallback, and nothing while all is paused.
         self._limits.limit_a = dict.fromkeys(self._limits.limit_a, 0.0 if plan.room.pauses else FALLBACK_A)
         self._limits.limit_a |= {one.key: one.limit_a for one in plan.limits}
         powers = self._twin.powers()

@@ -16,7 +16,7 @@ from tests.unit.site_twin.charge_points.central_system import (
 )
 
 from ev_service.clock import SteppedClock
-from site_twin.charge_points import ChargePoint, StandingCars
+from site_twin.charge_points import ChargePoint, ParkedCars
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def clock() -> SteppedClock:
 
 
 @pytest.fixture
-def cars(clock: SteppedClock) -> StandingCars:
-    return StandingCars(clock)
+def cars(clock: SteppedClock) -> ParkedCars:
+    return ParkedCars(clock)
 
 
 @pytest.fixture
-async def connect(central: CentralSystem, cars: StandingCars) -> AsyncGenerator[Connect]:
+async def connect(central: CentralSystem, cars: ParkedCars) -> AsyncGenerator[Connect]:
     """Makes a charge point that is connected and booted; keywords as `ChargePoint` takes them."""
     async with AsyncExitStack() as stack:
 

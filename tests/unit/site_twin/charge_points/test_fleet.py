@@ -15,7 +15,7 @@ from charger_service.configuration import read_installation
 from ev_service.errors import ConfigurationError
 from site_twin.__main__ import main
 from site_twin.charge_points import Quirk, load_charge_points
-from site_twin.charge_points.roster import read_roster
+from site_twin.charge_points.charge_points_file import read_roster
 from site_twin.fleet import init
 from site_twin.ports import NOTHING, EvseKey
 from site_twin.settings import TwinSettings
@@ -142,7 +142,7 @@ def test_the_site_is_told_the_places_before_anything_runs(tmp_path: Path) -> Non
 
     assert [place.key for place in points.places] == [EvseKey(f"CP-{number}", 1) for number in range(1, 7)]
     assert set(points.fault_kinds) == set(Quirk)
-    assert points.offered("CP-1", 1, NOON) == NOTHING
+    assert points.compute_offer("CP-1", 1, NOON) == NOTHING
     assert points.next_change("CP-1", 1, NOON) is None
     assert points.state("CP-1") == {"is_connected": False}
 

@@ -15,7 +15,7 @@ from tests.unit.site_twin.charge_points.central_system import (
 )
 
 from ev_service.clock import SteppedClock
-from site_twin.charge_points import EvsePlan, StandingCars, Timing
+from site_twin.charge_points import EvsePlan, ParkedCars, Timing
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ def samples(values: Payload) -> dict[str, float]:
 
 
 async def test_a_1_6_charge_point_tells_a_visit_from_plugging_in_to_leaving(
-    central: CentralSystem, connect: Connect, cars: StandingCars, clock: SteppedClock
+    central: CentralSystem, connect: Connect, cars: ParkedCars, clock: SteppedClock
 ) -> None:
     point = await connect("1.6")
     car = cars.plug(point)
@@ -59,7 +59,7 @@ async def test_a_1_6_charge_point_tells_a_visit_from_plugging_in_to_leaving(
 
 
 async def test_a_2_0_1_station_tells_the_same_in_events_and_what_the_car_needs(
-    central: CentralSystem, connect: Connect, cars: StandingCars, clock: SteppedClock
+    central: CentralSystem, connect: Connect, cars: ParkedCars, clock: SteppedClock
 ) -> None:
     point = await connect("2.0.1")
     car = cars.plug(point, energy_wanted_kwh=12.5, hours=6, max_current_a=16.0)
@@ -91,7 +91,7 @@ async def test_a_2_0_1_station_tells_the_same_in_events_and_what_the_car_needs(
 
 @pytest.mark.parametrize("version", ["1.6", "2.0.1"])
 async def test_a_driver_who_is_not_accepted_gets_no_power(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     central.token_status = "Invalid"
     point = await connect(version)
@@ -99,13 +99,13 @@ async def test_a_driver_who_is_not_accepted_gets_no_power(
     await central.until_heard("Authorize")
     await asyncio.sleep(3 * (HASTE.tick_s or 0))
 
-    assert point.offered(1, cars.now()).limit_a == 0
+    assert point.compute_offer(1, cars.now()).limit_a == 0
     assert not central.of("StartTransaction")
     assert not central.of("TransactionEvent")
 
 
 async def test_a_charge_point_on_one_phase_tells_its_own_line(
-    central: CentralSystem, connect: Connect, cars: StandingCars
+    central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await connect("1.6", evses=(EvsePlan(1, (2,), 32.0),))
     cars.plug(point)
@@ -117,7 +117,7 @@ async def test_a_charge_point_on_one_phase_tells_its_own_line(
 
 
 async def test_a_full_car_is_told_to_be_suspended_by_the_car(
-    central: CentralSystem, connect: Connect, cars: StandingCars, clock: SteppedClock
+    central: CentralSystem, connect: Connect, cars: ParkedCars, clock: SteppedClock
 ) -> None:
     point = await connect("1.6")
     cars.plug(point, energy_wanted_kwh=5.0)
@@ -128,7 +128,7 @@ async def test_a_full_car_is_told_to_be_suspended_by_the_car(
 
 
 async def test_meter_values_keep_to_their_pace_however_fast_the_clock_goes(
-    central: CentralSystem, connect: Connect, cars: StandingCars, clock: SteppedClock
+    central: CentralSystem, connect: Connect, cars: ParkedCars, clock: SteppedClock
 ) -> None:
     point = await connect("1.6", timing=Timing(tick_s=0.001, meter_values_per_s=3.0))
     cars.plug(point)

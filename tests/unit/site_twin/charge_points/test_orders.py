@@ -10,7 +10,7 @@ from tests.unit.site_twin.charge_points.central_system import CentralSystem, Con
 from tests.unit.site_twin.charge_points.orders import schedule, set_profile
 
 from ev_service.clock import SteppedClock
-from site_twin.charge_points import ChargePoint, EvsePlan, StandingCars
+from site_twin.charge_points import ChargePoint, EvsePlan, ParkedCars
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +18,7 @@ both = pytest.mark.parametrize("version", ["1.6", "2.0.1"])
 STATION_MAX = {"1.6": "ChargePointMaxProfile", "2.0.1": "ChargingStationMaxProfile"}
 
 
-async def charging(version: str, central: CentralSystem, connect: Connect, cars: StandingCars) -> ChargePoint:
+async def charging(version: str, central: CentralSystem, connect: Connect, cars: ParkedCars) -> ChargePoint:
     """A charge point with a car whose transaction both sides know."""
     point: ChargePoint = await connect(version)
     cars.plug(point)
@@ -27,12 +27,12 @@ async def charging(version: str, central: CentralSystem, connect: Connect, cars:
 
 
 def limit_a(point: ChargePoint, evse_id: int = 1) -> float:
-    return point.offered(evse_id, point.station.cars.now()).limit_a
+    return point.compute_offer(evse_id, point.station.cars.now()).limit_a
 
 
 @both
 async def test_a_limit_is_in_force_when_it_is_accepted_and_its_effect_is_told(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars)
 
@@ -48,7 +48,7 @@ async def test_a_limit_is_in_force_when_it_is_accepted_and_its_effect_is_told(
 
 @both
 async def test_0_a_pauses_the_transaction_and_does_not_end_it(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars)
     await central.call(set_profile(point, 0.0))
@@ -67,7 +67,7 @@ async def test_0_a_pauses_the_transaction_and_does_not_end_it(
 
 @both
 async def test_a_limit_lapses_to_the_default_profile_also_in_the_middle_of_a_jump(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars, clock: SteppedClock
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars, clock: SteppedClock
 ) -> None:
     point = await charging(version, central, connect, cars)
     lapses = clock.now() + timedelta(seconds=45)
@@ -79,20 +79,20 @@ async def test_a_limit_lapses_to_the_default_profile_also_in_the_middle_of_a_jum
     assert limit_a(point) == 16.0
     assert point.station.next_change(1, began) == lapses
     clock.advance(300)
-    assert point.offered(1, began + timedelta(seconds=44)).limit_a == 16.0
-    assert point.offered(1, lapses).limit_a == 6.0
+    assert point.compute_offer(1, began + timedelta(seconds=44)).limit_a == 16.0
+    assert point.compute_offer(1, lapses).limit_a == 6.0
 
 
 @both
 async def test_watts_phases_and_the_whole_chargers_limit_bind_too(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars)
 
     assert (await central.call(set_profile(point, 6_900.0, unit="W"))).status == "Accepted"
     assert limit_a(point) == 10.0
     assert (await central.call(set_profile(point, 16.0, phases=1))).status == "Accepted"
-    assert point.offered(1, cars.now()).phases == 1
+    assert point.compute_offer(1, cars.now()).phases == 1
     station = set_profile(point, 8.0, purpose=STATION_MAX[version], evse_id=0)
     assert (await central.call(station)).status == "Accepted"
     assert limit_a(point) == 8.0
@@ -116,7 +116,7 @@ async def test_profiles_of_nothing_that_runs_are_rejected(
 
 @both
 async def test_profiles_are_cleared_by_what_they_are(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars)
     await central.call(set_profile(point, 6.0, purpose="TxDefaultProfile", stack_level=0))
@@ -137,7 +137,7 @@ async def test_profiles_are_cleared_by_what_they_are(
 
 @both
 async def test_the_composite_schedule_says_what_is_in_force_and_what_follows(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars, clock: SteppedClock
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars, clock: SteppedClock
 ) -> None:
     point = await charging(version, central, connect, cars)
     await central.call(set_profile(point, 6.0, purpose="TxDefaultProfile", stack_level=0))
@@ -161,7 +161,7 @@ async def test_the_composite_schedule_says_what_is_in_force_and_what_follows(
 
 @both
 async def test_a_transaction_is_stopped_and_started_from_afar(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars)
     name = point.station.transactions()[1]
@@ -197,7 +197,7 @@ async def test_a_transaction_is_stopped_and_started_from_afar(
 
 
 async def test_two_evses_share_the_whole_chargers_limit_while_both_have_a_car(
-    central: CentralSystem, connect: Connect, cars: StandingCars
+    central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await connect("2.0.1", evses=(EvsePlan(1), EvsePlan(2)))
     await central.call(set_profile(point, 20.0, purpose=STATION_MAX["2.0.1"], evse_id=0))
@@ -256,7 +256,7 @@ async def test_what_it_does_not_know_it_says_so(central: CentralSystem, connect:
 
 @pytest.mark.parametrize(("version", "kind", "reason"), [("1.6", "Soft", "SoftReset"), ("1.6", "Hard", "HardReset")])
 async def test_a_1_6_reset_ends_the_transaction_and_the_car_begins_another(
-    version: str, kind: Any, reason: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, kind: Any, reason: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars)
     await central.call(set_profile(point, 6.0, purpose="TxDefaultProfile", stack_level=0))
@@ -271,7 +271,7 @@ async def test_a_1_6_reset_ends_the_transaction_and_the_car_begins_another(
 
 
 async def test_a_2_0_1_station_resets_at_once_or_when_it_is_idle(
-    central: CentralSystem, connect: Connect, cars: StandingCars
+    central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging("2.0.1", central, connect, cars)
     on_idle: Any = "OnIdle"

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from site_twin.charge_points.profiles import (
-    Kind,
     Limit,
     Period,
     Profile,
+    ProfilePurpose,
     Purpose,
     RateUnit,
     Schedule,
@@ -41,7 +41,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
 
 @st.composite
 def profiles(draw: st.DrawFn, purpose: Purpose | None = None) -> Profile:
-    kind = draw(st.sampled_from(Kind))
+    kind = draw(st.sampled_from(ProfilePurpose))
     return Profile(
         profile_id=draw(st.integers(1, 9)),
         evse_id=draw(st.sampled_from((0, 1, 2))),
@@ -49,7 +49,7 @@ def profiles(draw: st.DrawFn, purpose: Purpose | None = None) -> Profile:
         purpose=purpose or draw(st.sampled_from(Purpose)),
         kind=kind,
         schedule=draw(schedules()),
-        every=draw(st.sampled_from((DAY, timedelta(minutes=20)))) if kind is Kind.RECURRING else None,
+        every=draw(st.sampled_from((DAY, timedelta(minutes=20)))) if kind is ProfilePurpose.RECURRING else None,
         valid_from=draw(maybe_moments),
         valid_to=draw(maybe_moments),
     )
@@ -61,7 +61,14 @@ few = settings(max_examples=20)
 
 def profile(limit: float = 16.0, purpose: Purpose = Purpose.TX, **given: object) -> Profile:
     schedule = Schedule(RateUnit.AMPERES, (Period(0, limit),))
-    fields = {"profile_id": 1, "evse_id": 1, "stack_level": 0, "kind": Kind.RELATIVE, "schedule": schedule, **given}
+    fields = {
+        "profile_id": 1,
+        "evse_id": 1,
+        "stack_level": 0,
+        "kind": ProfilePurpose.RELATIVE,
+        "schedule": schedule,
+        **given,
+    }
     return Profile(purpose=purpose, **fields)  # type: ignore[arg-type]
 
 
@@ -152,7 +159,7 @@ def test_the_evses_own_default_replaces_that_of_the_whole_charger() -> None:
 
 
 def test_the_profile_of_the_whole_charger_is_shared_among_its_transactions() -> None:
-    station = profile(30.0, Purpose.STATION_MAX, evse_id=0, kind=Kind.ABSOLUTE)
+    station = profile(30.0, Purpose.STATION_MAX, evse_id=0, kind=ProfilePurpose.ABSOLUTE)
     shared = Wiring(1, 3, 32.0, 230.0, sharing=2)
 
     assert limit_at([station], WIRING, NOON, NOON).current_a == 30.0
@@ -174,7 +181,7 @@ def test_less_than_the_least_current_is_a_pause() -> None:
 
 def test_a_recurring_schedule_begins_again() -> None:
     nightly = Schedule(RateUnit.AMPERES, (Period(0, 10.0), Period(3600, 20.0)), NOON, 7200.0)
-    daily = profile(schedule=nightly, kind=Kind.RECURRING, every=DAY)
+    daily = profile(schedule=nightly, kind=ProfilePurpose.RECURRING, every=DAY)
 
     at = [NOON + 2 * DAY + timedelta(hours=hours) for hours in (0, 1, 2)]
     assert [limit_at([daily], WIRING, moment, NOON).current_a for moment in at] == [10.0, 20.0, 32.0]

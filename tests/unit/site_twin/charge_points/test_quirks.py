@@ -13,8 +13,8 @@ from tests.unit.site_twin.charge_points.central_system import HASTE, CentralSyst
 from tests.unit.site_twin.charge_points.orders import set_profile
 
 from ev_service.clock import SteppedClock
-from site_twin.charge_points import ChargePoint, Quirk, StandingCars
-from site_twin.charge_points.dialect import Ending
+from site_twin.charge_points import ChargePoint, ParkedCars, Quirk
+from site_twin.charge_points.protocol_version import StopReason
 from site_twin.charge_points.quirks import MEANINGS
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ both = pytest.mark.parametrize("version", ["1.6", "2.0.1"])
 
 
 async def charging(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars, *quirks: Quirk
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars, *quirks: Quirk
 ) -> ChargePoint:
     point: ChargePoint = await connect(version, quirks=quirks)
     cars.plug(point)
@@ -33,7 +33,7 @@ async def charging(
 
 
 def limit_a(point: ChargePoint) -> float:
-    return point.offered(1, point.station.cars.now()).limit_a
+    return point.compute_offer(1, point.station.cars.now()).limit_a
 
 
 async def test_every_quirk_says_what_it_does_to_who_orders_it_and_to_who_reads_of_it() -> None:
@@ -45,7 +45,7 @@ async def test_every_quirk_says_what_it_does_to_who_orders_it_and_to_who_reads_o
 
 @both
 async def test_a_profile_that_comes_while_suspended_is_accepted_and_forgotten(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars, Quirk.IGNORES_PROFILES_WHILE_SUSPENDED)
     assert (await central.call(set_profile(point, 0.0))).status == "Accepted"
@@ -56,7 +56,7 @@ async def test_a_profile_that_comes_while_suspended_is_accepted_and_forgotten(
 
 @both
 async def test_amperes_only_rejects_watts_and_says_so(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars, Quirk.AMPERES_ONLY)
 
@@ -66,7 +66,7 @@ async def test_amperes_only_rejects_watts_and_says_so(
 
 @both
 async def test_watts_only_rejects_amperes(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars, Quirk.WATTS_ONLY)
 
@@ -80,7 +80,7 @@ async def test_watts_only_rejects_amperes(
     ("quirk", "default"), [(Quirk.REFUSES_TX_PROFILES, "Accepted"), (Quirk.STATION_PROFILES_ONLY, "Rejected")]
 )
 async def test_purposes_that_a_charger_does_not_take_are_rejected(
-    version: str, quirk: Quirk, default: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, quirk: Quirk, default: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars, quirk)
     station = "ChargePointMaxProfile" if version == "1.6" else "ChargingStationMaxProfile"
@@ -92,7 +92,7 @@ async def test_purposes_that_a_charger_does_not_take_are_rejected(
 
 
 async def test_a_composite_schedule_is_in_watts_where_a_charger_takes_nothing_else(
-    central: CentralSystem, connect: Connect, cars: StandingCars
+    central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging("1.6", central, connect, cars, Quirk.WATTS_ONLY)
     await central.call(set_profile(point, 6900.0, unit="W"))
@@ -105,7 +105,7 @@ async def test_a_composite_schedule_is_in_watts_where_a_charger_takes_nothing_el
 
 @both
 async def test_stack_level_0_only_rejects_every_other(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars, Quirk.STACK_LEVEL_ZERO_ONLY)
 
@@ -123,7 +123,7 @@ async def test_what_a_charger_can_not_do_stands_in_its_configuration(central: Ce
 
 @both
 async def test_it_resumes_at_full_power_until_the_next_profile(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars, Quirk.RESUMES_AT_FULL_POWER)
     await central.call(set_profile(point, 0.0))
@@ -135,7 +135,7 @@ async def test_it_resumes_at_full_power_until_the_next_profile(
 
 
 async def test_it_resumes_at_full_power_also_when_the_pause_lapses(
-    central: CentralSystem, connect: Connect, cars: StandingCars, clock: SteppedClock
+    central: CentralSystem, connect: Connect, cars: ParkedCars, clock: SteppedClock
 ) -> None:
     point = await charging("1.6", central, connect, cars, Quirk.RESUMES_AT_FULL_POWER)
     await central.call(set_profile(point, 6.0, purpose="TxDefaultProfile", stack_level=0))
@@ -148,7 +148,7 @@ async def test_it_resumes_at_full_power_also_when_the_pause_lapses(
 
 @both
 async def test_a_late_answer_comes_late_and_the_limit_with_it(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars, Quirk.ANSWERS_LATE)
     began = asyncio.get_running_loop().time()
@@ -165,7 +165,7 @@ async def test_a_late_answer_comes_late_and_the_limit_with_it(
 
 @both
 async def test_rejected_is_the_answer_and_nothing_changes(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars, Quirk.ANSWERS_REJECTED)
 
@@ -176,7 +176,7 @@ async def test_rejected_is_the_answer_and_nothing_changes(
 @pytest.mark.parametrize(("quirk", "in_force_a"), [(Quirk.NEVER_ANSWERS, 32.0), (Quirk.NEVER_CONFIRMS, 10.0)])
 @both
 async def test_no_answer_may_mean_that_it_obeys_or_not(
-    version: str, quirk: Quirk, in_force_a: float, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, quirk: Quirk, in_force_a: float, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars, quirk)
     call = asyncio.create_task(central.call(set_profile(point, 10.0)))
@@ -192,7 +192,7 @@ async def test_no_answer_may_mean_that_it_obeys_or_not(
 
 @both
 async def test_it_drops_the_connection_in_the_middle_and_comes_back_as_it_was(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point = await charging(version, central, connect, cars, Quirk.DISCONNECTS_IN_PROFILE)
     name = point.station.transactions()
@@ -209,7 +209,7 @@ async def test_it_drops_the_connection_in_the_middle_and_comes_back_as_it_was(
 
 @both
 async def test_it_reboots_once_for_each_order(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point: ChargePoint = await connect(version)
     cars.plug(point)
@@ -232,7 +232,7 @@ async def test_it_reboots_once_for_each_order(
 
 @both
 async def test_without_its_meter_it_charges_and_tells_no_current(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars, clock: SteppedClock
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars, clock: SteppedClock
 ) -> None:
     await charging(version, central, connect, cars, Quirk.LOSES_METER)
     if version == "1.6":
@@ -249,7 +249,7 @@ async def test_without_its_meter_it_charges_and_tells_no_current(
 
 @both
 async def test_a_charger_that_waits_for_a_remote_start_begins_nothing_by_itself(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point: ChargePoint = await connect(version, quirks=(Quirk.WAITS_FOR_REMOTE_START,))
     cars.plug(point)
@@ -272,7 +272,7 @@ async def test_a_charger_that_waits_for_a_remote_start_begins_nothing_by_itself(
     await central.until(lambda: central.of("StartTransaction") or central.events("Started"))
     await point.until(lambda: point.station.transactions()[1] is not None)
     point.station.quirks.clear()
-    point.station.end(point.station.evses[1], Ending.REMOTE)
+    point.station.end(point.station.evses[1], StopReason.REMOTE)
     point.station.tick()
 
     assert not central.of("Authorize")
@@ -280,7 +280,7 @@ async def test_a_charger_that_waits_for_a_remote_start_begins_nothing_by_itself(
 
 
 async def test_a_car_may_draw_more_than_it_is_allowed(
-    central: CentralSystem, connect: Connect, cars: StandingCars
+    central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point: ChargePoint = await connect("1.6")
     cars.plug(point, draws=1.25)

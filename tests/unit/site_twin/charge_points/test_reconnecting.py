@@ -23,7 +23,7 @@ from ev_service.certificates import Server, make_servers
 from ev_service.clock import SteppedClock, SystemClock
 from ev_service.key_files import pem, write_pair
 from ev_service.trust import Authorities
-from site_twin.charge_points import ChargePoint, StandingCars
+from site_twin.charge_points import ChargePoint, ParkedCars
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +32,7 @@ both = pytest.mark.parametrize("version", ["1.6", "2.0.1"])
 
 @both
 async def test_a_lost_connection_leaves_transaction_and_limit_as_they_are(
-    version: str, central: CentralSystem, connect: Connect, cars: StandingCars
+    version: str, central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point: ChargePoint = await connect(version)
     cars.plug(point)
@@ -42,7 +42,7 @@ async def test_a_lost_connection_leaves_transaction_and_limit_as_they_are(
     await central.until(lambda: len(central.connections) == 2)
     await booted(point)
 
-    assert point.offered(1, cars.now()).limit_a == 10.0
+    assert point.compute_offer(1, cars.now()).limit_a == 10.0
     assert len(central.of("BootNotification")) == 1
     assert len(central.of("StartTransaction") or central.events("Started")) == 1
     assert not central.of("StopTransaction")
@@ -51,7 +51,7 @@ async def test_a_lost_connection_leaves_transaction_and_limit_as_they_are(
 
 @both
 async def test_a_car_that_comes_and_goes_while_offline_is_told_of_afterwards(
-    version: str, cars: StandingCars, clock: SteppedClock
+    version: str, cars: ParkedCars, clock: SteppedClock
 ) -> None:
     async with AsyncExitStack() as stack:
         central = CentralSystem()
@@ -62,7 +62,7 @@ async def test_a_car_that_comes_and_goes_while_offline_is_told_of_afterwards(
         await point.until(lambda: not point.is_connected)
         cars.plug(point)
         await point.until(lambda: point.station.evses[1].transaction is not None)
-        assert point.offered(1, cars.now()).limit_a == 32.0
+        assert point.compute_offer(1, cars.now()).limit_a == 32.0
         clock.advance(600)
         cars.unplug("CP-1")
         await point.until(lambda: point.station.evses[1].car is None)
@@ -81,7 +81,7 @@ async def test_a_car_that_comes_and_goes_while_offline_is_told_of_afterwards(
                 assert [event["seq_no"] for event in central.of("TransactionEvent")] == [0, 1]
 
 
-async def test_before_it_was_ever_accepted_nobody_charges(cars: StandingCars) -> None:
+async def test_before_it_was_ever_accepted_nobody_charges(cars: ParkedCars) -> None:
     central = CentralSystem(boot_status="Pending", boot_interval_s=0)
     async with serving(central):
         point = ChargePoint("CP-1", central.url, PASSWORD, cars=cars, timing=HASTE)
@@ -89,15 +89,15 @@ async def test_before_it_was_ever_accepted_nobody_charges(cars: StandingCars) ->
             cars.plug(point)
             await central.until_heard("BootNotification", 3)
             assert point.station.evses[1].car is not None
-            assert point.offered(1, cars.now()).limit_a == 0.0
+            assert point.compute_offer(1, cars.now()).limit_a == 0.0
 
             central.boot_status = "Accepted"
             await central.until(lambda: central.events("Started"))
-            assert point.offered(1, cars.now()).limit_a == 32.0
+            assert point.compute_offer(1, cars.now()).limit_a == 32.0
 
 
 async def test_what_was_sent_and_not_answered_is_sent_again_as_it_was(
-    central: CentralSystem, connect: Connect, cars: StandingCars
+    central: CentralSystem, connect: Connect, cars: ParkedCars
 ) -> None:
     point: ChargePoint = await connect("2.0.1")
     central.holds.add("TransactionEvent")
@@ -111,7 +111,7 @@ async def test_what_was_sent_and_not_answered_is_sent_again_as_it_was(
     assert first == second
 
 
-async def test_a_central_system_that_does_not_answer_is_left(cars: StandingCars) -> None:
+async def test_a_central_system_that_does_not_answer_is_left(cars: ParkedCars) -> None:
     central = CentralSystem(holds={"BootNotification"})
     async with serving(central):
         impatient = type(HASTE)(answer_s=0, first_wait_s=0.01, longest_wait_s=0.02)
@@ -141,7 +141,7 @@ async def test_a_wrong_password_is_tried_again_and_never_told(
     assert PASSWORD not in repr(vars(point))
 
 
-async def test_a_central_system_without_our_version_is_not_spoken_with(cars: StandingCars) -> None:
+async def test_a_central_system_without_our_version_is_not_spoken_with(cars: ParkedCars) -> None:
     central = CentralSystem()
     async with serving(central, subprotocols=("ocpp1.6",)):
         point = ChargePoint("CP-1", central.url, PASSWORD, version="2.0.1", timing=HASTE)

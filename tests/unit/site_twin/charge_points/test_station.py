@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tests.unit.site_twin.charge_points.central_system import NOON
 
 from ev_service.clock import SteppedClock
-from site_twin.charge_points import EvsePlan, Quirk, StandingCars
-from site_twin.charge_points.dialect import BootReason, Ending
-from site_twin.charge_points.obedience import clear_profiles, remote_stop, set_profile
-from site_twin.charge_points.outbox import MOST_LETTERS, Letter, Outbox
-from site_twin.charge_points.profiles import Kind, Period, Profile, Purpose, RateUnit, Schedule
-from site_twin.charge_points.station import Built, Station
+from site_twin.charge_points import EvsePlan, ParkedCars, Quirk
+from site_twin.charge_points.outbox import MOST_LETTERS, Outbox, OutgoingMessage
+from site_twin.charge_points.profile_handling import clear_profiles, remote_stop, set_profile
+from site_twin.charge_points.profiles import Period, Profile, ProfilePurpose, Purpose, RateUnit, Schedule
+from site_twin.charge_points.protocol_version import BootReason, StopReason
+from site_twin.charge_points.station import Station, StationConfig
 from site_twin.charge_points.v16 import V16
 from site_twin.charge_points.v201 import V201
 from site_twin.ports import NOTHING, Offer
@@ -35,8 +35,8 @@ class Standing:
     def plan(self, evse_id: int) -> EvsePlan:
         return PLAN
 
-    def offered(self, evse_id: int, moment: datetime) -> Offer:
-        return self.station.offered(evse_id, moment)
+    def compute_offer(self, evse_id: int, moment: datetime) -> Offer:
+        return self.station.compute_offer(evse_id, moment)
 
 
 def order(station: Station, act: str, limit: float, until: datetime) -> Profile:
@@ -46,10 +46,10 @@ def order(station: Station, act: str, limit: float, until: datetime) -> Profile:
     number, name = (1 if act == "default" else 2), station.transactions()[1]
     ends = None if act == "default" else until
     transaction = None if act == "default" else name
-    return Profile(number, 1, 0, purpose, Kind.RELATIVE, schedule, valid_to=ends, transaction_id=transaction)
+    return Profile(number, 1, 0, purpose, ProfilePurpose.RELATIVE, schedule, valid_to=ends, transaction_id=transaction)
 
 
-def do(standing: Standing, cars: StandingCars, clock: SteppedClock, act: str, limit: float, seconds: int) -> None:
+def do(standing: Standing, cars: ParkedCars, clock: SteppedClock, act: str, limit: float, seconds: int) -> None:
     station = standing.station
     match act:
         case "plug":
@@ -64,7 +64,7 @@ def do(standing: Standing, cars: StandingCars, clock: SteppedClock, act: str, li
         case "stop":
             remote_stop(station, station.transactions()[1] or "")
         case "off":
-            station.switch_off(BootReason.WATCHDOG, Ending.POWER_LOSS)
+            station.switch_off(BootReason.WATCHDOG, StopReason.POWER_LOSS)
         case "on":
             station.switch_on()
             station.boot_reason = None
@@ -81,15 +81,15 @@ def test_an_offer_is_0_or_something_that_a_car_can_be_given(
     is_16: bool, quirks: set[Quirk], acts: Sequence[tuple[str, float, int]]
 ) -> None:
     clock = SteppedClock(NOON)
-    cars = StandingCars(clock)
-    station = Station(Built("CP-1", (PLAN,), cars, quirks), V16() if is_16 else V201())
+    cars = ParkedCars(clock)
+    station = Station(StationConfig("CP-1", (PLAN,), cars, quirks), V16() if is_16 else V201())
     station.boot_reason = None
     standing = Standing(station)
     register_kwh = 0.0
 
     for act, limit, seconds in acts:
         do(standing, cars, clock, act, limit, seconds)
-        offer = station.offered(1, clock.now())
+        offer = station.compute_offer(1, clock.now())
         metered = cars.meter("CP-1", 1)
 
         assert offer.limit_a == 0 or 6 <= offer.limit_a <= PLAN.max_current_a
@@ -102,19 +102,19 @@ def test_an_offer_is_0_or_something_that_a_car_can_be_given(
 
 def test_the_outbox_keeps_what_must_not_be_lost_and_no_more_than_it_can_hold() -> None:
     outbox, answers = Outbox(), list[object]()
-    outbox.add(Letter(make=lambda: "kept", is_kept=True))
-    outbox.add(Letter(make=lambda: "dropped", answered=answers.append))
-    outbox.disconnected()
+    outbox.add(OutgoingMessage(make=lambda: "kept", is_kept=True))
+    outbox.add(OutgoingMessage(make=lambda: "dropped", answered=answers.append))
+    outbox.drop_volatile()
     assert answers == [None]
 
     for _ in range(MOST_LETTERS + 5):
-        outbox.add(Letter(make=lambda: "more", is_kept=True, answered=answers.append))
+        outbox.add(OutgoingMessage(make=lambda: "more", is_kept=True, answered=answers.append))
     assert len(outbox.waiting) == MOST_LETTERS
 
 
 def test_of_several_meter_values_that_wait_only_the_newest_is_sent() -> None:
     outbox = Outbox()
     for value in ("old", "new"):
-        outbox.add(Letter(make=lambda value=value: value, key="meter 1"))
+        outbox.add(OutgoingMessage(make=lambda value=value: value, key="meter 1"))
 
     assert [letter.make() for letter in outbox.waiting] == ["new"]

@@ -5,6 +5,7 @@ import pytest
 
 from ev_service.settings import SiteSettings
 from site_model.parameters import Building, Panels, SiteParameters, Storage, Weather
+from site_twin.devices.device_types import DeviceType, device_kinds
 from site_twin.devices.failing import (
     CLOCK_WRONG_BY,
     FLOOD_MESSAGES,
@@ -14,8 +15,7 @@ from site_twin.devices.failing import (
     DeviceFault,
     Voice,
 )
-from site_twin.devices.kinds import Kind, device_kinds
-from site_twin.devices.shapes import Sent
+from site_twin.devices.shapes import DeviceMessage
 from site_twin.readings import Readings
 from site_twin.settings import TwinSettings
 from site_twin.states import Powers
@@ -29,14 +29,14 @@ def voice() -> Voice:
     return Voice(spike=lambda _: {"power": 99.0}, lie=lambda _: {"power": -1.0}, first_sequence=100)
 
 
-def _say(voice: Voice, values: Sequence[float], *faults: str) -> list[list[Sent]]:
+def _say(voice: Voice, values: Sequence[float], *faults: str) -> list[list[DeviceMessage]]:
     return [
         list(voice.say({"power": value, "capacity": 50.0}, NOON + index * PERIOD, frozenset(faults)))
         for index, value in enumerate(values)
     ]
 
 
-def _powers(said: Sequence[Sequence[Sent]]) -> list[list[float]]:
+def _powers(said: Sequence[Sequence[DeviceMessage]]) -> list[list[float]]:
     return [[sent.values["power"] for sent in at_once] for at_once in said]
 
 
@@ -44,8 +44,8 @@ def test_a_device_that_is_well_says_the_truth_once_and_counts(voice: Voice) -> N
     said = _say(voice, [1.0, 2.0])
 
     assert said == [
-        [Sent({"power": 1.0, "capacity": 50.0}, NOON, 100)],
-        [Sent({"power": 2.0, "capacity": 50.0}, NOON + PERIOD, 101)],
+        [DeviceMessage({"power": 1.0, "capacity": 50.0}, NOON, 100)],
+        [DeviceMessage({"power": 2.0, "capacity": 50.0}, NOON + PERIOD, 101)],
     ]
 
 
@@ -112,7 +112,7 @@ def test_every_fault_says_what_it_does() -> None:
 
 
 @pytest.fixture
-def kinds() -> dict[str, Kind]:
+def kinds() -> dict[str, DeviceType]:
     site = SiteSettings()
     parameters = SiteParameters(site, Weather(), Panels(), Storage(), Building(), seed=7)
     return {kind.device_id: kind for kind in device_kinds(Readings(parameters, site), site, TwinSettings())}
@@ -124,7 +124,7 @@ def _at_noon(generation_kw: float, load_kw: float, soc_percent: float) -> Powers
 
 
 @pytest.mark.parametrize("powers", [_at_noon(0.0, 0.0, 20.0), _at_noon(80.0, 90.0, 90.0)])
-def test_lies_can_not_be_and_spikes_can_but_are_far_away(kinds: dict[str, Kind], powers: Powers) -> None:
+def test_lies_can_not_be_and_spikes_can_but_are_far_away(kinds: dict[str, DeviceType], powers: Powers) -> None:
     sun, battery, load = (kinds[name].measure(powers) for name in ("pv-1", "bess-1", "meter-1"))
 
     assert kinds["pv-1"].lie(sun)["generation_kw"] < 0
@@ -135,7 +135,7 @@ def test_lies_can_not_be_and_spikes_can_but_are_far_away(kinds: dict[str, Kind],
     assert abs(kinds["meter-1"].spike(load)["load_kw"] - load["load_kw"]) >= 50
 
 
-def test_a_spike_of_the_load_still_fits_its_own_share(kinds: dict[str, Kind]) -> None:
+def test_a_spike_of_the_load_still_fits_its_own_share(kinds: dict[str, DeviceType]) -> None:
     spike = kinds["meter-1"].spike(kinds["meter-1"].measure(_at_noon(0.0, 20.0, 20.0)))
 
     assert (spike["load_kw"], spike["load_percent"]) == (100.0, 100.0)

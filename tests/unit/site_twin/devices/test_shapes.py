@@ -5,15 +5,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ev_sensors.checks import Past, weigh
-from ev_sensors.choice import shape_of
+from ev_sensors.checks import Past, validate
 from ev_sensors.connection_meter import connection_meter
 from ev_sensors.measurement import Measurement
 from ev_sensors.settings import MqttDeviceSettings
 from ev_sensors.shapes import Shape as Understood
-from ev_sensors.shapes import meters, own, sunspec
+from ev_sensors.shapes import meters, native, sunspec
+from ev_sensors.source_factory import shape_of
 from ev_service.settings import SiteSettings
-from site_twin.devices.shapes import Sent, Shape, own_shape, shelly_shape, sunspec_shape, tasmota_shape
+from site_twin.devices.shapes import DeviceMessage, Shape, own_shape, shelly_shape, sunspec_shape, tasmota_shape
 
 NOON = datetime(2026, 6, 25, 16, 0, 0, 250_000, tzinfo=UTC)
 LOAD: dict[str, Any] = {
@@ -30,7 +30,11 @@ def test_our_own_shape_carries_the_fields_of_the_reading_with_time_and_number() 
     shape = own_shape("greensboro", "grid", "meter-1")
 
     assert shape.telemetry_topic == "site/greensboro/grid/meter-1/telemetry"
-    assert shape.telemetry(Sent(LOAD, NOON, 7)) == {"timestamp": "2026-06-25T16:00:00.250000Z", "sequence": 7, **LOAD}
+    assert shape.telemetry(DeviceMessage(LOAD, NOON, 7)) == {
+        "timestamp": "2026-06-25T16:00:00.250000Z",
+        "sequence": 7,
+        **LOAD,
+    }
     assert shape.status_topic == "site/greensboro/grid/meter-1/status"
     assert shape.status(True, NOON) == {"status": "online", "timestamp": "2026-06-25T16:00:00.250000Z"}
     assert shape.status(False, NOON) == {"status": "offline", "timestamp": "2026-06-25T16:00:00.250000Z"}
@@ -40,7 +44,7 @@ def test_a_tasmota_meter_tells_watts_at_local_time() -> None:
     shape = tasmota_shape("meter-1", ZoneInfo("America/New_York"), 230.0)
 
     assert shape.telemetry_topic == "tele/meter-1/SENSOR"
-    assert shape.telemetry(Sent(LOAD, NOON, 7)) == {
+    assert shape.telemetry(DeviceMessage(LOAD, NOON, 7)) == {
         "Time": "2026-06-25T12:00:00",
         "ENERGY": {"Power": [46_000.0, 18_400.0, -3399.4], "Voltage": 230.0, "Current": [200.0, 80.0, 14.78]},
     }
@@ -54,7 +58,9 @@ def test_a_tasmota_meter_tells_watts_at_local_time() -> None:
 def test_a_shelly_meter_tells_export_as_negative_watts() -> None:
     shape = shelly_shape("meter-1", 230.0)
 
-    message = shape.telemetry(Sent(LOAD | {"load_kw": 0.0, "export_kw": 12.5, "current_a": (-54.35,)}, NOON, 7))
+    message = shape.telemetry(
+        DeviceMessage(LOAD | {"load_kw": 0.0, "export_kw": 12.5, "current_a": (-54.35,)}, NOON, 7)
+    )
 
     assert shape.telemetry_topic == "meter-1/events/rpc"
     assert message["method"] == "NotifyStatus"
@@ -78,7 +84,7 @@ def test_a_shelly_meter_tells_export_as_negative_watts() -> None:
 def test_a_sunspec_inverter_tells_whole_numbers_with_a_scale_factor() -> None:
     shape = sunspec_shape("pv-1")
 
-    message = shape.telemetry(Sent({"generation_kw": 41.253, "capacity_kwp": 100.0}, NOON, 7))
+    message = shape.telemetry(DeviceMessage({"generation_kw": 41.253, "capacity_kwp": 100.0}, NOON, 7))
 
     assert shape.telemetry_topic == "sunspec/pv-1/models"
     assert message["models"] == {"103": {"W": 4125, "W_SF": 1}}
@@ -94,9 +100,9 @@ DRAWN = {"load_kw": 61.0, "export_kw": 0.0}
 @pytest.mark.parametrize(
     ("spoken", "understood", "said", "told"),
     [
-        (own_shape("s", "solar", "pv-1"), own.own_shape("solar", "site/s/solar/pv-1"), SUN, SUN),
-        (own_shape("s", "battery", "bess-1"), own.own_shape("battery", "site/s/battery/bess-1"), CHARGE, CHARGE),
-        (own_shape("s", "grid", "meter-1"), own.own_shape("grid", "site/s/grid/meter-1"), LOAD, DRAWN),
+        (own_shape("s", "solar", "pv-1"), native.own_shape("solar", "site/s/solar/pv-1"), SUN, SUN),
+        (own_shape("s", "battery", "bess-1"), native.own_shape("battery", "site/s/battery/bess-1"), CHARGE, CHARGE),
+        (own_shape("s", "grid", "meter-1"), native.own_shape("grid", "site/s/grid/meter-1"), LOAD, DRAWN),
         (
             tasmota_shape("meter-1", NEW_YORK, 230.0),
             meters.tasmota_shape("grid", "tele/meter-1", factor=1.0, zone=NEW_YORK),
@@ -116,7 +122,7 @@ DRAWN = {"load_kw": 61.0, "export_kw": 0.0}
 def test_the_services_understand_what_the_devices_say(
     spoken: Shape, understood: Understood, said: dict[str, Any], told: dict[str, float]
 ) -> None:
-    message = json.dumps(spoken.telemetry(Sent(said, NOON, 7))).encode()
+    message = json.dumps(spoken.telemetry(DeviceMessage(said, NOON, 7))).encode()
     birth, will = (_on_the_wire(spoken, is_online) for is_online in (True, False))
 
     measurement = understood.parse(message, NOON)
@@ -140,12 +146,12 @@ def test_the_services_understand_the_phases_of_the_meter(name: str, spoken: Shap
     settings = MqttDeviceSettings.model_validate({"shape": name, "device_id": "meter-1"})
 
     measurement = shape_of("grid", settings, SiteSettings()).parse(
-        json.dumps(spoken.telemetry(Sent(LOAD, NOON, 7))).encode(), NOON
+        json.dumps(spoken.telemetry(DeviceMessage(LOAD, NOON, 7))).encode(), NOON
     )
 
     assert isinstance(measurement, Measurement)
     device = connection_meter(SiteSettings())
-    assert weigh(measurement, Past(), NOON, device.rules)[1] is None
+    assert validate(measurement, Past(), NOON, device.rules)[1] is None
     assert device.reading(measurement, "mqtt").current_a == pytest.approx((200.0, 80.0, -14.78), abs=0.01)
 
 

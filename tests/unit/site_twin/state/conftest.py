@@ -33,7 +33,7 @@ class Offering:
         )
         self.fault_kinds: Mapping[str, str] = {}
 
-    def offered(self, charger_id: str, evse_id: int, moment: datetime) -> Offer:
+    def compute_offer(self, charger_id: str, evse_id: int, moment: datetime) -> Offer:
         del charger_id, evse_id
         return Offer([limit_a for since, limit_a in self.plan if since <= moment][-1], self.phases)
 

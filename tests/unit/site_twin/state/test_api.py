@@ -15,7 +15,7 @@ from ev_service.errors import ConfigurationError
 from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 from site_twin.app import AllSettings, create_app
-from site_twin.devices.kinds import DEVICES
+from site_twin.devices.device_types import DEVICES
 from site_twin.devices.mqtt import broker_from_settings
 from site_twin.settings import TwinSettings
 from solar_service.sources import why_implausible as why_implausible_sun

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from site_twin.faults import FaultBoard, UnknownDevice, UnknownFault
+from site_twin.faults import FaultBoard, UnknownDeviceError, UnknownFaultError
 
 NOW = datetime(2026, 6, 25, 12, tzinfo=UTC)
 
@@ -47,9 +47,9 @@ def test_lifting_ends_all_faults_of_one_device(board: FaultBoard) -> None:
 
 
 def test_devices_and_kinds_that_do_not_exist_are_refused(board: FaultBoard) -> None:
-    with pytest.raises(UnknownDevice, match="no device pv-2, only CP-1, pv-1"):
+    with pytest.raises(UnknownDeviceError, match="no device pv-2, only CP-1, pv-1"):
         board.order("pv-2", "silent", now=NOW, minutes=5)
-    with pytest.raises(UnknownFault, match="pv-1 can not fail as reboots, only as silent, stuck"):
+    with pytest.raises(UnknownFaultError, match="pv-1 can not fail as reboots, only as silent, stuck"):
         board.order("pv-1", "reboots", now=NOW, minutes=5)
-    with pytest.raises(UnknownDevice):
+    with pytest.raises(UnknownDeviceError):
         board.lift("pv-2")

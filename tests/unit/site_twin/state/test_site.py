@@ -8,10 +8,10 @@ import pytest
 
 from ev_service.clock import SteppedClock
 from site_model.parameters import SiteParameters
-from site_model.story import Site
+from site_model.scenario import Site
 from site_model.sun_choice import create_tabled_sun
 from site_twin.charging import DRAWS_MORE
-from site_twin.ports import Metered
+from site_twin.ports import EvseMeter
 from site_twin.settings import TwinSettings
 from site_twin.site import TwinSite
 
@@ -22,7 +22,7 @@ def _registers_kwh(site: TwinSite) -> dict[str, float]:
     return {key.charger_id: site.meter(*key).register_kwh for key in site.places}
 
 
-def _meter_of_the_first_car(site: TwinSite) -> Metered:
+def _meter_of_the_first_car(site: TwinSite) -> EvseMeter:
     first = next(standing for standing in site.standing() if standing.draw.power_kw > 0)
     return site.meter(*first.key)
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from ev_sensors.measurement import Ignored, Measurement, Refusal
+from ev_sensors.measurement import IgnoredMessage, Measurement, Refusal
 
 Role = Literal["solar", "battery", "grid"]
 """What a device measures."""
 
-Parse = Callable[[bytes, datetime], Measurement | Refusal | Ignored]
+Parse = Callable[[bytes, datetime], Measurement | Refusal | IgnoredMessage]
 """A message and the run's time; `Ignored` where the message gives no value by itself, with why."""
 
 Status = Literal["online", "offline"]
@@ -46,6 +46,6 @@ class Shape:
         """All topics that are listened to."""
         return (*self.measurements, *(() if self.status is None else (self.status,)))
 
-    def read(self, topic: str, payload: bytes, now: datetime) -> Measurement | Refusal | Ignored:
+    def read(self, topic: str, payload: bytes, now: datetime) -> Measurement | Refusal | IgnoredMessage:
         """Read a message of one of the topics of measurements."""
         return (self.parse if topic == self.telemetry else self.more[topic])(payload, now)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import cast
 from zoneinfo import ZoneInfo
 
-from ev_sensors.measurement import Ignored, Measurement, Reason, Refusal
+from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal
 from ev_sensors.phases import phase_values
 from ev_sensors.shapes import Role, Shape, Status
 from ev_sensors.shapes.rounds import Rounds
@@ -75,7 +75,7 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
+class ValueMapping:
     """Where everything stands that a device tells.
 
     values: by name, with the unit as word. time: absent where values count as measured when they arrive; its topic is
@@ -87,7 +87,7 @@ class Mapped:
     status: Spot | None = None
 
 
-def read_mapping(text: str, role: Role, phases: int) -> Mapped:
+def read_mapping(text: str, role: Role, phases: int) -> ValueMapping:
     """Read the setting that says where values stand.
 
     Args:
@@ -117,7 +117,7 @@ def read_mapping(text: str, role: Role, phases: int) -> Mapped:
     _demand_enough(spots, role, phases)
     if status is not None and any(spot.topic == status.topic for spot in spots.values()):
         raise MappingError(f"status needs a topic of its own, and {status.topic} tells values")
-    return Mapped(spots, time, status)
+    return ValueMapping(spots, time, status)
 
 
 def _spot(name: str, place: str, role: Role) -> Spot:
@@ -155,7 +155,7 @@ def _demand_enough(spots: Mapping[str, Spot], role: Role, phases: int) -> None:
         raise MappingError(f"the power of each phase is needed, power_l1 to power_l{phases}, or power of all")
 
 
-def mapped_shape(role: Role, mapping: Mapped, *, factor: float, zone: ZoneInfo) -> Shape:
+def create_mapped_shape(role: Role, mapping: ValueMapping, *, factor: float, zone: ZoneInfo) -> Shape:
     """A device of which settings say where its values stand.
 
     Args:
@@ -170,20 +170,20 @@ def mapped_shape(role: Role, mapping: Mapped, *, factor: float, zone: ZoneInfo) 
     first = parses.pop(topics[0])
     status = None if mapping.status is None else mapping.status.topic
     # Several kinds of message may share a topic, and only some of them tell a value.
-    return Shape(topics[0], status, first, reader.says, mixed=8, more=parses, is_timed=mapping.time is not None)
+    return Shape(topics[0], status, first, reader.parse_status, mixed=8, more=parses, is_timed=mapping.time is not None)
 
 
 class _Reader:
     """What the messages of one device say."""
 
-    def __init__(self, role: Role, mapping: Mapped, factor: float, zone: ZoneInfo) -> None:
+    def __init__(self, role: Role, mapping: ValueMapping, factor: float, zone: ZoneInfo) -> None:
         self._role: Role = role
         self._mapping, self._factor, self._zone = mapping, factor, zone
         # Voltages only turn powers into currents: whoever tells them seldom need not be waited for.
         self._rounds = Rounds([name for name in mapping.values if not name.startswith("voltage")])
         self._voltages: dict[str, float] = {}
 
-    def read(self, topic: str, payload: bytes, now: datetime) -> Measurement | Refusal | Ignored:
+    def read(self, topic: str, payload: bytes, now: datetime) -> Measurement | Refusal | IgnoredMessage:
         """What a message says once all is told that belongs together."""
         try:
             is_text = any(spot.topic == topic and not spot.keys for spot in self._mapping.values.values())
@@ -191,21 +191,21 @@ class _Reader:
             values = dict[str, float]()
             for name, spot in self._mapping.values.items():
                 if spot.topic == topic and (found := spot.find(document)) is not None:
-                    values[name] = _scaled(name, found, spot, self._role)
+                    values[name] = _scale(name, found, spot, self._role)
             moment = now if self._mapping.time is None or not values else self._moment(document, now)
         except ValueError as error:
             return Refusal(Reason.SCHEMA, str(error))
         if not values:
             pointers = (spot.pointer for spot in self._mapping.values.values() if spot.topic == topic)
-            return Ignored(f"nothing at {', '.join(dict.fromkeys(pointers))}")
+            return IgnoredMessage(f"nothing at {', '.join(dict.fromkeys(pointers))}")
         self._voltages |= {name: value for name, value in values.items() if name.startswith("voltage")}
         told = {name: value for name, value in values.items() if name not in self._voltages}
         whole = self._rounds.add(told, moment) if told else None
         if whole is None:
-            return Ignored(f"still awaited: {', '.join(self._rounds.awaited())}")
+            return IgnoredMessage(f"still awaited: {', '.join(self._rounds.list_missing())}")
         return self._measurement(*whole)
 
-    def says(self, payload: bytes) -> Status | None:
+    def parse_status(self, payload: bytes) -> Status | None:
         """Read a birth message or last will."""
         if self._mapping.status is None:
             return None
@@ -297,7 +297,7 @@ def _document(payload: bytes, *, is_text: bool) -> object:
         raise ValueError("message: not JSON") from error
 
 
-def _scaled(name: str, found: object, spot: Spot, role: Role) -> float:
+def _scale(name: str, found: object, spot: Spot, role: Role) -> float:
     units, unit = _UNITS[role][name], spot.word.removeprefix("-")
     number = _number(found, spot) * units[unit]
     return -number if spot.word.startswith("-") else number

@@ -13,34 +13,34 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ev_sensors.measurement import Ignored, Measurement, Reason, Refusal
+from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal
 from ev_sensors.phases import phase_values
 from ev_sensors.shapes import Role, Shape, Status
 from ev_sensors.shapes.mapped import moment_of
-from ev_sensors.shapes.own import why_wrong
+from ev_sensors.shapes.native import why_wrong
 from ev_sensors.shapes.rounds import Rounds
 from ev_service.errors import ConfigurationError
 
 _W_PER_KW = 1000.0
 
 
-class _Said(BaseModel):
+class _ShellyMessage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
-class _Energy(_Said):
+class _Energy(_ShellyMessage):
     power_w: float | list[float] = Field(alias="Power")
     current_a: float | list[float] | None = Field(default=None, alias="Current")
     voltage_v: float | list[float] | None = Field(default=None, alias="Voltage")
     total_kwh: float | list[float] | None = Field(default=None, alias="Total")
 
 
-class _Sensor(_Said):
+class _Sensor(_ShellyMessage):
     time: str = Field(alias="Time")
     energy: _Energy = Field(alias="ENERGY")
 
 
-class _Power(_Said):
+class _Power(_ShellyMessage):
     total_act_power: float | None = None
     apower: float | None = None
     act_power: float | None = None
@@ -78,14 +78,14 @@ class _Power(_Said):
         )
 
 
-class _Counter(_Said):
+class _Counter(_ShellyMessage):
     total_act: float | None = None
 
 
 _MOST_CHANNELS = 6
 
 
-class _Params(_Said):
+class _Params(_ShellyMessage):
     # The parts of a device that measures single phases apart, em1:0 and so on, are extra fields.
     model_config = ConfigDict(extra="allow")
 
@@ -112,7 +112,7 @@ class _Params(_Said):
         return ", ".join([alias for alias in aliases if alias][:_MOST_CHANNELS])[:80] or "it"
 
 
-class _Notification(_Said):
+class _Notification(_ShellyMessage):
     method: str
     params: _Params
 
@@ -157,17 +157,17 @@ def shelly_shape(role: Role, base: str, *, factor: float, phases: int = 3, chann
     _demand_meter(role)
     single = _Channels(role, factor, phases, channels)
 
-    def parse(payload: bytes, _: datetime) -> Measurement | Refusal | Ignored:
+    def parse(payload: bytes, _: datetime) -> Measurement | Refusal | IgnoredMessage:
         try:
             said = _Notification.model_validate_json(payload)
             channels = said.params.channels()
         except ValidationError as error:
             return Refusal(Reason.SCHEMA, why_wrong(error))
         if said.method not in ("NotifyStatus", "NotifyFullStatus"):
-            return Ignored("another method than NotifyStatus")
+            return IgnoredMessage("another method than NotifyStatus")
         part, moment = _measuring(said.params), datetime.fromtimestamp(said.params.ts, UTC)
         if part is None or part.power_w is None:
-            return single.add(channels, moment) if channels else Ignored(f"no power in {said.params.parts()}")
+            return single.add(channels, moment) if channels else IgnoredMessage(f"no power in {said.params.parts()}")
         counter = said.params.em_data
         wh = None if counter is None else counter.total_act
         values = _values(role, part.power_w, factor, part.phases(factor))
@@ -189,7 +189,7 @@ def shelly_gen1_shape(role: Role, base: str, *, factor: float, phases: int = 3, 
     _demand_meter(role)
     single = _Channels(role, factor, phases, channels)
 
-    def parse(channel: int, payload: bytes, now: datetime) -> Measurement | Refusal | Ignored:
+    def parse(channel: int, payload: bytes, now: datetime) -> Measurement | Refusal | IgnoredMessage:
         try:
             power = _Power(act_power=float(payload.decode("ascii")))
         except ValueError:
@@ -210,7 +210,7 @@ class _Channels:
         self._rounds = Rounds([str(channel) for channel in channels], is_open=not channels)
         self._newest: dict[int, _Power] = {}
 
-    def add(self, told: Mapping[int, _Power], moment: datetime) -> Measurement | Ignored:
+    def add(self, told: Mapping[int, _Power], moment: datetime) -> Measurement | IgnoredMessage:
         """Take in what one message tells of channels."""
         powers_w = {
             channel: power.act_power
@@ -218,12 +218,14 @@ class _Channels:
             if power.act_power is not None and (not self._channels or channel in self._channels)
         }
         if not powers_w:
-            return Ignored(f"no act_power of channel {', '.join(map(str, self._channels)) or '0'}")
+            return IgnoredMessage(f"no act_power of channel {', '.join(map(str, self._channels)) or '0'}")
         self._newest |= {channel: told[channel] for channel in powers_w}
         whole = self._rounds.add({str(channel): power_w for channel, power_w in powers_w.items()}, moment)
         if whole is None:
-            awaited = self._rounds.awaited()
-            return Ignored(f"channel {', '.join(awaited)} still awaited" if awaited else "more channels may follow")
+            awaited = self._rounds.list_missing()
+            return IgnoredMessage(
+                f"channel {', '.join(awaited)} still awaited" if awaited else "more channels may follow"
+            )
         powers, oldest = whole
         order = self._channels or sorted(map(int, powers))
         ordered = [self._newest[channel] for channel in order]

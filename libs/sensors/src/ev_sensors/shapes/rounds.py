@@ -38,13 +38,13 @@ class Rounds:
             return None
         if self._is_open:
             self._expected |= self._told.keys()
-        if self.awaited():
+        if self.list_missing():
             return None
         told = {name: value for name, (value, _) in self._told.items()}
         oldest = min(moment for _, moment in self._told.values())
         self._told = {}
         return told, oldest
 
-    def awaited(self) -> list[str]:
+    def list_missing(self) -> list[str]:
         """Names of the values that the round still lacks."""
         return sorted(self._expected - self._told.keys())

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ev_sensors.measurement import Measurement, Reason, Refusal
 from ev_sensors.shapes import Role, Shape
-from ev_sensors.shapes.own import own_status, why_wrong
+from ev_sensors.shapes.native import own_status, why_wrong
 from ev_sensors.sunspec import MODELS, Kind
-from ev_sensors.sunspec_roles import WANTED, Said, measured
+from ev_sensors.sunspec_roles import WANTED, SunSpecPoints, to_measurement
 from ev_service.units import UtcTimestamp
 
 Points = Mapping[str, int | float]
@@ -55,7 +55,7 @@ class Models(BaseModel):
     )
 
 
-def scaled(points: Points, name: str, model: int) -> float | None:
+def scale(points: Points, name: str, model: int) -> float | None:
     """The value of a point; None where the device does not implement it.
 
     Args:
@@ -103,7 +103,7 @@ def sunspec_shape(role: Role, base: str, *, factor: float) -> Shape:
             if _UNITS.get(point, unit) != unit:
                 return Refusal(Reason.UNIT, f"{point} is in {unit}, not in {_UNITS[point]}")
         try:
-            return measured(role, Said(models_for(role, said.models), said.timestamp, factor=factor))
+            return to_measurement(role, SunSpecPoints(models_for(role, said.models), said.timestamp, factor=factor))
         except ValueError as error:
             return Refusal(Reason.SCHEMA, str(error))
 
@@ -131,7 +131,7 @@ def _points(points: Points, model: int) -> dict[str, float]:
     scaled_points = dict[str, float]()
     for name in MODELS[model].keys() & _READ:
         try:
-            value = scaled(points, name, model)
+            value = scale(points, name, model)
         except ValueError:
             if MODELS[model][name].is_needed:
                 raise

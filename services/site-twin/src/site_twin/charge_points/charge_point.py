@@ -22,12 +22,12 @@ from ev_service.backoff import Backoff
 from ev_service.clock import Clock, SystemClock
 from ev_service.tasks import run_in_background
 from ev_service.trust import Authorities
-from site_twin.charge_points.conversation import Conversation, Timing
-from site_twin.charge_points.dialect import About, BootReason, Ending
+from site_twin.charge_points.connection import OcppClient, Timing
 from site_twin.charge_points.evses import EvsePlan
+from site_twin.charge_points.parked_cars import NoCars
+from site_twin.charge_points.protocol_version import About, BootReason, StopReason
 from site_twin.charge_points.quirks import Quirk
-from site_twin.charge_points.standing_cars import NoCars
-from site_twin.charge_points.station import Built, Station
+from site_twin.charge_points.station import Station, StationConfig
 from site_twin.charge_points.v16 import V16
 from site_twin.charge_points.v201 import V201
 from site_twin.ports import Cars, Offer
@@ -86,7 +86,7 @@ class ChargePoint:
         self._timing = timing or Timing()
         about = About(serial_number=charger_id[:_LONGEST_SERIAL_NUMBER])
         paced = self._timing.meter_values_per_s
-        self.station = Station(Built(charger_id, evses, present, quirks, voltage_v, about, paced), dialect)
+        self.station = Station(StationConfig(charger_id, evses, present, quirks, voltage_v, about, paced), dialect)
         self.station.reboot = self.reboot
         self.last_error: str | None = None
         self._url = f"{url.rstrip('/')}/{quote(charger_id, safe='')}"
@@ -118,9 +118,9 @@ class ChargePoint:
         """How an EVSE is built."""
         return self.station.evses[evse_id].plan
 
-    def offered(self, evse_id: int, moment: datetime) -> Offer:
+    def compute_offer(self, evse_id: int, moment: datetime) -> Offer:
         """What an EVSE offers its car at a moment, by all that it holds."""
-        return self.station.offered(evse_id, moment)
+        return self.station.compute_offer(evse_id, moment)
 
     def state(self) -> dict[str, Any]:
         """What it says of itself, as JSON values."""
@@ -134,7 +134,7 @@ class ChargePoint:
             "transactions": {str(number): name for number, name in self.station.transactions().items() if name},
         }
 
-    def reboot(self, reason: BootReason = BootReason.WATCHDOG, ending: Ending = Ending.POWER_LOSS) -> None:
+    def reboot(self, reason: BootReason = BootReason.WATCHDOG, ending: StopReason = StopReason.POWER_LOSS) -> None:
         """Reboot: what runs ends, the connection closes, and it comes back after a while."""
         if not self._rebooting:
             self._rebooting = True
@@ -162,7 +162,7 @@ class ChargePoint:
     async def _follow(self) -> None:
         while True:
             self.station.tick()
-            self._turned()
+            self._advance()
             await asyncio.sleep(self._tick_s)
 
     async def _stay_connected(self) -> None:
@@ -184,18 +184,18 @@ class ChargePoint:
         try:
             async with self._connect() as socket:
                 self._socket, self.last_error = socket, None
-                self._turned()
+                self._advance()
                 try:
-                    await Conversation(self.station, self._timing, self._turned).hold(socket)
+                    await OcppClient(self.station, self._timing, self._advance).hold(socket)
                 except asyncio.CancelledError:
                     await socket.close(CloseCode.GOING_AWAY)
                     raise
                 finally:
                     was_online = self.station.is_online
-                    self._disconnected()
+                    self._on_disconnect()
         except (OSError, TimeoutError, WebSocketException) as error:
             self._tell_failure(error, was_online)
-        self._turned()
+        self._advance()
         return was_online
 
     def _connect(self) -> connect:
@@ -214,14 +214,14 @@ class ChargePoint:
             logger=_websocket,
         )
 
-    async def _power_down(self, reason: BootReason, ending: Ending) -> None:
+    async def _power_down(self, reason: BootReason, ending: StopReason) -> None:
         self.station.switch_off(reason, ending)
         if self._socket is not None:
             await self._socket.close()
 
-    def _disconnected(self) -> None:
+    def _on_disconnect(self) -> None:
         self._socket, self.station.is_online = None, False
-        self.station.outbox.disconnected()
+        self.station.outbox.drop_volatile()
 
     def _tell_failure(self, error: Exception, was_online: bool) -> None:
         refused = f"HTTP {error.response.status_code}" if isinstance(error, InvalidStatus) else ""
@@ -229,6 +229,6 @@ class ChargePoint:
         event = "charge point disconnected" if was_online else "charge point can not connect"
         _logger.info(event, extra={"charger_id": self.charger_id, "reason": self.last_error})
 
-    def _turned(self) -> None:
+    def _advance(self) -> None:
         self._turn.set()
         self._turn = asyncio.Event()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from site_twin.charge_points.installed import Abilities
+from site_twin.charge_points.profile_store import ProfileCapabilities
 from site_twin.charge_points.profiles import RateUnit
 
 _LONGEST_INTERVAL_S = 86_400
@@ -19,7 +19,7 @@ class Configuration:
     meter_interval_s: int = 5
 
 
-def values_v16(configuration: Configuration, abilities: Abilities, connectors: int) -> dict[str, str]:
+def values_v16(configuration: Configuration, abilities: ProfileCapabilities, connectors: int) -> dict[str, str]:
     """Every configuration key of OCPP 1.6 that the charger knows, and its value."""
     units = {RateUnit.AMPERES: "Current", RateUnit.WATTS: "Power"}
     return {
@@ -41,7 +41,7 @@ def values_v16(configuration: Configuration, abilities: Abilities, connectors: i
     }
 
 
-def values_v201(configuration: Configuration, abilities: Abilities) -> dict[tuple[str, str], str]:
+def values_v201(configuration: Configuration, abilities: ProfileCapabilities) -> dict[tuple[str, str], str]:
     """Every variable of OCPP 2.0.1 that the charger knows, by component and name, and its value."""
     return {
         ("OCPPCommCtrlr", "HeartbeatInterval"): f"{configuration.heartbeat_s:g}",

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import uuid4
 
-from site_twin.ports import Metered, Plugged
+from site_twin.ports import EvseMeter, PluggedCar
 
 
 class Activity(StrEnum):
@@ -85,7 +85,7 @@ class Evse:
 
     plan: EvsePlan
     activity: Activity = Activity.AVAILABLE
-    car: Plugged | None = None
+    car: PluggedCar | None = None
     transaction: Transaction | None = None
     is_new: bool = False
     is_unlimited: bool = False
@@ -106,7 +106,7 @@ def samples(reading: Reading) -> Iterator[tuple[str, str, float, dict[str, str]]
     yield "Energy.Active.Import.Register", "Wh", reading.energy_wh, {}
 
 
-def read(plan: EvsePlan, metered: Metered, offered_a: float) -> Reading:
+def read(plan: EvsePlan, metered: EvseMeter, offered_a: float) -> Reading:
     """Meter values on the EVSE's own lines: its L1 is the first phase of the site that it is wired to."""
     return Reading(
         at=metered.measured_at,

@@ -6,10 +6,10 @@ from typing import Any
 from ocpp.v16 import call_result
 
 from ev_service.units import utc_text
-from site_twin.charge_points import obedience
+from site_twin.charge_points import profile_handling
 from site_twin.charge_points.configuration import SETTABLE_V16, set_seconds, values_v16
-from site_twin.charge_points.dialect import BootReason, Ending, Handlers
 from site_twin.charge_points.profiles import Purpose
+from site_twin.charge_points.protocol_version import BootReason, Handlers, StopReason
 from site_twin.charge_points.station import Station
 from site_twin.charge_points.wire_profiles import period_contents, profile_from_v16, purpose_of
 
@@ -30,7 +30,7 @@ def handlers_v16(station: Station) -> Handlers:
     return {action: partial(handler, station) for action, handler in handlers.items()}
 
 
-def _accepted(is_accepted: bool) -> Any:
+def _to_status(is_accepted: bool) -> Any:
     # The library's enums are texts; so is this.
     return "Accepted" if is_accepted else "Rejected"
 
@@ -39,8 +39,8 @@ def _set_charging_profile(station: Station, connector_id: int, cs_charging_profi
     try:
         profile = profile_from_v16(connector_id, cs_charging_profiles, station.cars.now())
     except ValueError:
-        return call_result.SetChargingProfile(status=_accepted(False))
-    return call_result.SetChargingProfile(status=_accepted(obedience.set_profile(station, profile) is None))
+        return call_result.SetChargingProfile(status=_to_status(False))
+    return call_result.SetChargingProfile(status=_to_status(profile_handling.set_profile(station, profile) is None))
 
 
 def _clear_charging_profile(
@@ -51,7 +51,7 @@ def _clear_charging_profile(
     stack_level: int | None = None,
 ) -> Any:
     purpose: Purpose | None = purpose_of(charging_profile_purpose)
-    was_there = obedience.clear_profiles(station, id, connector_id, purpose, stack_level)
+    was_there = profile_handling.clear_profiles(station, id, connector_id, purpose, stack_level)
     status: Any = "Accepted" if was_there else "Unknown"
     return call_result.ClearChargingProfile(status=status)
 
@@ -59,12 +59,12 @@ def _clear_charging_profile(
 def _get_composite_schedule(
     station: Station, connector_id: int, duration: int, charging_rate_unit: str | None = None
 ) -> Any:
-    composite = obedience.composite_schedule(station, connector_id, duration)
+    composite = profile_handling.composite_schedule(station, connector_id, duration)
     if composite is None:
-        return call_result.GetCompositeSchedule(status=_accepted(False))
+        return call_result.GetCompositeSchedule(status=_to_status(False))
     now = utc_text(station.cars.now())
     return call_result.GetCompositeSchedule(
-        status=_accepted(True),
+        status=_to_status(True),
         connector_id=connector_id,
         schedule_start=now,
         charging_schedule={
@@ -86,28 +86,28 @@ def _remote_start(
             else profile_from_v16(connector_id or 1, charging_profile, station.cars.now())
         )
     except ValueError:
-        return call_result.RemoteStartTransaction(status=_accepted(False))
-    evse = obedience.remote_start(station, connector_id, id_tag, profile)
-    return call_result.RemoteStartTransaction(status=_accepted(evse is not None))
+        return call_result.RemoteStartTransaction(status=_to_status(False))
+    evse = profile_handling.remote_start(station, connector_id, id_tag, profile)
+    return call_result.RemoteStartTransaction(status=_to_status(evse is not None))
 
 
 def _remote_stop(station: Station, transaction_id: int) -> Any:
-    is_stopped = obedience.remote_stop(station, str(transaction_id))
-    return call_result.RemoteStopTransaction(status=_accepted(is_stopped))
+    is_stopped = profile_handling.remote_stop(station, str(transaction_id))
+    return call_result.RemoteStopTransaction(status=_to_status(is_stopped))
 
 
 def _trigger(station: Station, requested_message: str, connector_id: int | None = None) -> Any:
-    status: Any = obedience.trigger(station, requested_message, connector_id)
+    status: Any = profile_handling.trigger(station, requested_message, connector_id)
     return call_result.TriggerMessage(status=status)
 
 
 def _reset(station: Station, type: str) -> Any:
-    station.reboot(BootReason.REMOTE_RESET, Ending.RESET if type == "Hard" else Ending.RESET_ON_IDLE)
-    return call_result.Reset(status=_accepted(True))
+    station.reboot(BootReason.REMOTE_RESET, StopReason.RESET if type == "Hard" else StopReason.RESET_ON_IDLE)
+    return call_result.Reset(status=_to_status(True))
 
 
 def _get_configuration(station: Station, key: list[str] | None = None) -> Any:
-    values = values_v16(station.configuration, obedience.abilities(station), len(station.evses))
+    values = values_v16(station.configuration, profile_handling.abilities(station), len(station.evses))
     asked = key or list(values)
     known = [
         {"key": name, "readonly": name not in SETTABLE_V16, "value": values[name]} for name in asked if name in values
@@ -118,7 +118,7 @@ def _get_configuration(station: Station, key: list[str] | None = None) -> Any:
 
 
 def _change_configuration(station: Station, key: str, value: str) -> Any:
-    values = values_v16(station.configuration, obedience.abilities(station), len(station.evses))
+    values = values_v16(station.configuration, profile_handling.abilities(station), len(station.evses))
     is_set = set_seconds(station.configuration, SETTABLE_V16.get(key), value)
-    status: Any = _accepted(is_set) if key in values else "NotSupported"
+    status: Any = _to_status(is_set) if key in values else "NotSupported"
     return call_result.ChangeConfiguration(status=status)

@@ -6,10 +6,10 @@ from typing import Any
 from ocpp.v201 import call_result
 
 from ev_service.units import utc_text
-from site_twin.charge_points import obedience
+from site_twin.charge_points import profile_handling
 from site_twin.charge_points.configuration import SETTABLE_V201, set_seconds, values_v201
-from site_twin.charge_points.dialect import BootReason, Ending, Handlers
 from site_twin.charge_points.profiles import Purpose
+from site_twin.charge_points.protocol_version import BootReason, Handlers, StopReason
 from site_twin.charge_points.station import Station
 from site_twin.charge_points.wire_profiles import period_contents, profile_from_v201, purpose_of
 
@@ -41,7 +41,7 @@ def _set_charging_profile(station: Station, evse_id: int, charging_profile: dict
         profile = profile_from_v201(evse_id, charging_profile)
     except ValueError:
         return _answer(call_result.SetChargingProfile, "InvalidProfile")
-    return _answer(call_result.SetChargingProfile, obedience.set_profile(station, profile))
+    return _answer(call_result.SetChargingProfile, profile_handling.set_profile(station, profile))
 
 
 def _clear_charging_profile(
@@ -57,13 +57,13 @@ def _clear_charging_profile(
     except ValueError:
         return call_result.ClearChargingProfile(status=status)
     evse_id, stack_level = criteria.get("evse_id"), criteria.get("stack_level")
-    if obedience.clear_profiles(station, charging_profile_id, evse_id, purpose, stack_level):
+    if profile_handling.clear_profiles(station, charging_profile_id, evse_id, purpose, stack_level):
         status = "Accepted"
     return call_result.ClearChargingProfile(status=status)
 
 
 def _get_composite_schedule(station: Station, duration: int, evse_id: int, **_: Any) -> Any:
-    composite = obedience.composite_schedule(station, evse_id, duration)
+    composite = profile_handling.composite_schedule(station, evse_id, duration)
     if composite is None:
         return _answer(call_result.GetCompositeSchedule, "UnknownEvse")
     schedule = {
@@ -88,26 +88,26 @@ def _request_start(
         profile = None if charging_profile is None else profile_from_v201(evse_id or 1, charging_profile)
     except ValueError:
         return _answer(call_result.RequestStartTransaction, "InvalidProfile")
-    evse = obedience.remote_start(station, evse_id, id_token["id_token"], profile, remote_start_id)
+    evse = profile_handling.remote_start(station, evse_id, id_token["id_token"], profile, remote_start_id)
     if evse is None or evse.transaction is None:
         return _answer(call_result.RequestStartTransaction, "NoCar")
     return _answer(call_result.RequestStartTransaction, None, transaction_id=evse.transaction.local_id)
 
 
 def _request_stop(station: Station, transaction_id: str, **_: Any) -> Any:
-    reason = None if obedience.remote_stop(station, transaction_id) else "TxNotFound"
+    reason = None if profile_handling.remote_stop(station, transaction_id) else "TxNotFound"
     return _answer(call_result.RequestStopTransaction, reason)
 
 
 def _trigger(station: Station, requested_message: str, evse: dict[str, Any] | None = None, **_: Any) -> Any:
-    status: Any = obedience.trigger(station, requested_message, None if evse is None else evse["id"])
+    status: Any = profile_handling.trigger(station, requested_message, None if evse is None else evse["id"])
     return call_result.TriggerMessage(status=status)
 
 
 def _reset(station: Station, type: str, **_: Any) -> Any:
     is_idle = all(evse.transaction is None for evse in station.evses.values())
     if type == "Immediate" or is_idle:
-        station.reboot(BootReason.REMOTE_RESET, Ending.RESET)
+        station.reboot(BootReason.REMOTE_RESET, StopReason.RESET)
         return _answer(call_result.Reset, None)
     station.resets_when_idle = True
     status: Any = "Scheduled"
@@ -115,7 +115,7 @@ def _reset(station: Station, type: str, **_: Any) -> Any:
 
 
 def _get_variables(station: Station, get_variable_data: list[dict[str, Any]], **_: Any) -> Any:
-    values = values_v201(station.configuration, obedience.abilities(station))
+    values = values_v201(station.configuration, profile_handling.abilities(station))
     results: Any = [
         _variable_result(asked, values, attribute_value=values.get(_name(asked))) for asked in get_variable_data
     ]
@@ -125,7 +125,7 @@ def _get_variables(station: Station, get_variable_data: list[dict[str, Any]], **
 def _set_variables(station: Station, set_variable_data: list[dict[str, Any]], **_: Any) -> Any:
     results: Any = []
     for order in set_variable_data:
-        values = values_v201(station.configuration, obedience.abilities(station))
+        values = values_v201(station.configuration, profile_handling.abilities(station))
         result = _variable_result(order, values)
         is_known = result["attribute_status"] == "Accepted"
         field = SETTABLE_V201.get(_name(order))

@@ -12,7 +12,7 @@ MOST_LETTERS = 1000
 
 
 @dataclass(slots=True, eq=False)
-class Letter:
+class OutgoingMessage:
     """One message to the central system.
 
     make: makes the payload when it is sent; None: it has become pointless.
@@ -31,15 +31,15 @@ class Outbox:
     """Letters in the order in which they are to be sent."""
 
     def __init__(self) -> None:
-        self._letters: deque[Letter] = deque()
+        self._letters: deque[OutgoingMessage] = deque()
         self._arrived = asyncio.Event()
 
     @property
-    def waiting(self) -> tuple[Letter, ...]:
+    def waiting(self) -> tuple[OutgoingMessage, ...]:
         """All that is to be sent, in order."""
         return tuple(self._letters)
 
-    def add(self, letter: Letter) -> None:
+    def add(self, letter: OutgoingMessage) -> None:
         """Put a letter at the end, and take away the one that it makes pointless."""
         if letter.key is not None:
             # What has been sent already may only be sent again as it was.
@@ -50,21 +50,21 @@ class Outbox:
             self._letters.append(letter)
             self._arrived.set()
 
-    async def first(self) -> Letter:
+    async def first(self) -> OutgoingMessage:
         """The next letter, once there is one; it stays there until it is done."""
         while not self._letters:
             self._arrived.clear()
             await self._arrived.wait()
         return self._letters[0]
 
-    def done(self, letter: Letter, answer: Any) -> None:
+    def confirm(self, letter: OutgoingMessage, answer: Any) -> None:
         """Take a letter away and tell the answer."""
         if self._letters and self._letters[0] is letter:
             self._letters.popleft()
         if letter.answered is not None:
             letter.answered(answer)
 
-    def disconnected(self) -> None:
+    def drop_volatile(self) -> None:
         """Drop what is not worth keeping, telling that no answer came."""
         dropped = [letter for letter in self._letters if not letter.is_kept]
         self._letters = deque(letter for letter in self._letters if letter.is_kept)
@@ -73,7 +73,7 @@ class Outbox:
                 letter.answered(None)
 
 
-class Pace:
+class MeterValuePacer:
     """How often something may be done: `per_s` times a real second, and as often at once after a rest."""
 
     def __init__(self, per_s: float) -> None:

@@ -23,7 +23,7 @@ class Purpose(StrEnum):
     TX = "TxProfile"
 
 
-class Kind(StrEnum):
+class ProfilePurpose(StrEnum):
     """From when a schedule counts: its own start, its own start again and again, or the transaction's start."""
 
     ABSOLUTE = "Absolute"
@@ -76,7 +76,7 @@ class Profile:
     evse_id: int
     stack_level: int
     purpose: Purpose
-    kind: Kind
+    kind: ProfilePurpose
     schedule: Schedule
     every: timedelta | None = None
     valid_from: datetime | None = None
@@ -186,9 +186,9 @@ def _period_at(profile: Profile, moment: datetime, began: datetime | None) -> Pe
 def _start(profile: Profile, moment: datetime, began: datetime | None) -> datetime | None:
     """When the schedule began that counts at the moment; None: it has nothing to begin with."""
     start = profile.schedule.start
-    if profile.kind is Kind.RELATIVE or start is None:
+    if profile.kind is ProfilePurpose.RELATIVE or start is None:
         return began
-    if profile.kind is Kind.RECURRING and profile.every is not None:
+    if profile.kind is ProfilePurpose.RECURRING and profile.every is not None:
         return start + max(0, floor((moment - start) / profile.every)) * profile.every
     return start
 
@@ -198,7 +198,7 @@ def _turns(profile: Profile, after: datetime, began: datetime | None) -> Iterato
     start = _start(profile, after, began)
     if start is None:
         return
-    repeats = profile.kind is Kind.RECURRING and profile.every is not None
+    repeats = profile.kind is ProfilePurpose.RECURRING and profile.every is not None
     yield start
     if repeats and profile.every is not None:
         yield start + profile.every

@@ -13,13 +13,13 @@ from typing import Any
 from ev_service.charging import LEAST_CURRENT_A
 from site_twin.charge_points import profiles
 from site_twin.charge_points.configuration import Configuration
-from site_twin.charge_points.dialect import About, BootReason, Dialect, Ending, Occasion
 from site_twin.charge_points.evses import Activity, Evse, EvsePlan, Reading, Transaction, read
-from site_twin.charge_points.installed import InstalledProfiles
-from site_twin.charge_points.outbox import Letter, Outbox, Pace
+from site_twin.charge_points.outbox import MeterValuePacer, Outbox, OutgoingMessage
+from site_twin.charge_points.profile_store import ProfileStore
 from site_twin.charge_points.profiles import Wiring
+from site_twin.charge_points.protocol_version import About, BootReason, ProtocolVersion, ReadingContext, StopReason
 from site_twin.charge_points.quirks import Quirk
-from site_twin.ports import NOTHING, Cars, Offer, Plugged
+from site_twin.ports import NOTHING, Cars, Offer, PluggedCar
 
 _CHANGED_A = 0.5
 
@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class StationConfig:
     """What a station is made of.
 
     voltage_v [V]: between phase and neutral; it turns watts into amperes.
@@ -51,18 +51,18 @@ class Station:
     reboot: called when it has to reboot; whoever holds the connection sets it.
     """
 
-    def __init__(self, built: Built, dialect: Dialect) -> None:
+    def __init__(self, built: StationConfig, dialect: ProtocolVersion) -> None:
         self.charger_id, self.cars, self.dialect = built.charger_id, built.cars, dialect
         self.voltage_v, self.about = built.voltage_v, built.about
         self.quirks: set[Quirk] = set(built.quirks)
         self.evses = {plan.evse_id: Evse(plan) for plan in built.evses}
-        self.installed = InstalledProfiles()
+        self.installed = ProfileStore()
         self.outbox = Outbox()
         self.configuration = Configuration()
         self.boot_reason: BootReason | None = BootReason.POWER_UP
         self.is_online = self.is_off = self.resets_when_idle = False
-        self.reboot: Callable[[BootReason, Ending], None] = lambda reason, ending: None
-        self._pace = Pace(built.meter_values_per_s)
+        self.reboot: Callable[[BootReason, StopReason], None] = lambda reason, ending: None
+        self._pace = MeterValuePacer(built.meter_values_per_s)
         self._has_rebooted = False
 
     def has(self, quirk: Quirk) -> bool:
@@ -82,7 +82,7 @@ class Station:
         sharing = sum(other.transaction is not None for other in self.evses.values())
         return Wiring(plan.evse_id, len(plan.phases), plan.max_current_a, self.voltage_v, max(1, sharing))
 
-    def offered(self, evse_id: int, moment: datetime) -> Offer:
+    def compute_offer(self, evse_id: int, moment: datetime) -> Offer:
         """What an EVSE offers its car at a moment."""
         evse = self.evses[evse_id]
         if self.is_off or evse.transaction is None:
@@ -121,16 +121,16 @@ class Station:
         at = self.cars.now()
         self.send(lambda: self.dialect.status(evse, at))
 
-    def tell_meter(self, evse: Evse, occasion: Occasion) -> None:
+    def tell_meter(self, evse: Evse, occasion: ReadingContext) -> None:
         """Send meter values; newer ones take the place of those that still wait."""
         reading = evse.told = self.reading(evse)
-        make = partial(self.dialect.metered, evse, evse.transaction, reading, occasion)
+        make = partial(self.dialect.build_meter_values, evse, evse.transaction, reading, occasion)
         self.send(make, key=f"meter {evse.plan.evse_id}")
 
     def reading(self, evse: Evse) -> Reading:
         """What the EVSE's meter says now."""
         metered = self.cars.meter(self.charger_id, evse.plan.evse_id)
-        return read(evse.plan, metered, self.offered(evse.plan.evse_id, metered.measured_at).limit_a)
+        return read(evse.plan, metered, self.compute_offer(evse.plan.evse_id, metered.measured_at).limit_a)
 
     def start(self, evse: Evse, id_token: str, remote_start_id: int | None = None) -> None:
         """Begin a transaction with the car that stands there."""
@@ -142,8 +142,8 @@ class Station:
         transaction.wire_id = self.dialect.transaction_id(transaction, None)
         reading, is_offline = self.reading(evse), not self.is_online
         self.outbox.add(
-            Letter(
-                make=lambda: self.dialect.started(evse, transaction, reading, is_offline),
+            OutgoingMessage(
+                make=lambda: self.dialect.build_started(evse, transaction, reading, is_offline),
                 answered=partial(self._start_answered, evse, transaction),
                 is_kept=True,
             )
@@ -151,21 +151,21 @@ class Station:
         car = evse.car
         self.send(lambda: self.dialect.needs(evse, car, self.voltage_v), is_kept=True)
 
-    def end(self, evse: Evse, ending: Ending) -> None:
+    def end(self, evse: Evse, ending: StopReason) -> None:
         """End the transaction of an EVSE, if one runs."""
         transaction = evse.transaction
         if transaction is None:
             return
         self.cars.settle()
-        reading, is_offline = self.reading(evse), not self.is_online or ending is Ending.POWER_LOSS
+        reading, is_offline = self.reading(evse), not self.is_online or ending is StopReason.POWER_LOSS
         evse.transaction, evse.is_unlimited, evse.told = None, False, None
         evse.activity = Activity.FINISHING
         self.installed.end_transaction(evse.plan.evse_id)
-        self.send(lambda: self.dialect.ended(evse, transaction, reading, ending, is_offline), is_kept=True)
-        if ending is not Ending.DEPARTED:
+        self.send(lambda: self.dialect.build_ended(evse, transaction, reading, ending, is_offline), is_kept=True)
+        if ending is not StopReason.DEPARTED:
             self.tell_status(evse)
 
-    def switch_off(self, reason: BootReason, ending: Ending) -> None:
+    def switch_off(self, reason: BootReason, ending: StopReason) -> None:
         """Lose power, for a reboot: transactions end, and their ends are told after it."""
         self.boot_reason, self.is_online = reason, False
         for evse in self.evses.values():
@@ -183,7 +183,7 @@ class Station:
     def _follow_car(self, evse: Evse) -> None:
         car = self.cars.car_at(self.charger_id, evse.plan.evse_id)
         if evse.car is not None and (car is None or car.car_id != evse.car.car_id):
-            self.end(evse, Ending.DEPARTED)
+            self.end(evse, StopReason.DEPARTED)
             evse.activity = Activity.AVAILABLE
             self.tell_status(evse)
         if car is not None and (evse.car is None or evse.car.car_id != car.car_id):
@@ -196,14 +196,14 @@ class Station:
             evse.is_new = False
             self._authorize(evse, car)
 
-    def _authorize(self, evse: Evse, car: Plugged) -> None:
+    def _authorize(self, evse: Evse, car: PluggedCar) -> None:
         if not self.is_online:
             # AllowOfflineTxForUnknownId: nobody is left standing because a connection is down.
             self.start(evse, car.id_token)
             return
-        self.send(lambda: self.dialect.authorize(car.id_token), partial(self._authorized, evse, car))
+        self.send(lambda: self.dialect.authorize(car.id_token), partial(self._on_authorized, evse, car))
 
-    def _authorized(self, evse: Evse, car: Plugged, answer: Any) -> None:
+    def _on_authorized(self, evse: Evse, car: PluggedCar, answer: Any) -> None:
         if evse.car is None or evse.car.car_id != car.car_id or self.is_off:
             return
         if answer is None or self.dialect.is_accepted(answer):
@@ -216,11 +216,11 @@ class Station:
             return
         transaction.wire_id = self.dialect.transaction_id(transaction, answer)
         if evse.transaction is transaction and not self.dialect.is_accepted(answer):
-            self.end(evse, Ending.DEAUTHORIZED)
+            self.end(evse, StopReason.DEAUTHORIZED)
 
     def _follow_power(self, evse: Evse, transaction: Transaction, now: datetime) -> None:
         self._forget_after_pause(evse, now)
-        activity = _activity(evse, self.offered(evse.plan.evse_id, now))
+        activity = _activity(evse, self.compute_offer(evse.plan.evse_id, now))
         if activity is not evse.activity:
             evse.activity = activity
             self._tell_activity(evse, transaction)
@@ -230,7 +230,7 @@ class Station:
         reading, told = self.reading(evse), evse.told
         is_due = told is None or reading.at - told.at >= interval or reading.differs(told, _CHANGED_A)
         if is_due and self._pace.allows():
-            self.tell_meter(evse, Occasion.PERIODIC)
+            self.tell_meter(evse, ReadingContext.PERIODIC)
 
     def _forget_after_pause(self, evse: Evse, now: datetime) -> None:
         if (
@@ -239,24 +239,24 @@ class Station:
             or not self.has(Quirk.RESUMES_AT_FULL_POWER)
         ):
             return
-        if self.offered(evse.plan.evse_id, now).limit_a > 0:
+        if self.compute_offer(evse.plan.evse_id, now).limit_a > 0:
             self.cars.settle()
             evse.is_unlimited = True
 
     def _tell_activity(self, evse: Evse, transaction: Transaction) -> None:
         reading = None if self.has(Quirk.LOSES_METER) else self.reading(evse)
         at = self.cars.now()
-        self.send(lambda: self.dialect.suspended_or_resumed(evse, transaction, reading, at))
+        self.send(lambda: self.dialect.build_activity_changed(evse, transaction, reading, at))
 
     def _reboot_if_due(self) -> None:
         is_idle = all(evse.transaction is None for evse in self.evses.values())
         if self.resets_when_idle and is_idle:
-            self.reboot(BootReason.REMOTE_RESET, Ending.RESET)
+            self.reboot(BootReason.REMOTE_RESET, StopReason.RESET)
         if not self.has(Quirk.REBOOTS):
             self._has_rebooted = False
         elif not self._has_rebooted and not is_idle:
             self._has_rebooted = True
-            self.reboot(BootReason.WATCHDOG, Ending.POWER_LOSS)
+            self.reboot(BootReason.WATCHDOG, StopReason.POWER_LOSS)
 
     def send(
         self,
@@ -268,7 +268,7 @@ class Station:
     ) -> None:
         """Put a message into the outbox; without a connection only one that is worth keeping."""
         if self.is_online or is_kept:
-            self.outbox.add(Letter(make, answered, is_kept, key))
+            self.outbox.add(OutgoingMessage(make, answered, is_kept, key))
 
 
 def _activity(evse: Evse, offer: Offer) -> Activity:

@@ -6,21 +6,21 @@ from typing import Any
 from ocpp.v16 import call
 
 from ev_service.units import utc_text
-from site_twin.charge_points.dialect import About, BootReason, Ending, Handlers, Occasion
 from site_twin.charge_points.evses import Evse, Reading, Transaction, samples
+from site_twin.charge_points.faulty_charge_point import SpeakerV16, wire_logger
 from site_twin.charge_points.handlers_v16 import handlers_v16
-from site_twin.charge_points.speaker import SpeakerV16, wire_logger
+from site_twin.charge_points.protocol_version import About, BootReason, Handlers, ReadingContext, StopReason
 from site_twin.charge_points.station import Station
-from site_twin.ports import Plugged
+from site_twin.ports import PluggedCar
 
 _LONGEST_ID_TAG = 20
 _REASONS = {
-    Ending.DEPARTED: "EVDisconnected",
-    Ending.REMOTE: "Remote",
-    Ending.DEAUTHORIZED: "DeAuthorized",
-    Ending.RESET: "HardReset",
-    Ending.RESET_ON_IDLE: "SoftReset",
-    Ending.POWER_LOSS: "PowerLoss",
+    StopReason.DEPARTED: "EVDisconnected",
+    StopReason.REMOTE: "Remote",
+    StopReason.DEAUTHORIZED: "DeAuthorized",
+    StopReason.RESET: "HardReset",
+    StopReason.RESET_ON_IDLE: "SoftReset",
+    StopReason.POWER_LOSS: "PowerLoss",
 }
 
 
@@ -65,7 +65,7 @@ class V16:
         """Whether an answer leaves the tag accepted."""
         return answer.id_tag_info is None or answer.id_tag_info["status"] == "Accepted"
 
-    def started(self, evse: Evse, transaction: Transaction, reading: Reading, is_offline: bool) -> Any:
+    def build_started(self, evse: Evse, transaction: Transaction, reading: Reading, is_offline: bool) -> Any:
         """StartTransaction."""
         return call.StartTransaction(
             connector_id=evse.plan.evse_id,
@@ -78,25 +78,31 @@ class V16:
         """The number that the central system gives."""
         return None if answer is None else str(answer.transaction_id)
 
-    def needs(self, evse: Evse, car: Plugged, voltage_v: float) -> Any:
+    def needs(self, evse: Evse, car: PluggedCar, voltage_v: float) -> Any:
         """1.6 has no word for what a car needs."""
         return None
 
-    def suspended_or_resumed(self, evse: Evse, transaction: Transaction, reading: Reading | None, at: datetime) -> Any:
+    def build_activity_changed(
+        self, evse: Evse, transaction: Transaction, reading: Reading | None, at: datetime
+    ) -> Any:
         """StatusNotification, which says it all."""
         return self.status(evse, at)
 
-    def metered(self, evse: Evse, transaction: Transaction | None, reading: Reading, occasion: Occasion) -> Any:
+    def build_meter_values(
+        self, evse: Evse, transaction: Transaction | None, reading: Reading, occasion: ReadingContext
+    ) -> Any:
         """MeterValues."""
         number = None if transaction is None or transaction.wire_id is None else int(transaction.wire_id)
-        context = "Trigger" if occasion is Occasion.TRIGGERED else "Sample.Periodic"
+        context = "Trigger" if occasion is ReadingContext.TRIGGERED else "Sample.Periodic"
         return call.MeterValues(
             connector_id=evse.plan.evse_id,
             transaction_id=number,
-            meter_value=[{"timestamp": utc_text(reading.at), "sampled_value": _sampled(reading, context)}],
+            meter_value=[{"timestamp": utc_text(reading.at), "sampled_value": _build_sampled_values(reading, context)}],
         )
 
-    def ended(self, evse: Evse, transaction: Transaction, reading: Reading, ending: Ending, is_offline: bool) -> Any:
+    def build_ended(
+        self, evse: Evse, transaction: Transaction, reading: Reading, ending: StopReason, is_offline: bool
+    ) -> Any:
         """StopTransaction; None where the central system refused to start it."""
         if transaction.wire_id is None:
             return None
@@ -110,7 +116,7 @@ class V16:
         )
 
 
-def _sampled(reading: Reading, context: str) -> list[dict[str, str]]:
+def _build_sampled_values(reading: Reading, context: str) -> list[dict[str, str]]:
     return [
         {"measurand": measurand, "unit": unit, "value": f"{value:.10g}", "context": context, **phase}
         for measurand, unit, value, phase in samples(reading)

@@ -7,21 +7,21 @@ from typing import Any
 from ocpp.v201 import call
 
 from ev_service.units import utc_text
-from site_twin.charge_points.dialect import About, BootReason, Ending, Handlers, Occasion
 from site_twin.charge_points.evses import Activity, Evse, Reading, Transaction, samples
+from site_twin.charge_points.faulty_charge_point import SpeakerV201, wire_logger
 from site_twin.charge_points.handlers_v201 import handlers_v201
-from site_twin.charge_points.speaker import SpeakerV201, wire_logger
+from site_twin.charge_points.protocol_version import About, BootReason, Handlers, ReadingContext, StopReason
 from site_twin.charge_points.station import Station
-from site_twin.ports import Plugged
+from site_twin.ports import PluggedCar
 
 _CONNECTOR_ID = 1
 _ENDINGS = {
-    Ending.DEPARTED: ("EVDeparted", "EVDisconnected"),
-    Ending.REMOTE: ("RemoteStop", "Remote"),
-    Ending.DEAUTHORIZED: ("Deauthorized", "DeAuthorized"),
-    Ending.RESET: ("ResetCommand", "ImmediateReset"),
-    Ending.RESET_ON_IDLE: ("ResetCommand", "ImmediateReset"),
-    Ending.POWER_LOSS: ("AbnormalCondition", "PowerLoss"),
+    StopReason.DEPARTED: ("EVDeparted", "EVDisconnected"),
+    StopReason.REMOTE: ("RemoteStop", "Remote"),
+    StopReason.DEAUTHORIZED: ("Deauthorized", "DeAuthorized"),
+    StopReason.RESET: ("ResetCommand", "ImmediateReset"),
+    StopReason.RESET_ON_IDLE: ("ResetCommand", "ImmediateReset"),
+    StopReason.POWER_LOSS: ("AbnormalCondition", "PowerLoss"),
 }
 _TRANSFERS = {1: "AC_single_phase", 2: "AC_two_phase", 3: "AC_three_phase"}
 _STATES = {activity: activity.value for activity in (Activity.CHARGING, Activity.SUSPENDED_EV, Activity.SUSPENDED_EVSE)}
@@ -86,7 +86,7 @@ class V201:
         """Whether an answer leaves the token accepted."""
         return answer.id_token_info is None or answer.id_token_info["status"] == "Accepted"
 
-    def started(self, evse: Evse, transaction: Transaction, reading: Reading, is_offline: bool) -> Any:
+    def build_started(self, evse: Evse, transaction: Transaction, reading: Reading, is_offline: bool) -> Any:
         """TransactionEvent Started, once the driver is authorized."""
         trigger = "Authorized" if transaction.remote_start_id is None else "RemoteStart"
         token = _token(transaction.id_token)
@@ -97,7 +97,7 @@ class V201:
         """The station names its transactions itself."""
         return transaction.local_id
 
-    def needs(self, evse: Evse, car: Plugged, voltage_v: float) -> Any:
+    def needs(self, evse: Evse, car: PluggedCar, voltage_v: float) -> Any:
         """NotifyEVChargingNeeds; energies in Wh, as long as the car is there."""
         needs: Any = {
             "requested_energy_transfer": _TRANSFERS[min(car.phases, len(evse.plan.phases))],
@@ -111,18 +111,24 @@ class V201:
         }
         return call.NotifyEVChargingNeeds(charging_needs=needs, evse_id=evse.plan.evse_id)
 
-    def suspended_or_resumed(self, evse: Evse, transaction: Transaction, reading: Reading | None, at: datetime) -> Any:
+    def build_activity_changed(
+        self, evse: Evse, transaction: Transaction, reading: Reading | None, at: datetime
+    ) -> Any:
         """TransactionEvent Updated."""
-        return _message(evse, transaction, _Event("Updated", Occasion.STATE.value, at), reading)
+        return _message(evse, transaction, _Event("Updated", ReadingContext.STATE.value, at), reading)
 
-    def metered(self, evse: Evse, transaction: Transaction | None, reading: Reading, occasion: Occasion) -> Any:
+    def build_meter_values(
+        self, evse: Evse, transaction: Transaction | None, reading: Reading, occasion: ReadingContext
+    ) -> Any:
         """TransactionEvent Updated, or MeterValues outside of a transaction."""
         if transaction is None:
             values: Any = [_meter_value(reading, "Trigger")]
             return call.MeterValues(evse_id=evse.plan.evse_id, meter_value=values)
         return _message(evse, transaction, _Event("Updated", occasion.value, reading.at), reading)
 
-    def ended(self, evse: Evse, transaction: Transaction, reading: Reading, ending: Ending, is_offline: bool) -> Any:
+    def build_ended(
+        self, evse: Evse, transaction: Transaction, reading: Reading, ending: StopReason, is_offline: bool
+    ) -> Any:
         """TransactionEvent Ended."""
         trigger, reason = _ENDINGS[ending]
         event = _Event("Ended", trigger, reading.at, is_offline, reason)

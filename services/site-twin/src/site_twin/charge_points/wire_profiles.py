@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from site_twin.charge_points.profiles import Kind, Period, Profile, Purpose, RateUnit, Schedule
+from site_twin.charge_points.profiles import Period, Profile, ProfilePurpose, Purpose, RateUnit, Schedule
 
 _EVERY = {"Daily": timedelta(days=1), "Weekly": timedelta(weeks=1)}
 _PURPOSES = {"ChargePointMaxProfile": Purpose.STATION_MAX, **{purpose.value: purpose for purpose in Purpose}}
@@ -35,7 +35,7 @@ def profile_from_v16(evse_id: int, content: Mapping[str, Any], now: datetime) ->
     """
     schedule = _schedule(content["charging_schedule"])
     transaction_id = content.get("transaction_id")
-    if schedule.start is None and content["charging_profile_kind"] != Kind.RELATIVE:
+    if schedule.start is None and content["charging_profile_kind"] != ProfilePurpose.RELATIVE:
         # Left open by 1.6, and often left out: it begins when it arrives.
         schedule = Schedule(schedule.unit, schedule.periods, now, schedule.duration_s)
     transaction = None if transaction_id is None else str(transaction_id)
@@ -78,7 +78,7 @@ def _profile(
         evse_id=evse_id,
         stack_level=content["stack_level"],
         purpose=purpose,
-        kind=Kind(content["charging_profile_kind"]),
+        kind=ProfilePurpose(content["charging_profile_kind"]),
         schedule=schedule,
         every=_EVERY.get(content.get("recurrency_kind", "")),
         valid_from=_moment(content.get("valid_from")),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from site_twin.devices.shapes import Sent, Values
+from site_twin.devices.shapes import DeviceMessage, Values
 
 
 class DeviceFault(StrEnum):
@@ -57,9 +57,9 @@ class Voice:
         """
         self._spike, self._lie, self._sequence = spike, lie, first_sequence
         self._stuck_at: Values | None = None
-        self._sent: deque[Sent] = deque(maxlen=REPLAYED_MESSAGES)
+        self._sent: deque[DeviceMessage] = deque(maxlen=REPLAYED_MESSAGES)
 
-    def say(self, values: Values, now: datetime, faults: frozenset[str]) -> Sequence[Sent]:
+    def say(self, values: Values, now: datetime, faults: frozenset[str]) -> Sequence[DeviceMessage]:
         """The messages to send now, in their order.
 
         Args:
@@ -78,11 +78,11 @@ class Voice:
         copies = 2 if DeviceFault.DUPLICATES in faults else 1
         return (*again, *(sent for sent in fresh for _ in range(copies)))
 
-    def _next(self, values: Values, measured_at: datetime, faults: frozenset[str]) -> Sent:
+    def _next(self, values: Values, measured_at: datetime, faults: frozenset[str]) -> DeviceMessage:
         sequence, self._sequence = self._sequence, self._sequence + 1
         distorted: Mapping[str, Any] = {}
         if DeviceFault.LYING in faults:
             distorted = self._lie(values)
         elif DeviceFault.SPIKES in faults and sequence % SPIKE_EVERY == 0:
             distorted = self._spike(values)
-        return Sent({**values, **distorted}, measured_at, sequence)
+        return DeviceMessage({**values, **distorted}, measured_at, sequence)

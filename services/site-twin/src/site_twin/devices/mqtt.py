@@ -22,8 +22,8 @@ from ev_service.backoff import Backoff
 from ev_service.clock import Clock, sleep_until
 from ev_service.errors import ConfigurationError
 from ev_service.trust import Authorities
+from site_twin.devices.device_types import DEVICES, DeviceType
 from site_twin.devices.failing import DeviceFault, Voice
-from site_twin.devices.kinds import DEVICES, Kind
 from site_twin.settings import TwinSettings
 from site_twin.site import TwinSite
 
@@ -65,7 +65,7 @@ def broker_from_settings(settings: TwinSettings) -> Broker | None:
 class MqttDevice:
     """One device of the site."""
 
-    def __init__(self, kind: Kind, site: TwinSite, clock: Clock, broker: Broker, *, period_s: float) -> None:
+    def __init__(self, kind: DeviceType, site: TwinSite, clock: Clock, broker: Broker, *, period_s: float) -> None:
         """Make the device; `run` lets it speak.
 
         Args:
@@ -85,7 +85,7 @@ class MqttDevice:
         backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
         while True:
             try:
-                async with self._connected() as client:
+                async with self._connect() as client:
                     backoff.reset()
                     await self._speak(client)
             except aiomqtt.MqttError as error:
@@ -95,7 +95,7 @@ class MqttDevice:
             while DeviceFault.OFFLINE in self._faults():
                 await self._rest(self._clock.now())
 
-    def _connected(self) -> aiomqtt.Client:
+    def _connect(self) -> aiomqtt.Client:
         device_id, shape = self._kind.device_id, self._kind.shape
         password, authorities = self._broker.passwords.get(device_id), self._broker.authorities
         return aiomqtt.Client(

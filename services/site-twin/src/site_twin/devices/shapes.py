@@ -17,7 +17,7 @@ Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class DeviceMessage:
     """What stands in one message besides its topic.
 
     measured_at: aware UTC, as the device's clock has it. sequence: rises with every message.
@@ -38,7 +38,7 @@ class Shape:
 
     telemetry_topic: str
     status_topic: str
-    telemetry: Callable[[Sent], Mapping[str, Any]]
+    telemetry: Callable[[DeviceMessage], Mapping[str, Any]]
     status: Callable[[bool, datetime], Mapping[str, Any] | str]
 
 
@@ -51,7 +51,7 @@ def own_shape(site_id: str, role: str, device_id: str) -> Shape:
 def tasmota_shape(device_id: str, zone: ZoneInfo, voltage_v: float) -> Shape:
     """A meter as firmware Tasmota writes it: whole seconds of local time, watts and amperes of each phase."""
 
-    def telemetry(sent: Sent) -> Mapping[str, Any]:
+    def telemetry(sent: DeviceMessage) -> Mapping[str, Any]:
         local = sent.measured_at.astimezone(zone).replace(tzinfo=None, microsecond=0)
         current_a = sent.values["current_a"]
         energy = {
@@ -70,7 +70,7 @@ def tasmota_shape(device_id: str, zone: ZoneInfo, voltage_v: float) -> Shape:
 def shelly_shape(device_id: str, voltage_v: float) -> Shape:
     """A meter as a Shelly of the second generation writes it: seconds since 1970, watts, currents without a sign."""
 
-    def telemetry(sent: Sent) -> Mapping[str, Any]:
+    def telemetry(sent: DeviceMessage) -> Mapping[str, Any]:
         measured = {"id": 0, "total_act_power": _grid_w(sent.values)}
         for phase, current in zip("abc", sent.values["current_a"], strict=False):
             measured[f"{phase}_act_power"] = round(current * voltage_v, 1)
@@ -90,7 +90,7 @@ def shelly_shape(device_id: str, voltage_v: float) -> Shape:
 def sunspec_shape(device_id: str) -> Shape:
     """An inverter whose SunSpec points are passed on: whole numbers with a scale factor."""
 
-    def telemetry(sent: Sent) -> Mapping[str, Any]:
+    def telemetry(sent: DeviceMessage) -> Mapping[str, Any]:
         tens_of_w = round(sent.values["generation_kw"] * 100)
         return {"timestamp": utc_text(sent.measured_at), "models": {"103": {"W": tens_of_w, "W_SF": 1}}}
 
@@ -98,7 +98,7 @@ def sunspec_shape(device_id: str) -> Shape:
     return Shape(f"{topic}/models", f"{topic}/status", telemetry, _own_status)
 
 
-def _own_telemetry(sent: Sent) -> Mapping[str, Any]:
+def _own_telemetry(sent: DeviceMessage) -> Mapping[str, Any]:
     return {"timestamp": utc_text(sent.measured_at), "sequence": sent.sequence, **sent.values}
 
 

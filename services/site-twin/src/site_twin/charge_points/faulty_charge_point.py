@@ -14,7 +14,7 @@ from ocpp.v16 import ChargePoint as LibraryV16
 from ocpp.v201 import ChargePoint as LibraryV201
 from websockets.exceptions import ConnectionClosed
 
-from site_twin.charge_points.dialect import Handlers
+from site_twin.charge_points.protocol_version import Handlers
 
 # Checking a message takes less time than handing it to a thread; the library knows this one switch for all.
 ocpp.messages.ASYNC_VALIDATION = False  # pyright: ignore[reportConstantRedefinition]

@@ -8,12 +8,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ev_sensors.checks import Range, Rules
-from ev_sensors.counts import Counts
-from ev_sensors.inbox import MOST_BYTES, Device, Inbox
-from ev_sensors.measurement import Ignored, Measurement, Reason, Refusal
-from ev_sensors.quarantine import quarantined
+from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal
+from ev_sensors.message_validator import MOST_BYTES, Device, MessageValidator
+from ev_sensors.metrics import MqttMetrics
+from ev_sensors.quarantine import build_quarantine_message
 from ev_sensors.shapes import Shape
-from ev_sensors.shapes.own import own_shape
+from ev_sensors.shapes.native import own_shape
 from ev_service.telemetry import BatteryStatus
 
 NOON = datetime(2026, 6, 21, 16, tzinfo=UTC)
@@ -35,13 +35,13 @@ class Bench:
     """An inbox, and what came out of it."""
 
     def __init__(self, highest_percent: float = 100.0) -> None:
-        self.counts = Counts()
+        self.counts = MqttMetrics()
         self.registry = CollectorRegistry()
         for metric in self.counts.collectors():
             self.registry.register(metric)
         self.refusals: list[tuple[bytes, Reason, bool]] = []
         device = Device("battery", Rules({"soc_percent": Range(0.0, highest_percent)}), _reading)
-        self.inbox = Inbox(device, own_shape("battery", "x"), self.counts, self._refused)
+        self.inbox = MessageValidator(device, own_shape("battery", "x"), self.counts, self._refused)
 
     def _refused(self, topic: str, payload: bytes, refusal: Refusal, is_retained: bool) -> None:
         assert topic == TELEMETRY
@@ -150,8 +150,8 @@ def test_what_no_wire_model_takes_is_refused_even_where_no_rule_speaks_of_it() -
 def test_the_quarantine_tells_topic_reason_and_message_and_cuts_what_is_long() -> None:
     refusal = Refusal(Reason.SCHEMA, "message: not JSON")
 
-    told = json.loads(quarantined("a/b", "é".encode() * 5000, refusal, NOON, is_retained=True))
-    raw = json.loads(quarantined("a/b", b"\xff\x00", refusal, NOON, is_retained=False))
+    told = json.loads(build_quarantine_message("a/b", "é".encode() * 5000, refusal, NOON, is_retained=True))
+    raw = json.loads(build_quarantine_message("a/b", b"\xff\x00", refusal, NOON, is_retained=False))
 
     assert told == {
         "quarantined_at": "2026-06-21T16:00:00Z",
@@ -166,28 +166,28 @@ def test_the_quarantine_tells_topic_reason_and_message_and_cuts_what_is_long() -
 
 def test_what_is_ignored_is_named_by_topic_and_reason_and_bounded_until_a_value_counts(bench: Bench) -> None:
     bench.send(message(1))
-    assert bench.inbox.ignored() is None
+    assert bench.inbox.describe_ignored() is None
     for _ in range(2):
         bench.send(message(1))
     bench.send(message(2, at_s=-7200), is_retained=True)
 
-    assert bench.inbox.ignored() == (
+    assert bench.inbox.describe_ignored() == (
         "3 messages, none with a state of charge: x/telemetry: the same message again (2), "
         "x/telemetry: kept by the broker, of no known or too great an age (1)"
     )
     bench.send(message(3))
-    assert bench.inbox.ignored() is None
+    assert bench.inbox.describe_ignored() is None
 
 
 def test_many_reasons_for_which_messages_are_ignored_are_counted_together() -> None:
     reasons = iter(f"no power in part {number}" for number in range(100))
-    shape = Shape("x", None, lambda _, __: Ignored(next(reasons)), lambda _: None)
+    shape = Shape("x", None, lambda _, __: IgnoredMessage(next(reasons)), lambda _: None)
     device = Device("grid", Rules({}), _reading)
-    inbox = Inbox(device, shape, Counts(), _refused)
+    inbox = MessageValidator(device, shape, MqttMetrics(), _refused)
     for number in range(100):
         inbox.take("x", str(number).encode(), NOON, is_retained=False)
 
-    told = str(inbox.ignored())
+    told = str(inbox.describe_ignored())
     assert told.startswith("100 messages, none with power: others (97), x: no power in part 0 (1), ")
     assert told.count("(") == 4
 
@@ -195,7 +195,7 @@ def test_many_reasons_for_which_messages_are_ignored_are_counted_together() -> N
 def test_what_the_broker_kept_does_not_count_where_messages_tell_no_time() -> None:
     measured = Measurement(NOON, {"soc_percent": 50.0})
     shape = Shape("x", None, lambda _, __: measured, lambda _: None, is_timed=False)
-    inbox = Inbox(Device("battery", Rules({}), _reading), shape, Counts(), _refused)
+    inbox = MessageValidator(Device("battery", Rules({}), _reading), shape, MqttMetrics(), _refused)
 
     inbox.take("x", b"50", NOON, is_retained=True)
     assert inbox.reading is None

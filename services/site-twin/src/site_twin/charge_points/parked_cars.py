@@ -11,7 +11,7 @@ from typing import Protocol
 from ev_service.charging import LEAST_CURRENT_A
 from ev_service.clock import Clock
 from site_twin.charge_points.evses import EvsePlan
-from site_twin.ports import EvseKey, Metered, Offer, Plugged
+from site_twin.ports import EvseKey, EvseMeter, Offer, PluggedCar
 
 
 class NoCars:
@@ -28,13 +28,13 @@ class NoCars:
         """Nothing is to be booked."""
         return self.now()
 
-    def car_at(self, charger_id: str, evse_id: int) -> Plugged | None:
+    def car_at(self, charger_id: str, evse_id: int) -> PluggedCar | None:
         """None."""
         return None
 
-    def meter(self, charger_id: str, evse_id: int) -> Metered:
+    def meter(self, charger_id: str, evse_id: int) -> EvseMeter:
         """Nothing flows."""
-        return Metered(self.now(), (0.0, 0.0, 0.0), 0.0, 230.0, 0.0)
+        return EvseMeter(self.now(), (0.0, 0.0, 0.0), 0.0, 230.0, 0.0)
 
     def faults(self, charger_id: str) -> frozenset[str]:
         """None."""
@@ -50,7 +50,7 @@ class Point(Protocol):
         """How an EVSE is built."""
         ...
 
-    def offered(self, evse_id: int, moment: datetime) -> Offer:
+    def compute_offer(self, evse_id: int, moment: datetime) -> Offer:
         """What an EVSE offers at a moment."""
         ...
 
@@ -58,11 +58,11 @@ class Point(Protocol):
 @dataclass(slots=True)
 class _Place:
     point: Point
-    car: Plugged
+    car: PluggedCar
     draws: float
 
 
-class StandingCars(NoCars):
+class ParkedCars(NoCars):
     """Cars by the place where they stand; each takes all that it is offered and can take.
 
     ordered: kinds of fault in force, by charger; to be changed at will.
@@ -88,7 +88,7 @@ class StandingCars(NoCars):
         energy_wanted_kwh: float = 40.0,
         hours: float = 8.0,
         draws: float = 1.0,
-    ) -> Plugged:
+    ) -> PluggedCar:
         """Put a car where none stands, or in the place of the one that does.
 
         Args:
@@ -102,7 +102,7 @@ class StandingCars(NoCars):
         """
         now = self.settle()
         self._came += 1
-        car = Plugged(
+        car = PluggedCar(
             car_id=f"car-{self._came}",
             id_token=f"driver-{self._came}",
             plugged_in_at=now,
@@ -138,36 +138,36 @@ class StandingCars(NoCars):
         self._settled = now
         return now
 
-    def car_at(self, charger_id: str, evse_id: int) -> Plugged | None:
+    def car_at(self, charger_id: str, evse_id: int) -> PluggedCar | None:
         """The car that stands there."""
         self.settle()
         place = self._places.get(EvseKey(charger_id, evse_id))
         return None if place is None else place.car
 
-    def meter(self, charger_id: str, evse_id: int) -> Metered:
+    def meter(self, charger_id: str, evse_id: int) -> EvseMeter:
         """What flows now."""
         now, key = self.settle(), EvseKey(charger_id, evse_id)
         place = self._places.get(key)
         lines_a = [0.0, 0.0, 0.0]
         if place is not None:
-            current_a, phases = self._drawn(key, place, now)
+            current_a, phases = self._compute_currents(key, place, now)
             for phase in phases:
                 lines_a[phase - 1] = current_a
         current_a = (lines_a[0], lines_a[1], lines_a[2])
         power_kw = sum(lines_a) * self.voltage_v / 1000
-        return Metered(now, current_a, power_kw, self.voltage_v, self._registers_kwh[key])
+        return EvseMeter(now, current_a, power_kw, self.voltage_v, self._registers_kwh[key])
 
     def faults(self, charger_id: str) -> frozenset[str]:
         """What was ordered."""
         return frozenset(self.ordered[charger_id])
 
     def _power_kw(self, key: EvseKey, place: _Place, moment: datetime) -> float:
-        current_a, phases = self._drawn(key, place, moment)
+        current_a, phases = self._compute_currents(key, place, moment)
         return current_a * len(phases) * self.voltage_v / 1000
 
-    def _drawn(self, key: EvseKey, place: _Place, moment: datetime) -> tuple[float, tuple[int, ...]]:
+    def _compute_currents(self, key: EvseKey, place: _Place, moment: datetime) -> tuple[float, tuple[int, ...]]:
         """Current [A] on each of these phases of the site."""
-        offer, wired = place.point.offered(key.evse_id, moment), place.point.plan(key.evse_id).phases
+        offer, wired = place.point.compute_offer(key.evse_id, moment), place.point.plan(key.evse_id).phases
         if not place.car.is_asking or offer.limit_a < place.car.min_current_a:
             return 0.0, ()
         phases = wired[: min(place.car.phases, offer.phases or len(wired))]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ev_service.errors import ConfigurationError
-from site_twin.field import AUTHORITY, init_keys
+from site_twin.field_devices import AUTHORITY, init_keys
 
 NOW = datetime.now(UTC)
 FILES = {"ca.pem", "broker.pem", "broker-key.pem", "chargers.pem", "chargers-key.pem"}

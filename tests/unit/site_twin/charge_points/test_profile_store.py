@@ -5,16 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from site_twin.charge_points.installed import Abilities, InstalledProfiles
-from site_twin.charge_points.profiles import Kind, Period, Profile, Purpose, RateUnit, Schedule
+from site_twin.charge_points.profile_store import ProfileCapabilities, ProfileStore
+from site_twin.charge_points.profiles import Period, Profile, ProfilePurpose, Purpose, RateUnit, Schedule
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
-LOOSE, STRICT = Abilities(), Abilities(is_strict=True)
+LOOSE, STRICT = ProfileCapabilities(), ProfileCapabilities(is_strict=True)
 RUNNING = {1: "tx-1", 2: None}
 SCHEDULE = Schedule(RateUnit.AMPERES, (Period(0, 16.0),))
-LIMIT = Profile(1, 1, 1, Purpose.TX, Kind.RELATIVE, SCHEDULE, transaction_id="tx-1")
-DEFAULT = Profile(2, 1, 0, Purpose.TX_DEFAULT, Kind.RELATIVE, SCHEDULE)
-STATION = Profile(3, 0, 0, Purpose.STATION_MAX, Kind.ABSOLUTE, replace(SCHEDULE, start=NOON))
+LIMIT = Profile(1, 1, 1, Purpose.TX, ProfilePurpose.RELATIVE, SCHEDULE, transaction_id="tx-1")
+DEFAULT = Profile(2, 1, 0, Purpose.TX_DEFAULT, ProfilePurpose.RELATIVE, SCHEDULE)
+STATION = Profile(3, 0, 0, Purpose.STATION_MAX, ProfilePurpose.ABSOLUTE, replace(SCHEDULE, start=NOON))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ STATION = Profile(3, 0, 0, Purpose.STATION_MAX, Kind.ABSOLUTE, replace(SCHEDULE,
         (replace(LIMIT, schedule=Schedule(RateUnit.AMPERES, ())), "InvalidSchedule"),
         (replace(LIMIT, schedule=Schedule(RateUnit.AMPERES, (Period(0, 8.0), Period(0, 9.0)))), "InvalidSchedule"),
         (replace(LIMIT, schedule=Schedule(RateUnit.AMPERES, (Period(0, -1.0),))), "InvalidSchedule"),
-        (replace(LIMIT, kind=Kind.RECURRING), "InvalidSchedule"),
+        (replace(LIMIT, kind=ProfilePurpose.RECURRING), "InvalidSchedule"),
         (replace(LIMIT, valid_from=NOON, valid_to=NOON), "InvalidProfile"),
         (
             replace(LIMIT, schedule=Schedule(RateUnit.AMPERES, tuple(Period(s, 8.0) for s in range(25)))),
@@ -39,7 +39,7 @@ STATION = Profile(3, 0, 0, Purpose.STATION_MAX, Kind.ABSOLUTE, replace(SCHEDULE,
     ],
 )
 def test_what_makes_no_sense_is_refused_in_both_versions(profile: Profile, reason: str) -> None:
-    installed = InstalledProfiles()
+    installed = ProfileStore()
 
     assert installed.install(profile, RUNNING, LOOSE) == reason
     assert installed.install(profile, RUNNING, STRICT) is not None
@@ -50,19 +50,19 @@ def test_what_makes_no_sense_is_refused_in_both_versions(profile: Profile, reaso
     ("profile", "reason"),
     [
         (replace(LIMIT, transaction_id=None), "MissingTransactionId"),
-        (replace(LIMIT, kind=Kind.ABSOLUTE), "InvalidSchedule"),
+        (replace(LIMIT, kind=ProfilePurpose.ABSOLUTE), "InvalidSchedule"),
         (replace(LIMIT, schedule=replace(SCHEDULE, start=NOON)), "InvalidSchedule"),
-        (replace(STATION, kind=Kind.RELATIVE, schedule=SCHEDULE), "InvalidProfile"),
+        (replace(STATION, kind=ProfilePurpose.RELATIVE, schedule=SCHEDULE), "InvalidProfile"),
     ],
 )
 def test_2_0_1_refuses_what_1_6_leaves_open(profile: Profile, reason: str) -> None:
-    assert InstalledProfiles().install(profile, RUNNING, STRICT) == reason
-    assert InstalledProfiles().install(profile, RUNNING, LOOSE) is None
+    assert ProfileStore().install(profile, RUNNING, STRICT) == reason
+    assert ProfileStore().install(profile, RUNNING, LOOSE) is None
 
 
 @pytest.mark.parametrize("abilities", [LOOSE, STRICT])
-def test_the_same_id_replaces(abilities: Abilities) -> None:
-    installed = InstalledProfiles()
+def test_the_same_id_replaces(abilities: ProfileCapabilities) -> None:
+    installed = ProfileStore()
     changed = replace(LIMIT, stack_level=2)
 
     assert installed.install(LIMIT, RUNNING, abilities) is None
@@ -71,7 +71,7 @@ def test_the_same_id_replaces(abilities: Abilities) -> None:
 
 
 def test_the_same_level_and_purpose_replace_in_1_6_and_are_refused_in_2_0_1() -> None:
-    loose, strict = InstalledProfiles(), InstalledProfiles()
+    loose, strict = ProfileStore(), ProfileStore()
     other = replace(LIMIT, profile_id=9)
     for installed, abilities in ((loose, LOOSE), (strict, STRICT)):
         installed.install(LIMIT, RUNNING, abilities)
@@ -83,7 +83,7 @@ def test_the_same_level_and_purpose_replace_in_1_6_and_are_refused_in_2_0_1() ->
 
 
 def test_2_0_1_takes_the_same_level_for_another_time() -> None:
-    installed = InstalledProfiles()
+    installed = ProfileStore()
     earlier = replace(DEFAULT, valid_to=NOON)
     later = replace(DEFAULT, profile_id=9, valid_from=NOON, valid_to=NOON + timedelta(hours=1))
 
@@ -93,8 +93,8 @@ def test_2_0_1_takes_the_same_level_for_another_time() -> None:
 
 def test_what_the_charger_can_not_do_it_refuses() -> None:
     watts = replace(LIMIT, schedule=replace(SCHEDULE, unit=RateUnit.WATTS))
-    simple = Abilities(most_stack_level=0, units=frozenset({RateUnit.AMPERES}), most_profiles=1)
-    installed = InstalledProfiles()
+    simple = ProfileCapabilities(most_stack_level=0, units=frozenset({RateUnit.AMPERES}), most_profiles=1)
+    installed = ProfileStore()
 
     assert installed.install(LIMIT, RUNNING, simple) == "InvalidStackLevel"
     assert installed.install(replace(watts, stack_level=0), RUNNING, simple) == "UnsupportedRateUnit"
@@ -103,7 +103,7 @@ def test_what_the_charger_can_not_do_it_refuses() -> None:
 
 
 def test_the_end_of_a_transaction_takes_its_profiles_with_it_and_leaves_the_others() -> None:
-    installed = InstalledProfiles()
+    installed = ProfileStore()
     for profile in (LIMIT, DEFAULT, STATION):
         assert installed.install(profile, RUNNING, STRICT) is None
 
@@ -113,7 +113,7 @@ def test_the_end_of_a_transaction_takes_its_profiles_with_it_and_leaves_the_othe
 
 
 def test_clearing_takes_what_matches_everything_that_was_said() -> None:
-    installed = InstalledProfiles()
+    installed = ProfileStore()
     for profile in (LIMIT, DEFAULT, STATION):
         installed.install(profile, RUNNING, STRICT)
 

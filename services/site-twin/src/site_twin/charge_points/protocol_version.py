@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from site_twin.charge_points.evses import Evse, Reading, Transaction
-from site_twin.ports import Plugged
+from site_twin.ports import PluggedCar
 
 if TYPE_CHECKING:
     from site_twin.charge_points.station import Station
@@ -38,7 +38,7 @@ class BootReason(StrEnum):
     TRIGGERED = "Triggered"
 
 
-class Ending(StrEnum):
+class StopReason(StrEnum):
     """Why a transaction ends."""
 
     DEPARTED = "departed"
@@ -49,7 +49,7 @@ class Ending(StrEnum):
     POWER_LOSS = "power_loss"
 
 
-class Occasion(StrEnum):
+class ReadingContext(StrEnum):
     """Why meter values are told, in the words of 2.0.1."""
 
     PERIODIC = "MeterValuePeriodic"
@@ -57,7 +57,7 @@ class Occasion(StrEnum):
     TRIGGERED = "Trigger"
 
 
-class Dialect(Protocol):
+class ProtocolVersion(Protocol):
     """One version of OCPP."""
 
     @property
@@ -103,7 +103,7 @@ class Dialect(Protocol):
         """Whether an answer leaves the token accepted."""
         ...
 
-    def started(self, evse: Evse, transaction: Transaction, reading: Reading, is_offline: bool) -> Any:
+    def build_started(self, evse: Evse, transaction: Transaction, reading: Reading, is_offline: bool) -> Any:
         """StartTransaction, or the TransactionEvent that starts one."""
         ...
 
@@ -111,18 +111,24 @@ class Dialect(Protocol):
         """What the transaction is called from now on."""
         ...
 
-    def needs(self, evse: Evse, car: Plugged, voltage_v: float) -> Any:
+    def needs(self, evse: Evse, car: PluggedCar, voltage_v: float) -> Any:
         """NotifyEVChargingNeeds; None where the version has none."""
         ...
 
-    def suspended_or_resumed(self, evse: Evse, transaction: Transaction, reading: Reading | None, at: datetime) -> Any:
+    def build_activity_changed(
+        self, evse: Evse, transaction: Transaction, reading: Reading | None, at: datetime
+    ) -> Any:
         """What tells that the activity changed in a transaction."""
         ...
 
-    def metered(self, evse: Evse, transaction: Transaction | None, reading: Reading, occasion: Occasion) -> Any:
+    def build_meter_values(
+        self, evse: Evse, transaction: Transaction | None, reading: Reading, occasion: ReadingContext
+    ) -> Any:
         """MeterValues, or the TransactionEvent that carries them."""
         ...
 
-    def ended(self, evse: Evse, transaction: Transaction, reading: Reading, ending: Ending, is_offline: bool) -> Any:
+    def build_ended(
+        self, evse: Evse, transaction: Transaction, reading: Reading, ending: StopReason, is_offline: bool
+    ) -> Any:
         """StopTransaction, or the TransactionEvent that ends one; None: the other side never knew of it."""
         ...

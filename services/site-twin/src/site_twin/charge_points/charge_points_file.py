@@ -39,13 +39,13 @@ class ChargePointEntry(_Entry):
     evses: Annotated[tuple[EvseEntry, ...], Field(min_length=1, max_length=64)]
 
 
-class Roster(_Entry):
+class ChargePointsFile(_Entry):
     """All charge points of the site."""
 
     charge_points: tuple[ChargePointEntry, ...]
 
     @model_validator(mode="after")
-    def _named_once(self) -> "Roster":
+    def _check_unique(self) -> "ChargePointsFile":
         names = [(entry.charger_id, evse.evse_id) for entry in self.charge_points for evse in entry.evses]
         twice = {entry.charger_id for entry in self.charge_points}
         if len(set(names)) < len(names) or len(twice) < len(self.charge_points):
@@ -53,14 +53,14 @@ class Roster(_Entry):
         return self
 
 
-def read_roster(path: Path) -> Roster:
+def read_roster(path: Path) -> ChargePointsFile:
     """Read the file of the charge points.
 
     Raises:
         ConfigurationError: it can not be read, or says what can not be; the message holds no password.
     """
     try:
-        return Roster.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return ChargePointsFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigurationError(f"TWIN_CHARGE_POINTS_FILE {path} cannot be read: {error.strerror}") from error
     except ValidationError as error:

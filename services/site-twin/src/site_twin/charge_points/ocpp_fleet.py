@@ -11,9 +11,9 @@ from ev_service.errors import ConfigurationError
 from ev_service.tasks import cancel_and_wait
 from ev_service.trust import Authorities
 from site_twin.charge_points.charge_point import ChargePoint
-from site_twin.charge_points.conversation import Timing
+from site_twin.charge_points.charge_points_file import ChargePointEntry, ChargePointsFile, read_roster
+from site_twin.charge_points.connection import Timing
 from site_twin.charge_points.quirks import MEANINGS
-from site_twin.charge_points.roster import ChargePointEntry, Roster, read_roster
 from site_twin.ports import NOTHING, Cars, EvseKey, EvsePlace, Offer
 
 # A jump of the run's clock has to show in what they tell before the next one, several times a second in a fast day.
@@ -39,10 +39,10 @@ class ConnectionSettings(Protocol):
         ...
 
 
-class ConnectedChargePoints:
+class OcppFleet:
     """The charge points of a roster; they live while `running` is entered."""
 
-    def __init__(self, roster: Roster, url: str, authorities: Authorities | None) -> None:
+    def __init__(self, roster: ChargePointsFile, url: str, authorities: Authorities | None) -> None:
         self._roster, self._url, self._authorities = roster, url, authorities
         self._points: dict[str, ChargePoint] = {}
 
@@ -61,10 +61,10 @@ class ConnectedChargePoints:
         """The kinds of fault that a charge point can have."""
         return {quirk.value: meaning for quirk, meaning in MEANINGS.items()}
 
-    def offered(self, charger_id: str, evse_id: int, moment: datetime) -> Offer:
+    def compute_offer(self, charger_id: str, evse_id: int, moment: datetime) -> Offer:
         """What an EVSE offers at a moment; nothing before it runs."""
         point = self._points.get(charger_id)
-        return NOTHING if point is None else point.offered(evse_id, moment)
+        return NOTHING if point is None else point.compute_offer(evse_id, moment)
 
     def next_change(self, charger_id: str, evse_id: int, after: datetime) -> datetime | None:
         """When the offer may change by itself."""
@@ -79,14 +79,16 @@ class ConnectedChargePoints:
     @asynccontextmanager
     async def running(self, cars: Cars) -> AsyncGenerator[None]:
         """Connect them and keep them so."""
-        self._points = {entry.charger_id: self._made(entry, cars) for entry in self._roster.charge_points}
+        self._points = {
+            entry.charger_id: self._create_charge_point(entry, cars) for entry in self._roster.charge_points
+        }
         tasks = [asyncio.create_task(point.run()) for point in self._points.values()]
         try:
             yield
         finally:
             await cancel_and_wait(*tasks)
 
-    def _made(self, entry: ChargePointEntry, cars: Cars) -> ChargePoint:
+    def _create_charge_point(self, entry: ChargePointEntry, cars: Cars) -> ChargePoint:
         return ChargePoint(
             entry.charger_id,
             self._url,
@@ -101,7 +103,7 @@ class ConnectedChargePoints:
         )
 
 
-def load_charge_points(settings: ConnectionSettings) -> ConnectedChargePoints:
+def load_charge_points(settings: ConnectionSettings) -> OcppFleet:
     """The charge points that the settings name.
 
     Raises:
@@ -111,4 +113,4 @@ def load_charge_points(settings: ConnectionSettings) -> ConnectedChargePoints:
         raise ConfigurationError("TWIN_OCPP_URL and TWIN_CHARGE_POINTS_FILE must both be set")
     is_secured = settings.ocpp_url.startswith("wss://")
     authorities = Authorities(settings.ca_file, "TWIN_CA_FILE") if is_secured else None
-    return ConnectedChargePoints(read_roster(settings.charge_points_file), settings.ocpp_url, authorities)
+    return OcppFleet(read_roster(settings.charge_points_file), settings.ocpp_url, authorities)

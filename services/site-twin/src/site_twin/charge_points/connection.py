@@ -14,9 +14,9 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
 from ev_service.tasks import cancel_and_wait
-from site_twin.charge_points.dialect import BootReason
+from site_twin.charge_points.faulty_charge_point import Manner
+from site_twin.charge_points.protocol_version import BootReason
 from site_twin.charge_points.quirks import Quirk
-from site_twin.charge_points.speaker import Manner
 from site_twin.charge_points.station import Station
 
 _MANNERS = {
@@ -48,7 +48,7 @@ class Timing:
     meter_values_per_s: float = 4.0
 
 
-class Conversation:
+class OcppClient:
     """One connection's worth of talk.
 
     turned: called whenever something was told or answered.
@@ -97,17 +97,17 @@ class Conversation:
                 async with asyncio.timeout(station.configuration.heartbeat_s):
                     letter = await station.outbox.first()
             except TimeoutError:
-                await _called(speaker, station.dialect.heartbeat())
+                await _call(speaker, station.dialect.heartbeat())
                 continue
             if station.is_off:
                 return
             letter.payload = letter.payload or letter.make()
-            station.outbox.done(letter, None if letter.payload is None else await _called(speaker, letter.payload))
+            station.outbox.confirm(letter, None if letter.payload is None else await _call(speaker, letter.payload))
             self._turned()
 
     async def _boot(self, speaker: Any, reason: BootReason) -> None:
         while not self._is_over:
-            answer = await _called(speaker, self._station.dialect.boot(self._station.about, reason))
+            answer = await _call(speaker, self._station.dialect.boot(self._station.about, reason))
             interval_s = getattr(answer, "interval", 0)
             if answer is not None and answer.status == "Accepted":
                 if interval_s > 0:
@@ -123,7 +123,7 @@ class Conversation:
         return Manner.PROPERLY
 
 
-async def _called(speaker: Any, payload: Any) -> Any:
+async def _call(speaker: Any, payload: Any) -> Any:
     """The answer to a call; None where it is an error or makes no sense."""
     try:
         return await speaker.call(payload)

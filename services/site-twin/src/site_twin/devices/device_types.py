@@ -19,7 +19,7 @@ DEVICES = (SOLAR, BATTERY, METER)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DeviceType:
     """One device.
 
     measure: what it sees of the site. spike, lie: what it makes of that when it fails.
@@ -32,7 +32,7 @@ class Kind:
     lie: Distortion
 
 
-def device_kinds(readings: Readings, site: SiteSettings, settings: TwinSettings) -> tuple[Kind, ...]:
+def device_kinds(readings: Readings, site: SiteSettings, settings: TwinSettings) -> tuple[DeviceType, ...]:
     """The devices of the site, each in the shape that is set for it."""
     inverters = {"own": own_shape(site.id, "solar", SOLAR), "sunspec": sunspec_shape(SOLAR)}
     meters = {
@@ -41,21 +41,21 @@ def device_kinds(readings: Readings, site: SiteSettings, settings: TwinSettings)
         "shelly": shelly_shape(METER, site.voltage_v),
     }
     return (
-        Kind(
+        DeviceType(
             device_id=SOLAR,
             shape=inverters[settings.inverter_shape],
             measure=lambda powers: _values(readings.solar_status(powers)),
             spike=_spike_of_sun,
             lie=_lie_of_sun,
         ),
-        Kind(
+        DeviceType(
             device_id=BATTERY,
             shape=own_shape(site.id, "battery", BATTERY),
             measure=lambda powers: _values(readings.battery_status(powers)),
             spike=_spike_of_charge,
             lie=_lie_of_charge,
         ),
-        Kind(
+        DeviceType(
             device_id=METER,
             shape=meters[settings.meter_shape],
             measure=lambda powers: _values(readings.grid_load(powers)),

@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge
 from prometheus_client.registry import Collector
 
 
-class Outcome(StrEnum):
+class MessageOutcome(StrEnum):
     """What became of one message.
 
     duplicate: delivered again, as QoS 1 may. outdated: retained, and older than a reading may be.
@@ -22,7 +22,7 @@ class Outcome(StrEnum):
     IGNORED = "ignored"
 
 
-class Counts:
+class MqttMetrics:
     """Counters of one source; the service registers them."""
 
     def __init__(self) -> None:
@@ -32,16 +32,16 @@ class Counts:
         self.failures = Counter("mqtt_connection_failures", "Connections refused, failed or lost", registry=None)
         self.connected = Gauge("mqtt_connected", "1 while the broker is connected", registry=None)
         # Made now, so that what never happened shows as 0.
-        self._of = {outcome: self._messages.labels(outcome) for outcome in Outcome}
+        self._of = {outcome: self._messages.labels(outcome) for outcome in MessageOutcome}
 
     def collectors(self) -> Iterable[Collector]:
         """All of them."""
         return (self._messages, self._quarantined, self.unsent, self.failures, self.connected)
 
-    def message(self, outcome: Outcome) -> None:
+    def message(self, outcome: MessageOutcome) -> None:
         """Count one message."""
         self._of[outcome].inc()
 
-    def refused(self, reason: str) -> None:
+    def count_refusal(self, reason: str) -> None:
         """Count one refusal beside the message."""
         self._quarantined.labels(reason).inc()

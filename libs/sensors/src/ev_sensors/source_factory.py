@@ -8,14 +8,14 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter
 
 from ev_sensors.broker import Broker
-from ev_sensors.inbox import Device
 from ev_sensors.listed import parts_of, read_devices
-from ev_sensors.mqtt import Member, MqttSource, Place
+from ev_sensors.message_validator import Device
+from ev_sensors.mqtt import Member, MqttSource, TopicIdentity
 from ev_sensors.settings import ListedMqttDevice, MqttDevice, MqttDeviceSettings, MqttSettings
 from ev_sensors.shapes import Role, Shape
-from ev_sensors.shapes.mapped import MappingError, mapped_shape, read_mapping
+from ev_sensors.shapes.mapped import MappingError, create_mapped_shape, read_mapping
 from ev_sensors.shapes.meters import shelly_gen1_shape, shelly_shape, tasmota_shape
-from ev_sensors.shapes.own import own_shape
+from ev_sensors.shapes.native import own_shape
 from ev_sensors.shapes.sunspec import sunspec_shape
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
@@ -52,17 +52,17 @@ def mqtt_source(
     if not _TOPIC_WORD.fullmatch(site.id):
         raise ConfigurationError(f"SITE_ID {site.id} cannot stand in a topic: it holds one of + # /")
     prefix = settings.model_config.get("env_prefix", "")
-    place = Place(site.id, service or device.role)
+    place = TopicIdentity(site.id, service or device.role)
     if settings.devices_file is None:
         members = [
             Member(settings.device_id, device, shape_of(device.role, settings, site, prefix), settings.silent_after_s)
         ]
     else:
-        members = _listed(device, settings.devices_file, f"{prefix}DEVICES_FILE", site)
+        members = _create_members(device, settings.devices_file, f"{prefix}DEVICES_FILE", site)
     return MqttSource(Broker.of(broker), device, members, place, clock)
 
 
-def _listed(device: Device[R], file: Path, name: str, site: SiteSettings) -> list[Member[R]]:
+def _create_members(device: Device[R], file: Path, name: str, site: SiteSettings) -> list[Member[R]]:
     where = f"{name} {file}"
     listed = read_devices(file, TypeAdapter(list[ListedMqttDevice]), where)
     return [
@@ -89,7 +89,7 @@ def shape_of(role: Role, settings: MqttDevice, site: SiteSettings, prefix: str =
     _demand_fitting(settings, prefix)
     if settings.values is not None:
         try:
-            return mapped_shape(role, read_mapping(settings.values, role, site.phases), factor=factor, zone=zone)
+            return create_mapped_shape(role, read_mapping(settings.values, role, site.phases), factor=factor, zone=zone)
         except MappingError as error:
             raise ConfigurationError(f"{prefix}VALUES: {error}") from error
     usual = {

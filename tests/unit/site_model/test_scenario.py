@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from site_model.parameters import Building, Panels, SiteParameters
-from site_model.story import Site, SiteState
+from site_model.scenario import Site, SiteState
 from site_model.sun_choice import create_computed_sun, create_tabled_sun
 
 DEMO_DAY = date(2026, 6, 25)

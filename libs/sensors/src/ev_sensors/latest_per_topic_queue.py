@@ -51,7 +51,7 @@ class NewestPerTopic(asyncio.Queue[Message]):
         """Count one that is never judged."""
 
 
-def newest_per_topic(mixed: int, on_shed: Callable[[], None]) -> type[NewestPerTopic]:
+def create_latest_per_topic_queue(mixed: int, on_shed: Callable[[], None]) -> type[NewestPerTopic]:
     """A queue type of one client, as aiomqtt makes the queue itself."""
 
     class Counted(NewestPerTopic):

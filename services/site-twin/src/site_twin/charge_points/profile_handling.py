@@ -3,17 +3,17 @@
 from dataclasses import replace
 
 from site_twin.charge_points import profiles
-from site_twin.charge_points.dialect import BootReason, Ending, Occasion
 from site_twin.charge_points.evses import Evse
-from site_twin.charge_points.installed import Abilities
+from site_twin.charge_points.profile_store import ProfileCapabilities
 from site_twin.charge_points.profiles import Profile, Purpose, RateUnit, Schedule, Wiring
+from site_twin.charge_points.protocol_version import BootReason, ReadingContext, StopReason
 from site_twin.charge_points.quirks import Quirk
 from site_twin.charge_points.station import Station
 
 
-def abilities(station: Station) -> Abilities:
+def abilities(station: Station) -> ProfileCapabilities:
     """What the charger's smart charging can do, its quirks included."""
-    able = Abilities(is_strict=station.dialect.is_strict)
+    able = ProfileCapabilities(is_strict=station.dialect.is_strict)
     if station.has(Quirk.STACK_LEVEL_ZERO_ONLY):
         able = replace(able, most_stack_level=0)
     if station.has(Quirk.AMPERES_ONLY):
@@ -39,12 +39,12 @@ def set_profile(station: Station, profile: Profile) -> str | None:
     if station.has(Quirk.IGNORES_PROFILES_WHILE_SUSPENDED) and any(evse.is_suspended for evse in concerned):
         return None
     now = station.cars.settle()
-    was_paused = [evse for evse in concerned if station.offered(evse.plan.evse_id, now).limit_a == 0]
+    was_paused = [evse for evse in concerned if station.compute_offer(evse.plan.evse_id, now).limit_a == 0]
     reason = station.installed.install(profile, station.transactions(), abilities(station))
     if reason is None:
         for evse in concerned:
             evse.is_unlimited = False
-            is_resumed = evse in was_paused and station.offered(evse.plan.evse_id, now).limit_a > 0
+            is_resumed = evse in was_paused and station.compute_offer(evse.plan.evse_id, now).limit_a > 0
             evse.is_unlimited = is_resumed and station.has(Quirk.RESUMES_AT_FULL_POWER)
         station.tick()
     return reason
@@ -114,7 +114,7 @@ def remote_stop(station: Station, transaction_id: str) -> bool:
     """End the transaction of that name; False: none runs."""
     for evse in station.evses.values():
         if evse.transaction is not None and evse.transaction.wire_id == transaction_id:
-            station.end(evse, Ending.REMOTE)
+            station.end(evse, StopReason.REMOTE)
             return True
     return False
 
@@ -138,7 +138,7 @@ def trigger(station: Station, message: str, evse_id: int | None) -> str:
                 station.tell_status(evse)
         case "MeterValues" | "TransactionEvent":
             for evse in asked:
-                station.tell_meter(evse, Occasion.TRIGGERED)
+                station.tell_meter(evse, ReadingContext.TRIGGERED)
         case _:
             return "NotImplemented"
     return "Accepted"

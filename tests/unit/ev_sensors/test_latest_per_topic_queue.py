@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiomqtt import Message
 
-from ev_sensors.newest import newest_per_topic
+from ev_sensors.latest_per_topic_queue import create_latest_per_topic_queue
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ def _taken(queue: asyncio.Queue[Message]) -> list[tuple[str, bytes]]:
 
 async def test_the_newest_of_each_topic_waits_and_the_others_are_counted() -> None:
     shed = Shed()
-    queue = newest_per_topic(1, shed)()
+    queue = create_latest_per_topic_queue(1, shed)()
 
     for number in range(10):
         queue.put_nowait(_message("a", number))
@@ -40,7 +40,7 @@ async def test_the_newest_of_each_topic_waits_and_the_others_are_counted() -> No
 
 async def test_a_device_that_tells_of_several_things_on_one_topic_keeps_some_of_them_in_their_order() -> None:
     shed = Shed()
-    queue = newest_per_topic(3, shed)()
+    queue = create_latest_per_topic_queue(3, shed)()
 
     for number in range(5):
         queue.put_nowait(_message("a", number))
@@ -50,7 +50,7 @@ async def test_a_device_that_tells_of_several_things_on_one_topic_keeps_some_of_
 
 
 async def test_a_flooded_topic_does_not_keep_others_waiting() -> None:
-    queue = newest_per_topic(8, Shed())()
+    queue = create_latest_per_topic_queue(8, Shed())()
     for number in range(8):
         queue.put_nowait(_message("flooded", number))
     queue.put_nowait(_message("quiet", 8))
@@ -59,7 +59,7 @@ async def test_a_flooded_topic_does_not_keep_others_waiting() -> None:
 
 
 async def test_who_waits_is_given_the_next_message() -> None:
-    queue = newest_per_topic(1, Shed())()
+    queue = create_latest_per_topic_queue(1, Shed())()
     waiting = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
     queue.put_nowait(_message("a", 1))

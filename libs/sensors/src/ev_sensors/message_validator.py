@@ -12,9 +12,9 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from ev_sensors.checks import Past, Rules, is_outdated, weigh
-from ev_sensors.counts import Counts, Outcome
-from ev_sensors.measurement import Ignored, Measurement, Reason, Refusal
+from ev_sensors.checks import Past, Rules, is_outdated, validate
+from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal
+from ev_sensors.metrics import MessageOutcome, MqttMetrics
 from ev_sensors.shapes import Role, Shape
 from ev_service.telemetry import Reading
 
@@ -50,14 +50,14 @@ class Device(Generic[R]):
     part: "Callable[[float], Device[R]] | None" = None
 
 
-class Inbox(Generic[R]):
+class MessageValidator(Generic[R]):
     """Judges the messages of one device and keeps the newest reading."""
 
     def __init__(
         self,
         device: Device[R],
         shape: Shape,
-        counts: Counts,
+        counts: MqttMetrics,
         on_refused: Callable[[str, bytes, Refusal, bool], None],
     ) -> None:
         """Begin with nothing known.
@@ -90,21 +90,21 @@ class Inbox(Generic[R]):
             self._hear(self._shape.says(payload))
             return
         if self._shape.is_timed and (topic, payload) in self._lately:
-            self._ignore(topic, Outcome.DUPLICATE, "the same message again")
+            self._ignore(topic, MessageOutcome.DUPLICATE, "the same message again")
             return
         judged = self._judge(topic, payload, now, is_retained=is_retained)
         if isinstance(judged, Refusal):
             self._refuse(topic, payload, judged, is_retained=is_retained)
-        elif isinstance(judged, Ignored):
-            self._ignore(topic, Outcome.IGNORED, judged.why)
-        elif judged is Outcome.OUTDATED:
+        elif isinstance(judged, IgnoredMessage):
+            self._ignore(topic, MessageOutcome.IGNORED, judged.why)
+        elif judged is MessageOutcome.OUTDATED:
             self._ignore(topic, judged, "kept by the broker, of no known or too great an age")
         else:
             self._counts.message(judged)
         if len(payload) <= MOST_BYTES:
             self._lately.append((topic, payload))
 
-    def ignored(self) -> str | None:
+    def describe_ignored(self) -> str | None:
         """What was ignored since the newest value, by topic and reason; None where nothing was."""
         if not self._ignored:
             return None
@@ -112,7 +112,7 @@ class Inbox(Generic[R]):
         count, value = self._ignored.total(), "a state of charge" if self._device.role == "battery" else "power"
         return f"{count} message{'' if count == 1 else 's'}, none with {value}: {', '.join(told)}"
 
-    def _ignore(self, topic: str, outcome: Outcome, why: str) -> None:
+    def _ignore(self, topic: str, outcome: MessageOutcome, why: str) -> None:
         self._counts.message(outcome)
         reason = f"{topic}: {why}"
         if reason not in self._ignored and len(self._ignored) >= _MOST_REASONS - 1:
@@ -125,22 +125,24 @@ class Inbox(Generic[R]):
             return
         self.is_offline = status == "offline"
 
-    def _judge(self, topic: str, payload: bytes, now: datetime, *, is_retained: bool) -> Outcome | Refusal | Ignored:
+    def _judge(
+        self, topic: str, payload: bytes, now: datetime, *, is_retained: bool
+    ) -> MessageOutcome | Refusal | IgnoredMessage:
         if len(payload) > MOST_BYTES:
             return Refusal(Reason.TOO_LARGE, f"{len(payload)} bytes, {MOST_BYTES} at most")
         if is_retained and not self._shape.is_timed:
-            return Outcome.OUTDATED
+            return MessageOutcome.OUTDATED
         measurement = self._shape.read(topic, payload, now)
-        if isinstance(measurement, Refusal | Ignored):
+        if isinstance(measurement, Refusal | IgnoredMessage):
             return measurement
         if is_retained and is_outdated(measurement, now):
             # No fault of the device: the broker tells what it was told long ago.
-            return Outcome.OUTDATED
-        past, refusal = weigh(measurement, self._past, now, self._device.rules)
+            return MessageOutcome.OUTDATED
+        past, refusal = validate(measurement, self._past, now, self._device.rules)
         self._past = past
         return refusal or self._accept(measurement, is_retained=is_retained)
 
-    def _accept(self, measurement: Measurement, *, is_retained: bool) -> Outcome | Refusal:
+    def _accept(self, measurement: Measurement, *, is_retained: bool) -> MessageOutcome | Refusal:
         try:
             self.reading = self._device.reading(measurement, "mqtt")
         except ValidationError as error:
@@ -149,11 +151,11 @@ class Inbox(Generic[R]):
         self._ignored.clear()
         # Who speaks is there, whatever was said of it before; what the broker kept is no speech.
         self.is_offline = self.is_offline and is_retained
-        return Outcome.ACCEPTED
+        return MessageOutcome.ACCEPTED
 
     def _refuse(self, topic: str, payload: bytes, refusal: Refusal, *, is_retained: bool) -> None:
-        self._counts.message(Outcome.QUARANTINED)
-        self._counts.refused(refusal.reason)
+        self._counts.message(MessageOutcome.QUARANTINED)
+        self._counts.count_refusal(refusal.reason)
         if self.refused_since == 0:
             _logger.warning("message quarantined", extra={"reason": refusal.reason, "detail": refusal.detail})
         self.refused_since += 1

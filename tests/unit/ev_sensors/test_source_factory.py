@@ -13,10 +13,10 @@ from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from ev_sensors.broker import Broker, SubscriptionRefused, demand_granted, obstacle
-from ev_sensors.choice import shape_of
+from ev_sensors.broker import Broker, SubscriptionRefusedError, demand_granted, describe_error
 from ev_sensors.settings import MqttDeviceSettings, MqttSettings
 from ev_sensors.shapes import Role
+from ev_sensors.source_factory import shape_of
 from ev_service.certificates import Server, make_servers
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
@@ -124,18 +124,18 @@ def test_a_setting_that_cannot_be_used_does_not_start(
         (MqttConnectError(ReasonCode(PacketTypes.CONNACK, identifier=134)), "the broker refuses user and password"),
         (MqttConnectError(ReasonCode(PacketTypes.CONNACK, identifier=151)), "refuses the connection with code 151"),
         (MqttError("[SSL: CERTIFICATE_VERIFY_FAILED] unable to get issuer"), "certificate cannot be verified"),
-        (SubscriptionRefused("code 135"), "does not let this service listen"),
+        (SubscriptionRefusedError("code 135"), "does not let this service listen"),
         (MqttError("[Errno 111] Connection refused by 10.0.0.7"), "the broker does not answer"),
     ],
 )
 def test_what_stands_between_us_and_the_broker_is_one_sentence(error: Exception, told: str) -> None:
-    assert told in obstacle(error)
-    assert "10.0.0.7" not in obstacle(error)
+    assert told in describe_error(error)
+    assert "10.0.0.7" not in describe_error(error)
 
 
 def test_a_subscription_that_is_not_granted_is_no_connection() -> None:
     refused = ReasonCode(PacketTypes.SUBACK, identifier=135)
 
     demand_granted([1, ReasonCode(PacketTypes.SUBACK, identifier=1)])
-    with pytest.raises(SubscriptionRefused, match="135"):
+    with pytest.raises(SubscriptionRefusedError, match="135"):
         demand_granted([1, refused])

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from site_twin.charge_points.profiles import Kind, Profile, Purpose, RateUnit
+from site_twin.charge_points.profiles import Profile, ProfilePurpose, Purpose, RateUnit
 
 
 @dataclass(frozen=True, slots=True)
-class Abilities:
+class ProfileCapabilities:
     """What a charger's smart charging can do.
 
     most_stack_level: the highest stack level taken. units, purposes: rate units and purposes taken.
@@ -26,7 +26,7 @@ class Abilities:
     is_strict: bool = False
 
 
-class InstalledProfiles:
+class ProfileStore:
     """The profiles of one charger."""
 
     def __init__(self) -> None:
@@ -37,7 +37,9 @@ class InstalledProfiles:
         """Every profile held."""
         return self._profiles
 
-    def install(self, profile: Profile, transactions: Mapping[int, str | None], abilities: Abilities) -> str | None:
+    def install(
+        self, profile: Profile, transactions: Mapping[int, str | None], abilities: ProfileCapabilities
+    ) -> str | None:
         """Take a profile, in the place of the one that it replaces.
 
         Args:
@@ -112,7 +114,7 @@ def _wrong_place(profile: Profile, transactions: Mapping[int, str | None]) -> st
     return None if profile.transaction_id in (None, running) else "TxNotFound"
 
 
-def _beyond(profile: Profile, abilities: Abilities) -> str | None:
+def _beyond(profile: Profile, abilities: ProfileCapabilities) -> str | None:
     if profile.purpose not in abilities.purposes:
         return "UnsupportedPurpose"
     if not 0 <= profile.stack_level <= abilities.most_stack_level:
@@ -127,7 +129,7 @@ def _wrong_schedule(profile: Profile) -> str | None:
     is_ascending = all(before < after for before, after in pairwise(starts))
     if not starts or starts[0] != 0 or not is_ascending or any(p.limit < 0 for p in profile.schedule.periods):
         return "InvalidSchedule"
-    if profile.kind is Kind.RECURRING and profile.every is None:
+    if profile.kind is ProfilePurpose.RECURRING and profile.every is None:
         return "InvalidSchedule"
     if profile.valid_from is not None and profile.valid_to is not None and profile.valid_to <= profile.valid_from:
         return "InvalidProfile"
@@ -136,9 +138,9 @@ def _wrong_schedule(profile: Profile) -> str | None:
 
 def _against_strict_rules(profile: Profile, others: tuple[Profile, ...]) -> str | None:
     """What OCPP 2.0.1 refuses and 1.6 leaves open: K01.FR.03, 06, 38 to 41."""
-    if (profile.kind is Kind.RELATIVE) == (profile.schedule.start is not None):
+    if (profile.kind is ProfilePurpose.RELATIVE) == (profile.schedule.start is not None):
         return "InvalidSchedule"
-    if profile.purpose is Purpose.STATION_MAX and profile.kind is Kind.RELATIVE:
+    if profile.purpose is Purpose.STATION_MAX and profile.kind is ProfilePurpose.RELATIVE:
         return "InvalidProfile"
     if profile.purpose is Purpose.TX and profile.transaction_id is None:
         return "MissingTransactionId"
