@@ -32,7 +32,7 @@ RULES: dict[Role, Rules] = {
 }
 
 
-def _resolved(reference: str) -> Any:
+def _resolve(reference: str) -> Any:
     found: Any = DOCUMENT
     for word in reference.removeprefix("#/").split("/"):
         found = found[word]
@@ -67,7 +67,7 @@ def test_every_reference_leads_somewhere() -> None:
 
     assert references
     for reference in references:
-        assert _resolved(reference) if reference.startswith("#/") else (DOCS / reference).is_file()
+        assert _resolve(reference) if reference.startswith("#/") else (DOCS / reference).is_file()
 
 
 @pytest.mark.parametrize("message", MESSAGES)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from tests.contract.wso2_oracle.asking import Oracle
+from tests.contract.wso2_oracle.oracle import Oracle
 from tests.fetching import java_path, program_environment
 
 HERE = Path(__file__).parent

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from tests.contract.wso2_oracle.asking import Oracle
-from tests.contract.wso2_oracle.differences import listed_in_docs
+from tests.contract.wso2_oracle.differences import list_documented_differences
+from tests.contract.wso2_oracle.oracle import Oracle
 
 from wso2_provisioning.backends import DEFAULT_BACKENDS, build_apictl_params
 from wso2_terms import codes
@@ -112,7 +112,7 @@ def test_codes_of_throttling_are_the_products(oracle: Oracle) -> None:
 
 
 def test_each_difference_stands_on_the_page() -> None:
-    assert {KEPT_AS_TEXT, TEMPLATE, OTHER_KINDS, WORDS} <= listed_in_docs()
+    assert {KEPT_AS_TEXT, TEMPLATE, OTHER_KINDS, WORDS} <= list_documented_differences()
 
 
 def _differing(told: Any, read: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:

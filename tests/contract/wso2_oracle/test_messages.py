@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.wso2_oracle.asking import SERVER, Oracle, local_gateway
-from tests.contract.wso2_oracle.differences import listed_in_docs
+from tests.contract.wso2_oracle.differences import list_documented_differences
 from tests.contract.wso2_oracle.messages import messages
+from tests.contract.wso2_oracle.oracle import SERVER, Oracle, run_local_gateway
 
 from wso2_terms import mcp
 from wso2_terms.mcp import Wso2Version
@@ -32,7 +32,7 @@ async def test_the_local_gateway_differs_from_the_products_classes_where_it_is_l
     oracle: Oracle, version: Wso2Version, tmp_path: Path
 ) -> None:
     differences: set[str] = set()
-    async with local_gateway(version, tmp_path) as gateway:
+    async with run_local_gateway(version, tmp_path) as gateway:
         for text in messages(CHOSEN):
             said = oracle.ask("message", text, server=SERVER)
             with_token = await gateway.post(text, with_token=True)
@@ -44,7 +44,7 @@ async def test_the_local_gateway_differs_from_the_products_classes_where_it_is_l
 
 
 def test_each_difference_stands_on_the_page() -> None:
-    assert set[str]().union(*DIFFERENCES.values()) <= listed_in_docs()
+    assert set[str]().union(*DIFFERENCES.values()) <= list_documented_differences()
 
 
 def _agrees(said: Any, with_token: Answer, without: Answer) -> bool:
@@ -72,13 +72,13 @@ def _kind(said: Any, answer: Answer) -> str | None:
     if (
         answer[0] == 400
         and error.code == mcp.METHOD_NOT_FOUND
-        and error == mcp.build_method_not_found_error(_named(error))
+        and error == mcp.build_method_not_found_error(_extract_method(error))
     ):
         return "a method that is not known: before or after the token is looked at, its name in the error"
     return None
 
 
-def _named(error: mcp.RpcError) -> str:
+def _extract_method(error: mcp.RpcError) -> str:
     return str(error.data).removeprefix("Method ").removesuffix(" not found")
 
 

@@ -85,7 +85,7 @@ class Specification:
         self.surface = surface
         self.document = cast("dict[str, Any]", _strict(document, document))
         self.base_path = str(document["servers"][0]["url"]).removeprefix(HOST)
-        self._scopes = _taken_scopes(self.document)
+        self._scopes = _extract_scopes(self.document)
         path = SchemaPath.from_dict(self.document)
         self._finder = APICallPathFinder(path)
         self._requests = V30RequestValidator(path)
@@ -108,15 +108,15 @@ class Specification:
         place = self.operation(request)
         return {
             Complaint(self.surface, place, what)
-            for error in self._requests.iter_errors(_Asked(request))
-            for what in _said(error)
+            for error in self._requests.iter_errors(_RequestAdapter(request))
+            for what in _list_schema_errors(error)
         }
 
     def of_answer(self, request: httpx.Request, answer: httpx.Response) -> set[Complaint]:
         """What is wrong with the answer to a request."""
         place = f"{self.operation(request)} -> {answer.status_code}"
-        errors = self._answers.iter_errors(_Asked(request), _Answered(answer))
-        return {Complaint(self.surface, place, what) for error in errors for what in _said(error)}
+        errors = self._answers.iter_errors(_RequestAdapter(request), _ResponseAdapter(answer))
+        return {Complaint(self.surface, place, what) for error in errors for what in _list_schema_errors(error)}
 
     def of_value(self, schema: str, value: object) -> list[str]:
         """What is wrong with a value that is to be sent as one of the named schemas."""
@@ -125,8 +125,8 @@ class Specification:
         return [_words(error) for error in cast("list[ValidationError]", errors)]
 
 
-def _taken_scopes(document: dict[str, Any]) -> dict[str, frozenset[str]]:
-    """Take the security out, of which openapi-core knows no OAuth2, and return each operation's scopes."""
+def _extract_scopes(document: dict[str, Any]) -> dict[str, frozenset[str]]:
+    """Remove the security, because openapi-core does not support OAuth 2.0, and return each operation's scopes."""
     found: dict[str, frozenset[str]] = {}
     document.pop("security", None)
     for path, item in cast("dict[str, dict[str, Any]]", document["paths"]).items():
@@ -139,7 +139,7 @@ def _taken_scopes(document: dict[str, Any]) -> dict[str, frozenset[str]]:
     return found
 
 
-class _Asked:
+class _RequestAdapter:
     """An httpx request as openapi-core takes it."""
 
     def __init__(self, request: httpx.Request) -> None:
@@ -152,7 +152,7 @@ class _Asked:
         )
 
 
-class _Answered:
+class _ResponseAdapter:
     """An httpx answer as openapi-core takes it."""
 
     def __init__(self, answer: httpx.Response) -> None:
@@ -161,7 +161,7 @@ class _Answered:
         self.headers = Headers(answer.headers.multi_items())
 
 
-def _said(error: BaseException) -> list[str]:
+def _list_schema_errors(error: BaseException) -> list[str]:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, InvalidSchemaValue):
@@ -187,7 +187,7 @@ def _strict(part: object, document: Mapping[str, Any]) -> object:
         return [_strict(entry, document) for entry in cast("list[object]", part)]
     if not isinstance(part, dict):
         return part
-    mapping = _merged(cast("dict[object, Any]", part), document)
+    mapping = _merge(cast("dict[object, Any]", part), document)
     strict = {str(key): _strict(value, document) for key, value in mapping.items()}
     if strict.get("type") == "object" and strict.get("properties"):
         strict.setdefault("additionalProperties", False)
@@ -200,18 +200,18 @@ def _strict(part: object, document: Mapping[str, Any]) -> object:
     return strict
 
 
-def _merged(schema: dict[object, Any], document: Mapping[str, Any]) -> dict[object, Any]:
+def _merge(schema: dict[object, Any], document: Mapping[str, Any]) -> dict[object, Any]:
     if "allOf" not in schema:
         return schema
     merged: dict[object, Any] = {"type": "object", "properties": {}, "required": []}
     for given in (*cast("list[dict[object, Any]]", schema["allOf"]), {k: v for k, v in schema.items() if k != "allOf"}):
-        part = _merged(_resolved(given, document), document)
+        part = _merge(_resolve(given, document), document)
         merged["properties"] |= part.get("properties", {})
         merged["required"] = sorted({*merged["required"], *part.get("required", [])})
     return {key: value for key, value in merged.items() if value}
 
 
-def _resolved(schema: dict[object, Any], document: Mapping[str, Any]) -> dict[object, Any]:
+def _resolve(schema: dict[object, Any], document: Mapping[str, Any]) -> dict[object, Any]:
     if "$ref" not in schema:
         return schema
     found: Any = document

@@ -57,11 +57,11 @@ META_FIELDS: set[Place] = {
 MISSPELT = "Zz"
 
 
-def named(path: Path) -> str:
+def format_path(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-@pytest.mark.parametrize("path", [*APIS, *MCP_SERVERS, *POLICIES], ids=named)
+@pytest.mark.parametrize("path", [*APIS, *MCP_SERVERS, *POLICIES], ids=format_path)
 def test_every_field_of_an_artifact_stands_in_its_schema(
     path: Path, specifications: "dict[str, Specification]"
 ) -> None:
@@ -78,7 +78,7 @@ def test_departures_of_the_artifacts_still_occur(specifications: "dict[str, Spec
     assert DEPARTURES - found == set()
 
 
-@pytest.mark.parametrize("path", [*APIS, *MCP_SERVERS, *POLICIES], ids=named)
+@pytest.mark.parametrize("path", [*APIS, *MCP_SERVERS, *POLICIES], ids=format_path)
 def test_each_misspelt_field_name_breaks_the_schema(path: Path, specifications: "dict[str, Specification]") -> None:
     document = _read(path)
     # The specification leaves open what stands in an endpoint; the reader of the next test does not.
@@ -94,7 +94,7 @@ def test_each_misspelt_field_name_breaks_the_schema(path: Path, specifications: 
     assert unnoticed == []
 
 
-@pytest.mark.parametrize("path", [*APIS, *MCP_SERVERS, *DEPLOYMENTS, *POLICIES], ids=named)
+@pytest.mark.parametrize("path", [*APIS, *MCP_SERVERS, *DEPLOYMENTS, *POLICIES], ids=format_path)
 def test_each_misspelt_field_name_is_refused_by_the_bootstrap_before_anything_is_sent(path: Path) -> None:
     document = _read(path)
     _take(path, document)
@@ -104,7 +104,7 @@ def test_each_misspelt_field_name_is_refused_by_the_bootstrap_before_anything_is
     assert unnoticed == []
 
 
-@pytest.mark.parametrize("path", METAS, ids=named)
+@pytest.mark.parametrize("path", METAS, ids=format_path)
 def test_every_field_that_apictl_is_told_is_one_of_its_own(path: Path) -> None:
     assert set(_fields(_read(path))) - META_FIELDS == set()
 

@@ -22,11 +22,11 @@ CLEANED_UP = "what is left of all this"
 
 
 def test_every_row_of_the_verification_stands_on_the_page() -> None:
-    assert _rows() - _named() == set()
+    assert _rows() - _list_image_facts() == set()
 
 
 def test_every_row_on_the_page_is_looked_at() -> None:
-    assert _named() - _rows() == set()
+    assert _list_image_facts() - _rows() == set()
 
 
 def _rows() -> set[str]:
@@ -39,8 +39,8 @@ def _rows() -> set[str]:
     return {CLEANED_UP, *(row.name for row in rows)}
 
 
-def _named() -> set[str]:
-    """What stands between backticks in the column `image` of every table."""
+def _list_image_facts() -> set[str]:
+    """Return the texts between backticks in the column `image` of every table."""
     named: set[str] = set()
     for table in re.findall(r"(?m)^\| fact .*\| image \|\n(?:\|.*\n)+", PAGE.read_text(encoding="utf-8")):
         for line in table.splitlines()[2:]:

@@ -475,7 +475,7 @@ def test_only_known_departures_from_the_specifications_cross_the_wire(
     specifications: "dict[str, Specification]", exchanges: list[Exchange]
 ) -> None:
     found: set[tuple[str, str, str]] = set()
-    for specification, exchange in _specified(specifications, exchanges):
+    for specification, exchange in _match_specifications(specifications, exchanges):
         complaints = specification.of_request(exchange.request)
         complaints |= specification.of_answer(exchange.request, exchange.answer)
         found |= {(complaint.surface, complaint.place, complaint.what) for complaint in complaints}
@@ -490,7 +490,7 @@ def test_every_operation_of_the_specified_surfaces_was_called(
 ) -> None:
     called = {
         (exchange.request.method, exchange.request.url.path)
-        for _, exchange in _specified(specifications, exchanges)
+        for _, exchange in _match_specifications(specifications, exchanges)
         if exchange.answer.is_success
     }
 
@@ -503,7 +503,7 @@ def test_every_token_of_the_provisioning_holds_a_scope_that_the_operation_takes(
 ) -> None:
     calls = [
         (specification.scopes(exchange.request), _scopes_of(exchange.request), str(exchange.request.url.path))
-        for specification, exchange in _specified(specifications, exchanges)
+        for specification, exchange in _match_specifications(specifications, exchanges)
         if exchange.is_ours and exchange.request.headers["Authorization"].startswith("Bearer ")
     ]
 
@@ -565,10 +565,10 @@ def test_a_misspelt_parameter_value_of_a_request_is_noticed(
     assert specifications["publisher"].of_request(request) != set()
 
 
-def _specified(
+def _match_specifications(
     specifications: "dict[str, Specification]", exchanges: Iterable[Exchange]
 ) -> "Iterator[tuple[Specification, Exchange]]":
-    """Those exchanges that a specification speaks of; tokens, users and the health check have none."""
+    """Return the exchanges that a specification covers; tokens, users and the health check have none."""
     for exchange in exchanges:
         for specification in specifications.values():
             if exchange.request.url.path.startswith(f"{specification.base_path}/"):

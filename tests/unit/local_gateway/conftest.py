@@ -200,17 +200,17 @@ def open_gateway(
 
     @asynccontextmanager
     async def gateway(store: Store, max_request_bytes: int) -> AsyncGenerator[Gateway]:
-        backends = BackendClient(connect_timeout_s=0.5)
-        await backends.open()
+        backend_client = BackendClient(connect_timeout_s=0.5)
+        await backend_client.open()
         yield Gateway(
             store=store,
             tokens=tokens,
             clock=clock,
             assertions=AssertionIssuer(key, BackendJwt(enable=True, encoding="base64url")),
-            backends=backends,
+            backend_client=backend_client,
             metrics=metrics,
             max_request_bytes=max_request_bytes,
         )
-        await backends.close()
+        await backend_client.close()
 
     return gateway

@@ -114,7 +114,7 @@ def once_a_minute() -> PolicyRecord:
 
 
 @pytest.fixture
-def served_store(store: Store, backend: str, describe: Callable[..., dict[str, Any]]) -> Store:
+def store_with_server(store: Store, backend: str, describe: Callable[..., dict[str, Any]]) -> Store:
     """A state with SolarAPI and SolarMCP, an MCP server created from it, to which EVApp is subscribed."""
     targets = [target for target, _ in TOOLS.values()] + ["/days/latest"]
     store.state.apis["api-1"].revisions[0].data = describe(
@@ -135,14 +135,14 @@ def served_store(store: Store, backend: str, describe: Callable[..., dict[str, A
 
 
 @pytest.fixture
-async def gateway(served_store: Store, open_gateway: Opened) -> AsyncIterator[Gateway]:
-    async with open_gateway(served_store, 10_000) as gateway:
+async def gateway(store_with_server: Store, open_gateway: Opened) -> AsyncIterator[Gateway]:
+    async with open_gateway(store_with_server, 10_000) as gateway:
         yield gateway
 
 
 @pytest.fixture
-def token(served_store: Store, tokens: TokenService) -> str:
-    return tokens.issue(served_store.state.clients["key-EVApp"], "evapp", ("solar:tools",), for_application=True)
+def token(store_with_server: Store, tokens: TokenService) -> str:
+    return tokens.issue(store_with_server.state.clients["key-EVApp"], "evapp", ("solar:tools",), for_application=True)
 
 
 @pytest.fixture
@@ -289,10 +289,12 @@ async def test_tools_are_listed_without_the_locations_of_their_arguments(ask: As
 
 
 async def test_the_list_needs_a_token_and_a_subscription_but_no_scope(
-    ask: Ask, served_store: Store, tokens: TokenService
+    ask: Ask, store_with_server: Store, tokens: TokenService
 ) -> None:
-    without = tokens.issue(served_store.state.clients["key-EVApp"], "evapp", ("default",), for_application=True)
-    stranger = tokens.issue(served_store.state.clients["key-Stranger"], "admin", ("solar:tools",), for_application=True)
+    without = tokens.issue(store_with_server.state.clients["key-EVApp"], "evapp", ("default",), for_application=True)
+    stranger = tokens.issue(
+        store_with_server.state.clients["key-Stranger"], "admin", ("solar:tools",), for_application=True
+    )
 
     assert await fault_of(await ask("tools/list", bearer=None)) == (401, "900902")
     assert await fault_of(await ask("tools/list", bearer="garbage")) == (401, "900901")
@@ -352,10 +354,10 @@ async def test_an_unknown_tool_is_an_error(ask: Ask) -> None:
 
 
 async def test_a_tool_needs_its_scope_and_that_of_the_api_does_not_count(
-    ask: Ask, served_store: Store, tokens: TokenService
+    ask: Ask, store_with_server: Store, tokens: TokenService
 ) -> None:
     with_the_apis = tokens.issue(
-        served_store.state.clients["key-EVApp"], "evapp", ("solar:read",), for_application=True
+        store_with_server.state.clients["key-EVApp"], "evapp", ("solar:read",), for_application=True
     )
     answer = await ask(params=build_tool_call("getSolarStatus"), bearer=with_the_apis)
 
@@ -429,26 +431,26 @@ async def test_lists_and_calls_count_against_the_plan_and_the_handshake_does_not
     assert (await ask("tools/list")).status == 200
 
 
-async def test_a_limit_on_a_tool_holds_for_that_tool_alone(ask: Ask, served_store: Store) -> None:
-    served_store.state.policies["Once"] = once_a_minute()
+async def test_a_limit_on_a_tool_holds_for_that_tool_alone(ask: Ask, store_with_server: Store) -> None:
+    store_with_server.state.policies["Once"] = once_a_minute()
     operations = [tool(name, target, of, throttlingPolicy="Once") for name, (target, of) in TOOLS.items()]
-    served_store.state.mcp_servers["mcp-1"] = mcp_server(operations=operations)
-    served_store.save()
+    store_with_server.state.mcp_servers["mcp-1"] = mcp_server(operations=operations)
+    store_with_server.save()
     await ask(params=build_tool_call("getSolarStatus"))
 
     assert await fault_of(await ask(params=build_tool_call("getSolarStatus"))) == (429, "900802")
     assert (await ask(params=build_tool_call("getDay", day="1"))).status == 200
 
-    served_store.state.mcp_servers["mcp-1"] = mcp_server(throttlingPolicy="Once")
-    served_store.save()
+    store_with_server.state.mcp_servers["mcp-1"] = mcp_server(throttlingPolicy="Once")
+    store_with_server.save()
     await ask("tools/list")
     assert await fault_of(await ask(params=build_tool_call("getSolarStatus"))) == (429, "900800")
 
 
-async def test_subscriptions_and_limits_of_the_underlying_api_do_not_apply(ask: Ask, served_store: Store) -> None:
-    served_store.state.policies["Once"] = once_a_minute()
-    served_store.state.apis["api-1"].revisions[0].data["apiThrottlingPolicy"] = "Once"
-    served_store.save()
+async def test_subscriptions_and_limits_of_the_underlying_api_do_not_apply(ask: Ask, store_with_server: Store) -> None:
+    store_with_server.state.policies["Once"] = once_a_minute()
+    store_with_server.state.apis["api-1"].revisions[0].data["apiThrottlingPolicy"] = "Once"
+    store_with_server.save()
 
     results = [await result_of(await ask(params=build_tool_call("getSolarStatus"))) for _ in range(3)]
     assert [result["isError"] for result in results] == [False] * 3
@@ -480,20 +482,20 @@ async def test_an_answer_that_is_not_json_is_a_failure(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("closed", ["blocked", "undeployed", "denied", "http only"])
-async def test_an_unavailable_api_cannot_be_called_by_tools(ask: Ask, served_store: Store, closed: str) -> None:
-    api = served_store.state.apis["api-1"]
+async def test_an_unavailable_api_cannot_be_called_by_tools(ask: Ask, store_with_server: Store, closed: str) -> None:
+    api = store_with_server.state.apis["api-1"]
     match closed:
         case "blocked":
             api.lifecycle = "BLOCKED"
         case "undeployed":
             api.revisions[0].environments = []
         case "denied":
-            served_store.state.deny_policies["d"] = DenyPolicy(
+            store_with_server.state.deny_policies["d"] = DenyPolicy(
                 condition_id="d", condition_type="API", condition_value=API_CONTEXT
             )
         case _:
             api.revisions[0].data["transport"] = ["http"]
-    served_store.save()
+    store_with_server.save()
 
     result = await result_of(await ask(params=build_tool_call("getSolarStatus")))
     code = {"blocked": "700700", "undeployed": "404", "denied": "900805"}.get(closed, "403")
@@ -505,29 +507,29 @@ async def test_an_unavailable_api_cannot_be_called_by_tools(ask: Ask, served_sto
     ("condition_type", "condition_value"), [("API", CONTEXT), ("APPLICATION", "evapp:EVApp"), ("IP", "127.0.0.1")]
 )
 async def test_deny_policies_hold_for_mcp_servers(
-    ask: Ask, served_store: Store, condition_type: str, condition_value: str
+    ask: Ask, store_with_server: Store, condition_type: str, condition_value: str
 ) -> None:
     value = {"fixedIp": condition_value} if condition_type == "IP" else condition_value
-    served_store.state.deny_policies["d"] = DenyPolicy(
+    store_with_server.state.deny_policies["d"] = DenyPolicy(
         condition_id="d", condition_type=condition_type, condition_value=value
     )
-    served_store.save()
+    store_with_server.save()
 
     assert await fault_of(await ask(params=build_tool_call("getSolarStatus"))) == (403, "900805")
     assert await fault_of(await ask("tools/list")) == (403, "900805")
 
 
-async def test_a_server_can_be_blocked_and_its_subscription_too(ask: Ask, served_store: Store) -> None:
-    served_store.state.subscriptions["sub-2"].status = "BLOCKED"
-    served_store.save()
+async def test_a_server_can_be_blocked_and_its_subscription_too(ask: Ask, store_with_server: Store) -> None:
+    store_with_server.state.subscriptions["sub-2"].status = "BLOCKED"
+    store_with_server.save()
     assert await fault_of(await ask(params=build_tool_call("getSolarStatus"))) == (401, "900907")
 
-    served_store.state.mcp_servers["mcp-1"].lifecycle = "BLOCKED"
-    served_store.save()
+    store_with_server.state.mcp_servers["mcp-1"].lifecycle = "BLOCKED"
+    store_with_server.save()
     assert await fault_of(await ask("ping", bearer=None)) == (503, "700700")
 
-    served_store.state.mcp_servers["mcp-1"].revisions[0].environments = []
-    served_store.save()
+    store_with_server.state.mcp_servers["mcp-1"].revisions[0].environments = []
+    store_with_server.save()
     assert await fault_of(await ask("ping")) == (404, "404")
 
 

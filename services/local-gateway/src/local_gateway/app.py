@@ -93,7 +93,7 @@ def build_gateway(
         tokens=tokens,
         clock=clock,
         assertions=AssertionIssuer(key, deployment.jwt),
-        backends=backend_client,
+        backend_client=backend_client,
         metrics=metrics,
         max_request_bytes=settings.max_request_bytes,
         hostname=deployment.hostname,

@@ -35,7 +35,7 @@ class Gateway:
         tokens: TokenService,
         clock: Clock,
         assertions: AssertionIssuer,
-        backends: BackendClient,
+        backend_client: BackendClient,
         metrics: MetricsLog,
         max_request_bytes: int,
         hostname: str = "localhost",
@@ -46,7 +46,7 @@ class Gateway:
         self._metrics = metrics
         self._max_request_bytes = max_request_bytes
         self._admission = AdmissionControl(tokens)
-        self._forwarder = Forwarder(assertions, backends)
+        self._forwarder = Forwarder(assertions, backend_client)
         self._mcp = McpHandler(
             self._admission,
             self._forwarder,

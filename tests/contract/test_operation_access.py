@@ -1,4 +1,4 @@
-"""Each published operation of the charger service opens for the API that publishes it, and for no other."""
+"""Each published operation of the charger service accepts only assertions for the API that publishes it."""
 
 import json
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ ARTIFACTS = load_artifacts(Path(__file__).parents[2] / "wso2", DEFAULT_BACKENDS)
 CONTEXTS = {
     name: ARTIFACTS.find_api(name).api.versioned_context for name in ("ChargerAPI", "ChargerControlAPI", "SiteAPI")
 }
-OPERATIONS = [door for door in list_endpoints(ARTIFACTS) if door.product in CONTEXTS]
+OPERATIONS = [endpoint for endpoint in list_endpoints(ARTIFACTS) if endpoint.product in CONTEXTS]
 MOST_LIMITS = 1000
 
 
@@ -42,20 +42,20 @@ async def service(files: KeyFiles, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         yield client
 
 
-@pytest.mark.parametrize("door", OPERATIONS, ids=lambda door: door.name)
+@pytest.mark.parametrize("endpoint", OPERATIONS, ids=lambda endpoint: endpoint.name)
 async def test_an_operation_takes_the_assertion_of_its_own_api_alone(
-    service: httpx.AsyncClient, files: KeyFiles, door: PolicyEndpoint
+    service: httpx.AsyncClient, files: KeyFiles, endpoint: PolicyEndpoint
 ) -> None:
     key, now = RSAKey.import_key(files.signing_key.read_bytes()), datetime.now(UTC)
-    path = door.path.removeprefix(CONTEXTS[door.product])
+    path = endpoint.path.removeprefix(CONTEXTS[endpoint.product])
 
     async def status(context: str) -> int:
-        return (await service.request(door.verb, path, headers={HEADER: assertion(context, now, key)})).status_code
+        return (await service.request(endpoint.verb, path, headers={HEADER: assertion(context, now, key)})).status_code
 
-    others = [context for name, context in CONTEXTS.items() if name != door.product]
+    others = [context for name, context in CONTEXTS.items() if name != endpoint.product]
     assert [await status(context) for context in others] == [401, 401]
-    assert await status(CONTEXTS[door.product]) != 401
-    assert (await service.request(door.verb, path)).status_code == 401
+    assert await status(CONTEXTS[endpoint.product]) != 401
+    assert (await service.request(endpoint.verb, path)).status_code == 401
 
 
 def test_the_longest_call_that_sets_limits_fits_through_the_local_gateway() -> None:

@@ -1,6 +1,6 @@
-"""Classes of WSO2 API Manager that answer questions, and a local gateway that is asked the same.
+"""Process with classes of WSO2 API Manager, and a local gateway that gets the same messages.
 
-The classes are those of 9.33.90, between 4.6.0 and 4.7.0; docs/compatibility.md says what follows for either.
+The classes are those of 9.33.90, between 4.6.0 and 4.7.0; docs/compatibility.md lists the consequences for both.
 """
 
 import json
@@ -46,17 +46,17 @@ TOOL = {
     },
 }
 SERVER = {"name": "SolarMCP", "version": "1.0.0", "tool": TOOL}
-"""The MCP server that both have."""
+"""The MCP server that both serve."""
 
 
 class Oracle:
-    """The process in which the product's classes run."""
+    """Client of the process that runs the product's classes."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def ask(self, what: str, of: object = "", **more: Any) -> Any:
-        """Ask one question; `Answers.java` has them all."""
+        """Send a question, as defined in `Answers.java`, and return the answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"ask": what, "of": str(of), **more}) + "\n")
@@ -65,15 +65,15 @@ class Oracle:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Where the local gateway's MCP server is, and a token for it."""
+class GatewayClient:
+    """Client of the local gateway's MCP server with a token for it."""
 
     session: ClientSession
     url: str
     token: str
 
     async def post(self, text: str, *, with_token: bool) -> tuple[int, Any]:
-        """Status and JSON, None where the body is empty, of the answer to a message."""
+        """Post a message; return status and JSON of the answer, None for an empty body."""
         headers = {"Content-Type": "application/json"} | (
             {"Authorization": f"Bearer {self.token}"} if with_token else {}
         )
@@ -83,31 +83,31 @@ class Asked:
 
 
 @asynccontextmanager
-async def local_gateway(version: Wso2Version, folder: Path) -> AsyncGenerator[Asked]:
-    """A local gateway with one MCP server, and an application that is subscribed to it."""
+async def run_local_gateway(version: Wso2Version, folder: Path) -> AsyncGenerator[GatewayClient]:
+    """Run a local gateway with one MCP server and a subscribed application."""
     clock = SteppedClock(datetime(2026, 6, 21, 12, tzinfo=UTC))
     key = SigningKey.read(prepare_key_files(folder, SystemClock().now()))
-    store = Store(_state(clock), None)
+    store = Store(_build_state(clock), None)
     tokens = TokenService(store, key, clock)
-    backends = BackendClient(connect_timeout_s=0.5)
-    await backends.open()
+    backend_client = BackendClient(connect_timeout_s=0.5)
+    await backend_client.open()
     gateway = Gateway(
         store=store,
         tokens=tokens,
         clock=clock,
         assertions=AssertionIssuer(key, BackendJwt(enable=False)),
-        backends=backends,
+        backend_client=backend_client,
         metrics=MetricsLog(None),
         max_request_bytes=1 << 20,
         version=version,
     )
     token = tokens.issue(store.state.clients["key"], "evapp", ("default",), for_application=True)
     async with RawTestServer(gateway.handle) as server, ClientSession() as session:
-        yield Asked(session, str(server.make_url("/solar-mcp/1.0.0/mcp")), token)
-    await backends.close()
+        yield GatewayClient(session, str(server.make_url("/solar-mcp/1.0.0/mcp")), token)
+    await backend_client.close()
 
 
-def _state(clock: SteppedClock) -> GatewayState:
+def _build_state(clock: SteppedClock) -> GatewayState:
     now_ms = int(clock.now().timestamp() * 1000)
     data = {
         "name": SERVER["name"],
@@ -149,12 +149,14 @@ def _state(clock: SteppedClock) -> GatewayState:
         application_id="EVApp",
         key_mapping_id="map",
     )
-    held = Subscription(subscription_id="sub", application_id="EVApp", api_id="mcp-1", throttling_policy="Unlimited")
+    subscription = Subscription(
+        subscription_id="sub", application_id="EVApp", api_id="mcp-1", throttling_policy="Unlimited"
+    )
     return GatewayState(
         issuer="https://localhost:9443/oauth2/token",
         policies={policy.policy_id: policy for policy in create_default_policies()},
         applications={"EVApp": application},
         clients={"key": client},
         mcp_servers={"mcp-1": server},
-        subscriptions={"sub": held},
+        subscriptions={"sub": subscription},
     )
