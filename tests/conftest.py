@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from local_stack.surroundings import forget_settings
+from local_stack.surroundings import remove_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 OFFICIAL_IMAGE = "python:3.13-slim"
@@ -62,7 +62,7 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     given = dict(os.environ)
-    forget_settings(given)
+    remove_settings(given)
     for name in os.environ.keys() - given.keys():
         monkeypatch.delenv(name)
     # Names by which tests call applications in their own process.
@@ -73,7 +73,7 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def docker_environment() -> dict[str, str]:
     """What docker is run with; skips where no engine answers, or no Compose v2, or no base image can be had."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
-    forget_settings(environment)
+    remove_settings(environment)
     environment.setdefault("PYTHON_IMAGE", OFFICIAL_IMAGE)
     base = environment["PYTHON_IMAGE"]
     if not _answers(["docker", "info"]):

@@ -20,7 +20,7 @@ from ev_service.errors import ConfigurationError
 from ev_service.settings import load
 from local_stack.ports import HOST, Ports, PortSettings
 from local_stack.run import STATE
-from local_stack.secrets_file import kept_passwords
+from local_stack.secrets_file import load_passwords
 from local_stack.stack import ROOT, StackPlan
 from wso2_provisioning.readiness import HEALTH_PATH
 from wso2_provisioning.settings import ProvisioningSettings
@@ -95,7 +95,7 @@ def of_make_run(report: Report) -> Stack | None:
         return None
     # The ports as set, whoever listens on them: PortSettings.ports() insists on their being free.
     ports = Ports(*load(PortSettings).model_dump().values())
-    plan = StackPlan(ports, kept_passwords(passwords_file), STATE)
+    plan = StackPlan(ports, load_passwords(passwords_file), STATE)
     if not plan.ca_file.exists() or not answers(plan.management_url, plan.ca_file):
         return None
     return of_plan(plan, "local gateway, processes of make run", RealMinutes(report), None)

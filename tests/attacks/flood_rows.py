@@ -23,7 +23,7 @@ from ev_service.connections import UVICORN_OPTIONS
 from local_stack.ports import HOST, Ports, free_ports
 from local_stack.processes import Processes
 from local_stack.stack import ROOT
-from local_stack.surroundings import of_the_system
+from local_stack.surroundings import select_system_variables
 
 PROGRAM = "import sys; from uvicorn.main import main; sys.exit(main())"
 """Starts the service."""
@@ -84,7 +84,7 @@ def _flood(port: str, sent: bytes) -> Observation:
     ports = free_ports()
     with tempfile.TemporaryDirectory(prefix="ev-prove-flood-") as name, ExitStack() as stack:
         folder = Path(name)
-        processes = stack.enter_context(Processes(folder, of_the_system(os.environ)))
+        processes = stack.enter_context(Processes(folder, select_system_variables(os.environ)))
         _start(processes, ports, folder)
         for _ in range(_STRANGERS):
             stranger = socket.create_connection((HOST, getattr(ports, port)), _TIMEOUT_S)

@@ -14,7 +14,7 @@ from tests.attacks.traffic import Text
 from ev_service.clock import write_clock_file
 from local_stack.ports import free_ports
 from local_stack.proving import provisioning_settings
-from local_stack.secrets_file import random_passwords
+from local_stack.secrets_file import make_passwords
 from local_stack.stack import ARTIFACTS, SERVICES, StackPlan, running
 from local_stack.stack import Stack as RunningStack
 from wso2_provisioning.backends import DEFAULT_BACKENDS
@@ -30,14 +30,14 @@ def own_stack(report: Callable[[str], None]) -> Generator[tuple[Stack, RunningSt
     """Start a stack and end it on leaving; give it as what is attacked, and as what runs.
 
     Raises:
-        ProcessFailed: a process ended or was not ready in time.
+        ProcessError: a process ended or was not ready in time.
     """
     # Resolved, because some systems hand out a temporary folder behind a link.
     with tempfile.TemporaryDirectory(prefix="ev-prove-") as folder:
         state = Path(folder).resolve()
         clock_file = state / "clock.json"
         write_clock_file(clock_file, datetime.now(UTC))
-        plan = StackPlan(free_ports(), random_passwords(), state, {"SIM_CLOCK_FILE": str(clock_file)})
+        plan = StackPlan(free_ports(), make_passwords(), state, {"SIM_CLOCK_FILE": str(clock_file)})
         with running(plan, lambda step: report(f"starting a stack of our own: {step}")) as stack:
             yield of_plan(plan, OWN, SteeredMinutes(clock_file), state), stack
 

@@ -20,7 +20,7 @@ from ev_service.errors import EvError
 from local_stack.ports import HOST, free_ports
 from local_stack.processes import Processes
 from local_stack.stack import ROOT
-from local_stack.surroundings import of_the_system
+from local_stack.surroundings import select_system_variables
 
 _OLD = (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1)
 FAR = "http://gateway.example"
@@ -133,7 +133,7 @@ def _run_bootstrap(settings: Mapping[str, str]) -> subprocess.CompletedProcess[s
     passwords = {"WSO2_ADMIN_PASSWORD": _PASSWORD, "EVAPP_PASSWORD": _PASSWORD}
     return subprocess.run(
         [sys.executable, ROOT / "scripts" / "bootstrap.py", "--check", "--wait", "1"],
-        env=of_the_system(os.environ) | passwords | dict(settings),
+        env=select_system_variables(os.environ) | passwords | dict(settings),
         capture_output=True,
         text=True,
         timeout=_STARTS_S,
@@ -177,7 +177,7 @@ def _decision(url: str, ca_file: Path | None) -> str:
     agent = f"http://{HOST}:{port}"
     with (
         tempfile.TemporaryDirectory(prefix="ev-attacked-") as folder,
-        Processes(Path(folder), of_the_system(os.environ)) as processes,
+        Processes(Path(folder), select_system_variables(os.environ)) as processes,
     ):
         command = [sys.executable, "-m", "uvicorn", "main:app", "--host", HOST, "--port", str(port)]
         processes.start("agent", command, settings, ROOT / "agent")

@@ -27,9 +27,9 @@ import httpx
 from charging_agent.readings.apis import APIS
 from local_stack.ports import HOST, Ports, free_ports
 from local_stack.processes import Processes
-from local_stack.secrets_file import random_passwords
+from local_stack.secrets_file import make_passwords
 from local_stack.stack import ARTIFACTS, ROOT, StackPlan, start_gateway
-from local_stack.surroundings import of_the_system
+from local_stack.surroundings import select_system_variables
 
 ROUNDS_UNCACHED, ROUNDS_CACHED, WARM_UP = 150, 600, 20
 _READY_S = 30.0
@@ -156,8 +156,8 @@ async def _token(client: httpx.AsyncClient, bench: Bench) -> str:
 @contextmanager
 def running(folder: Path) -> Generator[Bench]:
     """Start backend, local gateway and agents: one that caches nothing, over REST and over MCP, one that caches all."""
-    plan = StackPlan(_all_on_one_backend(free_ports()), random_passwords(), folder / "state")
-    environment = of_the_system(os.environ) | {"PYTHONPATH": str(folder)}
+    plan = StackPlan(_all_on_one_backend(free_ports()), make_passwords(), folder / "state")
+    environment = select_system_variables(os.environ) | {"PYTHONPATH": str(folder)}
     (folder / "bench_backend.py").write_text(_BACKEND, encoding="utf-8")
     (folder / "bench_agent.py").write_text(_AGENT, encoding="utf-8")
     with Processes(plan.logs, environment) as processes:

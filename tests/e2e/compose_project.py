@@ -13,7 +13,7 @@ import httpx
 from tests.broker import free_port
 
 from local_stack.ports import HOST, Ports, free_ports
-from local_stack.secrets_file import random_passwords
+from local_stack.secrets_file import make_passwords
 
 ROOT = Path(__file__).resolve().parents[2]
 UP_S = 120.0
@@ -23,7 +23,7 @@ Told = dict[str, Any]
 
 def settings_of(ports: Ports, base_image: str) -> dict[str, str]:
     """The .env of one project with the local gateway and simulated devices."""
-    passwords = random_passwords()
+    passwords = make_passwords()
     return {
         "COMPOSE_PROFILES": "local,simulation",
         "PYTHON_IMAGE": base_image,

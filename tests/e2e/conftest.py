@@ -11,7 +11,7 @@ import pytest
 
 from ev_service.clock import FollowedClock, write_clock_file
 from local_stack.ports import free_ports
-from local_stack.secrets_file import random_passwords
+from local_stack.secrets_file import make_passwords
 from local_stack.stack import Stack, StackPlan, running
 
 A_MINUTE_AND_MORE_S = 61.0
@@ -59,6 +59,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
     clock_file = folder / "clock.json"
     # A summer noon: the sun is medium or high, so that its loss shows.
     write_clock_file(clock_file, datetime(2026, 6, 25, 16, tzinfo=UTC))
-    plan = StackPlan(free_ports(), random_passwords(), folder, {"SIM_CLOCK_FILE": str(clock_file)})
+    plan = StackPlan(free_ports(), make_passwords(), folder, {"SIM_CLOCK_FILE": str(clock_file)})
     with running(plan, lambda _step: None) as stack:
         yield Site(stack, clock_file)

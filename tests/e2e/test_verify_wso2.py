@@ -14,7 +14,7 @@ import pytest
 
 from local_stack.ports import free_ports
 from local_stack.stack import ROOT, start_service
-from local_stack.surroundings import of_the_system
+from local_stack.surroundings import select_system_variables
 from wso2_provisioning.verification.cleanup import APPLICATIONS
 from wso2_provisioning.verification.cli import main
 
@@ -26,7 +26,7 @@ Verify = Callable[..., tuple[int, str]]
 def environment(site: Any) -> dict[str, str]:
     plan = site.stack.plan
     return {
-        **of_the_system(os.environ),
+        **select_system_variables(os.environ),
         **plan.client_environment(),
         **plan.operator_environment(),
         "SIM_CLOCK_FILE": str(site.clock_file),

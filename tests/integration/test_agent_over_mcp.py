@@ -16,9 +16,9 @@ from charging_agent.app import create_app
 from charging_agent.settings import AgentSettings, GatewaySettings
 from local_stack.ports import free_ports
 from local_stack.proving import provisioning_settings
-from local_stack.secrets_file import random_passwords
+from local_stack.secrets_file import make_passwords
 from local_stack.stack import ARTIFACTS, ROOT, Stack, StackPlan, running
-from local_stack.surroundings import of_the_system
+from local_stack.surroundings import select_system_variables
 from wso2_provisioning.admin import DenyTarget
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.http_client import HttpClient
@@ -34,7 +34,7 @@ LOCK = ARTIFACTS / "mcp-servers" / "tools.lock"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     plan = StackPlan(
-        free_ports(), random_passwords(), tmp_path_factory.mktemp("stack") / "state", {"AGENT_PROTOCOL": "mcp"}
+        free_ports(), make_passwords(), tmp_path_factory.mktemp("stack") / "state", {"AGENT_PROTOCOL": "mcp"}
     )
     with running(plan, lambda _step: None) as started:
         yield started
@@ -57,7 +57,7 @@ def approve(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     files = {f"WSO2_{name.upper()}_FILE": str(stack.plan.credentials / name) for name in ("client_id", "client_secret")}
     return subprocess.run(
         [sys.executable, ROOT / "scripts" / "tools_approve.py", *arguments],
-        env=of_the_system(os.environ) | stack.plan.client_environment() | files,
+        env=select_system_variables(os.environ) | stack.plan.client_environment() | files,
         capture_output=True,
         text=True,
         timeout=30,

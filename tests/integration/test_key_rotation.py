@@ -25,7 +25,7 @@ from ev_service.key_files import PRIVATE, PUBLIC
 from local_gateway.keys import KeyFiles, SigningKey, prepare_key_files
 from local_stack.ports import free_ports
 from local_stack.proving import provisioning_settings
-from local_stack.secrets_file import random_passwords
+from local_stack.secrets_file import make_passwords
 from local_stack.stack import ARTIFACTS, READING_SERVICES, Stack, StackPlan, running, start_gateway
 from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.provision import Wso2
@@ -98,7 +98,7 @@ def stack(tmp_path: Path) -> Generator[Stack]:
     limits.write_text(json.dumps({name: {"requests": _PLENTY, "per_s": 60} for name in names}))
     # Most decisions ask anew: what is held counts as it is for a second, and as stale for a minute.
     settings = {"AGENT_LIMITS_FILE": str(limits), "AGENT_PERIOD_S": "1", "AGENT_MAX_AGE_S": "1"}
-    plan = StackPlan(free_ports(), random_passwords(), tmp_path / "state", settings)
+    plan = StackPlan(free_ports(), make_passwords(), tmp_path / "state", settings)
     with running(plan, lambda _step: None) as started:
         with HttpClient(plan.ca_file) as http:
             lift_limits(plan, http)

@@ -19,7 +19,7 @@ from websockets.exceptions import WebSocketException
 
 from ev_service.errors import EvError
 from local_stack.ports import free_ports
-from local_stack.secrets_file import random_passwords
+from local_stack.secrets_file import make_passwords
 from local_stack.stack import Stack, StackPlan, running, start_agent, start_gateway, start_service
 
 SITE_LIMIT_KW = 60.0
@@ -268,7 +268,7 @@ async def _stack(settings: RunSettings, folder: Path, site_url: str, clock: Syst
         "CHARGERS_METER_SOURCE": "simulated" if settings.protects else "none",
         "AGENT_PERIOD_S": "8",
     }
-    plan = StackPlan(free_ports(), random_passwords(), folder / "stack", given, has_twin=False)
+    plan = StackPlan(free_ports(), make_passwords(), folder / "stack", given, has_twin=False)
     context = running(plan, lambda _step: None)
     stack = await asyncio.to_thread(context.__enter__)
     try:

@@ -16,7 +16,7 @@ from tests.integration.mcp_clients.node_tools import INSPECTOR, INSPECTOR_OF_4_6
 from ev_service.clock import FollowedClock, write_clock_file
 from local_stack.ports import free_ports
 from local_stack.proving import provisioning_settings
-from local_stack.secrets_file import random_passwords
+from local_stack.secrets_file import make_passwords
 from local_stack.stack import StackPlan, running
 from wso2_provisioning.applications import ASSISTANT, EVAPP, ApplicationSpec
 from wso2_provisioning.http_client import HttpClient
@@ -82,7 +82,7 @@ def started(folder: Path, version: Wso2Version) -> Generator[Site]:
     clock_file = folder / "clock.json"
     write_clock_file(clock_file, datetime(2026, 6, 25, 16, tzinfo=UTC))
     variables = {"SIM_CLOCK_FILE": str(clock_file), "LOCAL_GATEWAY_WSO2_VERSION": version.value}
-    plan = StackPlan(free_ports(), random_passwords(), folder, variables)
+    plan = StackPlan(free_ports(), make_passwords(), folder, variables)
     with running(plan, lambda _step: None):
         settings = provisioning_settings(plan)
         with HttpClient(plan.ca_file) as http:

@@ -18,7 +18,7 @@ from testcontainers.compose import DockerCompose
 from tests.broker import free_port
 
 from local_stack.ports import HOST, Ports, free_ports
-from local_stack.secrets_file import random_passwords
+from local_stack.secrets_file import make_passwords
 
 ROOT = Path(__file__).resolve().parents[3]
 VERSION = os.environ.get("WSO2AM_VERSION", "4.6.0")
@@ -86,7 +86,7 @@ def site(
         skip_without_image()
     request.getfixturevalue("images")
     request.getfixturevalue("broker_image")
-    project, ports, passwords = f"ev-{profile}-{secrets.token_hex(4)}", free_ports(), random_passwords()
+    project, ports, passwords = f"ev-{profile}-{secrets.token_hex(4)}", free_ports(), make_passwords()
     settings = {
         "COMPOSE_PROJECT_NAME": project,
         "PYTHON_IMAGE": docker_environment["PYTHON_IMAGE"],

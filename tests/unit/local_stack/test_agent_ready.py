@@ -39,11 +39,11 @@ def url() -> Generator[str]:
 def test_the_site_runs_on_with_an_agent_that_was_stopped(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Health, "error", "blocked")
 
-    assert stack.obstacle_of_agent(url, ssl.create_default_context()) is None
+    assert stack.probe_agent(url, ssl.create_default_context()) is None
 
 
 @pytest.mark.parametrize("error", ["timeout", "token_refused", "backend_refused"])
 def test_an_agent_without_readings_is_waited_for(url: str, monkeypatch: pytest.MonkeyPatch, error: str) -> None:
     monkeypatch.setattr(Health, "error", error)
 
-    assert error in (stack.obstacle_of_agent(url, ssl.create_default_context()) or "")
+    assert error in (stack.probe_agent(url, ssl.create_default_context()) or "")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from local_stack.day import CarPower, Charging, PhaseLoad, Step
-from local_stack.demo import site_limit
+from local_stack.demo import check_site_limit
 
 NOON = datetime(2026, 6, 25, 16, tzinfo=UTC)
 LIMIT_A = 144.93
@@ -34,14 +34,14 @@ WITHIN = _step((100.0, 80.0, 60.0), (32.0, 32.0, 32.0))
 def test_cars_keep_to_what_each_phase_has_for_them(
     load_a: tuple[float, ...], cars_a: tuple[float, ...], observed: str
 ) -> None:
-    control = site_limit([WITHIN, _step(load_a, cars_a)])
+    control = check_site_limit([WITHIN, _step(load_a, cars_a)])
 
     assert control.observed == observed
     assert control.holds == (observed == control.expected)
 
 
 def test_the_highest_values_are_those_with_cars_and_steps_without_limits_are_told() -> None:
-    control = site_limit([WITHIN, _step((1.0, 90.0, 1.0), (0.0, 8.0, 0.0), is_commanded=False)])
+    control = check_site_limit([WITHIN, _step((1.0, 90.0, 1.0), (0.0, 8.0, 0.0), is_commanded=False)])
 
     assert control.name == "85 % of the connection and each phase, all day; highest with cars 55 kW; 100, 90, 60 A"
     assert control.observed == "no car charges over it; limits not set in 1 steps"

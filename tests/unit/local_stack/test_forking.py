@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from local_stack import forking
-from local_stack.processes import Processes, ProcessFailed
+from local_stack.processes import ProcessError, Processes
 
 pytestmark = pytest.mark.skipif(not forking.IS_SUPPORTED, reason="forks are made on Linux alone")
 
@@ -63,7 +63,7 @@ def test_a_fork_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
     with Processes(tmp_path, {}, PRELOADED) as processes:
         child = processes.start_module("one", script(tmp_path, "raise SystemExit('no more')"), environment={})
 
-        with pytest.raises(ProcessFailed, match="one failed: no more"):
+        with pytest.raises(ProcessError, match="one failed: no more"):
             processes.wait_for_end(child)
 
 
@@ -71,7 +71,7 @@ def test_a_fork_that_ends_while_another_is_waited_for_is_told(tmp_path: Path) ->
     with Processes(tmp_path, {}, PRELOADED) as processes:
         processes.start_module("brief", script(tmp_path, "raise SystemExit('no more')"), environment={})
 
-        with pytest.raises(ProcessFailed, match="brief ended with 1: no more"):
+        with pytest.raises(ProcessError, match="brief ended with 1: no more"):
             processes.wait_until_ready("other", lambda: "not there", 10)
 
 
@@ -136,7 +136,7 @@ def test_a_lost_server_is_a_lost_stack(tmp_path: Path) -> None:
         fork = os.pidfd_open(pid)
         os.kill(server, signal.SIGKILL)
 
-        with pytest.raises(ProcessFailed, match="one ended"):
+        with pytest.raises(ProcessError, match="one ended"):
             processes.wait_until_ready("other", lambda: "not there", 10)
 
     assert ends(fork)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local_stack import attached
-from local_stack.processes import Child, Processes, ProcessFailed
+from local_stack.processes import Child, ProcessError, Processes
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
@@ -40,14 +40,14 @@ def test_a_process_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None
     with Processes(tmp_path, {}) as processes:
         processes.start("brief", [sys.executable, "-c", "raise SystemExit('no more')"], {})
 
-        with pytest.raises(ProcessFailed, match="brief ended with 1: no more"):
+        with pytest.raises(ProcessError, match="brief ended with 1: no more"):
             processes.wait_until_ready("other", lambda: "not there", 10)
 
 
 def test_what_stands_in_the_way_is_told_when_time_is_over(tmp_path: Path) -> None:
     with (
         Processes(tmp_path, {}) as processes,
-        pytest.raises(ProcessFailed, match=r"0.05 s: 503 no reading.*solar.log.*STACK_READY_S"),
+        pytest.raises(ProcessError, match=r"0.05 s: 503 no reading.*solar.log.*STACK_READY_S"),
     ):
         processes.wait_until_ready("solar", lambda: "503 no reading", 0.05)
 

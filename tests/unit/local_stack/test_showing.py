@@ -9,7 +9,7 @@ from rich.console import Console
 
 from local_stack.day import CarPower, Charging, PhaseLoad, Step
 from local_stack.picture import draw
-from local_stack.table import shown
+from local_stack.table import show_steps
 
 RULES = ("solar_low", "solar_low", "grid_overload", "solar_medium")
 ACTIONS = {"solar_low": ("slow", 5.0), "grid_overload": ("pause", 0.0), "solar_medium": ("normal", 11.0)}
@@ -43,7 +43,7 @@ def day() -> list[Step]:
 def test_without_a_terminal_each_change_of_rule_is_one_line() -> None:
     told = io.StringIO()
 
-    steps = list(shown(day(), Console(file=told, width=120)))
+    steps = list(show_steps(day(), Console(file=told, width=120)))
 
     assert steps == day()
     assert [line.split("because of ")[1] for line in told.getvalue().splitlines()] == [
@@ -57,7 +57,7 @@ def test_without_a_terminal_each_change_of_rule_is_one_line() -> None:
 def test_in_a_terminal_every_step_is_a_row_of_the_live_table() -> None:
     told = io.StringIO()
 
-    list(shown(day(), Console(file=told, width=120, force_terminal=True)))
+    list(show_steps(day(), Console(file=told, width=120, force_terminal=True)))
 
     assert all(f"12:{minute:02}" in told.getvalue() for minute in (0, 5, 10, 15))
 

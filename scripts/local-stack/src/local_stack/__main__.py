@@ -1,4 +1,4 @@
-"""`python -m local_stack demo|run`: sees to it that being stopped ends everything, from the first moment on."""
+"""`python -m local_stack demo|run`: a stop by a signal ends every process, from the first moment on."""
 
 import signal
 import sys

@@ -1,7 +1,7 @@
 """Runs a module or a script that ends with the process that started it.
 
 `python -m local_stack.attached TARGET [ARGUMENT …]`. The starter holds the other end of standard input, a pipe that the
-operating system closes when the starter ends, however it ends. So nothing outlives a driver that was killed.
+operating system closes when the starter ends, however it ends. No process outlives a driver that was killed.
 """
 
 import os

@@ -12,8 +12,8 @@ from local_stack.run import STATE, run
 
 
 def main() -> int:
-    """Read the command line and do what it says; the exit code is 1 where that failed."""
-    arguments = _parser().parse_args()
+    """Run the command line; the exit code is 1 if it failed."""
+    arguments = _build_parser().parse_args()
     console = Console()
     try:
         if arguments.command == "run":
@@ -27,7 +27,7 @@ def main() -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="local_stack", description="The whole stack as processes on loopback.")
     commands = parser.add_subparsers(dest="command", required=True)
     played = commands.add_parser(

@@ -1,4 +1,4 @@
-"""Six controls at work: what the gateway and the services refuse, expected beside observed.
+"""Six controls: what the gateway and the services refuse, expected and observed.
 
 Uses applications and tokens of its own, so that the agent's token is not revoked; only the over-the-limit control
 spends EVApp's own calls.
@@ -23,8 +23,8 @@ _LEAST_LEFT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """One control: what was tried, what must happen, what happened."""
+class ControlResult:
+    """A control that was tried: what must happen, and what happened."""
 
     name: str
     expected: str
@@ -59,48 +59,48 @@ class Target:
     stranger: Client
 
 
-def prove(target: Target) -> Iterator[Observed]:
+def prove(target: Target) -> Iterator[ControlResult]:
     """Try each control in turn."""
-    token = _token(target, target.evapp, "solar:read device_controls")
-    no_scope = _token(target, target.evapp, "device_controls")
-    stranger = _token(target, target.stranger, "solar:read")
-    yield _tried("no token", codes.MISSING_CREDENTIALS, target.gateway.get(PATH))
-    yield _tried(
+    token = _request_token(target, target.evapp, "solar:read device_controls")
+    no_scope = _request_token(target, target.evapp, "device_controls")
+    stranger = _request_token(target, target.stranger, "solar:read")
+    yield _expect_fault("no token", codes.MISSING_CREDENTIALS, target.gateway.get(PATH))
+    yield _expect_fault(
         "forged token", codes.INVALID_CREDENTIALS, _call(target, forge_signature(SecretStr(token)).get_secret_value())
     )
-    yield _tried("token without the scope", codes.SCOPE_MISSING, _call(target, no_scope))
-    yield _tried("application not subscribed", codes.NOT_SUBSCRIBED, _call(target, stranger))
-    yield _over_the_limit(target, token)
+    yield _expect_fault("token without the scope", codes.SCOPE_MISSING, _call(target, no_scope))
+    yield _expect_fault("application not subscribed", codes.NOT_SUBSCRIBED, _call(target, stranger))
+    yield _exceed_limit(target, token)
     past = httpx.get(f"{target.service_url}/solar-status", timeout=5, trust_env=False)
-    yield Observed("direct call past the gateway", "401 assertion_refused", format_status(past))
+    yield ControlResult("direct call past the gateway", "401 assertion_refused", format_status(past))
 
 
-def _over_the_limit(target: Target, token: str) -> Observed:
-    _with_time_left(target.clock_file)
+def _exceed_limit(target: Target, token: str) -> ControlResult:
+    _wait_for_minute(target.clock_file)
     answers = [_call(target, token) for _ in range(LIMIT + 1)]
     last, passed = answers[-1], sum(answer.status_code == 200 for answer in answers)
     fault = codes.SUBSCRIPTION_THROTTLED
     expected = f"{fault.http_status} {fault.code}, at most {LIMIT} passed"
     amount = f"at most {LIMIT}" if passed <= LIMIT else str(passed)
-    return Observed(f"{LIMIT + 1} calls in one minute", expected, f"{format_status(last)}, {amount} passed")
+    return ControlResult(f"{LIMIT + 1} calls in one minute", expected, f"{format_status(last)}, {amount} passed")
 
 
-def _with_time_left(clock_file: Path) -> None:
+def _wait_for_minute(clock_file: Path) -> None:
     # The gateway counts by clock minute: a burst that crosses its edge would be counted twice.
     now = FollowedClock(clock_file).now()
     if 60 - now.second < _LEAST_LEFT_S:
         write_clock_file(clock_file, now.replace(second=0, microsecond=0) + timedelta(minutes=1))
 
 
-def _tried(name: str, fault: codes.Fault, answer: httpx.Response) -> Observed:
-    return Observed(name, f"{fault.http_status} {fault.code}", format_status(answer))
+def _expect_fault(name: str, fault: codes.Fault, answer: httpx.Response) -> ControlResult:
+    return ControlResult(name, f"{fault.http_status} {fault.code}", format_status(answer))
 
 
 def _call(target: Target, token: str) -> httpx.Response:
     return target.gateway.get(PATH, headers={"Authorization": f"Bearer {token}"})
 
 
-def _token(target: Target, client: Client, scope: str) -> str:
+def _request_token(target: Target, client: Client, scope: str) -> str:
     answer = target.management.post(
         "/oauth2/token",
         data={"grant_type": "client_credentials", "scope": scope},

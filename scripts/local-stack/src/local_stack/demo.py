@@ -16,16 +16,16 @@ from rich.table import Table
 
 from ev_service.clock import write_clock_file
 from ev_service.settings import SiteSettings
-from local_stack.controls import Observed
+from local_stack.controls import ControlResult
 from local_stack.day import Charging, DayPlan, Step, play
 from local_stack.measured import write_measured_day
 from local_stack.picture import draw
 from local_stack.ports import free_ports
 from local_stack.proving import prove_on
-from local_stack.secrets_file import random_passwords
+from local_stack.secrets_file import make_passwords
 from local_stack.stack import ROOT, StackPlan, running
-from local_stack.surroundings import forget_settings
-from local_stack.table import shown
+from local_stack.surroundings import remove_settings
+from local_stack.table import show_steps
 
 DEMO_DAY = date(2026, 6, 25)
 PICTURE = ROOT / "out" / "demo-day.png"
@@ -52,11 +52,11 @@ def demo(arguments: argparse.Namespace, console: Console) -> int:
     Returns:
         0 when every control held, else 1.
     """
-    forget_settings(os.environ)
+    remove_settings(os.environ)
     # Resolved, because some systems hand out a temporary folder behind a link.
     with tempfile.TemporaryDirectory(prefix="ev-demo-") as folder:
         state = Path(folder).resolve()
-        scene = _scene(arguments, state)
+        scene = _plan_scene(arguments, state)
         clock_file = state / "clock.json"
         start = datetime.combine(scene.plan.day, time_of_day(), ZoneInfo(scene.plan.timezone))
         write_clock_file(clock_file, start)
@@ -65,18 +65,18 @@ def demo(arguments: argparse.Namespace, console: Console) -> int:
             "SIM_SEED": str(arguments.seed),
             "AGENT_PERIOD_S": f"{scene.plan.agent_period.total_seconds():.0f}",
         }
-        stack_plan = StackPlan(free_ports(), random_passwords(), state, settings)
+        stack_plan = StackPlan(free_ports(), make_passwords(), state, settings)
         console.print(f"[bold]{scene.title}[/]", soft_wrap=True)
         with running(stack_plan, lambda step: console.print(f"  starting: {step}")) as stack:
-            steps = list(shown(play(scene.plan, stack_plan.agent_url, stack_plan.twin_url, clock_file), console))
-            controls = _show_controls([site_limit(steps), *prove_on(stack.plan, clock_file)], console)
-    _tell_day(steps, console)
+            steps = list(show_steps(play(scene.plan, stack_plan.agent_url, stack_plan.twin_url, clock_file), console))
+            controls = _show_controls([check_site_limit(steps), *prove_on(stack.plan, clock_file)], console)
+    _print_day(steps, console)
     draw(steps, scene.title, _OVERLOAD_PERCENT, PICTURE)
     console.print(f"picture of the day: {PICTURE.relative_to(ROOT)}")
     return 0 if all(control.holds for control in controls) else 1
 
 
-def _scene(arguments: argparse.Namespace, state: Path) -> Scene:
+def _plan_scene(arguments: argparse.Namespace, state: Path) -> Scene:
     step, pace_s = timedelta(minutes=arguments.step_min), 0.0 if arguments.fast else _PACE_S
     if arguments.measured:
         measured = write_measured_day(arguments.day, state)
@@ -86,7 +86,7 @@ def _scene(arguments: argparse.Namespace, state: Path) -> Scene:
     return Scene(plan, f"A simulated day at Greensboro on measured weather, {plan.day}, seed {arguments.seed}", {})
 
 
-def _show_controls(controls: Sequence[Observed], console: Console) -> Sequence[Observed]:
+def _show_controls(controls: Sequence[ControlResult], console: Console) -> Sequence[ControlResult]:
     table = Table(title="seven controls, tried on the running stack")
     for name in ("control", "expected", "observed", ""):
         table.add_column(name)
@@ -97,7 +97,7 @@ def _show_controls(controls: Sequence[Observed], console: Console) -> Sequence[O
     return controls
 
 
-def _tell_day(steps: Sequence[Step], console: Console) -> None:
+def _print_day(steps: Sequence[Step], console: Console) -> None:
     rules = Counter(step.rule for step in steps)
     told = ", ".join(f"{rule} {count}" for rule, count in rules.most_common())
     console.print(
@@ -113,7 +113,7 @@ def _hours_a_step(steps: Sequence[Step]) -> float:
     return 24 / len(steps)
 
 
-def site_limit(steps: Sequence[Step]) -> Observed:
+def check_site_limit(steps: Sequence[Step]) -> ControlResult:
     """Whether the cars kept to what the connection and each of its phases had for them, whatever else it carried."""
     over = [step for step in steps if _is_over(step.charging)]
     uncommanded = [step for step in steps if not step.charging.is_commanded]
@@ -126,7 +126,7 @@ def site_limit(steps: Sequence[Step]) -> Observed:
         told = f"{told}; limits not set in {len(uncommanded)} steps"
     phases = ", ".join(f"{current_a:.0f}" for current_a in highest_a)
     highest = f"highest with cars {highest_kw:.0f} kW; {phases} A"
-    return Observed(f"{_OVERLOAD_PERCENT:g} % of the connection and each phase, all day; {highest}", _WITHIN, told)
+    return ControlResult(f"{_OVERLOAD_PERCENT:g} % of the connection and each phase, all day; {highest}", _WITHIN, told)
 
 
 def _is_over(charging: Charging) -> bool:

@@ -68,7 +68,7 @@ def write_measured_day(day: date | None, folder: Path) -> MeasuredDay:
     day = day or MEASURED_DAY
     # The sun's clock is fixed at UTC-7 and the first day is known to start at its midnight.
     sun = _sun_kw(_file(_SUN_FILE), day, panels.capacity_kwp)
-    loads = _scaled_to(site.limit_kw, _load_kw(_file(_LOAD_FILE), day))
+    loads = _scale_to(site.limit_kw, _load_kw(_file(_LOAD_FILE), day))
     rows = [_Row(at, sun_kw, loads[at.hour]) for at, sun_kw in sun]
     settings = _write(rows, site, panels, storage, folder)
     title = f"A measured day, {day}: sun of PVDAQ system 50, load of 17 homes in Fontana, both scaled to the site"
@@ -109,7 +109,7 @@ def _load_kw(path: Path, day: date) -> list[float]:
     return hours
 
 
-def _scaled_to(limit_kw: float, loads_kw: list[float]) -> list[float]:
+def _scale_to(limit_kw: float, loads_kw: list[float]) -> list[float]:
     highest_kw = max(loads_kw)
     return [load_kw / highest_kw * limit_kw for load_kw in loads_kw]
 

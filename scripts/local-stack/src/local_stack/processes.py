@@ -1,6 +1,6 @@
-"""Child processes: started in a group of their own, watched, and always ended.
+"""Child processes: each starts in a process group of its own, is monitored, and is always ended.
 
-A group of their own keeps Ctrl-C with the driver, which then ends them in order. Standard input of each is a pipe that
+That group keeps Ctrl-C with the driver, which then ends them in order. Standard input of each is a pipe that
 the driver holds, so that those started by `local_stack.attached` also end when the driver was killed.
 """
 
@@ -23,7 +23,7 @@ _GRACE_S = 3.5
 _POLL_S = 0.02
 
 
-class ProcessFailed(EvError):
+class ProcessError(EvError):
     """A process of the stack ended, or did not become ready."""
 
     code = "process_failed"
@@ -37,8 +37,8 @@ class Child:
     process: subprocess.Popen[bytes] | ForkedProcess
     log: Path
 
-    def last_words(self) -> str:
-        """The end of its log."""
+    def log_tail(self) -> str:
+        """Return the last lines of its log."""
         return " | ".join(self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:])
 
 
@@ -94,12 +94,12 @@ class Processes:
         """Wait until a process that is to end by itself has done so.
 
         Raises:
-            ProcessFailed: its exit code is not 0; with the end of its log.
+            ProcessError: its exit code is not 0; with the end of its log.
         """
         code = child.process.wait()
-        _end(self._taken(child.name))
+        _end(self._forget(child.name))
         if code != 0:
-            raise ProcessFailed(f"{child.name} failed: {child.last_words()}")
+            raise ProcessError(f"{child.name} failed: {child.log_tail()}")
 
     def start(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None
@@ -121,56 +121,56 @@ class Processes:
         self._children.append(child)
         return child
 
-    def wait_until_ready(self, name: str, obstacle: Callable[[], str | None], timeout_s: float) -> None:
-        """Wait until nothing stands in the way, while every process lives.
+    def wait_until_ready(self, name: str, probe: Callable[[], str | None], timeout_s: float) -> None:
+        """Wait until a process is ready, while every process runs.
 
         Args:
-            name: who is waited for.
-            obstacle: what stands in the way now, None when nothing does.
+            name: of the process.
+            probe: returns why the process is not ready, None once it is.
             timeout_s: how long [s].
 
         Raises:
-            ProcessFailed: one ended, with the end of its log, or the time is over, with the obstacle, the log and the
-                setting that allows more time.
+            ProcessError: a process ended, with the end of its log, or the time is over, with the reason, the log and
+                the setting that allows more time.
         """
         deadline = time.monotonic() + timeout_s
-        while (reason := obstacle()) is not None:
+        while (reason := probe()) is not None:
             self.check()
             if time.monotonic() > deadline:
-                raise ProcessFailed(
+                raise ProcessError(
                     f"{name} was not ready within {timeout_s:g} s: {reason}. Its log: {self._log_dir / f'{name}.log'}. "
                     "On a slow or busy machine give it longer: STACK_READY_S=180"
                 )
             time.sleep(_POLL_S)
 
     def check(self) -> None:
-        """Make sure that every process lives.
+        """Check that every process runs.
 
         Raises:
-            ProcessFailed: one ended; with the end of its log.
+            ProcessError: a process ended; with the end of its log.
         """
         for child in self._children:
             if child.process.poll() is not None:
-                raise ProcessFailed(f"{child.name} ended with {child.process.returncode}: {child.last_words()}")
+                raise ProcessError(f"{child.name} ended with {child.process.returncode}: {child.log_tail()}")
 
     def end(self, name: str) -> None:
         """End one process, as its operator would."""
-        _end(self._taken(name))
+        _end(self._forget(name))
 
     def kill(self, name: str) -> None:
         """Kill one process, as a crash or a power cut would."""
-        for child in self._taken(name):
+        for child in self._forget(name):
             child.process.kill()
             _end([child])
 
-    def _taken(self, name: str) -> list[Child]:
-        """The processes of this name, which are watched no longer."""
+    def _forget(self, name: str) -> list[Child]:
+        """Stop monitoring the processes of a name, and return them."""
         taken = [child for child in self._children if child.name == name]
         self._children = [child for child in self._children if child.name != name]
         return taken
 
     def stop(self) -> None:
-        """End every process, the last started first; those that do not obey are killed."""
+        """End every process, the last one first; a process that ignores the signal is killed."""
         children, self._children = self._children[::-1], []
         _end(children)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from local_stack.controls import Client, Observed, Target, prove
+from local_stack.controls import Client, ControlResult, Target, prove
 from local_stack.stack import ARTIFACTS, StackPlan
 from wso2_provisioning.applications import EVAPP, SUBSCRIBER_ROLE
 from wso2_provisioning.backends import DEFAULT_BACKENDS
@@ -19,9 +19,9 @@ from wso2_terms.artifacts import load_artifacts
 _STRANGER, _OWNER = "Stranger", "stranger"
 
 
-def prove_on(plan: StackPlan, clock_file: Path) -> Iterator[Observed]:
+def prove_on(plan: StackPlan, clock_file: Path) -> Iterator[ControlResult]:
     """Try the six controls on the running stack."""
-    trusted = plan.trusted()
+    trusted = plan.tls_context()
     with (
         httpx.Client(base_url=plan.management_url, verify=trusted, trust_env=False) as management,
         httpx.Client(base_url=plan.gateway_url, verify=trusted, trust_env=False) as gateway,

@@ -11,9 +11,9 @@ from rich.console import Console
 from ev_service.settings import load
 from local_stack.kept_run import PASSWORDS_FILE, STATE, write_addresses
 from local_stack.ports import PortSettings
-from local_stack.secrets_file import kept_passwords
+from local_stack.secrets_file import load_passwords
 from local_stack.stack import Stack, StackPlan, running
-from local_stack.surroundings import settings_in
+from local_stack.surroundings import select_settings
 
 __all__ = ["STATE", "run"]
 
@@ -29,10 +29,10 @@ def run(state: Path, console: Console) -> int:
     state = state.resolve()
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     ports = load(PortSettings).ports()
-    settings = settings_in(os.environ)
+    settings = select_settings(os.environ)
     # Whoever names chargers has devices of their own.
     has_twin = "CHARGERS_FILE" not in settings
-    plan = StackPlan(ports, kept_passwords(state / PASSWORDS_FILE), state, settings, has_twin)
+    plan = StackPlan(ports, load_passwords(state / PASSWORDS_FILE), state, settings, has_twin)
     write_addresses(plan)
     with running(plan, lambda step: console.print(f"  starting: {step}")) as stack:
         _show_first_decision(stack, console)
@@ -55,7 +55,7 @@ def run(state: Path, console: Console) -> int:
 
 def _show_first_decision(stack: Stack, console: Console) -> None:
     url = f"{stack.plan.agent_url}/optimize-charging"
-    answer = httpx.get(url, verify=stack.plan.trusted(), timeout=10, trust_env=False)
+    answer = httpx.get(url, verify=stack.plan.tls_context(), timeout=10, trust_env=False)
     decision = answer.raise_for_status().json()
     at = datetime.now(UTC).astimezone()
     console.print(f"{at:%H:%M:%S}  [bold]{decision['charging_power_kw']:g} kW[/]  {decision['reason']}", soft_wrap=True)

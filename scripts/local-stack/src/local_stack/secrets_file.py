@@ -21,13 +21,13 @@ class Passwords:
     operator: str
 
 
-def random_passwords() -> Passwords:
+def make_passwords() -> Passwords:
     """Create new passwords of 24 hexadecimal digits."""
     return Passwords(**{field.name: secrets.token_hex(_PASSWORD_BYTES) for field in fields(Passwords)})
 
 
-def kept_passwords(path: Path) -> Passwords:
-    """The passwords in the file; those that it lacks, be it all of them, are made and written to it."""
+def load_passwords(path: Path) -> Passwords:
+    """Read the passwords from the file; missing ones are created and written to it."""
     kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     passwords = Passwords(
         **{field.name: kept.get(field.name) or secrets.token_hex(_PASSWORD_BYTES) for field in fields(Passwords)}

@@ -1,4 +1,4 @@
-"""Puts the stack together from processes: gateway, services, bootstrap, agent; in this order."""
+"""Starts the stack as processes: gateway, services, bootstrap, agent; in this order."""
 
 import os
 import ssl
@@ -16,7 +16,7 @@ from local_stack import forking
 from local_stack.ports import HOST, Ports, StackSettings
 from local_stack.processes import Processes
 from local_stack.secrets_file import Passwords
-from local_stack.surroundings import of_the_system
+from local_stack.surroundings import select_system_variables
 
 ROOT = Path(__file__).resolve().parents[4]
 ARTIFACTS = ROOT / "wso2"
@@ -112,19 +112,19 @@ class StackPlan:
 
     @property
     def fleet(self) -> Path:
-        """Folder of what charger service and twin know of the chargers."""
+        """Folder of the charger configuration of charger service and twin."""
         return self.state / "fleet"
 
-    def trusted(self) -> ssl.SSLContext:
-        """What a client of this stack trusts: the stack's own authority, and no other."""
+    def tls_context(self) -> ssl.SSLContext:
+        """TLS context that trusts the stack's own certificate authority and no other."""
         return ssl.create_default_context(cafile=str(self.ca_file))
 
     def service_url(self, service: str) -> str:
-        """Base of one service, past the gateway."""
+        """Base URL of a service, without the gateway."""
         return f"http://{HOST}:{getattr(self.ports, service)}"
 
     def client_environment(self) -> dict[str, str]:
-        """What bootstrap and agent read to reach the gateway."""
+        """Variables by which bootstrap and agent reach the gateway."""
         return {
             "WSO2_MANAGEMENT_URL": self.management_url,
             "WSO2_GATEWAY_URL": self.gateway_url,
@@ -133,7 +133,7 @@ class StackPlan:
         }
 
     def operator_environment(self) -> dict[str, str]:
-        """What the bootstrap reads besides: the administrator, the owners, and where services and agent are."""
+        """Further variables of the bootstrap: the passwords, and the addresses of services and agent."""
         backends = {f"{service.upper()}_BACKEND_URL": self.service_url(service) for service in SERVICES}
         return backends | {
             "AGENT_BACKEND_URL": self.agent_url,
@@ -152,26 +152,26 @@ class Stack:
         self.processes = processes
 
     def check(self) -> None:
-        """Make sure that every process lives.
+        """Check that every process runs.
 
         Raises:
-            ProcessFailed: one ended.
+            ProcessError: a process ended.
         """
         self.processes.check()
 
 
 @contextmanager
 def running(plan: StackPlan, report: Report) -> Generator[Stack]:
-    """Start the stack, bootstrapped and with a first observation made; end it on leaving.
+    """Start the stack and wait until it is bootstrapped and the agent has its readings; end it on leaving.
 
     Args:
         plan: what is started where.
         report: told each step as it begins.
 
     Raises:
-        ProcessFailed: a process ended or was not ready in time.
+        ProcessError: a process ended or was not ready in time.
     """
-    environment = of_the_system(os.environ) | _ONE_THREAD | {"PYTHONUNBUFFERED": "1"} | dict(plan.settings)
+    environment = select_system_variables(os.environ) | _ONE_THREAD | {"PYTHONUNBUFFERED": "1"} | dict(plan.settings)
     plan.state.mkdir(parents=True, exist_ok=True)
     with Processes(plan.logs, environment, PRELOADED) as processes:
         report("certificates")
@@ -199,7 +199,7 @@ def bootstrap(plan: StackPlan, processes: Processes) -> None:
     """Run scripts/bootstrap.py against the gateway.
 
     Raises:
-        ProcessFailed: it did not end well; with its last words.
+        ProcessError: its exit code is not 0; with the end of its log.
     """
     command = [str(ROOT / "scripts" / "bootstrap.py"), "--credentials-dir", str(plan.credentials)]
     environment = plan.client_environment() | plan.operator_environment()
@@ -228,7 +228,7 @@ def start_agent(plan: StackPlan, processes: Processes) -> None:
         "AGENT_TOOLS_LOCK_FILE": str(ARTIFACTS / "mcp-servers" / "tools.lock"),
     }
     _start_app(processes, "agent", ROOT / "agent", plan.ports.agent, environment)
-    _wait(plan, processes, "agent", f"{plan.agent_url}/health", obstacle_of_agent)
+    _wait_until_ready(plan, processes, "agent", f"{plan.agent_url}/health", probe_agent)
 
 
 _HEALTH_PATH = "/api/am/gateway/v2/server-startup-healthcheck"
@@ -245,7 +245,7 @@ def _start_gateway(plan: StackPlan, processes: Processes) -> Wait:
         "WSO2_ADMIN_PASSWORD": plan.passwords.admin,
     }
     processes.start_module("gateway", "local_gateway", environment=environment)
-    return partial(_wait, plan, processes, "gateway", f"{plan.management_url}{_HEALTH_PATH}")
+    return partial(_wait_until_ready, plan, processes, "gateway", f"{plan.management_url}{_HEALTH_PATH}")
 
 
 def _start_service(plan: StackPlan, processes: Processes, service: str) -> Wait:
@@ -257,13 +257,13 @@ def _start_service(plan: StackPlan, processes: Processes, service: str) -> Wait:
             "CHARGERS_STATE_DIR": str(plan.state / service),
             "CHARGERS_OCPP_PORT": str(plan.ports.ocpp),
         }
-        environment |= _simulated_fleet(plan) if plan.has_twin else {}
+        environment |= _fleet_environment(plan) if plan.has_twin else {}
     _start_app(processes, service, ROOT / "services" / service, getattr(plan.ports, service), environment)
-    return partial(_wait, plan, processes, service, f"{plan.service_url(service)}/health")
+    return partial(_wait_until_ready, plan, processes, service, f"{plan.service_url(service)}/health")
 
 
-def _simulated_fleet(plan: StackPlan) -> dict[str, str]:
-    """What the charger service reads where the devices are simulated: the chargers, and the connection's meter."""
+def _fleet_environment(plan: StackPlan) -> dict[str, str]:
+    """Variables of the charger service for simulated devices: the chargers, and the connection's meter."""
     return {
         "CHARGERS_FILE": str(plan.fleet / "chargers.json"),
         "CHARGERS_METER_SOURCE": "simulated",
@@ -284,18 +284,18 @@ def _start_app(processes: Processes, name: str, folder: Path, port: int, environ
     processes.start_module(name, "uvicorn", "main:app", *options, environment=environment, folder=folder)
 
 
-def obstacle_of_agent(url: str, trusted: ssl.SSLContext) -> str | None:
-    """What keeps the agent from deciding; None also where the gateway keeps it out.
+def probe_agent(url: str, trusted: ssl.SSLContext) -> str | None:
+    """Return why the agent cannot decide; None if it can, or if the gateway refuses it.
 
     Args:
         url: of its health.
         trusted: authorities, for https.
     """
-    obstacle = _obstacle(url, trusted)
-    return None if obstacle is not None and _BLOCKED in obstacle else obstacle
+    reason = _probe(url, trusted)
+    return None if reason is not None and _BLOCKED in reason else reason
 
 
-def _obstacle(url: str, trusted: ssl.SSLContext) -> str | None:
+def _probe(url: str, trusted: ssl.SSLContext) -> str | None:
     try:
         answer = httpx.get(url, verify=trusted, timeout=2, trust_env=False)
     except httpx.HTTPError as error:
@@ -303,13 +303,13 @@ def _obstacle(url: str, trusted: ssl.SSLContext) -> str | None:
     return None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:300]}"
 
 
-def _wait(
+def _wait_until_ready(
     plan: StackPlan,
     processes: Processes,
     name: str,
     url: str,
-    obstacle: Callable[[str, ssl.SSLContext], str | None] = _obstacle,
+    probe: Callable[[str, ssl.SSLContext], str | None] = _probe,
 ) -> None:
     # Once, not at every look: reading the authorities is most of what a look costs.
-    trusted = plan.trusted()
-    processes.wait_until_ready(name, lambda: obstacle(url, trusted), plan.ready_s)
+    trusted = plan.tls_context()
+    processes.wait_until_ready(name, lambda: probe(url, trusted), plan.ready_s)

@@ -10,13 +10,13 @@ _SET_BY_STACK = ("WSO2_", "LOCAL_GATEWAY_", "GATEWAY_", "EVAPP_", "ASSISTANT_", 
 _PREFIXES = _ROOMS + _SET_BY_STACK
 
 
-def of_the_system(environment: Mapping[str, str]) -> dict[str, str]:
-    """What every process needs of the system it runs on."""
+def select_system_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the system that every process needs."""
     return {name: environment[name] for name in _PASSED_ON if name in environment}
 
 
-def settings_in(environment: Mapping[str, str]) -> dict[str, str]:
-    """The settings that the caller may give to the stack's processes."""
+def select_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that the caller may give to the stack's processes."""
     return {
         name: value
         for name, value in environment.items()
@@ -24,7 +24,7 @@ def settings_in(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def forget_settings(environment: MutableMapping[str, str]) -> None:
+def remove_settings(environment: MutableMapping[str, str]) -> None:
     """Remove every setting, so that a run depends on nothing but its command line."""
     for name in [name for name in environment if _is_setting(name)]:
         del environment[name]

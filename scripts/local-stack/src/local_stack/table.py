@@ -13,12 +13,12 @@ STYLE_OF = {"pause": "red", "slow": "yellow", "normal": "cyan", "fast": "green"}
 _ROWS = 16
 
 
-def shown(steps: Iterable[Step], console: Console) -> Iterator[Step]:
-    """Show each step as it comes and pass it on."""
-    return _live(steps, console) if console.is_terminal else _lines(steps, console)
+def show_steps(steps: Iterable[Step], console: Console) -> Iterator[Step]:
+    """Show each step and yield it."""
+    return _show_table(steps, console) if console.is_terminal else _print_lines(steps, console)
 
 
-def _live(steps: Iterable[Step], console: Console) -> Iterator[Step]:
+def _show_table(steps: Iterable[Step], console: Console) -> Iterator[Step]:
     last: deque[Step] = deque(maxlen=_ROWS)
     with Live(console=console, refresh_per_second=10) as live:
         for step in steps:
@@ -27,7 +27,7 @@ def _live(steps: Iterable[Step], console: Console) -> Iterator[Step]:
             yield step
 
 
-def _lines(steps: Iterable[Step], console: Console) -> Iterator[Step]:
+def _print_lines(steps: Iterable[Step], console: Console) -> Iterator[Step]:
     former: Step | None = None
     for step in steps:
         if former is None or step.rule != former.rule:
