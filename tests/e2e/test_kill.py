@@ -213,7 +213,7 @@ def test_a_kill_stands_though_the_agent_can_not_be_reached_and_says_so(
     assert {name for name, outcome in outcomes.items() if outcome != "done"} == {"agent stops", *KEPT_BY_NOBODY}
     assert outcomes["agent stops"] == "failed"
     assert act["agent_stopped_after_s"] is None
-    assert "it falls to 0 kW by itself" in capsys.readouterr().err
+    assert "it falls back to 0 kW" in capsys.readouterr().err
 
     monkeypatch.setenv("AGENT_URL", operated.stack.plan.agent_url)
     # Nobody told it to look again: what it holds counts until it is too old.

@@ -205,7 +205,7 @@ def test_whatever_is_made_after_a_kill_is_denied_and_named(thief: Thief, capsys:
     thief.site.pass_time(A_MINUTE_AND_MORE_S)
     assert switch("revive", "--reason", "too early") == 1
     said = capsys.readouterr().err
-    assert "application EVAppX, while EVApp is gone: it may be it, renamed" in said
+    assert "application EVAppX, while EVApp is missing: it may have been renamed" in said
     assert "application EVApp2, while EVApp is gone" in said
     # A kill again finds the owner denied, though it cannot name the application any more.
     assert switch("kill", "--reason", "again") == 0
@@ -230,7 +230,7 @@ def test_a_subscription_made_anew_or_another_key_is_named(thief: Thief, capsys: 
 
     said = capsys.readouterr().err
     assert "subscription of EVApp to SolarAPI, made since the kill" in said
-    assert "key of EVApp: it is not the one that was cut off" in said
+    assert "key of EVApp: it is not the one that was killed" in said
 
 
 def test_a_role_that_is_lent_is_taken_by_a_kill_and_keeps_a_revive_back(

@@ -379,7 +379,7 @@ def test_what_is_denied_is_left_as_it_is(run: Run, fake: "FakeWso2") -> None:
     outcome = run()
 
     assert fake.configuration() == before
-    assert "evapp is denied at the gateway, so EVApp is left as it is" in outcome.warnings
+    assert "evapp is denied at the gateway, so EVApp is not changed" in outcome.warnings
 
 
 def test_an_application_that_no_artifact_describes_is_named(run: Run, fake: "FakeWso2") -> None:
@@ -405,8 +405,8 @@ def test_an_application_without_a_password_for_its_owner_is_left_out_and_said(ru
     run()
 
     assert [line for line in run.reported if "is left out" in line] == [
-        "Assistant is left out: ASSISTANT_PASSWORD is not set",
-        "Operator is left out: OPERATOR_PASSWORD is not set",
+        "Assistant is omitted: ASSISTANT_PASSWORD is not set",
+        "Operator is omitted: OPERATOR_PASSWORD is not set",
     ]
 
 

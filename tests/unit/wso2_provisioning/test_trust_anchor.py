@@ -186,7 +186,7 @@ def test_a_certificate_of_another_name_is_never_stored(tmp_path: Path) -> None:
 
     with (
         serving(tmp_path / "server", [certificate], key) as server,
-        pytest.raises(ConfigurationError, match="name that stands in it"),
+        pytest.raises(ConfigurationError, match="name that it contains"),
     ):
         saved(server, tmp_path / "ca.pem", Confirmation(None, lambda _: pytest.fail("asked in vain")))
 

@@ -1,4 +1,4 @@
-"""Gives WSO2 its policies, APIs, users, applications and keys, and finds out what it has.
+"""Provisioning of WSO2 API Manager: policies, APIs, users, applications and keys; idempotent.
 
-The same code serves WSO2 API Manager and the local gateway: same addresses, same payloads.
+The local gateway is provisioned by the same code, because it has the same addresses and payloads.
 """

@@ -1,4 +1,4 @@
-"""Throttling policies, deny policies and the applications of all owners, by the Admin REST API v4."""
+"""Admin REST API v4: throttling policies, deny policies and the applications of all owners."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,61 +18,59 @@ from wso2_terms.policies import Policy, PolicyKind
 
 BASE_PATH = "/api/am/admin/v4"
 SCOPES = frozenset({"apim:tier_view", "apim:tier_manage", "apim:bl_view", "apim:app_import_export"})
-"""Scopes for throttling policies, for looking at deny policies, and for the applications of all owners."""
+"""Scopes for throttling policies, for reading deny policies, and for the applications of all owners."""
 DENY_SCOPES = frozenset({"apim:bl_manage"})
-"""Scopes that changing deny policies needs; the bootstrap has no use for them."""
+"""Scopes for changing deny policies; the bootstrap does not need them."""
 _TENANT = "@carbon.super"
 
 
 @dataclass(frozen=True, slots=True)
 class DenyPolicy:
-    """A condition under which the gateway refuses every call (900805).
-
-    value: `owner:name` for condition_type `APPLICATION`, the context with its version for `API`, a name with its
-    tenant for `USER`; an object for addresses.
-    """
+    """A condition under which the gateway refuses every call (900805)."""
 
     condition_id: str
     condition_type: str
+    """`USER`, `APPLICATION`, `API`, or a type of address."""
     value: object
+    """`owner:name` of an application, context with version of an API, name with tenant of a user; else an object."""
     is_enabled: bool
 
     def matches(self, denied: "DenyTarget") -> bool:
-        """Tell whether this is the policy that refuses these calls, switched on or not."""
+        """Return whether this policy refuses these calls, enabled or not."""
         value = str(self.value).removesuffix(_TENANT) if self.condition_type == "USER" else self.value
         return (self.condition_type, value) == (denied.condition_type, denied.value)
 
 
 @dataclass(frozen=True, slots=True)
 class DenyTarget:
-    """Whose calls a deny policy refuses, as it is given to WSO2."""
+    """Calls that a deny policy refuses, as WSO2 accepts them."""
 
     condition_type: Literal["USER", "APPLICATION", "API"]
     value: str
 
     @classmethod
     def for_owner(cls, user: str) -> "DenyTarget":
-        """Every call with a token of any application of this user: its keys, names and subscriptions do not count.
+        """Every call with a token of any application of this user, whatever its keys, names and subscriptions.
 
-        WSO2 appends the tenant to the name, and compares it with whom the token was given to: with client
-        credentials the application's owner.
+        WSO2 appends the tenant to the name, and compares it with the token's subject: with client credentials the
+        application's owner.
         """
         return cls("USER", user)
 
     @classmethod
     def for_application(cls, owner: str, name: str) -> "DenyTarget":
-        """Every call of the application that bears this name now."""
+        """Every call of the application that has this name now."""
         return cls("APPLICATION", format_application_condition(owner, name))
 
     @classmethod
     def for_api(cls, versioned_context: str) -> "DenyTarget":
-        """Every call of an API, whoever calls."""
+        """Every call of an API, by any caller."""
         return cls("API", versioned_context)
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerApplication:
-    """An application of whatever owner."""
+    """An application of any owner."""
 
     application_id: str
     name: str
@@ -87,13 +85,13 @@ class Admin:
         self._identity = identity
 
     def list_policies(self, kind: PolicyKind) -> dict[str, dict[str, object]]:
-        """Return the policies of a kind, as WSO2 writes them, by name."""
+        """Return the policies of a kind by name, as WSO2 represents them."""
         url = f"{self._base}/throttling/policies/{kind.path_segment}"
         answer = parse_json_object(self._http.call("GET", url, self._identity))
         return {require_field(policy, "policyName"): policy for policy in list_entries(answer)}
 
     def import_policy(self, policy: Policy) -> None:
-        """Add a policy, or replace the one of its name; replacing restarts its counters."""
+        """Add a policy, or replace the one with its name; replacing resets its counters."""
         self._http.call(
             "POST",
             f"{self._base}/throttling/policies/import",
@@ -104,15 +102,15 @@ class Admin:
         )
 
     def list_deny_policies(self) -> list[DenyPolicy]:
-        """Return every deny policy, also those that are switched off."""
+        """Return every deny policy, disabled ones included."""
         answer = parse_json_object(self._http.call("GET", f"{self._base}/throttling/deny-policies", self._identity))
         return [_parse_deny_policy(found) for found in list_entries(answer)]
 
     def deny(self, target: DenyTarget) -> DenyPolicy:
-        """Refuse these calls from now on; a policy that does so already is switched on.
+        """Refuse these calls from now on; an existing policy for them is enabled.
 
         Raises:
-            RequestRefusedError: WSO2 does not take it, e.g. because the application is unknown.
+            RequestRefusedError: WSO2 rejects it, e.g. because the application is unknown.
         """
         body = {"conditionType": target.condition_type, "conditionValue": target.value, "conditionStatus": True}
         url = f"{self._base}/throttling/deny-policies"
@@ -131,7 +129,7 @@ class Admin:
         )
 
     def remove_deny_policy(self, condition_id: str) -> None:
-        """Remove a deny policy; one that is gone already stays gone."""
+        """Remove a deny policy; it is no error if it does not exist."""
         url = f"{self._base}/throttling/deny-policy/{condition_id}"
         self._http.call("DELETE", url, self._identity, accept=(200, 204, 404))
 
@@ -139,12 +137,12 @@ class Admin:
         """Return every application of a user."""
         query = {"user": owner, "limit": "1000"}
         answer = parse_json_object(self._http.call("GET", f"{self._base}/applications", self._identity, params=query))
-        # WSO2 takes a user whom it does not know for nobody in particular.
+        # For an unknown user WSO2 lists the applications of all.
         found = [application for application in list_entries(answer) if application.get("owner") == owner]
         return [OwnerApplication(require_field(one, "applicationId"), require_field(one, "name")) for one in found]
 
     def delete_application(self, application_id: str) -> None:
-        """Remove an application of whatever owner, with its keys and subscriptions; one that is gone stays gone."""
+        """Remove an application of any owner with its keys and subscriptions; it is no error if it does not exist."""
         url = f"{self._base}/applications/{application_id}"
         self._http.call("DELETE", url, self._identity, accept=(200, 202, 404))
 
@@ -155,12 +153,12 @@ class Admin:
 
 
 def format_application_condition(owner: str, name: str) -> str:
-    """How a deny policy names an application."""
+    """Return the value with which a deny policy identifies an application."""
     return f"{owner}:{name}"
 
 
 def build_import_file(policy: Policy) -> dict[str, tuple[str, bytes, str]]:
-    """Return a policy as the multipart part that WSO2's import takes."""
+    """Return a policy as the multipart file of WSO2's import."""
     document = {
         "type": "throttling policy",
         "subtype": policy.kind.value,
@@ -175,6 +173,6 @@ def _parse_deny_policy(found: Mapping[str, object]) -> DenyPolicy:
         condition_id=require_field(found, "conditionId"),
         condition_type=require_field(found, "conditionType"),
         value=found.get("conditionValue"),
-        # WSO2 leaves the status out of some answers; a policy is made switched on.
+        # WSO2 omits the status in some answers; new policies are enabled.
         is_enabled=bool(found.get("conditionStatus", True)),
     )

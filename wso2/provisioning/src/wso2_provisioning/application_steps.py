@@ -1,7 +1,4 @@
-"""The steps that make one application after the other: owner, subscriptions, keys, and what its token is granted.
-
-The part of the bootstrap that acts in an application owner's name.
-"""
+"""Bootstrap steps for one application: owner, subscriptions, keys, and the scopes that its token is granted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,17 +20,17 @@ from wso2_terms.artifacts import Artifacts
 
 @dataclass(frozen=True, slots=True)
 class ProvisionedApplication:
-    """An application as it is now.
-
-    products: what it needs; held: its subscriptions to them, by name. credentials: None where a dry run found none.
-    policy: limits it at all of them together, None where a dry run found no application.
-    """
+    """An application as it is now in WSO2."""
 
     spec: ApplicationSpec
     products: tuple[LiveProduct, ...]
+    """APIs and MCP servers that it needs."""
     subscriptions: Mapping[str, Subscription]
+    """Its subscriptions to them, by name."""
     credentials: ClientCredentials | None
+    """None if a dry run found none."""
     policy: str | None
+    """Policy that limits it at all products together; None if a dry run found no application."""
 
 
 def ensure_application(
@@ -47,20 +44,20 @@ def ensure_application(
     may_set_password: bool,
     rotate_secret: bool,
 ) -> ProvisionedApplication:
-    """Make an application with its owner, subscriptions and keys.
+    """Create or complete an application with its owner, subscriptions and keys.
 
     Args:
-        wso2: where.
-        spec: which.
-        password: the owner's.
-        artifacts: from which its roles follow.
+        wso2: the WSO2 to change.
+        spec: the application.
+        password: of the owner.
+        artifacts: define its roles.
         published: APIs and MCP servers by name.
         changes: carries changes out.
-        may_set_password: give the owner this password where WSO2 knows another one.
-        rotate_secret: replace a secret that is there already.
+        may_set_password: set this password if WSO2 has another one.
+        rotate_secret: replace an existing secret.
 
     Raises:
-        CredentialsRefusedError: the owner's password is another one.
+        CredentialsRefusedError: the owner has another password.
         ProvisioningError: a step failed.
     """
     products = tuple(published[name] for name in spec.products)
@@ -71,7 +68,7 @@ def ensure_application(
     ids = [one.product_id for one in products if one.product_id is not None]
     due = changes
     if wso2.admin.find_active_deny_policy(DenyTarget.for_owner(spec.owner)) is not None:
-        changes.warn(f"{spec.owner} is denied at the gateway, so {spec.name} is left as it is")
+        changes.warn(f"{spec.owner} is denied at the gateway, so {spec.name} is not changed")
         due = ChangeLog(is_dry_run=True, report=lambda _: None)
     with OwnerPortal(wso2, spec, password, ids, due) as portal:
         application_id = steps.ensure_application(portal, spec.name, spec.description, due)
@@ -109,17 +106,17 @@ def _warn_of_other_applications(wso2: Wso2, spec: ApplicationSpec, changes: Chan
     others = sorted(one.name for one in wso2.admin.list_applications(spec.owner) if one.name != spec.name)
     if others:
         changes.warn(
-            f"{spec.owner} owns {', '.join(others)} beside {spec.name}, which no artifact describes: "
+            f"{spec.owner} owns {', '.join(others)} in addition to {spec.name}, which no artifact describes: "
             "make revive ARGS=--remove removes them"
         )
 
 
 def check_scopes(wso2: Wso2, artifacts: Artifacts, made: ProvisionedApplication) -> Token:
-    """Compare what an application is granted of all scopes with what it must be, and return the token.
+    """Check that an application is granted exactly its scopes, and return the token.
 
     Raises:
         ScopeMismatchError: it is granted fewer or more.
-        CredentialsRefusedError: its secret is another one.
+        CredentialsRefusedError: its secret is wrong.
     """
     spec, every = made.spec, frozenset(scope.name for scope in artifacts.list_scopes())
     wanted = spec.collect_scopes(artifacts)
@@ -140,7 +137,7 @@ def check_scopes(wso2: Wso2, artifacts: Artifacts, made: ProvisionedApplication)
 
 
 def check_scope_probe(wso2: Wso2, artifacts: Artifacts, probe: ClientCredentials) -> None:
-    """See that an application whose owner holds none of the roles is granted none of the scopes.
+    """Check that an application whose owner has none of the roles is granted none of the scopes.
 
     Raises:
         ScopeMismatchError: it is granted one.

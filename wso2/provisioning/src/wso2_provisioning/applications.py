@@ -1,6 +1,6 @@
-"""Which applications there are, who owns them and what they may call. This is where that is decided.
+"""Definition of the applications: their owners, and the APIs and MCP servers that they subscribe to.
 
-Pure. Scopes and roles follow from the artifacts; they are not repeated here.
+Scopes and roles are derived from the artifacts.
 """
 
 from collections.abc import Callable
@@ -13,40 +13,41 @@ from wso2_terms.artifacts import Artifacts
 from wso2_terms.mcp_project import McpServerProject
 
 SUBSCRIBER_ROLE = "Internal/subscriber"
-"""Role that lets a user make applications, subscriptions and keys in the Developer Portal."""
+"""Role that lets a user create applications, subscriptions and keys in the Developer Portal."""
 PORTAL_SCOPES = frozenset({"apim:subscribe", "apim:app_manage", "apim:sub_manage", "apim:api_key"})
-"""What a token of that role may hold. A key that is granted one can undo what stops its application."""
+"""Scopes of that role. A key that is granted one of them can revert what stops its application."""
 CHARGERS_API, CONTROL_API = "ChargerAPI", "ChargerControlAPI"
-"""What tells of the chargers, and what sets their limits."""
+"""APIs that report the chargers and that set their limits."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ApplicationSpec:
-    """One application: its owner is a user of its own, because client credentials carry the owner's roles.
-
-    apis, mcp_servers: names of what it subscribes to. password_variable: setting that holds the owner's password.
-    keeps_portal: the owner is a person who uses the Developer Portal; any other owner is lent the role for due work.
-    """
+    """One application."""
 
     name: str
     description: str
     owner: str
+    """A user of its own, because client credentials carry the owner's roles."""
     password_variable: str
+    """Setting of the owner's password."""
     apis: tuple[str, ...]
+    """Names of the APIs that it subscribes to."""
     mcp_servers: tuple[str, ...] = ()
+    """Names of the MCP servers that it subscribes to."""
     keeps_portal: bool = False
+    """Whether the owner is a person who uses the Developer Portal; others are granted its role during changes only."""
 
     @property
     def products(self) -> tuple[str, ...]:
-        """Names of all that it subscribes to, APIs first."""
+        """Names of all APIs and MCP servers that it subscribes to, APIs first."""
         return self.apis + self.mcp_servers
 
     def find_projects(self, artifacts: Artifacts) -> tuple[ApiProject, ...]:
         """Return the APIs it subscribes to.
 
         Raises:
-            ProvisioningError: the artifacts do not hold one of them.
+            ProvisioningError: the artifacts do not contain one of them.
         """
         return tuple(_find_project(self, name, artifacts.find_api) for name in self.apis)
 
@@ -54,16 +55,16 @@ class ApplicationSpec:
         """Return the MCP servers it subscribes to.
 
         Raises:
-            ProvisioningError: the artifacts do not hold one of them.
+            ProvisioningError: the artifacts do not contain one of them.
         """
         return tuple(_find_project(self, name, artifacts.find_mcp_server) for name in self.mcp_servers)
 
     def collect_scopes(self, artifacts: Artifacts) -> frozenset[str]:
-        """Return the scopes that it must be granted, and beside which it must be granted none."""
+        """Return exactly the scopes that it must be granted."""
         return frozenset(scope.name for scope in self._list_scopes(artifacts))
 
     def collect_roles(self, artifacts: Artifacts) -> frozenset[str]:
-        """Return the roles that its owner must hold."""
+        """Return the roles that its owner must have."""
         portal = {SUBSCRIBER_ROLE} if self.keeps_portal else set[str]()
         return frozenset({*portal, *(role for scope in self._list_scopes(artifacts) for role in scope.bindings)})
 
@@ -98,9 +99,9 @@ OPERATOR = ApplicationSpec(
     keeps_portal=True,
 )
 APPLICATIONS = (EVAPP, ASSISTANT, OPERATOR)
-"""All of them; the first is the agent's own, whose keys are written down for it."""
+"""All applications; the first one is the agent's, whose keys are written to files."""
 SCOPE_PROBE = "ScopeProbe"
-"""An application of the administrator, who holds none of the roles: it must be granted none of the scopes."""
+"""Application of the administrator, who has none of the roles: it must be granted none of the scopes."""
 
 
 def _find_project(spec: ApplicationSpec, name: str, find: Callable[[str], T]) -> T:

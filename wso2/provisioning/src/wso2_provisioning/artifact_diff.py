@@ -1,7 +1,7 @@
-"""What differs between an artifact and what WSO2 has.
+"""Differences between an artifact and its live counterpart in WSO2.
 
-Pure. Only things are compared that WSO2 gives back as it got them; all else is covered by a fingerprint that
-travels with each API as one of its properties.
+Only fields that WSO2 returns unchanged are compared; the rest is covered by a fingerprint, which is a property of each
+API.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from wso2_terms.tools import to_stored_tool
 
 FINGERPRINT = "artifact_sha256"
 GOVERNING = frozenset({"lifeCycleStatus", "scopes", "operations", "securityScheme", "policies", "apiThrottlingPolicy"})
-"""Fields that decide who may call what, and how often: WSO2 must have them as the artifact says."""
+"""Fields that decide who may call what, and how often: they must equal the artifact's."""
 
 
 def add_fingerprint(project: ApiProject) -> ApiProject:
-    """Return the project with a property that says from which artifact it was imported."""
+    """Return the project with a property that identifies the artifact."""
     digest = hashlib.sha256(write_api_archive(project)).hexdigest()
     properties = (*project.api.additional_properties, AdditionalProperty(name=FINGERPRINT, value=digest))
     api = project.api.model_copy(update={"additional_properties": properties})
@@ -28,9 +28,9 @@ def add_fingerprint(project: ApiProject) -> ApiProject:
 
 
 def diff_api(project: ApiProject, live: Mapping[str, object]) -> list[str]:
-    """Name what differs between a project, fingerprint included, and an API as the Publisher gives it.
+    """Name the differences between a project, fingerprint included, and an API as the Publisher returns it.
 
-    What governs calls is compared field by field, so that a change made by hand is seen, too.
+    Governing fields are compared one by one, so that a manual change is detected as well.
     """
     wanted = project.api
     different = [
@@ -45,13 +45,13 @@ def diff_api(project: ApiProject, live: Mapping[str, object]) -> list[str]:
 def diff_mcp_server(
     wanted: McpServer, definition: Mapping[str, Any], api_id: str, live: Mapping[str, object]
 ) -> list[str]:
-    """Name what differs between an MCP server as described and as the Publisher gives it, of all that governs calls.
+    """Name the differences in governing fields between an MCP server and the one that the Publisher returns.
 
     Args:
-        wanted: the server.
-        definition: of the API behind it, from which its tools' names come.
-        api_id: of that API, by which a tool finds it.
-        live: the Publisher's.
+        wanted: the described server.
+        definition: of its backend API, which defines the tools' names.
+        api_id: of that API.
+        live: as the Publisher returns it.
     """
     pairs = {
         name: (read(live.get(name)), value) for name, (read, value) in _list_governing_server_fields(wanted).items()
@@ -71,23 +71,23 @@ def diff_mcp_server(
 
 
 def find_identity_conflict(wanted: McpServer, live: Mapping[str, object]) -> str:
-    """Say why an MCP server of the same name is not this one, of what can never be changed; empty when it is."""
+    """Return which unchangeable field shows that a server of this name is another one; empty if it is the same."""
     subtype = str(_as_mapping(live.get("subtypeConfiguration")).get("subtype") or wanted.subtype_configuration.subtype)
     if subtype != wanted.subtype_configuration.subtype:
         return f"of subtype {subtype}"
-    # WSO2 may put the version behind it.
+    # WSO2 may append the version.
     context = str(live.get("context")).removesuffix(f"/{wanted.version}")
     return "" if context == wanted.context else f"served under {context}"
 
 
 def format_tool_key(tool: Mapping[str, object]) -> str:
-    """Return the operation that a tool calls, as `GET /solar-status`, from a tool as the Publisher writes it."""
+    """Return the operation that a tool calls, e.g. `GET /solar-status`, from the Publisher's representation."""
     behind = _as_mapping(_as_mapping(tool.get("apiOperationMapping")).get("backendOperation"))
     return f"{behind.get('verb')} {behind.get('target')}"
 
 
 def diff_policy(policy: Policy, live: Mapping[str, object]) -> list[str]:
-    """Name what differs between a policy and what the Admin API gives."""
+    """Name the differences between a policy and the one that the Admin API returns."""
     wanted = policy.data
     limit = wanted.default_limit.request_count.model_dump(by_alias=True)
     pairs: dict[str, tuple[object, object]] = {
@@ -108,7 +108,7 @@ def diff_policy(policy: Policy, live: Mapping[str, object]) -> list[str]:
 
 
 def _list_governing_fields(api: Api) -> dict[str, tuple[Callable[[object], object], object]]:
-    """How to read each governed field of a live API, and what must be found there."""
+    """Return for each governing field of a live API how to read it, and the required value."""
     endpoint = api.endpoint_config.production_endpoints.url
     return {
         "context": (str, api.context),
@@ -137,11 +137,11 @@ def _list_governing_fields(api: Api) -> dict[str, tuple[Callable[[object], objec
 
 
 def _list_governing_server_fields(server: McpServer) -> dict[str, tuple[Callable[[object], object], object]]:
-    """The same of an MCP server, its tools left out."""
+    """Return the same for an MCP server, without its tools."""
     return {
         "transport": (_as_set, set(server.transport)),
         "policies": (_as_set, set(server.policies)),
-        # Unlimited is not nothing: it would switch off the tools' own limits.
+        # `Unlimited` differs from no policy: it would disable the tools' own limits.
         "throttlingPolicy": (lambda value: value or None, server.throttling_policy),
         "authorizationHeader": (lambda value: value or "Authorization", server.authorization_header),
         "securityScheme": (_as_set, set(server.security_scheme)),
@@ -199,7 +199,7 @@ def _parse_operations(value: object) -> dict[tuple[str, str], tuple[str, str, se
 
 
 def _normalize_auth_type(auth_type: str) -> str:
-    # Two names for the same; WSO2 writes the long one whichever it was given.
+    # Two names of one value; WSO2 always returns the long one.
     return "Application & Application User" if auth_type == "Any" else auth_type
 
 
@@ -221,5 +221,5 @@ def _as_set(value: object) -> set[str]:
 
 
 def _select_keys(value: object, like: Mapping[str, object]) -> dict[str, object]:
-    """Return of a live object the entries that are compared: WSO2 adds others."""
+    """Return the compared entries of a live object: WSO2 adds others."""
     return {key: entry for key, entry in _as_mapping(value).items() if key in like}

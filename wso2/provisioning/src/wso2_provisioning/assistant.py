@@ -1,4 +1,4 @@
-"""Says how a person's own assistant is connected: address, token, and a configuration to paste. Writes nothing."""
+"""How to connect a person's own assistant: address, token, and a configuration to paste. Changes nothing."""
 
 import argparse
 import json
@@ -20,11 +20,11 @@ from wso2_terms.documents import ArtifactError
 
 
 def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
-    """Print it, and return the exit code.
+    """Print the instructions and return the exit code.
 
     Args:
         argv: arguments; None takes those of the process.
-        artifacts_dir: what WSO2 was given.
+        artifacts_dir: folder of the artifacts.
     """
     parser = argparse.ArgumentParser(prog="make assistant", description=__doc__)
     parser.add_argument("--token-only", action="store_true", help="print the token and nothing else")
@@ -59,6 +59,6 @@ def _format_instructions(url: str, token: str, ca_file: Path | None) -> str:
     trust = "" if ca_file is None else f"\nAuthority to trust (for Node: NODE_EXTRA_CA_CERTS): {ca_file}"
     return (
         f"MCP server: {url}   (Streamable HTTP, protocol 2025-06-18){trust}\n"
-        "The token holds for an hour; asking for another one ends it.\n\n"
+        "The token is valid for an hour; requesting another one revokes it.\n\n"
         f"mcp.json:\n{snippet}"
     )

@@ -20,17 +20,17 @@ DEFAULT_BACKENDS: Mapping[str, str] = {
     "AGENT_BACKEND_URL": "http://localhost:8004",
     "CHARGERS_BACKEND_URL": "http://localhost:8005",
 }
-"""Where the gateway finds the services when nothing else is said: the ports they listen on by default."""
+"""Backend URLs if no variable sets them: the default ports of the services."""
 
 
 def load_configured_artifacts(folder: Path) -> Artifacts:
-    """Read the artifacts, their placeholders filled from the environment.
+    """Load the artifacts, with placeholders replaced from the environment.
 
     Args:
-        folder: holds apis/, mcp-servers/ and policies/.
+        folder: contains apis/, mcp-servers/ and policies/.
 
     Raises:
-        ArtifactError: they can not be read, or a placeholder has no value.
+        ArtifactError: they cannot be read, or a placeholder has no value.
     """
     return load_artifacts(folder, {**DEFAULT_BACKENDS, **{name: value for name, value in os.environ.items() if value}})
 
@@ -39,12 +39,12 @@ def write_apictl_params(artifacts: Artifacts, folder: Path, environment: str) ->
     """Write one parameters file for each API, `FOLDER/ENVIRONMENT/SolarAPI-1.0.0.yaml`.
 
     Args:
-        artifacts: their placeholders filled.
-        folder: made where it is missing; files of an earlier run are replaced.
-        environment: name that apictl knows WSO2 by.
+        artifacts: with placeholders replaced.
+        folder: created if missing; existing files are replaced.
+        environment: name of WSO2 in apictl.
 
     Returns:
-        The files.
+        Paths of the files.
     """
     written: list[Path] = []
     for project in artifacts.apis:
@@ -57,7 +57,7 @@ def write_apictl_params(artifacts: Artifacts, folder: Path, environment: str) ->
 
 
 def build_apictl_params(config: EndpointConfig, environment: str) -> dict[str, object]:
-    """The content of a parameters file with these endpoints for one environment."""
+    """Return the content of a parameters file with these endpoints for one environment."""
     endpoints = {"production": _dump_endpoint(config.production_endpoints)}
     if config.sandbox_endpoints is not None:
         endpoints["sandbox"] = _dump_endpoint(config.sandbox_endpoints)
@@ -65,5 +65,5 @@ def build_apictl_params(config: EndpointConfig, environment: str) -> dict[str, o
 
 
 def _dump_endpoint(endpoint: Endpoint) -> dict[str, object]:
-    # apictl replaces the endpoint as a whole, so its timeout and suspension are said again.
+    # apictl replaces the endpoint as a whole, so timeout and suspension are included.
     return endpoint.model_dump(mode="json", by_alias=True, exclude_none=True)

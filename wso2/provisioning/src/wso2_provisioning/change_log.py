@@ -1,7 +1,4 @@
-"""Keeps count of what a run changes, or would change.
-
-The one place where a dry run differs from a real one.
-"""
+"""Log of what a run changes, or would change in a dry run."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,23 +7,27 @@ T = TypeVar("T")
 
 
 class ChangeLog:
-    """Carries out changes, or only notes them.
+    """Carries out changes, or in a dry run only logs them.
 
-    made: what was changed, or would be. warnings: what was found and is left alone on purpose.
+    Args:
+        is_dry_run: change nothing.
+        report: called with each line.
     """
 
     def __init__(self, *, is_dry_run: bool, report: Callable[[str], None]) -> None:
         self.is_dry_run = is_dry_run
         self.report = report
         self.entries: list[str] = []
+        """What was changed, or would be."""
         self.warnings: list[str] = []
+        """What was found and is left unchanged on purpose."""
 
     def apply(self, what: str, change: Callable[[], T]) -> T | None:
-        """Carry out a change and return what it gives; in a dry run only note it and return None.
+        """Carry out a change and return its result; in a dry run only log it and return None.
 
         Args:
             what: in the imperative, e.g. `add role Internal/solar_reader`.
-            change: does it.
+            change: carries it out.
         """
         if self.is_dry_run:
             self.report(f"would {what}")
@@ -38,6 +39,6 @@ class ChangeLog:
         return result
 
     def warn(self, what: str) -> None:
-        """Note something that a person should look at."""
+        """Log something that a person should check."""
         self.report(f"note: {what}")
         self.warnings.append(what)

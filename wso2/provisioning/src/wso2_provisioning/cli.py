@@ -1,4 +1,4 @@
-"""The command line of the bootstrap: reads the environment, shows progress, says how it ended."""
+"""Command line of the bootstrap."""
 
 import argparse
 import json
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path | None = None
             return 0
         outcome = _provision(arguments, console)
     except (EvError, ArtifactError) as error:
-        # Not through the quiet console: whoever wants no progress still wants to know why it failed.
+        # Not through the quiet console: --quiet suppresses progress, not the error.
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]failed[/] {escape(str(error))}")
         if arguments.json:
             _print_json({"ok": False, "error": str(error), "code": getattr(error, "code", "artifact_error")})
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path | None = None
 
 def _provision(arguments: argparse.Namespace, console: Console) -> ProvisioningResult:
     settings = load(ProvisioningSettings)
-    # Before anything is contacted: a missing password is told at once, not after minutes of waiting.
+    # Before anything is contacted: a missing password is reported at once, not after minutes of waiting.
     settings.require_admin_password()
     settings.require_evapp_password()
     for application in APPLICATIONS:
@@ -98,7 +98,7 @@ def _provision(arguments: argparse.Namespace, console: Console) -> ProvisioningR
 
 
 def _save_ca(arguments: argparse.Namespace, settings: ProvisioningSettings) -> ProvisioningSettings:
-    # Not through the quiet console: what is asked about must be seen; `:AB:` in a fingerprint is no emoji.
+    # Not through the quiet console: the question needs its context. `:AB:` in a fingerprint is no emoji.
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     confirmation = Confirmation(arguments.yes_fingerprint, input if sys.stdin.isatty() else None)
     save_ca(
@@ -113,7 +113,7 @@ def _save_ca(arguments: argparse.Namespace, settings: ProvisioningSettings) -> P
 
 def _load_artifacts(folder: Path | None) -> Artifacts:
     if folder is None:
-        raise ConfigurationError("--artifacts is needed: the folder that holds apis/, mcp-servers/ and policies/")
+        raise ConfigurationError("--artifacts is needed: the folder that contains apis/, mcp-servers/ and policies/")
     return load_configured_artifacts(folder)
 
 
@@ -148,7 +148,9 @@ def _build_parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--check", action="store_true", help="say what would change, change nothing, exit 1 on drift")
+    parser.add_argument(
+        "--check", action="store_true", help="report what would change, change nothing, exit 1 on drift"
+    )
     parser.add_argument(
         "--credentials-dir",
         type=Path,
@@ -165,7 +167,7 @@ def _build_parser(artifacts_dir: Path | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--rotate-secret",
         action="store_true",
-        help="replace EVApp's secret, and an owner's password where WSO2 knows another one",
+        help="replace EVApp's secret, and an owner's password if WSO2 has another one",
     )
     _add_trust_options(parser)
     parser.add_argument(
@@ -204,7 +206,7 @@ def _add_apictl_options(parser: argparse.ArgumentParser) -> None:
         "--apictl-environment",
         default="local",
         metavar="NAME",
-        help="name that apictl knows WSO2 by (default: %(default)s)",
+        help="name of WSO2 in apictl (default: %(default)s)",
     )
 
 

@@ -1,8 +1,8 @@
-"""Writes what the agent needs, so that its three files always belong together.
+"""Credential files of the agent, written so that the three files always belong together.
 
 Layout: `DIR/client_id` and its neighbours are links into `DIR/.current`, itself a link to one of the folders
 `DIR/.version-…`. Switching that one link changes all three at once, and works where DIR is a mount that cannot
-be replaced as a whole. Knows nothing of WSO2.
+be replaced as a whole.
 """
 
 import errno
@@ -19,7 +19,7 @@ from wso2_provisioning.tokens import ClientCredentials
 
 CLIENT_ID, CLIENT_SECRET, LIMITS = "client_id", "client_secret", "limits.json"
 SHARED = "*"
-"""Name of the limit that holds for all APIs and MCP servers together."""
+"""Name of the limit on all APIs and MCP servers together."""
 _CURRENT = ".current"
 _VERSION = ".version-"
 _OWNER_READS = 0o400
@@ -29,22 +29,23 @@ _ROOM_BYTES = 8 * 4096
 
 @dataclass(frozen=True, slots=True)
 class RequestLimit:
-    """What an application may ask of one API: so many requests in a window of `per_s` [s]."""
+    """Number of requests that an application may send to one API in a window."""
 
     requests: int
     per_s: int
+    """Length of the window [s]."""
 
 
 def check_folder(folder: Path) -> None:
-    """Make sure that the folder can be written, before anything is changed that must then be written down.
+    """Check that the folder is writable, before a change whose result must be written there.
 
     Raises:
-        CredentialsFolderError: it cannot.
+        CredentialsFolderError: it is not writable.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".probe-") as probe:
-            # A full volume takes empty files still. Where credentials are there already nothing may have to be written.
+            # A full volume still accepts empty files. With existing credentials there may be nothing to write.
             if not (folder / CLIENT_SECRET).exists():
                 (Path(probe) / "room").write_bytes(bytes(_ROOM_BYTES))
     except OSError as error:
@@ -52,7 +53,7 @@ def check_folder(folder: Path) -> None:
 
 
 def is_written(folder: Path, credentials: ClientCredentials, limits: Mapping[str, RequestLimit]) -> bool:
-    """Tell whether the folder holds exactly this already."""
+    """Return whether the folder contains exactly these credentials and limits."""
     try:
         return all(
             (folder / name).read_text(encoding="utf-8") == text
@@ -66,7 +67,7 @@ def write_credentials(folder: Path, credentials: ClientCredentials, limits: Mapp
     """Write all three files and switch to them in one step.
 
     Raises:
-        CredentialsFolderError: the folder cannot be written.
+        CredentialsFolderError: the folder is not writable.
     """
     files = _build_files(credentials, limits)
     try:
@@ -81,7 +82,7 @@ def write_credentials(folder: Path, credentials: ClientCredentials, limits: Mapp
             _replace_one_by_one(folder, files)
             shutil.rmtree(version)
             return
-        # The former folder stays until the next change: a reader may be in the middle of it.
+        # The previous folder remains until the next change: a reader may still use it.
         _remove_other_versions(folder, {version.name, before})
     except OSError as error:
         raise _build_folder_error(folder, error) from error
@@ -89,7 +90,7 @@ def write_credentials(folder: Path, credentials: ClientCredentials, limits: Mapp
 
 def _build_files(credentials: ClientCredentials, limits: Mapping[str, RequestLimit]) -> dict[str, str]:
     listed = {name: {"requests": limit.requests, "per_s": limit.per_s} for name, limit in sorted(limits.items())}
-    # The secret last: where files have to be replaced one by one, it is what a reader waits for.
+    # The secret last: if files are replaced one by one, a reader waits for it.
     return {
         CLIENT_ID: credentials.client_id,
         LIMITS: json.dumps(listed, indent=2) + "\n",
@@ -98,7 +99,7 @@ def _build_files(credentials: ClientCredentials, limits: Mapping[str, RequestLim
 
 
 def _write_version(folder: Path, files: Mapping[str, str]) -> Path:
-    """Write a complete folder that nobody looks into yet."""
+    """Write a complete folder that no link points to yet."""
     version = Path(tempfile.mkdtemp(dir=folder, prefix=_VERSION))
     for name, text in files.items():
         _write_private(version / name, text)
@@ -130,7 +131,7 @@ def _points_to(link: Path, target: str) -> bool:
 
 
 def _is_symlink_unsupported(error: OSError | NotImplementedError) -> bool:
-    # Windows lets only privileged users make links (error 1314); some mounted folders take none at all.
+    # Windows lets only privileged users create links (error 1314); some mounted folders support none.
     unsupported = (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS)
     return (
         isinstance(error, NotImplementedError) or getattr(error, "winerror", None) == 1314 or error.errno in unsupported
@@ -138,13 +139,13 @@ def _is_symlink_unsupported(error: OSError | NotImplementedError) -> bool:
 
 
 def _replace_one_by_one(folder: Path, files: Mapping[str, str]) -> None:
-    """The best that can be done without links: each file whole, the secret last."""
+    """Replace the files without links: each one atomically, the secret last."""
     for name, text in files.items():
         draft = folder / f".draft-{name}"
         draft.unlink(missing_ok=True)
         _write_private(draft, text)
         if (folder / name).exists():
-            # Windows does not replace a file that may only be read.
+            # Windows does not replace a read-only file.
             (folder / name).chmod(0o600)
         draft.replace(folder / name)
 

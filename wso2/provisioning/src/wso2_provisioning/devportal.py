@@ -1,4 +1,4 @@
-"""Applications, subscriptions and keys of one owner, by the Developer Portal REST API v3."""
+"""Developer Portal REST API v3: applications, subscriptions and keys of one owner."""
 
 import binascii
 import io
@@ -16,9 +16,9 @@ from wso2_provisioning.tokens import ClientCredentials
 
 BASE_PATH = "/api/am/devportal/v3"
 SCOPES = frozenset({"apim:subscribe"})
-"""Scopes that an owner's calls need."""
+"""Scopes of an owner's calls."""
 EXPORT_SCOPES = frozenset({"apim:app_import_export"})
-"""Scopes that reading an application of another owner needs; an administrator has them."""
+"""Scopes for reading an application of another owner, as an administrator."""
 KEY_MANAGER = "Resident Key Manager"
 KEY_TYPE = "PRODUCTION"
 UNLIMITED = "Unlimited"
@@ -28,37 +28,38 @@ _KEYS_EXIST = (901408, 901409)
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One application's right to call one API under one plan; `status` is UNBLOCKED unless someone stopped it."""
+    """Subscription of one application to one API or MCP server."""
 
     subscription_id: str
     api_id: str
     plan: str
     status: str
+    """`UNBLOCKED` unless somebody blocked it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApplicationKeys:
-    """An application's client, and by what id its keys are known."""
+    """OAuth client of an application."""
 
     key_mapping_id: str
+    """Id of the keys in the Developer Portal."""
     credentials: ClientCredentials
 
 
 @dataclass(frozen=True, slots=True)
 class ApplicationExport:
-    """An application as an administrator reads it.
-
-    policy: limits it at all APIs together. keys: those that it calls with, None before they are generated.
-    others: consumer keys that it has beside them.
-    """
+    """An application as an administrator exports it."""
 
     policy: str
+    """Policy that limits it at all APIs together."""
     keys: ApplicationKeys | None
+    """Its production keys, None before they are generated."""
     other_client_ids: tuple[str, ...]
+    """Its further consumer keys."""
 
 
 class DevPortal:
-    """The Developer Portal as one user sees it."""
+    """The Developer Portal of one user."""
 
     def __init__(self, http: HttpClient, management_url: str, identity: Identity) -> None:
         self._http = http
@@ -67,7 +68,7 @@ class DevPortal:
 
     def find_application(self, name: str) -> str | None:
         """Return the id of the user's application of that name."""
-        # The search matches parts of names, and gives 25 unless told otherwise.
+        # The search also matches parts of names, and returns 25 by default.
         answer = parse_json_object(self._get("/applications", query=name, limit="1000"))
         for application in list_entries(answer):
             if application.get("name") == name:
@@ -79,24 +80,24 @@ class DevPortal:
         return require_field(parse_json_object(self._get(f"/applications/{application_id}")), "throttlingPolicy")
 
     def export_application(self, owner: str, name: str) -> ApplicationExport:
-        """Read an application of whatever owner, keys included; only an administrator may.
+        """Export an application of any owner with its keys; requires an administrator.
 
         Raises:
-            RequestRefusedError: there is no such application, or WSO2 writes it in a form that is not known here.
+            RequestRefusedError: there is no such application, or its format is unknown.
         """
         query = {"appOwner": owner, "appName": name, "withKeys": "true", "format": "JSON"}
         answer = self._http.call("GET", f"{self._base}/applications/export", self._identity, params=query)
         return parse_export(answer.content)
 
     def create_application(self, name: str, description: str) -> str:
-        """Make an application and return its id; the id of the one that is there already, where it is."""
+        """Create an application and return its id; if it exists, return the existing one's."""
         body = {"name": name, "throttlingPolicy": UNLIMITED, "description": description}
         answer = self._post("/applications", body, accept=(201, 409))
         if answer.status_code == 201:
             return require_field(parse_json_object(answer), "applicationId")
         known = self.find_application(name)
         if known is None:
-            raise RequestRefusedError(f"application {name} is said to exist, but belongs to another user", status=409)
+            raise RequestRefusedError(f"application {name} exists, but belongs to another user", status=409)
         return known
 
     def delete_application(self, application_id: str) -> None:
@@ -110,12 +111,12 @@ class DevPortal:
         return [_parse_subscription(found) for found in list_entries(answer)]
 
     def subscribe(self, application_id: str, api_id: str, plan: str) -> None:
-        """Subscribe an application to an API; one that is subscribed already stays as it is."""
+        """Subscribe an application to an API; an existing subscription stays as it is."""
         body = {"applicationId": application_id, "apiId": api_id, "throttlingPolicy": plan}
         self._post("/subscriptions", body, accept=(201, 409))
 
     def change_plan(self, application_id: str, subscription: Subscription, plan: str) -> None:
-        """Give a subscription another plan."""
+        """Change the plan of a subscription."""
         self._http.call(
             "PUT",
             f"{self._base}/subscriptions/{subscription.subscription_id}",
@@ -138,7 +139,7 @@ class DevPortal:
         return None
 
     def generate_keys(self, application_id: str) -> ApplicationKeys:
-        """Generate the application's keys; keys that are there already stay as they are."""
+        """Generate the application's keys; existing keys stay as they are."""
         body: dict[str, Any] = {
             "keyType": KEY_TYPE,
             "keyManager": KEY_MANAGER,
@@ -154,11 +155,13 @@ class DevPortal:
             return _parse_keys(parse_json_object(answer))
         known = self.find_keys(application_id)
         if known is None or parse_json_object(answer).get("code") not in _KEYS_EXIST:
-            raise RequestRefusedError(f"keys of application {application_id} can be neither made nor read", status=409)
+            raise RequestRefusedError(
+                f"keys of application {application_id} can be neither generated nor read", status=409
+            )
         return known
 
     def rotate_secret(self, application_id: str, keys: ApplicationKeys) -> ApplicationKeys:
-        """Replace the application's secret; the old one ends at once."""
+        """Replace the application's secret; the old one becomes invalid at once."""
         path = f"/applications/{application_id}/oauth-keys/{keys.key_mapping_id}/regenerate-secret"
         return ApplicationKeys(
             keys.key_mapping_id, _parse_credentials(parse_json_object(self._post(path, {}, accept=(200,))))
@@ -172,10 +175,10 @@ class DevPortal:
 
 
 def parse_export(archive: bytes) -> ApplicationExport:
-    """Read the zip as which WSO2 exports an application: one document, in which secrets are in base64.
+    """Parse WSO2's export of an application: a zip with one document, in which secrets are in base64.
 
     Raises:
-        RequestRefusedError: it is not of that form; its content is not told.
+        RequestRefusedError: it has another format; the message does not contain it.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
@@ -189,9 +192,7 @@ def parse_export(archive: bytes) -> ApplicationExport:
         keys = None if own is None else _parse_exported_keys(own)
         return ApplicationExport(require_field(described, "throttlingPolicy"), keys, others)
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RequestRefusedError(
-            "an exported application is written in a form that is not known here", status=200
-        ) from error
+        raise RequestRefusedError("the format of an exported application is unknown", status=200) from error
 
 
 def _parse_exported_keys(found: dict[str, Any]) -> ApplicationKeys:

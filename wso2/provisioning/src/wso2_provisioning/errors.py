@@ -1,12 +1,12 @@
-"""What can go wrong while WSO2 is provisioned; every message says why and what to do.
+"""Errors of provisioning; each message contains the reason and what to do.
 
 ProvisioningError
-├── NotReadyError              WSO2 did not come up in time, or cannot be reached
-├── CredentialsRefusedError    a user's or client's password is not the one that WSO2 knows
-├── RequestRefusedError               WSO2 answered a call with no
-├── ScopeMismatchError           a token carries fewer or more scopes than it must
-├── GatewayAccessError             everything is in place, but no call goes through the gateway
-└── CredentialsFolderError        credentials cannot be written where they should be
+├── NotReadyError              WSO2 did not become ready in time, or cannot be reached
+├── CredentialsRefusedError    WSO2 refuses a password or client secret
+├── RequestRefusedError               WSO2 refused a request
+├── ScopeMismatchError           a token has fewer or more scopes than required
+├── GatewayAccessError             everything is provisioned, but no call passes the gateway
+└── CredentialsFolderError        credentials cannot be written to their folder
 """
 
 from ev_service.errors import EvError
@@ -21,7 +21,9 @@ class ProvisioningError(EvError):
 class NotReadyError(ProvisioningError):
     """WSO2 does not answer, or not yet.
 
-    is_final: waiting does not help.
+    Args:
+        message: reason.
+        is_final: whether waiting cannot help.
     """
 
     code = "not_ready"
@@ -38,9 +40,12 @@ class CredentialsRefusedError(ProvisioningError):
 
 
 class RequestRefusedError(ProvisioningError):
-    """WSO2 answered no.
+    """WSO2 refused a request.
 
-    status: HTTP status. wso2_code: WSO2's own number, 0 without one.
+    Args:
+        message: reason.
+        status: HTTP status.
+        wso2_code: WSO2's error code, 0 without one.
     """
 
     code = "refused"
@@ -52,13 +57,13 @@ class RequestRefusedError(ProvisioningError):
 
 
 class ScopeMismatchError(ProvisioningError):
-    """A token was granted other scopes than the artifacts say."""
+    """A token was granted other scopes than the artifacts define."""
 
     code = "scopes_wrong"
 
 
 class GatewayAccessError(ProvisioningError):
-    """The gateway did not let the proving call through in time."""
+    """The gateway did not let the smoke test's call through in time."""
 
     code = "not_proven"
 

@@ -1,6 +1,6 @@
-"""HTTP to one WSO2: trust, time limits, repeats, and what an answer that says no is turned into.
+"""HTTP client for WSO2: TLS trust, timeouts, retries, and errors for refused requests.
 
-Knows no address and no payload of any API. No message holds a header, a body or a query.
+No error message contains a header, a body or a query.
 """
 
 import ssl
@@ -19,14 +19,14 @@ from ev_service.trust import Authorities
 from wso2_provisioning.errors import CredentialsRefusedError, NotReadyError, RequestRefusedError
 from wso2_terms.basic_credentials import encode_client
 
-# An import deploys, too, and a WSO2 that has just started takes its time for the first one.
+# An import also deploys, and the first one after a start of WSO2 is slow.
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _ATTEMPTS = 4
 _SHOWN_CHARACTERS = 300
 
 
 class Identity(httpx.Auth):
-    """Who a call is made as; `name` is what errors call them."""
+    """Credentials of a call, and the name for error messages."""
 
     def __init__(self, name: str, authorization: SecretStr) -> None:
         self.name = name
@@ -49,13 +49,13 @@ class Identity(httpx.Auth):
         return cls(name, SecretStr(f"Bearer {token.get_secret_value()}"))
 
     def auth_flow(self, request: httpx.Request) -> Any:
-        """Put the credentials on a request."""
+        """Add the credentials to a request."""
         request.headers["Authorization"] = self._authorization.get_secret_value()
         yield request
 
 
 class HttpClient:
-    """Sends requests and repeats those that found nobody. Every call made with it can be made twice."""
+    """Sends requests, and retries those that could not connect; so every request must be repeatable."""
 
     def __init__(
         self,
@@ -64,12 +64,12 @@ class HttpClient:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Open nothing yet.
+        """Create the client; it connects on the first request.
 
         Args:
-            ca_file: PEM to trust beside the system's, read again when it changes.
-            transport: stands in for the network in tests.
-            sleep: waits so many seconds.
+            ca_file: PEM to trust in addition to the system's, read again when it changes.
+            transport: replaces the network in tests.
+            sleep: waits for a number of seconds.
 
         Raises:
             ConfigurationError: the PEM cannot be read.
@@ -89,10 +89,10 @@ class HttpClient:
         self._client.close()
 
     def send_once(self, method: str, url: str, identity: Identity | None = None, **content: Any) -> httpx.Response:
-        """Send a request, whatever the answer.
+        """Send a request once; return any answer.
 
         Raises:
-            NotReadyError: nobody answers, or their certificate is not trusted.
+            NotReadyError: the server does not answer, or its certificate is not trusted.
         """
         try:
             return self._get_client().request(method, url, auth=identity, **content)
@@ -100,10 +100,10 @@ class HttpClient:
             raise _build_unreachable_error(url, error) from error
 
     def send(self, method: str, url: str, identity: Identity, **content: Any) -> httpx.Response:
-        """Send a request, again when nobody answers, whatever the answer.
+        """Send a request, with retries if the server does not answer; return any answer.
 
         Raises:
-            NotReadyError: nobody answers.
+            NotReadyError: the server does not answer.
         """
         repeat = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, NotReadyError) and not error.is_final),
@@ -117,10 +117,10 @@ class HttpClient:
     def call(
         self, method: str, url: str, identity: Identity, *, accept: Collection[int] = (200,), **content: Any
     ) -> httpx.Response:
-        """Send a request, again when nobody answers, and insist on one of some statuses.
+        """Send a request, with retries if the server does not answer; require one of the accepted statuses.
 
         Raises:
-            NotReadyError: nobody answers.
+            NotReadyError: the server does not answer.
             CredentialsRefusedError: 401.
             RequestRefusedError: any other status.
         """
@@ -139,7 +139,7 @@ class HttpClient:
     def _get_client(self) -> httpx.Client:
         trust = self._load_trust()
         if trust is not self._trust:
-            # The gateway's authority may change while a bootstrap is at work.
+            # The gateway's authority may change during a bootstrap.
             self._client.close()
             self._trust, self._client = trust, self._build_client(trust)
         return self._client
@@ -149,18 +149,18 @@ class HttpClient:
             verify=True if trust is None else trust,
             timeout=_TIMEOUT,
             transport=self._transport,
-            # The settings say where to go; a proxy from the environment would see every token.
+            # No proxy from the environment: it would see every token.
             trust_env=False,
-            # A session cookie would let a call through whose own credentials are wrong.
+            # A session cookie would authenticate a call with wrong credentials.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
         )
 
 
 def parse_json_object(response: httpx.Response) -> dict[str, Any]:
-    """Read an answer that must be a JSON object.
+    """Parse an answer that must be a JSON object.
 
     Raises:
-        RequestRefusedError: it is not.
+        RequestRefusedError: it is not one.
     """
     try:
         value = cast("object", response.json())
@@ -175,15 +175,15 @@ def parse_json_object(response: httpx.Response) -> dict[str, Any]:
 
 
 def list_entries(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the entries of a list answer, `{"count": …, "list": […]}`."""
+    """Return the entries of a list, `{"count": …, "list": […]}`."""
     return cast("list[dict[str, Any]]", answer.get("list") or [])
 
 
 def require_field(answer: Mapping[str, Any], name: str) -> str:
-    """Return a field of an answer that must be there, as text.
+    """Return a required field of an answer as text.
 
     Raises:
-        RequestRefusedError: it is not there.
+        RequestRefusedError: it is missing.
     """
     if name not in answer:
         raise RequestRefusedError(f"WSO2 answered without {name}: is it version 4.6?", status=200)
@@ -191,12 +191,12 @@ def require_field(answer: Mapping[str, Any], name: str) -> str:
 
 
 def build_refused_error(method: str, url: str, response: httpx.Response) -> RequestRefusedError:
-    """Turn an answer that says no into its error, in the words of who said it where there are any."""
+    """Build the error of a refused request, with the server's own explanation if there is one."""
     try:
         body = parse_json_object(response)
     except RequestRefusedError:
         body = {}
-    # WSO2's REST APIs, its token endpoint, its gateway, and the problem+json of a service behind it.
+    # WSO2's REST APIs, its token endpoint, its gateway, and problem+json of a service behind it.
     said = (body.get(name) for name in ("description", "error_description", "message", "detail"))
     words = str(next(filter(None, said), "no reason given"))
     code = str(body.get("code"))
@@ -219,7 +219,7 @@ def _build_unreachable_error(url: str, error: httpx.RequestError) -> NotReadyErr
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return NotReadyError(
             f"the certificate of {origin} is not trusted: set WSO2_CA_FILE to the PEM of its CA, "
-            "and use a host name that stands in the certificate",
+            "and use a host name that the certificate contains",
             is_final=True,
         )
     return NotReadyError(

@@ -1,13 +1,13 @@
-"""Makes the keys of a gateway and lays them out for whoever needs them: `python -m wso2_provisioning.keystores DIR`.
+"""Keys and key stores of a gateway: `python -m wso2_provisioning.keystores DIR`.
 
-Three folders, so that each reader can be given one and not the others:
+Three folders, so that each reader is given only the one that it needs:
 
-- `certificates/`: ca.pem and gateway-signing.pem, for everybody;
+- `certificates/`: ca.pem and gateway-signing.pem, public;
 - `keys/`: the same with their private keys as PEM, as the local gateway reads them;
 - `wso2-config/`: key stores, trust store and deployment.toml, laid out as the files of WSO2 API Manager.
 
-Safe to run again: what is there and valid stays. Without keys of its own WSO2 signs with a private key that ships in
-every image of it. Source of names and formats: WSO2 API Manager 4.6.0, key stores; measured with keytool of JDK 17.
+Safe to run again: valid keys are kept. Without keys of its own WSO2 signs with a private key that every image of it
+contains. Source of names and formats: WSO2 API Manager 4.6.0, key stores; measured with keytool of JDK 17.
 """
 
 import argparse
@@ -50,7 +50,7 @@ SECURITY = "repository/resources/security"
 TLS_STORE, SIGNING_STORE, TRUST_STORE = "wso2am-tls.p12", "wso2am-signing.p12", "wso2am-trust.p12"
 TLS_ALIAS, SIGNING_ALIAS, CA_ALIAS = "wso2am", "gateway-signing", "ev-charging-ca"
 GATEWAY_ALIAS = "gateway_certificate_alias"
-"""Under this name WSO2 looks for the certificate of API keys and internal keys."""
+"""Alias at which WSO2 expects the certificate of API keys and internal keys."""
 
 # WSO2 signs with RS256 and encrypts with RSA (carbon-apimgt 9.33.90, OAuth2Util).
 _SERVER = Server("wso2am", GATEWAY_NAMES)
@@ -58,7 +58,7 @@ _SERVER = Server("wso2am", GATEWAY_NAMES)
 
 @dataclass(frozen=True, slots=True)
 class GatewayKeys:
-    """Everything that makes up a gateway's identity."""
+    """Keys and certificates of a gateway."""
 
     authority: x509.Certificate
     server: Pair
@@ -67,19 +67,20 @@ class GatewayKeys:
 
 @dataclass(frozen=True, slots=True)
 class Wso2Layout:
-    """What WSO2 needs besides: the passwords of its stores, and the folder of deployment.toml and its entrypoint."""
+    """Configuration of WSO2 in addition to the keys."""
 
     passwords: KeyStorePasswords
     conf: Path
+    """Folder of deployment.toml and the entrypoint."""
 
 
 def prepare_keys(root: Path, now: datetime, wso2: Wso2Layout | None) -> list[str]:
-    """Make what is missing, about to expire or locked with another password; keep the rest.
+    """Create what is missing, about to expire or locked with another password; keep the rest.
 
     Args:
-        root: holds the folders; they are made where they are absent.
+        root: parent of the folders, which are created if missing.
         now: real time.
-        wso2: what `wso2-config/` is made from; None leaves that folder out.
+        wso2: configuration for `wso2-config/`; None omits that folder.
 
     Returns:
         Paths of the files that were written.
@@ -117,7 +118,7 @@ def _find_issuer(certificate: x509.Certificate, authorities: Sequence[x509.Certi
 
 
 def _ensure_certificates(folder: Path, keys: Path) -> list[Path]:
-    """Give to clients and services every certificate that they are to accept, which are two while keys change."""
+    """Publish every certificate that clients and services must accept: two during a key rotation."""
     written: list[Path] = []
     for name in ("ca.pem", "gateway-signing.pem"):
         written += keep(folder / name, pem(*read_certificates(keys / name)), PUBLIC)
@@ -145,7 +146,7 @@ def _ensure_stores(folder: Path, keys: GatewayKeys, passwords: KeyStorePasswords
             encryption = _build_encryption(passwords.keystore)
             content = serialize_key_and_certificates(alias.encode(), pair.key, pair.certificate, chain, encryption)
             written.append(replace_file(folder / name, content, PRIVATE))
-    # The authority, because WSO2 calls itself; the signing certificate, for API keys and internal keys.
+    # The authority because WSO2 calls itself, the signing certificate for API keys and internal keys.
     trusted = {CA_ALIAS: keys.authority, GATEWAY_ALIAS: keys.signing.certificate}
     if not _is_store_current(folder / TRUST_STORE, passwords.truststore, list(trusted.values())):
         entries = [PKCS12Certificate(certificate, alias.encode()) for alias, certificate in trusted.items()]
@@ -155,7 +156,7 @@ def _ensure_stores(folder: Path, keys: GatewayKeys, passwords: KeyStorePasswords
 
 
 def _is_store_current(store: Path, password: SecretStr, certificates: Sequence[x509.Certificate]) -> bool:
-    """Tell whether the store opens with the password and holds exactly these certificates."""
+    """Return whether the store opens with the password and contains exactly these certificates."""
     try:
         content = load_pkcs12(store.read_bytes(), password.get_secret_value().encode())
     except (OSError, ValueError):
@@ -169,7 +170,7 @@ def _build_encryption(password: SecretStr) -> BestAvailableEncryption:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make or keep the keys; 0 when they are there, 2 when something has to be set right first."""
+    """Create or keep the keys; return 0, or 2 if a setting or file must be corrected first."""
     parser = argparse.ArgumentParser(
         prog="python -m wso2_provisioning.keystores",
         description="Make the gateway's own keys: certificates/ and keys/ (PEM) in DIR, with --conf also wso2-config/ "

@@ -1,7 +1,7 @@
-"""MCP servers made from an API, by the Publisher REST API v4.
+"""Publisher REST API v4: MCP servers that are created from an API.
 
-The import of such a server works once and never again in 4.6, so it is made, changed, frozen as a revision and
-deployed by single calls. Source: WSO2 API Manager 4.6.0, publisher-api.yaml and its own integration tests.
+In 4.6 the import of such a server works only once, so it is created, changed, frozen as a revision and deployed by
+single calls. Source: WSO2 API Manager 4.6.0, publisher-api.yaml and its own integration tests.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from wso2_provisioning.publisher import BASE_PATH
 from wso2_terms.mcp_project import McpServerProject
 
 SCOPES = frozenset({"apim:mcp_server_view", "apim:mcp_server_create", "apim:mcp_server_publish"})
-"""Scopes that the calls of this module need."""
+"""Scopes of these calls."""
 MAX_REVISIONS = 5
-"""How many revisions of one API or MCP server WSO2 keeps; it refuses another one."""
+"""Number of revisions that WSO2 keeps of one API or MCP server; it refuses another one."""
 ACTIONS: Mapping[str, str] = {
     "CREATED": "Demote to Created",
     "PROTOTYPED": "Deploy as a Prototype",
@@ -29,20 +29,23 @@ ACTIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A frozen copy. environments: of the gateways to which it is deployed."""
+    """A frozen copy of an MCP server."""
 
     revision_id: str
     description: str
     environments: frozenset[str]
+    """Environments to which it is deployed."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveMcpServer:
-    """An MCP server as WSO2 has it; revisions begin with the oldest."""
+    """An MCP server as WSO2 has it."""
 
     server_id: str
     body: dict[str, Any]
+    """As the Publisher returns it."""
     revisions: tuple[Revision, ...]
+    """The oldest first."""
 
     @property
     def life_cycle_status(self) -> str:
@@ -50,12 +53,12 @@ class LiveMcpServer:
         return str(self.body.get("lifeCycleStatus", "")).upper()
 
     def find_deployed_revision(self, environment: str) -> Revision | None:
-        """Return the revision that the gateway of an environment serves."""
+        """Return the revision that is deployed to an environment, None without one."""
         return next((revision for revision in self.revisions if environment in revision.environments), None)
 
 
 class McpServers:
-    """The part of the Publisher REST API that is about MCP servers."""
+    """MCP servers in the Publisher REST API."""
 
     def __init__(self, http: HttpClient, management_url: str, identity: Identity) -> None:
         self._http = http
@@ -65,23 +68,23 @@ class McpServers:
     def find(self, name: str, version: str) -> LiveMcpServer | None:
         """Return the MCP server of that name and version.
 
-        WSO2 answers this from an index that lags: a server made seconds ago may be missing.
+        WSO2 answers from a search index that lags: a server created seconds ago may be missing.
         """
         query = {"query": f"name:{name} version:{version}", "limit": "100"}
         answer = parse_json_object(self._http.call("GET", self._base, self._identity, params=query))
-        # The search matches parts of names, too.
+        # The search also matches parts of names.
         found = [
             entry for entry in list_entries(answer) if (entry.get("name"), entry.get("version")) == (name, version)
         ]
         return self.get(require_field(found[0], "id")) if found else None
 
     def list_names(self) -> dict[str, str]:
-        """Return the names of all MCP servers by id; like any search, it may miss what was made seconds ago."""
+        """Return the names of all MCP servers by id; one that was created seconds ago may be missing."""
         answer = parse_json_object(self._http.call("GET", self._base, self._identity, params={"limit": "1000"}))
         return {require_field(entry, "id"): require_field(entry, "name") for entry in list_entries(answer)}
 
     def get(self, server_id: str) -> LiveMcpServer | None:
-        """Return an MCP server, None when it is gone."""
+        """Return an MCP server, None if it does not exist."""
         url = f"{self._base}/{server_id}"
         answer = self._http.call("GET", url, self._identity, accept=(200, 404))
         if answer.status_code == 404:
@@ -93,45 +96,45 @@ class McpServers:
         )
 
     def create(self, project: McpServerProject, api_id: str, api_context: str) -> str | None:
-        """Make an MCP server of an API's operations and return its id; None where there is one already.
+        """Create an MCP server from an API's operations and return its id; None if it exists already.
 
         Args:
-            project: what it is to be. Whether limits and scopes of its tools are taken is to be looked at.
+            project: describes it. Callers must check whether the limits and scopes of its tools were adopted.
             api_id: of the API whose operations its tools are.
             api_context: the API's, with the version.
 
         Raises:
-            RequestRefusedError: WSO2 does not take it, e.g. because another one has its context.
+            RequestRefusedError: WSO2 rejects it, e.g. because another one has its context.
         """
         body = build_server_body(project, api_id, api_context)
-        # Both are the server's own to say.
+        # WSO2 sets both.
         del body["lifeCycleStatus"], body["subtypeConfiguration"]
         url = f"{self._base}/generate-from-api"
         answer = self._http.call("POST", url, self._identity, accept=(201, 409), json=body)
         return require_field(parse_json_object(answer), "id") if answer.status_code == 201 else None
 
     def update(self, server_id: str, body: Mapping[str, object]) -> None:
-        """Replace the working copy; the gateway goes on with what is deployed."""
+        """Replace the working copy; deployed revisions do not change."""
         self._http.call("PUT", f"{self._base}/{server_id}", self._identity, json=dict(body))
 
     def add_revision(self, server_id: str, description: str) -> str:
-        """Freeze the working copy and return the revision's id."""
+        """Create a revision of the working copy and return its id."""
         url = f"{self._base}/{server_id}/revisions"
         answer = self._http.call("POST", url, self._identity, accept=(201,), json={"description": description})
         return require_field(parse_json_object(answer), "id")
 
     def delete_revision(self, server_id: str, revision_id: str) -> None:
-        """Delete a revision that is deployed nowhere."""
+        """Delete a revision that is not deployed."""
         url = f"{self._base}/{server_id}/revisions/{revision_id}"
         self._http.call("DELETE", url, self._identity, accept=(200, 204, 404))
 
     def deploy(self, server_id: str, revision_id: str, deployments: list[dict[str, object]]) -> None:
-        """Deploy a revision; the one that was deployed to the same environments is replaced.
+        """Deploy a revision; it replaces the one deployed to the same environments.
 
         Args:
             server_id: of the MCP server.
             revision_id: of the revision.
-            deployments: for each environment its name, vhost and whether the Developer Portal shows it.
+            deployments: name, vhost and visibility in the Developer Portal of each environment.
         """
         url = f"{self._base}/{server_id}/deploy-revision"
         query = {"revisionId": revision_id}
@@ -145,8 +148,8 @@ class McpServers:
 
 
 def build_server_body(project: McpServerProject, api_id: str, api_context: str) -> dict[str, Any]:
-    """Return a project as the Publisher takes it: each tool with the API's id, which files do not hold."""
-    # Whoever calls becomes the provider.
+    """Return a project as the Publisher accepts it: each tool with the API's id, which files do not contain."""
+    # The caller becomes the provider.
     body = project.server.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"provider"})
     for operation in body["operations"]:
         operation["apiOperationMapping"] |= {"apiId": api_id, "apiContext": api_context}
@@ -160,6 +163,6 @@ def _parse_revision(found: Mapping[str, Any]) -> Revision:
 
 
 def _parse_revision_number(display_name: str) -> int:
-    """The number of `Revision 7`, by which revisions follow each other."""
+    """Return the number in `Revision 7`, which orders the revisions."""
     number = display_name.rpartition(" ")[2]
     return int(number) if number.isdigit() else 0

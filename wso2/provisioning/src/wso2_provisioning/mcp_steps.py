@@ -1,7 +1,7 @@
-"""The steps that bring the MCP servers of one WSO2 to the state which the artifacts describe.
+"""Bootstrap steps for MCP servers: bring them to the state that the artifacts describe.
 
-One that is blocked is left blocked. A run that was cut off anywhere is simply run again: what is deployed says in its
-revision's description from which artifact it was made, so that a change which was not deployed is seen.
+A blocked one stays blocked. An interrupted run can be repeated: the description of a deployed revision identifies its
+artifact, so that a change that was not deployed is detected.
 """
 
 import hashlib
@@ -27,12 +27,15 @@ _BLOCKED = "BLOCKED"
 
 @dataclass(frozen=True, slots=True)
 class _DesiredServer:
-    """One MCP server as it is to be, and the API behind it as WSO2 has it. vhosts: by environment, of that API."""
+    """Required state of one MCP server, and its backend API as WSO2 has it."""
 
     project: McpServerProject
     behind: ApiProject
+    """Backend API."""
     api_id: str
+    """Id of the backend API."""
     vhosts: Mapping[str, str]
+    """Virtual hosts of the backend API, by environment."""
 
     @property
     def body(self) -> dict[str, Any]:
@@ -40,7 +43,7 @@ class _DesiredServer:
 
     @property
     def fingerprint(self) -> str:
-        """What a revision made from this artifact is described with; the tools' texts come from the API."""
+        """Description of a revision of this artifact; the tools' texts come from the API."""
         tools = sorted(to_canonical_json(tool) for tool in list_tools(self.project.server, self.behind.definition))
         told = json.dumps([self.body, tools], sort_keys=True)
         return f"{FINGERPRINT} {hashlib.sha256(told.encode()).hexdigest()}"
@@ -60,16 +63,16 @@ class _DesiredServer:
 def ensure_mcp_servers(
     servers: McpServers, artifacts: Artifacts, apis: Mapping[str, LiveProduct], changes: ChangeLog
 ) -> dict[str, LiveProduct]:
-    """Make the MCP servers that are missing, change those that differ, and return all of them by name.
+    """Create missing MCP servers, change those that differ, and return all of them by name.
 
     Args:
-        servers: the Publisher's.
-        artifacts: what is wanted.
-        apis: the APIs by name, as they are now.
+        servers: MCP servers of the Publisher.
+        artifacts: the required state.
+        apis: live APIs by name.
         changes: carries changes out.
 
     Raises:
-        ProvisioningError: another MCP server has the name, or WSO2 does not take over what governs calls.
+        ProvisioningError: another MCP server has the name, or WSO2 does not adopt a governing field.
     """
     return {
         project.server.name: _ensure_server(servers, project, artifacts.find_underlying_api(project), apis, changes)
@@ -107,7 +110,7 @@ def _apply(servers: McpServers, wanted: _DesiredServer, live: LiveMcpServer | No
     now = live or _create(servers, wanted)
     differences = wanted.diff(now)
     if not all(difference.startswith((_NOT_DEPLOYED, _LIFECYCLE)) for difference in differences):
-        # A revision that is another one may hold tools whose texts are: those are put back as well.
+        # A different revision may contain different tool descriptions; restore them too.
         servers.update(now.server_id, _build_update(wanted, now.body))
     if any(not difference.startswith(_LIFECYCLE) for difference in differences):
         _deploy(servers, wanted, now)
@@ -118,7 +121,7 @@ def _apply(servers: McpServers, wanted: _DesiredServer, live: LiveMcpServer | No
     if any(difference not in _WARNING_ONLY for difference in left):
         raise ProvisioningError(f"{told}: see repository/logs/wso2carbon.log")
     if left:
-        # It may only write the same in another way; nothing that governs calls is among it.
+        # It may represent the same value differently; no governing field is among them.
         changes.warn(told)
     return now.server_id
 
@@ -137,14 +140,14 @@ def _create(servers: McpServers, wanted: _DesiredServer) -> LiveMcpServer:
 def _get_existing(servers: McpServers, server_id: str, wanted: _DesiredServer) -> LiveMcpServer:
     found = servers.get(server_id)
     if found is None:
-        raise ProvisioningError(f"{wanted.project.root} is gone again: did somebody delete it?")
+        raise ProvisioningError(f"{wanted.project.root} does not exist any more: did somebody delete it?")
     return found
 
 
 def _build_update(wanted: _DesiredServer, live: Mapping[str, Any]) -> dict[str, Any]:
-    """What is sent to change a server: as it is, with all that the artifact says."""
+    """Return the body of an update: the live server with all fields of the artifact."""
     stored = {format_tool_key(operation): operation for operation in live.get("operations") or ()}
-    # A limit of all tools together is taken away by not sending it: the specification allows no null.
+    # Omitting the limit on all tools removes it: the specification does not allow null.
     kept = {name: value for name, value in live.items() if name != "throttlingPolicy"}
     body = {**kept, **wanted.body, "lifeCycleStatus": live.get("lifeCycleStatus")}
     body["operations"] = [
@@ -157,7 +160,7 @@ def _build_update(wanted: _DesiredServer, live: Mapping[str, Any]) -> dict[str, 
 
 
 def _build_tool_texts(wanted: _DesiredServer, index: int) -> dict[str, str]:
-    """Name, description and schema of a tool that is there: WSO2 keeps what it is sent, and makes them only once."""
+    """Return name, description and schema of an existing tool: WSO2 generates them only once."""
     made = to_stored_tool(wanted.project.server.operations[index], wanted.behind.definition)
     if made is None:
         return {}
@@ -176,7 +179,7 @@ def _deploy(servers: McpServers, wanted: _DesiredServer, live: LiveMcpServer) ->
     deployments: list[dict[str, object]] = [
         {
             "name": deployment.deployment_environment,
-            # The API behind is deployed there already; its host is one that the environment has.
+            # The backend API is deployed there already, so its host exists in that environment.
             "vhost": deployment.deployment_vhost or wanted.vhosts.get(deployment.deployment_environment, "localhost"),
             "displayOnDevportal": deployment.display_on_devportal,
         }

@@ -20,7 +20,7 @@ from wso2_terms.artifacts import Artifacts
 
 
 class ApplicationPortal(Protocol):
-    """What the steps need of one owner's applications."""
+    """Operations on the applications of one owner."""
 
     def find_application(self, name: str) -> str | None: ...
     def get_application_policy(self, application_id: str) -> str: ...
@@ -36,14 +36,14 @@ class ApplicationPortal(Protocol):
 class OwnerPortal:
     """The applications of one owner.
 
-    A context: on leaving it, whatever happened, the role is taken back and the owner's token revoked.
+    On leaving the context the role is revoked from the owner, and the owner's token is revoked.
 
     Args:
-        wso2: where.
-        spec: whose owner it is.
-        password: the owner's.
-        product_ids: APIs and MCP servers that are looked at besides those that WSO2's search finds, which lags.
-        changes: is told of lending and taking back.
+        wso2: management APIs.
+        spec: application of the owner.
+        password: of the owner.
+        product_ids: APIs and MCP servers to read in addition to those in WSO2's search index, which lags.
+        changes: reports granting and revoking the role.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class OwnerPortal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         owner, users = self._spec.owner, self._wso2.users
-        # The role first: with it goes the one thing that a key of the owner's could still use.
+        # The role first: afterwards no key of the owner can use the portal.
         if self._is_role_granted:
             users.revoke_role(owner, SUBSCRIBER_ROLE)
             self._is_role_granted = False
@@ -83,7 +83,7 @@ class OwnerPortal:
         return self._export(application_id).policy
 
     def list_subscriptions(self, application_id: str) -> list[Subscription]:
-        """Return the application's subscriptions, those to products that it has no use for among them."""
+        """Return the application's subscriptions, also those that it does not need."""
         if self._session is not None:
             return self._session.portal.list_subscriptions(application_id)
         publisher = self._wso2.publisher
@@ -100,7 +100,7 @@ class OwnerPortal:
         return self._export(application_id).keys
 
     def create_application(self, name: str, description: str) -> str:
-        """Make an application and return its id."""
+        """Create an application and return its id."""
         return self._open_portal().create_application(name, description)
 
     def subscribe(self, application_id: str, api_id: str, plan: str) -> None:
@@ -108,7 +108,7 @@ class OwnerPortal:
         self._open_portal().subscribe(application_id, api_id, plan)
 
     def change_plan(self, application_id: str, subscription: Subscription, plan: str) -> None:
-        """Give a subscription another plan."""
+        """Change the plan of a subscription."""
         self._open_portal().change_plan(application_id, subscription, plan)
 
     def generate_keys(self, application_id: str) -> ApplicationKeys:
@@ -118,7 +118,7 @@ class OwnerPortal:
     def rotate_secret(self, application_id: str, keys: ApplicationKeys) -> ApplicationKeys:
         """Replace the application's secret."""
         portal = self._open_portal()
-        # An export may leave out the id by which the portal knows the keys.
+        # An export may lack the portal's id of the keys.
         return portal.rotate_secret(application_id, portal.find_keys(application_id) or keys)
 
     def _export(self, application_id: str) -> ApplicationExport:
@@ -131,7 +131,7 @@ class OwnerPortal:
     def _open_portal(self) -> DevPortal:
         if self._session is None:
             if not self._spec.keeps_portal:
-                # Before it is lent: a run that is cut off in the middle of the call must take it back, too.
+                # Set before the call: an interrupted call may have granted the role, which must then be revoked.
                 self._is_role_granted = True
                 self._changes.report(f"lend {self._spec.owner} {SUBSCRIBER_ROLE} for changes in the Developer Portal")
                 self._wso2.users.grant_roles(self._spec.owner, {SUBSCRIBER_ROLE})
@@ -140,10 +140,10 @@ class OwnerPortal:
 
 
 def read_credentials(wso2: Wso2, spec: ApplicationSpec) -> ClientCredentials:
-    """Read an application's key for whoever has its owner's password.
+    """Return an application's credentials, which requires the owner's password.
 
     Raises:
-        ProvisioningError: the password is not set or wrong, or the bootstrap did not make the application.
+        ProvisioningError: the password is not set or wrong, or the bootstrap did not create the application.
     """
     password = wso2.settings.find_owner_password(spec)
     if password is None:
@@ -161,10 +161,10 @@ def read_credentials(wso2: Wso2, spec: ApplicationSpec) -> ClientCredentials:
 
 
 def export_application(wso2: Wso2, spec: ApplicationSpec) -> ApplicationExport:
-    """Read an application as the administrator, without its owner.
+    """Export an application as the administrator.
 
     Raises:
-        ProvisioningError: the bootstrap did not make it, or it bears another name now.
+        ProvisioningError: the bootstrap did not create it, or it was renamed.
     """
     try:
         return wso2.admin_portal.export_application(spec.owner, spec.name)
@@ -175,7 +175,7 @@ def export_application(wso2: Wso2, spec: ApplicationSpec) -> ApplicationExport:
 
 
 def export_credentials(wso2: Wso2, spec: ApplicationSpec) -> ClientCredentials:
-    """Read an application's key as the administrator.
+    """Return an application's credentials, read as the administrator.
 
     Raises:
         ProvisioningError: there is no such application, or it has no key.
@@ -193,13 +193,13 @@ def _build_missing_error(spec: ApplicationSpec) -> ProvisioningError:
 def request_application_token(
     wso2: Wso2, artifacts: Artifacts, spec: ApplicationSpec, device: str | None = None
 ) -> Token:
-    """Get a token of an application with the scopes that it must have, and no other.
+    """Request a token of an application with exactly its scopes.
 
     Args:
-        wso2: how to reach it.
-        artifacts: what it was given.
+        wso2: management APIs.
+        artifacts: define the scopes.
         spec: the application.
-        device: a scope that grants nothing and keeps this token apart from others of the application, which stay.
+        device: an additional scope without rights; the request then revokes no other token of the application.
 
     Raises:
         ProvisioningError: the owner's password is not set or wrong, or WSO2 grants other scopes.

@@ -1,7 +1,7 @@
 """Allow and deny cases: for each application and each published operation and tool, whether a call passes.
 
-Pure, and generated from what is stated once: the artifacts say what is published, under which scope and plan, and
-`applications` says who subscribes to what. Whoever can get tokens and make calls has `try_cases` tell how each ends.
+Generated from the artifacts (what is published, under which scope and plan) and from `applications` (who subscribes to
+what). `run_cases` makes the calls.
 """
 
 import re
@@ -27,14 +27,14 @@ from wso2_terms.mcp_project import McpServer
 from wso2_terms.tools import list_tools
 
 NO_SCOPE = "device_policy_cases"
-"""Asked for where none of the published scopes is: it carries no right and keeps other tokens alive."""
+"""Requested instead of a published scope: it grants nothing and leaves other tokens valid."""
 _LET_THROUGH = "let through"
 _NOTHING = "none"
 _SPARE_CALLS = 5
 
 
 class Situation(StrEnum):
-    """With what a call comes."""
+    """Scopes and quota with which a call is made."""
 
     OWN_SCOPES = "with its own scopes"
     NO_SCOPES = "without a scope"
@@ -44,28 +44,30 @@ class Situation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PolicyEndpoint:
-    """One operation or tool as a caller finds it.
-
-    tool: None for an operation. required: names of the arguments that a tool insists on. quota: calls a minute of its
-    plan, None where the plan counts nothing.
-    """
+    """One published operation or tool."""
 
     product: str
+    """Name of the API or MCP server."""
     verb: str
     path: str
+    """Path at the gateway."""
     tool: str | None
+    """Name of the tool, None for an operation."""
     scopes: frozenset[str]
+    """Scopes of which a token needs one."""
     quota: int | None
+    """Calls per minute of its plan, None if the plan has no such limit."""
     required: tuple[str, ...] = ()
+    """Required arguments of the tool."""
 
     @property
     def name(self) -> str:
-        """How people call it: `SolarMCP getSolarStatus`, `SiteAPI POST /site/1.0.0/kills`."""
+        """Readable name, e.g. `SolarMCP getSolarStatus` or `SiteAPI POST /site/1.0.0/kills`."""
         return f"{self.product} {self.tool or f'{self.verb} {self.path}'}"
 
     @property
     def message(self) -> dict[str, Any] | None:
-        """What is posted to it: the call of a tool about nothing that exists; None to an operation."""
+        """Body of the call of a tool, with arguments that match nothing; None for an operation."""
         if self.tool is None:
             return None
         call = {"name": self.tool, "arguments": dict.fromkeys(self.required, _NOTHING)}
@@ -74,17 +76,18 @@ class PolicyEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One call and how it must end. asked: scopes asked for. expected: None where it must be let through."""
+    """One call and its expected result."""
 
     application: str
     endpoint: PolicyEndpoint
     situation: Situation
     requested_scopes: frozenset[str]
     expected: Fault | None
+    """Refusal, None if the call must be let through."""
 
     @property
     def name(self) -> str:
-        """The case as a sentence."""
+        """The case in words."""
         return f"{self.application} at {self.endpoint.name} {self.situation}: {self.outcome}"
 
     @property
@@ -98,10 +101,10 @@ class Case:
         return _LET_THROUGH if is_through else f"{answer.status} {answer.code}".rstrip()
 
     def is_satisfied_by(self, told: "CaseAnswer") -> bool:
-        """Tell whether an answer is the expected one.
+        """Return whether an answer is the expected one.
 
-        Let through is every answer that is no refusal of the gateway: the service behind may be absent, or may not
-        like what it is asked. A quota that is used up, too, is only told to whom the gateway would let through.
+        Every answer that is not a refusal by the gateway counts as let through: the service behind may be missing or
+        reject the request. So does a used-up quota, because the gateway checks it after the access.
         """
         if self.expected is not None:
             return (told.status, told.code) == (self.expected.http_status, self.expected.code)
@@ -111,10 +114,11 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class CaseAnswer:
-    """Status and the gateway's code of an answer; empty where the service answered, or the gateway in its name."""
+    """Result of one call."""
 
     status: int
     code: str
+    """The gateway's code; empty if the service answered."""
 
 
 def list_endpoints(artifacts: Artifacts) -> tuple[PolicyEndpoint, ...]:
@@ -123,7 +127,7 @@ def list_endpoints(artifacts: Artifacts) -> tuple[PolicyEndpoint, ...]:
     for project in artifacts.apis:
         api, quota = project.api, _find_quota(artifacts, project.api)
         for operation in api.operations:
-            # What stands for a parameter is nothing that exists: the service may answer 404 by itself.
+            # The value of a parameter matches nothing: the service itself may answer 404.
             path = api.versioned_context + re.sub(r"\{[^}]*\}", _NOTHING, operation.target)
             found.append(PolicyEndpoint(api.name, operation.verb, path, None, frozenset(operation.scopes), quota))
     for project in artifacts.mcp_servers:
@@ -193,7 +197,7 @@ def run_cases(
 
 
 def parse_case_answer(status: int, body: object) -> CaseAnswer:
-    """Read status and parsed body (None where it is no JSON) of an answer of the gateway."""
+    """Parse status and JSON body (None without one) of an answer of the gateway."""
     match body:
         case {"code": str() | int() as code} if str(code).isdigit():
             return CaseAnswer(status, str(code))
@@ -203,7 +207,7 @@ def parse_case_answer(status: int, body: object) -> CaseAnswer:
             return CaseAnswer(status, "")
 
 
-# Said of an answer that the service gave and that is no plain JSON, such as a problem report.
+# Start of the text for a service's answer that is not plain JSON, e.g. a problem report.
 _FROM_BACKEND = str(build_not_json_error("").data).partition(",")[0]
 
 
@@ -211,7 +215,7 @@ def _run_case(case: Case, call: Callable[[], CaseAnswer]) -> CaseAnswer:
     told = call()
     if case.situation is not Situation.PLAN_SPENT:
         return told
-    # The minute may end in between, and the traffic manager's verdict comes a moment late.
+    # The minute may end meanwhile, and the traffic manager's decision arrives a moment late.
     for _ in range(2 * (case.endpoint.quota or 0) + _SPARE_CALLS):
         if case.is_satisfied_by(told):
             break
@@ -220,7 +224,7 @@ def _run_case(case: Case, call: Callable[[], CaseAnswer]) -> CaseAnswer:
 
 
 def _predict_fault(spec: ApplicationSpec, door: PolicyEndpoint, granted: frozenset[str]) -> Fault | None:
-    """In the gateway's order: subscription, then scope."""
+    """Predict the fault in the gateway's order: subscription, then scope."""
     if door.product not in spec.products:
         return NOT_SUBSCRIBED
     return SCOPE_MISSING if door.scopes and door.scopes.isdisjoint(granted) else None

@@ -1,7 +1,4 @@
-"""Brings one WSO2 to the state that the artifacts describe, or says what that would take.
-
-Puts steps in their order; the steps themselves know how.
-"""
+"""Order of the provisioning steps: brings one WSO2 to the state that the artifacts describe, or lists the changes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,17 +37,17 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ProvisioningResult:
-    """How a run ended.
-
-    changes: what was changed, or would be in a dry run. credentials: of EVApp, None where a dry run found none.
-    proof: what the gateway answered, None in a dry run.
-    """
+    """Result of a run."""
 
     changes: tuple[str, ...]
+    """What was changed, or would be in a dry run."""
     warnings: tuple[str, ...]
     credentials: ClientCredentials | None
+    """Credentials of EVApp, None if a dry run found none."""
     limits: dict[str, RequestLimit]
+    """Limits of EVApp by API and MCP server."""
     proof: str | None
+    """Result of the smoke test, None in a dry run."""
 
 
 def provision(
@@ -61,21 +58,21 @@ def provision(
     credentials_dir: Path | None = None,
     rotate_secret: bool = False,
 ) -> ProvisioningResult:
-    """Carry out every step; a run that was cut off is simply run again.
+    """Carry out every step; an interrupted run can be repeated.
 
     Args:
-        wso2: what is provisioned; made for a dry run exactly where `changes` is.
-        artifacts: the state it is to have.
-        changes: carries changes out, or only notes them.
-        credentials_dir: where the agent's files go; None writes none.
-        rotate_secret: replace EVApp's secret, and owners' passwords where WSO2 knows other ones.
+        wso2: WSO2 to provision; for a dry run exactly if `changes` is.
+        artifacts: the required state.
+        changes: carries changes out, or only logs them.
+        credentials_dir: folder of the agent's files; None writes none.
+        rotate_secret: replace EVApp's secret, and owners' passwords if WSO2 has other ones.
 
     Raises:
-        ProvisioningError: a step failed; the message says why and what to do.
+        ProvisioningError: a step failed; the message contains the reason and what to do.
         ConfigurationError: a password is not set.
     """
     if credentials_dir is not None and not changes.is_dry_run:
-        # First of all: a secret that was rotated and cannot be written down is lost to the agent.
+        # First: a rotated secret that cannot be written is lost to the agent.
         check_folder(credentials_dir)
     wso2.settings.require_evapp_password()
     steps.revoke_lent_roles(wso2.users, APPLICATIONS, changes)
@@ -93,14 +90,14 @@ def provision(
 def ensure_unsubscribed_application(
     wso2: Wso2, name: str, owner: str, password: SecretStr, *, report: Callable[[str], None] = lambda _: None
 ) -> ClientCredentials:
-    """Make an application with keys and without any subscription, or find the one of an earlier run.
+    """Create an application with keys and without subscriptions, or find the existing one.
 
     Args:
-        wso2: where.
+        wso2: management APIs.
         name: of the application.
         owner: an existing user who may own applications; scopes follow from their roles.
-        password: the owner's.
-        report: told what is changed.
+        password: of the owner.
+        report: called with each change.
     """
     changes = ChangeLog(is_dry_run=False, report=report)
     portal = wso2.open_portal(owner, password)
@@ -120,14 +117,14 @@ def _ensure_products(wso2: Wso2, artifacts: Artifacts, changes: ChangeLog) -> di
 def _ensure_applications(
     wso2: Wso2, artifacts: Artifacts, published: dict[str, LiveProduct], changes: ChangeLog, *, rotate_secret: bool
 ) -> list[ProvisionedApplication]:
-    """Make each application whose owner's password is set; that of EVApp is."""
+    """Ensure each application whose owner's password is set; EVApp's always is."""
     made: list[ProvisionedApplication] = []
     for spec in APPLICATIONS:
         password = wso2.settings.find_owner_password(spec)
         if password is None:
-            changes.report(f"{spec.name} is left out: {spec.password_variable} is not set")
+            changes.report(f"{spec.name} is omitted: {spec.password_variable} is not set")
             continue
-        # Nobody but EVApp has its secret in a file that this run could replace, too.
+        # Only EVApp has its secret in a file that this run can replace as well.
         rotate = rotate_secret and spec is EVAPP
         made.append(
             ensure_application(
@@ -147,14 +144,14 @@ def _ensure_applications(
 def _check_scopes(
     wso2: Wso2, artifacts: Artifacts, made: list[ProvisionedApplication], changes: ChangeLog
 ) -> Token | None:
-    """Compare what is granted with what must be: to each its own, nothing to an application of the administrator."""
+    """Check the scopes of every application, and that an application of the administrator is granted none."""
     portal = wso2.admin_portal
     probe_id = steps.ensure_application(portal, SCOPE_PROBE, "Must be granted no scope of ours", changes)
     probe = steps.ensure_keys(portal, probe_id, SCOPE_PROBE, changes)
     if probe is None or any(one.credentials is None for one in made) or (changes.is_dry_run and changes.entries):
-        # A dry run that found something to change cannot expect scopes to be right before that is done.
+        # Scopes can be wrong until the changes that a dry run found are made.
         return None
-    # The probe first: where it is granted something, nobody's scopes mean anything.
+    # The probe first: if it is granted a scope, scopes protect nothing.
     check_scope_probe(wso2, artifacts, probe.credentials)
     tokens = [check_scopes(wso2, artifacts, one) for one in made]
     return tokens[0]
@@ -177,7 +174,7 @@ def _run_smoke_test(wso2: Wso2, agents: ProvisionedApplication, token: Token, ch
         if isinstance(one.project, ApiProject) and not one.is_blocked and one.name in unblocked
     ]
     if not open_to_it:
-        changes.warn(f"every API is closed to {EVAPP.name}; nothing could be proven")
+        changes.warn(f"every API is closed to {EVAPP.name}; no smoke test is possible")
         return None
     proof = run_smoke_test(wso2.http, wso2.settings.wso2_gateway_url, open_to_it[0], EVAPP.name, token)
     if proof.backend_failed:

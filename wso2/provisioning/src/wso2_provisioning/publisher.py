@@ -1,4 +1,4 @@
-"""APIs and who is subscribed to them, by the Publisher REST API v4."""
+"""Publisher REST API v4: APIs and their subscriptions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,18 +10,15 @@ from wso2_terms.api_project import ApiProject
 
 BASE_PATH = "/api/am/publisher/v4"
 SCOPES = frozenset({"apim:api_view", "apim:api_import_export", "apim:subscription_view"})
-"""Scopes that the calls about APIs and who is subscribed to them need."""
+"""Scopes for APIs and for reading their subscriptions."""
 BLOCK_SCOPES = frozenset({"apim:subscription_block"})
-"""Scopes that blocking a subscription needs; the bootstrap has no use for it."""
+"""Scopes for blocking a subscription; the bootstrap does not need them."""
 BLOCKED, UNBLOCKED = "BLOCKED", "UNBLOCKED"
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """One application's subscription to one API or MCP server, as its publisher sees it.
-
-    status: `UNBLOCKED` unless someone stopped it.
-    """
+    """Subscription of one application to one API or MCP server, as its publisher sees it."""
 
     subscription_id: str
     application_id: str
@@ -29,18 +26,18 @@ class Subscriber:
     owner: str
     plan: str
     status: str
+    """`UNBLOCKED` unless somebody blocked it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveApi:
-    """An API as WSO2 has it.
-
-    vhosts: host under which each gateway serves it, by the name of its environment.
-    """
+    """An API as WSO2 has it."""
 
     api_id: str
     body: dict[str, object]
+    """As the Publisher returns it."""
     vhosts: Mapping[str, str]
+    """Virtual host of the API, by environment."""
 
     @property
     def life_cycle_status(self) -> str:
@@ -59,7 +56,7 @@ class Publisher:
     def find(self, name: str, version: str) -> LiveApi | None:
         """Return the API of that name and version.
 
-        WSO2 answers this from an index that lags: an API imported seconds ago may be missing.
+        WSO2 answers from a search index that lags: an API imported seconds ago may be missing.
         """
         answer = self._http.call(
             "GET",
@@ -67,7 +64,7 @@ class Publisher:
             self._identity,
             params={"query": f"name:{name} version:{version}", "limit": "100"},
         )
-        # The search matches parts of names, too.
+        # The search also matches parts of names.
         found = [
             api
             for api in list_entries(parse_json_object(answer))
@@ -76,12 +73,12 @@ class Publisher:
         return self.get(require_field(found[0], "id")) if found else None
 
     def list_names(self) -> dict[str, str]:
-        """Return the names of all APIs by id; like any search, it may miss what was imported seconds ago."""
+        """Return the names of all APIs by id; one that was imported seconds ago may be missing."""
         answer = self._http.call("GET", f"{self._base}/apis", self._identity, params={"limit": "1000"})
         return {require_field(api, "id"): require_field(api, "name") for api in list_entries(parse_json_object(answer))}
 
     def get(self, api_id: str) -> LiveApi | None:
-        """Return an API, None when it is gone."""
+        """Return an API, None if it does not exist."""
         url = f"{self._base}/apis/{api_id}"
         answer = self._http.call("GET", url, self._identity, accept=(200, 404))
         if answer.status_code == 404:
@@ -91,10 +88,10 @@ class Publisher:
         return LiveApi(api_id, parse_json_object(answer), vhosts)
 
     def import_project(self, project: ApiProject) -> str:
-        """Make or update an API, publish it as its project says, deploy a new revision; return its id.
+        """Create or update an API with the life cycle state of its project, deploy a new revision, and return its id.
 
         Raises:
-            RequestRefusedError: WSO2 does not take it, e.g. because a policy or role that it names is unknown.
+            RequestRefusedError: WSO2 rejects it, e.g. because a policy or role is unknown.
         """
         answer = self._http.call(
             "POST",
@@ -102,7 +99,7 @@ class Publisher:
             self._identity,
             params={
                 "overwrite": "true",
-                # At most five revisions are kept; without this the sixth import fails.
+                # WSO2 keeps five revisions; without this the sixth import fails.
                 "rotateRevision": "true",
                 "preserveProvider": "false",
                 "preservePortalConfigurations": "false",
@@ -114,7 +111,7 @@ class Publisher:
         return require_field(parse_json_object(answer), "id")
 
     def list_subscriptions(self, product_id: str) -> list[Subscriber]:
-        """Return who is subscribed to an API or MCP server.
+        """Return the subscriptions to an API or MCP server.
 
         Args:
             product_id: of the API or MCP server.

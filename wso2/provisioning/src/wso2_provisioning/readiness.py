@@ -1,4 +1,4 @@
-"""Waits until WSO2 is really ready: tenants there, every deployed API and policy loaded.
+"""Waits until WSO2 is ready: tenants, deployed APIs and policies are loaded.
 
 Source: WSO2 API Manager 4.6.0, health check of the gateway REST API (200 ready; before that refused, 404 or 500).
 """
@@ -14,13 +14,13 @@ HEALTH_PATH = "/api/am/gateway/v2/server-startup-healthcheck"
 
 
 def wait_until_ready(http: HttpClient, management_url: str, wait_s: float, report: Callable[[str], None]) -> None:
-    """Return as soon as WSO2 says that it is ready.
+    """Return as soon as WSO2 reports that it is ready.
 
     Args:
-        http: how to reach it.
-        management_url: where it is.
-        wait_s: how long to wait [s], >= 0; 0 asks once.
-        report: told what is being waited for.
+        http: HTTP client.
+        management_url: base URL of the REST APIs.
+        wait_s: maximum time to wait [s], >= 0; 0 for one attempt.
+        report: called with the progress.
 
     Raises:
         NotReadyError: it is not ready in time, or its certificate is not trusted.

@@ -1,4 +1,4 @@
-"""Where WSO2 is and who may change it, from the environment."""
+"""Settings of provisioning and of the kill switch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class ProvisioningSettings(Settings):
         """Return the password of EVApp's owner.
 
         Raises:
-            ConfigurationError: it is not set, or WSO2 would not take it.
+            ConfigurationError: it is not set, or WSO2 would reject it.
         """
         password = self.find_owner_password(EVAPP)
         if password is None:
@@ -61,10 +61,10 @@ class ProvisioningSettings(Settings):
         return password
 
     def find_owner_password(self, application: ApplicationSpec) -> SecretStr | None:
-        """Return the password of an application's owner, None where it is not set: then it is not made.
+        """Return the password of an application's owner; None if it is not set, and the application is omitted.
 
         Raises:
-            ConfigurationError: WSO2 would not take it, its file cannot be read, or it is a placeholder.
+            ConfigurationError: WSO2 would reject it, its file cannot be read, or it is a placeholder.
         """
         name = application.password_variable
         value, file = {
@@ -74,7 +74,7 @@ class ProvisioningSettings(Settings):
         }[name]
         password = secret_from(value, file, name)
         text = "" if password is None else password.get_secret_value()
-        # WSO2's default rule for passwords, `^[\S]{5,30}$`; it answers a breach with an opaque fault.
+        # WSO2's default rule for passwords, `^[\S]{5,30}$`; it answers a violation with an opaque fault.
         if password is not None and (not 5 <= len(text) <= 30 or any(character.isspace() for character in text)):
             raise ConfigurationError(f"{name} must have 5 to 30 characters and no blanks")
         return password
@@ -82,14 +82,14 @@ class ProvisioningSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class KeyStorePasswords:
-    """What the files with WSO2's keys are locked with."""
+    """Passwords of WSO2's key stores."""
 
     keystore: SecretStr
     truststore: SecretStr
 
 
 class KeyStoreSettings(Settings):
-    """Passwords that WSO2 starts with, looked at before it does: it would start with a placeholder."""
+    """Passwords of WSO2, checked before it starts: it would accept a placeholder."""
 
     wso2_keystore_password: SecretStr | None = Field(
         default=None, description="Locks the key stores of WSO2: 6 characters or more."
@@ -100,7 +100,7 @@ class KeyStoreSettings(Settings):
     wso2_admin_password: SecretStr | None = Field(default=None, description="The administrator's password.")
 
     def refuse_placeholder(self) -> None:
-        """Make sure that the administrator's password was chosen.
+        """Check that the administrator's password was chosen.
 
         Raises:
             ConfigurationError: it is the placeholder of .env.example.
@@ -137,7 +137,7 @@ def _require_secret(value: SecretStr | None, file: Path | None, name: str) -> Se
 
 
 def _build_not_set_error(name: str) -> ConfigurationError:
-    return ConfigurationError(f"{name} is not set; set it, or {name}_FILE to a file that holds it")
+    return ConfigurationError(f"{name} is not set; set it, or {name}_FILE to a file that contains it")
 
 
 class SwitchSettings(Settings):

@@ -1,7 +1,4 @@
-"""Proves credentials by one call through the gateway.
-
-Knows what the gateway's answers mean for the one question: did it let this application through?
-"""
+"""Smoke test of credentials: one call through the gateway, and what its answer means for the application."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +14,15 @@ from wso2_terms.api_project import ApiProject
 from wso2_terms.codes import API_BLOCKED, DENIED, FAULTS_BY_CODE, SUBSCRIPTION_BLOCKED, is_backend_failure
 
 PROPAGATION_S = 60.0
-"""How long APIs, subscriptions and keys may take to reach the gateway [s]."""
+"""Time that APIs, subscriptions and keys may take to reach the gateway [s]."""
 BACKEND_S = 10.0
-"""How long a service that is only starting is waited for [s]."""
+"""Time to wait for a service that is starting [s]."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _BACKEND_PAUSE_S = 2.5
 
 
 class Verdict(Enum):
-    """What an answer of the gateway says about the application."""
+    """Meaning of a gateway answer for the application."""
 
     LET_THROUGH = auto()
     BACKEND_FAILED = auto()
@@ -35,25 +32,25 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SmokeTestResult:
-    """What was seen; `backend_failed` when the gateway let the call through and found no service behind it."""
+    """Result of the smoke test."""
 
     summary: str
+    """Call and answer, for people."""
     backend_failed: bool
+    """Whether the gateway let the call through, but the service behind it failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayAnswer:
-    """Status and WSO2 code of one answer.
-
-    The code is empty in an answer of the service itself, but for `assertion_refused`: it does not accept the gateway.
-    """
+    """Answer of the gateway, or of the service behind it."""
 
     status: int
     code: str
+    """WSO2 code; empty for an answer of the service, except `assertion_refused`: it does not accept the gateway."""
 
     @property
     def verdict(self) -> Verdict:
-        """Judge the answer. A quota that is used up, too, is only told to whom the gateway knows."""
+        """Meaning for the application; a used-up quota implies access."""
         if self.code in (DENIED.code, API_BLOCKED.code, SUBSCRIPTION_BLOCKED.code):
             return Verdict.STOPPED
         if is_backend_failure(self.code) or self.code == AssertionRefusedError.code:
@@ -70,7 +67,7 @@ class GatewayAnswer:
 
 
 def find_probe_path(project: ApiProject) -> str:
-    """Return the path, behind the gateway's base, of the first reading that needs no parameter.
+    """Return the path at the gateway of the first GET operation without parameters.
 
     Raises:
         GatewayAccessError: the API has none.
@@ -87,7 +84,7 @@ def run_smoke_test(
     """Call an API until the gateway lets the application through.
 
     Raises:
-        GatewayAccessError: it did not within a minute, or an operator stopped it.
+        GatewayAccessError: it does not within a minute, or an operator stopped it.
         NotReadyError: the gateway cannot be reached.
     """
     url = gateway_url + find_probe_path(project)
@@ -106,7 +103,7 @@ def run_smoke_test(
                 "look for the API's deployment in the Publisher and in the gateway's log"
             )
         if proof.backend_failed:
-            # Other refusals cost nothing, but a call that is let through counts against the agent's quota.
+            # Other refusals cost nothing, but a call that is let through uses the agent's quota.
             pause_s = max(pause_s, _BACKEND_PAUSE_S)
         http.sleep(pause_s)
         waited_s += pause_s
@@ -114,12 +111,12 @@ def run_smoke_test(
 
 
 def parse_answer(response: httpx.Response) -> GatewayAnswer:
-    """Read status and code of an answer of the gateway."""
+    """Parse status and code of an answer."""
     try:
         body: Mapping[str, object] = parse_json_object(response)
     except RequestRefusedError:
         body = {}
-    # Our services' problems carry a word as code; the gateway's codes are numbers. One of these words is about the
-    # gateway: its 401 would else be taken for the gateway's own.
+    # Problems of our services have a word as code, the gateway's codes are numbers. `assertion_refused` is kept,
+    # because its 401 would otherwise look like the gateway's own.
     code = str(body.get("code", ""))
     return GatewayAnswer(response.status_code, code if code.isdigit() or code == AssertionRefusedError.code else "")

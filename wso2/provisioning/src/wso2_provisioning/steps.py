@@ -1,7 +1,6 @@
-"""The steps that bring WSO2 to the state which the artifacts describe. Each looks first and changes only what differs.
+"""Bootstrap steps: each reads the live state and changes only what differs.
 
-What an operator stopped (a blocked API or subscription) is left stopped: running this again must never undo a
-kill switch.
+What an operator stopped (a blocked API or subscription) stays stopped: a repeated bootstrap must never revert a kill.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,34 +27,33 @@ from wso2_terms.windows import compute_window_s
 
 @dataclass(frozen=True, slots=True)
 class LiveProduct:
-    """An API or MCP server of the artifacts as it is now in WSO2.
-
-    product_id: None where a dry run found none. vhosts: of an API, by environment.
-    """
+    """An API or MCP server of the artifacts as it is now in WSO2."""
 
     project: ApiProject | McpServerProject
     product_id: str | None
+    """None if a dry run found none."""
     is_blocked: bool = False
     vhosts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Virtual hosts of an API, by environment."""
 
     @property
     def descriptor(self) -> Api | McpServer:
-        """What the project says of it."""
+        """Its description in the project."""
         return self.project.api if isinstance(self.project, ApiProject) else self.project.server
 
     @property
     def name(self) -> str:
-        """Under which it is published."""
+        """Name in the Publisher."""
         return self.descriptor.name
 
     @property
     def plan(self) -> str:
-        """The plan that applications subscribe with: the first one offered."""
+        """Plan of subscriptions: the first one offered."""
         return self.descriptor.policies[0]
 
     @property
     def advanced_policies(self) -> tuple[str, ...]:
-        """The policies that limit all applications together: that of the whole, else those of its operations."""
+        """Policies that limit all applications together: that of the whole product, else those of its operations."""
         offered = self.descriptor
         of_all = offered.api_throttling_policy if isinstance(offered, Api) else offered.throttling_policy
         return (of_all,) if of_all else tuple(operation.throttling_policy for operation in offered.operations)
@@ -73,14 +71,14 @@ def ensure_policies(admin: Admin, artifacts: Artifacts, changes: ChangeLog) -> N
 
 
 def ensure_roles(users: Users, roles: Iterable[str], changes: ChangeLog) -> None:
-    """Add the roles that are missing: WSO2 refuses an API whose scopes name a role that it does not know."""
+    """Add missing roles: WSO2 rejects an API whose scopes name an unknown role."""
     for role in sorted(roles):
         if not users.role_exists(role):
             changes.apply(f"add role {role}", lambda role=role: users.add_role(role))
 
 
 def revoke_lent_roles(users: Users, specs: Iterable[ApplicationSpec], changes: ChangeLog) -> None:
-    """Take the portal's role from every owner who must not keep it: an earlier run was cut off while it was lent."""
+    """Revoke the portal role from every owner who must not keep it: an interrupted run may have left it."""
     for spec in specs:
         if spec.keeps_portal or not users.user_exists(spec.owner):
             continue
@@ -90,10 +88,10 @@ def revoke_lent_roles(users: Users, specs: Iterable[ApplicationSpec], changes: C
 
 
 def ensure_owner(users: Users, name: str, password: SecretStr, roles: frozenset[str], changes: ChangeLog) -> bool:
-    """Make an application's owner, or give them the roles that they lack.
+    """Create an application's owner, or grant missing roles.
 
     Returns:
-        Whether they can act now; False only in a dry run.
+        Whether the owner is complete now; False only in a dry run.
     """
     if not users.user_exists(name):
         changes.apply(f"add user {name}", lambda: users.add_user(name, password, sorted(roles)))
@@ -141,13 +139,13 @@ def _import_and_verify(publisher: Publisher, project: ApiProject, changes: Chang
     if any(difference in GOVERNING or "deployed" in difference for difference in left) or live is None:
         raise ProvisioningError(f"{told}: see repository/logs/wso2carbon.log")
     if left:
-        # It may only write the same in another way; nothing that governs calls is among it.
+        # It may represent the same value differently; no governing field is among them.
         changes.warn(told)
     return live
 
 
 def ensure_application(portal: ApplicationPortal, name: str, description: str, changes: ChangeLog) -> str | None:
-    """Make an application of the portal's user, and return its id, None where a dry run found none."""
+    """Create an application if it is missing, and return its id; None if a dry run found none."""
     known = portal.find_application(name)
     return known or changes.apply(f"make application {name}", lambda: portal.create_application(name, description))
 
@@ -159,10 +157,10 @@ def ensure_subscriptions(
     products: Iterable[LiveProduct],
     changes: ChangeLog,
 ) -> dict[str, Subscription]:
-    """Subscribe an application to APIs and MCP servers, each with the plan that it offers first.
+    """Subscribe an application to APIs and MCP servers, each with its first plan.
 
     Returns:
-        What it is subscribed to, by name, as WSO2 has it afterwards.
+        The resulting subscriptions by name.
     """
     wanted = list(products)
     found = {} if application_id is None else _index_by_product(portal, application_id)
@@ -195,14 +193,14 @@ def _index_by_product(portal: ApplicationPortal, application_id: str) -> dict[st
 def ensure_keys(
     portal: ApplicationPortal, application_id: str | None, name: str, changes: ChangeLog, *, rotate: bool = False
 ) -> ApplicationKeys | None:
-    """Return an application's keys, generated where there are none; None where a dry run found none.
+    """Return an application's keys, which are generated if missing; None if a dry run found none.
 
     Args:
-        portal: as the application's owner sees it.
-        application_id: None where a dry run found no application.
-        name: the application's name.
+        portal: of the application's owner.
+        application_id: None if a dry run found no application.
+        name: of the application.
         changes: carries changes out.
-        rotate: replace a secret that is there already.
+        rotate: replace an existing secret.
     """
     known = None if application_id is None else portal.find_keys(application_id)
     if known is None:
@@ -218,15 +216,15 @@ def ensure_keys(
 def compute_limits(
     admin: Admin, products: Iterable[LiveProduct], held: Mapping[str, Subscription], application_policy: str | None
 ) -> dict[str, RequestLimit]:
-    """Return what an application may ask of each API and MCP server, from the policies as WSO2 has them now.
+    """Return the request limits of an application by API and MCP server, from the live policies.
 
-    Both the plan and the policies for all applications; the one that allows fewer requests in the same time is given.
+    Of the plan and the policies for all applications the stricter one counts.
 
     Args:
-        admin: where the policies are.
-        products: what is asked.
+        admin: reads the policies.
+        products: APIs and MCP servers.
         held: the application's subscriptions, by name.
-        application_policy: limits the application at all of them together, which stands under `SHARED`.
+        application_policy: limits the application at all of them together; returned as `SHARED`.
     """
     plans = admin.list_policies(PolicyKind.SUBSCRIPTION)
     advanced = admin.list_policies(PolicyKind.ADVANCED)

@@ -1,7 +1,7 @@
-"""Clients and tokens: dynamic client registration and the token endpoint.
+"""OAuth clients and tokens: dynamic client registration and the token endpoint.
 
-Source: WSO2 API Manager 4.6.0, client registration v0.17 and OAuth2. Registering a known name gives the same client
-back; a token asked for again with the same client, user and scopes revokes the former one.
+Source: WSO2 API Manager 4.6.0, client registration v0.17 and OAuth2. Registering an existing name returns the same
+client; requesting a token with the same client, user and scopes revokes the previous one.
 """
 
 import secrets
@@ -16,7 +16,7 @@ from wso2_provisioning.http_client import HttpClient, Identity, build_refused_er
 REGISTRATION_PATH = "/client-registration/v0.17/register"
 CLIENT_NAME = "energy_bootstrap"
 OWN_TOKEN_SCOPE = "device_bootstrap"
-"""Makes the set of scopes differ from the agent's, so that asking revokes nothing of the agent's. Grants nothing."""
+"""Scope without rights that makes the set of scopes differ from the agent's, whose token is then not revoked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class Token:
 
 
 def register_client(http: HttpClient, management_url: str, admin: Identity) -> ClientCredentials:
-    """Register the client with which REST APIs are called, or get the one of an earlier run.
+    """Register the client of the REST APIs, or return the existing one.
 
     Raises:
         CredentialsRefusedError: the administrator's password is wrong.
-        RequestRefusedError: WSO2 does not register it.
+        RequestRefusedError: WSO2 refuses the registration.
     """
     registration = {
         "callbackUrl": "http://localhost",
@@ -56,11 +56,11 @@ def register_client(http: HttpClient, management_url: str, admin: Identity) -> C
 def request_password_token(
     http: HttpClient, token_url: str, client: ClientCredentials, user: str, password: SecretStr, scopes: Collection[str]
 ) -> Token:
-    """Get a token in a user's name with exactly these scopes, and one that keeps parallel runs apart.
+    """Request a token of a user with these scopes and a random one, which separates parallel runs.
 
     Raises:
         CredentialsRefusedError: the user's password is wrong.
-        ScopeMismatchError: the user's roles do not allow all of the scopes, which WSO2 leaves out silently.
+        ScopeMismatchError: the user's roles do not allow all of the scopes; WSO2 omits the others silently.
     """
     token = _request_token(
         http,
@@ -85,14 +85,14 @@ def request_password_token(
 def request_client_token(
     http: HttpClient, token_url: str, client: ClientCredentials, name: str, scopes: Collection[str]
 ) -> Token:
-    """Get a token in an application's name; the scopes may be fewer than asked for.
+    """Request a token of an application; it may have fewer scopes than requested.
 
     Args:
-        http: how to reach WSO2.
-        token_url: token endpoint, whole.
+        http: HTTP client.
+        token_url: complete URL of the token endpoint.
         client: the application's consumer key and secret.
-        name: what errors call the application.
-        scopes: asked for beside the one that keeps this token apart from the agent's.
+        name: of the application, for errors.
+        scopes: requested in addition to the one that separates this token from the agent's.
 
     Raises:
         CredentialsRefusedError: key or secret are wrong.
@@ -103,7 +103,7 @@ def request_client_token(
 def request_exact_token(
     http: HttpClient, token_url: str, client: ClientCredentials, name: str, scopes: Collection[str]
 ) -> Token:
-    """Get a token for these scopes and no other; one that was given for the same ones is revoked by that.
+    """Request a token with exactly these scopes; this revokes a previous one with the same scopes.
 
     Raises:
         CredentialsRefusedError: key or secret are wrong.
@@ -113,18 +113,18 @@ def request_exact_token(
 
 
 def revoke_token(http: HttpClient, token_url: str, client: ClientCredentials, token: Token, name: str) -> None:
-    """Revoke a token; the gateway learns of it by event, a moment later. An unknown token is no error.
+    """Revoke a token; the gateway is notified by an event, a moment later. An unknown token is no error.
 
     Args:
-        http: how to reach WSO2.
-        token_url: token endpoint, whole; revocation is its neighbour.
-        client: consumer key and secret of the application that the token was given to.
-        token: what is revoked.
-        name: what errors call the application.
+        http: HTTP client.
+        token_url: complete URL of the token endpoint, from which that of the revocation endpoint follows.
+        client: consumer key and secret of the application that owns the token.
+        token: to revoke.
+        name: of the application, for errors.
 
     Raises:
         CredentialsRefusedError: key or secret are wrong.
-        RequestRefusedError: WSO2 does not take it.
+        RequestRefusedError: WSO2 refuses it.
     """
     identity = Identity.from_client(client.client_id, client.client_secret)
     form = {"token": token.access_token.get_secret_value()}
@@ -134,7 +134,7 @@ def revoke_token(http: HttpClient, token_url: str, client: ClientCredentials, to
 
 
 def build_revocation_url(token_url: str) -> str:
-    """Return where tokens of this endpoint are revoked."""
+    """Return the URL of the revocation endpoint."""
     return f"{token_url.removesuffix('/token')}/revoke"
 
 

@@ -1,7 +1,7 @@
-"""Shows what certificate a server offers, and stores what it is trusted by once a person has confirmed it.
+"""Stores the certificate by which a server is trusted, once a person has confirmed it (`--save-ca`).
 
-For a WSO2 that was installed on a host and whose certificate nobody has as a file. Nothing is sent to the server before
-that, and verification is never switched off for what is sent later.
+For a WSO2 on a host whose certificate is not available as a file. Nothing is sent to the server before the
+confirmation, and verification is never disabled for later connections.
 """
 
 import socket
@@ -26,18 +26,20 @@ _CONNECT_S, _PAUSE_S = 10.0, 2.0
 
 @dataclass(frozen=True, slots=True)
 class ServerCertificates:
-    """What a server offers: its own certificate, and the last of those that it sends, which vouches for it."""
+    """Certificates of a server."""
 
     server: x509.Certificate
+    """Its own certificate."""
     anchor: x509.Certificate
+    """Last certificate of the chain that it sends; becomes the trust anchor."""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the server's certificate, in pairs of digits, as `keytool -list -v` and openssl write it."""
+        """SHA-256 of the server's certificate, in the format of `keytool -list -v` and openssl."""
         return self.server.fingerprint(SHA256()).hex(":").upper()
 
     def describe(self) -> list[str]:
-        """Return lines for a person who compares them with what they know."""
+        """Return a description for a person to compare."""
         lines = [
             f"certificate of {self.server.subject.rfc4514_string()}",
             f"issued by      {self.server.issuer.rfc4514_string()}",
@@ -46,30 +48,32 @@ class ServerCertificates:
             f"SHA-256        {self.fingerprint}",
         ]
         if self.anchor != self.server:
-            lines.append(f"to be stored   {self.anchor.subject.rfc4514_string()}, which it sends along")
+            lines.append(f"to be stored   {self.anchor.subject.rfc4514_string()}, which the server sends as well")
         return lines
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """How a person confirms: the fingerprint that they expect, or an answer to a question; None where nobody can."""
+    """How a person confirms the certificate."""
 
     fingerprint: str | None
+    """Expected fingerprint, None to ask."""
     ask: Callable[[str], str] | None
+    """Asks a question on the terminal; None without a terminal."""
 
 
 def save_ca(url: str, file: Path, confirmation: Confirmation, wait_s: float, report: Callable[[str], None]) -> None:
-    """Store what a server is trusted by, as PEM, unless the file holds it already.
+    """Store the trust anchor of a server as PEM, unless the file contains it already.
 
     Args:
         url: of the server.
-        file: where it is stored.
+        file: target.
         confirmation: of a person.
-        wait_s: how long to wait for a server that does not answer yet [s].
-        report: told what the server offers.
+        wait_s: maximum time to wait for a server that does not answer yet [s].
+        report: called with the description of the certificates.
 
     Raises:
-        NotReadyError: nobody answers.
+        NotReadyError: the server does not answer.
         ConfigurationError: it is not confirmed, does not verify the server, or cannot be stored.
     """
     target = httpx.URL(url)
@@ -83,7 +87,7 @@ def save_ca(url: str, file: Path, confirmation: Confirmation, wait_s: float, rep
         return
     for line in (f"{target.host}:{port} offers", *offered.describe()):
         report(line)
-    # Before anybody is asked: a file that would be of no use is not worth a question.
+    # Before the question: a certificate that does not verify the server is useless.
     _verify_trust(pem, target.host, port)
     _require_confirmation(offered, file, confirmation)
     _store(file, pem)
@@ -108,7 +112,7 @@ def _fetch_certificates(host: str, port: int, wait_s: float, report: Callable[[s
 
 
 def _fetch_chain(host: str, port: int) -> list[x509.Certificate]:
-    """The certificates that a server sends, its own first. Looks only: no byte of ours is sent over this connection."""
+    """Return the certificates that a server sends, its own first; no application data is sent."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -125,7 +129,7 @@ def _fetch_chain(host: str, port: int) -> list[x509.Certificate]:
 def _read_unverified_chain(secured: ssl.SSLSocket) -> list[bytes]:
     if hasattr(secured, "get_unverified_chain"):
         return list(getattr(secured, "get_unverified_chain")())  # noqa: B009 - known to the checker from 3.13 on
-    # Before Python 3.13 the same method is there, one object deeper; its certificates are then objects, too.
+    # Before Python 3.13 the method exists one object deeper, and returns objects.
     inner: Any = getattr(secured, "_sslobj", None)
     if not hasattr(inner, "get_unverified_chain"):
         return []
@@ -157,7 +161,7 @@ def _is_trusted(pem: bytes, host: str, port: int) -> bool:
 
 
 def _verify_trust(pem: bytes, host: str, port: int) -> None:
-    """Connect as bootstrap and agent will, and hang up."""
+    """Connect with verification, as bootstrap and agent do, and close the connection."""
     context = ssl.create_default_context(cadata=pem.decode())
     try:
         with (
@@ -167,7 +171,7 @@ def _verify_trust(pem: bytes, host: str, port: int) -> None:
             pass
     except ssl.SSLCertVerificationError as error:
         raise ConfigurationError(
-            f"the certificate would not be trusted for {host} ({error.verify_message}): use a name that stands in it, "
+            f"the certificate would not be trusted for {host} ({error.verify_message}): use a name that it contains, "
             "or get the PEM of its authority from whoever runs the server; nothing is stored"
         ) from error
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Users and roles, by WSO2's SOAP service RemoteUserStoreManagerService: 4.6 has no SCIM.
+"""Users and roles, through WSO2's SOAP service RemoteUserStoreManagerService: 4.6 has no SCIM.
 
-Source: WSO2 API Manager 4.6.0 (identity-user-ws 5.7.7). Its writing operations answer nothing, so every write is
-followed by a question.
+Source: WSO2 API Manager 4.6.0 (identity-user-ws 5.7.7). Its writing operations return nothing, so every write is
+verified by a read.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ Argument = tuple[str, str]
 
 
 class Users:
-    """The user store of one WSO2, as an administrator sees it."""
+    """The user store of one WSO2, as an administrator."""
 
     def __init__(self, http: HttpClient, management_url: str, admin: Identity) -> None:
         self._http = http
@@ -31,37 +31,37 @@ class Users:
         self._admin = admin
 
     def role_exists(self, name: str) -> bool:
-        """Tell whether there is such a role."""
+        """Return whether the role exists."""
         return self._query("isExistingRole", ("roleName", name)) == ["true"]
 
     def add_role(self, name: str) -> None:
         """Add a role without members.
 
         Raises:
-            RequestRefusedError: it is not there afterwards.
+            RequestRefusedError: it does not exist afterwards.
         """
         fault = self._update("addRole", ("roleName", name))
         if not self.role_exists(name):
             raise RequestRefusedError(f"role {name} could not be added: {fault}", status=500)
 
     def user_exists(self, name: str) -> bool:
-        """Tell whether there is such a user."""
+        """Return whether the user exists."""
         return self._query("isExistingUser", ("userName", name)) == ["true"]
 
     def authenticates(self, name: str, password: SecretStr) -> bool:
-        """Tell whether this is the password of a user who exists."""
+        """Return whether this is the password of an existing user."""
         credential = ("credential", password.get_secret_value())
         return self._query("authenticate", ("userName", name), credential) == ["true"]
 
     def list_roles(self, user: str) -> frozenset[str]:
-        """Return the roles of a user who exists."""
+        """Return the roles of an existing user."""
         return frozenset(self._query("getRoleListOfUser", ("userName", user)))
 
     def add_user(self, name: str, password: SecretStr, roles: Iterable[str]) -> None:
         """Add a user.
 
         Raises:
-            RequestRefusedError: they are not there afterwards.
+            RequestRefusedError: the user does not exist afterwards.
         """
         fault = self._update(
             "addUser",
@@ -74,20 +74,20 @@ class Users:
             raise RequestRefusedError(f"user {name} could not be added: {_redact(password, fault)}", status=500)
 
     def delete_user(self, name: str) -> None:
-        """Delete a user; their applications are to be deleted first.
+        """Delete a user, whose applications must be deleted first.
 
         Raises:
-            RequestRefusedError: they are still there afterwards.
+            RequestRefusedError: the user still exists afterwards.
         """
         fault = self._update("deleteUser", ("userName", name))
         if self.user_exists(name):
             raise RequestRefusedError(f"user {name} could not be deleted: {fault}", status=500)
 
     def grant_roles(self, user: str, roles: Iterable[str]) -> None:
-        """Give a user roles beside those they have.
+        """Grant a user roles in addition to the existing ones.
 
         Raises:
-            RequestRefusedError: they do not have them afterwards.
+            RequestRefusedError: the user does not have them afterwards.
         """
         wanted = sorted(roles)
         fault = self._update("updateRoleListOfUser", ("userName", user), *(("newRoles", role) for role in wanted))
@@ -95,17 +95,17 @@ class Users:
             raise RequestRefusedError(f"user {user} could not be given {', '.join(wanted)}: {fault}", status=500)
 
     def revoke_role(self, user: str, role: str) -> None:
-        """Take a role from a user.
+        """Revoke a role from a user.
 
         Raises:
-            RequestRefusedError: they still have it afterwards.
+            RequestRefusedError: the user still has it afterwards.
         """
         fault = self._update("updateRoleListOfUser", ("userName", user), ("deletedRoles", role))
         if role in self.list_roles(user):
             raise RequestRefusedError(f"{role} could not be taken from {user}: {fault}", status=500)
 
     def set_password(self, user: str, password: SecretStr) -> None:
-        """Give a user a new password.
+        """Set a user's password.
 
         Raises:
             RequestRefusedError: WSO2 reports a fault.
@@ -125,7 +125,7 @@ class Users:
         return _parse_return_values(content)
 
     def _update(self, operation: str, *arguments: Argument) -> str:
-        """Send an operation that answers nothing; return the fault's text, empty without one."""
+        """Send an operation without a result; return the fault's text, empty without one."""
         status, content = self._post(operation, arguments)
         return _parse_fault(content) if status == 500 else ""
 
@@ -142,7 +142,7 @@ class Users:
 
 
 def build_envelope(operation: str, arguments: Iterable[Argument]) -> bytes:
-    """Return the SOAP message that asks for an operation."""
+    """Return the SOAP request of an operation."""
     envelope = ElementTree.Element(f"{{{_SOAP}}}Envelope")
     body = ElementTree.SubElement(envelope, f"{{{_SOAP}}}Body")
     call = ElementTree.SubElement(body, f"{{{_SERVICE}}}{operation}")
@@ -152,7 +152,7 @@ def build_envelope(operation: str, arguments: Iterable[Argument]) -> bytes:
 
 
 def _find_texts(content: bytes, local_name: str) -> list[str]:
-    # Looked up by local name: the prefix, and with it the namespace, differs between stacks.
+    # By local name: the namespace prefix differs between stacks.
     try:
         root = fromstring(content)
     except (ElementTree.ParseError, DefusedXmlException):

@@ -1,7 +1,4 @@
-"""One WSO2 and who acts there: which REST API is called as whom.
-
-Puts addresses, identities and REST APIs together; knows no step.
-"""
+"""The REST APIs of one WSO2, each with its address and identity."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,21 +24,21 @@ from wso2_provisioning.tokens import (
 from wso2_provisioning.users import Users
 
 ADMIN_SCOPES = admin.SCOPES | publisher.SCOPES | mcp_servers.SCOPES | devportal.SCOPES | devportal.EXPORT_SCOPES
-"""Scopes of the REST APIs that the bootstrap needs."""
+"""Scopes of the bootstrap."""
 SWITCH_SCOPES = ADMIN_SCOPES | admin.DENY_SCOPES | publisher.BLOCK_SCOPES
-"""The same, and those that deny policies and blocked subscriptions need."""
+"""Scopes of the bootstrap, and those for deny policies and blocked subscriptions."""
 
 
 @dataclass(frozen=True, slots=True)
 class PortalSession:
-    """The Developer Portal as a user sees it, until it is ended."""
+    """The Developer Portal of a user, with a token until `end` is called."""
 
     portal: DevPortal
     end: Callable[[], None]
 
 
 class Wso2:
-    """One WSO2 and who may change it. Asks for tokens when they are first needed."""
+    """One WSO2 and its administrator; requests tokens when they are first needed."""
 
     def __init__(
         self,
@@ -51,14 +48,13 @@ class Wso2:
         is_dry_run: bool = False,
         admin_scopes: frozenset[str] = ADMIN_SCOPES,
     ) -> None:
-        """Remember where everything is.
+        """Create the facade; nothing is requested yet.
 
         Args:
-            http: how to reach it.
-            settings: where it is and who may change it.
-            is_dry_run: come with passwords instead of tokens, because to get one a client must be registered.
-            admin_scopes: what the administrator's token is to allow; more than the bootstrap needs for who stops
-                applications (`SWITCH_SCOPES`).
+            http: HTTP client.
+            settings: addresses and administrator.
+            is_dry_run: use passwords instead of tokens, because a token requires registering a client.
+            admin_scopes: of the administrator's token; the kill switch needs `SWITCH_SCOPES`.
 
         Raises:
             ConfigurationError: the administrator's password is not set.
@@ -97,7 +93,7 @@ class Wso2:
         return DevPortal(self.http, self.settings.wso2_management_url, self._authenticate_admin())
 
     def open_portal(self, user: str, password: SecretStr) -> DevPortal:
-        """Return the Developer Portal as a user sees it.
+        """Return the Developer Portal of a user.
 
         Raises:
             CredentialsRefusedError: the password is wrong.
@@ -106,7 +102,7 @@ class Wso2:
         return self.open_session(user, password).portal
 
     def open_session(self, user: str, password: SecretStr) -> PortalSession:
-        """Return the Developer Portal as a user sees it, with a token that ends with the session.
+        """Return the Developer Portal of a user, with a token that is revoked at the end of the session.
 
         Raises:
             CredentialsRefusedError: the password is wrong.
@@ -125,7 +121,7 @@ class Wso2:
         )
 
     def request_token(self, application: str, credentials: ClientCredentials, scopes: frozenset[str]) -> Token:
-        """Get a token in an application's name, apart from the one that it uses itself."""
+        """Request a token of an application without revoking the one that it uses itself."""
         return request_client_token(self.http, self.settings.token_url, credentials, application, scopes)
 
     def _authenticate_admin(self) -> Identity:

@@ -1,1 +1,1 @@
-"""What a person orders of the site, and sees of it, through the gateway as the application Operator."""
+"""Commands with which a person sees and operates the site, through the gateway as the application Operator."""

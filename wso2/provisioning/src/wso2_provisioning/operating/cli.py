@@ -1,4 +1,4 @@
-"""The command line by which a person sees and operates the site."""
+"""Command line with which a person sees and operates the site."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.documents import ArtifactError
 
-# Apart from the token of the switch, so that a kill meanwhile is not cut off.
+# A scope of its own, so that a kill at the same time keeps its token.
 _OWN_TOKEN = "device_operating"
 _UNFOLDED = 250
 _EPILOG = """\
@@ -40,7 +40,7 @@ Without make: python scripts/dev.py operate stop --minutes 30 REASON="fire alarm
 whatever runs here, of make run or of make up; STACK=run or STACK=compose names one of them. With WSO2_ADMIN_PASSWORD
 set it is the one that the variables of scripts/bootstrap.py and OPERATOR_PASSWORD name.
 
-exit code: 0 it is done; 1 it is not, and the reason is said; 2 wrong usage
+exit code: 0 it is done; 1 it is not, and the reason is printed; 2 wrong usage
 """
 
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
 
     Args:
         argv: arguments; None takes those of the process.
-        artifacts_dir: what WSO2 was given.
+        artifacts_dir: folder of the artifacts.
     """
     arguments = build_parser().parse_args(argv)
     try:
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
     if arguments.json:
         sys.stdout.write(f"{json.dumps(answer, indent=2)}\n")
         return 0
-    # What is piped is not folded; and what a charger says of itself is no markup.
+    # Piped output is not wrapped; texts of chargers are not markup.
     console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _UNFOLDED)
     for part in render_answer(arguments.command, answer):
         console.print(part)
@@ -78,7 +78,7 @@ def _require_reason(arguments: argparse.Namespace) -> None:
 
 
 def _execute(arguments: argparse.Namespace, artifacts: Artifacts) -> dict[str, Any]:
-    """The answer to a command; sessions that are over come in pages, and are put together."""
+    """Return the answer to a command; the pages of completed sessions are joined."""
     answer = _send(build_call(arguments), artifacts)
     known = {one["session_id"] for one in answer["sessions"]} if answer.get("next_since") else set[str]()
     while (since := answer.get("next_since")) is not None:
@@ -100,7 +100,7 @@ def _send(call: GatewayCall, artifacts: Artifacts) -> dict[str, Any]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The commands and what each takes."""
+    """Build the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="make operate", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -20,11 +20,11 @@ _NOT_KEPT = "It is in force, but NOT on disk: a restart of the service forgets i
 
 
 def render_answer(command: str, answer: Answer) -> Iterable[str | Table]:
-    """Say it in lines and tables.
+    """Render an answer as lines and tables.
 
     Args:
-        command: what was asked, a command of `make operate`.
-        answer: the body of the answer to it.
+        command: of `make operate`.
+        answer: body of its answer.
     """
     if command == "chargers":
         yield from _render_site(answer)
@@ -170,14 +170,14 @@ SITE_API = "SiteAPI"
 
 @dataclass(frozen=True, slots=True)
 class GatewayCall:
-    """One call through the gateway.
-
-    api: name of the API. target: its path below the API's context. body: what is ordered; None: it only reads.
-    """
+    """One call through the gateway."""
 
     api: str
+    """Name of the API."""
     target: str
+    """Path below the API's context."""
     body: dict[str, Any] | None = None
+    """Body of a PUT; None for a GET."""
 
     @property
     def method(self) -> str:
@@ -186,10 +186,10 @@ class GatewayCall:
 
 
 def build_call(arguments: Namespace) -> GatewayCall:
-    """The call that a command means.
+    """Build the gateway call of a command.
 
     Args:
-        arguments: of the command line; `command` says which, `reason` is there for those that need one.
+        arguments: of the command line, with `command`, and `reason` if the command needs one.
     """
     return _CALLS[arguments.command](arguments)
 

@@ -1,4 +1,4 @@
-"""The command line of the switch: proves who operates it, acts, and says what stands."""
+"""Command line of kill and revive: authenticates the operator, acts, and reports the result."""
 
 import argparse
 import getpass
@@ -43,12 +43,12 @@ which stack:
                                        OPERATOR_PASSWORD (needed), AGENT_URL (default http://localhost:8004),
                                        OPERATOR_STATE_DIR (default .state/operator)
 
-exit code: 0 it is done and recorded; 1 it is not, or only in part (what stands is said); 2 wrong usage
+exit code: 0 it is done and recorded; 1 it is not, or only in part (the state is reported); 2 wrong usage
 """
 
 
 def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
-    """Act, and return the exit code.
+    """Kill or revive, and return the exit code.
 
     Args:
         argv: arguments, the first of which is `kill` or `revive`; None takes those of the process.
@@ -77,32 +77,32 @@ def _run(arguments: argparse.Namespace, began: float) -> int:
         token = authenticate_operator(wso2, artifacts)
         record = KillAuditLog(http, settings.wso2_gateway_url, token)
         journal = EventJournal(own.operator_state_dir, _report)
-        site = SwitchContext(
+        context = SwitchContext(
             wso2, spec, artifacts, record, AgentClient(http, own.agent_url.rstrip("/")), journal, _report
         )
         if is_status:
-            for line in describe_status(site):
+            for line in describe_status(context):
                 sys.stdout.write(f"{line}\n")
             return 0
         now = make_clock(load(RunSettings).sim_clock_file).now()
         act = KillEvent(
             arguments.act, reason, format_operator_name(arguments.operator or _describe_user()), now, scope, spec.name
         )
-        course = StepRunner(act, journal, _report, began)
-        _report(f"{course.elapsed_s:7.3f} s  operator and administrator are proved")
+        runner = StepRunner(act, journal, _report, began)
+        _report(f"{runner.elapsed_s:7.3f} s  operator and administrator are authenticated")
         journal.save(act)
         return (
-            _run_kill(site, course, arguments.device)
+            _run_kill(context, runner, arguments.device)
             if arguments.act == "kill"
-            else _run_revive(site, course, arguments)
+            else _run_revive(context, runner, arguments)
         )
 
 
-def _run_kill(site: SwitchContext, course: StepRunner, device: str | None) -> int:
-    if course.event.scope == "control":
-        return _run_kill_control(site, course)
-    cut, spec = kill(site, course, device), site.spec
-    is_recorded = _record_event(site, course)
+def _run_kill(context: SwitchContext, runner: StepRunner, device: str | None) -> int:
+    if runner.event.scope == "control":
+        return _run_kill_control(context, runner)
+    cut, spec = kill(context, runner, device), context.spec
+    is_recorded = _record_event(context, runner)
     if cut.is_owner_denied:
         others = [
             name
@@ -114,15 +114,15 @@ def _run_kill(site: SwitchContext, course: StepRunner, device: str | None) -> in
         ]
         _report(f"{spec.name} is stopped: {', '.join([f'every application of {spec.owner} is denied', *others])}")
     elif cut.is_stopped:
-        _report(f"{spec.name} is stopped, but another application of {spec.owner} would get through: kill it again")
+        _report(f"{spec.name} is stopped, but another application of {spec.owner} would have access: kill it again")
     else:
-        _report(f"{spec.name} is NOT stopped: neither a deny policy nor blocked subscriptions keep it out")
+        _report(f"{spec.name} is NOT stopped: neither a deny policy nor blocked subscriptions stop it")
     return 0 if cut.is_owner_denied and is_recorded else 1
 
 
-def _run_kill_control(site: SwitchContext, course: StepRunner) -> int:
-    is_shut = kill_control(site, course)
-    is_recorded = _record_event(site, course)
+def _run_kill_control(context: SwitchContext, runner: StepRunner) -> int:
+    is_shut = kill_control(context, runner)
+    is_recorded = _record_event(context, runner)
     if is_shut:
         _report(f"{EVAPP.name} sets no limits any more: {CONTROL_API} is denied. Those in force lapse to the fallbacks")
     else:
@@ -130,16 +130,16 @@ def _run_kill_control(site: SwitchContext, course: StepRunner) -> int:
     return 0 if is_shut and is_recorded else 1
 
 
-def _run_revive(site: SwitchContext, course: StepRunner, arguments: argparse.Namespace) -> int:
-    is_control, spec = course.event.scope == "control", site.spec
+def _run_revive(context: SwitchContext, runner: StepRunner, arguments: argparse.Namespace) -> int:
+    is_control, spec = runner.event.scope == "control", context.spec
     act = revive_control if is_control else revive
-    is_open = act(site, course, everything=arguments.all, remove=arguments.remove)
-    is_recorded = _record_event(site, course)
+    is_open = act(context, runner, everything=arguments.all, remove=arguments.remove)
+    is_recorded = _record_event(context, runner)
     if is_control:
         _report(f"{spec.name} may set limits" if is_open else f"{spec.name} may still set no limits: see above")
     elif is_open:
         _report(f"{spec.name} may go on")
-    elif arguments.remove and spec.name not in {one.name for one in site.wso2.admin.list_applications(spec.owner)}:
+    elif arguments.remove and spec.name not in {one.name for one in context.wso2.admin.list_applications(spec.owner)}:
         _report(f"{spec.name} is gone: the bootstrap (scripts/bootstrap.py, or a new start) makes it, with a new key")
     else:
         _report(f"{spec.name} is still stopped, at least in part: see above")
@@ -155,12 +155,14 @@ def _parse_application(arguments: argparse.Namespace) -> ApplicationSpec:
     return spec
 
 
-def _record_event(site: SwitchContext, course: StepRunner) -> bool:
-    if course.run_step("record", lambda: site.record_event(course.event), is_last=True):
+def _record_event(context: SwitchContext, runner: StepRunner) -> bool:
+    if runner.run_step("record", lambda: context.record_event(runner.event), is_last=True):
         return True
-    site.journal.save(course.event)
-    where = site.journal.path_of(course.event.event_id) if site.journal.contains(course.event) else "nowhere"
-    _report(f"NOT RECORDED. What was done stands; it is written down in {where}, and the next act records it, too")
+    context.journal.save(runner.event)
+    where = context.journal.path_of(runner.event.event_id) if context.journal.contains(runner.event) else "nowhere"
+    _report(
+        f"NOT RECORDED. What was done remains in force; it is saved in {where}, and the next kill or revive records it"
+    )
     return False
 
 
@@ -210,7 +212,7 @@ def _build_parser(artifacts_dir: Path) -> argparse.ArgumentParser:
             own.add_argument("--device", help="AGENT_DEVICE of the agent, where it has one")
             own.add_argument("--status", action="store_true", help=f"only say whether {EVAPP.name} is stopped")
         else:
-            own.add_argument("--all", action="store_true", help="take back also what no kill is known to have made")
+            own.add_argument("--all", action="store_true", help="revert also what no known kill changed")
             own.add_argument(
                 "--remove",
                 action="store_true",

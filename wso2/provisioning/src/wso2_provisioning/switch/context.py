@@ -1,4 +1,4 @@
-"""Who operates the switch, proved before anything is done, and what they operate it with."""
+"""The operated stack and application, and the authentication of the operator before anything is done."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,58 +17,59 @@ from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts
 
 Probe = Callable[[], httpx.Response]
-"""A call of the application's through the gateway, whatever the answer."""
+"""A call through the gateway as the application; returns any answer."""
 _NO_LIMITS: dict[str, object] = {}
-"""What is put to the limits to see whether the gateway lets it pass: no list, so that the service refuses it before it
-looks at chargers or at who commands."""
-# Apart from any other token of these applications, which stay as they are.
+"""Body of the probe of PUT /limits: not a list, so the service rejects it before it checks the caller."""
+# A scope of its own, so that requesting this token revokes no other one.
 _DEVICE_SCOPE = "device_switch"
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchContext:
-    """What is operated, once the operator is proved.
-
-    wso2: as an administrator. spec: the application that is stopped or let go on. record: with the operator's token.
-    """
+    """What a kill or revive acts on, after the operator was authenticated."""
 
     wso2: Wso2
+    """REST APIs, as the administrator."""
     spec: ApplicationSpec
+    """Application that is killed or revived."""
     artifacts: Artifacts
+    """What WSO2 was provisioned with."""
     audit_log: KillAuditLog
+    """Log behind SiteAPI, with the operator's token."""
     agent: AgentClient
     journal: EventJournal
     report: Callable[[str], None]
+    """Prints a line for the operator."""
 
     def read_credentials(self) -> ClientCredentials | None:
-        """The application's key; None, and a word why, where it can not be had."""
+        """Return the application's credentials; None, with a reported reason, if they cannot be read."""
         try:
             return export_credentials(self.wso2, self.spec)
         except ProvisioningError as error:
-            self.report(f"the key of {self.spec.name} can not be read, so its token stays: {error.message}")
+            self.report(f"the key of {self.spec.name} cannot be read, so its token is not revoked: {error.message}")
             return None
 
     def request_probe_token(self, key: ClientCredentials | None) -> Token | None:
-        """A token of the application that is not the one it holds itself; None, and a word why, without one."""
+        """Return a token of the application other than its own; None, with a reported reason, if there is none."""
         if key is None:
             return None
         scopes = {*self.spec.collect_scopes(self.artifacts), _DEVICE_SCOPE}
         try:
             return request_exact_token(self.wso2.http, self.wso2.settings.token_url, key, self.spec.name, scopes)
         except ProvisioningError as error:
-            self.report(f"no call is tried: {error.message}")
+            self.report(f"no probe is possible: {error.message}")
             return None
 
     def build_first_reading_probe(self, token: Token) -> Probe:
-        """The first reading of the application."""
+        """Return a probe of the application's first reading."""
         return self._build_probe(self.spec.apis[0], token)
 
     def build_chargers_probe(self, token: Token) -> Probe:
-        """What the chargers do."""
+        """Return a probe of the chargers' state."""
         return self._build_probe(CHARGERS_API, token)
 
     def build_limits_probe(self, token: Token) -> Probe:
-        """The call by which limits are set, with none in it."""
+        """Return a probe of setting limits that sets none."""
         return self._build_probe(CONTROL_API, token, json=_NO_LIMITS)
 
     def _build_probe(self, name: str, token: Token, json: object = None) -> Probe:
@@ -79,7 +80,7 @@ class SwitchContext:
         return lambda: self.wso2.http.send_once(operation.verb, url, identity, json=json)
 
     def record_event(self, act: KillEvent) -> StepResult:
-        """Record this act, and those that could not be recorded when they were done."""
+        """Record this event, and earlier ones that could not be recorded at their time."""
         number = self.audit_log.add(act.to_json()).get("number")
         self.journal.remove(act.event_id)
         late = 0
@@ -91,12 +92,12 @@ class SwitchContext:
 
 
 def authenticate_operator(wso2: Wso2, artifacts: Artifacts) -> Token:
-    """Prove that who acts is the operator and an administrator, and return the operator's token.
+    """Check the passwords of the operator and of an administrator, and return the operator's token.
 
     Raises:
         ProvisioningError: a password is not set or wrong, or WSO2 grants other scopes than the operator's.
     """
     token = request_application_token(wso2, artifacts, OPERATOR, _DEVICE_SCOPE)
-    # Asks for the administrator's token, which is granted these scopes or refused.
+    # Requests the administrator's token, which is granted these scopes or refused.
     _ = wso2.publisher
     return token

@@ -29,35 +29,36 @@ _CONTROL = re.compile(r"[\u0000-\u001f\u007f-\u009f\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step, and how it ended. took_s [s]."""
+    """One step of an event, and its outcome."""
 
     name: str
     outcome: StepOutcome
     took_s: float
+    """Duration [s]."""
     detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayChange:
-    """One thing at the gateway that a kill made, or a revive undid; `id` is the gateway's.
-
-    Of a key, whose tokens a kill revoked, `id` is what tells it from any other; see `key_id`.
-    """
+    """One resource at the gateway that a kill changed, or a revive reverted."""
 
     kind: str
+    """`deny_policy`, `subscription` or `key`."""
     id: str
+    """The gateway's id; of a key the value of `compute_key_id`."""
     name: str
 
 
 @dataclass(slots=True)
 class KillEvent:
-    """An act under way. scope: all that the application may do, or setting limits on chargers alone."""
+    """A kill or revive in progress, as SiteAPI records it."""
 
     kind: EventKind
     reason: str
     operator: str
     started_at: datetime
     scope: KillScope = "all"
+    """Everything that the application may do, or setting charging limits only."""
     application: str = EVAPP.name
     event_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     steps: list[Step] = field(default_factory=list[Step])
@@ -67,7 +68,7 @@ class KillEvent:
     agent_decides_after_s: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The act as SiteAPI takes it."""
+        """Return the event as SiteAPI accepts it."""
         return {
             "act_id": self.event_id,
             "kind": self.kind,
@@ -88,7 +89,7 @@ class KillEvent:
 
 
 def parse_reason(text: str | None, kind: EventKind) -> str:
-    """Accept why an act is done.
+    """Return the reason of an event.
 
     Raises:
         ConfigurationError: it is missing, too long, or more than one line.
@@ -102,10 +103,10 @@ def parse_reason(text: str | None, kind: EventKind) -> str:
 
 
 def parse_scope(text: str | None) -> KillScope:
-    """Accept what an act is about; nothing said means all.
+    """Return the scope of an event; without a value it is `all`.
 
     Raises:
-        ConfigurationError: it is another word.
+        ConfigurationError: it is an unknown scope.
     """
     match text or "all":
         case "all" | "control" as scope:
@@ -115,25 +116,27 @@ def parse_scope(text: str | None) -> KillScope:
 
 
 def to_one_line(text: str, longest: int = _LONGEST_DETAIL) -> str:
-    """A text as the record takes it: its control characters are blanks, and it is cut to what fits."""
+    """Return a text as the audit log accepts it: control characters replaced by blanks, cut to the maximum length."""
     return _CONTROL.sub(" ", text).strip()[:longest] or "?"
 
 
 def format_operator_name(text: str) -> str:
-    """Who acts, as the record takes it."""
+    """Return the operator's name as the audit log accepts it."""
     return to_one_line(text, _LONGEST_NAME)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedChanges:
-    """What acts say of the gateway. made: by kills, and not undone since, by id. known: every id that an act names."""
+    """Changes at the gateway by recorded events."""
 
     unreverted: Mapping[str, GatewayChange]
+    """Changes by kills that no revive has reverted, by id."""
     known_ids: frozenset[str]
+    """Every id that an event names."""
 
 
 def collect_changes(acts: Iterable[Mapping[str, Any]]) -> RecordedChanges:
-    """Read recorded acts.
+    """Collect the changes of recorded events.
 
     Args:
         acts: the newest first.
@@ -150,17 +153,17 @@ def collect_changes(acts: Iterable[Mapping[str, Any]]) -> RecordedChanges:
 
 
 def compute_key_id(credentials: ClientCredentials) -> str:
-    """What tells one key from another, its secret included, and gives the secret away to nobody."""
+    """Return an id that identifies a key and its secret without revealing the secret."""
     digest = hashlib.sha256(credentials.client_secret.get_secret_value().encode()).hexdigest()
     return f"{credentials.client_id}:{digest[:_DIGITS]}"
 
 
 class EventJournal:
-    """One file for each act that is not recorded yet.
+    """Local files of events that are not in the audit log yet, so that a killed process loses none.
 
     Args:
-        folder: where they are.
-        warn: told, once, that nothing can be kept there; the act goes on all the same.
+        folder: of the files, one per event.
+        warn: called once if nothing can be written there; the event continues.
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
@@ -169,11 +172,11 @@ class EventJournal:
         self._is_usable = True
 
     def path_of(self, act_id: str) -> Path:
-        """Where an act is kept."""
+        """Return the file of an event."""
         return self._folder / f"{act_id}.json"
 
     def save(self, act: KillEvent) -> None:
-        """Write down how far an act is."""
+        """Save an event in its current state."""
         if not self._is_usable:
             return
         path = self.path_of(act.event_id)
@@ -188,25 +191,25 @@ class EventJournal:
         except OSError as error:
             self._is_usable = False
             self._warn(
-                f"{self._folder} can not be written ({error.strerror}): what is done now is only recorded at the end"
+                f"{self._folder} cannot be written ({error.strerror}): what is done now is only recorded at the end"
             )
 
     def contains(self, act: KillEvent) -> bool:
-        """Tell whether an act is written down here."""
+        """Return whether an event is saved here."""
         return self.path_of(act.event_id).exists()
 
     def remove(self, act_id: str) -> None:
-        """Remove an act that is recorded."""
+        """Remove an event that is recorded."""
         self.path_of(act_id).unlink(missing_ok=True)
 
     def list_unrecorded(self) -> list[dict[str, Any]]:
-        """Acts of earlier runs that are not recorded, the newest first."""
+        """Return the events of earlier runs that are not recorded, the newest first."""
         acts: list[dict[str, Any]] = []
         for path in self._folder.glob("*.json"):
             try:
                 act = cast("object", json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError):
-                self._warn(f"{path} can not be read")
+                self._warn(f"{path} cannot be read")
                 continue
             if isinstance(act, dict):
                 acts.append(cast("dict[str, Any]", act))
@@ -219,10 +222,10 @@ _MOST_PAGES = 5
 
 
 class KillAuditLog:
-    """The record of one site.
+    """Audit log of one site, through the gateway: SiteAPI with a token of the application Operator.
 
     Args:
-        http: how to reach the gateway.
+        http: HTTP client.
         gateway_url: base of the gateway.
         token: of the application Operator.
     """
@@ -233,18 +236,18 @@ class KillAuditLog:
         self._identity = Identity.from_token("Operator", token.access_token)
 
     def add(self, act: Mapping[str, Any]) -> dict[str, Any]:
-        """Record an act; the same one twice is recorded once.
+        """Record an event; the same one is recorded only once.
 
         Raises:
-            ProvisioningError: it is not recorded.
+            ProvisioningError: it could not be recorded.
         """
         return parse_json_object(self._http.call("POST", self._url, self._identity, accept=(200, 201), json=dict(act)))
 
     def list_newest(self) -> list[dict[str, Any]]:
-        """The newest five hundred acts, the newest first.
+        """Return the newest 500 events, the newest first.
 
         Raises:
-            ProvisioningError: the record can not be read.
+            ProvisioningError: the log cannot be read.
         """
         acts: list[dict[str, Any]] = []
         before: int | None = None

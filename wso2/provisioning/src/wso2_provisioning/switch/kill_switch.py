@@ -46,78 +46,84 @@ class KillResult:
     """What stops the application now."""
 
     is_owner_denied: bool
+    """Whether every call of any application of the owner is denied."""
     is_application_denied: bool
     are_subscriptions_blocked: bool
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the application itself is kept out, be it only as it is now."""
+        """Whether the application itself has no access, even if another one of its owner had."""
         return self.is_owner_denied or self.is_application_denied or self.are_subscriptions_blocked
 
 
-def kill(site: SwitchContext, course: StepRunner, device: str | None) -> KillResult:
-    """Cut the application off, whatever of it fails.
+def kill(context: SwitchContext, runner: StepRunner, device: str | None) -> KillResult:
+    """Revoke the application's access; a step that fails does not stop the others.
 
     Args:
-        site: what is operated.
-        course: is told each step.
-        device: of the agent, where it has one; its token is then another.
+        context: operated stack and application.
+        runner: runs and records each step.
+        device: AGENT_DEVICE of the agent, if set; its token has another scope then.
     """
-    spec = site.spec
-    is_owner_denied = course.run_step(
-        "deny user", lambda: deny_calls(site, course, build_owner_target(spec), spec.owner)
+    spec = context.spec
+    is_owner_denied = runner.run_step(
+        "deny user", lambda: deny_calls(context, runner, build_owner_target(spec), spec.owner)
     )
-    is_denied = course.run_step(
-        "deny application", lambda: deny_calls(site, course, build_application_target(spec), spec.name)
+    is_denied = runner.run_step(
+        "deny application", lambda: deny_calls(context, runner, build_application_target(spec), spec.name)
     )
-    key = site.read_credentials()
-    probe = site.request_probe_token(key)
+    key = context.read_credentials()
+    probe = context.request_probe_token(key)
     if probe is not None:
         token = probe
-        course.run_step("gateway refuses", lambda: _wait_for_refusal(site, course, token))
+        runner.run_step("gateway refuses", lambda: _wait_for_refusal(context, runner, token))
     if is_owner_denied or is_denied:
-        _stop_agent(site, course)
-    course.run_step("take portal role", lambda: revoke_portal_role(site))
-    are_shut = block_subscriptions(site, course)
+        _stop_agent(context, runner)
+    runner.run_step("take portal role", lambda: revoke_portal_role(context))
+    are_shut = block_subscriptions(context, runner)
     if not (is_owner_denied or is_denied):
-        # It notices nothing before something stops it.
-        _stop_agent(site, course)
-    for name, scopes in build_scope_sets(spec, site.artifacts, device).items():
-        course.run_step(name, lambda scopes=scopes: _revoke_token(site, course, key, scopes))
+        # Only the blocked subscriptions stop the agent then, so it is checked after them.
+        _stop_agent(context, runner)
+    for name, scopes in build_scope_sets(spec, context.artifacts, device).items():
+        runner.run_step(name, lambda scopes=scopes: _revoke_token(context, runner, key, scopes))
     return KillResult(is_owner_denied, is_denied, are_shut)
 
 
-def _wait_for_refusal(site: SwitchContext, course: StepRunner, probe: Token) -> StepResult:
-    answer = wait_for_refusal(site.wso2.http, site.build_first_reading_probe(probe))
-    course.event.gateway_refused_after_s = course.elapsed_s
-    return "done", f"{answer}, {course.elapsed_s:.3f} s after the command"
+def _wait_for_refusal(context: SwitchContext, runner: StepRunner, probe: Token) -> StepResult:
+    answer = wait_for_refusal(context.wso2.http, context.build_first_reading_probe(probe))
+    runner.event.gateway_refused_after_s = runner.elapsed_s
+    return "done", f"{answer}, {runner.elapsed_s:.3f} s after the command"
 
 
-def _stop_agent(site: SwitchContext, course: StepRunner) -> None:
-    if site.spec is EVAPP:
-        course.run_step("agent stops", lambda: _wait_for_agent_stop(site, course))
+def _stop_agent(context: SwitchContext, runner: StepRunner) -> None:
+    if context.spec is EVAPP:
+        runner.run_step("agent stops", lambda: _wait_for_agent_stop(context, runner))
 
 
-def _wait_for_agent_stop(site: SwitchContext, course: StepRunner) -> StepResult:
+def _wait_for_agent_stop(context: SwitchContext, runner: StepRunner) -> StepResult:
     try:
-        site.agent.recheck()
-        told = site.agent.wait_until_stopped()
+        context.agent.recheck()
+        decision = context.agent.wait_until_stopped()
     except ProvisioningError as error:
-        return "failed", f"{error.message}; it falls to 0 kW by itself when its readings are older than it allows"
-    course.event.agent_stopped_after_s = course.elapsed_s
-    return "done", f"{told['charging_power_kw']:g} kW, {course.elapsed_s:.3f} s after the command: {told['reason']}"
+        return "failed", f"{error.message}; it falls back to 0 kW when its readings exceed their maximum age"
+    runner.event.agent_stopped_after_s = runner.elapsed_s
+    return (
+        "done",
+        f"{decision['charging_power_kw']:g} kW, {runner.elapsed_s:.3f} s after the command: {decision['reason']}",
+    )
 
 
 def build_scope_sets(spec: ApplicationSpec, artifacts: Artifacts, device: str | None) -> dict[str, set[str]]:
-    """What the application's token may hold: of the agent by the protocol of its readings, and whether it has chargers.
+    """Return the scope sets that a token of the application may have, each revoked by one step.
+
+    Those of the agent depend on the protocol of its readings and on whether it controls chargers.
 
     Args:
         spec: the application.
-        artifacts: say which scopes there are.
-        device: of the agent, where it has one.
+        artifacts: define the scopes.
+        device: AGENT_DEVICE of the agent, if set.
 
     Returns:
-        Each set of scopes, by the step that revokes a token of it.
+        Scopes by the name of the step that revokes their token.
     """
     own = {f"device_{device}"} if device else set[str]()
     if spec is not EVAPP:
@@ -126,7 +132,7 @@ def build_scope_sets(spec: ApplicationSpec, artifacts: Artifacts, device: str | 
     as_tools = {artifacts.find_underlying_api(project).api.name for project in servers}
     apis = spec.find_projects(artifacts)
     readings = {one.scope.name for it in apis if it.api.name in as_tools for one in it.api.scopes}
-    # What is no tool is called over REST, whatever the protocol of the readings.
+    # APIs without MCP tools are always called over REST.
     chargers = {one.scope.name for it in apis if it.api.name not in as_tools for one in it.api.scopes}
     tools = {one.scope.name for project in servers for one in project.server.scopes}
     return {
@@ -138,140 +144,145 @@ def build_scope_sets(spec: ApplicationSpec, artifacts: Artifacts, device: str | 
 
 
 def _revoke_token(
-    site: SwitchContext, course: StepRunner, key: ClientCredentials | None, scopes: set[str]
+    context: SwitchContext, runner: StepRunner, key: ClientCredentials | None, scopes: set[str]
 ) -> StepResult:
     if key is None:
-        return "skipped", f"the key of {site.spec.name} is not known here"
-    http, token_url = site.wso2.http, site.wso2.settings.token_url
-    change = GatewayChange(KEY, compute_key_id(key), site.spec.name)
-    if change not in course.event.changes:
-        course.event.changes.append(change)
-    # Asking for the same scopes revokes the token that is held; this one then goes, too.
-    token = request_exact_token(http, token_url, key, site.spec.name, scopes)
-    revoke_token(http, token_url, key, token, site.spec.name)
+        return "skipped", f"the key of {context.spec.name} is not known here"
+    http, token_url = context.wso2.http, context.wso2.settings.token_url
+    change = GatewayChange(KEY, compute_key_id(key), context.spec.name)
+    if change not in runner.event.changes:
+        runner.event.changes.append(change)
+    # Requesting the same scopes revokes the application's token; the new one is revoked as well.
+    token = request_exact_token(http, token_url, key, context.spec.name, scopes)
+    revoke_token(http, token_url, key, token, context.spec.name)
     return "done", " ".join(sorted(scopes))
 
 
-def revive(site: SwitchContext, course: StepRunner, *, everything: bool, remove: bool) -> bool:
-    """Take back what kills made.
+def revive(context: SwitchContext, runner: StepRunner, *, everything: bool, remove: bool) -> bool:
+    """Revert what kills changed.
 
     Args:
-        site: what is operated.
-        course: is told each step.
-        everything: take back also what no kill is known to have made, and take subscriptions and key as they are.
-        remove: remove what was made in the owner's name since.
+        context: operated stack and application.
+        runner: runs and records each step.
+        everything: revert also what no known kill changed, and accept subscriptions and key as they are.
+        remove: remove resources created in the owner's name since.
 
     Returns:
-        Whether nothing of it stops the application any longer.
+        Whether nothing that was reverted stops the application any longer.
     """
-    spec, acts = site.spec, read_recorded_changes(site, course)
+    spec, recorded = context.spec, read_recorded_changes(context, runner)
 
-    def look() -> list[UnmanagedResource]:
-        is_shut = find_active_deny_policy(site, build_owner_target(spec)) is not None
-        return find_unmanaged_resources(site, acts, is_shut=is_shut, everything=everything)
+    def find() -> list[UnmanagedResource]:
+        is_shut = find_active_deny_policy(context, build_owner_target(spec)) is not None
+        return find_unmanaged_resources(context, recorded, is_shut=is_shut, everything=everything)
 
-    if not clear_unmanaged_resources(site, course, look, remove=remove):
+    if not clear_unmanaged_resources(context, runner, find, remove=remove):
         return False
-    is_ours = build_revert_filter(acts, everything=everything)
-    denied = {spec.owner: build_owner_target(spec), spec.name: build_application_target(spec)}
+    may_revert = build_revert_filter(recorded, everything=everything)
+    target = {spec.owner: build_owner_target(spec), spec.name: build_application_target(spec)}
     if spec is EVAPP:
-        denied |= {CONTROL_API: build_control_target(site)}
+        target |= {CONTROL_API: build_control_target(context)}
     allowed = [
-        course.run_step(f"allow {name}", lambda name=name, one=one: allow_calls(site, course, one, name, is_ours))
-        for name, one in denied.items()
+        runner.run_step(f"allow {name}", lambda name=name, one=one: allow_calls(context, runner, one, name, may_revert))
+        for name, one in target.items()
     ]
-    is_open = unblock_subscriptions(site, course, is_ours) and all(allowed)
-    # Whichever key it has now, it is this one that goes on.
-    course.event.changes.extend(one for one in acts.unreverted.values() if (one.kind, one.name) == (KEY, spec.name))
+    is_open = unblock_subscriptions(context, runner, may_revert) and all(allowed)
+    # The key that the application has now is accepted.
+    runner.event.changes.extend(one for one in recorded.unreverted.values() if (one.kind, one.name) == (KEY, spec.name))
     if spec is EVAPP:
-        course.run_step("agent decides", lambda: _wait_for_decision(site, course, is_open=is_open))
+        runner.run_step("agent decides", lambda: _wait_for_decision(context, runner, is_open=is_open))
     return is_open
 
 
-def _wait_for_decision(site: SwitchContext, course: StepRunner, *, is_open: bool) -> StepResult:
-    site.agent.recheck()
+def _wait_for_decision(context: SwitchContext, runner: StepRunner, *, is_open: bool) -> StepResult:
+    context.agent.recheck()
     if not is_open:
-        return "skipped", "EVApp is still stopped, at least in part, so the agent is not waited for"
-    told = site.agent.wait_until_it_decides()
-    course.event.agent_decides_after_s = course.elapsed_s
-    return "done", f"{told['charging_power_kw']:g} kW, {course.elapsed_s:.3f} s after the command: {told['reason']}"
+        return "skipped", "EVApp is still stopped, at least in part, so the agent's decision is not awaited"
+    decision = context.agent.wait_until_it_decides()
+    runner.event.agent_decides_after_s = runner.elapsed_s
+    return (
+        "done",
+        f"{decision['charging_power_kw']:g} kW, {runner.elapsed_s:.3f} s after the command: {decision['reason']}",
+    )
 
 
-def kill_control(site: SwitchContext, course: StepRunner) -> bool:
-    """Shut ChargerControlAPI, and see that a limit is refused while a reading is not.
+def kill_control(context: SwitchContext, runner: StepRunner) -> bool:
+    """Deny ChargerControlAPI, and check that a limit is refused while a reading is not.
 
     Returns:
-        Whether it is shut to whatever EVApp's owner makes.
+        Whether it is denied to every application of EVApp's owner.
     """
-    is_denied = course.run_step("deny API", lambda: deny_calls(site, course, build_control_target(site), CONTROL_API))
-    probe = site.request_probe_token(site.read_credentials())
+    is_denied = runner.run_step(
+        "deny API", lambda: deny_calls(context, runner, build_control_target(context), CONTROL_API)
+    )
+    probe = context.request_probe_token(context.read_credentials())
     if probe is not None:
         token = probe
-        course.run_step("gateway refuses limits", lambda: _wait_for_limits_refusal(site, course, token))
-    course.run_step("take portal role", lambda: revoke_portal_role(site))
-    block_subscriptions(site, course, CONTROL_API)
+        runner.run_step("gateway refuses limits", lambda: _wait_for_limits_refusal(context, runner, token))
+    runner.run_step("take portal role", lambda: revoke_portal_role(context))
+    block_subscriptions(context, runner, CONTROL_API)
     if probe is not None:
-        course.run_step("reading goes on", lambda: _check_reading(site, probe))
-    course.run_step("agent sets no limits", lambda: _check_agent(site, lambda word: word == BLOCKED))
+        runner.run_step("reading goes on", lambda: _check_reading(context, probe))
+    runner.run_step("agent sets no limits", lambda: _check_agent(context, lambda word: word == BLOCKED))
     return is_denied
 
 
-def revive_control(site: SwitchContext, course: StepRunner, *, everything: bool, remove: bool) -> bool:
-    """Open ChargerControlAPI to EVApp where a kill shut it, and see that the gateway takes limits again.
+def revive_control(context: SwitchContext, runner: StepRunner, *, everything: bool, remove: bool) -> bool:
+    """Allow ChargerControlAPI again if a kill denied it, and check that the gateway accepts limits.
 
     Args:
-        site: what is operated.
-        course: is told each step.
-        everything: open it also where no kill is known to have shut it.
-        remove: remove what was made in the owner's name since.
+        context: operated stack and application.
+        runner: runs and records each step.
+        everything: allow it even if no known kill denied it.
+        remove: remove resources created in the owner's name since.
 
     Returns:
         Whether EVApp may set limits.
     """
-    acts, denied = read_recorded_changes(site, course), build_control_target(site)
+    recorded, target = read_recorded_changes(context, runner), build_control_target(context)
 
-    def look() -> list[UnmanagedResource]:
-        is_shut = find_active_deny_policy(site, denied) is not None
-        return find_unmanaged_resources(site, acts, is_shut=is_shut, everything=everything, only=CONTROL_API)
+    def find() -> list[UnmanagedResource]:
+        is_shut = find_active_deny_policy(context, target) is not None
+        return find_unmanaged_resources(context, recorded, is_shut=is_shut, everything=everything, only=CONTROL_API)
 
-    if not clear_unmanaged_resources(site, course, look, remove=remove):
+    if not clear_unmanaged_resources(context, runner, find, remove=remove):
         return False
-    is_ours = build_revert_filter(acts, everything=everything)
-    is_allowed = course.run_step(
-        f"allow {CONTROL_API}", lambda: allow_calls(site, course, denied, CONTROL_API, is_ours)
+    may_revert = build_revert_filter(recorded, everything=everything)
+    is_allowed = runner.run_step(
+        f"allow {CONTROL_API}", lambda: allow_calls(context, runner, target, CONTROL_API, may_revert)
     )
-    if not (unblock_subscriptions(site, course, is_ours, CONTROL_API) and is_allowed):
+    if not (unblock_subscriptions(context, runner, may_revert, CONTROL_API) and is_allowed):
         return False
-    probe = site.request_probe_token(site.read_credentials())
-    is_taken = probe is None or course.run_step("gateway takes limits", lambda: _wait_for_acceptance(site, probe))
-    course.run_step("agent sets limits", lambda: _check_agent(site, lambda word: word != BLOCKED))
+    probe = context.request_probe_token(context.read_credentials())
+    is_taken = probe is None or runner.run_step("gateway takes limits", lambda: _wait_for_acceptance(context, probe))
+    runner.run_step("agent sets limits", lambda: _check_agent(context, lambda word: word != BLOCKED))
     return is_taken
 
 
-def _wait_for_limits_refusal(site: SwitchContext, course: StepRunner, probe: Token) -> StepResult:
-    answer = wait_for_refusal(site.wso2.http, site.build_limits_probe(probe))
-    course.event.gateway_refused_after_s = course.elapsed_s
-    return "done", f"PUT /limits: {answer}, {course.elapsed_s:.3f} s after the command"
+def _wait_for_limits_refusal(context: SwitchContext, runner: StepRunner, probe: Token) -> StepResult:
+    answer = wait_for_refusal(context.wso2.http, context.build_limits_probe(probe))
+    runner.event.gateway_refused_after_s = runner.elapsed_s
+    return "done", f"PUT /limits: {answer}, {runner.elapsed_s:.3f} s after the command"
 
 
-def _check_reading(site: SwitchContext, probe: Token) -> StepResult:
-    answer = parse_answer(site.build_chargers_probe(probe)())
+def _check_reading(context: SwitchContext, probe: Token) -> StepResult:
+    answer = parse_answer(context.build_chargers_probe(probe)())
     return "done" if answer.verdict is Verdict.LET_THROUGH else "failed", f"GET /chargers: {answer}"
 
 
-def _wait_for_acceptance(site: SwitchContext, probe: Token) -> StepResult:
+def _wait_for_acceptance(context: SwitchContext, probe: Token) -> StepResult:
     if any(
-        find_active_deny_policy(site, one)
-        for one in (build_owner_target(site.spec), build_application_target(site.spec))
+        find_active_deny_policy(context, one)
+        for one in (build_owner_target(context.spec), build_application_target(context.spec))
     ):
         return "failed", "every call of EVApp is denied: make revive without SCOPE lets it go on"
-    answer = wait_until_let_through(site.wso2.http, site.build_limits_probe(probe))
+    answer = wait_until_let_through(context.wso2.http, context.build_limits_probe(probe))
     return "done", f"PUT /limits is let through: {answer}"
 
 
-def _check_agent(site: SwitchContext, is_so: Callable[[str], bool]) -> StepResult:
-    """Have the agent try at once, and see how that ends."""
-    if site.agent.read_command_result() is None:
+def _check_agent(context: SwitchContext, is_so: Callable[[str], bool]) -> StepResult:
+    """Make the agent try to set limits now, and wait for the result."""
+    if context.agent.read_command_result() is None:
         return "skipped", "it sets none"
-    site.agent.recheck()
-    return "done", f"it says: {site.agent.wait_for_command_result(is_so)}"
+    context.agent.recheck()
+    return "done", f"it reports: {context.agent.wait_for_command_result(is_so)}"

@@ -1,4 +1,4 @@
-"""What is seen of an act from outside: the gateway's answers to a probe, and the agent's decisions."""
+"""Polls the effect of a kill or revive: the gateway's answers to a probe, and the agent's decisions."""
 
 import time
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from wso2_provisioning.smoke_test import Verdict, parse_answer
 from wso2_terms.codes import DENIED, SUBSCRIPTION_BLOCKED
 
 REFUSALS = frozenset({str(DENIED.code), str(SUBSCRIPTION_BLOCKED.code)})
-"""What the gateway answers to an application that was stopped."""
+"""Codes of the gateway's answers to a stopped application."""
 BLOCKED, _NOT_TRIED = "blocked", "nothing_yet"
-"""What the agent says of a call that the gateway keeps from it, and of limits that it never tried to set."""
+"""Agent's words for a call that the gateway refuses, and for limits that it has never set."""
 _GATEWAY_S = 10.0
 _GATEWAY_PAUSE_S = 0.2
-# Readings that the agent holds count for 10 s; a decision takes 8 s at most.
+# The agent uses cached readings for 10 s, and a decision takes at most 8 s.
 _AGENT_S = 20.0
 _AGENT_PAUSE_S = 0.5
-# Every decision asked for while it knows nothing costs it calls, and those of a minute may be spent already.
+# Each decision without readings costs the agent calls, and its quota of the minute may be used up.
 _REVIVED_S = 75.0
 _REVIVED_PAUSE_S = 3.0
 
@@ -28,25 +28,25 @@ T = TypeVar("T")
 
 
 class PollTimeoutError(ProvisioningError):
-    """What was waited for did not show itself in time."""
+    """The awaited state was not observed in time."""
 
     code = "unseen"
 
 
 def wait_for_refusal(http: HttpClient, call: Callable[[], httpx.Response]) -> str:
-    """Call until the gateway refuses the application; return its answer: status and code.
+    """Call until the gateway refuses the application; return status and code.
 
     Raises:
-        PollTimeoutError: it still lets calls through.
+        PollTimeoutError: calls are still let through.
     """
     return _poll_gateway(http, call, lambda answer: is_refusal(_format_answer(answer)))
 
 
 def wait_until_let_through(http: HttpClient, call: Callable[[], httpx.Response]) -> str:
-    """Call until the gateway lets the application through; return the answer: status and code.
+    """Call until the gateway lets the application through; return status and code.
 
     Raises:
-        PollTimeoutError: it still refuses.
+        PollTimeoutError: calls are still refused.
     """
     return _poll_gateway(http, call, lambda answer: parse_answer(answer).verdict is Verdict.LET_THROUGH)
 
@@ -71,16 +71,16 @@ def _format_answer(answer: httpx.Response) -> str:
 
 
 def is_refusal(answer: str) -> bool:
-    """Tell whether an answer is that to an application that was stopped."""
+    """Return whether an answer is the one to a stopped application."""
     return answer.rpartition(" ")[2] in REFUSALS
 
 
 class AgentClient:
-    """The agent, asked on its own port.
+    """Client of the agent, on its own port.
 
     Args:
-        http: how to reach it.
-        url: its base.
+        http: HTTP client.
+        url: base URL of the agent.
     """
 
     def __init__(self, http: HttpClient, url: str) -> None:
@@ -88,7 +88,7 @@ class AgentClient:
         self._url = url
 
     def recheck(self) -> bool:
-        """Have the agent look at once what the gateway allows; False when it would not spend calls on it.
+        """Make the agent check its access now; False if it would not spend calls on that.
 
         Raises:
             ProvisioningError: it does not answer.
@@ -96,45 +96,45 @@ class AgentClient:
         return bool(parse_json_object(self._http.send_once("POST", f"{self._url}/recheck")).get("rechecked"))
 
     def wait_until_stopped(self) -> dict[str, Any]:
-        """Ask for decisions until one gives 0 kW because the agent is blocked; return it.
+        """Request decisions until one is 0 kW because the agent is blocked; return it.
 
         Raises:
-            ProvisioningError: it does not answer, or not so.
+            ProvisioningError: the agent does not answer, or not in this way.
         """
         return self._wait_for_decision(
-            lambda told: told.get("charging_power_kw") == 0 and BLOCKED in _collect_errors(told),
+            lambda decision: decision.get("charging_power_kw") == 0 and BLOCKED in _collect_errors(decision),
             _AGENT_S,
             _AGENT_PAUSE_S,
         )
 
     def wait_until_it_decides(self) -> dict[str, Any]:
-        """Ask for decisions until one rests on readings again; return it.
+        """Request decisions until one is based on readings again; return it.
 
         Raises:
-            ProvisioningError: it does not answer, or not so.
+            ProvisioningError: the agent does not answer, or not in this way.
         """
         return self._wait_for_decision(
-            lambda told: told.get("rule") != "fail_safe" and BLOCKED not in _collect_errors(told),
+            lambda decision: decision.get("rule") != "fail_safe" and BLOCKED not in _collect_errors(decision),
             _REVIVED_S,
             _REVIVED_PAUSE_S,
         )
 
     def read_command_result(self) -> str | None:
-        """How the agent's last try to set limits on chargers ended, in one word; None where it made none.
+        """Return the result of the agent's last attempt to set charging limits, in one word; None if it made none.
 
         Raises:
             ProvisioningError: it does not answer.
         """
-        told = parse_json_object(self._http.send_once("GET", f"{self._url}/site-status"))
-        chargers = cast("dict[str, Any]", told.get("chargers") or {})
+        decision = parse_json_object(self._http.send_once("GET", f"{self._url}/site-status"))
+        chargers = cast("dict[str, Any]", decision.get("chargers") or {})
         word = str(chargers.get("commanding", _NOT_TRIED))
         return None if word == _NOT_TRIED else word
 
     def wait_for_command_result(self, is_so: Callable[[str], bool]) -> str:
-        """Ask how setting limits goes until the word is the one that is waited for; return it.
+        """Poll the result of setting limits until it satisfies `is_so`; return it.
 
         Raises:
-            ProvisioningError: it does not answer, or not so.
+            ProvisioningError: the agent does not answer, or not in this way.
         """
 
         def look() -> str | None:
@@ -144,26 +144,27 @@ class AgentClient:
         found = _poll(self._http, look, _AGENT_S, _AGENT_PAUSE_S)
         if found is None:
             raise PollTimeoutError(
-                f"after {_AGENT_S:.0f} s the agent still says of setting limits: {self.read_command_result()}"
+                f"after {_AGENT_S:.0f} s setting limits still ends with {self.read_command_result()}"
             )
         return found
 
     def request_decision(self) -> dict[str, Any]:
-        """Ask for one decision."""
+        """Request one decision."""
         return parse_json_object(self._http.send_once("GET", f"{self._url}/optimize-charging"))
 
     def _wait_for_decision(
         self, is_so: Callable[[dict[str, Any]], bool], most_s: float, pause_s: float
     ) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
-            told = self.request_decision()
-            return told if is_so(told) else None
+            decision = self.request_decision()
+            return decision if is_so(decision) else None
 
         found = _poll(self._http, look, most_s, pause_s)
         if found is None:
-            told = self.request_decision()
+            decision = self.request_decision()
             raise PollTimeoutError(
-                f"after {most_s:.0f} s the agent says {told.get('charging_power_kw')} kW: {told.get('reason')}"
+                f"after {most_s:.0f} s the agent still decides {decision.get('charging_power_kw')} kW: "
+                f"{decision.get('reason')}"
             )
         return found
 

@@ -1,4 +1,4 @@
-"""Goes through the steps of an act: each is timed, told and kept; one that fails does not stop the next."""
+"""Runs the steps of a kill or revive: each is timed, reported and saved; a failed one does not stop the next."""
 
 import time
 from collections.abc import Callable
@@ -11,13 +11,13 @@ StepResult = tuple[StepOutcome, str]
 
 
 class StepRunner:
-    """The way of one act.
+    """Runs the steps of one event.
 
     Args:
-        act: what the steps are added to.
-        journal: keeps it after each step.
+        act: event to which the steps are added.
+        journal: saves the event after each step.
         say: prints a line.
-        began: when the command was given, as `time.monotonic` says it [s].
+        began: start of the command, in `time.monotonic` [s].
     """
 
     def __init__(self, act: KillEvent, journal: EventJournal, say: Report, began: float) -> None:
@@ -29,19 +29,19 @@ class StepRunner:
 
     @property
     def elapsed_s(self) -> float:
-        """Since the command was given [s]."""
+        """Time since the command was given [s]."""
         return round(time.monotonic() - self._began, 3)
 
     def run_step(self, name: str, do: Callable[[], StepResult], *, is_last: bool = False) -> bool:
-        """Take a step; Ctrl-C ends it and skips the others, but for the last.
+        """Run a step; Ctrl-C ends it and skips the others except the last.
 
         Args:
-            name: what it is called.
-            do: does it and says how it went.
-            is_last: taken after Ctrl-C too.
+            name: of the step.
+            do: carries it out and returns its outcome and a detail.
+            is_last: run after Ctrl-C as well.
 
         Returns:
-            Whether it is now as it should be.
+            Whether the required state is reached.
         """
         began = time.monotonic()
         outcome, detail = self._run(do, is_last)

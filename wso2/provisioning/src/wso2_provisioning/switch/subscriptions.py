@@ -19,30 +19,33 @@ from wso2_provisioning.switch.step_runner import StepResult, StepRunner
 
 
 def build_owner_target(spec: ApplicationSpec) -> DenyTarget:
-    """Whatever calls with a token of any application of the owner: this alone holds against whatever they make."""
+    """Return the target for calls of any application of the owner, also of one that is created later."""
     return DenyTarget.for_owner(spec.owner)
 
 
 def build_application_target(spec: ApplicationSpec) -> DenyTarget:
-    """The application under its name."""
+    """Return the target for calls of the application with its name."""
     return DenyTarget.for_application(spec.owner, spec.name)
 
 
-def build_control_target(site: SwitchContext) -> DenyTarget:
-    """The API by which limits are set, whoever calls: people stop cars at SiteAPI, not there."""
-    return DenyTarget.for_api(site.artifacts.find_api(CONTROL_API).api.versioned_context)
+def build_control_target(context: SwitchContext) -> DenyTarget:
+    """Return the target for all calls of the API that sets limits; people stop cars through SiteAPI instead."""
+    return DenyTarget.for_api(context.artifacts.find_api(CONTROL_API).api.versioned_context)
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionState:
-    """One subscription. name: of the API or MCP server. is_own: it is the application's own, to what it needs."""
+    """One subscription of the owner."""
 
     subscription_id: str
     name: str
+    """Name of the API or MCP server."""
     application: str
+    """Name of the subscribed application."""
     plan: str
     is_unblocked: bool
     is_own: bool
+    """Whether the application of the artifacts holds it, for an API or MCP server that it needs."""
 
     def __str__(self) -> str:
         return f"{self.name} by {self.application}"
@@ -50,66 +53,71 @@ class SubscriptionState:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStates:
-    """All that is known. unseen: APIs and MCP servers that could not be looked at, with the reason."""
+    """All subscriptions of the owner."""
 
     states: tuple[SubscriptionState, ...]
     unreadable: tuple[tuple[str, str], ...]
+    """Name of each API and MCP server whose subscriptions cannot be read, and the reason."""
 
     @property
     def own(self) -> tuple[SubscriptionState, ...]:
-        """The subscriptions that the application is to have."""
-        return tuple(door for door in self.states if door.is_own)
+        """Subscriptions that the application must have."""
+        return tuple(subscription for subscription in self.states if subscription.is_own)
 
     @property
     def others(self) -> tuple[SubscriptionState, ...]:
-        """All else that its owner subscribed to, and with which application."""
-        return tuple(door for door in self.states if not door.is_own)
+        """Further subscriptions of its owner, of any application."""
+        return tuple(subscription for subscription in self.states if not subscription.is_own)
 
     @property
     def are_blocked(self) -> bool:
         """Whether no subscription lets a call through."""
-        return not self.unreadable and bool(self.states) and not any(door.is_unblocked for door in self.states)
+        return (
+            not self.unreadable
+            and bool(self.states)
+            and not any(subscription.is_unblocked for subscription in self.states)
+        )
 
     def to_step_result(self) -> StepResult:
-        """What came of looking."""
+        """Return the result of reading them, as of a step."""
         unseen = "; ".join(f"{name}: {why}" for name, why in self.unreadable)
         others = f", and {len(self.others)} that no artifact describes" if self.others else ""
         return ("failed", unseen) if unseen else ("done", f"{len(self.own)} subscriptions{others}")
 
 
-def find_active_deny_policy(site: SwitchContext, denied: DenyTarget) -> DenyPolicy | None:
-    """The deny policy that refuses these calls now, None without one."""
-    return site.wso2.admin.find_active_deny_policy(denied)
+def find_active_deny_policy(context: SwitchContext, target: DenyTarget) -> DenyPolicy | None:
+    """Return the deny policy that refuses these calls now, None without one."""
+    return context.wso2.admin.find_active_deny_policy(target)
 
 
-def list_subscription_states(site: SwitchContext, only: str | None = None) -> SubscriptionStates:
-    """Look at each subscription of the owner; what can not be looked at does not hide the others.
+def list_subscription_states(context: SwitchContext, only: str | None = None) -> SubscriptionStates:
+    """List the subscriptions of the owner; an API that cannot be read does not hide the others.
 
     Args:
-        site: what is operated.
-        only: name of the one API or MCP server that is looked at; None looks at all.
+        context: operated stack and application.
+        only: name of one API or MCP server; None for all.
     """
-    doors: list[SubscriptionState] = []
+    subscriptions: list[SubscriptionState] = []
     unseen: list[tuple[str, str]] = []
     try:
-        products = _list_products(site)
+        products = _list_products(context)
     except ProvisioningError as error:
         return SubscriptionStates((), (("the Publisher", error.message),))
-    for name in site.spec.products if only is None else (only,):
+    for name in context.spec.products if only is None else (only,):
         if name not in products.values():
             unseen.append((name, "it is not found"))
     for product_id, name in products.items():
         if only not in (None, name):
             continue
         try:
-            doors += _list_product_states(site, product_id, name)
+            subscriptions += _list_product_states(context, product_id, name)
         except ProvisioningError as error:
             unseen.append((name, error.message))
-    return SubscriptionStates(tuple(doors), tuple(unseen))
+    return SubscriptionStates(tuple(subscriptions), tuple(unseen))
 
 
-def _list_product_states(site: SwitchContext, product_id: str, name: str) -> list[SubscriptionState]:
-    spec = site.spec
+def _list_product_states(context: SwitchContext, product_id: str, name: str) -> list[SubscriptionState]:
+    spec = context.spec
     return [
         SubscriptionState(
             held.subscription_id,
@@ -119,15 +127,15 @@ def _list_product_states(site: SwitchContext, product_id: str, name: str) -> lis
             is_unblocked=held.status == UNBLOCKED,
             is_own=held.application == spec.name and name in spec.products,
         )
-        for held in site.wso2.publisher.list_subscriptions(product_id)
+        for held in context.wso2.publisher.list_subscriptions(product_id)
         if held.owner == spec.owner
     ]
 
 
-def _list_products(site: SwitchContext) -> dict[str, str]:
+def _list_products(context: SwitchContext) -> dict[str, str]:
     """Every API and MCP server by id, those that the application needs first."""
-    found = site.wso2.publisher.list_names() | site.wso2.mcp_servers.list_names()
-    needed = site.spec.products
+    found = context.wso2.publisher.list_names() | context.wso2.mcp_servers.list_names()
+    needed = context.spec.products
 
     def place(product_id: str) -> tuple[int, str]:
         name = found[product_id]
@@ -137,144 +145,158 @@ def _list_products(site: SwitchContext) -> dict[str, str]:
 
 
 MayRevert = Callable[[str], bool]
-"""Tells of an id at the gateway whether it may be taken back."""
+"""Returns of a resource's id whether a revive may revert it."""
 
 NOT_REVERTIBLE = "no kill that is known here did it: see ARGS=--all"
 
 
-def deny_calls(site: SwitchContext, course: StepRunner, denied: DenyTarget, name: str) -> StepResult:
-    """Refuse these calls from now on.
+def deny_calls(context: SwitchContext, runner: StepRunner, target: DenyTarget, name: str) -> StepResult:
+    """Deny these calls from now on.
 
     Args:
-        site: what is operated.
-        course: whose act is told of the change.
-        denied: whose calls.
-        name: what the record calls it.
+        context: operated stack and application.
+        runner: of the event that records the change.
+        target: calls to deny.
+        name: name in the audit log.
     """
-    if find_active_deny_policy(site, denied) is not None:
-        return "already", f"{denied.value} was denied before"
-    made = site.wso2.admin.deny(denied)
-    course.event.changes.append(GatewayChange(DENY_POLICY, made.condition_id, name))
-    return "done", f"{denied.condition_type} {denied.value} is denied"
+    if find_active_deny_policy(context, target) is not None:
+        return "already", f"{target.value} was denied before"
+    made = context.wso2.admin.deny(target)
+    runner.event.changes.append(GatewayChange(DENY_POLICY, made.condition_id, name))
+    return "done", f"{target.condition_type} {target.value} is denied"
 
 
 def allow_calls(
-    site: SwitchContext, course: StepRunner, denied: DenyTarget, name: str, is_ours: MayRevert
+    context: SwitchContext, runner: StepRunner, target: DenyTarget, name: str, may_revert: MayRevert
 ) -> StepResult:
-    """Let these calls go on, where a kill denied them."""
-    known = find_active_deny_policy(site, denied)
+    """Allow these calls again, if a kill denied them."""
+    known = find_active_deny_policy(context, target)
     if known is None:
-        return "already", f"{denied.value} is not denied"
-    if not is_ours(known.condition_id):
+        return "already", f"{target.value} is not denied"
+    if not may_revert(known.condition_id):
         return "skipped", NOT_REVERTIBLE
-    site.wso2.admin.remove_deny_policy(known.condition_id)
-    course.event.changes.append(GatewayChange(DENY_POLICY, known.condition_id, name))
-    return "done", f"{denied.condition_type} {denied.value} is no longer denied"
+    context.wso2.admin.remove_deny_policy(known.condition_id)
+    runner.event.changes.append(GatewayChange(DENY_POLICY, known.condition_id, name))
+    return "done", f"{target.condition_type} {target.value} is no longer denied"
 
 
-def block_subscriptions(site: SwitchContext, course: StepRunner, only: str | None = None) -> bool:
+def block_subscriptions(context: SwitchContext, runner: StepRunner, only: str | None = None) -> bool:
     """Block the subscriptions of the owner, whichever application holds them.
 
     Args:
-        site: what is operated.
-        course: is told each step.
-        only: name of the one API or MCP server that is meant; None means all.
+        context: operated stack and application.
+        runner: runs and records each step.
+        only: name of one API or MCP server; None for all.
 
     Returns:
-        Whether all that are meant are known and blocked.
+        Whether all of them are known and blocked.
     """
-    doors = _find_subscriptions(site, course, only)
-    done = [course.run_step(f"block {door.name}", lambda door=door: _block(site, course, door)) for door in doors.own]
-    if doors.others:
-        # One step however many they are: an act takes only so many, and these are never opened again.
-        done.append(course.run_step("block all others", lambda: _block_others(site, doors.others)))
-    return not doors.unreadable and bool(done) and all(done)
+    subscriptions = _find_subscriptions(context, runner, only)
+    done = [
+        runner.run_step(
+            f"block {subscription.name}", lambda subscription=subscription: _block(context, runner, subscription)
+        )
+        for subscription in subscriptions.own
+    ]
+    if subscriptions.others:
+        # One step for all: an event has a limited number of steps, and these are never unblocked again.
+        done.append(runner.run_step("block all others", lambda: _block_others(context, subscriptions.others)))
+    return not subscriptions.unreadable and bool(done) and all(done)
 
 
-def unblock_subscriptions(site: SwitchContext, course: StepRunner, is_ours: MayRevert, only: str | None = None) -> bool:
+def unblock_subscriptions(
+    context: SwitchContext, runner: StepRunner, may_revert: MayRevert, only: str | None = None
+) -> bool:
     """Unblock the application's own subscriptions.
 
     Args:
-        site: what is operated.
-        course: is told each step.
-        is_ours: which may be unblocked.
-        only: name of the one API or MCP server that is meant; None means all.
+        context: operated stack and application.
+        runner: runs and records each step.
+        may_revert: selects the subscriptions to unblock, by id.
+        only: name of one API or MCP server; None for all.
 
     Returns:
-        Whether all that are meant are known and open.
+        Whether all of them are known and unblocked.
     """
-    doors = _find_subscriptions(site, course, only)
-    opened: Callable[[SubscriptionState], StepResult] = lambda door: _unblock(site, course, door, is_ours)  # noqa: E731
-    done = [course.run_step(f"unblock {door.name}", lambda door=door: opened(door)) for door in doors.own]
-    return not doors.unreadable and bool(done) and all(done)
+    subscriptions = _find_subscriptions(context, runner, only)
+    done = [
+        runner.run_step(
+            f"unblock {one.name}",
+            lambda one=one: _unblock(context, runner, one, may_revert),
+        )
+        for one in subscriptions.own
+    ]
+    return not subscriptions.unreadable and bool(done) and all(done)
 
 
-def build_revert_filter(acts: RecordedChanges, *, everything: bool) -> MayRevert:
-    """Take back what kills made, or all."""
-    return lambda changed: everything or changed in acts.unreverted
+def build_revert_filter(recorded: RecordedChanges, *, everything: bool) -> MayRevert:
+    """Return a filter that selects what kills changed, or everything."""
+    return lambda changed: everything or changed in recorded.unreverted
 
 
-def read_recorded_changes(site: SwitchContext, course: StepRunner) -> RecordedChanges:
-    """Read in the record what kills and revives did at the gateway."""
+def read_recorded_changes(context: SwitchContext, runner: StepRunner) -> RecordedChanges:
+    """Read from the audit log what kills and revives changed at the gateway."""
     found: list[RecordedChanges] = []
 
     def read() -> StepResult:
-        found.append(_collect_known_changes(site))
+        found.append(_collect_known_changes(context))
         return "done", f"{len(found[0].unreverted)} changes of kills"
 
-    course.run_step("read the record", read)
+    runner.run_step("read the record", read)
     return found[0] if found else collect_changes(())
 
 
-def _find_subscriptions(site: SwitchContext, course: StepRunner, only: str | None) -> SubscriptionStates:
+def _find_subscriptions(context: SwitchContext, runner: StepRunner, only: str | None) -> SubscriptionStates:
     found: list[SubscriptionStates] = []
 
-    def look() -> StepResult:
-        found.append(list_subscription_states(site, only))
+    def find() -> StepResult:
+        found.append(list_subscription_states(context, only))
         return found[0].to_step_result()
 
-    course.run_step("look for subscriptions", look)
+    runner.run_step("look for subscriptions", find)
     return found[0] if found else SubscriptionStates((), ((only or "all", "not looked at"),))
 
 
-def _block(site: SwitchContext, course: StepRunner, door: SubscriptionState) -> StepResult:
-    if not door.is_unblocked:
+def _block(context: SwitchContext, runner: StepRunner, subscription: SubscriptionState) -> StepResult:
+    if not subscription.is_unblocked:
         return "already", "was not open before"
-    site.wso2.publisher.block_subscription(door.subscription_id)
-    course.event.changes.append(GatewayChange(SUBSCRIPTION, door.subscription_id, door.name))
+    context.wso2.publisher.block_subscription(subscription.subscription_id)
+    runner.event.changes.append(GatewayChange(SUBSCRIPTION, subscription.subscription_id, subscription.name))
     return "done", "subscription blocked"
 
 
-def _block_others(site: SwitchContext, doors: Iterable[SubscriptionState]) -> StepResult:
+def _block_others(context: SwitchContext, subscriptions: Iterable[SubscriptionState]) -> StepResult:
     shut: list[str] = []
     failed: list[str] = []
-    for door in doors:
-        if not door.is_unblocked:
+    for subscription in subscriptions:
+        if not subscription.is_unblocked:
             continue
         try:
-            site.wso2.publisher.block_subscription(door.subscription_id)
-            shut.append(str(door))
+            context.wso2.publisher.block_subscription(subscription.subscription_id)
+            shut.append(str(subscription))
         except ProvisioningError as error:
-            failed.append(f"{door}: {error.message}")
+            failed.append(f"{subscription}: {error.message}")
     if failed:
         return "failed", "; ".join(failed)
     return ("done" if shut else "already"), f"blocked: {', '.join(shut) or 'none was open'}"
 
 
-def _unblock(site: SwitchContext, course: StepRunner, door: SubscriptionState, is_ours: MayRevert) -> StepResult:
-    if door.is_unblocked:
+def _unblock(
+    context: SwitchContext, runner: StepRunner, subscription: SubscriptionState, may_revert: MayRevert
+) -> StepResult:
+    if subscription.is_unblocked:
         return "already", "is open"
-    if not is_ours(door.subscription_id):
+    if not may_revert(subscription.subscription_id):
         return "skipped", NOT_REVERTIBLE
-    site.wso2.publisher.unblock_subscription(door.subscription_id)
-    course.event.changes.append(GatewayChange(SUBSCRIPTION, door.subscription_id, door.name))
+    context.wso2.publisher.unblock_subscription(subscription.subscription_id)
+    runner.event.changes.append(GatewayChange(SUBSCRIPTION, subscription.subscription_id, subscription.name))
     return "done", "subscription unblocked"
 
 
-def _collect_known_changes(site: SwitchContext) -> RecordedChanges:
-    left = site.journal.list_unrecorded()
+def _collect_known_changes(context: SwitchContext) -> RecordedChanges:
+    left = context.journal.list_unrecorded()
     try:
-        return collect_changes([*left, *site.audit_log.list_newest()])
+        return collect_changes([*left, *context.audit_log.list_newest()])
     except ProvisioningError as error:
-        site.report(f"the record can not be read, so only what is kept on this machine is known: {error.message}")
+        context.report(f"the record cannot be read, so only events kept on this machine are known: {error.message}")
         return collect_changes(left)

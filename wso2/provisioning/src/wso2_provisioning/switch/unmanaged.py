@@ -1,6 +1,6 @@
-"""What somebody made in the name of an application's owner and no artifact describes.
+"""Resources that an application's owner has and no artifact describes.
 
-After a kill it is what the holder of a key tried meanwhile: a revive would let it through.
+After a kill they may come from the holder of a leaked key: a revive would give them access.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,63 +19,74 @@ REMOVAL_HINT = "make revive ARGS=--remove removes it"
 
 @dataclass(frozen=True, slots=True)
 class UnmanagedResource:
-    """One such thing. application_id: with which application it goes; None: it is the owner's role."""
+    """One resource that no artifact describes."""
 
     description: str
+    """For the operator."""
     application_id: str | None
+    """Application whose removal removes it; None for the owner's portal role."""
 
 
 def find_unmanaged_resources(
-    site: SwitchContext, acts: RecordedChanges, *, is_shut: bool, everything: bool = False, only: str | None = None
+    context: SwitchContext,
+    recorded: RecordedChanges,
+    *,
+    is_shut: bool,
+    everything: bool = False,
+    only: str | None = None,
 ) -> list[UnmanagedResource]:
-    """Look for what the owner has beside what the artifacts say and the kill left.
+    """Find what the owner has in addition to what the artifacts describe and the kill left.
 
     Args:
-        site: what is operated.
-        acts: what kills and revives did.
-        is_shut: a kill blocked every subscription, so that one that is open is another one.
-        everything: take the application's own subscriptions and keys as they are.
-        only: name of the one API or MCP server whose subscriptions are looked at; None looks at all.
+        context: operated stack and application.
+        recorded: changes of earlier kills and revives.
+        is_shut: a kill blocked every subscription, so an unblocked one is new.
+        everything: accept the application's own subscriptions and keys as they are.
+        only: name of one API or MCP server whose subscriptions are checked; None for all.
 
     Raises:
-        ProvisioningError: WSO2 does not say.
+        ProvisioningError: WSO2 does not list them.
     """
-    spec, owned = site.spec, site.wso2.admin.list_applications(site.spec.owner)
+    spec, owned = context.spec, context.wso2.admin.list_applications(context.spec.owner)
     own = next((one for one in owned if one.name == spec.name), None)
-    told = "application {}" if own else f"application {{}}, while {spec.name} is gone: it may be it, renamed"
+    told = "application {}" if own else f"application {{}}, while {spec.name} is missing: it may have been renamed"
     strays = [UnmanagedResource(told.format(one.name), one.application_id) for one in owned if one is not own]
     if own is not None:
-        doors = [
-            door
-            for door in list_subscription_states(site, only).states
-            if door.application == spec.name and door.is_unblocked
+        subscriptions = [
+            subscription
+            for subscription in list_subscription_states(context, only).states
+            if subscription.application == spec.name and subscription.is_unblocked
         ]
         strays += [
-            UnmanagedResource(f"subscription of {own.name} to {door.name}, which it does not need", own.application_id)
-            for door in doors
-            if not door.is_own
+            UnmanagedResource(
+                f"subscription of {own.name} to {subscription.name}, which it does not need", own.application_id
+            )
+            for subscription in subscriptions
+            if not subscription.is_own
         ]
         if not everything:
             strays += [
-                UnmanagedResource(f"subscription of {own.name} to {door.name}, made since the kill", own.application_id)
-                for door in doors
-                if door.is_own and is_shut and door.subscription_id not in acts.known_ids
+                UnmanagedResource(
+                    f"subscription of {own.name} to {subscription.name}, made since the kill", own.application_id
+                )
+                for subscription in subscriptions
+                if subscription.is_own and is_shut and subscription.subscription_id not in recorded.known_ids
             ]
-            strays += _find_foreign_keys(site, acts, own)
-    if not spec.keeps_portal and SUBSCRIBER_ROLE in site.wso2.users.list_roles(spec.owner):
+            strays += _find_foreign_keys(context, recorded, own)
+    if not spec.keeps_portal and SUBSCRIBER_ROLE in context.wso2.users.list_roles(spec.owner):
         strays.append(UnmanagedResource(f"{spec.owner} holds {SUBSCRIBER_ROLE}, as during a bootstrap", None))
     return strays
 
 
 def clear_unmanaged_resources(
-    site: SwitchContext, course: StepRunner, find: Callable[[], list[UnmanagedResource]], *, remove: bool
+    context: SwitchContext, runner: StepRunner, find: Callable[[], list[UnmanagedResource]], *, remove: bool
 ) -> bool:
-    """Say what there is, as a step; remove it where that is wanted.
+    """Report unmanaged resources as a step; remove them if requested.
 
-    An application that something was made for is removed as a whole: its key is in the hands of whoever did that.
+    An application that was changed is removed as a whole, because whoever changed it has its key.
 
     Returns:
-        Whether nothing is left.
+        Whether none remains.
     """
     found: list[UnmanagedResource] = []
 
@@ -86,40 +97,40 @@ def clear_unmanaged_resources(
         what = "; ".join(stray.description for stray in found)
         return ("done", f"to be removed: {what}") if remove else ("failed", f"{what}. {REMOVAL_HINT}")
 
-    is_clear = course.run_step("look for what was made since", report)
+    is_clear = runner.run_step("look for what was made since", report)
     if not (is_clear and found):
         return is_clear
-    done = [course.run_step("remove applications", lambda: _remove_applications(site, found))]
+    done = [runner.run_step("remove applications", lambda: _remove_applications(context, found))]
     if any(stray.application_id is None for stray in found):
-        done.append(course.run_step("take portal role", lambda: revoke_portal_role(site)))
+        done.append(runner.run_step("take portal role", lambda: revoke_portal_role(context)))
     return all(done)
 
 
-def revoke_portal_role(site: SwitchContext) -> StepResult:
-    """Take from the owner the role by which a key of theirs could make and change applications."""
-    spec, users = site.spec, site.wso2.users
+def revoke_portal_role(context: SwitchContext) -> StepResult:
+    """Revoke the role with which the owner's key could create and change applications."""
+    spec, users = context.spec, context.wso2.users
     if spec.keeps_portal:
-        return "skipped", f"{spec.owner} is a person who keeps it"
+        return "skipped", f"{spec.owner} is a person who keeps the role"
     if SUBSCRIBER_ROLE not in users.list_roles(spec.owner):
         return "already", f"{spec.owner} does not hold {SUBSCRIBER_ROLE}"
     users.revoke_role(spec.owner, SUBSCRIBER_ROLE)
     return "done", f"{SUBSCRIBER_ROLE} taken from {spec.owner}"
 
 
-def _remove_applications(site: SwitchContext, strays: Iterable[UnmanagedResource]) -> StepResult:
+def _remove_applications(context: SwitchContext, strays: Iterable[UnmanagedResource]) -> StepResult:
     ids = {stray.application_id for stray in strays if stray.application_id is not None}
     for application_id in sorted(ids):
-        site.wso2.admin.delete_application(application_id)
+        context.wso2.admin.delete_application(application_id)
     return ("done", f"{len(ids)} with their keys and subscriptions") if ids else ("already", "there is none")
 
 
 def _find_foreign_keys(
-    site: SwitchContext, acts: RecordedChanges, own: OwnerApplication
+    context: SwitchContext, recorded: RecordedChanges, own: OwnerApplication
 ) -> Iterable[UnmanagedResource]:
-    application = export_application(site.wso2, site.spec)
-    known = {one.id for one in acts.unreverted.values() if (one.kind, one.name) == (KEY, own.name)}
+    application = export_application(context.wso2, context.spec)
+    known = {one.id for one in recorded.unreverted.values() if (one.kind, one.name) == (KEY, own.name)}
     credentials = None if application.keys is None else application.keys.credentials
     if known and (credentials is None or compute_key_id(credentials) not in known):
-        yield UnmanagedResource(f"key of {own.name}: it is not the one that was cut off", own.application_id)
+        yield UnmanagedResource(f"key of {own.name}: it is not the one that was killed", own.application_id)
     for client_id in application.other_client_ids:
         yield UnmanagedResource(f"a second key of {own.name}, {client_id}", own.application_id)

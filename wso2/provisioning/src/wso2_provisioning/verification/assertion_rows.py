@@ -1,8 +1,8 @@
-"""The gateway's assertion, as a service sees it.
+"""Rows on the gateway's assertion (backend JWT).
 
-That a service behind `GATEWAY_CERT_FILE` answers 200 proves signature, issuer, expiry and context; claim by claim it is
-seen only by a backend of our own, which the gateway must reach.
-Source of what is expected: WSO2 API Manager 4.6.0, `[apim.jwt]` (APIMgtGatewayJWTGeneratorImpl).
+A service with `GATEWAY_CERT_FILE` that answers 200 proves signature, issuer, expiry and context; the single claims are
+visible only to a backend of our own, which the gateway must reach.
+Source of the expectations: WSO2 API Manager 4.6.0, `[apim.jwt]` (APIMgtGatewayJWTGeneratorImpl).
 """
 
 from functools import cached_property
@@ -26,18 +26,18 @@ LIFE_S = 900
 
 
 class AssertionRows:
-    """The rows: one over the real service, the others over a backend that remembers."""
+    """Rows: one with the real service, the others with the echo backend."""
 
     def __init__(
-        self, site: VerificationContext, imports: ImportRows, echo: EchoBackend | None, echo_url: str | None
+        self, context: VerificationContext, imports: ImportRows, echo: EchoBackend | None, echo_url: str | None
     ) -> None:
-        self._site = site
+        self._context = context
         self._imports = imports
         self._echo = echo
         self._echo_url = echo_url
 
     def build_rows(self) -> list[Row]:
-        """Every row, in the order in which they are looked at."""
+        """Return the rows in their order."""
         needs = "--echo-url"
         return [
             Row("the service takes the assertion", "service with GATEWAY_CERT_FILE", "200", self._observe_acceptance),
@@ -51,8 +51,8 @@ class AssertionRows:
         ]
 
     def _observe_acceptance(self) -> Observation:
-        token = self._site.request_token(self._site.ensure_application("Access"), self._site.scope)
-        answer = self._site.call(token)
+        token = self._context.request_token(self._context.ensure_application("Access"), self._context.scope)
+        answer = self._context.call(token)
         return Observation(str(answer.status_code))
 
     @cached_property
@@ -61,9 +61,9 @@ class AssertionRows:
             raise RowSkippedError("needs --echo-url, where the gateway reaches this machine")
         token = self._imports.token
         self._imports.import_with_backend(self._echo_url)
-        # The former revision answers until the new one is deployed.
-        answer, _ = self._site.poll(
-            lambda: self._site.call(token, _PATH), lambda found: found.status_code == 200, SETTLES_S
+        # The previous revision answers until the new one is deployed.
+        answer, _ = self._context.poll(
+            lambda: self._context.call(token, _PATH), lambda found: found.status_code == 200, SETTLES_S
         )
         if answer is None:
             raise RowSkippedError(f"the gateway does not reach {self._echo_url}")
@@ -85,7 +85,7 @@ class AssertionRows:
 
     def _observe_header(self) -> Observation:
         header, _ = decode_jwt(self._assertion)
-        # Plain base64 is what common JWT libraries refuse.
+        # Common JWT libraries reject plain base64.
         is_url_safe = not set("+/=") & set(self._assertion)
         return Observation(f"{header.get('typ')} {header.get('alg')}, {'base64url' if is_url_safe else 'base64'}")
 
@@ -106,7 +106,7 @@ class AssertionRows:
         if certificate is None:
             raise RowSkippedError("needs GATEWAY_CERT_FILE, the certificate that assertions are signed with")
         try:
-            GatewayAssertion.from_file(certificate, self._site.clock).verify(assertion, own.VERSIONED_CONTEXT)
+            GatewayAssertion.from_file(certificate, self._context.clock).verify(assertion, own.VERSIONED_CONTEXT)
         except EvError as error:
             return Observation(error.message)
         return Observation("verifies")

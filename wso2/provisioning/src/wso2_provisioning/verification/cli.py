@@ -1,4 +1,4 @@
-"""The command line: which WSO2, what else there is to look with, and how it ended."""
+"""Command line of the verification."""
 
 import argparse
 import sys
@@ -30,7 +30,7 @@ from wso2_provisioning.verification.rows import (
 from wso2_provisioning.verification.runner import build_all_rows, run_rows
 from wso2_terms.documents import ArtifactError
 
-_DESCRIPTION = "Compare a running WSO2, bootstrapped, with what is said of it; row by row, expected and observed."
+_DESCRIPTION = "Compare a running, bootstrapped WSO2 with what is expected of it, row by row."
 _EPILOG = """\
 Variables are those of the bootstrap (see bootstrap.py --help), and GATEWAY_CERT_FILE for the assertion's signature.
 Works with applications, two APIs, an MCP server, two limits and a role of its own and removes them; the agent goes on
@@ -44,14 +44,14 @@ _STANDARD_OUTPUT = Path("-")
 
 
 def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path | None = None) -> int:
-    """Look at every row and return the exit code.
+    """Observe every row and return the exit code.
 
     Args:
         argv: arguments; None takes those of the process.
         artifacts_dir: default of `--artifacts`.
     """
     arguments = _build_parser(artifacts_dir).parse_args(argv)
-    # With `-` standard output belongs to the JSON.
+    # With `-` standard output contains only the JSON.
     console = Console(stderr=arguments.json == _STANDARD_OUTPUT, highlight=False, soft_wrap=True, emoji=False)
     try:
         results = _run_rows(arguments, console)
@@ -79,10 +79,10 @@ def _run_rows(arguments: argparse.Namespace, console: Console) -> list[RowResult
         echo = None
         if arguments.echo_url is not None:
             echo = stack.enter_context(run_echo_backend(arguments.echo_bind, arguments.echo_url.port or 80))
-        site = VerificationContext(http, settings, artifacts, make_clock(load(RunSettings).sim_clock_file))
+        context = VerificationContext(http, settings, artifacts, make_clock(load(RunSettings).sim_clock_file))
         url = None if arguments.echo_url is None else str(arguments.echo_url)
-        rows = build_all_rows(site, echo=echo, echo_url=url, metrics_log=arguments.metrics_log)
-        for result in run_rows(site, rows, report):
+        rows = build_all_rows(context, echo=echo, echo_url=url, metrics_log=arguments.metrics_log)
+        for result in run_rows(context, rows, report):
             console.print(format_result(result.name, result))
             results.append(result)
     return results

@@ -1,6 +1,6 @@
-"""The WSO2 that is looked at, and the calls that looking takes.
+"""The verified WSO2, and the calls that rows need.
 
-Everything made here bears one prefix and is removed by `leftovers`.
+The name of everything that is created here starts with one prefix; `cleanup` removes it.
 """
 
 import secrets
@@ -30,22 +30,18 @@ from wso2_terms.api_project import ApiProject
 from wso2_terms.artifacts import Artifacts
 
 PREFIX = "Verify"
-"""How everything begins that is made while looking."""
+"""Start of the name of everything that the verification creates."""
 OWNER = "verify"
-"""The user who owns what is made while looking; holds the roles of EVApp's owner, and may use the portal."""
+"""User who owns what is created; has the roles of EVApp's owner, and may use the Developer Portal."""
 ADDED_SCOPES = frozenset({"apim:api_manage", "apim:api_delete", "apim:mcp_server_delete"})
-"""Scopes of the REST APIs that looking needs beside those of who stops applications."""
+"""Scopes that the verification needs in addition to those of the kill switch."""
 SETTLES_S = 60.0
 """How long new applications, subscriptions and APIs may take to reach the gateway [s]."""
 _PAUSE_S = 0.2
 
 
 class VerificationContext:
-    """One WSO2, bootstrapped, and an administrator's and an application owner's view of it.
-
-    own_api_id: of the API that was imported to look at importing, None before; WSO2's search finds it only later.
-    own_tools_api_id, own_server_id: the same of the API and the MCP server that were made to look at tools.
-    """
+    """One bootstrapped WSO2, as an administrator and as an owner of applications use it."""
 
     def __init__(self, http: HttpClient, settings: ProvisioningSettings, artifacts: Artifacts, clock: Clock) -> None:
         self.http = http
@@ -63,12 +59,12 @@ class VerificationContext:
 
     @property
     def quota(self) -> int:
-        """How many calls a minute the plan of the API allows."""
+        """Calls per minute that the plan of the API allows."""
         return self.artifacts.list_plans()[self.project.api.policies[0]].default_limit.request_count.request_count
 
     @cached_property
     def password_identity(self) -> Identity:
-        """The administrator, with the password."""
+        """The administrator, with password."""
         return Identity.from_password(self.settings.wso2_admin_username, self.settings.require_admin_password())
 
     @cached_property
@@ -78,7 +74,7 @@ class VerificationContext:
 
     @cached_property
     def token_identity(self) -> Identity:
-        """The administrator, with a token of every scope that looking needs."""
+        """The administrator, with a token of every scope that the verification needs."""
         name, password = self.settings.wso2_admin_username, self.settings.require_admin_password()
         scopes = SWITCH_SCOPES | ADDED_SCOPES
         token = request_password_token(self.http, self.settings.token_url, self.client, name, password, scopes)
@@ -86,7 +82,7 @@ class VerificationContext:
 
     @cached_property
     def owner_password(self) -> SecretStr:
-        """The password of a user who was made for looking, or was left by an earlier run and gets a new one."""
+        """Password of the owner, who is created, or gets this new password if an earlier run left the user."""
         password = SecretStr(secrets.token_urlsafe(18))
         roles = {SUBSCRIBER_ROLE, *EVAPP.collect_roles(self.artifacts)}
         if self.wso2.users.user_exists(OWNER):
@@ -98,58 +94,60 @@ class VerificationContext:
 
     @cached_property
     def portal(self) -> DevPortal:
-        """The Developer Portal as that user sees it."""
+        """The Developer Portal, as that user."""
         return self.wso2.open_portal(OWNER, self.owner_password)
 
     @cached_property
     def admin(self) -> Admin:
-        """Throttling and deny policies, as the administrator sees them."""
+        """Throttling and deny policies, as the administrator."""
         return Admin(self.http, self.settings.wso2_management_url, self.token_identity)
 
     @cached_property
     def publisher(self) -> Publisher:
-        """APIs, as the administrator sees them."""
+        """APIs, as the administrator."""
         return Publisher(self.http, self.settings.wso2_management_url, self.token_identity)
 
     @cached_property
     def mcp_servers(self) -> McpServers:
-        """MCP servers, as the administrator sees them."""
+        """MCP servers, as the administrator."""
         return McpServers(self.http, self.settings.wso2_management_url, self.token_identity)
 
     @cached_property
     def live_api(self) -> LiveApi:
-        """The API that is called.
+        """The called API, as WSO2 has it.
 
         Raises:
             ProvisioningError: WSO2 does not have it.
         """
         found = self.publisher.find(self.project.api.name, self.project.api.version)
         if found is None:
-            raise ProvisioningError(f"{self.project.api.name} is not there: run the bootstrap first")
+            raise ProvisioningError(f"{self.project.api.name} is missing: run the bootstrap first")
         return found
 
     def read_scope_probe(self) -> ClientCredentials:
-        """The bootstrap's application of the administrator, who holds none of the reading roles.
+        """Return the credentials of the bootstrap's probe application, whose owner has none of the reading roles.
 
         Raises:
-            ProvisioningError: it is not there.
+            ProvisioningError: it is missing.
         """
         portal = self.wso2.admin_portal
         application_id = portal.find_application(SCOPE_PROBE)
         keys = None if application_id is None else portal.find_keys(application_id)
         if keys is None:
-            raise ProvisioningError(f"{SCOPE_PROBE} is not there: run the bootstrap first")
+            raise ProvisioningError(f"{SCOPE_PROBE} is missing: run the bootstrap first")
         return keys.credentials
 
     def ensure_application(self, name: str, *, subscribed: bool = True) -> ClientCredentials:
-        """Make an application of that user, or find the one that was made before.
+        """Create an application of that user, or find the existing one.
 
         Args:
-            name: what it is for; the prefix is put before it.
-            subscribed: to the API that is called.
+            name: without the prefix.
+            subscribed: whether it is subscribed to the called API.
         """
         changes = ChangeLog(is_dry_run=False, report=lambda _: None)
-        application_id = steps.ensure_application(self.portal, PREFIX + name, "Made to look and removed", changes)
+        application_id = steps.ensure_application(
+            self.portal, PREFIX + name, "Created by verify-wso2, which removes it", changes
+        )
         assert application_id is not None
         self._applications[name] = application_id
         if subscribed:
@@ -159,24 +157,24 @@ class VerificationContext:
         return keys.credentials
 
     def application_id_of(self, name: str) -> str:
-        """The id of an application that was made here."""
+        """Return the id of an application that was created here."""
         return self._applications[name]
 
     def find_subscription(self, name: str) -> Subscription:
-        """The one subscription of an application that was made here."""
+        """Return the only subscription of an application that was created here."""
         return self.portal.list_subscriptions(self._applications[name])[0]
 
     def send_token_request(self, client: ClientCredentials, *scopes: str) -> httpx.Response:
-        """Ask for a token of these scopes, whatever the answer."""
+        """Request a token with these scopes; return any answer."""
         identity = Identity.from_client(client.client_id, client.client_secret)
         form = {"grant_type": "client_credentials", "scope": " ".join(scopes)}
         return self.http.send("POST", self.settings.token_url, identity, data=form)
 
     def request_token(self, client: ClientCredentials, *scopes: str) -> SecretStr:
-        """Get a token of these scopes.
+        """Request a token with these scopes.
 
         Raises:
-            ProvisioningError: WSO2 gives none.
+            ProvisioningError: WSO2 issues none.
         """
         answer = self.send_token_request(client, *scopes)
         if answer.status_code != 200:
@@ -190,18 +188,18 @@ class VerificationContext:
         return self.http.send("POST", url, identity, data={"token": token.get_secret_value()})
 
     def call(self, token: SecretStr | None, path: str | None = None, method: str = "GET") -> httpx.Response:
-        """Call the gateway, whatever the answer.
+        """Call the gateway; return any answer.
 
         Args:
-            token: None sends none.
-            path: None calls the API's first reading.
-            method: verb.
+            token: None for a call without one.
+            path: None for the API's first reading.
+            method: HTTP method.
         """
         identity = None if token is None else Identity.from_token("an application", token)
         return self.http.send_once(method, self.settings.wso2_gateway_url + (path or self.path), identity)
 
     def call_admin(self, method: str, path: str, **content: Any) -> httpx.Response:
-        """Call a REST API as the administrator, whatever the answer."""
+        """Call a REST API as the administrator; return any answer."""
         return self.http.send(method, self.settings.wso2_management_url + path, self.token_identity, **content)
 
     def call_publisher(self, path: str, query: Mapping[str, str]) -> httpx.Response:
@@ -209,7 +207,7 @@ class VerificationContext:
         return self.call_admin("POST", publisher.BASE_PATH + path, params=dict(query))
 
     def wait_for_access(self, token: SecretStr, path: str | None = None) -> None:
-        """Wait until the gateway lets a token through, whether the service behind it answers or not.
+        """Wait until the gateway accepts a token, whether the service behind it answers or not.
 
         Raises:
             GatewayAccessError: it does not within a minute.
@@ -219,15 +217,15 @@ class VerificationContext:
             lambda: self.call(token, path), lambda found: parse_answer(found).verdict in passes, SETTLES_S
         )
         if answer is None:
-            raise GatewayAccessError(f"the gateway does not let through what it should within {SETTLES_S:.0f} s")
+            raise GatewayAccessError(f"the gateway does not accept a valid token within {SETTLES_S:.0f} s")
 
     def poll(
         self, call: Callable[[], httpx.Response], wanted: Callable[[httpx.Response], bool], longest_s: float
     ) -> tuple[httpx.Response | None, float]:
-        """Call until an answer is the one that is waited for.
+        """Repeat a call until its answer is the wanted one.
 
         Returns:
-            The answer, None where it did not come, and the time that it took [s].
+            The answer, None if it did not come in time, and the time taken [s].
         """
         started_s = time.monotonic()
         while True:

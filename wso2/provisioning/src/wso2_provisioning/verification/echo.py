@@ -1,4 +1,4 @@
-"""A backend that remembers with what it was last asked. Knows nothing of WSO2."""
+"""A backend that records its last request."""
 
 import threading
 from collections.abc import Generator
@@ -9,7 +9,7 @@ from ev_service.errors import ConfigurationError
 
 
 class EchoBackend:
-    """What the backend was last asked with; header names in lower case, the path with its query as it came."""
+    """The last request to the backend."""
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
@@ -19,14 +19,14 @@ class EchoBackend:
 
 @contextmanager
 def run_echo_backend(address: str, port: int) -> Generator[EchoBackend]:
-    """Listen until the block is left.
+    """Run the backend until the context ends.
 
     Args:
         address: to listen on.
         port: 0 takes a free one.
 
     Raises:
-        ConfigurationError: nobody can listen there.
+        ConfigurationError: the address and port cannot be listened on.
     """
     echo = EchoBackend()
 
@@ -41,7 +41,7 @@ def run_echo_backend(address: str, port: int) -> Generator[EchoBackend]:
             self.wfile.write(b"{}")
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: the headers hold an assertion."""
+            """Log nothing: the headers contain an assertion."""
 
     try:
         server = ThreadingHTTPServer((address, port), Handler)

@@ -1,6 +1,6 @@
-"""What is left of the calls: lines of the metrics log; and that the bootstrap finds nothing to change.
+"""Rows on the metrics log, and on the bootstrap finding nothing to change.
 
-Source of what is expected: WSO2 API Manager 4.6.0, `[apim.analytics] type = "elk"` (ELKCounterMetric).
+Source of the expectations: WSO2 API Manager 4.6.0, `[apim.analytics] type = "elk"` (ELKCounterMetric).
 """
 
 import json
@@ -27,24 +27,24 @@ _LINE = re.compile(r"apimMetrics: apim:(?P<kind>response|faulty), properties :(?
 
 
 class EvidenceRows:
-    """The rows, over the calls that the rows of the plan made.
+    """Rows about the calls that other rows made.
 
     Args:
-        site: what is looked at.
-        metrics_log: a file, or `SERVICE:PATH` inside a container of the Compose project; None looks at none.
-        tool_calls: what is known of the calls of tools that were made before.
+        context: of the verified WSO2.
+        metrics_log: a file, or `SERVICE:PATH` in a container of the Compose project; None skips its rows.
+        tool_calls: rows that called tools before.
     """
 
-    def __init__(self, site: VerificationContext, metrics_log: str | None, tool_calls: McpRows) -> None:
-        self._site = site
+    def __init__(self, context: VerificationContext, metrics_log: str | None, tool_calls: McpRows) -> None:
+        self._context = context
         self._metrics_log = metrics_log
         self._tool_calls = tool_calls
 
     def build_rows(self) -> list[Row]:
-        """Every row, in the order in which they are looked at."""
+        """Return the rows in their order."""
         needs = "--metrics-log"
         throttled = f"apim:faulty THROTTLED {SUBSCRIPTION_THROTTLED.code} SUBSCRIPTION_LIMIT_EXCEEDED"
-        answered = f"apim:response 200 GET {self._site.project.api.versioned_context}"
+        answered = f"apim:response 200 GET {self._context.project.api.versioned_context}"
         return [
             Row("metrics log: a call that was answered", needs, answered, self._observe_response_line),
             Row("metrics log: a call over the plan", needs, throttled, self._observe_throttled_line),
@@ -65,21 +65,21 @@ class EvidenceRows:
 
     def _observe_refused_id(self) -> Observation:
         self._read_log()
-        return self._observe_lines_of(self._site.call(None).headers.get(ACTIVITY))
+        return self._observe_lines_of(self._context.call(None).headers.get(ACTIVITY))
 
     def _observe_tool_lines(self) -> Observation:
         self._read_log()
         return self._observe_lines_of(self._tool_calls.activity_id)
 
     def _observe_lines_of(self, activity_id: str | None) -> Observation:
-        """Whether the id of the answer's header is the one that the log has, and in how many lines."""
+        """Report how many log lines contain the id of the answer's header."""
         ends_s = time.monotonic() + WRITTEN_S
         while True:
             found = [line for _, line in parse_lines(self._read_log()) if line.get("correlationId") == activity_id]
             if found or time.monotonic() > ends_s:
                 names = ", ".join(f"{line.get('apiName')} {line.get('apiType')}" for line in found)
                 return Observation(RECORDED, f"{len(found)} lines have the answer's {ACTIVITY}: {names or 'none'}")
-            self._site.http.sleep(_PAUSE_S)
+            self._context.http.sleep(_PAUSE_S)
 
     def _wait_for_line(self, kind: str) -> dict[str, Any]:
         ends_s = time.monotonic() + WRITTEN_S
@@ -90,14 +90,14 @@ class EvidenceRows:
                 return found[-1]
             if time.monotonic() > ends_s:
                 raise ProvisioningError(f"no apim:{kind} of {PREFIX}{APPLICATION} within {WRITTEN_S:.0f} s")
-            self._site.http.sleep(_PAUSE_S)
+            self._context.http.sleep(_PAUSE_S)
 
     def _read_log(self) -> str:
         if self._metrics_log is None:
             raise RowSkippedError("needs --metrics-log")
         service, _, path = self._metrics_log.partition(":")
         if not path or len(service) == 1:
-            # One letter before a colon is a drive of Windows.
+            # One letter before a colon is a Windows drive.
             return Path(self._metrics_log).read_text(encoding="utf-8", errors="replace")
         done = subprocess.run(
             ["docker", "compose", "exec", "-T", service, "cat", path], capture_output=True, text=True, check=False
@@ -108,13 +108,13 @@ class EvidenceRows:
 
     def _observe_dry_run(self) -> Observation:
         changes = ChangeLog(is_dry_run=True, report=lambda _: None)
-        wso2 = Wso2(self._site.http, self._site.settings, is_dry_run=True)
-        made = provision(wso2, self._site.artifacts, changes).changes
+        wso2 = Wso2(self._context.http, self._context.settings, is_dry_run=True)
+        made = provision(wso2, self._context.artifacts, changes).changes
         return Observation("; ".join(made) or "nothing to change")
 
 
 def parse_lines(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read the lines of a metrics log: of which kind, and the properties."""
+    """Yield kind and properties of each line of a metrics log."""
     for line in text.splitlines():
         if found := _LINE.search(line):
             yield found["kind"], json.loads(found["properties"])

@@ -1,4 +1,4 @@
-"""Puts the gateway's answers into words that can be compared. Pure."""
+"""Formats the gateway's answers as texts that can be compared."""
 
 import base64
 import json
@@ -14,19 +14,19 @@ DOCUMENTED = "body as documented"
 
 
 def format_documented_fault(fault: Fault) -> str:
-    """How an answer is told that is a fault in every word."""
+    """Return the text of an answer that equals a fault, body included."""
     return f"{fault.http_status} {fault.code}, {DOCUMENTED}"
 
 
 def compare_with_fault(answer: httpx.Response, fault: Fault, **details: str) -> Observation:
-    """Tell an answer beside the fault that it should be."""
+    """Compare an answer with the fault that it should be."""
     body = parse_body(answer)
     form = DOCUMENTED if body == fault.body(**details) else f"body {json.dumps(body)[:400]}"
     return Observation(f"{format_status(answer)}, {form}")
 
 
 def format_status(answer: httpx.Response) -> str:
-    """Status and WSO2's code.
+    """Return status and WSO2 code of an answer.
 
     >>> coded(httpx.Response(401, json={"code": "900901"}))
     '401 900901'
@@ -35,12 +35,12 @@ def format_status(answer: httpx.Response) -> str:
 
 
 def describe_access(answer: httpx.Response) -> str:
-    """Whether the gateway let a call through; a quota is only told to whom it would let through."""
+    """Return `let through`, or status and code; a used-up quota counts as let through, since it implies access."""
     return "let through" if parse_answer(answer).verdict is Verdict.LET_THROUGH else format_status(answer)
 
 
 def parse_body(answer: httpx.Response) -> dict[str, Any]:
-    """The body where it is a JSON object, else nothing."""
+    """Return the body if it is a JSON object, else an empty one."""
     try:
         value = cast("object", answer.json())
     except ValueError:
@@ -49,10 +49,10 @@ def parse_body(answer: httpx.Response) -> dict[str, Any]:
 
 
 def decode_jwt(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims of a JWT in either alphabet of base64; nothing is verified.
+    """Return header and claims of a JWT in either alphabet of base64, without verification.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a JWT.
     """
     header, claims, _signature = text.split(".")
     return _decode_segment(header), _decode_segment(claims)

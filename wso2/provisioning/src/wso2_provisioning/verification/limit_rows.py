@@ -1,7 +1,7 @@
-"""The plan: what the call after the last meets, and by how much a burst overshoots.
+"""Rows on the subscription plan: the answer over the limit, and by how much a burst exceeds it.
 
-Source of what is expected: WSO2 API Manager 4.6.0, ThrottleHandler and `_throttle_out_handler_`; the verdict of the
-traffic manager comes back a moment later, so the first calls over the plan may pass.
+Source of the expectations: WSO2 API Manager 4.6.0, ThrottleHandler and `_throttle_out_handler_`; the decision of the
+traffic manager arrives a moment later, so the first calls over the limit may pass.
 """
 
 from dataclasses import dataclass
@@ -25,23 +25,26 @@ _NEEDED_S = 15
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """Calls one after another until one was refused: how many passed, the refusal, and when it came."""
+    """Consecutive calls until one was refused."""
 
     passed: int
+    """Number of calls that passed."""
     refusal: httpx.Response | None
+    """Refusal, None if none came."""
     at: datetime
+    """Time of the refusal."""
 
 
 class LimitRows:
-    """The rows, over one application that spends its minute."""
+    """Rows with one application that uses up its plan."""
 
-    def __init__(self, site: VerificationContext) -> None:
-        self._site = site
+    def __init__(self, context: VerificationContext) -> None:
+        self._context = context
 
     def build_rows(self) -> list[Row]:
-        """Every row, in the order in which they are looked at."""
+        """Return the rows in their order."""
         fault, needs = SUBSCRIPTION_THROTTLED, "an application of EVApp's owner"
-        quota = self._site.quota
+        quota = self._context.quota
         refused = f"{fault.http_status} {fault.code} after {quota} or more"
         return [
             Row(f"call {quota + 1} of a minute", needs, refused, self._observe_refusal),
@@ -58,27 +61,27 @@ class LimitRows:
 
     @cached_property
     def _burst(self) -> Burst:
-        site = self._site
-        keys = site.ensure_application(APPLICATION)
-        token = site.request_token(keys, site.scope)
-        site.wait_for_access(token)
-        settled = site.clock.now()
+        context = self._context
+        keys = context.ensure_application(APPLICATION)
+        token = context.request_token(keys, context.scope)
+        context.wait_for_access(token)
+        settled = context.clock.now()
         self._wait_for_minute_start()
-        # Settling ends with a call that passed; it counts in the minute in which it was made.
-        passed = int(compute_window_end(settled, 1, "min") == compute_window_end(site.clock.now(), 1, "min"))
+        # Waiting for access ends with a call that passed; it counts in its own minute.
+        passed = int(compute_window_end(settled, 1, "min") == compute_window_end(context.clock.now(), 1, "min"))
         for _ in range(MOST_CALLS):
-            answer = site.call(token)
+            answer = context.call(token)
             if answer.status_code == SUBSCRIPTION_THROTTLED.http_status:
-                return Burst(passed, answer, site.clock.now())
+                return Burst(passed, answer, context.clock.now())
             passed += parse_answer(answer).verdict is Verdict.LET_THROUGH
-            site.http.sleep(_PAUSE_S)
-        return Burst(passed, None, site.clock.now())
+            context.http.sleep(_PAUSE_S)
+        return Burst(passed, None, context.clock.now())
 
     def _wait_for_minute_start(self) -> None:
-        # Windows are clock minutes: a burst that crosses an edge would be counted twice.
-        left_s = 60 - self._site.clock.now().second
+        # Windows are clock minutes: a burst across an edge would count in two windows.
+        left_s = 60 - self._context.clock.now().second
         if left_s < _NEEDED_S:
-            self._site.http.sleep(left_s + 0.5)
+            self._context.http.sleep(left_s + 0.5)
 
     @property
     def _refusal(self) -> httpx.Response:
@@ -87,7 +90,7 @@ class LimitRows:
         return self._burst.refusal
 
     def _observe_refusal(self) -> Observation:
-        burst, quota = self._burst, self._site.quota
+        burst, quota = self._burst, self._context.quota
         if burst.refusal is None:
             return Observation(f"no refusal in {MOST_CALLS} calls")
         amount = f"after {quota} or more" if burst.passed >= quota else f"after {burst.passed}"

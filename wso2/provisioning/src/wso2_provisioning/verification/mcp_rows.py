@@ -1,8 +1,8 @@
-"""MCP servers: what they answer, what protects their tools, what stops a caller.
+"""Rows on MCP servers: their answers, the protection of their tools, and the ways to stop a caller.
 
-Looks at the first MCP server with an application that is subscribed to it alone, not to the API behind it.
-Source of what is expected: WSO2 API Manager 4.6.0 (McpInitHandler, McpMediator, MCPUtils and its own integration
-tests); what they leave open is recorded and compared with nothing.
+Uses the first MCP server with an application that is subscribed to the server only, not to the API behind it.
+Source of the expectations: WSO2 API Manager 4.6.0 (McpInitHandler, McpMediator, MCPUtils and its own integration
+tests); what they leave open is recorded without comparison.
 """
 
 from functools import cached_property
@@ -43,19 +43,19 @@ _THROUGH = "let through"
 
 
 class McpRows:
-    """The rows, over one application made for them. activity_id: of the call of a tool that was let through."""
+    """Rows with one application of their own."""
 
-    def __init__(self, site: VerificationContext) -> None:
-        self._site = site
-        self._project: McpServerProject = EVAPP.find_mcp_projects(site.artifacts)[0]
-        behind = site.artifacts.find_underlying_api(self._project)
+    def __init__(self, context: VerificationContext) -> None:
+        self._context = context
+        self._project: McpServerProject = EVAPP.find_mcp_projects(context.artifacts)[0]
+        behind = context.artifacts.find_underlying_api(self._project)
         self._tool = list_tools(self._project.server, behind.definition)[0].name
         self._scope = self._project.server.scopes[0].scope.name
         self.activity_id: str | None = None
         self._path = self._project.server.versioned_context + mcp.MCP_RESOURCE
 
     def build_rows(self) -> list[Row]:
-        """Every row, in the order in which they are looked at."""
+        """Return the rows in their order."""
         gateway, keys = "the gateway", "an application of EVApp's owner"
         unsupported = f"error {mcp.INVALID_PARAMS}"
         return [
@@ -83,21 +83,23 @@ class McpRows:
     @cached_property
     def _server_id(self) -> str:
         server = self._project.server
-        found = self._site.mcp_servers.find(server.name, server.version)
+        found = self._context.mcp_servers.find(server.name, server.version)
         if found is None:
             raise ProvisioningError(f"{server.name} is not there: run the bootstrap first")
         return found.server_id
 
     @cached_property
     def _keys(self) -> ClientCredentials:
-        site = self._site
-        keys = site.ensure_application(APPLICATION, subscribed=False)
-        site.portal.subscribe(site.application_id_of(APPLICATION), self._server_id, self._project.server.policies[0])
+        context = self._context
+        keys = context.ensure_application(APPLICATION, subscribed=False)
+        context.portal.subscribe(
+            context.application_id_of(APPLICATION), self._server_id, self._project.server.policies[0]
+        )
         return keys
 
     @cached_property
     def _token(self) -> SecretStr:
-        token = self._site.request_token(self._keys, self._scope)
+        token = self._context.request_token(self._keys, self._scope)
         if self._measure_until(token, _THROUGH, SETTLES_S) is None:
             raise ProvisioningError(f"the gateway does not let {PREFIX}{APPLICATION} through")
         return token
@@ -105,14 +107,16 @@ class McpRows:
     def _post(self, token: SecretStr | None, method: str, **params: object) -> httpx.Response:
         identity = None if token is None else Identity.from_token("an application", token)
         message: dict[str, Any] = {"jsonrpc": mcp.JSONRPC_VERSION, "id": 1, "method": method, "params": params}
-        url = self._site.settings.wso2_gateway_url + self._path
-        return self._site.http.send_once("POST", url, identity, json=message, headers={"Accept": "application/json"})
+        url = self._context.settings.wso2_gateway_url + self._path
+        return self._context.http.send_once("POST", url, identity, json=message, headers={"Accept": "application/json"})
 
     def _call(self, token: SecretStr | None) -> httpx.Response:
         return self._post(token, mcp.TOOLS_CALL, name=self._tool, arguments={})
 
     def _measure_until(self, token: SecretStr, wanted: str, longest_s: float = REACHES_S) -> float | None:
-        found, took_s = self._site.poll(lambda: self._call(token), lambda it: describe_access(it) == wanted, longest_s)
+        found, took_s = self._context.poll(
+            lambda: self._call(token), lambda it: describe_access(it) == wanted, longest_s
+        )
         return None if found is None else took_s
 
     def _initialize(self, revision: str) -> httpx.Response:
@@ -137,11 +141,11 @@ class McpRows:
         return Observation(RECORDED, self._call(None).headers.get("WWW-Authenticate", "none"))
 
     def _observe_metadata(self) -> Observation:
-        answer = self._site.call(None, self._project.server.versioned_context + mcp.METADATA_RESOURCE)
+        answer = self._context.call(None, self._project.server.versioned_context + mcp.METADATA_RESOURCE)
         return Observation(RECORDED, f"{answer.status_code} {', '.join(sorted(parse_body(answer)))}")
 
     def _observe_get(self) -> Observation:
-        return Observation(str(self._site.call(None, self._path).status_code))
+        return Observation(str(self._context.call(None, self._path).status_code))
 
     def _observe_tool_names(self) -> Observation:
         answer = self._post(self._token, mcp.TOOLS_LIST)
@@ -157,11 +161,11 @@ class McpRows:
         )
 
     def _observe_missing_scope(self) -> Observation:
-        return Observation(format_status(self._call(self._site.request_token(self._keys, "device_without"))))
+        return Observation(format_status(self._call(self._context.request_token(self._keys, "device_without"))))
 
     def _observe_unsubscribed_call(self) -> Observation:
-        token = self._site.request_token(self._site.ensure_application(STRANGER, subscribed=False), self._scope)
-        # Until its keys have reached the gateway, it is refused as somebody whom nobody knows.
+        token = self._context.request_token(self._context.ensure_application(STRANGER, subscribed=False), self._scope)
+        # Until its keys propagate, the gateway returns 900901 (unknown client).
         wanted = _format_fault(NOT_SUBSCRIBED)
         self._measure_until(token, wanted, SETTLES_S)
         return Observation(format_status(self._call(token)))
@@ -185,26 +189,26 @@ class McpRows:
 
     def _observe_block(self) -> Observation:
         token = self._token
-        self._site.publisher.block_subscription(self._site.find_subscription(APPLICATION).subscription_id)
+        self._context.publisher.block_subscription(self._context.find_subscription(APPLICATION).subscription_id)
         return self._observe_change(token, _format_fault(SUBSCRIPTION_BLOCKED))
 
     def _observe_unblock(self) -> Observation:
-        self._site.publisher.unblock_subscription(self._site.find_subscription(APPLICATION).subscription_id)
+        self._context.publisher.unblock_subscription(self._context.find_subscription(APPLICATION).subscription_id)
         return self._observe_change(self._token, _THROUGH)
 
     def _observe_deny(self) -> Observation:
         token = self._token
-        self._site.admin.deny(DenyTarget.for_application(OWNER, PREFIX + APPLICATION))
+        self._context.admin.deny(DenyTarget.for_application(OWNER, PREFIX + APPLICATION))
         return self._observe_change(token, _format_fault(DENIED))
 
     def _observe_allow(self) -> Observation:
-        denied = self._site.admin.deny(DenyTarget.for_application(OWNER, PREFIX + APPLICATION))
-        self._site.admin.remove_deny_policy(denied.condition_id)
+        denied = self._context.admin.deny(DenyTarget.for_application(OWNER, PREFIX + APPLICATION))
+        self._context.admin.remove_deny_policy(denied.condition_id)
         return self._observe_change(self._token, _THROUGH)
 
     def _observe_revocation(self) -> Observation:
-        token = self._site.request_token(self._keys, self._scope, "device_revoked")
-        self._site.revoke_token(self._keys, token)
+        token = self._context.request_token(self._keys, self._scope, "device_revoked")
+        self._context.revoke_token(self._keys, token)
         return self._observe_change(token, _format_fault(INVALID_CREDENTIALS))
 
     def _observe_change(self, token: SecretStr, wanted: str) -> Observation:

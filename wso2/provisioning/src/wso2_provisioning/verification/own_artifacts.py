@@ -1,7 +1,4 @@
-"""The API and the plan that are imported only to look at importing, and removed.
-
-Pure. The API's backend is given; by default a port on which nobody listens.
-"""
+"""API and plan that the verification imports and removes."""
 
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
 from wso2_provisioning.verification.context import PREFIX
@@ -22,18 +19,18 @@ VERSIONED_CONTEXT = f"{CONTEXT}/{VERSION}"
 TARGET, SCOPE = "/reading", "verify:read"
 PLAN = f"{PREFIX}30PerMin"
 NOBODY = "http://127.0.0.1:9"
-"""The discard port: nobody listens there, neither on a laptop nor in WSO2's container."""
+"""The discard port: no process listens there, neither on a laptop nor in WSO2's container."""
 
 
 def build_plan() -> Policy:
-    """A plan of 30 calls a minute."""
+    """Build a plan of 30 calls a minute."""
     limit = ThrottleLimit(
         type="REQUESTCOUNTLIMIT", request_count=RequestCount(time_unit="min", unit_time=1, request_count=30)
     )
     data = SubscriptionPolicy(
         policy_name=PLAN,
         display_name=PLAN,
-        description="Made to look and removed",
+        description="Created by verify-wso2, which removes it",
         default_limit=limit,
         billing_plan="FREE",
         stop_on_quota_reach=True,
@@ -42,17 +39,17 @@ def build_plan() -> Policy:
 
 
 def build_project(like: Api, backend_url: str) -> ApiProject:
-    """An API of one resource, with a scope that every owner of applications is granted.
+    """Build an API with one resource, and a scope that every owner of applications is granted.
 
     Args:
-        like: the API whose kind, transports and security it shares.
-        backend_url: where it leads.
+        like: API whose type, transports and security it copies.
+        backend_url: of its backend.
     """
     behaviour = EndpointBehaviour(action_select="fault", action_duration=3000, suspend_duration=0)
     scope = Scope(name=SCOPE, display_name="Verify read", description="Look", bindings=(SUBSCRIBER_ROLE,))
     changed = {
         "name": API_NAME,
-        "description": "Made to look and removed",
+        "description": "Created by verify-wso2, which removes it",
         "context": CONTEXT,
         "version": VERSION,
         "policies": (PLAN,),

@@ -1,7 +1,7 @@
-"""The API and the MCP server that are made only to look at tools that take arguments and have limits, and removed.
+"""API and MCP server whose tools take arguments and have limits; the verification creates and removes them.
 
-Pure. The API allows all callers together a few calls a minute, and so does one of its two tools; the other tool does
-not, and the plans allow more.
+The API and one of its two tools allow all callers together a few calls a minute; the other tool and the plans allow
+more.
 """
 
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
@@ -21,29 +21,32 @@ API_NAME, CONTEXT, VERSION = f"{PREFIX}ToolsAPI", "/verify-tools", "1.0.0"
 SERVER_NAME, SERVER_CONTEXT = f"{PREFIX}ToolsMCP", "/verify-tools-mcp"
 SCOPE = "verify:tools"
 LIMIT, LIMITED_CALLS = f"{PREFIX}5PerMin", 5
-"""What the API and one tool allow in a minute."""
+"""Limit of the API and of one tool, per minute."""
 UNLIMITED = "Unlimited"
 NOTE_TOOL, NOTE_TARGET = "getNote", "/notes/{name}"
-"""Takes `name` in its path and `text` in its query."""
+"""Takes `name` in the path and `text` in the query."""
 LIMITED_TOOL, LIMITED_TARGET = "getLimited", "/limited"
 
 
 def build_limit() -> Policy:
-    """A policy of a few calls a minute, for an API or a tool."""
+    """Build a policy of a few calls a minute, for an API or a tool."""
     count = RequestCount(time_unit="min", unit_time=1, request_count=LIMITED_CALLS)
     limit = ThrottleLimit(type="REQUESTCOUNTLIMIT", request_count=count)
     data = AdvancedPolicy(
-        policy_name=LIMIT, display_name=LIMIT, description="Made to look and removed", default_limit=limit
+        policy_name=LIMIT,
+        display_name=LIMIT,
+        description="Created by verify-wso2, which removes it",
+        default_limit=limit,
     )
     return Policy(kind=PolicyKind.ADVANCED, data=data)
 
 
 def build_api(like: Api, backend_url: str) -> ApiProject:
-    """An API of two operations, limited as a whole.
+    """Build an API with two operations and a limit on the whole API.
 
     Args:
-        like: the API whose kind, transports and security it shares.
-        backend_url: where it leads.
+        like: API whose type, transports and security it copies.
+        backend_url: of its backend.
     """
     project = own_artifacts.build_project(like, backend_url)
     (operation,) = project.api.operations
@@ -62,16 +65,16 @@ def build_api(like: Api, backend_url: str) -> ApiProject:
 
 
 def build_server(like: McpServer, plans: tuple[str, ...]) -> McpServerProject:
-    """The server whose tools these operations are; limited by them alone.
+    """Build the MCP server whose tools are these operations; only its tools have limits.
 
     Args:
-        like: the server whose transports and security it shares.
-        plans: that an application may subscribe with.
+        like: server whose transports and security it copies.
+        plans: available to subscriptions.
     """
     changed = {
         "name": SERVER_NAME,
         "display_name": SERVER_NAME,
-        "description": "Made to look and removed",
+        "description": "Created by verify-wso2, which removes it",
         "context": SERVER_CONTEXT,
         "version": VERSION,
         "policies": plans,
@@ -107,14 +110,14 @@ def _build_definition() -> dict[str, object]:
     note = {
         "operationId": NOTE_TOOL,
         "summary": "Read a note",
-        "description": "Made to look",
+        "description": "Created by verify-wso2",
         "parameters": [name, text],
         "responses": answers,
     }
     limited = {
         "operationId": LIMITED_TOOL,
         "summary": "Read a little",
-        "description": "Made to look",
+        "description": "Created by verify-wso2",
         "responses": answers,
     }
     return {

@@ -1,4 +1,4 @@
-"""Puts the rows in their order: what stops something comes after what needs it."""
+"""All rows in their order: a row that stops something follows those that need it."""
 
 from collections.abc import Callable, Generator
 
@@ -19,47 +19,47 @@ from wso2_provisioning.verification.user_rows import UserRows
 
 
 def build_all_rows(
-    site: VerificationContext, *, echo: EchoBackend | None, echo_url: str | None, metrics_log: str | None
+    context: VerificationContext, *, echo: EchoBackend | None, echo_url: str | None, metrics_log: str | None
 ) -> list[Row]:
-    """Every row, in order.
+    """Return all rows in their order.
 
     Args:
-        site: what is looked at.
-        echo: a backend of our own, None without one.
-        echo_url: where the gateway reaches it.
-        metrics_log: where WSO2's metrics log is, None to look at none.
+        context: of the verified WSO2.
+        echo: the echo backend, None without one.
+        echo_url: URL at which the gateway reaches it.
+        metrics_log: of WSO2; None skips its rows.
     """
-    imports, tools = ImportRows(site), McpRows(site)
+    imports, tools = ImportRows(context), McpRows(context)
     return [
-        *TokenRows(site).build_rows(),
-        *RefusalRows(site).build_rows(),
-        *LimitRows(site).build_rows(),
-        *UserRows(site).build_rows(),
+        *TokenRows(context).build_rows(),
+        *RefusalRows(context).build_rows(),
+        *LimitRows(context).build_rows(),
+        *UserRows(context).build_rows(),
         *imports.build_rows(),
-        *AssertionRows(site, imports, echo, echo_url).build_rows(),
-        *SwitchRows(site).build_rows(),
+        *AssertionRows(context, imports, echo, echo_url).build_rows(),
+        *SwitchRows(context).build_rows(),
         *tools.build_rows(),
-        *ToolRows(site, echo, echo_url).build_rows(),
+        *ToolRows(context, echo, echo_url).build_rows(),
         *imports.build_last_rows(),
-        *EvidenceRows(site, metrics_log, tools).build_rows(),
+        *EvidenceRows(context, metrics_log, tools).build_rows(),
     ]
 
 
-def run_rows(site: VerificationContext, rows: list[Row], report: Callable[[str], None]) -> Generator[RowResult]:
-    """Look at each row, and remove what was made for them, also when this is given up half-way.
+def run_rows(context: VerificationContext, rows: list[Row], report: Callable[[str], None]) -> Generator[RowResult]:
+    """Observe each row, and remove what was created for them, also if the run is interrupted.
 
     Args:
-        site: what is looked at.
-        rows: in order.
-        report: told what could not be removed.
+        context: of the verified WSO2.
+        rows: in their order.
+        report: called with what could not be removed.
     """
-    remove_leftovers(site, report)
+    remove_leftovers(context, report)
     is_clean = False
     try:
         yield from map(check_row, rows)
-        is_clean = remove_leftovers(site, report)
+        is_clean = remove_leftovers(context, report)
         left = Observation("nothing" if is_clean else "something")
         yield check_row(Row("what is left of all this", "administrator", "nothing", lambda: left))
     finally:
         if not is_clean:
-            remove_leftovers(site, report)
+            remove_leftovers(context, report)

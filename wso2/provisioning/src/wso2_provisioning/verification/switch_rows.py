@@ -1,7 +1,7 @@
-"""Kill switches: that they reach the gateway, that they are taken back, and how long both take.
+"""Rows on kill switches: their effect at the gateway, their reversal, and how long both take.
 
-Each is taken back whatever happens in between, and `leftovers` looks once more.
-Source of what is expected: WSO2 API Manager 4.6.0 (carbon-apimgt 9.33.90): all of them travel by events.
+Each is reverted whatever happens in between, and `cleanup` checks again.
+Source of the expectations: WSO2 API Manager 4.6.0 (carbon-apimgt 9.33.90): all of them propagate by events.
 """
 
 from functools import cached_property
@@ -26,13 +26,13 @@ REACHES_S = 10.0
 
 
 class SwitchRows:
-    """The rows, over one application that is stopped and let go again."""
+    """Rows with one application that is stopped and allowed again."""
 
-    def __init__(self, site: VerificationContext) -> None:
-        self._site = site
+    def __init__(self, context: VerificationContext) -> None:
+        self._context = context
 
     def build_rows(self) -> list[Row]:
-        """Every row, in the order in which they are looked at."""
+        """Return the rows in their order."""
         needs = "an application of a user made for it"
         return [
             Row("subscription blocked", needs, f"200, then {_format_fault(SUBSCRIPTION_BLOCKED)}", self._observe_block),
@@ -51,20 +51,23 @@ class SwitchRows:
 
     @cached_property
     def _token(self) -> SecretStr:
-        token = self._site.request_token(self._site.ensure_application(APPLICATION), self._site.scope)
-        self._site.wait_for_access(token)
+        token = self._context.request_token(self._context.ensure_application(APPLICATION), self._context.scope)
+        self._context.wait_for_access(token)
         return token
 
     def _observe_block(self) -> Observation:
         token = self._token
-        query = {"subscriptionId": self._site.find_subscription(APPLICATION).subscription_id, "blockState": "BLOCKED"}
-        answer = self._site.call_publisher("/subscriptions/block-subscription", query)
+        query = {
+            "subscriptionId": self._context.find_subscription(APPLICATION).subscription_id,
+            "blockState": "BLOCKED",
+        }
+        answer = self._context.call_publisher("/subscriptions/block-subscription", query)
         return self._observe_change(answer, token, SUBSCRIPTION_BLOCKED)
 
     def _observe_unblock(self) -> Observation:
         token = self._token
-        query = {"subscriptionId": self._site.find_subscription(APPLICATION).subscription_id}
-        answer = self._site.call_publisher("/subscriptions/unblock-subscription", query)
+        query = {"subscriptionId": self._context.find_subscription(APPLICATION).subscription_id}
+        answer = self._context.call_publisher("/subscriptions/unblock-subscription", query)
         return self._observe_change(answer, token, None)
 
     def _observe_deny(self) -> Observation:
@@ -86,43 +89,45 @@ class SwitchRows:
 
     def _observe_export(self) -> Observation:
         _ = self._token
-        application_id = self._site.application_id_of(APPLICATION)
-        exported = self._site.wso2.admin_portal.export_application(OWNER, PREFIX + APPLICATION)
+        application_id = self._context.application_id_of(APPLICATION)
+        exported = self._context.wso2.admin_portal.export_application(OWNER, PREFIX + APPLICATION)
         is_same = exported.keys is not None and exported.keys.credentials == self._find_credentials(application_id)
         return Observation("the key that the portal gave" if is_same else "another key, or none")
 
     def _find_credentials(self, application_id: str) -> ClientCredentials | None:
-        keys = self._site.portal.find_keys(application_id)
+        keys = self._context.portal.find_keys(application_id)
         return None if keys is None else keys.credentials
 
     def _allow(self, denied: admin.DenyTarget) -> Observation:
         token = self._token
-        policy = self._site.admin.find_active_deny_policy(denied)
+        policy = self._context.admin.find_active_deny_policy(denied)
         if policy is None:
             raise ProvisioningError(f"no deny policy names {denied.value}")
-        return self._observe_change(self._site.call_admin("DELETE", f"{DENY_PATH}y/{policy.condition_id}"), token, None)
+        return self._observe_change(
+            self._context.call_admin("DELETE", f"{DENY_PATH}y/{policy.condition_id}"), token, None
+        )
 
     def _deny(self, denied: admin.DenyTarget) -> httpx.Response:
         body = {"conditionType": denied.condition_type, "conditionValue": denied.value, "conditionStatus": True}
-        return self._site.call_admin("POST", f"{DENY_PATH}ies", json=body)
+        return self._context.call_admin("POST", f"{DENY_PATH}ies", json=body)
 
     def _observe_change(self, answer: httpx.Response, token: SecretStr, fault: Fault | None) -> Observation:
         wanted = f"{fault.http_status} {fault.code}" if fault else "let through"
         told = format_status if fault else describe_access
-        found, took_s = self._site.poll(lambda: self._site.call(token), lambda it: told(it) == wanted, REACHES_S)
+        found, took_s = self._context.poll(lambda: self._context.call(token), lambda it: told(it) == wanted, REACHES_S)
         if found is None:
-            last = describe_access(self._site.call(token))
+            last = describe_access(self._context.call(token))
             return Observation(f"{answer.status_code}, then still {last} after {took_s:.0f} s")
         met = _format_fault(fault) if fault else _format_access()
         return Observation(f"{answer.status_code}, then {met}", f"{took_s:.2f} s")
 
 
-def list_leftover_deny_policies(site: VerificationContext) -> list[str]:
-    """Ids of the deny policies that name the owner of what is made here, or an application of theirs."""
+def list_leftover_deny_policies(context: VerificationContext) -> list[str]:
+    """Return the ids of the deny policies on the verification's owner or an application of that user."""
     made = admin.format_application_condition(OWNER, PREFIX)
     return [
         found.condition_id
-        for found in site.admin.list_deny_policies()
+        for found in context.admin.list_deny_policies()
         if found.matches(DENIED_OWNER) or str(found.value).startswith(made)
     ]
 

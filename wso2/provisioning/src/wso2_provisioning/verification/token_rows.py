@@ -1,6 +1,6 @@
-"""Clients, scopes and tokens: who gets what, and how long it lives.
+"""Rows on clients, scopes and tokens: what is granted to whom, and for how long.
 
-Source of what is expected: WSO2 API Manager 4.6.0, client registration, resident key manager (RoleBasedScopesIssuer)
+Source of the expectations: WSO2 API Manager 4.6.0, client registration, resident key manager (RoleBasedScopesIssuer)
 and its documentation of access tokens per device.
 """
 
@@ -26,14 +26,14 @@ _UNREGISTERED = "verify:unregistered"
 
 
 class TokenRows:
-    """The rows, over one application made for them."""
+    """Rows with one application of their own."""
 
-    def __init__(self, site: VerificationContext) -> None:
-        self._site = site
+    def __init__(self, context: VerificationContext) -> None:
+        self._context = context
 
     def build_rows(self) -> list[Row]:
-        """Every row, in the order in which they are looked at."""
-        every = sorted(EVAPP.collect_scopes(self._site.artifacts))
+        """Return the rows in their order."""
+        every = sorted(EVAPP.collect_scopes(self._context.artifacts))
         none = "default"
         keys, gateway = "an application of EVApp's owner", "the same, and the gateway"
         return [
@@ -69,29 +69,29 @@ class TokenRows:
 
     @cached_property
     def _keys(self) -> ClientCredentials:
-        return self._site.ensure_application("Tokens")
+        return self._context.ensure_application("Tokens")
 
     def _observe_readiness(self) -> Observation:
-        answer = self._site.http.send(
-            "GET", self._site.settings.wso2_management_url + HEALTH_PATH, self._site.password_identity
+        answer = self._context.http.send(
+            "GET", self._context.settings.wso2_management_url + HEALTH_PATH, self._context.password_identity
         )
         return Observation(f"{answer.status_code}, {'not ' if answer.content else ''}empty")
 
     def _observe_registration(self) -> Observation:
-        site = self._site
-        again = register_client(site.http, site.settings.wso2_management_url, site.password_identity)
-        return Observation(f"200 twice, {'one client' if again == site.client else 'two clients'}")
+        context = self._context
+        again = register_client(context.http, context.settings.wso2_management_url, context.password_identity)
+        return Observation(f"200 twice, {'one client' if again == context.client else 'two clients'}")
 
     def _observe_rest_scopes(self) -> Observation:
-        site = self._site
-        answer = site.http.send(
+        context = self._context
+        answer = context.http.send(
             "POST",
-            site.settings.token_url,
-            Identity.from_client(site.client.client_id, site.client.client_secret),
+            context.settings.token_url,
+            Identity.from_client(context.client.client_id, context.client.client_secret),
             data={
                 "grant_type": "password",
                 "username": OWNER,
-                "password": site.owner_password.get_secret_value(),
+                "password": context.owner_password.get_secret_value(),
                 "scope": f"apim:admin apim:subscribe device_{secrets.token_hex(4)}",
             },
         )
@@ -100,40 +100,40 @@ class TokenRows:
         return Observation(f"{answer.status_code}, {silently}")
 
     def _observe_scopes(self, *scopes: str) -> Observation:
-        return _format_scopes(self._site.send_token_request(self._keys, *scopes))
+        return _format_scopes(self._context.send_token_request(self._keys, *scopes))
 
     def _observe_foreign_scopes(self) -> Observation:
-        every = [scope.name for scope in self._site.artifacts.list_scopes()]
-        return _format_scopes(self._site.send_token_request(self._site.read_scope_probe(), *every))
+        every = [scope.name for scope in self._context.artifacts.list_scopes()]
+        return _format_scopes(self._context.send_token_request(self._context.read_scope_probe(), *every))
 
     def _observe_token_form(self) -> Observation:
-        answer = parse_body(self._site.send_token_request(self._keys, "device_form"))
+        answer = parse_body(self._context.send_token_request(self._keys, "device_form"))
         header, claims = decode_jwt(str(answer["access_token"]))
         refresh = "something" if "refresh_token" in answer else "nothing"
         life = f"{answer['expires_in']} s, {refresh} to refresh"
         return Observation(f"{header.get('typ')} {header.get('alg')} {claims.get('aut')}, {life}")
 
     def _observe_repeated_request(self) -> Observation:
-        former = self._site.request_token(self._keys, self._site.scope)
-        self._site.wait_for_access(former)
-        self._site.request_token(self._keys, self._site.scope)
+        former = self._context.request_token(self._keys, self._context.scope)
+        self._context.wait_for_access(former)
+        self._context.request_token(self._keys, self._context.scope)
         return self._observe_refusal("former ", former)
 
     def _observe_device_token(self) -> Observation:
-        former = self._site.request_token(self._keys, self._site.scope, "device_one")
-        self._site.request_token(self._keys, self._site.scope, "device_two")
-        return Observation(describe_access(self._site.call(former)))
+        former = self._context.request_token(self._keys, self._context.scope, "device_one")
+        self._context.request_token(self._keys, self._context.scope, "device_two")
+        return Observation(describe_access(self._context.call(former)))
 
     def _observe_revocation(self) -> Observation:
-        token = self._site.request_token(self._keys, self._site.scope, "device_revoked")
-        self._site.wait_for_access(token)
-        answer = self._site.revoke_token(self._keys, token)
+        token = self._context.request_token(self._keys, self._context.scope, "device_revoked")
+        self._context.wait_for_access(token)
+        answer = self._context.revoke_token(self._keys, token)
         return self._observe_refusal(f"{answer.status_code}, then ", token)
 
     def _observe_refusal(self, before: str, token: SecretStr) -> Observation:
         wanted = f"{INVALID_CREDENTIALS.http_status} {INVALID_CREDENTIALS.code}"
-        answer, took_s = self._site.poll(
-            lambda: self._site.call(token), lambda found: format_status(found) == wanted, REACHES_S
+        answer, took_s = self._context.poll(
+            lambda: self._context.call(token), lambda found: format_status(found) == wanted, REACHES_S
         )
         if answer is None:
             return Observation(f"{before}still let through after {took_s:.0f} s")

@@ -1,8 +1,8 @@
-"""Tools that take arguments and have limits of their own: what arrives at the service, and which limit is asked.
+"""Rows on tools with arguments and limits: what reaches the service, and which limit applies.
 
-Looks at an MCP server made for it, whose tools lead to a backend of our own where the gateway reaches one.
-Source of what is expected: WSO2 API Manager 4.6.0 (McpMediator, MCPUtils, ThrottleHandler); what they leave open is
-recorded and compared with nothing.
+Uses an MCP server of its own, whose tools call the echo backend if the gateway reaches it.
+Source of the expectations: WSO2 API Manager 4.6.0 (McpMediator, MCPUtils, ThrottleHandler); what they leave open is
+recorded without comparison.
 """
 
 from functools import cached_property
@@ -29,23 +29,23 @@ from wso2_terms.codes import API_THROTTLED, RESOURCE_THROTTLED
 
 APPLICATIONS = LIMITS, LISTS = ("ToolLimits", "ToolLists")
 ODD_NAME, ODD_TEXT = "a b", "a&b=c"
-"""Arguments that a careless reader would take for something else in a path and in a query."""
+"""Arguments that need escaping in a path and in a query."""
 _DISCOVER = "server/discover"
 _THROTTLED = 429
 _MOST_CALLS = 40
 
 
 class ToolRows:
-    """The rows, over one MCP server made for them, and two applications: one without a limit, one with the plan."""
+    """Rows with one MCP server and two applications of their own: one without a limit, one with the plan."""
 
-    def __init__(self, site: VerificationContext, echo: EchoBackend | None, echo_url: str | None) -> None:
-        self._site = site
+    def __init__(self, context: VerificationContext, echo: EchoBackend | None, echo_url: str | None) -> None:
+        self._context = context
         self._echo = echo
         self._echo_url = echo_url
-        self._plan = EVAPP.find_mcp_projects(site.artifacts)[0].server.policies[0]
+        self._plan = EVAPP.find_mcp_projects(context.artifacts)[0].server.policies[0]
 
     def build_rows(self) -> list[Row]:
-        """Every row, in the order in which they are looked at."""
+        """Return the rows in their order."""
         gateway, keys = "the gateway", "an application of EVApp's owner"
         of_tool = f"{RESOURCE_THROTTLED.http_status} {RESOURCE_THROTTLED.code}"
         return [
@@ -59,24 +59,24 @@ class ToolRows:
 
     @cached_property
     def _server_id(self) -> str:
-        site = self._site
-        site.admin.import_policy(own_tools.build_limit())
-        api = own_tools.build_api(site.project.api, self._echo_url or own_artifacts.NOBODY)
-        site.own_tools_api_id = site.publisher.import_project(api)
-        live = site.publisher.get(site.own_tools_api_id)
+        context = self._context
+        context.admin.import_policy(own_tools.build_limit())
+        api = own_tools.build_api(context.project.api, self._echo_url or own_artifacts.NOBODY)
+        context.own_tools_api_id = context.publisher.import_project(api)
+        live = context.publisher.get(context.own_tools_api_id)
         server = own_tools.build_server(
-            EVAPP.find_mcp_projects(site.artifacts)[0].server, (own_tools.UNLIMITED, self._plan)
+            EVAPP.find_mcp_projects(context.artifacts)[0].server, (own_tools.UNLIMITED, self._plan)
         )
-        published = LiveProduct(api, site.own_tools_api_id, vhosts={} if live is None else live.vhosts)
+        published = LiveProduct(api, context.own_tools_api_id, vhosts={} if live is None else live.vhosts)
         made = ensure_mcp_servers(
-            site.mcp_servers,
+            context.mcp_servers,
             Artifacts(apis=(api,), policies=(), mcp_servers=(server,)),
             {own_tools.API_NAME: published},
             ChangeLog(is_dry_run=False, report=lambda _: None),
         )
         server_id = made[own_tools.SERVER_NAME].product_id
         assert server_id is not None
-        site.own_server_id = server_id
+        context.own_server_id = server_id
         return server_id
 
     @cached_property
@@ -84,12 +84,12 @@ class ToolRows:
         return self._request_token(LIMITS, own_tools.UNLIMITED)
 
     def _request_token(self, application: str, plan: str) -> SecretStr:
-        site, server_id = self._site, self._server_id
-        keys = site.ensure_application(application, subscribed=False)
-        site.portal.subscribe(site.application_id_of(application), server_id, plan)
-        token = site.request_token(keys, own_tools.SCOPE)
-        # A tool that is not there: it counts against no tool.
-        found, _ = site.poll(
+        context, server_id = self._context, self._server_id
+        keys = context.ensure_application(application, subscribed=False)
+        context.portal.subscribe(context.application_id_of(application), server_id, plan)
+        token = context.request_token(keys, own_tools.SCOPE)
+        # An unknown tool: the call counts against no tool's limit.
+        found, _ = context.poll(
             lambda: self._call(token, "verify_nothing"), lambda answer: answer.status_code == 200, SETTLES_S
         )
         if found is None:
@@ -100,8 +100,8 @@ class ToolRows:
         identity = None if token is None else Identity.from_token("an application", token)
         message: dict[str, Any] = {"jsonrpc": mcp.JSONRPC_VERSION, "id": 1, "method": method, "params": params}
         path = f"{own_tools.SERVER_CONTEXT}/{own_tools.VERSION}{mcp.MCP_RESOURCE}"
-        url = self._site.settings.wso2_gateway_url + path
-        return self._site.http.send_once("POST", url, identity, json=message, headers={"Accept": "application/json"})
+        url = self._context.settings.wso2_gateway_url + path
+        return self._context.http.send_once("POST", url, identity, json=message, headers={"Accept": "application/json"})
 
     def _call(self, token: SecretStr, tool: str, **arguments: str) -> httpx.Response:
         return self._post(token, mcp.TOOLS_CALL, name=tool, arguments=arguments)
@@ -113,7 +113,7 @@ class ToolRows:
             try:
                 answer = self._post(caller, _DISCOVER)
             except ProvisioningError:
-                # Builds are known to hand the error's code on as the status, which no client can read.
+                # Some builds send the error's code as the HTTP status, which no client accepts.
                 told.append("no answer that HTTP knows")
                 continue
             error = parse_body(answer).get("error", {})
@@ -133,7 +133,7 @@ class ToolRows:
     def _observe_api_limit(self) -> Observation:
         token, tries = self._unlimited, 2 * own_tools.LIMITED_CALLS
         refused = sum(
-            # As the gateway's own refusal, or as what the tool is told of it.
+            # As the gateway's own refusal, or inside the tool's result.
             API_THROTTLED.code in answer.text
             for answer in (self._call(token, own_tools.NOTE_TOOL, name="a", text="b") for _ in range(tries))
         )

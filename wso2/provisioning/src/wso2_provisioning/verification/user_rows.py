@@ -1,7 +1,7 @@
-"""Users and roles by SOAP: statuses of the service that the bootstrap writes with.
+"""Rows on users and roles: statuses of the SOAP service that the bootstrap uses.
 
-Source of what is expected: WSO2 API Manager 4.6.0 (identity-user-ws 5.7.7): writing operations are declared in-only,
-so 202 without a body is inferred, and seen here.
+Source of the expectations: WSO2 API Manager 4.6.0 (identity-user-ws 5.7.7). Writing operations are declared in-only,
+so 202 without a body is inferred there and verified here.
 """
 
 import httpx
@@ -16,13 +16,13 @@ ROLE = "Internal/verify"
 
 
 class UserRows:
-    """The rows, over one role made for them."""
+    """Rows with one role of their own."""
 
-    def __init__(self, site: VerificationContext) -> None:
-        self._site = site
+    def __init__(self, context: VerificationContext) -> None:
+        self._context = context
 
     def build_rows(self) -> list[Row]:
-        """Every row, in the order in which they are looked at."""
+        """Return the rows in their order."""
         needs = "administrator"
         return [
             Row("SOAP: question", needs, "200, false", lambda: self._observe_query("isExistingRole")),
@@ -40,15 +40,15 @@ class UserRows:
         ]
 
     def remove(self) -> None:
-        """Delete the role where it is still there."""
-        if self._site.wso2.users.role_exists(ROLE):
+        """Delete the role if it still exists."""
+        if self._context.wso2.users.role_exists(ROLE):
             self._post("deleteRole")
 
     def _post(self, operation: str, identity: Identity | None = None) -> httpx.Response:
-        return self._site.http.send(
+        return self._context.http.send(
             "POST",
-            self._site.settings.wso2_management_url + SERVICE_PATH,
-            identity or self._site.password_identity,
+            self._context.settings.wso2_management_url + SERVICE_PATH,
+            identity or self._context.password_identity,
             content=build_envelope(operation, [("roleName", ROLE)]),
             headers={"Content-Type": "text/xml; charset=UTF-8", "SOAPAction": f'"urn:{operation}"'},
         )
@@ -68,13 +68,13 @@ class UserRows:
         return Observation(f"{answer.status_code}, a fault that {'says so' if says_so else 'says something else'}")
 
     def _observe_authentication(self) -> Observation:
-        site = self._site
-        tried = (site.owner_password, SecretStr("not-it"))
-        right, wrong = (str(site.wso2.users.authenticates(OWNER, password)).lower() for password in tried)
+        context = self._context
+        tried = (context.owner_password, SecretStr("not-it"))
+        right, wrong = (str(context.wso2.users.authenticates(OWNER, password)).lower() for password in tried)
         return Observation(f"{right} for the right one, {wrong} for another")
 
     def _observe_wrong_password(self) -> Observation:
-        name = self._site.settings.wso2_admin_username
+        name = self._context.settings.wso2_admin_username
         return Observation(
             str(self._post("isExistingRole", Identity.from_password(name, SecretStr("not-it"))).status_code)
         )
