@@ -206,7 +206,7 @@ def test_whatever_is_made_after_a_kill_is_denied_and_named(thief: Thief, capsys:
     assert switch("revive", "--reason", "too early") == 1
     said = capsys.readouterr().err
     assert "application EVAppX, while EVApp is missing: it may have been renamed" in said
-    assert "application EVApp2, while EVApp is gone" in said
+    assert "application EVApp2, while EVApp is missing" in said
     # A kill again finds the owner denied, though it cannot name the application any more.
     assert switch("kill", "--reason", "again") == 0
     thief.site.pass_time(A_MINUTE_AND_MORE_S)
