@@ -404,7 +404,7 @@ def everybody(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
 def test_an_application_without_a_password_for_its_owner_is_left_out_and_said(run: Run) -> None:
     run()
 
-    assert [line for line in run.reported if "is left out" in line] == [
+    assert [line for line in run.reported if "is omitted" in line] == [
         "Assistant is omitted: ASSISTANT_PASSWORD is not set",
         "Operator is omitted: OPERATOR_PASSWORD is not set",
     ]
