@@ -12,7 +12,9 @@ from charging_agent.charging.charger_api import CHARGERS
 from charging_agent.charging.controller import ChargingController
 from charging_agent.charging.limit_setter import LimitSetter
 from charging_agent.charging.rules import ChargingParameters
-from charging_agent.decision.rules import ACTION_OF, Decision, Known, Rule
+from charging_agent.decision.pipeline import Decision
+from charging_agent.decision.policy import Action, DecisionInputs
+from charging_agent.decision.rules import Rule
 from charging_agent.gateway.client import GatewayClient
 from charging_agent.gateway.protocol import ApiRequest
 from charging_agent.readings.assessment import AgeLimits
@@ -35,7 +37,7 @@ from ev_service.telemetry import GridLoad
 
 LIMIT_KW, BUILDING_KW, VOLTAGE_V = 100.0, 30.0, 230.0
 _NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
-_FAST = Decision(Rule.SOLAR_AND_BATTERY_HIGH, ACTION_OF[Rule.SOLAR_AND_BATTERY_HIGH], 22.0)
+_FAST = Decision(Rule.SOLAR_AND_BATTERY_HIGH, Action.FAST, 22.0)
 _LIMITS = TypeAdapter(tuple[Limit, ...])
 _MOST_A, _FALLBACK_A, _PERIOD_S = 32.0, 6.0, 15.0
 
@@ -115,7 +117,8 @@ class OwnSite:
         for _ in range(count):
             self.clock.advance(_PERIOD_S)
             await charging.poll()
-            plan = charging.make_plan(_FAST, Known(grid=self._grid()), self.clock.now())
+            inputs = DecisionInputs.from_readings(self.clock.now(), grid=self._grid())
+            plan = charging.make_plan(_FAST, inputs, charging.assess_situation(inputs))
             await charging.apply_plan(plan, "decided")
 
     def charging(self) -> ChargingController:

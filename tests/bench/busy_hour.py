@@ -26,7 +26,9 @@ import matplotlib as mpl
 from rich.console import Console
 from rich.table import Table
 
-from charging_agent.decision.rules import Decision, Known, Policy, Rule, decide, guard
+from charging_agent.decision.pipeline import Decision, DecisionPipeline
+from charging_agent.decision.policy import DecisionInputs
+from charging_agent.decision.rules import Rule
 from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.client import GatewayClient, RetryPlan
 from charging_agent.gateway.tokens import Token, TokenCache
@@ -46,7 +48,7 @@ from wso2_terms.windows import format_next_access_time
 
 START = datetime(2026, 6, 21, 15, tzinfo=UTC)
 SECONDS, CALLERS, SEED = 3600, 3, 7
-POLICY, AGES, NO_LIMIT = Policy(), AgeLimits(), CallLimit(None)
+PIPELINE, AGES, NO_LIMIT = DecisionPipeline(), AgeLimits(), CallLimit(None)
 AGENTS = ("naive", "plain", "ours")
 
 
@@ -115,7 +117,7 @@ class Hour:
         site, random = Site(parameters, create_tabled_sun(parameters)), Random(SEED)
         clouds, press_kw = _clouds(random), _press_kw(random)
         self.at = [self._second(site, second, clouds[second], press_kw[second]) for second in range(SECONDS)]
-        self.right = [_decided(Known(**known)) for known in self.at]
+        self.right = [_decided(DecisionInputs.from_readings(START, **known)) for known in self.at]
 
     def reading(self, api: str, now: datetime) -> Reading:
         """The reading of an API at a moment of the hour."""
@@ -161,8 +163,8 @@ def _press_kw(random: Random) -> list[float]:
     return powers
 
 
-def _decided(known: Known) -> Decision:
-    return guard(decide(known, POLICY), known, POLICY)
+def _decided(inputs: DecisionInputs) -> Decision:
+    return PIPELINE.decide(inputs).decision
 
 
 class Gateway:
@@ -228,7 +230,7 @@ async def _governed(hour: Hour, case: Case, plan: type[CallPlan]) -> Score:
         observer = Observer(client, clock, AGES, 6.0, plan(budgets, AGES))
         for second in range(SECONDS):
             observation, *_ = await asyncio.gather(*(observer.observe() for _ in range(CALLERS)))
-            score.count(observation, _decided(observation.known()), hour.right[second])
+            score.count(observation, _decided(observation.decision_inputs()), hour.right[second])
             clock.advance(1)
     return replace(score, calls=gateway.calls)
 
@@ -245,7 +247,7 @@ async def _naive(hour: Hour, case: Case) -> Score:
             }
         solar, battery, grid = (assess_reading(held.get(api.name), now, AGES, is_new=False) for api in APIS)
         observation = Observation(now, solar, battery, grid)
-        score.count(observation, _decided(observation.known()), hour.right[second])
+        score.count(observation, _decided(observation.decision_inputs()), hour.right[second])
         clock.advance(1)
     return replace(score, calls=gateway.calls)
 

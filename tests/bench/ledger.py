@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from charging_agent.decision.rules import Policy, decide
+from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.gateway.call_log import Call
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.record_signing import DecisionDraft, RunMetadata, build_policy_record
@@ -34,7 +34,7 @@ def measure() -> dict[str, float]:
 
 
 async def _measure(folder: Path) -> dict[str, float]:
-    policy = build_policy_record("rules", Policy(), AgeLimits())
+    policy = build_policy_record(DecisionPipeline(), AgeLimits())
     ledger = Ledger(folder / "ledger", RunMetadata(uuid4(), "0.1.0", "bench", policy))
     await ledger.open()
     bare = _bare(folder / "bare.sqlite")
@@ -85,10 +85,9 @@ def _made(at: datetime) -> tuple[DecisionDraft, list[Call]]:
         assess_reading(battery, at, limits, is_new=True),
         assess_reading(grid, at, limits, is_new=True),
     )
-    decision = decide(seen.known(), Policy())
     number = str(uuid4())
     calls = [Call(name, "rest", f"GET /{path}", at, 200, "ok", None, number) for name, path in _CALLS]
-    return DecisionDraft(uuid4(), seen, decision, decision, "Solar 41.0 kW of 50 kWp, battery at 83.0 %."), calls
+    return DecisionDraft(uuid4(), seen, DecisionPipeline().decide(seen.decision_inputs())), calls
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from charging_agent.agent import DecisionResult
-from charging_agent.decision.rules import Policy, decide, explain, guard
+from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.call_log import FailureReason, ProtocolName
 from charging_agent.gateway.client import GatewayClient, RetryPlan
@@ -149,9 +149,8 @@ class Played:
         return self._answer(observation)
 
     def _answer(self, observation: Observation) -> dict[str, Any]:
-        known, policy = observation.known(), Policy()
-        decision = guard(decide(known, policy), known, policy)
-        told = DecisionResult(str(uuid4()), NOW, decision, explain(decision, known, policy), observation)
+        decision = DecisionPipeline().decide(observation.decision_inputs()).decision
+        told = DecisionResult(str(uuid4()), NOW, decision, observation)
         return build_decision_answer(told, "site").model_dump(mode="json", exclude={"decision_id"})
 
 

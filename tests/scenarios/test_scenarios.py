@@ -14,7 +14,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from charging_agent.agent import DecisionResult
-from charging_agent.decision.rules import Action, Policy, Rule, decide, explain, guard
+from charging_agent.decision.pipeline import DecisionPipeline
+from charging_agent.decision.policy import Action
+from charging_agent.decision.rules import Rule
 from charging_agent.gateway.call_log import FailureReason
 from charging_agent.gateway.protocol import R
 from charging_agent.readings.assessment import AgeLimits, AssessedReading, Status, assess_reading
@@ -82,11 +84,8 @@ def test_scenario(file: Path) -> None:
         judged(GridLoad, given["grid"], load_kw=61.0, limit_kw=100.0),
     )
 
-    known, policy = observation.known(), Policy()
-    decision = guard(decide(known, policy), known, policy)
-    said = build_decision_answer(
-        DecisionResult("id", NOW, decision, explain(decision, known, policy), observation), "site"
-    )
+    decision = DecisionPipeline().decide(observation.decision_inputs()).decision
+    said = build_decision_answer(DecisionResult("id", NOW, decision, observation), "site")
 
     assert (said.rule, said.action, said.charging_power_kw) == (
         expected.rule,

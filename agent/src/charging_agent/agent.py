@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from charging_agent.charging.controller import ChargingController
 from charging_agent.charging.planning import ChargingPlan
-from charging_agent.decision.rules import ACTION_OF, Decision, Policy, Rule, decide, explain, guard
+from charging_agent.decision.pipeline import Decision, DecisionPipeline
 from charging_agent.ledger.errors import LedgerUnavailableError
 from charging_agent.ledger.record_signing import DecisionDraft
 from charging_agent.ledger.recorder import Recorder
@@ -38,7 +38,6 @@ class DecisionResult:
     decision_id: str
     at: datetime
     decision: Decision
-    reason: str
     observation: Observation
     is_recorded: bool = True
 
@@ -49,7 +48,7 @@ class Agent:
     Args:
         observer: brings the readings.
         recorder: keeps each decision before it is answered.
-        policy: thresholds and powers of the rules.
+        pipeline: decides from what was observed.
         clock: the run's clock.
         period_s: the loop observes this often [s of the run's clock].
         on_decided: told every decision, for metrics.
@@ -60,7 +59,7 @@ class Agent:
         self,
         observer: Observer,
         recorder: Recorder,
-        policy: Policy,
+        pipeline: DecisionPipeline,
         clock: Clock,
         *,
         period_s: float,
@@ -69,7 +68,7 @@ class Agent:
     ) -> None:
         self._observer = observer
         self._recorder = recorder
-        self._policy = policy
+        self._pipeline = pipeline
         self._clock = clock
         self._period_s = period_s
         self._on_decided = on_decided
@@ -174,32 +173,28 @@ class Agent:
         else:
             if kept is made:
                 _log(made)
-            told = str(kept.decision_id), kept.observation.at, kept.decision, kept.reason
-            self.latest = DecisionResult(*told, made.observation)
+            self.latest = DecisionResult(str(kept.decision_id), kept.observation.at, kept.decision, made.observation)
             if self.charging is not None and made.charging is not None and kept is made:
                 self.charging.confirm_recorded(made.charging)
         self._on_decided(self.latest)
         return self.latest
 
     def _make_draft(self, observation: Observation, *, commands: bool = False) -> DecisionDraft:
-        known = observation.known()
-        proposed = decide(known, self._policy)
-        decision = guard(proposed, known, self._policy)
-        reason = explain(decision, known, self._policy)
+        inputs = observation.decision_inputs()
         if self.charging is None:
-            return DecisionDraft(uuid4(), observation, proposed, decision, reason)
-        plan: ChargingPlan | None = None
-        if commands:
-            plan = self.charging.make_plan(decision, known, observation.at)
-        return DecisionDraft(uuid4(), observation, proposed, decision, reason, self.charging.snapshot(plan))
+            return DecisionDraft(uuid4(), observation, self._pipeline.decide(inputs))
+        if not commands:
+            return DecisionDraft(uuid4(), observation, self._pipeline.decide(inputs), self.charging.snapshot())
+        situation = self.charging.assess_situation(inputs)
+        if situation is not None:
+            inputs = replace(inputs, cars=situation.fleet.cars, limits=situation.limits)
+        outcome = self._pipeline.decide(inputs)
+        plan = self.charging.make_plan(outcome.decision, inputs, situation)
+        return DecisionDraft(uuid4(), observation, outcome, self.charging.snapshot(plan))
 
     def _create_fail_safe(self, made: DecisionDraft) -> DecisionResult:
-        action = ACTION_OF[Rule.FAIL_SAFE]
-        decision = Decision(Rule.FAIL_SAFE, action, self._policy.power_kw[action])
-        observation = made.observation
-        return DecisionResult(
-            str(made.decision_id), observation.at, decision, _NOT_RECORDED_REASON, observation, is_recorded=False
-        )
+        decision, observation = self._pipeline.fail_safe(_NOT_RECORDED_REASON), made.observation
+        return DecisionResult(str(made.decision_id), observation.at, decision, observation, is_recorded=False)
 
 
 def _log(made: DecisionDraft, *, is_recorded: bool = True) -> None:
@@ -209,7 +204,9 @@ def _log(made: DecisionDraft, *, is_recorded: bool = True) -> None:
         "rule": decision.rule.value,
         "action": decision.action.value,
         "power_kw": decision.charging_power_kw,
-        "reason": made.reason,
+        "reason": decision.reason,
+        "policy": decision.policy,
+        "limited_by": decision.limited_by,
         "degraded": made.observation.is_degraded,
         "recorded": is_recorded,
         "cars": None if plan is None else len(plan.cars),

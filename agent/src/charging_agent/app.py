@@ -14,6 +14,8 @@ from fastapi import FastAPI
 from charging_agent.agent import Agent
 from charging_agent.charging.composition import allocate_calls, build_controller, list_charger_scopes
 from charging_agent.charging.controller import ChargingController
+from charging_agent.decision.pipeline import DecisionPipeline
+from charging_agent.decision.rules import RulePolicy
 from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.call_log import Call, CallLog
 from charging_agent.gateway.client import GatewayClient, RetryPlan
@@ -90,8 +92,9 @@ def create_app(
     observer = Observer(connections.client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()))
     listener, interval = metrics.charging, calls.round_interval
     charging = build_controller(settings, connections.client, clock, interval, listener, _OBSERVATION_S)
-    kept = _create_record_keeping(settings, site.id, clock, http, call_log, metrics)
-    agent = _create_agent(settings, observer, kept.recorder, clock, metrics, charging)
+    pipeline = _create_pipeline(settings)
+    kept = _create_record_keeping(settings, pipeline, site.id, clock, http, call_log, metrics)
+    agent = _create_agent(settings, observer, kept.recorder, pipeline, clock, metrics, charging)
 
     app = create_service(
         name="agent",
@@ -108,10 +111,15 @@ def create_app(
     return app
 
 
+def _create_pipeline(settings: AgentSettings) -> DecisionPipeline:
+    return DecisionPipeline(rules=RulePolicy(settings.rules()), keeps_rule_ceilings=settings.keep_rule_ceilings)
+
+
 def _create_agent(
     settings: AgentSettings,
     observer: Observer,
     recorder: Recorder,
+    pipeline: DecisionPipeline,
     clock: Clock,
     metrics: AgentMetrics,
     charging: ChargingController | None,
@@ -119,7 +127,7 @@ def _create_agent(
     return Agent(
         observer,
         recorder,
-        settings.rules(),
+        pipeline,
         clock,
         period_s=settings.period_s,
         on_decided=metrics.report_decision,
@@ -201,14 +209,14 @@ class _RecordKeeping:
 
 def _create_record_keeping(
     settings: AgentSettings,
+    pipeline: DecisionPipeline,
     site_id: str,
     clock: Clock,
     http: httpx.AsyncClient,
     call_log: CallLog,
     metrics: AgentMetrics,
 ) -> _RecordKeeping:
-    policy = build_policy_record(settings.policy, settings.rules(), settings.ages())
-    maker = RunMetadata(uuid4(), version("charging-agent"), site_id, policy)
+    maker = RunMetadata(uuid4(), version("charging-agent"), site_id, build_policy_record(pipeline, settings.ages()))
     anchor = None if settings.ledger_anchor is None else create_anchor(settings.ledger_anchor, settings.state_dir, http)
     # The ledger tells its head to the anchoring, which signs it with the ledger's key.
     ledger = Ledger(settings.state_dir, maker, on_head=lambda head: anchoring.update_head(head))

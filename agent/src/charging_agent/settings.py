@@ -7,7 +7,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from charging_agent.charging.rules import ChargingParameters
-from charging_agent.decision.rules import Action, Policy
+from charging_agent.decision.policy import Action
+from charging_agent.decision.rules import RuleThresholds
 from charging_agent.gateway.call_log import ProtocolName
 from charging_agent.readings.assessment import AgeLimits
 from ev_service.addresses import SafeUrl, safe_url
@@ -36,6 +37,9 @@ class AgentSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="AGENT_")
 
     policy: Literal["rules"] = Field(default="rules", description="Who decides: the rules.")
+    keep_rule_ceilings: bool = Field(
+        default=True, description="Whether no policy may give a charging point more power than the rules give."
+    )
     protocol: ProtocolName = Field(
         default="rest", description="How readings are asked for: rest (the APIs) or mcp (the MCP servers made of them)."
     )
@@ -98,7 +102,7 @@ class AgentSettings(Settings):
             raise ValueError("AGENT_PROTOCOL=mcp needs AGENT_TOOLS_LOCK_FILE")
         return self
 
-    def rules(self) -> Policy:
+    def rules(self) -> RuleThresholds:
         """Thresholds and powers of the rules."""
         powers = {
             Action.PAUSE: 0.0,
@@ -106,7 +110,7 @@ class AgentSettings(Settings):
             Action.NORMAL: self.normal_kw,
             Action.FAST: self.fast_kw,
         }
-        return Policy(
+        return RuleThresholds(
             self.grid_overload_percent,
             self.solar_high_percent,
             self.solar_medium_percent,

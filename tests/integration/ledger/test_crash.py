@@ -20,7 +20,7 @@ from uuid import uuid4
 import pytest
 from tests.integration.ledger.writer import NOON, decision_at
 
-from charging_agent.decision.rules import Policy
+from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.ledger.keys import PUBLIC_FILES, read_trusted_keys
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.ledger_reader import read_records
@@ -188,7 +188,7 @@ def some_records(folder: Path, count: int = 30) -> Path:
 
     async def write() -> None:
         ledger = Ledger(
-            folder, RunMetadata(uuid4(), "0.1.0", "bench", build_policy_record("rules", Policy(), AgeLimits()))
+            folder, RunMetadata(uuid4(), "0.1.0", "bench", build_policy_record(DecisionPipeline(), AgeLimits()))
         )
         await ledger.open()
         for number in range(count):

@@ -17,7 +17,7 @@ from unittest.mock import patch
 from uuid import uuid4
 
 from charging_agent.charging.limit_setter import LoweredLimit, LoweredLimits
-from charging_agent.decision.rules import Policy, decide, explain, guard
+from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.gateway.call_log import Call, CallLog
 from charging_agent.ledger import recorder as recording
 from charging_agent.ledger.errors import LedgerUnavailableError
@@ -38,7 +38,9 @@ NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 async def write(folder: Path) -> None:
     """Record one decision after the other, each with a call; refused ones are named too."""
     log = CallLog()
-    ledger = Ledger(folder, RunMetadata(uuid4(), "0.1.0", "bench", build_policy_record("rules", Policy(), AgeLimits())))
+    ledger = Ledger(
+        folder, RunMetadata(uuid4(), "0.1.0", "bench", build_policy_record(DecisionPipeline(), AgeLimits()))
+    )
     await ledger.open()
     recorder = Recorder(ledger, log)
     print("open", flush=True)
@@ -65,7 +67,9 @@ def append_late(store: Store, sequence: int, decision_id: str, sealed: SignedRec
 
 async def write_late(folder: Path) -> None:
     """Send without a record, again and again, on a disk that takes each record too late."""
-    ledger = Ledger(folder, RunMetadata(uuid4(), "0.1.0", "bench", build_policy_record("rules", Policy(), AgeLimits())))
+    ledger = Ledger(
+        folder, RunMetadata(uuid4(), "0.1.0", "bench", build_policy_record(DecisionPipeline(), AgeLimits()))
+    )
     await ledger.open()
     recorder = Recorder(ledger, CallLog())
     print("open", flush=True)
@@ -85,7 +89,6 @@ async def write_late(folder: Path) -> None:
 
 def decision_at(at: datetime) -> DecisionDraft:
     """A decision from readings taken at this moment."""
-    policy = Policy()
     solar = SolarStatus(site_id="bench", timestamp=at, source="bench", generation_kw=41.0, capacity_kwp=50.0)
     battery = BatteryStatus(site_id="bench", timestamp=at, source="bench", soc_percent=83.0, capacity_kwh=100.0)
     grid = GridLoad(site_id="bench", timestamp=at, source="bench", load_percent=61.0, load_kw=61.0, limit_kw=100.0)
@@ -96,9 +99,7 @@ def decision_at(at: datetime) -> DecisionDraft:
         assess_reading(battery, at, limits, is_new=True),
         assess_reading(grid, at, limits, is_new=True),
     )
-    proposed = decide(seen.known(), policy)
-    decision = guard(proposed, seen.known(), policy)
-    return DecisionDraft(uuid4(), seen, proposed, decision, explain(decision, seen.known(), policy))
+    return DecisionDraft(uuid4(), seen, DecisionPipeline().decide(seen.decision_inputs()))
 
 
 def write_again(folder: Path) -> None:

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from charging_agent.agent import Agent
 from charging_agent.app import create_app
-from charging_agent.decision.rules import Policy
+from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.call_log import Call, CallLog, ProtocolName
 from charging_agent.gateway.client import GatewayClient, RetryPlan
@@ -185,7 +185,7 @@ def _saying(status: int, body: bytes | Mapping[str, Any], headers: Mapping[str, 
 
 def maker() -> RunMetadata:
     """Who decides in these tests."""
-    return RunMetadata(uuid4(), "0.1.0", "greensboro", build_policy_record("rules", Policy(), AgeLimits()))
+    return RunMetadata(uuid4(), "0.1.0", "greensboro", build_policy_record(DecisionPipeline(), AgeLimits()))
 
 
 class World:
@@ -227,7 +227,7 @@ class World:
         self.observer = Observer(self.client, self.clock, AgeLimits(), deadline_s, CallPlan(self.budgets, AgeLimits()))
         self.ledger = Ledger(None, maker())
         self.recorder = Recorder(self.ledger, CallLog())
-        self.agent = Agent(self.observer, self.recorder, Policy(), self.clock, period_s=15)
+        self.agent = Agent(self.observer, self.recorder, DecisionPipeline(), self.clock, period_s=15)
 
     async def stop(self) -> None:
         await self.observer.stop()

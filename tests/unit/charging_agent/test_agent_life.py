@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from charging_agent.agent import Agent, DecisionResult
-from charging_agent.decision.rules import Policy, Rule
+from charging_agent.decision.pipeline import DecisionPipeline
+from charging_agent.decision.rules import Rule
 from charging_agent.readings.apis import APIS, GRID
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ async def test_an_error_in_one_round_does_not_end_the_next(world: World) -> None
         if len(seen) == 1:
             raise RuntimeError("disk full")
 
-    agent = Agent(world.observer, world.recorder, Policy(), world.clock, period_s=15, on_decided=fail_once)
+    agent = Agent(world.observer, world.recorder, DecisionPipeline(), world.clock, period_s=15, on_decided=fail_once)
     life = asyncio.create_task(agent.run())
     async with asyncio.timeout(5):
         while len(seen) < 2:

@@ -38,6 +38,7 @@ async def test_a_decision_looks_as_the_contract_says(served: Served) -> None:
         "action": "fast",
         "charging_power_kw": 22.0,
         "rule": "solar_and_battery_high",
+        "policy": "rules",
         "reason": "Solar 41.0 kW of 50 kWp, battery at 83.0 %, grid at 61.0 %: 22 kW.",
         "degraded": False,
         "readings": {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from charging_agent.decision.rules import Action
+from charging_agent.decision.policy import Action
 from charging_agent.settings import AgentSettings, GatewaySettings
 from ev_service.errors import ConfigurationError
 from ev_service.settings import load

@@ -24,7 +24,8 @@ from charging_agent.charging.planning import Allocator, ChargingPlan, make_plan
 from charging_agent.charging.round_snapshot import RoundSnapshot
 from charging_agent.charging.rules import ChargingParameters
 from charging_agent.charging.sharing import Allotment, CarKey, Memory, SiteRoom, allocate
-from charging_agent.decision.rules import Decision, Known
+from charging_agent.decision.pipeline import Decision
+from charging_agent.decision.policy import ConnectionLimits, DecisionInputs
 from charging_agent.gateway.call_log import OK, FailureReason
 from charging_agent.gateway.client import GatewayClient
 from charging_agent.gateway.protocol import GatewayCallError
@@ -54,6 +55,25 @@ class LoweredPlan:
     plan: ChargingPlan
     sent: LoweredLimits
     end: EarlierEnd
+
+
+@dataclass(frozen=True, slots=True)
+class ChargingSituation:
+    """The chargers at the moment of a decision, before anything is decided."""
+
+    reading: Chargers
+    """The chargers."""
+
+    fleet: Fleet
+    """Cars in that reading."""
+
+    headroom: Headroom
+    """What the connection leaves for them."""
+
+    @property
+    def limits(self) -> ConnectionLimits:
+        """The limits as a policy is given them."""
+        return ConnectionLimits(self.headroom.limit_kw, self.headroom.total_kw)
 
 
 class ChargingController:
@@ -137,20 +157,15 @@ class ChargingController:
             self.latest_reading, self._clock.now(), self._ages, is_new=self._is_new, failure=self._failure
         )
 
-    def make_plan(self, decision: Decision, known: Known, at: datetime) -> ChargingPlan | None:
-        """Make limits of a decision; None where it is not the turn, or nothing young enough is known to make any.
+    def assess_situation(self, inputs: DecisionInputs) -> ChargingSituation | None:
+        """The cars and what the connection leaves for them; None where it is not the turn or too little is known.
 
         Args:
-            decision: what the guard let through.
-            known: the readings that it was made from.
-            at: when it was made.
+            inputs: the readings of the decision.
         """
-        grid = known.grid
-        self._compare_with_meter(known)
-        if grid is None or is_pause(decision):
-            return self._pause_plan(at)
-        newest, status = self.latest_reading, self.assess_reading().status
-        if newest is None or not self._is_due or status is Status.MISSING:
+        self._compare_with_meter(inputs)
+        newest, status, grid, at = self.latest_reading, self.assess_reading().status, inputs.grid, inputs.at
+        if grid is None or newest is None or not self._is_due or status is Status.MISSING:
             return None
         fleet = build_fleet(
             newest, self._meter_history, at, self.limits_in_force(newest) if status is Status.STALE else None
@@ -158,8 +173,24 @@ class ChargingController:
         headroom = compute_headroom(
             grid, newest, fleet, self._meter_history, self._evidence.confirm(newest), at, self._rules.headroom_percent
         )
-        room = compute_room(headroom, newest, fleet, decision)
-        return self._share_room(fleet, room, headroom, at)
+        return ChargingSituation(newest, fleet, headroom)
+
+    def make_plan(
+        self, decision: Decision, inputs: DecisionInputs, situation: ChargingSituation | None
+    ) -> ChargingPlan | None:
+        """Make limits of a decision; None where there is no situation to make any from, unless all pauses.
+
+        Args:
+            decision: what the guard allows.
+            inputs: what it was made from.
+            situation: as assessed for these inputs.
+        """
+        if inputs.grid is None or is_pause(decision):
+            return self._pause_plan(inputs.at, situation)
+        if situation is None:
+            return None
+        room = compute_room(situation.headroom, situation.reading, situation.fleet, decision)
+        return self._share_room(situation.fleet, room, situation.headroom, inputs.at)
 
     async def apply_plan(self, plan: ChargingPlan | None, decision_id: str) -> None:
         """Set the limits of a plan whose decision is in the ledger.
@@ -248,11 +279,11 @@ class ChargingController:
     def _is_due(self) -> bool:
         return not (self._rounds - 1) % self._round_interval
 
-    def _compare_with_meter(self, known: Known) -> None:
+    def _compare_with_meter(self, inputs: DecisionInputs) -> None:
         """Hold what the chargers report against the connection's meter, also while all is paused."""
         if self.latest_reading is None:
             return
-        self._evidence.observe(known, self.latest_reading, is_new=self._is_new)
+        self._evidence.observe(inputs, self.latest_reading, is_new=self._is_new)
         before, contradicted = self.alarms.contradicted, tuple(sorted(self._evidence.contradicted))
         self.alarms = replace(self.alarms, contradicted=contradicted)
         for key in set(contradicted) - set(before):
@@ -262,14 +293,15 @@ class ChargingController:
         if self._listener is not None:
             self._listener.report_alarms(self.alarms)
 
-    def _pause_plan(self, at: datetime) -> ChargingPlan | None:
+    def _pause_plan(self, at: datetime, situation: ChargingSituation | None = None) -> ChargingPlan | None:
         """Nothing for anybody, also for cars of which nothing new was heard for long."""
         is_so_already = self.latest_plan is not None and self.latest_plan.room.pauses
         if self.latest_reading is None or (is_so_already and not self._is_due):
             return None
-        return self._share_room(
-            build_fleet(self.latest_reading, self._meter_history, at), create_empty_room(self.latest_reading), None, at
-        )
+        empty_room = create_empty_room(self.latest_reading)
+        if situation is not None:
+            return self._share_room(situation.fleet, empty_room, situation.headroom, at)
+        return self._share_room(build_fleet(self.latest_reading, self._meter_history, at), empty_room, None, at)
 
     def _share_room(self, fleet: Fleet, room: SiteRoom, headroom: Headroom | None, at: datetime) -> ChargingPlan:
         plan = make_plan(fleet, room, headroom, self._memory, at, self._rules.sharing, self._allocator)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from charging_agent.charging.fleet import iter_evses, limit_in_force_a
 from charging_agent.charging.meter_history import certain_currents_a
 from charging_agent.charging.sharing import CarKey
-from charging_agent.decision.rules import Known
+from charging_agent.decision.policy import DecisionInputs
 from ev_service.charging import Chargers
 from ev_service.charging_evidence import ChargingEvidence, ConfirmedCharging, ConnectionLoad, ReportedCharging
 from ev_service.telemetry import GridLoad
@@ -26,15 +26,15 @@ class MeterEvidence:
     def __init__(self, meter_lost_s: float) -> None:
         self._evidence = ChargingEvidence(meter_lost_s)
 
-    def observe(self, known: Known, chargers: Chargers, *, is_new: bool) -> None:
+    def observe(self, inputs: DecisionInputs, chargers: Chargers, *, is_new: bool) -> None:
         """Compare the newest readings; a load that holds no charging confirms nothing.
 
         Args:
-            known: the readings of load, sun and battery.
+            inputs: the readings of load, sun and battery.
             chargers: the newest reading of the chargers.
             is_new: whether it was read together with the others.
         """
-        grid = known.grid
+        grid = inputs.grid
         if grid is None or not grid.includes_charging:
             return
         reports = {
@@ -46,7 +46,7 @@ class MeterEvidence:
         }
         by_phase = grid.current_a if grid.current_a is not None and len(grid.current_a) == chargers.phases else None
         load = ConnectionLoad(
-            grid.timestamp, grid.load_kw - grid.export_kw, by_phase, chargers.voltage_v, _others_kw(known, grid)
+            grid.timestamp, grid.load_kw - grid.export_kw, by_phase, chargers.voltage_v, _others_kw(inputs, grid)
         )
         self._evidence.observe(load, reports if is_new else None)
 
@@ -81,11 +81,11 @@ def _confirm_by_service(chargers: Chargers) -> ConfirmedCharging:
     return ConfirmedCharging(power_kw, phases)
 
 
-def _others_kw(known: Known, grid: GridLoad) -> dict[str, float]:
+def _others_kw(inputs: DecisionInputs, grid: GridLoad) -> dict[str, float]:
     """What battery and sun do, behind the same connection [kW]."""
     others_kw = dict[str, float]()
-    if known.battery is not None and known.battery.active_power_kw is not None:
-        others_kw[_BATTERY] = known.battery.active_power_kw
-    if known.solar is not None:
-        others_kw[_SUN] = -known.solar.generation_kw
+    if inputs.battery is not None and inputs.battery.active_power_kw is not None:
+        others_kw[_BATTERY] = inputs.battery.active_power_kw
+    if inputs.solar is not None:
+        others_kw[_SUN] = -inputs.solar.generation_kw
     return others_kw

@@ -11,7 +11,7 @@ from datetime import datetime
 from charging_agent.charging.fleet import Fleet, UncontrolledCar, iter_evses, limit_in_force_a
 from charging_agent.charging.meter_history import MeterHistory
 from charging_agent.charging.sharing import SiteRoom
-from charging_agent.decision.rules import Decision
+from charging_agent.decision.pipeline import Decision
 from ev_service.charging import Chargers, Evse
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.telemetry import GridLoad
@@ -142,8 +142,9 @@ def compute_room(headroom: Headroom, reading: Chargers, fleet: Fleet, decision: 
             for feeder in reading.feeders
         },
         voltage_v=reading.voltage_v,
-        ceiling_kw=decision.charging_power_kw,
+        ceiling_kw=decision.charging_power_kw if decision.ceiling_kw is None else decision.ceiling_kw,
         pauses=is_pause(decision),
+        evse_ceilings_kw=tuple(sorted(decision.evse_ceilings_kw.items())),
     )
 
 

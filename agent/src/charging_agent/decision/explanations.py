@@ -4,10 +4,10 @@ Pure: knows no ledger and no readings but those in the record.
 """
 
 from charging_agent.charging.fleet import car_name
-from charging_agent.decision.rules import Rule
+from charging_agent.decision.rules import RULES, RulePolicy
 from charging_agent.gateway.call_log import OK
 from charging_agent.ledger.charging_records import CommandRecord, LateRecord, PlanRecord, ResultRecord
-from charging_agent.ledger.records import CallRecord, Entry, Input, PolicyParameters, Record
+from charging_agent.ledger.records import CallRecord, Clamp, Entry, Input, PolicyParameters, Record
 from charging_agent.readings.assessment import Status
 from charging_agent.web.schemas import Explanation
 from ev_service.charging import LimitOutcome
@@ -58,13 +58,7 @@ def _said(result: ResultRecord) -> str:
     return f"{car_name(result.car)}: asked {result.asked_a:g} A, {came_of_it}{limited}."
 
 
-_BECAUSE = {
-    Rule.FAIL_SAFE: "there was no grid reading to trust",
-    Rule.GRID_OVERLOAD: "the grid carried too much",
-    Rule.SOLAR_AND_BATTERY_HIGH: "sun and battery were high",
-    Rule.SOLAR_MEDIUM: "the sun was medium, or high with a battery that was not high",
-    Rule.SOLAR_LOW: "the sun was low",
-}
+_BECAUSE = {one.rule: one.because for one in RULES}
 
 
 def explain_record(entry: Entry) -> Explanation:
@@ -83,7 +77,7 @@ def explain_record(entry: Entry) -> Explanation:
         readings=readings,
         calls=[_call(call) for call in record.calls],
         cars=cars_explained(record),
-        policy=_policy(record),
+        policy=_describe_policy(record),
         record=f"Record {record.sequence}, SHA-256 {entry.sha256}, signed by key {record.key_id}.",
     )
 
@@ -123,11 +117,19 @@ def _call(call: CallRecord) -> str:
     return f"{utc_text(call.at)} {call.api} {call.resource}: {answered} ({came_of_it}), id {call.correlation_id}."
 
 
-def _policy(record: Record) -> str:
-    policy = record.policy
-    named = f"Rule {record.rule.value} of policy {policy.name} version {policy.version}"
-    taken = [
-        f" The guard let {clamp.allowed_kw:g} kW through of {clamp.proposed_kw:g} kW (limited by {clamp.limited_by})."
-        for clamp in record.clamps
-    ]
-    return f"{named} decided: {_BECAUSE[record.rule]}." + "".join(taken)
+def _describe_policy(record: Record) -> str:
+    policy, proposal, because = record.policy, record.proposal, _BECAUSE[record.rule]
+    named = f"policy {policy.name} version {policy.version}"
+    if policy.name == RulePolicy.name:
+        decided = f"Rule {record.rule.value} of {named} decided: {because}."
+    elif proposal is None or proposal.policy != policy.name:
+        decided = f"The {named} failed; rule {record.rule.value} decided: {because}."
+    else:
+        decided = f"The {named} proposed: {proposal.reason} Rule {record.rule.value} applied: {because}."
+    return decided + "".join(_describe_clamp(clamp) for clamp in record.clamps)
+
+
+def _describe_clamp(clamp: Clamp) -> str:
+    proposed = "a power that is not finite" if clamp.proposed_kw is None else f"{clamp.proposed_kw:g} kW"
+    at = "" if clamp.evse is None else f" at {car_name(clamp.evse)}"
+    return f" The guard allowed {clamp.allowed_kw:g} kW of {proposed}{at} (limited by {clamp.limited_by})."

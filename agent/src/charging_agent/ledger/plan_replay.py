@@ -80,8 +80,8 @@ def _data(record: Record, plan: PlanRecord) -> str | None:
         return f"the headroom gives {headroom.total_kw:g} kW, the room says {room.total_kw:g} kW"
     if (wrong := _phases(room, headroom)) is not None:
         return wrong
-    if room.ceiling_kw != record.charging_power_kw:
-        return f"the plan's ceiling is {room.ceiling_kw:g} kW, the decision's {record.charging_power_kw:g} kW"
+    if room.highest_ceiling_kw != record.charging_power_kw:
+        return f"the plan's ceiling is {room.highest_ceiling_kw:g} kW, the decision's {record.charging_power_kw:g} kW"
     return None
 
 

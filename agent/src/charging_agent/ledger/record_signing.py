@@ -7,12 +7,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Any
 from uuid import UUID
 
 from charging_agent.charging.limit_setter import LoweredLimits
 from charging_agent.charging.round_snapshot import RoundSnapshot
-from charging_agent.decision.rules import RULES_VERSION, Decision, Policy
+from charging_agent.decision.guard import PowerClamp
+from charging_agent.decision.pipeline import Decision, DecisionOutcome, DecisionPipeline
 from charging_agent.gateway.call_log import Call
 from charging_agent.ledger.canonical import canonicalize, join_canonical_members, sha256_hex
 from charging_agent.ledger.charging_records import (
@@ -29,10 +31,13 @@ from charging_agent.ledger.records import (
     BatteryInput,
     CallRecord,
     Clamp,
+    EvseCeiling,
     GridInput,
     Inputs,
     PolicyParameters,
     PolicyRecord,
+    ProposalRecord,
+    ScheduledPowerRecord,
     SignedRecord,
     SolarInput,
 )
@@ -45,18 +50,20 @@ from ev_service.units import utc_text
 class DecisionDraft:
     """One decision as it was made, not yet recorded.
 
-    proposed: what the policy gave. decision: what the guard let through.
+    outcome: what was proposed and decided.
     charging: the chargers at that moment, where the agent knows any.
     late: the limits that were sent before this was recorded; None: nothing was, as a rule.
     """
 
     decision_id: UUID
     observation: Observation
-    proposed: Decision
-    decision: Decision
-    reason: str
+    outcome: DecisionOutcome
     charging: RoundSnapshot | None = None
     late: LoweredLimits | None = None
+
+    @property
+    def decision(self) -> Decision:
+        return self.outcome.decision
 
 
 @dataclass(frozen=True)
@@ -82,19 +89,22 @@ class ChainHead:
     sha256: str = NO_RECORD_SHA256
 
 
-def build_policy_record(name: str, policy: Policy, ages: AgeLimits) -> PolicyRecord:
-    """Write a policy down, with its digest."""
+def build_policy_record(pipeline: DecisionPipeline, ages: AgeLimits) -> PolicyRecord:
+    """Write down the policy that decides and what it goes by, with its digest."""
+    thresholds, policy = pipeline.rules.thresholds, pipeline.policy
     parameters = PolicyParameters(
-        grid_overload_percent=policy.grid_overload_percent,
-        solar_high_percent=policy.solar_high_percent,
-        solar_medium_percent=policy.solar_medium_percent,
-        battery_high_percent=policy.battery_high_percent,
-        power_kw={action.value: kw for action, kw in policy.power_kw.items()},
+        grid_overload_percent=thresholds.grid_overload_percent,
+        solar_high_percent=thresholds.solar_high_percent,
+        solar_medium_percent=thresholds.solar_medium_percent,
+        battery_high_percent=thresholds.battery_high_percent,
+        power_kw={action.value: kw for action, kw in thresholds.power_kw.items()},
         max_age_s=ages.maximum_s,
         stale_limit_s=ages.stale_s,
+        keep_rule_ceilings=pipeline.keeps_rule_ceilings,
+        own=dict(policy.parameters),
     )
-    digest = sha256_hex({"name": name, "version": RULES_VERSION, "parameters": parameters.as_json()})
-    return PolicyRecord(name=name, version=RULES_VERSION, parameters=parameters, sha256=digest)
+    digest = sha256_hex({"name": policy.name, "version": policy.version, "parameters": parameters.as_json()})
+    return PolicyRecord(name=policy.name, version=policy.version, parameters=parameters, sha256=digest)
 
 
 def sign_record(
@@ -116,8 +126,10 @@ def sign_record(
         "rule": made.decision.rule.value,
         "action": made.decision.action.value,
         "charging_power_kw": made.decision.charging_power_kw,
-        "clamps": [clamp.as_json() for clamp in find_clamps(made.proposed, made.decision)],
-        "reason": made.reason,
+        "clamps": [build_clamp_record(clamp).as_json() for clamp in made.outcome.clamps],
+        "proposal": build_proposal_record(made.outcome).as_json(),
+        "limited_by": None if made.decision.limited_by is None else made.decision.limited_by.value,
+        "reason": made.decision.reason,
         "late": None if made.late is None else build_late_record(made.late).as_json(),
         "key_id": key.key_id,
     } | _build_charger_fields(made.charging)
@@ -153,13 +165,35 @@ def _build_call_record(call: Call) -> dict[str, Any]:
     return CallRecord.model_validate(call, from_attributes=True).as_json()
 
 
-def find_clamps(proposed: Decision, allowed: Decision) -> tuple[Clamp, ...]:
-    """What the guard took back, under the name of the rule by which it did."""
-    if proposed == allowed:
-        return ()
-    clamp = Clamp(
-        limited_by=allowed.rule.value,
-        proposed_kw=proposed.charging_power_kw,
-        allowed_kw=allowed.charging_power_kw,
+def build_clamp_record(clamp: PowerClamp) -> Clamp:
+    """Write down what the guard lowered."""
+    return Clamp(
+        limited_by=clamp.limited_by.value,
+        proposed_kw=_finite_or_none(clamp.proposed_kw),
+        allowed_kw=clamp.allowed_kw,
+        evse=clamp.evse,
     )
-    return (clamp,)
+
+
+def build_proposal_record(outcome: DecisionOutcome) -> ProposalRecord:
+    """Write down what was proposed."""
+    proposal = outcome.proposal
+    return ProposalRecord(
+        policy=outcome.decision.policy,
+        ceiling_kw=_finite_or_none(proposal.ceiling_kw),
+        evse_ceilings=tuple(
+            EvseCeiling(evse=evse, ceiling_kw=_finite_or_none(ceiling_kw))
+            for evse, ceiling_kw in sorted(proposal.evse_ceilings_kw.items())
+        ),
+        schedule=tuple(
+            ScheduledPowerRecord(evse=evse, interval_start=one.interval_start, power_kw=_finite_or_none(one.power_kw))
+            for evse, intervals in sorted(proposal.schedule.items())
+            for one in intervals
+        ),
+        reason=proposal.reason,
+    )
+
+
+def _finite_or_none(power_kw: float) -> float | None:
+    # JSON has no other numbers.
+    return power_kw if isfinite(power_kw) else None

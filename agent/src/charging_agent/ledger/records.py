@@ -7,22 +7,26 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from charging_agent.decision.rules import Action, Rule
+from charging_agent.decision.policy import Action
+from charging_agent.decision.rules import Rule
 from charging_agent.gateway.call_log import FailureReason, ProtocolName
 from charging_agent.ledger.base_model import RecordPart
-from charging_agent.ledger.charging_records import ChargersInput, CommandRecord, LateRecord, PlanRecord
+from charging_agent.ledger.charging_records import ChargersInput, CommandRecord, Key, LateRecord, PlanRecord
 from charging_agent.readings.assessment import Status
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 from ev_service.units import UtcTimestamp
 
-FORMAT = 3
-"""Form of the records that are written; those of form 1, without the chargers, and 2, without `late`, are read too."""
+FORMAT = 4
+"""Form of the records that are written. Older ones are read too: 1 lacks the chargers, 2 `late`, 3 `proposal`."""
 OF_FORMAT_2 = ("chargers", "plan", "commanded")
 """Members that records have from form 2 on."""
 OF_FORMAT_3 = ("late",)
 """Members that records have from form 3 on."""
+OF_FORMAT_4 = ("proposal", "limited_by")
+"""Members that records have from form 4 on."""
+_ADDITIONS = ((2, OF_FORMAT_2), (3, OF_FORMAT_3), (4, OF_FORMAT_4))
 
 
 def members_since_format_1(form: object) -> tuple[str, ...]:
@@ -31,7 +35,8 @@ def members_since_format_1(form: object) -> tuple[str, ...]:
     >>> members_since_format_1(2)
     ('chargers', 'plan', 'commanded')
     """
-    return {1: (), 2: OF_FORMAT_2}.get(form if isinstance(form, int) else FORMAT, (*OF_FORMAT_2, *OF_FORMAT_3))
+    known = form if isinstance(form, int) and 1 <= form <= FORMAT else FORMAT
+    return tuple(name for since, names in _ADDITIONS if since <= known for name in names)
 
 
 NO_RECORD_SHA256 = "0" * 64
@@ -97,10 +102,12 @@ class PolicyParameters(RecordPart):
     power_kw: dict[str, float] = Field(description="Ceiling for each charging point by action [kW].")
     max_age_s: float = Field(description="Up to here a reading is fresh or cached [s].")
     stale_limit_s: float = Field(description="Up to here a reading counts [s].")
+    keep_rule_ceilings: bool = Field(default=True, description="Whether the power is at most what the rules give.")
+    own: dict[str, JsonValue] = Field(default={}, description="What the policy goes by besides; empty for the rules.")
 
 
 class PolicyRecord(RecordPart):
-    """Who decided, by which thresholds."""
+    """The policy that decides, and its parameters."""
 
     name: str = Field(description="Name of the policy.", examples=["rules"])
     version: str = Field(description="Version of its rules.", examples=["1"])
@@ -109,18 +116,45 @@ class PolicyRecord(RecordPart):
 
 
 class Clamp(RecordPart):
-    """A power that the guard took back."""
+    """A power that the guard lowered."""
 
     limited_by: str = Field(description="The limit that caused it.", examples=["grid_overload"])
-    proposed_kw: float = Field(description="What was proposed [kW].")
-    allowed_kw: float = Field(description="What was let through [kW].")
+    proposed_kw: float | None = Field(description="What was proposed [kW]; null where it was not finite.")
+    allowed_kw: float = Field(description="What is allowed [kW].")
+    evse: Key | None = Field(default=None, description="Charger and EVSE; null: all that have no ceiling of their own.")
+
+
+class EvseCeiling(RecordPart):
+    """A ceiling that was proposed for one charging point."""
+
+    evse: Key = Field(description="Charger and EVSE.")
+    ceiling_kw: float | None = Field(description="What was proposed [kW]; null where it was not finite.")
+
+
+class ScheduledPowerRecord(RecordPart):
+    """Power that was planned for one car in one interval."""
+
+    evse: Key = Field(description="Charger and EVSE.")
+    interval_start: UtcTimestamp = Field(description="Start of the interval, UTC.")
+    power_kw: float | None = Field(description="Planned power [kW]; null where it was not finite.")
+
+
+class ProposalRecord(RecordPart):
+    """What a policy proposed, before the guard."""
+
+    policy: str = Field(description="The policy that proposed: `rules` where the named one failed.", examples=["rules"])
+    ceiling_kw: float | None = Field(description="Ceiling for each charging point [kW]; null where it was not finite.")
+    evse_ceilings: tuple[EvseCeiling, ...] = Field(description="Ceilings of single charging points.")
+    schedule: tuple[ScheduledPowerRecord, ...] = Field(description="Plan by car and interval, where there is one.")
+    reason: str = Field(description="Why, in the policy's words.")
 
 
 class Record(RecordPart):
     """One decision with everything that it was made from."""
 
-    format: Literal[1, 2, 3] = Field(
-        description="Form of this record; 1 is without `chargers`, `plan`, `commanded` and `late`, 2 without `late`."
+    format: Literal[1, 2, 3, 4] = Field(
+        description="Form of this record; 1 is without `chargers`, `plan` and `commanded`, up to 2 without `late`, up "
+        "to 3 without `proposal` and `limited_by`."
     )
     sequence: int = Field(ge=1, description="Number of this record, without gaps from 1.", examples=[412])
     previous_sha256: Sha256 = Field(description="The `sha256` of the record before; zeros in the first.")
@@ -133,10 +167,14 @@ class Record(RecordPart):
     inputs_sha256: Sha256 = Field(description="SHA-256 over `inputs` as canonical JSON.")
     calls: tuple[CallRecord, ...] = Field(description="Calls through the gateway since the record before.")
     policy: PolicyRecord
-    rule: Rule = Field(description="The rule that decided.")
+    rule: Rule = Field(description="The rule that applies to the readings, whatever policy proposed.")
     action: Action = Field(description="What the cars are told.")
     charging_power_kw: float = Field(ge=0, description="Ceiling for each charging point [kW].", examples=[22.0])
-    clamps: tuple[Clamp, ...] = Field(description="What the guard took back; empty when it let the rule through.")
+    clamps: tuple[Clamp, ...] = Field(description="What the guard lowered; empty when all was within the limits.")
+    proposal: ProposalRecord | None = Field(default=None, description="What was proposed; absent before format 4.")
+    limited_by: str | None = Field(
+        default=None, description="The limit to which the guard lowered `charging_power_kw`; null: it is as proposed."
+    )
     reason: str = Field(description="Why, in one plain sentence with the numbers.")
     chargers: ChargersInput | None = Field(default=None, description="The chargers; null where the agent has none.")
     plan: PlanRecord | None = Field(default=None, description="The limits that follow; null where none do.")
@@ -151,7 +189,8 @@ class Record(RecordPart):
     @model_validator(mode="after")
     def _is_of_its_format(self) -> Self:
         expected = members_since_format_1(self.format)
-        if any((name in self.model_fields_set) != (name in expected) for name in (*OF_FORMAT_2, *OF_FORMAT_3)):
+        later = members_since_format_1(FORMAT)
+        if any((name in self.model_fields_set) != (name in expected) for name in later):
             raise ValueError(f"a record of format {self.format} has other members")
         return self
 

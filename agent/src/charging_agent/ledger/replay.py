@@ -4,33 +4,52 @@ Pure: is given records; the rules are those of this code.
 """
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from pydantic import ValidationError
 
-from charging_agent.decision.rules import RULES_VERSION, Action, Decision, Known, Policy, decide, explain, guard
+from charging_agent.decision.pipeline import DecisionPipeline
+from charging_agent.decision.policy import Action, ConnectionLimits, DecisionInputs, DecisionPolicy
+from charging_agent.decision.rules import Rule, RulePolicy, RuleThresholds
 from charging_agent.ledger.plan_replay import Difference, replay_plan
-from charging_agent.ledger.record_signing import find_clamps
-from charging_agent.ledger.records import Input, PolicyParameters, Record
+from charging_agent.ledger.record_signing import build_clamp_record, build_proposal_record
+from charging_agent.ledger.records import FORMAT, Input, PolicyParameters, Record
 from charging_agent.ledger.verification import find_wrong_digest
 from charging_agent.readings.assessment import AgeLimits, Status, assess_reading
 from ev_service.telemetry import Reading
 
+PolicyFactory = Callable[[PolicyParameters], DecisionPolicy]
+"""Makes a policy from the parameters that a record holds."""
 
-def replay_record(line: str | bytes) -> Difference | None:
-    """Decide again from one record; None when everything comes out the same."""
+
+def replay_record(line: str | bytes, policies: Mapping[str, PolicyFactory] = {}) -> Difference | None:
+    """Decide again from one record; None when everything comes out the same.
+
+    Args:
+        line: the record.
+        policies: those that can decide again beside the rules, by name.
+    """
     try:
         record = Record.model_validate_json(line)
     except ValidationError as error:
-        return Difference(0, "data", f"no record of format 1 to 3 ({error.error_count()} fields are wrong)")
+        return Difference(0, "data", f"no record of format 1 to {FORMAT} ({error.error_count()} fields are wrong)")
     wrong = find_wrong_digest(json.loads(line)) or _data(record)
     if wrong is not None:
         return Difference(record.sequence, "data", wrong)
-    outcome = _outcome(record)
+    parameters = record.policy.parameters
+    rules = RulePolicy(_thresholds(parameters))
+    factory = policies.get(record.policy.name)
+    policy = rules if factory is None else factory(parameters)
+    pipeline = DecisionPipeline(policy, rules, keeps_rule_ceilings=parameters.keep_rule_ceilings)
+    outcome = _outcome(record, pipeline)
     if outcome is None:
         return replay_plan(record)
-    if (record.policy.name, record.policy.version) != ("rules", RULES_VERSION):
-        named = f"decided by {record.policy.name} version {record.policy.version}, this code has rules {RULES_VERSION}"
-        return Difference(record.sequence, "policy", f"{named}: {outcome}")
+    if (record.policy.name, record.policy.version) != (policy.name, policy.version):
+        named = f"decided by {record.policy.name} version {record.policy.version}"
+        return Difference(
+            record.sequence, "policy", f"{named}, this code has {policy.name} {policy.version}: {outcome}"
+        )
     return Difference(record.sequence, "code", f"agent {record.agent_version} wrote it: {outcome}")
 
 
@@ -55,22 +74,40 @@ def _status(record: Record, known: Input, reading: Reading, ages: AgeLimits) -> 
     return None
 
 
-def _outcome(record: Record) -> str | None:
-    known = Known(record.inputs.solar.reading, record.inputs.battery.reading, record.inputs.grid.reading)
-    policy = _policy(record.policy.parameters)
-    proposed = decide(known, policy)
-    decision = guard(proposed, known, policy)
-    recorded = Decision(record.rule, record.action, record.charging_power_kw)
-    if decision != recorded:
-        return f"recorded {_words(recorded)}, decided again {_words(decision)}"
-    if find_clamps(proposed, decision) != record.clamps:
+def _outcome(record: Record, pipeline: DecisionPipeline) -> str | None:
+    inputs = _inputs(record)
+    # Where the policy failed, the rules proposed.
+    is_fallback = record.proposal is not None and record.proposal.policy == pipeline.rules.name
+    policy = pipeline.rules if is_fallback else pipeline.policy
+    outcome = pipeline.cap(policy.propose(inputs), inputs, policy.name)
+    decision = outcome.decision
+    recorded = record.rule, record.action, record.charging_power_kw
+    again = decision.rule, decision.action, decision.charging_power_kw
+    if again != recorded:
+        return f"recorded {_describe(*recorded)}, decided again {_describe(*again)}"
+    if tuple(build_clamp_record(clamp) for clamp in outcome.clamps) != record.clamps:
         return "the clamps differ"
-    reason = explain(decision, known, policy)
-    return None if reason == record.reason else f"the reason differs, decided again: {reason}"
+    if record.proposal is not None and record.proposal != build_proposal_record(outcome):
+        return "the proposal differs"
+    if record.proposal is not None and record.limited_by != decision.limited_by:
+        return f"recorded as limited by {record.limited_by}, decided again as limited by {decision.limited_by}"
+    return None if decision.reason == record.reason else f"the reason differs, decided again: {decision.reason}"
 
 
-def _policy(parameters: PolicyParameters) -> Policy:
-    return Policy(
+def _inputs(record: Record) -> DecisionInputs:
+    readings, plan = record.inputs, record.plan
+    inputs = DecisionInputs.from_readings(
+        record.decided_at, readings.solar.reading, readings.battery.reading, readings.grid.reading
+    )
+    # A plan without headroom was made without knowing what the connection leaves; so was the decision.
+    if plan is None or plan.headroom is None:
+        return inputs
+    limits = ConnectionLimits(plan.headroom.limit_kw, plan.headroom.total_kw)
+    return replace(inputs, cars=plan.cars, limits=limits)
+
+
+def _thresholds(parameters: PolicyParameters) -> RuleThresholds:
+    return RuleThresholds(
         parameters.grid_overload_percent,
         parameters.solar_high_percent,
         parameters.solar_medium_percent,
@@ -79,5 +116,5 @@ def _policy(parameters: PolicyParameters) -> Policy:
     )
 
 
-def _words(decision: Decision) -> str:
-    return f"{decision.rule.value}, {decision.charging_power_kw:g} kW"
+def _describe(rule: Rule, _action: Action, power_kw: float) -> str:
+    return f"{rule.value}, {power_kw:g} kW"

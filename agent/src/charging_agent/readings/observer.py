@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from charging_agent.decision.rules import Known
+from charging_agent.decision.policy import DecisionInputs
 from charging_agent.gateway.call_log import FailureReason
 from charging_agent.gateway.client import GatewayClient
 from charging_agent.gateway.single_flight import SingleFlight
@@ -44,9 +44,9 @@ class Observation:
         """Whether the agent is cut off from at least one of them."""
         return FailureReason.BLOCKED in (self.solar.error, self.battery.error, self.grid.error)
 
-    def known(self) -> Known:
+    def decision_inputs(self) -> DecisionInputs:
         """What a decision may use: everything that is not missing."""
-        return Known(self.solar.reading, self.battery.reading, self.grid.reading)
+        return DecisionInputs.from_readings(self.at, self.solar.reading, self.battery.reading, self.grid.reading)
 
 
 class Observer:

@@ -7,7 +7,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from charging_agent.agent import DecisionResult
-from charging_agent.decision.rules import Action, Rule
+from charging_agent.decision.guard import PowerLimit
+from charging_agent.decision.policy import Action
+from charging_agent.decision.rules import Rule
 from charging_agent.gateway.call_log import FailureReason
 from charging_agent.ledger.readers import RecordSummary
 from charging_agent.readings.assessment import AssessedReading, Status
@@ -69,9 +71,13 @@ class DecisionAnswer(_Answer):
     site_id: str = Field(description="The site that it is for.")
     action: Action = Field(description="What the cars are told.")
     charging_power_kw: float = Field(
-        ge=0, description="Ceiling for each charging point [kW]; 0 means pause.", examples=[22.0]
+        ge=0, description="The highest ceiling of any charging point [kW]; 0 means pause.", examples=[22.0]
     )
-    rule: Rule = Field(description="The rule that decided.")
+    rule: Rule = Field(description="The rule that applies to the readings, whatever policy proposed.")
+    policy: str | None = Field(default=None, description="The policy that proposed the power.", examples=["rules"])
+    limited_by: PowerLimit | None = Field(
+        default=None, description="The limit to which the guard lowered the power; absent: it is as proposed."
+    )
     reason: str = Field(description="Why, in one plain sentence with the numbers.")
     degraded: bool = Field(description="True as soon as one of the three readings is stale or missing.")
     readings: ReadingsAnswer
@@ -178,7 +184,9 @@ def build_decision_answer(decided: DecisionResult, site_id: str) -> DecisionAnsw
         action=decided.decision.action,
         charging_power_kw=decided.decision.charging_power_kw,
         rule=decided.decision.rule,
-        reason=decided.reason,
+        policy=decided.decision.policy,
+        limited_by=decided.decision.limited_by,
+        reason=decided.decision.reason,
         degraded=decided.observation.is_degraded,
         readings=_readings(decided.observation),
     )

@@ -12,7 +12,8 @@ from charging_agent.charging.headroom import compute_headroom, compute_room, cre
 from charging_agent.charging.meter_history import MeterHistory, certain_currents_a
 from charging_agent.charging.planning import ChargingPlan, make_plan
 from charging_agent.charging.sharing import CarKey, Memory, SharingPolicy
-from charging_agent.decision.rules import Decision, Known, Policy, decide, guard
+from charging_agent.decision.pipeline import Decision, DecisionPipeline
+from charging_agent.decision.policy import DecisionInputs
 from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.telemetry import GridLoad
@@ -39,18 +40,18 @@ class SharingLoop:
         self._draws, self._memory = MeterHistory(90), Memory.initial()
         self.evidence = MeterEvidence(90)
 
-    def plan(self, known: Known, chargers: Chargers, at: datetime) -> ChargingPlan:
+    def plan(self, inputs: DecisionInputs, chargers: Chargers, at: datetime) -> ChargingPlan:
         """One round."""
-        assert known.grid is not None
+        assert inputs.grid is not None
         self._draws.add_reading(chargers)
-        self.evidence.observe(known, chargers, is_new=True)
-        decision = self._decision or guard(decide(known, Policy()), known, Policy())
+        self.evidence.observe(inputs, chargers, is_new=True)
+        decision = self._decision or DecisionPipeline().decide(inputs).decision
         fleet = build_fleet(chargers, self._draws, at)
         if is_pause(decision):
             plan = make_plan(fleet, create_empty_room(chargers), None, self._memory, at, self._policy)
         else:
             confirmed = reported(chargers) if self._believes_reports else self.evidence.confirm(chargers)
-            headroom = compute_headroom(known.grid, chargers, fleet, self._draws, confirmed, at, HEADROOM_PERCENT)
+            headroom = compute_headroom(inputs.grid, chargers, fleet, self._draws, confirmed, at, HEADROOM_PERCENT)
             room = compute_room(headroom, chargers, fleet, decision)
             plan = make_plan(fleet, room, headroom, self._memory, at, self._policy)
         self._memory = plan.after

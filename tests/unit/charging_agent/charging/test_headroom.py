@@ -15,14 +15,16 @@ from charging_agent.charging.headroom import compute_headroom, compute_room, pow
 from charging_agent.charging.meter_history import MeterHistory
 from charging_agent.charging.planning import make_plan
 from charging_agent.charging.sharing import AllocationResult, Allotment, LimitedBy, Memory, SharingPolicy, allocate
-from charging_agent.decision.rules import ACTION_OF, Decision, Policy, Rule
+from charging_agent.decision.pipeline import Decision
+from charging_agent.decision.policy import Action
+from charging_agent.decision.rules import Rule, RuleThresholds
 from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.telemetry import GridLoad
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 VOLTAGE_V = 230.0
-FAST = Decision(Rule.SOLAR_AND_BATTERY_HIGH, ACTION_OF[Rule.SOLAR_AND_BATTERY_HIGH], 22.0)
+FAST = Decision(Rule.SOLAR_AND_BATTERY_HIGH, Action.FAST, 22.0)
 
 currents = st.floats(0, 32).map(lambda value: round(value, 2))
 phases = st.sampled_from([(1, 2, 3), (1,), (2,), (3,), (2, 3, 1)])
@@ -367,4 +369,4 @@ def test_the_more_important_cars_are_commanded_first() -> None:
     )
 
     assert [one.key for one in plan.limits] == [("CP-2", 1), ("CP-1", 1)]
-    assert Policy().power_kw[FAST.action] == plan.room.ceiling_kw
+    assert RuleThresholds().power_kw[FAST.action] == plan.room.ceiling_kw

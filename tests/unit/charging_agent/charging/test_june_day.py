@@ -12,7 +12,7 @@ from tests.unit.charging_agent.charging.sharing_loop import SharingLoop, Wiring,
 
 from charging_agent.charging.planning import ChargingPlan
 from charging_agent.charging.sharing import CarKey
-from charging_agent.decision.rules import Known
+from charging_agent.decision.policy import DecisionInputs
 from ev_service.charging import Charger, Chargers, EvseState, MeterValues, Session
 from ev_service.clock import SteppedClock
 from ev_service.settings import SiteSettings
@@ -115,10 +115,13 @@ class Day:
 
     def _round(self) -> ChargingPlan:
         powers, now = self._twin.powers(), self._clock.now()
-        known = Known(
-            self._readings.solar_status(powers), self._readings.battery_status(powers), self._readings.grid_load(powers)
+        inputs = DecisionInputs.from_readings(
+            now,
+            self._readings.solar_status(powers),
+            self._readings.battery_status(powers),
+            self._readings.grid_load(powers),
         )
-        plan = self._loop.plan(known, self._chargers(now), now)
+        plan = self._loop.plan(inputs, self._chargers(now), now)
         self.contradicted |= self._loop.evidence.contradicted
         return plan
 

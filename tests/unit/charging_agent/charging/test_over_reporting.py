@@ -22,12 +22,14 @@ from tests.unit.charging_agent.charging.sharing_loop import (
 from charging_agent.charging.headroom import power_kw
 from charging_agent.charging.planning import ChargingPlan
 from charging_agent.charging.sharing import CarKey, SharingPolicy
-from charging_agent.decision.rules import ACTION_OF, Decision, Known, Rule
+from charging_agent.decision.pipeline import Decision
+from charging_agent.decision.policy import Action, DecisionInputs
+from charging_agent.decision.rules import Rule
 from ev_service.charging import Charger, EvseState, MeterValues, Session
 from ev_service.telemetry import BatteryStatus, SolarStatus
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
-FAST = Decision(Rule.SOLAR_AND_BATTERY_HIGH, ACTION_OF[Rule.SOLAR_AND_BATTERY_HIGH], 22.0)
+FAST = Decision(Rule.SOLAR_AND_BATTERY_HIGH, Action.FAST, 22.0)
 HASTY = SharingPolicy(minimum_off_s=0.0, calm_s=0.0, ramp_percent_per_s=100.0)
 
 
@@ -94,7 +96,9 @@ class Site:
         grid = grid_reading(self.now, self.load_kw, self.limit_kw, current_a if self.knows_phases else None)
         chargers = [self._charger(place) for place in self.places]
         reading = chargers_reading(chargers, self.now, self.limit_kw, feeder_a=500.0)
-        plan = self.loop.plan(Known(self._sun(), self._battery(), grid), reading, self.now)
+        plan = self.loop.plan(
+            DecisionInputs.from_readings(self.now, self._sun(), self._battery(), grid), reading, self.now
+        )
         given = {one.key: one.limit_a for one in plan.allotments}
         for place in self.places:
             place.limit_a = given[place.wiring.key]

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from charging_agent.decision.rules import Known, Policy, decide, explain, guard
+from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.gateway.call_log import Call, FailureReason
 from charging_agent.ledger.keys import SigningKey
 from charging_agent.ledger.ledger import Ledger
@@ -43,10 +43,7 @@ def unknown(at: datetime = NOON, error: FailureReason = FailureReason.THROTTLED)
 
 
 def made_from(seen: Observation) -> DecisionDraft:
-    known, policy = Known(seen.solar.reading, seen.battery.reading, seen.grid.reading), Policy()
-    proposed = decide(known, policy)
-    decision = guard(proposed, known, policy)
-    return DecisionDraft(uuid4(), seen, proposed, decision, explain(decision, known, policy))
+    return DecisionDraft(uuid4(), seen, DecisionPipeline().decide(seen.decision_inputs()))
 
 
 def call(at: datetime = NOON, *, api: str = "GridAPI", status: int | None = 200, **changes: Any) -> Call:
@@ -60,7 +57,7 @@ def call(at: datetime = NOON, *, api: str = "GridAPI", status: int | None = 200,
 
 
 def maker() -> RunMetadata:
-    return RunMetadata(uuid4(), "0.1.0", "greensboro", build_policy_record("rules", Policy(), AgeLimits()))
+    return RunMetadata(uuid4(), "0.1.0", "greensboro", build_policy_record(DecisionPipeline(), AgeLimits()))
 
 
 def chain(key: SigningKey, length: int, *, calls: Callable[[int], list[Call]] = lambda _: []) -> list[SignedRecord]:

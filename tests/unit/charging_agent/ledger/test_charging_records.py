@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,13 +20,13 @@ from charging_agent.charging.limit_setter import CommandResult, LoweredLimit, Lo
 from charging_agent.charging.overdraw_monitor import Alarms
 from charging_agent.charging.planning import ChargingPlan, make_plan
 from charging_agent.charging.round_snapshot import RoundSnapshot
-from charging_agent.charging.sharing import Allotment, Car, Memory, SharingPolicy, SiteRoom
+from charging_agent.charging.sharing import Allotment, Car, CarKey, Memory, SharingPolicy, SiteRoom
 from charging_agent.decision.explanations import explain_record
 from charging_agent.ledger.canonical import canonicalize
 from charging_agent.ledger.keys import SigningKey, generate_key
 from charging_agent.ledger.ledger_reader import StoredRecord
 from charging_agent.ledger.record_signing import ChainHead, DecisionDraft, sign_record
-from charging_agent.ledger.records import OF_FORMAT_2, OF_FORMAT_3, SignedRecord
+from charging_agent.ledger.records import SignedRecord, members_since_format_1
 from charging_agent.ledger.replay import replay_record
 from charging_agent.ledger.verification import verify
 from charging_agent.readings.assessment import AssessedReading, Status
@@ -40,12 +40,21 @@ def plan_of(
     cars: tuple[Car, ...],
     *,
     ceiling_kw: float = 22.0,
+    ceilings_kw: Mapping[CarKey, float] | None = None,
     memory: Memory | None = None,
     at: datetime = NOON,
     pauses: bool = False,
 ) -> ChargingPlan:
     phase_a = HEADROOM.total_kw * 1000 / 690
-    room = SiteRoom(HEADROOM.total_kw, (phase_a,) * 3, {"main": (125.0,) * 3}, 230.0, ceiling_kw, pauses)
+    room = SiteRoom(
+        HEADROOM.total_kw,
+        (phase_a,) * 3,
+        {"main": (125.0,) * 3},
+        230.0,
+        ceiling_kw,
+        pauses,
+        tuple((ceilings_kw or {}).items()),
+    )
     return make_plan(Fleet(cars, (("CP-9", 1),), ()), room, HEADROOM, memory or Memory.initial(), at, SharingPolicy())
 
 
@@ -77,7 +86,8 @@ def test_every_plan_comes_out_the_same(limits: list[float], ceiling_kw: float, s
     before = plan_of(cars, at=NOON - timedelta(seconds=since_s))
     made = made_with(plan_of(cars, ceiling_kw=ceiling_kw, memory=before.after))
     # The decision of this observation allows 22 kW; another ceiling would be that of another one.
-    made = replace(made, decision=replace(made.decision, charging_power_kw=ceiling_kw))
+    decision = replace(made.decision, charging_power_kw=ceiling_kw)
+    made = replace(made, outcome=replace(made.outcome, decision=decision))
 
     difference = replay_record(sign_record(made, [], ChainHead(), BY, KEY).record)
 
@@ -188,7 +198,7 @@ def test_a_record_says_what_came_of_each_limit_and_which_had_no_answer() -> None
 
 def of_format(form: int, key: SigningKey, made: DecisionDraft) -> SignedRecord:
     """A record as it was written before chargers (1) or what was sent without a record (2) were recorded."""
-    later = {1: (*OF_FORMAT_2, *OF_FORMAT_3), 2: OF_FORMAT_3}[form]
+    later = set(members_since_format_1(None)) - set(members_since_format_1(form))
     record = {name: value for name, value in sealed_record(made).items() if name not in later}
     text = canonicalize(record | {"format": form, "key_id": key.key_id})
     digest = hashlib.sha256(text).hexdigest()
@@ -235,7 +245,7 @@ def late_record(sent_a: float | None = None) -> dict[str, Any]:
 def test_a_late_record_says_what_was_sent_and_replays() -> None:
     record = late_record()
 
-    assert (record["format"], record["late"]["limits"][0]["limit_a"]) == (3, 8)
+    assert (record["format"], record["late"]["limits"][0]["limit_a"]) == (4, 8)
     assert replay_record(json.dumps(record)) is None
 
 
@@ -270,7 +280,7 @@ def test_what_is_sent_without_a_record_is_the_lower_of_both_and_no_current_that_
     assert LoweredLimit(("CP-1", 1), planned_a, in_force_a, None).limit_a == limit_a
 
 
-@pytest.mark.parametrize("missing", [*OF_FORMAT_2, *OF_FORMAT_3])
+@pytest.mark.parametrize("missing", members_since_format_1(None))
 def test_a_new_record_without_what_it_must_hold_is_broken(missing: str) -> None:
     record = sealed_record(made_with(None))
     del record[missing]

@@ -101,7 +101,7 @@ async def test_a_summary_says_what_the_record_says(ledger: Ledger) -> None:
     assert [one.sequence for one in listed] == [2, 1]
     assert [one.decision_id for one in reversed(listed)] == [str(one.decision_id) for one in made]
     assert [one.is_degraded for one in listed] == [True, False]
-    assert (listed[1].action, listed[1].charging_power_kw, listed[1].reason) == ("fast", 22, made[0].reason)
+    assert (listed[1].action, listed[1].charging_power_kw, listed[1].reason) == ("fast", 22, made[0].decision.reason)
     assert await ledger.summaries(10, before=2) == listed[1:]
     assert await ledger.summaries(10, before=2**70) == listed
 

@@ -142,7 +142,7 @@ def _guaranteed_steps(car: Car, least: int, mode: PhaseMode, at: RoundContext) -
 
 
 def _build_phase_mode(car: Car, phases: int, left: RemainingCapacity, at: RoundContext) -> PhaseMode:
-    by_car, by_decision = at.steps.floor(car.max_a), at.steps.floor_power(at.room.ceiling_kw, phases)
+    by_car, by_decision = at.steps.floor(car.max_a), at.steps.floor_power(at.room.ceiling_of(car.key), phases)
     units = left.units(car.feeder_id, car.phases[:phases])
     return PhaseMode(phases, units, min(by_car, by_decision), is_capped_by_car=by_car < by_decision)
 

@@ -104,8 +104,9 @@ class SiteRoom:
     phase_a [A]: current for all cars together on L1, L2, L3 of the site.
     feeder_a [A]: what each feeder carries on each of its phases. A feeder that is not named here has no room.
     voltage_v [V]: between phase and neutral, > 0.
-    ceiling_kw [kW]: what the decision allows each car.
+    ceiling_kw [kW]: what the decision allows each car that `evse_ceilings_kw` does not name.
     pauses: whether the decision pauses all charging; then every limit is 0.
+    evse_ceilings_kw [kW]: what the decision allows single cars, by their EVSE.
     """
 
     total_kw: float
@@ -114,6 +115,16 @@ class SiteRoom:
     voltage_v: float
     ceiling_kw: float
     pauses: bool = False
+    evse_ceilings_kw: tuple[tuple[CarKey, float], ...] = ()
+
+    def ceiling_of(self, key: CarKey) -> float:
+        """What the decision allows one car [kW]."""
+        return dict(self.evse_ceilings_kw).get(key, self.ceiling_kw)
+
+    @property
+    def highest_ceiling_kw(self) -> float:
+        """The most that the decision allows any car [kW]."""
+        return max([self.ceiling_kw, *(ceiling_kw for _, ceiling_kw in self.evse_ceilings_kw)])
 
 
 @dataclass(frozen=True, slots=True)

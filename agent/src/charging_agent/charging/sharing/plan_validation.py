@@ -56,9 +56,7 @@ class _RemainingCurrent:
 
     def __init__(self, room: SiteRoom) -> None:
         self.room = room
-        volts = _to_fraction(room.voltage_v)
-        self._site = _to_fraction(room.total_kw) * 1000 / volts if volts else Fraction(0)
-        self._ceiling = _to_fraction(room.ceiling_kw) * 1000 / volts if volts else Fraction(0)
+        self._site = self._to_current(room.total_kw)
         self._phases = {number: _to_fraction(limit_a) for number, limit_a in enumerate(room.phase_a, start=1)}
         self._feeders = {
             (feeder_id, number): _to_fraction(limit_a)
@@ -70,7 +68,7 @@ class _RemainingCurrent:
         """Every limit of the car and the current per phase that it leaves."""
         bounds = [
             (_to_fraction(car.max_a), LimitedBy.CHARGER_LIMIT),
-            (self._ceiling / len(phases), LimitedBy.CEILING),
+            (self._to_current(self.room.ceiling_of(car.key)) / len(phases), LimitedBy.CEILING),
             (self._site / len(phases), LimitedBy.HEADROOM),
         ]
         for number, times in Counter(phases).items():
@@ -78,6 +76,10 @@ class _RemainingCurrent:
             on_feeder = self._feeders.get((car.feeder_id, number), Fraction(0))
             bounds.append((on_feeder / times, LimitedBy.FEEDER_LIMIT))
         return bounds
+
+    def _to_current(self, power_kw: float) -> Fraction:
+        volts = _to_fraction(self.room.voltage_v)
+        return _to_fraction(power_kw) * 1000 / volts if volts else Fraction(0)
 
     def allocate(self, car: Car, phases: Sequence[int], current: Fraction) -> None:
         """Note what a car was given on each of these phases; it has to be within `bounds`."""
