@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -117,12 +118,17 @@ def test_a_member_declares_what_it_imports(member: Path) -> None:
     declared = {_normal(re.split(r"[\[<>=; ]", text)[0]) for text in texts}
     own = project["name"].replace("-", "_")
     imported = {name for path in (member / "src").rglob("*.py") for name in _imports(path)} - sys.stdlib_module_names
-    of_module = packages_distributions()
+    of_module = _distributions_of_modules()
 
     undeclared = {
         name for name in imported - {own} if not {_normal(dist) for dist in of_module.get(name, [name])} & declared
     }
     assert undeclared == set()
+
+
+@cache
+def _distributions_of_modules() -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 def _normal(name: str) -> str:
