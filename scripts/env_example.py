@@ -32,7 +32,7 @@ FILE = Path(__file__).resolve().parent.parent / ".env.example"
 
 
 class _Stack(Settings):
-    """What compose.yaml reads besides; Compose fills these in, no process of ours."""
+    """Further variables of compose.yaml; Compose reads them, no process of ours does."""
 
     compose_profiles: str = Field(
         default=DEFAULT_PROFILES,

@@ -33,20 +33,22 @@ LOCK = WSO2_DIR / "mcp-servers" / "tools.lock"
 
 def main(argv: list[str] | None = None, *, lock_file: Path = LOCK) -> int:
     """Compare and, when told so, approve; return 1 when something differs and stays so."""
-    arguments = _parser().parse_args(argv)
+    arguments = _build_parser().parse_args(argv)
     try:
         artifacts = load_artifacts(WSO2_DIR, DEFAULT_BACKENDS)
-        approved = _approved(lock_file)
-        offered = {**approved, **_live(artifacts)} if arguments.live else _in_the_files(artifacts)
+        approved = _read_approved(lock_file)
+        offered = {**approved, **_request_offered(artifacts)} if arguments.live else _read_offered(artifacts)
     except (EvError, ArtifactError, ValueError) as error:
         print(f"tools-approve: {error}", file=sys.stderr)
         return 1
     servers = sorted(approved.keys() | offered.keys())
-    differ = [server for server in servers if _show(server, approved.get(server, {}), offered.get(server, {}))]
+    differ = [
+        server for server in servers if _print_differences(server, approved.get(server, {}), offered.get(server, {}))
+    ]
     if not differ:
         print(f"{len(servers)} servers offer exactly the tools that were approved")
         return 0
-    if arguments.check or not (arguments.yes or _is_yes()):
+    if arguments.check or not (arguments.yes or _ask_for_approval()):
         print("nothing approved; scripts/tools_approve.py does it")
         return 1
     write_tools_lock(lock_file, offered)
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None, *, lock_file: Path = LOCK) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make tools-approve", description=__doc__)
     parser.add_argument("--live", action="store_true", help="ask the running gateway instead of the files")
     decided = parser.add_mutually_exclusive_group()
@@ -63,19 +65,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _approved(lock_file: Path) -> ToolsLock:
+def _read_approved(lock_file: Path) -> ToolsLock:
     return read_tools_lock(lock_file) if lock_file.exists() else {}
 
 
-def _in_the_files(artifacts: Artifacts) -> ToolsLock:
+def _read_offered(artifacts: Artifacts) -> ToolsLock:
     return {
         project.root: _by_name(list_tools(project.server, artifacts.find_underlying_api(project).definition))
         for project in artifacts.mcp_servers
     }
 
 
-def _live(artifacts: Artifacts) -> ToolsLock:
-    """What the gateway lists of the servers that EVApp is subscribed to; nobody else's are its to ask for."""
+def _request_offered(artifacts: Artifacts) -> ToolsLock:
+    """Request the tools of the MCP servers that EVApp is subscribed to; it has no access to others."""
     settings = load(GatewaySettings)
     source = EnvironmentOrFileCredentials(
         settings.client_id, settings.client_secret, settings.client_id_file, settings.client_secret_file
@@ -98,13 +100,13 @@ def _by_name(tools: tuple[Tool, ...]) -> dict[str, Tool]:
     return {tool.name: tool for tool in tools}
 
 
-def _show(server: str, approved: Mapping[str, Tool], offered: Mapping[str, Tool]) -> bool:
+def _print_differences(server: str, approved: Mapping[str, Tool], offered: Mapping[str, Tool]) -> bool:
     found = compare_tools(approved, offered.values())
     for difference in found:
         print(f"{server}: {difference}")
         before, after = _lines(approved.get(difference.name)), _lines(offered.get(difference.name))
         for line in list(difflib.unified_diff(before, after, "approved", "offered", n=2, lineterm="")):
-            # Whatever a server says is shown, and not obeyed: no control character reaches the terminal.
+            # Texts of a server are untrusted: no control character reaches the terminal.
             print("    " + "".join(letter if letter.isprintable() else "?" for letter in line))
     return bool(found)
 
@@ -116,7 +118,7 @@ def _lines(tool: Tool | None) -> list[str]:
     return [f"name: {tool.name}", "description:", *tool.description.split("\n"), "inputSchema:", *schema.split("\n")]
 
 
-def _is_yes() -> bool:
+def _ask_for_approval() -> bool:
     try:
         return input("approve these tools? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:

@@ -28,17 +28,19 @@ WHOLE, BROKEN, UNUSABLE, EMPTY = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What was found. damage: of the database's pages or indexes; heads: of the anchor."""
+class VerificationOutcome:
+    """Result of the verification."""
 
     verified: VerificationResult
     damage: str | None
+    """Damage of the database's pages or indexes."""
     heads: tuple[AnchoredHead, ...]
+    """Heads of the anchor."""
     reconciled: ReconciliationResult | None
 
     @property
     def code(self) -> int:
-        """What the command ends with."""
+        """Exit code of the command."""
         is_broken = self.damage is not None or self.verified.broken is not None
         if is_broken or (self.reconciled is not None and not self.reconciled.is_whole):
             return BROKEN
@@ -47,25 +49,24 @@ class Outcome:
 
 def main() -> int:
     """Verify, or export what was verified."""
-    arguments = _parser().parse_args()
+    arguments = _build_parser().parse_args()
     try:
         damage = find_database_damage(arguments.ledger)
         found = list(read_records(arguments.ledger))
-        trusted = _trusted(arguments) if found or arguments.anchor else {}
-        heads = _heads(arguments.anchor, trusted)
+        trusted = _load_trusted_keys(arguments) if found or arguments.anchor else {}
+        heads = _load_heads(arguments.anchor, trusted)
         verified = verify(found, trusted, heads)
-        outcome = Outcome(verified, damage, heads, _reconciled(arguments, verified))
+        outcome = VerificationOutcome(verified, damage, heads, _reconcile(arguments, verified))
     except (LedgerReadError, ConfigurationError, OSError, httpx.HTTPError, ValueError) as error:
-        print(f"can not be verified: {error}", file=sys.stderr)
+        print(f"cannot be verified: {error}", file=sys.stderr)
         return UNUSABLE
     if arguments.export is not None and verified.broken is None:
-        _export(found, arguments.export)
-    tell = _tell_json if arguments.json else _tell
-    tell(outcome)
+        _write_export(found, arguments.export)
+    (_print_json if arguments.json else _print_text)(outcome)
     return outcome.code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ledger", type=Path, help="ledger.sqlite, or an export of JSON lines")
     parser.add_argument(
@@ -79,20 +80,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _trusted(arguments: argparse.Namespace) -> TrustedKeys:
+def _load_trusted_keys(arguments: argparse.Namespace) -> TrustedKeys:
     files = arguments.public_key or sorted(arguments.ledger.parent.glob(PUBLIC_FILES))
     if not files:
-        raise ValueError(f"no {PUBLIC_FILES} beside {arguments.ledger}; give --public-key")
+        raise ValueError(f"no {PUBLIC_FILES} next to {arguments.ledger}; give --public-key")
     if not arguments.public_key:
         names = ", ".join(file.name for file in files)
         print(
-            f"trusting {names} because it lies beside the ledger; --public-key takes one from elsewhere",
+            f"trusting {names} because it lies next to the ledger; --public-key takes one from elsewhere",
             file=sys.stderr,
         )
     return read_trusted_keys(files)
 
 
-def _heads(anchor: str | None, trusted: TrustedKeys) -> tuple[AnchoredHead, ...]:
+def _load_heads(anchor: str | None, trusted: TrustedKeys) -> tuple[AnchoredHead, ...]:
     if anchor is None:
         return ()
     if "://" in anchor:
@@ -100,7 +101,7 @@ def _heads(anchor: str | None, trusted: TrustedKeys) -> tuple[AnchoredHead, ...]
     return read_heads(Path(anchor).read_bytes(), trusted)
 
 
-def _reconciled(arguments: argparse.Namespace, verified: VerificationResult) -> ReconciliationResult | None:
+def _reconcile(arguments: argparse.Namespace, verified: VerificationResult) -> ReconciliationResult | None:
     if not arguments.gateway_log or verified.broken is not None or not verified.records:
         return None
     lines = [
@@ -109,12 +110,12 @@ def _reconciled(arguments: argparse.Namespace, verified: VerificationResult) -> 
     return reconcile(verified.records, lines, arguments.application)
 
 
-def _export(found: list[StoredRecord], file: Path) -> None:
+def _write_export(found: list[StoredRecord], file: Path) -> None:
     with file.open("wb") as exported:
         exported.writelines(SignedRecord(one.record, one.sha256, one.signature).line + b"\n" for one in found)
 
 
-def _tell(outcome: Outcome) -> None:
+def _print_text(outcome: VerificationOutcome) -> None:
     verified, heads = outcome.verified, outcome.heads
     if outcome.code == EMPTY:
         print(
@@ -130,10 +131,10 @@ def _tell(outcome: Outcome) -> None:
         return
     print(f"anchor: {len(heads)} heads agree" if heads else "without an anchor a cut tail would not show")
     if outcome.reconciled is not None:
-        _tell_reconciled(outcome.reconciled)
+        _print_reconciliation(outcome.reconciled)
 
 
-def _tell_reconciled(reconciled: ReconciliationResult) -> None:
+def _print_reconciliation(reconciled: ReconciliationResult) -> None:
     both = f"{reconciled.joined} calls in both by id, {reconciled.joined_by_time} by time where the id is absent"
     print(f"gateway log: {both}, {reconciled.without_answer} without an answer, {reconciled.inner} behind MCP servers")
     outside = (reconciled.before_the_ledger, reconciled.after_the_ledger, reconciled.outside_the_log)
@@ -147,7 +148,7 @@ def _tell_reconciled(reconciled: ReconciliationResult) -> None:
         print(f"INVENTED, not in the log: {call}")
 
 
-def _tell_json(outcome: Outcome) -> None:
+def _print_json(outcome: VerificationOutcome) -> None:
     verified, reconciled = outcome.verified, outcome.reconciled
     told: dict[str, Any] = {
         "state": {WHOLE: "whole", BROKEN: "broken", EMPTY: "empty"}[outcome.code],
