@@ -8,9 +8,9 @@ from unittest.mock import patch
 from tests.attacks import flood_rows, own_chargers
 from tests.attacks.open_doors import Scene
 
-from charger_service import commanding, fleet, metering, site, standing
+from charger_service import evse_facts, limit_service, limit_state, metering, site
 from charger_service.envelope import Currents
-from charger_service.lease import HeldLease, taken
+from charger_service.lease import HeldLease, take_lease
 from charger_service.ocpp import charge_point
 from charger_service.ports import LimitMethod, LimitPurpose, MeterReading, RateUnit
 from ev_service.clock import SystemClock
@@ -21,14 +21,14 @@ def anybody_commands(_: Scene) -> AbstractContextManager[object]:
     """Nobody holds the lease."""
 
     def taken_by_whoever(_held: object, commander: str, now: Instant, lease_s: float) -> HeldLease:
-        return taken(None, commander, now, lease_s)
+        return take_lease(None, commander, now, lease_s)
 
-    return patch.object(commanding, "taken", taken_by_whoever)
+    return patch.object(limit_service, "take_lease", taken_by_whoever)
 
 
 def any_limit(_: Scene) -> AbstractContextManager[object]:
     """Limits are not looked at before they are set."""
-    return patch.object(commanding.Commanding, "_obstacle", return_value=None)
+    return patch.object(limit_service.LimitService, "_find_refusal", return_value=None)
 
 
 def without_meter(_: Scene) -> AbstractContextManager[object]:
@@ -56,7 +56,7 @@ def believed_values(_: Scene) -> Generator[None]:
     def unbounded(value: float | None, _most: float) -> float | None:
         return value
 
-    with patch.object(metering, "_bounded", unbounded), patch.object(site, "plausible_currents", as_reported):
+    with patch.object(metering, "_clamp", unbounded), patch.object(site, "plausible_currents", as_reported):
         yield
 
 
@@ -67,7 +67,7 @@ def believed_clocks(_: Scene) -> AbstractContextManager[object]:
         at = reading.reported_at
         return at is not None and SystemClock().now() - at < timedelta(minutes=1)
 
-    return patch.object(fleet, "tells_of_now", is_new)
+    return patch.object(evse_facts, "is_current", is_new)
 
 
 def one_method(_: Scene) -> AbstractContextManager[object]:
@@ -78,4 +78,4 @@ def one_method(_: Scene) -> AbstractContextManager[object]:
 
 def forgotten_limits(_: Scene) -> AbstractContextManager[object]:
     """A limit ends with its session, whatever its charger holds."""
-    return patch.object(standing.Standing, "default_a", property(lambda held: held.fallback_a))
+    return patch.object(limit_state.EvseLimitState, "default_a", property(lambda held: held.fallback_a))

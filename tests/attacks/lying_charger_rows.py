@@ -15,7 +15,7 @@ from tests.attacks.own_chargers import CHARGERS, Commanders, commanded, limit
 from tests.attacks.rows import Group, Observation, Row
 from tests.attacks.told import summed_up, table
 
-from charger_service import standing
+from charger_service import limit_state
 from ev_service.clock import SystemClock
 from site_twin.charge_points import ChargePoint, Quirk
 from site_twin.charge_points.evses import Evse, Reading
@@ -134,7 +134,7 @@ def _lingering_limit(_: Ground) -> Observation:
 
 def _commanded(scenario: Callable[[Commanders], Awaitable[Observation]]) -> Observation:
     # Nobody waits here for the 10 s that a car has to follow.
-    with patch.object(standing, "SETTLES_S", 0.0):
+    with patch.object(limit_state, "SETTLES_S", 0.0):
         return commanded(scenario, site_limit_kw=_ROOM_KW)
 
 

@@ -14,7 +14,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from charger_service import lines
+from charger_service import append_only_log
 from charger_service.app import create_app
 from charger_service.settings import ChargerSettings, ServiceSettings
 from ev_service.assertion import APPLICATION_CLAIM, CONTEXT_CLAIM, HEADER, ISSUER, USER_CLAIM
@@ -142,7 +142,7 @@ async def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path: Path, mon
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         with monkeypatch.context() as patched:
-            patched.setattr(lines, "_write_whole", full)
+            patched.setattr(append_only_log, "_write_whole", full)
             refused = await client.post("/kills", json=act(reason="lost"))
 
         assert refused.status_code == 507
@@ -155,9 +155,9 @@ async def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path: Path, mon
 async def test_health_says_when_the_next_act_could_not_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with service(tmp_path) as client:
         assert (await client.get("/health")).status_code == 200
-        monkeypatch.setattr(lines, "MOST_BYTES", 10)
+        monkeypatch.setattr(append_only_log, "MOST_BYTES", 10)
         assert (await client.post("/kills", json=act())).status_code == 507
-        monkeypatch.setattr(lines, "MOST_BYTES", 0)
+        monkeypatch.setattr(append_only_log, "MOST_BYTES", 0)
 
         health = await client.get("/health")
 

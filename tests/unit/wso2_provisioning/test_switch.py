@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from charger_service.acts import RecordedAct
+from charger_service.kill_audit import RecordedAct
 from ev_service.errors import ConfigurationError
 from wso2_provisioning.applications import ASSISTANT, EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS

@@ -4,15 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from charger_service.acts import Act, Acts, Proved, RecordedAct
-from charger_service.record import KillRecord
+from charger_service.kill_audit import Act, Acts, AuthenticatedCaller, RecordedAct
+from charger_service.kill_audit_log import KillAuditLog
 from ev_service.assertion import Caller
 from ev_service.web import through_gateway
 
 APICONTEXT = "/site/1.0.0"
 
 
-def site_routes(record: KillRecord) -> APIRouter:
+def site_routes(record: KillAuditLog) -> APIRouter:
     """Make the routes over one record."""
     door = through_gateway(APICONTEXT)
     router = APIRouter(dependencies=[door], tags=["site"])
@@ -30,7 +30,7 @@ def site_routes(record: KillRecord) -> APIRouter:
         `proved` is the gateway's word for who called. The same `act_id` again answers 200 with the act recorded first.
         507 says that the act could not be kept.
         """
-        proved = None if caller is None else Proved(application=caller.application, user=caller.user)
+        proved = None if caller is None else AuthenticatedCaller(application=caller.application, user=caller.user)
         recorded, is_new = record.add(act, proved)
         if not is_new:
             response.status_code = 200

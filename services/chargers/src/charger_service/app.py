@@ -9,24 +9,24 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from charger_service.api import APICONTEXT, site_routes
+from charger_service.append_only_log import AppendOnlyLog, FileLog, MemoryLog
 from charger_service.body_limit import BodyLimit
 from charger_service.chargers_api import charger_routes
+from charger_service.charging_control import ChargingControl
 from charger_service.configuration import Installation, read_installation
 from charger_service.control_api import control_routes
 from charger_service.drivers import Drivers
-from charger_service.limiting import Limiting
-from charger_service.lines import Lines, LinesInFile, LinesInMemory
+from charger_service.kill_audit_log import KillAuditLog
 from charger_service.meter_source import make_meter_source
 from charger_service.ocpp.central import CentralSystem
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.profiles import Conversion
 from charger_service.ocpp.server import serving
-from charger_service.order_record import OrderRecord
+from charger_service.operator_audit_log import OrderRecord
 from charger_service.protection import Guarding
-from charger_service.record import KillRecord
 from charger_service.settings import OcppSettings, ServiceSettings, load_settings
 from charger_service.site_api import operating_routes
-from charger_service.store import Store
+from charger_service.store import StateStore
 from ev_service.assertion import GatewayAssertion
 from ev_service.clock import Clock, make_clock
 from ev_service.logs import configure_logging
@@ -58,14 +58,14 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         configure_logging(NAME, settings.run.log_level)
     clock = clock or make_clock(settings.run.sim_clock_file)
     folder, certificate = settings.chargers.state_dir, settings.run.gateway_cert_file
-    record = KillRecord(_lines(folder, FILE), clock.now)
+    record = KillAuditLog(_lines(folder, FILE), clock.now)
     orders = OrderRecord(_lines(folder, ORDERS_FILE), clock.now)
     installation = read_installation(settings.chargers.file, settings.site.phases)
-    store = Store(folder, timedelta(days=settings.chargers.sessions_kept_days))
+    store = StateStore(folder, timedelta(days=settings.chargers.sessions_kept_days))
     drivers = Drivers(settings.chargers.tokens_file, folder)
     source = make_meter_source(settings.meter, settings.site, clock)
     guarding = Guarding(source, settings.meter, settings.protection, orders)
-    limiting = Limiting(installation, settings.site, settings.chargers, store, clock, guarding, drivers)
+    control = ChargingControl(installation, settings.site, settings.chargers, store, clock, guarding, drivers)
     if certificate is None:
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
 
@@ -76,7 +76,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
             "state": store.write_error(),
             "tokens": drivers.read_error(),
         }
-        return parts | {"meter": limiting.protection.health_error()}
+        return parts | {"meter": control.protection.health_error()}
 
     app = create_service(
         name=NAME,
@@ -85,25 +85,25 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         health=health,
         warnings=lambda: {"tls": _warn_of_certificate(app)},
         assertion=None if certificate is None else GatewayAssertion.from_file(certificate, clock),
-        lifespan=_lifespan(installation, limiting, store, settings.ocpp),
+        lifespan=_lifespan(installation, control, store, settings.ocpp),
     )
-    limiting.register_metrics(app.state.registry)
-    app.state.central = _central(limiting, clock, OcppMetrics(app.state.registry))
-    limiting.attach(app.state.central)
+    control.register_metrics(app.state.registry)
+    app.state.central = _central(control, clock, OcppMetrics(app.state.registry))
+    control.attach(app.state.central)
     app.add_middleware(BodyLimit, most_bytes=_BODY_BYTES, longer={"/limits": _LIMITS_BYTES})
-    _add_routes(app, limiting, record, orders)
+    _add_routes(app, control, record, orders)
     return app
 
 
-def _add_routes(app: FastAPI, limiting: Limiting, record: KillRecord, orders: OrderRecord) -> None:
+def _add_routes(app: FastAPI, control: ChargingControl, record: KillAuditLog, orders: OrderRecord) -> None:
     app.include_router(site_routes(record))
-    app.include_router(operating_routes(limiting.operating(orders), limiting.history, APICONTEXT))
-    app.include_router(charger_routes(limiting.views, limiting.history))
-    app.include_router(control_routes(limiting.commanding))
+    app.include_router(operating_routes(control.operator_service(orders), control.history, APICONTEXT))
+    app.include_router(charger_routes(control.views, control.history))
+    app.include_router(control_routes(control.limit_service))
 
 
 def _lifespan(
-    installation: Installation, limiting: Limiting, store: Store, settings: OcppSettings
+    installation: Installation, control: ChargingControl, store: StateStore, settings: OcppSettings
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Watches over limits and lets chargers in, for as long as the service runs."""
 
@@ -112,7 +112,7 @@ def _lifespan(
         passwords = {charger.charger_id: charger.password_sha256 for charger in installation.chargers}
         async with AsyncExitStack() as stack:
             stack.callback(store.close)
-            await stack.enter_async_context(limiting.running())
+            await stack.enter_async_context(control.running())
             if passwords:
                 opened = serving(app.state.central, passwords, settings)
                 app.state.ocpp_ports = await stack.enter_async_context(opened)
@@ -130,15 +130,15 @@ def _warn_of_certificate(app: FastAPI) -> str | None:
     return None if certificate is None else certificate.health_error() or certificate.warning()
 
 
-def _central(limiting: Limiting, clock: Clock, metrics: OcppMetrics) -> CentralSystem:
-    site = limiting.site
+def _central(control: ChargingControl, clock: Clock, metrics: OcppMetrics) -> CentralSystem:
+    site = control.site
     evses = {charger_id: tuple(evse_id for _, evse_id in keys) for charger_id, keys in site.keys_of.items()}
     voltage_v = site.rules.settings.voltage_v
-    conversions = {key: Conversion(voltage_v, len(place.phases)) for key, place in site.places.items()}
+    conversions = {key: Conversion(voltage_v, len(wiring.phases)) for key, wiring in site.wirings.items()}
     return CentralSystem(
         evses,
-        limiting.reports,
-        limiting.numbers,
+        control.events,
+        control.numbers,
         clock,
         metrics,
         conversions=conversions,
@@ -146,5 +146,5 @@ def _central(limiting: Limiting, clock: Clock, metrics: OcppMetrics) -> CentralS
     )
 
 
-def _lines(folder: Path | None, file: str) -> Lines:
-    return LinesInMemory() if folder is None else LinesInFile(folder / file)
+def _lines(folder: Path | None, file: str) -> AppendOnlyLog:
+    return MemoryLog() if folder is None else FileLog(folder / file)

@@ -9,11 +9,11 @@ import logging
 import math
 from dataclasses import dataclass
 
+from charger_service.command_queue import CommandQueue
 from charger_service.drivers import AUTOSTART_TOKEN, Drivers
-from charger_service.envelope import Key
-from charger_service.fleet import EvseFacts
-from charger_service.sending import Sending
-from charger_service.site import Site
+from charger_service.envelope import EvseKey
+from charger_service.evse_facts import EvseFacts
+from charger_service.site import ChargingSite
 from ev_service.charging import EvseState
 
 AFTER_S = 15.0
@@ -38,21 +38,21 @@ class Autostart:
 
     Args:
         site: what is known and ordered.
-        sending: the way to the chargers.
+        queue: the way to the chargers.
         drivers: who may charge.
     """
 
-    def __init__(self, site: Site, sending: Sending, drivers: Drivers) -> None:
+    def __init__(self, site: ChargingSite, queue: CommandQueue, drivers: Drivers) -> None:
         self._site = site
-        self._sending = sending
+        self._queue = queue
         self._drivers = drivers
-        self._asked: dict[Key, _Asked] = {}
+        self._asked: dict[EvseKey, _Asked] = {}
 
-    def is_asked(self, key: Key) -> bool:
+    def is_asked(self, key: EvseKey) -> bool:
         """Whether the EVSE's charger was asked to begin the transaction that it now begins."""
         return key in self._asked and self._drivers.may_charge(AUTOSTART_TOKEN)
 
-    def look(self, key: Key, now_s: float) -> None:
+    def look(self, key: EvseKey, now_s: float) -> None:
         """Ask the EVSE's charger where that is due; now_s: monotonic [s]."""
         facts = self._site.evses[key]
         if facts.is_served or facts.state is EvseState.AVAILABLE:
@@ -65,12 +65,12 @@ class Autostart:
             return
         self._asked[key] = _Asked(asked.times + 1, now_s)
         if self._drivers.may_charge(AUTOSTART_TOKEN):
-            self._sending.start_transaction(key, AUTOSTART_TOKEN)
+            self._queue.start_transaction(key, AUTOSTART_TOKEN)
         elif not asked.times:
             where = {"charger_id": key[0], "evse_id": key[1], "id_token": AUTOSTART_TOKEN}
             _logger.warning("a car waits, and the list of tokens lacks the one of autostart", extra=where)
 
-    def _waits(self, key: Key, facts: EvseFacts, now_s: float) -> bool:
+    def _waits(self, key: EvseKey, facts: EvseFacts, now_s: float) -> bool:
         """Whether a car waits long enough, at a charger that takes orders, and nobody stopped all cars.
 
         A charger that comes back has time to tell first what happened while it was away.

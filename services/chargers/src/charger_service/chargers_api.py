@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from charger_service.history import SessionHistory
-from charger_service.views import Views
+from charger_service.views import ChargerViews
 from ev_service.charging import ChargerDetails, Chargers, Sessions
 from ev_service.units import UtcTimestamp
 from ev_service.web import through_gateway
@@ -14,7 +14,7 @@ APICONTEXT = "/chargers/1.0.0"
 Identity = Annotated[str, Path(max_length=48, description="Identity of the charger.", examples=["CP-1"])]
 
 
-def charger_routes(views: Views, history: SessionHistory) -> APIRouter:
+def charger_routes(views: ChargerViews, history: SessionHistory) -> APIRouter:
     """Make the routes over what is known of the fleet."""
     router = APIRouter(dependencies=[through_gateway(APICONTEXT)], tags=["chargers"])
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from charger_service.envelope import Place
+from charger_service.envelope import EvseWiring
 from charger_service.ports import Quirks
 from ev_service.charging import LEAST_CURRENT_A, ChargerId, EvseId, Feeder, Phase
 from ev_service.errors import ConfigurationError
@@ -66,20 +66,20 @@ class Installation(_Entry):
 
     @model_validator(mode="after")
     def _names_fit(self) -> "Installation":
-        _named_once("feeder_id", (feeder.feeder_id for feeder in self.feeders))
-        _named_once("charger_id", (charger.charger_id for charger in self.chargers))
+        _check_unique("feeder_id", (feeder.feeder_id for feeder in self.feeders))
+        _check_unique("charger_id", (charger.charger_id for charger in self.chargers))
         feeders = {feeder.feeder_id for feeder in self.feeders}
         for charger in self.chargers:
-            _named_once(f"evse_id of {charger.charger_id}", (str(evse.evse_id) for evse in charger.evses))
+            _check_unique(f"evse_id of {charger.charger_id}", (str(evse.evse_id) for evse in charger.evses))
             if charger.feeder_id not in feeders:
                 raise ValueError(f"{charger.charger_id} hangs on {charger.feeder_id}, which is no feeder of this file")
         return self
 
     @cached_property
-    def places(self) -> tuple[Place, ...]:
+    def wirings(self) -> tuple[EvseWiring, ...]:
         """Every EVSE as the envelope sees it, by identity."""
         return tuple(
-            Place(
+            EvseWiring(
                 (charger.charger_id, evse.evse_id),
                 charger.feeder_id,
                 evse.phases,
@@ -114,24 +114,24 @@ def read_installation(path: Path | None, site_phases: int) -> Installation:
     except OSError as error:
         raise ConfigurationError(f"CHARGERS_FILE {path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        raise ConfigurationError(f"CHARGERS_FILE {path} is wrong: {_wrong(error)}") from error
+        raise ConfigurationError(f"CHARGERS_FILE {path} is wrong: {_format_errors(error)}") from error
     except ValueError as error:
         raise ConfigurationError(f"CHARGERS_FILE {path} is not JSON: {error}") from error
-    for place in installation.places:
-        if max(place.phases) > site_phases:
+    for wiring in installation.wirings:
+        if max(wiring.phases) > site_phases:
             raise ConfigurationError(
-                f"CHARGERS_FILE {path}: {place.key[0]} is wired to phase {max(place.phases)}, but SITE_PHASES is"
+                f"CHARGERS_FILE {path}: {wiring.key[0]} is wired to phase {max(wiring.phases)}, but SITE_PHASES is"
                 f" {site_phases}"
             )
     return installation
 
 
-def _wrong(error: ValidationError) -> str:
+def _format_errors(error: ValidationError) -> str:
     items = error.errors(include_input=False, include_url=False, include_context=False)
     return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in items)
 
 
-def _named_once(what: str, names: Iterator[str]) -> None:
+def _check_unique(what: str, names: Iterator[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query
 
-from charger_service.commanding import Commanding
+from charger_service.limit_service import LimitService
 from ev_service.assertion import Caller
 from ev_service.charging import Limit, LimitResults
 from ev_service.web import through_gateway
@@ -39,7 +39,7 @@ DecisionId = Annotated[
 ]
 
 
-def control_routes(commanding: Commanding) -> APIRouter:
+def control_routes(limit_service: LimitService) -> APIRouter:
     """Make the route over whoever sets limits."""
     door = through_gateway(APICONTEXT)
     router = APIRouter(dependencies=[door], tags=["charger-control"])
@@ -72,6 +72,6 @@ def control_routes(commanding: Commanding) -> APIRouter:
         """
         # The application comes from the gateway, so that nobody commands in another's name.
         names = [name for name in (caller and caller.application, commander) if name]
-        return await commanding.set_limits(limits, "/".join(names)[:64] or "anyone", decision_id)
+        return await limit_service.set_limits(limits, "/".join(names)[:64] or "anyone", decision_id)
 
     return router

@@ -2,9 +2,9 @@
 
 import logging
 
-from charger_service.envelope import Key
+from charger_service.envelope import EvseKey
 from charger_service.metering import Meter
-from charger_service.site import Site
+from charger_service.site import ChargingSite
 from ev_service.charging_evidence import ChargingEvidence, ConfirmedCharging, ConnectionLoad, ReportedCharging
 from ev_service.telemetry import GridLoad
 
@@ -18,17 +18,17 @@ class MeterEvidence:
         site: what is reported; marked to be looked at where another EVSE is contradicted, or none any more.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: ChargingSite) -> None:
         self._site = site
         self._evidence = ChargingEvidence()
-        self._contradicted: frozenset[Key] = frozenset()
+        self._contradicted: frozenset[EvseKey] = frozenset()
         self._confirmed: ConfirmedCharging | None = None
 
-    def contradicts(self, key: Key, meter: Meter) -> bool:
+    def contradicts(self, key: EvseKey, meter: Meter) -> bool:
         """Whether the EVSE reported a rise that the load did not follow."""
         return key in self._contradicted
 
-    def confirmed(self) -> ConfirmedCharging | None:
+    def confirm(self) -> ConfirmedCharging | None:
         """What the newest message of the meter confirms; None while there is no usable one."""
         return self._confirmed
 
@@ -40,7 +40,7 @@ class MeterEvidence:
             voltage_v = self._site.rules.settings.voltage_v
             load_kw = reading.load_kw - reading.export_kw
             load = ConnectionLoad(reading.timestamp, load_kw, reading.current_a, voltage_v)
-            self._evidence.observe(load, self._reports(voltage_v))
+            self._evidence.observe(load, self._events(voltage_v))
             self._confirmed = self._evidence.confirm()
             self._take(self._confirmed.contradicted)
         except Exception:
@@ -53,13 +53,13 @@ class MeterEvidence:
         self._evidence, self._confirmed = ChargingEvidence(), None
         self._take(frozenset())
 
-    def _take(self, contradicted: frozenset[Key]) -> None:
+    def _take(self, contradicted: frozenset[EvseKey]) -> None:
         if contradicted != self._contradicted:
             named = [f"{charger_id}/{evse_id}" for charger_id, evse_id in sorted(contradicted)]
             _logger.warning("draws that the connection's meter does not show", extra={"evses": named})
             self._contradicted, self._site.is_dirty = contradicted, True
 
-    def _reports(self, voltage_v: float) -> dict[Key, ReportedCharging]:
+    def _events(self, voltage_v: float) -> dict[EvseKey, ReportedCharging]:
         phases = self._site.rules.settings.phases
         return {
             key: ReportedCharging(sum(facts.meter.likely_a) * voltage_v / 1000, facts.meter.likely_a[:phases])

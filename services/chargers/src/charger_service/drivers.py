@@ -66,7 +66,7 @@ class Drivers:
     """
 
     def __init__(self, tokens_file: Path | None = None, state_dir: Path | None = None) -> None:
-        self._key = secrets.token_bytes(_KEY_BYTES) if state_dir is None else _kept_key(state_dir)
+        self._key = secrets.token_bytes(_KEY_BYTES) if state_dir is None else _read_or_create_key(state_dir)
         self._list: WatchedFile[Mapping[str, str]] | None = None
         if tokens_file is not None:
             try:
@@ -81,19 +81,19 @@ class Drivers:
 
     def may_charge(self, id_token: str) -> bool:
         """Whether a token may charge."""
-        return self._list is None or _folded(id_token) in self._list.read()
+        return self._list is None or _fold_case(id_token) in self._list.read()
 
     def name_of(self, id_token: str) -> str | None:
         """The name that the list gives a token; None: it has none."""
-        return None if self._list is None else self._list.read().get(_folded(id_token)) or None
+        return None if self._list is None else self._list.read().get(_fold_case(id_token)) or None
 
     def driver_of(self, id_token: str | None) -> Driver | None:
         """Who presented a token; None: nobody did. Where the service had the charger begin, nobody is known by it."""
         if not id_token:
             return None
-        if _folded(id_token) == _folded(AUTOSTART_TOKEN):
+        if _fold_case(id_token) == _fold_case(AUTOSTART_TOKEN):
             return Driver(id_token, _AUTOSTART_DRIVER, self.may_charge(id_token))
-        digest = hmac.digest(self._key, _folded(id_token).encode(errors="replace"), "sha256")
+        digest = hmac.digest(self._key, _fold_case(id_token).encode(errors="replace"), "sha256")
         return Driver(id_token, digest.hex()[:_ID_LENGTH], self.may_charge(id_token))
 
     def read_error(self) -> str | None:
@@ -101,7 +101,7 @@ class Drivers:
         return None if self._list is None else self._list.read_error()
 
 
-def _folded(id_token: str) -> str:
+def _fold_case(id_token: str) -> str:
     """Tokens are compared without their case (CiString of OCPP 1.6, identifierString of 2.0.1)."""
     return id_token.strip().casefold()
 
@@ -114,13 +114,13 @@ def _names_of(content: bytes) -> Mapping[str, str]:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{where or 'the file'}: {first['msg']}") from None
-    names = {_folded(entry.id_token): entry.name for entry in entries}
+    names = {_fold_case(entry.id_token): entry.name for entry in entries}
     if len(names) < len(entries):
         raise ValueError("a token is listed twice")
     return names
 
 
-def _kept_key(folder: Path) -> bytes:
+def _read_or_create_key(folder: Path) -> bytes:
     file = folder / KEY_FILE
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

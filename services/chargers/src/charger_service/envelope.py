@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ev_service.charging import LEAST_CURRENT_A
 
-Key: TypeAlias = tuple[str, int]
+EvseKey: TypeAlias = tuple[str, int]
 """A charger's identity and the number of its EVSE."""
 
 Currents: TypeAlias = tuple[float, float, float]
@@ -20,13 +20,13 @@ NOTHING: Currents = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EvseWiring:
     """One EVSE as it is wired.
 
     phases: the site's phases on the charger's L1, L2, L3, in this order. max_current_a [A]: per phase.
     """
 
-    key: Key
+    key: EvseKey
     feeder_id: str
     phases: tuple[int, ...]
     max_current_a: float
@@ -35,7 +35,7 @@ class Place:
     def currents(self, limit_a: float, phases: int | None = None) -> Currents:
         """What a limit [A per phase] allows on the site's phases, charging on the first `phases` of its own.
 
-        >>> Place(("CP-1", 1), "main", (2, 3, 1), 32.0).currents(10.0, 2)
+        >>> EvseWiring(("CP-1", 1), "main", (2, 3, 1), 32.0).currents(10.0, 2)
         (0.0, 10.0, 10.0)
         """
         used = self.phases if phases is None else self.phases[:phases]
@@ -66,15 +66,15 @@ class Envelope:
 
 
 @dataclass(slots=True)
-class Carried:
+class PhaseLoads:
     """How much is drawn, or may be, on each phase of the site and of its feeders [A]."""
 
     phase_a: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     feeder_a: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 
-    def add(self, place: Place, currents: Currents) -> None:
+    def add(self, wiring: EvseWiring, currents: Currents) -> None:
         """Count what one EVSE may draw."""
-        feeder = self.feeder_a.setdefault(place.feeder_id, [0.0, 0.0, 0.0])
+        feeder = self.feeder_a.setdefault(wiring.feeder_id, [0.0, 0.0, 0.0])
         for line, current_a in enumerate(currents):
             self.phase_a[line] += current_a
             feeder[line] += current_a
@@ -91,31 +91,31 @@ _ROUNDING_A = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class CurrentRequest:
     """A limit that is asked for one EVSE.
 
     counted: what counts for it whatever it is granted: its fallback, what the car draws in spite of a limit, and what
         it was granted before and may still use.
     """
 
-    place: Place
+    wiring: EvseWiring
     limit_a: float
     phases: int | None
     counted: Currents
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class CurrentGrant:
     """What is granted [A per phase], and what made it less than asked."""
 
     limit_a: float
     limited_by: str | None = None
 
 
-def most_of(currents: Iterable[Currents]) -> Currents:
+def max_currents(currents: Iterable[Currents]) -> Currents:
     """The highest on each phase.
 
-    >>> most_of([(6.0, 6.0, 0.0), (0.0, 10.0, 0.0)])
+    >>> max_currents([(6.0, 6.0, 0.0), (0.0, 10.0, 0.0)])
     (6.0, 10.0, 0.0)
     """
     one = two = three = 0.0
@@ -124,7 +124,7 @@ def most_of(currents: Iterable[Currents]) -> Currents:
     return one, two, three
 
 
-def grant(asks: Sequence[Ask], others: Carried, envelope: Envelope) -> list[Grant]:
+def grant(asks: Sequence[CurrentRequest], others: PhaseLoads, envelope: Envelope) -> list[CurrentGrant]:
     """Grant as much of what is asked as fits beside what others may draw, earlier asks first.
 
     Every grant is 0 or at least 6 A, in tenths. The sum of what others may draw and of the higher of grant and
@@ -136,53 +136,53 @@ def grant(asks: Sequence[Ask], others: Carried, envelope: Envelope) -> list[Gran
         envelope: the shared limits.
     """
     for ask in asks:
-        others.add(ask.place, ask.counted)
-    granted: list[Grant] = []
+        others.add(ask.wiring, ask.counted)
+    granted: list[CurrentGrant] = []
     for ask in asks:
-        room_a, limited_by = room(ask, others, envelope)
-        limit_a = in_steps(min(ask.limit_a, room_a))
+        room_a, limited_by = compute_headroom(ask, others, envelope)
+        limit_a = round_down(min(ask.limit_a, room_a))
         if limit_a < ask.limit_a - _ROUNDING_A:
-            granted.append(Grant(limit_a, limited_by if room_a < ask.limit_a - _ROUNDING_A else None))
+            granted.append(CurrentGrant(limit_a, limited_by if room_a < ask.limit_a - _ROUNDING_A else None))
         else:
-            granted.append(Grant(limit_a))
-        others.add(ask.place, above(ask.place.currents(limit_a, ask.phases), ask.counted))
+            granted.append(CurrentGrant(limit_a))
+        others.add(ask.wiring, exceed_by(ask.wiring.currents(limit_a, ask.phases), ask.counted))
     return granted
 
 
-def in_steps(limit_a: float) -> float:
+def round_down(limit_a: float) -> float:
     """A current as it can be set: 0 or at least 6 A, down to tenths, which is what OCPP carries; never to nearest.
 
-    >>> in_steps(8.29), in_steps(5.9)
+    >>> round_down(8.29), round_down(5.9)
     (8.2, 0.0)
     """
     limit_a = math.floor(limit_a * 10 + _ROUNDING_A) / 10
     return limit_a if limit_a >= LEAST_CURRENT_A else 0.0
 
 
-def room(ask: Ask, carried: Carried, envelope: Envelope) -> tuple[float, str]:
+def compute_headroom(ask: CurrentRequest, loads: PhaseLoads, envelope: Envelope) -> tuple[float, str]:
     """The highest limit [A per phase] that still fits for one EVSE, and what bounds it; below 0: too much is drawn.
 
     Args:
         ask: the EVSE; what it counts already is part of `carried`.
-        carried: what all may draw.
+        loads: what all may draw.
         envelope: the shared limits.
     """
-    place, counted = ask.place, ask.counted
-    used = place.phases if ask.phases is None else place.phases[: ask.phases]
-    feeder = carried.feeder_a.get(place.feeder_id, [0.0, 0.0, 0.0])
-    feeder_limit_a = envelope.feeder_a[place.feeder_id]
+    wiring, counted = ask.wiring, ask.counted
+    used = wiring.phases if ask.phases is None else wiring.phases[: ask.phases]
+    feeder = loads.feeder_a.get(wiring.feeder_id, [0.0, 0.0, 0.0])
+    feeder_limit_a = envelope.feeder_a[wiring.feeder_id]
     # The site comes first among equals: with balanced cars phases and site end together.
-    site_a = (envelope.site_a - sum(carried.phase_a)) / len(used) + min(counted[phase - 1] for phase in used)
+    site_a = (envelope.site_a - sum(loads.phase_a)) / len(used) + min(counted[phase - 1] for phase in used)
     rooms = [
-        (place.max_current_a, "charger_limit"),
+        (wiring.max_current_a, "charger_limit"),
         (site_a, "site_limit"),
-        (min(envelope.phase_a - carried.phase_a[phase - 1] + counted[phase - 1] for phase in used), "phase_limit"),
+        (min(envelope.phase_a - loads.phase_a[phase - 1] + counted[phase - 1] for phase in used), "phase_limit"),
         (min(feeder_limit_a - feeder[phase - 1] + counted[phase - 1] for phase in used), "feeder_limit"),
     ]
     return min(rooms, key=lambda one: round(one[0], 6))
 
 
-def above(currents: Currents, counted: Currents) -> Currents:
+def exceed_by(currents: Currents, counted: Currents) -> Currents:
     """By how much currents are higher than what is counted already, on each phase."""
     first, second, third = (max(0.0, current_a - known_a) for current_a, known_a in zip(currents, counted, strict=True))
     return first, second, third

@@ -6,11 +6,11 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from charger_service.drivers import Drivers
-from charger_service.fleet import Visit
-from charger_service.keeping import EndedSession, ended_sessions
-from charger_service.site import Site
-from charger_service.store import Store
-from charger_service.views import Views, session
+from charger_service.evse_facts import ChargingSession
+from charger_service.persistence import EndedSession, parse_ended_sessions
+from charger_service.site import ChargingSite
+from charger_service.store import StateStore
+from charger_service.views import ChargerViews, to_session
 from ev_service.charging import Session, Sessions
 from ev_service.clock import Clock
 from ev_service.errors import EvError
@@ -20,7 +20,7 @@ MOST_SESSIONS = 1000
 """How many ended sessions one answer has at most."""
 
 
-class SessionsNotReadable(EvError):
+class SessionsNotReadableError(EvError):
     """The sessions that are over cannot be read."""
 
     code: ClassVar[str] = "sessions_not_readable"
@@ -69,7 +69,9 @@ class SessionHistory:
         clock: the run's clock.
     """
 
-    def __init__(self, site: Site, views: Views, store: Store, drivers: Drivers, clock: Clock) -> None:
+    def __init__(
+        self, site: ChargingSite, views: ChargerViews, store: StateStore, drivers: Drivers, clock: Clock
+    ) -> None:
         self._site, self._views, self._store = site, views, store
         self._drivers, self._clock = drivers, clock
 
@@ -77,21 +79,21 @@ class SessionHistory:
         """The running sessions; after those that ended since then, at most 1,000, where a time is given.
 
         Raises:
-            SessionsNotReadable: the state is damaged, or the disk does not answer.
+            SessionsNotReadableError: the state is damaged, or the disk does not answer.
         """
         running = self._views.sessions()
         if since is None:
             return running
-        over = [self._shown(one) for one in await self._ended(since, MOST_SESSIONS)]
+        over = [self._to_session(one) for one in await self._read_ended(since, MOST_SESSIONS)]
         return running.model_copy(update={"sessions": (*over, *running.sessions)})
 
     async def records(self, since: datetime, limit: int) -> SessionRecords:
         """Sessions that ended since then, with tokens and names.
 
         Raises:
-            SessionsNotReadable: the state is damaged, or the disk does not answer.
+            SessionsNotReadableError: the state is damaged, or the disk does not answer.
         """
-        found = await self._ended(since, limit + 1)
+        found = await self._read_ended(since, limit + 1)
         more = found[limit:]
         return SessionRecords(
             site_id=self._site.rules.settings.id,
@@ -99,27 +101,27 @@ class SessionHistory:
             next_since=found[limit - 1].ended_at if more else None,
         )
 
-    async def _ended(self, since: datetime, limit: int) -> list[EndedSession]:
-        rows = await self._store.ended_since(since, limit)
+    async def _read_ended(self, since: datetime, limit: int) -> list[EndedSession]:
+        rows = await self._store.read_ended_since(since, limit)
         if rows is None:
-            raise SessionsNotReadable(self._store.write_error() or "the sessions that are over cannot be read now")
-        return ended_sessions(rows)
+            raise SessionsNotReadableError(self._store.write_error() or "the sessions that are over cannot be read now")
+        return parse_ended_sessions(rows)
 
-    def _shown(self, one: EndedSession) -> Session:
-        return session(one.key, one.visit).model_copy(update={"ended_at": one.ended_at})
+    def _to_session(self, one: EndedSession) -> Session:
+        return to_session(one.key, one.session).model_copy(update={"ended_at": one.ended_at})
 
     def _record(self, one: EndedSession) -> SessionRecord:
-        visit: Visit = one.visit
-        driver = visit.driver
+        session: ChargingSession = one.session
+        driver = session.driver
         return SessionRecord(
-            session_id=visit.session_id,
+            session_id=session.session_id,
             charger_id=one.key[0],
             evse_id=one.key[1],
             driver_id=driver and driver.driver_id,
             id_token=driver and driver.id_token,
             name=driver and self._drivers.name_of(driver.id_token),
-            started_at=visit.started_at,
+            started_at=session.started_at,
             ended_at=one.ended_at,
-            is_end_inferred=visit.is_end_inferred,
-            energy_kwh=round(visit.energy_kwh, 3),
+            is_end_inferred=session.is_end_inferred,
+            energy_kwh=round(session.energy_kwh, 3),
         )

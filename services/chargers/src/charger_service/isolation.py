@@ -4,13 +4,13 @@ import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from charger_service.envelope import Key
+from charger_service.envelope import EvseKey
 
 _logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def isolated(work: str, key: Key) -> Generator[None]:
+def isolate_errors(work: str, key: EvseKey) -> Generator[None]:
     """Log what fails in here for one EVSE, so that a loop over all of them serves the others.
 
     Args:

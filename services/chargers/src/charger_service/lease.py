@@ -12,7 +12,7 @@ from ev_service.lifetimes import EarlierEnd, Instant
 from ev_service.units import utc_text
 
 
-class Leased(EvError):
+class LeaseConflictError(EvError):
     """Somebody else commands."""
 
     code: ClassVar[str] = "leased"
@@ -31,7 +31,7 @@ class HeldLease:
         return Lease(commander=self.commander, until=self.lifetime.expected_end(now))
 
 
-def taken(held: HeldLease | None, commander: str, now: Instant, lease_s: float) -> HeldLease:
+def take_lease(held: HeldLease | None, commander: str, now: Instant, lease_s: float) -> HeldLease:
     """The lease after a call of this commander, who is the first, or the one that holds it, or finds it ended.
 
     Args:
@@ -41,9 +41,9 @@ def taken(held: HeldLease | None, commander: str, now: Instant, lease_s: float) 
         lease_s: for how long a call holds the lease [s].
 
     Raises:
-        Leased: somebody else holds it.
+        LeaseConflictError: somebody else holds it.
     """
     if held is not None and held.commander != commander and not held.lifetime.has_ended(now):
         until = utc_text(held.lifetime.expected_end(now))
-        raise Leased(f"{held.commander} commands until {until}; nobody else may before")
+        raise LeaseConflictError(f"{held.commander} commands until {until}; nobody else may before")
     return HeldLease(commander, EarlierEnd.lasting(now, lease_s))

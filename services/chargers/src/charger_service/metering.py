@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from charger_service.envelope import NOTHING, Currents, Place
+from charger_service.envelope import NOTHING, Currents, EvseWiring
 from charger_service.ports import MeterReading
 from ev_service.lifetimes import Instant
 
@@ -42,7 +42,7 @@ class SampleOrder:
     heard_s: float
 
 
-def tells_of_now(order: SampleOrder | None, reading: MeterReading, now_s: float, since_s: float) -> bool:
+def is_current(order: SampleOrder | None, reading: MeterReading, now_s: float, since_s: float) -> bool:
     """Whether a sample was sent as it was taken; otherwise it is history, and counts for nothing but the record.
 
     History is what the charger marks as such, and what is older by the charger's own clock than a sample before, or
@@ -68,7 +68,7 @@ def tells_of_now(order: SampleOrder | None, reading: MeterReading, now_s: float,
 def is_live(order: SampleOrder | None, reported_at: datetime | None, now: Instant) -> bool:
     """Whether a message that carries this time was sent as it happened: by this clock, or by its charger's own.
 
-    Stricter than `tells_of_now`: it decides whether a transaction runs, which an old message must not begin.
+    Stricter than `is_current`: it decides whether a transaction runs, which an old message must not begin.
 
     Args:
         order: what is known of the times that the EVSE's samples carry; None: nothing.
@@ -83,7 +83,7 @@ def is_live(order: SampleOrder | None, reported_at: datetime | None, now: Instan
     return is_prompt and order is not None and reported_at >= order.newest_at
 
 
-def with_sample(order: SampleOrder | None, reading: MeterReading, now_s: float) -> SampleOrder | None:
+def add_sample(order: SampleOrder | None, reading: MeterReading, now_s: float) -> SampleOrder | None:
     """The order after a sample that tells of now."""
     at = reading.reported_at
     if at is None:
@@ -117,110 +117,110 @@ class Meter:
         return self.current_a if self.even_a is None else self.even_a
 
 
-def meter_of(reading: MeterReading, place: Place, voltage_v: float, now: Instant) -> Meter | None:
+def compute_meter(reading: MeterReading, wiring: EvseWiring, voltage_v: float, now: Instant) -> Meter | None:
     """What a sample says of now; None: neither current nor power.
 
     Currents are derived from the power where the meter gives none, and the other way.
 
     Args:
         reading: what the meter said.
-        place: how the EVSE is wired.
+        wiring: how the EVSE is wired.
         voltage_v: between phase and neutral [V].
         now: its arrival.
     """
-    reported_kw = _bounded(reading.power_kw, _MOST_KW)
-    found = _currents(reading, reported_kw, place, voltage_v)
+    reported_kw = _clamp(reading.power_kw, _MOST_KW)
+    found = _currents(reading, reported_kw, wiring, voltage_v)
     if found is None:
         return None
     current_a, even_a = found
-    rated_kw = place.max_current_a * len(place.phases) * voltage_v / 1000
-    shown_kw = sum(plausible_currents(current_a, place)) * voltage_v / 1000 if reported_kw is None else reported_kw
+    rated_kw = wiring.max_current_a * len(wiring.phases) * voltage_v / 1000
+    shown_kw = sum(plausible_currents(current_a, wiring)) * voltage_v / 1000 if reported_kw is None else reported_kw
     is_too_strong = shown_kw > rated_kw * _RATING_MARGIN
     return Meter(
         now.wall,
         now.monotonic_s,
         rated_kw if is_too_strong else shown_kw,
         current_a,
-        is_too_strong or plausible_currents(current_a, place) != current_a,
+        is_too_strong or plausible_currents(current_a, wiring) != current_a,
         even_a,
     )
 
 
-def plausible_currents(current_a: Currents, place: Place, believed_a: float = 0.0) -> Currents:
+def plausible_currents(current_a: Currents, wiring: EvseWiring, believed_a: float = 0.0) -> Currents:
     """Reported currents, with the EVSE's rating on phases where more is reported than can be.
 
     Args:
         current_a: as reported, on the site's phases [A].
-        place: how the EVSE is wired.
+        wiring: how the EVSE is wired.
         believed_a: up to this, more than the rating and its margin counts as well [A]: a miswired EVSE may draw it.
 
-    >>> place = Place(("CP-1", 1), "main", (1, 2, 3), 32.0)
-    >>> plausible_currents((33.0, 60.0, 1e5), place)
+    >>> wiring = EvseWiring(("CP-1", 1), "main", (1, 2, 3), 32.0)
+    >>> plausible_currents((33.0, 60.0, 1e5), wiring)
     (33.0, 32.0, 32.0)
-    >>> plausible_currents((33.0, 60.0, 1e5), place, 125.0)
+    >>> plausible_currents((33.0, 60.0, 1e5), wiring, 125.0)
     (33.0, 60.0, 32.0)
     """
-    highest_a = max(place.max_current_a * _RATING_MARGIN, believed_a)
-    first, second, third = (one if one <= highest_a else place.max_current_a for one in current_a)
+    highest_a = max(wiring.max_current_a * _RATING_MARGIN, believed_a)
+    first, second, third = (one if one <= highest_a else wiring.max_current_a for one in current_a)
     return first, second, third
 
 
-def energy_of(reading: MeterReading) -> float | None:
+def get_energy_kwh(reading: MeterReading) -> float | None:
     """The meter's register [kWh]; None: not said, or nothing that a register can show."""
     energy_kwh = reading.energy_kwh
     return energy_kwh if energy_kwh is not None and 0 <= energy_kwh <= _MOST_KWH else None
 
 
-def _bounded(value: float | None, most: float) -> float | None:
+def _clamp(value: float | None, most: float) -> float | None:
     """A value from 0 to `most`; None where it is no number."""
     return None if value is None or math.isnan(value) else min(max(value, 0.0), most)
 
 
 def _currents(
-    reading: MeterReading, power_kw: float | None, place: Place, voltage_v: float
+    reading: MeterReading, power_kw: float | None, wiring: EvseWiring, voltage_v: float
 ) -> tuple[Currents, Currents | None] | None:
     """`Meter.current_a` and `Meter.even_a`; None: the sample says nothing of currents."""
     if reading.current_a is not None and not all(map(math.isnan, reading.current_a)):
-        lines = [_bounded(abs(current_a), _MOST_A) or 0.0 for current_a in reading.current_a]
+        lines = [_clamp(abs(current_a), _MOST_A) or 0.0 for current_a in reading.current_a]
         # A charger on one phase may call it by its own name or by the site's.
-        return place.currents(max(lines)) if len(place.phases) == 1 else _on_site(lines, place), None
-    each_a = _bounded(reading.current_each_a, _MOST_A)
+        return wiring.currents(max(lines)) if len(wiring.phases) == 1 else _on_site(lines, wiring), None
+    each_a = _clamp(reading.current_each_a, _MOST_A)
     if each_a is not None:
-        return place.currents(each_a), None
+        return wiring.currents(each_a), None
     together_a = None if power_kw is None else power_kw * 1000 / voltage_v
-    neutral_a = _bounded(reading.neutral_a, _MOST_A)
-    if neutral_a is not None and (phases := _phases_by_neutral(neutral_a, together_a, place)) is not None:
-        return place.currents(neutral_a, phases), None
+    neutral_a = _clamp(reading.neutral_a, _MOST_A)
+    if neutral_a is not None and (phases := _phases_by_neutral(neutral_a, together_a, wiring)) is not None:
+        return wiring.currents(neutral_a, phases), None
     if power_kw is None or together_a is None:
         return None
     if power_kw < _DRAWN_FROM_KW:
         return NOTHING, None
-    return _by_power(together_a, neutral_a, place)
+    return _by_power(together_a, neutral_a, wiring)
 
 
-def _phases_by_neutral(neutral_a: float, together_a: float | None, place: Place) -> int | None:
+def _phases_by_neutral(neutral_a: float, together_a: float | None, wiring: EvseWiring) -> int | None:
     """On how many phases a car draws that puts this current on the neutral; None: it does not say.
 
     One phase puts its own current there, two of equal current the same current, three of them none. A car on one
     phase draws from L1 of its charger, which is the one that it has a contact for (IEC 62196-2).
     """
-    if len(place.phases) == 1 or together_a is None:
+    if len(wiring.phases) == 1 or together_a is None:
         return 1 if neutral_a >= _DRAWN_FROM_A else None
     return next((n for n in (1, 2) if abs(together_a - n * neutral_a) <= _NEUTRAL_ERROR * together_a), None)
 
 
-def _by_power(together_a: float, neutral_a: float | None, place: Place) -> tuple[Currents, Currents | None]:
+def _by_power(together_a: float, neutral_a: float | None, wiring: EvseWiring) -> tuple[Currents, Currents | None]:
     """Where a power may be drawn: on each phase all of it, or as much as the EVSE gives on one."""
-    even_a = together_a / len(place.phases)
+    even_a = together_a / len(wiring.phases)
     is_balanced = neutral_a is not None and neutral_a <= _NEUTRAL_ERROR * even_a
-    if is_balanced or even_a >= place.max_current_a or len(place.phases) == 1:
-        return place.currents(even_a), None
-    return place.currents(min(together_a, place.max_current_a)), place.currents(even_a)
+    if is_balanced or even_a >= wiring.max_current_a or len(wiring.phases) == 1:
+        return wiring.currents(even_a), None
+    return wiring.currents(min(together_a, wiring.max_current_a)), wiring.currents(even_a)
 
 
-def _on_site(lines: list[float], place: Place) -> Currents:
+def _on_site(lines: list[float], wiring: EvseWiring) -> Currents:
     on_site = [0.0, 0.0, 0.0]
-    for line_a, phase in zip(lines, place.phases, strict=False):
+    for line_a, phase in zip(lines, wiring.phases, strict=False):
         on_site[phase - 1] = line_a
     return on_site[0], on_site[1], on_site[2]
 

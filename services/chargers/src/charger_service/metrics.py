@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from charger_service.site import Site
-from charger_service.standing import Standing
-from charger_service.store import Store
+from charger_service.limit_state import EvseLimitState
+from charger_service.site import ChargingSite
+from charger_service.store import StateStore
 from ev_service.charging import LimitOutcome
 
 
@@ -27,7 +27,7 @@ class ChargerMetrics:
         """Count results of one call."""
         self._limits.labels(outcome, limited_by).inc(number)
 
-    def register(self, registry: CollectorRegistry, site: Site, store: Store) -> None:
+    def register(self, registry: CollectorRegistry, site: ChargingSite, store: StateStore) -> None:
         """Make all of them part of what is answered at /metrics."""
         for counter in (self._limits, self.overdraws, self.lapses, self.trims):
             registry.register(counter)
@@ -35,28 +35,28 @@ class ChargerMetrics:
             Gauge(name, meaning, registry=registry).set_function(value)
 
 
-def _gauges(site: Site, store: Store) -> list[tuple[str, str, Callable[[], float]]]:
-    def standings(counts: Callable[[Standing], bool]) -> Callable[[], float]:
-        return lambda: float(sum(map(counts, site.standings.values())))
+def _gauges(site: ChargingSite, store: StateStore) -> list[tuple[str, str, Callable[[], float]]]:
+    def limit_states(counts: Callable[[EvseLimitState], bool]) -> Callable[[], float]:
+        return lambda: float(sum(map(counts, site.limit_states.values())))
 
     return [
         ("chargers_known", "Chargers of the site", lambda: len(site.chargers)),
         ("chargers_online", "Chargers connected", lambda: sum(one.is_connected for one in site.chargers.values())),
-        ("charger_sessions", "Sessions running", lambda: sum(one.visit is not None for one in site.evses.values())),
+        ("charger_sessions", "Sessions running", lambda: sum(one.session is not None for one in site.evses.values())),
         ("charger_power_kw", "Newest power of all cars [kW]", lambda: _power_kw(site)),
-        ("charger_most_a", "Highest that all cars may draw on one phase [A]", lambda: max(site.carried().phase_a)),
+        ("charger_most_a", "Highest that all cars may draw on one phase [A]", lambda: max(site.sum_loads().phase_a)),
         ("charger_site_limit_kw", "Limit of the site in force [kW]", lambda: site.site_limit_kw),
         ("charger_override", "Whether an operator commands", lambda: float(site.override is not None)),
-        ("charger_overdrawing", "Cars that draw more than they may", standings(lambda one: one.is_overdrawing)),
-        ("charger_unknown", "EVSEs whose limit is not known", standings(lambda one: one.is_unknown)),
+        ("charger_overdrawing", "Cars that draw more than they may", limit_states(lambda one: one.is_overdrawing)),
+        ("charger_unknown", "EVSEs whose limit is not known", limit_states(lambda one: one.is_unknown)),
         (
             "charger_limits_unconfirmed",
             "Newest limits that no charger confirmed",
-            standings(lambda one: one.wanted is not None and not one.is_confirmed),
+            limit_states(lambda one: one.wanted is not None and not one.is_confirmed),
         ),
         ("charger_state_failures", "Times that state could not be kept", lambda: float(store.failures)),
     ]
 
 
-def _power_kw(site: Site) -> float:
+def _power_kw(site: ChargingSite) -> float:
     return sum(one.meter.power_kw for one in site.evses.values() if one.meter is not None)

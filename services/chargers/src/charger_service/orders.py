@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from charger_service.acts import Proved, Text
+from charger_service.kill_audit import AuthenticatedCaller, Text
 from ev_service.charging import Override
 from ev_service.telemetry import SiteId
 from ev_service.units import Ampere, Kilowatt, KilowattHour, UtcTimestamp
@@ -116,7 +116,7 @@ class OverrideState(_Wire):
     timestamp: UtcTimestamp = Field(description="When this was so, UTC.", examples=["2026-06-21T16:00:00Z"])
     override: Override | None = Field(description="The order in force; null: none, agents command.")
     reason: Text | None = Field(default=None, description="Why it was given.")
-    proved: Proved | None = Field(
+    proved: AuthenticatedCaller | None = Field(
         default=None, description="Who gave it, in the gateway's word; null where the service answers anyone."
     )
     is_kept_on_disk: bool = Field(description="Whether the order is recorded and outlives this process.")
@@ -144,7 +144,7 @@ class RecordedOrder(_Wire):
     departure: DepartureOrder | None = Field(default=None, description="For a departure: what was ordered.")
     override: OverrideOrder | None = Field(default=None, description="For an override: what was ordered.")
     protection: ProtectionAct | None = Field(default=None, description="For protection: what was done.")
-    proved: Proved | None = Field(
+    proved: AuthenticatedCaller | None = Field(
         default=None, description="Who ordered it, in the gateway's word; null where the service answers anyone."
     )
 

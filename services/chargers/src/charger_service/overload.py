@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from charger_service.envelope import Currents, Key, Place
+from charger_service.envelope import Currents, EvseKey, EvseWiring
 from ev_service.charging import LEAST_CURRENT_A
 
 _ROUNDING_A = 1e-6
@@ -59,7 +59,7 @@ class Car:
     that is known. is_idle: by its report and its state it draws nothing.
     """
 
-    key: Key
+    key: EvseKey
     allowed_a: Currents
     drawn_a: Currents
     is_idle: bool = False
@@ -90,7 +90,7 @@ def sum_of(currents: Iterable[Currents]) -> Load:
     return Load((one, two, three), one + two + three)
 
 
-def choose_caps(load: Load, threshold: Load, cars: Sequence[Car]) -> dict[Key, float]:
+def choose_caps(load: Load, threshold: Load, cars: Sequence[Car]) -> dict[EvseKey, float]:
     """Choose by which caps [A per phase], each 0 or at least 6, an overload ends.
 
     Afterwards what the cars on an overloaded phase may draw fits beside the building, or all of them are at 0. Cars
@@ -167,7 +167,7 @@ def whole_tenths(current_a: float) -> float:
 class _Reduction:
     """What cars were told to draw less [A], how much of it does not show yet, and until when it may."""
 
-    keys: frozenset[Key]
+    keys: frozenset[EvseKey]
     told_a: float
     phase_a: list[float]
     total_a: float
@@ -182,11 +182,11 @@ class Reductions:
     """
 
     unmet: int = 0
-    not_followed: set[Key] = field(default_factory=set[Key])
+    not_followed: set[EvseKey] = field(default_factory=set[EvseKey])
     _open: list[_Reduction] = field(default_factory=list[_Reduction])
     _before: Load = NO_LOAD
 
-    def add(self, keys: Iterable[Key], reduction: Load, until_s: float) -> None:
+    def add(self, keys: Iterable[EvseKey], reduction: Load, until_s: float) -> None:
         """Cars were told to draw less; until then [s] they may take to follow."""
         if reduction.total_a > _ROUNDING_A:
             total_a = reduction.total_a
@@ -228,16 +228,16 @@ class Room:
     phase_a: list[float]
     total_a: float
 
-    def raise_to(self, place: Place, limit_a: float, phases: int | None, allowed_a: Currents) -> float:
+    def raise_to(self, wiring: EvseWiring, limit_a: float, phases: int | None, allowed_a: Currents) -> float:
         """Take room for a raise; returns the limit [A per phase] up to which it fits, at least what it had.
 
         Args:
-            place: the EVSE.
+            wiring: the EVSE.
             limit_a: what is wanted [A per phase].
             phases: on so many phases; None: as wired.
             allowed_a: what the EVSE may draw already.
         """
-        wanted_a = place.currents(limit_a, phases)
+        wanted_a = wiring.currents(limit_a, phases)
         used = [line for line in range(3) if wanted_a[line] > 0]
         rising = [line for line in used if wanted_a[line] > allowed_a[line] + _ROUNDING_A]
         if not rising:

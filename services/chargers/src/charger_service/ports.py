@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field
 from ev_service.charging import EvseState
 
 
-class Answer(StrEnum):
+class CommandStatus(StrEnum):
     """What came of asking a charger for something.
 
     rejected: the charger does not do it, now. not_supported: it never will.
@@ -78,7 +78,7 @@ class Reply:
     method: by which a limit was sent that is in force, or may be; None: by none, or it was no limit.
     """
 
-    answer: Answer
+    answer: CommandStatus
     detail: str = ""
     method: LimitMethod | None = field(default=None, compare=False)
 
@@ -157,7 +157,7 @@ class ChargePoints(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Make:
+class ChargerModel:
     """What a charger says of itself, in its own words."""
 
     vendor: str
@@ -170,11 +170,11 @@ class KnownMethod:
     """A method by which a charger accepted limits, and what it was then; None: it had not said."""
 
     method: LimitMethod
-    make: Make | None = None
+    make: ChargerModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Abilities:
+class ChargerCapabilities:
     """What a charger can do with limits, as far as it says.
 
     The OCPP half keeps to it by itself.
@@ -209,7 +209,7 @@ class Quirks:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class TransactionStarted:
     """A transaction that began.
 
     The same one may be reported more than once, and after its end when the charger repeats itself: what ended stays
@@ -229,7 +229,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TransactionUpdated:
     """A transaction that goes on by its charger's word, whether or not its beginning was heard.
 
     evse_id: None: the charger names no EVSE. reported_at: by the charger's clock; None: it does not say.
@@ -248,7 +248,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class TransactionEnded:
     """A transaction that ended; may be reported more than once, and for one that is not known.
 
     energy_kwh [kWh]: the meter's register at the end; None: not said.
@@ -262,7 +262,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class ChargingNeeds:
     """What a car says that it needs (OCPP 2.0.1 NotifyEVChargingNeeds).
 
     energy_wanted_kwh [kWh]: from now on. departure: when it leaves. max_current_a [A]: per phase, what it can take.
@@ -297,7 +297,7 @@ class MeterReading:
 
 
 @dataclass(frozen=True, slots=True)
-class Offence:
+class SchemaViolation:
     """How a charger's message, or its answer, broke the standard's schema.
 
     message: its action. reason: where and how, in few words without the charger's values. is_refused: whether it could
@@ -309,27 +309,27 @@ class Offence:
     is_refused: bool
 
 
-class ChargerReports(Protocol):
-    """What the OCPP half tells the limits half.
+class ChargerEvents(Protocol):
+    """Events of chargers, which the OCPP package reports to the control of charging.
 
-    Plain methods return at once. `session_started` and `session_ended` are awaited before the charger has its answer:
-    when they return, the report is kept; when they raise, the charger is told of an error and will repeat itself. What
-    a charger is asked meanwhile is sent once it has its answer, so these two must not wait for a charger.
+    Synchronous methods return at once. `on_transaction_started` and `on_transaction_ended` are awaited before the
+    charger gets its answer: when they return, the event is persisted; when they raise, the charger gets an error and
+    repeats its message. Calls to a charger made meanwhile are sent after that answer, so neither may wait for one.
     """
 
-    def connected(self, charger_id: str, ocpp_version: str) -> None:
+    def on_connect(self, charger_id: str, ocpp_version: str) -> None:
         """The charger connected; `disconnected` came before, where it had been connected."""
         ...
 
-    def disconnected(self, charger_id: str) -> None:
+    def on_disconnect(self, charger_id: str) -> None:
         """The charger is gone; what it was asked and did not answer ends with `no_answer`."""
         ...
 
-    def booted(self, charger_id: str, make: Make) -> None:
+    def on_boot(self, charger_id: str, make: ChargerModel) -> None:
         """The charger (re)started and says what it is; it may have forgotten every limit."""
         ...
 
-    def ready(self, charger_id: str, abilities: Abilities) -> None:
+    def on_ready(self, charger_id: str, abilities: ChargerCapabilities) -> None:
         """After each connecting and booting: now send the fallback and the limit again.
 
         Its state and meter values are asked for by the OCPP half and follow as reports.
@@ -340,11 +340,11 @@ class ChargerReports(Protocol):
         """What the charger needs by its make, as far as that was reported, and by CHARGERS_FILE."""
         ...
 
-    def limit_method_changed(self, charger_id: str, known: KnownMethod | None) -> None:
+    def on_limit_method(self, charger_id: str, known: KnownMethod | None) -> None:
         """The charger accepted a limit by this method, which is kept to; None: what was known of it is no longer."""
         ...
 
-    def evse_changed(self, charger_id: str, evse_id: int, state: EvseState, *, is_over: bool = False) -> None:
+    def on_evse_state(self, charger_id: str, evse_id: int, state: EvseState, *, is_over: bool = False) -> None:
         """The EVSE is in this state; may repeat itself. is_over: its session is over and the car still there.
 
         After `charging` a limit in force is to be sent again: some chargers ignore profiles while suspended, and
@@ -356,32 +356,32 @@ class ChargerReports(Protocol):
         """Whether a token may charge; a session of another one is stopped by the limits half."""
         ...
 
-    def session_seen(self, seen: Seen) -> bool:
+    def on_transaction_updated(self, seen: TransactionUpdated) -> bool:
         """A transaction goes on. Returns whether it is the one that runs at its EVSE now, and not one of earlier."""
         ...
 
-    async def session_started(self, started: Started) -> bool:
+    async def on_transaction_started(self, started: TransactionStarted) -> bool:
         """A transaction began. Returns whether it is the one that runs at its EVSE now, and not one of earlier."""
         ...
 
-    async def session_ended(self, ended: Ended) -> bool:
+    async def on_transaction_ended(self, ended: TransactionEnded) -> bool:
         """A transaction ended. Returns whether it ran until now, and is not one of earlier."""
         ...
 
-    def needs(self, charger_id: str, evse_id: int, needs: Needs) -> None:
+    def on_charging_needs(self, charger_id: str, evse_id: int, needs: ChargingNeeds) -> None:
         """The car says what it needs."""
         ...
 
-    def metered(self, charger_id: str, evse_id: int | None, reading: MeterReading) -> None:
+    def on_meter_values(self, charger_id: str, evse_id: int | None, reading: MeterReading) -> None:
         """Meter values arrived; without an EVSE they belong to that of the reading's transaction."""
         ...
 
-    def offended(self, charger_id: str, offence: Offence) -> None:
+    def on_schema_violation(self, charger_id: str, violation: SchemaViolation) -> None:
         """A message of the charger breaks its schema; may be reported with each of its messages."""
         ...
 
 
-class TransactionNumbers(Protocol):
+class TransactionIdAllocator(Protocol):
     """Numbers for the transactions of OCPP 1.6, whose ids the central system gives."""
 
     async def number_of(self, charger_id: str, beginning: str) -> int:

@@ -15,16 +15,16 @@ from datetime import datetime
 from prometheus_client import Counter, Gauge
 from prometheus_client.registry import Collector
 
+from charger_service.command_queue import CommandQueue
 from charger_service.draw_evidence import MeterEvidence
-from charger_service.envelope import NOTHING, Currents, Grant, Key, most_of
-from charger_service.isolation import isolated
-from charger_service.order_record import OrderRecord
+from charger_service.envelope import NOTHING, CurrentGrant, Currents, EvseKey, max_currents
+from charger_service.isolation import isolate_errors
+from charger_service.limit_state import DRAWS_FROM_A, PROTECTION, SETTLES_S, draws_without_session
+from charger_service.operator_audit_log import OrderRecord
 from charger_service.orders import ProtectionAct
 from charger_service.overload import Car, Load, Reductions, Room, cars_above, choose_caps, room_below, sum_of
-from charger_service.sending import Sending
 from charger_service.settings import MeterSettings, ProtectionSettings
-from charger_service.site import Site
-from charger_service.standing import DRAWS_FROM_A, PROTECTION, SETTLES_S, draws_without_session
+from charger_service.site import ChargingSite
 from ev_service.charging import EvseState
 from ev_service.clock import Clock, sleep_until_s
 from ev_service.errors import EvError
@@ -64,8 +64,8 @@ class Guarding:
 class Raise:
     """A limit that is about to be raised: what the envelope grants, and on how many phases."""
 
-    key: Key
-    grant: Grant
+    key: EvseKey
+    grant: CurrentGrant
     phases: int | None
 
 
@@ -74,13 +74,13 @@ class Protection:
 
     Args:
         site: what is known and ordered; its caps and its reserve are set here.
-        sending: the way to the chargers.
+        queue: the way to the chargers.
         clock: the run's clock.
         guarding: the meter, and what is done by it.
     """
 
-    def __init__(self, site: Site, sending: Sending, clock: Clock, guarding: Guarding) -> None:
-        self._site, self._sending, self._clock = site, sending, clock
+    def __init__(self, site: ChargingSite, queue: CommandQueue, clock: Clock, guarding: Guarding) -> None:
+        self._site, self._queue, self._clock = site, queue, clock
         self._source, self._meter, self._settings = guarding.source, guarding.meter, guarding.settings
         self._record, self._recording = guarding.record, set[asyncio.Task[bool]]()
         self._reading: GridLoad | None = None
@@ -96,7 +96,7 @@ class Protection:
         self._is_overloaded = False
         self._below_since_s: float | None = None
         self._stepped_at_s = self._insisted_at_s = -math.inf
-        self._raised: dict[Key, tuple[Currents, float]] = {}
+        self._raised: dict[EvseKey, tuple[Currents, float]] = {}
         self._trips = Counter("charger_protection_trips", "Times cars were lowered by protection", registry=None)
         self.epoch = 0
         """Rises when raises that were granted before must not be sent any more."""
@@ -116,7 +116,7 @@ class Protection:
         try:
             while True:
                 try:
-                    await self.look()
+                    await self.check_meter()
                 except Exception:
                     # Whatever broke must not leave the connection unwatched.
                     _logger.exception("protection failed; it goes on")
@@ -126,7 +126,7 @@ class Protection:
         finally:
             await cancel_and_wait(updated, *self._recording)
 
-    async def look(self) -> None:
+    async def check_meter(self) -> None:
         """Read the meter, and do what its newest message and the time ask for."""
         source = self._source
         if source is None:
@@ -150,13 +150,13 @@ class Protection:
         share = f"cars leave {self._meter.reserve_percent:g} % of the site's limit free in its place"
         return f"the connection's meter: {why}; {share if self._is_replaced else 'no limit is raised'}"
 
-    def bound(self, raises: Sequence[Raise]) -> list[Grant]:
+    def limit_raises(self, raises: Sequence[Raise]) -> list[CurrentGrant]:
         """Lower what is granted to what may be raised by what the meter shows now, earlier raises first."""
         if self._source is None or self._is_replaced:
             return [one.grant for one in raises]
         word = PROTECTION if self._site.caps else MEASURED_LOAD if self._is_usable() else METER_LOST
         room = self._room() if self._is_usable() else Room([0.0, 0.0, 0.0], 0.0)
-        return [self._bound(one, room, word) for one in raises]
+        return [self._limit_raise(one, room, word) for one in raises]
 
     def metrics(self) -> Iterable[Collector]:
         """Trips, caps in force and the state of the meter; nothing without a meter."""
@@ -190,7 +190,7 @@ class Protection:
         now_s = self._clock.monotonic_s()
         self._reading, self._taken_at_s = reading, now_s
         self._age_then_s = max(0.0, (now - reading.timestamp).total_seconds())
-        load = self._load = self._measured(reading)
+        load = self._load = self._compute_load(reading)
         threshold = self._limit(self._settings.threshold_percent)
         expected = load.less(self._reductions.update(load, now_s))
         if not load.exceeds(threshold):
@@ -205,10 +205,10 @@ class Protection:
             self._release(load, now_s)
             self._evidence.observe(reading)
 
-    def _measured(self, reading: GridLoad) -> Load:
+    def _compute_load(self, reading: GridLoad) -> Load:
         """What the connection carries, with the cars, by one message."""
         site = self._site.rules.settings
-        cars = sum_of(car.drawn_a for car in self._cars(self._site.places))
+        cars = sum_of(car.drawn_a for car in self._cars(self._site.wirings))
         total_a = (reading.load_kw - reading.export_kw) * 1000 / site.voltage_v
         if not reading.includes_charging:
             total_a += cars.total_a
@@ -229,7 +229,7 @@ class Protection:
 
     def _lower(self, expected: Load, threshold: Load, now_s: float) -> None:
         """Lower cars so far that the overload ends, or stop all of them where lowering did not help."""
-        cars = self._in_order(key for key in self._site.places if self._site.is_connected(key))
+        cars = self._in_order(key for key in self._site.wirings if self._site.is_connected(key))
         not_followed = self._reductions.not_followed
         caps = {car.key: 0.0 for car in cars_above(expected, threshold, cars)}
         if self._reductions.unmet < _MOST_UNMET:
@@ -239,7 +239,7 @@ class Protection:
         is_first = not self._site.caps
         lowered = [car for car in cars if car.key in caps]
         for car in lowered:
-            with isolated("lowering", car.key):
+            with isolate_errors("lowering", car.key):
                 self._cap(car.key, caps[car.key])
         followers = [car for car in lowered if car.key not in not_followed]
         before, after = (
@@ -247,11 +247,11 @@ class Protection:
             sum_of(_lower_of(car.drawn_a, caps[car.key]) for car in followers),
         )
         self._reductions.add(caps, before.less(after), now_s + self._settings.follow_s)
-        self._tell(expected, threshold, caps)
+        self._report(expected, threshold, caps)
         if is_first and caps:
             self._write_down(len(caps))
 
-    def _tell(self, load: Load, threshold: Load, caps: dict[Key, float]) -> None:
+    def _report(self, load: Load, threshold: Load, caps: dict[EvseKey, float]) -> None:
         if caps:
             self._trips.inc()
             self.epoch += 1
@@ -283,19 +283,19 @@ class Protection:
         self._recording.add(task)
         task.add_done_callback(self._recording.discard)
 
-    def _cap(self, key: Key, cap_a: float) -> None:
+    def _cap(self, key: EvseKey, cap_a: float) -> None:
         """Hold an EVSE down, whoever ordered what."""
         self._site.caps[key] = cap_a
-        standing = self._site.standings[key]
-        wanted, visit = standing.wanted, self._site.visit(key)
+        state = self._site.limit_states[key]
+        wanted, session = state.wanted, self._site.get_session(key)
         if wanted is not None and wanted.limit_a > cap_a:
-            self._sending.send(key, wanted)
-        if visit is None or wanted is None:
+            self._queue.send(key, wanted)
+        if session is None or wanted is None:
             # Without a transaction there is only its default that could be lowered.
-            standing.fallback_a = min(standing.fallback_a, cap_a)
-            self._sending.send_fallback(key)
+            state.fallback_a = min(state.fallback_a, cap_a)
+            self._queue.send_fallback(key)
 
-    def _insist(self, keys: Iterable[Key], now_s: float) -> None:
+    def _insist(self, keys: Iterable[EvseKey], now_s: float) -> None:
         """Tell EVSEs that are held down once more, and have their chargers fall to no more than that by themselves.
 
         A charger may have dropped a limit at its end by its own clock, or lost it.
@@ -304,11 +304,11 @@ class Protection:
             return
         self._insisted_at_s = now_s
         for key in keys:
-            standing = self._site.standings[key]
-            self._sending.send_again(key)
-            standing.fallback_a = min(standing.fallback_a, self._site.caps[key])
-            if standing.fallback_held_a != standing.fallback_a:
-                self._sending.send_fallback(key)
+            state = self._site.limit_states[key]
+            self._queue.send_again(key)
+            state.fallback_a = min(state.fallback_a, self._site.caps[key])
+            if state.fallback_held_a != state.fallback_a:
+                self._queue.send_fallback(key)
 
     def _release(self, load: Load, now_s: float) -> None:
         """Give back what was taken, a step at a time, once the load has stayed low for long enough."""
@@ -327,17 +327,17 @@ class Protection:
         _logger.warning("cars are released", extra={"still_held": len(self._site.caps)})
 
     def _raise_cap(self, car: Car, room: Room) -> None:
-        place, cap_a, wanted = (
-            self._site.places[car.key],
+        wiring, cap_a, wanted = (
+            self._site.wirings[car.key],
             self._site.caps[car.key],
-            self._site.standings[car.key].wanted,
+            self._site.limit_states[car.key].wanted,
         )
-        is_empty = car.is_idle and self._site.visit(car.key) is None
+        is_empty = car.is_idle and self._site.get_session(car.key) is None
         # Who asks for no more than the cap does not need it any more: a raise from here on is bounded as any other.
         is_content = wanted is not None and wanted.limited_by != PROTECTION
         is_free = is_empty or is_content
-        most_a = place.max_current_a
-        raised_a = most_a if is_free else room.raise_to(place, most_a, None, place.currents(cap_a))
+        most_a = wiring.max_current_a
+        raised_a = most_a if is_free else room.raise_to(wiring, most_a, None, wiring.currents(cap_a))
         if raised_a >= most_a:
             del self._site.caps[car.key]
         else:
@@ -349,14 +349,14 @@ class Protection:
         load = self._load
         if load is None:
             return Room([0.0, 0.0, 0.0], 0.0)
-        return room_below(level, load, self._cars(self._site.places))
+        return room_below(level, load, self._cars(self._site.wirings))
 
-    def _bound(self, asked: Raise, room: Room, word: str) -> Grant:
-        place, allowed_a = self._site.places[asked.key], self._allowed_a(asked.key)
-        limit_a = room.raise_to(place, asked.grant.limit_a, asked.phases, allowed_a)
-        if limit_a > min(allowed_a[phase - 1] for phase in place.phases):
+    def _limit_raise(self, asked: Raise, room: Room, word: str) -> CurrentGrant:
+        wiring, allowed_a = self._site.wirings[asked.key], self._get_allowed_currents(asked.key)
+        limit_a = room.raise_to(wiring, asked.grant.limit_a, asked.phases, allowed_a)
+        if limit_a > min(allowed_a[phase - 1] for phase in wiring.phases):
             self._raised[asked.key] = (allowed_a, self._clock.monotonic_s() + SETTLES_S)
-        return asked.grant if limit_a >= asked.grant.limit_a else Grant(limit_a, word)
+        return asked.grant if limit_a >= asked.grant.limit_a else CurrentGrant(limit_a, word)
 
     def _judge_meter(self) -> None:
         """Begin or end to do without the meter."""
@@ -386,18 +386,18 @@ class Protection:
         age_s = self._age_then_s + self._clock.monotonic_s() - self._taken_at_s
         return age_s <= self._meter.stale_after_s
 
-    def _cars(self, keys: Iterable[Key]) -> list[Car]:
+    def _cars(self, keys: Iterable[EvseKey]) -> list[Car]:
         """EVSEs that may draw something by what is known of them."""
         cars: list[Car] = []
         for key in keys:
-            with isolated("protecting", key):
+            with isolate_errors("protecting", key):
                 car = self._car(key)
                 if key in self._site.caps or max(car.allowed_a) > 0:
                     cars.append(car)
         return cars
 
-    def _car(self, key: Key) -> Car:
-        facts, allowed_a = self._site.evses[key], self._allowed_a(key)
+    def _car(self, key: EvseKey) -> Car:
+        facts, allowed_a = self._site.evses[key], self._get_allowed_currents(key)
         reported_a = NOTHING if facts.meter is None else facts.meter.likely_a
         if max(reported_a) >= DRAWS_FROM_A:
             return Car(key, allowed_a, _lowest(reported_a, allowed_a))
@@ -408,31 +408,31 @@ class Protection:
         is_new = until_s > self._clock.monotonic_s()
         return Car(key, allowed_a, _lowest(before_a, allowed_a) if is_new else allowed_a)
 
-    def _allowed_a(self, key: Key) -> Currents:
+    def _get_allowed_currents(self, key: EvseKey) -> Currents:
         """What an EVSE may draw by what it was told, and what it is about to be told."""
-        place, standing, facts = self._site.places[key], self._site.standings[key], self._site.evses[key]
+        wiring, state, facts = self._site.wirings[key], self._site.limit_states[key], self._site.evses[key]
         is_metered = draws_without_session(facts)
-        if is_metered or (facts.visit is None and standing.wanted is None):
+        if is_metered or (facts.session is None and state.wanted is None):
             is_drawing = is_metered or facts.state is EvseState.CHARGING
-            held_a = place.max_current_a if standing.fallback_held_a is None else standing.fallback_held_a
-            allowed_a = place.currents(max(held_a, standing.lingering_a or 0.0)) if is_drawing else NOTHING
-        elif standing.is_unknown:
-            allowed_a = place.currents(place.max_current_a)
+            held_a = wiring.max_current_a if state.fallback_held_a is None else state.fallback_held_a
+            allowed_a = wiring.currents(max(held_a, state.lingering_a or 0.0)) if is_drawing else NOTHING
+        elif state.is_unknown:
+            allowed_a = wiring.currents(wiring.max_current_a)
         else:
-            orders = (standing.confirmed, standing.sent, standing.wanted, standing.granted)
-            known = [place.currents(one.limit_a, one.phases) for one in orders if one is not None]
-            others_a = max(standing.doubtful_a, standing.lingering_a or 0.0)
-            allowed_a = most_of([*known, place.currents(others_a)])
+            orders = (state.confirmed, state.sent, state.wanted, state.granted)
+            known = [wiring.currents(one.limit_a, one.phases) for one in orders if one is not None]
+            others_a = max(state.doubtful_a, state.lingering_a or 0.0)
+            allowed_a = max_currents([*known, wiring.currents(others_a)])
         return _lower_of(allowed_a, self._site.caps.get(key, math.inf))
 
-    def _in_order(self, keys: Iterable[Key]) -> list[Car]:
+    def _in_order(self, keys: Iterable[EvseKey]) -> list[Car]:
         """The first to be lowered first: EVSEs without a transaction, then the lowest priority, then who came last."""
         cars = sorted(self._cars(keys), key=lambda car: car.key, reverse=True)
         return sorted(cars, key=self._importance)
 
     def _importance(self, car: Car) -> tuple[int, float]:
-        visit = self._site.visit(car.key)
-        return (-1, 0.0) if visit is None else (visit.priority, -visit.started_at.timestamp())
+        session = self._site.get_session(car.key)
+        return (-1, 0.0) if session is None else (session.priority, -session.started_at.timestamp())
 
 
 def _three(currents: Sequence[float], rest: float = 0.0) -> Currents:

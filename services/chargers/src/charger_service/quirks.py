@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any
 
-from charger_service.ports import LimitPurpose, Make, Quirks, RateUnit
+from charger_service.ports import ChargerModel, LimitPurpose, Quirks, RateUnit
 
 FROM_FILE = "CHARGERS_FILE"
 
@@ -28,7 +28,7 @@ class QuirkRow:
     reason: str
     source: str
 
-    def is_of(self, make: Make) -> bool:
+    def is_of(self, make: ChargerModel) -> bool:
         """Whether a charger of this make is meant."""
         return _is_like(make.vendor, self.vendor) and _is_like(make.model, self.model)
 
@@ -104,7 +104,7 @@ QUIRKS = (
 """Of two rows that fit and say the same of one field the first counts."""
 
 
-def known_quirks(make: Make | None, own: Quirks) -> tuple[KnownQuirk, ...]:
+def find_quirks(make: ChargerModel | None, own: Quirks) -> tuple[KnownQuirk, ...]:
     """Which quirks a charger has, and by what.
 
     Args:
@@ -123,9 +123,9 @@ def known_quirks(make: Make | None, own: Quirks) -> tuple[KnownQuirk, ...]:
     return tuple(found)
 
 
-def quirks_of(make: Make | None, own: Quirks) -> Quirks:
+def quirks_of(make: ChargerModel | None, own: Quirks) -> Quirks:
     """The same as one: what nobody says is None."""
-    return Quirks(**{quirk.name: quirk.value for quirk in known_quirks(make, own)})
+    return Quirks(**{quirk.name: quirk.value for quirk in find_quirks(make, own)})
 
 
 def _is_like(said: str, pattern: str) -> bool:

@@ -4,7 +4,7 @@ from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
-standings = Table(
+limit_states = Table(
     "standings",
     metadata,
     Column("charger_id", String(48), primary_key=True),

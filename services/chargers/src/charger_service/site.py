@@ -8,16 +8,33 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from charger_service.acts import Proved
 from charger_service.configuration import Installation
-from charger_service.envelope import NOTHING, Ask, Carried, Currents, Envelope, Key, Place, above, room
+from charger_service.envelope import (
+    NOTHING,
+    CurrentRequest,
+    Currents,
+    Envelope,
+    EvseKey,
+    EvseWiring,
+    PhaseLoads,
+    compute_headroom,
+    exceed_by,
+)
+from charger_service.evse_facts import ChargerFacts, ChargingSession, EvseFacts
 from charger_service.fallbacks import choose_fallbacks
-from charger_service.fleet import ChargerFacts, EvseFacts, Visit
-from charger_service.isolation import isolated
+from charger_service.isolation import isolate_errors
+from charger_service.kill_audit import AuthenticatedCaller
+from charger_service.limit_state import (
+    PROTECTION,
+    EvseLimitState,
+    LimitOrder,
+    compute_max_currents,
+    compute_reserved_currents,
+    draws_without_session,
+)
 from charger_service.metering import Meter, plausible_currents
-from charger_service.ports import Answer, KnownMethod, Quirks
-from charger_service.quirks import KnownQuirk, known_quirks, quirks_of
-from charger_service.standing import PROTECTION, Order, Standing, counted_anyway, draws_without_session, most
+from charger_service.ports import CommandStatus, KnownMethod, Quirks
+from charger_service.quirks import KnownQuirk, find_quirks, quirks_of
 from ev_service.charging import EvseState, Override
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd, Lifetime
@@ -30,12 +47,12 @@ SURELY_IDLE = frozenset({EvseState.AVAILABLE, EvseState.UNAVAILABLE, EvseState.F
 
 
 @dataclass(frozen=True, slots=True)
-class OverrideGiven:
+class ActiveOverride:
     """The operator's order in force, who gave it and why, and when it ends."""
 
     override: Override
     reason: str
-    proved: Proved | None
+    proved: AuthenticatedCaller | None
     lifetime: Lifetime
 
     def as_shown(self, now: Instant) -> Override:
@@ -63,11 +80,11 @@ class Rules:
 class DrawEvidence(Protocol):
     """What the connection's meter says of what EVSEs report."""
 
-    def contradicts(self, key: Key, meter: Meter) -> bool:
+    def contradicts(self, key: EvseKey, meter: Meter) -> bool:
         """Whether the connection's meter shows that the EVSE does not draw what it reports."""
         ...
 
-    def confirmed(self) -> ConfirmedCharging | None:
+    def confirm(self) -> ConfirmedCharging | None:
         """What the connection's meter confirms of all reports; None: nobody knows."""
         ...
 
@@ -75,17 +92,17 @@ class DrawEvidence(Protocol):
 class NoDrawEvidence:
     """`DrawEvidence` of a site whose connection nobody measures: nothing is contradicted."""
 
-    def contradicts(self, key: Key, meter: Meter) -> bool:
+    def contradicts(self, key: EvseKey, meter: Meter) -> bool:
         """Never."""
         return False
 
-    def confirmed(self) -> ConfirmedCharging | None:
+    def confirm(self) -> ConfirmedCharging | None:
         """Nobody knows."""
         return None
 
 
 @dataclass(slots=True)
-class Site:
+class ChargingSite:
     """What is known and ordered now.
 
     is_dirty: whether something may have made the cars' sum pass the envelope since it was last looked at.
@@ -99,31 +116,33 @@ class Site:
     installation: Installation
     rules: Rules
     operator_limit_kw: float | None = None
-    override: OverrideGiven | None = None
+    override: ActiveOverride | None = None
     chargers: dict[str, ChargerFacts] = field(default_factory=dict[str, ChargerFacts])
-    evses: dict[Key, EvseFacts] = field(default_factory=dict[Key, EvseFacts])
-    standings: dict[Key, Standing] = field(default_factory=dict[Key, Standing])
-    places: dict[Key, Place] = field(default_factory=dict[Key, Place])
-    keys_of: dict[str, tuple[Key, ...]] = field(default_factory=dict[str, tuple[Key, ...]])
+    evses: dict[EvseKey, EvseFacts] = field(default_factory=dict[EvseKey, EvseFacts])
+    limit_states: dict[EvseKey, EvseLimitState] = field(default_factory=dict[EvseKey, EvseLimitState])
+    wirings: dict[EvseKey, EvseWiring] = field(default_factory=dict[EvseKey, EvseWiring])
+    keys_of: dict[str, tuple[EvseKey, ...]] = field(default_factory=dict[str, tuple[EvseKey, ...]])
     own_quirks: dict[str, Quirks] = field(default_factory=dict[str, Quirks])
     feeder_a: dict[str, float] = field(default_factory=dict[str, float])
     draw_evidence: DrawEvidence = field(default_factory=NoDrawEvidence)
     is_dirty: bool = True
-    fallbacks: dict[Key, float] = field(default_factory=dict[Key, float])
-    caps: dict[Key, float] = field(default_factory=dict[Key, float])
+    fallbacks: dict[EvseKey, float] = field(default_factory=dict[EvseKey, float])
+    caps: dict[EvseKey, float] = field(default_factory=dict[EvseKey, float])
     reserve_share: float = 0.0
-    unsaved: set[Key] = field(default_factory=set[Key])
-    over: list[tuple[Key, Visit, datetime]] = field(default_factory=list[tuple[Key, Visit, datetime]])
+    unsaved: set[EvseKey] = field(default_factory=set[EvseKey])
+    over: list[tuple[EvseKey, ChargingSession, datetime]] = field(
+        default_factory=list[tuple[EvseKey, ChargingSession, datetime]]
+    )
 
     def __post_init__(self) -> None:
-        self.places = {place.key: place for place in self.installation.places}
+        self.wirings = {wiring.key: wiring for wiring in self.installation.wirings}
         self.feeder_a = {feeder.feeder_id: feeder.limit_a for feeder in self.installation.feeders}
         for charger in self.installation.chargers:
             self.keys_of[charger.charger_id] = tuple((charger.charger_id, evse.evse_id) for evse in charger.evses)
             self.own_quirks[charger.charger_id] = charger.quirks
         self.chargers = {charger.charger_id: ChargerFacts() for charger in self.installation.chargers}
-        self.evses = {key: EvseFacts() for key in self.places}
-        self.standings = {key: Standing() for key in self.places}
+        self.evses = {key: EvseFacts() for key in self.wirings}
+        self.limit_states = {key: EvseLimitState() for key in self.wirings}
         self.begin_fallbacks()
 
     @property
@@ -143,10 +162,10 @@ class Site:
         """The limits that all cars share: those of the connection, less a reserve."""
         return replace(self.connection, site_limit_kw=self.site_limit_kw * (1 - self.reserve_share))
 
-    def below_cap(self, key: Key, order: Order) -> Order:
+    def apply_cap(self, key: EvseKey, order: LimitOrder) -> LimitOrder:
         """An order as protection lets it pass; nothing for a driver who may not charge."""
-        visit = self.visit(key)
-        if visit is not None and visit.driver is not None and not visit.driver.is_allowed:
+        session = self.get_session(key)
+        if session is not None and session.driver is not None and not session.driver.is_allowed:
             return replace(order, limit_a=0.0, limited_by=NOT_ALLOWED)
         cap_a = self.caps.get(key)
         if cap_a is None or order.limit_a <= cap_a:
@@ -156,14 +175,14 @@ class Site:
     def choose_fallbacks(self) -> None:
         """Choose every EVSE's fallback anew, after the site's limit changed; those that rise wait for room."""
         self.fallbacks = choose_fallbacks(
-            self.installation.places,
+            self.installation.wirings,
             self.connection,
             building_kw=self.rules.building_kw,
             fallback_a=self.rules.fallback_a,
         )
         for key, fallback_a in self.fallbacks.items():
-            standing = self.standings[key]
-            standing.fallback_a = min(standing.fallback_a, fallback_a)
+            state = self.limit_states[key]
+            state.fallback_a = min(state.fallback_a, fallback_a)
         self.is_dirty = True
 
     def raise_fallbacks(self) -> None:
@@ -171,27 +190,27 @@ class Site:
         rising = [
             key
             for key, fallback_a in self.fallbacks.items()
-            if self.standings[key].fallback_a < fallback_a <= self.caps.get(key, fallback_a)
+            if self.limit_states[key].fallback_a < fallback_a <= self.caps.get(key, fallback_a)
         ]
         if not rising:
             return
-        carried, envelope = self.carried(), self.envelope
+        loads, envelope = self.sum_loads(), self.envelope
         for key in rising:
-            place, fallback_a, most_a = self.places[key], self.fallbacks[key], self.most(key)
-            if room(Ask(place, fallback_a, None, most_a), carried, envelope)[0] >= fallback_a:
-                self.standings[key].fallback_a = fallback_a
-                carried.add(place, above(place.currents(fallback_a), most_a))
+            wiring, fallback_a, most_a = self.wirings[key], self.fallbacks[key], self.max_currents(key)
+            if compute_headroom(CurrentRequest(wiring, fallback_a, None, most_a), loads, envelope)[0] >= fallback_a:
+                self.limit_states[key].fallback_a = fallback_a
+                loads.add(wiring, exceed_by(wiring.currents(fallback_a), most_a))
 
     def begin_fallbacks(self) -> None:
         """Begin with the fallbacks that chargers held before, but for those that are to be lower by now."""
         self.choose_fallbacks()
         for key, fallback_a in self.fallbacks.items():
-            held_a = self.standings[key].fallback_held_a
-            self.standings[key].fallback_a = fallback_a if held_a is None else min(fallback_a, held_a)
+            held_a = self.limit_states[key].fallback_held_a
+            self.limit_states[key].fallback_a = fallback_a if held_a is None else min(fallback_a, held_a)
 
-    def known_quirks(self, charger_id: str) -> tuple[KnownQuirk, ...]:
+    def find_quirks(self, charger_id: str) -> tuple[KnownQuirk, ...]:
         """Which quirks a registered charger has, and by what."""
-        return known_quirks(self.chargers[charger_id].make, self.own_quirks[charger_id])
+        return find_quirks(self.chargers[charger_id].make, self.own_quirks[charger_id])
 
     def quirks(self, charger_id: str) -> Quirks:
         """What a registered charger needs."""
@@ -203,87 +222,89 @@ class Site:
         known = ((charger_id, facts.known_method) for charger_id, facts in self.chargers.items())
         return {charger_id: method for charger_id, method in known if method is not None}
 
-    def visit(self, key: Key) -> Visit | None:
+    def get_session(self, key: EvseKey) -> ChargingSession | None:
         """The car at an EVSE."""
-        return self.evses[key].visit
+        return self.evses[key].session
 
-    def is_connected(self, key: Key) -> bool:
+    def is_connected(self, key: EvseKey) -> bool:
         """Whether the EVSE's charger is connected."""
         return self.chargers[key[0]].is_connected
 
-    def key_of_session(self, session_id: str) -> Key | None:
+    def key_of_session(self, session_id: str) -> EvseKey | None:
         """Where a session is; None: no such session runs."""
-        found = (key for key, facts in self.evses.items() if facts.visit and facts.visit.session_id == session_id)
+        found = (key for key, facts in self.evses.items() if facts.session and facts.session.session_id == session_id)
         return next(found, None)
 
-    def key_of_transaction(self, charger_id: str, transaction_id: str) -> Key | None:
+    def key_of_transaction(self, charger_id: str, transaction_id: str) -> EvseKey | None:
         """Where a transaction runs; None: none of this name is known."""
         for key in self.keys_of.get(charger_id, ()):
-            visit = self.evses[key].visit
-            if visit is not None and visit.transaction_id == transaction_id:
+            session = self.evses[key].session
+            if session is not None and session.transaction_id == transaction_id:
                 return key
         return None
 
-    def most(self, key: Key) -> Currents:
+    def max_currents(self, key: EvseKey) -> Currents:
         """The most that one EVSE may draw; all that it can, where a fault of ours hides what is known of it."""
-        with isolated("counting", key):
-            return most(self.places[key], self.standings[key], self.counted_anyway(key))
-        place = self.places[key]
-        return place.currents(place.max_current_a)
+        with isolate_errors("counting", key):
+            return compute_max_currents(self.wirings[key], self.limit_states[key], self.reserved_currents(key))
+        wiring = self.wirings[key]
+        return wiring.currents(wiring.max_current_a)
 
-    def counted_anyway(self, key: Key) -> Currents:
+    def reserved_currents(self, key: EvseKey) -> Currents:
         """What counts for one EVSE whatever it is told."""
-        return counted_anyway(self.places[key], self.standings[key], self.evses[key], self.drawn(key))
+        return compute_reserved_currents(
+            self.wirings[key], self.limit_states[key], self.evses[key], self.get_drawn_currents(key)
+        )
 
-    def drawn(self, key: Key) -> Currents:
+    def get_drawn_currents(self, key: EvseKey) -> Currents:
         """What counts of an EVSE's newest meter values [A].
 
         More than the EVSE is rated for counts up to its feeder's limit, unless the connection's meter contradicts it;
         beyond that, nobody could draw it, and the rating counts.
         """
-        meter, place = self.evses[key].meter, self.places[key]
+        meter, wiring = self.evses[key].meter, self.wirings[key]
         if meter is None:
             return NOTHING
-        believed_a = 0.0 if self.draw_evidence.contradicts(key, meter) else self.feeder_a[place.feeder_id]
-        return plausible_currents(meter.current_a, place, believed_a)
+        believed_a = 0.0 if self.draw_evidence.contradicts(key, meter) else self.feeder_a[wiring.feeder_id]
+        return plausible_currents(meter.current_a, wiring, believed_a)
 
-    def carried(self, besides: Collection[Key] = ()) -> Carried:
+    def sum_loads(self, besides: Collection[EvseKey] = ()) -> PhaseLoads:
         """The most that all EVSEs together may draw, some left out."""
-        carried = Carried()
-        for key, place in self.places.items():
+        loads = PhaseLoads()
+        for key, wiring in self.wirings.items():
             if key not in besides:
-                carried.add(place, self.most(key))
-        return carried
+                loads.add(wiring, self.max_currents(key))
+        return loads
 
-    def set_visit(self, key: Key, visit: Visit) -> None:
+    def set_session(self, key: EvseKey, session: ChargingSession) -> None:
         """Change what is known of the car at an EVSE."""
-        self.evses[key] = replace(self.evses[key], visit=visit)
+        self.evses[key] = replace(self.evses[key], session=session)
         self.unsaved.add(key)
 
-    def end_visit(self, key: Key, visit: Visit, ended_at: datetime) -> None:
+    def end_session(self, key: EvseKey, session: ChargingSession, ended_at: datetime) -> None:
         """Forget what was ordered for a car that is gone."""
-        self.standings[key].forget_session()
-        self.record_end(key, visit, ended_at)
+        self.limit_states[key].forget_session()
+        self.record_end(key, session, ended_at)
 
-    def record_end(self, key: Key, visit: Visit, ended_at: datetime) -> None:
+    def record_end(self, key: EvseKey, session: ChargingSession, ended_at: datetime) -> None:
         """Have it written down that a session is over."""
-        self.over.append((key, visit, ended_at))
+        self.over.append((key, session, ended_at))
         self.unsaved.add(key)
 
-    def settle_if_idle(self, key: Key) -> None:
+    def settle_if_idle(self, key: EvseKey) -> None:
         """An EVSE without a car, whose charger holds or refused its default, may draw no more than its fallback."""
-        facts, standing = self.evses[key], self.standings[key]
-        was_asked = standing.fallback_reply is not None and standing.fallback_reply.answer is not Answer.NO_ANSWER
-        if facts.visit is None and facts.state in SURELY_IDLE and was_asked:
-            standing.is_unknown, standing.doubtful_a = False, 0.0
+        facts, state = self.evses[key], self.limit_states[key]
+        was_asked = state.fallback_reply is not None and state.fallback_reply.answer is not CommandStatus.NO_ANSWER
+        if facts.session is None and facts.state in SURELY_IDLE and was_asked:
+            state.is_unknown, state.doubtful_a = False, 0.0
 
-    def order_in_force(self, key: Key, now: Instant) -> Order | None:
+    def order_in_force(self, key: EvseKey, now: Instant) -> LimitOrder | None:
         """The limit that an EVSE holds to by all that is known, or that waits for the next car.
 
         None: its fallback, or nothing is known. What is drawn without a session is held by no limit.
         """
-        standing = self.standings[key]
+        state = self.limit_states[key]
         if draws_without_session(self.evses[key]):
             return None
-        order = standing.confirmed if self.visit(key) is not None else standing.wanted
+        order = state.confirmed if self.get_session(key) is not None else state.wanted
         return order if order is not None and not order.lifetime.has_ended(now) else None

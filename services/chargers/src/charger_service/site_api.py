@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from charger_service.acts import Proved
 from charger_service.history import MOST_SESSIONS, SessionHistory, SessionRecords
-from charger_service.operating import Operating
+from charger_service.kill_audit import AuthenticatedCaller
+from charger_service.operator_service import OperatorService
 from charger_service.orders import (
     DepartureOrder,
     Orders,
@@ -21,21 +21,21 @@ from ev_service.units import UtcTimestamp
 from ev_service.web import through_gateway
 
 
-def operating_routes(operating: Operating, history: SessionHistory, apicontext: str) -> APIRouter:
+def operating_routes(operator_service: OperatorService, history: SessionHistory, apicontext: str) -> APIRouter:
     """Make the routes over whoever carries out an operator's orders."""
     door = through_gateway(apicontext)
     router = APIRouter(dependencies=[door], tags=["site"])
-    _add_limits(router, operating, door)
-    _add_override(router, operating, door)
+    _add_limits(router, operator_service, door)
+    _add_override(router, operator_service, door)
     _add_history(router, history)
     return router
 
 
-def _proved(caller: Caller | None) -> Proved | None:
-    return None if caller is None else Proved(application=caller.application, user=caller.user)
+def _to_authenticated_caller(caller: Caller | None) -> AuthenticatedCaller | None:
+    return None if caller is None else AuthenticatedCaller(application=caller.application, user=caller.user)
 
 
-def _add_limits(router: APIRouter, operating: Operating, door: Any) -> None:
+def _add_limits(router: APIRouter, operator_service: OperatorService, door: Any) -> None:
     @router.put("/site/limit", operation_id="setSiteLimit", summary="Lower what the whole site may draw, or undo it")
     async def set_site_limit(order: SiteLimitOrder, caller: Annotated[Caller | None, door]) -> SiteLimit:
         """Holds building and cars together to a lower limit, until it is changed again.
@@ -43,7 +43,7 @@ def _add_limits(router: APIRouter, operating: Operating, door: Any) -> None:
         It acts at once, without any agent: chargers are lowered where their sum would pass it, and agents read it as
         `site_limit_kw`. It can not be higher than the site's configured limit (422). `limit_kw` null goes back to that.
         """
-        return await operating.set_site_limit(order, _proved(caller))
+        return await operator_service.set_site_limit(order, _to_authenticated_caller(caller))
 
     @router.put(
         "/sessions/{session_id}/departure",
@@ -57,7 +57,7 @@ def _add_limits(router: APIRouter, operating: Operating, door: Any) -> None:
         caller: Annotated[Caller | None, door],
     ) -> Session:
         """Tells agents what a car needs; it stands above what the car itself said. 404: no such session runs."""
-        return await operating.set_departure(session_id, order, _proved(caller))
+        return await operator_service.set_departure(session_id, order, _to_authenticated_caller(caller))
 
 
 def _add_history(router: APIRouter, history: SessionHistory) -> None:
@@ -73,7 +73,7 @@ def _add_history(router: APIRouter, history: SessionHistory) -> None:
         return await history.records(since, limit)
 
 
-def _add_override(router: APIRouter, operating: Operating, door: Any) -> None:
+def _add_override(router: APIRouter, operator_service: OperatorService, door: Any) -> None:
     @router.put("/override", operation_id="setOverride", summary="Command all cars yourself, above every agent")
     async def set_override(order: OverrideOrder, caller: Annotated[Caller | None, door]) -> OverrideState:
         """Stops all cars, or gives each a fixed power, for some minutes; `none` ends that.
@@ -81,12 +81,12 @@ def _add_override(router: APIRouter, operating: Operating, door: Any) -> None:
         It acts at once and without any agent, and ends by itself. While it is in force limits of agents are rejected.
         Limits of site, phases, feeders and chargers bind it, too: a fixed power that does not fit is lowered.
         """
-        return await operating.set_override(order, _proved(caller))
+        return await operator_service.set_override(order, _to_authenticated_caller(caller))
 
     @router.get("/override", operation_id="getOverride", summary="Does an operator command the cars now?")
     async def get_override() -> OverrideState:
         """The override in force: who ordered what, why, and until when."""
-        return operating.override_state()
+        return operator_service.override_state()
 
     @router.get("/orders", operation_id="listOrders", summary="Who ordered what of the site, when and why?")
     def list_orders(
@@ -96,4 +96,4 @@ def _add_override(router: APIRouter, operating: Operating, door: Any) -> None:
         ] = None,
     ) -> Orders:
         """Orders of operators, the newest first: site limits, departures and overrides."""
-        return operating.orders(limit, before)
+        return operator_service.orders(limit, before)

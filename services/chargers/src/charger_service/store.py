@@ -23,7 +23,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from charger_service.schema import chargers, metadata, numbers, sessions, standings, words
+from charger_service.schema import chargers, limit_states, metadata, numbers, sessions, words
 from ev_service.errors import ConfigurationError
 from ev_service.units import utc_text
 
@@ -45,24 +45,24 @@ class Changes:
     """What is to be kept, all of it or nothing: rows by the columns of their tables; a word of None is taken out."""
 
     chargers: Iterable[Row] = ()
-    standings: Iterable[Row] = ()
+    limit_states: Iterable[Row] = ()
     sessions: Iterable[Row] = ()
     numbers: Iterable[Row] = ()
     words: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class PersistedState:
     """What was kept, at the start of the process; sessions by their end, those that run last."""
 
     chargers: list[Row]
-    standings: list[Row]
+    limit_states: list[Row]
     sessions: list[Row]
     numbers: list[Row]
     words: dict[str, str]
 
 
-class Store:
+class StateStore:
     """One database of one process.
 
     Args:
@@ -98,9 +98,11 @@ class Store:
             weakref.finalize(self, self._engine.dispose)
         except (OSError, SQLAlchemyError) as error:
             self._writer.shutdown()
-            raise ConfigurationError(f"CHARGERS_STATE_DIR {folder}: {FILE} cannot be used: {_said(error)}") from error
+            raise ConfigurationError(
+                f"CHARGERS_STATE_DIR {folder}: {FILE} cannot be used: {_format_error(error)}"
+            ) from error
 
-    def load(self) -> Kept:
+    def load(self) -> PersistedState:
         """Read everything; called once, before anything is written.
 
         Of a damaged file only the operator's word is read, as far as it can be: what it says of limits may be too
@@ -110,9 +112,9 @@ class Store:
             try:
                 with self._engine.begin() as connection:
                     _prune(connection)
-                    return Kept(
+                    return PersistedState(
                         _rows(connection, select(chargers)),
-                        _rows(connection, select(standings)),
+                        _rows(connection, select(limit_states)),
                         _newest_sessions(connection),
                         _rows(connection, select(numbers)),
                         _words(connection),
@@ -120,12 +122,14 @@ class Store:
             except SQLAlchemyError as error:
                 self._take_damage(error)
                 if self._damage is None:
-                    raise ConfigurationError(f"CHARGERS_STATE_DIR: {FILE} cannot be read: {_said(error)}") from error
+                    raise ConfigurationError(
+                        f"CHARGERS_STATE_DIR: {FILE} cannot be read: {_format_error(error)}"
+                    ) from error
         try:
             with self._engine.connect() as connection:
-                return Kept([], [], [], [], _words(connection))
+                return PersistedState([], [], [], [], _words(connection))
         except SQLAlchemyError:
-            return Kept([], [], [], [], {})
+            return PersistedState([], [], [], [], {})
 
     async def keep(self, changes: Changes) -> bool:
         """Write changes down; on disk when this returns True.
@@ -142,7 +146,7 @@ class Store:
             return False
         return writing.result()
 
-    async def ended_since(self, since: datetime, limit: int) -> list[Row] | None:
+    async def read_ended_since(self, since: datetime, limit: int) -> list[Row] | None:
         """Sessions that ended then or later, the first to end first, at most `limit`; None: they cannot be read now."""
         if self._damage is not None or (self._late is not None and not self._late.done()):
             return None
@@ -201,7 +205,7 @@ class Store:
         try:
             with self._engine.begin() as connection:
                 _write(connection, chargers, changes.chargers)
-                _write(connection, standings, changes.standings)
+                _write(connection, limit_states, changes.limit_states)
                 _write(connection, sessions, changes.sessions)
                 _write(connection, numbers, changes.numbers)
                 for name, content in changes.words.items():
@@ -210,7 +214,7 @@ class Store:
                         connection.execute(insert(words).values(name=name, content=content))
         except Exception as error:
             self._take_damage(error)
-            self._fail(_said(error))
+            self._fail(_format_error(error))
             return False
         if self._failure is not None:
             _logger.warning("state is kept again")
@@ -241,7 +245,7 @@ class Store:
         origin = getattr(error, "orig", error)
         # The lowest byte is the kind of the error.
         if isinstance(origin, sqlite3.Error) and getattr(origin, "sqlite_errorcode", 0) & 0xFF in _DAMAGE:
-            self._set_damage(_said(error))
+            self._set_damage(_format_error(error))
 
     def _set_damage(self, what: str) -> None:
         if self._damage is None:
@@ -291,7 +295,7 @@ def _set_up(connection: Any, _: Any) -> None:
     cursor.close()
 
 
-def _said(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     origin: Callable[[], object] | BaseException | None = getattr(error, "orig", None)

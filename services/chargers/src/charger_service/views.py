@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from charger_service.configuration import ChargerEntry, EvseEntry
-from charger_service.envelope import Key
-from charger_service.fleet import Visit
-from charger_service.isolation import isolated
+from charger_service.envelope import EvseKey
+from charger_service.evse_facts import ChargingSession
+from charger_service.isolation import isolate_errors
+from charger_service.limit_state import PROTECTION, Cause, LimitOrder, draws_without_session
 from charger_service.metering import Meter, plausible_currents
-from charger_service.offences import Offences
-from charger_service.site import Site
-from charger_service.standing import PROTECTION, Cause, Order, draws_without_session
+from charger_service.schema_violations import SchemaViolationLog
+from charger_service.site import ChargingSite
 from ev_service.charging import (
     Charger,
     ChargerDetails,
@@ -32,30 +32,34 @@ from ev_service.lifetimes import Instant
 SOURCE = "ocpp"
 
 
-class UnknownCharger(EvError):
+class UnknownChargerError(EvError):
     """The site has no charger of this identity."""
 
     code: ClassVar[str] = "unknown_charger"
     http_status: ClassVar[int] = 404
 
 
-class Views:
+class ChargerViews:
     """Answers from the site's state.
 
     Args:
         site: what is known and ordered.
         clock: the run's clock.
         last_seen: when a charger was last heard, UTC.
-        offences: how chargers break the schema.
+        violations: how chargers break the schema.
     """
 
     def __init__(
-        self, site: Site, clock: Clock, last_seen: Callable[[str], datetime | None], offences: Offences
+        self,
+        site: ChargingSite,
+        clock: Clock,
+        last_seen: Callable[[str], datetime | None],
+        violations: SchemaViolationLog,
     ) -> None:
         self._site = site
         self._clock = clock
         self._last_seen = last_seen
-        self._offences = offences
+        self._violations = violations
 
     def chargers(self) -> Chargers:
         """All of them, and the limits under which they share."""
@@ -77,20 +81,20 @@ class Views:
         """One of them.
 
         Raises:
-            UnknownCharger: the site has none of this identity.
+            UnknownChargerError: the site has none of this identity.
         """
         for entry in self._site.installation.chargers:
             if entry.charger_id == charger_id:
                 return self._details(self._charger(entry, read_clock(self._clock)))
-        raise UnknownCharger("the site has no charger of this identity")
+        raise UnknownChargerError("the site has no charger of this identity")
 
     def sessions(self) -> Sessions:
         """The running sessions, the oldest first."""
         running: list[Session] = []
-        for key in self._site.places:
-            with isolated("telling", key):
-                if (visit := self._site.visit(key)) is not None:
-                    running.append(session(key, visit))
+        for key in self._site.wirings:
+            with isolate_errors("telling", key):
+                if (session := self._site.get_session(key)) is not None:
+                    running.append(to_session(key, session))
         running.sort(key=lambda one: (one.started_at, one.charger_id, one.evse_id))
         return Sessions(
             site_id=self._site.rules.settings.id,
@@ -102,17 +106,17 @@ class Views:
     def _details(self, charger: Charger) -> ChargerDetails:
         offences = tuple(
             SchemaOffence(
-                message=one.offence.message,
-                reason=one.offence.reason,
-                is_refused=one.offence.is_refused,
+                message=one.violation.message,
+                reason=one.violation.reason,
+                is_refused=one.violation.is_refused,
                 count=one.count,
                 last_at=one.last_at,
             )
-            for one in self._offences.of(charger.charger_id)
+            for one in self._violations.of(charger.charger_id)
         )
         quirks = tuple(
             ChargerQuirk(quirk=quirk.name, value=quirk.value_text, source=quirk.source)
-            for quirk in self._site.known_quirks(charger.charger_id)
+            for quirk in self._site.find_quirks(charger.charger_id)
         )
         known = self._site.chargers[charger.charger_id].known_method
         method = known and LimitMethod(
@@ -134,7 +138,7 @@ class Views:
             evses=tuple(self._evse((entry.charger_id, evse.evse_id), evse, now) for evse in entry.evses),
         )
 
-    def _evse(self, key: Key, entry: EvseEntry, now: Instant) -> Evse:
+    def _evse(self, key: EvseKey, entry: EvseEntry, now: Instant) -> Evse:
         """One EVSE; where anything about it cannot be told, what is installed there, so that the others are told."""
         installed = Evse(
             evse_id=entry.evse_id,
@@ -142,34 +146,34 @@ class Views:
             phases=entry.phases,
             max_current_a=entry.max_current_a,
             can_switch_phases=entry.can_switch_phases,
-            fallback_a=self._site.standings[key].fallback_a,
+            fallback_a=self._site.limit_states[key].fallback_a,
         )
-        with isolated("telling", key):
-            return installed.model_copy(update=self._known(key, now))
+        with isolate_errors("telling", key):
+            return installed.model_copy(update=self._describe_state(key, now))
         return installed
 
-    def _known(self, key: Key, now: Instant) -> dict[str, Any]:
+    def _describe_state(self, key: EvseKey, now: Instant) -> dict[str, Any]:
         """What is known of an EVSE besides how it is installed."""
-        facts, standing = self._site.evses[key], self._site.standings[key]
+        facts, state = self._site.evses[key], self._site.limit_states[key]
         order = self._site.order_in_force(key, now)
         if order is not None and order.cause is Cause.FALLBACK and order.limited_by is None:
             order = None
         return {
             "state": facts.state,
             "limit_a": order and order.limit_a,
-            "limited_by": self._limited_by(key, order),
+            "limited_by": self._find_limiting_cause(key, order),
             "valid_until": order and order.lifetime.expected_end(now),
-            "is_confirmed": standing.is_confirmed,
-            "is_overdrawing": standing.is_overdrawing,
+            "is_confirmed": state.is_confirmed,
+            "is_overdrawing": state.is_overdrawing,
             "draws_without_session": draws_without_session(facts),
-            "measured": facts.meter and self._measured(key, facts.meter),
-            "session": facts.visit and session(key, facts.visit),
+            "measured": facts.meter and self._describe_meter(key, facts.meter),
+            "session": facts.session and to_session(key, facts.session),
         }
 
-    def _measured(self, key: Key, meter: Meter) -> MeterValues:
+    def _describe_meter(self, key: EvseKey, meter: Meter) -> MeterValues:
         """An EVSE's meter values, and what of them the connection's meter confirms."""
-        phases, confirmed = self._site.rules.settings.phases, self._site.draw_evidence.confirmed()
-        shown_a = plausible_currents(meter.current_a, self._site.places[key])[:phases]
+        phases, confirmed = self._site.rules.settings.phases, self._site.draw_evidence.confirm()
+        shown_a = plausible_currents(meter.current_a, self._site.wirings[key])[:phases]
         confirmed_kw, confirmed_a = None, None
         if confirmed is not None:
             confirmed_kw = round(min(meter.power_kw, confirmed.power_kw.get(key, 0.0)), 3)
@@ -185,7 +189,7 @@ class Views:
             confirmed_current_a=confirmed_a,
         )
 
-    def _limited_by(self, key: Key, order: Order | None) -> str | None:
+    def _find_limiting_cause(self, key: EvseKey, order: LimitOrder | None) -> str | None:
         """What holds an EVSE down: protection stands above the operator, and needs no order in force."""
         if order is None:
             return PROTECTION if key in self._site.caps else None
@@ -193,17 +197,17 @@ class Views:
         return "override" if is_override else order.limited_by
 
 
-def session(key: Key, visit: Visit) -> Session:
+def to_session(key: EvseKey, session: ChargingSession) -> Session:
     """One session as it travels."""
     return Session(
-        session_id=visit.session_id,
+        session_id=session.session_id,
         charger_id=key[0],
         evse_id=key[1],
-        started_at=visit.started_at,
-        energy_kwh=round(visit.energy_kwh, 3),
-        energy_wanted_kwh=visit.energy_wanted_kwh,
-        departure=visit.departure,
-        priority=visit.priority,
-        guaranteed_a=visit.guaranteed_a,
-        driver_id=visit.driver and visit.driver.driver_id,
+        started_at=session.started_at,
+        energy_kwh=round(session.energy_kwh, 3),
+        energy_wanted_kwh=session.energy_wanted_kwh,
+        departure=session.departure,
+        priority=session.priority,
+        guaranteed_a=session.guaranteed_a,
+        driver_id=session.driver and session.driver.driver_id,
     )

@@ -19,7 +19,7 @@ from websockets.typing import Subprotocol
 
 from charger_service.ocpp.limit_methods import possible_methods
 from charger_service.ocpp.profiles import Conversion
-from charger_service.ports import Abilities, Answer, TransactionLimit
+from charger_service.ports import ChargerCapabilities, CommandStatus, TransactionLimit
 from ev_service.certificates import Server, make_servers
 from ev_service.files import replace_file
 from ev_service.key_files import PUBLIC, pem
@@ -148,20 +148,20 @@ async def test_whatever_the_service_asks_is_understood(here: CounterpartSite, ma
     await limited(here, point, 10)
 
     on_one_phase = TransactionLimit(1, point.transaction, 10, here.site.clock.now() + timedelta(seconds=60), phases=1)
-    assert (await central.set_limit(CHARGER, on_one_phase)).answer is Answer.ACCEPTED
+    assert (await central.set_limit(CHARGER, on_one_phase)).answer is CommandStatus.ACCEPTED
     assert await central.limit_in_force(CHARGER, 1) == (await central.ask_meter_values(CHARGER, 1), 10)
-    assert (await central.clear_limit(CHARGER, 1)).answer is Answer.ACCEPTED
+    assert (await central.clear_limit(CHARGER, 1)).answer is CommandStatus.ACCEPTED
     await measured(here, point, FALLBACK_A)
     running = str((await here.site.until(lambda evse: evse.get("session")))["session"]["session_id"])
-    assert (await central.stop(CHARGER, point.transaction)).answer is Answer.ACCEPTED
+    assert (await central.stop(CHARGER, point.transaction)).answer is CommandStatus.ACCEPTED
     await here.site.until(lambda evse: evse["state"] == "available" and not evse.get("session"))
-    assert (await central.clear_fallback(CHARGER, 1)).answer is Answer.ACCEPTED
-    assert (await central.start(CHARGER, 1, "remote-1")).answer is Answer.ACCEPTED
+    assert (await central.clear_fallback(CHARGER, 1)).answer is CommandStatus.ACCEPTED
+    assert (await central.start(CHARGER, 1, "remote-1")).answer is CommandStatus.ACCEPTED
     await here.site.until(lambda evse: evse.get("session") and evse["session"]["session_id"] != running)
     point.order("unplug")
     await here.site.until(lambda evse: evse["state"] == "available")
     boots = point.answered.count("BootNotification")
-    assert (await central.reset(CHARGER)).answer is Answer.ACCEPTED
+    assert (await central.reset(CHARGER)).answer is CommandStatus.ACCEPTED
     await point.until(lambda point: point.answered.count("BootNotification") == boots + 1)
 
     await point.end()
@@ -208,7 +208,7 @@ async def test_a_charger_that_does_not_trust_the_certificate_stays_away(
 
 def without_stack_level(version: str) -> dict[str, Any]:
     """A fallback as it is sent, but for something that both versions demand."""
-    method = possible_methods(Abilities(), evses=1)[0]
+    method = possible_methods(ChargerCapabilities(), evses=1)[0]
     profile = Conversion(voltage_v=230.0, phases=3).fallback(1, FALLBACK_A, method, datetime.now(UTC))
     if version == "1.6":
         named: dict[str, Any] = {"connectorId": 1, "csChargingProfiles": profile.content_16()}

@@ -12,16 +12,25 @@ from typing import Any
 
 import pytest
 
+from charger_service.append_only_log import MemoryLog
+from charger_service.charging_control import ChargingControl
 from charger_service.configuration import Installation
 from charger_service.drivers import Drivers
-from charger_service.limiting import Limiting
-from charger_service.lines import LinesInMemory
-from charger_service.operating import Operating
-from charger_service.order_record import OrderRecord
-from charger_service.ports import Abilities, Answer, Ended, LimitMethod, MeterReading, Reply, Started, TransactionLimit
+from charger_service.operator_audit_log import OrderRecord
+from charger_service.operator_service import OperatorService
+from charger_service.ports import (
+    ChargerCapabilities,
+    CommandStatus,
+    LimitMethod,
+    MeterReading,
+    Reply,
+    TransactionEnded,
+    TransactionLimit,
+    TransactionStarted,
+)
 from charger_service.protection import Guarding
 from charger_service.settings import ChargerSettings
-from charger_service.store import FILE, Store
+from charger_service.store import FILE, StateStore
 from ev_service.charging import Evse, EvseState, Limit, LimitResult
 from ev_service.clock import SteppedClock
 from ev_service.settings import SiteSettings
@@ -35,12 +44,12 @@ class Told:
 
     default_a: float | None = None
     limit: TransactionLimit | None = None
-    answer: Answer = Answer.ACCEPTED
-    default_answer: Answer = Answer.ACCEPTED
+    answer: CommandStatus = CommandStatus.ACCEPTED
+    default_answer: CommandStatus = CommandStatus.ACCEPTED
     obeys: bool = False
     waits: asyncio.Event | None = None
     method: LimitMethod | None = None
-    clear_answer: Answer = Answer.ACCEPTED
+    clear_answer: CommandStatus = CommandStatus.ACCEPTED
 
 
 @dataclass
@@ -54,7 +63,7 @@ class Points:
     cleared: list[str] = field(default_factory=list[str])
     stopped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     started: list[tuple[str, int, str]] = field(default_factory=list[tuple[str, int, str]])
-    start_answer: Answer = Answer.ACCEPTED
+    start_answer: CommandStatus = CommandStatus.ACCEPTED
     asked: list[str] = field(default_factory=list[str])
 
     def at(self, charger_id: str) -> Told:
@@ -68,11 +77,11 @@ class Points:
 
     async def set_limit(self, charger_id: str, limit: TransactionLimit) -> Reply:
         if charger_id in self.offline:
-            return Reply(Answer.NOT_CONNECTED)
+            return Reply(CommandStatus.NOT_CONNECTED)
         told = self.told.setdefault((charger_id, limit.evse_id), Told())
         self.sent.append((charger_id, limit.limit_a))
         answer = told.answer
-        if answer is Answer.ACCEPTED or told.obeys:
+        if answer is CommandStatus.ACCEPTED or told.obeys:
             told.limit = limit
         if told.waits is not None:
             await told.waits.wait()
@@ -80,20 +89,20 @@ class Points:
 
     async def set_fallback(self, charger_id: str, evse_id: int, limit_a: float) -> Reply:
         if charger_id in self.offline:
-            return Reply(Answer.NOT_CONNECTED)
+            return Reply(CommandStatus.NOT_CONNECTED)
         told = self.told.setdefault((charger_id, evse_id), Told())
-        if told.default_answer is Answer.ACCEPTED:
+        if told.default_answer is CommandStatus.ACCEPTED:
             told.default_a = limit_a
         return Reply(told.default_answer)
 
     async def ask_meter_values(self, charger_id: str, evse_id: int) -> Reply:
         self.asked.append(charger_id)
-        return Reply(Answer.ACCEPTED)
+        return Reply(CommandStatus.ACCEPTED)
 
     async def clear_limit(self, charger_id: str, evse_id: int) -> Reply:
         self.cleared.append(charger_id)
         told = self.told[charger_id, evse_id]
-        if told.clear_answer is Answer.ACCEPTED:
+        if told.clear_answer is CommandStatus.ACCEPTED:
             told.limit = None
         return Reply(told.clear_answer)
 
@@ -109,7 +118,7 @@ class Points:
 
     async def stop(self, charger_id: str, transaction_id: str) -> Reply:
         self.stopped.append((charger_id, transaction_id))
-        return Reply(Answer.ACCEPTED)
+        return Reply(CommandStatus.ACCEPTED)
 
     async def reset(self, charger_id: str) -> Reply:
         raise AssertionError("not used")
@@ -133,11 +142,11 @@ class House:
     ) -> None:
         self.clock = clock or SteppedClock(NOON)
         self.points = points or Points(self.clock)
-        self.store = Store(folder)
+        self.store = StateStore(folder)
         self.installation = installation(chargers, feeder_a, evse or {})
         # 69 kW are 100 A on each of three phases; beside 48.3 kW of the building 30 A are left for fallbacks.
         said: dict[str, Any] = {"building_kw": 48.3, "answer_s": 2.0} | settings
-        self.limits = Limiting(
+        self.limits = ChargingControl(
             self.installation,
             SiteSettings(limit_kw=69.0),
             ChargerSettings(**said),
@@ -147,8 +156,8 @@ class House:
             drivers,
         )
         self.limits.attach(self.points)
-        self.record = OrderRecord(LinesInMemory(), self.clock.now)
-        self.operating: Operating = self.limits.operating(self.record)
+        self.record = OrderRecord(MemoryLog(), self.clock.now)
+        self.operator_service: OperatorService = self.limits.operator_service(self.record)
         self.site = self.limits.site
         self._number = 0
 
@@ -165,45 +174,49 @@ class House:
     async def connect(self, *charger_ids: str) -> None:
         for charger_id in charger_ids or self.site.chargers:
             self.points.offline.discard(charger_id)
-            self.limits.reports.connected(charger_id, "2.0.1")
-            self.limits.reports.ready(charger_id, Abilities())
-            if self.site.visit((charger_id, 1)) is None:
-                self.limits.reports.evse_changed(charger_id, 1, EvseState.AVAILABLE)
+            self.limits.events.on_connect(charger_id, "2.0.1")
+            self.limits.events.on_ready(charger_id, ChargerCapabilities())
+            if self.site.get_session((charger_id, 1)) is None:
+                self.limits.events.on_evse_state(charger_id, 1, EvseState.AVAILABLE)
         await self.settled()
 
     async def disconnect(self, charger_id: str) -> None:
         self.points.offline.add(charger_id)
-        self.limits.reports.disconnected(charger_id)
+        self.limits.events.on_disconnect(charger_id)
         await self.settled()
 
     async def plug(self, *charger_ids: str) -> None:
         for charger_id in charger_ids:
             self._number += 1
             transaction_id = f"{charger_id}-{self._number}"
-            await self.limits.reports.session_started(Started(charger_id, 1, transaction_id, self.clock.now(), 100.0))
-            self.limits.reports.evse_changed(charger_id, 1, EvseState.CHARGING)
+            await self.limits.events.on_transaction_started(
+                TransactionStarted(charger_id, 1, transaction_id, self.clock.now(), 100.0)
+            )
+            self.limits.events.on_evse_state(charger_id, 1, EvseState.CHARGING)
         await self.settled()
 
     async def unplug(self, charger_id: str) -> None:
-        visit = self.site.visit((charger_id, 1))
-        assert visit is not None
+        session = self.site.get_session((charger_id, 1))
+        assert session is not None
         self.points.at(charger_id).limit = None
-        await self.limits.reports.session_ended(Ended(charger_id, visit.transaction_id, self.clock.now()))
-        self.limits.reports.evse_changed(charger_id, 1, EvseState.AVAILABLE)
+        await self.limits.events.on_transaction_ended(
+            TransactionEnded(charger_id, session.transaction_id, self.clock.now())
+        )
+        self.limits.events.on_evse_state(charger_id, 1, EvseState.AVAILABLE)
         await self.settled()
 
     def meter(self, charger_id: str, current_a: float, reported_at: datetime | None = None, **more: Any) -> None:
         """Its meter says this on each phase, and by its own clock that it is so late."""
         at = self.clock.now() if reported_at is None else reported_at
         reading = MeterReading(at, current_a=(current_a, current_a, current_a), **more)
-        self.limits.reports.metered(charger_id, 1, reading)
+        self.limits.events.on_meter_values(charger_id, 1, reading)
 
     def limit(self, charger_id: str, limit_a: float, valid_s: float = 60.0, **more: Any) -> Limit:
         valid_until = self.clock.now() + timedelta(seconds=valid_s)
         return Limit(charger_id=charger_id, evse_id=1, limit_a=limit_a, valid_until=valid_until, **more)
 
     async def put(self, *limits: Limit, commander: str = "agent") -> tuple[LimitResult, ...]:
-        answer = await self.limits.commanding.set_limits(limits, commander, None)
+        answer = await self.limits.limit_service.set_limits(limits, commander, None)
         await self.settled()
         return answer.results
 
@@ -213,7 +226,7 @@ class House:
 
     async def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
-        await self.limits.watch.look()
+        await self.limits.supervisor.check()
         await self.settled()
 
     def evse(self, charger_id: str) -> Evse:
@@ -221,7 +234,7 @@ class House:
 
     def really_a(self, charger_id: str, max_current_a: float = 32.0) -> float:
         """What the charger really lets a car draw per phase now."""
-        if self.site.visit((charger_id, 1)) is None:
+        if self.site.get_session((charger_id, 1)) is None:
             return 0.0
         told = self.points.at(charger_id)
         if told.limit is not None and told.limit.valid_until > self.clock.now():

@@ -13,7 +13,7 @@ from charger_service.autostart import AFTER_S, AGAIN_AFTER_S
 from charger_service.configuration import Installation
 from charger_service.drivers import AUTOSTART_TOKEN, Drivers
 from charger_service.orders import OverrideKind, OverrideOrder
-from charger_service.ports import Abilities, Answer, Ended, Make, Started
+from charger_service.ports import ChargerCapabilities, ChargerModel, CommandStatus, TransactionEnded, TransactionStarted
 from ev_service.charging import EvseState
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ ASKED = [("CP-1", 1, AUTOSTART_TOKEN)]
 
 
 def state(house: House, state: EvseState, *, is_over: bool = False) -> None:
-    house.limits.reports.evse_changed("CP-1", 1, state, is_over=is_over)
+    house.limits.events.on_evse_state("CP-1", 1, state, is_over=is_over)
 
 
 async def waiting(house: House) -> None:
@@ -31,13 +31,13 @@ async def waiting(house: House) -> None:
 
 
 async def begin(house: House, id_token: str | None, transaction_id: str = "7") -> None:
-    started = Started("CP-1", 1, transaction_id, house.clock.now(), 100.0, id_token)
-    await house.limits.reports.session_started(started)
+    started = TransactionStarted("CP-1", 1, transaction_id, house.clock.now(), 100.0, id_token)
+    await house.limits.events.on_transaction_started(started)
     await house.settled()
 
 
 async def end(house: House, transaction_id: str = "7") -> None:
-    await house.limits.reports.session_ended(Ended("CP-1", transaction_id, house.clock.now()))
+    await house.limits.events.on_transaction_ended(TransactionEnded("CP-1", transaction_id, house.clock.now()))
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ async def test_a_charger_is_asked_once_its_car_waited_long_enough(house: House) 
 
 
 async def test_a_first_state_that_is_heard_counts_as_well(house: House) -> None:
-    house.limits.reports.connected("CP-1", "1.6")
-    house.limits.reports.ready("CP-1", Abilities())
+    house.limits.events.on_connect("CP-1", "1.6")
+    house.limits.events.on_ready("CP-1", ChargerCapabilities())
     state(house, EvseState.OCCUPIED)
 
     await house.pass_time(AFTER_S)
@@ -99,9 +99,9 @@ async def test_a_driver_who_presents_a_token_meanwhile_is_left_alone(house: Hous
     assert house.points.started == []
 
 
-@pytest.mark.parametrize("answer", [Answer.REJECTED, Answer.NO_ANSWER, Answer.ACCEPTED])
+@pytest.mark.parametrize("answer", [CommandStatus.REJECTED, CommandStatus.NO_ANSWER, CommandStatus.ACCEPTED])
 async def test_where_no_transaction_follows_it_is_asked_once_more(
-    house: House, answer: Answer, caplog: pytest.LogCaptureFixture
+    house: House, answer: CommandStatus, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     house.points.start_answer = answer
@@ -159,11 +159,13 @@ async def test_a_session_stored_while_offline_is_not_begun_again(house: House) -
     await waiting(house)
     await house.disconnect("CP-1")
     house.clock.advance(600)
-    house.limits.reports.connected("CP-1", "1.6")
-    house.limits.reports.ready("CP-1", Abilities())
+    house.limits.events.on_connect("CP-1", "1.6")
+    house.limits.events.on_ready("CP-1", ChargerCapabilities())
     await house.pass_time(1)
-    await house.limits.reports.session_started(Started("CP-1", 1, "8", house.clock.now(), is_stored=True))
-    await house.limits.reports.session_ended(Ended("CP-1", "8", house.clock.now()))
+    await house.limits.events.on_transaction_started(
+        TransactionStarted("CP-1", 1, "8", house.clock.now(), is_stored=True)
+    )
+    await house.limits.events.on_transaction_ended(TransactionEnded("CP-1", "8", house.clock.now()))
 
     await house.pass_time(60)
 
@@ -176,8 +178,8 @@ async def test_a_charger_that_is_away_is_asked_once_it_is_back_and_had_time_to_t
     await house.pass_time(60)
     assert house.points.started == []
 
-    house.limits.reports.connected("CP-1", "1.6")
-    house.limits.reports.ready("CP-1", Abilities())
+    house.limits.events.on_connect("CP-1", "1.6")
+    house.limits.events.on_ready("CP-1", ChargerCapabilities())
     await house.pass_time(AFTER_S - 1)
     assert house.points.started == []
     await house.pass_time(1)
@@ -196,8 +198,8 @@ async def test_after_a_restart_an_ended_session_is_still_known(tmp_path: Path, i
     house.close()
 
     again = House(["CP-1"], folder=tmp_path)
-    again.limits.reports.connected("CP-1", "2.0.1")
-    again.limits.reports.ready("CP-1", Abilities())
+    again.limits.events.on_connect("CP-1", "2.0.1")
+    again.limits.events.on_ready("CP-1", ChargerCapabilities())
     state(again, EvseState.OCCUPIED)
     await again.pass_time(AFTER_S)
 
@@ -212,8 +214,8 @@ async def test_after_a_restart_a_session_that_runs_is_not_begun_again(tmp_path: 
     house.close()
 
     again = House(["CP-1"], folder=tmp_path)
-    again.limits.reports.connected("CP-1", "1.6")
-    again.limits.reports.ready("CP-1", Abilities())
+    again.limits.events.on_connect("CP-1", "1.6")
+    again.limits.events.on_ready("CP-1", ChargerCapabilities())
     state(again, EvseState.OCCUPIED)
     await again.pass_time(60)
 
@@ -223,24 +225,24 @@ async def test_after_a_restart_a_session_that_runs_is_not_begun_again(tmp_path: 
 
 async def test_the_make_of_a_charger_is_still_known_after_a_restart(tmp_path: Path) -> None:
     house = House(["CP-1"], folder=tmp_path)
-    house.limits.reports.booted("CP-1", Make("ABB", "CDT_TACW11", "1"))
+    house.limits.events.on_boot("CP-1", ChargerModel("ABB", "CDT_TACW11", "1"))
     await house.pass_time(1)
     house.close()
 
     again = House(["CP-1"], folder=tmp_path)
 
-    assert again.limits.reports.quirks("CP-1").stack_level == 0
+    assert again.limits.events.quirks("CP-1").stack_level == 0
     again.close()
 
 
 async def test_under_a_stop_nobody_is_asked_and_after_it_the_car_that_waits_is(house: House) -> None:
     await waiting(house)
     stop = OverrideOrder(kind=OverrideKind.STOP, minutes=30, reason="fire alarm test")
-    await house.operating.set_override(stop, None)
+    await house.operator_service.set_override(stop, None)
     await house.pass_time(60)
     assert house.points.started == []
 
-    await house.operating.set_override(OverrideOrder(kind=OverrideKind.NONE, reason="over"), None)
+    await house.operator_service.set_override(OverrideOrder(kind=OverrideKind.NONE, reason="over"), None)
     await house.pass_time(1)
 
     assert house.points.started == ASKED

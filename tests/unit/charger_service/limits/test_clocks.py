@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.unit.charger_service.limits.conftest import NOON, House
 from tests.unit.charger_service.limits.test_operators_word import WHO, fixed, stop
 
-from charger_service.metering import SampleOrder, tells_of_now, with_sample
-from charger_service.ports import Answer, Make, MeterReading
-from charger_service.watch import LOOKS_EVERY_S
+from charger_service.limit_supervisor import LOOKS_EVERY_S
+from charger_service.metering import SampleOrder, add_sample, is_current
+from charger_service.ports import ChargerModel, CommandStatus, MeterReading
 
 pytestmark = pytest.mark.anyio
 
@@ -64,43 +64,43 @@ async def test_a_limit_shows_when_it_ends_by_the_clock_as_it_is_set(charging: Ho
 
 @pytest.mark.parametrize("by", [HOUR, -HOUR, timedelta(days=400)])
 async def test_a_clock_that_is_set_ends_no_stop(charging: House, by: timedelta) -> None:
-    await charging.operating.set_override(stop(minutes=30), WHO)
+    await charging.operator_service.set_override(stop(minutes=30), WHO)
     set_by(charging, by)
     for _ in range(29):
         await charging.pass_time(60)
         assert [charging.really_a(one) for one in charging.site.chargers] == [0.0, 0.0, 0.0]
 
-    state = charging.operating.override_state()
+    state = charging.operator_service.override_state()
     assert state.override is not None
     assert state.override.until > charging.clock.now()
     assert (await charging.set(CP_1=32.0))[0].limited_by == "override"
 
 
 async def test_a_stop_ends_where_both_clocks_say_so(charging: House) -> None:
-    await charging.operating.set_override(stop(minutes=30), WHO)
+    await charging.operator_service.set_override(stop(minutes=30), WHO)
     set_by(charging, HOUR)
 
     await charging.pass_time(30 * 60)
 
-    assert charging.operating.override_state().override is None
+    assert charging.operator_service.override_state().override is None
 
 
 async def test_no_power_at_all_is_a_stop_too(charging: House) -> None:
-    await charging.operating.set_override(fixed(0.0), WHO)
+    await charging.operator_service.set_override(fixed(0.0), WHO)
     set_by(charging, HOUR)
     await charging.pass_time(60)
 
-    assert charging.operating.override_state().override is not None
+    assert charging.operator_service.override_state().override is not None
 
 
 async def test_a_clock_that_is_set_back_keeps_no_fixed_power_alive(charging: House) -> None:
-    await charging.operating.set_override(fixed(22.0), WHO)
+    await charging.operator_service.set_override(fixed(22.0), WHO)
     assert charging.really_a("CP-1") > 6.0
     set_by(charging, -HOUR)
 
     await charging.pass_time(30 * 60)
 
-    assert charging.operating.override_state().override is None
+    assert charging.operator_service.override_state().override is None
     assert charging.really_a("CP-1") == 6.0
 
 
@@ -144,7 +144,7 @@ async def test_after_a_restart_a_stop_lasts_as_long_as_was_written(tmp_path: Pat
     before = House(folder=tmp_path)
     await before.connect()
     await before.plug("CP-1")
-    await before.operating.set_override(stop(minutes=30), WHO)
+    await before.operator_service.set_override(stop(minutes=30), WHO)
     for _ in range(20):
         await before.pass_time(60)
     before.close()
@@ -153,11 +153,11 @@ async def test_after_a_restart_a_stop_lasts_as_long_as_was_written(tmp_path: Pat
     after = House(folder=tmp_path, clock=before.clock, points=before.points)
     await after.connect()
     await after.pass_time(9 * 60)
-    assert after.operating.override_state().override is not None
+    assert after.operator_service.override_state().override is not None
     assert after.really_a("CP-1") == 0.0
 
     await after.pass_time(2 * 60)
-    assert after.operating.override_state().override is None
+    assert after.operator_service.override_state().override is None
     after.close()
 
 
@@ -225,8 +225,8 @@ def test_no_series_of_times_makes_a_meter_deaf(stamps: list[datetime | None]) ->
     heard_s = 0.0
     for number, at in enumerate(stamps):
         reading, now_s = MeterReading(at, power_kw=1.0), number * 3.0
-        if tells_of_now(order, reading, now_s, since_s=0.0):
-            order, heard_s = with_sample(order, reading, now_s), now_s
+        if is_current(order, reading, now_s, since_s=0.0):
+            order, heard_s = add_sample(order, reading, now_s), now_s
         assert now_s - heard_s < 9.0
 
 
@@ -253,7 +253,7 @@ async def test_changing_a_limit_all_the_time_hides_no_car(charging: House) -> No
 
 async def test_a_renewal_that_is_not_answered_hides_no_car(charging: House) -> None:
     await charging.set(CP_1=10.0)
-    charging.points.at("CP-1").answer = Answer.NO_ANSWER
+    charging.points.at("CP-1").answer = CommandStatus.NO_ANSWER
     charging.clock.advance(11)
     await charging.set(CP_1=10.0)
     charging.meter("CP-1", 31.0)
@@ -320,7 +320,7 @@ async def test_after_a_boot_what_was_stored_before_it_does_not_count(charging: H
     charging.clock.advance(20)
     charging.meter("CP-1", 6.0)
     charging.clock.advance(300)
-    charging.limits.reports.booted("CP-1", Make("V", "M"))
+    charging.limits.events.on_boot("CP-1", ChargerModel("V", "M"))
     charging.meter("CP-1", 31.0, NOON + timedelta(seconds=60))
 
     measured = charging.evse("CP-1").measured

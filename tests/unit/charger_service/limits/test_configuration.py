@@ -36,12 +36,12 @@ def test_a_site_is_read_with_its_evses_by_identity(tmp_path: Path) -> None:
 
     installation = read_installation(written(tmp_path, content), 3)
 
-    assert [place.key for place in installation.places] == [("CP-0", 1), ("CP-1", 1)]
-    assert installation.places[0].phases == (1, 2, 3)
+    assert [wiring.key for wiring in installation.wirings] == [("CP-0", 1), ("CP-1", 1)]
+    assert installation.wirings[0].phases == (1, 2, 3)
 
 
 def test_without_a_file_the_site_has_no_chargers() -> None:
-    assert read_installation(None, 3).places == ()
+    assert read_installation(None, 3).wirings == ()
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 from tests.unit.charger_service.limits.conftest import House
 
-from charger_service.ports import Answer
-from charger_service.standing import SETTLES_S
+from charger_service.limit_state import SETTLES_S
+from charger_service.ports import CommandStatus
 from ev_service.charging import EvseState, LimitOutcome
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +21,7 @@ async def house(anyio_backend: str) -> House:
 
 @pytest.mark.parametrize("state", [state for state in EvseState if state is not EvseState.UNKNOWN])
 async def test_what_is_drawn_without_a_transaction_counts_in_every_state(house: House, state: EvseState) -> None:
-    house.limits.reports.evse_changed("CP-1", 1, state)
+    house.limits.events.on_evse_state("CP-1", 1, state)
     house.meter("CP-1", 32.0)
 
     (result,) = await house.set(CP_2=32.0)
@@ -39,9 +39,9 @@ async def test_others_are_lowered_for_a_car_that_begins_to_draw_without_a_transa
     assert house.really_a("CP-2") == 31.0
 
 
-@pytest.mark.parametrize("answer", [Answer.REJECTED, Answer.NOT_SUPPORTED, Answer.NO_ANSWER])
+@pytest.mark.parametrize("answer", [CommandStatus.REJECTED, CommandStatus.NOT_SUPPORTED, CommandStatus.NO_ANSWER])
 async def test_a_car_whose_charger_accepts_no_limit_for_it_counts_with_what_it_draws(
-    house: House, answer: Answer
+    house: House, answer: CommandStatus
 ) -> None:
     house.points.at("CP-1").answer = answer
     await house.plug("CP-1")
@@ -57,7 +57,7 @@ async def test_a_car_whose_charger_accepts_no_limit_for_it_counts_with_what_it_d
 
 @pytest.mark.parametrize("drawn_a", [0.0, 6.0])
 async def test_a_car_at_its_fallback_is_not_said_to_draw_too_much(house: House, drawn_a: float) -> None:
-    house.points.at("CP-1").answer = Answer.REJECTED
+    house.points.at("CP-1").answer = CommandStatus.REJECTED
     await house.plug("CP-1")
 
     house.meter("CP-1", drawn_a)

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.charger_service.limits.conftest import NOON, House
 
 from charger_service.drivers import KEY_FILE, Drivers
-from charger_service.ports import Seen, Started
+from charger_service.ports import TransactionStarted, TransactionUpdated
 from ev_service.charging import EvseState
 from ev_service.errors import ConfigurationError
 
@@ -70,7 +70,7 @@ def test_a_pseudonym_lasts_as_long_as_the_key_and_is_not_the_token(tmp_path: Pat
 async def test_a_session_of_a_token_that_is_not_listed_gets_nothing_and_is_stopped(tmp_path: Path) -> None:
     house = House(["CP-1"], drivers=Drivers(listed(tmp_path, ABC="Anna")))
     await house.connect("CP-1")
-    await house.limits.reports.session_started(Started("CP-1", 1, "T", NOON, 100.0, "STRANGER"))
+    await house.limits.events.on_transaction_started(TransactionStarted("CP-1", 1, "T", NOON, 100.0, "STRANGER"))
     await house.settled()
 
     limit = house.points.at("CP-1").limit
@@ -81,21 +81,25 @@ async def test_a_session_of_a_token_that_is_not_listed_gets_nothing_and_is_stopp
     assert (result.outcome, result.limit_a, result.limited_by) == ("partly_applied", 0.0, "not_allowed")
     await house.pass_time(5)
     assert house.points.sent[-1] == ("CP-1", 0.0)
-    await house.limits.sending.stop()
+    await house.limits.queue.stop()
     house.store.close()
 
 
 async def test_a_token_that_is_presented_later_counts_too(tmp_path: Path) -> None:
     house = House(["CP-1"], drivers=Drivers(listed(tmp_path, ABC="Anna")))
     await house.connect("CP-1")
-    await house.limits.reports.session_started(Started("CP-1", 1, "T", NOON, 100.0))
-    house.limits.reports.session_seen(Seen("CP-1", 1, "T", NOON, False, EvseState.OCCUPIED, "ABC"))
-    house.limits.reports.session_seen(Seen("CP-1", 1, "T", NOON, False, EvseState.OCCUPIED, "STRANGER"))
+    await house.limits.events.on_transaction_started(TransactionStarted("CP-1", 1, "T", NOON, 100.0))
+    house.limits.events.on_transaction_updated(
+        TransactionUpdated("CP-1", 1, "T", NOON, False, EvseState.OCCUPIED, "ABC")
+    )
+    house.limits.events.on_transaction_updated(
+        TransactionUpdated("CP-1", 1, "T", NOON, False, EvseState.OCCUPIED, "STRANGER")
+    )
     await house.settled()
 
     session = house.evse("CP-1").session
     assert session is not None
     assert session.driver_id
     assert house.points.stopped == []
-    await house.limits.sending.stop()
+    await house.limits.queue.stop()
     house.store.close()

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charger_service.envelope import NOTHING, Ask, Carried, Currents, Envelope, Place, grant, most_of
+from charger_service.envelope import (
+    NOTHING,
+    CurrentRequest,
+    Currents,
+    Envelope,
+    EvseWiring,
+    PhaseLoads,
+    grant,
+    max_currents,
+)
 from charger_service.fallbacks import choose_fallbacks
 from ev_service.charging import LEAST_CURRENT_A
 
@@ -20,32 +29,34 @@ ENVELOPES = st.builds(envelope_of, st.floats(1, 120), st.floats(1, 200), st.floa
 
 
 @st.composite
-def asks(draw: st.DrawFn) -> list[Ask]:
-    found: list[Ask] = []
+def asks(draw: st.DrawFn) -> list[CurrentRequest]:
+    found: list[CurrentRequest] = []
     for number in range(draw(st.integers(0, 12))):
         wired = draw(WIRINGS)
-        place = Place((f"CP-{number}", 1), draw(st.sampled_from(["main", "side"])), wired, draw(st.floats(6, 63)))
+        wiring = EvseWiring((f"CP-{number}", 1), draw(st.sampled_from(["main", "side"])), wired, draw(st.floats(6, 63)))
         phases = draw(st.none() | st.integers(1, len(wired)))
-        counted = place.currents(draw(st.sampled_from([0.0, 0.0, 6.0, 9.7])))
-        found.append(Ask(place, draw(AMPERES), phases, counted))
+        counted = wiring.currents(draw(st.sampled_from([0.0, 0.0, 6.0, 9.7])))
+        found.append(CurrentRequest(wiring, draw(AMPERES), phases, counted))
     return found
 
 
-def carried_with(grants: list[tuple[Ask, Currents]]) -> Carried:
-    carried = Carried()
+def carried_with(grants: list[tuple[CurrentRequest, Currents]]) -> PhaseLoads:
+    loads = PhaseLoads()
     for ask, currents in grants:
-        carried.add(ask.place, most_of((ask.counted, currents)))
-    return carried
+        loads.add(ask.wiring, max_currents((ask.counted, currents)))
+    return loads
 
 
 @given(asks=asks(), envelope=ENVELOPES)
-def test_grants_never_exceed_a_limit_nor_add_to_what_exceeds_it_already(asks: list[Ask], envelope: Envelope) -> None:
+def test_grants_never_exceed_a_limit_nor_add_to_what_exceeds_it_already(
+    asks: list[CurrentRequest], envelope: Envelope
+) -> None:
     before = carried_with([(ask, NOTHING) for ask in asks])
 
-    granted = grant(asks, Carried(), envelope)
+    granted = grant(asks, PhaseLoads(), envelope)
 
     after = carried_with(
-        [(ask, ask.place.currents(one.limit_a, ask.phases)) for ask, one in zip(asks, granted, strict=True)]
+        [(ask, ask.wiring.currents(one.limit_a, ask.phases)) for ask, one in zip(asks, granted, strict=True)]
     )
     assert sum(after.phase_a) <= max(envelope.site_a, sum(before.phase_a)) + 1e-5
     for used_a, counted_a in zip(after.phase_a, before.phase_a, strict=True):
@@ -54,12 +65,12 @@ def test_grants_never_exceed_a_limit_nor_add_to_what_exceeds_it_already(asks: li
         for used_a, counted_a in zip(feeder_a, before.feeder_a[feeder_id], strict=True):
             assert used_a <= max(envelope.feeder_a[feeder_id], counted_a) + 1e-5
     for ask, one in zip(asks, granted, strict=True):
-        assert one.limit_a == 0 or LEAST_CURRENT_A <= one.limit_a <= min(ask.limit_a, ask.place.max_current_a) + 1e-5
+        assert one.limit_a == 0 or LEAST_CURRENT_A <= one.limit_a <= min(ask.limit_a, ask.wiring.max_current_a) + 1e-5
 
 
 @given(asks=asks(), envelope=ENVELOPES)
-def test_whoever_gets_less_than_asked_is_told_by_what(asks: list[Ask], envelope: Envelope) -> None:
-    for ask, one in zip(asks, grant(asks, Carried(), envelope), strict=True):
+def test_whoever_gets_less_than_asked_is_told_by_what(asks: list[CurrentRequest], envelope: Envelope) -> None:
+    for ask, one in zip(asks, grant(asks, PhaseLoads(), envelope), strict=True):
         if one.limited_by is not None:
             assert one.limit_a < ask.limit_a
             assert one.limited_by in {"site_limit", "phase_limit", "feeder_limit", "charger_limit"}
@@ -67,8 +78,8 @@ def test_whoever_gets_less_than_asked_is_told_by_what(asks: list[Ask], envelope:
             assert one.limit_a == pytest.approx(ask.limit_a, abs=0.1)
 
 
-def place(number: int, phases: tuple[int, ...] = (1, 2, 3), feeder: str = "main") -> Place:
-    return Place((f"CP-{number}", 1), feeder, phases, 32.0)
+def wiring(number: int, phases: tuple[int, ...] = (1, 2, 3), feeder: str = "main") -> EvseWiring:
+    return EvseWiring((f"CP-{number}", 1), feeder, phases, 32.0)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +95,7 @@ def place(number: int, phases: tuple[int, ...] = (1, 2, 3), feeder: str = "main"
 def test_each_limit_is_named_where_it_binds(
     envelope: Envelope, phases: tuple[int, ...], limit_a: float, limited_by: str
 ) -> None:
-    (granted,) = grant([Ask(place(1, phases), 63.0, None, NOTHING)], Carried(), envelope)
+    (granted,) = grant([CurrentRequest(wiring(1, phases), 63.0, None, NOTHING)], PhaseLoads(), envelope)
 
     assert (granted.limit_a, granted.limited_by) == (limit_a, limited_by)
 
@@ -92,7 +103,7 @@ def test_each_limit_is_named_where_it_binds(
 def test_cars_on_different_phases_do_not_take_each_others_room() -> None:
     envelope = Envelope(13.8, 230.0, 3, {"main": 100.0})
 
-    granted = grant([Ask(place(n, (n,)), 20.0, None, NOTHING) for n in (1, 2, 3)], Carried(), envelope)
+    granted = grant([CurrentRequest(wiring(n, (n,)), 20.0, None, NOTHING) for n in (1, 2, 3)], PhaseLoads(), envelope)
 
     assert [one.limit_a for one in granted] == [20.0, 20.0, 20.0]
 
@@ -100,35 +111,35 @@ def test_cars_on_different_phases_do_not_take_each_others_room() -> None:
 def test_what_would_be_less_than_six_amperes_is_nothing() -> None:
     envelope = Envelope(13.8, 230.0, 3, {"main": 100.0})
 
-    first, second = grant([Ask(place(n), 15.0, None, NOTHING) for n in (1, 2)], Carried(), envelope)
+    first, second = grant([CurrentRequest(wiring(n), 15.0, None, NOTHING) for n in (1, 2)], PhaseLoads(), envelope)
 
     assert (first.limit_a, second.limit_a, second.limited_by) == (15.0, 0.0, "site_limit")
 
 
 @given(
-    places=st.lists(st.tuples(WIRINGS, st.sampled_from(["main", "side"]), st.floats(6, 63)), max_size=20),
+    wirings=st.lists(st.tuples(WIRINGS, st.sampled_from(["main", "side"]), st.floats(6, 63)), max_size=20),
     envelope=ENVELOPES,
     building_kw=st.floats(0, 120),
     fallback_a=st.sampled_from([0.0, 6.0, 10.0]),
 )
 def test_all_fallbacks_and_the_building_fit_under_every_limit(
-    places: list[tuple[tuple[int, ...], str, float]], envelope: Envelope, building_kw: float, fallback_a: float
+    wirings: list[tuple[tuple[int, ...], str, float]], envelope: Envelope, building_kw: float, fallback_a: float
 ) -> None:
-    made = [Place((f"CP-{n}", 1), feeder, wired, most_a) for n, (wired, feeder, most_a) in enumerate(places)]
+    made = [EvseWiring((f"CP-{n}", 1), feeder, wired, most_a) for n, (wired, feeder, most_a) in enumerate(wirings)]
 
     fallbacks = choose_fallbacks(made, envelope, building_kw=building_kw, fallback_a=fallback_a)
 
-    carried = Carried()
+    loads = PhaseLoads()
     for one in made:
-        carried.add(one, one.currents(fallbacks[one.key]))
+        loads.add(one, one.currents(fallbacks[one.key]))
         assert fallbacks[one.key] == 0 or fallbacks[one.key] >= LEAST_CURRENT_A
     building_a = building_kw * 1000 / envelope.voltage_v / 3
-    if any(carried.phase_a):
-        assert max(carried.phase_a) + building_a <= envelope.phase_a + 1e-6
-    assert not carried.exceeds(envelope)
+    if any(loads.phase_a):
+        assert max(loads.phase_a) + building_a <= envelope.phase_a + 1e-6
+    assert not loads.exceeds(envelope)
 
 
 def test_without_a_word_on_the_building_nobody_falls_to_more_than_nothing() -> None:
     envelope = Envelope(100.0, 230.0, 3, {"main": 100.0})
 
-    assert choose_fallbacks([place(1)], envelope, building_kw=None, fallback_a=6.0) == {("CP-1", 1): 0.0}
+    assert choose_fallbacks([wiring(1)], envelope, building_kw=None, fallback_a=6.0) == {("CP-1", 1): 0.0}

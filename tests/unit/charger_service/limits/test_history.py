@@ -8,7 +8,7 @@ import pytest
 from tests.unit.charger_service.limits.conftest import NOON, House
 
 from charger_service.drivers import Drivers
-from charger_service.ports import Ended, Started
+from charger_service.ports import TransactionEnded, TransactionStarted
 
 pytestmark = pytest.mark.anyio
 
@@ -18,9 +18,9 @@ async def visited(house: House, *tokens: str) -> None:
     await house.connect("CP-1")
     for number, token in enumerate(tokens):
         now = house.clock.now()
-        await house.limits.reports.session_started(Started("CP-1", 1, f"T-{number}", now, 10.0, token))
+        await house.limits.events.on_transaction_started(TransactionStarted("CP-1", 1, f"T-{number}", now, 10.0, token))
         house.clock.advance(60)
-        await house.limits.reports.session_ended(Ended("CP-1", f"T-{number}", house.clock.now(), 12.0))
+        await house.limits.events.on_transaction_ended(TransactionEnded("CP-1", f"T-{number}", house.clock.now(), 12.0))
     await house.settled()
 
 
@@ -41,7 +41,7 @@ async def test_operators_see_token_and_name_and_agents_a_pseudonym(tmp_path: Pat
     assert "abc" not in session.model_dump_json()
     assert "Anna" not in session.model_dump_json()
     assert (await house.limits.history.sessions(None)).sessions == ()
-    await house.limits.sending.stop()
+    await house.limits.queue.stop()
     house.store.close()
 
 

@@ -20,10 +20,10 @@ from tests.unit.charger_service.limits.test_operators_word import WHO, stop
 from charger_service.api import APICONTEXT
 from charger_service.chargers_api import charger_routes
 from charger_service.control_api import control_routes
-from charger_service.envelope import Key
+from charger_service.envelope import EvseKey
 from charger_service.metering import Meter
 from charger_service.ocpp.charge_point import ChargePoint
-from charger_service.ocpp.conversation import Surroundings, Timing
+from charger_service.ocpp.connection import ConnectionContext, Timing
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.v16 import ChargePoint16
 from charger_service.ocpp.v201 import ChargePoint201
@@ -83,7 +83,9 @@ stories = st.dictionaries(
 
 def speaker(house: House, charger_id: str, speaks: type[ChargePoint]) -> ChargePoint:
     """A charger that reports over the real OCPP half."""
-    around = Surroundings(house.limits.reports, AsyncMock(), house.clock, OcppMetrics(CollectorRegistry()), Timing())
+    around = ConnectionContext(
+        house.limits.events, AsyncMock(), house.clock, OcppMetrics(CollectorRegistry()), Timing()
+    )
     return speaks(charger_id, (1,), AsyncMock(), around)
 
 
@@ -104,8 +106,8 @@ def served(house: House) -> httpx.AsyncClient:
     app = FastAPI()
     app.state.assertion = None
     app.include_router(charger_routes(house.limits.views, house.limits.history))
-    app.include_router(control_routes(house.limits.commanding))
-    app.include_router(operating_routes(house.operating, house.limits.history, APICONTEXT))
+    app.include_router(control_routes(house.limits.limit_service))
+    app.include_router(operating_routes(house.operator_service, house.limits.history, APICONTEXT))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://chargers")
 
 
@@ -117,7 +119,7 @@ async def told_lies(story: dict[str, tuple[list[Lie], bool, bool]]) -> None:
         await house.set(CP_1=16.0, CP_2=20.0)
         house.clock.advance(11)
         for name, (told, is_201, _) in story.items():
-            house.limits.reports.evse_changed(name, 1, EvseState.CHARGING)
+            house.limits.events.on_evse_state(name, 1, EvseState.CHARGING)
             await report(house, name, told, is_201=is_201)
         async with served(house) as client:
             await operated(house, client)
@@ -131,7 +133,7 @@ async def operated(house: House, client: httpx.AsyncClient) -> None:
     told = Chargers.model_validate_json(read.content)
     assert [charger.charger_id for charger in told.chargers] == [*HONEST, *LIARS]
     assert all(charger.evses[0].state is EvseState.CHARGING for charger in told.chargers[:2])
-    assert all(math.isfinite(one) for one in house.site.carried().phase_a)
+    assert all(math.isfinite(one) for one in house.site.sum_loads().phase_a)
 
     until = utc_text(house.limit("CP-1", 10.0).valid_until)
     limits = [{"charger_id": name, "evse_id": 1, "limit_a": 10.0, "valid_until": until} for name in HONEST]
@@ -171,8 +173,8 @@ def test_meter_values_of_any_kind_are_shown_and_add_up(
 ) -> None:
     house = House(("CP-1",))
     reading = MeterReading(house.clock.now(), None, current_a, each_a, power_kw, energy_kwh=power_kw)
-    house.limits.reports.evse_changed("CP-1", 1, EvseState.CHARGING)
-    house.limits.reports.metered("CP-1", 1, reading)
+    house.limits.events.on_evse_state("CP-1", 1, EvseState.CHARGING)
+    house.limits.events.on_meter_values("CP-1", 1, reading)
 
     evse = house.evse("CP-1")
     house.close()
@@ -180,7 +182,7 @@ def test_meter_values_of_any_kind_are_shown_and_add_up(
     if evse.measured is not None:
         assert evse.measured.power_kw <= 32.0 * 3 * 0.23 * 1.25
         assert max(evse.measured.current_a) <= 40.0
-    assert max(house.site.carried().phase_a) <= 500.0
+    assert max(house.site.sum_loads().phase_a) <= 500.0
 
 
 async def free_liar(current_a: float, feeder_a: float = 500.0) -> House:
@@ -189,7 +191,7 @@ async def free_liar(current_a: float, feeder_a: float = 500.0) -> House:
     await house.connect()
     await house.plug("CP-1", "CP-2")
     await house.set(CP_1=20.0, CP_2=20.0)
-    house.limits.reports.evse_changed("CP-3", 1, EvseState.CHARGING)
+    house.limits.events.on_evse_state("CP-3", 1, EvseState.CHARGING)
     house.meter("CP-3", current_a)
     await house.settled()
     return house
@@ -204,7 +206,7 @@ async def test_more_than_the_rating_counts_up_to_the_feeders_limit(
 ) -> None:
     house = await free_liar(reported_a, feeder_a=125.0)
 
-    assert max(house.site.most(("CP-3", 1))) == counted_a
+    assert max(house.site.max_currents(("CP-3", 1))) == counted_a
     measured = house.evse("CP-3").measured
     assert measured is not None
     assert measured.is_implausible is is_implausible
@@ -215,17 +217,17 @@ async def test_more_than_the_rating_counts_up_to_the_feeders_limit(
 async def test_what_is_no_current_starves_nobody(anyio_backend: str, reported_a: float) -> None:
     house = await free_liar(reported_a)
 
-    assert max(house.site.most(("CP-3", 1))) <= 32.0
+    assert max(house.site.max_currents(("CP-3", 1))) <= 32.0
     assert [one.limit_a for one in await house.set(CP_1=32.0, CP_2=32.0)] == [32.0, 32.0]
 
 
 class Contradiction:
     """The connection's meter shows that CP-3 does not draw what it reports."""
 
-    def contradicts(self, key: Key, meter: Meter) -> bool:
+    def contradicts(self, key: EvseKey, meter: Meter) -> bool:
         return key == ("CP-3", 1)
 
-    def confirmed(self) -> None:
+    def confirm(self) -> None:
         return None
 
 
@@ -235,7 +237,7 @@ async def test_a_report_that_the_connections_meter_contradicts_starves_nobody(an
 
     house.site.draw_evidence = Contradiction()
 
-    assert max(house.site.most(("CP-3", 1))) == 32.0
+    assert max(house.site.max_currents(("CP-3", 1))) == 32.0
     assert [one.limit_a for one in await house.set(CP_1=32.0, CP_2=32.0)] == [32.0, 32.0]
 
 
@@ -256,7 +258,7 @@ async def test_a_fault_of_ours_about_one_charger_keeps_nothing_from_the_others(a
     house.site.evses["CP-3", 1] = replace(house.site.evses["CP-3", 1], meter=cast(Any, "broken"))
 
     lowered = await house.set(CP_1=10.0, CP_2=10.0)
-    stopped = await house.operating.set_override(stop(), WHO)
+    stopped = await house.operator_service.set_override(stop(), WHO)
     await house.pass_time(1)
 
     assert [one.outcome for one in lowered] == ["applied"] * 2
@@ -265,7 +267,7 @@ async def test_a_fault_of_ours_about_one_charger_keeps_nothing_from_the_others(a
     evses = [charger.evses[0] for charger in house.limits.views.chargers().chargers]
     assert [one.state for one in evses] == [EvseState.CHARGING, EvseState.CHARGING, EvseState.UNKNOWN]
     assert [one.charger_id for one in house.limits.views.sessions().sessions] == list(HONEST)
-    await house.operating.set_site_limit(SiteLimitOrder(limit_kw=20.0, reason="works"), WHO)
+    await house.operator_service.set_site_limit(SiteLimitOrder(limit_kw=20.0, reason="works"), WHO)
 
 
 async def test_names_that_no_answer_can_carry_are_mended(house: House) -> None:

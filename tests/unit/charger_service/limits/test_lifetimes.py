@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.unit.charger_service.limits.conftest import NOON, House
 
-from charger_service.ports import Answer, Make, MeterReading
-from charger_service.watch import LOOKS_EVERY_S
+from charger_service.limit_supervisor import LOOKS_EVERY_S
+from charger_service.ports import ChargerModel, CommandStatus, MeterReading
 from ev_service.charging import EvseState
 
 pytestmark = pytest.mark.anyio
@@ -75,9 +75,9 @@ async def test_a_kept_limit_lapses_too(house: House) -> None:
 
 
 async def test_what_was_not_confirmed_is_sent_again(charging: House) -> None:
-    charging.points.at("CP-1").answer = Answer.NO_ANSWER
+    charging.points.at("CP-1").answer = CommandStatus.NO_ANSWER
     await charging.set(CP_1=6.0)
-    charging.points.at("CP-1").answer = Answer.ACCEPTED
+    charging.points.at("CP-1").answer = CommandStatus.ACCEPTED
     charging.points.sent.clear()
 
     await charging.pass_time(5)
@@ -88,13 +88,13 @@ async def test_what_was_not_confirmed_is_sent_again(charging: House) -> None:
 
 
 async def test_a_lapsed_limit_is_pressed_until_the_charger_takes_the_fallback(charging: House) -> None:
-    charging.points.at("CP-1").answer = Answer.REJECTED
+    charging.points.at("CP-1").answer = CommandStatus.REJECTED
     await charging.pass_time(60)
     assert not charging.evse("CP-1").is_confirmed
     # It counts with all that it may still draw.
-    assert charging.site.most(("CP-1", 1)) == (32.0, 32.0, 32.0)
+    assert charging.site.max_currents(("CP-1", 1)) == (32.0, 32.0, 32.0)
 
-    charging.points.at("CP-1").answer = Answer.ACCEPTED
+    charging.points.at("CP-1").answer = CommandStatus.ACCEPTED
     await charging.pass_time(10)
     assert charging.really_a("CP-1") == 6.0
 
@@ -122,7 +122,7 @@ async def test_a_charger_that_is_away_counts_with_what_it_was_told_last(charging
     await charging.disconnect("CP-1")
     await charging.pass_time(120)
 
-    assert charging.site.most(("CP-1", 1)) == (32.0, 32.0, 32.0)
+    assert charging.site.max_currents(("CP-1", 1)) == (32.0, 32.0, 32.0)
 
 
 async def test_a_lower_limit_for_a_charger_that_is_away_waits_for_its_return(charging: House) -> None:
@@ -140,7 +140,7 @@ async def test_a_charger_that_rebooted_may_draw_all_it_can_until_it_confirms(any
     await house.connect()
     await house.plug("CP-1", "CP-2")
 
-    house.limits.reports.booted("CP-1", Make("V", "M"))
+    house.limits.events.on_boot("CP-1", ChargerModel("V", "M"))
     (result,) = await house.set(CP_2=32.0)
     assert (result.limit_a, result.limited_by) == (8.0, "feeder_limit")
 
@@ -151,7 +151,7 @@ async def test_a_charger_that_rebooted_may_draw_all_it_can_until_it_confirms(any
 
 async def test_who_holds_no_default_counts_in_full_when_it_is_gone_and_others_give_way(anyio_backend: str) -> None:
     house = House(("CP-1", "CP-2"), feeder_a=40.0)
-    house.points.at("CP-1").default_answer = Answer.NOT_SUPPORTED
+    house.points.at("CP-1").default_answer = CommandStatus.NOT_SUPPORTED
     await house.connect()
     await house.plug("CP-1", "CP-2")
     await house.set(CP_2=32.0)
@@ -174,7 +174,7 @@ async def test_a_car_that_draws_more_than_it_may_is_said_counted_and_told_again(
     charging.meter("CP-1", 31.0)
     await charging.settled()
     assert charging.evse("CP-1").is_overdrawing
-    assert charging.site.most(("CP-1", 1)) == (31.0, 31.0, 31.0)
+    assert charging.site.max_currents(("CP-1", 1)) == (31.0, 31.0, 31.0)
     assert charging.points.sent == [("CP-1", 10.0)]
     assert charging.limits.metrics.overdraws._value.get() == 1  # pyright: ignore[reportPrivateUsage]
 
@@ -211,10 +211,10 @@ async def test_others_give_way_to_a_car_that_draws_more_than_it_may(anyio_backen
 
 async def test_what_flows_without_a_transaction_counts(house: House) -> None:
     await house.connect()
-    house.limits.reports.evse_changed("CP-1", 1, EvseState.CHARGING)
+    house.limits.events.on_evse_state("CP-1", 1, EvseState.CHARGING)
     house.meter("CP-1", 20.0)
 
-    assert house.site.most(("CP-1", 1)) == (20.0, 20.0, 20.0)
+    assert house.site.max_currents(("CP-1", 1)) == (20.0, 20.0, 20.0)
 
 
 async def test_a_meter_that_falls_silent_proves_nothing_and_is_asked(charging: House) -> None:
@@ -232,7 +232,7 @@ async def test_a_meter_that_falls_silent_proves_nothing_and_is_asked(charging: H
 async def test_values_that_arrive_late_do_not_replace_newer_ones(charging: House) -> None:
     charging.clock.advance(30)
     charging.meter("CP-1", 30.0)
-    charging.limits.reports.metered("CP-1", 1, MeterReading(NOON, current_a=(5.0, 5.0, 5.0)))
+    charging.limits.events.on_meter_values("CP-1", 1, MeterReading(NOON, current_a=(5.0, 5.0, 5.0)))
 
     measured = charging.evse("CP-1").measured
     assert measured is not None
@@ -240,23 +240,23 @@ async def test_values_that_arrive_late_do_not_replace_newer_ones(charging: House
 
 
 async def test_a_default_that_was_not_confirmed_is_sent_again(house: House) -> None:
-    house.points.at("CP-1").default_answer = Answer.NO_ANSWER
+    house.points.at("CP-1").default_answer = CommandStatus.NO_ANSWER
     await house.connect()
     await house.pass_time(1)
-    house.points.at("CP-1").default_answer = Answer.ACCEPTED
+    house.points.at("CP-1").default_answer = CommandStatus.ACCEPTED
 
     await house.pass_time(10)
 
     assert house.points.at("CP-1").default_a == 6.0
-    assert house.site.standings["CP-1", 1].is_unknown is False
+    assert house.site.limit_states["CP-1", 1].is_unknown is False
 
 
 async def test_what_does_not_answer_that_it_is_idle_counts_in_full(house: House) -> None:
     house.points.offline.add("CP-1")
     await house.connect("CP-2", "CP-3")
 
-    assert house.site.most(("CP-1", 1)) == (32.0, 32.0, 32.0)
-    assert house.site.most(("CP-2", 1)) == (6.0, 6.0, 6.0)
+    assert house.site.max_currents(("CP-1", 1)) == (32.0, 32.0, 32.0)
+    assert house.site.max_currents(("CP-2", 1)) == (6.0, 6.0, 6.0)
 
 
 async def test_the_watch_goes_on_whatever_breaks(charging: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +264,7 @@ async def test_the_watch_goes_on_whatever_breaks(charging: House, monkeypatch: p
         monkeypatch.undo()
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(charging.limits.applying, "trim", broken)
+    monkeypatch.setattr(charging.limits.allocator, "trim", broken)
     charging.site.is_dirty = True
     async with charging.limits.running():
         await charging.settled()

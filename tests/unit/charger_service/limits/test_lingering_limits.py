@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.unit.charger_service.limits.conftest import House
 
-from charger_service.ports import Answer, KnownMethod, LimitMethod, LimitPurpose, MeterReading, RateUnit
+from charger_service.ports import CommandStatus, KnownMethod, LimitMethod, LimitPurpose, MeterReading, RateUnit
 from ev_service.charging import LimitOutcome
 
 pytestmark = pytest.mark.anyio
@@ -37,16 +37,16 @@ async def leave(house: House, charger_id: str = "CP-1") -> None:
     """The car leaves; what its charger holds of its limit stays, as with a default profile."""
     told = house.points.at(charger_id)
     held = told.limit
-    visit = house.site.visit((charger_id, 1))
-    assert visit is not None
+    session = house.site.get_session((charger_id, 1))
+    assert session is not None
     await house.unplug(charger_id)
-    if told.clear_answer is not Answer.ACCEPTED:
+    if told.clear_answer is not CommandStatus.ACCEPTED:
         told.limit = held
 
 
-@pytest.mark.parametrize("answer", [Answer.NO_ANSWER, Answer.REJECTED, Answer.NOT_SUPPORTED])
+@pytest.mark.parametrize("answer", [CommandStatus.NO_ANSWER, CommandStatus.REJECTED, CommandStatus.NOT_SUPPORTED])
 async def test_a_limit_that_its_charger_does_not_take_back_counts_and_is_asked_for_again(
-    house: House, answer: Answer
+    house: House, answer: CommandStatus
 ) -> None:
     house.points.at("CP-1").clear_answer = answer
     await leave(house)
@@ -55,7 +55,7 @@ async def test_a_limit_that_its_charger_does_not_take_back_counts_and_is_asked_f
     await house.pass_time(11)
     assert await raised_a(house) == 16.0
     asked = len(house.points.cleared)
-    house.points.at("CP-1").clear_answer = Answer.ACCEPTED
+    house.points.at("CP-1").clear_answer = CommandStatus.ACCEPTED
     await house.pass_time(11)
 
     assert asked > 1
@@ -72,12 +72,12 @@ async def test_a_limit_that_is_taken_back_counts_no_more(house: House) -> None:
 
 
 async def test_a_limit_of_a_charger_that_is_away_counts_until_it_is_back(house: House) -> None:
-    house.points.at("CP-1").clear_answer = Answer.NOT_CONNECTED
+    house.points.at("CP-1").clear_answer = CommandStatus.NOT_CONNECTED
     await leave(house)
     await house.disconnect("CP-1")
     assert await raised_a(house) == 16.0
 
-    house.points.at("CP-1").clear_answer = Answer.ACCEPTED
+    house.points.at("CP-1").clear_answer = CommandStatus.ACCEPTED
     await house.connect("CP-1")
     await house.pass_time(11)
 
@@ -85,7 +85,7 @@ async def test_a_limit_of_a_charger_that_is_away_counts_until_it_is_back(house: 
 
 
 async def test_the_next_cars_limit_takes_the_place_of_what_lingers(house: House) -> None:
-    house.points.at("CP-1").clear_answer = Answer.NO_ANSWER
+    house.points.at("CP-1").clear_answer = CommandStatus.NO_ANSWER
     await leave(house)
     await house.plug("CP-1")
     await house.set(CP_1=8.0)
@@ -115,10 +115,10 @@ async def test_a_limit_that_takes_the_place_of_the_fallback_counts_until_that_is
     await house.pass_time(11)
     assert told.default_a is None
 
-    told.default_answer = Answer.NO_ANSWER
+    told.default_answer = CommandStatus.NO_ANSWER
     await house.unplug("CP-1")
     assert await raised_a(house) == 16.0
-    told.default_answer = Answer.ACCEPTED
+    told.default_answer = CommandStatus.ACCEPTED
     await house.pass_time(11)
 
     assert told.default_a == sent
@@ -130,19 +130,19 @@ async def test_what_lingers_is_counted_after_a_restart_as_well(anyio_backend: st
     before = House(("CP-1", "CP-2"), feeder_a=48.0, folder=tmp_path)
     before.points.at("CP-1").method = OUTLIVING
     await before.connect()
-    before.limits.reports.limit_method_changed("CP-1", KnownMethod(OUTLIVING))
+    before.limits.events.on_limit_method("CP-1", KnownMethod(OUTLIVING))
     await before.plug("CP-1")
     await before.put(before.limit("CP-1", 32.0, valid_s=600))
-    before.points.at("CP-1").clear_answer = Answer.NO_ANSWER
+    before.points.at("CP-1").clear_answer = CommandStatus.NO_ANSWER
     await leave(before)
-    await before.limits.keeper.keep()
+    await before.limits.writer.write()
     before.close()
 
     after = House(("CP-1", "CP-2"), feeder_a=48.0, folder=tmp_path, clock=before.clock, points=before.points)
     await after.connect()
     await after.plug("CP-2")
     assert await raised_a(after) == 16.0
-    after.points.at("CP-1").clear_answer = Answer.ACCEPTED
+    after.points.at("CP-1").clear_answer = CommandStatus.ACCEPTED
     await after.pass_time(11)
 
     assert await raised_a(after) == 32.0
@@ -157,7 +157,7 @@ async def test_a_car_on_one_phase_is_told_watts_for_one_phase_as_soon_as_its_met
     assert limit is not None
     assert limit.phases_in_use is None
 
-    house.limits.reports.metered("CP-1", 1, MeterReading(house.clock.now(), current_a=(10.0, 0.0, 0.0)))
+    house.limits.events.on_meter_values("CP-1", 1, MeterReading(house.clock.now(), current_a=(10.0, 0.0, 0.0)))
     await house.settled()
 
     limit = house.points.at("CP-1").limit
@@ -168,10 +168,10 @@ async def test_a_car_on_one_phase_is_told_watts_for_one_phase_as_soon_as_its_met
 async def test_a_fallback_in_watts_counts_with_what_a_car_on_one_phase_gets_of_it(house: House) -> None:
     house.points.at("CP-1").method = IN_WATTS
     await house.set(CP_1=6.0)
-    assert house.site.most(("CP-1", 1)) == (6.0, 6.0, 6.0)
+    assert house.site.max_currents(("CP-1", 1)) == (6.0, 6.0, 6.0)
 
-    house.limits.reports.metered("CP-1", 1, MeterReading(house.clock.now(), current_a=(6.0, 0.0, 0.0)))
+    house.limits.events.on_meter_values("CP-1", 1, MeterReading(house.clock.now(), current_a=(6.0, 0.0, 0.0)))
 
-    assert house.site.most(("CP-1", 1)) == (18.0, 18.0, 18.0)
+    assert house.site.max_currents(("CP-1", 1)) == (18.0, 18.0, 18.0)
     (result,) = await house.set(CP_2=32.0)
     assert (result.outcome, result.limit_a) == (LimitOutcome.PARTLY_APPLIED, 30.0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.charger_service.limits.conftest import House
 
 from charger_service.orders import OverrideKind, OverrideOrder, SiteLimitOrder
-from charger_service.ports import Abilities, Answer, Make, Seen
+from charger_service.ports import ChargerCapabilities, ChargerModel, CommandStatus, TransactionUpdated
 from ev_service.charging import LEAST_CURRENT_A, EvseState
 
 # Two are enough for everything that one can do to another, and few enough for long stories about each.
@@ -22,7 +22,10 @@ PUT = st.tuples(
     st.permutations(NAMES).flatmap(lambda names: st.tuples(*(st.tuples(st.just(one), CURRENT) for one in names))),
 )
 ANSWERS = st.tuples(
-    st.just("answers"), NAME, st.sampled_from([Answer.NO_ANSWER, Answer.REJECTED, Answer.ACCEPTED]), st.booleans()
+    st.just("answers"),
+    NAME,
+    st.sampled_from([CommandStatus.NO_ANSWER, CommandStatus.REJECTED, CommandStatus.ACCEPTED]),
+    st.booleans(),
 )
 STEPS = st.one_of(
     # Several times each: what goes wrong needs limits and bad answers in a row.
@@ -68,17 +71,17 @@ class Field:
             return
         self.cars.discard(name)
         self.house.points.at(name).limit = None
-        if is_heard and self.house.site.visit((name, 1)) is not None:
+        if is_heard and self.house.site.get_session((name, 1)) is not None:
             await self.house.unplug(name)
 
     async def _time(self, seconds: float) -> None:
         await self.house.pass_time(seconds)
 
-    async def _answers(self, name: str, answer: Answer, obeys: bool) -> None:
+    async def _answers(self, name: str, answer: CommandStatus, obeys: bool) -> None:
         told = self.house.points.at(name)
         told.answer = answer
         # Who refuses does not obey; who does not answer may.
-        told.obeys = obeys and answer is Answer.NO_ANSWER
+        told.obeys = obeys and answer is CommandStatus.NO_ANSWER
         told.default_answer = answer
 
     async def _hang(self, name: str) -> None:
@@ -90,27 +93,29 @@ class Field:
             told.waits = None
 
     async def _line(self, name: str) -> None:
-        reports = self.house.limits.reports
+        events = self.house.limits.events
         if name not in self.house.points.offline:
             await self.house.disconnect(name)
             return
         self.house.points.offline.discard(name)
-        reports.connected(name, "1.6")
-        visit = self.house.site.visit((name, 1))
+        events.on_connect(name, "1.6")
+        session = self.house.site.get_session((name, 1))
         if name not in self.cars:
-            reports.evse_changed(name, 1, EvseState.AVAILABLE)
-        elif visit is None:
+            events.on_evse_state(name, 1, EvseState.AVAILABLE)
+        elif session is None:
             now = self.house.clock.now()
-            reports.session_seen(Seen(name, 1, f"{name}-unheard-{now}", now, state=EvseState.CHARGING))
-        reports.ready(name, Abilities())
+            events.on_transaction_updated(
+                TransactionUpdated(name, 1, f"{name}-unheard-{now}", now, state=EvseState.CHARGING)
+            )
+        events.on_ready(name, ChargerCapabilities())
 
     async def _boot(self, name: str) -> None:
         if name in self.house.points.offline:
             return
         self.house.points.at(name).limit = None
-        self.house.limits.reports.booted(name, Make("V", "M"))
+        self.house.limits.events.on_boot(name, ChargerModel("V", "M"))
         await self.house.settled()
-        self.house.limits.reports.ready(name, Abilities())
+        self.house.limits.events.on_ready(name, ChargerCapabilities())
 
     async def _override(self, power_kw: float | None) -> None:
         order = OverrideOrder(kind=OverrideKind.NONE, reason="over")
@@ -119,10 +124,10 @@ class Field:
         elif power_kw is not None:
             fixed = OverrideKind.FIXED_POWER
             order = OverrideOrder(kind=fixed, charging_power_kw=power_kw, minutes=3, reason="fixed")
-        await self.house.operating.set_override(order, None)
+        await self.house.operator_service.set_override(order, None)
 
     async def _site(self, limit_kw: float | None) -> None:
-        await self.house.operating.set_site_limit(SiteLimitOrder(limit_kw=limit_kw, reason="test"), None)
+        await self.house.operator_service.set_site_limit(SiteLimitOrder(limit_kw=limit_kw, reason="test"), None)
 
     def allowed_a(self) -> list[float]:
         return [self._allowed_a(name) for name in NAMES]
@@ -148,13 +153,13 @@ async def lived(steps: list[tuple[Any, ...]]) -> None:
             allowed_a = field.allowed_a()
             assert sum(allowed_a) <= FEEDER_A + 1e-6, (number, steps)
             assert all(one == 0 or one >= LEAST_CURRENT_A for one in allowed_a), (number, steps)
-            counted_a = field.house.site.carried().phase_a
+            counted_a = field.house.site.sum_loads().phase_a
             assert sum(allowed_a) <= counted_a[0] + 1e-6, "what is counted is never less than what is allowed"
     finally:
         for told in field.house.points.told.values():
             if told.waits is not None:
                 told.waits.set()
-        await field.house.limits.sending.stop()
+        await field.house.limits.queue.stop()
         field.house.close()
 
 
@@ -165,7 +170,7 @@ def test_the_sum_of_what_chargers_allow_never_exceeds_the_feeder(steps: list[tup
 
 
 def test_a_default_that_a_charger_may_still_hold_after_a_boot_counts() -> None:
-    unheard = ("answers", "CP-2", Answer.NO_ANSWER, False)
+    unheard = ("answers", "CP-2", CommandStatus.NO_ANSWER, False)
     put = ("put", (("CP-1", 32.0), ("CP-2", 32.0)))
     away, boot, back = ("car", "CP-2"), ("boot", "CP-2"), ("car", "CP-2")
 

@@ -7,8 +7,16 @@ from typing import Any
 import pytest
 from tests.unit.charger_service.limits.conftest import NOON, House
 
-from charger_service.fleet import Visit
-from charger_service.ports import Abilities, Answer, Ended, Make, MeterReading, Seen, Started
+from charger_service.evse_facts import ChargingSession
+from charger_service.ports import (
+    ChargerCapabilities,
+    ChargerModel,
+    CommandStatus,
+    MeterReading,
+    TransactionEnded,
+    TransactionStarted,
+    TransactionUpdated,
+)
 from ev_service.charging import EvseState
 
 pytestmark = pytest.mark.anyio
@@ -26,10 +34,10 @@ async def charging(house: House) -> House:
     return house
 
 
-def running(house: House) -> Visit:
-    visit = house.site.visit(KEY)
-    assert visit is not None
-    return visit
+def running(house: House) -> ChargingSession:
+    session = house.site.get_session(KEY)
+    assert session is not None
+    return session
 
 
 def shown(house: House) -> tuple[Any, ...]:
@@ -38,21 +46,21 @@ def shown(house: House) -> tuple[Any, ...]:
 
 
 def see(house: House, transaction_id: str, at: datetime, **more: Any) -> bool:
-    seen = Seen("CP-1", 1, transaction_id, at, **more)
-    house.limits.reports.metered(
+    seen = TransactionUpdated("CP-1", 1, transaction_id, at, **more)
+    house.limits.events.on_meter_values(
         "CP-1", 1, MeterReading(at, transaction_id, current_a=(11.0, 11.0, 11.0), energy_kwh=900.0)
     )
-    return house.limits.reports.session_seen(seen)
+    return house.limits.events.on_transaction_updated(seen)
 
 
 async def power_loss(house: House) -> str:
     """CP-1 loses its power: it boots, and says that nobody is there. Returns the transaction that ran."""
     transaction_id = running(house).transaction_id
     house.clock.advance(60)
-    house.limits.reports.connected("CP-1", "1.6")
-    house.limits.reports.booted("CP-1", Make("V", "M"))
-    house.limits.reports.ready("CP-1", Abilities())
-    house.limits.reports.evse_changed("CP-1", 1, EvseState.AVAILABLE)
+    house.limits.events.on_connect("CP-1", "1.6")
+    house.limits.events.on_boot("CP-1", ChargerModel("V", "M"))
+    house.limits.events.on_ready("CP-1", ChargerCapabilities())
+    house.limits.events.on_evse_state("CP-1", 1, EvseState.AVAILABLE)
     await house.settled()
     return transaction_id
 
@@ -66,7 +74,7 @@ async def test_stored_values_of_an_old_transaction_change_nothing(
     charging.clock.advance(alone_s)
 
     assert not see(charging, "4711", NOON - age)
-    await charging.limits.reports.session_ended(Ended("CP-1", "4711", NOON - age, 5.0))
+    await charging.limits.events.on_transaction_ended(TransactionEnded("CP-1", "4711", NOON - age, 5.0))
 
     assert shown(charging) == before
     assert (await charging.set(CP_1=8.0))[0].outcome == "applied"
@@ -86,11 +94,13 @@ async def test_values_of_another_transaction_that_tell_of_now_replace_none_that_
 @pytest.mark.parametrize("is_stored", [False, True])
 async def test_an_old_begin_and_end_are_recorded_beside_the_session_that_runs(charging: House, is_stored: bool) -> None:
     before = shown(charging)
-    reports = charging.limits.reports
+    events = charging.limits.events
 
-    assert not await reports.session_started(Started("CP-1", 1, "old", LONG_AGO, 50.0, is_stored=is_stored))
+    assert not await events.on_transaction_started(
+        TransactionStarted("CP-1", 1, "old", LONG_AGO, 50.0, is_stored=is_stored)
+    )
     assert not see(charging, "old", LONG_AGO, is_stored=is_stored)
-    assert not await reports.session_ended(Ended("CP-1", "old", LONG_AGO + timedelta(hours=1), 57.5))
+    assert not await events.on_transaction_ended(TransactionEnded("CP-1", "old", LONG_AGO + timedelta(hours=1), 57.5))
 
     assert shown(charging) == before
     (row,) = [row for row in charging.store.load().sessions if row["transaction_id"] == "old"]
@@ -103,7 +113,9 @@ async def test_nobody_comes_by_what_a_meter_says_while_nobody_is_there(house: Ho
     await house.connect("CP-1")
 
     assert not see(house, transaction_id, house.clock.now())
-    assert not await house.limits.reports.session_ended(Ended("CP-1", transaction_id, house.clock.now(), 1.0))
+    assert not await house.limits.events.on_transaction_ended(
+        TransactionEnded("CP-1", transaction_id, house.clock.now(), 1.0)
+    )
 
     assert house.evse("CP-1").session is None
     assert house.evse("CP-1").state is EvseState.AVAILABLE
@@ -113,7 +125,9 @@ async def test_a_stored_begin_makes_a_session_once_its_transaction_proves_to_run
     await house.connect("CP-1")
     begun_at = NOON - timedelta(hours=1)
 
-    assert not await house.limits.reports.session_started(Started("CP-1", 1, "T", begun_at, 100.0, is_stored=True))
+    assert not await house.limits.events.on_transaction_started(
+        TransactionStarted("CP-1", 1, "T", begun_at, 100.0, is_stored=True)
+    )
     assert house.evse("CP-1").session is None
     assert see(house, "T", house.clock.now())
 
@@ -142,8 +156,8 @@ async def test_stored_values_after_a_loss_of_power_take_nothing_up(charging: Hou
     assert not see(charging, transaction_id, NOON + timedelta(seconds=50))
     assert charging.evse("CP-1").session is None
 
-    ended = Ended("CP-1", transaction_id, NOON + timedelta(seconds=55), 103.0)
-    await charging.limits.reports.session_ended(ended)
+    ended = TransactionEnded("CP-1", transaction_id, NOON + timedelta(seconds=55), 103.0)
+    await charging.limits.events.on_transaction_ended(ended)
     assert not see(charging, transaction_id, charging.clock.now())
     (row,) = [row for row in charging.store.load().sessions if row["transaction_id"] == transaction_id]
     assert row["ended_at"] == "2026-06-21T12:00:55Z"
@@ -156,21 +170,21 @@ async def test_a_transaction_is_taken_up_again_after_a_restart_of_the_service(tm
     await before.plug("CP-1")
     session_id = running(before).session_id
     transaction_id = await power_loss(before)
-    await before.limits.keeper.keep()
+    await before.limits.writer.write()
     before.store.close()
 
     after = House(["CP-1"], folder=tmp_path, clock=before.clock)
     await after.connect("CP-1")
     assert see(after, transaction_id, after.clock.now())
     assert running(after).session_id == session_id
-    await after.limits.sending.stop()
+    await after.limits.queue.stop()
     after.store.close()
 
 
 async def test_another_transaction_takes_the_place_of_one_that_nobody_hears_of_any_more(charging: House) -> None:
     charging.clock.advance(60)
-    charging.limits.reports.connected("CP-1", "2.0.1")
-    charging.limits.reports.ready("CP-1", Abilities())
+    charging.limits.events.on_connect("CP-1", "2.0.1")
+    charging.limits.events.on_ready("CP-1", ChargerCapabilities())
     assert not see(charging, "new", charging.clock.now(), state=EvseState.CHARGING)
 
     charging.clock.advance(60)
@@ -193,7 +207,7 @@ async def test_what_draws_without_a_session_is_told_and_held_to_the_default(
     evse = house.evse("CP-1")
     assert (evse.session, evse.draws_without_session, evse.is_overdrawing) == (None, True, True)
     assert house.points.at("CP-1").default_a == 6.0
-    assert house.site.most(KEY) == (16.0, 16.0, 16.0)
+    assert house.site.max_currents(KEY) == (16.0, 16.0, 16.0)
     assert [record.message for record in caplog.records].count("power is drawn without a session") == 1
     (result,) = await house.set(CP_1=8.0)
     assert (result.outcome, result.limited_by) == ("rejected", "no_session")
@@ -206,7 +220,7 @@ async def test_what_draws_without_a_session_is_told_and_held_to_the_default(
 
 
 async def test_where_no_default_holds_what_is_drawn_without_a_session_no_limit_is_named(house: House) -> None:
-    house.points.at("CP-1").default_answer = Answer.REJECTED
+    house.points.at("CP-1").default_answer = CommandStatus.REJECTED
     await house.connect("CP-1")
     assert (await house.set(CP_1=8.0))[0].limit_a == 8.0
     house.meter("CP-1", 16.0)
@@ -231,15 +245,15 @@ async def test_a_session_that_was_replaced_takes_its_energy_from_its_own_late_en
     await house.plug("CP-1")
     second = running(house).transaction_id
     if is_restarted:
-        await house.limits.keeper.keep()
-        await house.limits.sending.stop()
+        await house.limits.writer.write()
+        await house.limits.queue.stop()
         house.store.close()
         house = House(["CP-1"], folder=tmp_path, clock=house.clock)
         await house.connect("CP-1")
     ended_at = house.clock.now() - timedelta(seconds=30)
 
     for _ in range(2):
-        assert not await house.limits.reports.session_ended(Ended("CP-1", first, ended_at, 107.5))
+        assert not await house.limits.events.on_transaction_ended(TransactionEnded("CP-1", first, ended_at, 107.5))
     assert not see(house, first, house.clock.now())
 
     assert running(house).transaction_id == second
@@ -247,5 +261,5 @@ async def test_a_session_that_was_replaced_takes_its_energy_from_its_own_late_en
     (row,) = [row for row in house.store.load().sessions if row["transaction_id"] == first]
     assert '"energy_kwh":7.5' in row["content"]
     assert row["ended_at"] == "2026-06-21T12:00:30Z"
-    await house.limits.sending.stop()
+    await house.limits.queue.stop()
     house.store.close()

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from tests.unit.charger_service.limits.conftest import NOON, House
 
-from charger_service.acts import Proved
-from charger_service.operating import OrderRefused, UnknownSession
+from charger_service.kill_audit import AuthenticatedCaller
+from charger_service.operator_service import OrderRefusedError, UnknownSessionError
 from charger_service.orders import DepartureOrder, OrderKind, OverrideKind, OverrideOrder, SiteLimitOrder
-from charger_service.ports import Answer, Needs
+from charger_service.ports import ChargingNeeds, CommandStatus
 
 pytestmark = pytest.mark.anyio
 
-WHO = Proved(application="Operator", user="operator@carbon.super")
+WHO = AuthenticatedCaller(application="Operator", user="operator@carbon.super")
 
 
 def stop(minutes: float = 30) -> OverrideOrder:
@@ -36,7 +36,7 @@ async def charging(house: House) -> House:
 
 
 async def test_a_stop_stops_every_car_at_once_and_agents_command_no_more(charging: House) -> None:
-    state = await charging.operating.set_override(stop(), WHO)
+    state = await charging.operator_service.set_override(stop(), WHO)
 
     assert [charging.really_a(one) for one in charging.site.chargers] == [0.0, 0.0, 0.0]
     assert state.override is not None
@@ -48,18 +48,18 @@ async def test_a_stop_stops_every_car_at_once_and_agents_command_no_more(chargin
 
 
 async def test_an_override_ends_by_itself_and_cars_fall_to_the_fallback(charging: House) -> None:
-    await charging.operating.set_override(stop(), WHO)
+    await charging.operator_service.set_override(stop(), WHO)
 
     await charging.pass_time(30 * 60)
 
-    assert charging.operating.override_state().override is None
+    assert charging.operator_service.override_state().override is None
     assert [charging.really_a(one) for one in charging.site.chargers] == [6.0, 6.0, 6.0]
     (result,) = await charging.set(CP_1=32.0)
     assert result.outcome == "applied"
 
 
 async def test_an_override_of_many_hours_is_renewed_on_the_chargers(charging: House) -> None:
-    await charging.operating.set_override(stop(minutes=600), WHO)
+    await charging.operator_service.set_override(stop(minutes=600), WHO)
 
     for _ in range(12):
         await charging.pass_time(40 * 60)
@@ -68,8 +68,8 @@ async def test_an_override_of_many_hours_is_renewed_on_the_chargers(charging: Ho
 
 
 async def test_an_override_is_taken_back(charging: House) -> None:
-    await charging.operating.set_override(stop(), WHO)
-    state = await charging.operating.set_override(NONE, WHO)
+    await charging.operator_service.set_override(stop(), WHO)
+    state = await charging.operator_service.set_override(NONE, WHO)
     await charging.settled()
 
     assert state.override is None
@@ -81,14 +81,14 @@ async def test_a_fixed_power_stays_within_the_envelope(anyio_backend: str) -> No
     await house.connect()
     await house.plug("CP-1", "CP-2", "CP-3")
 
-    await house.operating.set_override(fixed(11.0), WHO)
+    await house.operator_service.set_override(fixed(11.0), WHO)
 
     # 11 kW are 15.9 A on three phases; three of them would be 47.7 A.
     assert [house.really_a(one) for one in house.site.chargers] == [15.9, 15.9, 8.2]
 
 
 async def test_a_fixed_power_that_no_car_can_draw_is_none(charging: House) -> None:
-    await charging.operating.set_override(fixed(3.0), WHO)
+    await charging.operator_service.set_override(fixed(3.0), WHO)
 
     assert [charging.really_a(one) for one in charging.site.chargers] == [0.0, 0.0, 0.0]
 
@@ -98,7 +98,7 @@ async def test_a_car_that_comes_under_an_override_is_under_it(
     house: House, order: OverrideOrder, limit_a: float
 ) -> None:
     await house.connect()
-    await house.operating.set_override(order, WHO)
+    await house.operator_service.set_override(order, WHO)
 
     await house.plug("CP-1")
     assert house.really_a("CP-1") <= limit_a
@@ -112,10 +112,10 @@ async def test_a_stop_that_comes_while_limits_are_being_raised_wins(
 ) -> None:
     async def keep_after_a_stop(*_: object) -> bool:
         monkeypatch.undo()
-        await charging.operating.set_override(stop(), WHO)
+        await charging.operator_service.set_override(stop(), WHO)
         return True
 
-    monkeypatch.setattr(charging.limits.keeper, "keep", keep_after_a_stop)
+    monkeypatch.setattr(charging.limits.writer, "write", keep_after_a_stop)
     (result,) = await charging.set(CP_3=32.0)
 
     assert (result.outcome, result.limited_by) == ("rejected", "override")
@@ -123,11 +123,11 @@ async def test_a_stop_that_comes_while_limits_are_being_raised_wins(
 
 
 async def test_a_charger_that_hangs_does_not_hold_up_a_stop_and_is_stopped_later(charging: House) -> None:
-    charging.points.at("CP-1").answer = Answer.NO_ANSWER
-    await charging.operating.set_override(stop(), WHO)
+    charging.points.at("CP-1").answer = CommandStatus.NO_ANSWER
+    await charging.operator_service.set_override(stop(), WHO)
     assert charging.really_a("CP-2") == 0.0
 
-    charging.points.at("CP-1").answer = Answer.ACCEPTED
+    charging.points.at("CP-1").answer = CommandStatus.ACCEPTED
     await charging.pass_time(10)
 
     assert charging.really_a("CP-1") == 0.0
@@ -137,28 +137,28 @@ async def test_an_override_survives_a_restart(tmp_path: Path) -> None:
     before = House(folder=tmp_path)
     await before.connect()
     await before.plug("CP-1")
-    state = await before.operating.set_override(stop(), WHO)
+    state = await before.operator_service.set_override(stop(), WHO)
     assert state.is_kept_on_disk
     before.close()
 
     after = House(folder=tmp_path, clock=before.clock, points=before.points)
-    assert after.operating.override_state() == state
+    assert after.operator_service.override_state() == state
     await after.connect()
     assert after.really_a("CP-1") == 0.0
     await after.pass_time(1800)
     after.close()
-    assert House(folder=tmp_path, clock=before.clock).operating.override_state().override is None
+    assert House(folder=tmp_path, clock=before.clock).operator_service.override_state().override is None
 
 
 async def test_a_lower_site_limit_lowers_cars_at_once_and_shows_to_agents(charging: House) -> None:
     # 27.6 kW are 40 A on each phase.
-    answer = await charging.operating.set_site_limit(SiteLimitOrder(limit_kw=27.6, reason="works"), WHO)
+    answer = await charging.operator_service.set_site_limit(SiteLimitOrder(limit_kw=27.6, reason="works"), WHO)
     await charging.settled()
 
     assert (answer.site_limit_kw, answer.configured_kw) == (27.6, 69.0)
     assert sum(charging.really_a(one) for one in charging.site.chargers) <= 40.0
     assert charging.limits.views.chargers().site_limit_kw == 27.6
-    assert charging.site.carried().phase_a == pytest.approx([40.0] * 3)
+    assert charging.site.sum_loads().phase_a == pytest.approx([40.0] * 3)
     # Beside 48.3 kW of the building nothing is left to promise.
     assert [charging.evse(one).fallback_a for one in charging.site.chargers] == [0.0, 0.0, 0.0]
     assert charging.points.at("CP-1").default_a == 0.0
@@ -167,11 +167,11 @@ async def test_a_lower_site_limit_lowers_cars_at_once_and_shows_to_agents(chargi
 async def test_the_important_car_is_lowered_last(charging: House) -> None:
     session = charging.evse("CP-2").session
     assert session is not None
-    await charging.operating.set_departure(
+    await charging.operator_service.set_departure(
         session.session_id, DepartureOrder(departure=NOON.replace(hour=20), priority=5), WHO
     )
 
-    await charging.operating.set_site_limit(SiteLimitOrder(limit_kw=27.6, reason="works"), WHO)
+    await charging.operator_service.set_site_limit(SiteLimitOrder(limit_kw=27.6, reason="works"), WHO)
     await charging.settled()
 
     # 6 A of each other stay counted until its charger holds the lower default.
@@ -179,8 +179,8 @@ async def test_the_important_car_is_lowered_last(charging: House) -> None:
 
 
 async def test_a_lifted_site_limit_gives_fallbacks_back(charging: House) -> None:
-    await charging.operating.set_site_limit(SiteLimitOrder(limit_kw=27.6, reason="works"), WHO)
-    answer = await charging.operating.set_site_limit(SiteLimitOrder(limit_kw=None, reason="done"), WHO)
+    await charging.operator_service.set_site_limit(SiteLimitOrder(limit_kw=27.6, reason="works"), WHO)
+    answer = await charging.operator_service.set_site_limit(SiteLimitOrder(limit_kw=None, reason="done"), WHO)
     await charging.pass_time(1)
 
     assert answer.site_limit_kw == 69.0
@@ -188,20 +188,20 @@ async def test_a_lifted_site_limit_gives_fallbacks_back(charging: House) -> None
 
 
 async def test_a_site_limit_is_never_above_the_configured_one(charging: House) -> None:
-    with pytest.raises(OrderRefused, match="69 kW at most"):
-        await charging.operating.set_site_limit(SiteLimitOrder(limit_kw=70.0, reason="more"), WHO)
+    with pytest.raises(OrderRefusedError, match="69 kW at most"):
+        await charging.operator_service.set_site_limit(SiteLimitOrder(limit_kw=70.0, reason="more"), WHO)
 
     assert charging.record.page(10, None).orders == ()
 
 
 async def test_the_site_limit_survives_a_restart(tmp_path: Path) -> None:
     before = House(folder=tmp_path)
-    await before.operating.set_site_limit(SiteLimitOrder(limit_kw=20.0, reason="works"), WHO)
+    await before.operator_service.set_site_limit(SiteLimitOrder(limit_kw=20.0, reason="works"), WHO)
     before.close()
 
     after = House(folder=tmp_path)
     assert after.limits.views.chargers().site_limit_kw == 20.0
-    await after.operating.set_site_limit(SiteLimitOrder(limit_kw=None, reason="done"), WHO)
+    await after.operator_service.set_site_limit(SiteLimitOrder(limit_kw=None, reason="done"), WHO)
     after.close()
 
     assert House(folder=tmp_path).limits.views.chargers().site_limit_kw == 69.0
@@ -212,8 +212,8 @@ async def test_what_a_person_says_of_a_car_stands_above_its_own_word(charging: H
     assert session is not None
     order = DepartureOrder(departure=NOON.replace(hour=15), energy_wanted_kwh=12.0, guaranteed_a=6.0)
 
-    told = await charging.operating.set_departure(session.session_id, order, WHO)
-    charging.limits.reports.needs("CP-1", 1, Needs(energy_wanted_kwh=99.0))
+    told = await charging.operator_service.set_departure(session.session_id, order, WHO)
+    charging.limits.events.on_charging_needs("CP-1", 1, ChargingNeeds(energy_wanted_kwh=99.0))
 
     assert (told.departure, told.energy_wanted_kwh, told.guaranteed_a) == (NOON.replace(hour=15), 12.0, 6.0)
     assert charging.evse("CP-1").session == told
@@ -224,16 +224,16 @@ async def test_what_a_person_says_of_a_car_stands_above_its_own_word(charging: H
 async def test_a_departure_needs_a_session_and_the_future(charging: House) -> None:
     session = charging.evse("CP-1").session
     assert session is not None
-    with pytest.raises(UnknownSession):
-        await charging.operating.set_departure("nobody", DepartureOrder(departure=NOON.replace(hour=15)), WHO)
-    with pytest.raises(OrderRefused):
-        await charging.operating.set_departure(session.session_id, DepartureOrder(departure=NOON), WHO)
+    with pytest.raises(UnknownSessionError):
+        await charging.operator_service.set_departure("nobody", DepartureOrder(departure=NOON.replace(hour=15)), WHO)
+    with pytest.raises(OrderRefusedError):
+        await charging.operator_service.set_departure(session.session_id, DepartureOrder(departure=NOON), WHO)
 
 
 async def test_every_order_is_recorded_with_who_proved_to_give_it(charging: House) -> None:
-    await charging.operating.set_override(stop(), WHO)
-    await charging.operating.set_site_limit(SiteLimitOrder(limit_kw=50.0, reason="works"), None)
-    await charging.operating.set_override(NONE, WHO)
+    await charging.operator_service.set_override(stop(), WHO)
+    await charging.operator_service.set_site_limit(SiteLimitOrder(limit_kw=50.0, reason="works"), None)
+    await charging.operator_service.set_override(NONE, WHO)
 
     page = charging.record.page(2, None)
     rest = charging.record.page(2, page.next_before)

@@ -21,7 +21,7 @@ async def charging(anyio_backend: str) -> House:
 
 
 def metered(house: House, **said: Any) -> tuple[float, ...]:
-    house.limits.reports.metered("CP-1", 1, MeterReading(None, **said))
+    house.limits.events.on_meter_values("CP-1", 1, MeterReading(None, **said))
     measured = house.evse("CP-1").measured
     assert measured is not None
     return measured.current_a
@@ -47,7 +47,7 @@ async def test_without_a_current_on_the_neutral_the_phases_are_even(charging: Ho
 
 async def test_power_alone_counts_in_full_on_each_phase_that_it_may_be_on(charging: House) -> None:
     assert metered(charging, power_kw=3.68) == (16.0, 16.0, 16.0)
-    assert charging.site.most(("CP-1", 1)) == (16.0, 16.0, 16.0)
+    assert charging.site.max_currents(("CP-1", 1)) == (16.0, 16.0, 16.0)
 
 
 async def test_it_counts_up_to_what_the_evse_gives_on_one_phase(charging: House) -> None:
@@ -67,9 +67,9 @@ async def test_an_evse_on_one_phase_leaves_no_doubt(anyio_backend: str) -> None:
     house = House(("CP-1",), evse={"phases": [2]})
     await house.connect()
     await house.plug("CP-1")
-    house.limits.reports.metered("CP-1", 1, MeterReading(NOON, power_kw=3.68))
+    house.limits.events.on_meter_values("CP-1", 1, MeterReading(NOON, power_kw=3.68))
     (by_power,) = [one.measured for one in [house.evse("CP-1")]]
-    house.limits.reports.metered("CP-1", 1, MeterReading(NOON, neutral_a=9.0))
+    house.limits.events.on_meter_values("CP-1", 1, MeterReading(NOON, neutral_a=9.0))
     by_neutral = house.evse("CP-1").measured
 
     assert by_power is not None

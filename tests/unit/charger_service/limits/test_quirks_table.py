@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from charger_service.ports import LimitPurpose, Make, Quirks, RateUnit
-from charger_service.quirks import FROM_FILE, QUIRKS, QuirkRow, known_quirks, quirks_of
+from charger_service.ports import ChargerModel, LimitPurpose, Quirks, RateUnit
+from charger_service.quirks import FROM_FILE, QUIRKS, QuirkRow, find_quirks, quirks_of
 
 pytestmark = pytest.mark.anyio
 
@@ -31,17 +31,17 @@ DOCS = Path(__file__).parents[4] / "docs" / "chargers.md"
 
 @pytest.mark.parametrize(("vendor", "model", "quirks"), MAKES)
 def test_a_make_has_the_quirks_of_its_rows(vendor: str, model: str, quirks: Quirks) -> None:
-    assert quirks_of(Make(vendor, model), Quirks()) == quirks
+    assert quirks_of(ChargerModel(vendor, model), Quirks()) == quirks
 
 
 def test_every_row_is_tried_above() -> None:
-    makes = [Make(vendor, model) for vendor, model, _ in MAKES]
+    makes = [ChargerModel(vendor, model) for vendor, model, _ in MAKES]
 
     assert [row for row in QUIRKS if not any(row.is_of(make) for make in makes)] == []
 
 
 def test_the_file_stands_above_the_table_field_by_field() -> None:
-    known = known_quirks(Make("ABB", "CDT_TACW11"), Quirks(stack_level=1, rate_unit=RateUnit.WATTS))
+    known = find_quirks(ChargerModel("ABB", "CDT_TACW11"), Quirks(stack_level=1, rate_unit=RateUnit.WATTS))
 
     assert {quirk.name: (quirk.value, quirk.source) for quirk in known} == {
         "autostart": (True, "https://github.com/evcc-io/evcc/pull/31444"),
@@ -56,7 +56,7 @@ def test_of_a_charger_that_says_nothing_of_itself_only_the_file_is_known() -> No
 
 @pytest.mark.parametrize("row", QUIRKS, ids=lambda row: f"{row.vendor or '(none)'} {row.model}")
 def test_a_row_has_a_source_and_is_in_the_docs(row: QuirkRow) -> None:
-    (quirk,) = known_quirks(None, row.quirks)
+    (quirk,) = find_quirks(None, row.quirks)
     cells = [row.vendor or "(empty)", row.model, f"`{quirk.name}: {quirk.value_text}`", row.reason, f"<{row.source}>"]
 
     assert row.source.startswith("https://")
@@ -64,7 +64,7 @@ def test_a_row_has_a_source_and_is_in_the_docs(row: QuirkRow) -> None:
 
 
 async def test_a_charger_shows_its_quirks_and_where_they_are_known_from(house: Any) -> None:
-    house.limits.reports.booted("CP-1", Make("ABB", "CDT_TACW11::NET_WIFI"))
+    house.limits.events.on_boot("CP-1", ChargerModel("ABB", "CDT_TACW11::NET_WIFI"))
 
     shown = house.limits.views.charger("CP-1").quirks
     assert [(one.quirk, one.value) for one in shown] == [("autostart", "true"), ("stack_level", "0")]

@@ -10,7 +10,7 @@ from tests.unit.charger_service.limits.conftest import NOON, House, fill, free
 from tests.unit.charger_service.limits.test_operators_word import WHO, stop
 
 from charger_service import store
-from charger_service.ports import Ended, MeterReading, Reply, Started, TransactionLimit
+from charger_service.ports import MeterReading, Reply, TransactionEnded, TransactionLimit, TransactionStarted
 from charger_service.store import FILE
 from ev_service.errors import ConfigurationError
 
@@ -31,7 +31,7 @@ def restarted(before: House, folder: Path) -> House:
 
 async def test_sessions_and_limits_survive_a_restart(tmp_path: Path) -> None:
     before = await charging(tmp_path, "CP-1", "CP-2")
-    before.limits.reports.metered("CP-1", 1, MeterReading(NOON, energy_kwh=104.0, power_kw=4.0))
+    before.limits.events.on_meter_values("CP-1", 1, MeterReading(NOON, energy_kwh=104.0, power_kw=4.0))
     await before.set(CP_1=20.0)
     sessions = before.limits.views.sessions().sessions
     assert sessions[0].energy_kwh == 4.0
@@ -66,7 +66,7 @@ async def test_until_chargers_are_heard_again_they_count_with_what_they_may_draw
 
     after = restarted(before, tmp_path)
 
-    assert [max(after.site.most((one, 1))) for one in after.site.chargers] == [32.0, 10.0, 6.0]
+    assert [max(after.site.max_currents((one, 1))) for one in after.site.chargers] == [32.0, 10.0, 6.0]
     after.close()
 
 
@@ -93,7 +93,7 @@ async def test_an_ended_session_stays_ended_after_a_restart(tmp_path: Path) -> N
     await before.unplug("CP-1")
     after = restarted(before, tmp_path)
 
-    await after.limits.reports.session_started(Started("CP-1", 1, "CP-1-1", NOON, 100.0))
+    await after.limits.events.on_transaction_started(TransactionStarted("CP-1", 1, "CP-1-1", NOON, 100.0))
 
     assert after.limits.views.sessions().sessions == ()
     after.close()
@@ -103,7 +103,7 @@ async def test_a_session_that_ended_while_the_service_was_away_ends_when_it_is_t
     before = await charging(tmp_path, "CP-1")
     after = restarted(before, tmp_path)
 
-    await after.limits.reports.session_ended(Ended("CP-1", "CP-1-1", NOON, 109.0))
+    await after.limits.events.on_transaction_ended(TransactionEnded("CP-1", "CP-1-1", NOON, 109.0))
 
     assert after.limits.views.sessions().sessions == ()
     after.close()
@@ -209,7 +209,7 @@ async def test_a_damaged_state_stops_neither_the_start_nor_a_stop_nor_fallbacks(
     assert "chargers.sqlite is damaged" in obstacle
     assert "move chargers.sqlite* out of CHARGERS_STATE_DIR" in obstacle
 
-    stopped = await after.operating.set_override(stop(), WHO)
+    stopped = await after.operator_service.set_override(stop(), WHO)
     assert (stopped.override is not None, stopped.is_kept_on_disk) == (True, False)
     assert [after.really_a(one) for one in ("CP-1", "CP-2")] == [0.0, 0.0]
     assert await after.limits.numbers.number_of("CP-1", "12:00") > 0
@@ -220,7 +220,7 @@ async def test_a_damaged_state_stops_neither_the_start_nor_a_stop_nor_fallbacks(
 
 async def test_a_stop_is_read_from_a_state_that_is_damaged_elsewhere(tmp_path: Path) -> None:
     before = await charging(tmp_path, "CP-1")
-    await before.operating.set_override(stop(), WHO)
+    await before.operator_service.set_override(stop(), WHO)
     before.close()
     spoil(tmp_path, table="standings")
 
@@ -228,7 +228,7 @@ async def test_a_stop_is_read_from_a_state_that_is_damaged_elsewhere(tmp_path: P
     await after.connect()
     await after.plug("CP-1")
 
-    assert after.operating.override_state().override is not None
+    assert after.operator_service.override_state().override is not None
     assert after.really_a("CP-1") == 0.0
     after.close()
 
@@ -262,7 +262,7 @@ async def test_a_disk_that_hangs_holds_up_neither_the_watch_nor_a_stop(
 
     await house.pass_time(61)
     assert house.really_a("CP-1") == 6.0
-    await house.operating.set_override(stop(), WHO)
+    await house.operator_service.set_override(stop(), WHO)
     assert house.really_a("CP-1") == 0.0
     assert "the disk takes longer" in (house.store.write_error() or "")
 

@@ -5,8 +5,15 @@ import asyncio
 import pytest
 from tests.unit.charger_service.limits.conftest import NOON, House
 
-from charger_service.lease import Leased
-from charger_service.ports import Answer, Ended, MeterReading, Needs, Seen, Started
+from charger_service.lease import LeaseConflictError
+from charger_service.ports import (
+    ChargingNeeds,
+    CommandStatus,
+    MeterReading,
+    TransactionEnded,
+    TransactionStarted,
+    TransactionUpdated,
+)
 from ev_service.charging import EvseState, LimitOutcome
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +78,7 @@ async def test_an_unconfirmed_reduction_frees_nothing(anyio_backend: str) -> Non
     await house.connect()
     await house.plug("CP-1", "CP-2")
     await house.set(CP_1=32.0)
-    house.points.at("CP-1").answer = Answer.NO_ANSWER
+    house.points.at("CP-1").answer = CommandStatus.NO_ANSWER
 
     first, second = await house.set(CP_1=6.0, CP_2=32.0)
 
@@ -109,9 +116,10 @@ async def test_an_order_that_is_overtaken_while_it_waits_is_never_sent(charging:
 
 
 @pytest.mark.parametrize(
-    ("answer", "limited_by"), [(Answer.REJECTED, "charger_rejected"), (Answer.NOT_SUPPORTED, "charger_rejected")]
+    ("answer", "limited_by"),
+    [(CommandStatus.REJECTED, "charger_rejected"), (CommandStatus.NOT_SUPPORTED, "charger_rejected")],
 )
-async def test_a_refusal_leaves_what_was_before(charging: House, answer: Answer, limited_by: str) -> None:
+async def test_a_refusal_leaves_what_was_before(charging: House, answer: CommandStatus, limited_by: str) -> None:
     await charging.set(CP_1=10.0)
     charging.points.at("CP-1").answer = answer
 
@@ -168,12 +176,12 @@ async def test_only_an_evse_that_can_switch_takes_fewer_phases(charging: House) 
     (applied,) = await house.put(house.limit("CP-1", 16.0, phases=1))
     assert applied.outcome is APPLIED
     # L2 of the site is the charger's L1; the fallback counts on all of them.
-    assert house.site.most(("CP-1", 1)) == (6.0, 16.0, 6.0)
+    assert house.site.max_currents(("CP-1", 1)) == (6.0, 16.0, 6.0)
 
 
 async def test_one_commander_at_a_time(charging: House) -> None:
     await charging.set(CP_1=10.0)
-    with pytest.raises(Leased, match="agent commands until 2026-06-21T12:01:00Z"):
+    with pytest.raises(LeaseConflictError, match="agent commands until 2026-06-21T12:01:00Z"):
         await charging.put(charging.limit("CP-1", 20.0), commander="other")
 
     charging.clock.advance(60)
@@ -187,7 +195,7 @@ async def test_a_call_that_commands_nothing_neither_needs_the_lease_nor_takes_it
     (result,) = await charging.put(charging.limit("CP-9", 20.0), commander="somebody")
 
     assert result.limited_by == "unknown_charger"
-    answer = await charging.limits.commanding.set_limits([charging.limit("CP-1", 3.0)], "somebody", None)
+    answer = await charging.limits.limit_service.set_limits([charging.limit("CP-1", 3.0)], "somebody", None)
     assert answer.lease.commander == "agent"
 
 
@@ -204,11 +212,11 @@ async def test_a_limit_for_an_empty_place_is_kept_for_the_next_car(charging: Hou
 
 async def test_the_limit_is_sent_again_after_the_car_begins_to_charge(charging: House) -> None:
     await charging.set(CP_1=10.0)
-    charging.limits.reports.evse_changed("CP-1", 1, EvseState.SUSPENDED_EV)
+    charging.limits.events.on_evse_state("CP-1", 1, EvseState.SUSPENDED_EV)
     charging.points.at("CP-1").limit = None
     charging.points.sent.clear()
 
-    charging.limits.reports.evse_changed("CP-1", 1, EvseState.CHARGING)
+    charging.limits.events.on_evse_state("CP-1", 1, EvseState.CHARGING)
     await charging.settled()
 
     assert charging.points.sent == [("CP-1", 10.0)]
@@ -217,7 +225,7 @@ async def test_the_limit_is_sent_again_after_the_car_begins_to_charge(charging: 
 async def test_a_session_that_was_not_seen_to_begin_is_limited_all_the_same(house: House) -> None:
     await house.connect()
 
-    house.limits.reports.session_seen(Seen("CP-1", 1, "unheard", NOON, state=EvseState.CHARGING))
+    house.limits.events.on_transaction_updated(TransactionUpdated("CP-1", 1, "unheard", NOON, state=EvseState.CHARGING))
     await house.settled()
 
     assert house.points.sent == [("CP-1", 6.0)]
@@ -225,25 +233,29 @@ async def test_a_session_that_was_not_seen_to_begin_is_limited_all_the_same(hous
 
 
 async def test_what_ended_stays_ended_however_often_it_is_told(charging: House) -> None:
-    visit = charging.site.visit(("CP-1", 1))
-    assert visit is not None
+    session = charging.site.get_session(("CP-1", 1))
+    assert session is not None
     await charging.unplug("CP-1")
 
-    await charging.limits.reports.session_started(Started("CP-1", 1, visit.transaction_id, NOON, 100.0))
-    await charging.limits.reports.session_ended(Ended("CP-1", visit.transaction_id, NOON))
+    await charging.limits.events.on_transaction_started(
+        TransactionStarted("CP-1", 1, session.transaction_id, NOON, 100.0)
+    )
+    await charging.limits.events.on_transaction_ended(TransactionEnded("CP-1", session.transaction_id, NOON))
 
     assert [one.charger_id for one in charging.limits.views.sessions().sessions] == ["CP-2", "CP-3"]
 
 
 async def test_a_place_that_is_free_has_no_session_though_nobody_told_its_end(charging: House) -> None:
-    charging.limits.reports.evse_changed("CP-1", 1, EvseState.AVAILABLE)
+    charging.limits.events.on_evse_state("CP-1", 1, EvseState.AVAILABLE)
 
     assert charging.evse("CP-1").session is None
 
 
 async def test_energy_and_needs_are_those_of_the_session(charging: House) -> None:
-    charging.limits.reports.metered("CP-1", 1, MeterReading(NOON, energy_kwh=107.5, power_kw=4.14))
-    charging.limits.reports.needs("CP-1", 1, Needs(energy_wanted_kwh=20.0, departure=NOON.replace(hour=18)))
+    charging.limits.events.on_meter_values("CP-1", 1, MeterReading(NOON, energy_kwh=107.5, power_kw=4.14))
+    charging.limits.events.on_charging_needs(
+        "CP-1", 1, ChargingNeeds(energy_wanted_kwh=20.0, departure=NOON.replace(hour=18))
+    )
 
     session = charging.evse("CP-1").session
     measured = charging.evse("CP-1").measured
@@ -259,7 +271,7 @@ async def test_currents_are_those_of_the_sites_phases(anyio_backend: str) -> Non
     await house.connect()
     await house.plug("CP-1")
 
-    house.limits.reports.metered("CP-1", 1, MeterReading(NOON, current_a=(10.0, 11.0, 12.0)))
+    house.limits.events.on_meter_values("CP-1", 1, MeterReading(NOON, current_a=(10.0, 11.0, 12.0)))
 
     measured = house.evse("CP-1").measured
     assert measured is not None
@@ -267,13 +279,13 @@ async def test_currents_are_those_of_the_sites_phases(anyio_backend: str) -> Non
 
 
 async def test_reports_of_places_that_the_site_does_not_have_are_passed_over(house: House) -> None:
-    reports = house.limits.reports
-    reports.connected("CP-9", "1.6")
-    reports.evse_changed("CP-1", 7, EvseState.CHARGING)
-    reports.session_seen(Seen("CP-1", None, "somewhere", NOON))
-    reports.metered("CP-1", None, MeterReading(NOON, transaction_id="nowhere", power_kw=3.0))
-    reports.needs("CP-1", 7, Needs(1.0))
-    await reports.session_started(Started("CP-1", 7, "x", NOON))
+    events = house.limits.events
+    events.on_connect("CP-9", "1.6")
+    events.on_evse_state("CP-1", 7, EvseState.CHARGING)
+    events.on_transaction_updated(TransactionUpdated("CP-1", None, "somewhere", NOON))
+    events.on_meter_values("CP-1", None, MeterReading(NOON, transaction_id="nowhere", power_kw=3.0))
+    events.on_charging_needs("CP-1", 7, ChargingNeeds(1.0))
+    await events.on_transaction_started(TransactionStarted("CP-1", 7, "x", NOON))
 
     assert house.limits.views.sessions().sessions == ()
 
@@ -293,14 +305,14 @@ async def test_what_a_charger_may_have_taken_without_a_word_counts_until_it_conf
     house = House(("CP-1", "CP-2"), feeder_a=40.0)
     await house.connect()
     await house.plug("CP-1", "CP-2")
-    house.points.at("CP-1").answer, house.points.at("CP-1").obeys = Answer.NO_ANSWER, True
+    house.points.at("CP-1").answer, house.points.at("CP-1").obeys = CommandStatus.NO_ANSWER, True
     await house.set(CP_1=30.0)
-    house.points.at("CP-1").answer, house.points.at("CP-1").obeys = Answer.REJECTED, False
+    house.points.at("CP-1").answer, house.points.at("CP-1").obeys = CommandStatus.REJECTED, False
     await house.set(CP_1=6.0)
 
     (held_back,) = await house.set(CP_2=32.0)
     assert (house.really_a("CP-1"), held_back.limit_a) == (30.0, 10.0)
 
-    house.points.at("CP-1").answer = Answer.ACCEPTED
+    house.points.at("CP-1").answer = CommandStatus.ACCEPTED
     await house.set(CP_1=6.0)
     assert (await house.set(CP_2=32.0))[0].limit_a == 32.0

@@ -19,20 +19,20 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from charger_service.ocpp.central import CentralSystem
-from charger_service.ocpp.conversation import Timing
+from charger_service.ocpp.connection import Timing
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.server import serving
 from charger_service.ports import (
-    Abilities,
-    Ended,
+    ChargerCapabilities,
+    ChargerModel,
+    ChargingNeeds,
     KnownMethod,
-    Make,
     MeterReading,
-    Needs,
-    Offence,
     Quirks,
-    Seen,
-    Started,
+    SchemaViolation,
+    TransactionEnded,
+    TransactionStarted,
+    TransactionUpdated,
 )
 from charger_service.settings import OcppSettings
 from ev_service.charging import EvseState
@@ -49,43 +49,43 @@ class Heard:
     """Everything that is reported, in order; `until` waits for a report."""
 
     def __init__(self) -> None:
-        self.reports: list[tuple[Any, ...]] = []
+        self.events: list[tuple[Any, ...]] = []
         self.fails_with: Exception | None = None
         self.known_quirks: dict[str, Quirks] = {}
         self.on_status: Callable[[], None] = lambda: None
-        self.on_started: Callable[[Started], None] = lambda _: None
+        self.on_started: Callable[[TransactionStarted], None] = lambda _: None
         self._changed = asyncio.Condition()
 
     def _add(self, *report: Any) -> None:
-        self.reports.append(report)
+        self.events.append(report)
 
     async def until(self, *report: Any) -> None:
         async with asyncio.timeout(5):
-            while report not in self.reports:
+            while report not in self.events:
                 await asyncio.sleep(0.001)
 
     def of(self, kind: str) -> list[tuple[Any, ...]]:
-        return [report[1:] for report in self.reports if report[0] == kind]
+        return [report[1:] for report in self.events if report[0] == kind]
 
-    def connected(self, charger_id: str, ocpp_version: str) -> None:
-        self._add("connected", charger_id, ocpp_version)
+    def on_connect(self, charger_id: str, ocpp_version: str) -> None:
+        self._add("connect", charger_id, ocpp_version)
 
-    def disconnected(self, charger_id: str) -> None:
-        self._add("disconnected", charger_id)
+    def on_disconnect(self, charger_id: str) -> None:
+        self._add("disconnect", charger_id)
 
-    def booted(self, charger_id: str, make: Make) -> None:
-        self._add("booted", charger_id, make)
+    def on_boot(self, charger_id: str, make: ChargerModel) -> None:
+        self._add("boot", charger_id, make)
 
-    def ready(self, charger_id: str, abilities: Abilities) -> None:
+    def on_ready(self, charger_id: str, abilities: ChargerCapabilities) -> None:
         self._add("ready", charger_id, abilities)
 
     def quirks(self, charger_id: str) -> Quirks:
         return self.known_quirks.get(charger_id, Quirks())
 
-    def limit_method_changed(self, charger_id: str, known: KnownMethod | None) -> None:
+    def on_limit_method(self, charger_id: str, known: KnownMethod | None) -> None:
         self._add("method", charger_id, known and known.method)
 
-    def evse_changed(self, charger_id: str, evse_id: int, state: EvseState, *, is_over: bool = False) -> None:
+    def on_evse_state(self, charger_id: str, evse_id: int, state: EvseState, *, is_over: bool = False) -> None:
         self.on_status()
         if is_over:
             self._add("over", charger_id, evse_id)
@@ -94,11 +94,11 @@ class Heard:
     def may_charge(self, id_token: str) -> bool:
         return id_token != "UNKNOWN"
 
-    def session_seen(self, seen: Seen) -> bool:
+    def on_transaction_updated(self, seen: TransactionUpdated) -> bool:
         self._add("seen", seen.charger_id, seen.evse_id, seen.transaction_id)
         return not seen.is_stored
 
-    async def session_started(self, started: Started) -> bool:
+    async def on_transaction_started(self, started: TransactionStarted) -> bool:
         if self.fails_with is not None:
             raise self.fails_with
         self.on_started(started)
@@ -106,18 +106,18 @@ class Heard:
         self._add("started", started)
         return not started.is_stored
 
-    async def session_ended(self, ended: Ended) -> bool:
+    async def on_transaction_ended(self, ended: TransactionEnded) -> bool:
         self._add("ended", ended)
         return True
 
-    def needs(self, charger_id: str, evse_id: int, needs: Needs) -> None:
+    def on_charging_needs(self, charger_id: str, evse_id: int, needs: ChargingNeeds) -> None:
         self._add("needs", charger_id, evse_id, needs)
 
-    def metered(self, charger_id: str, evse_id: int | None, reading: MeterReading) -> None:
-        self._add("metered", charger_id, evse_id, reading)
+    def on_meter_values(self, charger_id: str, evse_id: int | None, reading: MeterReading) -> None:
+        self._add("meter_values", charger_id, evse_id, reading)
 
-    def offended(self, charger_id: str, offence: Offence) -> None:
-        self._add("offended", charger_id, offence)
+    def on_schema_violation(self, charger_id: str, violation: SchemaViolation) -> None:
+        self._add("violation", charger_id, violation)
 
 
 class Numbers:
@@ -292,7 +292,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
 
 
 @dataclass
-class Site:
+class OcppSite:
     """A central system that serves, and what belongs to it."""
 
     central: CentralSystem
@@ -341,7 +341,7 @@ def timing() -> Timing:
     return Timing(answer_s=5, silence_s=5)
 
 
-OpenSite = Callable[..., Awaitable[Site]]
+OpenSite = Callable[..., Awaitable[OcppSite]]
 
 
 @pytest.fixture
@@ -349,14 +349,14 @@ async def open_site(anyio_backend: str, timing: Timing) -> AsyncIterator[OpenSit
     """Opens central systems; what is theirs is closed behind the test."""
     async with AsyncExitStack() as stack:
 
-        async def opened(evses: dict[str, tuple[int, ...]] = EVSES, port: int = 0, **settings: Any) -> Site:
+        async def opened(evses: dict[str, tuple[int, ...]] = EVSES, port: int = 0, **settings: Any) -> OcppSite:
             heard, numbers, clock, registry = Heard(), Numbers(), SteppedClock(NOON), CollectorRegistry()
             central = CentralSystem(evses, heard, numbers, clock, OcppMetrics(registry), timing)
             digest = sha256(PASSWORD.encode()).hexdigest()
             ports = await stack.enter_async_context(
                 serving(central, dict.fromkeys(evses, digest), OcppSettings(ocpp_port=port, **settings))
             )
-            site = Site(central, heard, numbers, clock, registry, ports.plain)
+            site = OcppSite(central, heard, numbers, clock, registry, ports.plain)
             stack.push_async_callback(_close, site)
             return site
 
@@ -364,10 +364,10 @@ async def open_site(anyio_backend: str, timing: Timing) -> AsyncIterator[OpenSit
 
 
 @pytest.fixture
-async def site(open_site: OpenSite) -> Site:
+async def site(open_site: OpenSite) -> OcppSite:
     return await open_site()
 
 
-async def _close(site: Site) -> None:
+async def _close(site: OcppSite) -> None:
     for charger in site.connected:
         await charger.hang_up()

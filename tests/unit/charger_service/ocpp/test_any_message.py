@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from charger_service.ocpp.charge_point import ChargePoint
-from charger_service.ocpp.conversation import Surroundings, Timing
+from charger_service.ocpp.connection import ConnectionContext, Timing
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.v16 import ChargePoint16
 from charger_service.ocpp.v201 import ChargePoint201
@@ -45,10 +45,10 @@ def test_any_frame_is_answered_dropped_or_counted(speaks: type[ChargePoint], fra
 
 
 async def hear(speaks: type[ChargePoint], frame: str | bytes) -> None:
-    websocket, reports = AsyncMock(), cast(Any, AsyncMock())
-    reports.offended = Mock()
+    websocket, events = AsyncMock(), cast(Any, AsyncMock())
+    events.on_schema_violation = Mock()
     metrics = OcppMetrics(CollectorRegistry())
-    around = Surroundings(reports, AsyncMock(), SteppedClock(NOON), metrics, Timing())
+    around = ConnectionContext(events, AsyncMock(), SteppedClock(NOON), metrics, Timing())
     point = speaks("CP-1", (1,), websocket, around)
 
     await point.route_message(frame)

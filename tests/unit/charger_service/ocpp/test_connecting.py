@@ -20,7 +20,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from charger_service.ocpp.security import Passwords, identity
-from charger_service.ports import Answer, TransactionLimit
+from charger_service.ports import CommandStatus, TransactionLimit
 from ev_service.errors import ConfigurationError
 
 pytestmark = pytest.mark.anyio
@@ -51,7 +51,7 @@ async def test_a_wrong_password_is_refused_with_401(site: Any) -> None:
     assert await refused_with(site, "CP-16", {"Authorization": "Bearer x"}) == 401
     assert await refused_with(site, "CP-16", {}) == 401
     assert site.counted("ocpp_refused_handshakes_total", reason="wrong_password") == 5
-    assert site.heard.reports == []
+    assert site.heard.events == []
 
 
 async def test_a_refusal_says_nothing_of_the_password(site: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -66,8 +66,8 @@ async def test_the_subprotocol_decides_which_version_is_spoken(site: Any) -> Non
     await site.connect("CP-16", version="1.6")
     await site.connect("CP-201", version="2.0.1")
 
-    await site.heard.until("connected", "CP-16", "1.6")
-    await site.heard.until("connected", "CP-201", "2.0.1")
+    await site.heard.until("connect", "CP-16", "1.6")
+    await site.heard.until("connect", "CP-201", "2.0.1")
     assert site.central.is_connected("CP-16")
 
 
@@ -78,13 +78,13 @@ async def test_without_a_version_in_common_the_handshake_is_completed_and_then_c
 
     assert websocket.subprotocol is None
     assert websocket.close_code == 1002
-    assert site.heard.reports == []
+    assert site.heard.events == []
 
 
 async def test_an_identity_may_hold_a_colon(site: Any) -> None:
     await site.connect("CP:colon")
 
-    await site.heard.until("connected", "CP:colon", "1.6")
+    await site.heard.until("connect", "CP:colon", "1.6")
 
 
 async def test_the_newer_of_two_connections_wins(site: Any) -> None:
@@ -93,10 +93,10 @@ async def test_the_newer_of_two_connections_wins(site: Any) -> None:
 
     assert await older.closed() == 1008
     await newer.boot()
-    kinds = [report[0] for report in site.heard.reports if report[0] in ("connected", "disconnected")]
-    assert kinds == ["connected", "disconnected", "connected"]
+    kinds = [report[0] for report in site.heard.events if report[0] in ("connect", "disconnect")]
+    assert kinds == ["connect", "disconnect", "connect"]
     reply = await site.central.reset("CP-16")
-    assert reply.answer is Answer.ACCEPTED
+    assert reply.answer is CommandStatus.ACCEPTED
     assert newer.asked_for("Reset") == [{"type": "Soft"}]
     assert older.asked_for("Reset") == []
     assert site.central.is_connected("CP-16")
@@ -106,7 +106,7 @@ async def test_the_older_connection_is_not_heard_any_more(site: Any) -> None:
     older = await site.booted("CP-16")
     older.websocket.transport.pause_reading()
     newer = await site.connect("CP-16")
-    await site.heard.until("disconnected", "CP-16")
+    await site.heard.until("disconnect", "CP-16")
 
     await older.websocket.send(json.dumps([2, "late", "StatusNotification", {}]))
     status = {"connectorId": 1, "errorCode": "NoError", "status": "Faulted"}
@@ -120,10 +120,10 @@ async def test_the_older_connection_is_not_heard_any_more(site: Any) -> None:
 async def test_a_charger_that_goes_away_is_reported_and_no_longer_asked(site: Any) -> None:
     charger = await site.booted("CP-16")
     await charger.hang_up()
-    await site.heard.until("disconnected", "CP-16")
+    await site.heard.until("disconnect", "CP-16")
 
     reply = await site.central.set_limit("CP-16", TransactionLimit(1, "1", 10, site.clock.now()))
-    assert reply.answer is Answer.NOT_CONNECTED
+    assert reply.answer is CommandStatus.NOT_CONNECTED
     assert site.central.last_seen("CP-16") == site.clock.now()
     assert site.central.last_seen("CP-201") is None
     assert site.counted("ocpp_connected_chargers", ocpp_version="1.6") == 0
@@ -194,7 +194,7 @@ async def test_a_charger_that_answers_no_ping_but_speaks_stays(site: Any, monkey
         await asyncio.sleep(0.1)
 
     assert await charger.closed() == 1011
-    await site.heard.until("disconnected", "CP-16")
+    await site.heard.until("disconnect", "CP-16")
 
 
 @pytest.mark.parametrize("path", ["CP-16", "CP-16/", "ocpp/CP-16", "ocpp/CP-16/"])
@@ -203,7 +203,7 @@ async def test_chargers_connect_below_a_path_and_without_it(open_site: Any, path
     websocket = await connect(
         site.url(path), subprotocols=[Subprotocol("ocpp1.6")], additional_headers=authorization("CP-16", PASSWORD)
     )
-    await site.heard.until("connected", "CP-16", "1.6")
+    await site.heard.until("connect", "CP-16", "1.6")
     await websocket.close()
 
 
@@ -281,7 +281,7 @@ async def test_a_hundred_chargers_connect_again_after_a_restart(open_site: Any) 
     async with asyncio.timeout(20):
         while len(site.heard.of("ready")) < 100:
             await asyncio.sleep(0.01)
-    assert {report[0] for report in site.heard.of("connected")} == set(evses)
+    assert {report[0] for report in site.heard.of("connect")} == set(evses)
     assert site.counted("ocpp_connected_chargers", ocpp_version="1.6") == 100
 
 

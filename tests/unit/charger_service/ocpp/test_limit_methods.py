@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.charger_service.ocpp.conftest import Charger, OpenSite, Site
+from tests.unit.charger_service.ocpp.conftest import Charger, OcppSite, OpenSite
 
-from charger_service.ports import Answer, LimitMethod, LimitPurpose, Quirks, RateUnit, TransactionLimit
+from charger_service.ports import CommandStatus, LimitMethod, LimitPurpose, Quirks, RateUnit, TransactionLimit
 
 pytestmark = pytest.mark.anyio
 
@@ -18,11 +18,11 @@ Refuses = Callable[[dict[str, Any]], bool]
 
 
 @pytest.fixture
-async def site(open_site: OpenSite) -> Site:
+async def site(open_site: OpenSite) -> OcppSite:
     return await open_site({"CP-16": (1,), "CP-201": (1,), "CP-2": (1, 2)})
 
 
-def limit(site: Site, limit_a: float = 10.0, transaction_id: str = "1", evse_id: int = 1) -> TransactionLimit:
+def limit(site: OcppSite, limit_a: float = 10.0, transaction_id: str = "1", evse_id: int = 1) -> TransactionLimit:
     return TransactionLimit(evse_id, transaction_id, limit_a, site.clock.now() + timedelta(minutes=1))
 
 
@@ -52,7 +52,7 @@ def period(profile: dict[str, Any]) -> dict[str, Any]:
     return profile["chargingSchedule"]["chargingSchedulePeriod"][0]
 
 
-async def connected(site: Site, charger_id: str, refuses: Refuses, **configuration: str) -> Charger:
+async def connected(site: OcppSite, charger_id: str, refuses: Refuses, **configuration: str) -> Charger:
     """A charger that is set up, says this of itself, and refuses such profiles."""
     charger = await site.connect(charger_id)
     said = [{"key": key, "readonly": True, "value": value} for key, value in configuration.items()]
@@ -86,12 +86,14 @@ def refuses_amperes(profile: dict[str, Any]) -> bool:
 
 
 @both
-async def test_what_a_charger_refuses_is_tried_once_and_what_it_accepts_is_kept_to(site: Site, charger_id: str) -> None:
+async def test_what_a_charger_refuses_is_tried_once_and_what_it_accepts_is_kept_to(
+    site: OcppSite, charger_id: str
+) -> None:
     charger = await connected(site, charger_id, refuses_purposes(TX))
 
     replies = [await site.central.set_limit(charger_id, limit(site, limit_a)) for limit_a in (10, 8, 0)]
 
-    assert {reply.answer for reply in replies} == {Answer.ACCEPTED}
+    assert {reply.answer for reply in replies} == {CommandStatus.ACCEPTED}
     assert {reply.method for reply in replies} == {LimitMethod(TX_DEFAULT, 1, AMPERES)}
     assert told(charger) == [(TX, 1, "A"), (TX, 0, "A"), *[(TX_DEFAULT, 1, "A")] * 3]
     assert site.heard.of("method") == [(charger_id, LimitMethod(TX_DEFAULT, 1, AMPERES))]
@@ -101,15 +103,15 @@ async def test_what_a_charger_refuses_is_tried_once_and_what_it_accepts_is_kept_
     assert "transactionId" not in last
 
 
-async def test_what_is_known_of_a_make_is_tried_first(site: Site) -> None:
+async def test_what_is_known_of_a_make_is_tried_first(site: OcppSite) -> None:
     site.heard.known_quirks["CP-16"] = Quirks(limit_purpose=TX_DEFAULT, rate_unit=WATTS)
     charger = await connected(site, "CP-16", lambda _: False)
 
-    assert (await site.central.set_limit("CP-16", limit(site))).answer is Answer.ACCEPTED
+    assert (await site.central.set_limit("CP-16", limit(site))).answer is CommandStatus.ACCEPTED
     assert told(charger) == [(TX_DEFAULT, 1, "W")]
 
 
-async def test_what_is_known_of_a_make_is_tried_before_what_the_charger_accepted(site: Site) -> None:
+async def test_what_is_known_of_a_make_is_tried_before_what_the_charger_accepted(site: OcppSite) -> None:
     charger = await connected(site, "CP-16", refuses_purposes(TX_DEFAULT))
     await site.central.set_limit("CP-16", limit(site))
     site.heard.known_quirks["CP-16"] = Quirks(limit_purpose=OF_CHARGER)
@@ -118,20 +120,20 @@ async def test_what_is_known_of_a_make_is_tried_before_what_the_charger_accepted
     site.heard.known_quirks["CP-16"] = Quirks(limit_purpose=TX_DEFAULT)
     replies += [await site.central.set_limit("CP-16", limit(site)) for _ in range(2)]
 
-    assert {reply.answer for reply in replies} == {Answer.ACCEPTED}
+    assert {reply.answer for reply in replies} == {CommandStatus.ACCEPTED}
     of_charger, refused = [(OF_CHARGER, 1, "A")] * 2, [(TX_DEFAULT, 1, "A"), (TX_DEFAULT, 0, "A")]
     assert told(charger) == [(TX, 1, "A"), *of_charger, *refused, *of_charger]
 
 
 @both
-async def test_the_whole_charger_is_limited_where_it_takes_nothing_else(site: Site, charger_id: str) -> None:
+async def test_the_whole_charger_is_limited_where_it_takes_nothing_else(site: OcppSite, charger_id: str) -> None:
     charger = await connected(site, charger_id, refuses_purposes(TX, TX_DEFAULT))
 
     reply = await site.central.set_limit(charger_id, limit(site))
     fallback = await site.central.set_fallback(charger_id, 1, 6)
 
     assert reply.method == LimitMethod(OF_CHARGER, 1, AMPERES)
-    assert fallback.answer is Answer.ACCEPTED
+    assert fallback.answer is CommandStatus.ACCEPTED
     limited, fallen = profiles(charger)[-2:]
     assert (limited["evse"], limited["stackLevel"], period(limited)["limit"]) == (0, 1, 10)
     assert (fallen["evse"], fallen["stackLevel"], period(fallen)["limit"]) == (0, 0, 6)
@@ -141,21 +143,21 @@ async def test_the_whole_charger_is_limited_where_it_takes_nothing_else(site: Si
     assert limited["chargingSchedule"]["startSchedule"] < "2026-06-21T00"
 
 
-async def test_a_charger_with_several_evses_is_not_limited_as_a_whole(site: Site) -> None:
+async def test_a_charger_with_several_evses_is_not_limited_as_a_whole(site: OcppSite) -> None:
     charger = await connected(site, "CP-2", takes_nothing)
 
-    assert (await site.central.set_limit("CP-2", limit(site))).answer is Answer.REJECTED
+    assert (await site.central.set_limit("CP-2", limit(site))).answer is CommandStatus.REJECTED
     assert OF_CHARGER not in {purpose for purpose, _, _ in told(charger)}
 
 
 @pytest.mark.parametrize("unit", ["Power", "W"])
-async def test_a_charger_that_takes_watts_is_sent_watts(site: Site, unit: str) -> None:
+async def test_a_charger_that_takes_watts_is_sent_watts(site: OcppSite, unit: str) -> None:
     charger = await connected(site, "CP-16", refuses_amperes, ChargingScheduleAllowedChargingRateUnit=unit)
 
     limited = await site.central.set_limit("CP-16", limit(site, 8.3))
     fallen = await site.central.set_fallback("CP-16", 1, 6)
 
-    assert limited.answer is fallen.answer is Answer.ACCEPTED
+    assert limited.answer is fallen.answer is CommandStatus.ACCEPTED
     assert told(charger) == [(TX, 1, "W"), (TX_DEFAULT, 0, "W")]
     assert [period(one) for one in profiles(charger)] == [
         {"startPeriod": 0, "limit": 5727, "numberPhases": 3},
@@ -163,7 +165,7 @@ async def test_a_charger_that_takes_watts_is_sent_watts(site: Site, unit: str) -
     ]
 
 
-async def test_watts_are_for_the_phases_in_use(site: Site) -> None:
+async def test_watts_are_for_the_phases_in_use(site: OcppSite) -> None:
     charger = await connected(site, "CP-16", refuses_amperes, ChargingScheduleAllowedChargingRateUnit="Power")
     until = site.clock.now() + timedelta(minutes=1)
 
@@ -173,17 +175,17 @@ async def test_watts_are_for_the_phases_in_use(site: Site) -> None:
     assert [period(one)["limit"] for one in profiles(charger)] == [2300, 4600]
 
 
-async def test_watts_are_tried_last_where_a_charger_does_not_say_its_unit(site: Site) -> None:
+async def test_watts_are_tried_last_where_a_charger_does_not_say_its_unit(site: OcppSite) -> None:
     charger = await connected(site, "CP-16", refuses_amperes)
 
     replies = [await site.central.set_limit("CP-16", limit(site)) for _ in range(2)]
 
-    assert {reply.answer for reply in replies} == {Answer.ACCEPTED}
+    assert {reply.answer for reply in replies} == {CommandStatus.ACCEPTED}
     assert told(charger)[-3:] == [(OF_CHARGER, 0, "A"), (TX, 1, "W"), (TX, 1, "W")]
     assert len(set(told(charger))) == len(told(charger)) - 1
 
 
-async def test_a_charger_that_says_amperes_is_never_sent_watts(site: Site) -> None:
+async def test_a_charger_that_says_amperes_is_never_sent_watts(site: OcppSite) -> None:
     charger = await connected(site, "CP-16", takes_nothing, ChargingScheduleAllowedChargingRateUnit="Current")
 
     await site.central.set_limit("CP-16", limit(site))
@@ -191,7 +193,7 @@ async def test_a_charger_that_says_amperes_is_never_sent_watts(site: Site) -> No
     assert {unit for _, _, unit in told(charger)} == {"A"}
 
 
-async def test_what_holds_is_told_in_amperes_by_a_charger_that_takes_watts(site: Site) -> None:
+async def test_what_holds_is_told_in_amperes_by_a_charger_that_takes_watts(site: OcppSite) -> None:
     charger = await connected(site, "CP-16", refuses_amperes, ChargingScheduleAllowedChargingRateUnit="Power")
     schedule = {"chargingRateUnit": "W", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 5520.0}]}
     charger.answers["GetCompositeSchedule"] = {"status": "Accepted", "connectorId": 1, "chargingSchedule": schedule}
@@ -202,32 +204,32 @@ async def test_what_holds_is_told_in_amperes_by_a_charger_that_takes_watts(site:
     assert charger.asked_for("GetCompositeSchedule")[0]["chargingRateUnit"] == "W"
 
 
-async def test_where_everything_is_refused_the_first_alone_is_asked_for_again(site: Site) -> None:
+async def test_where_everything_is_refused_the_first_alone_is_asked_for_again(site: OcppSite) -> None:
     charger = await connected(site, "CP-16", takes_nothing)
 
     replies = [await site.central.set_limit("CP-16", limit(site)) for _ in range(4)]
 
-    assert {reply.answer for reply in replies} == {Answer.REJECTED}
+    assert {reply.answer for reply in replies} == {CommandStatus.REJECTED}
     assert told(charger)[-3:] == [(TX, 1, "A")] * 3
     assert len(set(told(charger))) == len(told(charger)) - 3
     assert site.heard.of("method") == []
 
 
-async def test_where_everything_was_refused_the_next_transaction_is_tried_anew(site: Site) -> None:
+async def test_where_everything_was_refused_the_next_transaction_is_tried_anew(site: OcppSite) -> None:
     charger = await connected(site, "CP-16", takes_nothing)
     await site.central.set_limit("CP-16", limit(site))
     refuse(charger, refuses_purposes(TX))
 
-    assert (await site.central.set_limit("CP-16", limit(site))).answer is Answer.REJECTED
-    assert (await site.central.set_limit("CP-16", limit(site, transaction_id="2"))).answer is Answer.ACCEPTED
+    assert (await site.central.set_limit("CP-16", limit(site))).answer is CommandStatus.REJECTED
+    assert (await site.central.set_limit("CP-16", limit(site, transaction_id="2"))).answer is CommandStatus.ACCEPTED
 
 
-async def test_what_was_accepted_once_is_not_given_up_for_a_refusal(site: Site) -> None:
+async def test_what_was_accepted_once_is_not_given_up_for_a_refusal(site: OcppSite) -> None:
     charger = await connected(site, "CP-16", lambda _: False)
     await site.central.set_limit("CP-16", limit(site))
     charger.answers["SetChargingProfile"] = {"status": "Rejected"}
 
-    assert (await site.central.set_limit("CP-16", limit(site))).answer is Answer.REJECTED
+    assert (await site.central.set_limit("CP-16", limit(site))).answer is CommandStatus.REJECTED
     assert told(charger) == [(TX, 1, "A")] * 2
 
 
@@ -235,7 +237,7 @@ async def stop(charger: Charger, at: str) -> None:
     await charger.call("StopTransaction", {"transactionId": 1, "meterStop": 0, "timestamp": at})
 
 
-async def test_a_refusal_for_a_transaction_that_was_over_says_nothing_of_the_method(site: Site) -> None:
+async def test_a_refusal_for_a_transaction_that_was_over_says_nothing_of_the_method(site: OcppSite) -> None:
     charger = await connected(site, "CP-16", refuses_purposes(TX))
     await site.central.set_limit("CP-16", limit(site))
     await stop(charger, "2026-06-21T11:59:59Z")
@@ -248,15 +250,15 @@ async def test_a_refusal_for_a_transaction_that_was_over_says_nothing_of_the_met
     assert told(charger) == [(TX, 1, "A")]
 
 
-async def test_no_other_method_is_tried_for_a_transaction_whose_end_was_told(site: Site) -> None:
+async def test_no_other_method_is_tried_for_a_transaction_whose_end_was_told(site: OcppSite) -> None:
     charger = await connected(site, "CP-16", refuses_purposes(TX))
     await stop(charger, "2026-06-21T12:00:00Z")
 
-    assert (await site.central.set_limit("CP-16", limit(site))).answer is Answer.REJECTED
+    assert (await site.central.set_limit("CP-16", limit(site))).answer is CommandStatus.REJECTED
     assert told(charger) == [(TX, 1, "A")]
 
 
-async def test_a_method_is_kept_when_its_transaction_ends_later(site: Site) -> None:
+async def test_a_method_is_kept_when_its_transaction_ends_later(site: OcppSite) -> None:
     charger = await connected(site, "CP-16", refuses_purposes(TX))
     await site.central.set_limit("CP-16", limit(site))
     await stop(charger, "2026-06-21T12:00:01Z")
@@ -268,7 +270,9 @@ async def test_a_method_is_kept_when_its_transaction_ends_later(site: Site) -> N
 
 
 @both
-async def test_what_is_known_of_a_charger_outlives_its_connection_and_its_boots(site: Site, charger_id: str) -> None:
+async def test_what_is_known_of_a_charger_outlives_its_connection_and_its_boots(
+    site: OcppSite, charger_id: str
+) -> None:
     charger = await connected(site, charger_id, refuses_purposes(TX))
     await site.central.set_limit(charger_id, limit(site))
     await charger.hang_up()
@@ -279,7 +283,7 @@ async def test_what_is_known_of_a_charger_outlives_its_connection_and_its_boots(
     assert told(charger) == [(TX_DEFAULT, 1, "A")]
 
 
-async def test_another_firmware_is_tried_anew(site: Site) -> None:
+async def test_another_firmware_is_tried_anew(site: OcppSite) -> None:
     charger = await connected(site, "CP-16", refuses_purposes(TX))
     await site.central.set_limit("CP-16", limit(site))
     boot = {"chargePointVendor": "Acme", "chargePointModel": "One", "firmwareVersion": "1.3"}
@@ -293,7 +297,9 @@ async def test_another_firmware_is_tried_anew(site: Site) -> None:
     assert site.heard.of("method")[1] == ("CP-16", None)
 
 
-async def test_at_stack_level_0_a_limit_takes_the_place_of_the_fallback_and_does_not_end_by_itself(site: Site) -> None:
+async def test_at_stack_level_0_a_limit_takes_the_place_of_the_fallback_and_does_not_end_by_itself(
+    site: OcppSite,
+) -> None:
     charger = await connected(site, "CP-16", refuses_purposes(TX), ChargeProfileMaxStackLevel="0")
 
     reply = await site.central.set_limit("CP-16", limit(site))

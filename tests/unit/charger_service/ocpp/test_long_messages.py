@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from charger_service.ocpp import validation
-from charger_service.ports import Answer, Offence
+from charger_service.ports import CommandStatus, SchemaViolation
 
 pytestmark = pytest.mark.anyio
 
@@ -84,8 +84,8 @@ async def test_a_long_message_with_small_offences_counts_and_one_that_makes_no_s
     refused = await charger.raw_call("StopTransaction", LONG | {"meterStop": "much"})
 
     assert len(site.heard.of("ended")) == 1
-    reasons = [offence for _, offence in site.heard.of("offended")]
-    assert Offence("StopTransaction", "reason: null in place of string", is_refused=False) in reasons
+    reasons = [offence for _, offence in site.heard.of("violation")]
+    assert SchemaViolation("StopTransaction", "reason: null in place of string", is_refused=False) in reasons
     assert refused[0] == 4
 
 
@@ -104,5 +104,5 @@ async def test_what_a_charger_says_after_a_long_answer_is_handled_after_it(site:
     assert not following.done()
     held.let_go()
     reply, limit_a = await asking
-    assert (reply.answer, limit_a) == (Answer.ACCEPTED, 9.5)
+    assert (reply.answer, limit_a) == (CommandStatus.ACCEPTED, 9.5)
     await following

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from charger_service.ocpp.conversation import Timing
-from charger_service.ports import Abilities, Answer, Quirks, RateUnit, Reply, Started, TransactionLimit
+from charger_service.ocpp.connection import Timing
+from charger_service.ports import (
+    ChargerCapabilities,
+    CommandStatus,
+    Quirks,
+    RateUnit,
+    Reply,
+    TransactionLimit,
+    TransactionStarted,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -28,8 +36,10 @@ async def test_a_rejected_profile_is_told_as_rejected(site: Any) -> None:
     charger = await site.booted("CP-16")
     charger.answers["SetChargingProfile"] = {"status": "Rejected"}
 
-    assert await site.central.set_limit("CP-16", limit(site)) == Reply(Answer.REJECTED, "the charger says Rejected")
-    assert await site.central.set_fallback("CP-16", 1, 6) == Reply(Answer.REJECTED, "the charger says Rejected")
+    assert await site.central.set_limit("CP-16", limit(site)) == Reply(
+        CommandStatus.REJECTED, "the charger says Rejected"
+    )
+    assert await site.central.set_fallback("CP-16", 1, 6) == Reply(CommandStatus.REJECTED, "the charger says Rejected")
 
 
 async def test_a_charger_that_has_no_smart_charging_is_told_as_not_supported(site: Any) -> None:
@@ -39,15 +49,15 @@ async def test_a_charger_that_has_no_smart_charging_is_told_as_not_supported(sit
     charger.answers["SetChargingProfile"] = {"status": "NotSupported"}
     unable = await site.central.set_limit("CP-16", limit(site))
 
-    assert refused == Reply(Answer.NOT_SUPPORTED, "the charger says NotImplemented")
-    assert unable.answer is Answer.NOT_SUPPORTED
+    assert refused == Reply(CommandStatus.NOT_SUPPORTED, "the charger says NotImplemented")
+    assert unable.answer is CommandStatus.NOT_SUPPORTED
 
 
 async def test_an_error_in_place_of_an_answer_is_told_as_rejected(site: Any) -> None:
     charger = await site.booted("CP-16")
     charger.answers["SetChargingProfile"] = "InternalError"
 
-    assert (await site.central.set_limit("CP-16", limit(site))).answer is Answer.REJECTED
+    assert (await site.central.set_limit("CP-16", limit(site))).answer is CommandStatus.REJECTED
 
 
 @pytest.mark.parametrize("nonsense", [{"status": "Maybe"}, {}, {"status": None, "more": 1}, [1]])
@@ -55,16 +65,18 @@ async def test_an_answer_that_breaks_the_schema_confirms_nothing(site: Any, nons
     charger = await site.booted("CP-16")
     charger.answers["SetChargingProfile"] = nonsense
 
-    assert await site.central.set_limit("CP-16", limit(site)) == Reply(Answer.NO_ANSWER, "the answer is not OCPP")
+    assert await site.central.set_limit("CP-16", limit(site)) == Reply(
+        CommandStatus.NO_ANSWER, "the answer is not OCPP"
+    )
 
 
 async def test_a_charger_with_stack_level_0_only_is_given_limits_there(site: Any) -> None:
     charger = await site.connect("CP-16")
     charger.answers["GetConfiguration"] = configured(ChargeProfileMaxStackLevel="0")
     await charger.boot()
-    await site.heard.until("ready", "CP-16", Abilities(max_stack_level=0))
+    await site.heard.until("ready", "CP-16", ChargerCapabilities(max_stack_level=0))
 
-    assert (await site.central.set_limit("CP-16", limit(site))).answer is Answer.ACCEPTED
+    assert (await site.central.set_limit("CP-16", limit(site))).answer is CommandStatus.ACCEPTED
     assert levels(charger) == [0]
 
 
@@ -75,9 +87,9 @@ async def test_what_is_known_of_a_make_stands_above_what_the_charger_says(site: 
         ChargeProfileMaxStackLevel="3", ChargingScheduleAllowedChargingRateUnit="Power"
     )
     await charger.boot()
-    await site.heard.until("ready", "CP-16", Abilities(max_stack_level=0, takes_watts=False))
+    await site.heard.until("ready", "CP-16", ChargerCapabilities(max_stack_level=0, takes_watts=False))
 
-    assert (await site.central.set_limit("CP-16", limit(site))).answer is Answer.ACCEPTED
+    assert (await site.central.set_limit("CP-16", limit(site))).answer is CommandStatus.ACCEPTED
     assert levels(charger) == [0]
 
 
@@ -91,7 +103,7 @@ async def test_a_charger_that_refuses_other_stack_levels_without_saying_so_is_fo
     first = await site.central.set_limit("CP-16", limit(site))
     second = await site.central.set_limit("CP-16", limit(site))
 
-    assert first.answer is second.answer is Answer.ACCEPTED
+    assert first.answer is second.answer is CommandStatus.ACCEPTED
     assert levels(charger) == [1, 0, 0]
 
 
@@ -114,7 +126,7 @@ async def test_a_late_answer_reaches_whoever_still_waits(site: Any) -> None:
     await charger.websocket.send(json.dumps([3, question[1], {"status": "Accepted"}]))
 
     assert not done
-    assert (await asking).answer is Answer.ACCEPTED
+    assert (await asking).answer is CommandStatus.ACCEPTED
 
 
 @pytest.mark.parametrize("timing", [Timing(answer_s=0.25)])
@@ -127,8 +139,8 @@ async def test_a_charger_that_never_answers_is_told_as_such_and_asked_again_late
     await charger.websocket.send(json.dumps([3, question[1], {"status": "Rejected"}]))
     answered = await site.central.set_limit("CP-16", limit(site))
 
-    assert silent == Reply(Answer.NO_ANSWER, "no answer within 0.25 s")
-    assert answered == Reply(Answer.ACCEPTED)
+    assert silent == Reply(CommandStatus.NO_ANSWER, "no answer within 0.25 s")
+    assert answered == Reply(CommandStatus.ACCEPTED)
     assert site.counted("ocpp_asked_total", action="SetChargingProfile", answer="no_answer") == 1
 
 
@@ -138,7 +150,7 @@ async def test_a_charger_that_answers_no_question_is_ready_all_the_same(site: An
     charger.answers.clear()
     await charger.boot()
 
-    await site.heard.until("ready", "CP-16", Abilities())
+    await site.heard.until("ready", "CP-16", ChargerCapabilities())
 
 
 @pytest.mark.parametrize("timing", [Timing(silence_s=0.01)])
@@ -162,7 +174,7 @@ async def test_a_charger_that_reboots_within_its_connection_is_set_up_again(site
     await charger.boot()
 
     await charger.until_asked("TriggerMessage", 4)
-    assert len(site.heard.of("booted")) == 2
+    assert len(site.heard.of("boot")) == 2
     assert len(site.heard.of("ready")) == 2
 
 
@@ -175,9 +187,9 @@ async def test_a_disconnection_in_the_middle_of_a_profile_leaves_it_open_whether
 
     charger.websocket.transport.abort()
 
-    assert await asking == Reply(Answer.NO_ANSWER, "the connection ended before the answer")
-    assert (await waiting).answer is Answer.NOT_CONNECTED
-    await site.heard.until("disconnected", "CP-16")
+    assert await asking == Reply(CommandStatus.NO_ANSWER, "the connection ended before the answer")
+    assert (await waiting).answer is CommandStatus.NOT_CONNECTED
+    await site.heard.until("disconnect", "CP-16")
 
 
 async def test_a_newer_connection_ends_what_the_older_one_was_asked(site: Any) -> None:
@@ -188,7 +200,7 @@ async def test_a_newer_connection_ends_what_the_older_one_was_asked(site: Any) -
 
     await site.connect("CP-16")
 
-    assert (await asking).answer is Answer.NO_ANSWER
+    assert (await asking).answer is CommandStatus.NO_ANSWER
 
 
 async def test_one_question_at_a_time_is_asked_and_in_order(site: Any) -> None:
@@ -217,7 +229,7 @@ async def test_an_answer_reaches_whoever_asked_before_what_the_charger_says_next
     site.heard.on_status = lambda: order.append("told")
     asking = asyncio.create_task(ask())
     await charger.until_asked("SetChargingProfile")
-    site.heard.reports.clear()
+    site.heard.events.clear()
     answer = json.dumps([3, charger.heard[-1][1], {"status": "Accepted"}])
     status = {"connectorId": 1, "errorCode": "NoError", "status": "Charging"}
     async with asyncio.timeout(5):
@@ -237,14 +249,14 @@ async def test_whoever_gives_up_waiting_does_not_hold_up_the_next_question(site:
     await charger.until_asked("SetChargingProfile")
     asking.cancel()
 
-    assert (await site.central.reset("CP-16")).answer is Answer.ACCEPTED
+    assert (await site.central.reset("CP-16")).answer is CommandStatus.ACCEPTED
 
 
 async def test_a_limit_ordered_while_a_transaction_begins_follows_the_answer_with_its_number(site: Any) -> None:
     charger = await site.booted("CP-16")
     orders: list[asyncio.Task[Reply]] = []
 
-    def order(started: Started) -> None:
+    def order(started: TransactionStarted) -> None:
         ordered = TransactionLimit(1, started.transaction_id, 10, site.clock.now())
         orders.append(asyncio.create_task(site.central.set_limit("CP-16", ordered)))
 
@@ -254,7 +266,7 @@ async def test_a_limit_ordered_while_a_transaction_begins_follows_the_answer_wit
     number = (await charger.call("StartTransaction", start))["transactionId"]
     await charger.until_asked("SetChargingProfile")
 
-    assert (await orders[0]).answer is Answer.ACCEPTED
+    assert (await orders[0]).answer is CommandStatus.ACCEPTED
     assert [message[0] for message in charger.heard] == [3, 2]
     assert charger.asked[0][1]["csChargingProfiles"]["transactionId"] == number
 
@@ -308,7 +320,7 @@ async def test_what_a_charger_needs_for_a_remote_start_is_set_before_it(site: An
     charger = await site.booted("CP-16")
     charger.answers["ChangeConfiguration"] = {"status": "NotSupported"}
 
-    assert (await site.central.start("CP-16", 1, "AUTOSTART")).answer is Answer.ACCEPTED
+    assert (await site.central.start("CP-16", 1, "AUTOSTART")).answer is CommandStatus.ACCEPTED
 
     assert charger.asked == [
         ("ChangeConfiguration", {"key": "AuthorizeRemoteTxRequests", "value": "false"}),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from charger_service.ocpp import tolerance
-from charger_service.ports import Answer, Offence, Reply
+from charger_service.ports import CommandStatus, Reply, SchemaViolation
 from ev_service.charging import EvseState
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +35,7 @@ async def test_a_state_counts_in_spite_of_a_small_offence(site: Any, offence: di
     await charger.call("StatusNotification", STATUS | offence)
 
     assert site.heard.of("evse") == [("CP-16", 1, EvseState.FAULTED)]
-    assert ("CP-16", Offence("StatusNotification", reason, is_refused=False)) in site.heard.of("offended")
+    assert ("CP-16", SchemaViolation("StatusNotification", reason, is_refused=False)) in site.heard.of("violation")
     assert site.counted("ocpp_offences_total", ocpp_version="1.6", outcome="repaired") >= 1
 
 
@@ -55,7 +55,7 @@ async def test_what_cannot_be_understood_is_refused_and_told(site: Any, unclear:
 
     assert answer[0] == 4
     assert site.heard.of("evse") == []
-    (told,) = site.heard.of("offended")
+    (told,) = site.heard.of("violation")
     assert told[1].is_refused
     assert site.counted("ocpp_offences_total", ocpp_version="1.6", outcome="refused") == 1
 
@@ -72,7 +72,7 @@ async def test_values_as_numbers_count_and_a_sample_that_is_unclear_takes_no_oth
 
     await charger.call("MeterValues", {"connectorId": 1, "transactionId": None, "meterValue": [value]})
 
-    ((_, _, reading),) = site.heard.of("metered")
+    ((_, _, reading),) = site.heard.of("meter_values")
     assert reading.current_a == (16.0, 0.0, 0.0)
     assert (reading.power_kw, reading.energy_kwh) == (3.68, None)
 
@@ -93,7 +93,7 @@ async def test_an_event_of_2_0_1_counts_with_a_reason_of_the_stations_own(site: 
 
     ((started,),) = site.heard.of("started")
     assert started.transaction_id == "42"
-    assert site.heard.of("metered")[0][2].current_each_a == 16.0
+    assert site.heard.of("meter_values")[0][2].current_each_a == 16.0
 
 
 async def test_an_identifier_is_never_cut(site: Any) -> None:
@@ -115,7 +115,7 @@ async def test_a_sloppy_answer_counts_and_its_offence_is_told(site: Any) -> None
     ((_, abilities),) = site.heard.of("ready")
     assert abilities.max_stack_level == 7
     assert not abilities.takes_amperes
-    assert {told[1].message for told in site.heard.of("offended")} == {"GetConfiguration"}
+    assert {told[1].message for told in site.heard.of("violation")} == {"GetConfiguration"}
 
 
 async def test_a_composite_schedule_finer_than_tenths_counts(site: Any) -> None:
@@ -127,14 +127,14 @@ async def test_a_composite_schedule_finer_than_tenths_counts(site: Any) -> None:
     }
     charger.answers["GetCompositeSchedule"] = {"status": "Accepted", "connectorId": 1, "chargingSchedule": schedule}
 
-    assert await site.central.limit_in_force("CP-16", 1) == (Reply(Answer.ACCEPTED), pytest.approx(9.5))
+    assert await site.central.limit_in_force("CP-16", 1) == (Reply(CommandStatus.ACCEPTED), pytest.approx(9.5))
 
 
 async def test_a_status_of_the_chargers_own_is_never_read_as_another(site: Any) -> None:
     charger = await site.booted("CP-16")
     charger.answers["ClearChargingProfile"] = {"status": "Rejected"}
 
-    assert (await site.central.clear_limit("CP-16", 1)).answer is Answer.NO_ANSWER
+    assert (await site.central.clear_limit("CP-16", 1)).answer is CommandStatus.NO_ANSWER
 
 
 async def test_an_empty_list_in_place_of_nothing_is_understood(site: Any) -> None:
@@ -158,6 +158,6 @@ async def test_no_reason_holds_what_the_charger_wrote(site: Any) -> None:
 
     await charger.raw_call("Authorize", {"idTag": "SECRET-TOKEN" * 5, "x\ud800\n": 1})
 
-    reasons = [told[1].reason for told in site.heard.of("offended")]
+    reasons = [told[1].reason for told in site.heard.of("violation")]
     assert reasons
     assert not any("SECRET" in reason or "\n" in reason for reason in reasons)

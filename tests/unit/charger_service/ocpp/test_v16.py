@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from charger_service.ports import Abilities, Answer, Ended, Make, MeterReading, Reply, Started, TransactionLimit
+from charger_service.ports import (
+    ChargerCapabilities,
+    ChargerModel,
+    CommandStatus,
+    MeterReading,
+    Reply,
+    TransactionEnded,
+    TransactionLimit,
+    TransactionStarted,
+)
 from ev_service.charging import EvseState
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +29,7 @@ async def test_a_boot_is_accepted_with_the_runs_time_and_reported(site: Any) -> 
     answer = await charger.boot()
 
     assert answer == {"status": "Accepted", "currentTime": NOON, "interval": 60}
-    await site.heard.until("booted", "CP-16", Make("Acme", "One", "1.2"))
+    await site.heard.until("boot", "CP-16", ChargerModel("Acme", "One", "1.2"))
 
 
 async def test_a_heartbeat_is_answered_with_the_runs_time(site: Any) -> None:
@@ -64,7 +73,7 @@ async def test_what_is_said_of_the_whole_or_of_an_unregistered_connector_is_not_
     refused = await charger.call("StartTransaction", START | {"connectorId": 7})
 
     assert refused["idTagInfo"] == {"status": "Invalid"}
-    assert [kind for kind, *_ in site.heard.reports if kind in ("evse", "metered", "started")] == []
+    assert [kind for kind, *_ in site.heard.events if kind in ("evse", "meter_values", "started")] == []
 
 
 async def test_any_token_is_authorized(site: Any) -> None:
@@ -84,8 +93,8 @@ async def test_a_transaction_gets_a_number_and_is_reported_from_beginning_to_end
     assert number > 0
     assert stopped == {"idTagInfo": {"status": "Accepted"}}
     minute = timedelta(minutes=1)
-    started = Started("CP-16", 1, str(number), site.clock.now() - minute, energy_kwh=1.5, id_token="TAG")
-    ended = Ended("CP-16", str(number), site.clock.now(), energy_kwh=9.5, reason="EVDisconnected")
+    started = TransactionStarted("CP-16", 1, str(number), site.clock.now() - minute, energy_kwh=1.5, id_token="TAG")
+    ended = TransactionEnded("CP-16", str(number), site.clock.now(), energy_kwh=9.5, reason="EVDisconnected")
     assert site.heard.of("started") == [(started,)]
     assert site.heard.of("ended") == [(ended,)]
 
@@ -127,7 +136,7 @@ async def test_meter_values_are_reported_with_currents_per_phase(site: Any) -> N
     reading = MeterReading(
         site.clock.now() - timedelta(seconds=10), "5", current_a=(15.9, 15.8, 0.0), power_kw=10.9, energy_kwh=7.5
     )
-    assert site.heard.of("metered") == [("CP-16", 1, reading)]
+    assert site.heard.of("meter_values") == [("CP-16", 1, reading)]
 
 
 async def test_a_transaction_is_reported_as_often_as_its_charger_names_it(site: Any) -> None:
@@ -162,7 +171,7 @@ async def test_after_booting_its_abilities_are_read_and_its_meter_values_arrange
     await charger.boot()
     triggered = await charger.until_asked("TriggerMessage", 4)
 
-    await site.heard.until("ready", "CP-16", Abilities(max_stack_level=5, takes_watts=False))
+    await site.heard.until("ready", "CP-16", ChargerCapabilities(max_stack_level=5, takes_watts=False))
     assert charger.asked_for("ChangeConfiguration") == [
         {"key": "MeterValueSampleInterval", "value": "10"},
         {"key": "MeterValuesSampledData", "value": "Energy.Active.Import.Register,Current.Import,Power.Active.Import"},
@@ -210,7 +219,7 @@ async def test_a_charger_without_configuration_counts_as_able_and_is_set_up_furt
     await charger.boot()
 
     await charger.until_asked("TriggerMessage", 4)
-    assert site.heard.of("ready") == [("CP-16", Abilities())]
+    assert site.heard.of("ready") == [("CP-16", ChargerCapabilities())]
 
 
 async def test_a_limit_is_a_tx_profile_in_amperes_above_the_fallback(site: Any) -> None:
@@ -220,7 +229,7 @@ async def test_a_limit_is_a_tx_profile_in_amperes_above_the_fallback(site: Any) 
     limited = await site.central.set_limit("CP-16", TransactionLimit(2, "7", 8.29, until))
     fallback = await site.central.set_fallback("CP-16", 2, 6.0)
 
-    assert limited == fallback == Reply(Answer.ACCEPTED)
+    assert limited == fallback == Reply(CommandStatus.ACCEPTED)
     limit, default = charger.asked_for("SetChargingProfile")
     assert limit == {
         "connectorId": 2,
@@ -275,8 +284,8 @@ async def test_commands_are_spoken_in_the_words_of_1_6(site: Any) -> None:
     ]
     in_force = await central.limit_in_force("CP-16", 1)
 
-    assert {reply.answer for reply in replies} == {Answer.ACCEPTED}
-    assert in_force == (Reply(Answer.ACCEPTED), 9.5)
+    assert {reply.answer for reply in replies} == {CommandStatus.ACCEPTED}
+    assert in_force == (Reply(CommandStatus.ACCEPTED), 9.5)
     assert charger.asked == [
         ("RemoteStartTransaction", {"idTag": "TAG", "connectorId": 1}),
         ("RemoteStopTransaction", {"transactionId": 7}),
@@ -292,7 +301,7 @@ async def test_clearing_what_is_not_there_is_accepted(site: Any) -> None:
     charger = await site.booted("CP-16")
     charger.answers["ClearChargingProfile"] = {"status": "Unknown"}
 
-    assert await site.central.clear_limit("CP-16", 1) == Reply(Answer.ACCEPTED)
+    assert await site.central.clear_limit("CP-16", 1) == Reply(CommandStatus.ACCEPTED)
 
 
 async def test_a_transaction_that_has_no_number_can_not_be_limited(site: Any) -> None:
@@ -301,7 +310,7 @@ async def test_a_transaction_that_has_no_number_can_not_be_limited(site: Any) ->
     limited = await site.central.set_limit("CP-16", TransactionLimit(1, "abc", 16, site.clock.now()))
     stopped = await site.central.stop("CP-16", "abc")
 
-    assert limited.answer is stopped.answer is Answer.REJECTED
+    assert limited.answer is stopped.answer is CommandStatus.REJECTED
     assert charger.asked == []
 
 
@@ -310,7 +319,7 @@ async def test_what_the_version_can_not_say_is_not_supported(site: Any) -> None:
 
     reply = await site.central.start("CP-16", 1, "a token of more than twenty characters")
 
-    assert reply.answer is Answer.NOT_SUPPORTED
+    assert reply.answer is CommandStatus.NOT_SUPPORTED
 
 
 def sampled(value: str) -> dict[str, Any]:
@@ -324,7 +333,7 @@ async def test_an_id_that_is_none_names_no_transaction(site: Any, transaction_id
     await charger.call("MeterValues", message)
 
     assert site.heard.of("seen") == []
-    assert [reading.transaction_id for _, _, reading in site.heard.of("metered")] == [None]
+    assert [reading.transaction_id for _, _, reading in site.heard.of("meter_values")] == [None]
 
 
 async def test_a_token_that_may_not_charge_is_invalid(site: Any) -> None:
@@ -343,7 +352,7 @@ async def test_meter_values_without_a_transaction_are_taken_at_once(site: Any) -
     values = {"connectorId": 1, "meterValue": [{"timestamp": "2026-06-21T12:00:00Z", "sampledValue": [sample]}]}
 
     assert await charger.call("MeterValues", values) == {}
-    assert site.heard.of("session_seen") == []
+    assert site.heard.of("seen") == []
 
 
 async def test_preparing_waits_for_a_session_and_finishing_has_had_one(site: Any) -> None:

@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from charger_service.ports import Abilities, Answer, Ended, Make, MeterReading, Needs, Reply, Started, TransactionLimit
+from charger_service.ports import (
+    ChargerCapabilities,
+    ChargerModel,
+    ChargingNeeds,
+    CommandStatus,
+    MeterReading,
+    Reply,
+    TransactionEnded,
+    TransactionLimit,
+    TransactionStarted,
+)
 from ev_service.charging import EvseState
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +54,7 @@ async def test_a_boot_is_accepted_with_the_runs_time_and_reported(site: Any) -> 
     station = await site.connect("CP-201")
 
     assert await station.boot() == {"status": "Accepted", "currentTime": NOON, "interval": 60}
-    await site.heard.until("booted", "CP-201", Make("Acme", "One", "1.2"))
+    await site.heard.until("boot", "CP-201", ChargerModel("Acme", "One", "1.2"))
     assert await station.call("Heartbeat", {}) == {"currentTime": NOON}
 
 
@@ -53,7 +63,9 @@ async def test_after_booting_its_variables_are_read_and_its_meter_values_arrange
     await station.boot()
     triggered = await station.until_asked("TriggerMessage", 2)
 
-    await site.heard.until("ready", "CP-201", Abilities(max_stack_level=3, takes_amperes=True, switches_phases=True))
+    await site.heard.until(
+        "ready", "CP-201", ChargerCapabilities(max_stack_level=3, takes_amperes=True, switches_phases=True)
+    )
     set_to = [
         (item["component"]["name"], item["variable"]["name"], item["attributeValue"])
         for asked in station.asked_for("SetVariables")
@@ -99,7 +111,7 @@ async def test_a_station_without_variables_counts_as_able_and_is_set_up_further(
     await station.boot()
 
     await station.until_asked("TriggerMessage", 2)
-    assert site.heard.of("ready") == [("CP-201", Abilities())]
+    assert site.heard.of("ready") == [("CP-201", ChargerCapabilities())]
 
 
 async def test_a_transaction_is_reported_from_beginning_to_end(site: Any) -> None:
@@ -117,15 +129,17 @@ async def test_a_transaction_is_reported_from_beginning_to_end(site: Any) -> Non
 
     now = site.clock.now()
     assert answer == {"idTokenInfo": {"status": "Accepted"}}
-    assert site.heard.of("started") == [(Started("CP-201", 1, "T-1", now, energy_kwh=1.5, id_token="TAG"),)]
-    assert site.heard.of("ended") == [(Ended("CP-201", "T-1", now, energy_kwh=9.5, reason="EVDisconnected"),)]
+    assert site.heard.of("started") == [(TransactionStarted("CP-201", 1, "T-1", now, energy_kwh=1.5, id_token="TAG"),)]
+    assert site.heard.of("ended") == [
+        (TransactionEnded("CP-201", "T-1", now, energy_kwh=9.5, reason="EVDisconnected"),)
+    ]
     assert [state for *_, state in site.heard.of("evse")] == [
         EvseState.OCCUPIED,
         EvseState.CHARGING,
         EvseState.UNKNOWN,
     ]
     reading = MeterReading(now, "T-1", current_a=(16.0, 16.0, 16.0), power_kw=11.0, energy_kwh=1.5)
-    assert site.heard.of("metered")[0] == ("CP-201", 1, reading)
+    assert site.heard.of("meter_values")[0] == ("CP-201", 1, reading)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +240,7 @@ async def test_a_station_of_several_evses_need_not_name_the_one_of_a_running_tra
     await station.call("TransactionEvent", event("Updated", 6, "SuspendedEV", meterValue=[meter(3)]))
 
     assert site.heard.of("seen") == [("CP-201", None, "T-1"), ("CP-201", 2, "T-1"), ("CP-201", 2, "T-1")]
-    assert [evse for _, evse, _ in site.heard.of("metered")] == [None, 2]
+    assert [evse for _, evse, _ in site.heard.of("meter_values")] == [None, 2]
     assert site.heard.of("evse")[-1] == ("CP-201", 2, EvseState.SUSPENDED_EV)
 
 
@@ -239,7 +253,7 @@ async def test_what_is_said_of_an_unregistered_evse_is_not_passed_on(site: Any) 
     assert await station.call("NotifyEVChargingNeeds", needs) == {"status": "Rejected"}
 
     assert answer == {"idTokenInfo": {"status": "Invalid"}}
-    assert [kind for kind, *_ in site.heard.reports if kind in ("started", "metered", "evse", "needs")] == []
+    assert [kind for kind, *_ in site.heard.events if kind in ("started", "meter_values", "evse", "needs")] == []
 
 
 async def test_energy_wanted_and_departure_are_reported(site: Any) -> None:
@@ -253,7 +267,7 @@ async def test_energy_wanted_and_departure_are_reported(site: Any) -> None:
     answer = await station.call("NotifyEVChargingNeeds", {"evseId": 1, "chargingNeeds": needs})
 
     assert answer == {"status": "Processing"}
-    wanted = Needs(30.0, datetime(2026, 6, 21, 15, tzinfo=UTC), 32)
+    wanted = ChargingNeeds(30.0, datetime(2026, 6, 21, 15, tzinfo=UTC), 32)
     assert site.heard.of("needs") == [("CP-201", 1, wanted)]
 
 
@@ -262,7 +276,7 @@ async def test_meter_values_outside_of_transactions_are_reported(site: Any) -> N
 
     await station.call("MeterValues", {"evseId": 1, "meterValue": [meter(1)]})
 
-    assert [reading.transaction_id for *_, reading in site.heard.of("metered")] == [None]
+    assert [reading.transaction_id for *_, reading in site.heard.of("meter_values")] == [None]
 
 
 @pytest.mark.parametrize(
@@ -346,8 +360,8 @@ async def test_commands_are_spoken_in_the_words_of_2_0_1(site: Any) -> None:
     ]
     in_force = await central.limit_in_force("CP-201", 1)
 
-    assert {reply.answer for reply in replies} == {Answer.ACCEPTED}
-    assert in_force == (Reply(Answer.ACCEPTED), 9.5)
+    assert {reply.answer for reply in replies} == {CommandStatus.ACCEPTED}
+    assert in_force == (Reply(CommandStatus.ACCEPTED), 9.5)
     start = station.asked[0][1]
     assert start.pop("remoteStartId") > 0
     assert station.asked == [
@@ -367,7 +381,7 @@ async def test_the_reason_that_a_station_gives_is_passed_on(site: Any) -> None:
 
     reply = await site.central.set_limit("CP-201", TransactionLimit(1, "T-9", 10, site.clock.now()))
 
-    assert reply == Reply(Answer.REJECTED, "TxNotFound")
+    assert reply == Reply(CommandStatus.REJECTED, "TxNotFound")
 
 
 async def connector(station: Any, status: str) -> None:

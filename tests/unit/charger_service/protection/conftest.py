@@ -6,8 +6,8 @@ from typing import Any
 
 from tests.unit.charger_service.limits.conftest import NOON, House
 
-from charger_service.lines import LinesInMemory
-from charger_service.order_record import OrderRecord
+from charger_service.append_only_log import MemoryLog
+from charger_service.operator_audit_log import OrderRecord
 from charger_service.protection import Guarding, Protection
 from charger_service.settings import MeterSettings, ProtectionSettings
 from ev_service.clock import SteppedClock
@@ -50,7 +50,7 @@ class MeteredHouse(House):
         self.draws: dict[str, float] = {}
         meter, settings = more.pop("meter_settings", {}), more.pop("protection", {})
         clock = more.setdefault("clock", SteppedClock(NOON))
-        self.acts = OrderRecord(LinesInMemory(), clock.now)
+        self.acts = OrderRecord(MemoryLog(), clock.now)
         guarding = Guarding(self.meter_source, MeterSettings(**meter), ProtectionSettings(**settings), self.acts)
         super().__init__(chargers, guarding=guarding, **more)
 
@@ -63,7 +63,7 @@ class MeteredHouse(House):
         return {charger_id: cap_a for (charger_id, _), cap_a in self.site.caps.items()}
 
     def wired(self, charger_id: str) -> tuple[int, ...]:
-        return self.site.places[charger_id, 1].phases
+        return self.site.wirings[charger_id, 1].phases
 
     def drawn_a(self, charger_id: str) -> float:
         """What the car there draws on each of its phases: what it is let, or what a disobedient one takes."""
@@ -80,7 +80,7 @@ class MeteredHouse(House):
     def report(self, *charger_ids: str) -> None:
         """Cars tell what they draw."""
         for charger_id in charger_ids or self.site.chargers:
-            if self.site.visit((charger_id, 1)) is not None:
+            if self.site.get_session((charger_id, 1)) is not None:
                 self.meter(charger_id, self.drawn_a(charger_id))
 
     async def message(self) -> None:
@@ -98,7 +98,7 @@ class MeteredHouse(House):
             includes_charging=self.includes_charging,
             current_a=tuple(lines) if self.has_phases else None,
         )
-        await self.protection.look()
+        await self.protection.check_meter()
         await self.settled()
 
     async def seconds(self, count: int) -> None:

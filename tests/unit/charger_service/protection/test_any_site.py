@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.charger_service.protection.conftest import LIMIT_A, MeteredHouse
 
-from charger_service.envelope import Currents, Key
+from charger_service.envelope import Currents, EvseKey
 from charger_service.overload import Car, Load, choose_caps, sum_of
 from ev_service.charging import LEAST_CURRENT_A
 
@@ -81,12 +81,12 @@ REPORTS = st.fixed_dictionaries({name: st.sampled_from([0.0, 6.0, 32.0, None]) f
 @given(STEPS, REPORTS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_cars_report_an_overload_of_obedient_cars_ends_within_5_s(
-    steps: list[tuple[float, set[str]]], reports: dict[str, float | None]
+    steps: list[tuple[float, set[str]]], events: dict[str, float | None]
 ) -> None:
-    asyncio.run(_play(steps, reports))
+    asyncio.run(_play(steps, events))
 
 
-async def _play(steps: list[tuple[float, set[str]]], reports: dict[str, float | None]) -> None:
+async def _play(steps: list[tuple[float, set[str]]], events: dict[str, float | None]) -> None:
     house = MeteredHouse(longest_validity_s=3600)
     await house.charging(CP_1=20, CP_2=20, CP_3=20)
     for building_a, drawing in steps:
@@ -95,13 +95,13 @@ async def _play(steps: list[tuple[float, set[str]]], reports: dict[str, float | 
         house.draws = {name: 0.0 for name in house.site.chargers if name not in drawing}
         for second in range(8):
             house.clock.advance(1)
-            for name, reported_a in reports.items():
+            for name, reported_a in events.items():
                 if reported_a is not None:
                     house.meter(name, reported_a)
             await house.message()
             if second >= 5:
                 assert house.current_a()[0] <= LIMIT_A or all(not house.drawn_a(name) for name in house.site.chargers)
-            sent: dict[Key, float] = house.site.caps
+            sent: dict[EvseKey, float] = house.site.caps
             assert all(cap_a == 0 or cap_a >= LEAST_CURRENT_A for cap_a in sent.values())
             assert all(limit_a == 0 or limit_a >= LEAST_CURRENT_A for _, limit_a in house.points.sent)
     house.close()

@@ -12,7 +12,7 @@ async def charging_beside(reported_a: float, drawn_a: float) -> MeteredHouse:
     """Two cars at 20 A; after a while the third charger, without a transaction, reports and draws something."""
     house = MeteredHouse()
     await house.charging(CP_1=20.0, CP_2=20.0)
-    house.limits.reports.evse_changed("CP-3", 1, EvseState.CHARGING)
+    house.limits.events.on_evse_state("CP-3", 1, EvseState.CHARGING)
     house.meter("CP-3", 0.0)
     await house.seconds(3)
     house.meter("CP-3", reported_a)
@@ -31,11 +31,11 @@ async def a_while(house: MeteredHouse, reported_a: float, seconds: int = 100) ->
 
 async def test_one_liar_starves_nobody_whose_draw_the_meter_confirms() -> None:
     house = await charging_beside(90.0, 0.0)
-    assert max(house.site.most(("CP-3", 1))) == 90.0
+    assert max(house.site.max_currents(("CP-3", 1))) == 90.0
 
     await a_while(house, 90.0)
 
-    assert max(house.site.most(("CP-3", 1))) == 32.0
+    assert max(house.site.max_currents(("CP-3", 1))) == 32.0
     results = await house.set(CP_1=26.0, CP_2=26.0)
     assert [one.limit_a for one in results] == [26.0, 26.0]
     assert house.evse("CP-3").measured is not None
@@ -46,7 +46,7 @@ async def test_a_miswired_evse_that_really_draws_it_counts_with_it() -> None:
 
     await a_while(house, 50.0)
 
-    assert max(house.site.most(("CP-3", 1))) == 50.0
+    assert max(house.site.max_currents(("CP-3", 1))) == 50.0
 
 
 async def test_a_meter_that_is_lost_contradicts_nobody() -> None:
@@ -54,9 +54,9 @@ async def test_a_meter_that_is_lost_contradicts_nobody() -> None:
     await a_while(house, 90.0)
 
     house.meter_source.obstacle = "offline"
-    await house.protection.look()
+    await house.protection.check_meter()
 
-    assert max(house.site.most(("CP-3", 1))) == 90.0
+    assert max(house.site.max_currents(("CP-3", 1))) == 90.0
 
 
 async def test_what_the_meter_confirms_of_a_report_is_told_with_it() -> None:
@@ -71,7 +71,7 @@ async def test_what_the_meter_confirms_of_a_report_is_told_with_it() -> None:
     assert (liar.confirmed_power_kw, liar.confirmed_current_a) == (0.0, (0.0, 0.0, 0.0))
 
     house.meter_source.obstacle = "offline"
-    await house.protection.look()
+    await house.protection.check_meter()
 
     lost = house.evse("CP-1").measured
     assert lost is not None

@@ -9,7 +9,7 @@ from tests.unit.charger_service.limits.conftest import fill
 from tests.unit.charger_service.protection.conftest import LIMIT_A, MeteredHouse
 
 from charger_service.orders import DepartureOrder, OverrideKind, OverrideOrder, SiteLimitOrder
-from charger_service.ports import Answer
+from charger_service.ports import CommandStatus
 from ev_service.charging import EvseState
 
 pytestmark = pytest.mark.anyio
@@ -20,10 +20,10 @@ def allowed_a(house: MeteredHouse) -> list[float]:
 
 
 async def prioritise(house: MeteredHouse, charger_id: str, priority: int) -> None:
-    visit = house.site.visit((charger_id, 1))
-    assert visit is not None
+    session = house.site.get_session((charger_id, 1))
+    assert session is not None
     order = DepartureOrder.model_validate({"departure": "2026-06-22T00:00:00Z", "priority": priority})
-    await house.operating.set_departure(visit.session_id, order, None)
+    await house.operator_service.set_departure(session.session_id, order, None)
 
 
 async def test_a_step_of_the_building_takes_as_much_as_is_needed_from_the_last_one_first() -> None:
@@ -80,12 +80,12 @@ async def test_a_cars_unused_limit_is_taken_before_what_others_draw() -> None:
 async def test_a_guaranteed_current_is_no_protection_from_protection(priority: int) -> None:
     house = MeteredHouse(["CP-1"])
     await house.charging(CP_1=25)
-    visit = house.site.visit(("CP-1", 1))
-    assert visit is not None
+    session = house.site.get_session(("CP-1", 1))
+    assert session is not None
     order = DepartureOrder.model_validate(
         {"departure": "2026-06-22T00:00:00Z", "priority": priority, "guaranteed_a": 16.0}
     )
-    await house.operating.set_departure(visit.session_id, order, None)
+    await house.operator_service.set_departure(session.session_id, order, None)
 
     house.building_a = [98.0, 98.0, 98.0]
     await house.message()
@@ -97,9 +97,9 @@ async def test_only_cars_on_the_overloaded_phase_are_lowered() -> None:
     phases = {"CP-1": [1], "CP-2": [2], "CP-3": [1]}
     house = MeteredHouse()
     for charger in house.installation.chargers:
-        place = house.site.places[charger.charger_id, 1]
-        house.site.places[charger.charger_id, 1] = type(place)(
-            place.key, place.feeder_id, tuple(phases[charger.charger_id]), place.max_current_a
+        wiring = house.site.wirings[charger.charger_id, 1]
+        house.site.wirings[charger.charger_id, 1] = type(wiring)(
+            wiring.key, wiring.feeder_id, tuple(phases[charger.charger_id]), wiring.max_current_a
         )
     await house.charging(CP_1=20, CP_2=20, CP_3=20)
 
@@ -136,7 +136,7 @@ async def test_a_lower_site_limit_counts_and_the_building_alone_may_use_it_up() 
     house = MeteredHouse()
     await house.charging(CP_1=12, CP_2=12, CP_3=12)
 
-    await house.operating.set_site_limit(SiteLimitOrder(limit_kw=0.69 * 50, reason="works"), None)
+    await house.operator_service.set_site_limit(SiteLimitOrder(limit_kw=0.69 * 50, reason="works"), None)
     await house.message()
     # 50 A on each phase less 20 A of the building.
     assert sum(allowed_a(house)) <= 30
@@ -158,7 +158,7 @@ async def test_nobody_stands_above_it(kind: str) -> None:
         assert (result.outcome, result.limit_a, result.limited_by) == ("partly_applied", 10.0, "protection")
     else:
         order = OverrideOrder(kind=OverrideKind.FIXED_POWER, charging_power_kw=17.25, minutes=30, reason="all of it")
-        await house.operating.set_override(order, None)
+        await house.operator_service.set_override(order, None)
         await house.settled()
         assert house.evse("CP-3").limited_by == "protection"
     assert allowed_a(house) == [25.0, 25.0, 10.0]
@@ -219,8 +219,8 @@ async def test_a_second_step_is_seen_while_cars_still_follow() -> None:
     assert house.caps == {"CP-3": 0.0}
 
 
-@pytest.mark.parametrize("reports", [32.0, 0.0])
-async def test_a_car_that_does_not_follow_has_others_lowered_whatever_it_reports(reports: float) -> None:
+@pytest.mark.parametrize("reported_a", [32.0, 0.0])
+async def test_a_car_that_does_not_follow_has_others_lowered_whatever_it_reports(reported_a: float) -> None:
     house = MeteredHouse()
     await house.charging(CP_1=25, CP_2=25, CP_3=25)
     house.building_a = [40.0, 40.0, 40.0]
@@ -229,18 +229,18 @@ async def test_a_car_that_does_not_follow_has_others_lowered_whatever_it_reports
 
     for _ in range(3):
         house.clock.advance(1)
-        house.meter("CP-3", reports)
+        house.meter("CP-3", reported_a)
         await house.message()
 
     assert house.current_a()[0] <= LIMIT_A
     assert allowed_a(house)[0] == 25.0
 
 
-@pytest.mark.parametrize("reports", [math.nan, math.inf, -math.inf, 1e308, -25.0, 5e-324, 0.0])
-async def test_no_value_of_one_charger_keeps_others_from_being_lowered(reports: float) -> None:
+@pytest.mark.parametrize("reported_a", [math.nan, math.inf, -math.inf, 1e308, -25.0, 5e-324, 0.0])
+async def test_no_value_of_one_charger_keeps_others_from_being_lowered(reported_a: float) -> None:
     house = MeteredHouse()
     await house.charging(CP_1=25, CP_2=25, CP_3=25)
-    house.meter("CP-3", reports)
+    house.meter("CP-3", reported_a)
 
     house.building_a = [85.0, 85.0, 85.0]
     await house.message()
@@ -268,7 +268,7 @@ async def test_a_charger_that_lost_its_limit_is_told_again_and_loses_its_default
 async def test_a_fault_about_one_evse_keeps_no_other_from_being_lowered() -> None:
     house = MeteredHouse()
     await house.charging(CP_1=25, CP_2=25, CP_3=25)
-    del house.site.standings["CP-3", 1]
+    del house.site.limit_states["CP-3", 1]
 
     house.building_a = [60.0, 60.0, 60.0]
     await house.message()
@@ -297,7 +297,7 @@ async def test_what_does_not_help_ends_with_all_cars_on_the_phase_stopped() -> N
 async def test_a_charger_that_does_not_answer_is_passed_over() -> None:
     house = MeteredHouse()
     await house.charging(CP_1=25, CP_2=25, CP_3=25)
-    house.points.at("CP-3").answer = Answer.REJECTED
+    house.points.at("CP-3").answer = CommandStatus.REJECTED
     house.building_a = [40.0, 40.0, 40.0]
 
     for _ in range(4):
@@ -322,7 +322,7 @@ async def test_a_charger_that_is_away_counts_as_part_of_the_building() -> None:
 async def test_a_car_without_a_session_is_lowered_by_its_default() -> None:
     house = MeteredHouse()
     await house.charging(CP_1=25)
-    house.limits.reports.evse_changed("CP-2", 1, EvseState.CHARGING)
+    house.limits.events.on_evse_state("CP-2", 1, EvseState.CHARGING)
     house.meter("CP-2", 6.0)
     house.draws = {"CP-2": 6.0}
 
@@ -337,14 +337,14 @@ async def test_a_car_without_a_session_is_lowered_by_its_default() -> None:
 async def test_a_raise_that_is_under_way_does_not_pass_an_overload(monkeypatch: pytest.MonkeyPatch) -> None:
     house = MeteredHouse()
     await house.charging(CP_1=20, CP_2=20, CP_3=20)
-    keep = house.limits.keeper.keep
+    keep = house.limits.writer.write
 
     async def keep_while_the_building_rises(*said: Any) -> bool:
         house.building_a = [60.0, 60.0, 60.0]
         await house.message()
         return await keep(*said)
 
-    monkeypatch.setattr(house.limits.keeper, "keep", keep_while_the_building_rises)
+    monkeypatch.setattr(house.limits.writer, "write", keep_while_the_building_rises)
     (result,) = await house.set(CP_1=25)
 
     assert result.limited_by == "protection"

@@ -132,13 +132,13 @@ async def test_after_a_while_a_reserve_takes_the_place_of_the_meter() -> None:
     house.meter_source.obstacle = "the broker is away"
 
     await house.pass_time(1)
-    await house.protection.look()
+    await house.protection.check_meter()
     house.clock.advance(119)
-    await house.protection.look()
+    await house.protection.check_meter()
     assert (await house.set(CP_1=32))[0].limited_by == "meter_lost"
 
     house.clock.advance(1)
-    await house.protection.look()
+    await house.protection.check_meter()
     results = await house.set(CP_1=32, CP_2=32, CP_3=32)
 
     # 80 of 100 A, as without a meter, and 20 % less.
@@ -151,9 +151,9 @@ async def test_a_meter_that_comes_back_ends_the_reserve_at_once() -> None:
     house = MeteredHouse()
     await house.charging(CP_1=10)
     house.meter_source.obstacle = "the broker is away"
-    await house.protection.look()
+    await house.protection.check_meter()
     house.clock.advance(200)
-    await house.protection.look()
+    await house.protection.check_meter()
     assert house.site.reserve_share
 
     house.meter_source.obstacle = None
@@ -171,9 +171,9 @@ async def test_the_reserve_lowers_what_is_beyond_it_and_lets_go_what_was_held_do
     house.building_a = [40.0, 40.0, 40.0]
     await house.message()
     house.meter_source.obstacle = "away"
-    await house.protection.look()
+    await house.protection.check_meter()
     house.clock.advance(121)
-    await house.protection.look()
+    await house.protection.check_meter()
     await house.pass_time(1)
 
     assert house.caps == {}

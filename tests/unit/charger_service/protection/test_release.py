@@ -103,7 +103,7 @@ async def test_an_override_is_given_back_what_was_taken_from_it() -> None:
     order = OverrideOrder(
         kind=OverrideKind.FIXED_POWER, charging_power_kw=13.8, minutes=60, reason="20 A for everybody"
     )
-    await house.operating.set_override(order, None)
+    await house.operator_service.set_override(order, None)
     await house.seconds(1)
     house.building_a = [50.0, 50.0, 50.0]
     await house.seconds(1)
@@ -135,7 +135,7 @@ async def test_the_default_of_an_evse_without_a_session_comes_back() -> None:
     house = MeteredHouse()
     await house.connect()
     await house.message()
-    house.site.standings["CP-2", 1].is_unknown = False
+    house.site.limit_states["CP-2", 1].is_unknown = False
     house.meter("CP-2", 6.0)
     house.draws = {"CP-2": 6.0}
     house.building_a = [96.0, 96.0, 96.0]

@@ -63,7 +63,7 @@ def test_the_fleet_has_three_kinds_of_chargers_on_one_feeder_that_can_not_carry_
     assert kinds["CP-5"] == ("1.6", (1, 2, 3), 16.0)
     assert kinds["CP-6"] == ("1.6", (2,), 32.0)
     (feeder,) = installation.feeders
-    assert feeder.limit_a < sum(place.max_current_a for place in installation.places if 2 in place.phases)
+    assert feeder.limit_a < sum(place.max_current_a for place in installation.wirings if 2 in place.phases)
 
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:

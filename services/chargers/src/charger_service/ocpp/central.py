@@ -9,13 +9,20 @@ from websockets.asyncio.server import ServerConnection
 
 from charger_service.ocpp import profiles
 from charger_service.ocpp.charge_point import ChargePoint
-from charger_service.ocpp.conversation import Surroundings, Timing, Unanswered
+from charger_service.ocpp.connection import CallFailedError, ConnectionContext, Timing
 from charger_service.ocpp.limit_methods import LimitMethods
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.profiles import Conversion
 from charger_service.ocpp.v16 import ChargePoint16
 from charger_service.ocpp.v201 import ChargePoint201
-from charger_service.ports import Answer, ChargerReports, KnownMethod, Reply, TransactionLimit, TransactionNumbers
+from charger_service.ports import (
+    ChargerEvents,
+    CommandStatus,
+    KnownMethod,
+    Reply,
+    TransactionIdAllocator,
+    TransactionLimit,
+)
 from ev_service.clock import Clock
 
 SUBPROTOCOLS: dict[str, type[ChargePoint]] = {"ocpp2.0.1": ChargePoint201, "ocpp1.6": ChargePoint16}
@@ -30,7 +37,7 @@ class CentralSystem:
 
     Args:
         evses: EVSEs of each registered charger, by identity.
-        reports: told what chargers say.
+        events: told what chargers say.
         numbers: gives transactions of OCPP 1.6 their ids.
         clock: the run's clock, by which chargers set theirs.
         metrics: counts.
@@ -42,8 +49,8 @@ class CentralSystem:
     def __init__(
         self,
         evses: Mapping[str, tuple[int, ...]],
-        reports: ChargerReports,
-        numbers: TransactionNumbers,
+        events: ChargerEvents,
+        numbers: TransactionIdAllocator,
         clock: Clock,
         metrics: OcppMetrics,
         timing: Timing | None = None,
@@ -52,8 +59,8 @@ class CentralSystem:
     ) -> None:
         self.metrics = metrics
         self._evses = evses
-        self._reports = reports
-        self._around = Surroundings(reports, numbers, clock, metrics, timing or Timing(), conversions or {})
+        self._events = events
+        self._around = ConnectionContext(events, numbers, clock, metrics, timing or Timing(), conversions or {})
         self._methods = {charger_id: LimitMethods((known or {}).get(charger_id)) for charger_id in evses}
         self._points: dict[str, ChargePoint] = {}
         self._last_seen: dict[str, datetime] = {}
@@ -78,7 +85,7 @@ class CentralSystem:
         self.metrics.connected.labels(point.version).inc()
         _logger.info("charger connected", extra={"charger_id": charger_id, "ocpp_version": point.version})
         try:
-            self._reports.connected(charger_id, point.version)
+            self._events.on_connect(charger_id, point.version)
             await point.serve()
         finally:
             if self._points.get(charger_id) is point:
@@ -140,19 +147,19 @@ class CentralSystem:
     async def _command(self, charger_id: str, command: Callable[[ChargePoint], Awaitable[Reply]]) -> Reply:
         point = self._points.get(charger_id)
         if point is None:
-            return Reply(Answer.NOT_CONNECTED, "the charger is not connected")
+            return Reply(CommandStatus.NOT_CONNECTED, "the charger is not connected")
         try:
             return await command(point)
-        except Unanswered as failed:
+        except CallFailedError as failed:
             return failed.reply
 
     def _forget(self, point: ChargePoint) -> None:
         del self._points[point.charger_id]
         self._last_seen[point.charger_id] = point.heard_at
-        point.hang_up()
+        point.close_silently()
         self.metrics.connected.labels(point.version).dec()
         _logger.info("charger disconnected", extra={"charger_id": point.charger_id})
-        self._reports.disconnected(point.charger_id)
+        self._events.on_disconnect(point.charger_id)
 
     def _close(self, point: ChargePoint) -> None:
         closing = asyncio.create_task(point.close(_POLICY_VIOLATION, "replaced by a newer connection"))

@@ -13,20 +13,29 @@ from typing import Any, cast
 
 from websockets.asyncio.server import ServerConnection
 
-from charger_service.ocpp.conversation import Conversation, Surroundings, Unanswered, handles
+from charger_service.ocpp.connection import CallFailedError, ConnectionContext, OcppConnection, handles
 from charger_service.ocpp.limit_methods import LimitMethods, possible_methods
 from charger_service.ocpp.profiles import LIMIT_LEVEL, ChargingProfile, Conversion
-from charger_service.ports import Abilities, Answer, LimitMethod, LimitPurpose, Make, RateUnit, Reply, TransactionLimit
+from charger_service.ports import (
+    ChargerCapabilities,
+    ChargerModel,
+    CommandStatus,
+    LimitMethod,
+    LimitPurpose,
+    RateUnit,
+    Reply,
+    TransactionLimit,
+)
 from ev_service.units import utc_text
 
 _STATUSES = {
-    "Accepted": Answer.ACCEPTED,
-    "Scheduled": Answer.ACCEPTED,
-    "RebootRequired": Answer.ACCEPTED,
-    "NotSupported": Answer.NOT_SUPPORTED,
-    "NotImplemented": Answer.NOT_SUPPORTED,
+    "Accepted": CommandStatus.ACCEPTED,
+    "Scheduled": CommandStatus.ACCEPTED,
+    "RebootRequired": CommandStatus.ACCEPTED,
+    "NotSupported": CommandStatus.NOT_SUPPORTED,
+    "NotImplemented": CommandStatus.NOT_SUPPORTED,
 }
-_REFUSALS = frozenset({Answer.REJECTED, Answer.NOT_SUPPORTED})
+_REFUSALS = frozenset({CommandStatus.REJECTED, CommandStatus.NOT_SUPPORTED})
 _USUAL = Conversion(voltage_v=230.0, phases=3)
 """Where the site says nothing of an EVSE, as in tests."""
 
@@ -50,10 +59,10 @@ def rate_units(units: str) -> frozenset[RateUnit]:
     return frozenset(unit for unit, names in found.items() if said & names) or frozenset(RateUnit)
 
 
-def abilities_of(stack_level: str, units: str, switches_phases: str) -> Abilities:
+def abilities_of(stack_level: str, units: str, switches_phases: str) -> ChargerCapabilities:
     """What a charger can do, by the values of its configuration; empty where it does not say."""
     taken = rate_units(units)
-    return Abilities(
+    return ChargerCapabilities(
         max_stack_level=int(stack_level) if stack_level.isdecimal() else LIMIT_LEVEL,
         takes_amperes=RateUnit.AMPERES in taken,
         takes_watts=RateUnit.WATTS in taken,
@@ -61,17 +70,17 @@ def abilities_of(stack_level: str, units: str, switches_phases: str) -> Abilitie
     )
 
 
-def replied(status: str, detail: str = "") -> Reply:
+def to_reply(status: str, detail: str = "") -> Reply:
     """What a status in a charger's answer means; every word but a few says that it does not do it.
 
-    >>> replied("Scheduled").answer
+    >>> to_reply("Scheduled").answer
     <Answer.ACCEPTED: 'accepted'>
     """
-    answer = _STATUSES.get(status, Answer.REJECTED)
-    return Reply(answer, detail if answer is Answer.ACCEPTED else detail or f"the charger says {status}")
+    answer = _STATUSES.get(status, CommandStatus.REJECTED)
+    return Reply(answer, detail if answer is CommandStatus.ACCEPTED else detail or f"the charger says {status}")
 
 
-class ChargePoint(Conversation):
+class ChargePoint(OcppConnection):
     """A charger for as long as one connection lasts.
 
     Args:
@@ -87,25 +96,25 @@ class ChargePoint(Conversation):
         charger_id: str,
         evse_ids: tuple[int, ...],
         connection: ServerConnection,
-        around: Surroundings,
+        around: ConnectionContext,
         methods: LimitMethods | None = None,
     ) -> None:
         super().__init__(charger_id, connection, around)
         self.evse_ids = evse_ids
-        self.abilities = Abilities()
+        self.abilities = ChargerCapabilities()
         self.methods = methods or LimitMethods()
         self._setting_up: asyncio.Task[None] | None = None
         self._needs_set_up = True
 
     async def serve(self) -> None:
         """Answer the charger until its connection ends; set it up when it first speaks, or stays silent."""
-        silence = asyncio.get_running_loop().call_later(self.around.timing.silence_s, self.heard)
+        silence = asyncio.get_running_loop().call_later(self.around.timing.silence_s, self.after_message)
         try:
             await super().serve()
         finally:
             silence.cancel()
 
-    def heard(self) -> None:
+    def after_message(self) -> None:
         """Set the charger up where that is due."""
         if not self._needs_set_up or self.is_closed:
             return
@@ -114,9 +123,9 @@ class ChargePoint(Conversation):
             self._setting_up.cancel()
         self._setting_up = asyncio.create_task(self._set_up())
 
-    def hang_up(self) -> None:
+    def close_silently(self) -> None:
         """Say nothing more and hear nothing more."""
-        super().hang_up()
+        super().close_silently()
         if self._setting_up is not None:
             self._setting_up.cancel()
 
@@ -132,17 +141,17 @@ class ChargePoint(Conversation):
                 if method.purpose is LimitPurpose.TX and self.methods.is_over(limit.transaction_id):
                     return refusal
                 self.methods.refuse(method, limit.transaction_id, self.around.clock.now())
-            return refusal or Reply(Answer.REJECTED)
+            return refusal or Reply(CommandStatus.REJECTED)
 
     async def _try(self, limit: TransactionLimit, method: LimitMethod) -> Reply:
         """Send a limit by one method; the reply names it where the limit is in force, or may be."""
         profile = self._conversion(limit.evse_id).limit(limit, method, self.around.clock.now())
         try:
             reply = await self.set_profile(profile)
-        except Unanswered as failed:
+        except CallFailedError as failed:
             reply = failed.reply
-        if reply.answer is Answer.ACCEPTED and self.methods.accept(method):
-            self.around.reports.limit_method_changed(self.charger_id, self.methods.known)
+        if reply.answer is CommandStatus.ACCEPTED and self.methods.accept(method):
+            self.around.events.on_limit_method(self.charger_id, self.methods.known)
         return reply if reply.answer in _REFUSALS else replace(reply, method=method)
 
     async def set_fallback(self, evse_id: int, limit_a: float) -> Reply:
@@ -163,7 +172,7 @@ class ChargePoint(Conversation):
 
     @property
     def _first_purpose(self) -> LimitPurpose | None:
-        return self.around.reports.quirks(self.charger_id).limit_purpose
+        return self.around.events.quirks(self.charger_id).limit_purpose
 
     def _conversion(self, evse_id: int) -> Conversion:
         return self.around.conversions.get((self.charger_id, evse_id), _USUAL)
@@ -173,7 +182,7 @@ class ChargePoint(Conversation):
         """Have the charger hold a charging profile.
 
         Raises:
-            Unanswered: it did not answer, or with an error.
+            CallFailedError: it did not answer, or with an error.
         """
 
     @abstractmethod
@@ -201,11 +210,11 @@ class ChargePoint(Conversation):
         """Ask it to start anew."""
 
     @abstractmethod
-    async def read_abilities(self) -> Abilities:
+    async def read_abilities(self) -> ChargerCapabilities:
         """Read what it can do with limits.
 
         Raises:
-            Unanswered: it does not say.
+            CallFailedError: it does not say.
         """
 
     @abstractmethod
@@ -213,7 +222,7 @@ class ChargePoint(Conversation):
         """Have it send the meter values that are needed, as often as they are.
 
         Raises:
-            Unanswered: it does not answer.
+            CallFailedError: it does not answer.
         """
 
     @abstractmethod
@@ -221,50 +230,50 @@ class ChargePoint(Conversation):
         """Have it report states, transactions and meter values.
 
         Raises:
-            Unanswered: it does not answer.
+            CallFailedError: it does not answer.
         """
 
     @handles("Heartbeat")
     def on_heartbeat(self, **_: Any) -> Any:
         """It lives and wants the time."""
-        return self._told("Heartbeat", current_time=self.current_time())
+        return self._create_payload("Heartbeat", current_time=self.current_time())
 
     @handles("DataTransfer")
     def on_data_transfer(self, **_: Any) -> Any:
         """No vendor's own messages are known here."""
-        return self._told("DataTransfer", status="UnknownVendorId")
+        return self._create_payload("DataTransfer", status="UnknownVendorId")
 
     @handles("FirmwareStatusNotification")
     def on_firmware_status_notification(self, **_: Any) -> Any:
         """Acknowledged."""
-        return self._told("FirmwareStatusNotification")
+        return self._create_payload("FirmwareStatusNotification")
 
     @handles("LogStatusNotification")
     def on_log_status_notification(self, **_: Any) -> Any:
         """Acknowledged."""
-        return self._told("LogStatusNotification")
+        return self._create_payload("LogStatusNotification")
 
     @handles("SecurityEventNotification")
     def on_security_event_notification(self, **_: Any) -> Any:
         """Acknowledged."""
-        return self._told("SecurityEventNotification")
+        return self._create_payload("SecurityEventNotification")
 
-    def booted(self, vendor: str, model: str, firmware_version: str | None) -> dict[str, Any]:
+    def accept_boot(self, vendor: str, model: str, firmware_version: str | None) -> dict[str, Any]:
         """What a boot notification means, and what both versions answer to it."""
-        make = Make(
+        make = ChargerModel(
             _encodable(vendor), _encodable(model), None if firmware_version is None else _encodable(firmware_version)
         )
         self._needs_set_up = True
         is_forgotten = self.methods.boot(make)
-        self.around.reports.booted(self.charger_id, make)
+        self.around.events.on_boot(self.charger_id, make)
         if is_forgotten:
-            self.around.reports.limit_method_changed(self.charger_id, None)
+            self.around.events.on_limit_method(self.charger_id, None)
         return {"current_time": self.current_time(), "interval": self.around.timing.heartbeat_s, "status": "Accepted"}
 
     def note_end(self, transaction_id: str, ended_at: datetime) -> None:
         """Take in that a transaction ended, for which limits may have been refused."""
         if self.methods.end_transaction(transaction_id, ended_at):
-            self.around.reports.limit_method_changed(self.charger_id, None)
+            self.around.events.on_limit_method(self.charger_id, None)
 
     def current_time(self) -> str:
         """The run's time, by which the charger sets its clock."""
@@ -272,9 +281,9 @@ class ChargePoint(Conversation):
 
     def token_status(self, id_token: str) -> dict[str, str]:
         """What is answered about a token, in both versions."""
-        return {"status": "Accepted" if self.around.reports.may_charge(id_token) else "Invalid"}
+        return {"status": "Accepted" if self.around.events.may_charge(id_token) else "Invalid"}
 
-    def _told(self, action: str, **said: Any) -> Any:
+    def _create_payload(self, action: str, **said: Any) -> Any:
         """An answer of the version that is spoken."""
         return getattr(cast(Any, self)._call_result, action)(**said)
 
@@ -282,22 +291,22 @@ class ChargePoint(Conversation):
         try:
             self.abilities = await self._abilities()
             # Limits do not wait for what may as well be done later.
-            self.around.reports.ready(self.charger_id, self.abilities)
+            self.around.events.on_ready(self.charger_id, self.abilities)
             await self.arrange_meter_values()
             await self.ask_how_it_is()
-        except Unanswered as failed:
+        except CallFailedError as failed:
             if not self.is_closed:
                 said = {"charger_id": self.charger_id, "reason": failed.reply.detail}
                 _logger.warning("a charger is not set up to the end", extra=said)
         except Exception:
             _logger.exception("a charger could not be set up", extra={"charger_id": self.charger_id})
 
-    async def _abilities(self) -> Abilities:
+    async def _abilities(self) -> ChargerCapabilities:
         try:
             said = await self.read_abilities()
-        except Unanswered:
-            said = Abilities()
-        quirks = self.around.reports.quirks(self.charger_id)
+        except CallFailedError:
+            said = ChargerCapabilities()
+        quirks = self.around.events.quirks(self.charger_id)
         if quirks.rate_unit is not None:
             units = {unit: quirks.rate_unit is unit for unit in RateUnit}
             said = replace(said, takes_amperes=units[RateUnit.AMPERES], takes_watts=units[RateUnit.WATTS])

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from charger_service.ocpp.profiles import FALLBACK_LEVEL, LIMIT_LEVEL
-from charger_service.ports import Abilities, KnownMethod, LimitMethod, LimitPurpose, Make, RateUnit
+from charger_service.ports import ChargerCapabilities, ChargerModel, KnownMethod, LimitMethod, LimitPurpose, RateUnit
 
 _REMEMBERED_TRANSACTIONS = 64
 
 
-def possible_methods(abilities: Abilities, evses: int, first: LimitPurpose | None = None) -> tuple[LimitMethod, ...]:
+def possible_methods(
+    abilities: ChargerCapabilities, evses: int, first: LimitPurpose | None = None
+) -> tuple[LimitMethod, ...]:
     """The methods by which a charger might take limits, in the order in which they are tried.
 
     Args:
@@ -30,7 +32,7 @@ def possible_methods(abilities: Abilities, evses: int, first: LimitPurpose | Non
         evses: how many EVSEs it has; a limit of the whole charger is one of its EVSE only where there is one.
         first: the purpose with which to begin; None: TxProfile.
 
-    >>> [method.purpose.value for method in possible_methods(Abilities(0, takes_watts=False), evses=2)]
+    >>> [method.purpose.value for method in possible_methods(ChargerCapabilities(0, takes_watts=False), evses=2)]
     ['TxProfile', 'TxDefaultProfile']
     """
     purposes = [LimitPurpose.TX, LimitPurpose.TX_DEFAULT]
@@ -125,7 +127,7 @@ class LimitMethods:
             return False
         return self._forget()
 
-    def boot(self, make: Make) -> bool:
+    def boot(self, make: ChargerModel) -> bool:
         """Take in what the charger is; one of another make or firmware is tried anew.
 
         Returns:

@@ -53,14 +53,14 @@ class Passwords:
 
         A password may be any bytes, and an identity may hold a colon.
         """
-        said = _decoded(authorization)
+        said = _decode(authorization)
         user = charger_id.encode() + b":"
         is_named = said.startswith(user)
         digest = sha256(said[len(user) :]).digest()
         return hmac.compare_digest(digest, self._digests.get(charger_id, _NOBODY)) and is_named
 
 
-def _decoded(authorization: str | None) -> bytes:
+def _decode(authorization: str | None) -> bytes:
     if authorization is None or not authorization.lower().startswith(_BASIC):
         return b""
     try:

@@ -69,7 +69,7 @@ def _with_repairs(payload: Any, errors: list[Any], said: dict[str, None]) -> Any
     said.update(dict.fromkeys(_reasons(errors)))
     for error in errors:
         path: _Path = tuple(error.absolute_path)
-        value = _repaired(error, path)
+        value = _repair(error, path)
         if value is _REMOVED:
             removed.add(_removable(payload, path))
         elif not path:
@@ -106,16 +106,16 @@ def _at(payload: Any, path: _Path) -> Any:
     return payload
 
 
-def _repaired(error: Any, path: _Path) -> Any:
+def _repair(error: Any, path: _Path) -> Any:
     """What to put in place of the value that an error is about."""
     value, name = error.instance, _field(path)
     if error.validator == "additionalProperties" and isinstance(value, dict):
         known = error.schema.get("properties", {})
         return {key: item for key, item in cast(dict[str, Any], value).items() if key in known}
     if error.validator == "required" and isinstance(value, dict):
-        return _filled(cast(dict[str, Any], value), error.validator_value)
+        return _add_missing(cast(dict[str, Any], value), error.validator_value)
     if error.validator == "enum":
-        return _listed(value, error.validator_value, name)
+        return _match_enum(value, error.validator_value, name)
     if error.validator == "maxLength" and name not in _IDENTIFIERS:
         return value[: error.validator_value]
     if error.validator == "maxItems":
@@ -123,18 +123,18 @@ def _repaired(error: Any, path: _Path) -> Any:
     if error.validator == "multipleOf":
         return value - value % error.validator_value
     if error.validator == "type":
-        return _typed(value, error.validator_value)
+        return _convert(value, error.validator_value)
     return _REMOVED
 
 
-def _filled(value: dict[str, Any], required: Iterable[str]) -> Any:
+def _add_missing(value: dict[str, Any], required: Iterable[str]) -> Any:
     missing = [name for name in required if name not in value]
     if all(name in _STAND_INS for name in missing):
         return {**value, **{name: _STAND_INS[name] for name in missing}}
     return _REMOVED
 
 
-def _listed(value: Any, allowed: list[Any], name: str) -> Any:
+def _match_enum(value: Any, allowed: list[Any], name: str) -> Any:
     """A value of the list: the same but for its case, or the one that means none of the others."""
     if isinstance(value, str):
         same = [one for one in allowed if str(one).lower() == value.strip().lower()]
@@ -146,7 +146,7 @@ def _listed(value: Any, allowed: list[Any], name: str) -> Any:
     return other if other in allowed else _REMOVED
 
 
-def _typed(value: Any, kind: str) -> Any:
+def _convert(value: Any, kind: str) -> Any:
     """The same value in the type that the schema demands."""
     if kind == "string" and isinstance(value, bool):
         return str(value).lower()

@@ -9,11 +9,20 @@ from typing import Any, cast
 from ocpp import v16
 from ocpp.v16 import call, call_result
 
-from charger_service.ocpp.charge_point import ChargePoint, abilities_of, replied
-from charger_service.ocpp.conversation import handles
+from charger_service.ocpp.charge_point import ChargePoint, abilities_of, to_reply
+from charger_service.ocpp.connection import handles
 from charger_service.ocpp.meters import MEASURANDS, moment, reading, time_of
 from charger_service.ocpp.profiles import ChargingProfile
-from charger_service.ports import Abilities, Answer, Ended, RateUnit, Reply, Seen, Started, TransactionLimit
+from charger_service.ports import (
+    ChargerCapabilities,
+    CommandStatus,
+    RateUnit,
+    Reply,
+    TransactionEnded,
+    TransactionLimit,
+    TransactionStarted,
+    TransactionUpdated,
+)
 from ev_service.charging import EvseState
 
 _STACK_LEVEL = "ChargeProfileMaxStackLevel"
@@ -50,14 +59,14 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         self, charge_point_vendor: str, charge_point_model: str, firmware_version: str | None = None, **_: Any
     ) -> Any:
         """It (re)started."""
-        return _result.BootNotification(**self.booted(charge_point_vendor, charge_point_model, firmware_version))
+        return _result.BootNotification(**self.accept_boot(charge_point_vendor, charge_point_model, firmware_version))
 
     @handles("StatusNotification")
     def on_status_notification(self, connector_id: int, status: str, **_: Any) -> Any:
         """A connector's state."""
         if connector_id in self.evse_ids:
             is_over = status == "Finishing"
-            self.around.reports.evse_changed(self.charger_id, connector_id, _STATES[status], is_over=is_over)
+            self.around.events.on_evse_state(self.charger_id, connector_id, _STATES[status], is_over=is_over)
         return _result.StatusNotification()
 
     @handles("Authorize")
@@ -74,7 +83,7 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
             return _result.StartTransaction(transaction_id=0, id_tag_info={"status": "Invalid"})
         beginning = f"{connector_id} {timestamp} {meter_start} {id_tag}"
         number = await self.around.numbers.number_of(self.charger_id, beginning)
-        started = Started(
+        started = TransactionStarted(
             charger_id=self.charger_id,
             evse_id=connector_id,
             transaction_id=str(number),
@@ -82,7 +91,7 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
             energy_kwh=meter_start / 1000,
             id_token=id_tag,
         )
-        await self.around.reports.session_started(started)
+        await self.around.events.on_transaction_started(started)
         return _result.StartTransaction(transaction_id=number, id_tag_info=self.token_status(id_tag))
 
     @handles("StopTransaction")
@@ -90,7 +99,7 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         self, meter_stop: int, timestamp: str, transaction_id: int, reason: str | None = None, **_: Any
     ) -> Any:
         """A transaction ended, which nobody can refuse."""
-        ended = Ended(
+        ended = TransactionEnded(
             charger_id=self.charger_id,
             transaction_id=str(transaction_id),
             ended_at=moment(timestamp, self.heard_at),
@@ -98,7 +107,7 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
             reason=reason,
         )
         self.note_end(ended.transaction_id, ended.ended_at)
-        await self.around.reports.session_ended(ended)
+        await self.around.events.on_transaction_ended(ended)
         return _result.StopTransaction(id_tag_info=_ACCEPTED)
 
     @handles("MeterValues")
@@ -111,11 +120,13 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
             running = str(transaction_id) if is_one else None
             if running is not None:
                 times = [at for value in meter_value if (at := time_of(value["timestamp"])) is not None]
-                self.around.reports.session_seen(Seen(self.charger_id, connector_id, running, max(times, default=None)))
+                self.around.events.on_transaction_updated(
+                    TransactionUpdated(self.charger_id, connector_id, running, max(times, default=None))
+                )
             for value in meter_value:
                 found = reading(value, running)
                 if found is not None:
-                    self.around.reports.metered(self.charger_id, connector_id, found)
+                    self.around.events.on_meter_values(self.charger_id, connector_id, found)
         return _result.MeterValues()
 
     @handles("DiagnosticsStatusNotification")
@@ -126,51 +137,51 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
     async def set_limit(self, limit: TransactionLimit) -> Reply:
         """Limit a running transaction."""
         if not limit.transaction_id.isdecimal():
-            return Reply(Answer.REJECTED, "transactions of OCPP 1.6 have numbers")
+            return Reply(CommandStatus.REJECTED, "transactions of OCPP 1.6 have numbers")
         return await super().set_limit(limit)
 
     async def set_profile(self, profile: ChargingProfile) -> Reply:
         """SetChargingProfile."""
         content = profile.content_16()
         request = _call.SetChargingProfile(connector_id=profile.evse_id, cs_charging_profiles=content)
-        return replied((await self.ask(request)).status)
+        return to_reply((await self.ask(request)).status)
 
     async def clear_profile(self, profile_id: int) -> Reply:
         """Take a profile away."""
         result = await self.ask(_call.ClearChargingProfile(id=profile_id))
-        return Reply(Answer.ACCEPTED) if result.status == "Unknown" else replied(result.status)
+        return Reply(CommandStatus.ACCEPTED) if result.status == "Unknown" else to_reply(result.status)
 
     async def composite(self, evse_id: int, unit: RateUnit) -> tuple[Reply, dict[str, Any] | None]:
         """GetCompositeSchedule."""
         request = _call.GetCompositeSchedule(connector_id=evse_id, duration=_COMPOSITE_S, charging_rate_unit=str(unit))
         result = await self.ask(request)
-        return replied(result.status), result.charging_schedule
+        return to_reply(result.status), result.charging_schedule
 
     async def start_transaction(self, evse_id: int, id_token: str) -> Reply:
         """RemoteStartTransaction, after what the charger needs for that."""
-        settings = self.around.reports.quirks(self.charger_id).remote_start_configuration or {}
+        settings = self.around.events.quirks(self.charger_id).remote_start_configuration or {}
         for key, value in settings.items():
             await self.attempt(_call.ChangeConfiguration(key=key, value=value))
         result = await self.ask(_call.RemoteStartTransaction(id_tag=id_token, connector_id=evse_id))
-        return replied(result.status)
+        return to_reply(result.status)
 
     async def stop_transaction(self, transaction_id: str) -> Reply:
         """RemoteStopTransaction."""
         if not transaction_id.isdecimal():
-            return Reply(Answer.REJECTED, "transactions of OCPP 1.6 have numbers")
+            return Reply(CommandStatus.REJECTED, "transactions of OCPP 1.6 have numbers")
         result = await self.ask(_call.RemoteStopTransaction(transaction_id=int(transaction_id)))
-        return replied(result.status)
+        return to_reply(result.status)
 
     async def ask_meter_values(self, evse_id: int) -> Reply:
         """TriggerMessage for MeterValues."""
         result = await self.ask(_call.TriggerMessage(requested_message="MeterValues", connector_id=evse_id))
-        return replied(result.status)
+        return to_reply(result.status)
 
     async def reset(self) -> Reply:
         """A soft reset: transactions are ended properly before."""
-        return replied((await self.ask(_call.Reset(type="Soft"))).status)
+        return to_reply((await self.ask(_call.Reset(type="Soft"))).status)
 
-    async def read_abilities(self) -> Abilities:
+    async def read_abilities(self) -> ChargerCapabilities:
         """From its configuration."""
         said = await self._configuration(_STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH)
         return abilities_of(said.get(_STACK_LEVEL, ""), said.get(_RATE_UNIT, ""), said.get(_PHASE_SWITCH, ""))
@@ -186,7 +197,7 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         # Where it has no power, currents and energy still say what a car draws.
         for measurands in (MEASURANDS, MEASURANDS[:2]):
             result = await self.attempt(_call.ChangeConfiguration(key=_SAMPLED, value=",".join(measurands)))
-            if result is None or replied(result.status).answer is not Answer.REJECTED:
+            if result is None or to_reply(result.status).answer is not CommandStatus.REJECTED:
                 return
 
     async def ask_how_it_is(self) -> None:

@@ -10,12 +10,22 @@ from typing import Any, cast
 from ocpp import v201
 from ocpp.v201 import call, call_result
 
-from charger_service.ocpp.charge_point import ChargePoint, abilities_of, replied
-from charger_service.ocpp.conversation import handles
+from charger_service.ocpp.charge_point import ChargePoint, abilities_of, to_reply
+from charger_service.ocpp.connection import handles
 from charger_service.ocpp.evse_states import TRANSACTION_STATES, Event, EvseStates
 from charger_service.ocpp.meters import MEASURANDS, moment, reading, time_of
 from charger_service.ocpp.profiles import ChargingProfile
-from charger_service.ports import Abilities, Answer, Ended, MeterReading, Needs, RateUnit, Reply, Seen, Started
+from charger_service.ports import (
+    ChargerCapabilities,
+    ChargingNeeds,
+    CommandStatus,
+    MeterReading,
+    RateUnit,
+    Reply,
+    TransactionEnded,
+    TransactionStarted,
+    TransactionUpdated,
+)
 
 _SMART, _SAMPLED = "SmartChargingCtrlr", "SampledDataCtrlr"
 _STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH = "ProfileStackLevel", "RateUnit", "Phases3to1"
@@ -40,7 +50,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         """It (re)started."""
         said = charging_station
         self._states = EvseStates()
-        booted = self.booted(said["vendor_name"], said["model"], said.get("firmware_version"))
+        booted = self.accept_boot(said["vendor_name"], said["model"], said.get("firmware_version"))
         return _result.BootNotification(**booted)
 
     @handles("StatusNotification")
@@ -48,7 +58,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         """A connector's state."""
         if evse_id in self.evse_ids:
             state = self._states.connector(evse_id, connector_id, connector_status)
-            self.around.reports.evse_changed(self.charger_id, evse_id, state)
+            self.around.events.on_evse_state(self.charger_id, evse_id, state)
         return _result.StatusNotification()
 
     @handles("Authorize")
@@ -80,17 +90,17 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         token = None if id_token is None else str(id_token["id_token"])
         runs = False
         if event_type == "Started":
-            runs = await self._started(evse_id, event, readings, token, is_stored=offline)
+            runs = await self._report_started(evse_id, event, readings, token, is_stored=offline)
         elif event_type == "Updated" and (evse_id is None or self._states.is_newest(evse_id, event)):
             state = None if charging_state is None else TRANSACTION_STATES[charging_state]
             seen_at = time_of(timestamp)
-            runs = self.around.reports.session_seen(
-                Seen(self.charger_id, evse_id, transaction_id, seen_at, offline, state, token)
+            runs = self.around.events.on_transaction_updated(
+                TransactionUpdated(self.charger_id, evse_id, transaction_id, seen_at, offline, state, token)
             )
         for found in readings:
-            self.around.reports.metered(self.charger_id, evse_id, found)
+            self.around.events.on_meter_values(self.charger_id, evse_id, found)
         if event.is_end:
-            runs = await self._ended(event, readings, transaction_info.get("stopped_reason"))
+            runs = await self._report_ended(event, readings, transaction_info.get("stopped_reason"))
         if evse_id is not None and self._states.is_newest(evse_id, event):
             self._take_state(evse_id, event, charging_state, runs=runs)
         return _result.TransactionEvent(id_token_info=None if token is None else self.token_status(token))
@@ -100,7 +110,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         """Meter values outside of transaction events, as many stations send them at the full minute."""
         if evse_id in self.evse_ids:
             for found in self._readings(meter_value, None, is_stored=False):
-                self.around.reports.metered(self.charger_id, evse_id, found)
+                self.around.events.on_meter_values(self.charger_id, evse_id, found)
         return _result.MeterValues()
 
     @handles("NotifyEVChargingNeeds")
@@ -111,12 +121,12 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         either = charging_needs.get("ac_charging_parameters", charging_needs.get("dc_charging_parameters", {}))
         said = cast(dict[str, Any], either)
         energy_wh, departure = said.get("energy_amount"), charging_needs.get("departure_time")
-        needs = Needs(
+        needs = ChargingNeeds(
             energy_wanted_kwh=None if energy_wh is None else max(0, energy_wh) / 1000,
             departure=time_of(departure),
             max_current_a=said.get("ev_max_current"),
         )
-        self.around.reports.needs(self.charger_id, evse_id, needs)
+        self.around.events.on_charging_needs(self.charger_id, evse_id, needs)
         return _result.NotifyEVChargingNeeds(status="Processing")
 
     @handles("NotifyEvent")
@@ -132,18 +142,18 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
     async def set_profile(self, profile: ChargingProfile) -> Reply:
         """SetChargingProfile."""
         request = _call.SetChargingProfile(evse_id=profile.evse_id, charging_profile=profile.content_201())
-        return _replied(await self.ask(request))
+        return _to_reply(await self.ask(request))
 
     async def clear_profile(self, profile_id: int) -> Reply:
         """Take a profile away."""
         result = await self.ask(_call.ClearChargingProfile(charging_profile_id=profile_id))
-        return Reply(Answer.ACCEPTED) if result.status == "Unknown" else _replied(result)
+        return Reply(CommandStatus.ACCEPTED) if result.status == "Unknown" else _to_reply(result)
 
     async def composite(self, evse_id: int, unit: RateUnit) -> tuple[Reply, dict[str, Any] | None]:
         """GetCompositeSchedule."""
         request = _call.GetCompositeSchedule(duration=_COMPOSITE_S, evse_id=evse_id, charging_rate_unit=str(unit))
         result = await self.ask(request)
-        return _replied(result), result.schedule
+        return _to_reply(result), result.schedule
 
     async def start_transaction(self, evse_id: int, id_token: str) -> Reply:
         """RequestStartTransaction."""
@@ -151,21 +161,21 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         request = _call.RequestStartTransaction(
             id_token=token, remote_start_id=next(self._remote_start_ids), evse_id=evse_id
         )
-        return _replied(await self.ask(request))
+        return _to_reply(await self.ask(request))
 
     async def stop_transaction(self, transaction_id: str) -> Reply:
         """RequestStopTransaction."""
-        return _replied(await self.ask(_call.RequestStopTransaction(transaction_id=transaction_id)))
+        return _to_reply(await self.ask(_call.RequestStopTransaction(transaction_id=transaction_id)))
 
     async def ask_meter_values(self, evse_id: int) -> Reply:
         """TriggerMessage for MeterValues."""
-        return _replied(await self.ask(_call.TriggerMessage(requested_message="MeterValues", evse={"id": evse_id})))
+        return _to_reply(await self.ask(_call.TriggerMessage(requested_message="MeterValues", evse={"id": evse_id})))
 
     async def reset(self) -> Reply:
         """A reset once no transaction runs."""
-        return _replied(await self.ask(_call.Reset(type="OnIdle")))
+        return _to_reply(await self.ask(_call.Reset(type="OnIdle")))
 
-    async def read_abilities(self) -> Abilities:
+    async def read_abilities(self) -> ChargerCapabilities:
         """From its variables."""
         said = await self._variables(_SMART, _STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH)
         return abilities_of(said.get(_STACK_LEVEL, ""), said.get(_RATE_UNIT, ""), said.get(_PHASE_SWITCH, ""))
@@ -179,7 +189,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         if set(MEASURANDS) <= {name.strip() for name in now.get(_MEASURANDS, "").split(",")}:
             return
         # Where it has no power, currents and energy still say what a car draws.
-        if await self._set_variable(_MEASURANDS, ",".join(MEASURANDS)) is Answer.REJECTED:
+        if await self._set_variable(_MEASURANDS, ",".join(MEASURANDS)) is CommandStatus.REJECTED:
             await self._set_variable(_MEASURANDS, ",".join(MEASURANDS[:2]))
 
     async def ask_how_it_is(self) -> None:
@@ -201,7 +211,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         found = (reading(value, transaction_id, is_stored=is_stored) for value in meter_value)
         return [said for said in found if said is not None]
 
-    async def _started(
+    async def _report_started(
         self,
         evse_id: int | None,
         event: Event,
@@ -214,15 +224,17 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
             return False
         is_stored = is_stored or self._states.is_over(evse_id, event)
         energy_kwh = readings[0].energy_kwh if readings else None
-        return await self.around.reports.session_started(
-            Started(self.charger_id, evse_id, event.transaction_id, event.at, energy_kwh, id_token, is_stored)
+        return await self.around.events.on_transaction_started(
+            TransactionStarted(
+                self.charger_id, evse_id, event.transaction_id, event.at, energy_kwh, id_token, is_stored
+            )
         )
 
-    async def _ended(self, event: Event, readings: list[MeterReading], reason: str | None) -> bool:
+    async def _report_ended(self, event: Event, readings: list[MeterReading], reason: str | None) -> bool:
         energy_kwh = readings[-1].energy_kwh if readings else None
         self.note_end(event.transaction_id, event.at)
-        return await self.around.reports.session_ended(
-            Ended(self.charger_id, event.transaction_id, event.at, energy_kwh, reason)
+        return await self.around.events.on_transaction_ended(
+            TransactionEnded(self.charger_id, event.transaction_id, event.at, energy_kwh, reason)
         )
 
     def _take_state(self, evse_id: int, event: Event, charging_state: str | None, *, runs: bool) -> None:
@@ -230,7 +242,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         self._states.note(event, charging_state)
         if runs:
             state = self._states.transaction(evse_id, event)
-            self.around.reports.evse_changed(self.charger_id, evse_id, state)
+            self.around.events.on_evse_state(self.charger_id, evse_id, state)
 
     async def _variables(self, component: str, *names: str) -> dict[str, str]:
         wanted = [{"component": {"name": component}, "variable": {"name": name}} for name in names]
@@ -238,15 +250,15 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         known: list[dict[str, Any]] = [] if result is None else result.get_variable_result
         return {item["variable"]["name"]: str(item.get("attribute_value", "")) for item in known}
 
-    async def _set_variable(self, name: str, value: str) -> Answer:
+    async def _set_variable(self, name: str, value: str) -> CommandStatus:
         wanted = {"component": {"name": _SAMPLED}, "variable": {"name": name}, "attribute_value": value}
         result = await self.attempt(_call.SetVariables(set_variable_data=[wanted]))
         if result is None:
-            return Answer.NOT_SUPPORTED
-        return replied(result.set_variable_result[0]["attribute_status"]).answer
+            return CommandStatus.NOT_SUPPORTED
+        return to_reply(result.set_variable_result[0]["attribute_status"]).answer
 
 
-def _replied(result: Any) -> Reply:
+def _to_reply(result: Any) -> Reply:
     """A status, with the reason that OCPP 2.0.1 lets a station give."""
     info = cast(dict[str, Any], result.status_info or {})
-    return replied(result.status, str(info.get("reason_code", "")))
+    return to_reply(result.status, str(info.get("reason_code", "")))

@@ -31,7 +31,7 @@ class Validation:
     """
 
     arguments: dict[str, Any]
-    offences: tuple[str, ...] = ()
+    violations: tuple[str, ...] = ()
     error: OCPPError | None = None
 
 

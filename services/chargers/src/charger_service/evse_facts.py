@@ -9,9 +9,17 @@ from datetime import datetime
 from hashlib import sha256
 
 from charger_service.drivers import Driver
-from charger_service.envelope import Place
-from charger_service.metering import Meter, SampleOrder, energy_of, meter_of, tells_of_now, with_sample
-from charger_service.ports import Abilities, Ended, KnownMethod, Make, MeterReading, Needs, Started
+from charger_service.envelope import EvseWiring
+from charger_service.metering import Meter, SampleOrder, add_sample, compute_meter, get_energy_kwh, is_current
+from charger_service.ports import (
+    ChargerCapabilities,
+    ChargerModel,
+    ChargingNeeds,
+    KnownMethod,
+    MeterReading,
+    TransactionEnded,
+    TransactionStarted,
+)
 from ev_service.charging import EvseState
 from ev_service.lifetimes import Instant
 
@@ -31,13 +39,13 @@ class ChargerFacts:
     since_s: float = -math.inf
     is_ready: bool = False
     ocpp_version: str | None = None
-    make: Make | None = None
-    abilities: Abilities | None = None
+    make: ChargerModel | None = None
+    abilities: ChargerCapabilities | None = None
     known_method: KnownMethod | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class ChargingSession:
     """One car at one EVSE while a transaction runs.
 
     register_kwh: the meter's register at the beginning; None: not known yet. by_operator: departure, energy and the
@@ -74,13 +82,13 @@ class EvseFacts:
     is_served: bool = False
     meter: Meter | None = None
     order: SampleOrder | None = None
-    visit: Visit | None = None
+    session: ChargingSession | None = None
     ended: tuple[str, ...] = ()
-    past: tuple[Visit, ...] = ()
+    past: tuple[ChargingSession, ...] = ()
 
-    def past_visit(self, transaction_id: str) -> Visit | None:
+    def find_past_session(self, transaction_id: str) -> ChargingSession | None:
         """The transaction of this name that began here and does not run now."""
-        return next((visit for visit in self.past if visit.transaction_id == transaction_id), None)
+        return next((session for session in self.past if session.transaction_id == transaction_id), None)
 
 
 def session_id_of(charger_id: str, transaction_id: str, started_at: datetime) -> str:
@@ -99,109 +107,111 @@ def in_state(facts: EvseFacts, state: EvseState, now_s: float, *, is_over: bool)
     )
 
 
-def started(facts: EvseFacts, report: Started, driver: Driver | None = None) -> EvseFacts:
+def apply_transaction_started(facts: EvseFacts, report: TransactionStarted, driver: Driver | None = None) -> EvseFacts:
     """A transaction began; one that ended, or runs already, changes nothing."""
-    running = facts.visit
+    running = facts.session
     if report.transaction_id in facts.ended:
         return facts
     if running is not None and running.transaction_id == report.transaction_id:
         if running.register_kwh is None and report.energy_kwh is not None:
-            return replace(facts, visit=replace(running, register_kwh=report.energy_kwh))
+            return replace(facts, session=replace(running, register_kwh=report.energy_kwh))
         return facts
-    visit = facts.past_visit(report.transaction_id) or _visit_of(report, driver)
-    before = replace(facts, past=_without_past(facts, report.transaction_id))
+    session = facts.find_past_session(report.transaction_id) or _create_session(report, driver)
+    before = replace(facts, past=_remove_past(facts, report.transaction_id))
     before = before if running is None else superseded(before, running)
-    return replace(before, visit=replace(visit, is_end_inferred=False), is_served=True)
+    return replace(before, session=replace(session, is_end_inferred=False), is_served=True)
 
 
-def superseded(facts: EvseFacts, visit: Visit) -> EvseFacts:
+def superseded(facts: EvseFacts, session: ChargingSession) -> EvseFacts:
     """The transaction is over, but its own end, which tells its energy, may still come."""
-    past = (*_without_past(facts, visit.transaction_id), visit)
-    return replace(facts, ended=_with_ended(facts, visit), past=past[-_REMEMBERED_PAST:])
+    past = (*_remove_past(facts, session.transaction_id), session)
+    return replace(facts, ended=_add_ended(facts, session), past=past[-_REMEMBERED_PAST:])
 
 
-def held(facts: EvseFacts, report: Started, driver: Driver | None = None) -> EvseFacts:
+def remember_transaction(facts: EvseFacts, report: TransactionStarted, driver: Driver | None = None) -> EvseFacts:
     """A transaction of earlier began here: it is remembered for its end, or until it proves to run."""
-    if report.transaction_id in facts.ended or facts.past_visit(report.transaction_id) is not None:
+    if report.transaction_id in facts.ended or facts.find_past_session(report.transaction_id) is not None:
         return facts
-    past = (*facts.past, _visit_of(report, driver))[-_REMEMBERED_PAST:]
+    past = (*facts.past, _create_session(report, driver))[-_REMEMBERED_PAST:]
     return replace(facts, past=past, is_served=True)
 
 
-def ended(facts: EvseFacts, report: Ended) -> EvseFacts:
+def apply_transaction_ended(facts: EvseFacts, report: TransactionEnded) -> EvseFacts:
     """A transaction is over."""
-    visit = facts.visit
-    if visit is not None and visit.transaction_id == report.transaction_id:
-        return without_visit(facts)
+    session = facts.session
+    if session is not None and session.transaction_id == report.transaction_id:
+        return remove_session(facts)
     over = tuple(name for name in facts.ended if name != report.transaction_id)
-    others = _without_past(facts, report.transaction_id)
+    others = _remove_past(facts, report.transaction_id)
     return replace(facts, ended=(*over, report.transaction_id)[-_REMEMBERED_ENDED:], past=others)
 
 
-def lost(facts: EvseFacts, visit: Visit) -> EvseFacts:
+def end_lost_session(facts: EvseFacts, session: ChargingSession) -> EvseFacts:
     """The EVSE says that nobody is there; the transaction may be taken up again, as after a loss of power."""
-    past = (*_without_past(facts, visit.transaction_id), replace(visit, is_end_inferred=True))
-    return replace(facts, visit=None, meter=None, past=past[-_REMEMBERED_PAST:])
+    past = (*_remove_past(facts, session.transaction_id), replace(session, is_end_inferred=True))
+    return replace(facts, session=None, meter=None, past=past[-_REMEMBERED_PAST:])
 
 
-def without_visit(facts: EvseFacts) -> EvseFacts:
+def remove_session(facts: EvseFacts) -> EvseFacts:
     """The session is over, however that became known; its last reading says nothing of what comes after."""
-    return replace(facts, visit=None, meter=None, ended=_with_ended(facts, facts.visit))
+    return replace(facts, session=None, meter=None, ended=_add_ended(facts, facts.session))
 
 
-def metered(
-    facts: EvseFacts, reading: MeterReading, place: Place, voltage_v: float, now: Instant, since_s: float
+def apply_meter_reading(
+    facts: EvseFacts, reading: MeterReading, wiring: EvseWiring, voltage_v: float, now: Instant, since_s: float
 ) -> EvseFacts:
     """Meter values arrived; those that do not tell of now only count as energy.
 
     Args:
         facts: what is known of the EVSE.
         reading: what its meter said.
-        place: how it is wired.
+        wiring: how it is wired.
         voltage_v: between phase and neutral [V], for what the meter did not say.
         now: their arrival.
         since_s: when the charger connected or booted, monotonic [s].
     """
-    visit = None if facts.visit is None else with_register(facts.visit, energy_of(reading))
-    if not tells_of_now(facts.order, reading, now.monotonic_s, since_s):
-        return replace(facts, visit=visit)
+    session = None if facts.session is None else update_register(facts.session, get_energy_kwh(reading))
+    if not is_current(facts.order, reading, now.monotonic_s, since_s):
+        return replace(facts, session=session)
     return replace(
         facts,
-        visit=visit,
-        meter=meter_of(reading, place, voltage_v, now) or facts.meter,
-        order=with_sample(facts.order, reading, now.monotonic_s),
+        session=session,
+        meter=compute_meter(reading, wiring, voltage_v, now) or facts.meter,
+        order=add_sample(facts.order, reading, now.monotonic_s),
     )
 
 
-def with_register(visit: Visit, energy_kwh: float | None) -> Visit:
+def update_register(session: ChargingSession, energy_kwh: float | None) -> ChargingSession:
     """The visit after its meter's register showed this [kWh]; None: it showed nothing."""
     if energy_kwh is None:
-        return visit
-    begun_kwh = energy_kwh if visit.register_kwh is None else visit.register_kwh
-    return replace(visit, register_kwh=begun_kwh, energy_kwh=max(visit.energy_kwh, energy_kwh - begun_kwh))
+        return session
+    begun_kwh = energy_kwh if session.register_kwh is None else session.register_kwh
+    return replace(session, register_kwh=begun_kwh, energy_kwh=max(session.energy_kwh, energy_kwh - begun_kwh))
 
 
-def needs_told(facts: EvseFacts, needs: Needs) -> EvseFacts:
+def apply_charging_needs(facts: EvseFacts, needs: ChargingNeeds) -> EvseFacts:
     """The car said what it wants from now on; what a person said stands above it."""
-    visit = facts.visit
-    if visit is None or visit.by_operator:
+    session = facts.session
+    if session is None or session.by_operator:
         return facts
-    wanted_kwh = visit.energy_wanted_kwh
+    wanted_kwh = session.energy_wanted_kwh
     if needs.energy_wanted_kwh is not None:
-        wanted_kwh = visit.energy_kwh + needs.energy_wanted_kwh
+        wanted_kwh = session.energy_kwh + needs.energy_wanted_kwh
     return replace(
-        facts, visit=replace(visit, energy_wanted_kwh=wanted_kwh, departure=needs.departure or visit.departure)
+        facts, session=replace(session, energy_wanted_kwh=wanted_kwh, departure=needs.departure or session.departure)
     )
 
 
-def _visit_of(report: Started, driver: Driver | None) -> Visit:
+def _create_session(report: TransactionStarted, driver: Driver | None) -> ChargingSession:
     name = session_id_of(report.charger_id, report.transaction_id, report.started_at)
-    return Visit(name, report.transaction_id, report.started_at, register_kwh=report.energy_kwh, driver=driver)
+    return ChargingSession(
+        name, report.transaction_id, report.started_at, register_kwh=report.energy_kwh, driver=driver
+    )
 
 
-def _without_past(facts: EvseFacts, transaction_id: str) -> tuple[Visit, ...]:
-    return tuple(visit for visit in facts.past if visit.transaction_id != transaction_id)
+def _remove_past(facts: EvseFacts, transaction_id: str) -> tuple[ChargingSession, ...]:
+    return tuple(session for session in facts.past if session.transaction_id != transaction_id)
 
 
-def _with_ended(facts: EvseFacts, visit: Visit | None) -> tuple[str, ...]:
-    return facts.ended if visit is None else (*facts.ended, visit.transaction_id)[-_REMEMBERED_ENDED:]
+def _add_ended(facts: EvseFacts, session: ChargingSession | None) -> tuple[str, ...]:
+    return facts.ended if session is None else (*facts.ended, session.transaction_id)[-_REMEMBERED_ENDED:]

@@ -101,7 +101,7 @@ class Act(_Wire):
     )
 
 
-class Proved(_Wire):
+class AuthenticatedCaller(_Wire):
     """Who called, in the gateway's word, which the caller can not choose."""
 
     application: str | None = Field(description="The calling application.", examples=["Operator"])
@@ -113,7 +113,7 @@ class RecordedAct(Act):
 
     number: int = Field(ge=1, description="Counts the acts, in the order in which they were recorded.", examples=[1])
     recorded_at: UtcTimestamp = Field(description="When it was recorded, UTC.", examples=["2026-06-21T16:00:02Z"])
-    proved: Proved | None = Field(
+    proved: AuthenticatedCaller | None = Field(
         description="Who recorded it, in the gateway's word; null where the service answers anyone."
     )
 

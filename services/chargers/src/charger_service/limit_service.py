@@ -6,26 +6,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from charger_service.applying import Applying, Wish
-from charger_service.envelope import Key
-from charger_service.lease import HeldLease, taken
-from charger_service.ports import Answer
-from charger_service.site import Site
-from charger_service.standing import PROTECTION, Cause, Order, draws_without_session
+from charger_service.envelope import EvseKey
+from charger_service.lease import HeldLease, take_lease
+from charger_service.limit_allocator import LimitAllocator, LimitRequest
+from charger_service.limit_state import PROTECTION, Cause, LimitOrder, draws_without_session
+from charger_service.ports import CommandStatus
+from charger_service.site import ChargingSite
 from ev_service.charging import LEAST_CURRENT_A, Lease, Limit, LimitOutcome, LimitResult, LimitResults
 from ev_service.clock import Clock, read_clock
 from ev_service.lifetimes import EarlierEnd, Instant
 
 _logger = logging.getLogger(__name__)
 
-TRAVEL_S = 10.0
+TRANSIT_TOLERANCE_S = 10.0
 """How much of the shortest validity a limit may have lost on its way here [s]."""
 
 _REFUSALS = {
-    Answer.REJECTED: ("charger_rejected", "the charger refused it"),
-    Answer.NOT_SUPPORTED: ("charger_rejected", "the charger takes no limits"),
-    Answer.NO_ANSWER: ("charger_no_answer", "the charger did not answer; it is asked again"),
-    Answer.NOT_CONNECTED: ("not_connected", "the charger is not connected"),
+    CommandStatus.REJECTED: ("charger_rejected", "the charger refused it"),
+    CommandStatus.NOT_SUPPORTED: ("charger_rejected", "the charger takes no limits"),
+    CommandStatus.NO_ANSWER: ("charger_no_answer", "the charger did not answer; it is asked again"),
+    CommandStatus.NOT_CONNECTED: ("not_connected", "the charger is not connected"),
 }
 
 
@@ -38,12 +38,12 @@ class Validity:
     lease_s: float = 60.0
 
 
-class Commanding:
+class LimitService:
     """Sets limits.
 
     Args:
         site: what is known and ordered.
-        applying: brings wishes to the chargers.
+        allocator: brings wishes to the chargers.
         clock: the run's clock.
         validity: how long limits live.
         count: told how many results there were of each outcome and reason.
@@ -51,14 +51,14 @@ class Commanding:
 
     def __init__(
         self,
-        site: Site,
-        applying: Applying,
+        site: ChargingSite,
+        allocator: LimitAllocator,
         clock: Clock,
         validity: Validity,
         count: Callable[[LimitOutcome, str, int], None],
     ) -> None:
         self._site = site
-        self._applying = applying
+        self._allocator = allocator
         self._clock = clock
         self._validity = validity
         self._count = count
@@ -73,49 +73,49 @@ class Commanding:
             decision_id: from which decision, for the log.
 
         Raises:
-            Leased: somebody else commands.
+            LeaseConflictError: somebody else commands.
         """
         now = read_clock(self._clock)
         refused: dict[int, LimitResult] = {}
-        wishes: dict[int, Wish] = {}
+        wishes: dict[int, LimitRequest] = {}
         away: list[Limit] = []
-        seen: set[Key] = set()
+        seen: set[EvseKey] = set()
         for index, limit in enumerate(limits):
             key = (limit.charger_id, limit.evse_id)
-            if (reason := self._obstacle(limit, key in seen, now)) is not None:
-                refused[index] = self._refused(limit, *reason)
+            if (reason := self._find_refusal(limit, key in seen, now)) is not None:
+                refused[index] = self._build_refusal(limit, *reason)
             elif not self._site.is_connected(key):
-                refused[index] = self._refused(limit, *_REFUSALS[Answer.NOT_CONNECTED])
+                refused[index] = self._build_refusal(limit, *_REFUSALS[CommandStatus.NOT_CONNECTED])
                 away.append(limit)
             else:
                 lifetime = EarlierEnd.until(now, limit.valid_until)
-                wishes[index] = Wish(key, limit.limit_a, lifetime, Cause.AGENT, limit.phases)
+                wishes[index] = LimitRequest(key, limit.limit_a, lifetime, Cause.AGENT, limit.phases)
             seen.add(key)
-        lease = self._leased(commander, now, is_needed=bool(wishes or away))
+        lease = self._take_lease(commander, now, is_needed=bool(wishes or away))
         for limit in away:
             self._lower_for_later(limit)
-        orders = await self._applying.apply(list(wishes.values()), lambda: self._site.override is not None)
+        orders = await self._allocator.apply(list(wishes.values()), lambda: self._site.override is not None)
         results = tuple(
-            refused.get(index) or self._result(limit, orders.get((limit.charger_id, limit.evse_id)))
+            refused.get(index) or self._build_result(limit, orders.get((limit.charger_id, limit.evse_id)))
             for index, limit in enumerate(limits)
         )
-        self._tell(results, commander, decision_id)
+        self._report(results, commander, decision_id)
         return LimitResults(
             site_id=self._site.rules.settings.id, timestamp=self._clock.now(), lease=lease, results=results
         )
 
-    def _leased(self, commander: str, now: Instant, *, is_needed: bool) -> Lease:
+    def _take_lease(self, commander: str, now: Instant, *, is_needed: bool) -> Lease:
         """The lease after this call; a call that commands nothing leaves it as it is."""
         if is_needed:
-            self._lease = taken(self._lease, commander, now, self._validity.lease_s)
+            self._lease = take_lease(self._lease, commander, now, self._validity.lease_s)
         if self._lease is None:
             return Lease(commander=commander, until=now.wall)
         return self._lease.as_shown(now)
 
-    def _obstacle(self, limit: Limit, is_second: bool, now: Instant) -> tuple[str, str] | None:
+    def _find_refusal(self, limit: Limit, is_second: bool, now: Instant) -> tuple[str, str] | None:
         """Why a limit can not even be tried."""
         key = (limit.charger_id, limit.evse_id)
-        place = self._site.places.get(key)
+        wiring = self._site.wirings.get(key)
         ahead_s = (limit.valid_until - now.wall) / timedelta(seconds=1)
         shortest_s, longest_s = self._validity.shortest_s, self._validity.longest_s
         checks: list[tuple[bool, str, str]] = [
@@ -125,15 +125,15 @@ class Commanding:
                 f"a car charges with at least {LEAST_CURRENT_A:g} A per phase, or 0",
             ),
             (
-                not shortest_s - TRAVEL_S <= ahead_s <= longest_s + TRAVEL_S,
+                not shortest_s - TRANSIT_TOLERANCE_S <= ahead_s <= longest_s + TRANSIT_TOLERANCE_S,
                 "valid_until",
                 f"it must lie {shortest_s:g} to {longest_s:g} s ahead, and is {ahead_s:.0f} s ahead",
             ),
             (limit.charger_id not in self._site.chargers, "unknown_charger", "the site has no such charger"),
-            (place is None, "unknown_evse", "the charger has no such EVSE"),
+            (wiring is None, "unknown_evse", "the charger has no such EVSE"),
             (is_second, "duplicate", "an earlier limit of this call is for the same EVSE"),
             (
-                place is not None and limit.phases not in (None, len(place.phases)) and not place.can_switch_phases,
+                wiring is not None and limit.phases not in (None, len(wiring.phases)) and not wiring.can_switch_phases,
                 "phases",
                 "the EVSE can not switch phases",
             ),
@@ -143,17 +143,17 @@ class Commanding:
 
     def _lower_for_later(self, limit: Limit) -> None:
         """A charger that comes back is not told more than was wanted of it last."""
-        standing = self._site.standings[limit.charger_id, limit.evse_id]
-        if standing.wanted is not None and limit.limit_a < standing.wanted.limit_a:
-            standing.want(replace(standing.wanted, limit_a=limit.limit_a))
+        state = self._site.limit_states[limit.charger_id, limit.evse_id]
+        if state.wanted is not None and limit.limit_a < state.wanted.limit_a:
+            state.want(replace(state.wanted, limit_a=limit.limit_a))
 
-    def _refused(self, limit: Limit, limited_by: str, detail: str) -> LimitResult:
+    def _build_refusal(self, limit: Limit, limited_by: str, detail: str) -> LimitResult:
         key = (limit.charger_id, limit.evse_id)
-        is_known = key in self._site.standings
+        is_known = key in self._site.limit_states
         in_force = self._site.order_in_force(key, read_clock(self._clock)) if is_known else None
         limit_a = None if in_force is None else in_force.limit_a
         if is_known and draws_without_session(self._site.evses[key]):
-            limit_a = self._site.standings[key].fallback_held_a
+            limit_a = self._site.limit_states[key].fallback_held_a
         return LimitResult(
             charger_id=limit.charger_id,
             evse_id=limit.evse_id,
@@ -164,23 +164,25 @@ class Commanding:
             valid_until=None if in_force is None else in_force.valid_until,
         )
 
-    def _result(self, limit: Limit, order: Order | None) -> LimitResult:
-        standing = self._site.standings[limit.charger_id, limit.evse_id]
-        if order is None or standing.wanted is not order:
+    def _build_result(self, limit: Limit, order: LimitOrder | None) -> LimitResult:
+        state = self._site.limit_states[limit.charger_id, limit.evse_id]
+        if order is None or state.wanted is not order:
             if self._site.override is not None:
-                return self._refused(limit, "override", "an operator commands")
-            if standing.wanted is not None and standing.wanted.limited_by == PROTECTION:
-                return self._refused(limit, PROTECTION, "the connection is overloaded")
-            return self._refused(limit, "superseded", "a newer order took its place")
+                return self._build_refusal(limit, "override", "an operator commands")
+            if state.wanted is not None and state.wanted.limited_by == PROTECTION:
+                return self._build_refusal(limit, PROTECTION, "the connection is overloaded")
+            return self._build_refusal(limit, "superseded", "a newer order took its place")
         key = (limit.charger_id, limit.evse_id)
         if draws_without_session(self._site.evses[key]):
-            return self._refused(limit, "no_session", "power is drawn without a session; only the default bounds it")
-        is_kept = self._site.visit(key) is None
+            return self._build_refusal(
+                limit, "no_session", "power is drawn without a session; only the default bounds it"
+            )
+        is_kept = self._site.get_session(key) is None
         if not is_kept:
-            reply = standing.reply if standing.answered is order else None
-            answer = Answer.NO_ANSWER if reply is None else reply.answer
-            if answer is not Answer.ACCEPTED:
-                return self._refused(limit, *_REFUSALS[answer])
+            reply = state.reply if state.answered is order else None
+            answer = CommandStatus.NO_ANSWER if reply is None else reply.answer
+            if answer is not CommandStatus.ACCEPTED:
+                return self._build_refusal(limit, *_REFUSALS[answer])
         is_lowered = order.limited_by is not None
         return LimitResult(
             charger_id=limit.charger_id,
@@ -192,7 +194,7 @@ class Commanding:
             valid_until=order.valid_until,
         )
 
-    def _tell(self, results: Sequence[LimitResult], commander: str, decision_id: str | None) -> None:
+    def _report(self, results: Sequence[LimitResult], commander: str, decision_id: str | None) -> None:
         counts = Counter((result.outcome, result.limited_by or "nothing") for result in results)
         for (outcome, limited_by), number in counts.items():
             self._count(outcome, limited_by, number)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from charger_service.envelope import NOTHING, Currents, Place, most_of
-from charger_service.fleet import EvseFacts
+from charger_service.envelope import NOTHING, Currents, EvseWiring, max_currents
+from charger_service.evse_facts import EvseFacts
 from charger_service.metering import Meter
-from charger_service.ports import Answer, LimitMethod, RateUnit, Reply
+from charger_service.ports import CommandStatus, LimitMethod, RateUnit, Reply
 from ev_service.charging import EvseState
 from ev_service.lifetimes import EarlierEnd
 
@@ -36,7 +36,7 @@ class Cause(StrEnum):
 
 # Compared by identity: the same limit ordered again is another order, with an answer of its own.
 @dataclass(frozen=True, slots=True, eq=False)
-class Order:
+class LimitOrder:
     """One limit for one EVSE.
 
     limit_a [A]: per phase. phases: charge on so many; None: as wired. lifetime: when it lapses.
@@ -56,15 +56,15 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Replaced:
+class ReplacedLimit:
     """A limit that another took the place of; None: what was in force is not known. A car may follow it until_s [s]."""
 
-    order: Order | None
+    order: LimitOrder | None
     until_s: float
 
 
 @dataclass(slots=True)
-class Standing:
+class EvseLimitState:
     """Everything ordered of one EVSE.
 
     granted: about to be wanted, while it is written down. wanted: the newest order; is_due: it is to be sent.
@@ -84,14 +84,14 @@ class Standing:
     fallback_held_a: float | None = None
     fallback_doubtful_a: float = 0.0
     fallback_reply: Reply | None = None
-    granted: Order | None = None
-    wanted: Order | None = None
+    granted: LimitOrder | None = None
+    wanted: LimitOrder | None = None
     is_due: bool = False
-    sent: Order | None = None
-    answered: Order | None = None
+    sent: LimitOrder | None = None
+    answered: LimitOrder | None = None
     reply: Reply | None = None
-    confirmed: Order | None = None
-    replaced: tuple[Replaced, ...] = ()
+    confirmed: LimitOrder | None = None
+    replaced: tuple[ReplacedLimit, ...] = ()
     asked_at_s: float | None = None
     doubtful_a: float = 0.0
     method: LimitMethod | None = None
@@ -105,18 +105,18 @@ class Standing:
         """Whether the newest order is in force by the charger's word."""
         return self.wanted is not None and self.wanted is self.confirmed and not self.is_unknown
 
-    def answer(self, order: Order, reply: Reply, now_s: float) -> None:
+    def answer(self, order: LimitOrder, reply: Reply, now_s: float) -> None:
         """Take in what the charger answered to an order."""
         self.sent = None
         self.answered, self.reply = order, reply
         self.method = reply.method or self.method
-        if reply.answer is Answer.ACCEPTED:
+        if reply.answer is CommandStatus.ACCEPTED:
             self._replace(None if self.is_unknown else self.confirmed, order, now_s)
             self.confirmed, self.doubtful_a, self.is_unknown = order, 0.0, False
             if self._outlives:
                 # It has the id of the one that lingered.
                 self.lingering_a = None
-        elif reply.answer is Answer.NO_ANSWER:
+        elif reply.answer is CommandStatus.NO_ANSWER:
             self.doubtful_a = max(self.doubtful_a, order.limit_a)
         self._hold_as_fallback(order, reply)
 
@@ -129,30 +129,30 @@ class Standing:
         """Whether a limit takes the place of the fallback on the charger."""
         return self.method is not None and self.method.replaces_fallback
 
-    def answer_late(self, order: Order, reply: Reply) -> None:
+    def answer_late(self, order: LimitOrder, reply: Reply) -> None:
         """Take in what the charger answered to an order for a session that is over."""
         self.method = reply.method or self.method
         self._hold_as_fallback(order, reply)
-        if self._outlives and reply.answer in (Answer.ACCEPTED, Answer.NO_ANSWER):
+        if self._outlives and reply.answer in (CommandStatus.ACCEPTED, CommandStatus.NO_ANSWER):
             self.lingering_a = max(self.lingering_a or 0.0, order.limit_a)
 
-    def _hold_as_fallback(self, order: Order, reply: Reply) -> None:
+    def _hold_as_fallback(self, order: LimitOrder, reply: Reply) -> None:
         """A limit that takes the place of the fallback stays until another does so."""
         if reply.method is not None and reply.method.replaces_fallback:
             self.hold(order.limit_a, reply)
 
-    def _replace(self, before: Order | None, order: Order, now_s: float) -> None:
+    def _replace(self, before: LimitOrder | None, order: LimitOrder, now_s: float) -> None:
         """Remember for how long a car may still follow the limit before; the same limit again replaces nothing."""
         if before is None or (before.limit_a, before.phases) != (order.limit_a, order.phases):
             recent = (one for one in self.replaced if one.until_s > now_s)
-            self.replaced = (*recent, Replaced(before, now_s + SETTLES_S))
+            self.replaced = (*recent, ReplacedLimit(before, now_s + SETTLES_S))
 
     def hold(self, fallback_a: float, reply: Reply) -> None:
         """Take in what the charger answered to a default profile."""
         self.fallback_reply = reply
-        if reply.answer is Answer.ACCEPTED:
+        if reply.answer is CommandStatus.ACCEPTED:
             self.fallback_held_a, self.fallback_doubtful_a = fallback_a, 0.0
-        elif reply.answer is Answer.NO_ANSWER:
+        elif reply.answer is CommandStatus.NO_ANSWER:
             self.fallback_doubtful_a = max(self.fallback_doubtful_a, fallback_a)
             if self.fallback_held_a is not None:
                 self.fallback_held_a = max(self.fallback_held_a, fallback_a)
@@ -165,7 +165,7 @@ class Standing:
     @property
     def needs_fallback(self) -> bool:
         """Whether the charger is still to be told its default: it holds another, and never said that it can not."""
-        can_not = self.fallback_reply is not None and self.fallback_reply.answer is Answer.NOT_SUPPORTED
+        can_not = self.fallback_reply is not None and self.fallback_reply.answer is CommandStatus.NOT_SUPPORTED
         return self.fallback_held_a != self.fallback_a and not can_not
 
     @property
@@ -195,17 +195,17 @@ class Standing:
     def _is_in_watts(self) -> bool:
         return self.method is not None and self.method.unit is RateUnit.WATTS
 
-    def default_currents(self, place: Place) -> Currents:
+    def default_currents(self, wiring: EvseWiring) -> Currents:
         """What the EVSE may draw on the site's phases without a limit [A].
 
         In watts it is sent for all phases: a car that is known to draw on fewer gets more on each.
         """
         default_a = self.default_a
         if self._is_in_watts and self.phases_in_use is not None:
-            default_a *= len(place.phases) / min(self.phases_in_use, len(place.phases))
-        return place.currents(min(default_a, place.max_current_a))
+            default_a *= len(wiring.phases) / min(self.phases_in_use, len(wiring.phases))
+        return wiring.currents(min(default_a, wiring.max_current_a))
 
-    def want(self, order: Order) -> None:
+    def want(self, order: LimitOrder) -> None:
         """Have this order sent in place of the one before."""
         self.wanted, self.is_due = order, True
 
@@ -226,7 +226,7 @@ class Standing:
         self.doubtful_a = 0.0
 
 
-def counted_anyway(place: Place, standing: Standing, facts: EvseFacts, drawn: Currents) -> Currents:
+def compute_reserved_currents(wiring: EvseWiring, state: EvseLimitState, facts: EvseFacts, drawn: Currents) -> Currents:
     """What an EVSE may draw whatever it is told next.
 
     Its fallback, and what lingers of a limit for a car that is gone: a limit may lapse at any moment, and a car may
@@ -234,37 +234,37 @@ def counted_anyway(place: Place, standing: Standing, facts: EvseFacts, drawn: Cu
     draws where the phases are not certain: it may be on one phase alone, which no sum of the power shows.
 
     Args:
-        place: how it is wired.
-        standing: what was ordered of it.
+        wiring: how it is wired.
+        state: what was ordered of it.
         facts: what it reported.
         drawn: what counts of its newest meter values [A].
     """
-    is_free = facts.visit is None and facts.state is EvseState.CHARGING
+    is_free = facts.session is None and facts.state is EvseState.CHARGING
     is_uncertain = facts.meter is not None and facts.meter.even_a is not None
-    is_beyond = facts.visit is not None and (standing.is_overdrawing or is_uncertain)
+    is_beyond = facts.session is not None and (state.is_overdrawing or is_uncertain)
     beyond = drawn if is_free or is_beyond else NOTHING
-    if facts.visit is None and not is_free:
+    if facts.session is None and not is_free:
         # Its charger's own word is that nothing is charged: what it measures all the same counts up to its rating.
-        first, second, third = (min(one_a, place.max_current_a) for one_a in drawn)
+        first, second, third = (min(one_a, wiring.max_current_a) for one_a in drawn)
         beyond = first, second, third
-    return most_of((standing.default_currents(place), beyond))
+    return max_currents((state.default_currents(wiring), beyond))
 
 
-def most(place: Place, standing: Standing, anyway: Currents) -> Currents:
-    """The most that an EVSE may draw on each phase of the site [A], by all that is known; anyway: counted_anyway's."""
-    if standing.is_unknown:
-        return most_of((anyway, place.currents(place.max_current_a)))
-    known = (standing.confirmed, standing.sent, standing.wanted, standing.granted)
-    allowed = [place.currents(one.limit_a, one.phases) for one in known if one is not None]
-    return most_of((anyway, place.currents(standing.doubtful_a), *allowed))
+def compute_max_currents(wiring: EvseWiring, state: EvseLimitState, anyway: Currents) -> Currents:
+    """The most that an EVSE may draw on each phase of the site [A], by all that is known."""
+    if state.is_unknown:
+        return max_currents((anyway, wiring.currents(wiring.max_current_a)))
+    known = (state.confirmed, state.sent, state.wanted, state.granted)
+    allowed = [wiring.currents(one.limit_a, one.phases) for one in known if one is not None]
+    return max_currents((anyway, wiring.currents(state.doubtful_a), *allowed))
 
 
 def draws_without_session(facts: EvseFacts) -> bool:
     """Whether an EVSE draws power while no transaction is known that could be limited."""
-    return facts.visit is None and facts.meter is not None and max(facts.meter.current_a) >= DRAWS_FROM_A
+    return facts.session is None and facts.meter is not None and max(facts.meter.current_a) >= DRAWS_FROM_A
 
 
-def overdraws(place: Place, standing: Standing, facts: EvseFacts) -> bool:
+def overdraws(wiring: EvseWiring, state: EvseLimitState, facts: EvseFacts) -> bool:
     """Whether the car draws more than any limit that was in force, or may have been, while it could still follow it.
 
     Depends neither on how often a limit is renewed nor on how often it changes. What was once seen stays so until a
@@ -275,24 +275,24 @@ def overdraws(place: Place, standing: Standing, facts: EvseFacts) -> bool:
     meter = facts.meter
     if meter is None:
         return False
-    if facts.visit is None:
-        return draws_without_session(facts) and _is_above(meter, place.currents(standing.default_a))
-    allowed = [place.currents(standing.doubtful_a)]
-    if standing.confirmed is None:
-        held_a = None if standing.is_unknown else standing.fallback_held_a
-        allowed.append(place.currents(place.max_current_a if held_a is None else held_a))
-        allowed.append(place.currents(standing.lingering_a or 0.0))
+    if facts.session is None:
+        return draws_without_session(facts) and _is_above(meter, wiring.currents(state.default_a))
+    allowed = [wiring.currents(state.doubtful_a)]
+    if state.confirmed is None:
+        held_a = None if state.is_unknown else state.fallback_held_a
+        allowed.append(wiring.currents(wiring.max_current_a if held_a is None else held_a))
+        allowed.append(wiring.currents(state.lingering_a or 0.0))
     # What is on its way may be in force already.
-    orders = [order for order in (standing.confirmed, standing.sent) if order is not None]
-    allowed += [place.currents(order.limit_a, order.phases) for order in orders]
-    for before in standing.replaced:
+    orders = [order for order in (state.confirmed, state.sent) if order is not None]
+    allowed += [wiring.currents(order.limit_a, order.phases) for order in orders]
+    for before in state.replaced:
         if before.until_s > meter.received_s:
             order = before.order
             known = (
-                place.currents(place.max_current_a) if order is None else place.currents(order.limit_a, order.phases)
+                wiring.currents(wiring.max_current_a) if order is None else wiring.currents(order.limit_a, order.phases)
             )
             allowed.append(known)
-    return _is_above(meter, most_of(allowed))
+    return _is_above(meter, max_currents(allowed))
 
 
 def _is_above(meter: Meter, limits: Currents) -> bool:

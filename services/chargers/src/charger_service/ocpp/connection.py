@@ -21,14 +21,14 @@ from websockets.exceptions import ConnectionClosed
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.profiles import Conversion
 from charger_service.ocpp.validation import Validator
-from charger_service.ports import Answer, ChargerReports, Offence, Reply, TransactionNumbers
+from charger_service.ports import ChargerEvents, CommandStatus, Reply, SchemaViolation, TransactionIdAllocator
 from ev_service.clock import Clock
 from ev_service.logs import SeldomLog
 
 _UNIQUE_ID = re.compile(r'\s*\[\s*2\s*,\s*"([^"\\]{1,36})"')
 """Type and unique id of a call, which can often be read where the rest of the message cannot."""
 _CAUSE_LENGTH = 200
-_REFUSED = {"NotImplemented": Answer.NOT_SUPPORTED, "NotSupported": Answer.NOT_SUPPORTED}
+_REFUSED = {"NotImplemented": CommandStatus.NOT_SUPPORTED, "NotSupported": CommandStatus.NOT_SUPPORTED}
 
 # The library hands each message that is sent to a thread for validating, which takes longer than validating it.
 messages.ASYNC_VALIDATION = False
@@ -50,7 +50,7 @@ _library_logger.setLevel(logging.ERROR)
 _library_logger.addFilter(_without_payload)
 
 
-class Unanswered(Exception):
+class CallFailedError(Exception):
     """A charger did not do what it was asked; the reply says why."""
 
     def __init__(self, reply: Reply) -> None:
@@ -73,14 +73,14 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ConnectionContext:
     """What every charge point works with.
 
     conversions: what turns amperes into watts at each EVSE, by its charger and number.
     """
 
-    reports: ChargerReports
-    numbers: TransactionNumbers
+    events: ChargerEvents
+    numbers: TransactionIdAllocator
     clock: Clock
     metrics: OcppMetrics
     timing: Timing
@@ -102,7 +102,7 @@ def handles(action: str) -> Callable[[_Handler], _Handler]:
     return cast(Callable[[_Handler], _Handler], cast(Any, routing).on(action))
 
 
-class Conversation(library.ChargePoint):
+class OcppConnection(library.ChargePoint):
     """What is said over one connection.
 
     Args:
@@ -113,7 +113,7 @@ class Conversation(library.ChargePoint):
 
     version: ClassVar[str]
 
-    def __init__(self, charger_id: str, connection: ServerConnection, around: Surroundings) -> None:
+    def __init__(self, charger_id: str, connection: ServerConnection, around: ConnectionContext) -> None:
         _library.ChargePoint.__init__(self, charger_id, connection, logger=_library_logger)
         self.charger_id = charger_id
         self.around = around
@@ -136,16 +136,16 @@ class Conversation(library.ChargePoint):
                 self.heard_at = clock.now()
                 if not self.is_closed:
                     await self.route_message(raw)
-                    self.heard()
+                    self.after_message()
         except ConnectionClosed:
             pass
         finally:
-            self.hang_up()
+            self.close_silently()
 
-    def heard(self) -> None:
+    def after_message(self) -> None:
         """What there is to do after each message, once it is answered."""
 
-    def hang_up(self) -> None:
+    def close_silently(self) -> None:
         """Say nothing more and hear nothing more; whatever waits for an answer learns that there will be none."""
         self.is_closed = True
         if self._awaited is not None and not self._awaited.answer.done():
@@ -153,7 +153,7 @@ class Conversation(library.ChargePoint):
 
     async def close(self, code: int, reason: str) -> None:
         """Hang up and close the connection."""
-        self.hang_up()
+        self.close_silently()
         await self._websocket.close(code, reason)
 
     async def route_message(self, raw_msg: str | bytes) -> None:
@@ -185,7 +185,7 @@ class Conversation(library.ChargePoint):
             The library's result.
 
         Raises:
-            Unanswered: it did not answer in time, or with an error, or the connection is gone.
+            CallFailedError: it did not answer in time, or with an error, or the connection is gone.
         """
         action = type(request).__name__
         try:
@@ -195,7 +195,7 @@ class Conversation(library.ChargePoint):
             async with self._turn:
                 answer = await self._exchange(call)
             result = self._result(answer, action)
-        except Unanswered as failed:
+        except CallFailedError as failed:
             self.around.metrics.asked.labels(action, failed.reply.answer).inc()
             raise
         self.around.metrics.asked.labels(action, "answered").inc()
@@ -205,12 +205,12 @@ class Conversation(library.ChargePoint):
         """Ask something that the charger may refuse; None then.
 
         Raises:
-            Unanswered: it did not answer, or is gone.
+            CallFailedError: it did not answer, or is gone.
         """
         try:
             return await self.ask(request)
-        except Unanswered as failed:
-            if failed.reply.answer in (Answer.NO_ANSWER, Answer.NOT_CONNECTED):
+        except CallFailedError as failed:
+            if failed.reply.answer in (CommandStatus.NO_ANSWER, CommandStatus.NOT_CONNECTED):
                 raise
             return None
 
@@ -253,8 +253,8 @@ class Conversation(library.ChargePoint):
             OCPPError: it cannot be understood.
         """
         validation = await self.around.validator.validate(message, self.version, length)
-        if validation.offences:
-            self._offend(message.action, validation.offences, is_refused=validation.error is not None)
+        if validation.violations:
+            self._offend(message.action, validation.violations, is_refused=validation.error is not None)
         if validation.error is not None:
             raise validation.error
         return validation.arguments
@@ -262,7 +262,7 @@ class Conversation(library.ChargePoint):
     def _offend(self, action: str, reasons: tuple[str, ...], *, is_refused: bool) -> None:
         for reason in reasons:
             self.around.metrics.offences.labels(self.version, "refused" if is_refused else "repaired").inc()
-            self.around.reports.offended(self.charger_id, Offence(action, reason, is_refused))
+            self.around.events.on_schema_violation(self.charger_id, SchemaViolation(action, reason, is_refused))
 
     async def _refuse(self, call: Any, error: Any) -> None:
         self.around.metrics.refused_messages.labels(self.version, error.code).inc()
@@ -287,30 +287,30 @@ class Conversation(library.ChargePoint):
         try:
             await _messages.validate_payload(call, self.version)
         except OCPPError:
-            raise Unanswered(Reply(Answer.NOT_SUPPORTED, f"OCPP {self.version} can not say that")) from None
+            raise CallFailedError(Reply(CommandStatus.NOT_SUPPORTED, f"OCPP {self.version} can not say that")) from None
 
     async def _take_answer(self, message: Any, awaited: _Awaited, length: int) -> None:
         """Hand an answer to whoever waits for it; it is validated here, so that nothing overtakes a long one."""
         answer, reply = None, None
         if isinstance(message, messages.CallError):
             code = str(cast(Any, message).error_code)[:_CAUSE_LENGTH]
-            reply = Reply(_REFUSED.get(code, Answer.REJECTED), f"the charger says {code}")
+            reply = Reply(_REFUSED.get(code, CommandStatus.REJECTED), f"the charger says {code}")
         else:
             message.action = awaited.action
             try:
                 answer = await self._understand(message, length)
             except (OCPPError, RecursionError):
-                reply = Reply(Answer.NO_ANSWER, "the answer is not OCPP")
+                reply = Reply(CommandStatus.NO_ANSWER, "the answer is not OCPP")
         if awaited.answer.done():
             return
         if reply is None:
             awaited.answer.set_result(answer)
         else:
-            awaited.answer.set_exception(Unanswered(reply))
+            awaited.answer.set_exception(CallFailedError(reply))
 
     async def _exchange(self, call: Any) -> dict[str, Any]:
         if self.is_closed:
-            raise Unanswered(Reply(Answer.NOT_CONNECTED))
+            raise CallFailedError(Reply(CommandStatus.NOT_CONNECTED))
         awaited = _Awaited(call.unique_id, call.action, asyncio.get_running_loop().create_future())
         self._awaited = awaited
         answer_s = self.around.timing.answer_s
@@ -320,17 +320,17 @@ class Conversation(library.ChargePoint):
                     await self._websocket.send(call.to_json())
                 answer = await awaited.answer
         except TimeoutError:
-            raise Unanswered(Reply(Answer.NO_ANSWER, f"no answer within {answer_s:g} s")) from None
+            raise CallFailedError(Reply(CommandStatus.NO_ANSWER, f"no answer within {answer_s:g} s")) from None
         except ConnectionClosed:
             answer = None
         finally:
             self._awaited = None
         if answer is None:
-            raise Unanswered(Reply(Answer.NO_ANSWER, "the connection ended before the answer"))
+            raise CallFailedError(Reply(CommandStatus.NO_ANSWER, "the connection ended before the answer"))
         return answer
 
     def _result(self, answer: dict[str, Any], action: str) -> Any:
         try:
             return getattr(cast(Any, self)._call_result, action)(**answer)
         except TypeError:
-            raise Unanswered(Reply(Answer.NO_ANSWER, "the answer is not OCPP")) from None
+            raise CallFailedError(Reply(CommandStatus.NO_ANSWER, "the answer is not OCPP")) from None

@@ -12,21 +12,21 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from charger_service.acts import Act, Acts, Proved, RecordedAct
-from charger_service.lines import Lines, newest
+from charger_service.append_only_log import AppendOnlyLog, newest
+from charger_service.kill_audit import Act, Acts, AuthenticatedCaller, RecordedAct
 from ev_service.errors import EvError
 
 _logger = logging.getLogger(__name__)
 
 
-class RecordNotKept(EvError):
+class RecordNotWrittenError(EvError):
     """The act could not be written down, and is not in the record."""
 
     code: ClassVar[str] = "record_not_kept"
     http_status: ClassVar[int] = 507
 
 
-class KillRecord:
+class KillAuditLog:
     """Every act, in the order of recording; safe to use from several threads.
 
     Args:
@@ -34,7 +34,7 @@ class KillRecord:
         now: the run's clock.
     """
 
-    def __init__(self, lines: Lines, now: Callable[[], datetime]) -> None:
+    def __init__(self, lines: AppendOnlyLog, now: Callable[[], datetime]) -> None:
         self._lines = lines
         self._now = now
         self._lock = threading.Lock()
@@ -51,14 +51,14 @@ class KillRecord:
         if self._damaged:
             _logger.warning("lines of the record can not be read", extra={"lines": self._damaged})
 
-    def add(self, act: Act, proved: Proved | None) -> tuple[RecordedAct, bool]:
+    def add(self, act: Act, proved: AuthenticatedCaller | None) -> tuple[RecordedAct, bool]:
         """Write an act down.
 
         Returns:
             The act as it is kept, and whether it is new: the same act is recorded once.
 
         Raises:
-            RecordNotKept: it could not be written.
+            RecordNotWrittenError: it could not be written.
         """
         with self._lock:
             known = self._read(self._numbers.get(act.act_id, 0))
@@ -70,7 +70,7 @@ class KillRecord:
                 self._lines.add(recorded.model_dump_json().encode())
             except OSError as error:
                 _logger.exception("an act could not be recorded", extra={"kind": act.kind})
-                raise RecordNotKept(f"the act is not recorded: {error.strerror}") from error
+                raise RecordNotWrittenError(f"the act is not recorded: {error.strerror}") from error
             self._numbers[act.act_id] = number
         by = "unknown" if proved is None else proved.user
         _logger.warning("act recorded", extra={"kind": act.kind, "application": act.application, "by": by})

@@ -8,10 +8,10 @@ import logging
 from collections.abc import Iterable
 from datetime import timedelta
 
-from charger_service.envelope import Key
-from charger_service.ports import Answer, ChargePoints, Reply, TransactionLimit
-from charger_service.site import Site
-from charger_service.standing import Order
+from charger_service.envelope import EvseKey
+from charger_service.limit_state import LimitOrder
+from charger_service.ports import ChargePoints, CommandStatus, Reply, TransactionLimit
+from charger_service.site import ChargingSite
 from ev_service.clock import Clock
 from ev_service.tasks import cancel_and_wait
 
@@ -22,71 +22,71 @@ CLOCK_MARGIN_S = 10.0
 the charger's own end only counts where the service is gone."""
 
 
-class Sending:
+class CommandQueue:
     """Keeps what chargers are told in step with what is wanted of them."""
 
-    def __init__(self, site: Site, clock: Clock) -> None:
+    def __init__(self, site: ChargingSite, clock: Clock) -> None:
         self._site = site
         self._clock = clock
         self._points: ChargePoints | None = None
-        self._limits: dict[Key, asyncio.Task[None]] = {}
-        self._fallbacks: dict[Key, asyncio.Task[None]] = {}
-        self._stops: dict[Key, asyncio.Task[None]] = {}
-        self._starts: dict[Key, asyncio.Task[None]] = {}
-        self._clears: dict[Key, asyncio.Task[None]] = {}
+        self._limits: dict[EvseKey, asyncio.Task[None]] = {}
+        self._fallbacks: dict[EvseKey, asyncio.Task[None]] = {}
+        self._stops: dict[EvseKey, asyncio.Task[None]] = {}
+        self._starts: dict[EvseKey, asyncio.Task[None]] = {}
+        self._clears: dict[EvseKey, asyncio.Task[None]] = {}
 
     def attach(self, points: ChargePoints) -> None:
         """Say who speaks with the chargers."""
         self._points = points
 
-    def send(self, key: Key, order: Order) -> Order:
+    def send(self, key: EvseKey, order: LimitOrder) -> LimitOrder:
         """Want this of an EVSE from now on; without a session it is kept for the next one.
 
         Returns:
             What is wanted: the order, or as much of it as protection lets pass.
         """
-        order = self._site.below_cap(key, order)
-        self._site.standings[key].want(order)
+        order = self._site.apply_cap(key, order)
+        self._site.limit_states[key].want(order)
         self.catch_up(key)
         return order
 
-    def send_again(self, key: Key) -> None:
+    def send_again(self, key: EvseKey) -> None:
         """Send the newest order once more: it was not confirmed, or may have been ignored or forgotten."""
-        self._site.standings[key].is_due = True
+        self._site.limit_states[key].is_due = True
         self.catch_up(key)
 
-    def catch_up(self, key: Key) -> None:
+    def catch_up(self, key: EvseKey) -> None:
         """Send what is due, once there is a session that it can be sent for."""
-        if self._site.visit(key) is not None and key not in self._limits:
+        if self._site.get_session(key) is not None and key not in self._limits:
             self._limits[key] = asyncio.create_task(self._bring_limit(key))
 
-    def send_fallback(self, key: Key) -> None:
+    def send_fallback(self, key: EvseKey) -> None:
         """Have the charger hold the EVSE's fallback; not while a limit for the car there stands in its place."""
         if key not in self._fallbacks and self._may_hold_fallback(key):
             self._fallbacks[key] = asyncio.create_task(self._bring_fallback(key))
 
-    def end_limit(self, key: Key) -> None:
+    def end_limit(self, key: EvseKey) -> None:
         """After a session: have the charger take back what would go on of its limit, until it does so."""
-        standing = self._site.standings[key]
-        if self._site.visit(key) is not None:
+        state = self._site.limit_states[key]
+        if self._site.get_session(key) is not None:
             return
-        if standing.replaces_fallback and standing.needs_fallback:
+        if state.replaces_fallback and state.needs_fallback:
             self.send_fallback(key)
-        if standing.lingering_a is not None and key not in self._clears:
+        if state.lingering_a is not None and key not in self._clears:
             self._clears[key] = asyncio.create_task(self._bring_clear(key))
 
-    def stop_transaction(self, key: Key) -> None:
+    def stop_transaction(self, key: EvseKey) -> None:
         """Ask the charger, once, to end the transaction that runs."""
-        visit = self._site.visit(key)
-        if visit is not None and key not in self._stops:
-            self._stops[key] = asyncio.create_task(self._bring_stop(key, visit.transaction_id))
+        session = self._site.get_session(key)
+        if session is not None and key not in self._stops:
+            self._stops[key] = asyncio.create_task(self._bring_stop(key, session.transaction_id))
 
-    def start_transaction(self, key: Key, id_token: str) -> None:
+    def start_transaction(self, key: EvseKey, id_token: str) -> None:
         """Ask the charger, once, to begin a transaction."""
         if key not in self._starts:
             self._starts[key] = asyncio.create_task(self._bring_start(key, id_token))
 
-    async def settled(self, keys: Iterable[Key], within_s: float) -> None:
+    async def wait_for_answers(self, keys: Iterable[EvseKey], within_s: float) -> None:
         """Wait until the newest orders of these EVSEs are answered, at most so long [s, real time].
 
         What is not answered by then goes on by itself.
@@ -100,46 +100,46 @@ class Sending:
         tasks = (self._limits, self._fallbacks, self._stops, self._starts, self._clears)
         await cancel_and_wait(*(task for kind in tasks for task in kind.values()))
 
-    async def _bring_limit(self, key: Key) -> None:
-        standing = self._site.standings[key]
+    async def _bring_limit(self, key: EvseKey) -> None:
+        state = self._site.limit_states[key]
         try:
-            while standing.is_due and (order := standing.wanted) is not None:
-                visit = self._site.visit(key)
-                if visit is None:
+            while state.is_due and (order := state.wanted) is not None:
+                session = self._site.get_session(key)
+                if session is None:
                     return
-                standing.is_due, standing.sent, standing.asked_at_s = False, order, self._clock.monotonic_s()
-                reply = await self._asked(key, order, visit.transaction_id)
-                now_there = self._site.visit(key)
+                state.is_due, state.sent, state.asked_at_s = False, order, self._clock.monotonic_s()
+                reply = await self._send_limit(key, order, session.transaction_id)
+                now_there = self._site.get_session(key)
                 # An answer about a transaction that is over says nothing of the one that runs.
-                if now_there is not None and now_there.transaction_id == visit.transaction_id:
-                    standing.answer(order, reply, self._clock.monotonic_s())
-                    self._told(key, order, reply)
+                if now_there is not None and now_there.transaction_id == session.transaction_id:
+                    state.answer(order, reply, self._clock.monotonic_s())
+                    self._report(key, order, reply)
                 else:
-                    standing.answer_late(order, reply)
+                    state.answer_late(order, reply)
                     self.end_limit(key)
         finally:
             del self._limits[key]
 
-    async def _asked(self, key: Key, order: Order, transaction_id: str) -> Reply:
+    async def _send_limit(self, key: EvseKey, order: LimitOrder, transaction_id: str) -> Reply:
         limit = TransactionLimit(
             key[1],
             transaction_id,
             order.limit_a,
             order.valid_until + timedelta(seconds=CLOCK_MARGIN_S),
             order.phases,
-            self._site.standings[key].phases_in_use,
+            self._site.limit_states[key].phases_in_use,
         )
         if self._points is None:
-            return Reply(Answer.NOT_CONNECTED)
+            return Reply(CommandStatus.NOT_CONNECTED)
         try:
             return await self._points.set_limit(key[0], limit)
         except Exception:
             # A charger that surprises must not end the loop that limits it.
             _logger.exception("a limit could not be sent", extra={"charger_id": key[0], "evse_id": key[1]})
-            return Reply(Answer.NO_ANSWER, "the service failed; its log has the reason")
+            return Reply(CommandStatus.NO_ANSWER, "the service failed; its log has the reason")
 
-    def _told(self, key: Key, order: Order, reply: Reply) -> None:
-        if reply.answer is Answer.ACCEPTED:
+    def _report(self, key: EvseKey, order: LimitOrder, reply: Reply) -> None:
+        if reply.answer is CommandStatus.ACCEPTED:
             _logger.debug("limit confirmed", extra={"charger_id": key[0], "limit_a": order.limit_a})
             return
         self._site.is_dirty = True
@@ -148,7 +148,7 @@ class Sending:
             extra={"charger_id": key[0], "evse_id": key[1], "limit_a": order.limit_a, "answer": reply.answer},
         )
 
-    async def _bring_stop(self, key: Key, transaction_id: str) -> None:
+    async def _bring_stop(self, key: EvseKey, transaction_id: str) -> None:
         try:
             if self._points is not None:
                 reply = await self._points.stop(key[0], transaction_id)
@@ -159,12 +159,12 @@ class Sending:
         finally:
             del self._stops[key]
 
-    async def _bring_start(self, key: Key, id_token: str) -> None:
+    async def _bring_start(self, key: EvseKey, id_token: str) -> None:
         try:
             if self._points is not None:
                 reply = await self._points.start(key[0], key[1], id_token)
                 told = {"charger_id": key[0], "evse_id": key[1], "answer": reply.answer, "reason": reply.detail}
-                is_accepted = reply.answer is Answer.ACCEPTED
+                is_accepted = reply.answer is CommandStatus.ACCEPTED
                 level = logging.INFO if is_accepted else logging.WARNING
                 _logger.log(level, "a charger was asked to begin a transaction", extra=told)
         except Exception:
@@ -172,46 +172,46 @@ class Sending:
         finally:
             del self._starts[key]
 
-    async def _bring_fallback(self, key: Key) -> None:
-        standing = self._site.standings[key]
+    async def _bring_fallback(self, key: EvseKey) -> None:
+        state = self._site.limit_states[key]
         tried_a: float | None = None
         try:
-            while tried_a != standing.fallback_a and self._may_hold_fallback(key):
-                tried_a = standing.fallback_a
-                reply = await self._asked_to_hold(key, tried_a)
-                if reply.answer is Answer.NOT_CONNECTED:
+            while tried_a != state.fallback_a and self._may_hold_fallback(key):
+                tried_a = state.fallback_a
+                reply = await self._send_fallback(key, tried_a)
+                if reply.answer is CommandStatus.NOT_CONNECTED:
                     return
-                standing.hold(tried_a, reply)
+                state.hold(tried_a, reply)
             self._site.unsaved.add(key)
             self._site.settle_if_idle(key)
         finally:
             del self._fallbacks[key]
 
-    def _may_hold_fallback(self, key: Key) -> bool:
-        return self._site.standings[key].holds_fallback(has_session=self._site.visit(key) is not None)
+    def _may_hold_fallback(self, key: EvseKey) -> bool:
+        return self._site.limit_states[key].holds_fallback(has_session=self._site.get_session(key) is not None)
 
-    async def _bring_clear(self, key: Key) -> None:
-        standing = self._site.standings[key]
-        lingering_a = standing.lingering_a
+    async def _bring_clear(self, key: EvseKey) -> None:
+        state = self._site.limit_states[key]
+        lingering_a = state.lingering_a
         try:
             if self._points is None:
                 return
             reply = await self._points.clear_limit(*key)
             # The next car's limit has the same id, and may have been sent meanwhile.
-            is_same = self._site.visit(key) is None and standing.lingering_a == lingering_a
-            if reply.answer is Answer.ACCEPTED and is_same:
-                standing.lingering_a = None
+            is_same = self._site.get_session(key) is None and state.lingering_a == lingering_a
+            if reply.answer is CommandStatus.ACCEPTED and is_same:
+                state.lingering_a = None
                 self._site.unsaved.add(key)
         except Exception:
             _logger.exception("a limit could not be cleared", extra={"charger_id": key[0], "evse_id": key[1]})
         finally:
             del self._clears[key]
 
-    async def _asked_to_hold(self, key: Key, fallback_a: float) -> Reply:
+    async def _send_fallback(self, key: EvseKey, fallback_a: float) -> Reply:
         if self._points is None:
-            return Reply(Answer.NOT_CONNECTED)
+            return Reply(CommandStatus.NOT_CONNECTED)
         try:
             return await self._points.set_fallback(key[0], key[1], fallback_a)
         except Exception:
             _logger.exception("a fallback could not be sent", extra={"charger_id": key[0], "evse_id": key[1]})
-            return Reply(Answer.NO_ANSWER, "the service failed; its log has the reason")
+            return Reply(CommandStatus.NO_ANSWER, "the service failed; its log has the reason")

@@ -5,33 +5,33 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 
-from charger_service.applying import Applying
 from charger_service.autostart import Autostart
-from charger_service.commanding import Commanding, Validity
+from charger_service.command_queue import CommandQueue
 from charger_service.configuration import Installation
 from charger_service.drivers import Drivers
+from charger_service.event_handler import ChargerEventHandler, Numbers
 from charger_service.history import SessionHistory
-from charger_service.keeping import Keeper, restore
+from charger_service.limit_allocator import LimitAllocator
+from charger_service.limit_service import LimitService, Validity
+from charger_service.limit_supervisor import LimitSupervisor
 from charger_service.metrics import ChargerMetrics
-from charger_service.offences import Offences
-from charger_service.operating import Operating
-from charger_service.order_record import OrderRecord
-from charger_service.overriding import Overriding
+from charger_service.operator_audit_log import OrderRecord
+from charger_service.operator_service import OperatorService
+from charger_service.override_service import OverrideService
+from charger_service.persistence import StateWriter, restore
 from charger_service.ports import ChargePoints
 from charger_service.protection import Guarding, Protection
-from charger_service.reports import Numbers, Reports
-from charger_service.sending import Sending
+from charger_service.schema_violations import SchemaViolationLog
 from charger_service.settings import ChargerSettings
-from charger_service.site import Rules, Site
-from charger_service.store import Store
-from charger_service.views import Views
-from charger_service.watch import Watch
+from charger_service.site import ChargingSite, Rules
+from charger_service.store import StateStore
+from charger_service.views import ChargerViews
 from ev_service.clock import Clock, read_clock
 from ev_service.settings import SiteSettings
 from ev_service.tasks import run_in_background
 
 
-class Limiting:
+class ChargingControl:
     """Its parts. `attach` comes before anything is asked of them.
 
     Args:
@@ -49,66 +49,66 @@ class Limiting:
         installation: Installation,
         site_settings: SiteSettings,
         settings: ChargerSettings,
-        store: Store,
+        store: StateStore,
         clock: Clock,
         guarding: Guarding | None = None,
         drivers: Drivers | None = None,
     ) -> None:
         kept = store.load()
         longest_s = settings.longest_validity_s
-        self.site = Site(installation, Rules(site_settings, settings.building_kw, settings.fallback_a))
+        self.site = ChargingSite(installation, Rules(site_settings, settings.building_kw, settings.fallback_a))
         restore(self.site, kept, read_clock(clock))
         self.metrics = ChargerMetrics()
         self.drivers = drivers or Drivers()
-        self.keeper = Keeper(self.site, store, clock)
-        self.sending = Sending(self.site, clock)
-        self.protection = Protection(self.site, self.sending, clock, guarding or Guarding())
-        self.applying = Applying(self.site, self.sending, self.keeper, self.protection, settings.answer_s)
-        self.overriding = Overriding(self.site, self.applying, self.sending, clock, longest_s)
-        self.autostart = Autostart(self.site, self.sending, self.drivers)
-        self.offences = Offences(clock)
-        self.reports = Reports(
+        self.writer = StateWriter(self.site, store, clock)
+        self.queue = CommandQueue(self.site, clock)
+        self.protection = Protection(self.site, self.queue, clock, guarding or Guarding())
+        self.allocator = LimitAllocator(self.site, self.queue, self.writer, self.protection, settings.answer_s)
+        self.overrides = OverrideService(self.site, self.allocator, self.queue, clock, longest_s)
+        self.autostart = Autostart(self.site, self.queue, self.drivers)
+        self.violations = SchemaViolationLog(clock)
+        self.events = ChargerEventHandler(
             self.site,
-            self.sending,
-            self.overriding,
-            self.keeper,
+            self.queue,
+            self.overrides,
+            self.writer,
             self.drivers,
             self.autostart,
             clock,
             self.metrics.overdraws.inc,
-            self.offences,
+            self.violations,
         )
-        self.numbers = Numbers(self.keeper, clock, kept)
+        self.numbers = Numbers(self.writer, clock, kept)
         validity = Validity(settings.shortest_validity_s, longest_s, settings.lease_s)
-        self.commanding = Commanding(self.site, self.applying, clock, validity, self.metrics.count_limits)
+        self.limit_service = LimitService(self.site, self.allocator, clock, validity, self.metrics.count_limits)
         self._answer_s = settings.answer_s
         self._clock = clock
 
     def attach(self, points: ChargePoints) -> None:
         """Say who speaks with the chargers."""
-        self.sending.attach(points)
-        self.views = Views(self.site, self._clock, points.last_seen, self.offences)
-        self.history = SessionHistory(self.site, self.views, self.keeper.store, self.drivers, self._clock)
-        self.watch = Watch(
+        self.queue.attach(points)
+        self.views = ChargerViews(self.site, self._clock, points.last_seen, self.violations)
+        self.history = SessionHistory(self.site, self.views, self.writer.store, self.drivers, self._clock)
+        self.supervisor = LimitSupervisor(
             self.site,
-            self.sending,
-            self.applying,
-            self.overriding,
+            self.queue,
+            self.allocator,
+            self.overrides,
             self.autostart,
-            self.keeper,
+            self.writer,
             points,
             self._clock,
             self.metrics,
         )
 
-    def operating(self, record: OrderRecord) -> Operating:
+    def operator_service(self, record: OrderRecord) -> OperatorService:
         """What carries out operators' orders, recorded there."""
-        return Operating(
+        return OperatorService(
             self.site,
-            self.applying,
-            self.overriding,
-            self.sending,
-            self.keeper,
+            self.allocator,
+            self.overrides,
+            self.queue,
+            self.writer,
             record,
             self._clock,
             self._answer_s,
@@ -116,7 +116,7 @@ class Limiting:
 
     def register_metrics(self, registry: CollectorRegistry) -> None:
         """Make what is counted here part of what is answered at /metrics."""
-        self.metrics.register(registry, self.site, self.keeper.store)
+        self.metrics.register(registry, self.site, self.writer.store)
         for collector in self.protection.metrics():
             registry.register(collector)
 
@@ -127,9 +127,9 @@ class Limiting:
             async with (
                 self.protection.reading(),
                 run_in_background(self.protection.run()),
-                run_in_background(self.watch.run()),
+                run_in_background(self.supervisor.run()),
             ):
                 yield
         finally:
-            await self.sending.stop()
-            await self.keeper.keep()
+            await self.queue.stop()
+            await self.writer.write()

@@ -7,94 +7,96 @@ import math
 from collections.abc import Iterable
 from datetime import timedelta
 
-from charger_service.applying import Applying, Wish
-from charger_service.envelope import Key, Place
-from charger_service.isolation import isolated
-from charger_service.sending import Sending
-from charger_service.site import OverrideGiven, Site
-from charger_service.standing import PROTECTION, Cause, Order
+from charger_service.command_queue import CommandQueue
+from charger_service.envelope import EvseKey, EvseWiring
+from charger_service.isolation import isolate_errors
+from charger_service.limit_allocator import LimitAllocator, LimitRequest
+from charger_service.limit_state import PROTECTION, Cause, LimitOrder
+from charger_service.site import ActiveOverride, ChargingSite
 from ev_service.charging import LEAST_CURRENT_A, Override
 from ev_service.clock import Clock, read_clock
 from ev_service.lifetimes import EarlierEnd, Instant
 
 
-def override_a(override: Override, place: Place, voltage_v: float) -> float:
+def override_a(override: Override, wiring: EvseWiring, voltage_v: float) -> float:
     """Current per phase [A] that an override gives one EVSE: 0, or at least 6 and at most what it can give.
 
     Args:
         override: the operator's order.
-        place: the EVSE.
+        wiring: the EVSE.
         voltage_v: between phase and neutral [V].
     """
     power_kw = override.charging_power_kw or 0.0
     # Down to tenths, which is what OCPP carries.
-    limit_a = int(power_kw * 10_000 / voltage_v / len(place.phases) + 1e-6) / 10
-    return 0.0 if limit_a < LEAST_CURRENT_A else min(limit_a, place.max_current_a)
+    limit_a = int(power_kw * 10_000 / voltage_v / len(wiring.phases) + 1e-6) / 10
+    return 0.0 if limit_a < LEAST_CURRENT_A else min(limit_a, wiring.max_current_a)
 
 
-class Overriding:
+class OverrideService:
     """Orders what the operator said, else the fallback.
 
     Args:
         site: what is known and ordered.
-        applying: for what may raise a limit.
-        sending: for what can not.
+        allocator: for what may raise a limit.
+        queue: for what can not.
         clock: the run's clock.
         longest_s: how long an order lasts on the charger [s].
     """
 
-    def __init__(self, site: Site, applying: Applying, sending: Sending, clock: Clock, longest_s: float) -> None:
+    def __init__(
+        self, site: ChargingSite, allocator: LimitAllocator, queue: CommandQueue, clock: Clock, longest_s: float
+    ) -> None:
         self._site = site
-        self._applying = applying
-        self._sending = sending
+        self._allocator = allocator
+        self._queue = queue
         self._clock = clock
         self._longest = timedelta(seconds=longest_s)
 
-    async def enforce(self, keys: Iterable[Key] | None = None) -> None:
+    async def enforce(self, keys: Iterable[EvseKey] | None = None) -> None:
         """Bring the override to the cars that are there, or to some of them."""
         given = self._site.override
         if given is None:
             return
         lifetime = self._lifetime(given)
         voltage_v = self._site.rules.settings.voltage_v
-        wishes: list[Wish] = []
-        for key in self._site.places if keys is None else keys:
-            with isolated("enforcing the override", key):
-                if self._site.visit(key) is not None:
-                    limit_a = override_a(given.override, self._site.places[key], voltage_v)
-                    wishes.append(Wish(key, limit_a, lifetime, Cause.OVERRIDE))
+        wishes: list[LimitRequest] = []
+        for key in self._site.wirings if keys is None else keys:
+            with isolate_errors("enforcing the override", key):
+                if self._site.get_session(key) is not None:
+                    limit_a = override_a(given.override, self._site.wirings[key], voltage_v)
+                    wishes.append(LimitRequest(key, limit_a, lifetime, Cause.OVERRIDE))
         if wishes:
-            await self._applying.apply(wishes, lambda: self._site.override is not given)
+            await self._allocator.apply(wishes, lambda: self._site.override is not given)
 
     def release(self) -> None:
         """End the override: cars fall to their fallback until somebody commands again."""
         self._site.override = None
-        for key, standing in self._site.standings.items():
-            with isolated("ending the override", key):
-                if standing.wanted is not None and standing.wanted.cause is Cause.OVERRIDE:
+        for key, state in self._site.limit_states.items():
+            with isolate_errors("ending the override", key):
+                if state.wanted is not None and state.wanted.cause is Cause.OVERRIDE:
                     self.fall_back(key)
 
-    def fall_back(self, key: Key) -> None:
+    def fall_back(self, key: EvseKey) -> None:
         """Tell one EVSE its fallback."""
-        self._sending.send(key, self._fallback(key))
+        self._queue.send(key, self._fallback(key))
 
-    def welcome(self, key: Key) -> None:
+    def limit_new_session(self, key: EvseKey) -> None:
         """Tell an EVSE whose car or charger is new here what it may: what was ordered before, else its fallback.
 
         It is told even where the charger holds it as default: some take no notice of their default.
         """
-        given, before, now = self._site.override, self._site.standings[key].wanted, read_clock(self._clock)
+        given, before, now = self._site.override, self._site.limit_states[key].wanted, read_clock(self._clock)
         if before is not None and not before.lifetime.has_ended(now) and not self.is_due(key, now):
-            self._sending.send_again(key)
+            self._queue.send_again(key)
         elif given is not None and given.override.kind == "stop":
-            self._sending.send(key, Order(0.0, self._lifetime(given), Cause.OVERRIDE))
+            self._queue.send(key, LimitOrder(0.0, self._lifetime(given), Cause.OVERRIDE))
         else:
             # A fixed power that is more than this comes with the watch's next look.
             self.fall_back(key)
 
-    def is_due(self, key: Key, now: Instant) -> bool:
+    def is_due(self, key: EvseKey, now: Instant) -> bool:
         """Whether the own order of an EVSE is to be given anew: it nears its end, or its reason changed."""
-        order, given = self._site.standings[key].wanted, self._site.override
+        order, given = self._site.limit_states[key].wanted, self._site.override
         if order is None or order.cause is Cause.AGENT:
             return order is None or given is not None or order.lifetime.has_ended(now)
         if order.limited_by == PROTECTION and order.limit_a < self._site.caps.get(key, math.inf):
@@ -104,16 +106,16 @@ class Overriding:
         if given is not None:
             is_last = remaining_s > given.lifetime.remaining_s(now) - _SAME_END_S
             return order.cause is not Cause.OVERRIDE or (ends_soon and not is_last)
-        fallback_a = self._site.standings[key].fallback_a
+        fallback_a = self._site.limit_states[key].fallback_a
         has_risen = order.limit_a < fallback_a and order.limited_by is None
         return order.cause is not Cause.FALLBACK or ends_soon or order.limit_a > fallback_a or has_risen
 
-    def _fallback(self, key: Key) -> Order:
+    def _fallback(self, key: EvseKey) -> LimitOrder:
         now = read_clock(self._clock)
         lifetime = EarlierEnd.until(now, now.wall + self._longest)
-        return Order(self._site.standings[key].fallback_a, lifetime, Cause.FALLBACK)
+        return LimitOrder(self._site.limit_states[key].fallback_a, lifetime, Cause.FALLBACK)
 
-    def _lifetime(self, given: OverrideGiven) -> EarlierEnd:
+    def _lifetime(self, given: ActiveOverride) -> EarlierEnd:
         """How long an order of the override lasts on the charger; it is renewed where the override lasts longer."""
         now = read_clock(self._clock)
         return EarlierEnd.until(now, min(given.lifetime.expected_end(now), now.wall + self._longest))

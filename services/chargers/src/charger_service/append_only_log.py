@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Lines(Protocol):
+class AppendOnlyLog(Protocol):
     """Lines by number, the first is 1."""
 
     is_on_disk: bool
@@ -51,7 +51,7 @@ class Lines(Protocol):
 
 
 def newest(
-    lines: Lines, read: Callable[[int], T | None], limit: int, before: int | None
+    lines: AppendOnlyLog, read: Callable[[int], T | None], limit: int, before: int | None
 ) -> tuple[tuple[T, ...], int | None]:
     """A page of what stands in lines, the newest first, without those that can not be read.
 
@@ -73,7 +73,7 @@ def newest(
     return tuple(found), number if lines.line(number - 1) is not None else None
 
 
-class LinesInMemory:
+class MemoryLog:
     """The last thousand lines, gone with the process."""
 
     is_on_disk = False
@@ -101,7 +101,7 @@ class LinesInMemory:
         return None
 
 
-class LinesInFile:
+class FileLog:
     """Lines in a file of one process.
 
     A line that a crash left half-written stays where it is: the next one begins below it.
@@ -120,7 +120,7 @@ class LinesInFile:
             # Unbuffered: what could not be written must not be tried again behind our back.
             self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0)
             _sync_folder(path.parent)
-            self._starts, self._end, self._is_torn = _scanned(path)
+            self._starts, self._end, self._is_torn = _scan(path)
         except OSError as error:
             raise ConfigurationError(f"{path} can not be used: {error.strerror}") from error
 
@@ -198,7 +198,7 @@ def _try_to_write(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _scanned(path: Path) -> tuple[list[int], int, bool]:
+def _scan(path: Path) -> tuple[list[int], int, bool]:
     """Where each line begins, where the last one ends, and whether that one is torn."""
     starts: list[int] = []
     end, last = 0, b"\n"

@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar, TypeVar
 
-from charger_service.acts import Proved
-from charger_service.applying import Applying
-from charger_service.keeping import Keeper
-from charger_service.order_record import OrderRecord
+from charger_service.command_queue import CommandQueue
+from charger_service.kill_audit import AuthenticatedCaller
+from charger_service.limit_allocator import LimitAllocator
+from charger_service.operator_audit_log import OrderRecord
 from charger_service.orders import (
     DepartureOrder,
     Orders,
@@ -18,10 +18,10 @@ from charger_service.orders import (
     SiteLimit,
     SiteLimitOrder,
 )
-from charger_service.overriding import Overriding
-from charger_service.sending import Sending
-from charger_service.site import OverrideGiven, Site, lifetime_of
-from charger_service.views import session
+from charger_service.override_service import OverrideService
+from charger_service.persistence import StateWriter
+from charger_service.site import ActiveOverride, ChargingSite, lifetime_of
+from charger_service.views import to_session
 from ev_service.charging import Override, Session
 from ev_service.clock import Clock, read_clock
 from ev_service.errors import EvError
@@ -29,29 +29,29 @@ from ev_service.errors import EvError
 T = TypeVar("T")
 
 
-class OrderRefused(EvError):
+class OrderRefusedError(EvError):
     """An order asks for what can not be."""
 
     code: ClassVar[str] = "order_refused"
     http_status: ClassVar[int] = 422
 
 
-class UnknownSession(EvError):
+class UnknownSessionError(EvError):
     """No such session runs."""
 
     code: ClassVar[str] = "unknown_session"
     http_status: ClassVar[int] = 404
 
 
-class Operating:
+class OperatorService:
     """Carries out orders, and keeps a record of who gave them.
 
     Args:
         site: what is known and ordered.
-        applying: lowers what no longer fits.
-        overriding: brings an override to the cars.
-        sending: the way to the chargers.
-        keeper: keeps what must survive a restart.
+        allocator: lowers what no longer fits.
+        overrides: brings an override to the cars.
+        queue: the way to the chargers.
+        writer: keeps what must survive a restart.
         record: who ordered what.
         clock: the run's clock.
         answer_s: how long an order waits for chargers [s, real time].
@@ -59,40 +59,42 @@ class Operating:
 
     def __init__(
         self,
-        site: Site,
-        applying: Applying,
-        overriding: Overriding,
-        sending: Sending,
-        keeper: Keeper,
+        site: ChargingSite,
+        allocator: LimitAllocator,
+        overrides: OverrideService,
+        queue: CommandQueue,
+        writer: StateWriter,
         record: OrderRecord,
         clock: Clock,
         answer_s: float,
     ) -> None:
         self._site = site
-        self._applying = applying
-        self._overriding = overriding
-        self._sending = sending
-        self._keeper = keeper
+        self._allocator = allocator
+        self._overrides = overrides
+        self._queue = queue
+        self._writer = writer
         self._record = record
         self._clock = clock
         self._answer_s = answer_s
 
-    async def set_site_limit(self, order: SiteLimitOrder, proved: Proved | None) -> SiteLimit:
+    async def set_site_limit(self, order: SiteLimitOrder, proved: AuthenticatedCaller | None) -> SiteLimit:
         """Hold the site to a limit, from now on.
 
         Raises:
-            OrderRefused: it is above the site's configured limit.
+            OrderRefusedError: it is above the site's configured limit.
         """
         configured_kw = self._site.rules.settings.limit_kw
         if order.limit_kw is not None and order.limit_kw > configured_kw:
-            raise OrderRefused(f"the site may draw {configured_kw:g} kW at most; {order.limit_kw:g} kW is more")
+            raise OrderRefusedError(f"the site may draw {configured_kw:g} kW at most; {order.limit_kw:g} kW is more")
         self._site.operator_limit_kw = order.limit_kw
         self._site.choose_fallbacks()
-        lowered = self._applying.trim()
-        for key, standing in self._site.standings.items():
-            if standing.fallback_held_a is not None and standing.fallback_a < standing.fallback_held_a:
-                self._sending.send_fallback(key)
-        is_kept, _ = await asyncio.gather(self._kept(order, proved), self._sending.settled(lowered, self._answer_s))
+        lowered = self._allocator.trim()
+        for key, state in self._site.limit_states.items():
+            if state.fallback_held_a is not None and state.fallback_a < state.fallback_held_a:
+                self._queue.send_fallback(key)
+        is_kept, _ = await asyncio.gather(
+            self._persist(order, proved), self._queue.wait_for_answers(lowered, self._answer_s)
+        )
         return SiteLimit(
             site_id=self._site.rules.settings.id,
             timestamp=self._clock.now(),
@@ -101,57 +103,59 @@ class Operating:
             is_kept_on_disk=is_kept,
         )
 
-    async def set_departure(self, session_id: str, order: DepartureOrder, proved: Proved | None) -> Session:
+    async def set_departure(
+        self, session_id: str, order: DepartureOrder, proved: AuthenticatedCaller | None
+    ) -> Session:
         """Tell what a car needs; it stands above what the car said.
 
         Raises:
-            UnknownSession: no such session runs.
-            OrderRefused: the departure is over.
+            UnknownSessionError: no such session runs.
+            OrderRefusedError: the departure is over.
         """
         key = self._site.key_of_session(session_id)
-        visit = None if key is None else self._site.visit(key)
-        if key is None or visit is None:
-            raise UnknownSession("no session of this name runs")
+        session = None if key is None else self._site.get_session(key)
+        if key is None or session is None:
+            raise UnknownSessionError("no session of this name runs")
         if order.departure <= self._clock.now():
-            raise OrderRefused("a departure lies ahead")
+            raise OrderRefusedError("a departure lies ahead")
         changed = replace(
-            visit,
+            session,
             departure=order.departure,
-            energy_wanted_kwh=_or(order.energy_wanted_kwh, visit.energy_wanted_kwh),
-            priority=_or(order.priority, visit.priority),
-            guaranteed_a=_or(order.guaranteed_a, visit.guaranteed_a),
+            energy_wanted_kwh=_or(order.energy_wanted_kwh, session.energy_wanted_kwh),
+            priority=_or(order.priority, session.priority),
+            guaranteed_a=_or(order.guaranteed_a, session.guaranteed_a),
             by_operator=True,
         )
-        self._site.set_visit(key, changed)
-        await asyncio.gather(asyncio.to_thread(self._record.add, order, proved, session_id), self._keeper.keep())
-        return session(key, changed)
+        self._site.set_session(key, changed)
+        await asyncio.gather(asyncio.to_thread(self._record.add, order, proved, session_id), self._writer.write())
+        return to_session(key, changed)
 
-    async def set_override(self, order: OverrideOrder, proved: Proved | None) -> OverrideState:
+    async def set_override(self, order: OverrideOrder, proved: AuthenticatedCaller | None) -> OverrideState:
         """Command all cars, until it ends by itself or is taken back."""
         if order.kind is OverrideKind.NONE or order.minutes is None:
-            self._overriding.release()
+            self._overrides.release()
         else:
             now = read_clock(self._clock)
             until = now.wall + timedelta(minutes=order.minutes)
             override = Override(kind=order.kind.value, charging_power_kw=order.charging_power_kw, until=until)
             lifetime = lifetime_of(override).until(now, until)
-            self._site.override = OverrideGiven(override, order.reason, proved, lifetime)
-        is_kept, _ = await asyncio.gather(self._kept(order, proved), self._overriding.enforce())
+            self._site.override = ActiveOverride(override, order.reason, proved, lifetime)
+        is_kept, _ = await asyncio.gather(self._persist(order, proved), self._overrides.enforce())
         return self._state(is_kept)
 
     def override_state(self) -> OverrideState:
         """The override in force."""
-        return self._state(self._keeper.store.is_on_disk and self._keeper.store.write_error() is None)
+        return self._state(self._writer.store.is_on_disk and self._writer.store.write_error() is None)
 
     def orders(self, limit: int, before: int | None) -> Orders:
         """The newest orders whose number is below `before`, the newest first."""
         return self._record.page(limit, before)
 
-    async def _kept(self, order: SiteLimitOrder | OverrideOrder, proved: Proved | None) -> bool:
+    async def _persist(self, order: SiteLimitOrder | OverrideOrder, proved: AuthenticatedCaller | None) -> bool:
         is_recorded, is_kept = await asyncio.gather(
-            asyncio.to_thread(self._record.add, order, proved), self._keeper.keep_words()
+            asyncio.to_thread(self._record.add, order, proved), self._writer.write_orders()
         )
-        return is_recorded and is_kept and self._keeper.store.is_on_disk
+        return is_recorded and is_kept and self._writer.store.is_on_disk
 
     def _state(self, is_kept: bool) -> OverrideState:
         given, now = self._site.override, read_clock(self._clock)

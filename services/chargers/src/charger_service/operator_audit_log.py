@@ -10,8 +10,8 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from charger_service.acts import Proved
-from charger_service.lines import Lines, newest
+from charger_service.append_only_log import AppendOnlyLog, newest
+from charger_service.kill_audit import AuthenticatedCaller
 from charger_service.orders import (
     DepartureOrder,
     OrderKind,
@@ -33,7 +33,7 @@ class OrderRecord:
         now: the run's clock.
     """
 
-    def __init__(self, lines: Lines, now: Callable[[], datetime]) -> None:
+    def __init__(self, lines: AppendOnlyLog, now: Callable[[], datetime]) -> None:
         self._lines = lines
         self._now = now
         self._lock = threading.Lock()
@@ -41,7 +41,7 @@ class OrderRecord:
     def add(
         self,
         order: SiteLimitOrder | DepartureOrder | OverrideOrder | ProtectionAct,
-        proved: Proved | None,
+        proved: AuthenticatedCaller | None,
         session_id: str | None = None,
     ) -> bool:
         """Write an order down; False: it could not be, which its log and health say."""
