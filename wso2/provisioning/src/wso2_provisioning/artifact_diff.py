@@ -59,7 +59,7 @@ def diff_mcp_server(
     different = [name for name, (found, value) in pairs.items() if found != value]
     tools = {
         format_tool_key(operation.model_dump(by_alias=True)): (
-            made.target if (made := to_stored_tool(operation, definition)) else None,
+            stored.target if (stored := to_stored_tool(operation, definition)) else None,
             _normalize_auth_type(operation.auth_type),
             operation.throttling_policy,
             set(operation.scopes),

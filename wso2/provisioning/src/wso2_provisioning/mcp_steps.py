@@ -45,8 +45,8 @@ class _DesiredServer:
     def fingerprint(self) -> str:
         """Description of a revision of this artifact; the tools' texts come from the API."""
         tools = sorted(to_canonical_json(tool) for tool in list_tools(self.project.server, self.behind.definition))
-        told = json.dumps([self.body, tools], sort_keys=True)
-        return f"{FINGERPRINT} {hashlib.sha256(told.encode()).hexdigest()}"
+        message = json.dumps([self.body, tools], sort_keys=True)
+        return f"{FINGERPRINT} {hashlib.sha256(message.encode()).hexdigest()}"
 
     def diff(self, live: LiveMcpServer) -> list[str]:
         different = diff_mcp_server(self.project.server, self.behind.definition, self.api_id, live.body)
@@ -117,12 +117,12 @@ def _apply(servers: McpServers, wanted: _DesiredServer, live: LiveMcpServer | No
     if now.life_cycle_status != wanted.project.server.life_cycle_status:
         servers.change_lifecycle(now.server_id, ACTIONS[wanted.project.server.life_cycle_status])
     left = wanted.diff(_get_existing(servers, now.server_id, wanted))
-    told = f"{wanted.project.root} was changed, but WSO2 still differs in {', '.join(left)}"
+    message = f"{wanted.project.root} was changed, but WSO2 still differs in {', '.join(left)}"
     if any(difference not in _WARNING_ONLY for difference in left):
-        raise ProvisioningError(f"{told}: see repository/logs/wso2carbon.log")
+        raise ProvisioningError(f"{message}: see repository/logs/wso2carbon.log")
     if left:
         # It may represent the same value differently; no governing field is among them.
-        changes.warn(told)
+        changes.warn(message)
     return now.server_id
 
 

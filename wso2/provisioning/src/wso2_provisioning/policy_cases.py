@@ -100,16 +100,16 @@ class Case:
         is_through = self.expected is None and self.is_satisfied_by(answer)
         return _LET_THROUGH if is_through else f"{answer.status} {answer.code}".rstrip()
 
-    def is_satisfied_by(self, told: "CaseAnswer") -> bool:
+    def is_satisfied_by(self, answer: "CaseAnswer") -> bool:
         """Return whether an answer is the expected one.
 
         Every answer that is not a refusal by the gateway counts as let through: the service behind may be missing or
         reject the request. So does a used-up quota, because the gateway checks it after the access.
         """
         if self.expected is not None:
-            return (told.status, told.code) == (self.expected.http_status, self.expected.code)
-        fault = FAULTS_BY_CODE.get(told.code)
-        return not told.code or is_backend_failure(told.code) or (fault is not None and fault.is_throttle)
+            return (answer.status, answer.code) == (self.expected.http_status, self.expected.code)
+        fault = FAULTS_BY_CODE.get(answer.code)
+        return not answer.code or is_backend_failure(answer.code) or (fault is not None and fault.is_throttle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def generate_cases(artifacts: Artifacts, applications: Sequence[ApplicationSpec]
     """
     everything = frozenset(scope.name for scope in artifacts.list_scopes())
     published = list_endpoints(artifacts)
-    made = [
+    regular = [
         Case(spec.name, door, situation, asked, _predict_fault(spec, door, asked & spec.collect_scopes(artifacts)))
         for spec in applications
         for situation, asked in (
@@ -169,7 +169,7 @@ def generate_cases(artifacts: Artifacts, applications: Sequence[ApplicationSpec]
         for name in spec.products
         if first_of_each[name].quota is not None
     ]
-    return (*made, *spending)
+    return (*regular, *spending)
 
 
 def run_cases(
@@ -212,15 +212,15 @@ _FROM_BACKEND = str(build_not_json_error("").data).partition(",")[0]
 
 
 def _run_case(case: Case, call: Callable[[], CaseAnswer]) -> CaseAnswer:
-    told = call()
+    answer = call()
     if case.situation is not Situation.PLAN_SPENT:
-        return told
+        return answer
     # The minute may end meanwhile, and the traffic manager's decision arrives a moment late.
     for _ in range(2 * (case.endpoint.quota or 0) + _SPARE_CALLS):
-        if case.is_satisfied_by(told):
+        if case.is_satisfied_by(answer):
             break
-        told = call()
-    return told
+        answer = call()
+    return answer
 
 
 def _predict_fault(spec: ApplicationSpec, door: PolicyEndpoint, granted: frozenset[str]) -> Fault | None:

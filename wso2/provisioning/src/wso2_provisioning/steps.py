@@ -135,12 +135,12 @@ def _diff_live_api(project: ApiProject, live: LiveApi) -> list[str]:
 def _import_and_verify(publisher: Publisher, project: ApiProject, changes: ChangeLog) -> LiveApi:
     live = publisher.get(publisher.import_project(project))
     left = ["gone"] if live is None else _diff_live_api(project, live)
-    told = f"{project.root} was imported, but WSO2 still differs in {', '.join(left)}"
+    message = f"{project.root} was imported, but WSO2 still differs in {', '.join(left)}"
     if any(difference in GOVERNING or "deployed" in difference for difference in left) or live is None:
-        raise ProvisioningError(f"{told}: see repository/logs/wso2carbon.log")
+        raise ProvisioningError(f"{message}: see repository/logs/wso2carbon.log")
     if left:
         # It may represent the same value differently; no governing field is among them.
-        changes.warn(told)
+        changes.warn(message)
     return live
 
 

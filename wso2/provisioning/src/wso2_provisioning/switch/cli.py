@@ -101,23 +101,23 @@ def _run(arguments: argparse.Namespace, began: float) -> int:
 def _run_kill(context: SwitchContext, runner: StepRunner, device: str | None) -> int:
     if runner.event.scope == "control":
         return _run_kill_control(context, runner)
-    cut, spec = kill(context, runner, device), context.spec
+    result, spec = kill(context, runner, device), context.spec
     is_recorded = _record_event(context, runner)
-    if cut.is_owner_denied:
+    if result.is_owner_denied:
         others = [
             name
             for name, is_so in (
-                ("application denied", cut.is_application_denied),
-                ("subscriptions blocked", cut.are_subscriptions_blocked),
+                ("application denied", result.is_application_denied),
+                ("subscriptions blocked", result.are_subscriptions_blocked),
             )
             if is_so
         ]
         _report(f"{spec.name} is stopped: {', '.join([f'every application of {spec.owner} is denied', *others])}")
-    elif cut.is_stopped:
+    elif result.is_stopped:
         _report(f"{spec.name} is stopped, but another application of {spec.owner} would have access: kill it again")
     else:
         _report(f"{spec.name} is NOT stopped: neither a deny policy nor blocked subscriptions stop it")
-    return 0 if cut.is_owner_denied and is_recorded else 1
+    return 0 if result.is_owner_denied and is_recorded else 1
 
 
 def _run_kill_control(context: SwitchContext, runner: StepRunner) -> int:

@@ -142,14 +142,14 @@ def collect_changes(acts: Iterable[Mapping[str, Any]]) -> RecordedChanges:
         acts: the newest first.
     """
     known: set[str] = set()
-    made: dict[str, GatewayChange] = {}
+    unreverted: dict[str, GatewayChange] = {}
     for act in acts:
         for change in cast("list[dict[str, Any]]", act.get("changes") or []):
             changed = str(change.get("id"))
             if changed not in known and act.get("kind") == "kill":
-                made[changed] = GatewayChange(str(change.get("kind")), changed, str(change.get("name")))
+                unreverted[changed] = GatewayChange(str(change.get("kind")), changed, str(change.get("name")))
             known.add(changed)
-    return RecordedChanges(made, frozenset(known))
+    return RecordedChanges(unreverted, frozenset(known))
 
 
 def compute_key_id(credentials: ClientCredentials) -> str:

@@ -52,11 +52,11 @@ def wait_until_let_through(http: HttpClient, call: Callable[[], httpx.Response])
 
 
 def _poll_gateway(http: HttpClient, call: Callable[[], httpx.Response], is_it: Callable[[httpx.Response], bool]) -> str:
-    def look() -> str | None:
+    def attempt() -> str | None:
         answer = call()
         return _format_answer(answer) if is_it(answer) else None
 
-    found = _poll(http, look, _GATEWAY_S, _GATEWAY_PAUSE_S)
+    found = _poll(http, attempt, _GATEWAY_S, _GATEWAY_PAUSE_S)
     if found is None:
         raise PollTimeoutError(f"after {_GATEWAY_S:.0f} s the gateway still answers {_format_answer(call())}")
     return found
@@ -137,11 +137,11 @@ class AgentClient:
             ProvisioningError: the agent does not answer, or not in this way.
         """
 
-        def look() -> str | None:
+        def attempt() -> str | None:
             word = self.read_command_result()
             return word if word is not None and is_so(word) else None
 
-        found = _poll(self._http, look, _AGENT_S, _AGENT_PAUSE_S)
+        found = _poll(self._http, attempt, _AGENT_S, _AGENT_PAUSE_S)
         if found is None:
             raise PollTimeoutError(
                 f"after {_AGENT_S:.0f} s setting limits still ends with {self.read_command_result()}"
@@ -155,11 +155,11 @@ class AgentClient:
     def _wait_for_decision(
         self, is_so: Callable[[dict[str, Any]], bool], most_s: float, pause_s: float
     ) -> dict[str, Any]:
-        def look() -> dict[str, Any] | None:
+        def attempt() -> dict[str, Any] | None:
             decision = self.request_decision()
             return decision if is_so(decision) else None
 
-        found = _poll(self._http, look, most_s, pause_s)
+        found = _poll(self._http, attempt, most_s, pause_s)
         if found is None:
             decision = self.request_decision()
             raise PollTimeoutError(
@@ -174,8 +174,8 @@ def _collect_errors(decision: dict[str, Any]) -> set[str]:
     return {str(reading.get("error")) for reading in readings.values()}
 
 
-def _poll(http: HttpClient, look: Callable[[], T | None], most_s: float, pause_s: float) -> T | None:
+def _poll(http: HttpClient, attempt: Callable[[], T | None], most_s: float, pause_s: float) -> T | None:
     ends = time.monotonic() + most_s
-    while (found := look()) is None and time.monotonic() < ends:
+    while (found := attempt()) is None and time.monotonic() < ends:
         http.sleep(pause_s)
     return found

@@ -161,8 +161,8 @@ def deny_calls(context: SwitchContext, runner: StepRunner, target: DenyTarget, n
     """
     if find_active_deny_policy(context, target) is not None:
         return "already", f"{target.value} was denied before"
-    made = context.wso2.admin.deny(target)
-    runner.event.changes.append(GatewayChange(DENY_POLICY, made.condition_id, name))
+    policy = context.wso2.admin.deny(target)
+    runner.event.changes.append(GatewayChange(DENY_POLICY, policy.condition_id, name))
     return "done", f"{target.condition_type} {target.value} is denied"
 
 

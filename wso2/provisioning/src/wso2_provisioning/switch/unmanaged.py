@@ -49,15 +49,15 @@ def find_unmanaged_resources(
     """
     spec, owned = context.spec, context.wso2.admin.list_applications(context.spec.owner)
     own = next((one for one in owned if one.name == spec.name), None)
-    told = "application {}" if own else f"application {{}}, while {spec.name} is missing: it may have been renamed"
-    strays = [UnmanagedResource(told.format(one.name), one.application_id) for one in owned if one is not own]
+    template = "application {}" if own else f"application {{}}, while {spec.name} is missing: it may have been renamed"
+    resources = [UnmanagedResource(template.format(one.name), one.application_id) for one in owned if one is not own]
     if own is not None:
         subscriptions = [
             subscription
             for subscription in list_subscription_states(context, only).states
             if subscription.application == spec.name and subscription.is_unblocked
         ]
-        strays += [
+        resources += [
             UnmanagedResource(
                 f"subscription of {own.name} to {subscription.name}, which it does not need", own.application_id
             )
@@ -65,17 +65,17 @@ def find_unmanaged_resources(
             if not subscription.is_own
         ]
         if not everything:
-            strays += [
+            resources += [
                 UnmanagedResource(
                     f"subscription of {own.name} to {subscription.name}, made since the kill", own.application_id
                 )
                 for subscription in subscriptions
                 if subscription.is_own and is_shut and subscription.subscription_id not in recorded.known_ids
             ]
-            strays += _find_foreign_keys(context, recorded, own)
+            resources += _find_foreign_keys(context, recorded, own)
     if not spec.keeps_portal and SUBSCRIBER_ROLE in context.wso2.users.list_roles(spec.owner):
-        strays.append(UnmanagedResource(f"{spec.owner} holds {SUBSCRIBER_ROLE}, as during a bootstrap", None))
-    return strays
+        resources.append(UnmanagedResource(f"{spec.owner} holds {SUBSCRIBER_ROLE}, as during a bootstrap", None))
+    return resources
 
 
 def clear_unmanaged_resources(
@@ -117,8 +117,8 @@ def revoke_portal_role(context: SwitchContext) -> StepResult:
     return "done", f"{SUBSCRIBER_ROLE} taken from {spec.owner}"
 
 
-def _remove_applications(context: SwitchContext, strays: Iterable[UnmanagedResource]) -> StepResult:
-    ids = {stray.application_id for stray in strays if stray.application_id is not None}
+def _remove_applications(context: SwitchContext, resources: Iterable[UnmanagedResource]) -> StepResult:
+    ids = {stray.application_id for stray in resources if stray.application_id is not None}
     for application_id in sorted(ids):
         context.wso2.admin.delete_application(application_id)
     return ("done", f"{len(ids)} with their keys and subscriptions") if ids else ("already", "there is none")

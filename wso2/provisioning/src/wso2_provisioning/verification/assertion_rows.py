@@ -94,8 +94,8 @@ class AssertionRows:
 
     def _observe_application(self) -> Observation:
         names = ("applicationname", "keytype", "tier")
-        told = [str(self._claims.get(_CLAIMS + name)) for name in names]
-        return Observation(" ".join(told), f"enduser {self._claims.get(f'{_CLAIMS}enduser')}")
+        values = [str(self._claims.get(_CLAIMS + name)) for name in names]
+        return Observation(" ".join(values), f"enduser {self._claims.get(f'{_CLAIMS}enduser')}")
 
     def _observe_lifetime(self) -> Observation:
         return Observation(f"{int(self._claims['exp']) - int(self._claims['iat'])} s")

@@ -55,13 +55,13 @@ class EvidenceRows:
 
     def _observe_response_line(self) -> Observation:
         found = self._wait_for_line("response")
-        told = (found.get(name) for name in ("proxyResponseCode", "apiMethod", "apiContext"))
-        return Observation(" ".join(["apim:response", *map(str, told)]))
+        values = (found.get(name) for name in ("proxyResponseCode", "apiMethod", "apiContext"))
+        return Observation(" ".join(["apim:response", *map(str, values)]))
 
     def _observe_throttled_line(self) -> Observation:
         found = self._wait_for_line("faulty")
-        told = (found.get(name) for name in ("errorType", "errorCode", "errorMessage"))
-        return Observation(" ".join(["apim:faulty", *map(str, told)]))
+        values = (found.get(name) for name in ("errorType", "errorCode", "errorMessage"))
+        return Observation(" ".join(["apim:faulty", *map(str, values)]))
 
     def _observe_refused_id(self) -> Observation:
         self._read_log()
@@ -109,8 +109,8 @@ class EvidenceRows:
     def _observe_dry_run(self) -> Observation:
         changes = ChangeLog(is_dry_run=True, report=lambda _: None)
         wso2 = Wso2(self._context.http, self._context.settings, is_dry_run=True)
-        made = provision(wso2, self._context.artifacts, changes).changes
-        return Observation("; ".join(made) or "nothing to change")
+        planned = provision(wso2, self._context.artifacts, changes).changes
+        return Observation("; ".join(planned) or "nothing to change")
 
 
 def parse_lines(text: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -176,8 +176,8 @@ class McpRows:
 
     def _observe_unknown_method(self) -> Observation:
         answer = self._post(self._token, "verify/nothing")
-        told = f"{answer.status_code} {_format_error(answer)}"
-        return Observation(RECORDED, f"{told}, id {parse_body(answer).get('id')!r} for 1")
+        text = f"{answer.status_code} {_format_error(answer)}"
+        return Observation(RECORDED, f"{text}, id {parse_body(answer).get('id')!r} for 1")
 
     def _observe_throttling(self) -> Observation:
         token = self._token

@@ -113,8 +113,10 @@ class SwitchRows:
 
     def _observe_change(self, answer: httpx.Response, token: SecretStr, fault: Fault | None) -> Observation:
         wanted = f"{fault.http_status} {fault.code}" if fault else "let through"
-        told = format_status if fault else describe_access
-        found, took_s = self._context.poll(lambda: self._context.call(token), lambda it: told(it) == wanted, REACHES_S)
+        format_answer = format_status if fault else describe_access
+        found, took_s = self._context.poll(
+            lambda: self._context.call(token), lambda it: format_answer(it) == wanted, REACHES_S
+        )
         if found is None:
             last = describe_access(self._context.call(token))
             return Observation(f"{answer.status_code}, then still {last} after {took_s:.0f} s")
@@ -124,11 +126,11 @@ class SwitchRows:
 
 def list_leftover_deny_policies(context: VerificationContext) -> list[str]:
     """Return the ids of the deny policies on the verification's owner or an application of that user."""
-    made = admin.format_application_condition(OWNER, PREFIX)
+    prefix = admin.format_application_condition(OWNER, PREFIX)
     return [
         found.condition_id
         for found in context.admin.list_deny_policies()
-        if found.matches(DENIED_OWNER) or str(found.value).startswith(made)
+        if found.matches(DENIED_OWNER) or str(found.value).startswith(prefix)
     ]
 
 

@@ -68,13 +68,13 @@ class ToolRows:
             EVAPP.find_mcp_projects(context.artifacts)[0].server, (own_tools.UNLIMITED, self._plan)
         )
         published = LiveProduct(api, context.own_tools_api_id, vhosts={} if live is None else live.vhosts)
-        made = ensure_mcp_servers(
+        servers = ensure_mcp_servers(
             context.mcp_servers,
             Artifacts(apis=(api,), policies=(), mcp_servers=(server,)),
             {own_tools.API_NAME: published},
             ChangeLog(is_dry_run=False, report=lambda _: None),
         )
-        server_id = made[own_tools.SERVER_NAME].product_id
+        server_id = servers[own_tools.SERVER_NAME].product_id
         assert server_id is not None
         context.own_server_id = server_id
         return server_id
@@ -108,17 +108,17 @@ class ToolRows:
 
     def _observe_discovery(self) -> Observation:
         token = self._unlimited
-        told: list[str] = []
+        answers: list[str] = []
         for caller in (None, token):
             try:
                 answer = self._post(caller, _DISCOVER)
             except ProvisioningError:
                 # Some builds send the error's code as the HTTP status, which no client accepts.
-                told.append("no answer that HTTP knows")
+                answers.append("no answer that HTTP knows")
                 continue
             error = parse_body(answer).get("error", {})
-            told.append(f"{answer.status_code} {error.get('code')}" if error else format_status(answer))
-        return Observation(RECORDED, f"without a token {told[0]}, with one {told[1]}")
+            answers.append(f"{answer.status_code} {error.get('code')}" if error else format_status(answer))
+        return Observation(RECORDED, f"without a token {answers[0]}, with one {answers[1]}")
 
     def _observe_arguments(self) -> Observation:
         if self._echo is None:

@@ -55,8 +55,8 @@ class UserRows:
 
     def _observe_query(self, operation: str) -> Observation:
         answer = self._post(operation)
-        said = next((word for word in ("true", "false") if f">{word}<" in answer.text), "neither")
-        return Observation(f"{answer.status_code}, {said}")
+        result = next((word for word in ("true", "false") if f">{word}<" in answer.text), "neither")
+        return Observation(f"{answer.status_code}, {result}")
 
     def _observe_update(self, operation: str) -> Observation:
         answer = self._post(operation)
