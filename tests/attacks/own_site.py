@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from charging_agent.charging.charger_api import CHARGERS
 from charging_agent.charging.controller import ChargingController
 from charging_agent.charging.limit_setter import LimitSetter
-from charging_agent.charging.rules import ChargingParameters
+from charging_agent.charging.planning import ChargingParameters
 from charging_agent.decision.pipeline import Decision
 from charging_agent.decision.policy import Action, DecisionInputs
 from charging_agent.decision.rules import Rule

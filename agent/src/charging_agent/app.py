@@ -22,8 +22,7 @@ from charging_agent.gateway.client import GatewayClient, RetryPlan
 from charging_agent.gateway.credentials import EnvironmentOrFileCredentials, read_call_limits
 from charging_agent.gateway.http_client import GatewayTransport
 from charging_agent.gateway.mcp import McpAdapter
-from charging_agent.gateway.protocol import ProtocolAdapter
-from charging_agent.gateway.rest import RestAdapter
+from charging_agent.gateway.protocol import ProtocolAdapter, RestAdapter
 from charging_agent.gateway.token_endpoint import TokenEndpoint
 from charging_agent.gateway.tokens import TokenCache
 from charging_agent.gateway.tool_allowlist import ToolAllowlist

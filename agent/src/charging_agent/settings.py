@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from charging_agent.charging.rules import ChargingParameters
+from charging_agent.charging.planning import ChargingParameters
 from charging_agent.decision.policy import Action
 from charging_agent.decision.rules import RuleThresholds
 from charging_agent.gateway.call_log import ProtocolName

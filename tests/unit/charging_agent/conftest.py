@@ -24,8 +24,7 @@ from charging_agent.gateway.call_log import Call, CallLog, ProtocolName
 from charging_agent.gateway.client import GatewayClient, RetryPlan
 from charging_agent.gateway.credentials import EnvironmentOrFileCredentials
 from charging_agent.gateway.mcp import McpAdapter
-from charging_agent.gateway.protocol import ProtocolAdapter, ReadingApi
-from charging_agent.gateway.rest import RestAdapter
+from charging_agent.gateway.protocol import ProtocolAdapter, ReadingApi, RestAdapter
 from charging_agent.gateway.token_endpoint import TokenEndpoint
 from charging_agent.gateway.tokens import TokenCache
 from charging_agent.gateway.tool_allowlist import ToolAllowlist

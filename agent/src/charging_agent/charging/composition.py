@@ -1,37 +1,87 @@
-"""Puts the chargers' part of the agent together from its settings."""
+"""Creates the charging controller and divides the call budget between readings and chargers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from charging_agent.charging.charger_api import CHARGER_APIS
 from charging_agent.charging.controller import ChargingController, ChargingListener
 from charging_agent.charging.limit_setter import LimitSetter, compute_validity_s
-from charging_agent.charging.round_interval import compute_round_interval, split_budget
 from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.client import GatewayClient
 from charging_agent.gateway.credentials import APPLICATION_LIMIT
 from charging_agent.settings import AgentSettings
 from ev_service.clock import Clock
 
+_CALLS_OF_READINGS, _CALLS_OF_CHARGERS = 3, 2
+"""What one round costs: sun, battery and grid; the chargers and their limits."""
+
+_SLOWEST_S = 1200.0
+"""Three of these are the longest life that the charger service gives a limit."""
+
+
+def compute_round_interval(period_s: float, own: Sequence[CallLimit], shared: CallLimit) -> int:
+    """Poll and command chargers every N-th round so that both fit into the call budget; 1 if the budget is not scarce.
+
+    Args:
+        period_s: of the loop [s].
+        own: limits of the chargers' APIs.
+        shared: limit of the application for all its APIs together.
+
+    >>> compute_round_interval(15, [CallLimit(10, 60)], CallLimit(None))
+    1
+    >>> compute_round_interval(15, [CallLimit(10, 60)], CallLimit(10, 60))
+    2
+    """
+    slowest = max(1, int(_SLOWEST_S / period_s))
+    wanted = [*((limit, 1) for limit in own), (shared, _CALLS_OF_READINGS + _CALLS_OF_CHARGERS)]
+    turns = [
+        _required_interval(limit, calls, period_s, slowest) for limit, calls in wanted if limit.requests is not None
+    ]
+    return min(slowest, max([1, *turns]))
+
+
+def _required_interval(limit: CallLimit, calls: int, period_s: float, slowest: int) -> int:
+    return ceil(calls * limit.per_s / period_s / limit.requests) if limit.requests else slowest
+
+
+def split_budget(shared: CallLimit, period_s: float) -> tuple[CallLimit, CallLimit]:
+    """Split the application's call limit between readings and chargers.
+
+    Args:
+        shared: limit of the application.
+        period_s: between two turns of the chargers [s].
+
+    Returns:
+        What the readings may spend and what the chargers may. Where there is not enough for one round of both, the
+        readings have it all: without them everything pauses anyway.
+    """
+    if shared.requests is None:
+        return shared, shared
+    chargers = _CALLS_OF_CHARGERS * ceil(shared.per_s / period_s)
+    chargers = min(chargers, shared.requests - _CALLS_OF_READINGS)
+    chargers = chargers if chargers >= _CALLS_OF_CHARGERS else 0
+    return CallLimit(shared.requests - chargers, shared.per_s), CallLimit(chargers, shared.per_s)
+
+
 _NAME = "agent"
 
 
 def list_charger_scopes(settings: AgentSettings) -> list[str]:
-    """The scopes that the token must hold for the chargers; none where they are switched off."""
+    """List the scopes that the token needs for the chargers; empty where they are switched off."""
     return [api.scope for api in CHARGER_APIS] if settings.chargers else []
 
 
 @dataclass(frozen=True, slots=True)
 class CallAllocation:
-    """What may be called how often.
-
-    round_interval: poll and command the chargers every N-th round. readings: limit of all readings together.
-    budgets: of the chargers' APIs.
-    """
+    """Call limits of readings and chargers."""
 
     round_interval: int
+    """Poll and command the chargers every N-th round."""
     readings: CallLimit
+    """Limit of all readings together."""
     budgets: Mapping[str, CallBudget]
+    """Budgets of the chargers' APIs, by name."""
 
 
 def allocate_calls(settings: AgentSettings, limits: Mapping[str, CallLimit]) -> CallAllocation:
@@ -59,7 +109,7 @@ def build_controller(
     watcher: ChargingListener,
     deadline_s: float,
 ) -> ChargingController | None:
-    """Make what reads and commands the chargers; None where `AGENT_CHARGERS` is false.
+    """Build the charging controller; None where `AGENT_CHARGERS` is false.
 
     Args:
         settings: of the agent.

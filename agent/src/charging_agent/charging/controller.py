@@ -20,9 +20,8 @@ from charging_agent.charging.limit_setter import (
 )
 from charging_agent.charging.meter_history import MeterHistory
 from charging_agent.charging.overdraw_monitor import Alarms, OverdrawMonitor
-from charging_agent.charging.planning import Allocator, ChargingPlan, make_plan
+from charging_agent.charging.planning import Allocator, ChargingParameters, ChargingPlan, make_plan
 from charging_agent.charging.round_snapshot import RoundSnapshot
-from charging_agent.charging.rules import ChargingParameters
 from charging_agent.charging.sharing import Allotment, CarKey, Memory, SiteRoom, allocate
 from charging_agent.decision.pipeline import Decision
 from charging_agent.decision.policy import ConnectionLimits, DecisionInputs
@@ -269,11 +268,11 @@ class ChargingController:
         """What keeps limits from being set, in one sentence; None while nothing does."""
         seen = self.assess_reading()
         if self.latest_reading is None or seen.status is Status.MISSING:
-            return f"the chargers can not be read ({seen.error})"
+            return f"the chargers cannot be read ({seen.error})"
         commanded = self.latest_command
         if commanded is None or commanded.outcome == OK:
             return self._unrecorded_warning
-        return f"limits can not be set ({commanded.outcome}{': ' if commanded.detail else ''}{commanded.detail or ''})"
+        return f"limits cannot be set ({commanded.outcome}{': ' if commanded.detail else ''}{commanded.detail or ''})"
 
     @property
     def _is_due(self) -> bool:

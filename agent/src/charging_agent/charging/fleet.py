@@ -1,7 +1,4 @@
-"""What a reading of the chargers means to whoever shares power among them.
-
-Pure: reads one answer of ChargerAPI. Terms and states follow OCPP, as in `ev_service.charging`.
-"""
+"""Cars and idle EVSEs in a reading of ChargerAPI. Terms and states follow OCPP, as in `ev_service.charging`."""
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -16,38 +13,37 @@ _OUT_OF_ORDER = frozenset({EvseState.UNAVAILABLE, EvseState.FAULTED})
 
 @dataclass(frozen=True, slots=True)
 class UncontrolledCar:
-    """A car that no limit reaches now: its charger is not connected or out of order.
-
-    may_draw_a [A]: per phase, the most that it can take as far as is known: its limit, or the fallback to which that
-    lapses.
-    """
+    """A car that no limit reaches: its charger is not connected or out of order."""
 
     key: CarKey
+    """Charger and EVSE."""
     phases: tuple[int, ...]
+    """Phases of the site that the EVSE is wired to (1 to 3)."""
     feeder_id: str
+    """Feeder of the charger."""
     may_draw_a: float
+    """Highest current per phase that it may draw [A]: its limit, or the fallback after that lapses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The cars to share among, and what else there is.
-
-    cars: those that a limit reaches. idle: EVSEs without a car that a limit would reach.
-    uncommanded: cars that it does not reach.
-    """
+    """The cars to share power among, idle EVSEs, and cars beyond control."""
 
     cars: tuple[Car, ...]
+    """Cars that a limit reaches."""
     idle: tuple[CarKey, ...]
+    """EVSEs without a car that a limit would reach."""
     uncontrolled: tuple[UncontrolledCar, ...]
+    """Cars that no limit reaches."""
 
 
 def car_name(key: CarKey) -> str:
-    """How a car's place is written: charger and EVSE."""
+    """Format the key of a car as `charger/EVSE`."""
     return f"{key[0]}/{key[1]}"
 
 
 def iter_evses(reading: Chargers) -> Iterator[tuple[CarKey, Charger, Evse]]:
-    """Every EVSE with its key and its charger."""
+    """Iterate over all EVSEs with their key and charger."""
     for charger in reading.chargers:
         for evse in charger.evses:
             yield (charger.charger_id, evse.evse_id), charger, evse
@@ -127,6 +123,6 @@ def _build_car(key: CarKey, charger: Charger, evse: Evse, most_a: float, is_meas
         drawn_a=None if measured is None else measured.current_a,
         limit_a=limit_in_force_a(evse),
         is_charging=evse.state is EvseState.CHARGING,
-        # A car that takes nothing now may want again, and could not show it at 0 A. One that has left can not.
+        # A car that takes nothing now may want again, and could not show it at 0 A. One that has left cannot.
         wants=evse.state is not EvseState.AVAILABLE,
     )

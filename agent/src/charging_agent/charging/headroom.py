@@ -19,26 +19,24 @@ from ev_service.telemetry import GridLoad
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """What the connection carries, and what of it is charging.
-
-    percent [% of limit_kw]: what building and cars may take together.
-    limit_kw [kW]: of the connection or by the operator's word, whichever is lower.
-    load_kw [kW]: measured, at most 0 while the site exports.
-    charging_kw [kW]: what of the load is known to be the charging of cars that a limit reaches; it may be more.
-    unconfirmed_kw [kW]: what these cars are reported to draw besides, and the connection's meter does not confirm.
-    reserved_kw [kW]: what cars that no limit reaches may take; what they draw already stands in the load as well.
-    current_a [A]: measured on L1, L2, L3, negative while that phase exports; None: not known.
-    charging_a [A]: what of that is known to be the charging of cars that a limit reaches; none where it is not known.
-    """
+    """What the grid connection carries, and how much of it is charging."""
 
     percent: float
+    """Share of `limit_kw` that building and cars may use together [%]."""
     limit_kw: float
+    """Limit of the connection, or the operator's if that is lower [kW]."""
     load_kw: float
+    """Measured load [kW]; at most 0 while the site exports."""
     charging_kw: float
+    """Part of the load that is known to be controlled charging [kW]; the real value may be higher."""
     reserved_kw: float
+    """Power that uncontrolled cars may draw [kW]; what they draw now is part of the load as well."""
     current_a: tuple[float, ...] | None = None
+    """Measured on L1, L2, L3 [A], negative while that phase exports; None: not known."""
     charging_a: tuple[float, ...] = ()
+    """Part of `current_a` that is known to be controlled charging [A]; empty where it is not known."""
     unconfirmed_kw: float = 0.0
+    """Further power that controlled cars report and the connection's meter does not confirm [kW]."""
 
     @property
     def other_kw(self) -> float:
@@ -82,7 +80,7 @@ def compute_headroom(
     now: datetime,
     percent: float,
 ) -> Headroom:
-    """Reckon the headroom at the moment of a grid reading.
+    """Compute the headroom at the time of a grid reading.
 
     Args:
         grid: the load, with or without charging in it.
@@ -120,7 +118,7 @@ def compute_headroom(
 
 
 def compute_room(headroom: Headroom, reading: Chargers, fleet: Fleet, decision: Decision) -> SiteRoom:
-    """What sharing may give: in all, on each phase, on each feeder and to each car.
+    """Compute what the cars may draw: in total, per phase, per feeder and per car.
 
     Where the grid reading does not tell the phases apart, the building's load is taken as even on them.
     """
@@ -156,7 +154,7 @@ def create_empty_room(reading: Chargers) -> SiteRoom:
 
 
 def is_pause(decision: Decision) -> bool:
-    """Whether a decision lets no car charge. Written so that a power that can not be compared pauses too."""
+    """Whether a decision lets no car charge. Written so that a power that cannot be compared pauses too."""
     return not decision.charging_power_kw > 0
 
 

@@ -1,4 +1,4 @@
-"""Sets the limits of a plan with one call, and says what came of it."""
+"""Sets the limits of a plan and reports the result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,25 +27,27 @@ MAX_CARS_LOGGED = 100
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """One try to set limits.
-
-    at: when. decision_id: the decision that they come from.
-    outcome: `ok`, one word of `readings.Trouble`, or `override`. detail: what the service said of it.
-    valid_until: when the limits lapse. lease: who commands, and until when.
-    asked: the limits as asked. results: what came of them, in the same order; fewer where a call failed.
-    """
+    """Result of one attempt to set limits."""
 
     at: datetime
+    """Time of the attempt."""
     decision_id: str
+    """Decision that the limits come from."""
     outcome: str
+    """`ok`, a value of `FailureReason`, or `override`."""
     valid_until: datetime
+    """Time at which the limits lapse."""
     requested: tuple[Allotment, ...]
+    """Requested limits."""
     results: tuple[LimitResult, ...] = ()
+    """Results in the order of `requested`; fewer where a call failed."""
     lease: Lease | None = None
+    """Who commands the chargers, and until when."""
     detail: str | None = None
+    """Explanation by the charger service or the agent, if any."""
 
     def log_fields(self) -> dict[str, str | None]:
-        """What the log tells of it, in one line however many cars there are."""
+        """Format the result for one log line, however many cars there are."""
         answered = (*self.results, *[None] * (len(self.requested) - len(self.results)))
         cars = [_format_limit(asked, result) for asked, result in zip(self.requested, answered, strict=True)]
         more = f"; and {len(cars) - MAX_CARS_LOGGED} more" if len(cars) > MAX_CARS_LOGGED else ""
@@ -58,22 +60,23 @@ class CommandResult:
         }
 
     def in_force_a(self) -> dict[CarKey, float]:
-        """The limits that are known to be in force by this [A]."""
+        """Limits that are known to be in force after this attempt [A per phase]."""
         known = ((result.charger_id, result.evse_id, result.limit_a) for result in self.results)
         return {(charger_id, evse_id): limit_a for charger_id, evse_id, limit_a in known if limit_a is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class LoweredLimit:
-    """The lower of plan and limit in force for one car, or 0 [A per phase].
-
-    phases: charge on so many; None: as wired.
-    """
+    """The lower of plan and limit in force for one car, or 0 [A per phase]."""
 
     key: CarKey
+    """Charger and EVSE."""
     planned_a: float
+    """Limit of the plan [A per phase]."""
     in_force_a: float
+    """Limit in force, as far as known [A per phase]."""
     phases: int | None
+    """Number of phases to charge on; None: as wired."""
 
     @property
     def limit_a(self) -> float:
@@ -85,19 +88,18 @@ class LoweredLimit:
 
 @dataclass(frozen=True, slots=True)
 class LoweredLimits:
-    """What is sent of a plan whose decision is in no record.
-
-    reason: why it could not be recorded in time. valid_until: when these limits lapse.
-    limits: in the order of the plan.
-    """
+    """Limits that are sent before their decision is in the ledger."""
 
     reason: str
+    """Why the decision could not be recorded in time."""
     valid_until: datetime
+    """Time at which these limits lapse."""
     limits: tuple[LoweredLimit, ...]
+    """Limits in the order of the plan."""
 
     @property
     def is_stop(self) -> bool:
-        """Whether nobody is given anything."""
+        """Whether all limits are 0."""
         return all(one.limit_a == 0 for one in self.limits)
 
     @property
@@ -117,7 +119,7 @@ def _format_limit(asked: Allotment, result: LimitResult | None) -> str:
 
 
 def compute_validity_s(period_s: float) -> float:
-    """How long limits live [s] that are set every `period_s`: three periods, within what the service takes."""
+    """Compute the validity of limits that are set every `period_s`: three periods within the service's bounds [s]."""
     return min(_MAX_VALIDITY_S, max(MIN_VALIDITY_S, 3 * period_s))
 
 
@@ -157,7 +159,7 @@ class LimitSetter:
         return CommandResult(at, decision_id, outcome, valid_until, tuple(limits), tuple(results), lease, detail)
 
     def skip(self, limits: Sequence[Allotment], decision_id: str, valid_until: datetime, detail: str) -> CommandResult:
-        """Nothing is sent, because an operator commands."""
+        """Report that no limits were sent because an operator commands."""
         return CommandResult(self._clock.now(), decision_id, OVERRIDE, valid_until, tuple(limits), detail=detail)
 
 

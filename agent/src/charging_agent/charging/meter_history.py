@@ -20,18 +20,14 @@ _TOLERANCE = 1.2
 
 
 class MeterHistory:
-    """Meter values of the cars.
-
-    Args:
-        meter_lost_s: a value older than this [s] says nothing about now.
-    """
+    """Recent meter values of the cars."""
 
     def __init__(self, meter_lost_s: float) -> None:
         self._meter_lost = timedelta(seconds=meter_lost_s)
         self._values: dict[CarKey, deque[MeterValues]] = {}
 
     def add_reading(self, reading: Chargers) -> None:
-        """Keep the meter values of a reading; those of cars that are gone go with them."""
+        """Add the meter values of a reading and drop those of cars that have left."""
         there = {
             (charger.charger_id, evse.evse_id): evse
             for charger in reading.chargers

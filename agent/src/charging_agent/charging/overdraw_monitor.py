@@ -1,7 +1,4 @@
-"""Do the cars keep to their limits? The meter values say it, one round later.
-
-Pure: is told readings and moments.
-"""
+"""Compares meter values with the limits of former rounds."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -18,16 +15,14 @@ _ACTS_WITHIN = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
-    """What is not as it was commanded.
-
-    overdrawing: cars above their limit for longer than is allowed.
-    without_meter: cars whose meter fell silent while they charged, seen twice in a row.
-    contradicted: EVSEs that report more than the connection's meter can confirm.
-    """
+    """Deviations from what was commanded."""
 
     overdrawing: tuple[CarKey, ...] = ()
+    """Cars above their limit for longer than allowed."""
     without_meter: tuple[CarKey, ...] = ()
+    """Cars whose meter stopped reporting while they charged, in two consecutive rounds."""
     contradicted: tuple[CarKey, ...] = ()
+    """EVSEs that report more than the connection's meter can confirm."""
 
 
 @dataclass(slots=True)

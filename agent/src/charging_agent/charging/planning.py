@@ -1,11 +1,8 @@
-"""From one decision to the limit of each car: share, then guard.
-
-Pure: is given everything, also what it remembers of the round before.
-"""
+"""From a decision to the limit of each car: allocate, then clamp."""
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from charging_agent.charging.fleet import Fleet
@@ -34,28 +31,32 @@ Allocator = Callable[[Sequence[Car], SiteRoom, Memory, datetime, SharingPolicy],
 
 @dataclass(frozen=True, slots=True)
 class ChargingPlan:
-    """The limits of one round, with all that they were made from.
-
-    at: the moment for which it was made. headroom: None where nobody may charge whatever room there is.
-    before, after: what sharing remembers. allotments: as the guard let them through, for each car.
-    clamps: what the guard changed. idle: EVSEs without a car; where all is paused they are told so too, for whoever
-        comes meanwhile.
-    """
+    """Limits of one round, with all inputs they were computed from."""
 
     at: datetime
+    """Time for which the plan was made."""
     cars: tuple[Car, ...]
+    """Cars to share power among."""
     room: SiteRoom
+    """What the cars may draw together."""
     headroom: Headroom | None
+    """How `room` was computed; None where charging is paused."""
     before: Memory
+    """Memory of the allocator before this round."""
     policy: SharingPolicy
+    """Delays, hysteresis and ramp of the allocator."""
     allotments: tuple[Allotment, ...]
+    """Limit of each car after clamping."""
     clamps: tuple[LimitClamp, ...]
+    """What clamping changed."""
     after: Memory
+    """Memory of the allocator after this round."""
     idle: tuple[CarKey, ...] = ()
+    """EVSEs without a car; they get 0 A during a pause, in case a car is plugged in."""
 
     @property
     def limits(self) -> tuple[Allotment, ...]:
-        """What is commanded, the most important cars first: where not all fit, earlier ones come first."""
+        """Limits to set, the most important cars first: where not all fit into a call, earlier ones take precedence."""
         priority = {car.key: car.priority for car in self.cars}
         first = sorted(self.allotments, key=lambda one: (-priority[one.key], one.key))
         idle = self.idle if self.room.pauses else ()
@@ -71,7 +72,7 @@ def make_plan(
     policy: SharingPolicy,
     allocator: Allocator = allocate,
 ) -> ChargingPlan:
-    """Share the room among the cars and let through of it what fits, whoever shared.
+    """Allocate the room to the cars and clamp the result to what fits.
 
     Args:
         fleet: the cars, and who else would be told.
@@ -91,3 +92,17 @@ def make_plan(
         proposed, after = (), Memory.initial()
     allotments, clamps = clamp_plan(proposed, fleet.cars, room)
     return ChargingPlan(at, fleet.cars, room, headroom, memory, policy, allotments, clamps, after, fleet.idle)
+
+
+@dataclass(frozen=True, slots=True)
+class ChargingParameters:
+    """Parameters of power sharing and of its alarms."""
+
+    headroom_percent: float = 85.0
+    """Share of the connection's limit that building and cars may use together [%]."""
+    overdraw_s: float = 60.0
+    """Time for which a car may exceed its limit before an alarm [s]."""
+    meter_lost_s: float = 90.0
+    """Age at which a meter value is no longer used [s]."""
+    sharing: SharingPolicy = field(default_factory=SharingPolicy)
+    """Parameters of the allocator."""

@@ -1,4 +1,4 @@
-"""What one round knew of the chargers, planned for them and was answered: what the ledger keeps of it."""
+"""Charger state, plan and command result of one round, as stored in the ledger."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,17 +12,16 @@ from ev_service.charging import Chargers
 
 @dataclass(frozen=True, slots=True)
 class RoundSnapshot:
-    """The chargers at the moment of a decision.
-
-    seen: the reading as judged. alarms: what was not as commanded. at: when the reading was so, None without one.
-    plan: the limits that this decision leads to; None where none are made of it.
-    commanded: the last try to set limits that is in no record yet.
-    """
+    """The chargers at the time of a decision."""
 
     reading: AssessedReading[Chargers]
+    """Assessed reading of the chargers."""
     alarms: Alarms
+    """Deviations from what was commanded."""
     plan: ChargingPlan | None
+    """Limits that the decision leads to; None where there are none."""
     command: CommandResult | None
+    """Last attempt to set limits that is in no record yet."""
 
     @property
     def at(self) -> datetime | None:

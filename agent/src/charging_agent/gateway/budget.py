@@ -1,7 +1,7 @@
-"""How many calls to one API are left, and when the next one is allowed.
+"""Call budgets: how many calls to an API are left, and when the next one is allowed.
 
-Pure: WSO2 counts by UTC clock minute, so the agent does too; every attempt counts, retries included.
-Source: WSO2 API Manager 4.6.0: beside the plan of each API stands the limit of the application for all of them.
+WSO2 counts per UTC clock minute, so the agent does too; every attempt counts, retries included.
+Source: WSO2 API Manager 4.6.0: the plan of each API and the application's limit for all APIs apply together.
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,12 @@ _OF_THE_APPLICATION = frozenset({codes.APPLICATION_THROTTLED.code, codes.APPLICA
 
 @dataclass(frozen=True, slots=True)
 class CallLimit:
-    """What the gateway allows one application on one API.
-
-    requests: calls in a window, None for no limit. per_s [s]: length of the window, aligned to the epoch.
-    """
+    """Call limit of one application on one API."""
 
     requests: int | None = 10
+    """Calls per window; None: no limit."""
     per_s: int = 60
+    """Length of the window, aligned to the epoch [s]."""
 
 
 class CallBudget:
@@ -50,7 +49,7 @@ class CallBudget:
         return True
 
     def remaining(self, now: datetime) -> int | None:
-        """Calls left in the window of `now`, by this limit and the application's; None for no limit."""
+        """Calls left in the window of `now`, by this limit and the application's; None: no limit."""
         lefts = [self.own_remaining(now), None if self.application is None else self.application.remaining(now)]
         return min((left for left in lefts if left is not None), default=None)
 

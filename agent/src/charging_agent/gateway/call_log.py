@@ -1,7 +1,4 @@
-"""What was called through the gateway, and what came of it: one entry for every attempt, refusals included.
-
-Pure: keeps, calls nothing.
-"""
+"""Log of all calls through the gateway: one entry per attempt, rejected ones included."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -10,7 +7,7 @@ from enum import StrEnum
 from typing import Literal
 
 OK = "ok"
-"""Outcome of a call that brought what it was made for; every other outcome is a word of `readings.Trouble`."""
+"""Outcome of a successful call; every other outcome is a value of `FailureReason`."""
 
 ProtocolName = Literal["rest", "mcp"]
 
@@ -20,43 +17,45 @@ _MAX_CALLS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt, as the gateway's log should hold it too.
-
-    api: name of the API or the MCP server, as published. resource: verb and path, the tool's name, or `tools/list`.
-    at: when it was sent, in the run's clock. status: HTTP status, None when no answer came.
-    outcome: `ok` or one word of trouble. code: WSO2's code, where the answer had one.
-    correlation_id: the one that came back in `activityid`, else the one sent.
-    """
+    """One attempt, as the gateway's log should contain it too."""
 
     api: str
+    """Published name of the API or the MCP server."""
     protocol: ProtocolName
+    """`rest` or `mcp`."""
     resource: str
+    """Verb and path, the tool's name, or `tools/list`."""
     at: datetime
+    """Time at which it was sent, by the run's clock."""
     status: int | None
+    """HTTP status; None: no response."""
     outcome: str
+    """`ok` or a value of `FailureReason`."""
     code: str | None = None
+    """WSO2's error code, if the response has one."""
     correlation_id: str | None = None
+    """Returned in `activityid`, else the one that was sent."""
 
 
 class CallLog:
-    """The calls since somebody last took them, in the order in which they ended."""
+    """Calls since the last `take`, in the order in which they ended."""
 
     def __init__(self) -> None:
         self._calls: deque[Call] = deque(maxlen=_MAX_CALLS)
 
     def add(self, call: Call) -> None:
-        """Keep a call; the oldest goes where nobody takes any."""
+        """Add a call; beyond the bound the oldest is dropped."""
         self._calls.append(call)
 
     def take(self) -> tuple[Call, ...]:
-        """Every call since the last take."""
+        """Return and remove all calls."""
         taken = tuple(self._calls)
         self._calls.clear()
         return taken
 
 
 class FailureReason(StrEnum):
-    """Why a reading could not be renewed."""
+    """Why a call failed or a reading could not be renewed."""
 
     TOKEN_REFUSED = "token_refused"
     TOKEN_UNAVAILABLE = "token_unavailable"
@@ -69,8 +68,8 @@ class FailureReason(StrEnum):
     GATEWAY_DOWN = "gateway_down"
     BACKEND_FAILED = "backend_failed"
     BACKEND_REFUSED = "backend_refused"
-    """The service does not take the call for one of the gateway's."""
+    """The service does not accept the call as one from the gateway."""
     INVALID_READING = "invalid_reading"
     TOO_OLD = "too_old"
     LEASED = "leased"
-    """Of limits alone: somebody else commands the chargers."""
+    """For limits only: another client commands the chargers."""

@@ -1,7 +1,6 @@
-"""The one door to the outside: takes readings and sets limits through the gateway, with care for its own.
+"""Gateway client: sends requests with tokens, call budgets, retries and a circuit breaker.
 
-The only module that knows tokens and the gateway's answers; which protocol is spoken is a dialect's business.
-Everything it can meet comes back as a result or as CallFailed with one word of trouble.
+The protocol (REST or MCP) is up to a `ProtocolAdapter`. A call returns its result or raises `GatewayCallError`.
 """
 
 import asyncio
@@ -21,8 +20,15 @@ from charging_agent.gateway.budget import CallBudget
 from charging_agent.gateway.call_log import OK, Call, FailureReason
 from charging_agent.gateway.error_mapping import map_error, parse_retry_at
 from charging_agent.gateway.http_client import BoundedResponse, RequestRunner
-from charging_agent.gateway.protocol import ApiRequest, EmbeddedError, GatewayCallError, ProtocolAdapter, R, ReadingApi
-from charging_agent.gateway.rest import RestAdapter
+from charging_agent.gateway.protocol import (
+    ApiRequest,
+    EmbeddedError,
+    GatewayCallError,
+    ProtocolAdapter,
+    R,
+    ReadingApi,
+    RestAdapter,
+)
 from charging_agent.gateway.tokens import Token, TokenCache, TokenError
 from ev_service.clock import Clock
 from ev_service.logs import correlation_id
@@ -39,19 +45,18 @@ _OUTAGES = frozenset({FailureReason.TIMEOUT, FailureReason.GATEWAY_DOWN, Failure
 
 @dataclass(frozen=True, slots=True)
 class RetryPlan:
-    """How often and how long one call is tried, in real time.
-
-    attempts: at the most; a call that follows a failed one gets a single attempt.
-    deadline_s [s]: no new attempt after it. attempt_timeout_s [s]: for one attempt.
-    """
+    """Retries and timeouts of one call, in real time."""
 
     attempts: int = 2
+    """Maximum number of attempts; after a failed call the next one gets a single attempt."""
     deadline_s: float = 4.0
+    """No new attempt after this time [s]."""
     attempt_timeout_s: float = 2.5
+    """Timeout of one attempt [s]."""
 
 
 class CircuitBreaker:
-    """Keeps a failing API from being asked for a while: longer each time, until an answer comes."""
+    """Stops calls to a failing API for a while: longer each time, until it responds."""
 
     def __init__(self, monotonic_s: Callable[[], float]) -> None:
         self._monotonic_s = monotonic_s
@@ -61,27 +66,27 @@ class CircuitBreaker:
 
     @property
     def is_half_open(self) -> bool:
-        """Whether the last call failed: the next one is a trial, not worth repeating."""
+        """Whether the last call failed; the next one is then a trial without retries."""
         return self._pause_s > 0
 
     def raise_if_open(self) -> None:
-        """Let a call pass.
+        """Raise while the breaker is open.
 
         Raises:
-            CallFailed: the breaker is open, with the trouble that opened it.
+            GatewayCallError: the breaker is open, with the trouble that opened it.
         """
         if self._monotonic_s() < self._open_until_s:
             raise GatewayCallError(self._reason)
 
     def record_failure(self, reason: FailureReason) -> None:
-        """Every attempt of a call failed: open."""
+        """Open the breaker after all attempts of a call have failed."""
         # Drawn, so that several agents do not come back in step.
         self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2 or _FIRST_PAUSE_S)
         self._open_until_s = self._monotonic_s() + self._pause_s * random.uniform(0.8, 1.2)  # noqa: S311
         self._reason = reason
 
     def record_success(self) -> None:
-        """The API answered: close."""
+        """Close the breaker after a successful call."""
         self._pause_s = self._open_until_s = 0.0
 
 
@@ -91,7 +96,7 @@ class _TokenRejectedError(GatewayCallError):
 
 @dataclass(slots=True)
 class _AttemptState:
-    """What one attempt has seen of its answer so far."""
+    """State of one attempt: what is known of its response so far."""
 
     correlation_id: str | None
     status: int | None = None
@@ -100,25 +105,14 @@ class _AttemptState:
     code: str | None = None
 
     def record_headers(self, answer: httpx.Response) -> None:
-        """Its headers have come."""
+        """Record status and correlation id once the headers have arrived."""
         self.status = answer.status_code
         if (came_back := answer.headers.get(CORRELATION_HEADER)) is not None:
             self.correlation_id = came_back[:_LONGEST_ID]
 
 
 class GatewayClient:
-    """Fetches readings, and makes any other exchange with the same care.
-
-    Args:
-        http: client with the gateway's base URL and CA.
-        tokens: the token of this process.
-        budget_of: the call budget of each API, by name.
-        clock: the run's clock.
-        plan: retries.
-        dialect: the protocol that is spoken.
-        on_call: told every attempt with its outcome.
-        monotonic_s: real time [s] for the breaker.
-    """
+    """Fetches readings and sends other requests through the gateway."""
 
     def __init__(
         self,
@@ -144,10 +138,10 @@ class GatewayClient:
         self._breakers: dict[str, CircuitBreaker] = {}
 
     async def fetch(self, api: ReadingApi[R]) -> R:
-        """One reading, fetched now.
+        """Fetch one reading now.
 
         Raises:
-            CallFailed: no reading could be had, and why.
+            GatewayCallError: no reading could be had, and why.
         """
         send = partial(self._send_with_token, self._budget_of(api.name))
         return await self._call_with_breaker(
@@ -155,10 +149,10 @@ class GatewayClient:
         )
 
     async def send(self, exchange: ApiRequest[T]) -> T:
-        """One exchange over REST, made now; it may be made twice.
+        """Send one REST request now; it may be sent twice.
 
         Raises:
-            CallFailed: it brought no result, and why.
+            GatewayCallError: it brought no result, and why.
         """
         send = partial(self._send_with_token, self._budget_of(exchange.name), exchange)
         return await self._call_with_breaker(exchange.name, send, failed="call failed")
@@ -211,7 +205,7 @@ class GatewayClient:
 
     @contextmanager
     def _report_attempt(self, exchange: ApiRequest[Any]) -> Generator[_AttemptState]:
-        """Tell the attempt that is made within, however it ends."""
+        """Report the attempt made within this context, however it ends."""
         seen, at = _AttemptState(correlation_id.get()), self._clock.now()
         try:
             yield seen

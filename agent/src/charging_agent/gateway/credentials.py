@@ -1,6 +1,6 @@
-"""EVApp's credentials and limits: from variables, or from the files that the bootstrap writes.
+"""EVApp's credentials and call limits, from variables or from the files that the bootstrap writes.
 
-The bootstrap replaces all files together by switching one link, so the folder is resolved once for each reading.
+The bootstrap replaces all files together by switching one link, so each read resolves the folder once.
 """
 
 import json
@@ -83,7 +83,7 @@ def read_call_limits(limits_file: Path | None, client_secret_file: Path | None) 
         content = cast(dict[str, dict[str, Any]], json.loads(path.read_text(encoding="utf-8")))
         return {name: _parse_limit(entry) for name, entry in content.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigurationError(f"limits file {path} can not be used: {error}") from error
+        raise ConfigurationError(f"limits file {path} cannot be used: {error}") from error
 
 
 def _parse_limit(entry: dict[str, Any]) -> CallLimit:

@@ -1,6 +1,5 @@
-"""What an answer of the gateway means: one table from status and WSO2's code to trouble and what to do about it.
+"""Maps status and WSO2 code of an error response to a failure reason and a reaction.
 
-Pure: reads status, headers and body; sends nothing.
 Source: WSO2 API Manager 4.6.0, codes and bodies as in `wso2_terms.codes`.
 """
 
@@ -18,17 +17,18 @@ from wso2_terms.windows import parse_next_access_time, parse_retry_after
 
 @dataclass(frozen=True, slots=True)
 class CallFailure:
-    """An answer that is not a reading.
-
-    is_retryable: whether the same call may be repeated at once. renews_token: whether a newer token may help.
-    detail: who commands, where somebody else does; nothing else of an answer's words is kept.
-    """
+    """Meaning of an error response."""
 
     reason: FailureReason
+    """Why the call failed."""
     is_retryable: bool = False
+    """Whether the same call may be repeated at once."""
     renews_token: bool = False
+    """Whether a newer token may help."""
     code: str | None = None
+    """WSO2's error code, if any."""
     detail: str | None = None
+    """Who commands the chargers, if it is somebody else; no other text of the response is kept."""
 
 
 _LONGEST_DETAIL = 300
@@ -60,7 +60,7 @@ _BY_STATUS: dict[int, CallFailure] = {
 
 
 def map_error(status: int, body: bytes) -> CallFailure:
-    """Say what a status other than 200 means.
+    """Map a response with a status other than 200 to its meaning.
 
     Args:
         status: HTTP status.
@@ -77,12 +77,12 @@ def map_error(status: int, body: bytes) -> CallFailure:
 
 
 def parse_error_code(body: bytes) -> str | None:
-    """WSO2's code in an error body, None when there is none."""
+    """Parse WSO2's code from an error body; None if there is none."""
     return _text(_object(body).get("code"))
 
 
 def parse_retry_at(headers: Mapping[str, str], body: bytes, now: datetime, window_end: datetime) -> datetime:
-    """When a throttled API may be called again: the body's hint, else the header's, else the window's end.
+    """Parse when a throttled API may be called again: from the body, else the header, else the end of the window.
 
     Args:
         headers: of the 429 or 503; `Retry-After` is an HTTP date with WSO2.

@@ -31,7 +31,7 @@ _KEPT_CONNECTIONS, _KEPT_FOR_S = 20, 5.0
 
 @dataclass(frozen=True, slots=True)
 class BoundedResponse:
-    """An answer, its body up to a bound."""
+    """HTTP response whose body is read up to a limit."""
 
     status: int
     headers: httpx.Headers

@@ -1,6 +1,6 @@
-"""Readings over MCP: the tool is called, its text is the reading; nothing is called before the tools were looked at.
+"""Readings over MCP: calls a tool and parses its text, after the server's tools have been checked.
 
-Without a handshake: the gateway keeps no session, every message stands for itself.
+There is no handshake: the gateway keeps no session, every message stands for itself.
 Source: WSO2 API Manager 4.6.0.
 """
 
@@ -15,9 +15,9 @@ from charging_agent.gateway.tool_allowlist import ToolAllowlist
 from wso2_terms.mcp import TOOLS_LIST
 
 _TOOL_NOT_APPROVED = FailureReason.NOT_FOUND
-"""The tool that was approved is not there, whatever stands in its place."""
+"""The approved tool is missing or has changed."""
 _RECHECK_REASONS = frozenset({FailureReason.NOT_FOUND, FailureReason.GATEWAY_DOWN, FailureReason.INVALID_READING})
-"""What is met where a server was replaced, restarted or changed."""
+"""Failures after which a server may have been replaced, restarted or changed."""
 
 
 class McpAdapter:
@@ -34,7 +34,7 @@ class McpAdapter:
         self._numbers = count(1)
 
     async def fetch(self, api: ReadingApi[R], send: Send) -> R:
-        """Ask for one reading; for the server's list of tools first, where that is due."""
+        """Fetch one reading; check the server's tools first if that is due."""
         server = api.publication(self.protocol)
         await self._check_tools_if_due(server, send)
         number = next(self._numbers)
@@ -49,7 +49,7 @@ class McpAdapter:
             raise
 
     def health_error(self) -> str | None:
-        """Which servers are refused, and why."""
+        """Return which servers are refused, and why."""
         return self._allowlist.health_error()
 
     async def _check_tools_if_due(self, server: PublishedApi, send: Send) -> None:

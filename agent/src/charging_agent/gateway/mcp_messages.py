@@ -1,7 +1,7 @@
-"""What is said over MCP: the two requests the agent makes, and what their answers mean.
+"""MCP messages: the two requests that the agent sends, and the parsing of their responses.
 
-Pure. A result's text is data and nothing else: it becomes a reading or it does not; it is never followed.
-Source: WSO2 API Manager 4.6.0 (one JSON answer to one POST, no session, text content alone, ids as text in failures)
+A result's text is data only: it is parsed as a reading or rejected, never followed as an instruction.
+Source: WSO2 API Manager 4.6.0 (one JSON response per POST, no session, text content only, ids as text in errors)
 and the Model Context Protocol, revision 2025-06-18.
 """
 
@@ -18,7 +18,7 @@ HEADERS = {
     "Content-Type": "application/json",
     "MCP-Protocol-Version": mcp.PROTOCOL_VERSION,
 }
-"""What goes with every message."""
+"""Headers of every message."""
 
 _INTERNAL_ERROR = -32603
 _NOT_JSON = str(mcp.build_not_json_error("").data).partition(".")[0]
@@ -26,24 +26,24 @@ _STATUS_BY_ERROR = {mcp.METHOD_NOT_FOUND: 404, mcp.INVALID_PARAMS: 404, _INTERNA
 
 
 def build_list_request(number: int) -> bytes:
-    """Ask which tools there are."""
+    """Build a request for the list of tools."""
     return _build_request(number, mcp.TOOLS_LIST, {})
 
 
 def build_call_request(number: int, tool: str) -> bytes:
-    """Call a tool that takes no arguments."""
+    """Build a call of a tool without arguments."""
     return _build_request(number, mcp.TOOLS_CALL, {"name": tool, "arguments": {}})
 
 
 def parse_tools(body: bytes, number: int) -> tuple[Tool, ...]:
-    """Every tool of a list.
+    """Parse the tools of a `tools/list` response.
 
     Args:
         body: of an answer with status 200.
         number: of the request that it answers.
 
     Raises:
-        Refused: it is a failure.
+        EmbeddedError: it is a failure.
         ValueError: it is no answer to this request, or not the whole list.
     """
     result = _parse_result(body, number)
@@ -56,14 +56,14 @@ def parse_tools(body: bytes, number: int) -> tuple[Tool, ...]:
 
 
 def parse_text(body: bytes, number: int) -> str:
-    """What the tool said.
+    """Parse the text of a `tools/call` response.
 
     Args:
         body: of an answer with status 200.
         number: of the request that it answers.
 
     Raises:
-        Refused: the call or what is behind the tool failed.
+        EmbeddedError: the call or what is behind the tool failed.
         ValueError: it is no answer to this request, or not one text.
     """
     result = _parse_result(body, number)
@@ -102,7 +102,7 @@ def _http_status(error: dict[str, Any]) -> int:
 
 
 def _tool_error(text: str) -> EmbeddedError:
-    """What the tool's API answered: a service's problem, a fault of WSO2, or anything else that is no reading."""
+    """Map the text of a failed tool call: a service's problem+json, a WSO2 fault, or anything else."""
     try:
         said = _require_object(json.loads(text))
     except (ValueError, RecursionError):

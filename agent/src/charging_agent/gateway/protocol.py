@@ -21,39 +21,40 @@ _VERSION = "1.0.0"
 
 @dataclass(frozen=True, slots=True)
 class PublishedApi:
-    """What one protocol's callers see: an API, or the MCP server made from it.
-
-    name: as published; limits are given by it. path: on the gateway. scope: what the token must hold.
-    resource: how a call is named in records: verb and path, or the tool.
-    """
+    """An API, or the MCP server made from it, as published on the gateway."""
 
     name: str
+    """Published name; call limits refer to it."""
     path: str
+    """Path on the gateway."""
     scope: str
+    """Scope that the token needs."""
     resource: str
+    """Name of the call in records: verb and path, or the tool."""
     version: str = _VERSION
+    """Version of the API."""
 
     @property
     def artifact_name(self) -> str:
-        """Name and version, as folders and locks are named."""
+        """Name and version, as used for folders and in the tools lock."""
         return f"{self.name}-{self.version}"
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingApi(Generic[R]):
-    """One reading's API.
-
-    subject: what it is about, from which names, contexts and scopes are made. target: its resource.
-    operation_id: of that resource, and so the name of the tool. model: what it answers.
-    """
+    """API of one reading."""
 
     subject: str
+    """Subject of the reading, from which names, contexts and scopes are derived."""
     target: str
+    """Path of the resource."""
     operation_id: str
+    """Operation id, which is the name of the tool too."""
     model: type[R]
+    """Model of the response."""
 
     def publication(self, protocol: ProtocolName) -> PublishedApi:
-        """How it is published for callers of one protocol."""
+        """Return how it is published for one protocol."""
         title = self.subject.capitalize()
         if protocol == "mcp":
             path = f"/{self.subject}-mcp/{_VERSION}/mcp"
@@ -78,7 +79,7 @@ class ReadingApi(Generic[R]):
 
 
 class GatewayCallError(Exception):
-    """A call brought no result. detail: who stood in the way, where the answer says so."""
+    """A call failed. `reason` says why, `detail` who stood in the way, if the response says so."""
 
     def __init__(
         self, reason: FailureReason, *, is_retryable: bool = False, code: str | None = None, detail: str | None = None
@@ -106,51 +107,67 @@ class EmbeddedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest(Generic[T]):
-    """One request, and how its answer is read.
-
-    name: of the API or the MCP server, as published. resource: how the call is named in records.
-    read: makes the result of the body of a 200; raises ValueError where it holds none, Refused where it is a failure.
-    query: of the address; not part of the resource's name. most_bytes: a longer answer is none.
-    timeout_s [s]: real time for one attempt; None: as the retry plan says.
-    """
+    """One request, and the parser of its response."""
 
     name: str
+    """Published name of the API or the MCP server."""
     resource: str
+    """Name of the call in records."""
     method: str
+    """HTTP method."""
     path: str
+    """Path on the gateway."""
     parse: Callable[[bytes], T]
+    """Parses the body of a 200. Raises ValueError if it is invalid, `EmbeddedError` if it reports a failure."""
     headers: Mapping[str, str] = field(default_factory=lambda: {"Accept": "application/json"})
+    """Headers besides those of token and correlation id."""
     content: bytes | None = None
+    """Request body, if any."""
     query: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Query of the URL; not part of the resource's name."""
     protocol: ProtocolName = "rest"
+    """`rest` or `mcp`."""
     max_bytes: int = MAX_READING_BYTES
+    """Longest body that is accepted [bytes]."""
     timeout_s: float | None = None
+    """Timeout of one attempt in real time [s]; None: that of the retry plan."""
 
 
 class Send(Protocol):
-    """Sends one exchange with all the care that calls take.
-
-    Raises:
-        CallFailed: it brought no result.
-    """
+    """Sends one request with token and call budget, without retries."""
 
     async def __call__(self, exchange: ApiRequest[T], /) -> T: ...
 
 
 class ProtocolAdapter(Protocol):
-    """How readings are asked for in one protocol."""
+    """Reads APIs in one protocol."""
 
     @property
     def protocol(self) -> ProtocolName: ...
 
     async def fetch(self, api: ReadingApi[R], send: Send) -> R:
-        """Ask for one reading.
+        """Fetch one reading.
 
         Raises:
-            CallFailed: it can not be had, or must not be asked for.
+            GatewayCallError: it cannot be had, or must not be asked for.
         """
         ...
 
     def health_error(self) -> str | None:
-        """What keeps the agent from asking at all, in one sentence; None when nothing does."""
+        """Return what keeps the agent from sending any request, in one sentence; None: nothing."""
         ...
+
+
+class RestAdapter:
+    """Reads the REST APIs: requests a resource, whose body is the reading."""
+
+    protocol: ProtocolName = "rest"
+
+    async def fetch(self, api: ReadingApi[R], send: Send) -> R:
+        """Fetch one reading."""
+        seen = api.publication(self.protocol)
+        return await send(ApiRequest(seen.name, seen.resource, "GET", seen.path, api.model.model_validate_json))
+
+    def health_error(self) -> str | None:
+        """Return None: nothing is checked beforehand."""
+        return None

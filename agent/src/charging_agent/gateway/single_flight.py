@@ -1,4 +1,4 @@
-"""One piece of work at a time, however many wait for it."""
+"""Runs one piece of work at a time, however many callers wait for it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

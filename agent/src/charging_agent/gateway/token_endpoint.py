@@ -1,6 +1,6 @@
-"""One request to the token endpoint: OAuth2 client credentials with HTTP Basic.
+"""Requests access tokens: OAuth 2.0 client credentials with HTTP Basic.
 
-Knows the endpoint's answers, not when to ask: that is `charging_agent.gateway.tokens`.
+`charging_agent.gateway.tokens` decides when to request one.
 """
 
 import json
@@ -31,15 +31,7 @@ _DEFAULT_LIFETIME_S = 300.0
 
 
 class TokenEndpoint:
-    """Asks for tokens.
-
-    Args:
-        http: client that trusts the endpoint's certificate.
-        url: the token endpoint, whole.
-        scopes: what the token must hold, space separated.
-        source: credentials, read again when they are refused.
-        clock: the run's clock.
-    """
+    """Requests tokens from the token endpoint."""
 
     def __init__(
         self, http: httpx.AsyncClient, *, url: str, scopes: str, source: CredentialSource, clock: Clock
@@ -53,10 +45,10 @@ class TokenEndpoint:
         self._credentials: Credentials | None = None
 
     async def request_token(self) -> Token:
-        """Ask once, and once more when the credentials have changed since they were read.
+        """Request a token; try once more if the credentials have changed since they were read.
 
         Raises:
-            TokenFailed: refused (4xx but 429), or the endpoint did not answer as a token endpoint does.
+            TokenError: refused (4xx but 429), or the endpoint did not answer as a token endpoint does.
         """
         used = self._credentials or self._read_credentials()
         try:
@@ -77,7 +69,7 @@ class TokenEndpoint:
         try:
             self._credentials = self._source.read()
         except ConfigurationError as error:
-            # Credentials that were refused and can not be read again are still refused.
+            # Credentials that were refused and cannot be read again are still refused.
             raise refused or TokenError(FailureReason.TOKEN_UNAVAILABLE, error.message) from error
         return self._credentials
 
@@ -117,7 +109,7 @@ def _parse_response(body: bytes) -> tuple[str, float]:
         value, life = content["access_token"], content.get("expires_in")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TokenError(FailureReason.TOKEN_UNAVAILABLE, "token endpoint answered no token") from error
-    # A value that can not stand in a header would fail every call with an error of the HTTP library.
+    # A value that cannot stand in a header would fail every call with an error of the HTTP library.
     is_usable = isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value and value
     if not is_usable:
         raise TokenError(FailureReason.TOKEN_UNAVAILABLE, "token endpoint answered no usable token")
@@ -125,7 +117,7 @@ def _parse_response(body: bytes) -> tuple[str, float]:
 
 
 def _parse_lifetime_s(said: object) -> float:
-    """How long a token lives [s]: as its endpoint says, at most a day, and a short time where it says nothing usable.
+    """Parse the lifetime of a token [s]: at most a day, and a short one if the endpoint returns none that is usable.
 
     RFC 6749 section 5.1 only recommends `expires_in`. A life that is shorter in truth costs one call, which is
     repeated with a new token.

@@ -1,7 +1,7 @@
-"""When the agent asks for a token, and which one it uses: a flow without a network of its own.
+"""Token cache: decides when a token is requested and which one is used.
 
-One request in flight however many wait; renewed ahead of expiry in the background, so nobody waits for a renewal
-while the token lives; a failing token endpoint hurts nobody until the token dies; a refused token is renewed once.
+One request at a time, however many wait. A token is renewed in the background before it expires, so nobody waits for
+a renewal while it is valid; a failing token endpoint has no effect until then. A refused token is renewed once.
 Source: WSO2 API Manager 4.6.0 (a new token for the same client and scopes revokes the former one).
 """
 
@@ -18,7 +18,7 @@ from ev_service.clock import Clock
 _logger = logging.getLogger(__name__)
 
 YOUNG_S = 10.0
-"""A token younger than this [s] is not renewed on a 401: the refusal has another cause."""
+"""A token younger than this [s] is not renewed after a 401: the refusal has another cause."""
 _AHEAD_SHARE = 0.2
 _AHEAD_MOST = timedelta(minutes=5)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
@@ -38,14 +38,14 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token; its value never shows in a log.
-
-    asked_at: when it was asked for, from which its life counts. expires_at: when it dies.
-    """
+    """An access token. Its value is never logged."""
 
     value: str = field(repr=False)
+    """The token."""
     requested_at: datetime
+    """Time of the request, from which its lifetime counts."""
     expires_at: datetime
+    """End of its lifetime."""
 
     def renew_at(self) -> datetime:
         """When to ask for the next one: a fifth of its life ahead of its end, at most five minutes."""
@@ -53,13 +53,7 @@ class Token:
 
 
 class TokenCache:
-    """Holds the one token of this process.
-
-    Args:
-        request: asks the token endpoint once; raises TokenFailed.
-        clock: the run's clock.
-        monotonic_s: real time [s] for the pause between failed requests.
-    """
+    """Caches the one token of this process."""
 
     def __init__(
         self, request: Callable[[], Awaitable[Token]], clock: Clock, monotonic_s: Callable[[], float] = time.monotonic
@@ -74,10 +68,10 @@ class TokenCache:
         self._paused_until_s = 0.0
 
     async def get_token(self) -> Token:
-        """A token that lives now.
+        """Return a valid token; start its renewal in the background when that is due.
 
         Raises:
-            TokenFailed: none lives and none could be had.
+            TokenError: none lives and none could be had.
         """
         token, now = self._token, self._clock.now()
         if token is None or token.expires_at <= now:
@@ -88,14 +82,14 @@ class TokenCache:
         return token
 
     async def get_token_after_refusal(self, refused: Token) -> Token | None:
-        """What to use after the gateway refused a token with 401.
+        """Return the token to use after the gateway refused one with 401.
 
         Returns:
             The current token when another one was refused, a new one when the current one is old enough to be
             renewed, else None.
 
         Raises:
-            TokenFailed: a renewal was tried and failed.
+            TokenError: a renewal was tried and failed.
         """
         if self._token is not None and self._token is not refused:
             return self._token
@@ -105,7 +99,7 @@ class TokenCache:
         return await self._join_renewal()
 
     async def stop(self) -> None:
-        """Give up a renewal in flight."""
+        """Cancel a renewal in progress."""
         await self._renewal.stop()
 
     async def _join_renewal(self) -> Token:

@@ -26,17 +26,7 @@ _MOST_SAID, _LONGEST_NAME = 5, 64
 
 
 class ToolAllowlist:
-    """Compares what each server lists with what was approved.
-
-    Args:
-        approved: the lock's tools.
-        servers: those that are used, as `<name>-<version>`.
-        clock: the run's clock.
-        on_verdict: told a server and whether it is refused, after every look.
-
-    Raises:
-        ConfigurationError: the lock holds nothing for a server.
-    """
+    """Compares what each MCP server lists with the approved tools."""
 
     def __init__(
         self,
@@ -66,28 +56,28 @@ class ToolAllowlist:
         return cls(approved, servers, clock, on_verdict)
 
     def is_due(self, server: str) -> bool:
-        """Whether the list must be looked at before anything else is asked of this server."""
+        """Whether the list must be checked before the next call of this server."""
         return self._servers[server].is_due()
 
     def is_refused(self, server: str) -> bool:
-        """Whether the last look found a difference."""
+        """Whether the last check found a difference."""
         return bool(self._servers[server].differences)
 
     def check(self, server: str, listed: Sequence[Tool]) -> None:
-        """Compare what a server lists.
+        """Compare the tools that a server lists with the approved ones.
 
         Raises:
-            ValueError: something listed can not be compared; the verdict stays as it was.
+            ValueError: something listed cannot be compared; the verdict stays as it was.
         """
         self._servers[server].check(listed)
         self._on_verdict(server, self.is_refused(server))
 
     def invalidate(self, server: str) -> None:
-        """Have the list looked at before the next call: something about the server was not as it should be."""
+        """Have the list checked before the next call: the server did not respond as expected."""
         self._servers[server].invalidate()
 
     def health_error(self) -> str | None:
-        """Which servers are refused and why, in one sentence; None when none is."""
+        """Return which servers are refused and why, in one sentence; None: none."""
         refused = [
             f"{server} is refused ({pin.describe_differences()})"
             for server, pin in self._servers.items()
@@ -97,7 +87,7 @@ class ToolAllowlist:
 
 
 class _ServerState:
-    """What is known of one server."""
+    """Result of the checks of one server."""
 
     def __init__(self, approved: ToolsLock, server: str, clock: Clock) -> None:
         self.differences: tuple[ToolDifference, ...] = ()

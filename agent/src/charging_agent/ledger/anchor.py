@@ -35,8 +35,8 @@ class Anchor(Protocol):
         """Keep one signed head.
 
         Raises:
-            OSError: the file can not be written.
-            httpx.HTTPError: the address can not be reached or refuses.
+            OSError: the file cannot be written.
+            httpx.HTTPError: the address cannot be reached or refuses.
         """
         ...
 

@@ -23,7 +23,7 @@ def canonicalize(value: Any) -> bytes:
     """Write a JSON value in its one canonical form, UTF-8.
 
     Raises:
-        ValueError: the value can not be written so, such as an integer beyond 2^53 or half a surrogate pair.
+        ValueError: the value cannot be written so, such as an integer beyond 2^53 or half a surrogate pair.
     """
     try:
         # The encoder in C takes a fifth of the library's time, which is the half of a record's; a property test holds

@@ -3,9 +3,9 @@
 Cars, rooms and memories are written as sharing is given them, so that whoever replays a record can share again.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from charging_agent.charging.headroom import Headroom
 from charging_agent.charging.limit_setter import CommandResult, LoweredLimits
@@ -13,10 +13,20 @@ from charging_agent.charging.planning import SHARING_VERSION, ChargingPlan
 from charging_agent.charging.round_snapshot import RoundSnapshot
 from charging_agent.charging.sharing import Allotment, Car, CarKey, LimitClamp, Memory, SharingPolicy, SiteRoom
 from charging_agent.gateway.call_log import FailureReason
-from charging_agent.ledger.base_model import RecordPart
 from charging_agent.readings.assessment import Status
 from ev_service.charging import Lease, LimitOutcome
 from ev_service.units import UtcTimestamp
+
+
+class RecordPart(BaseModel):
+    """A part of a record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON value that is hashed."""
+        return self.model_dump(mode="json")
+
 
 # What sharing is given and gives is described in docs/ledger.md, not once more in the definition of an API.
 _an_object = WithJsonSchema({"type": "object"})

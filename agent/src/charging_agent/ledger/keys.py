@@ -80,7 +80,7 @@ def load_or_create_key(folder: Path) -> SigningKey:
 
     Raises:
         ConfigurationError: the file is no Ed25519 key in PEM.
-        LedgerUnavailableError: it can not be read or written; that may pass.
+        LedgerUnavailableError: it cannot be read or written; that may pass.
     """
     file = folder / PRIVATE_FILE
     try:
@@ -88,7 +88,7 @@ def load_or_create_key(folder: Path) -> SigningKey:
             _write(file, _generate_pem())
         loaded = load_pem_private_key(file.read_bytes(), password=None)
     except OSError as error:
-        raise LedgerUnavailableError(f"{file} can not be used: {error.strerror}") from error
+        raise LedgerUnavailableError(f"{file} cannot be used: {error.strerror}") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         # Without the library's words: they may hold a part of the file.
         raise ConfigurationError(f"{file} is no private key in PEM without password") from error
@@ -110,7 +110,7 @@ def read_trusted_keys(files: Iterable[Path]) -> TrustedKeys:
         try:
             public = load_pem_public_key(file.read_bytes())
         except OSError as error:
-            raise ConfigurationError(f"{file} can not be read: {error.strerror}") from error
+            raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
         except (ValueError, UnsupportedAlgorithm) as error:
             raise ConfigurationError(f"{file} is no public key in PEM") from error
         if not isinstance(public, Ed25519PublicKey):
@@ -134,7 +134,7 @@ def _publish_public_key(key: SigningKey, folder: Path) -> None:
             _logger.warning("signing key changed", extra={"former_key_id": former, "key_id": key.key_id})
         _write(file, pem, mode=0o644)
     except OSError as error:
-        raise LedgerUnavailableError(f"{file} can not be written: {error.strerror}") from error
+        raise LedgerUnavailableError(f"{file} cannot be written: {error.strerror}") from error
 
 
 def _write(file: Path, content: bytes, mode: int = 0o600) -> None:

@@ -159,7 +159,7 @@ class Ledger:
         """The record of one decision.
 
         Raises:
-            UnknownDecision: there is none.
+            UnknownDecisionError: there is none.
             LedgerUnavailableError: the database cannot be read, or too many are reading.
         """
         return await self._read(lambda records: records.find(decision_id))
@@ -168,7 +168,7 @@ class Ledger:
         """The record of one decision as a model, which takes time to read where there are many cars.
 
         Raises:
-            UnknownDecision: there is none.
+            UnknownDecisionError: there is none.
             LedgerUnavailableError: the database cannot be read, or too many are reading.
         """
         return await self._read(lambda records: records.find(decision_id).entry)

@@ -32,27 +32,31 @@ class LedgerReadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """One row or line as it was found.
-
-    place: where, for people. sequence, decision_id: what the row says beside its record, None for a line.
-    wrong: why it could not be read as a sealed record, None when it could.
-    """
+    """One row or line as it was read."""
 
     place: str
+    """Row or line, for messages."""
     record: str = ""
+    """The record as canonical JSON."""
     sha256: str = ""
+    """Its hash as stored."""
     signature: str = ""
+    """Its signature as stored."""
     sequence: object = None
+    """Sequence number in the row; None for a line."""
     decision_id: object = None
+    """Decision id in the row; None for a line."""
     is_row: bool = False
+    """Whether it is a row of a database."""
     error: str | None = None
+    """Why it could not be read as a signed record; None: it could."""
 
 
 def read_records(file: Path) -> Iterator[StoredRecord]:
     """Every record of a database or an export, in their order.
 
     Raises:
-        Unreadable: there is no such file, or it is neither.
+        LedgerReadError: there is no such file, or it is neither.
     """
     return _read_rows(file) if _is_database(file) else _read_lines(file)
 
@@ -61,7 +65,7 @@ def find_database_damage(file: Path) -> str | None:
     """What is wrong with pages and indexes of a database, whatever its records say; None: nothing, or an export.
 
     Raises:
-        Unreadable: there is no such file, or no records in it.
+        LedgerReadError: there is no such file, or no records in it.
     """
     if not _is_database(file):
         return None

@@ -49,19 +49,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RecordSummary:
-    """One record in short, as its own text says it.
-
-    decided_at: ISO 8601, UTC. charging_power_kw [kW]. is_degraded: whether a reading was stale or missing.
-    """
+    """Summary of one record, from its own text."""
 
     sequence: int
     decision_id: str
     decided_at: str
+    """Time of the decision, ISO 8601, UTC."""
     action: str
     charging_power_kw: float
+    """Ceiling of the decision [kW]."""
     rule: str
     reason: str
     is_degraded: bool
+    """Whether a reading was stale or missing."""
 
 
 class RecordQueries:

@@ -1,7 +1,6 @@
-"""Do the ledger and the gateway's own log tell of the same calls?
+"""Reconciles the ledger with the gateway's own log.
 
-A chain shows what was changed or removed, not what was never written: the gateway, which nobody here controls, has a
-line for each call. Pure: is given records and lines.
+The chain shows what was changed or removed, not what was never recorded. The gateway's log has a line for each call.
 Source of the lines: WSO2 API Manager 4.6, `apim_metrics.log` (`[apim.analytics] type = "elk"`).
 """
 
@@ -51,24 +50,28 @@ class RecordedCall:
 
 @dataclass(slots=True)
 class ReconciliationResult:
-    """What the comparison found.
-
-    joined, joined_by_time: calls that both have, by id or (where there is none) by API, application, time and status.
-    without_answer: calls that the agent had no answer to, and the gateway may have no line of. inner: lines of the API
-    behind an MCP server. omitted: lines that no record has. invented: calls that the log lacks. The others tell what
-    can not be judged: outside the time that both cover, or after the last record of a run that was cut off.
-    """
+    """Result of the comparison."""
 
     joined: int = 0
+    """Calls in both, joined by id."""
     joined_by_time: int = 0
+    """Calls in both without an id, joined by API, application, time and status."""
     without_answer: int = 0
+    """Calls without a response, for which the gateway may have no line."""
     inner: int = 0
+    """Lines of the API behind an MCP server."""
     before_the_ledger: int = 0
+    """Lines before the first record."""
     after_the_ledger: int = 0
+    """Lines after the last record."""
     between_runs: list[GatewayLine] = field(default_factory=list[GatewayLine])
+    """Lines between the last record of a run and the first call of the next: the run was cut off."""
     outside_the_log: int = 0
+    """Calls outside the time that the log covers."""
     omitted: list[GatewayLine] = field(default_factory=list[GatewayLine])
+    """Lines that no record contains."""
     invented: list[RecordedCall] = field(default_factory=list[RecordedCall])
+    """Recorded calls that the log lacks."""
 
     @property
     def is_whole(self) -> bool:

@@ -17,7 +17,22 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import (
+    URL,
+    CheckConstraint,
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    insert,
+    select,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
@@ -25,8 +40,22 @@ from sqlalchemy.pool import StaticPool
 from charging_agent.ledger.errors import LedgerDamagedError, LedgerUnavailableError, describe_damage, is_damage
 from charging_agent.ledger.ledger_reader import DATABASE_FILE as DATABASE_FILE
 from charging_agent.ledger.records import SignedRecord
-from charging_agent.ledger.schema import RECORDS
 from ev_service.errors import ConfigurationError
+
+METADATA = MetaData()
+
+RECORDS = Table(
+    "records",
+    METADATA,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("decision_id", String(36), nullable=False, unique=True),
+    Column("record", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("signature", String(128), nullable=False),
+    CheckConstraint("sequence > 0", name="sequence_is_positive"),
+)
+"""One row for each decision: the record as canonical JSON, its hash and the signature; the rest only finds it."""
+
 
 _LOCK_FILE = "ledger.lock"
 # Nobody else writes; this is for the moment in which a reader's last connection cleans up.
@@ -59,7 +88,7 @@ class Store:
         Raises:
             ConfigurationError: another agent writes there, or the database is of a newer agent.
             LedgerDamagedError: the database is damaged.
-            LedgerUnavailableError: the disk is full, lost or can not be written; that may pass.
+            LedgerUnavailableError: the disk is full, lost or cannot be written; that may pass.
         """
         store = cls(folder)
         try:
@@ -79,7 +108,7 @@ class Store:
         """The newest record.
 
         Raises:
-            LedgerUnavailableError: the database can not be read.
+            LedgerUnavailableError: the database cannot be read.
         """
         wanted = select(*_COLUMNS).order_by(RECORDS.c.sequence.desc()).limit(1)
         with self._transaction() as connection:
@@ -216,7 +245,7 @@ def _lock_folder(folder: Path) -> sqlite3.Connection:
             raise ConfigurationError(
                 f"another agent keeps its ledger in {folder}; give this one an AGENT_STATE_DIR of its own"
             ) from error
-        raise LedgerUnavailableError(f"AGENT_STATE_DIR {folder} can not be written: {error}") from error
+        raise LedgerUnavailableError(f"AGENT_STATE_DIR {folder} cannot be written: {error}") from error
     return lock
 
 

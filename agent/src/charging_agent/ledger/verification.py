@@ -30,15 +30,14 @@ class ChainFault:
 
 @dataclass(frozen=True, slots=True)
 class VerificationResult:
-    """What a verification found.
-
-    records: those that are whole, in their order. key_ids: who signed them, in the order of their appearance.
-    broken: the first thing that is wrong; None when nothing is.
-    """
+    """Result of a verification."""
 
     records: tuple[dict[str, Any], ...]
+    """Valid records in their order."""
     key_ids: tuple[str, ...]
+    """Keys that signed them, in the order of their appearance."""
     broken: ChainFault | None
+    """The first fault; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charging_agent.charging.round_interval import compute_round_interval, split_budget
+from charging_agent.charging.composition import compute_round_interval, split_budget
 from charging_agent.gateway.budget import CallLimit
 
 PLAN = [CallLimit(10, 60), CallLimit(10, 60)]

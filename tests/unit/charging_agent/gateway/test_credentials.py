@@ -165,10 +165,10 @@ def test_without_a_limits_file_the_defaults_hold(tmp_path: Path) -> None:
 def test_a_limits_file_that_is_not_what_the_bootstrap_writes_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "limits.json").write_text(content, encoding="utf-8")
 
-    with pytest.raises(ConfigurationError, match=r"limits\.json can not be used"):
+    with pytest.raises(ConfigurationError, match=r"limits\.json cannot be used"):
         read_call_limits(None, tmp_path / "client_secret")
 
 
 def test_a_named_limits_file_that_is_missing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="can not be used"):
+    with pytest.raises(ConfigurationError, match="cannot be used"):
         read_call_limits(tmp_path / "nowhere.json", None)

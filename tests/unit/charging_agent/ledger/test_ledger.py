@@ -22,8 +22,7 @@ from charging_agent.ledger.errors import LedgerUnavailableError, UnknownDecision
 from charging_agent.ledger.keys import PRIVATE_FILE, PUBLIC_FILE, PUBLIC_FILES, read_trusted_keys
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.ledger_reader import read_records
-from charging_agent.ledger.schema import METADATA
-from charging_agent.ledger.store import DATABASE_FILE, create_alembic_config
+from charging_agent.ledger.store import DATABASE_FILE, METADATA, create_alembic_config
 from charging_agent.ledger.verification import verify
 from ev_service.errors import ConfigurationError
 

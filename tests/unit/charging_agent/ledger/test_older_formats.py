@@ -19,8 +19,7 @@ from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.ledger_reader import read_records
 from charging_agent.ledger.records import FORMAT, SignedRecord
 from charging_agent.ledger.replay import replay_record
-from charging_agent.ledger.schema import RECORDS
-from charging_agent.ledger.store import DATABASE_FILE, create_alembic_config
+from charging_agent.ledger.store import DATABASE_FILE, RECORDS, create_alembic_config
 from charging_agent.ledger.verification import verify
 
 pytestmark = pytest.mark.anyio

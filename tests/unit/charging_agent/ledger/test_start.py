@@ -76,7 +76,7 @@ async def test_a_folder_that_is_read_only_at_the_start(served: Served, tmp_path:
     state = tmp_path / "state"
     state.mkdir(mode=0o500)
 
-    await unwell_then_well(served, state, "can not be written", lambda: state.chmod(0o700))
+    await unwell_then_well(served, state, "cannot be written", lambda: state.chmod(0o700))
 
 
 async def test_a_damaged_ledger_still_keeps_the_agent_from_starting(served: Served, tmp_path: Path) -> None:

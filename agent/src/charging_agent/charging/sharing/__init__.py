@@ -5,9 +5,8 @@ Pure: knows cars, currents and limits, not chargers, gateways, clocks or tokens.
 
 from charging_agent.charging.sharing.allocator import AllocationResult, allocate
 from charging_agent.charging.sharing.memory import CarMemory, Memory
-from charging_agent.charging.sharing.model import Allotment, Car, CarKey, LimitClamp, LimitedBy, SiteRoom
+from charging_agent.charging.sharing.model import Allotment, Car, CarKey, LimitClamp, LimitedBy, SharingPolicy, SiteRoom
 from charging_agent.charging.sharing.plan_validation import clamp_plan
-from charging_agent.charging.sharing.policy import SharingPolicy
 
 __all__ = [
     "AllocationResult",

@@ -1,7 +1,4 @@
-"""One round of sharing: who charges, with how much, and why not with more.
-
-Pure: knows cars, room and what it remembers, not chargers, gateways, clocks or tokens.
-"""
+"""Allocates the available power to the cars for one round."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +7,8 @@ from datetime import datetime
 from charging_agent.charging.sharing.demand import CarDemand, RoundContext, compute_demands, sum_overdraw
 from charging_agent.charging.sharing.fairness import FairPlan
 from charging_agent.charging.sharing.memory import Memory, remember
-from charging_agent.charging.sharing.model import Allotment, Car, CarKey, LimitedBy, SiteRoom
+from charging_agent.charging.sharing.model import Allotment, Car, CarKey, LimitedBy, SharingPolicy, SiteRoom
 from charging_agent.charging.sharing.phase_switching import plan_with_switches
-from charging_agent.charging.sharing.policy import SharingPolicy
 from charging_agent.charging.sharing.quantization import RemainingCapacity, Steps
 from charging_agent.charging.sharing.smoothing import SmoothedGrant, smooth
 
@@ -28,7 +24,7 @@ class AllocationResult:
 def allocate(
     cars: Sequence[Car], room: SiteRoom, memory: Memory, now: datetime, policy: SharingPolicy
 ) -> AllocationResult:
-    """Share the room among the cars.
+    """Allocate the room to the cars.
 
     The same arguments give the same answer, whatever the order of the cars.
 
@@ -66,7 +62,7 @@ def allocate(
 
 
 def _find_exclusion(claim: CarDemand) -> LimitedBy | None:
-    """Why a car can not charge however much room there is; None where it can."""
+    """Why a car cannot charge however much room there is; None where it can."""
     if not claim.car.wants:
         return LimitedBy.NOT_WANTED
     modes = (claim.wide,) if claim.narrow is None else (claim.wide, claim.narrow)

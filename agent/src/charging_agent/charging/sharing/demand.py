@@ -1,4 +1,4 @@
-"""What each car may claim: how much at most, how much it would take, how soon, and before whom."""
+"""Demand of each car: current range, expected draw, urgency and order."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from charging_agent.charging.sharing.memory import CarMemory
-from charging_agent.charging.sharing.model import Car, CarKey, SiteRoom
-from charging_agent.charging.sharing.policy import SharingPolicy
+from charging_agent.charging.sharing.model import Car, CarKey, SharingPolicy, SiteRoom
 from charging_agent.charging.sharing.quantization import RemainingCapacity, Steps, Units
 
 _S_PER_H = 3600
@@ -15,51 +14,55 @@ _S_PER_H = 3600
 
 @dataclass(frozen=True, slots=True)
 class PhaseMode:
-    """A car on a number of phases.
-
-    most: steps that decision, EVSE, cable and car allow; is_capped_by_car: it is not the decision that binds.
-    """
+    """A car on a number of phases."""
 
     phases: int
+    """Number of phases."""
     units: Units
+    """Limits that the car draws from, see `Units`."""
     max_steps: int
+    """Highest current that decision, EVSE, cable and car allow [steps]."""
     is_capped_by_car: bool
+    """Whether EVSE, cable or car set `max_steps`, not the decision."""
 
 
 @dataclass(frozen=True, slots=True)
 class CarDemand:
-    """One car with all that is reckoned of it before anything is shared; currents in steps.
-
-    wide, narrow: on all its phases, and on one; narrow is None where it can not be switched.
-    phases: how many of them it was allotted last; as wired, if it never was.
-    in_force: the limit in force; is_on: whether it may charge now, by its limit and by the last round's word.
-    guaranteed: what is guaranteed and allowed; 0: nothing is.
-    appetite: what it would take, as far as its measured current shows; None: all it is offered.
-    laxity_s: how long it could wait and still have its energy by its departure; infinite where that is not known.
-    tier: cars of one tier share alike; the lower one is served first.
-    order: who goes first within a tier when not everyone can charge.
-    """
+    """One car and its demand; currents in steps."""
 
     car: Car
+    """The car."""
     memory: CarMemory | None
+    """What is remembered of it; None for a car that has just come."""
     wide: PhaseMode
+    """The car on all its phases."""
     narrow: PhaseMode | None
+    """The car on one phase; None where it cannot be switched."""
     phases: int
+    """Number of phases that it was allotted last; as wired, if it never was."""
     min_steps: int
+    """Lowest current with which it charges."""
     guaranteed_steps: int
+    """Guaranteed and allowed current; 0: no guarantee."""
     in_force_steps: int
+    """Limit in force."""
     is_on: bool
+    """Whether it may charge now, by its limit and by the last allotment."""
     appetite_steps: int | None
+    """Current that it would take, judged by its measured current; None: all that is offered."""
     laxity_s: float
+    """How long it can wait and still be ready at its departure [s]; infinite where that is not known."""
     tier: tuple[int, int]
+    """Cars of one tier share equally; the lowest tier is served first."""
     order: tuple[float, float, float]
+    """Order within a tier when not every car can charge."""
 
     def phase_mode(self, phases: int) -> PhaseMode:
-        """The mode with that number of phases."""
+        """Return the mode with that number of phases."""
         return self.narrow if self.narrow is not None and phases == self.narrow.phases else self.wide
 
     def wanted_steps(self, mode: PhaseMode) -> int:
-        """What it would take in this mode, at least what is guaranteed."""
+        """Current that it would take in this mode, at least the guaranteed one."""
         appetite = (
             mode.max_steps
             if self.appetite_steps is None
@@ -70,7 +73,7 @@ class CarDemand:
 
 @dataclass(frozen=True, slots=True)
 class RoundContext:
-    """What all claims of one round are reckoned with."""
+    """Inputs that all demands of a round share."""
 
     room: SiteRoom
     steps: Steps
@@ -93,7 +96,7 @@ def compute_demands(
 def sum_overdraw(
     cars: Sequence[Car], remembered: Mapping[CarKey, CarMemory], at: RoundContext
 ) -> dict[tuple[str, int], int]:
-    """What cars draw beyond their limits, by feeder and phase, in steps."""
+    """Sum what cars draw beyond their limits, by feeder and phase [steps]."""
     excess: dict[tuple[str, int], int] = {}
     for car in cars:
         memory = remembered.get(car.key)
@@ -169,7 +172,7 @@ def _group(car: Car, appetite: int | None, at: RoundContext) -> int:
 
 
 def _order(memory: CarMemory | None, laxity_s: float, *, is_on: bool, at: RoundContext) -> tuple[float, float, float]:
-    """Whose turn it is not over yet, who can not wait for another turn, who waits, whose turn is over.
+    """Whose turn it is not over yet, who cannot wait for another turn, who waits, whose turn is over.
 
     Of those whose turn it is, the one that has charged longest is the first to make room.
     """

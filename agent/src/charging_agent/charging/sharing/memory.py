@@ -1,6 +1,6 @@
-"""What sharing remembers from one round to the next: on and off times, last limits, last phase switches.
+"""State of the allocator between rounds: on and off times, last limits, last phase switches.
 
-Pure data, sorted by key, so that two memories of the same rounds are equal and written alike.
+Sorted by key, so that two memories of the same rounds are equal and serialize alike.
 """
 
 from dataclasses import dataclass, replace
@@ -11,37 +11,34 @@ from charging_agent.charging.sharing.model import Car, CarKey
 
 @dataclass(frozen=True, slots=True)
 class CarMemory:
-    """What is remembered of one car.
-
-    limit_a [A]: allotted last; 0: off.
-    phases: number of phases it was last allotted.
-    since: when it was last switched on or off, or came.
-    has_stopped: whether it charged before and was stopped; a car that has just come has not.
-    changed_at: when limit or phases last changed; None: not since it came.
-    raised_at: when it was last offered more; None: not since it came.
-    switched_at: when its EVSE was last switched from one number of phases to another; None: never.
-    """
+    """What is remembered of one car."""
 
     key: CarKey
+    """Charger and EVSE."""
     limit_a: float
+    """Last allotted limit [A]; 0: off."""
     phases: int
+    """Number of phases it was last allotted."""
     since: datetime
+    """Time at which it was last switched on or off, or arrived."""
     has_stopped: bool = False
+    """Whether it charged before and was stopped; a car that has just come has not."""
     changed_at: datetime | None = None
+    """When limit or phases last changed; None: not since it came."""
     raised_at: datetime | None = None
+    """When it was last offered more; None: not since it came."""
     switched_at: datetime | None = None
+    """When its EVSE was last switched from one number of phases to another; None: never."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is remembered of the cars that were there in the last round.
-
-    cars: sorted by key.
-    at: when the last round was; None: there was none.
-    """
+    """What is remembered of the cars that were there in the last round."""
 
     cars: tuple[CarMemory, ...] = ()
+    """Cars of the last round, sorted by key."""
     at: datetime | None = None
+    """Time of the last round; None: there was none."""
 
     @classmethod
     def initial(cls) -> "Memory":

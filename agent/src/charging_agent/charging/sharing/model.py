@@ -24,7 +24,7 @@ class LimitedBy(StrEnum):
     CEILING = "ceiling"
     """The ceiling is below the least power with which this car can charge."""
     CHARGER_LIMIT = "charger_limit"
-    """The EVSE, its cable or the car can not take more."""
+    """The EVSE, its cable or the car cannot take more."""
     FEEDER_LIMIT = "feeder_limit"
     PHASE_LIMIT = "phase_limit"
     HEADROOM = "headroom"
@@ -44,49 +44,54 @@ class LimitedBy(StrEnum):
     DUPLICATE = "duplicate"
     """The plan names the car a second time."""
     INVALID = "invalid"
-    """The plan asks for something that is no current, or for phases that the car can not switch to."""
+    """The plan asks for something that is no current, or for phases that the car cannot switch to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Car:
     """A car at its EVSE, as far as sharing has to know it.
 
-    key: where it charges.
-    phases: phases of the site (1 to 3) that the EVSE is wired to, its own L1 first; the first is the one that is left
-        when it is switched to one phase.
-    max_a [A]: most that EVSE, cable and car take per phase.
-    least_a [A]: lowest current with which it charges; below it there is only 0.
-    priority: higher goes first when power is scarce.
-    guaranteed_a [A]: per phase, what it gets wherever that is allowed; 0: nothing is guaranteed. Between 0 and least_a
-        it means least_a.
-    energy_left_kwh [kWh]: energy that is still wanted; None: not known.
-    departure: when it wants to leave, aware; None: not known.
-    can_switch_phases: whether it can be switched between one phase and all its phases.
-    feeder_id: the feeder that it hangs on.
-    drawn_a [A]: measured on L1, L2, L3 of the site; None: no measurement that is young enough, it then counts as
-        drawing its limit.
-    limit_a [A]: the limit in force, the fallback where no limit is; None: not known.
-    is_charging: whether it draws power now.
-    wants: whether a car is there that may take power.
-
     Raises:
         ValueError: it has no phase.
     """
 
     key: CarKey
+    """Where it charges."""
     phases: tuple[int, ...]
+    """Phases of the site (1 to 3) that the EVSE is wired to, its own L1 first.
+
+    The first is the one that is left when it is switched to one phase.
+    """
     max_a: float
+    """Most that EVSE, cable and car take per phase [A]."""
     least_a: float = LEAST_CURRENT_A
+    """Lowest current with which it charges [A]; below it there is only 0."""
     priority: int = 0
+    """Higher goes first when power is scarce."""
     guaranteed_a: float = 0.0
+    """Per phase, what it gets wherever that is allowed [A]; 0: nothing is guaranteed.
+
+    Between 0 and least_a it means least_a.
+    """
     energy_left_kwh: float | None = None
+    """Energy that is still wanted [kWh]; None: not known."""
     departure: datetime | None = None
+    """When it wants to leave, aware; None: not known."""
     can_switch_phases: bool = False
+    """Whether it can be switched between one phase and all its phases."""
     feeder_id: str = "main"
+    """The feeder that it hangs on."""
     drawn_a: tuple[float, ...] | None = None
+    """Measured on L1, L2, L3 of the site [A].
+
+    None: no measurement that is young enough, it then counts as drawing its limit.
+    """
     limit_a: float | None = None
+    """The limit in force, the fallback where no limit is [A]; None: not known."""
     is_charging: bool = False
+    """Whether it draws power now."""
     wants: bool = True
+    """Whether a car is there that may take power."""
 
     def __post_init__(self) -> None:
         if not self.phases:
@@ -99,23 +104,22 @@ class SiteRoom:
 
     What cars draw beyond their limits counts with the building in total_kw and, spread evenly, in phase_a; sharing
     takes off what that leaves out of a single phase, and all of it on the feeders.
-
-    total_kw [kW]: power for all cars together; at most 0: none.
-    phase_a [A]: current for all cars together on L1, L2, L3 of the site.
-    feeder_a [A]: what each feeder carries on each of its phases. A feeder that is not named here has no room.
-    voltage_v [V]: between phase and neutral, > 0.
-    ceiling_kw [kW]: what the decision allows each car that `evse_ceilings_kw` does not name.
-    pauses: whether the decision pauses all charging; then every limit is 0.
-    evse_ceilings_kw [kW]: what the decision allows single cars, by their EVSE.
     """
 
     total_kw: float
+    """Power for all cars together [kW]; at most 0: none."""
     phase_a: tuple[float, ...]
+    """Current for all cars together on L1, L2, L3 of the site [A]."""
     feeder_a: Mapping[str, tuple[float, ...]]
+    """What each feeder carries on each of its phases [A]. A feeder that is not named here has no room."""
     voltage_v: float
+    """Between phase and neutral, > 0 [V]."""
     ceiling_kw: float
+    """What the decision allows each car that `evse_ceilings_kw` does not name [kW]."""
     pauses: bool = False
+    """Whether the decision pauses all charging; then every limit is 0."""
     evse_ceilings_kw: tuple[tuple[CarKey, float], ...] = ()
+    """Ceilings of single cars, by their EVSE [kW]."""
 
     def ceiling_of(self, key: CarKey) -> float:
         """What the decision allows one car [kW]."""
@@ -129,27 +133,62 @@ class SiteRoom:
 
 @dataclass(frozen=True, slots=True)
 class Allotment:
-    """What one car may draw.
-
-    limit_a [A]: per phase; 0, or at least the car's least current.
-    phases: charge on this many phases; None: as wired.
-    limited_by: what kept it below the ceiling; None: nothing did.
-    """
+    """What one car may draw."""
 
     key: CarKey
     limit_a: float
+    """Per phase [A]; 0, or at least the car's least current."""
     phases: int | None = None
+    """Charge on this many phases; None: as wired."""
     limited_by: LimitedBy | None = None
+    """What kept it below the ceiling; None: nothing did."""
 
 
 @dataclass(frozen=True, slots=True)
 class LimitClamp:
-    """One thing in a plan that the guard did not let through as it was.
-
-    asked_a, given_a [A]: per phase; asked_a is None where the plan had nothing.
-    """
+    """One thing in a plan that the guard did not let through as it was."""
 
     key: CarKey
     asked_a: float | None
+    """Per phase [A]; asked_a is None where the plan had nothing."""
     given_a: float
+    """Per phase [A]; asked_a is None where the plan had nothing."""
     limited_by: LimitedBy
+
+
+@dataclass(frozen=True, slots=True)
+class SharingPolicy:
+    """Delays, hysteresis, ramp and rounding; none of them holds back a reduction that a limit asks for."""
+
+    turn_s: float = 900.0
+    """Minimum on time.
+
+    Where there is not enough for everyone, a car charges this long before another one of its priority takes its
+    place [s]. A quarter of an hour: cars that are stopped often may refuse to go on.
+    """
+    minimum_off_s: float = 60.0
+    """A stopped car stays off this long [s]. evcc waits 1 min before it starts, openWB 30 s."""
+    calm_s: float = 180.0
+    """Until this long after a change smaller changes than hysteresis_kw are put off, and a stopped car starts only with
+    hysteresis_kw to spare [s]. evcc waits 3 min before it stops.
+    """
+    hysteresis_kw: float = 1.0
+    """OpenWB's users found 0.25 kW too little, 1 to 2 kW is advised there [kW]."""
+    ramp_percent_per_s: float = 3.0
+    """How fast a limit rises [% of the car's highest current per second]. OpenEMS takes 3 %."""
+    phase_switch_s: float = 600.0
+    """Between a switch of phases and the next one up [s]; down is at once. EVerest takes 600 s."""
+    settle_s: float = 60.0
+    """For this long after a change what a car draws says nothing about what it could [s].
+
+    Chargers may take 30 s until a limit acts; evcc ignores readings for 60 s after a switch.
+    """
+    tolerance_a: float = 1.0
+    """A car that draws up to this much below its limit takes all it is offered [A].
+
+    One that draws up to this much above it keeps to it. Cars draw 6.1 A at 6 A.
+    """
+    rise_a: float = 2.0
+    """Room to rise that is kept for a car that takes less than it is offered, more than tolerance_a [A]."""
+    step_a: float = 0.1
+    """Limits are whole multiples of it, rounded down [A]; OCPP takes 0.1 A, some chargers whole amperes only."""

@@ -1,6 +1,6 @@
-"""The guard over a plan, whoever made it: nothing above the room gets through.
+"""Clamps a plan to the available power, whatever allocator made it.
 
-Pure, and on purpose written without anything of the sharing: it has none of its arithmetic, memory or delays.
+Independent of the allocator on purpose: it shares none of its arithmetic, memory or delays.
 """
 
 import math
@@ -123,12 +123,12 @@ def _clamp_current(allotment: Allotment, car: Car, left: _RemainingCurrent) -> t
 
 
 def _phases(allotment: Allotment, car: Car) -> tuple[int, ...] | None:
-    """The phases of the site that it would charge on; None where the car can not do that."""
+    """The phases of the site that it would charge on; None where the car cannot do that."""
     if allotment.phases in (None, len(car.phases)):
         return car.phases
     return car.phases[:1] if allotment.phases == 1 and car.can_switch_phases else None
 
 
 def _to_fraction(value: float) -> Fraction:
-    """The number as it is written in decimals; 0 for what is not positive or can not be compared."""
+    """The number as it is written in decimals; 0 for what is not positive or cannot be compared."""
     return Fraction(repr(float(min(value, _MAX_VALUE)))) if value > 0 else Fraction(0)

@@ -1,7 +1,6 @@
-"""The room in whole steps of current, as integers: their sums are exact, whatever binary fractions would add up to.
+"""Currents in whole steps, as integers, so that sums are exact.
 
-Numbers are read in decimals, as they are written: 7.2 A is 72 steps of 0.1 A. What is no whole step is rounded down for
-what may be drawn and up for what is drawn.
+Values are read as decimals: 7.2 A is 72 steps of 0.1 A. Allowed currents are rounded down, drawn currents up.
 """
 
 from collections import Counter
@@ -56,7 +55,7 @@ class Steps:
 
 
 class RemainingCapacity:
-    """What is left of the room, limit by limit: site, phases, phases of each feeder."""
+    """Remaining capacity of each limit: site, phases, phases of each feeder."""
 
     def __init__(self, room: SiteRoom, steps: Steps) -> None:
         # The second is what a car draws from that names a phase or a feeder of which nothing is known.
@@ -126,5 +125,5 @@ class RemainingCapacity:
 
 
 def _to_decimal(value: float) -> Decimal:
-    # Written so that a number that can not be compared is nothing.
+    # Written so that a number that cannot be compared is nothing.
     return Decimal(repr(float(min(value, _MAX_VALUE)))) if value > 0 else Decimal(0)

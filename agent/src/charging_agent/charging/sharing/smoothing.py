@@ -1,6 +1,6 @@
-"""From the fair plan to what is commanded now: every reduction at once, increases by and by.
+"""Moves from the limits in force towards the fair plan: reductions at once, increases with delay.
 
-What a car has and may keep is taken first, and only what is then left is given to others: so a delay can hold back an
+What a car has and may keep is taken first; only the rest is given to others. So a delay can hold back an
 increase, never a reduction.
 """
 

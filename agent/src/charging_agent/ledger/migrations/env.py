@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from charging_agent.ledger.schema import METADATA
+from charging_agent.ledger.store import METADATA
 
 connection: Connection = context.config.attributes["connection"]
 # SQLite can not change a table in place; batch mode makes a new one.
