@@ -1,7 +1,4 @@
-"""What one EVSE was told, what it confirmed, and what it may draw at most by all that.
-
-Pure of devices and clocks: moments and replies come as arguments.
-"""
+"""The limits ordered for one EVSE, the charger's replies to them, and the most that the EVSE may draw under both."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,17 +34,17 @@ class Cause(StrEnum):
 # Compared by identity: the same limit ordered again is another order, with an answer of its own.
 @dataclass(frozen=True, slots=True, eq=False)
 class LimitOrder:
-    """One limit for one EVSE.
-
-    limit_a [A]: per phase. phases: charge on so many; None: as wired. lifetime: when it lapses.
-    limited_by: what made it lower than asked.
-    """
+    """One limit for one EVSE."""
 
     limit_a: float
+    """Limit per phase [A]."""
     lifetime: EarlierEnd
+    """When the limit lapses."""
     cause: Cause
     phases: int | None = None
+    """Number of phases to charge on; None: as wired."""
     limited_by: str | None = None
+    """What made the limit lower than requested; None: nothing."""
 
     @property
     def valid_until(self) -> datetime:
@@ -57,48 +54,56 @@ class LimitOrder:
 
 @dataclass(frozen=True, slots=True)
 class ReplacedLimit:
-    """A limit that another took the place of; None: what was in force is not known. A car may follow it until_s [s]."""
+    """A limit that a newer one replaced, and that the car may still follow for a while."""
 
     order: LimitOrder | None
+    """The replaced order; None: the limit that was in force is not known."""
     until_s: float
+    """Monotonic time until which the car may follow it [s]."""
 
 
 @dataclass(slots=True)
 class EvseLimitState:
-    """Everything ordered of one EVSE.
-
-    granted: about to be wanted, while it is written down. wanted: the newest order; is_due: it is to be sent.
-    sent: on its way to the charger, last at asked_at_s. answered: the newest one that was answered,
-    with `reply`.
-    confirmed: the newest one that the charger accepted. replaced: limits that others took the place of, of late.
-    doubtful_a [A]: what may be in force because an answer never came or, after a restart, was heard by another process.
-    method: by which the limits were sent that are in force, or may be; None: by none yet. lingering_a [A]: what a limit
-    of a session that is over may still allow, until its charger takes it back; None: there is none. phases_in_use: on
-    how many phases the car draws; None: not known.
-    is_unknown: nothing is known, so that the EVSE may draw all it can.
-    fallback_a: what it falls to. fallback_held_a: what its charger holds as default; None: not known.
-    fallback_doubtful_a [A]: a default that the charger may still hold after a boot, or took without an answer.
-    """
+    """The limits ordered for one EVSE, and what its charger replied."""
 
     fallback_a: float = 0.0
+    """The limit per phase that applies when no order is in force [A]."""
     fallback_held_a: float | None = None
+    """The default profile that the charger holds [A per phase]; None: not known."""
     fallback_doubtful_a: float = 0.0
+    """A default that the charger may still hold after a boot, or took without an answer [A per phase]."""
     fallback_reply: Reply | None = None
+    """The charger's reply to the newest default profile; None: none yet."""
     granted: LimitOrder | None = None
+    """An order that becomes `wanted` once it is persisted."""
     wanted: LimitOrder | None = None
+    """The newest order."""
     is_due: bool = False
+    """Whether `wanted` is still to be sent."""
     sent: LimitOrder | None = None
+    """The order that was sent and has no reply yet."""
     answered: LimitOrder | None = None
+    """The newest order that has a reply."""
     reply: Reply | None = None
+    """The charger's reply to `answered`."""
     confirmed: LimitOrder | None = None
+    """The newest order that the charger accepted."""
     replaced: tuple[ReplacedLimit, ...] = ()
+    """Limits that were replaced within the last `SETTLES_S`."""
     asked_at_s: float | None = None
+    """Monotonic time at which an order was last sent [s]."""
     doubtful_a: float = 0.0
+    """Limit that may be in force because its reply is missing or went to an earlier process [A per phase]."""
     method: LimitMethod | None = None
+    """How the limits were sent that are, or may be, in force; None: none was sent yet."""
     lingering_a: float | None = None
+    """Limit of an ended session that the charger may still hold [A per phase]; None: there is none."""
     phases_in_use: int | None = None
+    """Number of phases on which the car draws; None: not known."""
     is_unknown: bool = True
+    """Whether no limit is known, so that the EVSE may draw up to its rating."""
     is_overdrawing: bool = False
+    """Whether the car draws more than any limit that may be in force."""
 
     @property
     def is_confirmed(self) -> bool:

@@ -1,4 +1,4 @@
-"""Which chargers break the standard's schema, where, and how often: for the log, and for whoever looks at a charger."""
+"""Counts and logs the violations of the OCPP JSON Schema of each charger."""
 
 import logging
 import math
@@ -10,7 +10,7 @@ from charger_service.ports import SchemaViolation
 from ev_service.clock import Clock
 
 MOST_SHOWN = 20
-"""SchemaViolationLog that are remembered of each charger, those seen last."""
+"""Number of violations that are kept per charger, the newest ones."""
 _LOGS_EVERY_S = 60.0
 
 _logger = logging.getLogger(__name__)
@@ -18,15 +18,17 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SchemaViolationCount:
-    """How often an violation was seen since the service began, and when last, UTC."""
+    """How often one violation occurred."""
 
     violation: SchemaViolation
     count: int
+    """Occurrences since the service started."""
     last_at: datetime
+    """Time of the newest occurrence, UTC."""
 
 
 class SchemaViolationLog:
-    """The newest offences of each charger, in memory.
+    """The newest violations of each charger, in memory.
 
     Args:
         clock: the run's clock.
@@ -38,7 +40,7 @@ class SchemaViolationLog:
         self._logged_s: dict[str, float] = {}
 
     def add(self, charger_id: str, violation: SchemaViolation) -> None:
-        """Count an violation of a registered charger; log one a minute and charger at most."""
+        """Count a violation of a registered charger; log at most one per minute and charger."""
         counts = self._by_charger.setdefault(charger_id, OrderedDict())
         before = counts.pop(violation, None)
         counts[violation] = SchemaViolationCount(
@@ -49,11 +51,11 @@ class SchemaViolationLog:
         now_s = self._clock.monotonic_s()
         if now_s - self._logged_s.get(charger_id, -math.inf) >= _LOGS_EVERY_S:
             self._logged_s[charger_id] = now_s
-            said = {"charger_id": charger_id, "ocpp_message": violation.message, "reason": violation.reason}
+            fields = {"charger_id": charger_id, "ocpp_message": violation.message, "reason": violation.reason}
             outcome = "refused" if violation.is_refused else "taken as far as it is clear"
-            _logger.warning("a charger's message breaks the schema", extra=said | {"outcome": outcome})
+            _logger.warning("a charger's message breaks the schema", extra=fields | {"outcome": outcome})
 
     def of(self, charger_id: str) -> tuple[SchemaViolationCount, ...]:
-        """The offences of a charger, the newest first."""
+        """Return the violations of a charger, the newest first."""
         counts = self._by_charger.get(charger_id)
         return () if counts is None else tuple(reversed(counts.values()))

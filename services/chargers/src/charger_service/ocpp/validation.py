@@ -1,7 +1,7 @@
-"""Whether a message keeps to the standard's JSON Schema, and what it says; small offences are repaired.
+"""Validates messages against OCPP's JSON Schema and repairs small violations.
 
-A message of 1 MiB takes half a second of processor time, so long ones are judged in a thread: meanwhile other chargers
-are answered. There is one such thread for all of them, as several would only take more of the event loop's time.
+Validating a message of 1 MiB takes half a second of processor time, so long messages are validated in a thread while
+other chargers are answered. One thread serves all connections: more would only take more of the event loop's time.
 """
 
 import asyncio
@@ -24,15 +24,14 @@ _messages, _library = cast(Any, messages), cast(Any, library)
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What became of one payload.
-
-    arguments: what it says, keys in snake case. offences: what was wrong with it, for people. error: why it cannot be
-    understood; None: it can.
-    """
+    """The result of validating one payload."""
 
     arguments: dict[str, Any]
+    """The payload's fields, keys in snake case."""
     violations: tuple[str, ...] = ()
+    """What violates the schema, as readable text."""
     error: OCPPError | None = None
+    """Why the payload cannot be used; None: it can."""
 
 
 class Validator:
@@ -79,6 +78,6 @@ def validate(message: Any, version: str) -> Validation:
         repaired = tolerance.repair(message.payload, validator)
         if repaired is None:
             return Validation({}, tolerance.faults(message.payload, validator), error)
-        payload, offences = repaired
-        return Validation(_library.camel_to_snake_case(payload), offences)
+        payload, violations = repaired
+        return Validation(_library.camel_to_snake_case(payload), violations)
     return Validation(_library.camel_to_snake_case(message.payload))
