@@ -162,7 +162,7 @@ async def _limited(commanders: Commanders, point: ChargePoint, limit_a: float) -
 async def _overdraws(commanders: Commanders, point: ChargePoint) -> bool:
     """Whether the car there is found to draw more than it may, once its meter is told."""
     for _ in range(_MOST_TRIES):
-        point.station.tell_meter(point.station.evses[1], ReadingContext.PERIODIC)
+        point.station.send_meter_values(point.station.evses[1], ReadingContext.PERIODIC)
         await asyncio.sleep(_PAUSE_S)
         if (await commanders.evse(point.charger_id)).get("is_overdrawing"):
             return True

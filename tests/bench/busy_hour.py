@@ -42,7 +42,7 @@ from ev_service.telemetry import BatteryStatus, GridLoad, Reading, SolarStatus
 from local_gateway.gateway.throttling import Throttle, ThrottleLevel
 from site_model.parameters import read_parameters
 from site_model.scenario import Site, at_connection
-from site_model.sun_choice import create_tabled_sun
+from site_model.yield_table import create_tabled_sun
 from wso2_terms import codes
 from wso2_terms.windows import format_next_access_time
 

@@ -37,7 +37,7 @@ from tests.sunspec_device import (
 
 from battery_service.sources import battery_device
 from ev_sensors.connection_meter import connection_meter
-from ev_sensors.modbus import Manner, ModbusSource, PollTiming
+from ev_sensors.modbus import ModbusSource, PollTiming, ReadOptions
 from ev_sensors.modbus_link import Address, ClientTls
 from ev_sensors.sunspec_roles import Selection
 from ev_service.certificates import Server, make_servers
@@ -96,20 +96,20 @@ def asking(monkeypatch: pytest.MonkeyPatch) -> Asking:
 
 
 def solar_source(
-    port: int, manner: Manner | None = None, *, timeout_s: float = 1.0, clock: Clock | None = None
+    port: int, options: ReadOptions | None = None, *, timeout_s: float = 1.0, clock: Clock | None = None
 ) -> ModbusSource[SolarStatus]:
     address = Address("127.0.0.1", port, 1, timeout_s)
-    return ModbusSource(address, solar_device("x", 100.0), manner or Manner(), clock or SystemClock(), QUICK)
+    return ModbusSource(address, solar_device("x", 100.0), options or ReadOptions(), clock or SystemClock(), QUICK)
 
 
-def grid_source(port: int, manner: Manner | None = None) -> ModbusSource[GridLoad]:
+def grid_source(port: int, options: ReadOptions | None = None) -> ModbusSource[GridLoad]:
     meter = connection_meter(SiteSettings())
-    return ModbusSource(Address("127.0.0.1", port, 1, 1.0), meter, manner or Manner(), SystemClock(), QUICK)
+    return ModbusSource(Address("127.0.0.1", port, 1, 1.0), meter, options or ReadOptions(), SystemClock(), QUICK)
 
 
 def battery_source(port: int, *, silent_after_s: float = 30.0) -> ModbusSource[BatteryStatus]:
-    manner = Manner(silent_after_s=silent_after_s)
-    return ModbusSource(Address("127.0.0.1", port, 1, 1.0), battery_device("x", 100.0), manner, SystemClock(), QUICK)
+    options = ReadOptions(silent_after_s=silent_after_s)
+    return ModbusSource(Address("127.0.0.1", port, 1, 1.0), battery_device("x", 100.0), options, SystemClock(), QUICK)
 
 
 async def until_trouble(source: AnySource, reason: str) -> str:
@@ -180,7 +180,7 @@ async def test_a_map_is_found_wherever_one_may_begin(base: int) -> None:
 
 async def test_a_map_elsewhere_is_found_where_it_is_said_to_be() -> None:
     async with SimulatedDevice(inverter(), base=30_000) as device:
-        source, lost = solar_source(device.port, Manner(base_address=30_000)), solar_source(device.port)
+        source, lost = solar_source(device.port, ReadOptions(base_address=30_000)), solar_source(device.port)
         async with source.running(), lost.running():
             await until_read(source, "generation_kw", 41.0)
             await until_trouble(lost, "the inverter yet: no SunSpec map begins at 40000 or 50000 or 0")
@@ -307,7 +307,7 @@ async def test_the_power_of_a_battery_on_a_hybrid_inverter_is_no_sun(
     blocks: list[list[int]], selection: Selection, sun_kw: float
 ) -> None:
     async with SimulatedDevice(*blocks) as device:
-        source = solar_source(device.port, Manner(selection=selection))
+        source = solar_source(device.port, ReadOptions(selection=selection))
         async with source.running():
             await until_read(source, "generation_kw", sun_kw)
 
@@ -322,7 +322,7 @@ async def test_a_hybrid_inverter_that_tells_no_power_of_its_panels_is_not_read()
 async def test_of_several_meters_the_one_that_is_set_is_read() -> None:
     meters = [common("WND", "Production"), meter(410), common("WND", "Export+Import"), meter(610)]
     async with SimulatedDevice(inverter(), *meters) as device:
-        lost, found = grid_source(device.port), grid_source(device.port, Manner(selection=Selection(meter=2)))
+        lost, found = grid_source(device.port), grid_source(device.port, ReadOptions(selection=Selection(meter=2)))
         async with lost.running(), found.running():
             await until_read(found, "load_kw", 6.1)
             told = await until_trouble(lost, "which meter stands at the connection is not set, see …_MODBUS_METER: ")
@@ -331,7 +331,7 @@ async def test_of_several_meters_the_one_that_is_set_is_read() -> None:
 
 async def test_a_production_meter_is_taken_for_the_connection_only_where_it_is_set() -> None:
     async with SimulatedDevice(common("WND", "Production"), meter(410)) as device:
-        lost, found = grid_source(device.port), grid_source(device.port, Manner(selection=Selection(meter=1)))
+        lost, found = grid_source(device.port), grid_source(device.port, ReadOptions(selection=Selection(meter=1)))
         async with lost.running(), found.running():
             await until_read(found, "load_kw", 4.1)
             await until_trouble(lost, "which meter stands at the connection is not set")
@@ -340,8 +340,8 @@ async def test_a_production_meter_is_taken_for_the_connection_only_where_it_is_s
 async def test_two_programs_take_turns_at_a_device_that_serves_one_client() -> None:
     async with SimulatedDevice(meter(610)) as device:
         device.serves_one = True
-        manner = Manner(keeps_connection=False)
-        sources = [grid_source(device.port, manner), grid_source(device.port, manner)]
+        options = ReadOptions(keeps_connection=False)
+        sources = [grid_source(device.port, options), grid_source(device.port, options)]
         async with sources[0].running(), sources[1].running():
             for source in sources:
                 first = await until_read(source, "load_kw", 6.1)
@@ -419,7 +419,7 @@ async def test_a_device_that_is_not_there_at_start_is_found_once_it_is() -> None
 
 async def test_a_device_that_goes_away_is_told_after_the_stated_time_and_found_again() -> None:
     async with SimulatedDevice(inverter(4100)) as device:
-        source = solar_source(device.port, Manner(silent_after_s=0.1))
+        source = solar_source(device.port, ReadOptions(silent_after_s=0.1))
         async with source.running():
             await until_read(source, "generation_kw", 41.0)
             await device.stop()
@@ -453,7 +453,7 @@ async def test_answers_follow_each_other_while_the_runs_clock_stands_still() -> 
 
 async def test_a_device_that_takes_questions_and_answers_none_is_silent() -> None:
     async with SimulatedDevice(inverter()) as device:
-        source = solar_source(device.port, Manner(silent_after_s=0.1), timeout_s=0.05)
+        source = solar_source(device.port, ReadOptions(silent_after_s=0.1), timeout_s=0.05)
         async with source.running():
             await until_read(source, "generation_kw", 41.0)
             device.is_silent = True
@@ -499,7 +499,7 @@ async def test_an_exception_of_the_device_is_told_in_its_words(code: ExcCodes, t
 
 async def test_an_illegal_address_later_on_is_told_and_nothing_is_read_of_it() -> None:
     async with SimulatedDevice(inverter()) as device:
-        source = solar_source(device.port, Manner(silent_after_s=0.1))
+        source = solar_source(device.port, ReadOptions(silent_after_s=0.1))
         async with source.running():
             await until_read(source, "generation_kw", 41.0)
             device.declines = ExcCodes.ILLEGAL_ADDRESS
@@ -648,7 +648,7 @@ async def test_over_tls_certificates_that_were_replaced_count_at_the_next_connec
     async with SimulatedDevice(inverter(), tls=present.of_device) as device:
         tls = ClientTls(Authorities(ca_file, "SOLAR_MODBUS_CA_FILE"), cert_file, key_file)
         address = Address("127.0.0.1", device.port, 1, 0.5, tls)
-        source = ModbusSource(address, solar_device("x", 100.0), Manner(), SystemClock(), QUICK)
+        source = ModbusSource(address, solar_device("x", 100.0), ReadOptions(), SystemClock(), QUICK)
         async with source.running():
             await until_trouble(source, "it cannot be connected to")
             cert_file.unlink()

@@ -112,7 +112,7 @@ def test_a_ca_file_that_can_not_be_used_is_refused(
         ca_file.write_bytes(content)
     monkeypatch.setenv("WSO2_CA_FILE", str(ca_file))
 
-    with pytest.raises(ConfigurationError, match=r"WSO2_CA_FILE .* can not be used"):
+    with pytest.raises(ConfigurationError, match=r"WSO2_CA_FILE .* cannot be used"):
         create_app()
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiomqtt import Message
 
-from ev_sensors.latest_per_topic_queue import create_latest_per_topic_queue
+from ev_sensors.mqtt import create_latest_per_topic_queue
 
 pytestmark = pytest.mark.anyio
 

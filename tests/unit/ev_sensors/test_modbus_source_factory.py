@@ -7,7 +7,7 @@ import pytest
 from battery_service.sources import BatterySourceSettings
 from battery_service.sources import create_source as battery_source
 from ev_sensors.modbus import ModbusSource
-from ev_sensors.modbus_choice import address_of, selection_of
+from ev_sensors.modbus_source_factory import address_of, selection_of
 from ev_sensors.settings import ModbusDeviceSettings, ModbusInverterSettings, ModbusMeterSettings
 from ev_sensors.sunspec_roles import Selection
 from ev_service.clock import SystemClock
@@ -60,8 +60,8 @@ async def test_each_service_asks_its_own_device(monkeypatch: pytest.MonkeyPatch)
         ({"SOLAR_MODBUS_STRINGS": "1;2"}, "SOLAR_MODBUS_STRINGS"),
         ({"SOLAR_MODBUS_POWER": "sun"}, "SOLAR_MODBUS_POWER"),
         ({"SOLAR_MODBUS_FACTOR": "inf"}, "SOLAR_MODBUS_FACTOR"),
-        ({"SOLAR_MODBUS_TLS": "1", "SOLAR_MODBUS_CA_FILE": "/nowhere"}, "SOLAR_MODBUS_CA_FILE /nowhere can not be"),
-        ({"SOLAR_MODBUS_TLS": "1", "SOLAR_MODBUS_CERT_FILE": "/nowhere"}, "SOLAR_MODBUS_CERT_FILE /nowhere can not be"),
+        ({"SOLAR_MODBUS_TLS": "1", "SOLAR_MODBUS_CA_FILE": "/nowhere"}, "SOLAR_MODBUS_CA_FILE /nowhere cannot be"),
+        ({"SOLAR_MODBUS_TLS": "1", "SOLAR_MODBUS_CERT_FILE": "/nowhere"}, "SOLAR_MODBUS_CERT_FILE /nowhere cannot be"),
     ],
 )
 def test_a_setting_that_cannot_be_used_does_not_start(

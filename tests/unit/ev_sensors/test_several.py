@@ -9,7 +9,7 @@ import pytest
 from battery_service.sources import battery_device
 from ev_sensors.combined import CombinedSource
 from ev_sensors.connection_meter import connection_meter
-from ev_sensors.modbus_choice import modbus_source
+from ev_sensors.modbus_source_factory import modbus_source
 from ev_sensors.settings import ModbusInverterSettings, ModbusMeterSettings, MqttDeviceSettings, MqttSettings
 from ev_sensors.source_factory import mqtt_source
 from ev_service.clock import SystemClock
@@ -123,7 +123,7 @@ def test_a_file_of_devices_that_is_not_clear_is_refused(tmp_path: Path, listed: 
         ),
         (
             [{"device_id": "a", "host": "h", "tls": True, "ca_file": "/nowhere"}],
-            "a: CA_FILE /nowhere can not be used",
+            "a: CA_FILE /nowhere cannot be used",
         ),
     ],
 )

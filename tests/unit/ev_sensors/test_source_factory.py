@@ -97,7 +97,7 @@ def test_the_password_stands_in_a_file_and_in_no_text(tmp_path: Path) -> None:
     ("settings", "reason"),
     [
         ({"MQTT_PASSWORD": "change-me"}, "MQTT_PASSWORD is still the placeholder"),
-        ({"MQTT_URL": "mqtts://b", "MQTT_CA_FILE": "/nowhere/ca.pem"}, "MQTT_CA_FILE /nowhere/ca.pem can not be used"),
+        ({"MQTT_URL": "mqtts://b", "MQTT_CA_FILE": "/nowhere/ca.pem"}, "MQTT_CA_FILE /nowhere/ca.pem cannot be used"),
         ({"MQTT_PASSWORD_FILE": "/nowhere/password"}, "MQTT_PASSWORD_FILE /nowhere/password cannot be read"),
         ({"SOLAR_MQTT_DEVICE_ID": "a/b"}, "SOLAR_MQTT_DEVICE_ID"),
         ({"SOLAR_MQTT_TOPIC": "tele/+"}, "SOLAR_MQTT_TOPIC"),

@@ -54,5 +54,5 @@ def test_a_file_that_holds_no_certificate_is_named(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("nothing")
 
-    with pytest.raises(ConfigurationError, match=r"X_CA_FILE .*ca\.pem can not be used"):
+    with pytest.raises(ConfigurationError, match=r"X_CA_FILE .*ca\.pem cannot be used"):
         Authorities(file, "X_CA_FILE")

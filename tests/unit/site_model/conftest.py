@@ -5,7 +5,7 @@ import pytest
 from ev_service.settings import SiteSettings
 from site_model.parameters import Building, Panels, SiteParameters, Storage, Weather
 from site_model.scenario import Site
-from site_model.sun_choice import create_tabled_sun
+from site_model.yield_table import create_tabled_sun
 
 
 @pytest.fixture(scope="session")

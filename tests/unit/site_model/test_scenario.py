@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from site_model.parameters import Building, Panels, SiteParameters
 from site_model.scenario import Site, SiteState
-from site_model.sun_choice import create_computed_sun, create_tabled_sun
+from site_model.yield_table import create_computed_sun, create_tabled_sun
 
 DEMO_DAY = date(2026, 6, 25)
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001

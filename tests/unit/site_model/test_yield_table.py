@@ -9,8 +9,14 @@ from ev_service.settings import SiteSettings
 from site_model.__main__ import main
 from site_model.parameters import Panels, SiteParameters, Weather
 from site_model.sun import PvlibSun
-from site_model.sun_choice import create_computed_sun, create_tabled_sun
-from site_model.yield_table import default_table, describe_site, read_table, write_table
+from site_model.yield_table import (
+    create_computed_sun,
+    create_tabled_sun,
+    default_table,
+    describe_site,
+    read_table,
+    write_table,
+)
 
 
 def _elsewhere(parameters: SiteParameters) -> SiteParameters:
@@ -57,7 +63,7 @@ def test_the_size_of_the_plant_does_not_bear_on_its_table(parameters: SiteParame
 def test_without_pvlib_another_site_says_what_to_do(
     parameters: SiteParameters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("site_model.sun_choice.find_spec", dict[str, object]().get)
+    monkeypatch.setattr("site_model.yield_table.find_spec", dict[str, object]().get)
 
     with pytest.raises(ValueError, match=r"latitude 52\.5°.*python -m site_model FILE.*SITE_YIELD_FILE"):
         create_tabled_sun(_elsewhere(parameters))

@@ -95,7 +95,7 @@ def test_the_broker_can_not_pass_for_the_charger_service(field: Path) -> None:
 def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "field").write_text("a file", encoding="utf-8")
 
-    with pytest.raises(ConfigurationError, match="field can not be written"):
+    with pytest.raises(ConfigurationError, match="field cannot be written"):
         init_keys(tmp_path / "field", NOW)
 
 

@@ -16,7 +16,7 @@ from ev_service.addresses import mqtt_host_port
 from ev_service.trust import Authorities
 
 KEEPALIVE_S = 10
-"""A broker that says nothing for one and a half times as long counts as gone [s]: half of what silence may last."""
+"""Keep-alive interval [s]; after one and a half intervals without a packet the broker counts as gone."""
 
 TIMEOUT_S = 5.0
 
@@ -33,17 +33,15 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where it is and who we are there.
-
-    authorities: whom to trust; None: plain MQTT. Their file is read again when it changes, so that the next connection
-    trusts what it holds then.
-    """
+    """Where it is and who we are there."""
 
     host: str
     port: int
     username: str | None
     password: SecretStr | None
     authorities: Authorities | None
+    """Whom to trust; None: plain MQTT. Their file is read again when it changes, so that the next connection trusts
+    what it holds then."""
 
     @classmethod
     def of(cls, settings: MqttSettings) -> "Broker":
@@ -82,10 +80,10 @@ class SubscriptionRefusedError(aiomqtt.MqttError):
 
 
 def demand_granted(codes: Iterable[object]) -> None:
-    """Look at what the broker says of each subscription.
+    """Check the broker's reason code of each subscription.
 
     Raises:
-        SubscriptionRefusedError: it refuses one (MQTT 5.0, section 3.9.3: 128 and above).
+        SubscriptionRefusedError: the broker refuses one (MQTT 5.0, section 3.9.3: 128 and above).
     """
     # Whole numbers, or paho's own objects around them.
     for value in (getattr(code, "value", code) for code in codes):

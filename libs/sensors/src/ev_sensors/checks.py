@@ -1,6 +1,6 @@
 """Whether a measurement may count: its time, its order, its range, and how far it is from the one before.
 
-Pure: what is known of the device goes in and comes out. A step that no real site makes is not believed at once and not
+The device's history goes in and comes out. A step that no real site makes is not believed at once and not
 refused for ever: once three messages in a row agree with each other, the device, and not the spike, was right.
 """
 
@@ -15,7 +15,7 @@ AHEAD_S = 5.0
 """How far a device's clock may be ahead [s]; the agent takes no reading from further in the future."""
 
 OLDEST_S = 60.0
-"""Age beyond which a message tells nothing [s]: the agent's stale limit."""
+"""Age beyond which a message carries no usable value [s]: the agent's stale limit."""
 
 CONFIRMED_BY = 3
 """Messages in a row that must agree before an unlikely step is believed: two spikes in a row happen, three do not."""
@@ -45,13 +45,11 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Nominal:
-    """A figure that is set for the site; a device may repeat it, and may not change it.
-
-    tolerance: how far the device's word may be off, as a share of the figure.
-    """
+    """A figure that is set for the site; a device may repeat it, and may not change it."""
 
     value: float
     tolerance: float = 0.01
+    """How far the device's word may be off, as a share of the figure."""
 
 
 def _nothing(_: Mapping[str, float]) -> str | None:
@@ -60,29 +58,30 @@ def _nothing(_: Mapping[str, float]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is plausible for one kind of device.
-
-    ranges: by the names of values; a value without a range is not looked at.
-    nominal: figures that are set, by name.
-    implausible: why values cannot hold together, or None.
-    """
+    """What is plausible for one kind of device."""
 
     ranges: Mapping[str, Range]
+    """By the names of values; a value without a range is not looked at."""
+
     nominal: Mapping[str, Nominal] = field(default_factory=dict[str, Nominal])
+    """Figures that are set, by name."""
+
     implausible: Callable[[Mapping[str, float]], str | None] = _nothing
+    """Why values cannot hold together, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is known of a device.
-
-    accepted: the newest measurement that counted. doubted: the newest of those since that do not follow from it;
-    doubts: how many of them in a row agree with each other.
-    """
+    """What is known of a device."""
 
     accepted: Measurement | None = None
+    """The newest measurement that counted."""
+
     doubted: Measurement | None = None
+    """The newest of those since that do not follow from it."""
+
     doubts: int = 0
+    """How many of them in a row agree with each other."""
 
 
 def validate(measurement: Measurement, past: Past, now: datetime, rules: Rules) -> tuple[Past, Refusal | None]:

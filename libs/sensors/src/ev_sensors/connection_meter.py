@@ -33,7 +33,7 @@ def connection_meter(site: SiteSettings) -> Device[GridLoad]:
     """The meter at the connection.
 
     Currents count where one of each phase of the site is known, and not while an assumed direction does not fit the
-    power. What the meter itself says of the phases must fit it.
+    power. The meter's own values of the phases must match it.
 
     Args:
         site: its name, what its connection may carry, its voltage and its phases.
@@ -84,7 +84,7 @@ class _Meter:
             limit_kw=limit_kw,
             export_kw=values["export_kw"],
             current_a=None if phases is None or self._why_not(phases, values) else phases.current_a,
-            # A meter at the connection sees the cars, unless the device says that it stands elsewhere.
+            # A meter at the connection sees the cars, unless the device reports another location.
             includes_charging=bool(values.get("includes_charging", True)),
         )
 

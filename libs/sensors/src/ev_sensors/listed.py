@@ -28,7 +28,7 @@ def read_devices(file: Path, adapter: TypeAdapter[list[L]], where: str) -> list[
         where: how the file is called in errors.
 
     Raises:
-        ConfigurationError: it cannot be read, or what it says cannot be used.
+        ConfigurationError: it cannot be read, or its content cannot be used.
     """
     try:
         listed = adapter.validate_json(file.read_bytes())

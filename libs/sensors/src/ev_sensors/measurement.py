@@ -1,7 +1,4 @@
-"""What a device said, in our words and units, and why what it said may not count.
-
-Pure: knows neither brokers nor clocks nor which device it was.
-"""
+"""What a device said, in our words and units, and why what it said may not count."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,36 +25,33 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One message does not count.
-
-    detail: the same in one sentence, with the numbers; no secrets, as devices send none.
-    """
+    """One message does not count."""
 
     reason: Reason
     detail: str
+    """The same in one sentence, with the numbers; no secrets, as devices send none."""
 
 
 @dataclass(frozen=True, slots=True)
 class IgnoredMessage:
-    """A message gives no value by itself: it is about something else, or a part of what is awaited.
-
-    why: in a few words; a device gives few different ones, as they are told and counted.
-    """
+    """A message gives no value by itself: it is about something else, or a part of what is awaited."""
 
     why: str
+    """In a few words; a device gives few different ones, as they are told and counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a device measured at one moment.
-
-    timestamp: of the measurement by the device's own clock, aware UTC.
-    values: by the names of the wire models, which carry the units; those of single phases as `ev_sensors.phases` tells.
-    sequence: number of the message, rising; None where the device counts none.
-    energy_kwh: its energy counter [kWh], which never goes back; None where it has none.
-    """
+    """What a device measured at one moment."""
 
     timestamp: datetime
+    """Of the measurement by the device's own clock, aware UTC."""
+
     values: Mapping[str, float] = field(default_factory=dict[str, float])
+    """By the names of the wire models, which carry the units; single phases as in `ev_sensors.phases`."""
+
     sequence: int | None = None
+    """Number of the message, rising; None where the device counts none."""
+
     energy_kwh: float | None = None
+    """Its energy counter [kWh], which never goes back; None where it has none."""

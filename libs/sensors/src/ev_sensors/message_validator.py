@@ -1,7 +1,4 @@
-"""What a service makes of its device's messages, one after the other: the newest value, or why there is none.
-
-Knows no broker: messages are handed in, refusals are handed out.
-"""
+"""Validates the messages of one device in order and keeps the newest reading, or the reason why there is none."""
 
 import logging
 from collections import Counter, deque
@@ -24,7 +21,7 @@ MOST_BYTES = 16_384
 """Longest message that is looked at [byte]; a whole Tasmota or SunSpec message has about 2,000."""
 
 _MOST_REASONS = 4
-"""Different reasons for which messages were ignored that are told; the others are counted together."""
+"""Number of different reasons for ignored messages that are listed; the others are counted together."""
 
 _REMEMBERED = 32
 """Messages by which a repetition is known: more than a broker has in flight for one client."""
@@ -34,24 +31,27 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Device(Generic[R]):
-    """One kind of device, whatever it speaks.
-
-    rules: what is plausible for it. reading: a measurement as the service answers it; the second argument is the
-    word for `source`. combine: several such devices as one; raises SourceUnavailableError where they cannot be.
-    capacity: as it is set for the whole, in the unit of the role. part: a device with a share of it. Both None where
-    devices of the role have no capacity.
-    """
+    """One kind of device, whatever it speaks."""
 
     role: Role
     rules: Rules
+    """What is plausible for it."""
+
     reading: Callable[[Measurement, str], R]
+    """A measurement as the service answers it; the second argument is the word for `source`."""
+
     combine: Callable[[Sequence[R]], R] | None = None
+    """Several such devices as one; raises SourceUnavailableError where they cannot be."""
+
     capacity: float | None = None
+    """As it is set for the whole, in the unit of the role."""
+
     part: "Callable[[float], Device[R]] | None" = None
+    """A device with a share of it. Both None where devices of the role have no capacity."""
 
 
 class MessageValidator(Generic[R]):
-    """Judges the messages of one device and keeps the newest reading."""
+    """Validates the messages of one device and keeps the newest reading."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class MessageValidator(Generic[R]):
             device: what kind of device it is.
             shape: how it speaks.
             counts: what is counted.
-            on_refused: told each refusal: topic, payload, why, and whether the broker had kept the message.
+            on_refused: called for each refusal with topic, payload, reason, and whether the message was retained.
         """
         self._device, self._shape, self._counts, self._on_refused = device, shape, counts, on_refused
         self._past = Past()
@@ -84,7 +84,7 @@ class MessageValidator(Generic[R]):
             topic: where it came.
             payload: what it is.
             now: the run's time, aware UTC.
-            is_retained: whether the broker had kept it for us.
+            is_retained: whether the broker delivers it as a retained message.
         """
         if topic == self._shape.status:
             self._hear(self._shape.says(payload))
@@ -136,7 +136,7 @@ class MessageValidator(Generic[R]):
         if isinstance(measurement, Refusal | IgnoredMessage):
             return measurement
         if is_retained and is_outdated(measurement, now):
-            # No fault of the device: the broker tells what it was told long ago.
+            # Not a fault of the device: the broker delivers a message that was published long ago.
             return MessageOutcome.OUTDATED
         past, refusal = validate(measurement, self._past, now, self._device.rules)
         self._past = past
@@ -149,7 +149,7 @@ class MessageValidator(Generic[R]):
             return Refusal(Reason.RANGE, error.errors(include_url=False, include_input=False)[0]["msg"])
         self.refused_since, self.last_refusal = 0, None
         self._ignored.clear()
-        # Who speaks is there, whatever was said of it before; what the broker kept is no speech.
+        # A live message proves that the device is online and clears the offline flag; a retained one does not.
         self.is_offline = self.is_offline and is_retained
         return MessageOutcome.ACCEPTED
 

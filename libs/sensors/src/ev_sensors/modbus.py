@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from ev_sensors.checks import Past, validate
 from ev_sensors.measurement import Measurement, Reason, Refusal
 from ev_sensors.message_validator import Device
-from ev_sensors.modbus_counts import AnswerOutcome, ModbusMetrics
+from ev_sensors.metrics import AnswerOutcome, ModbusMetrics
 from ev_sensors.modbus_link import (
     Address,
     ConnectionUnusableError,
@@ -46,32 +46,39 @@ _logger = logging.getLogger(__name__)
 class PollTiming:
     """How quickly things are done, in real time.
 
-    period_s: from one question to the next [s]. first_pause_s, longest_pause_s: between attempts to connect [s],
-    doubling, a random part of it taken off. repeat_pause_s: before a question is repeated within a round [s], likewise.
+    first_pause_s, longest_pause_s: between attempts to connect [s], doubling, a random part of it taken off.
     """
 
     period_s: float = 1.0
+    """From one question to the next [s]."""
+
     first_pause_s: float = 0.5
     longest_pause_s: float = 10.0
     repeat_pause_s: float = 0.05
+    """Before a question is repeated within a round [s], likewise."""
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How a device is read.
-
-    base_address: where its map begins, if that is known. factor: its power is multiplied by it. silent_after_s: age
-    from which its newest value no longer counts as fresh [s]. keeps_connection: else each round connects anew, so that
-    others can ask the device in between. selection: which part of the device is meant. device_id: its name
-    among several.
-    """
+class ReadOptions:
+    """How a device is read."""
 
     base_address: int | None = None
+    """Where its map begins, if that is known."""
+
     factor: float = 1.0
+    """Its power is multiplied by it."""
+
     silent_after_s: float = 30.0
+    """Age from which its newest value no longer counts as fresh [s]."""
+
     keeps_connection: bool = True
+    """Else each round connects anew, so that others can ask the device in between."""
+
     selection: Selection = field(default_factory=Selection)
+    """Which part of the device is meant."""
+
     device_id: str = ""
+    """Its name among several."""
 
 
 class ModbusSource(Source[R]):
@@ -81,7 +88,7 @@ class ModbusSource(Source[R]):
         self,
         address: Address,
         device: Device[R],
-        manner: Manner,
+        options: ReadOptions,
         clock: Clock,
         pace: PollTiming | None = None,
         counts: ModbusMetrics | None = None,
@@ -91,14 +98,14 @@ class ModbusSource(Source[R]):
         Args:
             address: where it is.
             device: what kind of device it is.
-            manner: how it is read.
+            options: how it is read.
             clock: the run's clock.
             pace: how quickly things are done.
             counts: where it counts, which several devices may share.
         """
-        self._address, self._device, self._manner, self._clock = address, device, manner, clock
+        self._address, self._device, self._options, self._clock = address, device, options, clock
         self._pace = pace or PollTiming()
-        self._name = " ".join(filter(None, (_NAMES[device.role], manner.device_id)))
+        self._name = " ".join(filter(None, (_NAMES[device.role], options.device_id)))
         self._counts = counts or ModbusMetrics()
         self._is_connected = False
         self._obstacle: str | None = "it has not been asked"
@@ -132,7 +139,7 @@ class ModbusSource(Source[R]):
         if self._reading is None:
             return f"no reading of {self._name} yet{self._why()}"
         age_s = self._age_s(self._reading, now)
-        if age_s > self._manner.silent_after_s:
+        if age_s > self._options.silent_after_s:
             return f"nothing new of {self._name} for {age_s:.0f} s{self._why()}"
         return None
 
@@ -205,10 +212,10 @@ class ModbusSource(Source[R]):
             link.close()
 
     async def _plan(self, link: ModbusConnection) -> Plan:
-        blocks, defect = await survey(link, self._manner.base_address)
+        blocks, defect = await survey(link, self._options.base_address)
         try:
             labels = await meter_labels(link, blocks) if self._device.role == "grid" else {}
-            return plan_for(self._device.role, blocks, self._manner.selection, labels)
+            return plan_for(self._device.role, blocks, self._options.selection, labels)
         except RegisterMapError as error:
             raise RegisterMapError(f"{error}; {defect}" if defect else str(error)) from error
 
@@ -227,7 +234,7 @@ class ModbusSource(Source[R]):
                 self._on_loss(str(error))
             self._counts.repeats.inc(link.repeats - repeats)
             repeats = link.repeats
-            if not self._manner.keeps_connection:
+            if not self._options.keeps_connection:
                 link.close()
             await asyncio.sleep(max(0.0, asked_s + self._pace.period_s - loop.time()))
 
@@ -265,8 +272,8 @@ class ModbusSource(Source[R]):
             outcome = self._refuse(Refusal(Reason.SCHEMA, str(error)))
         else:
             models |= {model: points for model, points in beside.items() if points is not None}
-            manner, panels = self._manner, self._manner.selection.strings
-            said = SunSpecPoints(models, moment, self._answers, manner.factor, rating_kw, plan.power, inputs, panels)
+            options, panels = self._options, self._options.selection.strings
+            said = SunSpecPoints(models, moment, self._answers, options.factor, rating_kw, plan.power, inputs, panels)
             outcome = self._take(said, to_measurement(self._device.role, said))
         self._answers += 1
         self._obstacle = None
@@ -282,7 +289,7 @@ class ModbusSource(Source[R]):
         return self._accept(judged) if refusal is None else self._refuse(refusal)
 
     def _stands_still(self, heartbeat: float | None) -> bool:
-        """Whether the device does not count on, so that it may be frozen; the first beat alone tells nothing."""
+        """Whether the device does not count on, so that it may be frozen; the first value alone proves nothing."""
         before, self._heartbeat = self._heartbeat, heartbeat
         self._stands = heartbeat is not None and before in (None, heartbeat)
         return self._stands

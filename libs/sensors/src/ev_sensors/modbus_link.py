@@ -49,12 +49,12 @@ _DECLINED = {
 
 _ONE_CLIENT = "; if it serves one client at a time, another program may be connected: see docs/sensors.md, One client"
 
-# It says on each attempt what we say once, with addresses in it.
+# The library logs each attempt with the address; this module logs a loss once.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
 
 class ConnectionUnusableError(Exception):
-    """The connection is of no use, or none any more; says why in one sentence."""
+    """The connection is lost or cannot be used; the message is the reason in one sentence."""
 
 
 class UnreachableError(ConnectionUnusableError):
@@ -86,10 +86,12 @@ class ExceptionResponseError(Exception):
 class ClientTls:
     """TLS whose files may be replaced while the service runs: the next connection goes by what they hold then.
 
-    authorities: whom to trust. cert_file, key_file: this service's own certificate; None: it shows none.
+    cert_file, key_file: this service's own certificate; None: it shows none.
     """
 
     authorities: Authorities
+    """Whom to trust."""
+
     cert_file: Path | None = None
     key_file: Path | None = None
 
@@ -137,8 +139,8 @@ class ModbusConnection:
         """Read holding registers; what was lost, or met a busy device, is asked again.
 
         Raises:
-            ConnectionUnusableError: no answer, or one that is none.
-            ExceptionResponseError: the device will not.
+            ConnectionUnusableError: there is no answer, or an invalid one.
+            ExceptionResponseError: the device answers with an exception code.
         """
         lost = busy = 0
         while True:
@@ -243,7 +245,7 @@ async def survey(link: ModbusConnection, base_address: int | None) -> tuple[list
 
     Raises:
         ConnectionUnusableError: no answer.
-        ExceptionResponseError: the device will not say.
+        ExceptionResponseError: the device answers with an exception code.
         RegisterMapError: there is no map.
     """
     address = await _begin(link, BASES if base_address is None else (base_address,))

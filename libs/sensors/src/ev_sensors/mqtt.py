@@ -1,8 +1,9 @@
-"""Readings over MQTT: a connection that comes back by itself, and an inbox for each device behind it."""
+"""Readings over MQTT: a connection that is restored after each loss, and a message validator for each device."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,10 +12,10 @@ from typing import Generic, Literal, TypeVar
 from uuid import uuid4
 
 import aiomqtt
+from aiomqtt import Message
 from prometheus_client.registry import Collector
 
 from ev_sensors.broker import Broker, demand_granted, describe_error
-from ev_sensors.latest_per_topic_queue import create_latest_per_topic_queue
 from ev_sensors.measurement import Refusal
 from ev_sensors.message_validator import Device, MessageValidator
 from ev_sensors.metrics import MessageOutcome, MqttMetrics
@@ -28,10 +29,66 @@ from ev_service.sources import STUCK_AFTER_S, Source, UpdateSignal
 from ev_service.tasks import cancel_and_wait, run_in_background
 from ev_service.telemetry import Reading
 
+
+class NewestPerTopic(asyncio.Queue[Message]):
+    """A queue that never grows: a message takes the place of the oldest one of its topic.
+
+    mixed: how many of a topic are kept, one unless a device sends different kinds of message on one topic.
+    """
+
+    mixed: int = 1
+
+    # asyncio.Queue names these as the ones to override, and calls the first before its own __init__ ends.
+    def _init(self, maxsize: int) -> None:
+        self._waiting: dict[str, deque[Message]] = {}
+        self._length = 0
+
+    def _put(self, item: Message) -> None:
+        of_topic = self._waiting.setdefault(item.topic.value, deque())
+        of_topic.append(item)
+        if len(of_topic) > self.mixed:
+            of_topic.popleft()
+            self.shed()
+        else:
+            self._length += 1
+
+    def _get(self) -> Message:
+        topic, of_topic = next(iter(self._waiting.items()))
+        message = of_topic.popleft()
+        # A topic that has more to give goes behind the others.
+        del self._waiting[topic]
+        if of_topic:
+            self._waiting[topic] = of_topic
+        self._length -= 1
+        return message
+
+    def qsize(self) -> int:
+        """How many messages wait."""
+        return self._length
+
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return self._length == 0
+
+    def shed(self) -> None:
+        """Count one that is never judged."""
+
+
+def create_latest_per_topic_queue(mixed: int, on_shed: Callable[[], None]) -> type[NewestPerTopic]:
+    """A queue type of one client, as aiomqtt makes the queue itself."""
+
+    class Counted(NewestPerTopic):
+        def shed(self) -> None:
+            on_shed()
+
+    Counted.mixed = mixed
+    return Counted
+
+
 R = TypeVar("R", bound=Reading)
 
 _TELLING = 100
-"""Refusals that wait to be told at most; what comes on top is counted and not told."""
+"""Longest queue of refusals to publish; further ones are counted only."""
 
 _TOPICS_TOLD = 3
 
@@ -44,40 +101,41 @@ _logger = logging.getLogger(__name__)
 class ReconnectTiming:
     """How quickly things are done, in real time.
 
-    rest_s: pause after what waited was judged [s]; under a flood the newest message per topic wins, and about one in
-    each such pause is judged. 0 judges every message. first_pause_s, longest_pause_s: between attempts to connect [s],
-    doubling, a random part of it taken off. held_s: a connection that lasted so long began a new count [s].
+    first_pause_s, longest_pause_s: between attempts to connect [s], doubling, a random part of it taken off.
     """
 
     rest_s: float = 0.01
+    """Pause after what waited was judged [s]; under a flood the newest message per topic wins, and about one in each
+    such pause is judged. 0 judges every message."""
+
     first_pause_s: float = 0.5
     longest_pause_s: float = 10.0
     held_s: float = 10.0
+    """A connection that lasted so long began a new count [s]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member(Generic[R]):
-    """One device that is listened to.
-
-    device: what kind of device it is. shape: how it speaks, and on which topics.
-    silent_after_s: how long it may be silent [s].
-    """
+    """One device that is listened to."""
 
     device_id: str
     device: Device[R]
+    """What kind of device it is."""
+
     shape: Shape
+    """How it speaks, and on which topics."""
+
     silent_after_s: float
+    """How long it may be silent [s]."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicIdentity:
-    """Where the service stands among others: names that make up topics.
-
-    service: the service that listens, by the name under which it says at the broker that it is there.
-    """
+    """Where the service stands among others: names that make up topics."""
 
     site_id: str
     service: str
+    """The service that listens, by the name under which it announces itself at the broker."""
 
 
 class MqttSource(Source[R]):
@@ -97,7 +155,7 @@ class MqttSource(Source[R]):
         Args:
             broker: where.
             device: what kind of device they make up.
-            members: each device, by a name of its own; several are combined as `device` says.
+            members: each device, by a name of its own; several are combined by `device.combine`.
             place: its names.
             clock: the run's clock.
             pace: how quickly things are done.

@@ -1,4 +1,4 @@
-"""What a meter says of its single phases: what of it a measurement holds, and the currents that come of it. Pure.
+"""Values of single phases: what a meter reports, what a measurement holds, and the currents computed from it.
 
 A measurement holds, each by phase: `current_l1_a`, signed as the wire's `current_a`; `magnitude_l1_a`, a current of
 which the meter does not say which way it flows; `power_l1_kw`, signed, and `voltage_l1_v`.
@@ -17,13 +17,13 @@ _VOLTAGE_TOLERANCE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class PhaseCurrents:
-    """The current of each phase.
-
-    current_a [A]: L1, L2, L3, positive is drawn. is_assumed: whether the meter did not say of each which way it flows.
-    """
+    """The current of each phase."""
 
     current_a: tuple[Ampere, ...]
+    """L1 [A], L2, L3, positive is drawn."""
+
     is_assumed: bool
+    """Whether the meter did not say of each which way it flows."""
 
 
 def by_phase(name: str, values: Iterable[float | None]) -> dict[str, float]:
@@ -43,7 +43,7 @@ def phase_values(
     voltage_v: Sequence[float | None] = (),
     factor: float,
 ) -> dict[str, float]:
-    """What a meter says of L1, L2, L3, as a measurement holds it; most meters give currents without a sign.
+    """Values of L1, L2, L3 as a measurement holds them; most meters give currents without a sign.
 
     Args:
         current_a: currents [A]; a meter that gives a negative one signs all of them.
@@ -72,7 +72,7 @@ def phase_currents(values: Mapping[str, float], phases: int, nominal_v: Volt) ->
 
     Args:
         values: of a measurement, with the whole site's `load_kw`.
-        phases: how many the site has; what a meter says of more is left aside.
+        phases: how many the site has; values of further phases are ignored.
         nominal_v: between phase and neutral [V], where the meter does not say it.
     """
     currents, is_assumed = list[float](), False

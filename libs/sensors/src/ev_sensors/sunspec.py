@@ -1,6 +1,6 @@
 """SunSpec register maps: where the points stand and what their registers say.
 
-Pure: registers go in, numbers in W, Wh, A, V and % or a reason come out; knows no network and no role of a device.
+Registers go in; numbers in W, Wh, A, V and %, or a reason, come out.
 Source: SunSpec Device Information Model Specification, and the models by their numbers. Offsets count registers from
 the one that holds the model's number.
 """
@@ -74,15 +74,13 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point of a model: offset of its first register, type, and offset of its scale factor if it has one.
-
-    is_needed: whether a scale factor that is none spoils the whole answer; else the point counts as not implemented.
-    """
+    """One point of a model: offset of its first register, type, and offset of its scale factor if it has one."""
 
     offset: int
     kind: Kind
     scale: int | None = None
     is_needed: bool = True
+    """Whether a scale factor that is none spoils the whole answer; else the point counts as not implemented."""
 
     @property
     def end(self) -> int:
@@ -183,7 +181,7 @@ def points_of(block: Block, registers: Sequence[int]) -> dict[str, float]:
         registers: the first of it, head included, at least `span` of them.
 
     Raises:
-        RegisterMapError: the head is another one by now.
+        RegisterMapError: the header changed.
         ValueError: a scale factor or a number is none.
     """
     if tuple(registers[:2]) != (block.model, block.length):
@@ -208,14 +206,16 @@ def _text(registers: Sequence[int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DcString:
-    """One DC input of an inverter, as model 160 lists them.
-
-    number: its place in the list, from 1. label: `IDStr`. power_w: from the input [W]; None where it is not told.
-    """
+    """One DC input of an inverter, as model 160 lists them."""
 
     number: int
+    """Its place in the list, from 1."""
+
     label: str
+    """`IDStr`."""
+
     power_w: float | None
+    """From the input [W]; None where it is not told."""
 
 
 _STRINGS_HEAD, _STRING_SPAN = 10, 20
@@ -244,7 +244,7 @@ def strings_of(block: Block, registers: Sequence[int]) -> list[DcString]:
         registers: all that `string_reads` names.
 
     Raises:
-        RegisterMapError: the head is another one by now.
+        RegisterMapError: the header changed.
         ValueError: the scale factor is none.
     """
     if tuple(registers[:2]) != (block.model, block.length):

@@ -1,4 +1,4 @@
-"""What makes a SunSpec device an inverter, a battery or a meter, and what its points say in our words. Pure."""
+"""Which models make a SunSpec device an inverter, a battery or a meter, and how its points become a measurement."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ _POWER: Mapping[Role, str] = {"solar": "generation_kw", "battery": "active_power
 
 
 _STORAGES = (124, 713, *range(802, 807))
-"""Models of a battery: an inverter with one of them has it on its DC side, unless a setting says otherwise."""
+"""Models of a battery: an inverter with one of them has it on its DC side, unless a setting overrides it."""
 
 _BATTERY_STRING = re.compile(r"^St(Dis)?Cha|bat|storage|ess\b", re.IGNORECASE)
 """Labels of DC inputs that are a battery's. Source: `StCha`, `StDisCha` in the register map of Fronius GEN24."""
@@ -49,31 +49,34 @@ PowerSource = Literal["ac", "dc", "strings"]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which part of a device is meant, where it measures several.
-
-    power: where the sun's power is taken from; auto: AC, and for a hybrid inverter the strings, else DC. strings: the
-    numbers of the DC inputs that are panels, from 1; none: all whose label names no battery. meter: number of the
-    meter at the connection, from 1 in the order of the map; None: there is only one.
-    """
+    """Which part of a device is meant, where it measures several."""
 
     power: Literal["auto", "ac", "dc", "strings"] = "auto"
+    """Where the sun's power is taken from; auto: AC, and for a hybrid inverter the strings, else DC."""
+
     strings: frozenset[int] = frozenset()
+    """The numbers of the DC inputs that are panels, from 1; none: all whose label names no battery."""
+
     meter: int | None = None
+    """Number of the meter at the connection, from 1 in the order of the map; None: there is only one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to read of a device: once its nameplate, and then the same blocks again and again.
-
-    polled: the first is needed; the others, and the nameplate, are left out where they cannot be read. power: where the
-    sun's power is taken from. strings: model 160, where it is needed. warning: what an operator should look at.
-    """
+    """What to read of a device: once its nameplate, and then the same blocks again and again."""
 
     polled: tuple[Block, ...]
+    """The first is needed; the others, and the nameplate, are left out where they cannot be read."""
+
     nameplate: Block | None
     power: PowerSource = "ac"
+    """Where the sun's power is taken from."""
+
     strings: Block | None = None
+    """Model 160, where it is needed."""
+
     warning: str | None = None
+    """What an operator should look at."""
 
 
 def plan_for(
@@ -88,7 +91,7 @@ def plan_for(
         labels: what its meters are called, by their addresses.
 
     Raises:
-        RegisterMapError: the device has no such model, or not all of it, or several and it is not said which.
+        RegisterMapError: the device has no such model, or not all of it, or several and no setting selects one.
     """
     selection = selection or Selection()
     if role == "grid" and any(block.model in METERS for block in blocks):
@@ -161,22 +164,29 @@ def _plan_sun(polled: tuple[Block, ...], named: Block | None, blocks: Sequence[B
 
 @dataclass(frozen=True, slots=True)
 class SunSpecPoints:
-    """All that a device said at one moment: points by the number of their model.
-
-    timestamp: the last moment before it was asked, aware UTC. sequence: number of the question, rising; None: it
-    was not asked. factor: power is multiplied by it. rated_kw: of the nameplate, if there is one. power: where the
-    sun's power is taken from. strings: the DC inputs. panels: numbers of those that are panels; none: all but
-    those whose label names a battery.
-    """
+    """All that a device said at one moment: points by the number of their model."""
 
     models: Mapping[int, Mapping[str, float]]
     timestamp: datetime
+    """The last moment before it was asked, aware UTC."""
+
     sequence: int | None = None
+    """Number of the question, rising; None: it was not asked."""
+
     factor: float = 1.0
+    """Power is multiplied by it."""
+
     rated_kw: float | None = None
+    """Of the nameplate, if there is one."""
+
     power: PowerSource = "ac"
+    """Where the sun's power is taken from."""
+
     strings: Sequence[DcString] = ()
+    """The DC inputs."""
+
     panels: frozenset[int] = frozenset()
+    """Numbers of those that are panels; none: all but those whose label names a battery."""
 
     @property
     def heartbeat(self) -> float | None:
@@ -185,7 +195,7 @@ class SunSpecPoints:
 
 
 def get_rated_kw(nameplate: Mapping[str, float]) -> float | None:
-    """Rated power of the nameplate [kW]; None where it says none."""
+    """Rated power of the nameplate [kW]; None where it gives none."""
     rated_w = nameplate.get("WRtg", 0.0)
     return rated_w / _W_PER_KW if rated_w > 0 else None
 
@@ -221,7 +231,7 @@ def to_measurement(role: Role, said: SunSpecPoints) -> Measurement | Refusal:
 
 
 def _panel_power(points: Mapping[str, float], said: SunSpecPoints) -> dict[str, float]:
-    """What the panels alone give, as `W` [W]; nothing where it is not told."""
+    """What the panels alone give, as `W` [W]; nothing where it is absent."""
     if said.power == "dc":
         return {"W": points["DCW"]} if "DCW" in points else {}
     chosen = said.panels or {string.number for string in said.strings if not _BATTERY_STRING.search(string.label)}

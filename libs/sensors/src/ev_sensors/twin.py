@@ -52,7 +52,7 @@ class TwinSource(Source[R]):
         self._http = None
 
     async def read(self, now: datetime) -> R:
-        """What the twin says now; its clock is the run's.
+        """Return the twin's current reading; its clock is the run's.
 
         Raises:
             SourceUnavailableError: it does not answer, or not with a reading.

@@ -35,19 +35,18 @@ APPLICATION_CLAIM = "http://wso2.org/claims/applicationname"
 USER_CLAIM = "http://wso2.org/claims/enduser"
 _KEPT = 256
 _REPORTED_S = 300.0
-"""How long after the last refusal of an assertion `/health` still tells of it [s of the run]."""
+"""How long after the last refusal of an assertion `/health` still reports it [s of the run]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, in the gateway's word.
-
-    application: name of the calling application, None where the gateway does not say it.
-    user: in whose name its token is, e.g. `operator@carbon.super`; with client credentials the application's owner.
-    """
+    """Who calls, in the gateway's word."""
 
     application: str | None
+    """Name of the calling application, None where the gateway does not say it."""
+
     user: str | None
+    """In whose name its token is, e.g. `operator@carbon.super`; with client credentials the application's owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ class GatewayAssertion:
             raise ConfigurationError(f"GATEWAY_CERT_FILE {path} cannot be used: {error}") from error
 
     def verify(self, assertion: str | None, apicontext: str) -> Caller:
-        """Accept a call that the gateway made for this API, and say who it says is calling.
+        """Accept a call that the gateway made for this API, and return the caller that it names.
 
         Args:
             assertion: value of the header, None where it is absent.

@@ -1,6 +1,7 @@
 """What a browser must not be led to do here: pages of others that reach, frame or command a service.
 
-A service on loopback or on an inner network is reached by every browser beside it, and with it by every page that
+A service on loopback or on an inner network is reached by every browser on the same host or network,
+and with it by every page that
 such a browser shows. Three rules keep those pages out: the name by which the service is called must be one of its own
 (DNS rebinding), a request that changes something must not come from a page of another origin, and answers say that
 they are neither framed nor guessed to be of another type nor allowed to load anything.

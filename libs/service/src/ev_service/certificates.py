@@ -1,6 +1,6 @@
 """The certificates that a stack makes for itself: an authority with server certificates, and one that signs.
 
-Pure: makes keys and certificates and judges them; knows no files and nobody who uses them.
+`ev_service.key_files` reads and writes the files.
 """
 
 import ipaddress

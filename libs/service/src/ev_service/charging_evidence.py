@@ -1,6 +1,6 @@
 """How much of the charging power that chargers report the meter of the grid connection confirms.
 
-Pure: is given loads, reports and moments. A charger may report more than its car draws, by fault or on purpose. Power
+A charger may report more than its car draws, by fault or on purpose. Power
 that is only reported cannot be taken out of the load: it would be given to other cars, and be missing as soon as the
 car really draws it. Two things must hold for power to count as confirmed:
 
@@ -38,47 +38,51 @@ _LEAST_UNCONFIRMED_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLoad:
-    """What the connection carries, charging included.
-
-    measured_at: aware UTC. power_kw [kW]: what is drawn from the grid minus what is given to it.
-    current_a [A]: on L1, L2, L3, negative while that phase exports; None where it is not known.
-    voltage_v [V]: between phase and neutral.
-    others_kw [kW]: what other meters of the site measure, by name, e.g. battery and sun; positive is drawn. What they
-        say has changed is no change of the building. On the phases it counts as even.
-    """
+    """What the connection carries, charging included."""
 
     measured_at: datetime
+    """Aware UTC."""
+
     power_kw: float
+    """What is drawn from the grid minus what is given to it [kW]."""
+
     current_a: tuple[float, ...] | None = None
+    """On L1 [A], L2, L3, negative while that phase exports; None where it is not known."""
+
     voltage_v: float = 230.0
+    """Between phase and neutral [V]."""
+
     others_kw: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What other meters of the site measure [kW], by name, e.g. battery and sun; positive is drawn. What they say
+    has changed is no change of the building. On the phases it counts as even."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedCharging:
-    """What a charger reports that its car draws.
-
-    power_kw [kW]: >= 0. current_a [A]: on L1, L2, L3 of the site; empty where the phases are not certain.
-    limit_a [A]: the limit in force per phase; None where it is not known.
-    """
+    """What a charger reports that its car draws."""
 
     power_kw: float
+    """>= 0 [kW]."""
+
     current_a: tuple[float, ...] = ()
+    """On L1 [A], L2, L3 of the site; empty where the phases are not certain."""
+
     limit_a: float | None = None
+    """The limit in force per phase [A]; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedCharging:
-    """What the meter of the connection confirms of the reports; an EVSE that is not named has nothing confirmed.
-
-    power_kw [kW]: by EVSE, from 0 to what it reports. current_a [A]: the same on L1, L2, L3; empty where the load is
-    not known by phase. contradicted: EVSEs that reported a rise which the load did not follow; small and passing
-    differences are no contradiction.
-    """
+    """What the meter of the connection confirms of the reports; an EVSE that is not named has nothing confirmed."""
 
     power_kw: Mapping[EvseKey, float] = field(default_factory=dict[EvseKey, float])
+    """By EVSE [kW], from 0 to what it reports."""
+
     current_a: tuple[Mapping[EvseKey, float], ...] = ()
+    """The same on L1 [A], L2, L3; empty where the load is not known by phase."""
+
     contradicted: frozenset[EvseKey] = frozenset()
+    """EVSEs that reported a rise which the load did not follow; small and passing differences are no contradiction."""
 
     def phase_a(self, key: EvseKey, phase: int) -> float:
         """What is confirmed for an EVSE on L1, L2 or L3 [A]; 0 where it is not known."""

@@ -30,13 +30,13 @@ class EvError(Exception):
 
 
 class ConfigurationError(EvError):
-    """A setting or a file that a setting names can not be used."""
+    """A setting or a file that a setting names cannot be used."""
 
     code = "configuration_error"
 
 
 class SourceUnavailableError(EvError):
-    """The service has no value that it may give now."""
+    """The service has no value that it may return now."""
 
     code = "source_unavailable"
     http_status = 503
@@ -49,7 +49,7 @@ class SourceExhaustedError(SourceUnavailableError):
 
 
 class AssertionRefusedError(EvError):
-    """The call carries no assertion of the gateway, or not one that counts here."""
+    """The request carries no valid gateway assertion for this API."""
 
     code = "assertion_refused"
     http_status = 401

@@ -1,6 +1,6 @@
 """When something ends, where the system's clock may be set at any moment, by NTP or by hand.
 
-Pure: readings of the clock come as arguments. `EarlierEnd` is for what allows power, `LaterEnd` for what protects.
+Readings of the clock are arguments. `EarlierEnd` is for what allows power, `LaterEnd` for what protects.
 """
 
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """One reading of the run's clock.
-
-    wall: aware UTC. monotonic_s: as `Clock.monotonic_s` gives it [s].
-    """
+    """One reading of the run's clock."""
 
     wall: datetime
+    """Aware UTC."""
+
     monotonic_s: float
+    """As `Clock.monotonic_s` gives it [s]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """When something ends, by the wall clock and by the monotonic one; a subclass says which of the two counts.
-
-    ends_at: aware UTC, as it was ordered. ends_at_s: the monotonic reading at which as much time has passed [s].
-    """
+    """When something ends, by the wall clock and by the monotonic one; a subclass decides which of the two counts."""
 
     ends_at: datetime
+    """Aware UTC, as it was ordered."""
+
     ends_at_s: float
+    """The monotonic reading at which as much time has passed [s]."""
 
     @classmethod
     def until(cls, now: Instant, ends_at: datetime) -> Self:
@@ -63,7 +63,7 @@ class Lifetime:
 
 
 class EarlierEnd(Lifetime):
-    """Ends as soon as one of the two clocks says so: for limits and leases, which allow something.
+    """Ends as soon as it is over by one of the two clocks: for limits and leases, which allow something.
 
     >>> from datetime import UTC
     >>> noon = Instant(datetime(2026, 6, 21, 12, tzinfo=UTC), 500.0)

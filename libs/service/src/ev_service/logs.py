@@ -37,7 +37,7 @@ def configure_logging(service: str, level: str = "INFO") -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = name != "uvicorn.access"
-    # httpx tells each call at INFO with its URL; our own clients log what matters.
+    # httpx logs each call at INFO with its URL; our own clients log what matters.
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
@@ -56,12 +56,12 @@ class SeldomLog:
         self._causes: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def warn(self, event: str, cause: str, fields: Mapping[str, object]) -> None:
-        """Write a line unless one of this cause was written just now; it says how many were left out before it.
+        """Write a line unless one of this cause was written just now; it gives the number of lines left out before it.
 
         Args:
             event: the fixed phrase.
             cause: who or what is behind it, such as an address.
-            fields: what else the line says.
+            fields: further fields of the line.
         """
         moment_s = time.monotonic()
         written_s, left_out = self._causes.get(cause, (-self._every_s, 0))

@@ -1,6 +1,6 @@
 """OpenAPI 3.0.3 for the gateway: WSO2 stumbles over 3.1, which FastAPI writes.
 
-FastAPI only changes the version word when told `openapi_version="3.0.3"`; the schemas stay those of 3.1. The three
+FastAPI only changes the version word when given `openapi_version="3.0.3"`; the schemas stay those of 3.1. The three
 differences that our models can produce are turned here; a test validates every result against 3.0.3.
 """
 
@@ -53,7 +53,7 @@ def _collect_schemas(paths: Schema, schemas: Schema) -> Schema:
 
 
 def with_problems(document: Schema, problem: Schema) -> Schema:
-    """Say in every operation that what goes wrong is told as problem+json.
+    """Declare problem+json as the error response of every operation.
 
     FastAPI documents an error body of its own for invalid requests, which our services never send.
 
@@ -119,6 +119,6 @@ def _nullable(schema: Schema) -> Schema:
     others = {key: value for key, value in schema.items() if key != "anyOf"}
     if len(rest) > 1:
         return {**others, "anyOf": rest, "nullable": True}
-    # In 3.0 a `$ref` hides every key beside it, so the reference moves into `allOf`.
+    # In 3.0 a `$ref` hides every sibling key, so the reference moves into `allOf`.
     base: Schema = {"allOf": rest} if "$ref" in rest[0] else rest[0]
     return {**base, **others, "nullable": True}

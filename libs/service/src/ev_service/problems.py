@@ -1,4 +1,4 @@
-"""The one shape in which our services say that something went wrong: problem+json (RFC 9457)."""
+"""The error format of all services: problem+json (RFC 9457)."""
 
 from collections.abc import Mapping
 from http import HTTPStatus

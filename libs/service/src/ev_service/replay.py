@@ -1,6 +1,6 @@
 """Readings played back from a CSV file by the run's clock.
 
-A row holds until the next one, at most for a while; where the recording says nothing, nothing is said. Knows the
+A row holds until the next one, at most for a while; where the recording has no value, none is returned. Knows the
 form of the file, not what its columns mean: each endpoint's model and its service's check judge every row.
 The file is judged whole and stays where it is: kept in memory is where each row begins, 8 bytes for each.
 """
@@ -227,7 +227,7 @@ class Recording(Sequence[R]):
         return wrong
 
     def _are_right(self, chunk: "_Chunk") -> bool:
-        """Whether all of some rows count, judged together, which is several times quicker; else each says why."""
+        """Whether all rows of a chunk count, checked together, which is faster; else each gives its reason."""
         moments = self._form.moments(chunk.cells)
         if not moments or any(map(le, moments[1:], moments)) or chunk.is_cut:
             return False
@@ -303,15 +303,19 @@ class Recording(Sequence[R]):
 class _Chunk(NamedTuple):
     """Rows of the file, at least one.
 
-    cells: of each. begins, ends: where each stands [byte]. lines: number of its last line. is_cut: whether the last one
-    has no line end.
+    begins, ends: where each stands [byte].
     """
 
     cells: Sequence[list[str]]
+    """Of each."""
+
     begins: Sequence[int]
     ends: Sequence[int]
     lines: Sequence[int]
+    """Number of its last line."""
+
     is_cut: bool
+    """Whether the last one has no line end."""
 
 
 class _Form(Generic[R]):

@@ -76,7 +76,7 @@ def secret_from(value: SecretStr | None, file: Path | None, name: str) -> Secret
         The secret, or None where neither is set.
 
     Raises:
-        ConfigurationError: the file can not be read or is empty, or the secret is a placeholder.
+        ConfigurationError: the file cannot be read or is empty, or the secret is a placeholder.
     """
     if value is None and file is not None:
         try:

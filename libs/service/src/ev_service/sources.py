@@ -1,7 +1,4 @@
-"""Where a service's readings come from, whatever stands behind: the port, its settings, and how its health is told.
-
-Knows no particular source and no particular reading.
-"""
+"""Sources of a service's readings: the protocol, its settings, and how its health is reported."""
 
 import asyncio
 import logging
@@ -34,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Source(Protocol[R_co]):
-    """Gives the newest known value. A source that names this as its base is given what it need not care for."""
+    """Gives the newest known value. Subclass to inherit the default implementations."""
 
     async def read(self, now: datetime) -> R_co:
         """The newest value known at `now`, aware UTC.
@@ -60,7 +57,7 @@ class Source(Protocol[R_co]):
         return nullcontext()
 
     def metrics(self) -> Iterable[Collector]:
-        """What it counts, made without a registry: the service registers them beside its own."""
+        """What it counts, made without a registry: the service registers them in addition to its own."""
         return ()
 
 

@@ -1,18 +1,18 @@
-"""Tasks that live beside something else, and end with it."""
+"""Background tasks: run one for the duration of a block, and cancel tasks reliably."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-# Longer than any goodbye, which the first cancellation is the beginning of.
+# Must exceed the longest graceful shutdown, which starts at the first cancel().
 _AGAIN_S = 2.0
 
 
 async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks and wait until they are over, however they end; those that are over already are left as they are.
+    """Cancel tasks and wait until they have ended, whatever their result; finished tasks are left as they are.
 
-    One that goes on is cancelled again: Python before 3.12 loses a cancellation that comes together with an answer
+    A task that keeps running is cancelled again: Python before 3.12 loses a cancellation that coincides with a result
     (`asyncio.wait_for`, by which pymodbus, aiomqtt and ocpp wait), and a service would then never stop.
     """
     while running := [task for task in tasks if not task.done()]:
@@ -20,7 +20,7 @@ async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
             task.cancel()
         await asyncio.wait(running, timeout=_AGAIN_S)
     for task in tasks:
-        # An error that nobody looks at would be reported as forgotten.
+        # asyncio logs an exception that is never retrieved.
         _ = task.cancelled() or task.exception()
 
 

@@ -1,4 +1,4 @@
-"""Whom a TLS client of ours believes: the system's authorities, and one file beside them. Verification is never off."""
+"""Trusted authorities of a TLS client: the system's, and those of one file. Verification is never off."""
 
 import re
 import ssl
@@ -21,7 +21,7 @@ class Authorities:
         """Read the file for the first time.
 
         Args:
-            ca_file: PEM of one or more certificates to trust beside the system's.
+            ca_file: PEM of one or more certificates to trust in addition to the system's.
             name: the variable that names the file, for messages.
 
         Raises:
@@ -30,7 +30,7 @@ class Authorities:
         try:
             self._file = None if ca_file is None else WatchedFile(ca_file, _context_with, name)
         except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{name} {ca_file} can not be used: {error}") from error
+            raise ConfigurationError(f"{name} {ca_file} cannot be used: {error}") from error
         self._system = ssl.create_default_context() if self._file is None else None
 
     def context(self) -> ssl.SSLContext:

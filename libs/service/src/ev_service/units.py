@@ -1,4 +1,4 @@
-"""Units as types: a number on the wire is finite and says what it measures.
+"""Units as types: a number on the wire is finite and its type names its unit.
 
 Signs and meanings are fixed once in docs/glossary.md.
 """

@@ -1,7 +1,6 @@
 """The service factory: what every HTTP service of ours does in the same way.
 
-Health, liveness, metrics, problem+json for every error, and the door that only the gateway opens. Knows nothing
-of what a service is about.
+Health, liveness, metrics, problem+json for every error, and the check of the gateway's assertion.
 """
 
 import json
@@ -59,7 +58,7 @@ def create_service(
         assertion: verifies the gateway's assertion; None answers anyone.
         version: version of the API.
         lifespan: start-up and shutdown of the service.
-        warnings: told by `GET /health` beside those of the assertion; they do not change its status.
+        warnings: reported by `GET /health` in addition to those of the assertion; they do not change its status.
     """
     app = FastAPI(title=name, description=description, version=version, lifespan=lifespan, openapi_url=None)
     observed = HttpObservation(name)

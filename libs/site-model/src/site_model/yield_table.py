@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from site_model.parameters import SiteParameters, stands_at_greensboro
@@ -26,14 +27,13 @@ _YEAR = 2023
 
 @dataclass(frozen=True)
 class YieldTable:
-    """A typical year read from a table.
-
-    site: what the table was made for, as `describe_site` writes it.
-    days: by month and day.
-    """
+    """A typical year read from a table."""
 
     site: str
+    """What the table was made for, as `describe_site` writes it."""
+
     days: dict[tuple[int, int], SunDay]
+    """By month and day."""
 
     def day(self, month: int, day: int) -> SunDay:
         """The UTC day of that date."""
@@ -111,3 +111,39 @@ def _day(line: str, number: int) -> tuple[tuple[int, int], SunDay]:
 
 def _dates() -> Iterator[date]:
     return (date(_YEAR, 1, 1) + timedelta(days=index) for index in range(365))
+
+
+def create_tabled_sun(parameters: SiteParameters) -> Sun:
+    """The sun from a table where there is one for this site, else computed.
+
+    Raises:
+        ValueError: the table or weather file cannot be used, or there is neither a table nor pvlib.
+    """
+    site = describe_site(parameters)
+    file = parameters.weather.yield_file
+    table = default_table() if file is None else table_from_file(file)
+    if table.site == site:
+        return table
+    if file is not None:
+        raise ValueError(f"SITE_YIELD_FILE {file} was made for another site ({table.site}); this one is: {site}")
+    if find_spec("pvlib") is None:
+        raise ValueError(
+            f"the yield of this site is not known here ({site}): make its table with "
+            "`python -m site_model FILE` where site-model[sun] is installed and set SITE_YIELD_FILE, "
+            "or install site-model[sun] together with this service"
+        )
+    return create_computed_sun(parameters)
+
+
+def create_computed_sun(parameters: SiteParameters) -> Sun:
+    """The sun from pvlib, or from the file that SITE_YIELD_FILE names.
+
+    Raises:
+        ValueError: the table or weather file cannot be used.
+    """
+    if parameters.weather.yield_file is not None:
+        return create_tabled_sun(parameters)
+    # Imported here and nowhere else: it takes a second and 100 MB that a reader of tables does not spend.
+    from site_model.sun import pvlib_sun
+
+    return pvlib_sun(parameters)

@@ -9,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 from ev_sensors.checks import Range, Rules, Slope
 from ev_sensors.measurement import Measurement
 from ev_sensors.message_validator import Device
-from ev_sensors.modbus_choice import modbus_source
+from ev_sensors.modbus_source_factory import modbus_source
 from ev_sensors.settings import DeviceId, ModbusDeviceSettings, MqttDeviceSettings, MqttSettings
 from ev_sensors.source_factory import mqtt_source
 from ev_sensors.twin import TwinSource
@@ -21,7 +21,7 @@ from ev_service.sources import ServiceSettings, Source, SourceSettings
 from ev_service.telemetry import BatteryStatus
 from site_model.parameters import Storage, read_parameters
 from site_model.scenario import Site
-from site_model.sun_choice import create_tabled_sun
+from site_model.yield_table import create_tabled_sun
 
 
 class BatterySourceSettings(SourceSettings):

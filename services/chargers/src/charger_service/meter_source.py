@@ -4,7 +4,7 @@ from pydantic_settings import SettingsConfigDict
 
 from charger_service.settings import MeterSettings
 from ev_sensors.connection_meter import connection_meter
-from ev_sensors.modbus_choice import modbus_source
+from ev_sensors.modbus_source_factory import modbus_source
 from ev_sensors.settings import DeviceId, ModbusMeterSettings, MqttDeviceSettings, MqttSettings
 from ev_sensors.source_factory import mqtt_source
 from ev_sensors.twin import TwinSource

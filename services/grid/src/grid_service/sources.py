@@ -6,7 +6,7 @@ from functools import partial
 from pydantic_settings import SettingsConfigDict
 
 from ev_sensors.connection_meter import connection_meter, load_percent, why_implausible
-from ev_sensors.modbus_choice import modbus_source
+from ev_sensors.modbus_source_factory import modbus_source
 from ev_sensors.settings import DeviceId, ModbusMeterSettings, MqttDeviceSettings, MqttSettings
 from ev_sensors.source_factory import mqtt_source
 from ev_sensors.twin import TwinSource
@@ -18,7 +18,7 @@ from ev_service.sources import ServiceSettings, Source, SourceSettings
 from ev_service.telemetry import GridLoad
 from site_model.parameters import read_parameters
 from site_model.scenario import Site
-from site_model.sun_choice import create_tabled_sun
+from site_model.yield_table import create_tabled_sun
 
 
 class GridSourceSettings(SourceSettings):

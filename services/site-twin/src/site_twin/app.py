@@ -12,8 +12,8 @@ from ev_service.logs import configure_logging
 from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.web import create_service
 from site_model.parameters import SiteParameters, read_parameters
-from site_model.sun_choice import create_tabled_sun
 from site_model.sunlight import Sun
+from site_model.yield_table import create_tabled_sun
 from site_twin.api import reading_routes, site_routes
 from site_twin.charge_points import load_charge_points
 from site_twin.charging import DRAWS_MORE, DRAWS_MORE_MEANS

@@ -1,9 +1,9 @@
-"""What one car draws at one place, phase by phase; pure."""
+"""Power and phase currents that one parked car draws."""
 
 from dataclasses import dataclass
 
 from site_model.cars import Car, compute_current_a
-from site_twin.ports import EvsePlace, Offer
+from site_twin.ports import EvseKey, EvsePlace, Offer, PluggedCar
 
 SITE_LINES = (1, 2, 3)
 
@@ -16,13 +16,13 @@ _DRAWS_MORE_FACTOR = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What a car draws.
-
-    current_a [A]: on L1, L2, L3 of the site. power_kw [kW]: >= 0.
-    """
+    """What a car draws."""
 
     current_a: tuple[float, float, float]
+    """Current on L1, L2, L3 of the site [A]."""
+
     power_kw: float
+    """Active power [kW], >= 0."""
 
 
 NO_DRAW = Draw((0.0, 0.0, 0.0), 0.0)
@@ -52,3 +52,13 @@ def draw_of(
     used = place.phases[: min(car.phases, offer.phases or len(place.phases))]
     first, second, third = (current_a if line in used else 0.0 for line in SITE_LINES)
     return Draw((first, second, third), current_a * len(used) * voltage_v / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedState:
+    """A car at its place: what it is offered and what it draws now."""
+
+    key: EvseKey
+    car: PluggedCar
+    offer: Offer
+    draw: Draw

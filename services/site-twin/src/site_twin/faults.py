@@ -1,6 +1,6 @@
 """Which devices fail in which way, and until when, by order.
 
-Knows no device: what a kind of fault does is the business of whoever has it.
+The device that has a fault implements its effect.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from ev_service.errors import EvError
 
 
 class UnknownDeviceError(EvError):
-    """No such device, or it can not fail in that way."""
+    """No such device, or it cannot fail in that way."""
 
     code = "unknown_device"
     http_status = 404
 
 
 class UnknownFaultError(EvError):
-    """The device can not fail in that way."""
+    """The device cannot fail in that way."""
 
     code = "unknown_fault"
     http_status = 422
@@ -54,11 +54,11 @@ class FaultBoard:
 
         Raises:
             UnknownDeviceError: there is no such device.
-            UnknownFaultError: it can not fail in that way.
+            UnknownFaultError: it cannot fail in that way.
         """
         known = self._kinds_of(device)
         if kind not in known:
-            raise UnknownFaultError(f"{device} can not fail as {kind}, only as {', '.join(sorted(known))}")
+            raise UnknownFaultError(f"{device} cannot fail as {kind}, only as {', '.join(sorted(known))}")
         fault = Fault(device, kind, now, now + timedelta(minutes=minutes))
         self._faults[device, kind] = fault
         return fault

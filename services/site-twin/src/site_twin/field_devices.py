@@ -28,7 +28,7 @@ def init_keys(folder: Path, now: datetime) -> tuple[Path, ...]:
         Files that were written.
 
     Raises:
-        ConfigurationError: the folder can not be written.
+        ConfigurationError: the folder cannot be written.
     """
     if _are_valid(folder, now):
         return ()
@@ -41,7 +41,7 @@ def init_keys(folder: Path, now: datetime) -> tuple[Path, ...]:
         ]
         return (*written, replace_file(folder / AUTHORITY, pem(authority), PUBLIC))
     except OSError as error:
-        raise ConfigurationError(f"{folder} can not be written: {error.strerror}") from error
+        raise ConfigurationError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def _are_valid(folder: Path, now: datetime) -> bool:

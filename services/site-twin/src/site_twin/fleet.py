@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from ev_service.errors import ConfigurationError
 from ev_service.files import replace_file
 from ev_service.key_files import PRIVATE, PUBLIC
-from site_twin.charge_points.charge_points_file import ChargePointEntry, ChargePointsFile, EvseEntry, read_roster
+from site_twin.charge_points.charge_points_file import ChargePointEntry, ChargePointsFile, EvseEntry, read_charge_points
 
 CHARGERS, CHARGE_POINTS = "chargers.json", "charge-points.json"
 
@@ -30,7 +30,7 @@ def init(folder: Path) -> tuple[Path, Path]:
         Where the charger service's file is, and where the twin's.
 
     Raises:
-        ConfigurationError: a file can not be written, or the passwords to a file that is there are gone.
+        ConfigurationError: a file cannot be written, or the passwords to a file that is there are gone.
     """
     chargers, charge_points = folder / CHARGERS, folder / CHARGE_POINTS
     if chargers.exists() and not charge_points.exists():
@@ -41,9 +41,9 @@ def init(folder: Path) -> tuple[Path, Path]:
         if not charge_points.exists():
             replace_file(charge_points, _json(_with_passwords(default_fleet())), PRIVATE)
         if not chargers.exists():
-            replace_file(chargers, _json(registration(read_roster(charge_points))), PUBLIC)
+            replace_file(chargers, _json(registration(read_charge_points(charge_points))), PUBLIC)
     except OSError as error:
-        raise ConfigurationError(f"{folder} can not be written: {error.strerror}") from error
+        raise ConfigurationError(f"{folder} cannot be written: {error.strerror}") from error
     return chargers, charge_points
 
 
@@ -59,8 +59,8 @@ def default_fleet() -> ChargePointsFile:
     )
 
 
-def registration(roster: ChargePointsFile) -> dict[str, Any]:
-    """What the charger service is told of the charge points: CHARGERS_FILE."""
+def registration(listed: ChargePointsFile) -> dict[str, Any]:
+    """Return the content of CHARGERS_FILE, the charger service's list of the charge points."""
     return {
         "feeders": [{"feeder_id": FEEDER_ID, "limit_a": FEEDER_LIMIT_A}],
         "chargers": [
@@ -70,7 +70,7 @@ def registration(roster: ChargePointsFile) -> dict[str, Any]:
                 "password_sha256": sha256(entry.password.get_secret_value().encode()).hexdigest(),
                 "evses": [{**evse.model_dump(mode="json"), "can_switch_phases": False} for evse in entry.evses],
             }
-            for entry in roster.charge_points
+            for entry in listed.charge_points
         ],
     }
 
@@ -85,9 +85,9 @@ def _entry(charger_id: str, version: Any, phases: tuple[int, ...], max_current_a
     )
 
 
-def _with_passwords(roster: ChargePointsFile) -> dict[str, Any]:
-    content = roster.model_dump(mode="json")
-    for written, entry in zip(content["charge_points"], roster.charge_points, strict=True):
+def _with_passwords(listed: ChargePointsFile) -> dict[str, Any]:
+    content = listed.model_dump(mode="json")
+    for written, entry in zip(content["charge_points"], listed.charge_points, strict=True):
         written["password"] = entry.password.get_secret_value()
     return content
 

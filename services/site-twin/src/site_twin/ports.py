@@ -20,27 +20,25 @@ class EvseKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EvsePlace:
-    """An EVSE as it is built.
-
-    phases: phases of the site to which it is wired, by its own order, e.g. (1, 2, 3) or (2,).
-    max_current_a [A]: what it can give at most on each of them.
-    """
+    """An EVSE as it is built."""
 
     key: EvseKey
     phases: tuple[int, ...]
+    """Phases of the site to which it is wired, by its own order, e.g. (1, 2, 3) or (2,)."""
+
     max_current_a: float
+    """What it can give at most on each of them [A]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an EVSE offers to the car.
-
-    limit_a [A]: per phase, >= 0; a car draws nothing under 6 A. 0 while no transaction runs or the contactor is open.
-    phases: how many of its phases it closes; None: all that it has.
-    """
+    """What an EVSE offers to the car."""
 
     limit_a: float
+    """Current per phase [A], >= 0; a car draws nothing below 6 A. 0 without a transaction or with an open contactor."""
+
     phases: int | None = None
+    """How many of its phases it closes; None: all that it has."""
 
 
 NOTHING = Offer(0.0)
@@ -48,41 +46,52 @@ NOTHING = Offer(0.0)
 
 @dataclass(frozen=True, slots=True)
 class PluggedCar:
-    """The car that stands at an EVSE.
+    """The car that is plugged in at an EVSE.
 
-    car_id: differs for every car that comes; id_token: what its driver shows to the charger.
-    plugged_in_at, departure: aware UTC, of the run.
-    energy_wanted_kwh [kWh]: wanted in all, > 0. energy_got_kwh [kWh]: got so far.
-    phases: phases of the car's own charger, 1..3. min_current_a, max_current_a [A]: what it can draw per phase.
-    is_asking: whether it would draw if enough were offered; False once it is full.
+    plugged_in_at, departure: aware UTC, of the run. min_current_a, max_current_a [A]: what it can draw per phase.
     """
 
     car_id: str
+    """Differs for every car that comes."""
+
     id_token: str
+    """What its driver shows to the charger."""
+
     plugged_in_at: datetime
     departure: datetime
     energy_wanted_kwh: float
+    """Energy requested in total [kWh], > 0."""
+
     energy_got_kwh: float
+    """Energy received so far [kWh]."""
+
     phases: int
+    """Phases of the car's own charger, 1..3."""
+
     min_current_a: float
     max_current_a: float
     is_asking: bool
+    """Whether it would draw if enough were offered; False once it is full."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvseMeter:
-    """What the meter of an EVSE says.
-
-    measured_at: aware UTC, of the run.
-    current_a [A]: on L1, L2, L3 of the site. power_kw [kW]: >= 0. voltage_v [V]: between phase and neutral.
-    register_kwh [kWh]: all energy ever given; never goes back.
-    """
+    """Values of an EVSE's meter."""
 
     measured_at: datetime
+    """Aware UTC, of the run."""
+
     current_a: tuple[float, float, float]
+    """Current on L1, L2, L3 of the site [A]."""
+
     power_kw: float
+    """Active power [kW], >= 0."""
+
     voltage_v: float
+    """Voltage between phase and neutral [V]."""
+
     register_kwh: float
+    """All energy ever given [kWh]; never goes back."""
 
 
 class Cars(Protocol):
@@ -93,11 +102,11 @@ class Cars(Protocol):
         ...
 
     def settle(self) -> datetime:
-        """Book what was drawn until now, and tell now.
+        """Account for the energy drawn until now, and return now.
 
-        To be called before anything that changes what `ChargePoints.offered` answers for moments from now on (a
+        To be called before anything that changes what `ChargePoints.compute_offer` returns for moments from now on (a
         profile set or cleared, a transaction started or stopped, a restart), so that the past keeps its offers.
-        Not to be called inside `ChargePoints.offered` or `ChargePoints.next_change`.
+        Not to be called inside `ChargePoints.compute_offer` or `ChargePoints.next_change`.
         """
         ...
 
@@ -106,7 +115,7 @@ class Cars(Protocol):
         ...
 
     def meter(self, charger_id: str, evse_id: int) -> EvseMeter:
-        """What the EVSE's meter says now, in truth: a charge point that lies does so itself."""
+        """Return the true values of the EVSE's meter; a charge point that misreports changes them itself."""
         ...
 
     def faults(self, charger_id: str) -> frozenset[str]:
@@ -130,19 +139,19 @@ class ChargePoints(Protocol):
     def compute_offer(self, charger_id: str, evse_id: int, moment: datetime) -> Offer:
         """What the EVSE offers at a moment between the last `Cars.settle` and now, by all that it holds.
 
-        Pure, and cheap: asked for every step of the time that is caught up with.
+        Must be cheap and without side effects: called for every step of a catch-up.
         """
         ...
 
     def next_change(self, charger_id: str, evse_id: int, after: datetime) -> datetime | None:
-        """The first moment later than `after` at which `offered` may change by itself; None: never.
+        """The first moment later than `after` at which the offer may change by itself; None: never.
 
         A profile that lapses or a period of a schedule that begins; the site ends its step there.
         """
         ...
 
     def state(self, charger_id: str) -> Mapping[str, Any]:
-        """What `GET /site` tells of a charger besides (`is_connected`, `ocpp_version` …); JSON values."""
+        """Further fields of a charger in `GET /site` (`is_connected`, `ocpp_version` …); JSON values."""
         ...
 
     def running(self, cars: Cars) -> AbstractAsyncContextManager[None]:

@@ -1,9 +1,34 @@
-"""The site's powers as the three services answer them."""
+"""The site's powers at one moment, and the readings that the three services return of them."""
+
+from dataclasses import dataclass
+from datetime import datetime
 
 from ev_service.settings import SiteSettings
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 from site_model.parameters import SiteParameters
-from site_twin.states import Powers
+
+
+@dataclass(frozen=True, slots=True)
+class Powers:
+    """Where the site's power comes from and goes to; units and signs as in `site_model.scenario.SiteState`."""
+
+    moment: datetime
+    generation_kw: float
+    poa_global_w_m2: float | None
+    building_kw: float
+    battery_power_kw: float
+    soc_percent: float
+    charging_kw: float
+    """What all cars draw [kW]."""
+
+    phase_current_a: tuple[float, float, float]
+    """What they draw on L1 [A], L2, L3."""
+
+    load_kw: float
+    export_kw: float
+    connection_current_a: tuple[float, ...]
+    """What each phase of the connection carries [A], positive is drawn from the grid."""
+
 
 SOURCE = "simulated"
 

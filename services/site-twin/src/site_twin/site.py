@@ -18,14 +18,14 @@ from site_model.cars import LEAST_CURRENT_A, arrivals, is_asking
 from site_model.parameters import SiteParameters
 from site_model.scenario import Site, at_connection
 from site_model.sunlight import Sun
-from site_twin.charging import DRAWS_MORE, NO_DRAW, Draw, draw_of
+from site_twin.charging import DRAWS_MORE, NO_DRAW, Draw, ParkedState, draw_of
 from site_twin.faults import FaultBoard
 from site_twin.parking import ParkedVisit, Parking
 from site_twin.ports import ChargePoints, EvseKey, EvseMeter, EvsePlace, Offer, PluggedCar
-from site_twin.states import ParkedState, Powers
+from site_twin.readings import Powers
 
 STEP_S = 60
-"""Longest step [s]: short beside what cars and sun do, and the whole minutes on which cars come and leave."""
+"""Longest step [s]: short compared with changes of cars and sun, and the whole minutes on which cars come and leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class TwinSite:
         charge_points: ChargePoints | None,
         faults: FaultBoard,
     ) -> None:
-        """Begin the story now, with the charge that the battery has in the story without cars.
+        """Begin now, with the state of charge that the battery has in the scenario without cars.
 
         Args:
             parameters: sun, panels, battery and building.
@@ -105,7 +105,7 @@ class TwinSite:
         return None if visit is None else self._to_plugged_car(key, visit, now)
 
     def meter(self, charger_id: str, evse_id: int) -> EvseMeter:
-        """What the EVSE's meter says now."""
+        """Return the current values of the EVSE's meter."""
         now, key = self._catch_up(), EvseKey(charger_id, evse_id)
         step = self._current_step(now)
         draw = step.draws.get(key, NO_DRAW)
@@ -141,7 +141,7 @@ class TwinSite:
         return self._offers(now)
 
     def charger_state(self, charger_id: str) -> Mapping[str, Any]:
-        """What a charger tells of itself besides."""
+        """Return the further fields of a charger."""
         return {} if self._charge_points is None else self._charge_points.state(charger_id)
 
     def _catch_up(self) -> datetime:

@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ev_service.settings import SiteSettings
 from ev_service.units import UtcTimestamp
+from site_twin.charging import ParkedState
 from site_twin.faults import Fault
 from site_twin.ports import EvseKey
 from site_twin.site import TwinSite, highest_of
-from site_twin.states import ParkedState
 
 
 class _View(BaseModel):
@@ -45,7 +45,7 @@ class EvseView(_View):
 
 
 class ChargerView(_View):
-    """One charger as it stands there; what it says of itself beside that."""
+    """One charger as built, and its own report."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -135,7 +135,7 @@ def site_view(site: TwinSite, settings: SiteSettings) -> SiteView:
 
 
 def fault_view(fault: Fault) -> FaultView:
-    """One fault as it is told."""
+    """One fault."""
     return FaultView(device=fault.device, kind=fault.kind, until=fault.until)
 
 

@@ -17,14 +17,13 @@ from ev_service.charging import Charger, Chargers, EvseState, MeterValues, Sessi
 from ev_service.clock import SteppedClock
 from ev_service.settings import SiteSettings
 from site_model.parameters import Building, Panels, SiteParameters, Storage, Weather
-from site_model.sun_choice import create_tabled_sun
-from site_twin.charging import DRAWS_MORE, DRAWS_MORE_MEANS
+from site_model.yield_table import create_tabled_sun
+from site_twin.charging import DRAWS_MORE, DRAWS_MORE_MEANS, ParkedState
 from site_twin.faults import FaultBoard
 from site_twin.fleet import FEEDER_LIMIT_A
 from site_twin.ports import Cars, EvseKey, EvsePlace, Offer
 from site_twin.readings import Readings
 from site_twin.site import TwinSite
-from site_twin.states import ParkedState
 
 MIDNIGHT = datetime(2026, 6, 25, 4, tzinfo=UTC)
 HOURS = 24

@@ -15,7 +15,7 @@ from charger_service.configuration import read_installation
 from ev_service.errors import ConfigurationError
 from site_twin.__main__ import main
 from site_twin.charge_points import Quirk, load_charge_points
-from site_twin.charge_points.charge_points_file import read_roster
+from site_twin.charge_points.charge_points_file import read_charge_points
 from site_twin.fleet import init
 from site_twin.ports import NOTHING, EvseKey
 from site_twin.settings import TwinSettings
@@ -37,7 +37,7 @@ def content(path: Path) -> Any:
 
 def test_both_sides_are_told_the_same_chargers_and_only_one_the_passwords(tmp_path: Path) -> None:
     chargers, charge_points = init(tmp_path)
-    roster, installation = read_roster(charge_points), read_installation(chargers, site_phases=3)
+    roster, installation = read_charge_points(charge_points), read_installation(chargers, site_phases=3)
     passwords = [entry.password.get_secret_value() for entry in roster.charge_points]
 
     assert [entry.charger_id for entry in roster.charge_points] == [f"CP-{number}" for number in range(1, 7)]
@@ -55,7 +55,7 @@ def test_the_fleet_has_three_kinds_of_chargers_on_one_feeder_that_can_not_carry_
     chargers, charge_points = init(tmp_path)
     kinds = {
         entry.charger_id: (entry.ocpp_version, entry.evses[0].phases, entry.evses[0].max_current_a)
-        for entry in read_roster(charge_points).charge_points
+        for entry in read_charge_points(charge_points).charge_points
     }
     installation = read_installation(chargers, site_phases=3)
 
@@ -96,7 +96,7 @@ def test_new_passwords_are_not_made_for_chargers_that_are_registered(tmp_path: P
 def test_a_folder_that_can_not_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(ConfigurationError, match="can not be written"):
+    with pytest.raises(ConfigurationError, match="cannot be written"):
         init(tmp_path / "file" / "folder")
 
 
@@ -119,7 +119,7 @@ def test_a_wrong_file_is_named_without_a_password(tmp_path: Path, change: dict[s
     path.write_text(json.dumps(written))
 
     with pytest.raises(ConfigurationError, match=message) as raised:
-        read_roster(path)
+        read_charge_points(path)
     assert secret not in str(raised.value)
 
 
@@ -130,7 +130,7 @@ def test_a_file_that_is_none_is_said(tmp_path: Path, text: str | None) -> None:
         path.write_text(text)
 
     with pytest.raises(ConfigurationError, match="TWIN_CHARGE_POINTS_FILE"):
-        read_roster(path)
+        read_charge_points(path)
 
 
 def test_the_site_is_told_the_places_before_anything_runs(tmp_path: Path) -> None:

@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from site_twin.charge_points.profile_store import ProfileCapabilities, ProfileStore
-from site_twin.charge_points.profiles import Period, Profile, ProfilePurpose, Purpose, RateUnit, Schedule
+from site_twin.charge_points.profiles import Period, Profile, ProfileKind, ProfilePurpose, RateUnit, Schedule
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 LOOSE, STRICT = ProfileCapabilities(), ProfileCapabilities(is_strict=True)
 RUNNING = {1: "tx-1", 2: None}
 SCHEDULE = Schedule(RateUnit.AMPERES, (Period(0, 16.0),))
-LIMIT = Profile(1, 1, 1, Purpose.TX, ProfilePurpose.RELATIVE, SCHEDULE, transaction_id="tx-1")
-DEFAULT = Profile(2, 1, 0, Purpose.TX_DEFAULT, ProfilePurpose.RELATIVE, SCHEDULE)
-STATION = Profile(3, 0, 0, Purpose.STATION_MAX, ProfilePurpose.ABSOLUTE, replace(SCHEDULE, start=NOON))
+LIMIT = Profile(1, 1, 1, ProfilePurpose.TX, ProfileKind.RELATIVE, SCHEDULE, transaction_id="tx-1")
+DEFAULT = Profile(2, 1, 0, ProfilePurpose.TX_DEFAULT, ProfileKind.RELATIVE, SCHEDULE)
+STATION = Profile(3, 0, 0, ProfilePurpose.STATION_MAX, ProfileKind.ABSOLUTE, replace(SCHEDULE, start=NOON))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ STATION = Profile(3, 0, 0, Purpose.STATION_MAX, ProfilePurpose.ABSOLUTE, replace
         (replace(LIMIT, schedule=Schedule(RateUnit.AMPERES, ())), "InvalidSchedule"),
         (replace(LIMIT, schedule=Schedule(RateUnit.AMPERES, (Period(0, 8.0), Period(0, 9.0)))), "InvalidSchedule"),
         (replace(LIMIT, schedule=Schedule(RateUnit.AMPERES, (Period(0, -1.0),))), "InvalidSchedule"),
-        (replace(LIMIT, kind=ProfilePurpose.RECURRING), "InvalidSchedule"),
+        (replace(LIMIT, kind=ProfileKind.RECURRING), "InvalidSchedule"),
         (replace(LIMIT, valid_from=NOON, valid_to=NOON), "InvalidProfile"),
         (
             replace(LIMIT, schedule=Schedule(RateUnit.AMPERES, tuple(Period(s, 8.0) for s in range(25)))),
@@ -50,9 +50,9 @@ def test_what_makes_no_sense_is_refused_in_both_versions(profile: Profile, reaso
     ("profile", "reason"),
     [
         (replace(LIMIT, transaction_id=None), "MissingTransactionId"),
-        (replace(LIMIT, kind=ProfilePurpose.ABSOLUTE), "InvalidSchedule"),
+        (replace(LIMIT, kind=ProfileKind.ABSOLUTE), "InvalidSchedule"),
         (replace(LIMIT, schedule=replace(SCHEDULE, start=NOON)), "InvalidSchedule"),
-        (replace(STATION, kind=ProfilePurpose.RELATIVE, schedule=SCHEDULE), "InvalidProfile"),
+        (replace(STATION, kind=ProfileKind.RELATIVE, schedule=SCHEDULE), "InvalidProfile"),
     ],
 )
 def test_2_0_1_refuses_what_1_6_leaves_open(profile: Profile, reason: str) -> None:
@@ -117,7 +117,7 @@ def test_clearing_takes_what_matches_everything_that_was_said() -> None:
     for profile in (LIMIT, DEFAULT, STATION):
         installed.install(profile, RUNNING, STRICT)
 
-    assert not installed.clear(purpose=Purpose.TX, stack_level=0)
+    assert not installed.clear(purpose=ProfilePurpose.TX, stack_level=0)
     assert installed.clear(profile_id=2)
     assert installed.clear(evse_id=0)
     assert installed.all == (LIMIT,)

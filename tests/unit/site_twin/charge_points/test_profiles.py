@@ -9,8 +9,8 @@ from site_twin.charge_points.profiles import (
     Limit,
     Period,
     Profile,
+    ProfileKind,
     ProfilePurpose,
-    Purpose,
     RateUnit,
     Schedule,
     Wiring,
@@ -40,16 +40,16 @@ def schedules(draw: st.DrawFn) -> Schedule:
 
 
 @st.composite
-def profiles(draw: st.DrawFn, purpose: Purpose | None = None) -> Profile:
-    kind = draw(st.sampled_from(ProfilePurpose))
+def profiles(draw: st.DrawFn, purpose: ProfilePurpose | None = None) -> Profile:
+    kind = draw(st.sampled_from(ProfileKind))
     return Profile(
         profile_id=draw(st.integers(1, 9)),
         evse_id=draw(st.sampled_from((0, 1, 2))),
         stack_level=draw(st.integers(0, 4)),
-        purpose=purpose or draw(st.sampled_from(Purpose)),
+        purpose=purpose or draw(st.sampled_from(ProfilePurpose)),
         kind=kind,
         schedule=draw(schedules()),
-        every=draw(st.sampled_from((DAY, timedelta(minutes=20)))) if kind is ProfilePurpose.RECURRING else None,
+        every=draw(st.sampled_from((DAY, timedelta(minutes=20)))) if kind is ProfileKind.RECURRING else None,
         valid_from=draw(maybe_moments),
         valid_to=draw(maybe_moments),
     )
@@ -59,13 +59,13 @@ held = st.lists(profiles(), max_size=5)
 few = settings(max_examples=20)
 
 
-def profile(limit: float = 16.0, purpose: Purpose = Purpose.TX, **given: object) -> Profile:
+def profile(limit: float = 16.0, purpose: ProfilePurpose = ProfilePurpose.TX, **given: object) -> Profile:
     schedule = Schedule(RateUnit.AMPERES, (Period(0, limit),))
     fields = {
         "profile_id": 1,
         "evse_id": 1,
         "stack_level": 0,
-        "kind": ProfilePurpose.RELATIVE,
+        "kind": ProfileKind.RELATIVE,
         "schedule": schedule,
         **given,
     }
@@ -83,12 +83,12 @@ def test_a_limit_is_0_or_between_the_least_current_and_what_the_evse_gives(
     assert 1 <= limit.phases <= WIRING.phases
 
 
-@given(held, profiles(Purpose.STATION_MAX), moments, maybe_moments)
+@given(held, profiles(ProfilePurpose.STATION_MAX), moments, maybe_moments)
 @few
 def test_no_profile_of_the_whole_charger_raises_a_limit_that_no_other_of_its_kind_set(
     held: list[Profile], station: Profile, moment: datetime, began: datetime | None
 ) -> None:
-    others = [profile for profile in held if profile.purpose is not Purpose.STATION_MAX]
+    others = [profile for profile in held if profile.purpose is not ProfilePurpose.STATION_MAX]
     before, after = (limit_at(given, WIRING, moment, began) for given in (others, [*others, station]))
 
     assert after.current_a <= before.current_a
@@ -142,7 +142,7 @@ def test_within_a_purpose_the_highest_valid_stack_level_prevails_even_if_it_allo
 
 
 def test_a_tx_profile_overrules_the_default_until_it_lapses() -> None:
-    default = profile(6.0, Purpose.TX_DEFAULT, stack_level=5)
+    default = profile(6.0, ProfilePurpose.TX_DEFAULT, stack_level=5)
     limit = profile(16.0, valid_to=NOON + MINUTE)
 
     assert limit_at([default, limit], WIRING, NOON, NOON).current_a == 16.0
@@ -151,15 +151,15 @@ def test_a_tx_profile_overrules_the_default_until_it_lapses() -> None:
 
 
 def test_the_evses_own_default_replaces_that_of_the_whole_charger() -> None:
-    general = profile(20.0, Purpose.TX_DEFAULT, evse_id=0, stack_level=4)
-    own = profile(10.0, Purpose.TX_DEFAULT)
+    general = profile(20.0, ProfilePurpose.TX_DEFAULT, evse_id=0, stack_level=4)
+    own = profile(10.0, ProfilePurpose.TX_DEFAULT)
 
     assert limit_at([general, own], WIRING, NOON, NOON).current_a == 10.0
     assert limit_at([general], WIRING, NOON, NOON).current_a == 20.0
 
 
 def test_the_profile_of_the_whole_charger_is_shared_among_its_transactions() -> None:
-    station = profile(30.0, Purpose.STATION_MAX, evse_id=0, kind=ProfilePurpose.ABSOLUTE)
+    station = profile(30.0, ProfilePurpose.STATION_MAX, evse_id=0, kind=ProfileKind.ABSOLUTE)
     shared = Wiring(1, 3, 32.0, 230.0, sharing=2)
 
     assert limit_at([station], WIRING, NOON, NOON).current_a == 30.0
@@ -181,7 +181,7 @@ def test_less_than_the_least_current_is_a_pause() -> None:
 
 def test_a_recurring_schedule_begins_again() -> None:
     nightly = Schedule(RateUnit.AMPERES, (Period(0, 10.0), Period(3600, 20.0)), NOON, 7200.0)
-    daily = profile(schedule=nightly, kind=ProfilePurpose.RECURRING, every=DAY)
+    daily = profile(schedule=nightly, kind=ProfileKind.RECURRING, every=DAY)
 
     at = [NOON + 2 * DAY + timedelta(hours=hours) for hours in (0, 1, 2)]
     assert [limit_at([daily], WIRING, moment, NOON).current_a for moment in at] == [10.0, 20.0, 32.0]

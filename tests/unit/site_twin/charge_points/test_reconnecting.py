@@ -136,7 +136,7 @@ async def test_a_wrong_password_is_tried_again_and_never_told(
         assert point.last_error is None
 
     told = [record.getMessage() for record in caplog.records if record.name.startswith("site_twin")]
-    assert "charge point can not connect" in told
+    assert "charge point cannot connect" in told
     assert not [line for line in told if PASSWORD in line or "Authorization" in line]
     assert PASSWORD not in repr(vars(point))
 

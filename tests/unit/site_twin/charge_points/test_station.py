@@ -10,9 +10,9 @@ from tests.unit.site_twin.charge_points.central_system import NOON
 
 from ev_service.clock import SteppedClock
 from site_twin.charge_points import EvsePlan, ParkedCars, Quirk
-from site_twin.charge_points.outbox import MOST_LETTERS, Outbox, OutgoingMessage
+from site_twin.charge_points.outbox import MAX_MESSAGES, Outbox, OutgoingMessage
 from site_twin.charge_points.profile_handling import clear_profiles, remote_stop, set_profile
-from site_twin.charge_points.profiles import Period, Profile, ProfilePurpose, Purpose, RateUnit, Schedule
+from site_twin.charge_points.profiles import Period, Profile, ProfileKind, ProfilePurpose, RateUnit, Schedule
 from site_twin.charge_points.protocol_version import BootReason, StopReason
 from site_twin.charge_points.station import Station, StationConfig
 from site_twin.charge_points.v16 import V16
@@ -40,13 +40,13 @@ class Standing:
 
 
 def order(station: Station, act: str, limit: float, until: datetime) -> Profile:
-    purpose = Purpose.TX_DEFAULT if act == "default" else Purpose.TX
+    purpose = ProfilePurpose.TX_DEFAULT if act == "default" else ProfilePurpose.TX
     unit = RateUnit.WATTS if act == "watts" else RateUnit.AMPERES
     schedule = Schedule(unit, (Period(0, limit * (690 if act == "watts" else 1)),))
     number, name = (1 if act == "default" else 2), station.transactions()[1]
     ends = None if act == "default" else until
     transaction = None if act == "default" else name
-    return Profile(number, 1, 0, purpose, ProfilePurpose.RELATIVE, schedule, valid_to=ends, transaction_id=transaction)
+    return Profile(number, 1, 0, purpose, ProfileKind.RELATIVE, schedule, valid_to=ends, transaction_id=transaction)
 
 
 def do(standing: Standing, cars: ParkedCars, clock: SteppedClock, act: str, limit: float, seconds: int) -> None:
@@ -107,9 +107,9 @@ def test_the_outbox_keeps_what_must_not_be_lost_and_no_more_than_it_can_hold() -
     outbox.drop_volatile()
     assert answers == [None]
 
-    for _ in range(MOST_LETTERS + 5):
+    for _ in range(MAX_MESSAGES + 5):
         outbox.add(OutgoingMessage(make=lambda: "more", is_kept=True, answered=answers.append))
-    assert len(outbox.waiting) == MOST_LETTERS
+    assert len(outbox.waiting) == MAX_MESSAGES
 
 
 def test_of_several_meter_values_that_wait_only_the_newest_is_sent() -> None:
@@ -117,4 +117,4 @@ def test_of_several_meter_values_that_wait_only_the_newest_is_sent() -> None:
     for value in ("old", "new"):
         outbox.add(OutgoingMessage(make=lambda value=value: value, key="meter 1"))
 
-    assert [letter.make() for letter in outbox.waiting] == ["new"]
+    assert [message.make() for message in outbox.waiting] == ["new"]

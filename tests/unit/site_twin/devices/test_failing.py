@@ -16,9 +16,8 @@ from site_twin.devices.failing import (
     Voice,
 )
 from site_twin.devices.shapes import DeviceMessage
-from site_twin.readings import Readings
+from site_twin.readings import Powers, Readings
 from site_twin.settings import TwinSettings
-from site_twin.states import Powers
 
 NOON = datetime(2026, 6, 25, 16, tzinfo=UTC)
 PERIOD = timedelta(seconds=5)

@@ -10,7 +10,7 @@ import pytest
 from ev_service.clock import SteppedClock
 from ev_service.settings import SiteSettings
 from site_model.parameters import Building, Panels, SiteParameters, Storage, Weather
-from site_model.sun_choice import create_tabled_sun
+from site_model.yield_table import create_tabled_sun
 from site_twin.charging import DRAWS_MORE, DRAWS_MORE_MEANS
 from site_twin.faults import FaultBoard
 from site_twin.ports import Cars, EvseKey, EvsePlace, Offer

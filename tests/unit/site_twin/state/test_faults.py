@@ -49,7 +49,7 @@ def test_lifting_ends_all_faults_of_one_device(board: FaultBoard) -> None:
 def test_devices_and_kinds_that_do_not_exist_are_refused(board: FaultBoard) -> None:
     with pytest.raises(UnknownDeviceError, match="no device pv-2, only CP-1, pv-1"):
         board.order("pv-2", "silent", now=NOW, minutes=5)
-    with pytest.raises(UnknownFaultError, match="pv-1 can not fail as reboots, only as silent, stuck"):
+    with pytest.raises(UnknownFaultError, match="pv-1 cannot fail as reboots, only as silent, stuck"):
         board.order("pv-1", "reboots", now=NOW, minutes=5)
     with pytest.raises(UnknownDeviceError):
         board.lift("pv-2")

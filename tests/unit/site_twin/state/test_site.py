@@ -9,7 +9,7 @@ import pytest
 from ev_service.clock import SteppedClock
 from site_model.parameters import SiteParameters
 from site_model.scenario import Site
-from site_model.sun_choice import create_tabled_sun
+from site_model.yield_table import create_tabled_sun
 from site_twin.charging import DRAWS_MORE
 from site_twin.ports import EvseMeter
 from site_twin.settings import TwinSettings

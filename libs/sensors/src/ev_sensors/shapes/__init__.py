@@ -11,30 +11,34 @@ Role = Literal["solar", "battery", "grid"]
 """What a device measures."""
 
 Parse = Callable[[bytes, datetime], Measurement | Refusal | IgnoredMessage]
-"""A message and the run's time; `Ignored` where the message gives no value by itself, with why."""
+"""A message and the run's time; `IgnoredMessage` where the message gives no value by itself, with why."""
 
 Status = Literal["online", "offline"]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One device's manner of speaking.
-
-    telemetry: topic of its measurements. status: topic of its birth and last will; None where it has none.
-    parse: reads a message of the former, says: one of the latter, None where it is neither.
-    mixed: how many kinds of message may share the first topic; under a flood so many are kept, not one.
-    more: further topics of its measurements, and what reads each.
-    is_timed: whether its messages say when they were measured; else they count as measured when they arrive, and what
-    the broker kept, which may be of any age, does not count.
-    """
+    """Topics and message format of one device."""
 
     telemetry: str
+    """Topic of its measurements."""
+
     status: str | None
+    """Topic of its birth and last will; None where it has none."""
+
     parse: Parse
+    """Reads a message of the former, says: one of the latter, None where it is neither."""
+
     says: Callable[[bytes], Status | None]
     mixed: int = 1
+    """How many kinds of message may share the first topic; under a flood so many are kept, not one."""
+
     more: Mapping[str, Parse] = field(default_factory=dict[str, Parse])
+    """Further topics of its measurements, and what reads each."""
+
     is_timed: bool = True
+    """Whether its messages say when they were measured; else they count as measured when they arrive, and what the
+    broker kept, which may be of any age, does not count."""
 
     @property
     def measurements(self) -> tuple[str, ...]:

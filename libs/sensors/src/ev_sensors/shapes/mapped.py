@@ -45,7 +45,7 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp(), datetime(2200
 
 
 class MappingError(ValueError):
-    """A setting does not say clearly where a value stands; says what to write instead."""
+    """A setting does not locate a value unambiguously; the message names what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +76,20 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class ValueMapping:
-    """Where everything stands that a device tells.
-
-    values: by name, with the unit as word. time: absent where values count as measured when they arrive; its topic is
-    empty. status: its word is what stands there while the device is there and while it is not.
-    """
+    """Location of every value that a device sends."""
 
     values: Mapping[str, Spot]
+    """By name, with the unit as word."""
+
     time: Spot | None = None
+    """Absent where values count as measured when they arrive; its topic is empty."""
+
     status: Spot | None = None
+    """Its word is what stands there while the device is there and while it is not."""
 
 
 def read_mapping(text: str, role: Role, phases: int) -> ValueMapping:
-    """Read the setting that says where values stand.
+    """Parse the setting that locates the values.
 
     Args:
         text: `NAME=TOPIC#POINTER UNIT`, several with `;` between them.
@@ -96,7 +97,7 @@ def read_mapping(text: str, role: Role, phases: int) -> ValueMapping:
         phases: of the site.
 
     Raises:
-        MappingError: says what to write.
+        MappingError: the text is invalid; the message names what to write.
 
     >>> read_mapping("power=tele/m/SENSOR#/SML/curr_w W", "grid", 3).values["power"].keys
     ('SML', 'curr_w')
@@ -179,12 +180,12 @@ class _Reader:
     def __init__(self, role: Role, mapping: ValueMapping, factor: float, zone: ZoneInfo) -> None:
         self._role: Role = role
         self._mapping, self._factor, self._zone = mapping, factor, zone
-        # Voltages only turn powers into currents: whoever tells them seldom need not be waited for.
+        # Voltages only convert powers into currents, so a round does not wait for a device that sends them rarely.
         self._rounds = Rounds([name for name in mapping.values if not name.startswith("voltage")])
         self._voltages: dict[str, float] = {}
 
     def read(self, topic: str, payload: bytes, now: datetime) -> Measurement | Refusal | IgnoredMessage:
-        """What a message says once all is told that belongs together."""
+        """Return the measurement once all values of a round have arrived."""
         try:
             is_text = any(spot.topic == topic and not spot.keys for spot in self._mapping.values.values())
             document = _document(payload, is_text=is_text)
@@ -261,7 +262,7 @@ def moment_of(text: str, zone: ZoneInfo, now: datetime) -> datetime:
 
     Args:
         text: with or without an offset.
-        zone: where the clock runs that tells none.
+        zone: time zone of timestamps without an offset.
         now: the run's time; of an hour that comes twice, the one that is nearer to it is meant.
 
     Raises:

@@ -63,13 +63,13 @@ class _Power(_ShellyMessage):
 
     @property
     def power_w(self) -> float | None:
-        """Active power in all [W], else the sum of the three phases; None where that is not told."""
+        """Active power in all [W], else the sum of the three phases; None where neither is present."""
         known = [power for power in self.phases_w if power is not None]
         total = self.total_act_power if self.total_act_power is not None else self.apower
         return sum(known) if total is None and len(known) == len(self.phases_w) else total
 
     def phases(self, factor: float) -> dict[str, float]:
-        """What is told of each phase."""
+        """Values of each phase."""
         return phase_values(
             current_a=(self.a_current, self.b_current, self.c_current),
             power_w=self.phases_w,
@@ -96,7 +96,7 @@ class _Params(_ShellyMessage):
     switch: _Power | None = Field(default=None, alias="switch:0")
 
     def channels(self) -> dict[int, _Power]:
-        """What is told of single channels, by their number.
+        """Values of single channels, by their number.
 
         Raises:
             ValidationError: not in the form of Shelly.
@@ -145,14 +145,14 @@ def tasmota_shape(role: Role, base: str, *, factor: float, zone: ZoneInfo) -> Sh
 
 
 def shelly_shape(role: Role, base: str, *, factor: float, phases: int = 3, channels: Sequence[int] = ()) -> Shape:
-    """A Shelly meter of the second generation or later, which tells of all its parts on one topic.
+    """A Shelly meter of the second generation or later, which sends all its components on one topic.
 
     Args:
         role: what it measures.
         base: the device's own topic prefix.
         factor: its power is multiplied by it; -1 turns the sign.
         phases: of the site.
-        channels: numbers of the parts `em1:n` that count, in the order of the phases; none: all that it tells.
+        channels: numbers of the parts `em1:n` that count, in the order of the phases; none: all that it sends.
     """
     _demand_meter(role)
     single = _Channels(role, factor, phases, channels)
@@ -184,7 +184,7 @@ def shelly_gen1_shape(role: Role, base: str, *, factor: float, phases: int = 3, 
         base: topic without its last words, `shellies/{device}`.
         factor: its power is multiplied by it; -1 turns the sign.
         phases: of the site.
-        channels: numbers of the channels that count, in the order of the phases; none: all that it tells.
+        channels: numbers of the channels that count, in the order of the phases; none: all that it sends.
     """
     _demand_meter(role)
     single = _Channels(role, factor, phases, channels)
@@ -211,7 +211,7 @@ class _Channels:
         self._newest: dict[int, _Power] = {}
 
     def add(self, told: Mapping[int, _Power], moment: datetime) -> Measurement | IgnoredMessage:
-        """Take in what one message tells of channels."""
+        """Add the channels of one message."""
         powers_w = {
             channel: power.act_power
             for channel, power in told.items()

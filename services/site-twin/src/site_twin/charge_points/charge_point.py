@@ -1,6 +1,6 @@
-"""A charge point on its connection: connects, boots, tells, answers, and comes back by itself when it is cut off.
+"""A charge point on its connection: connects, boots, reports, answers, and reconnects after a loss.
 
-Real time everywhere here: it is the network's; what is told carries the run's time.
+Real time everywhere here: it is the network's; messages carry the run's time.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _LONGEST_SERIAL_NUMBER = 25
 
 _logger = logging.getLogger(__name__)
 _websocket = logging.getLogger("site_twin.websocket")
-# At DEBUG the library tells each header, the password among them.
+# At DEBUG the library logs each header, the password among them.
 _websocket.setLevel(logging.WARNING)
 
 
@@ -79,14 +79,14 @@ class ChargePoint:
             timing: real times; None: as a charger in the field has them.
             voltage_v: between phase and neutral [V].
         """
-        dialect = V16() if version == "1.6" else V201()
+        protocol = V16() if version == "1.6" else V201()
         clock = clock or SystemClock()
         present = cars or NoCars(clock)
         self.charger_id = charger_id
         self._timing = timing or Timing()
         about = About(serial_number=charger_id[:_LONGEST_SERIAL_NUMBER])
         paced = self._timing.meter_values_per_s
-        self.station = Station(StationConfig(charger_id, evses, present, quirks, voltage_v, about, paced), dialect)
+        self.station = Station(StationConfig(charger_id, evses, present, quirks, voltage_v, about, paced), protocol)
         self.station.reboot = self.reboot
         self.last_error: str | None = None
         self._url = f"{url.rstrip('/')}/{quote(charger_id, safe='')}"
@@ -102,7 +102,7 @@ class ChargePoint:
     @property
     def version(self) -> str:
         """Of OCPP."""
-        return self.station.dialect.version
+        return self.station.protocol.version
 
     @property
     def is_connected(self) -> bool:
@@ -123,7 +123,7 @@ class ChargePoint:
         return self.station.compute_offer(evse_id, moment)
 
     def state(self) -> dict[str, Any]:
-        """What it says of itself, as JSON values."""
+        """Return its own report, as JSON values."""
         return {
             "is_connected": self.is_connected,
             "is_booted": self.is_booted,
@@ -179,7 +179,7 @@ class ChargePoint:
                 self.station.switch_on()
 
     async def _connection(self) -> bool:
-        """Be connected once; tells whether it came as far as being accepted."""
+        """Hold one connection; return whether the boot was accepted."""
         was_online = False
         try:
             async with self._connect() as socket:
@@ -202,7 +202,7 @@ class ChargePoint:
         login = build_authorization_basic(self.charger_id, self._password.get_secret_value())
         return connect(
             self._url,
-            subprotocols=[Subprotocol(self.station.dialect.subprotocol)],
+            subprotocols=[Subprotocol(self.station.protocol.subprotocol)],
             additional_headers={"Authorization": login},
             ssl=None if self._authorities is None else self._authorities.context(),
             # Messages are small; and thousands of connections would each hold their own dictionary.
@@ -226,7 +226,7 @@ class ChargePoint:
     def _tell_failure(self, error: Exception, was_online: bool) -> None:
         refused = f"HTTP {error.response.status_code}" if isinstance(error, InvalidStatus) else ""
         self.last_error = refused or str(error) or type(error).__name__
-        event = "charge point disconnected" if was_online else "charge point can not connect"
+        event = "charge point disconnected" if was_online else "charge point cannot connect"
         _logger.info(event, extra={"charger_id": self.charger_id, "reason": self.last_error})
 
     def _advance(self) -> None:

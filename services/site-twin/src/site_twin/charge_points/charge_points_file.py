@@ -53,11 +53,11 @@ class ChargePointsFile(_Entry):
         return self
 
 
-def read_roster(path: Path) -> ChargePointsFile:
+def read_charge_points(path: Path) -> ChargePointsFile:
     """Read the file of the charge points.
 
     Raises:
-        ConfigurationError: it can not be read, or says what can not be; the message holds no password.
+        ConfigurationError: it cannot be read, or its content is invalid; the message holds no password.
     """
     try:
         return ChargePointsFile.model_validate(json.loads(path.read_text(encoding="utf-8")))

@@ -10,13 +10,13 @@ _LONGEST_INTERVAL_S = 86_400
 
 @dataclass(slots=True)
 class Configuration:
-    """What can be set.
-
-    heartbeat_s [s]: real time between heartbeats. meter_interval_s [s]: of the run, between meter values.
-    """
+    """What can be set."""
 
     heartbeat_s: float = 300
+    """Real time between heartbeats [s]."""
+
     meter_interval_s: int = 5
+    """Of the run [s], between meter values."""
 
 
 def values_v16(configuration: Configuration, abilities: ProfileCapabilities, connectors: int) -> dict[str, str]:

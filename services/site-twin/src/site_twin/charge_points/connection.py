@@ -14,16 +14,16 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
 from ev_service.tasks import cancel_and_wait
-from site_twin.charge_points.faulty_charge_point import Manner
+from site_twin.charge_points.faulty_charge_point import CallHandling
 from site_twin.charge_points.protocol_version import BootReason
 from site_twin.charge_points.quirks import Quirk
 from site_twin.charge_points.station import Station
 
-_MANNERS = {
-    Quirk.DISCONNECTS_IN_PROFILE: Manner.BY_DISCONNECTING,
-    Quirk.NEVER_ANSWERS: Manner.NOT_AT_ALL,
-    Quirk.NEVER_CONFIRMS: Manner.WITHOUT_ANSWER,
-    Quirk.ANSWERS_LATE: Manner.LATE,
+_HANDLING_BY_QUIRK = {
+    Quirk.DISCONNECTS_IN_PROFILE: CallHandling.BY_DISCONNECTING,
+    Quirk.NEVER_ANSWERS: CallHandling.NOT_AT_ALL,
+    Quirk.NEVER_CONFIRMS: CallHandling.WITHOUT_ANSWER,
+    Quirk.ANSWERS_LATE: CallHandling.LATE,
 }
 
 _logger = logging.getLogger(__name__)
@@ -33,19 +33,25 @@ _logger = logging.getLogger(__name__)
 class Timing:
     """Real times of a charge point [s].
 
-    answer_s: how long it waits for an answer before it takes the connection for dead. late_s: how late it answers
-    with `Quirk.ANSWERS_LATE`. reboot_s: how long it is away. first_wait_s, longest_wait_s: before it connects again,
-    twice as long each time. tick_s: how often it looks at clock, cars and meters; None: as the clock asks for.
-    meter_values_per_s: the most meter values that it sends a second, however fast the run's clock goes.
+    first_wait_s, longest_wait_s: before it connects again, twice as long each time.
     """
 
     answer_s: int = 30
+    """How long it waits for an answer before it takes the connection for dead."""
+
     late_s: float = 5.0
+    """How late it answers with `Quirk.ANSWERS_LATE`."""
+
     reboot_s: float = 1.0
+    """How long it is away."""
+
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
     tick_s: float | None = None
+    """How often it looks at clock, cars and meters; None: as the clock asks for."""
+
     meter_values_per_s: float = 4.0
+    """The most meter values that it sends a second, however fast the run's clock goes."""
 
 
 class OcppClient:
@@ -65,12 +71,12 @@ class OcppClient:
             WebSocketException: it ended, or the central system speaks no version of ours.
             TimeoutError: the central system does not answer any more.
         """
-        station, dialect = self._station, self._station.dialect
-        if socket.subprotocol != dialect.subprotocol:
-            raise WebSocketException(f"the central system does not speak {dialect.subprotocol}")
-        speaker = dialect.speaker(station.charger_id, socket, self._timing.answer_s)
-        speaker.take(dialect.handlers(station), self._manner, self._timing.late_s)
-        tasks = [asyncio.create_task(speaker.start()), asyncio.create_task(self._talk(speaker))]
+        station, protocol = self._station, self._station.protocol
+        if socket.subprotocol != protocol.subprotocol:
+            raise WebSocketException(f"the central system does not speak {protocol.subprotocol}")
+        client = protocol.create_client(station.charger_id, socket, self._timing.answer_s)
+        client.take(protocol.handlers(station), self._choose_handling, self._timing.late_s)
+        tasks = [asyncio.create_task(client.start()), asyncio.create_task(self._talk(client))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -80,13 +86,13 @@ class OcppClient:
             self._is_over = True
             await cancel_and_wait(*tasks)
 
-    async def _talk(self, speaker: Any) -> None:
+    async def _talk(self, client: Any) -> None:
         station = self._station
         # Only after it started: a connection that was lost is no reason to boot (1.6, 4.2; 2.0.1, block B).
         if station.boot_reason is not None:
-            await self._boot(speaker, station.boot_reason)
+            await self._boot(client, station.boot_reason)
         station.boot_reason = None
-        version = station.dialect.version
+        version = station.protocol.version
         _logger.info("charge point connected", extra={"charger_id": station.charger_id, "ocpp_version": version})
         station.is_online = True
         station.announce()
@@ -95,19 +101,19 @@ class OcppClient:
         while not self._is_over:
             try:
                 async with asyncio.timeout(station.configuration.heartbeat_s):
-                    letter = await station.outbox.first()
+                    message = await station.outbox.first()
             except TimeoutError:
-                await _call(speaker, station.dialect.heartbeat())
+                await _call(client, station.protocol.heartbeat())
                 continue
             if station.is_off:
                 return
-            letter.payload = letter.payload or letter.make()
-            station.outbox.confirm(letter, None if letter.payload is None else await _call(speaker, letter.payload))
+            message.payload = message.payload or message.make()
+            station.outbox.confirm(message, None if message.payload is None else await _call(client, message.payload))
             self._turned()
 
-    async def _boot(self, speaker: Any, reason: BootReason) -> None:
+    async def _boot(self, client: Any, reason: BootReason) -> None:
         while not self._is_over:
-            answer = await _call(speaker, self._station.dialect.boot(self._station.about, reason))
+            answer = await _call(client, self._station.protocol.boot(self._station.about, reason))
             interval_s = getattr(answer, "interval", 0)
             if answer is not None and answer.status == "Accepted":
                 if interval_s > 0:
@@ -115,17 +121,17 @@ class OcppClient:
                 return
             await asyncio.sleep(interval_s or self._timing.longest_wait_s)
 
-    def _manner(self, action: str) -> Manner:
+    def _choose_handling(self, action: str) -> CallHandling:
         if action in ("SetChargingProfile", "ClearChargingProfile"):
-            for quirk, manner in _MANNERS.items():
+            for quirk, handling in _HANDLING_BY_QUIRK.items():
                 if self._station.has(quirk):
-                    return manner
-        return Manner.PROPERLY
+                    return handling
+        return CallHandling.PROPERLY
 
 
-async def _call(speaker: Any, payload: Any) -> Any:
+async def _call(client: Any, payload: Any) -> Any:
     """The answer to a call; None where it is an error or makes no sense."""
     try:
-        return await speaker.call(payload)
+        return await client.call(payload)
     except OCPPError:
         return None

@@ -1,7 +1,4 @@
-"""An EVSE as its charger knows it: how it is built, the car that stands there, the transaction that runs.
-
-Knows no messages and no network.
-"""
+"""An EVSE as its charger knows it: how it is built, the car that stands there, the transaction that runs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +10,7 @@ from site_twin.ports import EvseMeter, PluggedCar
 
 
 class Activity(StrEnum):
-    """What an EVSE does, in the words of 1.6, which tells more than 2.0.1 does."""
+    """What an EVSE does, in the terms of 1.6, which distinguishes more than 2.0.1 does."""
 
     AVAILABLE = "Available"
     PREPARING = "Preparing"
@@ -25,28 +22,30 @@ class Activity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EvsePlan:
-    """An EVSE as it is built.
-
-    phases: phases of the site on its lines L1, L2, L3. max_current_a [A]: the most it gives on each.
-    """
+    """An EVSE as it is built."""
 
     evse_id: int
     phases: tuple[int, ...] = (1, 2, 3)
+    """Phases of the site on its lines L1, L2, L3."""
+
     max_current_a: float = 32.0
+    """The most it gives on each [A]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Meter values as the charger tells them.
-
-    lines_a [A]: on the EVSE's own lines, L1 first. offered_a [A]: per line. energy_wh [Wh]: the register.
-    """
+    """Meter values as the charger reports them."""
 
     at: datetime
     lines_a: tuple[float, ...]
+    """On the EVSE's own lines [A], L1 first."""
+
     power_w: float
     offered_a: float
+    """Per line [A]."""
+
     energy_wh: int
+    """The register [Wh]."""
 
     def differs(self, other: "Reading", by_a: float) -> bool:
         """Whether a current or what is offered is another one."""
@@ -56,17 +55,18 @@ class Reading:
 
 @dataclass(slots=True)
 class Transaction:
-    """One car's charging, from being authorized to its end.
-
-    wire_id: what the central system calls it; None until it said so (1.6). seq_no: of the next event (2.0.1).
-    """
+    """One car's charging, from being authorized to its end."""
 
     car_id: str
     id_token: str
     started_at: datetime
     remote_start_id: int | None = None
     wire_id: str | None = None
+    """What the central system calls it; None until it said so (1.6)."""
+
     seq_no: int = 0
+    """Of the next event (2.0.1)."""
+
     local_id: str = field(default_factory=lambda: str(uuid4()))
 
     def next_seq_no(self) -> int:
@@ -77,19 +77,20 @@ class Transaction:
 
 @dataclass(slots=True)
 class Evse:
-    """The state of one EVSE.
-
-    is_new: the car came, and nobody was asked yet whether it may charge. is_unlimited: it forgot its limit after a
-    pause. told: the meter values told last.
-    """
+    """The state of one EVSE."""
 
     plan: EvsePlan
     activity: Activity = Activity.AVAILABLE
     car: PluggedCar | None = None
     transaction: Transaction | None = None
     is_new: bool = False
+    """The car came, and nobody was asked yet whether it may charge."""
+
     is_unlimited: bool = False
-    told: Reading | None = None
+    """It forgot its limit after a pause."""
+
+    last_reported: Reading | None = None
+    """The meter values that were sent last."""
 
     @property
     def is_suspended(self) -> bool:

@@ -1,4 +1,4 @@
-"""The library's charge point, with the bad habits that show in how calls are answered."""
+"""The library's charge point, with configurable faults in how it answers calls."""
 
 import asyncio
 import logging
@@ -22,11 +22,11 @@ ocpp.messages.ASYNC_VALIDATION = False  # pyright: ignore[reportConstantRedefini
 # It has no types.
 _library: Any = ocpp.charge_point
 _wire = logging.getLogger("site_twin.ocpp")
-# The library tells every message at INFO.
+# The library logs every message at INFO.
 _wire.setLevel(logging.ERROR)
 
 
-class Manner(Enum):
+class CallHandling(Enum):
     """How a call of the central system is taken."""
 
     PROPERLY = auto()
@@ -36,39 +36,39 @@ class Manner(Enum):
     BY_DISCONNECTING = auto()
 
 
-Manners = Callable[[str], Manner]
+HandlingByAction = Callable[[str], CallHandling]
 """How a call is taken, by its action."""
 
 
-class _Speaker(ocpp.charge_point.ChargePoint):
+class _FaultyChargePoint(ocpp.charge_point.ChargePoint):
     """Mixed into the library's class of either version, before it."""
 
     route_map: dict[str, Any]
     _connection: Any
 
-    def take(self, handlers: Handlers, manners: Manners, late_s: float) -> None:
-        """Answer calls with these handlers, in this manner."""
+    def take(self, handlers: Handlers, handling_of: HandlingByAction, late_s: float) -> None:
+        """Answer calls with these handlers, in this handling."""
         # In the place of the library's decorators: their list of names is one for the process.
         self.route_map = {
             action: {"_on_action": handler, "_skip_schema_validation": False} for action, handler in handlers.items()
         }
-        self._manners, self._late_s = manners, late_s
+        self._handling_of, self._late_s = handling_of, late_s
         self._late: set[asyncio.Task[None]] = set()
 
     async def _handle_call(self, msg: Any) -> Any:
-        match self._manners(msg.action):
-            case Manner.LATE:
+        match self._handling_of(msg.action):
+            case CallHandling.LATE:
                 task = asyncio.create_task(self._answer_late(msg))
                 self._late.add(task)
                 task.add_done_callback(self._late.discard)
-            case Manner.NOT_AT_ALL:
+            case CallHandling.NOT_AT_ALL:
                 pass
-            case Manner.WITHOUT_ANSWER:
+            case CallHandling.WITHOUT_ANSWER:
                 payload: Any = _library.camel_to_snake_case(msg.payload)
                 self.route_map[msg.action]["_on_action"](**payload)
-            case Manner.BY_DISCONNECTING:
+            case CallHandling.BY_DISCONNECTING:
                 self._connection.transport.abort()
-            case Manner.PROPERLY:
+            case CallHandling.PROPERLY:
                 await self._answer(msg)
 
     async def _answer_late(self, msg: Any) -> None:
@@ -80,11 +80,11 @@ class _Speaker(ocpp.charge_point.ChargePoint):
         await super()._handle_call(msg)  # pyright: ignore[reportUnknownMemberType]
 
 
-class SpeakerV16(_Speaker, LibraryV16):
+class FaultyChargePointV16(_FaultyChargePoint, LibraryV16):
     """Speaks OCPP 1.6."""
 
 
-class SpeakerV201(_Speaker, LibraryV201):
+class FaultyChargePointV201(_FaultyChargePoint, LibraryV201):
     """Speaks OCPP 2.0.1."""
 
 

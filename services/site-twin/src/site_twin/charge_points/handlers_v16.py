@@ -8,7 +8,7 @@ from ocpp.v16 import call_result
 from ev_service.units import utc_text
 from site_twin.charge_points import profile_handling
 from site_twin.charge_points.configuration import SETTABLE_V16, set_seconds, values_v16
-from site_twin.charge_points.profiles import Purpose
+from site_twin.charge_points.profiles import ProfilePurpose
 from site_twin.charge_points.protocol_version import BootReason, Handlers, StopReason
 from site_twin.charge_points.station import Station
 from site_twin.charge_points.wire_profiles import period_contents, profile_from_v16, purpose_of
@@ -50,7 +50,7 @@ def _clear_charging_profile(
     charging_profile_purpose: str | None = None,
     stack_level: int | None = None,
 ) -> Any:
-    purpose: Purpose | None = purpose_of(charging_profile_purpose)
+    purpose: ProfilePurpose | None = purpose_of(charging_profile_purpose)
     was_there = profile_handling.clear_profiles(station, id, connector_id, purpose, stack_level)
     status: Any = "Accepted" if was_there else "Unknown"
     return call_result.ClearChargingProfile(status=status)

@@ -8,7 +8,7 @@ from ocpp.v201 import call_result
 from ev_service.units import utc_text
 from site_twin.charge_points import profile_handling
 from site_twin.charge_points.configuration import SETTABLE_V201, set_seconds, values_v201
-from site_twin.charge_points.profiles import Purpose
+from site_twin.charge_points.profiles import ProfilePurpose
 from site_twin.charge_points.protocol_version import BootReason, Handlers, StopReason
 from site_twin.charge_points.station import Station
 from site_twin.charge_points.wire_profiles import period_contents, profile_from_v201, purpose_of
@@ -53,7 +53,7 @@ def _clear_charging_profile(
     criteria = charging_profile_criteria or {}
     status: Any = "Unknown"
     try:
-        purpose: Purpose | None = purpose_of(criteria.get("charging_profile_purpose"))
+        purpose: ProfilePurpose | None = purpose_of(criteria.get("charging_profile_purpose"))
     except ValueError:
         return call_result.ClearChargingProfile(status=status)
     evse_id, stack_level = criteria.get("evse_id"), criteria.get("stack_level")

@@ -11,7 +11,7 @@ from ev_service.errors import ConfigurationError
 from ev_service.tasks import cancel_and_wait
 from ev_service.trust import Authorities
 from site_twin.charge_points.charge_point import ChargePoint
-from site_twin.charge_points.charge_points_file import ChargePointEntry, ChargePointsFile, read_roster
+from site_twin.charge_points.charge_points_file import ChargePointEntry, ChargePointsFile, read_charge_points
 from site_twin.charge_points.connection import Timing
 from site_twin.charge_points.quirks import MEANINGS
 from site_twin.ports import NOTHING, Cars, EvseKey, EvsePlace, Offer
@@ -35,15 +35,15 @@ class ConnectionSettings(Protocol):
 
     @property
     def ca_file(self) -> Path | None:
-        """Whom to trust for wss://, beside the system's."""
+        """Authorities to trust for wss://, in addition to the system's."""
         ...
 
 
 class OcppFleet:
-    """The charge points of a roster; they live while `running` is entered."""
+    """The charge points of a file; they run while `running` is entered."""
 
-    def __init__(self, roster: ChargePointsFile, url: str, authorities: Authorities | None) -> None:
-        self._roster, self._url, self._authorities = roster, url, authorities
+    def __init__(self, charge_points_file: ChargePointsFile, url: str, authorities: Authorities | None) -> None:
+        self._charge_points_file, self._url, self._authorities = charge_points_file, url, authorities
         self._points: dict[str, ChargePoint] = {}
 
     @property
@@ -51,7 +51,7 @@ class OcppFleet:
         """All EVSEs, by identity."""
         places = (
             EvsePlace(EvseKey(entry.charger_id, evse.evse_id), evse.phases, evse.max_current_a)
-            for entry in self._roster.charge_points
+            for entry in self._charge_points_file.charge_points
             for evse in entry.evses
         )
         return tuple(sorted(places, key=lambda place: place.key))
@@ -72,7 +72,7 @@ class OcppFleet:
         return None if point is None else point.station.next_change(evse_id, after)
 
     def state(self, charger_id: str) -> Mapping[str, Any]:
-        """What a charge point says of itself."""
+        """Return a charge point's own report."""
         point = self._points.get(charger_id)
         return {"is_connected": False} if point is None else point.state()
 
@@ -80,7 +80,7 @@ class OcppFleet:
     async def running(self, cars: Cars) -> AsyncGenerator[None]:
         """Connect them and keep them so."""
         self._points = {
-            entry.charger_id: self._create_charge_point(entry, cars) for entry in self._roster.charge_points
+            entry.charger_id: self._create_charge_point(entry, cars) for entry in self._charge_points_file.charge_points
         }
         tasks = [asyncio.create_task(point.run()) for point in self._points.values()]
         try:
@@ -107,10 +107,10 @@ def load_charge_points(settings: ConnectionSettings) -> OcppFleet:
     """The charge points that the settings name.
 
     Raises:
-        ConfigurationError: something is missing, or a file can not be used.
+        ConfigurationError: something is missing, or a file cannot be used.
     """
     if settings.ocpp_url is None or settings.charge_points_file is None:
         raise ConfigurationError("TWIN_OCPP_URL and TWIN_CHARGE_POINTS_FILE must both be set")
     is_secured = settings.ocpp_url.startswith("wss://")
     authorities = Authorities(settings.ca_file, "TWIN_CA_FILE") if is_secured else None
-    return OcppFleet(read_roster(settings.charge_points_file), settings.ocpp_url, authorities)
+    return OcppFleet(read_charge_points(settings.charge_points_file), settings.ocpp_url, authorities)

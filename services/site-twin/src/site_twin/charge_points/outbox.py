@@ -1,4 +1,4 @@
-"""What a charger has to tell, in order, one message at a time, also over a lost connection; and how often it may."""
+"""A charger's outgoing messages: sent in order, one at a time, kept over a lost connection, and limited in rate."""
 
 import asyncio
 import time
@@ -7,70 +7,73 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-MOST_LETTERS = 1000
-"""So many are held; what must not be lost is two messages a transaction, so that this is weeks without a connection."""
+MAX_MESSAGES = 1000
+"""Longest outbox; what must not be lost is two messages a transaction, so that this is weeks without a connection."""
 
 
 @dataclass(slots=True, eq=False)
 class OutgoingMessage:
-    """One message to the central system.
-
-    make: makes the payload when it is sent; None: it has become pointless.
-    answered: is told the answer, or None where none came. is_kept: it waits for the next connection.
-    key: a newer letter with the same key makes this one pointless while it waits.
-    """
+    """One message to the central system."""
 
     make: Callable[[], Any]
+    """Makes the payload when it is sent; None: it has become pointless."""
+
     answered: Callable[[Any], None] | None = None
+    """Called with the answer, or with None where none came."""
+
     is_kept: bool = False
+    """It waits for the next connection."""
+
     key: str | None = None
+    """A newer message with the same key makes this one pointless while it waits."""
+
     payload: Any = None
 
 
 class Outbox:
-    """Letters in the order in which they are to be sent."""
+    """Messages in the order in which they are to be sent."""
 
     def __init__(self) -> None:
-        self._letters: deque[OutgoingMessage] = deque()
+        self._messages: deque[OutgoingMessage] = deque()
         self._arrived = asyncio.Event()
 
     @property
     def waiting(self) -> tuple[OutgoingMessage, ...]:
         """All that is to be sent, in order."""
-        return tuple(self._letters)
+        return tuple(self._messages)
 
-    def add(self, letter: OutgoingMessage) -> None:
-        """Put a letter at the end, and take away the one that it makes pointless."""
-        if letter.key is not None:
+    def add(self, message: OutgoingMessage) -> None:
+        """Append a message, and remove the waiting one that it replaces."""
+        if message.key is not None:
             # What has been sent already may only be sent again as it was.
-            pointless = [one for one in self._letters if one.key == letter.key and one.payload is None]
+            pointless = [one for one in self._messages if one.key == message.key and one.payload is None]
             for waiting in pointless:
-                self._letters.remove(waiting)
-        if len(self._letters) < MOST_LETTERS:
-            self._letters.append(letter)
+                self._messages.remove(waiting)
+        if len(self._messages) < MAX_MESSAGES:
+            self._messages.append(message)
             self._arrived.set()
 
     async def first(self) -> OutgoingMessage:
-        """The next letter, once there is one; it stays there until it is done."""
-        while not self._letters:
+        """The next message, once there is one; it stays there until it is done."""
+        while not self._messages:
             self._arrived.clear()
             await self._arrived.wait()
-        return self._letters[0]
+        return self._messages[0]
 
-    def confirm(self, letter: OutgoingMessage, answer: Any) -> None:
-        """Take a letter away and tell the answer."""
-        if self._letters and self._letters[0] is letter:
-            self._letters.popleft()
-        if letter.answered is not None:
-            letter.answered(answer)
+    def confirm(self, message: OutgoingMessage, answer: Any) -> None:
+        """Remove a message and pass its answer on."""
+        if self._messages and self._messages[0] is message:
+            self._messages.popleft()
+        if message.answered is not None:
+            message.answered(answer)
 
     def drop_volatile(self) -> None:
-        """Drop what is not worth keeping, telling that no answer came."""
-        dropped = [letter for letter in self._letters if not letter.is_kept]
-        self._letters = deque(letter for letter in self._letters if letter.is_kept)
-        for letter in dropped:
-            if letter.answered is not None:
-                letter.answered(None)
+        """Drop the messages that are not kept; their `answered` is called with None."""
+        dropped = [message for message in self._messages if not message.is_kept]
+        self._messages = deque(message for message in self._messages if message.is_kept)
+        for message in dropped:
+            if message.answered is not None:
+                message.answered(None)
 
 
 class MeterValuePacer:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from site_twin.charge_points import profiles
 from site_twin.charge_points.evses import Evse
 from site_twin.charge_points.profile_store import ProfileCapabilities
-from site_twin.charge_points.profiles import Profile, Purpose, RateUnit, Schedule, Wiring
+from site_twin.charge_points.profiles import Profile, ProfilePurpose, RateUnit, Schedule, Wiring
 from site_twin.charge_points.protocol_version import BootReason, ReadingContext, StopReason
 from site_twin.charge_points.quirks import Quirk
 from site_twin.charge_points.station import Station
@@ -13,7 +13,7 @@ from site_twin.charge_points.station import Station
 
 def abilities(station: Station) -> ProfileCapabilities:
     """What the charger's smart charging can do, its quirks included."""
-    able = ProfileCapabilities(is_strict=station.dialect.is_strict)
+    able = ProfileCapabilities(is_strict=station.protocol.is_strict)
     if station.has(Quirk.STACK_LEVEL_ZERO_ONLY):
         able = replace(able, most_stack_level=0)
     if station.has(Quirk.AMPERES_ONLY):
@@ -21,9 +21,9 @@ def abilities(station: Station) -> ProfileCapabilities:
     if station.has(Quirk.WATTS_ONLY):
         able = replace(able, units=frozenset({RateUnit.WATTS}))
     if station.has(Quirk.REFUSES_TX_PROFILES):
-        able = replace(able, purposes=frozenset(Purpose) - {Purpose.TX})
+        able = replace(able, purposes=frozenset(ProfilePurpose) - {ProfilePurpose.TX})
     if station.has(Quirk.STATION_PROFILES_ONLY):
-        able = replace(able, purposes=frozenset({Purpose.STATION_MAX}))
+        able = replace(able, purposes=frozenset({ProfilePurpose.STATION_MAX}))
     return able
 
 
@@ -54,10 +54,10 @@ def clear_profiles(
     station: Station,
     profile_id: int | None = None,
     evse_id: int | None = None,
-    purpose: Purpose | None = None,
+    purpose: ProfilePurpose | None = None,
     stack_level: int | None = None,
 ) -> bool:
-    """Forget charging profiles; tells whether there was one."""
+    """Remove charging profiles; return whether there was one."""
     station.cars.settle()
     was_there = station.installed.clear(profile_id, evse_id, purpose, stack_level)
     station.tick()
@@ -74,7 +74,7 @@ def composite_schedule(station: Station, evse_id: int, duration_s: float) -> Sch
     if evse_id == 0:
         plans = [evse.plan for evse in station.evses.values()]
         most_a, phases = sum(plan.max_current_a for plan in plans), max(len(plan.phases) for plan in plans)
-        of_station = tuple(profile for profile in held if profile.purpose is Purpose.STATION_MAX)
+        of_station = tuple(profile for profile in held if profile.purpose is ProfilePurpose.STATION_MAX)
         wiring = Wiring(0, phases, most_a, station.voltage_v)
         periods = profiles.composite_schedule(of_station, wiring, now, duration_s, None)
     elif (evse := station.evses.get(evse_id)) is not None:
@@ -130,15 +130,15 @@ def trigger(station: Station, message: str, evse_id: int | None) -> str:
     asked = [evse for evse in station.evses.values() if not evse_id or evse.plan.evse_id == evse_id]
     match message:
         case "BootNotification":
-            station.send(lambda: station.dialect.boot(station.about, BootReason.TRIGGERED))
+            station.send(lambda: station.protocol.boot(station.about, BootReason.TRIGGERED))
         case "Heartbeat":
-            station.send(station.dialect.heartbeat)
+            station.send(station.protocol.heartbeat)
         case "StatusNotification":
             for evse in asked:
-                station.tell_status(evse)
+                station.send_status(evse)
         case "MeterValues" | "TransactionEvent":
             for evse in asked:
-                station.tell_meter(evse, ReadingContext.TRIGGERED)
+                station.send_meter_values(evse, ReadingContext.TRIGGERED)
         case _:
             return "NotImplemented"
     return "Accepted"

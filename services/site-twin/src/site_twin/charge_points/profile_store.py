@@ -1,29 +1,28 @@
-"""The charging profiles that a charger holds: which ones it takes, replaces and forgets.
-
-Pure: knows profiles, not their messages.
-"""
+"""The charging profiles that a charger holds: which ones it accepts, replaces and removes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from site_twin.charge_points.profiles import Profile, ProfilePurpose, Purpose, RateUnit
+from site_twin.charge_points.profiles import Profile, ProfileKind, ProfilePurpose, RateUnit
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileCapabilities:
     """What a charger's smart charging can do.
 
-    most_stack_level: the highest stack level taken. units, purposes: rate units and purposes taken.
-    most_periods, most_profiles: how many it holds. is_strict: keeps the rules that only 2.0.1 has.
+    units, purposes: rate units and purposes taken. most_periods, most_profiles: how many it holds.
     """
 
     most_stack_level: int = 8
+    """The highest stack level taken."""
+
     units: frozenset[RateUnit] = frozenset(RateUnit)
-    purposes: frozenset[Purpose] = frozenset(Purpose)
+    purposes: frozenset[ProfilePurpose] = frozenset(ProfilePurpose)
     most_periods: int = 24
     most_profiles: int = 24
     is_strict: bool = False
+    """Keeps the rules that only 2.0.1 has."""
 
 
 class ProfileStore:
@@ -70,7 +69,7 @@ class ProfileStore:
         self,
         profile_id: int | None = None,
         evse_id: int | None = None,
-        purpose: Purpose | None = None,
+        purpose: ProfilePurpose | None = None,
         stack_level: int | None = None,
     ) -> bool:
         """Forget the profiles that match everything given; nothing given: all.
@@ -90,7 +89,7 @@ class ProfileStore:
 
     def end_transaction(self, evse_id: int) -> None:
         """Forget the profiles of the transaction that ended there."""
-        self.clear(evse_id=evse_id, purpose=Purpose.TX)
+        self.clear(evse_id=evse_id, purpose=ProfilePurpose.TX)
 
 
 def _replaces(new: Profile, held: Profile) -> bool:
@@ -104,9 +103,9 @@ def _same_slot(new: Profile, held: Profile) -> bool:
 def _wrong_place(profile: Profile, transactions: Mapping[int, str | None]) -> str | None:
     if profile.evse_id != 0 and profile.evse_id not in transactions:
         return "UnknownEvse"
-    if profile.purpose is Purpose.STATION_MAX and profile.evse_id != 0:
+    if profile.purpose is ProfilePurpose.STATION_MAX and profile.evse_id != 0:
         return "InvalidProfile"
-    if profile.purpose is not Purpose.TX:
+    if profile.purpose is not ProfilePurpose.TX:
         return None
     running = transactions.get(profile.evse_id)
     if running is None:
@@ -129,7 +128,7 @@ def _wrong_schedule(profile: Profile) -> str | None:
     is_ascending = all(before < after for before, after in pairwise(starts))
     if not starts or starts[0] != 0 or not is_ascending or any(p.limit < 0 for p in profile.schedule.periods):
         return "InvalidSchedule"
-    if profile.kind is ProfilePurpose.RECURRING and profile.every is None:
+    if profile.kind is ProfileKind.RECURRING and profile.every is None:
         return "InvalidSchedule"
     if profile.valid_from is not None and profile.valid_to is not None and profile.valid_to <= profile.valid_from:
         return "InvalidProfile"
@@ -138,11 +137,11 @@ def _wrong_schedule(profile: Profile) -> str | None:
 
 def _against_strict_rules(profile: Profile, others: tuple[Profile, ...]) -> str | None:
     """What OCPP 2.0.1 refuses and 1.6 leaves open: K01.FR.03, 06, 38 to 41."""
-    if (profile.kind is ProfilePurpose.RELATIVE) == (profile.schedule.start is not None):
+    if (profile.kind is ProfileKind.RELATIVE) == (profile.schedule.start is not None):
         return "InvalidSchedule"
-    if profile.purpose is Purpose.STATION_MAX and profile.kind is ProfilePurpose.RELATIVE:
+    if profile.purpose is ProfilePurpose.STATION_MAX and profile.kind is ProfileKind.RELATIVE:
         return "InvalidProfile"
-    if profile.purpose is Purpose.TX and profile.transaction_id is None:
+    if profile.purpose is ProfilePurpose.TX and profile.transaction_id is None:
         return "MissingTransactionId"
     overlapping = (held for held in others if _same_slot(profile, held) and _overlap(profile, held))
     return "DuplicateProfile" if any(overlapping) else None

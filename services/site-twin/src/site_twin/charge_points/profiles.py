@@ -1,7 +1,5 @@
 """Which charging limit is in force at a moment, by the charging profiles that a charger holds.
 
-Pure: knows profiles and time, not where profiles come from, nor cars, clocks or networks.
-
 Source: OCPP 1.6 section 3.13, OCPP 2.0.1 part 2 section K: the highest stack level that is valid prevails within its
 purpose; TxProfile overrules TxDefaultProfile; what is left is bound by the profiles of the whole charger.
 """
@@ -15,7 +13,7 @@ from math import floor
 from ev_service.charging import LEAST_CURRENT_A
 
 
-class Purpose(StrEnum):
+class ProfilePurpose(StrEnum):
     """What a profile is for. STATION_MAX is called ChargePointMaxProfile in 1.6."""
 
     STATION_MAX = "ChargingStationMaxProfile"
@@ -23,7 +21,7 @@ class Purpose(StrEnum):
     TX = "TxProfile"
 
 
-class ProfilePurpose(StrEnum):
+class ProfileKind(StrEnum):
     """From when a schedule counts: its own start, its own start again and again, or the transaction's start."""
 
     ABSOLUTE = "Absolute"
@@ -40,45 +38,47 @@ class RateUnit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From `start_s` [s] after the schedule's start on, `limit` [A per phase or W in all] on `phases` phases.
-
-    phases: None where the profile does not say it.
-    """
+    """From `start_s` [s] after the schedule's start on, `limit` [A per phase or W in all] on `phases` phases."""
 
     start_s: float
     limit: float
     phases: int | None = None
+    """Number of phases; None where the profile does not give it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Limits over time.
-
-    periods: ascending, the first at 0. start: aware UTC; None: the transaction's start.
-    duration_s [s]: after it the schedule says nothing; None: the last period goes on.
-    """
+    """Limits over time."""
 
     unit: RateUnit
     periods: tuple[Period, ...]
+    """Ascending, the first at 0."""
+
     start: datetime | None = None
+    """Aware UTC; None: the transaction's start."""
+
     duration_s: float | None = None
+    """Time after which the schedule ends [s]; None: the last period continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """One charging profile as a charger holds it.
 
-    evse_id: 0 is the whole charger. every: how often a recurring schedule starts again.
     valid_from, valid_to: aware UTC; at valid_to it counts no more.
     """
 
     profile_id: int
     evse_id: int
+    """0 is the whole charger."""
+
     stack_level: int
-    purpose: Purpose
-    kind: ProfilePurpose
+    purpose: ProfilePurpose
+    kind: ProfileKind
     schedule: Schedule
     every: timedelta | None = None
+    """How often a recurring schedule starts again."""
+
     valid_from: datetime | None = None
     valid_to: datetime | None = None
     transaction_id: str | None = None
@@ -86,17 +86,20 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What turns a profile into amperes at one EVSE.
-
-    phases: to how many it is wired. max_current_a [A]: what it gives at most. voltage_v [V]: phase to neutral.
-    sharing: how many EVSEs share a limit of the whole charger, each the same part.
-    """
+    """What turns a profile into amperes at one EVSE."""
 
     evse_id: int
     phases: int
+    """Number of phases to which it is wired."""
+
     max_current_a: float
+    """Maximum current [A]."""
+
     voltage_v: float
+    """Voltage between phase and neutral [V]."""
+
     sharing: int = 1
+    """How many EVSEs share a limit of the whole charger, each the same part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +160,12 @@ def _in_force(
         for profile in profiles
         if profile.evse_id in (0, evse_id) and (period := _period_at(profile, moment, began)) is not None
     ]
-    station = _highest(valid, Purpose.STATION_MAX)
-    transaction = _highest(valid, Purpose.TX) or _highest(valid, Purpose.TX_DEFAULT)
+    station = _highest(valid, ProfilePurpose.STATION_MAX)
+    transaction = _highest(valid, ProfilePurpose.TX) or _highest(valid, ProfilePurpose.TX_DEFAULT)
     yield from (found for found in (station, transaction) if found is not None)
 
 
-def _highest(valid: Sequence[tuple[Profile, Period]], purpose: Purpose) -> tuple[Profile, Period] | None:
+def _highest(valid: Sequence[tuple[Profile, Period]], purpose: ProfilePurpose) -> tuple[Profile, Period] | None:
     # 1.6, ChargingProfilePurposeType: a default of the connector's own replaces the one of connector 0 there.
     of_purpose = (found for found in valid if found[0].purpose is purpose)
     return max(of_purpose, key=lambda found: (found[0].evse_id > 0, found[0].stack_level), default=None)
@@ -186,9 +189,9 @@ def _period_at(profile: Profile, moment: datetime, began: datetime | None) -> Pe
 def _start(profile: Profile, moment: datetime, began: datetime | None) -> datetime | None:
     """When the schedule began that counts at the moment; None: it has nothing to begin with."""
     start = profile.schedule.start
-    if profile.kind is ProfilePurpose.RELATIVE or start is None:
+    if profile.kind is ProfileKind.RELATIVE or start is None:
         return began
-    if profile.kind is ProfilePurpose.RECURRING and profile.every is not None:
+    if profile.kind is ProfileKind.RECURRING and profile.every is not None:
         return start + max(0, floor((moment - start) / profile.every)) * profile.every
     return start
 
@@ -198,7 +201,7 @@ def _turns(profile: Profile, after: datetime, began: datetime | None) -> Iterato
     start = _start(profile, after, began)
     if start is None:
         return
-    repeats = profile.kind is ProfilePurpose.RECURRING and profile.every is not None
+    repeats = profile.kind is ProfileKind.RECURRING and profile.every is not None
     yield start
     if repeats and profile.every is not None:
         yield start + profile.every
@@ -208,7 +211,7 @@ def _turns(profile: Profile, after: datetime, began: datetime | None) -> Iterato
 
 
 def _amperes(profile: Profile, period: Period, wiring: Wiring) -> float:
-    limit = period.limit / (wiring.sharing if profile.purpose is Purpose.STATION_MAX else 1)
+    limit = period.limit / (wiring.sharing if profile.purpose is ProfilePurpose.STATION_MAX else 1)
     if profile.schedule.unit is RateUnit.AMPERES:
         return limit
     return limit / (wiring.voltage_v * min(period.phases or wiring.phases, wiring.phases))

@@ -21,7 +21,7 @@ Handlers = Mapping[str, Callable[..., Any]]
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a charger says of itself."""
+    """Identity that a charger reports when it boots."""
 
     vendor: str = "Site twin"
     model: str = "Simulated charger"
@@ -50,7 +50,7 @@ class StopReason(StrEnum):
 
 
 class ReadingContext(StrEnum):
-    """Why meter values are told, in the words of 2.0.1."""
+    """Why meter values are sent, in the terms of 2.0.1."""
 
     PERIODIC = "MeterValuePeriodic"
     STATE = "ChargingStateChanged"
@@ -75,7 +75,7 @@ class ProtocolVersion(Protocol):
         """Whether charging profiles have to keep the rules of 2.0.1."""
         ...
 
-    def speaker(self, charger_id: str, connection: Any, answer_s: int) -> Any:
+    def create_client(self, charger_id: str, connection: Any, answer_s: int) -> Any:
         """The library's charge point on a connection."""
         ...
 
@@ -118,7 +118,7 @@ class ProtocolVersion(Protocol):
     def build_activity_changed(
         self, evse: Evse, transaction: Transaction, reading: Reading | None, at: datetime
     ) -> Any:
-        """What tells that the activity changed in a transaction."""
+        """The message that reports a change of activity in a transaction."""
         ...
 
     def build_meter_values(

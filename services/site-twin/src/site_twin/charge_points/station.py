@@ -1,6 +1,6 @@
-"""A charger without its network: cars come and go, transactions run, meters are told, limits are kept.
+"""A charger without its network: cars come and go, transactions run, meter values are sent, limits are kept.
 
-Knows no version of OCPP and no connection: it puts what is to be told into the outbox, and the dialect words it.
+Messages go into the outbox; `ProtocolVersion` builds their payloads.
 """
 
 import logging
@@ -28,16 +28,15 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StationConfig:
-    """What a station is made of.
-
-    voltage_v [V]: between phase and neutral; it turns watts into amperes.
-    """
+    """Configuration of a station."""
 
     charger_id: str
     evses: Sequence[EvsePlan]
     cars: Cars
     quirks: Iterable[Quirk] = ()
     voltage_v: float = 230.0
+    """Voltage between phase and neutral [V]; converts watts into amperes."""
+
     about: About = field(default_factory=About)
     meter_values_per_s: float = 4.0
 
@@ -51,8 +50,8 @@ class Station:
     reboot: called when it has to reboot; whoever holds the connection sets it.
     """
 
-    def __init__(self, built: StationConfig, dialect: ProtocolVersion) -> None:
-        self.charger_id, self.cars, self.dialect = built.charger_id, built.cars, dialect
+    def __init__(self, built: StationConfig, protocol: ProtocolVersion) -> None:
+        self.charger_id, self.cars, self.protocol = built.charger_id, built.cars, protocol
         self.voltage_v, self.about = built.voltage_v, built.about
         self.quirks: set[Quirk] = set(built.quirks)
         self.evses = {plan.evse_id: Evse(plan) for plan in built.evses}
@@ -111,24 +110,24 @@ class Station:
         self._reboot_if_due()
 
     def announce(self) -> None:
-        """Tell everything that the central system may have missed; called on each connection."""
+        """Report everything that the central system may have missed; called on each connection."""
         for evse in self.evses.values():
-            self.tell_status(evse)
-            evse.told = None
+            self.send_status(evse)
+            evse.last_reported = None
 
-    def tell_status(self, evse: Evse) -> None:
+    def send_status(self, evse: Evse) -> None:
         """Send StatusNotification."""
         at = self.cars.now()
-        self.send(lambda: self.dialect.status(evse, at))
+        self.send(lambda: self.protocol.status(evse, at))
 
-    def tell_meter(self, evse: Evse, occasion: ReadingContext) -> None:
+    def send_meter_values(self, evse: Evse, occasion: ReadingContext) -> None:
         """Send meter values; newer ones take the place of those that still wait."""
-        reading = evse.told = self.reading(evse)
-        make = partial(self.dialect.build_meter_values, evse, evse.transaction, reading, occasion)
+        reading = evse.last_reported = self.reading(evse)
+        make = partial(self.protocol.build_meter_values, evse, evse.transaction, reading, occasion)
         self.send(make, key=f"meter {evse.plan.evse_id}")
 
     def reading(self, evse: Evse) -> Reading:
-        """What the EVSE's meter says now."""
+        """Return the current meter values of the EVSE."""
         metered = self.cars.meter(self.charger_id, evse.plan.evse_id)
         return read(evse.plan, metered, self.compute_offer(evse.plan.evse_id, metered.measured_at).limit_a)
 
@@ -139,17 +138,17 @@ class Station:
         evse.is_new = False
         at = self.cars.settle()
         transaction = evse.transaction = Transaction(evse.car.car_id, id_token, at, remote_start_id)
-        transaction.wire_id = self.dialect.transaction_id(transaction, None)
+        transaction.wire_id = self.protocol.transaction_id(transaction, None)
         reading, is_offline = self.reading(evse), not self.is_online
         self.outbox.add(
             OutgoingMessage(
-                make=lambda: self.dialect.build_started(evse, transaction, reading, is_offline),
+                make=lambda: self.protocol.build_started(evse, transaction, reading, is_offline),
                 answered=partial(self._start_answered, evse, transaction),
                 is_kept=True,
             )
         )
         car = evse.car
-        self.send(lambda: self.dialect.needs(evse, car, self.voltage_v), is_kept=True)
+        self.send(lambda: self.protocol.needs(evse, car, self.voltage_v), is_kept=True)
 
     def end(self, evse: Evse, ending: StopReason) -> None:
         """End the transaction of an EVSE, if one runs."""
@@ -158,15 +157,15 @@ class Station:
             return
         self.cars.settle()
         reading, is_offline = self.reading(evse), not self.is_online or ending is StopReason.POWER_LOSS
-        evse.transaction, evse.is_unlimited, evse.told = None, False, None
+        evse.transaction, evse.is_unlimited, evse.last_reported = None, False, None
         evse.activity = Activity.FINISHING
         self.installed.end_transaction(evse.plan.evse_id)
-        self.send(lambda: self.dialect.build_ended(evse, transaction, reading, ending, is_offline), is_kept=True)
+        self.send(lambda: self.protocol.build_ended(evse, transaction, reading, ending, is_offline), is_kept=True)
         if ending is not StopReason.DEPARTED:
-            self.tell_status(evse)
+            self.send_status(evse)
 
     def switch_off(self, reason: BootReason, ending: StopReason) -> None:
-        """Lose power, for a reboot: transactions end, and their ends are told after it."""
+        """Lose power, for a reboot: transactions end, and their ends are reported after it."""
         self.boot_reason, self.is_online = reason, False
         for evse in self.evses.values():
             self.end(evse, ending)
@@ -185,10 +184,10 @@ class Station:
         if evse.car is not None and (car is None or car.car_id != evse.car.car_id):
             self.end(evse, StopReason.DEPARTED)
             evse.activity = Activity.AVAILABLE
-            self.tell_status(evse)
+            self.send_status(evse)
         if car is not None and (evse.car is None or evse.car.car_id != car.car_id):
             evse.activity, evse.is_new = Activity.PREPARING, True
-            self.tell_status(evse)
+            self.send_status(evse)
         evse.car = car
         # Before it was ever accepted it holds no default limit, so that nobody may charge.
         waits = self.boot_reason is not None or self.has(Quirk.WAITS_FOR_REMOTE_START)
@@ -201,12 +200,12 @@ class Station:
             # AllowOfflineTxForUnknownId: nobody is left standing because a connection is down.
             self.start(evse, car.id_token)
             return
-        self.send(lambda: self.dialect.authorize(car.id_token), partial(self._on_authorized, evse, car))
+        self.send(lambda: self.protocol.authorize(car.id_token), partial(self._on_authorized, evse, car))
 
     def _on_authorized(self, evse: Evse, car: PluggedCar, answer: Any) -> None:
         if evse.car is None or evse.car.car_id != car.car_id or self.is_off:
             return
-        if answer is None or self.dialect.is_accepted(answer):
+        if answer is None or self.protocol.is_accepted(answer):
             self.start(evse, car.id_token)
         else:
             _logger.info("driver refused", extra={"charger_id": self.charger_id})
@@ -214,8 +213,8 @@ class Station:
     def _start_answered(self, evse: Evse, transaction: Transaction, answer: Any) -> None:
         if answer is None:
             return
-        transaction.wire_id = self.dialect.transaction_id(transaction, answer)
-        if evse.transaction is transaction and not self.dialect.is_accepted(answer):
+        transaction.wire_id = self.protocol.transaction_id(transaction, answer)
+        if evse.transaction is transaction and not self.protocol.is_accepted(answer):
             self.end(evse, StopReason.DEAUTHORIZED)
 
     def _follow_power(self, evse: Evse, transaction: Transaction, now: datetime) -> None:
@@ -223,14 +222,14 @@ class Station:
         activity = _activity(evse, self.compute_offer(evse.plan.evse_id, now))
         if activity is not evse.activity:
             evse.activity = activity
-            self._tell_activity(evse, transaction)
+            self._send_activity(evse, transaction)
         if self.has(Quirk.LOSES_METER) or not self.is_online:
             return
         interval = timedelta(seconds=self.configuration.meter_interval_s)
-        reading, told = self.reading(evse), evse.told
-        is_due = told is None or reading.at - told.at >= interval or reading.differs(told, _CHANGED_A)
+        reading, last = self.reading(evse), evse.last_reported
+        is_due = last is None or reading.at - last.at >= interval or reading.differs(last, _CHANGED_A)
         if is_due and self._pace.allows():
-            self.tell_meter(evse, ReadingContext.PERIODIC)
+            self.send_meter_values(evse, ReadingContext.PERIODIC)
 
     def _forget_after_pause(self, evse: Evse, now: datetime) -> None:
         if (
@@ -243,10 +242,10 @@ class Station:
             self.cars.settle()
             evse.is_unlimited = True
 
-    def _tell_activity(self, evse: Evse, transaction: Transaction) -> None:
+    def _send_activity(self, evse: Evse, transaction: Transaction) -> None:
         reading = None if self.has(Quirk.LOSES_METER) else self.reading(evse)
         at = self.cars.now()
-        self.send(lambda: self.dialect.build_activity_changed(evse, transaction, reading, at))
+        self.send(lambda: self.protocol.build_activity_changed(evse, transaction, reading, at))
 
     def _reboot_if_due(self) -> None:
         is_idle = all(evse.transaction is None for evse in self.evses.values())

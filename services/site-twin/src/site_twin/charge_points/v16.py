@@ -7,7 +7,7 @@ from ocpp.v16 import call
 
 from ev_service.units import utc_text
 from site_twin.charge_points.evses import Evse, Reading, Transaction, samples
-from site_twin.charge_points.faulty_charge_point import SpeakerV16, wire_logger
+from site_twin.charge_points.faulty_charge_point import FaultyChargePointV16, wire_logger
 from site_twin.charge_points.handlers_v16 import handlers_v16
 from site_twin.charge_points.protocol_version import About, BootReason, Handlers, ReadingContext, StopReason
 from site_twin.charge_points.station import Station
@@ -25,15 +25,15 @@ _REASONS = {
 
 
 class V16:
-    """The dialect of OCPP 1.6J."""
+    """The protocol of OCPP 1.6J."""
 
     version = "1.6"
     subprotocol = "ocpp1.6"
     is_strict = False
 
-    def speaker(self, charger_id: str, connection: Any, answer_s: int) -> SpeakerV16:
+    def create_client(self, charger_id: str, connection: Any, answer_s: int) -> FaultyChargePointV16:
         """The library's charge point on a connection."""
-        return SpeakerV16(charger_id, connection, answer_s, wire_logger())
+        return FaultyChargePointV16(charger_id, connection, answer_s, wire_logger())
 
     def handlers(self, station: Station) -> Handlers:
         """What answers the central system's calls."""
@@ -85,7 +85,7 @@ class V16:
     def build_activity_changed(
         self, evse: Evse, transaction: Transaction, reading: Reading | None, at: datetime
     ) -> Any:
-        """StatusNotification, which says it all."""
+        """StatusNotification, which holds all of it."""
         return self.status(evse, at)
 
     def build_meter_values(

@@ -8,7 +8,7 @@ from ocpp.v201 import call
 
 from ev_service.units import utc_text
 from site_twin.charge_points.evses import Activity, Evse, Reading, Transaction, samples
-from site_twin.charge_points.faulty_charge_point import SpeakerV201, wire_logger
+from site_twin.charge_points.faulty_charge_point import FaultyChargePointV201, wire_logger
 from site_twin.charge_points.handlers_v201 import handlers_v201
 from site_twin.charge_points.protocol_version import About, BootReason, Handlers, ReadingContext, StopReason
 from site_twin.charge_points.station import Station
@@ -39,15 +39,15 @@ class _Event:
 
 
 class V201:
-    """The dialect of OCPP 2.0.1."""
+    """The protocol of OCPP 2.0.1."""
 
     version = "2.0.1"
     subprotocol = "ocpp2.0.1"
     is_strict = True
 
-    def speaker(self, charger_id: str, connection: Any, answer_s: int) -> SpeakerV201:
+    def create_client(self, charger_id: str, connection: Any, answer_s: int) -> FaultyChargePointV201:
         """The library's charging station on a connection."""
-        return SpeakerV201(charger_id, connection, answer_s, wire_logger())
+        return FaultyChargePointV201(charger_id, connection, answer_s, wire_logger())
 
     def handlers(self, station: Station) -> Handlers:
         """What answers the CSMS's calls."""

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from site_twin.charge_points.profiles import Period, Profile, ProfilePurpose, Purpose, RateUnit, Schedule
+from site_twin.charge_points.profiles import Period, Profile, ProfileKind, ProfilePurpose, RateUnit, Schedule
 
 _EVERY = {"Daily": timedelta(days=1), "Weekly": timedelta(weeks=1)}
-_PURPOSES = {"ChargePointMaxProfile": Purpose.STATION_MAX, **{purpose.value: purpose for purpose in Purpose}}
+_PURPOSES = {
+    "ChargePointMaxProfile": ProfilePurpose.STATION_MAX,
+    **{purpose.value: purpose for purpose in ProfilePurpose},
+}
 
 
-def purpose_of(text: str | None) -> Purpose | None:
+def purpose_of(text: str | None) -> ProfilePurpose | None:
     """The purpose by its name in either version; None where there is no name.
 
     Raises:
@@ -35,7 +38,7 @@ def profile_from_v16(evse_id: int, content: Mapping[str, Any], now: datetime) ->
     """
     schedule = _schedule(content["charging_schedule"])
     transaction_id = content.get("transaction_id")
-    if schedule.start is None and content["charging_profile_kind"] != ProfilePurpose.RELATIVE:
+    if schedule.start is None and content["charging_profile_kind"] != ProfileKind.RELATIVE:
         # Left open by 1.6, and often left out: it begins when it arrives.
         schedule = Schedule(schedule.unit, schedule.periods, now, schedule.duration_s)
     transaction = None if transaction_id is None else str(transaction_id)
@@ -59,7 +62,7 @@ def period_contents(periods: Iterable[Period]) -> list[dict[str, Any]]:
     return [
         {
             "start_period": round(period.start_s),
-            # Down, not to the nearest: what is told must not be more than what is given.
+            # Rounded down: the reported limit must not exceed the one in force.
             "limit": int(period.limit * 10) / 10,
             "number_phases": period.phases,
         }
@@ -78,7 +81,7 @@ def _profile(
         evse_id=evse_id,
         stack_level=content["stack_level"],
         purpose=purpose,
-        kind=ProfilePurpose(content["charging_profile_kind"]),
+        kind=ProfileKind(content["charging_profile_kind"]),
         schedule=schedule,
         every=_EVERY.get(content.get("recurrency_kind", "")),
         valid_from=_moment(content.get("valid_from")),

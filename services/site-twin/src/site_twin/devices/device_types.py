@@ -10,9 +10,8 @@ from ev_service.settings import SiteSettings
 from ev_service.telemetry import Reading
 from site_twin.devices.failing import Distortion
 from site_twin.devices.shapes import Shape, Values, own_shape, shelly_shape, sunspec_shape, tasmota_shape
-from site_twin.readings import Readings
+from site_twin.readings import Powers, Readings
 from site_twin.settings import TwinSettings
-from site_twin.states import Powers
 
 SOLAR, BATTERY, METER = "pv-1", "bess-1", "meter-1"
 DEVICES = (SOLAR, BATTERY, METER)
@@ -22,12 +21,14 @@ DEVICES = (SOLAR, BATTERY, METER)
 class DeviceType:
     """One device.
 
-    measure: what it sees of the site. spike, lie: what it makes of that when it fails.
+    spike, lie: what it makes of that when it fails.
     """
 
     device_id: str
     shape: Shape
     measure: Callable[[Powers], Values]
+    """What it sees of the site."""
+
     spike: Distortion
     lie: Distortion
 

@@ -45,14 +45,14 @@ Distortion = Callable[[Values], Mapping[str, Any]]
 
 
 class Voice:
-    """What one device says: its count of messages, and what it remembers of those it sent."""
+    """What one device sends: its count of messages, and what it remembers of those it sent."""
 
     def __init__(self, *, spike: Distortion, lie: Distortion, first_sequence: int) -> None:
         """Begin to speak.
 
         Args:
             spike: a value that can be, but not after the one before.
-            lie: a value that can not be.
+            lie: a value that cannot be.
             first_sequence: number of the first message.
         """
         self._spike, self._lie, self._sequence = spike, lie, first_sequence

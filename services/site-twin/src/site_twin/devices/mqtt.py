@@ -1,6 +1,6 @@
-"""One device at the broker: it connects, says that it is there, and sends what it measures until it is stopped.
+"""One device at the broker: it connects, announces itself, and sends what it measures until it is stopped.
 
-MQTT 5, QoS 1; the last will says that it is gone. A broker that is away is tried again, less and less often.
+MQTT 5, QoS 1; the last will reports that it is gone. A broker that is away is tried again, less and less often.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def broker_from_settings(settings: TwinSettings) -> Broker | None:
     """The broker that the settings name; None where they name none.
 
     Raises:
-        ConfigurationError: a device's password or the CA file can not be used.
+        ConfigurationError: a device's password or the CA file cannot be used.
     """
     if settings.mqtt_url is None:
         return None

@@ -18,28 +18,30 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class DeviceMessage:
-    """What stands in one message besides its topic.
-
-    measured_at: aware UTC, as the device's clock has it. sequence: rises with every message.
-    """
+    """What stands in one message besides its topic."""
 
     values: Values
     measured_at: datetime
+    """Aware UTC, as the device's clock has it."""
+
     sequence: int
+    """Rises with every message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """How one device writes.
 
-    telemetry_topic, status_topic: where. telemetry: the JSON of a message.
-    status: what is said of it at birth (True) and by its last will (False), when that is.
+    telemetry_topic, status_topic: where.
     """
 
     telemetry_topic: str
     status_topic: str
     telemetry: Callable[[DeviceMessage], Mapping[str, Any]]
+    """The JSON of a message."""
+
     status: Callable[[bool, datetime], Mapping[str, Any] | str]
+    """What is said of it at birth (True) and by its last will (False), when that is."""
 
 
 def own_shape(site_id: str, role: str, device_id: str) -> Shape:

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from ev_sensors.combined import CombinedSource
 from ev_sensors.listed import parts_of, read_devices
 from ev_sensors.message_validator import Device
-from ev_sensors.modbus import Manner, ModbusSource, PollTiming
-from ev_sensors.modbus_counts import ModbusMetrics
+from ev_sensors.metrics import ModbusMetrics
+from ev_sensors.modbus import ModbusSource, PollTiming, ReadOptions
 from ev_sensors.modbus_link import Address, ClientTls
 from ev_sensors.settings import (
     ListedModbusDevice,
@@ -74,7 +74,7 @@ def _source_of(
     counts: ModbusMetrics,
     device_id: str = "",
 ) -> ModbusSource[R]:
-    manner = Manner(
+    options = ReadOptions(
         settings.base_address,
         settings.factor,
         settings.silent_after_s,
@@ -82,7 +82,7 @@ def _source_of(
         selection_of(settings),
         device_id,
     )
-    return ModbusSource(address, device, manner, clock, PollTiming(settings.period_s), counts)
+    return ModbusSource(address, device, options, clock, PollTiming(settings.period_s), counts)
 
 
 def _read_listed(settings: ModbusDeviceSettings, file: Path, where: str) -> Sequence[ListedModbus]:
@@ -138,5 +138,5 @@ def _tls(settings: ModbusDevice, prefix: str) -> ClientTls:
     try:
         tls.context()
     except OSError as error:
-        raise ConfigurationError(f"{prefix}CERT_FILE {settings.cert_file} can not be used: {error}") from error
+        raise ConfigurationError(f"{prefix}CERT_FILE {settings.cert_file} cannot be used: {error}") from error
     return tls
