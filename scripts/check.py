@@ -13,6 +13,7 @@ CHECKS: dict[str, list[str]] = {
     "lint": [f"{BIN}/ruff", "check", "."],
     "types": [f"{BIN}/pyright", "--warnings"],
     "import rules": [f"{BIN}/lint-imports", "--no-cache"],
+    "names and sizes": [sys.executable, "scripts/naming.py"],
     "locks": [sys.executable, "scripts/lock.py", "--check"],
     "definitions": [sys.executable, "scripts/definitions.py", "--check"],
     "tool pins": [sys.executable, "scripts/tools_approve.py", "--check"],
