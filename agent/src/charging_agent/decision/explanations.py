@@ -17,12 +17,12 @@ from ev_service.units import utc_text
 
 def cars_explained(record: Record) -> list[str]:
     """One sentence for each limit that was planned, taken back or set; none for a record without chargers."""
-    plan = [] if record.plan is None else _planned(record.plan)
+    plan = [] if record.plan is None else _explain_plan(record.plan)
     late = [] if record.late is None else _late(record.late)
-    return plan + late + ([] if record.commanded is None else _commanded(record.commanded))
+    return plan + late + ([] if record.commanded is None else _explain_command(record.commanded))
 
 
-def _planned(plan: PlanRecord) -> list[str]:
+def _explain_plan(plan: PlanRecord) -> list[str]:
     room = f"{len(plan.cars)} cars shared {plan.room.total_kw:.1f} kW, each at most {plan.room.ceiling_kw:g} kW."
     told = [
         f"{car_name(one.key)}: {one.limit_a:g} A{f' (limited by {one.limited_by.value})' if one.limited_by else ''}."
@@ -46,13 +46,16 @@ def _late(late: LateRecord) -> list[str]:
     return [f"{why}, until {utc_text(late.valid_until)}.", *sent]
 
 
-def _commanded(commanded: CommandRecord) -> list[str]:
+def _explain_command(commanded: CommandRecord) -> list[str]:
     source = "no recorded decision" if commanded.decision_id is None else f"decision {commanded.decision_id}"
     first = f"Limits of {source}, tried at {utc_text(commanded.at)}: {commanded.outcome}."
-    return [first, *(_said(result) for result in commanded.results if result.outcome is not LimitOutcome.APPLIED)]
+    return [
+        first,
+        *(_explain_reading(result) for result in commanded.results if result.outcome is not LimitOutcome.APPLIED),
+    ]
 
 
-def _said(result: ResultRecord) -> str:
+def _explain_reading(result: ResultRecord) -> str:
     came_of_it = "no answer" if result.outcome is None else result.outcome.value
     limited = f" (limited by {result.limited_by})" if result.limited_by else ""
     return f"{car_name(result.car)}: asked {result.asked_a:g} A, {came_of_it}{limited}."
@@ -66,9 +69,13 @@ def explain_record(entry: Entry) -> Explanation:
     record = entry.record
     inputs, parameters = record.inputs, record.policy.parameters
     readings = [
-        _known("Solar", _solar(inputs.solar.reading, parameters), inputs.solar, without="counted as low"),
-        _known("Battery", _battery(inputs.battery.reading, parameters), inputs.battery, without="counted as not high"),
-        _known("Grid", _grid(inputs.grid.reading, parameters), inputs.grid, without="charging pauses without it"),
+        _describe_known("Solar", _solar(inputs.solar.reading, parameters), inputs.solar, without="counted as low"),
+        _describe_known(
+            "Battery", _battery(inputs.battery.reading, parameters), inputs.battery, without="counted as not high"
+        ),
+        _describe_known(
+            "Grid", _grid(inputs.grid.reading, parameters), inputs.grid, without="charging pauses without it"
+        ),
     ]
     return Explanation(
         decision_id=record.decision_id,
@@ -82,7 +89,7 @@ def explain_record(entry: Entry) -> Explanation:
     )
 
 
-def _known(name: str, value: str | None, known: Input, *, without: str) -> str:
+def _describe_known(name: str, value: str | None, known: Input, *, without: str) -> str:
     if value is None:
         return f"{name}: missing ({known.error or 'no reading'}); {without}."
     age = f"{max(0.0, known.age_s or 0.0):.1f} s old"

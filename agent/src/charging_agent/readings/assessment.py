@@ -12,14 +12,14 @@ from charging_agent.gateway.call_log import FailureReason
 from ev_service.lifetimes import Instant
 
 
-class Dated(Protocol):
+class DatedReading(Protocol):
     """Something that was so at a moment."""
 
     @property
     def timestamp(self) -> datetime: ...
 
 
-D = TypeVar("D", bound=Dated)
+D = TypeVar("D", bound=DatedReading)
 
 
 class Status(StrEnum):
@@ -74,12 +74,12 @@ def was_set_back(before: Instant, now: Instant) -> bool:
     return now.monotonic_s - before.monotonic_s - by_wall_s > _CLOCK_STEP_S
 
 
-def age_s(reading: Dated, now: datetime) -> float:
+def age_s(reading: DatedReading, now: datetime) -> float:
     """Age of a reading [s]; negative when its timestamp lies ahead."""
     return (now - reading.timestamp).total_seconds()
 
 
-def is_young(reading: Dated | None, now: datetime, limits: AgeLimits) -> bool:
+def is_young(reading: DatedReading | None, now: datetime, limits: AgeLimits) -> bool:
     """Tell whether a reading may serve a decision without a new call."""
     return reading is not None and -limits.future_s <= age_s(reading, now) <= limits.maximum_s
 

@@ -77,14 +77,14 @@ class Observer:
         self._sensors: tuple[ReadingCache[Any], ...] = (self._solar, self._battery, self._grid)
         self._plan = plan
         self._number = 0
-        self._flight = SingleFlight(self._renewed)
+        self._flight = SingleFlight(self._renew)
         self._looks_at_all = False
 
     async def observe(self) -> Observation:
         """The readings for one decision, renewed through the gateway where they are too old."""
         now = self._clock.now()
         if not self._flight.is_running and all(sensor.is_young(now) for sensor in self._sensors):
-            return self._judged(now, _NONE)
+            return self._assess(now, _NONE)
         return await self._flight.join()
 
     async def observe_anew(self) -> Observation:
@@ -97,7 +97,7 @@ class Observer:
 
     def current_observation(self) -> Observation:
         """The readings as they are held now, without any call."""
-        return self._judged(self._clock.now(), _NONE)
+        return self._assess(self._clock.now(), _NONE)
 
     def has_calls_to_spare(self) -> bool:
         """Whether more than half of each API's calls are left in this window."""
@@ -107,7 +107,7 @@ class Observer:
         """Give up an observation in flight."""
         await self._flight.stop()
 
-    async def _renewed(self) -> Observation:
+    async def _renew(self) -> Observation:
         self._number += 1
         ends_at_s = time.monotonic() + self._deadline_s
         looks_at_all, self._looks_at_all = self._looks_at_all, False
@@ -116,12 +116,12 @@ class Observer:
             now, left_s = self._clock.now(), ends_at_s - time.monotonic()
             old = [s for s in self._sensors if s not in seen and (looks_at_all or not s.is_young(now))]
             if not old or left_s <= 0:
-                return self._judged(now, self._number)
+                return self._assess(now, self._number)
             # While one was slow, another may have grown too old: it gets its turn within the same deadline.
             seen.update(old)
             called = self._worth_a_call(old, now, is_told_to=looks_at_all)
-            if any(await asyncio.gather(*(self._refreshed(sensor, left_s) for sensor in called))):
-                return self._judged(self._clock.now(), self._number)
+            if any(await asyncio.gather(*(self._refresh(sensor, left_s) for sensor in called))):
+                return self._assess(self._clock.now(), self._number)
 
     def _worth_a_call(
         self, old: list[ReadingCache[Any]], now: datetime, *, is_told_to: bool
@@ -133,7 +133,7 @@ class Observer:
                 sensor.skip(is_spent=self._plan.is_spent(sensor.api.name, now))
         return [sensor for sensor in old if sensor.api.name in chosen]
 
-    async def _refreshed(self, sensor: ReadingCache[Any], left_s: float) -> bool:
+    async def _refresh(self, sensor: ReadingCache[Any], left_s: float) -> bool:
         is_denied = await sensor.refresh(self._gateway, left_s, self._number)
         if is_denied:
             for each in self._sensors:
@@ -142,7 +142,7 @@ class Observer:
             self._plan.note_read(sensor.api.name, sensor.newest)
         return is_denied
 
-    def _judged(self, now: datetime, observation: int) -> Observation:
+    def _assess(self, now: datetime, observation: int) -> Observation:
         return Observation(
             now,
             self._solar.assess(now, observation),

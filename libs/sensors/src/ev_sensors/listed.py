@@ -7,12 +7,12 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from ev_sensors.message_validator import Device
-from ev_sensors.settings import Listed
+from ev_sensors.settings import DeviceListEntry
 from ev_sensors.shapes.native import why_wrong
 from ev_service.errors import ConfigurationError
 from ev_service.telemetry import Reading
 
-L = TypeVar("L", bound=Listed)
+L = TypeVar("L", bound=DeviceListEntry)
 R = TypeVar("R", bound=Reading)
 
 _CAPACITY_TOLERANCE = 0.01
@@ -42,7 +42,7 @@ def read_devices(file: Path, adapter: TypeAdapter[list[L]], where: str) -> list[
     return listed
 
 
-def parts_of(device: Device[R], listed: Sequence[Listed], where: str) -> list[Device[R]]:
+def parts_of(device: Device[R], listed: Sequence[DeviceListEntry], where: str) -> list[Device[R]]:
     """Each device as what it is a part of, by its share of the capacity where there is one.
 
     Args:

@@ -77,12 +77,12 @@ class NewestPerTopic(asyncio.Queue[Message]):
 def create_latest_per_topic_queue(mixed: int, on_shed: Callable[[], None]) -> type[NewestPerTopic]:
     """A queue type of one client, as aiomqtt makes the queue itself."""
 
-    class Counted(NewestPerTopic):
+    class CountingQueue(NewestPerTopic):
         def shed(self) -> None:
             on_shed()
 
-    Counted.mixed = mixed
-    return Counted
+    CountingQueue.mixed = mixed
+    return CountingQueue
 
 
 R = TypeVar("R", bound=Reading)

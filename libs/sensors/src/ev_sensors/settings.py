@@ -72,7 +72,7 @@ class MqttDevice(BaseModel):
     )
 
 
-class Listed(BaseModel):
+class DeviceListEntry(BaseModel):
     """One of several devices, as it stands in the file of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,7 +83,7 @@ class Listed(BaseModel):
     )
 
 
-class ListedMqttDevice(Listed, MqttDevice):
+class ListedMqttDevice(DeviceListEntry, MqttDevice):
     """One of several devices that speak MQTT."""
 
 
@@ -153,15 +153,15 @@ class ModbusMeter(ModbusDevice):
     )
 
 
-class ListedModbusDevice(Listed, ModbusDevice):
+class ListedModbusDevice(DeviceListEntry, ModbusDevice):
     """One of several devices that are asked over Modbus."""
 
 
-class ListedModbusInverter(Listed, ModbusInverter):
+class ListedModbusInverter(DeviceListEntry, ModbusInverter):
     """One of several inverters."""
 
 
-class ListedModbusMeter(Listed, ModbusMeter):
+class ListedModbusMeter(DeviceListEntry, ModbusMeter):
     """One of several devices that hold a meter."""
 
 

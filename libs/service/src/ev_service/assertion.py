@@ -50,7 +50,7 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verified:
+class _VerifiedAssertion:
     context: str
     expires_at: datetime
     caller: Caller
@@ -90,7 +90,7 @@ class GatewayAssertion:
         self._file = file
         self._keys = _read_keys(certificates_pem) if file is None else file.read()
         self._clock = clock
-        self._verified: dict[str, _Verified] = {}
+        self._verified: dict[str, _VerifiedAssertion] = {}
         self._refusals: _Refusals | None = None
 
     @classmethod
@@ -153,12 +153,12 @@ class GatewayAssertion:
             # Among them may be what a certificate signed that is accepted no longer.
             self._verified.clear()
 
-    def _check(self, assertion: str) -> _Verified:
+    def _check(self, assertion: str) -> _VerifiedAssertion:
         try:
             claims = self._claims(assertion)
             now = self._clock.now()
             expires_at = datetime.fromtimestamp(float(claims["exp"]), now.tzinfo)
-            known = _Verified(str(claims[CONTEXT_CLAIM]), expires_at, _caller(claims))
+            known = _VerifiedAssertion(str(claims[CONTEXT_CLAIM]), expires_at, _caller(claims))
         except (JoseError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise AssertionRefusedError(
                 "the gateway's assertion does not verify", reason=self._reason(error)

@@ -168,7 +168,7 @@ class Recording(Sequence[R]):
     def __len__(self) -> int:
         """How many rows the file has now."""
         if self.is_played:
-            self._look()
+            self._poll()
         return len(self._begins)
 
     @overload
@@ -245,7 +245,7 @@ class Recording(Sequence[R]):
             raise ValueError("it has no line end, so it may be cut off")
         return moment
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         try:
             size = self._file.stat().st_size
             if size == self._size:

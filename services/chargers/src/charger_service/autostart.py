@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Asked:
+class _StartRequest:
     """How often a charger was asked for the car that waits, and when last, monotonic [s]."""
 
     times: int = 0
@@ -46,13 +46,13 @@ class Autostart:
         self._site = site
         self._queue = queue
         self._drivers = drivers
-        self._asked: dict[EvseKey, _Asked] = {}
+        self._asked: dict[EvseKey, _StartRequest] = {}
 
     def is_asked(self, key: EvseKey) -> bool:
         """Whether the EVSE's charger was asked to begin the transaction that it now begins."""
         return key in self._asked and self._drivers.may_charge(AUTOSTART_TOKEN)
 
-    def look(self, key: EvseKey, now_s: float) -> None:
+    def check(self, key: EvseKey, now_s: float) -> None:
         """Ask the EVSE's charger where that is due; now_s: monotonic [s]."""
         facts = self._site.evses[key]
         if facts.is_served or facts.state is EvseState.AVAILABLE:
@@ -60,10 +60,10 @@ class Autostart:
             return
         if not self._waits(key, facts, now_s):
             return
-        asked = self._asked.get(key, _Asked())
+        asked = self._asked.get(key, _StartRequest())
         if asked.times >= _MOST_TIMES or now_s - asked.last_s < AGAIN_AFTER_S:
             return
-        self._asked[key] = _Asked(asked.times + 1, now_s)
+        self._asked[key] = _StartRequest(asked.times + 1, now_s)
         if self._drivers.may_charge(AUTOSTART_TOKEN):
             self._queue.start_transaction(key, AUTOSTART_TOKEN)
         elif not asked.times:

@@ -31,7 +31,7 @@ class BodyLimit:
         arrived = 0
         most_bytes = self._longer.get(scope.get("path", ""), self._most_bytes)
 
-        async def counted() -> Message:
+        async def count_bytes() -> Message:
             nonlocal arrived
             message = await receive()
             arrived += len(message.get("body", b""))
@@ -40,4 +40,4 @@ class BodyLimit:
                 raise HTTPException(413, f"a body may have {most_bytes} bytes")
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, count_bytes, send)

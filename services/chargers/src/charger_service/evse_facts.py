@@ -118,11 +118,11 @@ def apply_transaction_started(facts: EvseFacts, report: TransactionStarted, driv
         return facts
     session = facts.find_past_session(report.transaction_id) or _create_session(report, driver)
     before = replace(facts, past=_remove_past(facts, report.transaction_id))
-    before = before if running is None else superseded(before, running)
+    before = before if running is None else end_superseded_session(before, running)
     return replace(before, session=replace(session, is_end_inferred=False), is_served=True)
 
 
-def superseded(facts: EvseFacts, session: ChargingSession) -> EvseFacts:
+def end_superseded_session(facts: EvseFacts, session: ChargingSession) -> EvseFacts:
     """The transaction is over, but its own end, which tells its energy, may still come."""
     past = (*_remove_past(facts, session.transaction_id), session)
     return replace(facts, ended=_add_ended(facts, session), past=past[-_REMEMBERED_PAST:])

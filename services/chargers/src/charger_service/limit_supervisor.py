@@ -104,7 +104,7 @@ class LimitSupervisor:
             with isolate_errors("asking again", key):
                 self._ask_again(key, now.monotonic_s)
                 self._ask_meter(key, now.monotonic_s)
-                self._autostart.look(key, now.monotonic_s)
+                self._autostart.check(key, now.monotonic_s)
         await self._write(now.monotonic_s)
 
     def _fit(self) -> None:

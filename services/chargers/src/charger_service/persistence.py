@@ -12,7 +12,12 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from charger_service.envelope import EvseKey
-from charger_service.evse_facts import ChargingSession, apply_transaction_ended, end_lost_session, superseded
+from charger_service.evse_facts import (
+    ChargingSession,
+    apply_transaction_ended,
+    end_lost_session,
+    end_superseded_session,
+)
 from charger_service.isolation import isolate_errors
 from charger_service.kill_audit import AuthenticatedCaller
 from charger_service.limit_state import Cause, LimitOrder
@@ -173,7 +178,7 @@ def _restore_session(site: ChargingSite, row: Row) -> None:
     if row["ended_at"] is not None and session is not None and session.is_end_inferred:
         site.evses[key] = end_lost_session(facts, session)
     elif row["ended_at"] is not None and session is not None:
-        site.evses[key] = superseded(facts, session)
+        site.evses[key] = end_superseded_session(facts, session)
     elif row["ended_at"] is not None:
         over = TransactionEnded(key[0], row["transaction_id"], datetime.fromisoformat(row["ended_at"]))
         site.evses[key] = apply_transaction_ended(facts, over)

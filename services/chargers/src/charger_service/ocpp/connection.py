@@ -89,7 +89,7 @@ class ConnectionContext:
 
 
 @dataclass(frozen=True, slots=True)
-class _Awaited:
+class _PendingCall:
     """The answer that is waited for. answer: arguments of the library's result; None: the connection is gone."""
 
     unique_id: str
@@ -124,7 +124,7 @@ class OcppConnection(library.ChargePoint):
         # A question that an answer's handling gave rise to follows the answer: a charger of 1.6 learns from it the
         # number of the transaction that is then limited.
         self._mouth = asyncio.Lock()
-        self._awaited: _Awaited | None = None
+        self._awaited: _PendingCall | None = None
         self._unreadable = SeldomLog(_logger)
 
     async def serve(self) -> None:
@@ -289,7 +289,7 @@ class OcppConnection(library.ChargePoint):
         except OCPPError:
             raise CallFailedError(Reply(CommandStatus.NOT_SUPPORTED, f"OCPP {self.version} can not say that")) from None
 
-    async def _take_answer(self, message: Any, awaited: _Awaited, length: int) -> None:
+    async def _take_answer(self, message: Any, awaited: _PendingCall, length: int) -> None:
         """Hand an answer to whoever waits for it; it is validated here, so that nothing overtakes a long one."""
         answer, reply = None, None
         if isinstance(message, messages.CallError):
@@ -311,7 +311,7 @@ class OcppConnection(library.ChargePoint):
     async def _exchange(self, call: Any) -> dict[str, Any]:
         if self.is_closed:
             raise CallFailedError(Reply(CommandStatus.NOT_CONNECTED))
-        awaited = _Awaited(call.unique_id, call.action, asyncio.get_running_loop().create_future())
+        awaited = _PendingCall(call.unique_id, call.action, asyncio.get_running_loop().create_future())
         self._awaited = awaited
         answer_s = self.around.timing.answer_s
         try:

@@ -81,7 +81,7 @@ class ChargingProfile:
         return {
             "charging_profile_id": self.profile_id,
             **transaction,
-            **self._shared(self.method.purpose),
+            **self._build_shared_fields(self.method.purpose),
             "charging_schedule": self._schedule(),
         }
 
@@ -92,11 +92,11 @@ class ChargingProfile:
         return {
             "id": self.profile_id,
             **transaction,
-            **self._shared("ChargingStationMaxProfile" if is_of_station else self.method.purpose),
+            **self._build_shared_fields("ChargingStationMaxProfile" if is_of_station else self.method.purpose),
             "charging_schedule": [{"id": self.profile_id, **self._schedule()}],
         }
 
-    def _shared(self, purpose: str) -> dict[str, Any]:
+    def _build_shared_fields(self, purpose: str) -> dict[str, Any]:
         return {
             "stack_level": self.method.stack_level,
             "charging_profile_purpose": str(purpose),
