@@ -279,7 +279,7 @@ def _value(name: str, point: Point, registers: Sequence[int]) -> float | None:
 def scale(number: float, factor: int) -> float:
     """A number times ten to the power of its scale factor.
 
-    >>> scaled(412, -1), scaled(412, 2)
+    >>> scale(412, -1), scale(412, 2)
     (41.2, 41200.0)
     """
     # Divided, not multiplied by a power below 1: 412 / 10 is exact where 412 * 0.1 is not.

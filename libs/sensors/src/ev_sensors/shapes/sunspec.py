@@ -66,7 +66,7 @@ def scale(points: Points, name: str, model: int) -> float | None:
     Raises:
         ValueError: its scale factor is missing or none, or the point was read without its sign.
 
-    >>> scaled({"W": 4125, "W_SF": 1}, "W", 103)
+    >>> scale({"W": 4125, "W_SF": 1}, "W", 103)
     41250.0
     """
     value, point = points.get(name), MODELS[model][name]

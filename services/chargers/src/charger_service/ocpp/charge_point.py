@@ -74,7 +74,7 @@ def to_reply(status: str, detail: str = "") -> Reply:
     """What a status in a charger's answer means; every word but a few says that it does not do it.
 
     >>> to_reply("Scheduled").answer
-    <Answer.ACCEPTED: 'accepted'>
+    <CommandStatus.ACCEPTED: 'accepted'>
     """
     answer = _STATUSES.get(status, CommandStatus.REJECTED)
     return Reply(answer, detail if answer is CommandStatus.ACCEPTED else detail or f"the charger says {status}")

@@ -28,7 +28,7 @@ def compare_with_fault(answer: httpx.Response, fault: Fault, **details: str) -> 
 def format_status(answer: httpx.Response) -> str:
     """Return status and WSO2 code of an answer.
 
-    >>> coded(httpx.Response(401, json={"code": "900901"}))
+    >>> format_status(httpx.Response(401, json={"code": "900901"}))
     '401 900901'
     """
     return f"{answer.status_code} {parse_body(answer).get('code', 'no code')}"
