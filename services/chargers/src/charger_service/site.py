@@ -17,11 +17,11 @@ from charger_service.envelope import (
     EvseKey,
     EvseWiring,
     PhaseLoads,
+    choose_fallbacks,
     compute_headroom,
     exceed_by,
 )
 from charger_service.evse_facts import ChargerFacts, ChargingSession, EvseFacts
-from charger_service.fallbacks import choose_fallbacks
 from charger_service.isolation import isolate_errors
 from charger_service.kill_audit import AuthenticatedCaller
 from charger_service.limit_state import (

@@ -11,10 +11,10 @@ from charger_service.envelope import (
     Envelope,
     EvseWiring,
     PhaseLoads,
+    choose_fallbacks,
     grant,
     max_currents,
 )
-from charger_service.fallbacks import choose_fallbacks
 from ev_service.charging import LEAST_CURRENT_A
 
 WIRINGS = st.sampled_from([(1, 2, 3), (2, 3, 1), (1,), (2,), (3,), (1, 2)])
