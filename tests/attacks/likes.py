@@ -32,7 +32,7 @@ class _PolledWire(HttpClient):
     holder: "Holder | None" = None
     polls_on = False
 
-    def once(self, method: str, url: str, identity: Identity | None = None, **content: Any) -> httpx.Response:
+    def send_once(self, method: str, url: str, identity: Identity | None = None, **content: Any) -> httpx.Response:
         answer = super().send_once(method, url, identity, **content)
         if self.holder is not None and (self.polls_on or not self.holder.portal_tokens):
             self.holder.poll()
