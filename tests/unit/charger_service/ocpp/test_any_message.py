@@ -45,8 +45,8 @@ def test_any_frame_is_answered_dropped_or_counted(speaks: type[ChargePoint], fra
 
 
 async def hear(speaks: type[ChargePoint], frame: str | bytes) -> None:
-    websocket, events = AsyncMock(), cast(Any, AsyncMock())
-    events.on_schema_violation = Mock()
+    websocket, events = AsyncMock(), cast(Any, Mock())
+    events.on_transaction_started, events.on_transaction_ended = AsyncMock(), AsyncMock()
     metrics = OcppMetrics(CollectorRegistry())
     around = ConnectionContext(events, AsyncMock(), SteppedClock(NOON), metrics, Timing())
     point = speaks("CP-1", (1,), websocket, around)

@@ -327,3 +327,26 @@ async def test_what_a_charger_needs_for_a_remote_start_is_set_before_it(site: An
         ("ChangeConfiguration", {"key": "FreeMode", "value": "true"}),
         ("RemoteStartTransaction", {"idTag": "AUTOSTART", "connectorId": 1}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("charger_id", "status", "expected"),
+    [
+        ("CP-16", "NotImplemented", CommandStatus.NOT_SUPPORTED),
+        ("CP-16", "failed", CommandStatus.REJECTED),
+        ("CP-201", "NotSupported", CommandStatus.NOT_SUPPORTED),
+        ("CP-201", "Refused", CommandStatus.REJECTED),
+    ],
+)
+async def test_a_refusal_in_the_words_of_another_version_is_a_refusal(
+    site: Any, charger_id: str, status: str, expected: CommandStatus
+) -> None:
+    charger = await site.booted(charger_id)
+    charger.answers["SetChargingProfile"] = {"status": status}
+
+    reply = await site.central.set_limit(charger_id, limit(site))
+
+    assert reply.answer is expected
+    assert status in reply.detail
+    purposes = {str(asked).split("Purpose': '")[1].split("'")[0] for asked in charger.asked_for("SetChargingProfile")}
+    assert "TxDefaultProfile" in purposes, "the next way is tried"

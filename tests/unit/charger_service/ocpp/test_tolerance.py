@@ -132,9 +132,13 @@ async def test_a_composite_schedule_finer_than_tenths_counts(site: Any) -> None:
 
 async def test_a_status_of_the_chargers_own_is_never_read_as_another(site: Any) -> None:
     charger = await site.booted("CP-16")
-    charger.answers["ClearChargingProfile"] = {"status": "Rejected"}
+    charger.answers["ClearChargingProfile"] = {"status": "Cleared"}
 
     assert (await site.central.clear_limit("CP-16", 1)).answer is CommandStatus.NO_ANSWER
+
+    charger.answers["ClearChargingProfile"] = {"status": "Rejected"}
+
+    assert (await site.central.clear_limit("CP-16", 1)).answer is CommandStatus.REJECTED
 
 
 async def test_an_empty_list_in_place_of_nothing_is_understood(site: Any) -> None:
@@ -161,3 +165,36 @@ async def test_no_reason_holds_what_the_charger_wrote(site: Any) -> None:
     reasons = [told[1].reason for told in site.heard.of("violation")]
     assert reasons
     assert not any("SECRET" in reason or "\n" in reason for reason in reasons)
+
+
+async def test_a_long_end_with_offences_in_each_sample_ends_the_session(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    sample = {"value": 16.0, "measurand": "Current.Import", "unit": None, "location": None, "context": None}
+    samples = [{"timestamp": TIME, "sampledValue": [sample] * 5}] * 400
+    end = {"transactionId": 7, "meterStop": 5000, "timestamp": TIME, "reason": "Local", "transactionData": samples}
+
+    answer = await charger.raw_call("StopTransaction", end)
+
+    assert answer[0] == 3
+    (ended,) = site.heard.of("ended")
+    assert ended[0].transaction_id == "7"
+    reasons = [violation.reason for _, violation in site.heard.of("violation")]
+    assert any(reason.startswith("transactionData: left out") for reason in reasons)
+    assert not any(violation.is_refused for _, violation in site.heard.of("violation"))
+
+
+async def test_too_many_offences_in_what_is_demanded_are_refused(site: Any) -> None:
+    charger = await site.booted("CP-16")
+    sample = {"value": 16.0, "unit": None, "location": None, "context": None}
+    values = [{"timestamp": TIME, "sampledValue": [sample] * 5}] * 400
+
+    assert (await charger.raw_call("MeterValues", {"connectorId": 1, "meterValue": values}))[0] == 4
+
+
+@pytest.mark.parametrize("vendor", [{}, {"chargePointVendor": None, "chargePointModel": None}])
+async def test_a_charger_that_does_not_say_its_make_boots(site: Any, vendor: dict[str, Any]) -> None:
+    charger = await site.connect("CP-16")
+
+    answer = await charger.call("BootNotification", vendor)
+
+    assert answer["status"] == "Accepted"

@@ -29,6 +29,15 @@ _UNIQUE_ID = re.compile(r'\s*\[\s*2\s*,\s*"([^"\\]{1,36})"')
 """Type and unique id of a call, which can often be read where the rest of the message cannot."""
 _CAUSE_LENGTH = 200
 _REFUSED = {"NotImplemented": CommandStatus.NOT_SUPPORTED, "NotSupported": CommandStatus.NOT_SUPPORTED}
+_REFUSAL_WORDS = {
+    "notimplemented": CommandStatus.NOT_SUPPORTED,
+    "notsupported": CommandStatus.NOT_SUPPORTED,
+    "unsupported": CommandStatus.NOT_SUPPORTED,
+    "rejected": CommandStatus.REJECTED,
+    "refused": CommandStatus.REJECTED,
+    "failed": CommandStatus.REJECTED,
+}
+"""Statuses that refuse, in answers of another version or action as well, in lower case; others may mean anything."""
 
 # The library hands each message that is sent to a thread for validating, which takes longer than validating it.
 messages.ASYNC_VALIDATION = False
@@ -300,7 +309,7 @@ class OcppConnection(library.ChargePoint):
             try:
                 answer = await self._understand(message, length)
             except (OCPPError, RecursionError):
-                reply = Reply(CommandStatus.NO_ANSWER, "the answer is not OCPP")
+                reply = _find_refusal(message.payload) or Reply(CommandStatus.NO_ANSWER, "the answer is not OCPP")
         if awaited.answer.done():
             return
         if reply is None:
@@ -334,3 +343,10 @@ class OcppConnection(library.ChargePoint):
             return getattr(cast(Any, self)._call_result, action)(**answer)
         except TypeError:
             raise CallFailedError(Reply(CommandStatus.NO_ANSWER, "the answer is not OCPP")) from None
+
+
+def _find_refusal(payload: Any) -> Reply | None:
+    """The refusal in an answer that breaks its schema; None where its status is none that clearly refuses."""
+    status = cast(dict[str, Any], payload).get("status") if isinstance(payload, dict) else None
+    answer = _REFUSAL_WORDS.get(status.strip().lower()) if isinstance(status, str) else None
+    return None if answer is None else Reply(answer, f"the charger says {status}"[:_CAUSE_LENGTH])

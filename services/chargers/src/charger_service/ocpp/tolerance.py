@@ -8,6 +8,7 @@ Source: chargers in the field; each kind is named in docs/chargers.md.
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeAlias, cast
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias, cast
 _Path: TypeAlias = tuple[str | int, ...]
 
 _MOST_ERRORS = 5_000
-"""A payload with more is refused as it is, so that one message takes a bounded time [errors]."""
+"""A payload with more loses the list that has most of them, or is refused, so that one message takes a bounded time."""
 _MOST_ROUNDS = 6
 _MOST_REASONS = 3
 _NAME_LENGTH = 40
@@ -28,6 +29,10 @@ _STAND_INS: dict[str, Any] = {
     "reason": "Unknown",
     "triggerReason": "AbnormalCondition",
     "readonly": False,
+    "chargePointVendor": "",
+    "chargePointModel": "",
+    "vendorName": "",
+    "model": "",
 }
 """Values of fields that the standard demands and on which nothing depends here: some chargers leave them out, or have
 words of their own for them."""
@@ -52,8 +57,9 @@ def repair(payload: Any, validator: Any) -> tuple[Any, tuple[str, ...]] | None:
         if not errors:
             return (repaired, tuple(said)[:_MOST_REASONS]) if said else None
         if len(errors) == _MOST_ERRORS:
-            return None
-        repaired = _with_repairs(repaired, errors, said)
+            repaired = _without_worst_list(repaired, errors, validator.schema, said)
+        else:
+            repaired = _with_repairs(repaired, errors, said)
         if repaired is _REMOVED:
             return None
     return None
@@ -84,6 +90,18 @@ def _with_repairs(payload: Any, errors: list[Any], said: dict[str, None]) -> Any
         if isinstance(parent, list) or path[-1] in parent:
             del parent[cast(Any, path[-1])]
     return payload
+
+
+def _without_worst_list(payload: Any, errors: list[Any], schema: Any, said: dict[str, None]) -> Any:
+    """The payload without the optional list in which most errors are, such as the samples of a whole session."""
+    found = Counter(error.absolute_path[0] for error in errors if error.absolute_path)
+    name, _ = next(iter(found.most_common(1)), ("", 0))
+    is_optional = name not in cast(dict[str, Any], schema).get("required", ())
+    if not is_optional or not isinstance(payload, dict) or not isinstance(payload.get(name), list):
+        return _REMOVED
+    said[f"{_printable(name)}: left out, as it breaks the schema {_MOST_ERRORS:,} times and more"] = None
+    fields = cast(dict[str, Any], payload)
+    return {key: value for key, value in fields.items() if key != name}
 
 
 def _removable(payload: Any, path: _Path) -> _Path:
