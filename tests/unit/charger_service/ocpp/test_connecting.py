@@ -230,7 +230,7 @@ async def test_an_oversized_frame_ends_the_connection_that_sent_it_and_no_other(
     ("action", "payload", "code"),
     [
         ("Heartbeat", [1], "TypeConstraintViolation"),
-        ("BootNotification", {}, "ProtocolError"),
+        ("StatusNotification", {"errorCode": "NoError", "status": "Faulted"}, "ProtocolError"),
         ("StatusNotification", {"connectorId": 1, "errorCode": "NoError", "status": "Dancing"}, "FormatViolation"),
         ("NoSuchAction", {}, "NotSupported"),
         ("ReserveNow", {}, "NotImplemented"),

@@ -96,11 +96,10 @@ def _without_worst_list(payload: Any, errors: list[Any], schema: Any, said: dict
     """The payload without the optional list in which most errors are, such as the samples of a whole session."""
     found = Counter(error.absolute_path[0] for error in errors if error.absolute_path)
     name, _ = next(iter(found.most_common(1)), ("", 0))
-    is_optional = name not in cast(dict[str, Any], schema).get("required", ())
-    if not is_optional or not isinstance(payload, dict) or not isinstance(payload.get(name), list):
+    fields = cast(dict[str, Any], payload) if isinstance(payload, dict) else {}
+    if name in cast(dict[str, Any], schema).get("required", ()) or not isinstance(fields.get(name), list):
         return _REMOVED
     said[f"{_printable(name)}: left out, as it breaks the schema {_MOST_ERRORS:,} times and more"] = None
-    fields = cast(dict[str, Any], payload)
     return {key: value for key, value in fields.items() if key != name}
 
 
