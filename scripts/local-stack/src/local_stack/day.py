@@ -19,7 +19,7 @@ from ev_service.clock import write_clock_file
 
 # Devices look at the clock twenty times a second, and a message takes a few milliseconds.
 _DEVICES_SPEAK_S = 0.12
-_COMMANDED_WITHIN_S = 4.0
+_COMMANDED_WITHIN_S = 30.0
 _LONGEST_AGENT_PERIOD = timedelta(hours=1)
 _PERIODS_IN_STEPS = 1.5
 LONGEST_STEP = _LONGEST_AGENT_PERIOD / _PERIODS_IN_STEPS
