@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from charger_service.envelope import NOTHING, Currents, EvseWiring, max_currents
 from charger_service.evse_facts import EvseFacts
-from charger_service.metering import Meter
+from charger_service.metering import DRAWS_FROM_A, Meter
 from charger_service.ports import CommandStatus, LimitMethod, RateUnit, Reply
 from ev_service.charging import EvseState
 from ev_service.lifetimes import EarlierEnd
@@ -15,8 +15,6 @@ SETTLES_S = 10.0
 """How long a car may take to follow a limit that its charger confirmed [s]: twice the 5 s of IEC 61851-1."""
 PROTECTION = "protection"
 """`limited_by` of what protection holds down."""
-DRAWS_FROM_A = 1.0
-"""From here on a report counts as drawing [A per phase]: below it are electronics and the meter's own error."""
 _CHARGES_FROM_A = 5.0
 """From here on a car charges on each phase that it can use [A per phase]: the least current, less what it leaves."""
 _TOLERANCE_A = 1.0
@@ -188,9 +186,9 @@ class EvseLimitState:
 
         A car that once drew on more phases can do so again.
         """
-        if meter.even_a is not None or meter.is_implausible or max(meter.current_a) < _CHARGES_FROM_A:
+        phases = meter.phases_in_use
+        if phases is None or meter.is_implausible or max(meter.current_a) < _CHARGES_FROM_A:
             return False
-        phases = sum(current_a >= DRAWS_FROM_A for current_a in meter.current_a)
         if self.phases_in_use is not None and phases <= self.phases_in_use:
             return False
         self.phases_in_use = phases

@@ -9,12 +9,17 @@ from datetime import UTC, datetime
 
 from charger_service.envelope import NOTHING, Currents, EvseWiring
 from charger_service.ports import MeterReading
+from ev_service.charging import LEAST_CURRENT_A
 from ev_service.lifetimes import Instant
 
+DRAWS_FROM_A = 1.0
+"""From here on a report counts as drawing [A per phase]: below it are electronics and the meter's own error."""
 _DRAWN_FROM_KW = 0.05
 _DRAWN_FROM_A = 0.2
 _NEUTRAL_ERROR = 0.25
 """How far a current on the neutral may be from what a power says, as a part: voltage, power factor, error of meters."""
+_PHASES_ERROR = 0.25
+"""How far a number of phases that is computed from power and current may be from a whole one."""
 _MOST_A, _MOST_KW, _MOST_KWH = 100_000.0, 100_000.0, 1e9
 """Values above these are read as these: no connection carries them, and a thousand of them still add up."""
 _RATING_MARGIN = 1.25
@@ -101,6 +106,7 @@ class Meter:
     measured_at: their arrival, UTC; received_s: the same, monotonic [s]. power_kw: at most what the EVSE is rated for.
     current_a [A]: as reported, on the site's phases; where the phases are not certain, on each phase as much as may be
     there. even_a [A]: the power even on all of its phases, where they are not certain; None: they are.
+    phases_in_use: number of phases on which the car draws; None: the sample does not say.
     is_implausible: power or current is beyond the EVSE's rating by more than a meter's error.
     """
 
@@ -110,6 +116,7 @@ class Meter:
     current_a: Currents
     is_implausible: bool = False
     even_a: Currents | None = None
+    phases_in_use: int | None = None
 
     @property
     def likely_a(self) -> Currents:
@@ -143,6 +150,7 @@ def compute_meter(reading: MeterReading, wiring: EvseWiring, voltage_v: float, n
         current_a,
         is_too_strong or plausible_currents(current_a, wiring) != current_a,
         even_a,
+        None if even_a is not None else _phases_in_use(reading, current_a, reported_kw, wiring, voltage_v),
     )
 
 
@@ -196,6 +204,23 @@ def _currents(
     if power_kw < _DRAWN_FROM_KW:
         return NOTHING, None
     return _by_power(together_a, neutral_a, wiring)
+
+
+def _phases_in_use(
+    reading: MeterReading, current_a: Currents, power_kw: float | None, wiring: EvseWiring, voltage_v: float
+) -> int | None:
+    """`Meter.phases_in_use`, where the currents are certain.
+
+    One current without a phase does not say it alone: it counts on every phase, and the power shows on how many it is.
+    """
+    each_a = _clamp(reading.current_each_a, _MOST_A)
+    if reading.current_a is not None or each_a is None:
+        return sum(one_a >= DRAWS_FROM_A for one_a in current_a)
+    if power_kw is None or each_a < LEAST_CURRENT_A:
+        return None
+    by_power = min(power_kw * 1000 / (voltage_v * each_a), len(wiring.phases))
+    phases = round(by_power)
+    return phases if phases > 0 and abs(by_power - phases) <= _PHASES_ERROR else None
 
 
 def _phases_by_neutral(neutral_a: float, together_a: float | None, wiring: EvseWiring) -> int | None:

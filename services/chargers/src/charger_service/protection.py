@@ -19,7 +19,8 @@ from charger_service.command_queue import CommandQueue
 from charger_service.draw_evidence import MeterEvidence
 from charger_service.envelope import NOTHING, CurrentGrant, Currents, EvseKey, max_currents
 from charger_service.isolation import isolate_errors
-from charger_service.limit_state import DRAWS_FROM_A, PROTECTION, SETTLES_S, draws_without_session
+from charger_service.limit_state import PROTECTION, SETTLES_S, draws_without_session
+from charger_service.metering import DRAWS_FROM_A
 from charger_service.operator_audit_log import OrderRecord
 from charger_service.orders import ProtectionAct
 from charger_service.overload import Car, Load, Reductions, Room, cars_above, choose_caps, room_below, sum_of

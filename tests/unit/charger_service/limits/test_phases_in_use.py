@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.unit.charger_service.limits.conftest import NOON, House
 
-from charger_service.ports import MeterReading
+from charger_service.ports import LimitMethod, LimitPurpose, MeterReading, RateUnit
 
 pytestmark = pytest.mark.anyio
 
@@ -75,3 +75,49 @@ async def test_an_evse_on_one_phase_leaves_no_doubt(anyio_backend: str) -> None:
     assert by_power is not None
     assert by_neutral is not None
     assert (by_power.current_a, by_neutral.current_a) == ((0.0, 16.0, 0.0), (0.0, 9.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("current_a", "power_kw", "phases"),
+    [
+        (32.0, 7.36, 1),
+        (16.0, 3.4, 1),
+        (16.0, 7.36, 2),
+        (16.0, 11.04, 3),
+        (16.0, 12.2, 3),
+        (16.0, 5.52, None),
+        (16.0, 0.1, None),
+        (5.5, 1.265, None),
+        (16.0, None, None),
+    ],
+)
+async def test_one_current_for_all_phases_and_the_power_say_on_how_many_a_car_draws(
+    charging: House, current_a: float, power_kw: float | None, phases: int | None
+) -> None:
+    counted_a = metered(charging, current_each_a=current_a, power_kw=power_kw)
+
+    assert charging.site.limit_states[("CP-1", 1)].phases_in_use == phases
+    assert counted_a == (current_a, current_a, current_a)
+
+
+async def test_a_limit_in_watts_is_for_the_phases_that_current_and_power_say(charging: House) -> None:
+    charging.points.at("CP-1").method = LimitMethod(LimitPurpose.TX, 1, RateUnit.WATTS)
+    await charging.set(CP_1=16)
+    metered(charging, current_each_a=32.0)
+    metered(charging, current_each_a=32.0, power_kw=7.36)
+    await charging.settled()
+    limit = charging.points.at("CP-1").limit
+    assert limit is not None
+    assert (limit.limit_a, limit.phases_in_use) == (16.0, 1)
+
+    metered(charging, current_each_a=16.0, power_kw=3.68)
+    assert not charging.evse("CP-1").is_overdrawing
+
+
+async def test_an_evse_on_two_phases_draws_on_no_more(anyio_backend: str) -> None:
+    house = House(("CP-1",), evse={"phases": [2, 3]})
+    await house.connect()
+    await house.plug("CP-1")
+    metered(house, current_each_a=16.0, power_kw=11.04)
+
+    assert house.site.limit_states[("CP-1", 1)].phases_in_use == 2
