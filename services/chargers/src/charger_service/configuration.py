@@ -115,7 +115,7 @@ def read_installation(path: Path | None, site_phases: int) -> Installation:
         raise ConfigurationError(f"CHARGERS_FILE {path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         raise ConfigurationError(f"CHARGERS_FILE {path} is wrong: {_format_errors(error)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"CHARGERS_FILE {path} is not JSON: {error}") from error
     for wiring in installation.wirings:
         if max(wiring.phases) > site_phases:

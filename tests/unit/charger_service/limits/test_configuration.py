@@ -48,6 +48,7 @@ def test_without_a_file_the_site_has_no_chargers() -> None:
     ("content", "said"),
     [
         ("{not json", "is not JSON"),
+        pytest.param("[" * 100_000, "is not JSON", id="nested too deeply"),
         ("[]", "the whole: Input should be a valid dictionary"),
         (site(charger={"password": "secret"}), "chargers.0.password: Extra inputs are not permitted"),
         (site(charger={"password_sha256": "short"}), "chargers.0.password_sha256: String should match"),

@@ -123,7 +123,7 @@ def test_a_wrong_file_is_named_without_a_password(tmp_path: Path, change: dict[s
     assert secret not in str(raised.value)
 
 
-@pytest.mark.parametrize("text", [None, "{", "[]"])
+@pytest.mark.parametrize("text", [None, "{", "[]", "[" * 100_000], ids=["none", "cut", "list", "deep"])
 def test_a_file_that_is_none_is_said(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "charge-points.json"
     if text is not None:

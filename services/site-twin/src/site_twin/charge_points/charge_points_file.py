@@ -68,5 +68,5 @@ def read_charge_points(path: Path) -> ChargePointsFile:
         wrong = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in items)
         # Without its cause: that one quotes the file.
         raise ConfigurationError(f"TWIN_CHARGE_POINTS_FILE {path} is wrong: {wrong}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigurationError(f"TWIN_CHARGE_POINTS_FILE {path} is not JSON") from None
