@@ -269,6 +269,142 @@ async def test_a_method_is_kept_when_its_transaction_ends_later(site: OcppSite) 
     assert told(charger) == [(TX_DEFAULT, 1, "A")]
 
 
+async def begin(charger: Charger, at: str, connector_id: int = 1) -> str:
+    begun = {"connectorId": connector_id, "idTag": "TAG", "meterStart": 0, "timestamp": at}
+    return str((await charger.call("StartTransaction", begun))["transactionId"])
+
+
+async def test_a_clock_that_is_behind_does_not_make_a_transaction_over_before_its_limit(site: OcppSite) -> None:
+    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    transaction_id = await begin(charger, "2026-06-21T10:00:00Z")
+    # Firmware exists whose other messages have another time.
+    status = {"connectorId": 1, "errorCode": "NoError", "status": "Charging", "timestamp": "2026-06-21T12:00:00Z"}
+    await charger.call("StatusNotification", status)
+    await site.central.set_limit("CP-16", limit(site, transaction_id=transaction_id))
+    ended = {"transactionId": int(transaction_id), "meterStop": 0, "timestamp": "2026-06-21T10:00:10Z"}
+    await charger.call("StopTransaction", ended)
+
+    assert site.heard.of("method") == [("CP-16", LimitMethod(TX_DEFAULT, 1, AMPERES))]
+
+
+async def test_a_refusal_after_an_end_says_nothing_where_the_clock_is_behind(site: OcppSite) -> None:
+    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    transaction_id = await begin(charger, "2026-06-21T10:00:00Z")
+    site.clock.advance(60)
+    await site.central.set_limit("CP-16", limit(site, transaction_id=transaction_id))
+    ended = {"transactionId": int(transaction_id), "meterStop": 0, "timestamp": "2026-06-21T10:00:50Z"}
+    await charger.call("StopTransaction", ended)
+
+    assert site.heard.of("method")[1] == ("CP-16", None)
+
+
+async def test_a_transaction_that_was_kept_back_says_nothing_of_the_clock(site: OcppSite) -> None:
+    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    transaction_id = await begin(charger, "2026-06-21T11:00:00Z")
+    await site.central.set_limit("CP-16", limit(site, transaction_id=transaction_id))
+    ended = {"transactionId": int(transaction_id), "meterStop": 0, "timestamp": "2026-06-21T11:30:00Z"}
+    await charger.call("StopTransaction", ended)
+
+    assert site.heard.of("method")[1] == ("CP-16", None)
+
+
+async def test_a_clock_that_is_set_during_a_transaction_does_not_condemn_its_method(site: OcppSite) -> None:
+    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    transaction_id = await begin(charger, "2026-06-21T10:00:00Z")
+    await site.central.set_limit("CP-16", limit(site, transaction_id=transaction_id))
+    site.clock.advance(60)
+    ended = {"transactionId": int(transaction_id), "meterStop": 0, "timestamp": "2026-06-21T12:01:00Z"}
+    await charger.call("StopTransaction", ended)
+
+    assert site.heard.of("method") == [("CP-16", LimitMethod(TX_DEFAULT, 1, AMPERES))]
+
+
+async def test_a_station_whose_clock_is_behind_keeps_its_method(site: OcppSite) -> None:
+    charger = await connected(site, "CP-201", refuses_purposes(TX))
+    for number, event in enumerate(("Started", "Updated")):
+        said = {"eventType": event, "seqNo": number, "timestamp": f"2026-06-21T10:00:0{number}Z"}
+        where = {"evse": {"id": 1}, "transactionInfo": {"transactionId": "1"}, "triggerReason": "CablePluggedIn"}
+        await charger.call("TransactionEvent", said | where)
+    await site.central.set_limit("CP-201", limit(site))
+    ended = {"eventType": "Ended", "seqNo": 2, "timestamp": "2026-06-21T10:00:10Z", "triggerReason": "EVDeparted"}
+    await charger.call("TransactionEvent", ended | {"transactionInfo": {"transactionId": "1"}})
+
+    assert site.heard.of("method") == [("CP-201", LimitMethod(TX_DEFAULT, 1, AMPERES))]
+
+
+@both
+async def test_the_fallback_is_set_by_what_was_accepted_last_also_once_that_is_forgotten(
+    site: OcppSite, charger_id: str
+) -> None:
+    charger = await connected(site, charger_id, lambda one: one["chargingProfilePurpose"] != OF_CHARGER)
+    await site.central.set_limit(charger_id, limit(site))
+    if charger_id == "CP-16":
+        await stop(charger, "2026-06-21T11:59:59Z")
+    else:
+        station = {"vendorName": "Acme", "model": "One", "firmwareVersion": "9"}
+        await charger.call("BootNotification", {"reason": "PowerUp", "chargingStation": station})
+
+    assert site.heard.of("method")[1] == (charger_id, None)
+    assert (await site.central.set_fallback(charger_id, 1, 6)).answer is CommandStatus.ACCEPTED
+
+
+@both
+async def test_where_a_new_transaction_refuses_what_is_known_the_others_are_tried(
+    site: OcppSite, charger_id: str
+) -> None:
+    charger = await connected(site, charger_id, lambda _: False)
+    await site.central.set_limit(charger_id, limit(site))
+    refuse(charger, refuses_purposes(TX))
+    charger.asked.clear()
+
+    replies = [await site.central.set_limit(charger_id, limit(site, transaction_id="2")) for _ in range(2)]
+    replies.append(await site.central.set_limit(charger_id, limit(site, transaction_id="3")))
+
+    assert {reply.method for reply in replies} == {LimitMethod(TX_DEFAULT, 1, AMPERES)}
+    assert told(charger) == [(TX, 1, "A"), (TX, 0, "A"), *[(TX_DEFAULT, 1, "A")] * 3]
+
+
+async def test_where_a_new_transaction_refuses_everything_what_is_known_stays(site: OcppSite) -> None:
+    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    await site.central.set_limit("CP-16", limit(site))
+    refuse(charger, takes_nothing)
+    charger.asked.clear()
+
+    for _ in range(3):
+        await site.central.set_limit("CP-16", limit(site, transaction_id="2"))
+
+    assert told(charger)[0] == (TX_DEFAULT, 1, "A")
+    assert told(charger)[-2:] == [(TX_DEFAULT, 1, "A")] * 2
+    assert len(set(told(charger))) == len(told(charger)) - 2
+    assert site.heard.of("method") == [("CP-16", LimitMethod(TX_DEFAULT, 1, AMPERES))]
+
+
+async def test_what_is_known_is_tried_anew_where_its_transaction_was_over(site: OcppSite) -> None:
+    charger = await connected(site, "CP-16", lambda _: False)
+    await site.central.set_limit("CP-16", limit(site, transaction_id="7"))
+    refuse(charger, refuses_purposes(TX))
+    await site.central.set_limit("CP-16", limit(site))
+    await stop(charger, "2026-06-21T11:59:59Z")
+    charger.asked.clear()
+    refuse(charger, lambda _: False)
+
+    await site.central.set_limit("CP-16", limit(site, transaction_id="8"))
+
+    assert told(charger) == [(TX, 1, "A")]
+
+
+async def test_each_transaction_keeps_to_what_was_accepted_in_it(site: OcppSite) -> None:
+    charger = await connected(
+        site, "CP-2", lambda one: one["chargingProfilePurpose"] != (TX if one["evse"] == 1 else TX_DEFAULT)
+    )
+    for _ in range(3):
+        for evse_id in (1, 2):
+            await site.central.set_limit("CP-2", limit(site, transaction_id=str(evse_id), evse_id=evse_id))
+
+    assert told(charger)[-4:] == [(TX, 1, "A"), (TX_DEFAULT, 1, "A")] * 2
+    assert len(site.heard.of("method")) == 2
+
+
 @both
 async def test_what_is_known_of_a_charger_outlives_its_connection_and_its_boots(
     site: OcppSite, charger_id: str

@@ -141,6 +141,7 @@ class ChargePoint(OcppConnection):
                 if method.purpose is LimitPurpose.TX and self.methods.is_over(limit.transaction_id):
                     return refusal
                 self.methods.refuse(method, limit.transaction_id, self.around.clock.now())
+            self.methods.refuse_all(limit.transaction_id)
             return refusal or Reply(CommandStatus.REJECTED)
 
     async def _try(self, limit: TransactionLimit, method: LimitMethod) -> Reply:
@@ -150,14 +151,14 @@ class ChargePoint(OcppConnection):
             reply = await self.set_profile(profile)
         except CallFailedError as failed:
             reply = failed.reply
-        if reply.answer is CommandStatus.ACCEPTED and self.methods.accept(method):
+        if reply.answer is CommandStatus.ACCEPTED and self.methods.accept(method, limit.transaction_id):
             self.around.events.on_limit_method(self.charger_id, self.methods.known)
         return reply if reply.answer in _REFUSALS else replace(reply, method=method)
 
     async def set_fallback(self, evse_id: int, limit_a: float) -> Reply:
         """Set the EVSE's default profile, or where limits are given to the whole charger that one's."""
-        known, possible = self.methods.known, self._possible_methods()
-        method = known.method if known is not None and known.method in possible else possible[0]
+        accepted, possible = self.methods.last_accepted, self._possible_methods()
+        method = accepted if accepted is not None and accepted in possible else possible[0]
         profile = self._conversion(evse_id).fallback(evse_id, limit_a, method, self.around.clock.now())
         return await self.set_profile(profile)
 
@@ -270,9 +271,13 @@ class ChargePoint(OcppConnection):
             self.around.events.on_limit_method(self.charger_id, None)
         return {"current_time": self.current_time(), "interval": self.around.timing.heartbeat_s, "status": "Accepted"}
 
+    def note_begin(self, transaction_id: str, began_at: datetime) -> None:
+        """Take in that a transaction began: what its time is before now, the charger's clock may be behind."""
+        self.methods.begin_transaction(transaction_id, self.heard_at - began_at)
+
     def note_end(self, transaction_id: str, ended_at: datetime) -> None:
         """Take in that a transaction ended, for which limits may have been refused."""
-        if self.methods.end_transaction(transaction_id, ended_at):
+        if self.methods.end_transaction(transaction_id, ended_at, self.heard_at):
             self.around.events.on_limit_method(self.charger_id, None)
 
     def current_time(self) -> str:

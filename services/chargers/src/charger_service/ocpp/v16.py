@@ -91,6 +91,7 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
             energy_kwh=meter_start / 1000,
             id_token=id_tag,
         )
+        self.note_begin(started.transaction_id, started.started_at)
         await self.around.events.on_transaction_started(started)
         return _result.StartTransaction(transaction_id=number, id_tag_info=self.token_status(id_tag))
 

@@ -223,6 +223,8 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         if evse_id is None:
             return False
         is_stored = is_stored or self._states.is_over(evse_id, event)
+        if not is_stored:
+            self.note_begin(event.transaction_id, event.at)
         energy_kwh = readings[0].energy_kwh if readings else None
         return await self.around.events.on_transaction_started(
             TransactionStarted(
