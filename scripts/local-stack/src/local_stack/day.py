@@ -19,7 +19,7 @@ from ev_service.clock import write_clock_file
 
 # Devices look at the clock twenty times a second, and a message takes a few milliseconds.
 _DEVICES_SPEAK_S = 0.12
-_COMMANDED_WITHIN_S = 30.0
+_COMMANDED_WITHIN_S, _ASKED_AGAIN_AFTER_S = 30.0, 4.0
 _LONGEST_AGENT_PERIOD = timedelta(hours=1)
 _PERIODS_IN_STEPS = 1.5
 LONGEST_STEP = _LONGEST_AGENT_PERIOD / _PERIODS_IN_STEPS
@@ -144,9 +144,16 @@ def play(plan: DayPlan, agent_url: str, twin_url: str, clock_file: Path) -> Iter
 
 
 def _wait_for_command(client: httpx.Client, agent_url: str, former: str | None) -> bool:
-    """Wait until the agent has looked at the chargers and, where a car is, set limits anew; tell whether it did."""
+    """Wait until the agent has polled the chargers and, where a car is, set limits anew; return whether it did.
+
+    Its own next round, which would repeat a command that got lost, is an hour of the run away: it is asked for.
+    """
     deadline = time.monotonic() + _COMMANDED_WITHIN_S
+    ask_again_s = time.monotonic() + _ASKED_AGAIN_AFTER_S
     while time.monotonic() < deadline:
+        if time.monotonic() > ask_again_s:
+            ask_again_s += _ASKED_AGAIN_AFTER_S
+            client.post(f"{agent_url}/recheck").raise_for_status()
         told = _chargers(client, agent_url)
         has_looked = told.get("age_s") is not None and told["age_s"] < _LOOKED_S
         if has_looked and (not told["cars"] or told.get("valid_until") != former):
