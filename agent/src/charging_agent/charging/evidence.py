@@ -1,6 +1,6 @@
 """How much of what the chargers report the connection's meter confirms, by the agent's readings or the charger service.
 
-Pure: is told readings. The comparison itself is `ev_service.charging_evidence`, which the charger service uses too.
+The comparison itself is `ev_service.charging_evidence`, which the charger service uses too.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """How much power the site has left for charging, so that charging itself never causes an overload.
 
-Pure: arithmetic on a decision, a grid reading and the fleet. Everything that is not known for certain counts against
+Everything that is not known for certain counts against
 the cars.
 """
 

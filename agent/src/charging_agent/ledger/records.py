@@ -1,6 +1,6 @@
 """What the ledger keeps of a decision, and how it is chained and signed.
 
-Pure: is given the decision, knows no disk and no clock. docs/ledger.md shows a record.
+docs/ledger.md shows a record.
 """
 
 from dataclasses import dataclass

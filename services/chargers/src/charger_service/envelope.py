@@ -1,6 +1,6 @@
 """What all cars together may draw: limits of chargers, phases, feeders and the site, and what still fits in them.
 
-Pure. Nothing an agent says can move it. Currents are RMS amperes on the site's phases.
+Nothing an agent says can move it. Currents are RMS amperes on the site's phases.
 """
 
 import math

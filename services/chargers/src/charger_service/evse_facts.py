@@ -1,6 +1,6 @@
 """What the chargers told: their EVSEs, meters and sessions.
 
-Pure: each report turns one state into the next. Knows no limits, no OCPP and no clock.
+Each report turns one state into the next.
 """
 
 import math

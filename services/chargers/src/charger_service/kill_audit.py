@@ -1,6 +1,6 @@
 """What an operator did, as it travels and as it is kept: one act of stopping an application, or of letting it go on.
 
-Pure. Every text is one line and bounded, so that a record can be printed as it is.
+Every text is one line and bounded, so that a record can be printed as it is.
 """
 
 from enum import StrEnum

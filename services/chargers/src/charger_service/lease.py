@@ -1,6 +1,6 @@
 """Who commands: one commander at a time, for as long as it keeps calling.
 
-Pure: the moment is an argument.
+The moment is an argument.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """What an EVSE's meter values mean: which tell of now, what the car draws by them, and what of it counts.
 
-Pure. Whatever a charger writes, what comes out is finite and bounded, so that no sum over chargers can overflow.
+Whatever a charger writes, what comes out is finite and bounded, so that no sum over chargers can overflow.
 """
 
 import math

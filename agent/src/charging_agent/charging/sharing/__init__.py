@@ -1,6 +1,6 @@
 """How the site's power is shared among the cars, and the guard over such a plan.
 
-Pure: knows cars, currents and limits, not chargers, gateways, clocks or tokens. docs/sharing.md tells how it works.
+docs/sharing.md explains how it works.
 """
 
 from charging_agent.charging.sharing.allocator import AllocationResult, allocate

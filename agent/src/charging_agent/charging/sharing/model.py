@@ -1,6 +1,6 @@
 """What sharing is asked and what it answers: cars, the room for them, and what each one may draw.
 
-Pure data. Currents are RMS amperes per phase; a limit counts on every phase that its car may draw from.
+Currents are RMS amperes per phase; a limit counts on every phase that its car may draw from.
 """
 
 from collections.abc import Mapping

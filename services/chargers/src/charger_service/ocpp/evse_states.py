@@ -1,6 +1,6 @@
 """What an EVSE of OCPP 2.0.1 does, put together from its connectors and its transaction.
 
-Pure. A connector only says that something is plugged in; whether it charges is said by the transaction, whose events
+A connector only says that something is plugged in; whether it charges is said by the transaction, whose events
 may arrive late and in any order.
 """
 

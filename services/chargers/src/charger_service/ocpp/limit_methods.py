@@ -1,6 +1,6 @@
 """How a charger takes limits: tried in order, each once, and kept to once it is accepted.
 
-Chargers that refuse a TxProfile, or take watts only, are limited by other charging profiles. Pure of messages.
+Chargers that refuse a TxProfile, or take watts only, are limited by other charging profiles.
 
 A method that was accepted in a transaction is kept to in it, whatever the charger answers later: it may refuse a limit
 for a reason of the moment. The one accepted last is tried first in the next transaction; where it is refused there, the

@@ -1,6 +1,6 @@
 """Meter values as chargers send them, and what they mean.
 
-Pure. OCPP 1.6 writes values as texts with a unit, 2.0.1 as numbers with a unit and a power of ten; measurands, phases
+OCPP 1.6 writes values as texts with a unit, 2.0.1 as numbers with a unit and a power of ten; measurands, phases
 and locations are the same words. What can not be read is left out, never guessed.
 """
 

@@ -1,6 +1,6 @@
 """Payloads that break the standard's JSON Schema in small things: what is clear in them is kept, the rest left out.
 
-Pure, and the same for every message of every version: each error of the schema says where it is, and what a value must
+The same for every message of every version: each error of the schema says where it is, and what a value must
 be there. Nothing is guessed: a repair never changes an identifier, a status, or what a meter value measures.
 
 Source: chargers in the field; each kind is named in docs/chargers.md.
