@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from websockets.asyncio.server import ServerConnection
 
-from charger_service.ocpp.connection import CallFailedError, ConnectionContext, OcppConnection, handles
+from charger_service.ocpp.connection import CallFailedError, ConnectionContext, OcppConnection, find_refusal, handles
 from charger_service.ocpp.limit_methods import LimitMethods, possible_methods
 from charger_service.ocpp.profiles import LIMIT_LEVEL, ChargingProfile, Conversion
 from charger_service.ports import (
@@ -32,8 +32,6 @@ _STATUSES = {
     "Accepted": CommandStatus.ACCEPTED,
     "Scheduled": CommandStatus.ACCEPTED,
     "RebootRequired": CommandStatus.ACCEPTED,
-    "NotSupported": CommandStatus.NOT_SUPPORTED,
-    "NotImplemented": CommandStatus.NOT_SUPPORTED,
 }
 _REFUSALS = frozenset({CommandStatus.REJECTED, CommandStatus.NOT_SUPPORTED})
 _USUAL = Conversion(voltage_v=230.0, phases=3)
@@ -76,7 +74,7 @@ def to_reply(status: str, detail: str = "") -> Reply:
     >>> to_reply("Scheduled").answer
     <CommandStatus.ACCEPTED: 'accepted'>
     """
-    answer = _STATUSES.get(status, CommandStatus.REJECTED)
+    answer = _STATUSES.get(status) or find_refusal(status) or CommandStatus.REJECTED
     return Reply(answer, detail if answer is CommandStatus.ACCEPTED else detail or f"the charger says {status}")
 
 

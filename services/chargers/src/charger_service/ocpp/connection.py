@@ -28,8 +28,7 @@ from ev_service.logs import SeldomLog
 _UNIQUE_ID = re.compile(r'\s*\[\s*2\s*,\s*"([^"\\]{1,36})"')
 """Type and unique id of a call, which can often be read where the rest of the message cannot."""
 _CAUSE_LENGTH = 200
-_REFUSED = {"NotImplemented": CommandStatus.NOT_SUPPORTED, "NotSupported": CommandStatus.NOT_SUPPORTED}
-_REFUSAL_WORDS = {
+_REFUSALS = {
     "notimplemented": CommandStatus.NOT_SUPPORTED,
     "notsupported": CommandStatus.NOT_SUPPORTED,
     "unsupported": CommandStatus.NOT_SUPPORTED,
@@ -37,7 +36,7 @@ _REFUSAL_WORDS = {
     "refused": CommandStatus.REJECTED,
     "failed": CommandStatus.REJECTED,
 }
-"""Statuses that refuse, in answers of another version or action as well, in lower case; others may mean anything."""
+"""Statuses and error codes that refuse, of any version and action, in lower case; others may mean anything."""
 
 # The library hands each message that is sent to a thread for validating, which takes longer than validating it.
 messages.ASYNC_VALIDATION = False
@@ -303,13 +302,13 @@ class OcppConnection(library.ChargePoint):
         answer, reply = None, None
         if isinstance(message, messages.CallError):
             code = str(cast(Any, message).error_code)[:_CAUSE_LENGTH]
-            reply = Reply(_REFUSED.get(code, CommandStatus.REJECTED), f"the charger says {code}")
+            reply = Reply(find_refusal(code) or CommandStatus.REJECTED, f"the charger says {code}")
         else:
             message.action = awaited.action
             try:
                 answer = await self._understand(message, length)
             except (OCPPError, RecursionError):
-                reply = _find_refusal(message.payload) or Reply(CommandStatus.NO_ANSWER, "the answer is not OCPP")
+                reply = _refusal_in(message.payload) or Reply(CommandStatus.NO_ANSWER, "the answer is not OCPP")
         if awaited.answer.done():
             return
         if reply is None:
@@ -345,8 +344,17 @@ class OcppConnection(library.ChargePoint):
             raise CallFailedError(Reply(CommandStatus.NO_ANSWER, "the answer is not OCPP")) from None
 
 
-def _find_refusal(payload: Any) -> Reply | None:
-    """The refusal in an answer that breaks its schema; None where its status is none that clearly refuses."""
+def find_refusal(word: str) -> CommandStatus | None:
+    """Return what a status or an error code refuses; None where it is none that clearly does.
+
+    >>> find_refusal("NotSupported")
+    <CommandStatus.NOT_SUPPORTED: 'not_supported'>
+    """
+    return _REFUSALS.get(word.strip().lower())
+
+
+def _refusal_in(payload: Any) -> Reply | None:
+    """The refusal in an answer that breaks its schema, by its status."""
     status = cast(dict[str, Any], payload).get("status") if isinstance(payload, dict) else None
-    answer = _REFUSAL_WORDS.get(status.strip().lower()) if isinstance(status, str) else None
+    answer = find_refusal(status) if isinstance(status, str) else None
     return None if answer is None else Reply(answer, f"the charger says {status}"[:_CAUSE_LENGTH])
