@@ -2,9 +2,9 @@
 
 import sys
 
-from local_stack.kept_run import run_on_kept_stack
+from local_stack.run import run_command_on_stack
 from local_stack.stack import ARTIFACTS
 from wso2_provisioning.assistant import main
 
 if __name__ == "__main__":
-    sys.exit(run_on_kept_stack(lambda: main(artifacts_dir=ARTIFACTS), "failed"))
+    sys.exit(run_command_on_stack(lambda: main(artifacts_dir=ARTIFACTS), "failed"))

@@ -21,7 +21,7 @@ from ev_service.connections import ListenerSettings
 from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
 from grid_service.sources import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from local_gateway.settings import LocalGatewaySettings
-from local_stack.ports import PortSettings, StackSettings
+from local_stack.environment import PortSettings, StackSettings
 from site_model.parameters import Building, Panels, Storage, Weather
 from site_twin.settings import TwinSettings
 from solar_service.sources import SolarModbusSettings, SolarMqttSettings, SolarSourceSettings

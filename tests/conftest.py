@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from local_stack.surroundings import remove_settings
+from local_stack.environment import remove_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 OFFICIAL_IMAGE = "python:3.13-slim"

@@ -18,9 +18,8 @@ from tests.attacks.traffic import Text
 
 from ev_service.errors import ConfigurationError
 from ev_service.settings import load
-from local_stack.ports import HOST, Ports, PortSettings
+from local_stack.environment import HOST, Ports, PortSettings, load_passwords
 from local_stack.run import STATE
-from local_stack.secrets_file import load_passwords
 from local_stack.stack import ROOT, StackPlan
 from wso2_provisioning.readiness import HEALTH_PATH
 from wso2_provisioning.settings import ProvisioningSettings

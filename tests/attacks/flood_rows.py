@@ -20,10 +20,9 @@ from tests.attacks.told import summed_up, table
 from tests.attacks.transport_rows import obstacle
 
 from ev_service.connections import UVICORN_OPTIONS
-from local_stack.ports import HOST, Ports, free_ports
+from local_stack.environment import HOST, Ports, free_ports, select_system_variables
 from local_stack.processes import Processes
 from local_stack.stack import ROOT
-from local_stack.surroundings import select_system_variables
 
 PROGRAM = "import sys; from uvicorn.main import main; sys.exit(main())"
 """Starts the service."""

@@ -31,7 +31,7 @@ from ev_service.sources import Source, UpdateSignal
 from ev_service.telemetry import GridLoad
 from ev_service.units import utc_text
 from local_gateway.keys import prepare_key_files
-from local_stack.ports import HOST
+from local_stack.environment import HOST
 from site_twin.charge_points import ChargePoint, ParkedCars
 
 CHARGERS = ("CP-1", "CP-2")

@@ -12,9 +12,8 @@ from tests.attacks.stack import Stack
 from tests.attacks.traffic import Text
 
 from ev_service.clock import write_clock_file
-from local_stack.ports import free_ports
-from local_stack.proving import provisioning_settings
-from local_stack.secrets_file import make_passwords
+from local_stack.controls import build_provisioning_settings
+from local_stack.environment import free_ports, make_passwords
 from local_stack.stack import ARTIFACTS, SERVICES, StackPlan, running
 from local_stack.stack import Stack as RunningStack
 from wso2_provisioning.backends import DEFAULT_BACKENDS
@@ -54,7 +53,7 @@ def of_plan(plan: StackPlan, label: str, minutes: Minutes, own_state: Path | Non
     return Stack(
         label=label,
         is_local=True,
-        settings=provisioning_settings(plan),
+        settings=build_provisioning_settings(plan),
         artifacts=artifacts(plan.operator_environment()),
         minutes=minutes,
         ca_file=plan.ca_file,

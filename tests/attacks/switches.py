@@ -17,7 +17,7 @@ from tests.attacks.open_doors import Scene
 
 from ev_service.assertion import GatewayAssertion
 from local_stack import stack as processes
-from local_stack.ports import HOST
+from local_stack.environment import HOST
 from wso2_provisioning.admin import Admin
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
 from wso2_provisioning.errors import RequestRefusedError

@@ -17,10 +17,9 @@ from tests.attacks.rows import Group, Observation, Row, RowSkippedError
 from tests.attacks.told import table
 
 from ev_service.errors import EvError
-from local_stack.ports import HOST, free_ports
+from local_stack.environment import HOST, free_ports, select_system_variables
 from local_stack.processes import Processes
 from local_stack.stack import ROOT
-from local_stack.surroundings import select_system_variables
 
 _OLD = (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1)
 FAR = "http://gateway.example"

@@ -25,11 +25,9 @@ from pathlib import Path
 import httpx
 
 from charging_agent.readings.apis import APIS
-from local_stack.ports import HOST, Ports, free_ports
+from local_stack.environment import HOST, Ports, free_ports, make_passwords, select_system_variables
 from local_stack.processes import Processes
-from local_stack.secrets_file import make_passwords
 from local_stack.stack import ARTIFACTS, ROOT, StackPlan, start_gateway
-from local_stack.surroundings import select_system_variables
 
 ROUNDS_UNCACHED, ROUNDS_CACHED, WARM_UP = 150, 600, 20
 _READY_S = 30.0

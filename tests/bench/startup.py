@@ -10,7 +10,7 @@ import time
 from dataclasses import astuple
 from pathlib import Path
 
-from local_stack.ports import PortSettings, free_ports
+from local_stack.environment import PortSettings, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 _ROUNDS = 3

@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 from tests.broker import free_port
 
-from local_stack.ports import HOST, Ports, free_ports
-from local_stack.secrets_file import make_passwords
+from local_stack.environment import HOST, Ports, free_ports, make_passwords
 
 ROOT = Path(__file__).resolve().parents[2]
 UP_S = 120.0

@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from ev_service.clock import FollowedClock, write_clock_file
-from local_stack.ports import free_ports
-from local_stack.secrets_file import make_passwords
+from local_stack.environment import free_ports, make_passwords
 from local_stack.stack import Stack, StackPlan, running
 
 A_MINUTE_AND_MORE_S = 61.0

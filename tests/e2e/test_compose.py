@@ -30,7 +30,7 @@ from tests.e2e.compose_project import (
     new_project,
 )
 
-from local_stack.ports import HOST
+from local_stack.environment import HOST
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 

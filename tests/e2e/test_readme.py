@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from local_stack.ports import PortSettings, free_ports
+from local_stack.environment import PortSettings, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE = re.findall(r"`(make [a-z0-9-]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))

@@ -12,9 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from local_stack.ports import free_ports
+from local_stack.environment import free_ports, select_system_variables
 from local_stack.stack import ROOT, start_service
-from local_stack.surroundings import select_system_variables
 from wso2_provisioning.verification.cleanup import APPLICATIONS
 from wso2_provisioning.verification.cli import main
 
@@ -144,7 +143,7 @@ def test_the_eleventh_call_is_refused_and_the_agent_counts_it(site: Any) -> None
     credentials = {f"WSO2_{name.upper()}_FILE": str(plan.credentials / name) for name in ("client_id", "client_secret")}
 
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "eleventh_call.py"],
+        [sys.executable, ROOT / "scripts" / "demo_throttling.py"],
         env=environment(site) | credentials,
         capture_output=True,
         text=True,

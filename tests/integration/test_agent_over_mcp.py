@@ -14,11 +14,9 @@ import pytest
 
 from charging_agent.app import create_app
 from charging_agent.settings import AgentSettings, GatewaySettings
-from local_stack.ports import free_ports
-from local_stack.proving import provisioning_settings
-from local_stack.secrets_file import make_passwords
+from local_stack.controls import build_provisioning_settings
+from local_stack.environment import free_ports, make_passwords, select_system_variables
 from local_stack.stack import ARTIFACTS, ROOT, Stack, StackPlan, running
-from local_stack.surroundings import select_system_variables
 from wso2_provisioning.admin import DenyTarget
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.http_client import HttpClient
@@ -123,7 +121,7 @@ async def test_tools_that_differ_from_the_lock_are_refused_and_said_so(stack: St
 async def test_a_deny_policy_blocks_the_agent_at_once(stack: Stack) -> None:
     plan = stack.plan
     with HttpClient(plan.ca_file) as http:
-        admin = Wso2(http, provisioning_settings(plan), admin_scopes=SWITCH_SCOPES).admin
+        admin = Wso2(http, build_provisioning_settings(plan), admin_scopes=SWITCH_SCOPES).admin
         policy = admin.deny(DenyTarget.for_application(EVAPP.owner, EVAPP.name))
         try:
             # The stack's agent may have spent half of its minute; one that has just started has not.

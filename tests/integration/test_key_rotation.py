@@ -23,9 +23,8 @@ from ev_service.clock import SystemClock
 from ev_service.files import replace_file
 from ev_service.key_files import PRIVATE, PUBLIC
 from local_gateway.keys import KeyFiles, SigningKey, prepare_key_files
-from local_stack.ports import free_ports
-from local_stack.proving import provisioning_settings
-from local_stack.secrets_file import make_passwords
+from local_stack.controls import build_provisioning_settings
+from local_stack.environment import free_ports, make_passwords
 from local_stack.stack import ARTIFACTS, READING_SERVICES, Stack, StackPlan, running, start_gateway
 from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.provision import Wso2
@@ -106,7 +105,7 @@ def stack(tmp_path: Path) -> Generator[Stack]:
 
 
 def lift_limits(plan: StackPlan, http: HttpClient) -> None:
-    admin = Wso2(http, provisioning_settings(plan)).admin
+    admin = Wso2(http, build_provisioning_settings(plan)).admin
     for policy in load_artifacts(ARTIFACTS, plan.operator_environment()).policies:
         limit = policy.data.default_limit
         count = limit.request_count.model_copy(update={"request_count": _PLENTY})

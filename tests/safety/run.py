@@ -18,8 +18,7 @@ from tests.safety.system_clock import SystemClockFile
 from websockets.exceptions import WebSocketException
 
 from ev_service.errors import EvError
-from local_stack.ports import free_ports
-from local_stack.secrets_file import make_passwords
+from local_stack.environment import free_ports, make_passwords
 from local_stack.stack import Stack, StackPlan, running, start_agent, start_gateway, start_service
 
 SITE_LIMIT_KW = 60.0

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ev_service.connections import UVICORN_OPTIONS
-from local_stack.ports import free_ports
+from local_stack.environment import free_ports
 
 ROOT = Path(__file__).resolve().parents[3]
 FLEET = """{"feeders": [{"feeder_id": "main", "limit_a": 100}], "chargers": [{"charger_id": "CP-1", "feeder_id": "main",

@@ -14,9 +14,8 @@ from tests.fetching import npm_modules
 from tests.integration.mcp_clients.node_tools import INSPECTOR, INSPECTOR_OF_4_6, NodeTools
 
 from ev_service.clock import FollowedClock, write_clock_file
-from local_stack.ports import free_ports
-from local_stack.proving import provisioning_settings
-from local_stack.secrets_file import make_passwords
+from local_stack.controls import build_provisioning_settings
+from local_stack.environment import free_ports, make_passwords
 from local_stack.stack import StackPlan, running
 from wso2_provisioning.applications import ASSISTANT, EVAPP, ApplicationSpec
 from wso2_provisioning.http_client import HttpClient
@@ -84,7 +83,7 @@ def started(folder: Path, version: Wso2Version) -> Generator[Site]:
     variables = {"SIM_CLOCK_FILE": str(clock_file), "LOCAL_GATEWAY_WSO2_VERSION": version.value}
     plan = StackPlan(free_ports(), make_passwords(), folder, variables)
     with running(plan, lambda _step: None):
-        settings = provisioning_settings(plan)
+        settings = build_provisioning_settings(plan)
         with HttpClient(plan.ca_file) as http:
             wso2 = Wso2(http, settings)
             keys = {spec.name: read_credentials(wso2, spec) for spec in (EVAPP, ASSISTANT)}

@@ -17,8 +17,7 @@ import pytest
 from testcontainers.compose import DockerCompose
 from tests.broker import free_port
 
-from local_stack.ports import HOST, Ports, free_ports
-from local_stack.secrets_file import make_passwords
+from local_stack.environment import HOST, Ports, free_ports, make_passwords
 
 ROOT = Path(__file__).resolve().parents[3]
 VERSION = os.environ.get("WSO2AM_VERSION", "4.6.0")

@@ -32,7 +32,7 @@ def test_every_row_of_the_verification_holds_and_the_agent_goes_on(site: Any) ->
 
 
 def test_the_eleventh_call_is_refused_and_the_agent_counts_it(site: Any) -> None:
-    script = (Path(__file__).parents[3] / "scripts" / "eleventh_call.py").read_text(encoding="utf-8")
+    script = (Path(__file__).parents[3] / "scripts" / "demo_throttling.py").read_text(encoding="utf-8")
 
     done = site.run("exec", "-T", "agent", "python", "-", given=script)
 

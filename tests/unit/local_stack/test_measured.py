@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ev_service.errors import ConfigurationError
-from local_stack.measured import write_measured_day
+from local_stack.measured_day import write_measured_day
 
 HAS_DATA = bool(os.environ.get("EV_DATA_DIR"))
 needs_data = pytest.mark.skipif(not HAS_DATA, reason="EV_DATA_DIR does not name the folder of measured data")

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from ev_service.errors import ConfigurationError
-from local_stack.kept_run import fill_variables, read_run_variables, write_addresses
-from local_stack.ports import free_ports
-from local_stack.secrets_file import load_passwords
+from local_stack.environment import free_ports, load_passwords
+from local_stack.run import fill_variables, read_run_variables, write_addresses
 from local_stack.stack import StackPlan
 
 

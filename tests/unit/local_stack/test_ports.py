@@ -6,7 +6,7 @@ from dataclasses import astuple
 import pytest
 
 from ev_service.errors import ConfigurationError
-from local_stack.ports import HOST, PortSettings, free_ports
+from local_stack.environment import HOST, PortSettings, free_ports
 
 
 def test_free_ports_are_all_different() -> None:

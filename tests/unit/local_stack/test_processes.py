@@ -70,7 +70,7 @@ def test_a_process_ends_when_its_starter_was_killed(tmp_path: Path) -> None:
     (tmp_path / "starter.py").write_text(
         "import subprocess, sys, time\n"
         "from local_stack import attached\n"
-        f"child = subprocess.Popen(attached.command({str(tmp_path / 'lasting.py')!r}), stdin=subprocess.PIPE)\n"
+        f"child = subprocess.Popen(attached.build_command({str(tmp_path / 'lasting.py')!r}), stdin=subprocess.PIPE)\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -107,7 +107,7 @@ def test_a_module_and_a_script_get_their_arguments(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text("import sys; print(sys.argv[1:])\n")
     for target in (str(tmp_path / "script.py"), "script"):
         with subprocess.Popen(
-            attached.command(target, "--one", "2"),
+            attached.build_command(target, "--one", "2"),
             cwd=tmp_path,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -8,8 +8,7 @@ from PIL import Image
 from rich.console import Console
 
 from local_stack.day import CarPower, Charging, PhaseLoad, Step
-from local_stack.picture import draw
-from local_stack.table import show_steps
+from local_stack.presentation import draw, show_steps
 
 RULES = ("solar_low", "solar_low", "grid_overload", "solar_medium")
 ACTIONS = {"solar_low": ("slow", 5.0), "grid_overload": ("pause", 0.0), "solar_medium": ("normal", 11.0)}

@@ -1,7 +1,7 @@
 """Runs a module or a script that ends with the process that started it.
 
 `python -m local_stack.attached TARGET [ARGUMENT …]`. The starter holds the other end of standard input, a pipe that the
-operating system closes when the starter ends, however it ends. No process outlives a driver that was killed.
+operating system closes when the starter ends for any reason. No process survives a starter that was killed.
 """
 
 import os
@@ -13,11 +13,11 @@ import time
 from collections.abc import Sequence
 
 GRACE_S = 5.0
-"""How long the process has to end in order once its starter is gone [s]."""
+"""Time for a graceful shutdown after the starter has ended [s]."""
 
 
-def command(target: str, *arguments: str) -> list[str]:
-    """The command line that runs a module, or a script that ends in `.py`, attached to whoever starts it."""
+def build_command(target: str, *arguments: str) -> list[str]:
+    """Return the command line that runs a module, or a script that ends in `.py`, attached to its starter."""
     return [sys.executable, "-m", "local_stack.attached", target, *arguments]
 
 

@@ -1,9 +1,10 @@
 """Starts the stack's modules as forks of one process that has imported what they share.
 
-Each of them alone spends a second or two on imports, and holds a copy in memory. The fork server imports once, opens no
-connection and starts no thread; a fork then runs the same module with the same arguments as a process of its own would.
-Variables and arguments reach the fork on its standard input and never the server, so that no process can read the
-secrets of another. Linux only: libraries of other systems do not survive a fork without a new program.
+Started alone, each spends one to two seconds on imports and has its own copy of the modules in memory. The fork server
+imports them once, opens no connection and starts no thread; a fork then runs the module with the arguments that its
+own process would get. Variables and arguments are written to the fork's standard input and never reach the server, so
+that no process can read the secrets of another. Linux only: system libraries elsewhere do not support a fork without
+exec.
 """
 
 import gc
@@ -31,7 +32,7 @@ _MESSAGE_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """What a fork reads from its standard input before it runs."""
+    """Request that a fork reads from its standard input before it runs."""
 
     target: str
     arguments: list[str]
@@ -40,7 +41,7 @@ class _Start:
 
 
 class ForkedProcess:
-    """One fork as its starter sees it, with the methods of `subprocess.Popen` that the stack uses."""
+    """A fork, with the methods of `subprocess.Popen` that the stack uses."""
 
     def __init__(self, server: "ForkServer", number: int, stdin: IO[bytes]) -> None:
         self._server = server
@@ -49,15 +50,15 @@ class ForkedProcess:
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """Exit code; None while it runs."""
+        """Return the exit code; None while it runs."""
         self._server.receive(0)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end.
+        """Wait for its end and return the exit code.
 
         Args:
-            timeout: how long [s].
+            timeout: maximum time [s].
 
         Raises:
             subprocess.TimeoutExpired: it still runs.
@@ -71,20 +72,20 @@ class ForkedProcess:
         return self.returncode
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal; nothing happens where it has ended."""
+        """Send a signal, unless the process has ended."""
         self._server.send_signal(self._number, sig)
 
     def kill(self) -> None:
-        """End it without giving it a chance."""
+        """End it by SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
 
 class ForkServer:
-    """The process that forks, as its starter sees it.
+    """Client of the process that forks.
 
     Args:
-        environment: its variables; those of a fork are given to `start`.
-        log: file for what it writes itself; a list of processes shows its path for the server and every fork.
+        environment: variables of the server; `start` takes those of a fork.
+        log: file of the server's output; its path is part of the command line of the server and every fork.
         preloaded: names of the modules that it imports.
     """
 
@@ -116,8 +117,8 @@ class ForkServer:
             target: name of the module, or path of a script that ends in `.py`.
             arguments: its command line.
             environment: all its variables.
-            folder: where it runs.
-            output: takes what it writes.
+            folder: its working directory.
+            output: file of its output.
         """
         request = _Start(target, list(arguments), dict(environment), None if folder is None else str(folder))
         reading, writing = os.pipe()
@@ -138,10 +139,10 @@ class ForkServer:
             self._send(f"signal {number} {int(sig)}".encode(), [])
 
     def receive(self, timeout_s: float | None) -> None:
-        """Take note of forks that have ended.
+        """Receive the exit codes of forks that have ended.
 
         Args:
-            timeout_s: how long to wait for news [s]; None waits for ever.
+            timeout_s: maximum time to wait for the first [s]; None waits without limit.
         """
         if not select.select([self._control], [], [], timeout_s)[0]:
             return
@@ -166,15 +167,15 @@ class ForkServer:
             self._lose_all()
 
     def _lose_all(self) -> None:
-        # Without the server nobody learns how a fork ended; each ends by itself once its standard input is closed.
+        # Without the server the exit codes are unknown; each fork ends by itself when its standard input is closed.
         for fork in self._forks.values():
             if fork.returncode is None:
                 fork.returncode = -signal.SIGKILL
 
 
 def main() -> None:
-    """Import what is shared, then fork at every request; in a fork, run what was asked for."""
-    # Nothing that is imported is garbage, and a collection in a fork would copy the pages that all share.
+    """Import the shared modules, then fork at every request; in a fork, run the requested module."""
+    # Imported modules are no garbage, and a collection in a fork would copy the shared memory pages.
     gc.disable()
     for name in sys.argv[2:]:
         importlib.import_module(name)
@@ -192,7 +193,7 @@ def main() -> None:
 
 
 def _serve(control: socket.socket) -> bool:
-    """Fork at every request until the starter is gone; returns True in each fork, False in the server at its end."""
+    """Fork at every request until the starter has ended; return True in each fork, False in the server at its end."""
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
@@ -203,7 +204,7 @@ def _serve(control: socket.socket) -> bool:
         ready, _, _ = select.select([control, woken], [], [])
         if woken in ready:
             os.read(woken, _MESSAGE_BYTES)
-            _report_ended(control, pids, running)
+            _report_exit_codes(control, pids, running)
         if control in ready:
             message, descriptors, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
             match message.split():
@@ -217,14 +218,14 @@ def _serve(control: socket.socket) -> bool:
                     running.add(len(pids))
                     pids.append(pid)
                 case [b"signal", number, sig]:
-                    # Ended and not waited for yet, it still has its number, which no other process can have.
+                    # A fork that ended and was not waited for keeps its process id, so no other process has it.
                     if int(number) in running:
                         os.kill(pids[int(number)], int(sig))
                 case _:
                     return False
 
 
-def _report_ended(control: socket.socket, pids: Sequence[int], running: set[int]) -> None:
+def _report_exit_codes(control: socket.socket, pids: Sequence[int], running: set[int]) -> None:
     for number in sorted(running):
         pid, status = os.waitpid(pids[number], os.WNOHANG)
         if pid:
@@ -236,7 +237,7 @@ def _report_ended(control: socket.socket, pids: Sequence[int], running: set[int]
 
 
 def _become_fork(control: socket.socket, pipe: tuple[int, int], descriptors: Sequence[int]) -> None:
-    """Leave what is the server's: its session, its signals, its descriptors."""
+    """Leave the server's session, and drop its signal handlers and descriptors."""
     os.setsid()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -250,12 +251,12 @@ def _become_fork(control: socket.socket, pipe: tuple[int, int], descriptors: Seq
 
 
 def _read_start(descriptor: int) -> _Start:
-    # Past the request, standard input only tells that the starter is gone.
+    # After the request, standard input only signals the end of the starter.
     text = b""
     while not text.endswith(b"\n"):
         part = os.read(descriptor, 1 << 16)
         if not part:
-            sys.exit("the starter ended before it said what to run")
+            sys.exit("the starter ended before it sent the request")
         text += part
     return _Start(**json.loads(text))
 

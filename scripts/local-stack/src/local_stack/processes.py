@@ -1,7 +1,7 @@
 """Child processes: each starts in a process group of its own, is monitored, and is always ended.
 
-That group keeps Ctrl-C with the driver, which then ends them in order. Standard input of each is a pipe that
-the driver holds, so that those started by `local_stack.attached` also end when the driver was killed.
+Because of that group only the driver receives Ctrl-C, and it then ends them in order. Standard input of each is a pipe
+from the driver, so that those started by `local_stack.attached` also end when the driver is killed.
 """
 
 import os
@@ -18,7 +18,7 @@ from ev_service.errors import EvError
 from local_stack import attached
 from local_stack.forking import ForkedProcess, ForkServer
 
-# Ended within 5 s of the signal, those that do not obey included.
+# All processes end within 5 s of the signal, including those that ignore it.
 _GRACE_S = 3.5
 _POLL_S = 0.02
 
@@ -31,11 +31,16 @@ class ProcessError(EvError):
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One running process and where it writes its log."""
+    """One running process."""
 
     name: str
+    """Name of the process in reports and of its log."""
+
     process: subprocess.Popen[bytes] | ForkedProcess
+    """The process."""
+
     log: Path
+    """File of its output."""
 
     def log_tail(self) -> str:
         """Return the last lines of its log."""
@@ -47,9 +52,9 @@ class Processes:
 
     Args:
         log_dir: folder for one log file each.
-        environment: what every process gets; nothing else is passed on.
-        preloaded: names of modules that one process imports, for modules to start as forks of it; where there are none,
-            each module starts as a program of its own.
+        environment: variables of every process; nothing else is passed on.
+        preloaded: names of modules that a fork server imports, which then starts the stack's modules; if empty, each
+            module starts as its own program.
     """
 
     def __init__(self, log_dir: Path, environment: Mapping[str, str], preloaded: Sequence[str] = ()) -> None:
@@ -82,7 +87,7 @@ class Processes:
     ) -> Child:
         """Start a module, or a script that ends in `.py`, that ends with this process; it writes to `NAME.log`."""
         if self._server is None:
-            return self.start(name, attached.command(target, *arguments), environment, folder)
+            return self.start(name, attached.build_command(target, *arguments), environment, folder)
         log = self._log_dir / f"{name}.log"
         with log.open("ab") as output:
             process = self._server.start(target, arguments, self._environment | dict(environment), folder, output)
@@ -91,7 +96,7 @@ class Processes:
         return child
 
     def wait_for_end(self, child: Child) -> None:
-        """Wait until a process that is to end by itself has done so.
+        """Wait for the end of a process that ends by itself.
 
         Raises:
             ProcessError: its exit code is not 0; with the end of its log.
@@ -125,13 +130,13 @@ class Processes:
         """Wait until a process is ready, while every process runs.
 
         Args:
-            name: of the process.
+            name: name of the process.
             probe: returns why the process is not ready, None once it is.
-            timeout_s: how long [s].
+            timeout_s: maximum time [s].
 
         Raises:
-            ProcessError: a process ended, with the end of its log, or the time is over, with the reason, the log and
-                the setting that allows more time.
+            ProcessError: a process ended (the message has the end of its log), or the time is over (it has the reason,
+                the log and the setting that allows more time).
         """
         deadline = time.monotonic() + timeout_s
         while (reason := probe()) is not None:
@@ -154,20 +159,20 @@ class Processes:
                 raise ProcessError(f"{child.name} ended with {child.process.returncode}: {child.log_tail()}")
 
     def end(self, name: str) -> None:
-        """End one process, as its operator would."""
+        """End one process by SIGTERM."""
         _end(self._forget(name))
 
     def kill(self, name: str) -> None:
-        """Kill one process, as a crash or a power cut would."""
+        """Kill one process, as in a crash."""
         for child in self._forget(name):
             child.process.kill()
             _end([child])
 
     def _forget(self, name: str) -> list[Child]:
         """Stop monitoring the processes of a name, and return them."""
-        taken = [child for child in self._children if child.name == name]
+        matching = [child for child in self._children if child.name == name]
         self._children = [child for child in self._children if child.name != name]
-        return taken
+        return matching
 
     def stop(self) -> None:
         """End every process, the last one first; a process that ignores the signal is killed."""

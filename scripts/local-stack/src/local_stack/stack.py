@@ -13,10 +13,8 @@ import httpx
 from ev_service.connections import UVICORN_OPTIONS
 from ev_service.settings import load
 from local_stack import forking
-from local_stack.ports import HOST, Ports, StackSettings
+from local_stack.environment import HOST, Passwords, Ports, StackSettings, select_system_variables
 from local_stack.processes import Processes
-from local_stack.secrets_file import Passwords
-from local_stack.surroundings import select_system_variables
 
 ROOT = Path(__file__).resolve().parents[4]
 ARTIFACTS = ROOT / "wso2"
@@ -24,7 +22,7 @@ READING_SERVICES = ("solar", "battery", "grid")
 SERVICES = (*READING_SERVICES, "chargers")
 TWIN = "site-twin"
 
-# One thread each: eight processes share few cores, and none of them has arrays worth more.
+# One thread each: eight processes share few cores, and none has large arrays.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 PRELOADED = (
@@ -39,7 +37,7 @@ PRELOADED = (
         "charging_agent.app",
         "charging_agent.ledger.store",
         "wso2_provisioning.cli",
-        # What libraries and a command line import at their first use.
+        # Modules that libraries and the command line import at first use.
         "anyio._backends._asyncio",
         "cryptography.hazmat.backends.openssl.backend",
         "ev_service.http_protocol",
@@ -52,10 +50,10 @@ PRELOADED = (
     if forking.IS_SUPPORTED
     else ()
 )
-"""By name, since the stack uses nothing of them: they are imported once for all processes that are forked."""
+"""Names of the modules that are imported once for all forked processes."""
 
 _BLOCKED = "(blocked)"
-"""What the agent's health says where the gateway keeps it out: `readings.ReadingError.BLOCKED`."""
+"""In the agent's health where the gateway refuses it: `readings.ReadingError.BLOCKED`."""
 
 Report = Callable[[str], None]
 Wait = Callable[[], None]
@@ -63,20 +61,25 @@ Wait = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class StackPlan:
-    """What is started where.
-
-    state: folder of certificates, gateway state, credentials and logs.
-    settings: variables for every process besides those that the stack sets itself.
-    has_twin: whether the devices are those of the simulated site; else they are somebody's own.
-    ready_s: how long each process may take until it answers [s].
-    """
+    """What is started, and where."""
 
     ports: Ports
+    """Port of each listener."""
+
     passwords: Passwords
+    """Passwords of the gateway's users."""
+
     state: Path
+    """Folder of certificates, gateway state, credentials and logs."""
+
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Variables for every process in addition to those that the stack sets."""
+
     has_twin: bool = True
+    """Whether the devices are simulated by the site twin; otherwise they are real ones."""
+
     ready_s: float = field(default_factory=lambda: load(StackSettings).stack_ready_s)
+    """Maximum time until a process is ready [s]."""
 
     @property
     def certificates(self) -> Path:
@@ -116,15 +119,15 @@ class StackPlan:
         return self.state / "fleet"
 
     def tls_context(self) -> ssl.SSLContext:
-        """TLS context that trusts the stack's own certificate authority and no other."""
+        """Return a TLS context that trusts only the stack's own certificate authority."""
         return ssl.create_default_context(cafile=str(self.ca_file))
 
     def service_url(self, service: str) -> str:
-        """Base URL of a service, without the gateway."""
+        """Return the base URL of a service, without the gateway."""
         return f"http://{HOST}:{getattr(self.ports, service)}"
 
     def client_environment(self) -> dict[str, str]:
-        """Variables by which bootstrap and agent reach the gateway."""
+        """Return the variables by which bootstrap and agent reach the gateway."""
         return {
             "WSO2_MANAGEMENT_URL": self.management_url,
             "WSO2_GATEWAY_URL": self.gateway_url,
@@ -133,7 +136,7 @@ class StackPlan:
         }
 
     def operator_environment(self) -> dict[str, str]:
-        """Further variables of the bootstrap: the passwords, and the addresses of services and agent."""
+        """Return further variables of the bootstrap: the passwords, and the addresses of services and agent."""
         backends = {f"{service.upper()}_BACKEND_URL": self.service_url(service) for service in SERVICES}
         return backends | {
             "AGENT_BACKEND_URL": self.agent_url,
@@ -166,7 +169,7 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
 
     Args:
         plan: what is started where.
-        report: told each step as it begins.
+        report: called with each step as it begins.
 
     Raises:
         ProcessError: a process ended or was not ready in time.
@@ -175,16 +178,15 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
     plan.state.mkdir(parents=True, exist_ok=True)
     with Processes(plan.logs, environment, PRELOADED) as processes:
         report("certificates")
-        makers = {"certificates": ["local_gateway", "--init", str(plan.certificates)]}
-        makers |= {"fleet": ["site_twin", "--init", str(plan.fleet)]} if plan.has_twin else {}
-        making = [processes.start_module(name, *command, environment={}) for name, command in makers.items()]
-        for child in making:
+        commands = {"certificates": ["local_gateway", "--init", str(plan.certificates)]}
+        commands |= {"fleet": ["site_twin", "--init", str(plan.fleet)]} if plan.has_twin else {}
+        for child in [processes.start_module(name, *command, environment={}) for name, command in commands.items()]:
             processes.wait_for_end(child)
         report("gateway, services and devices")
         starters = [_start_gateway(plan, processes), *(_start_service(plan, processes, name) for name in SERVICES)]
         if plan.has_twin:
             _start_twin(plan, processes)
-        # The bootstrap proves itself by a reading; the last service may take as long as the bootstrap does.
+        # The bootstrap ends with a test call for a reading; the last service may start while the bootstrap runs.
         for wait in starters[:-1]:
             wait()
         report("bootstrap: policies, APIs, MCP servers, applications, subscriptions, keys")
@@ -217,9 +219,9 @@ def start_gateway(plan: StackPlan, processes: Processes) -> None:
 
 
 def start_agent(plan: StackPlan, processes: Processes) -> None:
-    """Start the agent and wait until its readings allow a decision, or the gateway keeps it out.
+    """Start the agent and wait until its readings allow a decision, or the gateway refuses it.
 
-    One that was stopped by `make kill` stays so over a restart, and the site is to run without it.
+    An agent that was stopped by `make kill` stays stopped over a restart; the stack has to start without it.
     """
     environment = plan.client_environment() | {
         "WSO2_CLIENT_ID_FILE": str(plan.credentials / "client_id"),
@@ -257,18 +259,14 @@ def _start_service(plan: StackPlan, processes: Processes, service: str) -> Wait:
             "CHARGERS_STATE_DIR": str(plan.state / service),
             "CHARGERS_OCPP_PORT": str(plan.ports.ocpp),
         }
-        environment |= _fleet_environment(plan) if plan.has_twin else {}
+        if plan.has_twin:
+            environment |= {
+                "CHARGERS_FILE": str(plan.fleet / "chargers.json"),
+                "CHARGERS_METER_SOURCE": "simulated",
+                "SITE_TWIN_URL": plan.twin_url,
+            }
     _start_app(processes, service, ROOT / "services" / service, getattr(plan.ports, service), environment)
     return partial(_wait_until_ready, plan, processes, service, f"{plan.service_url(service)}/health")
-
-
-def _fleet_environment(plan: StackPlan) -> dict[str, str]:
-    """Variables of the charger service for simulated devices: the chargers, and the connection's meter."""
-    return {
-        "CHARGERS_FILE": str(plan.fleet / "chargers.json"),
-        "CHARGERS_METER_SOURCE": "simulated",
-        "SITE_TWIN_URL": plan.twin_url,
-    }
 
 
 def _start_twin(plan: StackPlan, processes: Processes) -> None:
@@ -288,8 +286,8 @@ def probe_agent(url: str, trusted: ssl.SSLContext) -> str | None:
     """Return why the agent cannot decide; None if it can, or if the gateway refuses it.
 
     Args:
-        url: of its health.
-        trusted: authorities, for https.
+        url: URL of its health.
+        trusted: TLS context, for https.
     """
     reason = _probe(url, trusted)
     return None if reason is not None and _BLOCKED in reason else reason
@@ -297,10 +295,10 @@ def probe_agent(url: str, trusted: ssl.SSLContext) -> str | None:
 
 def _probe(url: str, trusted: ssl.SSLContext) -> str | None:
     try:
-        answer = httpx.get(url, verify=trusted, timeout=2, trust_env=False)
+        response = httpx.get(url, verify=trusted, timeout=2, trust_env=False)
     except httpx.HTTPError as error:
         return type(error).__name__
-    return None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:300]}"
+    return None if response.status_code == 200 else f"{response.status_code} {response.text[:300]}"
 
 
 def _wait_until_ready(
@@ -310,6 +308,6 @@ def _wait_until_ready(
     url: str,
     probe: Callable[[str, ssl.SSLContext], str | None] = _probe,
 ) -> None:
-    # Once, not at every look: reading the authorities is most of what a look costs.
+    # Once, not for each probe: loading the authorities costs more than the request.
     trusted = plan.tls_context()
     processes.wait_until_ready(name, lambda: probe(url, trusted), plan.ready_s)

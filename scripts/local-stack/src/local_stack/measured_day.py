@@ -3,7 +3,7 @@
 Sun: NREL PVDAQ system 50, AC power every 15 min. Load: the 17 homes of the CityLearn Challenge 2022 (EPRI, Fontana,
 California), hourly. Both are scaled to the site, the load so that its highest hour of the day reaches the limit of
 the connection. The battery was not measured: it follows both through the site model's energy balance.
-The data stay where they are: in the folder that EV_DATA_DIR names.
+The data are read from the folder EV_DATA_DIR.
 """
 
 import csv
@@ -28,23 +28,27 @@ _SUN_FILE = "pvdaq_system50_2011_2013/ac_power_15min.csv.gz"
 _LOAD_FILE = "citylearn_2022_17_homes/buildings_hourly.csv.gz"
 # No rating came with the recording; its 5,070 kWh a year are then 1,690 full-load hours, right for its place.
 _SUN_CAPACITY_KWP = 3.0
-# The load has no calendar: its first row is the hour that ends at midnight before 1 August. Only the hours between
-# two of its own moments are counted, so that its local clock may be written as UTC.
+# The load has no timestamps: its first row is the hour that ends at midnight before 1 August. Only differences between
+# its own hours are used, so its local time may be represented as UTC.
 _LOAD_STARTS = datetime(2016, 7, 31, 23, tzinfo=UTC)
 _MIDNIGHT_SOC_PERCENT = 75.0
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredDay:
-    """A day ready to be replayed.
-
-    settings: variables that make the three services replay it.
-    """
+    """A day that is ready to be replayed."""
 
     day: date
+    """Date of the recording."""
+
     timezone: str
+    """IANA time zone of the recording."""
+
     title: str
+    """Title of the picture."""
+
     settings: Mapping[str, str]
+    """Variables by which the three services replay it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +70,17 @@ def write_measured_day(day: date | None, folder: Path) -> MeasuredDay:
     """
     site, panels, storage = load(SiteSettings), load(Panels), load(Storage)
     day = day or MEASURED_DAY
-    # The sun's clock is fixed at UTC-7 and the first day is known to start at its midnight.
-    sun = _sun_kw(_file(_SUN_FILE), day, panels.capacity_kwp)
-    loads = _scale_to(site.limit_kw, _load_kw(_file(_LOAD_FILE), day))
-    rows = [_Row(at, sun_kw, loads[at.hour]) for at, sun_kw in sun]
-    settings = _write(rows, site, panels, storage, folder)
+    # The recording's clock is fixed at UTC-7, and its first day starts at midnight.
+    sun = _read_sun(_find_file(_SUN_FILE), day, panels.capacity_kwp)
+    loads_kw = _read_load(_find_file(_LOAD_FILE), day)
+    scale = site.limit_kw / max(loads_kw)
+    rows = [_Row(at, sun_kw, loads_kw[at.hour] * scale) for at, sun_kw in sun]
+    settings = _write_recordings(rows, site, panels, storage, folder)
     title = f"A measured day, {day}: sun of PVDAQ system 50, load of 17 homes in Fontana, both scaled to the site"
     return MeasuredDay(day, TIMEZONE, title, settings)
 
 
-def _file(name: str) -> Path:
+def _find_file(name: str) -> Path:
     root = os.environ.get("EV_DATA_DIR")
     if not root:
         raise ConfigurationError(f"--measured reads {name} from the folder in EV_DATA_DIR, which is not set")
@@ -85,51 +90,50 @@ def _file(name: str) -> Path:
     return path
 
 
-def _sun_kw(path: Path, day: date, capacity_kwp: float) -> list[tuple[datetime, float]]:
-    found = [
+def _read_sun(path: Path, day: date, capacity_kwp: float) -> list[tuple[datetime, float]]:
+    powers = [
         (datetime.fromisoformat(row["local_timestamp"]), float(row["ac_power_w"]))
-        for row in _rows(path)
+        for row in _read_rows(path)
         if row["local_timestamp"].startswith(day.isoformat()) and row["ac_power_w"]
     ]
-    if len(found) < timedelta(days=1) // _STEP:
+    if len(powers) < timedelta(days=1) // _STEP:
         raise ConfigurationError(f"the sun of {day} was not measured whole; take a day from 2011-04-15 to 2013-12-31")
-    return [(at, max(0.0, watt) / 1000 / _SUN_CAPACITY_KWP * capacity_kwp) for at, watt in found]
+    return [(at, max(0.0, watt) / 1000 / _SUN_CAPACITY_KWP * capacity_kwp) for at, watt in powers]
 
 
-def _load_kw(path: Path, day: date) -> list[float]:
-    # 29 February, which the recorded year lacks, takes the 28th.
+def _read_load(path: Path, day: date) -> list[float]:
+    # The recorded year has no 29 February: the 28th is used.
     day = day.replace(day=28) if (day.month, day.day) == (2, 29) else day
     of_year = day.replace(year=_LOAD_STARTS.year + ((day.month, day.day) < (8, 1)))
     first_step = (datetime.combine(of_year, time(), UTC) - _LOAD_STARTS) // timedelta(hours=1)
     hours = [0.0] * 24
-    for row in _rows(path):
+    for row in _read_rows(path):
         hour = int(row["step"]) - first_step
         if 0 <= hour < len(hours):
             hours[hour] += float(row["load_kwh"])
     return hours
 
 
-def _scale_to(limit_kw: float, loads_kw: list[float]) -> list[float]:
-    highest_kw = max(loads_kw)
-    return [load_kw / highest_kw * limit_kw for load_kw in loads_kw]
-
-
-def _write(rows: list[_Row], site: SiteSettings, panels: Panels, storage: Storage, folder: Path) -> dict[str, str]:
-    met = (Interval(row.at.hour, row.sun_kw, row.load_kw) for row in rows)
-    battery = list(simulate(storage, met, step_s=_STEP.total_seconds(), soc_percent=_MIDNIGHT_SOC_PERCENT))
+def _write_recordings(
+    rows: list[_Row], site: SiteSettings, panels: Panels, storage: Storage, folder: Path
+) -> dict[str, str]:
+    intervals = (Interval(row.at.hour, row.sun_kw, row.load_kw) for row in rows)
+    battery = list(simulate(storage, intervals, step_s=_STEP.total_seconds(), soc_percent=_MIDNIGHT_SOC_PERCENT))
     connection = [
-        at_connection(row.load_kw, did.active_power_kw, row.sun_kw) for row, did in zip(rows, battery, strict=True)
+        at_connection(row.load_kw, state.active_power_kw, row.sun_kw) for row, state in zip(rows, battery, strict=True)
     ]
     tables: dict[str, list[dict[str, float | bool]]] = {
         "SOLAR": [{"generation_kw": row.sun_kw, "capacity_kwp": panels.capacity_kwp} for row in rows],
-        "BATTERY": [{"soc_percent": did.soc_before_percent, "capacity_kwh": storage.capacity_kwh} for did in battery],
+        "BATTERY": [
+            {"soc_percent": state.soc_before_percent, "capacity_kwh": storage.capacity_kwh} for state in battery
+        ],
         "GRID": [
             {
                 "load_percent": load_kw / site.limit_kw * 100,
                 "load_kw": load_kw,
                 "limit_kw": site.limit_kw,
                 "export_kw": export_kw,
-                # Recorded without these cars.
+                # The recording does not include these cars.
                 "includes_charging": False,
             }
             for load_kw, export_kw in connection
@@ -152,6 +156,6 @@ def _write_csv(path: Path, moments: list[datetime], table: list[dict[str, float 
             writer.writerow({"timestamp": utc_text(at)} | cells)
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
+def _read_rows(path: Path) -> Iterator[dict[str, str]]:
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         yield from csv.DictReader(file)

@@ -1,11 +1,18 @@
-"""One picture of the day: power allowed, what each car drew of it, the readings, the rules, and the connection."""
+"""How the demo shows a day: a table in the terminal, or lines without a terminal, and a picture.
 
-from collections.abc import Sequence
+The picture has the ceiling, the power of each car, the readings, the rules and the load of the connection.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
 
 from local_stack.day import Step
 
@@ -16,6 +23,8 @@ _COLOUR_OF = {
     "solar_medium": "#1565c0",
     "solar_low": "#ef9a00",
 }
+_STYLE_OF = {"pause": "red", "slow": "yellow", "normal": "cyan", "fast": "green"}
+_TABLE_ROWS = 16
 
 
 def draw(steps: Sequence[Step], title: str, overload_percent: float, path: Path) -> None:
@@ -25,7 +34,7 @@ def draw(steps: Sequence[Step], title: str, overload_percent: float, path: Path)
         steps: the day's decisions in their order.
         title: above the picture.
         overload_percent: the load above which charging pauses [%].
-        path: file to write; its folder is made.
+        path: file to write; its folder is created.
     """
     mpl.use("agg")
     # matplotlib's own annotations leave the parts of a figure partly unknown.
@@ -85,7 +94,7 @@ def _draw_sun(axes: Any, hours: Sequence[float], steps: Sequence[Step]) -> None:
 
 
 def _draw_grid(axes: Any, hours: Sequence[float], steps: Sequence[Step], overload_percent: float) -> None:
-    """The connection once the limits were set: what the cars draw stands upon the rest."""
+    """Draw the load of the connection after the limits were set, the cars stacked on the other loads."""
     charging = [step.charging for step in steps]
     totals = [at_step.load_kw for at_step in charging]
     others = [max(0.0, at_step.load_kw - at_step.charging_kw) for at_step in charging]
@@ -101,7 +110,7 @@ def _draw_grid(axes: Any, hours: Sequence[float], steps: Sequence[Step], overloa
 
 
 def _draw_phases(axes: Any, hours: Sequence[float], steps: Sequence[Step], overload_percent: float) -> None:
-    """What each phase of the connection carries, below 0 what it gives to the grid."""
+    """Draw the current of each phase of the connection; negative currents are exported."""
     for line, of_phase in enumerate(zip(*(step.charging.phases for step in steps), strict=True), start=1):
         axes.step(hours, [phase.load_a for phase in of_phase], where="post", linewidth=1.2, label=f"L{line}")
     shares = [overload_percent / 100 * step.charging.phases[0].limit_a for step in steps]
@@ -113,3 +122,61 @@ def _draw_phases(axes: Any, hours: Sequence[float], steps: Sequence[Step], overl
 
 def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
+
+
+def show_steps(steps: Iterable[Step], console: Console) -> Iterator[Step]:
+    """Show each step and yield it; without a terminal only those at which another rule applies."""
+    return _show_table(steps, console) if console.is_terminal else _print_lines(steps, console)
+
+
+def _show_table(steps: Iterable[Step], console: Console) -> Iterator[Step]:
+    last: deque[Step] = deque(maxlen=_TABLE_ROWS)
+    with Live(console=console, refresh_per_second=10) as live:
+        for step in steps:
+            last.append(step)
+            live.update(_build_table(last))
+            yield step
+
+
+def _print_lines(steps: Iterable[Step], console: Console) -> Iterator[Step]:
+    previous: Step | None = None
+    for step in steps:
+        if previous is None or step.rule != previous.rule:
+            console.print(" ".join(_format_cells(step)), soft_wrap=True, highlight=False)
+        previous = step
+        yield step
+
+
+def _build_table(steps: Iterable[Step]) -> Table:
+    table = Table(expand=True)
+    for name, width in (
+        ("time", 5),
+        ("sun", 8),
+        ("battery", 6),
+        ("grid", 6),
+        ("action", 6),
+        ("power", 6),
+        ("cars", 14),
+    ):
+        table.add_column(name, min_width=width, no_wrap=True, justify="left" if name in ("time", "action") else "right")
+    table.add_column("why", overflow="ellipsis", no_wrap=True)
+    for step in steps:
+        table.add_row(*_format_cells(step), style=_STYLE_OF[step.action])
+    return table
+
+
+def _format_cells(step: Step) -> tuple[str, ...]:
+    return (
+        f"{step.at:%H:%M}",
+        _format_number(step.generation_kw, "kW", 1),
+        _format_number(step.soc_percent, "%", 0),
+        _format_number(step.load_percent, "%", 0),
+        f"{step.action:6}",
+        f"{step.charging_power_kw:3g} kW",
+        f"{len(step.charging.cars)} take {step.charging.charging_kw:4.1f} kW",
+        step.reason,
+    )
+
+
+def _format_number(value: float | None, unit: str, digits: int) -> str:
+    return "—" if value is None else f"{value:5.{digits}f} {unit}"
