@@ -51,8 +51,10 @@ PYTEST = ["-m", "pytest", "-q"]
 SHORT = "not docker and not broker and not browser and not slow"
 # A file's tests share what they start, so they stay in one process.
 TEST = [*PYTEST, "-n", "auto", "--dist", "loadfile", "-m", SHORT]
-# What needs containers or minutes has the machine for itself.
-TEST_LONG = [*PYTEST, "--durations=25", "-m", f"not ({SHORT})"]
+# Files in the order of their names, so that the longest are not the last ones.
+TEST_LONG = [*TEST[:-1], f"not docker and not ({SHORT})", "--no-loadscope-reorder", "--durations=25"]
+# What starts many containers has the machine for itself.
+TEST_CONTAINERS = [*PYTEST, "--durations=10", "-m", "docker"]
 TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
     "install": ("requirements.lock", []),
     "demo": ("requirements-run.lock", [["-m", "local_stack", "demo"]]),
@@ -62,8 +64,8 @@ TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
     "assistant": ("requirements-run.lock", [["scripts/assistant.py"]]),
     "tools-approve": ("requirements-run.lock", [["scripts/tools_approve.py"]]),
     "test": ("requirements.lock", [TEST]),
-    "test-long": ("requirements.lock", [TEST_LONG]),
-    "test-all": ("requirements.lock", [[*TEST, "--cov"], TEST_LONG]),
+    "test-long": ("requirements.lock", [TEST_LONG, TEST_CONTAINERS]),
+    "test-all": ("requirements.lock", [[*TEST, "--cov"], TEST_LONG, TEST_CONTAINERS]),
     "check": ("requirements.lock", [["scripts/check.py"]]),
     "bench": ("requirements.lock", [["tests/bench/run.py"]]),
     "lock": ("requirements.lock", [["scripts/lock.py"]]),

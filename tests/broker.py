@@ -15,6 +15,7 @@ import aiomqtt
 from ev_service.certificates import Server, make_servers
 from ev_service.files import replace_file
 from ev_service.key_files import PUBLIC, pem, write_pair
+from local_stack.environment import find_free_ports
 
 SHIPPED = Path(__file__).resolve().parents[1] / "deploy" / "mosquitto"
 DEVICES = ("pv-1", "bess-1", "meter-1")
@@ -27,12 +28,6 @@ _START_S = 10.0
 def program() -> str | None:
     """Where Mosquitto is; Debian keeps it from the PATH of ordinary users."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Secrets:
@@ -59,7 +54,8 @@ class Mosquitto:
     """One broker, started and stopped as often as a test wants, on the same ports."""
 
     def __init__(self, folder: Path, secrets: Secrets) -> None:
-        self.secrets, self.tls_port, self.port = secrets, free_port(), free_port()
+        ports = find_free_ports()
+        self.secrets, self.tls_port, self.port = secrets, next(ports), next(ports)
         self._process: subprocess.Popen[bytes] | None = None
         self._conf, self._log = folder / "mosquitto.conf", folder / "mosquitto.log"
         (folder / "data").mkdir()

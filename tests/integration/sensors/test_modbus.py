@@ -12,12 +12,12 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import httpx
 import pytest
 from pymodbus.constants import ExcCodes
-from tests.broker import free_port
 from tests.integration.sensors.conftest import APPS, Watched
 from tests.sunspec_device import (
     ABSENT,
@@ -47,6 +47,7 @@ from ev_service.files import replace_file
 from ev_service.key_files import PUBLIC, pem, write_pair
 from ev_service.settings import SiteSettings
 from ev_service.trust import Authorities
+from local_stack.environment import find_free_ports
 from solar_service.sources import solar_device
 
 if TYPE_CHECKING:
@@ -385,7 +386,7 @@ async def test_a_device_of_several_that_never_answered_makes_the_whole_unknown(a
     async with SimulatedDevice(meter(610)) as device:
         listed = [
             {"device_id": name, "host": "127.0.0.1", "port": port, "period_s": 0.1}
-            for name, port in (("one", device.port), ("two", free_port()))
+            for name, port in (("one", device.port), ("two", next(find_free_ports())))
         ]
         file = tmp_path / "meters.json"
         file.write_text(json.dumps(listed))
@@ -705,7 +706,7 @@ def simulator_program(folder: Path, registers: list[int], port: int, http_port: 
 async def test_the_simulators_own_program_is_read_and_its_registers_are_followed(
     asking: Asking, tmp_path: Path
 ) -> None:
-    port, http_port = free_port(), free_port()
+    port, http_port = islice(find_free_ports(), 2)
     registers = sunspec_map(nameplate(), inverter(4100))
     place = len(sunspec_map(nameplate())) - len([0xFFFF, 0]) + 14
 

@@ -15,9 +15,8 @@ from typing import Any
 import httpx
 import pytest
 from testcontainers.compose import DockerCompose
-from tests.broker import free_port
 
-from local_stack.environment import HOST, Ports, free_ports, make_passwords
+from local_stack.environment import HOST, Ports, find_free_ports, free_ports, make_passwords
 
 ROOT = Path(__file__).resolve().parents[3]
 VERSION = os.environ.get("WSO2AM_VERSION", "4.6.0")
@@ -99,7 +98,7 @@ def site(
         "GATEWAY_HTTP_PORT": str(ports.gateway_http),
         "GATEWAY_MANAGEMENT_PORT": str(ports.management),
         "OCPP_TLS_PORT": str(ports.ocpp),
-        "MQTT_TLS_PORT": str(free_port()),
+        "MQTT_TLS_PORT": str(next(find_free_ports())),
     }
     file = tmp_path_factory.mktemp("compose") / "env"
     file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from local_stack.environment import find_free_ports
 
 PORTS = (
     *("AGENT_PORT", "GATEWAY_MANAGEMENT_PORT", "GATEWAY_HTTPS_PORT", "GATEWAY_HTTP_PORT"),
@@ -86,17 +87,11 @@ def workplace(tmp_path: Path) -> Workplace:
     fake.write_text(FAKE.format(python=sys.executable, folder=str(folder)), encoding="utf-8")
     fake.chmod(0o755)
     system = {name: os.environ[name] for name in ("LANG", "TMPDIR", "SYSTEMROOT") if name in os.environ}
-    made = Workplace(root, folder, {**system, "PATH": str(folder), **_unused_ports()})
+    made = Workplace(
+        root, folder, {**system, "PATH": str(folder), **dict(zip(PORTS, map(str, find_free_ports()), strict=False))}
+    )
     made.says("info", f"{8 << 30}\n")
     made.says("compose version", "2.40.3\n")
     # Unless a test wants more, nothing comes up, so that nobody waits.
     made.says("up --detach", err="not today", code=1)
     return made
-
-
-def _unused_ports() -> dict[str, str]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    ports = {name: str(listener.getsockname()[1]) for name, listener in zip(PORTS, listeners, strict=True)}
-    for listener in listeners:
-        listener.close()
-    return ports

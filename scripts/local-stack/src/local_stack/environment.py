@@ -6,8 +6,9 @@ All settings of the caller reach the stack of `make run`, none that of `make dem
 import json
 import secrets
 import socket
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 
 from pydantic import Field
@@ -18,6 +19,10 @@ from ev_service.settings import Settings
 
 HOST = "127.0.0.1"
 """The address on which the whole stack listens."""
+
+_BELOW_OUTGOING_CONNECTIONS = range(20_000, 32_768)
+"""No system takes the port of an outgoing connection from here unless it is set to; above, one could take a port
+between its choice and the start of the process that listens on it."""
 
 _SYSTEM_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "HOME", "USERPROFILE")
 _OUR_PREFIXES = ("SOLAR_", "BATTERY_", "GRID_", "CHARGERS_", "AGENT_", "SITE_", "SIM_", "TWIN_", "MQTT_", "LISTENER_")
@@ -105,12 +110,13 @@ class StackSettings(Settings):
 
 def free_ports() -> Ports:
     """Return free ports, all different."""
-    sockets = [socket.create_server((HOST, 0)) for _ in fields(Ports)]
-    try:
-        return Ports(*(listener.getsockname()[1] for listener in sockets))
-    finally:
-        for listener in sockets:
-            listener.close()
+    return Ports(*islice(find_free_ports(), len(fields(Ports))))
+
+
+def find_free_ports() -> Iterator[int]:
+    """Yield ports of the loopback address that are free now, each once, in random order."""
+    candidates = secrets.SystemRandom().sample(_BELOW_OUTGOING_CONNECTIONS, len(_BELOW_OUTGOING_CONNECTIONS))
+    return (port for port in candidates if not _is_in_use(port))
 
 
 def _is_in_use(port: int) -> bool:
