@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from ev_sensors.quarantine import QuarantinedMessage
+from ev_sensors.measurement import QuarantinedMessage
 from ev_sensors.shapes.native import BatteryTelemetry, DeviceStatus, GridTelemetry, SolarTelemetry
 from ev_sensors.shapes.sunspec import Models
 

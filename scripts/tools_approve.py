@@ -24,8 +24,7 @@ from wso2_provisioning.tokens import ClientCredentials, request_client_token
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.documents import ArtifactError
 from wso2_terms.mcp import MCP_RESOURCE
-from wso2_terms.tools import Tool, compare_tools, list_tools
-from wso2_terms.tools_lock import ToolsLock, read_tools_lock, write_tools_lock
+from wso2_terms.tools import Tool, ToolsLock, compare_tools, list_tools, read_tools_lock, write_tools_lock
 
 WSO2_DIR = Path(__file__).resolve().parents[1] / "wso2"
 LOCK = WSO2_DIR / "mcp-servers" / "tools.lock"

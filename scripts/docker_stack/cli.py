@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from docker_stack import env_file
 from docker_stack.docker_cli import Docker, DockerStackError
-from docker_stack.endpoints import GATEWAYS
+from docker_stack.env_file import GATEWAYS
 from docker_stack.operator_commands import COMMANDS, run_on_running_stacks
 from docker_stack.start import start_stack
 

@@ -1,4 +1,4 @@
-"""The `.env` of the stack: written from `.env.example` with random passwords, and read as Compose reads it."""
+"""The `.env` of the stack: written from `.env.example` with random passwords, read as Compose reads it; its ports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from docker_stack.docker_cli import DockerStackError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +23,20 @@ PYTHON_IMAGE = "python:3.13-slim"
 SIMULATION = "simulation"
 DEFAULT_PROFILES = f"wso2,{SIMULATION}"
 
+GATEWAYS = {"wso2": "wso2am", "local": "gateway"}
+"""Service of the gateway, by profile."""
+
+_PORTS = {
+    "AGENT_PORT": ("EDGE_ADDRESS", 8004),
+    "GATEWAY_MANAGEMENT_PORT": ("EDGE_ADDRESS", 9443),
+    "GATEWAY_HTTPS_PORT": ("EDGE_ADDRESS", 8243),
+    "GATEWAY_HTTP_PORT": ("EDGE_ADDRESS", 8280),
+    "MQTT_TLS_PORT": ("FIELD_ADDRESS", 8883),
+    "OCPP_TLS_PORT": ("FIELD_ADDRESS", 9001),
+}
+"""For each variable of a port: the variable of its address, and the default port."""
+
+LOCAL_ADDRESS = "127.0.0.1"
 _ENTRY = re.compile(r"(?m)^([A-Z][A-Z0-9_]*)=(.*)$")
 # 24 characters: WSO2 accepts 5 to 30 without blanks, and hexadecimal digits need no quoting anywhere.
 _PASSWORD_BYTES = 12
@@ -80,3 +96,20 @@ def find_password_error(settings: Mapping[str, str]) -> str | None:
                 f"{name} in .env is still the placeholder: set a password of your own, 6 to 30 characters, no blanks."
             )
     return None
+
+
+def read_ports(settings: Mapping[str, str]) -> dict[str, int]:
+    """Return the published ports by the variable that sets them.
+
+    Raises:
+        DockerStackError: a port is not a number.
+    """
+    wrong = [name for name in _PORTS if name in settings and not settings[name].isdigit()]
+    if wrong:
+        raise DockerStackError(f"{wrong[0]} in .env must be a number, such as {_PORTS[wrong[0]][1]}.")
+    return {name: int(settings.get(name, default)) for name, (_, default) in _PORTS.items()}
+
+
+def read_address(settings: Mapping[str, str], port: str) -> str:
+    """Return the address on which a port, named by its variable, is published."""
+    return settings.get(_PORTS[port][0], LOCAL_ADDRESS)

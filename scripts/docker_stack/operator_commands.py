@@ -17,7 +17,7 @@ from dev import venv_python
 
 from docker_stack import env_file
 from docker_stack.docker_cli import Docker, DockerStackError
-from docker_stack.endpoints import GATEWAYS
+from docker_stack.env_file import GATEWAYS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

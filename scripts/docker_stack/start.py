@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+import urllib.request
+from typing import TYPE_CHECKING, Any
 
 from docker_stack import env_file
 from docker_stack.docker_cli import Docker, DockerStackError, is_port_taken
-from docker_stack.endpoints import GATEWAYS, format_elapsed, print_summary, read_address, read_ports
+from docker_stack.env_file import GATEWAYS, LOCAL_ADDRESS, read_address, read_ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_AUTHORITY = {
+    "wso2": "/home/wso2carbon/wso2-config-volume/ca.pem",
+    "local": "/var/lib/ev/keys/ca.pem",
+}
+_EVERY_CALL = {
+    "wso2": "sh -c 'tail -f $WSO2_SERVER_HOME/repository/logs/apim_metrics.log'",
+    "local": "tail -f /var/lib/ev/state/apim_metrics.log",
+}
 STATE_VOLUMES = ("gateway-state", "wso2-database")
 """Volumes that hold passwords."""
 
@@ -173,3 +183,52 @@ def start_containers(docker: Docker, started: float) -> None:
         raise DockerStackError(
             f"not every container became healthy within {_HEALTHY_S} s of its start: see above, and docker compose logs"
         )
+
+
+def print_summary(settings: Mapping[str, str], profile: str, started: float) -> None:
+    """Print the first decision and the addresses of the stack.
+
+    Args:
+        settings: entries of `.env`.
+        profile: profile of the gateway.
+        started: start of the command, in monotonic time [s].
+
+    Raises:
+        DockerStackError: the agent returns no decision.
+    """
+    try:
+        decision = _get_json(settings, "/optimize-charging")
+    except (OSError, ValueError) as error:
+        raise DockerStackError(f"the agent did not answer: {error}") from error
+    print(f"\n{time.strftime('%H:%M:%S')}  {decision['charging_power_kw']:g} kW  {decision['reason']}")
+    print(f"first governed decision after {format_elapsed(started).strip()}\n")
+    ports = read_ports(settings)
+    service = GATEWAYS[profile]
+    user = settings.get("WSO2_ADMIN_USERNAME", "admin")
+    portals = " (portals: /publisher, /devportal, /admin)" if profile == "wso2" else ""
+    print(f"agent       http://localhost:{ports['AGENT_PORT']}/")
+    print(f"gateway     https://localhost:{ports['GATEWAY_HTTPS_PORT']}/")
+    print(f"management  https://localhost:{ports['GATEWAY_MANAGEMENT_PORT']}/{portals}")
+    print(f"devices     mqtts://localhost:{ports['MQTT_TLS_PORT']}  wss://localhost:{ports['OCPP_TLS_PORT']}/CHARGER")
+    print(
+        f"logins      {user} (password: WSO2_ADMIN_PASSWORD in .env), evapp, assistant, operator (NAME_PASSWORD there)"
+    )
+    print(f"authority   docker compose cp {service}:{_AUTHORITY[profile]} ca.pem")
+    print(f"every call  docker compose exec {service} {_EVERY_CALL[profile]}")
+    print('cut off     make kill REASON="…"   (the agent, at the gateway; make revive REASON="…" lets it go on)')
+    print('operate     make operate ARGS="chargers"   (stop, limit and more: make operate ARGS=--help)')
+    print("stop        make down   (with its state: make down VOLUMES=1)")
+
+
+def format_elapsed(started: float) -> str:
+    """Format the time since `started`, in monotonic time [s]."""
+    return f"{time.monotonic() - started:4.0f} s"
+
+
+def _get_json(settings: Mapping[str, str], path: str) -> dict[str, Any]:
+    # No proxy: the agent runs on this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    published = read_address(settings, "AGENT_PORT")
+    address = LOCAL_ADDRESS if published == "0.0.0.0" else published  # noqa: S104 - a client's address, not a listener's
+    with opener.open(f"http://{address}:{read_ports(settings)['AGENT_PORT']}{path}", timeout=10) as response:
+        return json.load(response)

@@ -12,8 +12,7 @@ from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_terms.artifacts import Artifacts, load_artifacts
 from wso2_terms.mcp import MCP_RESOURCE
-from wso2_terms.tools import list_tools
-from wso2_terms.tools_lock import read_tools_lock
+from wso2_terms.tools import list_tools, read_tools_lock
 
 WSO2_DIR = Path(__file__).parents[2] / "wso2"
 

@@ -109,7 +109,7 @@ def test_births_and_wills_are_heard_where_the_document_says(role: Role) -> None:
 
     assert shape.status == _address("deviceStatus", role=role)
     for example in MESSAGES["deviceStatus"]["examples"]:
-        assert shape.says(json.dumps(example["payload"]).encode()) == "online"
+        assert shape.parse_status(json.dumps(example["payload"]).encode()) == "online"
 
 
 def test_every_reason_of_the_quarantine_is_explained() -> None:

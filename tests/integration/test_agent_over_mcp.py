@@ -21,8 +21,7 @@ from wso2_provisioning.admin import DenyTarget
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.provision import SWITCH_SCOPES, Wso2
-from wso2_terms.tools import Tool
-from wso2_terms.tools_lock import read_tools_lock, write_tools_lock
+from wso2_terms.tools import Tool, read_tools_lock, write_tools_lock
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 

@@ -11,8 +11,7 @@ from charging_agent.decision.policy import Action
 from charging_agent.decision.rules import RuleThresholds
 from charging_agent.gateway.call_log import ProtocolName
 from charging_agent.readings.assessment import AgeLimits
-from ev_service.addresses import SafeUrl, safe_url
-from ev_service.settings import Settings
+from ev_service.settings import SafeUrl, Settings, safe_url
 
 
 class GatewaySettings(Settings):

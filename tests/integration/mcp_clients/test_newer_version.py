@@ -13,8 +13,7 @@ from tests.integration.mcp_clients.test_python_sdk import Refusals, http_client
 
 from wso2_provisioning.applications import ASSISTANT, EVAPP
 from wso2_terms.mcp import PROTOCOL_VERSION
-from wso2_terms.tools import Tool, compare_tools
-from wso2_terms.tools_lock import read_tools_lock
+from wso2_terms.tools import Tool, compare_tools, read_tools_lock
 
 if TYPE_CHECKING:
     from tests.integration.mcp_clients.conftest import Site

@@ -17,8 +17,7 @@ import yaml
 from tests.integration.mcp_clients.node_tools import NodeTools, inspect
 
 from wso2_provisioning.applications import ASSISTANT
-from wso2_terms.tools import Tool, compare_tools
-from wso2_terms.tools_lock import read_tools_lock
+from wso2_terms.tools import Tool, compare_tools, read_tools_lock
 
 if TYPE_CHECKING:
     from tests.integration.mcp_clients.conftest import Site

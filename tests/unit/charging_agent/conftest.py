@@ -40,8 +40,7 @@ from ev_service.clock import SteppedClock
 from ev_service.units import utc_text
 from wso2_terms.codes import Fault
 from wso2_terms.mcp import build_result, build_tool_result
-from wso2_terms.tools import Tool
-from wso2_terms.tools_lock import ToolsLock
+from wso2_terms.tools import Tool, ToolsLock
 
 NOON = datetime(2026, 6, 21, 12, 0, 20, tzinfo=UTC)
 BASE = "https://gateway.test"

@@ -13,8 +13,7 @@ from charging_agent.readings.apis import APIS
 from charging_agent.settings import AgentSettings
 from ev_service.errors import ConfigurationError
 from ev_service.settings import load
-from wso2_terms.tools import Tool
-from wso2_terms.tools_lock import write_tools_lock
+from wso2_terms.tools import Tool, write_tools_lock
 
 if TYPE_CHECKING:
     from tests.unit.charging_agent.conftest import Served

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal
 from ev_sensors.settings import MqttDeviceSettings
-from ev_sensors.shapes import Role, Shape
-from ev_sensors.shapes.rounds import Rounds
+from ev_sensors.shapes import Role, Shape, ValueCollector
 from ev_sensors.source_factory import shape_of
 from ev_service.errors import ConfigurationError
 from ev_service.settings import SiteSettings
@@ -42,7 +41,11 @@ def test_a_reading_head_of_tasmota_is_read_at_its_own_time() -> None:
 
     assert said == Measurement(NOON + timedelta(seconds=1), {"load_kw": 0.0, "export_kw": 0.003})
     assert shape.topics == ("tele/tas-1/SENSOR", "tele/tas-1/LWT")
-    assert (shape.says(b"Online"), shape.says(b"Offline"), shape.says(b"x")) == ("online", "offline", None)
+    assert (shape.parse_status(b"Online"), shape.parse_status(b"Offline"), shape.parse_status(b"x")) == (
+        "online",
+        "offline",
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,11 +179,11 @@ def test_a_setting_without_use_is_refused(settings: dict[str, str], told: str) -
 def test_no_message_breaks_the_shape(message: object) -> None:
     for shape in (_shape("power=m#/p/0 W; time=#/t iso"), _shape("power=m W")):
         assert isinstance(_read(shape, message), Measurement | Refusal | IgnoredMessage)
-        assert shape.says(b"\xff") is None
+        assert shape.parse_status(b"\xff") is None
 
 
 def test_a_round_ends_when_each_was_told_and_the_next_needs_all_again() -> None:
-    rounds = Rounds(["a", "b"])
+    rounds = ValueCollector(["a", "b"])
 
     assert rounds.add({"a": 1.0}, NOON) is None
     assert rounds.add({"b": 2.0}, NOON + timedelta(seconds=1)) == ({"a": 1.0, "b": 2.0}, NOON)

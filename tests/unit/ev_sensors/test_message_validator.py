@@ -8,10 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ev_sensors.checks import Range, Rules
-from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal
+from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal, build_quarantine_message
 from ev_sensors.message_validator import MOST_BYTES, Device, MessageValidator
 from ev_sensors.metrics import MqttMetrics
-from ev_sensors.quarantine import build_quarantine_message
 from ev_sensors.shapes import Shape
 from ev_sensors.shapes.native import own_shape
 from ev_service.telemetry import BatteryStatus

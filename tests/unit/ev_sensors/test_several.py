@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from battery_service.sources import battery_device
-from ev_sensors.combined import CombinedSource
 from ev_sensors.connection_meter import connection_meter
 from ev_sensors.modbus_source_factory import modbus_source
 from ev_sensors.settings import ModbusInverterSettings, ModbusMeterSettings, MqttDeviceSettings, MqttSettings
+from ev_sensors.several_devices import CombinedSource
 from ev_sensors.source_factory import mqtt_source
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError

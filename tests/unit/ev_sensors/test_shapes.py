@@ -99,7 +99,7 @@ def test_no_bytes_break_a_shape(payload: bytes) -> None:
     )
     for shape in shapes:
         assert isinstance(shape.parse(payload, NOON), Refusal)
-        assert shape.says(payload) in (None, "online", "offline")
+        assert shape.parse_status(payload) in (None, "online", "offline")
 
 
 @given(
@@ -122,7 +122,7 @@ def test_three_phases_of_a_tasmota_meter_add_up_and_its_counter_is_kept() -> Non
 
     phases = {"power_l1_kw": 1.0, "power_l2_kw": 2.0, "power_l3_kw": 0.5}
     assert said == Measurement(NOON, {"load_kw": 3.5, "export_kw": 0.0, **phases}, energy_kwh=6.5)
-    assert (shape.telemetry, shape.status, shape.says(b"Offline")) == ("tele/m/SENSOR", "tele/m/LWT", "offline")
+    assert (shape.telemetry, shape.status, shape.parse_status(b"Offline")) == ("tele/m/SENSOR", "tele/m/LWT", "offline")
 
 
 @pytest.mark.parametrize(("now_hour", "utc_hour"), [(5, 5), (6, 6)])
@@ -280,4 +280,4 @@ def test_what_an_inverter_does_not_implement_or_says_in_other_units_is_refused(
     ],
 )
 def test_birth_and_will_are_read(payload: bytes, status: str | None) -> None:
-    assert own_shape("solar", "x").says(payload) == status
+    assert own_shape("solar", "x").parse_status(payload) == status

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ev_service.addresses import http_url, mqtt_host_port, mqtt_url, safe_url
 from ev_service.errors import ConfigurationError
+from ev_service.settings import http_url, mqtt_host_port, mqtt_url, safe_url
 from ev_service.trust import Authorities
 
 

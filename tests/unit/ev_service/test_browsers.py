@@ -10,8 +10,8 @@ import pytest
 from fastapi import APIRouter
 
 from ev_service.assertion import HEADER, Caller
-from ev_service.browsers import host_name
 from ev_service.clock import SteppedClock
+from ev_service.middleware import host_name
 from ev_service.web import create_service, through_gateway
 
 pytestmark = pytest.mark.anyio

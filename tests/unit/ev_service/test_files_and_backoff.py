@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from ev_service.backoff import Backoff
 from ev_service.files import replace_file
+from ev_service.tasks import Backoff
 
 
 def test_a_file_is_replaced_whole_with_its_mode_in_a_new_folder(tmp_path: Path) -> None:

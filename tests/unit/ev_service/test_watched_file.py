@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ev_service.watched_file import WatchedFile
+from ev_service.files import WatchedFile
 
 
 def number(content: bytes) -> int:

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from wso2_terms.tools import Tool
-from wso2_terms.tools_lock import read_tools_lock, write_tools_lock
+from wso2_terms.tools import Tool, read_tools_lock, write_tools_lock
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "tools_approve.py"
 LOCK = SCRIPT.parents[1] / "wso2" / "mcp-servers" / "tools.lock"

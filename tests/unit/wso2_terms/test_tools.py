@@ -16,11 +16,12 @@ from wso2_terms.tools import (
     ToolDifference,
     compare_tools,
     compute_digest,
+    read_tools_lock,
     to_canonical_json,
     to_listed_tool,
     to_stored_tool,
+    write_tools_lock,
 )
-from wso2_terms.tools_lock import read_tools_lock, write_tools_lock
 
 DEFINITION: dict[str, Any] = {
     "openapi": "3.0.3",

@@ -32,7 +32,7 @@ from charging_agent.gateway.protocol import (
 from charging_agent.gateway.tokens import Token, TokenCache, TokenError
 from ev_service.clock import Clock
 from ev_service.logs import correlation_id
-from ev_service.observation import CORRELATION_HEADER
+from ev_service.middleware import CORRELATION_HEADER
 
 _logger = logging.getLogger(__name__)
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
 from wso2_terms.documents import ArtifactError
-from wso2_terms.tools import Tool, ToolDifference, compare_tools
-from wso2_terms.tools_lock import ToolsLock, read_tools_lock
+from wso2_terms.tools import Tool, ToolDifference, ToolsLock, compare_tools, read_tools_lock
 
 _logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from charging_agent.ledger.ledger import Ledger
 from charging_agent.web.charger_panel import LocalText, compute_allowance, render_chargers_panel, render_headline
 from charging_agent.web.charger_schemas import build_chargers_answer
 from charging_agent.web.schemas import build_decision_answer, build_decision_summary
-from ev_service.browsers import CONTENT_SECURITY_POLICY
 from ev_service.clock import Clock
+from ev_service.middleware import CONTENT_SECURITY_POLICY
 from ev_service.openapi import OPERATIONS_TAG
 from ev_service.settings import SiteSettings
 

@@ -12,7 +12,7 @@ from aiomqtt.exceptions import MqttConnectError
 from pydantic import SecretStr
 
 from ev_sensors.settings import MqttSettings
-from ev_service.addresses import mqtt_host_port
+from ev_service.settings import mqtt_host_port
 from ev_service.trust import Authorities
 
 KEEPALIVE_S = 10

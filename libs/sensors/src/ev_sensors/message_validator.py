@@ -87,7 +87,7 @@ class MessageValidator(Generic[R]):
             is_retained: whether the broker delivers it as a retained message.
         """
         if topic == self._shape.status:
-            self._hear(self._shape.says(payload))
+            self._hear(self._shape.parse_status(payload))
             return
         if self._shape.is_timed and (topic, payload) in self._lately:
             self._ignore(topic, MessageOutcome.DUPLICATE, "the same message again")

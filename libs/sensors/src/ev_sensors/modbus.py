@@ -25,11 +25,10 @@ from ev_sensors.modbus_link import (
 from ev_sensors.shapes import Role
 from ev_sensors.sunspec import Block, RegisterMapError, points_of, string_reads, strings_of
 from ev_sensors.sunspec_roles import Plan, Selection, SunSpecPoints, get_rated_kw, plan_for, to_measurement
-from ev_service.backoff import Backoff
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailableError
 from ev_service.sources import STUCK_AFTER_S, Source, UpdateSignal
-from ev_service.tasks import run_in_background
+from ev_service.tasks import Backoff, run_in_background
 from ev_service.telemetry import Reading
 
 R = TypeVar("R", bound=Reading)

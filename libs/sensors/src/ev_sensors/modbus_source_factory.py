@@ -7,8 +7,6 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from ev_sensors.combined import CombinedSource
-from ev_sensors.listed import parts_of, read_devices
 from ev_sensors.message_validator import Device
 from ev_sensors.metrics import ModbusMetrics
 from ev_sensors.modbus import ModbusSource, PollTiming, ReadOptions
@@ -24,10 +22,11 @@ from ev_sensors.settings import (
     ModbusMeter,
     ModbusMeterSettings,
 )
+from ev_sensors.several_devices import CombinedSource, read_devices, split_device
 from ev_sensors.sunspec_roles import Selection
-from ev_service.addresses import is_loopback
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
+from ev_service.settings import is_loopback
 from ev_service.sources import Source
 from ev_service.telemetry import Reading
 from ev_service.trust import Authorities
@@ -61,7 +60,7 @@ def modbus_source(device: Device[R], settings: ModbusDeviceSettings, clock: Cloc
     _demand_different(listed, addresses, where)
     sources = [
         _source_of(part, each, address, clock, counts, each.device_id)
-        for part, each, address in zip(parts_of(device, listed, where), listed, addresses, strict=True)
+        for part, each, address in zip(split_device(device, listed, where), listed, addresses, strict=True)
     ]
     return sources[0] if device.combine is None else CombinedSource(sources, device.combine, counts.collectors())
 

@@ -16,17 +16,15 @@ from aiomqtt import Message
 from prometheus_client.registry import Collector
 
 from ev_sensors.broker import Broker, demand_granted, describe_error
-from ev_sensors.measurement import Refusal
+from ev_sensors.measurement import Refusal, build_quarantine_message
 from ev_sensors.message_validator import Device, MessageValidator
 from ev_sensors.metrics import MessageOutcome, MqttMetrics
-from ev_sensors.quarantine import build_quarantine_message
 from ev_sensors.shapes import Shape
 from ev_sensors.shapes.native import DeviceStatus
-from ev_service.backoff import Backoff
 from ev_service.clock import Clock
 from ev_service.errors import SourceUnavailableError
 from ev_service.sources import STUCK_AFTER_S, Source, UpdateSignal
-from ev_service.tasks import cancel_and_wait, run_in_background
+from ev_service.tasks import Backoff, cancel_and_wait, run_in_background
 from ev_service.telemetry import Reading
 
 

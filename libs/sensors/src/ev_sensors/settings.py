@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from ev_service.addresses import MqttUrl
-from ev_service.settings import Settings, secret_from
+from ev_service.settings import MqttUrl, Settings, secret_from
 
 DeviceId = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="The device; also its user at the broker.")

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter
 
 from ev_sensors.broker import Broker
-from ev_sensors.listed import parts_of, read_devices
 from ev_sensors.message_validator import Device
 from ev_sensors.mqtt import Member, MqttSource, TopicIdentity
 from ev_sensors.settings import ListedMqttDevice, MqttDevice, MqttDeviceSettings, MqttSettings
+from ev_sensors.several_devices import read_devices, split_device
 from ev_sensors.shapes import Role, Shape
 from ev_sensors.shapes.mapped import MappingError, create_mapped_shape, read_mapping
 from ev_sensors.shapes.meters import shelly_gen1_shape, shelly_shape, tasmota_shape
@@ -69,7 +69,7 @@ def _create_members(device: Device[R], file: Path, name: str, site: SiteSettings
         Member(
             each.device_id, part, shape_of(device.role, each, site, f"{where}, {each.device_id}: "), each.silent_after_s
         )
-        for each, part in zip(listed, parts_of(device, listed, where), strict=True)
+        for each, part in zip(listed, split_device(device, listed, where), strict=True)
     ]
 
 

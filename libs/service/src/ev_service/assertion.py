@@ -23,8 +23,8 @@ from joserfc.jwk import RSAKey
 
 from ev_service.clock import Clock
 from ev_service.errors import AssertionRefusedError, ConfigurationError
+from ev_service.files import WatchedFile
 from ev_service.units import utc_text
-from ev_service.watched_file import WatchedFile
 
 _logger = logging.getLogger(__name__)
 

@@ -1,22 +1,103 @@
-"""Settings that more than one room reads, and the manner in which all are read.
+"""Types of settings, settings that several members share, and how all settings are read.
 
-Every setting comes from the environment; an empty variable counts as unset.
+Every setting comes from the environment; an empty variable counts as unset. URLs of governed calls use TLS or a
+loopback address.
 """
 
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ev_service.addresses import HttpUrl
 from ev_service.errors import ConfigurationError
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, by name or address, is this machine.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("wso2am")
+    (True, True, False)
+    """
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def http_url(value: str) -> str:
+    """Validate a URL without user information; return it without a slash at the end.
+
+    Raises:
+        ValueError: not such a URL.
+    """
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname or url.username is not None:
+        raise ValueError("must be a URL such as https://localhost:9443, without a user in it")
+    return value.rstrip("/")
+
+
+def safe_url(value: str) -> str:
+    """Validate a URL that may carry secrets; return it without a slash at the end.
+
+    Raises:
+        ValueError: not a URL, one with user information, or http:// to another machine.
+
+    >>> safe_url("https://wso2am:9443/")
+    'https://wso2am:9443'
+    """
+    accepted = http_url(value)
+    url = urlsplit(accepted)
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        raise ValueError(f"http:// is taken for a loopback address alone, use https:// for {url.hostname}")
+    return accepted
+
+
+HttpUrl = Annotated[str, AfterValidator(http_url)]
+"""A URL without secrets whose responses are not trusted: that of the simulated site, on its own network."""
+
+SafeUrl = Annotated[str, AfterValidator(safe_url)]
+
+
+def mqtt_url(value: str) -> str:
+    """Validate the URL of an MQTT broker to which no password is sent in plain text.
+
+    Raises:
+        ValueError: not such a URL, one with user information or a path, or mqtt:// to another machine.
+
+    >>> mqtt_url("mqtts://broker.example")
+    'mqtts://broker.example'
+    """
+    url = urlsplit(value)
+    port = url.port  # raises ValueError if it is not a number
+    is_address = url.scheme in ("mqtt", "mqtts") and bool(url.hostname) and url.username is None and port != 0
+    if not is_address or url.path.strip("/") or url.query or url.fragment:
+        raise ValueError("must be a URL such as mqtts://localhost:8883, without a user or a path in it")
+    if url.scheme == "mqtt" and not is_loopback(url.hostname or ""):
+        raise ValueError(f"mqtt:// is taken for a loopback address alone, use mqtts:// for {url.hostname}")
+    return value.rstrip("/")
+
+
+def mqtt_host_port(url: str) -> tuple[str, int]:
+    """Return host and port of a broker; without a port in the URL the registered one: 1883, with TLS 8883.
+
+    >>> mqtt_host_port("mqtts://broker.example")
+    ('broker.example', 8883)
+    """
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+
+
+MqttUrl = Annotated[str, AfterValidator(mqtt_url)]
+
 
 S = TypeVar("S", bound=BaseSettings)
 
 PLACEHOLDER = "change-me"
-"""How every placeholder secret of `.env.example` begins; nothing starts with one."""
+"""Prefix of every placeholder secret in `.env.example`; no service starts with one."""
 
 
 class Settings(BaseSettings):
@@ -26,7 +107,7 @@ class Settings(BaseSettings):
 
 
 class SiteSettings(Settings):
-    """The site. The default stands at Greensboro, whose measured typical year ships with pvlib."""
+    """The site. The default is Greensboro, whose measured typical year is part of pvlib."""
 
     model_config = SettingsConfigDict(env_prefix="SITE_")
 
@@ -52,7 +133,7 @@ class SiteSettings(Settings):
 
 
 class RunSettings(Settings):
-    """What all processes of one run share."""
+    """Settings that all processes of a run share."""
 
     sim_seed: int = Field(default=7, ge=0, description="Same seed and clock, same simulated readings.")
     sim_clock_file: Path | None = Field(default=None, description="File that describes the run's clock; else real UTC.")
@@ -65,7 +146,7 @@ class RunSettings(Settings):
 
 
 def secret_from(value: SecretStr | None, file: Path | None, name: str) -> SecretStr | None:
-    """The secret itself, or the content of the file that holds it; the value wins.
+    """Return the secret, or the content of the file that has it; the value takes precedence.
 
     Args:
         value: the secret from the variable `name`.
@@ -73,7 +154,7 @@ def secret_from(value: SecretStr | None, file: Path | None, name: str) -> Secret
         name: the variable's name, for the error.
 
     Returns:
-        The secret, or None where neither is set.
+        The secret, or None if neither is set.
 
     Raises:
         ConfigurationError: the file cannot be read or is empty, or the secret is a placeholder.

@@ -5,7 +5,7 @@ import ssl
 from pathlib import Path
 
 from ev_service.errors import ConfigurationError
-from ev_service.watched_file import WatchedFile
+from ev_service.files import WatchedFile
 
 _BEGIN, _END = (re.compile(rb"-----" + word + rb" [^-\n]+-----") for word in (b"BEGIN", b"END"))
 

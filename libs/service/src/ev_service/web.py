@@ -17,14 +17,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import Lifespan
 
 from ev_service.assertion import HEADER, Caller, GatewayAssertion
-from ev_service.browsers import BrowserRules
 from ev_service.clock import Clock
 from ev_service.connections import ListenerSettings
 from ev_service.errors import AssertionRefusedError, EvError
 from ev_service.http_protocol import UnprovenQueue, prove_connection
-from ev_service.observation import HttpObservation
+from ev_service.middleware import BrowserRules, HttpObservation, Problem, problem
 from ev_service.openapi import OPERATIONS_TAG, as_openapi_3_0, with_problems
-from ev_service.problems import Problem, problem
 from ev_service.settings import load
 from ev_service.units import utc_text
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ev_service.errors import ConfigurationError
-from ev_service.watched_file import WatchedFile
+from ev_service.files import WatchedFile
 
 KEY_FILE = "driver.key"
 AUTOSTART_TOKEN = "AUTOSTART"

@@ -6,8 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from ev_service.addresses import MqttUrl
-from ev_service.settings import Settings
+from ev_service.settings import MqttUrl, Settings
 
 
 class TwinSettings(Settings):

@@ -131,7 +131,7 @@ def test_the_services_understand_what_the_devices_say(
     assert isinstance(measurement, Measurement)
     assert {name: measurement.values[name] for name in told} == pytest.approx(told, abs=0.001)
     assert abs((measurement.timestamp - NOON).total_seconds()) < 1
-    assert [understood.says(birth), understood.says(will)] == ["online", "offline"]
+    assert [understood.parse_status(birth), understood.parse_status(will)] == ["online", "offline"]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from ev_service.addresses import SafeUrl
 from ev_service.errors import ConfigurationError
-from ev_service.settings import Settings, secret_from
+from ev_service.settings import SafeUrl, Settings, secret_from
 from wso2_provisioning.applications import EVAPP, ApplicationSpec
 
 

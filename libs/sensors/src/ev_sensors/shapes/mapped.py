@@ -16,8 +16,7 @@ from zoneinfo import ZoneInfo
 
 from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal
 from ev_sensors.phases import phase_values
-from ev_sensors.shapes import Role, Shape, Status
-from ev_sensors.shapes.rounds import Rounds
+from ev_sensors.shapes import Role, Shape, Status, ValueCollector
 
 _PHASES = (1, 2, 3)
 _POWER, _CURRENT, _VOLTAGE = {"W": 1.0, "kW": 1000.0, "MW": 1e6}, {"A": 1.0, "mA": 0.001}, {"V": 1.0, "mV": 0.001}
@@ -181,7 +180,7 @@ class _Reader:
         self._role: Role = role
         self._mapping, self._factor, self._zone = mapping, factor, zone
         # Voltages only convert powers into currents, so a round does not wait for a device that sends them rarely.
-        self._rounds = Rounds([name for name in mapping.values if not name.startswith("voltage")])
+        self._rounds = ValueCollector([name for name in mapping.values if not name.startswith("voltage")])
         self._voltages: dict[str, float] = {}
 
     def read(self, topic: str, payload: bytes, now: datetime) -> Measurement | Refusal | IgnoredMessage:

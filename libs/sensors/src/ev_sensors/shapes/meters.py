@@ -15,10 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ev_sensors.measurement import IgnoredMessage, Measurement, Reason, Refusal
 from ev_sensors.phases import phase_values
-from ev_sensors.shapes import Role, Shape, Status
+from ev_sensors.shapes import Role, Shape, Status, ValueCollector
 from ev_sensors.shapes.mapped import moment_of
 from ev_sensors.shapes.native import why_wrong
-from ev_sensors.shapes.rounds import Rounds
 from ev_service.errors import ConfigurationError
 
 _W_PER_KW = 1000.0
@@ -207,7 +206,7 @@ class _Channels:
     def __init__(self, role: Role, factor: float, phases: int, channels: Sequence[int]) -> None:
         self._role: Role = role
         self._factor, self._phases, self._channels = factor, phases, channels
-        self._rounds = Rounds([str(channel) for channel in channels], is_open=not channels)
+        self._rounds = ValueCollector([str(channel) for channel in channels], is_open=not channels)
         self._newest: dict[int, _Power] = {}
 
     def add(self, told: Mapping[int, _Power], moment: datetime) -> Measurement | IgnoredMessage:

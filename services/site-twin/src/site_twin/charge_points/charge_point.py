@@ -18,9 +18,8 @@ from websockets.frames import CloseCode
 from websockets.headers import build_authorization_basic
 from websockets.typing import Subprotocol
 
-from ev_service.backoff import Backoff
 from ev_service.clock import Clock, SystemClock
-from ev_service.tasks import run_in_background
+from ev_service.tasks import Backoff, run_in_background
 from ev_service.trust import Authorities
 from site_twin.charge_points.connection import OcppClient, Timing
 from site_twin.charge_points.evses import EvsePlan

@@ -17,10 +17,10 @@ from typing import Any
 import aiomqtt
 from pydantic import SecretStr
 
-from ev_service.addresses import mqtt_host_port
-from ev_service.backoff import Backoff
 from ev_service.clock import Clock, sleep_until
 from ev_service.errors import ConfigurationError
+from ev_service.settings import mqtt_host_port
+from ev_service.tasks import Backoff
 from ev_service.trust import Authorities
 from site_twin.devices.device_types import DEVICES, DeviceType
 from site_twin.devices.failing import DeviceFault, Voice
