@@ -170,3 +170,26 @@ def test_the_first_content_must_be_usable(path: Path) -> None:
 
     with pytest.raises(ValueError, match="invalid literal"):
         WatchedFile(path, number, "NUMBER_FILE")
+
+
+def test_a_change_of_a_companion_has_the_file_parsed_again(path: Path, tmp_path: Path, time: Time) -> None:
+    key = tmp_path / "key"
+    key.write_text("1")
+
+    def parse(content: bytes) -> int:
+        if key.read_bytes() != content:
+            raise ValueError("they do not belong together")
+        return int(content)
+
+    file = WatchedFile(path, parse, "NUMBER_FILE", time, companions=[key])
+    path.write_text("2")
+    time.now_s += 60
+    assert file.read() == 1
+    assert "they do not belong together" in (file.read_error() or "")
+    time.now_s += 60
+    assert file.read() == 1
+
+    key.write_text("2")
+
+    assert file.read() == 2
+    assert file.read_error() is None

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ev_service.errors import ConfigurationError
-from site_twin.field_devices import AUTHORITY, init_keys
+from ev_service.key_files import AUTHORITY_FILE
+from site_twin.field_devices import init_keys
 
 NOW = datetime.now(UTC)
 FILES = {"ca.pem", "broker.pem", "broker-key.pem", "chargers.pem", "chargers-key.pem"}
@@ -72,7 +73,7 @@ def test_keys_that_end_within_two_months_are_made_anew(field: Path) -> None:
 
 def test_certificates_of_another_authority_are_made_anew(field: Path, tmp_path: Path) -> None:
     init_keys(tmp_path / "other", NOW)
-    (field / AUTHORITY).write_bytes((tmp_path / "other" / AUTHORITY).read_bytes())
+    (field / AUTHORITY_FILE).write_bytes((tmp_path / "other" / AUTHORITY_FILE).read_bytes())
 
     assert {path.name for path in init_keys(field, NOW)} == FILES
 
@@ -103,7 +104,7 @@ def meet(field: Path, server: str, called: str) -> str | None:
     """The version of TLS on which a device and a server agree, without any network between them."""
     serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     serving.load_cert_chain(field / f"{server}.pem", field / f"{server}-key.pem")
-    trusting = ssl.create_default_context(cafile=str(field / AUTHORITY))
+    trusting = ssl.create_default_context(cafile=str(field / AUTHORITY_FILE))
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     device = trusting.wrap_bio(down, up, server_hostname=called)
     waiting = [device, serving.wrap_bio(up, down, server_side=True)]

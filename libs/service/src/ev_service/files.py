@@ -9,7 +9,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -61,7 +61,13 @@ class WatchedFile(Generic[T]):
     """
 
     def __init__(
-        self, path: Path, parse: Callable[[bytes], T], name: str, monotonic_s: Callable[[], float] = time.monotonic
+        self,
+        path: Path,
+        parse: Callable[[bytes], T],
+        name: str,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        *,
+        companions: Sequence[Path] = (),
     ) -> None:
         """Read the file for the first time.
 
@@ -70,23 +76,26 @@ class WatchedFile(Generic[T]):
             parse: converts the content to a value; raises OSError or ValueError if it cannot be used.
             name: the variable that names the file, for messages.
             monotonic_s: real time [s].
+            companions: further files that `parse` reads itself, such as a certificate's key: a change of one of them
+                counts as a change of the file.
 
         Raises:
             OSError: the file cannot be read.
             ValueError: the file cannot be used.
         """
         self._path, self._parse, self._name = path, parse, name
+        self._paths = (path, *companions)
         self._monotonic_s = monotonic_s
         self._error: str | None = None
         self._content = self._load()
-        self._value = parse(self._content)
+        self._value = parse(self._content[0])
         # None: the first `read` finds a change, and reads once more.
-        self._signature: tuple[int, ...] | None = None
+        self._signature: list[tuple[int, ...] | None] | None = None
         self._changed_at_s = self._read_at_s = monotonic_s()
 
     def read(self) -> T:
         """Return the current value, or the last one that could be used; the same object until the file changes."""
-        signature, now_s = self._sign(), self._monotonic_s()
+        signature, now_s = [_sign(path) for path in self._paths], self._monotonic_s()
         if signature != self._signature:
             self._signature, self._changed_at_s = signature, now_s
         elif self._read_at_s >= self._changed_at_s + _SETTLED_S:
@@ -106,7 +115,7 @@ class WatchedFile(Generic[T]):
             if content == self._content:
                 self._accept(is_new=False)
                 return
-            self._value = self._parse(content)
+            self._value = self._parse(content[0])
         except (OSError, ValueError) as error:
             reason = f"{self._name} {self._path} cannot be used: {error}; what it held before is kept"
             if reason != self._error:
@@ -121,19 +130,24 @@ class WatchedFile(Generic[T]):
             _logger.info("file read again", extra={"file": str(self._path), "changed": is_new})
         self._error = None
 
-    def _load(self) -> bytes:
-        # Reading a pipe, for example, could block, and is possible only once.
-        if not stat.S_ISREG(self._path.stat().st_mode):
-            raise ValueError("it is not a file")
-        with self._path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise ValueError(f"it is longer than {_MAX_BYTES} bytes")
-        return content
+    def _load(self) -> list[bytes]:
+        return [_read(path) for path in self._paths]
 
-    def _sign(self) -> tuple[int, ...] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_dev, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+def _read(path: Path) -> bytes:
+    # Reading a pipe, for example, could block, and is possible only once.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is not a file")
+    with path.open("rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"it is longer than {_MAX_BYTES} bytes")
+    return content
+
+
+def _sign(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_dev, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -14,13 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 from joserfc.jwk import RSAKey
 
-from ev_service.certificates import Server, is_issued_by, is_usable, make_servers, make_signing
+from ev_service.certificates import Server
 from ev_service.errors import ConfigurationError
-from ev_service.files import replace_file
-from ev_service.key_files import PUBLIC, pem, read_certificates, read_pair, still_valid, write_pair
+from ev_service.key_files import AUTHORITY_FILE, ensure_servers, ensure_signing, read_pair
 from wso2_terms.deployment import GATEWAY_NAMES
 
-_SERVER = Server("wso2am", GATEWAY_NAMES)
+_SERVERS = {"server": Server("wso2am", GATEWAY_NAMES)}
 
 # Shorter than the renewal period of the tool that creates the keys, because this process may only read the folder.
 _RENEWED_BEFORE_END = timedelta(days=30)
@@ -30,8 +29,7 @@ _RENEWED_BEFORE_END = timedelta(days=30)
 class KeyFiles:
     """Paths of certificates and keys; key files are readable by their owner only.
 
-    The authority's private key is not stored: it signs one server certificate and is discarded, so that nobody can
-    issue further certificates with it. A new server certificate therefore needs a new authority.
+    The authority's private key is not stored, so that nobody can issue further certificates with it.
     """
 
     folder: Path
@@ -39,7 +37,7 @@ class KeyFiles:
 
     @property
     def ca(self) -> Path:
-        return self.folder / "ca.pem"
+        return self.folder / AUTHORITY_FILE
 
     @property
     def server(self) -> Path:
@@ -73,26 +71,17 @@ def prepare_key_files(folder: Path, now: datetime) -> KeyFiles:
     """
     files = KeyFiles(folder)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _has_server_certificate(files, now):
-            authority, (server,) = make_servers("EV charging local gateway CA", [_SERVER], now)
-            former = still_valid(read_certificates(files.ca), now)
-            write_pair(folder, files.server.stem, server)
-            replace_file(files.ca, pem(authority, *former), PUBLIC)
-        signing = read_pair(folder, files.signing.stem)
-        if signing is None or not is_usable(signing, now, _RENEWED_BEFORE_END):
-            former = still_valid(read_certificates(files.signing), now)
-            write_pair(folder, files.signing.stem, make_signing("EV charging local gateway signing", now), former)
+        ensure_servers(folder, "EV charging local gateway CA", _SERVERS, now, renewed_before_end=_RENEWED_BEFORE_END)
+        ensure_signing(
+            folder,
+            files.signing.stem,
+            "EV charging local gateway signing",
+            now,
+            renewed_before_end=_RENEWED_BEFORE_END,
+        )
     except OSError as error:
         raise ConfigurationError(f"certificates cannot be kept in {folder}: {error.strerror}") from error
     return files
-
-
-def _has_server_certificate(files: KeyFiles, now: datetime) -> bool:
-    server = read_pair(files.folder, files.server.stem)
-    if server is None or not is_usable(server, now, _RENEWED_BEFORE_END):
-        return False
-    return any(is_issued_by(server.certificate, authority) for authority in read_certificates(files.ca))
 
 
 ALGORITHM = "RS256"

@@ -329,9 +329,9 @@ async def test_a_certificate_that_ends_soon_or_has_ended_is_told(open_site: Any,
     shown = site.central.metrics.certificate
 
     assert shown.health_error() is None
-    assert "runs out in 3 days" in shown.warning()
+    assert "expires in 3 days" in shown.warning()
     write_certificate(tmp_path, days=-2)
-    assert "ran out 2 days ago" in shown.health_error()
+    assert "expired 2 days ago" in shown.health_error()
 
 
 @pytest.mark.parametrize(("is_set", "is_let_in"), [(True, True), (False, False)])

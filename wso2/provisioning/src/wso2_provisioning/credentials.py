@@ -7,13 +7,13 @@ be replaced as a whole.
 
 import errno
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ev_service.files import replace_file
 from wso2_provisioning.errors import CredentialsFolderError
 from wso2_provisioning.tokens import ClientCredentials
 
@@ -102,7 +102,7 @@ def _write_version(folder: Path, files: Mapping[str, str]) -> Path:
     """Write a complete folder that no link points to yet."""
     version = Path(tempfile.mkdtemp(dir=folder, prefix=_VERSION))
     for name, text in files.items():
-        _write_private(version / name, text)
+        replace_file(version / name, text, _OWNER_READS)
     return version
 
 
@@ -141,19 +141,10 @@ def _is_symlink_unsupported(error: OSError | NotImplementedError) -> bool:
 def _replace_one_by_one(folder: Path, files: Mapping[str, str]) -> None:
     """Replace the files without links: each one atomically, the secret last."""
     for name, text in files.items():
-        draft = folder / f".draft-{name}"
-        draft.unlink(missing_ok=True)
-        _write_private(draft, text)
         if (folder / name).exists():
             # Windows does not replace a read-only file.
             (folder / name).chmod(0o600)
-        draft.replace(folder / name)
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_READS)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+        replace_file(folder / name, text, _OWNER_READS)
 
 
 def _remove_other_versions(folder: Path, kept: set[str]) -> None:

@@ -27,20 +27,11 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import (
 )
 from pydantic import SecretStr
 
-from ev_service.certificates import Pair, Server, is_issued_by, is_usable, make_servers, make_signing, rsa_key
+from ev_service.certificates import Pair, Server, rsa_key
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
 from ev_service.files import replace_file
-from ev_service.key_files import (
-    PRIVATE,
-    PUBLIC,
-    keep,
-    pem,
-    read_certificates,
-    read_pair,
-    still_valid,
-    write_pair,
-)
+from ev_service.key_files import PRIVATE, PUBLIC, ensure_servers, ensure_signing, keep, pem, read_certificates
 from ev_service.settings import load
 from wso2_provisioning.settings import KeyStorePasswords, KeyStoreSettings
 from wso2_terms.deployment import GATEWAY_NAMES
@@ -53,7 +44,7 @@ GATEWAY_ALIAS = "gateway_certificate_alias"
 """Alias at which WSO2 expects the certificate of API keys and internal keys."""
 
 # WSO2 signs with RS256 and encrypts with RSA (carbon-apimgt 9.33.90, OAuth2Util).
-_SERVER = Server("wso2am", GATEWAY_NAMES)
+_SERVERS = {"server": Server("wso2am", GATEWAY_NAMES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,32 +80,16 @@ def prepare_keys(root: Path, now: datetime, wso2: Wso2Layout | None) -> list[str
         ConfigurationError: a folder cannot be written or `conf` not be read.
     """
     try:
-        keys, written = _ensure_keys(root / KEYS, now)
+        authority, (server,), written = ensure_servers(
+            root / KEYS, "EV charging gateway CA", _SERVERS, now, new_key=rsa_key
+        )
+        signing, signing_files = ensure_signing(root / KEYS, "gateway-signing", "EV charging gateway signing", now)
+        keys, written = GatewayKeys(authority, server, signing), [*written, *signing_files]
         written += _ensure_certificates(root / CERTIFICATES, root / KEYS)
         written += [] if wso2 is None else _ensure_configuration(root, keys, wso2)
     except OSError as error:
         raise ConfigurationError(f"keys cannot be kept in {root}: {error.filename}: {error.strerror}") from error
     return [str(path) for path in written]
-
-
-def _ensure_keys(folder: Path, now: datetime) -> tuple[GatewayKeys, list[Path]]:
-    written: list[Path] = []
-    authorities, server = read_certificates(folder / "ca.pem"), read_pair(folder, "server")
-    authority = None if server is None else _find_issuer(server.certificate, authorities)
-    if authority is None or server is None or not is_usable(server, now):
-        authority, (server,) = make_servers("EV charging gateway CA", [_SERVER], now, rsa_key)
-        written += write_pair(folder, "server", server)
-        written += keep(folder / "ca.pem", pem(authority, *still_valid(authorities, now)), PUBLIC)
-    signing = read_pair(folder, "gateway-signing")
-    if signing is None or not is_usable(signing, now):
-        former = still_valid(read_certificates(folder / "gateway-signing.pem"), now)
-        signing = make_signing("EV charging gateway signing", now)
-        written += write_pair(folder, "gateway-signing", signing, former)
-    return GatewayKeys(authority, server, signing), written
-
-
-def _find_issuer(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> x509.Certificate | None:
-    return next((authority for authority in authorities if is_issued_by(certificate, authority)), None)
 
 
 def _ensure_certificates(folder: Path, keys: Path) -> list[Path]:

@@ -6,7 +6,6 @@ confirmation, and verification is never disabled for later connections.
 
 import socket
 import ssl
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ev_service.errors import ConfigurationError
+from ev_service.files import replace_file
+from ev_service.key_files import PUBLIC, read_certificates
 from wso2_provisioning.errors import NotReadyError
 
 _CONNECT_S, _PAUSE_S = 10.0, 2.0
@@ -82,7 +83,7 @@ def save_ca(url: str, file: Path, confirmation: Confirmation, wait_s: float, rep
     port = target.port or 443
     offered = _fetch_certificates(target.host, port, wait_s, report)
     pem = offered.anchor.public_bytes(Encoding.PEM)
-    if _is_trusted(pem, target.host, port) and _is_stored(file, pem):
+    if _is_trusted(pem, target.host, port) and read_certificates(file) == [offered.anchor]:
         report(f"{file} holds what {url} is trusted by already")
         return
     for line in (f"{target.host}:{port} offers", *offered.describe()):
@@ -178,20 +179,10 @@ def _verify_trust(pem: bytes, host: str, port: int) -> None:
         raise NotReadyError(f"{host}:{port} went away ({type(error).__name__})", is_final=True) from error
 
 
-def _is_stored(file: Path, pem: bytes) -> bool:
-    try:
-        return file.read_bytes() == pem
-    except OSError:
-        return False
-
-
 def _store(file: Path, pem: bytes) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".ca-", delete=False) as draft:
-            draft.write(pem)
-        Path(draft.name).chmod(0o644)
-        Path(draft.name).replace(file)
+        replace_file(file, pem, PUBLIC)
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
 

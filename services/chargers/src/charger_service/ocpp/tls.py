@@ -1,13 +1,13 @@
-"""The certificate of the TLS port: read again when its files change, and watched until it runs out."""
+"""The certificate of the TLS port: read again when its files change, and reported before it expires."""
 
 import logging
 import ssl
 from datetime import datetime
-from pathlib import Path
 
 from charger_service.settings import OcppSettings
 from ev_service.clock import SystemClock
 from ev_service.errors import ConfigurationError
+from ev_service.files import WatchedFile
 from ev_service.key_files import read_certificates
 
 RENEW_WITHIN_DAYS = 21.0
@@ -23,84 +23,64 @@ _logger = logging.getLogger(__name__)
 
 
 class ServerCertificate:
-    """What chargers are shown.
+    """The certificate that chargers receive in the TLS handshake.
 
     Args:
-        settings: certificate, key, and which cipher suites are taken.
+        settings: Certificate, key, and the cipher suites that are accepted.
 
     Raises:
-        ConfigurationError: certificate and key cannot be used.
+        ConfigurationError: Certificate and key cannot be used.
     """
 
     def __init__(self, settings: OcppSettings) -> None:
-        self._files = settings.tls_cert_file, settings.tls_key_file
+        assert settings.tls_cert_file is not None
+        self._certificate_file, self._key_file = settings.tls_cert_file, settings.tls_key_file
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         if settings.tls_static_rsa:
             names = [cipher["name"] for cipher in self.context.get_ciphers()]
             self.context.set_ciphers(":".join([*names, *STATIC_RSA_CIPHERS]))
-            _logger.warning("cipher suites without forward secrecy are taken: CHARGERS_TLS_STATIC_RSA is set")
+            _logger.warning("cipher suites without forward secrecy are accepted: CHARGERS_TLS_STATIC_RSA is set")
         self._clock = SystemClock()
-        self._obstacle: str | None = None
-        self._signature = _sign(*self._files)
         try:
-            self._ends_at = self._load()
-        except (OSError, ValueError, IndexError) as error:
+            self._ends_at = WatchedFile(
+                self._certificate_file,
+                self._load,
+                "CHARGERS_TLS_CERT_FILE",
+                companions=() if self._key_file is None else (self._key_file,),
+            )
+        except (OSError, ValueError) as error:
             raise ConfigurationError(f"CHARGERS_TLS_CERT_FILE and its key cannot be used: {error}") from error
 
     @property
     def days_left(self) -> float:
-        """How long the certificate is valid still [days, real time]; below 0: it has run out."""
-        return (self._ends_at - self._clock.now()).total_seconds() / 86_400
+        """Time until the certificate expires [days, real time]; negative once it has."""
+        return (self._ends_at.read() - self._clock.now()).total_seconds() / 86_400
 
     def refresh(self) -> None:
-        """Read certificate and key again where they changed; connections that are open keep what they began with."""
-        signature = _sign(*self._files)
-        if signature == self._signature:
-            return
-        try:
-            self._ends_at = self._load()
-        except (OSError, ValueError, IndexError) as error:
-            # A file that is being written, or does not fit its key yet, is tried again with the next connection.
-            reason = f"CHARGERS_TLS_CERT_FILE and its key cannot be used: {error}; those of before are shown"
-            if reason != self._obstacle:
-                _logger.warning("certificate not read again", extra={"reason": str(error)})
-            self._obstacle = reason
-            return
-        self._signature, self._obstacle = signature, None
-        _logger.info("certificate read again", extra={"days_left": round(self.days_left, 1)})
+        """Load certificate and key again if they changed; open connections are not affected."""
+        self._ends_at.read()
 
     def health_error(self) -> str | None:
-        """What is wrong with it, in one sentence; None while nothing is."""
-        self.refresh()
-        if self._obstacle is not None:
-            return self._obstacle
+        """Return what is wrong with the certificate, in one sentence; None if nothing is."""
+        error = self._ends_at.read_error()
+        if error is not None:
+            return error
         if self.days_left <= 0:
-            return f"CHARGERS_TLS_CERT_FILE ran out {-self.days_left:.0f} days ago: chargers may refuse it; replace it"
+            return f"CHARGERS_TLS_CERT_FILE expired {-self.days_left:.0f} days ago: chargers may refuse it; replace it"
         return None
 
     def warning(self) -> str | None:
-        """That it ends soon, in one sentence; None while it does not."""
+        """Return that the certificate expires soon, in one sentence; None if it does not."""
         days_left = self.days_left
-        return f"CHARGERS_TLS_CERT_FILE runs out in {days_left:.0f} days" if days_left < RENEW_WITHIN_DAYS else None
+        return f"CHARGERS_TLS_CERT_FILE expires in {days_left:.0f} days" if days_left < RENEW_WITHIN_DAYS else None
 
-    def _load(self) -> datetime:
-        certificate, key = self._files
-        assert certificate is not None
-        # Tried apart first: a context that was given a certificate without its key shows neither.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-        ends_at = read_certificates(certificate)[0].not_valid_after_utc
-        self.context.load_cert_chain(certificate, key)
-        return ends_at
-
-
-def _sign(*files: Path | None) -> tuple[tuple[int, ...] | None, ...]:
-    return tuple(None if file is None else _state_of(file) for file in files)
-
-
-def _state_of(file: Path) -> tuple[int, ...] | None:
-    try:
-        seen = file.stat()
-    except OSError:
-        return None
-    return seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+    def _load(self, _content: bytes) -> datetime:
+        """Load certificate and key into the context; return when the certificate expires."""
+        certificates = read_certificates(self._certificate_file)
+        if not certificates:
+            raise ValueError("it contains no certificate")
+        # Tried with another context first: one that has loaded a certificate without its key is unusable.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate_file, self._key_file)
+        self.context.load_cert_chain(self._certificate_file, self._key_file)
+        return certificates[0].not_valid_after_utc

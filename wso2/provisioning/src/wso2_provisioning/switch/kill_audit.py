@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ev_service.errors import ConfigurationError
+from ev_service.files import replace_file
 from ev_service.units import utc_text
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.http_client import HttpClient, Identity, parse_json_object
@@ -179,15 +179,8 @@ class EventJournal:
         """Save an event in its current state."""
         if not self._is_usable:
             return
-        path = self.path_of(act.event_id)
-        draft = path.with_suffix(".draft")
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with draft.open("w", encoding="utf-8") as file:
-                json.dump(act.to_json(), file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
+            replace_file(self.path_of(act.event_id), json.dumps(act.to_json()))
         except OSError as error:
             self._is_usable = False
             self._warn(
