@@ -1,9 +1,10 @@
 """The kill switch on the running stack: that it cuts the agent off, what it leaves, and who can not operate it."""
 
 import json
+import sqlite3
 import ssl
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,9 @@ def switch(*arguments: str) -> int:
 
 
 def recorded(site: Any) -> list[dict[str, Any]]:
-    lines = (site.stack.plan.state / "chargers" / "kills.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    with closing(sqlite3.connect(site.stack.plan.state / "chargers" / "chargers.sqlite")) as connection:
+        rows = connection.execute("SELECT content FROM kill_audit ORDER BY number")
+        return [json.loads(content) for (content,) in rows]
 
 
 def management(site: Any) -> httpx.Client:

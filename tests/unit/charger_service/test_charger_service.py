@@ -1,11 +1,11 @@
 """The record of kills: added to alone, on disk before it is acknowledged, and known by whom."""
 
-import errno
-import os
+import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -13,8 +13,9 @@ import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+from tests.unit.charger_service.limits.conftest import fill, free
 
-from charger_service import append_only_log
+from charger_service import audit_log
 from charger_service.app import create_app
 from charger_service.settings import ChargerSettings, ServiceSettings
 from ev_service.assertion import APPLICATION_CLAIM, CONTEXT_CLAIM, HEADER, ISSUER, USER_CLAIM
@@ -117,52 +118,53 @@ async def test_a_body_longer_than_any_act_is_refused(tmp_path: Path) -> None:
     assert refused.status_code == 413
 
 
-async def test_half_a_line_after_a_crash_is_passed_over_and_said(tmp_path: Path) -> None:
-    async with service(tmp_path) as client:
-        await client.post("/kills", json=act(reason="before the crash"))
-    with (tmp_path / "kills.jsonl").open("ab") as file:
-        file.write(b'{"act_id": "half a li')
-
-    async with service(tmp_path) as client:
-        after = await client.post("/kills", json=act(reason="after the crash"))
-        page = (await client.get("/kills")).json()
-
-    assert after.status_code == 201
-    assert [one["reason"] for one in page["kills"]] == ["after the crash", "before the crash"]
-    assert page["damaged_lines"] == 1
-
-
-async def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_is_said_and_leaves_nothing_behind(tmp_path: Path) -> None:
     async with service(tmp_path) as client:
         await client.post("/kills", json=act(reason="kept"))
-        kept = (tmp_path / "kills.jsonl").read_bytes()
 
-        def full(descriptor: int, content: bytes) -> None:
-            os.write(descriptor, content[:20])
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fill(tmp_path)
+        refused = await client.post("/kills", json=act(reason="lost"))
+        health = await client.get("/health")
+        assert [one["reason"] for one in (await client.get("/kills")).json()["kills"]] == ["kept"]
 
-        with monkeypatch.context() as patched:
-            patched.setattr(append_only_log, "_write_whole", full)
-            refused = await client.post("/kills", json=act(reason="lost"))
-
-        assert refused.status_code == 507
-        assert refused.json()["code"] == "record_not_kept"
-        assert (tmp_path / "kills.jsonl").read_bytes() == kept
+        free(tmp_path)
         assert (await client.post("/kills", json=act(reason="kept again"))).status_code == 201
+        assert (await client.get("/health")).status_code == 200
         assert [one["reason"] for one in (await client.get("/kills")).json()["kills"]] == ["kept again", "kept"]
 
+    assert (refused.status_code, refused.json()["code"]) == (507, "record_not_kept")
+    assert "database or disk is full" in refused.json()["detail"]
+    assert "database or disk is full" in health.json()["failing"]["record"]
 
-async def test_health_says_when_the_next_act_could_not_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+async def test_a_log_that_has_reached_its_size_takes_no_more_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with service(tmp_path) as client:
         assert (await client.get("/health")).status_code == 200
-        monkeypatch.setattr(append_only_log, "MOST_BYTES", 10)
+        monkeypatch.setattr(audit_log, "MAX_BYTES", 10)
         assert (await client.post("/kills", json=act())).status_code == 507
-        monkeypatch.setattr(append_only_log, "MOST_BYTES", 0)
+        monkeypatch.setattr(audit_log, "MAX_BYTES", 0)
 
         health = await client.get("/health")
 
     assert health.status_code == 503
-    assert "kills.jsonl" in health.json()["failing"]["record"]
+    assert "kill_audit has reached" in health.json()["failing"]["record"]
+
+
+def nearly_full(_: object) -> SimpleNamespace:
+    return SimpleNamespace(free=1000)
+
+
+async def test_health_reports_a_disk_without_room_before_an_act_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with service(tmp_path) as client:
+        monkeypatch.setattr(shutil, "disk_usage", nearly_full)
+        health = await client.get("/health")
+
+    assert health.status_code == 503
+    assert "is full" in health.json()["failing"]["record"]
 
 
 async def test_without_a_folder_acts_are_kept_in_memory_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -177,7 +179,7 @@ async def test_without_a_folder_acts_are_kept_in_memory_and_that_is_said(caplog:
 def test_a_folder_that_can_not_be_used_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
-    with pytest.raises(ConfigurationError, match="can not be used"):
+    with pytest.raises(ConfigurationError, match="cannot be used"):
         create_app(ServiceSettings(ChargerSettings(state_dir=tmp_path / "file"), RunSettings()), SteppedClock(NOON))
 
 

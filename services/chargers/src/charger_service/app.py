@@ -4,28 +4,24 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 
 from fastapi import FastAPI
 
-from charger_service.api import APICONTEXT, site_routes
-from charger_service.append_only_log import AppendOnlyLog, FileLog, MemoryLog
+from charger_service.audit_log import KillAuditLog, OrderAuditLog
 from charger_service.body_limit import BodyLimit
 from charger_service.chargers_api import charger_routes
 from charger_service.charging_control import ChargingControl
 from charger_service.configuration import Installation, read_installation
 from charger_service.control_api import control_routes
 from charger_service.drivers import Drivers
-from charger_service.kill_audit_log import KillAuditLog
 from charger_service.meter_source import make_meter_source
 from charger_service.ocpp.central import CentralSystem
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.profiles import Conversion
 from charger_service.ocpp.server import serving
-from charger_service.operator_audit_log import OrderRecord
 from charger_service.protection import Guarding
 from charger_service.settings import OcppSettings, ServiceSettings, load_settings
-from charger_service.site_api import operating_routes
+from charger_service.site_api import site_routes
 from charger_service.store import StateStore
 from ev_service.assertion import GatewayAssertion
 from ev_service.clock import Clock, make_clock
@@ -37,8 +33,9 @@ DESCRIPTION = (
     "What people operate at the site: the record of who stopped an application, when and why; the site's limit, "
     "departures of cars, and the override of all cars."
 )
-FILE = "kills.jsonl"
-ORDERS_FILE = "orders.jsonl"
+# Files of versions before, which are imported.
+_KILLS_FILE = "kills.jsonl"
+_ORDERS_FILE = "orders.jsonl"
 # 32 steps and 64 changes of full length, and some more.
 _BODY_BYTES = 128 << 10
 # 1,000 limits with the longest identities.
@@ -58,10 +55,10 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         configure_logging(NAME, settings.run.log_level)
     clock = clock or make_clock(settings.run.sim_clock_file)
     folder, certificate = settings.chargers.state_dir, settings.run.gateway_cert_file
-    record = KillAuditLog(_lines(folder, FILE), clock.now)
-    orders = OrderRecord(_lines(folder, ORDERS_FILE), clock.now)
     installation = read_installation(settings.chargers.file, settings.site.phases)
     store = StateStore(folder, timedelta(days=settings.chargers.sessions_kept_days))
+    kills = KillAuditLog(store, clock.now, folder and folder / _KILLS_FILE)
+    orders = OrderAuditLog(store, clock.now, folder and folder / _ORDERS_FILE)
     drivers = Drivers(settings.chargers.tokens_file, folder)
     source = make_meter_source(settings.meter, settings.site, clock)
     guarding = Guarding(source, settings.meter, settings.protection, orders)
@@ -71,7 +68,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
 
     async def health() -> dict[str, str | None]:
         parts = {
-            "record": record.write_error(),
+            "record": kills.write_error(),
             "orders": orders.write_error(),
             "state": store.write_error(),
             "tokens": drivers.read_error(),
@@ -91,15 +88,10 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
     app.state.central = _central(control, clock, OcppMetrics(app.state.registry))
     control.attach(app.state.central)
     app.add_middleware(BodyLimit, most_bytes=_BODY_BYTES, longer={"/limits": _LIMITS_BYTES})
-    _add_routes(app, control, record, orders)
-    return app
-
-
-def _add_routes(app: FastAPI, control: ChargingControl, record: KillAuditLog, orders: OrderRecord) -> None:
-    app.include_router(site_routes(record))
-    app.include_router(operating_routes(control.operator_service(orders), control.history, APICONTEXT))
+    app.include_router(site_routes(kills, control.operator_service(orders), control.history))
     app.include_router(charger_routes(control.views, control.history))
     app.include_router(control_routes(control.limit_service))
+    return app
 
 
 def _lifespan(
@@ -144,7 +136,3 @@ def _central(control: ChargingControl, clock: Clock, metrics: OcppMetrics) -> Ce
         conversions=conversions,
         known=site.known_methods,
     )
-
-
-def _lines(folder: Path | None, file: str) -> AppendOnlyLog:
-    return MemoryLog() if folder is None else FileLog(folder / file)

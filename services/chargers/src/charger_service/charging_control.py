@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 
+from charger_service.audit_log import OrderAuditLog
 from charger_service.autostart import Autostart
 from charger_service.command_queue import CommandQueue
 from charger_service.configuration import Installation
@@ -15,7 +16,6 @@ from charger_service.limit_allocator import LimitAllocator
 from charger_service.limit_service import LimitService, Validity
 from charger_service.limit_supervisor import LimitSupervisor
 from charger_service.metrics import ChargerMetrics
-from charger_service.operator_audit_log import OrderRecord
 from charger_service.operator_service import OperatorService
 from charger_service.override_service import OverrideService
 from charger_service.persistence import StateWriter, restore
@@ -101,7 +101,7 @@ class ChargingControl:
             self.metrics,
         )
 
-    def operator_service(self, record: OrderRecord) -> OperatorService:
+    def operator_service(self, record: OrderAuditLog) -> OperatorService:
         """What carries out operators' orders, recorded there."""
         return OperatorService(
             self.site,

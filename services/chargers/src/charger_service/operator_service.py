@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar, TypeVar
 
+from charger_service.audit_log import OrderAuditLog
 from charger_service.command_queue import CommandQueue
 from charger_service.kill_audit import AuthenticatedCaller
 from charger_service.limit_allocator import LimitAllocator
-from charger_service.operator_audit_log import OrderRecord
 from charger_service.orders import (
     DepartureOrder,
     Orders,
@@ -64,7 +64,7 @@ class OperatorService:
         overrides: OverrideService,
         queue: CommandQueue,
         writer: StateWriter,
-        record: OrderRecord,
+        record: OrderAuditLog,
         clock: Clock,
         answer_s: float,
     ) -> None:
@@ -127,7 +127,7 @@ class OperatorService:
             by_operator=True,
         )
         self._site.set_session(key, changed)
-        await asyncio.gather(asyncio.to_thread(self._record.add, order, proved, session_id), self._writer.write())
+        await asyncio.gather(self._record.add(order, proved, session_id), self._writer.write())
         return to_session(key, changed)
 
     async def set_override(self, order: OverrideOrder, proved: AuthenticatedCaller | None) -> OverrideState:
@@ -147,14 +147,16 @@ class OperatorService:
         """The override in force."""
         return self._state(self._writer.store.is_on_disk and self._writer.store.write_error() is None)
 
-    def orders(self, limit: int, before: int | None) -> Orders:
-        """The newest orders whose number is below `before`, the newest first."""
-        return self._record.page(limit, before)
+    async def orders(self, limit: int, before: int | None) -> Orders:
+        """The newest orders with numbers below `before`, the newest first.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        return await self._record.page(limit, before)
 
     async def _persist(self, order: SiteLimitOrder | OverrideOrder, proved: AuthenticatedCaller | None) -> bool:
-        is_recorded, is_kept = await asyncio.gather(
-            asyncio.to_thread(self._record.add, order, proved), self._writer.write_orders()
-        )
+        is_recorded, is_kept = await asyncio.gather(self._record.add(order, proved), self._writer.write_orders())
         return is_recorded and is_kept and self._writer.store.is_on_disk
 
     def _state(self, is_kept: bool) -> OverrideState:

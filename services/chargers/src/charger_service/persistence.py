@@ -120,20 +120,20 @@ class StateWriter:
     async def write_orders(self) -> bool:
         """Write the operator's word down as it is in force."""
         limit_kw, override = self._site.operator_limit_kw, self._site.override
-        words = {
+        active_orders = {
             SITE_LIMIT: None if limit_kw is None else _LIMIT_KW.dump_json(limit_kw).decode(),
             OVERRIDE: None if override is None else _override_text(override, read_clock(self._clock)),
         }
-        is_kept = await self.store.keep(Changes(words=words))
+        is_kept = await self.store.keep(Changes(active_orders=active_orders))
         self._words_wait = not is_kept
         return is_kept
 
 
 def restore(site: ChargingSite, kept: PersistedState, now: Instant) -> None:
     """Put back what was kept. Every EVSE counts with its upper bound until its charger confirms a limit anew."""
-    if (limit_kw := _read(_LIMIT_KW, kept.words.get(SITE_LIMIT))) is not None:
+    if (limit_kw := _read(_LIMIT_KW, kept.active_orders.get(SITE_LIMIT))) is not None:
         site.operator_limit_kw = limit_kw
-    if (override := _read(_OVERRIDE, kept.words.get(OVERRIDE))) is not None:
+    if (override := _read(_OVERRIDE, kept.active_orders.get(OVERRIDE))) is not None:
         _restore_override(site, override, now)
     for row in kept.sessions:
         _restore_session(site, row)

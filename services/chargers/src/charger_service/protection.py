@@ -15,13 +15,13 @@ from datetime import datetime
 from prometheus_client import Counter, Gauge
 from prometheus_client.registry import Collector
 
+from charger_service.audit_log import OrderAuditLog
 from charger_service.command_queue import CommandQueue
 from charger_service.draw_evidence import MeterEvidence
 from charger_service.envelope import NOTHING, CurrentGrant, Currents, EvseKey, max_currents
 from charger_service.isolation import isolate_errors
 from charger_service.limit_state import PROTECTION, SETTLES_S, draws_without_session
 from charger_service.metering import DRAWS_FROM_A
-from charger_service.operator_audit_log import OrderRecord
 from charger_service.orders import ProtectionAct
 from charger_service.overload import Car, Load, Reductions, Room, cars_above, choose_caps, room_below, sum_of
 from charger_service.settings import MeterSettings, ProtectionSettings
@@ -58,7 +58,7 @@ class Guarding:
     source: Source[GridLoad] | None = None
     meter: MeterSettings = field(default_factory=MeterSettings)
     settings: ProtectionSettings = field(default_factory=ProtectionSettings)
-    record: OrderRecord | None = None
+    record: OrderAuditLog | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,7 @@ class Protection:
             lowered=lowered,
             reason="the connection is overloaded",
         )
-        task = asyncio.create_task(asyncio.to_thread(record.add, act, None))
+        task = asyncio.create_task(record.add(act, None))
         self._recording.add(task)
         task.add_done_callback(self._recording.discard)
 

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from charger_service.append_only_log import MemoryLog
+from charger_service.audit_log import OrderAuditLog
 from charger_service.charging_control import ChargingControl
 from charger_service.configuration import Installation
 from charger_service.drivers import Drivers
-from charger_service.operator_audit_log import OrderRecord
 from charger_service.operator_service import OperatorService
 from charger_service.ports import (
     ChargerCapabilities,
@@ -156,7 +155,7 @@ class House:
             drivers,
         )
         self.limits.attach(self.points)
-        self.record = OrderRecord(MemoryLog(), self.clock.now)
+        self.record = OrderAuditLog(self.store, self.clock.now)
         self.operator_service: OperatorService = self.limits.operator_service(self.record)
         self.site = self.limits.site
         self._number = 0
@@ -263,10 +262,14 @@ def installation(chargers: Sequence[str], feeder_a: float, evse: dict[str, Any])
     )
 
 
+WRITTEN = ("standings", "sessions", "transaction_numbers", "operator_words", "kill_audit", "order_audit")
+"""Tables that are written while the service runs."""
+
+
 def fill(folder: Path) -> None:
     """From now on nothing can be written, as on a full disk."""
     with closing(sqlite3.connect(folder / FILE)) as connection:
-        for table in ("standings", "sessions", "transaction_numbers", "operator_words"):
+        for table in WRITTEN:
             connection.execute(
                 f"CREATE TRIGGER full_{table} BEFORE INSERT ON {table}"
                 " BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
@@ -276,7 +279,7 @@ def fill(folder: Path) -> None:
 
 def free(folder: Path) -> None:
     with closing(sqlite3.connect(folder / FILE)) as connection:
-        for table in ("standings", "sessions", "transaction_numbers", "operator_words"):
+        for table in WRITTEN:
             connection.execute(f"DROP TRIGGER full_{table}")
         connection.commit()
 

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from tests.unit.charger_service.limits.conftest import House
 from tests.unit.charger_service.limits.test_operators_word import WHO, stop
 
-from charger_service.api import APICONTEXT
+from charger_service.audit_log import KillAuditLog
 from charger_service.chargers_api import charger_routes
 from charger_service.control_api import control_routes
 from charger_service.envelope import EvseKey
@@ -29,7 +29,7 @@ from charger_service.ocpp.v16 import ChargePoint16
 from charger_service.ocpp.v201 import ChargePoint201
 from charger_service.orders import SiteLimitOrder
 from charger_service.ports import MeterReading
-from charger_service.site_api import operating_routes
+from charger_service.site_api import site_routes
 from ev_service.charging import Chargers, EvseState
 from ev_service.units import utc_text
 
@@ -107,7 +107,8 @@ def served(house: House) -> httpx.AsyncClient:
     app.state.assertion = None
     app.include_router(charger_routes(house.limits.views, house.limits.history))
     app.include_router(control_routes(house.limits.limit_service))
-    app.include_router(operating_routes(house.operator_service, house.limits.history, APICONTEXT))
+    kills = KillAuditLog(house.store, house.clock.now)
+    app.include_router(site_routes(kills, house.operator_service, house.limits.history))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://chargers")
 
 

@@ -191,7 +191,7 @@ async def test_a_site_limit_is_never_above_the_configured_one(charging: House) -
     with pytest.raises(OrderRefusedError, match="69 kW at most"):
         await charging.operator_service.set_site_limit(SiteLimitOrder(limit_kw=70.0, reason="more"), WHO)
 
-    assert charging.record.page(10, None).orders == ()
+    assert (await charging.record.page(10, None)).orders == ()
 
 
 async def test_the_site_limit_survives_a_restart(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ async def test_what_a_person_says_of_a_car_stands_above_its_own_word(charging: H
 
     assert (told.departure, told.energy_wanted_kwh, told.guaranteed_a) == (NOON.replace(hour=15), 12.0, 6.0)
     assert charging.evse("CP-1").session == told
-    recorded = charging.record.page(10, None).orders[0]
+    recorded = (await charging.record.page(10, None)).orders[0]
     assert (recorded.kind, recorded.session_id, recorded.proved) == (OrderKind.DEPARTURE, session.session_id, WHO)
 
 
@@ -235,8 +235,8 @@ async def test_every_order_is_recorded_with_who_proved_to_give_it(charging: Hous
     await charging.operator_service.set_site_limit(SiteLimitOrder(limit_kw=50.0, reason="works"), None)
     await charging.operator_service.set_override(NONE, WHO)
 
-    page = charging.record.page(2, None)
-    rest = charging.record.page(2, page.next_before)
+    page = await charging.record.page(2, None)
+    rest = await charging.record.page(2, page.next_before)
 
     assert [(one.number, one.kind, one.proved) for one in (*page.orders, *rest.orders)] == [
         (3, OrderKind.OVERRIDE, WHO),

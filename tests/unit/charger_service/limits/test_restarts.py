@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.unit.charger_service.limits.conftest import NOON, House, fill, free
+from tests.unit.charger_service.limits.conftest import NOON, WRITTEN, House, fill, free
 from tests.unit.charger_service.limits.test_operators_word import WHO, stop
 
 from charger_service import store
@@ -190,7 +190,7 @@ def spoil(folder: Path, *, table: str | None) -> None:
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("table", [None, "standings", "sessions", "transaction_numbers", "operator_words"])
+@pytest.mark.parametrize("table", [None, *WRITTEN])
 async def test_a_damaged_state_stops_neither_the_start_nor_a_stop_nor_fallbacks(
     tmp_path: Path, table: str | None
 ) -> None:

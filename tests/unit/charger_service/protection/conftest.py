@@ -6,10 +6,10 @@ from typing import Any
 
 from tests.unit.charger_service.limits.conftest import NOON, House
 
-from charger_service.append_only_log import MemoryLog
-from charger_service.operator_audit_log import OrderRecord
+from charger_service.audit_log import OrderAuditLog
 from charger_service.protection import Guarding, Protection
 from charger_service.settings import MeterSettings, ProtectionSettings
+from charger_service.store import StateStore
 from ev_service.clock import SteppedClock
 from ev_service.errors import SourceUnavailableError
 from ev_service.sources import Source, UpdateSignal
@@ -50,7 +50,7 @@ class MeteredHouse(House):
         self.draws: dict[str, float] = {}
         meter, settings = more.pop("meter_settings", {}), more.pop("protection", {})
         clock = more.setdefault("clock", SteppedClock(NOON))
-        self.acts = OrderRecord(MemoryLog(), clock.now)
+        self.acts = OrderAuditLog(StateStore(None), clock.now)
         guarding = Guarding(self.meter_source, MeterSettings(**meter), ProtectionSettings(**settings), self.acts)
         super().__init__(chargers, guarding=guarding, **more)
 
