@@ -67,13 +67,8 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
 
     async def health() -> dict[str, str | None]:
-        parts = {
-            "record": kills.write_error(),
-            "orders": orders.write_error(),
-            "state": store.write_error(),
-            "tokens": drivers.read_error(),
-        }
-        return parts | {"meter": control.protection.health_error()}
+        errors = {"record": kills.write_error(), "orders": orders.write_error(), "state": store.write_error()}
+        return errors | {"tokens": drivers.read_error(), "meter": control.protection.health_error()}
 
     app = create_service(
         name=NAME,
