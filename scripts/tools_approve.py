@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from charging_agent.gateway.credentials import EnvironmentOrFileCredentials
-from charging_agent.gateway.mcp_messages import HEADERS, build_list_request, parse_tools
+from charging_agent.gateway.mcp import HEADERS, build_list_request, parse_tools
+from charging_agent.gateway.tokens import EnvironmentOrFileCredentials
 from charging_agent.settings import GatewaySettings
 from ev_service.errors import EvError
 from ev_service.settings import load

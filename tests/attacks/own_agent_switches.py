@@ -9,7 +9,7 @@ from unittest.mock import patch
 from tests.attacks.open_doors import Scene
 
 from charging_agent.charging import controller
-from charging_agent.charging.evidence import MeterEvidence
+from charging_agent.charging.meter_checks import MeterEvidence
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.readers import RecordQueries
 from ev_service.charging import Chargers

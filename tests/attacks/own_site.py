@@ -8,15 +8,14 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-from charging_agent.charging.charger_api import CHARGERS
+from charging_agent.charging.charger_api import CHARGERS, LimitSetter
 from charging_agent.charging.controller import ChargingController
-from charging_agent.charging.limit_setter import LimitSetter
 from charging_agent.charging.planning import ChargingParameters
 from charging_agent.decision.pipeline import Decision
 from charging_agent.decision.policy import Action, DecisionInputs
 from charging_agent.decision.rules import Rule
+from charging_agent.gateway.calls import ApiRequest
 from charging_agent.gateway.client import GatewayClient
-from charging_agent.gateway.protocol import ApiRequest
 from charging_agent.readings.assessment import AgeLimits
 from ev_service.charging import (
     Charger,

@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from charging_agent.decision.pipeline import DecisionPipeline
-from charging_agent.gateway.call_log import Call
+from charging_agent.gateway.calls import Call
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.record_signing import DecisionDraft, RunMetadata, build_policy_record
 from charging_agent.ledger.records import SignedRecord

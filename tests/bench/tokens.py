@@ -28,9 +28,7 @@ from starlette.routing import Route
 
 from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.client import GatewayClient, RetryPlan
-from charging_agent.gateway.credentials import EnvironmentOrFileCredentials
-from charging_agent.gateway.token_endpoint import TokenEndpoint
-from charging_agent.gateway.tokens import TokenCache
+from charging_agent.gateway.tokens import EnvironmentOrFileCredentials, TokenCache, TokenEndpoint
 from charging_agent.readings.apis import GRID
 from ev_service.clock import SteppedClock
 

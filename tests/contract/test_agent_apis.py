@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from charging_agent.charging.charger_api import CHARGER_APIS, CHARGERS, LIMITS
-from charging_agent.gateway.protocol import PublishedApi, ReadingApi
+from charging_agent.gateway.calls import PublishedApi, ReadingApi
 from charging_agent.readings.apis import APIS
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS

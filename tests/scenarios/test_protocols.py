@@ -18,10 +18,9 @@ import pytest
 from charging_agent.agent import DecisionResult
 from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.gateway.budget import CallBudget, CallLimit
-from charging_agent.gateway.call_log import FailureReason, ProtocolName
+from charging_agent.gateway.calls import FailureReason, ProtocolName, ReadingApi, RestAdapter
 from charging_agent.gateway.client import GatewayClient, RetryPlan
 from charging_agent.gateway.mcp import McpAdapter
-from charging_agent.gateway.protocol import ReadingApi, RestAdapter
 from charging_agent.gateway.tokens import Token, TokenCache, TokenError
 from charging_agent.gateway.tool_allowlist import ToolAllowlist
 from charging_agent.readings.apis import APIS

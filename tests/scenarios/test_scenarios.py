@@ -17,8 +17,7 @@ from charging_agent.agent import DecisionResult
 from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.decision.policy import Action
 from charging_agent.decision.rules import Rule
-from charging_agent.gateway.call_log import FailureReason
-from charging_agent.gateway.protocol import R
+from charging_agent.gateway.calls import FailureReason, R
 from charging_agent.readings.assessment import AgeLimits, AssessedReading, Status, assess_reading
 from charging_agent.readings.observer import Observation
 from charging_agent.web.schemas import build_decision_answer

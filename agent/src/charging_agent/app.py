@@ -16,15 +16,12 @@ from charging_agent.charging.composition import allocate_calls, build_controller
 from charging_agent.charging.controller import ChargingController
 from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.decision.rules import RulePolicy
-from charging_agent.gateway.budget import CallBudget, CallLimit
-from charging_agent.gateway.call_log import Call, CallLog
+from charging_agent.gateway.budget import CallBudget, CallLimit, read_call_limits
+from charging_agent.gateway.calls import Call, CallLog, ProtocolAdapter, RestAdapter
 from charging_agent.gateway.client import GatewayClient, RetryPlan
-from charging_agent.gateway.credentials import EnvironmentOrFileCredentials, read_call_limits
 from charging_agent.gateway.http_client import GatewayTransport
 from charging_agent.gateway.mcp import McpAdapter
-from charging_agent.gateway.protocol import ProtocolAdapter, RestAdapter
-from charging_agent.gateway.token_endpoint import TokenEndpoint
-from charging_agent.gateway.tokens import TokenCache
+from charging_agent.gateway.tokens import EnvironmentOrFileCredentials, TokenCache, TokenEndpoint
 from charging_agent.gateway.tool_allowlist import ToolAllowlist
 from charging_agent.ledger.anchor import AnchorPublisher, create_anchor
 from charging_agent.ledger.ledger import Ledger

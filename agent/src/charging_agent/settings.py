@@ -9,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 from charging_agent.charging.planning import ChargingParameters
 from charging_agent.decision.policy import Action
 from charging_agent.decision.rules import RuleThresholds
-from charging_agent.gateway.call_log import ProtocolName
+from charging_agent.gateway.calls import ProtocolName
 from charging_agent.readings.assessment import AgeLimits
 from ev_service.settings import SafeUrl, Settings, safe_url
 

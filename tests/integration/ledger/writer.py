@@ -16,9 +16,9 @@ from pathlib import Path
 from unittest.mock import patch
 from uuid import uuid4
 
-from charging_agent.charging.limit_setter import LoweredLimit, LoweredLimits
+from charging_agent.charging.charger_api import LoweredLimit, LoweredLimits
 from charging_agent.decision.pipeline import DecisionPipeline
-from charging_agent.gateway.call_log import Call, CallLog
+from charging_agent.gateway.calls import Call, CallLog
 from charging_agent.ledger import recorder as recording
 from charging_agent.ledger.errors import LedgerUnavailableError
 from charging_agent.ledger.ledger import Ledger

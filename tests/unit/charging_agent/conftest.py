@@ -20,13 +20,10 @@ from charging_agent.agent import Agent
 from charging_agent.app import create_app
 from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.gateway.budget import CallBudget, CallLimit
-from charging_agent.gateway.call_log import Call, CallLog, ProtocolName
+from charging_agent.gateway.calls import Call, CallLog, ProtocolAdapter, ProtocolName, ReadingApi, RestAdapter
 from charging_agent.gateway.client import GatewayClient, RetryPlan
-from charging_agent.gateway.credentials import EnvironmentOrFileCredentials
 from charging_agent.gateway.mcp import McpAdapter
-from charging_agent.gateway.protocol import ProtocolAdapter, ReadingApi, RestAdapter
-from charging_agent.gateway.token_endpoint import TokenEndpoint
-from charging_agent.gateway.tokens import TokenCache
+from charging_agent.gateway.tokens import EnvironmentOrFileCredentials, TokenCache, TokenEndpoint
 from charging_agent.gateway.tool_allowlist import ToolAllowlist
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.record_signing import RunMetadata, build_policy_record
@@ -319,4 +316,4 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = RetryPlan(attempts=2, deadline_s=0.13, attempt_timeout_s=0.08)
     monkeypatch.setattr("charging_agent.app.RetryPlan", lambda: quick)
     monkeypatch.setattr("charging_agent.app._OBSERVATION_S", 0.2)
-    monkeypatch.setattr("charging_agent.gateway.token_endpoint._TIMEOUT_S", 0.16)
+    monkeypatch.setattr("charging_agent.gateway.tokens._TIMEOUT_S", 0.16)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from charging_agent.readings.apis import APIS
 from wso2_terms import codes
 

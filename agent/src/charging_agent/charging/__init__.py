@@ -1,4 +1,4 @@
 """Charger control: from one decision to the current limit of each car.
 
-`controller` reads the chargers, `planning` shares the power (`sharing`), `limit_setter` sets the limits.
+`controller` runs a round, `planning` and `sharing` compute limits, `charger_api` reads the chargers and sets limits.
 """

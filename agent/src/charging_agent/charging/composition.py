@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from charging_agent.charging.charger_api import CHARGER_APIS
+from charging_agent.charging.charger_api import CHARGER_APIS, LimitSetter, compute_validity_s
 from charging_agent.charging.controller import ChargingController, ChargingListener
-from charging_agent.charging.limit_setter import LimitSetter, compute_validity_s
-from charging_agent.gateway.budget import CallBudget, CallLimit
+from charging_agent.gateway.budget import APPLICATION_LIMIT, CallBudget, CallLimit
 from charging_agent.gateway.client import GatewayClient
-from charging_agent.gateway.credentials import APPLICATION_LIMIT
 from charging_agent.settings import AgentSettings
 from ev_service.clock import Clock
 

@@ -7,27 +7,41 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from charging_agent.charging.charger_api import build_read_request
-from charging_agent.charging.evidence import MeterEvidence
-from charging_agent.charging.fleet import Fleet, build_fleet, car_name, drop_future_values, iter_evses, limit_in_force_a
-from charging_agent.charging.headroom import Headroom, compute_headroom, compute_room, create_empty_room, is_pause
-from charging_agent.charging.limit_setter import (
+from charging_agent.charging.charger_api import (
     MIN_VALIDITY_S,
     CommandResult,
     LimitSetter,
     LoweredLimit,
     LoweredLimits,
+    RoundSnapshot,
+    build_read_request,
 )
-from charging_agent.charging.meter_history import MeterHistory
-from charging_agent.charging.overdraw_monitor import Alarms, OverdrawMonitor
-from charging_agent.charging.planning import Allocator, ChargingParameters, ChargingPlan, make_plan
-from charging_agent.charging.round_snapshot import RoundSnapshot
+from charging_agent.charging.fleet import (
+    Fleet,
+    MeterHistory,
+    build_fleet,
+    car_name,
+    drop_future_values,
+    iter_evses,
+    limit_in_force_a,
+)
+from charging_agent.charging.meter_checks import Alarms, MeterEvidence, OverdrawMonitor
+from charging_agent.charging.planning import (
+    Allocator,
+    ChargingParameters,
+    ChargingPlan,
+    Headroom,
+    compute_headroom,
+    compute_room,
+    create_empty_room,
+    is_pause,
+    make_plan,
+)
 from charging_agent.charging.sharing import Allotment, CarKey, Memory, SiteRoom, allocate
 from charging_agent.decision.pipeline import Decision
 from charging_agent.decision.policy import ConnectionLimits, DecisionInputs
-from charging_agent.gateway.call_log import OK, FailureReason
+from charging_agent.gateway.calls import OK, FailureReason, GatewayCallError
 from charging_agent.gateway.client import GatewayClient
-from charging_agent.gateway.protocol import GatewayCallError
 from charging_agent.readings.assessment import AgeLimits, AssessedReading, Status, age_s, assess_reading, was_set_back
 from ev_service.charging import Chargers, Override
 from ev_service.clock import Clock, read_clock

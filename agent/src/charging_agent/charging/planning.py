@@ -1,12 +1,14 @@
-"""From a decision to the limit of each car: allocate, then clamp."""
+"""From a decision to the limit of each car: compute the headroom, allocate it, clamp the result.
+
+Charging itself never causes an overload: everything that is not known for certain counts against the cars.
+"""
 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from charging_agent.charging.fleet import Fleet
-from charging_agent.charging.headroom import Headroom
+from charging_agent.charging.fleet import Fleet, MeterHistory, UncontrolledCar, iter_evses, limit_in_force_a
 from charging_agent.charging.sharing import (
     AllocationResult,
     Allotment,
@@ -20,6 +22,10 @@ from charging_agent.charging.sharing import (
     allocate,
     clamp_plan,
 )
+from charging_agent.decision.pipeline import Decision
+from ev_service.charging import Chargers, Evse
+from ev_service.charging_evidence import ConfirmedCharging
+from ev_service.telemetry import GridLoad
 
 _logger = logging.getLogger(__name__)
 
@@ -27,6 +33,166 @@ SHARING_VERSION = "1"
 """Rises when the same cars, room and memory may give another plan than before."""
 
 Allocator = Callable[[Sequence[Car], SiteRoom, Memory, datetime, SharingPolicy], AllocationResult]
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """What the grid connection carries, and how much of it is charging."""
+
+    percent: float
+    """Share of `limit_kw` that building and cars may use together [%]."""
+    limit_kw: float
+    """Limit of the connection, or the operator's if that is lower [kW]."""
+    load_kw: float
+    """Measured load [kW]; at most 0 while the site exports."""
+    charging_kw: float
+    """Part of the load that is known to be controlled charging [kW]; the real value may be higher."""
+    reserved_kw: float
+    """Power that uncontrolled cars may draw [kW]; what they draw now is part of the load as well."""
+    current_a: tuple[float, ...] | None = None
+    """Measured on L1, L2, L3 [A], negative while that phase exports; None: not known."""
+    charging_a: tuple[float, ...] = ()
+    """Part of `current_a` that is known to be controlled charging [A]; empty where it is not known."""
+    unconfirmed_kw: float = 0.0
+    """Further power that controlled cars report and the connection's meter does not confirm [kW]."""
+
+    @property
+    def other_kw(self) -> float:
+        """Everything but charging [kW]. Not negative: what the sun gives beyond the building may be gone at once."""
+        return max(0.0, self.load_kw - self.charging_kw)
+
+    @property
+    def free_kw(self) -> float:
+        """What all cars may take together, those that no limit reaches included [kW]."""
+        return max(0.0, self.percent / 100 * self.limit_kw - self.other_kw)
+
+    @property
+    def total_kw(self) -> float:
+        """What the cars that a limit reaches may take together [kW]."""
+        return max(0.0, self.free_kw - self.reserved_kw)
+
+    def free_a(self, phase: int, phases: int, voltage_v: float) -> float:
+        """What all cars may take on one phase, those that no limit reaches included [A].
+
+        Never more than an even part of all that is free: a phase that exports gives nothing to the others.
+
+        Args:
+            phase: 1, 2 or 3.
+            phases: how many the site has.
+            voltage_v: between phase and neutral [V].
+        """
+        even_a = self.free_kw * 1000 / (voltage_v * phases)
+        if self.current_a is None:
+            return even_a
+        share_a = self.percent / 100 * self.limit_kw * 1000 / (voltage_v * phases)
+        other_a = max(0.0, self.current_a[phase - 1] - self.charging_a[phase - 1])
+        return max(0.0, min(even_a, share_a - other_a))
+
+
+def compute_headroom(
+    grid: GridLoad,
+    reading: Chargers,
+    fleet: Fleet,
+    meter_history: MeterHistory,
+    confirmed: ConfirmedCharging,
+    now: datetime,
+    percent: float,
+) -> Headroom:
+    """Compute the headroom at the time of a grid reading.
+
+    Args:
+        grid: the load, with or without charging in it.
+        reading: the chargers.
+        fleet: what was found in that reading.
+        meter_history: what the cars are reported to draw.
+        confirmed: what of that the connection's meter confirms.
+        now: the run's time.
+        percent: share of the limit that may be used [%].
+    """
+    reached, at, voltage_v = {car.key for car in fleet.cars}, grid.timestamp, reading.voltage_v
+    cars = [(key, evse) for key, _, evse in iter_evses(reading) if key in reached and grid.includes_charging]
+    # What a car draws beyond its limit is nothing that sharing could give to another.
+    reported_kw = {
+        key: min(_max_power_kw(evse, voltage_v), meter_history.min_power_kw(key, at, now)) for key, evse in cars
+    }
+    charging_kw = sum(min(car_kw, confirmed.power_kw.get(key, 0.0)) for key, car_kw in reported_kw.items())
+    charging_a = dict.fromkeys(range(1, reading.phases + 1), 0.0)
+    for key, evse in cars:
+        for phase in set(evse.phases) & set(charging_a):
+            least_a = meter_history.min_current_a(key, phase, at, now, voltage_v)
+            charging_a[phase] += min(limit_in_force_a(evse), least_a, confirmed.phase_a(key, phase))
+    reserved_kw = sum(power_kw(one.may_draw_a, len(one.phases), voltage_v) for one in fleet.uncontrolled)
+    is_by_phase = grid.current_a is not None and len(grid.current_a) == reading.phases
+    return Headroom(
+        percent,
+        min(grid.limit_kw, reading.site_limit_kw),
+        grid.load_kw,
+        charging_kw,
+        reserved_kw,
+        grid.current_a if is_by_phase else None,
+        tuple(charging_a.values()) if is_by_phase else (),
+        sum(reported_kw.values()) - charging_kw,
+    )
+
+
+def compute_room(headroom: Headroom, reading: Chargers, fleet: Fleet, decision: Decision) -> SiteRoom:
+    """Compute what the cars may draw: in total, per phase, per feeder and per car.
+
+    Where the grid reading does not tell the phases apart, the building's load is taken as even on them.
+    """
+    phases = range(1, reading.phases + 1)
+    return SiteRoom(
+        total_kw=headroom.total_kw,
+        phase_a=tuple(
+            max(
+                0.0,
+                headroom.free_a(phase, reading.phases, reading.voltage_v) - _sum_reserved_a(fleet.uncontrolled, phase),
+            )
+            for phase in phases
+        ),
+        feeder_a={
+            feeder.feeder_id: tuple(
+                max(0.0, feeder.limit_a - _sum_reserved_a(fleet.uncontrolled, phase, feeder.feeder_id))
+                for phase in phases
+            )
+            for feeder in reading.feeders
+        },
+        voltage_v=reading.voltage_v,
+        ceiling_kw=decision.charging_power_kw if decision.ceiling_kw is None else decision.ceiling_kw,
+        pauses=is_pause(decision),
+        evse_ceilings_kw=tuple(sorted(decision.evse_ceilings_kw.items())),
+    )
+
+
+def create_empty_room(reading: Chargers) -> SiteRoom:
+    """Nothing for anybody."""
+    nothing = (0.0,) * reading.phases
+    feeders = {feeder.feeder_id: nothing for feeder in reading.feeders}
+    return SiteRoom(0.0, nothing, feeders, reading.voltage_v, 0.0, pauses=True)
+
+
+def is_pause(decision: Decision) -> bool:
+    """Whether a decision lets no car charge. Written so that a power that cannot be compared pauses too."""
+    return not decision.charging_power_kw > 0
+
+
+def power_kw(current_a: float, phases: int, voltage_v: float) -> float:
+    """Power of a current on a number of phases [kW].
+
+    >>> power_kw(16.0, 3, 230.0)
+    11.04
+    """
+    return current_a * phases * voltage_v / 1000
+
+
+def _max_power_kw(evse: Evse, voltage_v: float) -> float:
+    return power_kw(limit_in_force_a(evse), len(evse.phases), voltage_v)
+
+
+def _sum_reserved_a(cars: Sequence[UncontrolledCar], phase: int, feeder_id: str | None = None) -> float:
+    return sum(
+        car.may_draw_a for car in cars if phase in car.phases and (feeder_id is None or car.feeder_id == feeder_id)
+    )
 
 
 @dataclass(frozen=True, slots=True)

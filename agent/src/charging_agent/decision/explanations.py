@@ -5,7 +5,7 @@ Pure: knows no ledger and no readings but those in the record.
 
 from charging_agent.charging.fleet import car_name
 from charging_agent.decision.rules import RULES, RulePolicy
-from charging_agent.gateway.call_log import OK
+from charging_agent.gateway.calls import OK
 from charging_agent.ledger.charging_records import CommandRecord, LateRecord, PlanRecord, ResultRecord
 from charging_agent.ledger.records import CallRecord, Clamp, Entry, Input, PolicyParameters, Record
 from charging_agent.readings.assessment import Status

@@ -4,10 +4,18 @@ WSO2 counts per UTC clock minute, so the agent does too; every attempt counts, r
 Source: WSO2 API Manager 4.6.0: the plan of each API and the application's limit for all APIs apply together.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
 
+from ev_service.errors import ConfigurationError
 from wso2_terms import codes
+
+_LIMITS_FILE = "limits.json"
+APPLICATION_LIMIT = "*"
+"""Name of the limit that the application has for all its APIs together, where it has one."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OF_THE_APPLICATION = frozenset({codes.APPLICATION_THROTTLED.code, codes.APPLICATION_BURST_THROTTLED.code})
@@ -97,3 +105,35 @@ class CallBudget:
 
     def _window_of(self, now: datetime) -> int:
         return int((now - _EPOCH).total_seconds() // self.limit.per_s)
+
+
+def read_call_limits(limits_file: Path | None, client_secret_file: Path | None) -> dict[str, CallLimit]:
+    """Limits that the bootstrap found on the gateway, by name of the API or MCP server, and `APPLICATION_LIMIT`.
+
+    An API that is not in it has the default; without `APPLICATION_LIMIT` the application has no limit of its own.
+
+    Args:
+        limits_file: `AGENT_LIMITS_FILE`, which must be readable when set.
+        client_secret_file: else `limits.json` beside it, where there is one.
+
+    Raises:
+        ConfigurationError: the file is not what the bootstrap writes.
+    """
+    path = limits_file
+    if path is None and client_secret_file is not None:
+        beside = client_secret_file.parent / _LIMITS_FILE
+        path = beside if beside.exists() else None
+    if path is None:
+        return {}
+    try:
+        content = cast(dict[str, dict[str, Any]], json.loads(path.read_text(encoding="utf-8")))
+        return {name: _parse_limit(entry) for name, entry in content.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"limits file {path} cannot be used: {error}") from error
+
+
+def _parse_limit(entry: dict[str, Any]) -> CallLimit:
+    requests, per_s = entry["requests"], int(entry["per_s"])
+    if per_s <= 0 or (requests is not None and int(requests) < 0):
+        raise ValueError(f"requests and per_s must be positive, got {entry}")
+    return CallLimit(None if requests is None else int(requests), per_s)

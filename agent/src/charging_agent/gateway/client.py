@@ -17,18 +17,20 @@ import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_random_exponential
 
 from charging_agent.gateway.budget import CallBudget
-from charging_agent.gateway.call_log import OK, Call, FailureReason
-from charging_agent.gateway.error_mapping import map_error, parse_retry_at
-from charging_agent.gateway.http_client import BoundedResponse, RequestRunner
-from charging_agent.gateway.protocol import (
+from charging_agent.gateway.calls import (
+    OK,
     ApiRequest,
+    Call,
     EmbeddedError,
+    FailureReason,
     GatewayCallError,
     ProtocolAdapter,
     R,
     ReadingApi,
     RestAdapter,
 )
+from charging_agent.gateway.error_mapping import map_error, parse_retry_at
+from charging_agent.gateway.http_client import BoundedResponse, RequestRunner
 from charging_agent.gateway.tokens import Token, TokenCache, TokenError
 from ev_service.clock import Clock
 from ev_service.logs import correlation_id

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from ev_service.errors import AssertionRefusedError
 from wso2_terms import codes
 from wso2_terms.windows import parse_next_access_time, parse_retry_after

@@ -7,12 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from charging_agent.charging.headroom import Headroom
-from charging_agent.charging.limit_setter import CommandResult, LoweredLimits
-from charging_agent.charging.planning import SHARING_VERSION, ChargingPlan
-from charging_agent.charging.round_snapshot import RoundSnapshot
+from charging_agent.charging.charger_api import CommandResult, LoweredLimits, RoundSnapshot
+from charging_agent.charging.planning import SHARING_VERSION, ChargingPlan, Headroom
 from charging_agent.charging.sharing import Allotment, Car, CarKey, LimitClamp, Memory, SharingPolicy, SiteRoom
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from charging_agent.readings.assessment import Status
 from ev_service.charging import Lease, LimitOutcome
 from ev_service.units import UtcTimestamp

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import UUID
 
-from charging_agent.gateway.call_log import Call
+from charging_agent.gateway.calls import Call
 from charging_agent.ledger.errors import LedgerDamagedError, LedgerUnavailableError, describe_damage
 from charging_agent.ledger.keys import SigningKey, generate_key, load_or_create_key
 from charging_agent.ledger.ledger_reader import DATABASE_FILE

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from charging_agent.charging.fleet import Fleet, car_name
-from charging_agent.charging.headroom import Headroom
-from charging_agent.charging.planning import SHARING_VERSION, make_plan
+from charging_agent.charging.planning import SHARING_VERSION, Headroom, make_plan
 from charging_agent.charging.sharing import Allotment, SiteRoom
 from charging_agent.ledger.charging_records import PlanRecord
 from charging_agent.ledger.records import Record

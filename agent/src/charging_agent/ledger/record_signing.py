@@ -11,11 +11,10 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
-from charging_agent.charging.limit_setter import LoweredLimits
-from charging_agent.charging.round_snapshot import RoundSnapshot
+from charging_agent.charging.charger_api import LoweredLimits, RoundSnapshot
 from charging_agent.decision.guard import PowerClamp
 from charging_agent.decision.pipeline import Decision, DecisionOutcome, DecisionPipeline
-from charging_agent.gateway.call_log import Call
+from charging_agent.gateway.calls import Call
 from charging_agent.ledger.canonical import canonicalize, join_canonical_members, sha256_hex
 from charging_agent.ledger.charging_records import (
     build_chargers_input,

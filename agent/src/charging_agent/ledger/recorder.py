@@ -15,7 +15,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from charging_agent.gateway.call_log import Call, CallLog
+from charging_agent.gateway.calls import Call, CallLog
 from charging_agent.ledger.errors import LedgerDamagedError, LedgerUnavailableError
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.record_signing import DecisionDraft

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from charging_agent.decision.policy import Action
 from charging_agent.decision.rules import Rule
-from charging_agent.gateway.call_log import FailureReason, ProtocolName
+from charging_agent.gateway.calls import FailureReason, ProtocolName
 from charging_agent.ledger.charging_records import ChargersInput, CommandRecord, Key, LateRecord, PlanRecord, RecordPart
 from charging_agent.readings.assessment import Status
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus

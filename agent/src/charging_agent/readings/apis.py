@@ -3,7 +3,7 @@
 The names, contexts and scopes are those of the artifacts under wso2/; a contract test holds them together.
 """
 
-from charging_agent.gateway.protocol import ReadingApi
+from charging_agent.gateway.calls import ReadingApi
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
 SOLAR = ReadingApi("solar", "/solar-status", "getSolarStatus", SolarStatus)

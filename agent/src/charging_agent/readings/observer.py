@@ -12,14 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from charging_agent.decision.policy import DecisionInputs
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from charging_agent.gateway.client import GatewayClient
-from charging_agent.gateway.single_flight import SingleFlight
 from charging_agent.readings.apis import BATTERY, GRID, SOLAR
 from charging_agent.readings.assessment import AgeLimits, AssessedReading
 from charging_agent.readings.fetch_priority import CallPlan, Wish
 from charging_agent.readings.reading_cache import ReadingCache
 from ev_service.clock import Clock
+from ev_service.tasks import SingleFlight
 from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
 
 _NONE = 0

@@ -5,9 +5,8 @@ import logging
 from datetime import datetime
 from typing import Generic
 
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason, GatewayCallError, R, ReadingApi
 from charging_agent.gateway.client import GatewayClient
-from charging_agent.gateway.protocol import GatewayCallError, R, ReadingApi
 from charging_agent.readings.assessment import AgeLimits, AssessedReading, age_s, assess_reading, is_young, was_set_back
 from ev_service.clock import Clock, read_clock
 from ev_service.lifetimes import Instant

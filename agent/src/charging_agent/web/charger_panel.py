@@ -7,9 +7,9 @@ from html import escape
 from string import Template
 
 from charging_agent.charging.fleet import iter_evses
-from charging_agent.charging.headroom import power_kw
+from charging_agent.charging.planning import power_kw
 from charging_agent.charging.sharing import CarKey, LimitedBy
-from charging_agent.gateway.call_log import OK
+from charging_agent.gateway.calls import OK
 from charging_agent.readings.assessment import Status
 from charging_agent.web.charger_schemas import CarAnswer, ChargersAnswer
 from ev_service.charging import Chargers, Override

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from charging_agent.charging.controller import ChargingController
 from charging_agent.charging.fleet import car_name, iter_evses
 from charging_agent.charging.sharing import Allotment
-from charging_agent.gateway.call_log import OK, FailureReason
+from charging_agent.gateway.calls import OK, FailureReason
 from charging_agent.readings.assessment import Status
 from ev_service.charging import Charger, Evse, EvseState, Lease
 from ev_service.units import UtcTimestamp

@@ -5,10 +5,10 @@ from collections import Counter as Counted
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from charging_agent.agent import DecisionResult
-from charging_agent.charging.limit_setter import CommandResult
-from charging_agent.charging.overdraw_monitor import Alarms
+from charging_agent.charging.charger_api import CommandResult
+from charging_agent.charging.meter_checks import Alarms
 from charging_agent.charging.planning import ChargingPlan
-from charging_agent.gateway.call_log import OK, Call
+from charging_agent.gateway.calls import OK, Call
 
 
 class AgentMetrics:

@@ -10,7 +10,7 @@ from charging_agent.agent import DecisionResult
 from charging_agent.decision.guard import PowerLimit
 from charging_agent.decision.policy import Action
 from charging_agent.decision.rules import Rule
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from charging_agent.ledger.readers import RecordSummary
 from charging_agent.readings.assessment import AssessedReading, Status
 from charging_agent.readings.observer import Observation

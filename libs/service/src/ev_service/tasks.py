@@ -1,11 +1,13 @@
-"""Background tasks: run one for the duration of a block, cancel tasks reliably, wait between attempts."""
+"""Background tasks: run one for a block or for all who wait, cancel tasks reliably, wait between attempts."""
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 # Must exceed the longest graceful shutdown, which starts at the first cancel().
 _AGAIN_S = 2.0
@@ -39,6 +41,39 @@ async def run_in_background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[N
         await cancel_and_wait(task)
         if not task.cancelled():
             task.result()
+
+
+class SingleFlight(Generic[T]):
+    """Runs `work` once for all who ask while it runs; everyone gets its result or its error.
+
+    A caller that is cancelled leaves the work to the others.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._work = work
+        self._flight: asyncio.Task[T] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the work runs now."""
+        return self._flight is not None and not self._flight.done()
+
+    def start(self) -> "asyncio.Task[T]":
+        """Start the work, or join the one that runs."""
+        if self._flight is None or self._flight.done():
+            self._flight = asyncio.create_task(self._work())
+            # Nobody may be waiting for a background run; its error is then the next caller's to find anew.
+            self._flight.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self._flight
+
+    async def join(self) -> T:
+        """Start or join the work and wait for its result."""
+        return await asyncio.shield(self.start())
+
+    async def stop(self) -> None:
+        """Cancel the work and wait until it is gone."""
+        if self._flight is not None:
+            await cancel_and_wait(self._flight)
 
 
 @dataclass

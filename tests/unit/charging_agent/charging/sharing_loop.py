@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from charging_agent.charging.evidence import MeterEvidence
-from charging_agent.charging.fleet import build_fleet, iter_evses
-from charging_agent.charging.headroom import compute_headroom, compute_room, create_empty_room, is_pause
-from charging_agent.charging.meter_history import MeterHistory, certain_currents_a
-from charging_agent.charging.planning import ChargingPlan, make_plan
+from charging_agent.charging.fleet import MeterHistory, build_fleet, certain_currents_a, iter_evses
+from charging_agent.charging.meter_checks import MeterEvidence
+from charging_agent.charging.planning import (
+    ChargingPlan,
+    compute_headroom,
+    compute_room,
+    create_empty_room,
+    is_pause,
+    make_plan,
+)
 from charging_agent.charging.sharing import CarKey, Memory, SharingPolicy
 from charging_agent.decision.pipeline import Decision, DecisionPipeline
 from charging_agent.decision.policy import DecisionInputs

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charging_agent.charging.fleet import build_fleet
-from charging_agent.charging.headroom import compute_headroom, compute_room, power_kw
-from charging_agent.charging.meter_history import MeterHistory
-from charging_agent.charging.planning import make_plan
+from charging_agent.charging.fleet import MeterHistory, build_fleet
+from charging_agent.charging.planning import compute_headroom, compute_room, make_plan, power_kw
 from charging_agent.charging.sharing import AllocationResult, Allotment, LimitedBy, Memory, SharingPolicy, allocate
 from charging_agent.decision.pipeline import Decision
 from charging_agent.decision.policy import Action

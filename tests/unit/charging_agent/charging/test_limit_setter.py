@@ -9,8 +9,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from charging_agent.charging.charger_api import CHARGERS, LIMITS
-from charging_agent.charging.limit_setter import compute_validity_s
+from charging_agent.charging.charger_api import CHARGERS, LIMITS, compute_validity_s
 from charging_agent.readings.apis import GRID
 from wso2_terms import codes
 

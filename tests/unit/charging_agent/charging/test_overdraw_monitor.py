@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from charging_agent.charging.overdraw_monitor import Alarms, OverdrawMonitor
+from charging_agent.charging.meter_checks import Alarms, OverdrawMonitor
 from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)

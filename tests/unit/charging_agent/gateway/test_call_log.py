@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from charging_agent.gateway.call_log import Call, CallLog
+from charging_agent.gateway.calls import Call, CallLog
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from charging_agent.gateway.budget import CallLimit
-from charging_agent.gateway.credentials import APPLICATION_LIMIT, EnvironmentOrFileCredentials, read_call_limits
+from charging_agent.gateway.budget import APPLICATION_LIMIT, CallLimit, read_call_limits
+from charging_agent.gateway.tokens import EnvironmentOrFileCredentials
 from ev_service.errors import ConfigurationError
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from charging_agent.gateway.error_mapping import map_error, parse_error_code, parse_retry_at
 from wso2_terms import codes
 from wso2_terms.windows import format_next_access_time, format_retry_after

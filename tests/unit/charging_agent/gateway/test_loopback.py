@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason, GatewayCallError
 from charging_agent.gateway.client import GatewayClient, RetryPlan
-from charging_agent.gateway.protocol import GatewayCallError
 from charging_agent.readings.apis import GRID
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason, GatewayCallError, ReadingApi
 from charging_agent.gateway.client import RetryPlan
-from charging_agent.gateway.protocol import GatewayCallError, ReadingApi
 from charging_agent.readings.apis import BATTERY, GRID, SOLAR
 from wso2_terms import codes
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from charging_agent.gateway.call_log import FailureReason
-from charging_agent.gateway.protocol import GatewayCallError, ReadingApi
+from charging_agent.gateway.calls import FailureReason, GatewayCallError, ReadingApi
 from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
 from wso2_terms import codes
 from wso2_terms.windows import format_next_access_time, format_retry_after

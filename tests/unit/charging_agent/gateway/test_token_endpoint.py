@@ -13,10 +13,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from charging_agent.gateway.call_log import FailureReason
-from charging_agent.gateway.credentials import Credentials
-from charging_agent.gateway.token_endpoint import TokenEndpoint
-from charging_agent.gateway.tokens import TokenError
+from charging_agent.gateway.calls import FailureReason
+from charging_agent.gateway.tokens import Credentials, TokenEndpoint, TokenError
 from ev_service.errors import ConfigurationError
 from wso2_terms.basic_credentials import decode_client
 
@@ -244,7 +242,7 @@ async def test_an_unreachable_endpoint_makes_the_token_unavailable(world: World,
 async def test_a_hanging_endpoint_is_given_up(
     world: World, endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charging_agent.gateway.token_endpoint._TIMEOUT_S", 0.05)
+    monkeypatch.setattr("charging_agent.gateway.tokens._TIMEOUT_S", 0.05)
     world.gateway.hangs(PATH)
 
     assert (await failure_of(endpoint)).reason is FailureReason.TOKEN_UNAVAILABLE
@@ -253,7 +251,7 @@ async def test_a_hanging_endpoint_is_given_up(
 async def test_a_trickling_endpoint_is_given_up(
     world: World, endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charging_agent.gateway.token_endpoint._TIMEOUT_S", 0.05)
+    monkeypatch.setattr("charging_agent.gateway.tokens._TIMEOUT_S", 0.05)
 
     async def trickle() -> AsyncGenerator[bytes]:
         while True:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from charging_agent.gateway.tokens import Token, TokenCache, TokenError
 from ev_service.clock import SteppedClock
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from charging_agent.decision.pipeline import DecisionPipeline
-from charging_agent.gateway.call_log import Call, FailureReason
+from charging_agent.gateway.calls import Call, FailureReason
 from charging_agent.ledger.keys import SigningKey
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.record_signing import ChainHead, DecisionDraft, RunMetadata, build_policy_record, sign_record

@@ -14,12 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.charging_agent.ledger.conftest import NOON, made_from, maker, observation
 
+from charging_agent.charging.charger_api import CommandResult, LoweredLimit, LoweredLimits, RoundSnapshot
 from charging_agent.charging.fleet import Fleet
-from charging_agent.charging.headroom import Headroom
-from charging_agent.charging.limit_setter import CommandResult, LoweredLimit, LoweredLimits
-from charging_agent.charging.overdraw_monitor import Alarms
-from charging_agent.charging.planning import ChargingPlan, make_plan
-from charging_agent.charging.round_snapshot import RoundSnapshot
+from charging_agent.charging.meter_checks import Alarms
+from charging_agent.charging.planning import ChargingPlan, Headroom, make_plan
 from charging_agent.charging.sharing import Allotment, Car, CarKey, Memory, SharingPolicy, SiteRoom
 from charging_agent.decision.explanations import explain_record
 from charging_agent.ledger.canonical import canonicalize

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.unit.charging_agent.ledger.conftest import NOON, call, made_from, maker, observation
 
-from charging_agent.gateway.call_log import Call
+from charging_agent.gateway.calls import Call
 from charging_agent.ledger.keys import generate_key
 from charging_agent.ledger.reconciliation import GatewayLine, ReconciliationResult, parse_gateway_log, reconcile
 from charging_agent.ledger.record_signing import ChainHead, sign_record

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.charging_agent.conftest import Served
 from tests.unit.charging_agent.ledger.conftest import NOON, call, made_from, observation, unknown
 
-from charging_agent.gateway.call_log import CallLog, FailureReason
+from charging_agent.gateway.calls import CallLog, FailureReason
 from charging_agent.ledger import recorder as recording
 from charging_agent.ledger.errors import LedgerUnavailableError
 from charging_agent.ledger.ledger import Ledger

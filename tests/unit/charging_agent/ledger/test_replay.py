@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.charging_agent.ledger.conftest import made_from, maker, observation, unknown
 
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from charging_agent.ledger.canonical import canonicalize, sha256_hex
 from charging_agent.ledger.keys import generate_key
 from charging_agent.ledger.record_signing import ChainHead, DecisionDraft, sign_record

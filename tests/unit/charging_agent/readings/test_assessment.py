@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from charging_agent.readings.assessment import AgeLimits, AssessedReading, Status, age_s, assess_reading, is_young
 from ev_service.telemetry import GridLoad
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from charging_agent.gateway.budget import CallLimit
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
 from charging_agent.readings.assessment import Status
 from charging_agent.web.refresh_endpoint import ReadingRefresh

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
 from charging_agent.readings.assessment import Status
 from wso2_terms import codes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from charging_agent.gateway.budget import CallLimit
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from charging_agent.readings.apis import APIS, SOLAR
 from wso2_terms import codes
 

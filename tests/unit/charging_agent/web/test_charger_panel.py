@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from charging_agent.gateway.call_log import FailureReason
+from charging_agent.gateway.calls import FailureReason
 from charging_agent.readings.assessment import Status
 from charging_agent.web.charger_panel import compute_allowance, render_chargers_panel, render_headline
 from charging_agent.web.charger_schemas import CarAnswer, ChargersAnswer

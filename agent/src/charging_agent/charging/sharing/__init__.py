@@ -4,8 +4,17 @@ docs/sharing.md explains how it works.
 """
 
 from charging_agent.charging.sharing.allocator import AllocationResult, allocate
-from charging_agent.charging.sharing.memory import CarMemory, Memory
-from charging_agent.charging.sharing.model import Allotment, Car, CarKey, LimitClamp, LimitedBy, SharingPolicy, SiteRoom
+from charging_agent.charging.sharing.model import (
+    Allotment,
+    Car,
+    CarKey,
+    CarMemory,
+    LimitClamp,
+    LimitedBy,
+    Memory,
+    SharingPolicy,
+    SiteRoom,
+)
 from charging_agent.charging.sharing.plan_validation import clamp_plan
 
 __all__ = [

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from charging_agent.charging.sharing.memory import CarMemory
-from charging_agent.charging.sharing.model import Car, CarKey, SharingPolicy, SiteRoom
+from charging_agent.charging.sharing.model import Car, CarKey, CarMemory, SharingPolicy, SiteRoom
 from charging_agent.charging.sharing.quantization import RemainingCapacity, Steps, Units
 
 _S_PER_H = 3600

@@ -1,7 +1,10 @@
-"""Who charges in this round and with how much, as if nothing had been allotted before.
+"""Fair plan of one round: who charges, on how many phases and with how much, as if nothing had been allotted before.
 
 Guaranteed minima come first. Then, tier by tier: as many cars as fit with their least current, then what each needs to
-be ready by its departure, then equal shares. What a car does not take is offered to the others first.
+be ready by its departure, then equal shares (max-min fairness). What a car does not take is offered to the others.
+
+A car that can be switched between one phase and all goes down at once if more cars can charge then, and up only where
+it gets clearly more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +14,84 @@ from itertools import groupby
 from charging_agent.charging.sharing.demand import CarDemand, PhaseMode, RoundContext
 from charging_agent.charging.sharing.model import CarKey, LimitedBy
 from charging_agent.charging.sharing.quantization import RemainingCapacity, Units
-from charging_agent.charging.sharing.water_filling import Grant, raise_to, raise_together
 
 _S_PER_H = 3600
+_TRIALS = 3
+"""Each leaves out those for whom the one before was not worth it; who is in doubt after that stays as it is."""
+
+_DELAYS = {LimitedBy.MINIMUM_OFF_TIME, LimitedBy.HYSTERESIS}
+
+
+@dataclass(slots=True)
+class Grant:
+    """A car that charges: its claim, how it charges, and the steps it has so far."""
+
+    claim: CarDemand
+    mode: PhaseMode
+    steps: int
+
+
+def raise_to(grant: Grant, steps: int, left: RemainingCapacity) -> int:
+    """Give one car as much of that as still fits, never less than it has; returns by how much it rose."""
+    more = max(0, min(steps - grant.steps, left.max_steps(grant.mode.units)))
+    left.take(grant.mode.units, more)
+    grant.steps += more
+    return more
+
+
+def raise_together(grants: Sequence[Grant], tops: Sequence[int], left: RemainingCapacity) -> None:
+    """Raise all of them alike, each up to its top; the last steps that are too few for all go to the first in line."""
+    rising = _RisingGroup(grants, left)
+    bounds = [(grant, top) for grant, top in zip(grants, tops, strict=True) if grant.steps < top]
+    events = [(grant.steps, 0, place) for place, (grant, _) in enumerate(bounds)]
+    events += [(top, 1, place) for place, (_, top) in enumerate(bounds)]
+    for level, leaves, place in sorted(events):
+        rising.rise_to(level)
+        if leaves:
+            rising.leave(bounds[place][0])
+        else:
+            rising.join(bounds[place][0])
+    while sum(raise_to(grant, min(top, grant.steps + 1), left) for grant, top in bounds):
+        pass
+
+
+class _RisingGroup:
+    """The cars whose current is at the level now."""
+
+    def __init__(self, grants: Sequence[Grant], left: RemainingCapacity) -> None:
+        self._left, self._level = left, 0
+        self._weights = [0] * len(left.steps)
+        # Insertion order, so that nothing depends on hashes.
+        self._members: dict[int, Grant] = {}
+        self._users: list[dict[int, Grant]] = [{} for _ in left.steps]
+
+    def join(self, grant: Grant) -> None:
+        self._members[id(grant)] = grant
+        for index, weight in grant.mode.units:
+            self._weights[index] += weight
+            self._users[index][id(grant)] = grant
+
+    def leave(self, grant: Grant) -> None:
+        if self._members.pop(id(grant), None) is None:
+            return
+        grant.steps = self._level
+        for index, weight in grant.mode.units:
+            self._weights[index] -= weight
+            del self._users[index][id(grant)]
+
+    def rise_to(self, level: int) -> None:
+        while self._members and self._level < level:
+            left = self._left.steps
+            loaded = [(index, weight) for index, weight in enumerate(self._weights) if weight]
+            rise = min(level - self._level, *(left[index] // weight for index, weight in loaded))
+            for index, weight in loaded:
+                left[index] -= weight * rise
+            self._level += rise
+            if self._level < level:
+                full = [index for index, weight in loaded if left[index] < weight]
+                for grant in [grant for index in full for grant in self._users[index].values()]:
+                    self.leave(grant)
+        self._level = max(self._level, level)
 
 
 @dataclass(slots=True)
@@ -126,3 +204,102 @@ def _needed_steps(grant: Grant, at: RoundContext) -> int:
         return 0
     hours = (car.departure - at.now).total_seconds() / _S_PER_H
     return at.steps.floor_power(car.energy_left_kwh / hours, grant.mode.phases)
+
+
+def plan_with_switches(claims: Sequence[CarDemand], left: RemainingCapacity, at: RoundContext) -> FairPlan:
+    """Share what is left, on the phases of the last round wherever that serves everyone as well."""
+    phases = {claim.car.key: claim.phases for claim in claims}
+    plan = plan_fairly(claims, phases, left.copy(), at)
+    if all(claim.narrow is None for claim in claims):
+        return plan
+    return _plan_narrower(claims, phases, plan, left, at) or _plan_wider(claims, phases, plan, left, at)
+
+
+def _plan_narrower(
+    claims: Sequence[CarDemand], phases: Mapping[CarKey, int], plan: FairPlan, left: RemainingCapacity, at: RoundContext
+) -> FairPlan | None:
+    """The plan with as few cars on one phase as let everyone charge who can; None where that helps nobody."""
+    candidates = _find_downshift_candidates(claims, plan)
+    most = len(candidates)
+    best = _plan_with_phases(1, candidates, claims, phases, left, at)
+    if not _find_served(best) > _find_served(plan):
+        return None
+    served, fewest = _find_served(best), 1
+    while fewest < most:
+        middle = (fewest + most) // 2
+        trial = _plan_with_phases(1, candidates[:middle], claims, phases, left, at)
+        if _find_served(trial) >= served:
+            best, most = trial, middle
+        else:
+            fewest = middle + 1
+    return best
+
+
+def _plan_wider(
+    claims: Sequence[CarDemand], phases: Mapping[CarKey, int], plan: FairPlan, left: RemainingCapacity, at: RoundContext
+) -> FairPlan:
+    """The plan with those cars on all their phases that get clearly more there, if nobody else is stopped for it."""
+    upward = [claim for claim in claims if _can_go_up(claim, at)]
+    for _ in range(_TRIALS):
+        if not upward:
+            break
+        trial = _plan_with_phases(None, upward, claims, phases, left, at)
+        worth = [one for one in upward if _gain_kw(one.car.key, plan, trial, at) >= at.policy.hysteresis_kw]
+        if len(worth) == len(upward):
+            return trial if _find_served(trial) >= _find_served(plan) else plan
+        upward = worth
+    return plan
+
+
+def _plan_with_phases(
+    number: int | None,
+    changed: Sequence[CarDemand],
+    claims: Sequence[CarDemand],
+    phases: Mapping[CarKey, int],
+    left: RemainingCapacity,
+    at: RoundContext,
+) -> FairPlan:
+    """The plan with those cars on that many phases, or on all."""
+    new = {claim.car.key: claim.wide.phases if number is None else number for claim in changed}
+    return plan_fairly(claims, {**phases, **new}, left.copy(), at)
+
+
+def _find_downshift_candidates(claims: Sequence[CarDemand], plan: FairPlan) -> list[CarDemand]:
+    """Cars on all phases that others might charge for, the last in line first.
+
+    No car goes down for one of lower priority, unless that one lacks what is guaranteed to it.
+    """
+    lacking = [claim for claim in claims if plan.rejected.get(claim.car.key) not in _DELAYS]
+    if any(not _has_guarantee(claim, plan) for claim in lacking):
+        first = claims[0].tier
+    else:
+        first = next((claim.tier for claim in lacking if claim.car.key not in plan.grants), None)
+    if first is None:
+        return []
+    return [one for one in reversed(claims) if one.narrow is not None and one.tier >= first and one.phases > 1]
+
+
+def _can_go_up(claim: CarDemand, at: RoundContext) -> bool:
+    if claim.narrow is None or claim.phases != claim.narrow.phases or claim.wide.max_steps < claim.min_steps:
+        return False
+    return claim.memory is None or at.age_s(claim.memory.switched_at) >= at.policy.phase_switch_s
+
+
+def _gain_kw(key: CarKey, plan: FairPlan, trial: FairPlan, at: RoundContext) -> float:
+    return _power_kw(key, trial, at) - _power_kw(key, plan, at)
+
+
+def _power_kw(key: CarKey, plan: FairPlan, at: RoundContext) -> float:
+    grant = plan.grants.get(key)
+    return 0.0 if grant is None else at.steps.kilowatts(grant.steps, grant.mode.phases)
+
+
+def _find_served(plan: FairPlan) -> frozenset[tuple[CarKey, bool]]:
+    """Who charges, and who has what is guaranteed."""
+    on = {(key, False) for key in plan.grants}
+    return frozenset(on | {(key, True) for key, grant in plan.grants.items() if _has_guarantee(grant.claim, plan)})
+
+
+def _has_guarantee(claim: CarDemand, plan: FairPlan) -> bool:
+    grant = plan.grants.get(claim.car.key)
+    return claim.guaranteed_steps == 0 if grant is None else grant.steps >= claim.guaranteed_steps

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from charging_agent.gateway.single_flight import SingleFlight
+from ev_service.tasks import SingleFlight
 
 pytestmark = pytest.mark.anyio
 
