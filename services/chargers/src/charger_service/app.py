@@ -1,14 +1,14 @@
-"""The charger service, put together here and only here."""
+"""Composition of the charger service, and its application."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 
 from charger_service.audit_log import KillAuditLog, OrderAuditLog
-from charger_service.body_limit import BodyLimit
 from charger_service.chargers_api import charger_routes
 from charger_service.charging_control import ChargingControl
 from charger_service.configuration import Installation, read_installation
@@ -33,7 +33,7 @@ DESCRIPTION = (
     "What people operate at the site: the record of who stopped an application, when and why; the site's limit, "
     "departures of cars, and the override of all cars."
 )
-# Files of versions before, which are imported.
+# Files of earlier versions, which are imported.
 _KILLS_FILE = "kills.jsonl"
 _ORDERS_FILE = "orders.jsonl"
 # 32 steps and 64 changes of full length, and some more.
@@ -43,9 +43,48 @@ _LIMITS_BYTES = 256 << 10
 
 _logger = logging.getLogger(__name__)
 
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+"""An ASGI application; the first argument is the scope."""
+
+
+class BodyLimit:
+    """ASGI middleware that refuses long bodies before they fill the memory.
+
+    It counts what arrives: Content-Length proves nothing, and WSO2 sends none.
+
+    Args:
+        app: the application behind it.
+        most_bytes: longest body [bytes].
+        longer: longest body by path, where that is another [bytes].
+    """
+
+    def __init__(self, app: Application, most_bytes: int, longer: Mapping[str, int] | None = None) -> None:
+        self._app = app
+        self._most_bytes = most_bytes
+        self._longer = longer or {}
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass a request on; stop reading its body where it gets too long."""
+        arrived = 0
+        most_bytes = self._longer.get(scope.get("path", ""), self._most_bytes)
+
+        async def count_bytes() -> Message:
+            nonlocal arrived
+            message = await receive()
+            arrived += len(message.get("body", b""))
+            if arrived > most_bytes:
+                # FastAPI passes this on to the handler that answers problem+json.
+                raise HTTPException(413, f"a body may have {most_bytes} bytes")
+            return message
+
+        await self._app(scope, count_bytes, send)
+
 
 def create_app(settings: ServiceSettings | None = None, clock: Clock | None = None) -> FastAPI:
-    """Make the application; settings and clock come from the environment where they are absent.
+    """Build the application; settings and clock come from the environment where they are absent.
 
     Raises:
         ConfigurationError: a setting, or a file that one names, cannot be used.
@@ -92,7 +131,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
 def _lifespan(
     installation: Installation, control: ChargingControl, store: StateStore, settings: OcppSettings
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Watches over limits and lets chargers in, for as long as the service runs."""
+    """Supervise limits and accept chargers for as long as the service runs."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -109,9 +148,9 @@ def _lifespan(
 
 
 def _warn_of_certificate(app: FastAPI) -> str | None:
-    """What is wrong, or soon will be, with the certificate that chargers are shown.
+    """Report an error or the coming expiry of the certificate of the TLS port.
 
-    A warning, because the service goes on: chargers that are connected stay, and people can still stop them.
+    It is a warning, because the service continues: connected chargers stay, and people can still stop them.
     """
     certificate = app.state.central.metrics.certificate
     return None if certificate is None else certificate.health_error() or certificate.warning()

@@ -79,9 +79,7 @@ class Autostart:
         since_s = max(facts.state_since_s, charger.since_s)
         if facts.state is not EvseState.OCCUPIED or not charger.is_ready or now_s - since_s < AFTER_S:
             return False
-        is_stopped = given is not None and given.override.kind == "stop"
-        return not is_stopped and self._is_on(key[0])
-
-    def _is_on(self, charger_id: str) -> bool:
-        said = self._site.quirks(charger_id).autostart
-        return self._drivers.is_open if said is None else said
+        if given is not None and given.override.kind == "stop":
+            return False
+        is_configured = self._site.quirks(key[0]).autostart
+        return self._drivers.is_open if is_configured is None else is_configured

@@ -104,7 +104,7 @@ def read_installation(path: Path | None, site_phases: int) -> Installation:
         site_phases: phases of the site's connection; no EVSE is wired to more.
 
     Raises:
-        ConfigurationError: the file can not be read, or says what can not be.
+        ConfigurationError: the file cannot be read, or is not valid.
     """
     if path is None:
         return Installation()
@@ -114,7 +114,9 @@ def read_installation(path: Path | None, site_phases: int) -> Installation:
     except OSError as error:
         raise ConfigurationError(f"CHARGERS_FILE {path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        raise ConfigurationError(f"CHARGERS_FILE {path} is wrong: {_format_errors(error)}") from error
+        items = error.errors(include_input=False, include_url=False, include_context=False)
+        reasons = (f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in items)
+        raise ConfigurationError(f"CHARGERS_FILE {path} is wrong: {'; '.join(reasons)}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"CHARGERS_FILE {path} is not JSON: {error}") from error
     for wiring in installation.wirings:
@@ -126,14 +128,9 @@ def read_installation(path: Path | None, site_phases: int) -> Installation:
     return installation
 
 
-def _format_errors(error: ValidationError) -> str:
-    items = error.errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in items)
-
-
 def _check_unique(what: str, names: Iterator[str]) -> None:
-    seen: set[str] = set()
+    unique: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in unique:
             raise ValueError(f"{what} {name} stands there twice")
-        seen.add(name)
+        unique.add(name)

@@ -11,7 +11,7 @@ from charger_service.persistence import EndedSession, parse_ended_sessions
 from charger_service.site import ChargingSite
 from charger_service.store import StateStore
 from charger_service.views import ChargerViews, to_session
-from ev_service.charging import Session, Sessions
+from ev_service.charging import Sessions
 from ev_service.clock import Clock
 from ev_service.errors import EvError
 from ev_service.units import UtcTimestamp
@@ -84,7 +84,10 @@ class SessionHistory:
         running = self._views.sessions()
         if since is None:
             return running
-        over = [self._to_session(one) for one in await self._read_ended(since, MOST_SESSIONS)]
+        over = [
+            to_session(one.key, one.session).model_copy(update={"ended_at": one.ended_at})
+            for one in await self._read_ended(since, MOST_SESSIONS)
+        ]
         return running.model_copy(update={"sessions": (*over, *running.sessions)})
 
     async def records(self, since: datetime, limit: int) -> SessionRecords:
@@ -106,9 +109,6 @@ class SessionHistory:
         if rows is None:
             raise SessionsNotReadableError(self._store.write_error() or "the sessions that are over cannot be read now")
         return parse_ended_sessions(rows)
-
-    def _to_session(self, one: EndedSession) -> Session:
-        return to_session(one.key, one.session).model_copy(update={"ended_at": one.ended_at})
 
     def _record(self, one: EndedSession) -> SessionRecord:
         session: ChargingSession = one.session

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 from charger_service.command_queue import CommandQueue
 from charger_service.envelope import NOTHING, CurrentGrant, CurrentRequest, Currents, EvseKey, grant, round_down
-from charger_service.isolation import isolate_errors
 from charger_service.limit_state import PROTECTION, Cause, LimitOrder
 from charger_service.persistence import StateWriter
 from charger_service.protection import Protection, Raise
-from charger_service.site import ChargingSite
+from charger_service.site import ChargingSite, isolate_errors
 from ev_service.lifetimes import EarlierEnd
 
 _logger = logging.getLogger(__name__)
@@ -104,7 +103,8 @@ class LimitAllocator:
                 state, wiring = self._site.limit_states[wish.key], self._site.wirings[wish.key]
                 limit_a, newest = round_down(wish.limit_a), state.wanted
                 before = NOTHING if newest is None else wiring.currents(newest.limit_a, newest.phases)
-                if not _raises(wiring.currents(limit_a, wish.phases), before):
+                wanted = wiring.currents(limit_a, wish.phases)
+                if all(after_a <= before_a + _SAME_A for after_a, before_a in zip(wanted, before, strict=True)):
                     # A raise that is still being written down ends with it.
                     state.granted = None
                     orders[wish.key] = self._queue.send(wish.key, _order(wish, CurrentGrant(limit_a)))
@@ -175,7 +175,3 @@ _SAME_A = 1e-6
 
 def _order(wish: LimitRequest, granted: CurrentGrant) -> LimitOrder:
     return LimitOrder(granted.limit_a, wish.lifetime, wish.cause, wish.phases, granted.limited_by)
-
-
-def _raises(currents: Currents, most: Currents) -> bool:
-    return any(current_a > known_a + _SAME_A for current_a, known_a in zip(currents, most, strict=True))

@@ -93,7 +93,10 @@ class LimitService:
             seen.add(key)
         lease = self._take_lease(commander, now, is_needed=bool(wishes or away))
         for limit in away:
-            self._lower_for_later(limit)
+            # A charger that comes back gets no more than was wanted of it last.
+            state = self._site.limit_states[limit.charger_id, limit.evse_id]
+            if state.wanted is not None and limit.limit_a < state.wanted.limit_a:
+                state.want(replace(state.wanted, limit_a=limit.limit_a))
         orders = await self._allocator.apply(list(wishes.values()), lambda: self._site.override is not None)
         results = tuple(
             refused.get(index) or self._build_result(limit, orders.get((limit.charger_id, limit.evse_id)))
@@ -140,12 +143,6 @@ class LimitService:
             (self._site.override is not None, "override", "an operator commands"),
         ]
         return next(((word, why) for stands, word, why in checks if stands), None)
-
-    def _lower_for_later(self, limit: Limit) -> None:
-        """A charger that comes back is not told more than was wanted of it last."""
-        state = self._site.limit_states[limit.charger_id, limit.evse_id]
-        if state.wanted is not None and limit.limit_a < state.wanted.limit_a:
-            state.want(replace(state.wanted, limit_a=limit.limit_a))
 
     def _build_refusal(self, limit: Limit, limited_by: str, detail: str) -> LimitResult:
         key = (limit.charger_id, limit.evse_id)

@@ -114,7 +114,11 @@ class EvseLimitState:
         self.answered, self.reply = order, reply
         self.method = reply.method or self.method
         if reply.answer is CommandStatus.ACCEPTED:
-            self._replace(None if self.is_unknown else self.confirmed, order, now_s)
+            before = None if self.is_unknown else self.confirmed
+            # The same limit again replaces nothing.
+            if before is None or (before.limit_a, before.phases) != (order.limit_a, order.phases):
+                recent = (one for one in self.replaced if one.until_s > now_s)
+                self.replaced = (*recent, ReplacedLimit(before, now_s + SETTLES_S))
             self.confirmed, self.doubtful_a, self.is_unknown = order, 0.0, False
             if self._outlives:
                 # It has the id of the one that lingered.
@@ -143,12 +147,6 @@ class EvseLimitState:
         """A limit that takes the place of the fallback stays until another does so."""
         if reply.method is not None and reply.method.replaces_fallback:
             self.hold(order.limit_a, reply)
-
-    def _replace(self, before: LimitOrder | None, order: LimitOrder, now_s: float) -> None:
-        """Remember for how long a car may still follow the limit before; the same limit again replaces nothing."""
-        if before is None or (before.limit_a, before.phases) != (order.limit_a, order.phases):
-            recent = (one for one in self.replaced if one.until_s > now_s)
-            self.replaced = (*recent, ReplacedLimit(before, now_s + SETTLES_S))
 
     def hold(self, fallback_a: float, reply: Reply) -> None:
         """Take in what the charger answered to a default profile."""

@@ -9,14 +9,13 @@ from typing import Any, TypeVar
 from charger_service.autostart import Autostart
 from charger_service.command_queue import CommandQueue
 from charger_service.envelope import EvseKey
-from charger_service.isolation import isolate_errors
 from charger_service.limit_allocator import LimitAllocator
 from charger_service.limit_state import Cause, draws_without_session
 from charger_service.metrics import ChargerMetrics
 from charger_service.override_service import OverrideService
 from charger_service.persistence import StateWriter
 from charger_service.ports import ChargePoints
-from charger_service.site import ChargingSite
+from charger_service.site import ChargingSite, isolate_errors
 from ev_service.charging import EvseState
 from ev_service.clock import Clock, read_clock, sleep_until_s
 from ev_service.lifetimes import Instant

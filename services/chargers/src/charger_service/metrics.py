@@ -5,6 +5,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from charger_service.limit_state import EvseLimitState
+from charger_service.metering import Meter
 from charger_service.site import ChargingSite
 from charger_service.store import StateStore
 from ev_service.charging import LimitOutcome
@@ -36,6 +37,9 @@ class ChargerMetrics:
 
 
 def _gauges(site: ChargingSite, store: StateStore) -> list[tuple[str, str, Callable[[], float]]]:
+    def meters() -> list[Meter]:
+        return [facts.meter for facts in site.evses.values() if facts.meter is not None]
+
     def limit_states(counts: Callable[[EvseLimitState], bool]) -> Callable[[], float]:
         return lambda: float(sum(map(counts, site.limit_states.values())))
 
@@ -43,7 +47,11 @@ def _gauges(site: ChargingSite, store: StateStore) -> list[tuple[str, str, Calla
         ("chargers_known", "Chargers of the site", lambda: len(site.chargers)),
         ("chargers_online", "Chargers connected", lambda: sum(one.is_connected for one in site.chargers.values())),
         ("charger_sessions", "Sessions running", lambda: sum(one.session is not None for one in site.evses.values())),
-        ("charger_power_kw", "Newest power of all cars [kW]", lambda: _power_kw(site)),
+        (
+            "charger_power_kw",
+            "Newest power of all cars [kW]",
+            lambda: sum(one.meter.power_kw for one in site.evses.values() if one.meter),
+        ),
         ("charger_most_a", "Highest that all cars may draw on one phase [A]", lambda: max(site.sum_loads().phase_a)),
         ("charger_site_limit_kw", "Limit of the site in force [kW]", lambda: site.site_limit_kw),
         ("charger_override", "Whether an operator commands", lambda: float(site.override is not None)),
@@ -56,7 +64,3 @@ def _gauges(site: ChargingSite, store: StateStore) -> list[tuple[str, str, Calla
         ),
         ("charger_state_failures", "Times that state could not be kept", lambda: float(store.failures)),
     ]
-
-
-def _power_kw(site: ChargingSite) -> float:
-    return sum(one.meter.power_kw for one in site.evses.values() if one.meter is not None)

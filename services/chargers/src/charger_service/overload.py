@@ -246,17 +246,15 @@ class Room:
         most_a.append((sum(allowed_a[line] for line in used) + max(0.0, self.total_a)) / len(used))
         given_a = limit_a if min(most_a) >= limit_a else whole_tenths(max(min(most_a), min(allowed_a[i] for i in used)))
         for line in used:
-            self._take(line, max(0.0, given_a - allowed_a[line]))
+            taken_a = max(0.0, given_a - allowed_a[line])
+            self.phase_a[line] -= taken_a
+            self.total_a -= taken_a
         return given_a
 
     def half(self) -> "Room":
         """What one step of a release may use: half of it, and so much that a car can begin."""
         phases = [min(one, max(one / 2, LEAST_CURRENT_A)) for one in self.phase_a]
         return Room(phases, min(self.total_a, max(self.total_a / 2, 3 * LEAST_CURRENT_A)))
-
-    def _take(self, line: int, current_a: float) -> None:
-        self.phase_a[line] -= current_a
-        self.total_a -= current_a
 
 
 def room_below(level: Load, load: Load, cars: Iterable[Car]) -> Room:

@@ -9,10 +9,9 @@ from datetime import timedelta
 
 from charger_service.command_queue import CommandQueue
 from charger_service.envelope import EvseKey, EvseWiring
-from charger_service.isolation import isolate_errors
 from charger_service.limit_allocator import LimitAllocator, LimitRequest
 from charger_service.limit_state import PROTECTION, Cause, LimitOrder
-from charger_service.site import ActiveOverride, ChargingSite
+from charger_service.site import ActiveOverride, ChargingSite, isolate_errors
 from ev_service.charging import LEAST_CURRENT_A, Override
 from ev_service.clock import Clock, read_clock
 from ev_service.lifetimes import EarlierEnd, Instant
@@ -77,8 +76,10 @@ class OverrideService:
                     self.fall_back(key)
 
     def fall_back(self, key: EvseKey) -> None:
-        """Tell one EVSE its fallback."""
-        self._queue.send(key, self._fallback(key))
+        """Send one EVSE its fallback."""
+        now = read_clock(self._clock)
+        lifetime = EarlierEnd.until(now, now.wall + self._longest)
+        self._queue.send(key, LimitOrder(self._site.limit_states[key].fallback_a, lifetime, Cause.FALLBACK))
 
     def limit_new_session(self, key: EvseKey) -> None:
         """Tell an EVSE whose car or charger is new here what it may: what was ordered before, else its fallback.
@@ -109,11 +110,6 @@ class OverrideService:
         fallback_a = self._site.limit_states[key].fallback_a
         has_risen = order.limit_a < fallback_a and order.limited_by is None
         return order.cause is not Cause.FALLBACK or ends_soon or order.limit_a > fallback_a or has_risen
-
-    def _fallback(self, key: EvseKey) -> LimitOrder:
-        now = read_clock(self._clock)
-        lifetime = EarlierEnd.until(now, now.wall + self._longest)
-        return LimitOrder(self._site.limit_states[key].fallback_a, lifetime, Cause.FALLBACK)
 
     def _lifetime(self, given: ActiveOverride) -> EarlierEnd:
         """How long an order of the override lasts on the charger; it is renewed where the override lasts longer."""

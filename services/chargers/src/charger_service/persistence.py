@@ -1,7 +1,7 @@
-"""What of the site is kept, and how it comes back after a restart.
+"""Writes the state of the site to the database, and restores it after a restart.
 
-What is written of an EVSE's limit is an upper bound: it is written before anything is raised, so that after a crash no
-EVSE counts with less than it may draw.
+The limit written for an EVSE is an upper bound: it is written before anything is raised, so that after a crash no EVSE
+counts with less than it may draw.
 """
 
 from collections.abc import Iterable
@@ -18,11 +18,10 @@ from charger_service.evse_facts import (
     end_lost_session,
     end_superseded_session,
 )
-from charger_service.isolation import isolate_errors
 from charger_service.kill_audit import AuthenticatedCaller
 from charger_service.limit_state import Cause, LimitOrder
 from charger_service.ports import ChargerModel, KnownMethod, TransactionEnded
-from charger_service.site import ActiveOverride, ChargingSite, lifetime_of
+from charger_service.site import ActiveOverride, ChargingSite, isolate_errors, lifetime_of
 from charger_service.store import Changes, PersistedState, Row, StateStore
 from ev_service.charging import Override
 from ev_service.clock import Clock, read_clock
@@ -34,41 +33,44 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 @dataclass(frozen=True, slots=True)
 class _PersistedOrder:
-    """An order as it is written down. remaining_s [s]: how long it still lasted then; no more counts after a restart.
-
-    One without it was written before there was one, and counts by the wall clock.
-    """
+    """A limit order in the database."""
 
     limit_a: _Finite
+    """Current per phase [A]."""
     valid_until: UtcTimestamp
     cause: Cause
     phases: int | None = None
     limited_by: str | None = None
     remaining_s: _Finite | None = None
+    """Remaining time when it was written [s], which bounds it after a restart; None: written by an earlier version,
+    and bounded by the wall clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class _PersistedOverride:
-    """An override as it is written down; remaining_s as that of an order."""
+    """An override in the database."""
 
     override: Override
     reason: str
     proved: AuthenticatedCaller | None
     remaining_s: _Finite | None = None
+    """As that of an order."""
 
 
 @dataclass(frozen=True, slots=True)
-class _KeptCharger:
-    """What a charger said of itself, its EVSEs where a session was since nobody was there, and how it takes limits."""
+class _PersistedCharger:
+    """A charger in the database."""
 
     make: ChargerModel | None
     served_evse_ids: tuple[int, ...]
+    """EVSEs with a session since they were last free."""
     known_method: KnownMethod | None = None
+    """Method by which it accepted limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndedSession:
-    """A session that is over, as it was kept."""
+    """An ended session in the database."""
 
     key: EvseKey
     session: ChargingSession
@@ -77,27 +79,27 @@ class EndedSession:
 
 _SESSION = TypeAdapter(ChargingSession)
 _ORDER = TypeAdapter(_PersistedOrder)
-_CHARGER = TypeAdapter(_KeptCharger)
+_CHARGER = TypeAdapter(_PersistedCharger)
 _OVERRIDE = TypeAdapter(_PersistedOverride)
 _LIMIT_KW = TypeAdapter(float)
 SITE_LIMIT, OVERRIDE = "site_limit_kw", "override"
 
 
 class StateWriter:
-    """Writes what changed at EVSEs, together with what could not be written before."""
+    """Writes changed EVSEs, together with those that could not be written before."""
 
     def __init__(self, site: ChargingSite, store: StateStore, clock: Clock) -> None:
         self._site = site
         self._clock = clock
         self.store = store
-        self._words_wait = False
+        self._orders_wait = False
 
     async def write(self, keys: Iterable[EvseKey] = ()) -> bool:
-        """Write these EVSEs down, and others that wait for it; False: it failed, and they wait for the next time."""
+        """Write these EVSEs and those that wait for it; False: it failed, and all of them wait for the next call."""
         changed, over = {*keys, *self._site.unsaved}, list(self._site.over)
         self._site.unsaved.clear()
         self._site.over.clear()
-        if self._words_wait:
+        if self._orders_wait:
             await self.write_orders()
         if not changed:
             return True
@@ -105,8 +107,8 @@ class StateWriter:
         limit_states: list[Row] = []
         sessions = [_session_row(*one) for one in over]
         for key in changed:
-            with isolate_errors("writing down", key):
-                limit_states.append(_standing_row(self._site, key, now))
+            with isolate_errors("writing the state", key):
+                limit_states.append(_limit_state_row(self._site, key, now))
                 if (session := self._site.get_session(key)) is not None:
                     sessions.append(_session_row(key, session, None))
         chargers = [_charger_row(self._site, charger_id) for charger_id in sorted({key[0] for key in changed})]
@@ -118,29 +120,37 @@ class StateWriter:
         return is_kept
 
     async def write_orders(self) -> bool:
-        """Write the operator's word down as it is in force."""
+        """Write the operator's orders in force."""
         limit_kw, override = self._site.operator_limit_kw, self._site.override
-        active_orders = {
-            SITE_LIMIT: None if limit_kw is None else _LIMIT_KW.dump_json(limit_kw).decode(),
-            OVERRIDE: None if override is None else _override_text(override, read_clock(self._clock)),
-        }
+        active_orders: dict[str, str | None] = {SITE_LIMIT: None, OVERRIDE: None}
+        if limit_kw is not None:
+            active_orders[SITE_LIMIT] = _LIMIT_KW.dump_json(limit_kw).decode()
+        if override is not None:
+            remaining_s = override.lifetime.remaining_s(read_clock(self._clock))
+            content = _PersistedOverride(override.override, override.reason, override.proved, remaining_s)
+            active_orders[OVERRIDE] = _OVERRIDE.dump_json(content).decode()
         is_kept = await self.store.keep(Changes(active_orders=active_orders))
-        self._words_wait = not is_kept
+        self._orders_wait = not is_kept
         return is_kept
 
 
-def restore(site: ChargingSite, kept: PersistedState, now: Instant) -> None:
-    """Put back what was kept. Every EVSE counts with its upper bound until its charger confirms a limit anew."""
-    if (limit_kw := _read(_LIMIT_KW, kept.active_orders.get(SITE_LIMIT))) is not None:
+def restore(site: ChargingSite, state: PersistedState, now: Instant) -> None:
+    """Restore the state. Every EVSE counts with its upper bound until its charger confirms a limit again."""
+    if (limit_kw := _read(_LIMIT_KW, state.active_orders.get(SITE_LIMIT))) is not None:
         site.operator_limit_kw = limit_kw
-    if (override := _read(_OVERRIDE, kept.active_orders.get(OVERRIDE))) is not None:
-        _restore_override(site, override, now)
-    for row in kept.sessions:
+    override: _PersistedOverride | None = _read(_OVERRIDE, state.active_orders.get(OVERRIDE))
+    if override is not None:
+        until = override.override.until
+        remaining_s = _remaining_s(override.remaining_s, until, now)
+        lifetime = lifetime_of(override.override).restore(now, until, remaining_s)
+        if not lifetime.has_ended(now):
+            site.override = ActiveOverride(override.override, override.reason, override.proved, lifetime)
+    for row in state.sessions:
         _restore_session(site, row)
-    for row in kept.chargers:
+    for row in state.chargers:
         _restore_charger(site, row)
-    for row in kept.limit_states:
-        _restore_standing(site, row, now)
+    for row in state.limit_states:
+        _restore_limit_state(site, row, now)
     site.begin_fallbacks()
 
 
@@ -157,7 +167,7 @@ def parse_ended_sessions(rows: Iterable[Row]) -> list[EndedSession]:
 
 def _restore_charger(site: ChargingSite, row: Row) -> None:
     charger_id: str = row["charger_id"]
-    kept: _KeptCharger | None = _read(_CHARGER, row["content"])
+    kept: _PersistedCharger | None = _read(_CHARGER, row["content"])
     if kept is None or charger_id not in site.chargers:
         return
     known = kept.known_method
@@ -172,7 +182,7 @@ def _restore_session(site: ChargingSite, row: Row) -> None:
     facts = site.evses.get(key)
     if facts is None:
         return
-    # Nobody knows whether that car is still there; what was kept of the charger may say so.
+    # Whether that car is still there is not known; the charger's row, which is restored later, may say so.
     facts = replace(facts, is_served=True)
     session: ChargingSession | None = _read(_SESSION, row["content"])
     if row["ended_at"] is not None and session is not None and session.is_end_inferred:
@@ -186,7 +196,7 @@ def _restore_session(site: ChargingSite, row: Row) -> None:
         site.evses[key] = replace(facts, session=session)
 
 
-def _restore_standing(site: ChargingSite, row: Row, now: Instant) -> None:
+def _restore_limit_state(site: ChargingSite, row: Row, now: Instant) -> None:
     key = (row["charger_id"], row["evse_id"])
     state = site.limit_states.get(key)
     if state is None:
@@ -205,44 +215,31 @@ def _restore_standing(site: ChargingSite, row: Row, now: Instant) -> None:
         state.want(LimitOrder(kept.limit_a, lifetime, kept.cause, kept.phases, kept.limited_by))
 
 
-def _restore_override(site: ChargingSite, kept: _PersistedOverride, now: Instant) -> None:
-    until = kept.override.until
-    lifetime = lifetime_of(kept.override).restore(now, until, _remaining_s(kept.remaining_s, until, now))
-    if not lifetime.has_ended(now):
-        site.override = ActiveOverride(kept.override, kept.reason, kept.proved, lifetime)
-
-
 def _remaining_s(written_s: float | None, ends_at: datetime, now: Instant) -> float:
     return (ends_at - now.wall).total_seconds() if written_s is None else written_s
-
-
-def _order_text(order: LimitOrder, now: Instant) -> str:
-    remaining_s = order.lifetime.remaining_s(now)
-    kept = _PersistedOrder(order.limit_a, order.valid_until, order.cause, order.phases, order.limited_by, remaining_s)
-    return _ORDER.dump_json(kept).decode()
-
-
-def _override_text(given: ActiveOverride, now: Instant) -> str:
-    kept = _PersistedOverride(given.override, given.reason, given.proved, given.lifetime.remaining_s(now))
-    return _OVERRIDE.dump_json(kept).decode()
 
 
 def _charger_row(site: ChargingSite, charger_id: str) -> Row:
     served = tuple(key[1] for key in site.keys_of[charger_id] if site.evses[key].is_served)
     facts = site.chargers[charger_id]
-    kept = _KeptCharger(facts.make, served, facts.known_method)
+    kept = _PersistedCharger(facts.make, served, facts.known_method)
     return {"charger_id": charger_id, "content": _CHARGER.dump_json(kept).decode()}
 
 
-def _standing_row(site: ChargingSite, key: EvseKey, now: Instant) -> Row:
+def _limit_state_row(site: ChargingSite, key: EvseKey, now: Instant) -> Row:
     state = site.limit_states[key]
-    wanted = state.granted or state.wanted
+    order, wanted = state.granted or state.wanted, None
+    if order is not None:
+        remaining_s = order.lifetime.remaining_s(now)
+        wanted = _PersistedOrder(
+            order.limit_a, order.valid_until, order.cause, order.phases, order.limited_by, remaining_s
+        )
     return {
         "charger_id": key[0],
         "evse_id": key[1],
         "ceiling_a": None if state.is_unknown else max(site.max_currents(key)),
         "fallback_held_a": state.fallback_held_a,
-        "wanted": None if wanted is None else _order_text(wanted, now),
+        "wanted": None if wanted is None else _ORDER.dump_json(wanted).decode(),
     }
 
 
@@ -258,7 +255,7 @@ def _session_row(key: EvseKey, session: ChargingSession, ended_at: datetime | No
 
 
 def _read(adapter: TypeAdapter[Any], content: str | None) -> Any:
-    """A content that an older version wrote and that can not be read is as good as none."""
+    """Parse content; None also where an older version wrote what cannot be parsed."""
     try:
         return None if content is None else adapter.validate_json(content)
     except ValidationError:
@@ -266,9 +263,9 @@ def _read(adapter: TypeAdapter[Any], content: str | None) -> Any:
 
 
 def transaction_number(highest: int, now: datetime) -> int:
-    """A number that none before had, even where the numbers before were lost: the seconds of the clock, or one more.
+    """Choose a number above the highest; where earlier numbers were lost, the seconds of the clock keep it unique.
 
-    Stays within the 31 bits that OCPP 1.6 chargers have for it until 2068.
+    It fits into the 31 bits that OCPP 1.6 chargers have for it until 2068.
     """
     since = datetime(2000, 1, 1, tzinfo=now.tzinfo)
     return max(highest + 1, int((now - since) / timedelta(seconds=1)))

@@ -19,13 +19,12 @@ from charger_service.audit_log import OrderAuditLog
 from charger_service.command_queue import CommandQueue
 from charger_service.draw_evidence import MeterEvidence
 from charger_service.envelope import NOTHING, CurrentGrant, Currents, EvseKey, max_currents
-from charger_service.isolation import isolate_errors
 from charger_service.limit_state import PROTECTION, SETTLES_S, draws_without_session
 from charger_service.metering import DRAWS_FROM_A
 from charger_service.orders import ProtectionAct
 from charger_service.overload import Car, Load, Reductions, Room, cars_above, choose_caps, room_below, sum_of
 from charger_service.settings import MeterSettings, ProtectionSettings
-from charger_service.site import ChargingSite
+from charger_service.site import ChargingSite, isolate_errors
 from ev_service.charging import EvseState
 from ev_service.clock import Clock, sleep_until_s
 from ev_service.errors import EvError
@@ -429,11 +428,12 @@ class Protection:
     def _in_order(self, keys: Iterable[EvseKey]) -> list[Car]:
         """The first to be lowered first: EVSEs without a transaction, then the lowest priority, then who came last."""
         cars = sorted(self._cars(keys), key=lambda car: car.key, reverse=True)
-        return sorted(cars, key=self._importance)
 
-    def _importance(self, car: Car) -> tuple[int, float]:
-        session = self._site.get_session(car.key)
-        return (-1, 0.0) if session is None else (session.priority, -session.started_at.timestamp())
+        def importance(car: Car) -> tuple[int, float]:
+            session = self._site.get_session(car.key)
+            return (-1, 0.0) if session is None else (session.priority, -session.started_at.timestamp())
+
+        return sorted(cars, key=importance)
 
 
 def _three(currents: Sequence[float], rest: float = 0.0) -> Currents:

@@ -3,7 +3,9 @@
 Knows no disk, no network and no clock: moments come as arguments. Everything runs in one event loop.
 """
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
@@ -22,7 +24,6 @@ from charger_service.envelope import (
     exceed_by,
 )
 from charger_service.evse_facts import ChargerFacts, ChargingSession, EvseFacts
-from charger_service.isolation import isolate_errors
 from charger_service.kill_audit import AuthenticatedCaller
 from charger_service.limit_state import (
     PROTECTION,
@@ -39,6 +40,24 @@ from ev_service.charging import EvseState, Override
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd, Lifetime
 from ev_service.settings import SiteSettings
+
+_logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def isolate_errors(work: str, key: EvseKey) -> Generator[None]:
+    """Log an error in the block for one EVSE, so that a loop over all EVSEs continues with the others.
+
+    Args:
+        work: description of the block, for the log.
+        key: the EVSE.
+    """
+    try:
+        yield
+    except Exception:
+        fields = {"work": work, "charger_id": key[0], "evse_id": key[1]}
+        _logger.exception("failed for one EVSE; the others are served", extra=fields)
+
 
 NOT_ALLOWED = "not_allowed"
 """`limited_by` where the driver may not charge."""

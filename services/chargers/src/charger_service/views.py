@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 from charger_service.configuration import ChargerEntry, EvseEntry
 from charger_service.envelope import EvseKey
 from charger_service.evse_facts import ChargingSession
-from charger_service.isolation import isolate_errors
 from charger_service.limit_state import PROTECTION, Cause, LimitOrder, draws_without_session
 from charger_service.metering import Meter, plausible_currents
 from charger_service.schema_violations import SchemaViolationLog
-from charger_service.site import ChargingSite
+from charger_service.site import ChargingSite, isolate_errors
 from ev_service.charging import (
     Charger,
     ChargerDetails,
