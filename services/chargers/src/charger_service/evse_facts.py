@@ -1,6 +1,6 @@
-"""What the chargers told: their EVSEs, meters and sessions.
+"""Facts that chargers report: of themselves, their EVSEs, meters and sessions.
 
-Each report turns one state into the next.
+Each report transforms one immutable state into the next.
 """
 
 import math
@@ -29,76 +29,77 @@ _REMEMBERED_PAST = 8
 
 @dataclass(frozen=True, slots=True)
 class ChargerFacts:
-    """What is known of a charger itself.
-
-    is_ready: it is connected, has booted, and takes orders. since_s: when it connected or booted, monotonic [s].
-    known_method: by which it accepted limits; None: by none yet.
-    """
+    """Facts about a charger."""
 
     is_connected: bool = False
     since_s: float = -math.inf
+    """Monotonic time at which it connected or booted [s]."""
     is_ready: bool = False
+    """Whether it is connected, has booted, and accepts commands."""
     ocpp_version: str | None = None
     make: ChargerModel | None = None
     abilities: ChargerCapabilities | None = None
     known_method: KnownMethod | None = None
+    """Method by which it accepted limits; None: by none yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChargingSession:
-    """One car at one EVSE while a transaction runs.
-
-    register_kwh: the meter's register at the beginning; None: not known yet. by_operator: departure, energy and the
-    rest come from a person, and the car's own word no longer changes them. is_end_inferred: it is over because its EVSE
-    said that nobody is there, and the transaction's own end was not heard. driver: None: no token is known.
-    """
+    """The session of one car at one EVSE while a transaction runs."""
 
     session_id: str
     transaction_id: str
     started_at: datetime
     register_kwh: float | None = None
+    """The meter's register at the beginning; None: not known yet."""
     energy_kwh: float = 0.0
+    """Energy charged [kWh]."""
     energy_wanted_kwh: float | None = None
+    """Energy wanted in the whole session [kWh]; None: not known."""
     departure: datetime | None = None
     priority: int = 0
+    """Cars with a higher one go first when power is scarce."""
     guaranteed_a: float = 0.0
+    """Guaranteed current per phase [A]; 0: none."""
     by_operator: bool = False
+    """Whether departure, energy and the rest come from an operator; the car's reports no longer change them."""
     is_end_inferred: bool = False
+    """Whether it ended because its EVSE reported that no car is there, without the transaction's own end."""
     driver: Driver | None = None
+    """The driver; None: no token is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvseFacts:
-    """What is known of an EVSE.
-
-    state_since_s: since when it is in its state, monotonic [s]. is_served: whether a session was here since nobody was,
-    so that whoever stands here waits for none. order: of its meter's samples. ended: the newest transactions that are
-    over, which stay so. past: the newest whose beginning here is known, that do not run now, and whose end was not
-    heard.
-    """
+    """Facts about an EVSE."""
 
     state: EvseState = EvseState.UNKNOWN
     state_since_s: float = 0.0
+    """Monotonic time at which its state began [s]."""
     is_served: bool = False
+    """Whether there was a session since the EVSE was last free, so that the car does not wait for one."""
     meter: Meter | None = None
     order: SampleOrder | None = None
+    """Order of its meter's samples in time."""
     session: ChargingSession | None = None
     ended: tuple[str, ...] = ()
+    """The newest ended transactions, which stay ended."""
     past: tuple[ChargingSession, ...] = ()
+    """The newest transactions that started here, do not run now, and whose end was not reported."""
 
     def find_past_session(self, transaction_id: str) -> ChargingSession | None:
-        """The transaction of this name that began here and does not run now."""
+        """Find a past session by its transaction."""
         return next((session for session in self.past if session.transaction_id == transaction_id), None)
 
 
 def session_id_of(charger_id: str, transaction_id: str, started_at: datetime) -> str:
-    """The session's name: the same beginning has the same name, and nobody guesses the next one."""
+    """Derive the session's id: the same start has the same id, and the next one cannot be guessed."""
     told = f"{charger_id}\0{transaction_id}\0{started_at.isoformat()}"
     return sha256(told.encode()).hexdigest()[:20]
 
 
 def in_state(facts: EvseFacts, state: EvseState, now_s: float, *, is_over: bool) -> EvseFacts:
-    """The EVSE says what it does; is_over: that its session is over while the car is still there."""
+    """Apply a reported state; is_over: the session is over while the car is still there."""
     return replace(
         facts,
         state=state,
@@ -108,7 +109,7 @@ def in_state(facts: EvseFacts, state: EvseState, now_s: float, *, is_over: bool)
 
 
 def apply_transaction_started(facts: EvseFacts, report: TransactionStarted, driver: Driver | None = None) -> EvseFacts:
-    """A transaction began; one that ended, or runs already, changes nothing."""
+    """Apply the start of a transaction; one that ended, or runs already, changes nothing."""
     running = facts.session
     if report.transaction_id in facts.ended:
         return facts
@@ -123,13 +124,13 @@ def apply_transaction_started(facts: EvseFacts, report: TransactionStarted, driv
 
 
 def end_superseded_session(facts: EvseFacts, session: ChargingSession) -> EvseFacts:
-    """The transaction is over, but its own end, which tells its energy, may still come."""
+    """End a session whose own end, with its energy, may still be reported."""
     past = (*_remove_past(facts, session.transaction_id), session)
     return replace(facts, ended=_add_ended(facts, session), past=past[-_REMEMBERED_PAST:])
 
 
 def remember_transaction(facts: EvseFacts, report: TransactionStarted, driver: Driver | None = None) -> EvseFacts:
-    """A transaction of earlier began here: it is remembered for its end, or until it proves to run."""
+    """Remember the start of an earlier transaction for its end, or until it proves to run."""
     if report.transaction_id in facts.ended or facts.find_past_session(report.transaction_id) is not None:
         return facts
     past = (*facts.past, _create_session(report, driver))[-_REMEMBERED_PAST:]
@@ -137,7 +138,7 @@ def remember_transaction(facts: EvseFacts, report: TransactionStarted, driver: D
 
 
 def apply_transaction_ended(facts: EvseFacts, report: TransactionEnded) -> EvseFacts:
-    """A transaction is over."""
+    """Apply the end of a transaction."""
     session = facts.session
     if session is not None and session.transaction_id == report.transaction_id:
         return remove_session(facts)
@@ -147,20 +148,20 @@ def apply_transaction_ended(facts: EvseFacts, report: TransactionEnded) -> EvseF
 
 
 def end_lost_session(facts: EvseFacts, session: ChargingSession) -> EvseFacts:
-    """The EVSE says that nobody is there; the transaction may be taken up again, as after a loss of power."""
+    """End a session whose EVSE reports that no car is there; it may be resumed, as after a loss of power."""
     past = (*_remove_past(facts, session.transaction_id), replace(session, is_end_inferred=True))
     return replace(facts, session=None, meter=None, past=past[-_REMEMBERED_PAST:])
 
 
 def remove_session(facts: EvseFacts) -> EvseFacts:
-    """The session is over, however that became known; its last reading says nothing of what comes after."""
+    """Remove the session; its last meter reading does not count for what follows."""
     return replace(facts, session=None, meter=None, ended=_add_ended(facts, facts.session))
 
 
 def apply_meter_reading(
     facts: EvseFacts, reading: MeterReading, wiring: EvseWiring, voltage_v: float, now: Instant, since_s: float
 ) -> EvseFacts:
-    """Meter values arrived; those that do not tell of now only count as energy.
+    """Apply meter values; those that are not current count as energy only.
 
     Args:
         facts: what is known of the EVSE.
@@ -182,7 +183,7 @@ def apply_meter_reading(
 
 
 def update_register(session: ChargingSession, energy_kwh: float | None) -> ChargingSession:
-    """The visit after its meter's register showed this [kWh]; None: it showed nothing."""
+    """Update the session's energy by its meter's register [kWh]; None: not reported."""
     if energy_kwh is None:
         return session
     begun_kwh = energy_kwh if session.register_kwh is None else session.register_kwh
@@ -190,7 +191,7 @@ def update_register(session: ChargingSession, energy_kwh: float | None) -> Charg
 
 
 def apply_charging_needs(facts: EvseFacts, needs: ChargingNeeds) -> EvseFacts:
-    """The car said what it wants from now on; what a person said stands above it."""
+    """Apply the needs that a car reports; those of an operator take precedence."""
     session = facts.session
     if session is None or session.by_operator:
         return facts

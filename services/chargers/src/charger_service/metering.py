@@ -36,15 +36,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class SampleOrder:
-    """What is known of the times that one EVSE's samples carry, of those that told of now.
-
-    newest_at: the newest time, by the charger's clock. delay_s [s]: arrival less that time for the promptest sample; it
-    may be any number, as the charger's clock may show anything. heard_s: newest arrival, monotonic [s].
-    """
+    """What is known of the times that one EVSE's samples carry, of those that told of now."""
 
     newest_at: datetime
+    """The newest time, by the charger's clock."""
     delay_s: float
+    """Arrival less that time for the promptest sample [s].
+
+    It may be any number, as the charger's clock may show anything.
+    """
     heard_s: float
+    """Newest arrival, monotonic [s]."""
 
 
 def is_current(order: SampleOrder | None, reading: MeterReading, now_s: float, since_s: float) -> bool:
@@ -101,22 +103,25 @@ def add_sample(order: SampleOrder | None, reading: MeterReading, now_s: float) -
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """The newest meter values that told of now.
-
-    measured_at: their arrival, UTC; received_s: the same, monotonic [s]. power_kw: at most what the EVSE is rated for.
-    current_a [A]: as reported, on the site's phases; where the phases are not certain, on each phase as much as may be
-    there. even_a [A]: the power even on all of its phases, where they are not certain; None: they are.
-    phases_in_use: number of phases on which the car draws; None: the sample does not say.
-    is_implausible: power or current is beyond the EVSE's rating by more than a meter's error.
-    """
+    """The newest meter values that told of now."""
 
     measured_at: datetime
+    """Their arrival, UTC."""
     received_s: float
+    """The same, monotonic [s]."""
     power_kw: float
+    """At most what the EVSE is rated for."""
     current_a: Currents
+    """As reported, on the site's phases [A].
+
+    Where the phases are not certain, on each phase as much as may be there.
+    """
     is_implausible: bool = False
+    """Power or current is beyond the EVSE's rating by more than a meter's error."""
     even_a: Currents | None = None
+    """The power even on all of its phases, where they are not certain [A]; None: they are."""
     phases_in_use: int | None = None
+    """Number of phases on which the car draws; None: the sample does not say."""
 
     @property
     def likely_a(self) -> Currents:

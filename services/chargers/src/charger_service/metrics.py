@@ -50,7 +50,7 @@ def _gauges(site: ChargingSite, store: StateStore) -> list[tuple[str, str, Calla
         (
             "charger_power_kw",
             "Newest power of all cars [kW]",
-            lambda: sum(one.meter.power_kw for one in site.evses.values() if one.meter),
+            lambda: sum(meter.power_kw for meter in meters()),
         ),
         ("charger_most_a", "Highest that all cars may draw on one phase [A]", lambda: max(site.sum_loads().phase_a)),
         ("charger_site_limit_kw", "Limit of the site in force [kW]", lambda: site.site_limit_kw),

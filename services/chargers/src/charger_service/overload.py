@@ -18,15 +18,15 @@ _KEPT_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the connection carries, or may carry: on L1, L2, L3 and in all [A], positive is drawn.
-
-    has_phases: whether the phases were measured; else the building is taken as even on all of them, and only the sum
-    shows an overload.
-    """
+    """What the connection carries, or may carry: on L1, L2, L3 and in all [A], positive is drawn."""
 
     phase_a: Currents
     total_a: float
     has_phases: bool = True
+    """Whether the phases were measured.
+
+    Else the building is taken as even on all of them, and only the sum shows an overload.
+    """
 
     def less(self, other: "Load") -> "Load":
         """The difference to another load."""
@@ -53,16 +53,15 @@ NO_LOAD = Load((0.0, 0.0, 0.0), 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Car:
-    """One EVSE as protection sees it.
-
-    allowed_a: what it may draw on the site's phases by what it was told [A]. drawn_a: how much of that it draws, by all
-    that is known. is_idle: by its report and its state it draws nothing.
-    """
+    """One EVSE as protection sees it."""
 
     key: EvseKey
     allowed_a: Currents
+    """What it may draw on the site's phases by what it was told [A]."""
     drawn_a: Currents
+    """How much of that it draws, by all that is known."""
     is_idle: bool = False
+    """By its report and its state it draws nothing."""
 
     @property
     def first_cap_a(self) -> float:
@@ -176,13 +175,12 @@ class _Reduction:
 
 @dataclass(slots=True)
 class Reductions:
-    """What cars were told and have not followed yet, as the meter shows it; it counts as followed for a while.
-
-    unmet: reductions in a row that the meter never showed. not_followed: who was told them.
-    """
+    """What cars were told and have not followed yet, as the meter shows it; it counts as followed for a while."""
 
     unmet: int = 0
+    """Reductions in a row that the meter never showed."""
     not_followed: set[EvseKey] = field(default_factory=set[EvseKey])
+    """Who was told them."""
     _open: list[_Reduction] = field(default_factory=list[_Reduction])
     _before: Load = NO_LOAD
 

@@ -48,16 +48,16 @@ _DRAWING = frozenset({EvseState.CHARGING, EvseState.UNKNOWN})
 
 @dataclass(frozen=True, slots=True)
 class Guarding:
-    """What protection is given.
-
-    source: the connection's meter; None: there is none, and nothing is protected or bounded. meter: how long it may be
-    silent, and what happens then. settings: when cars are lowered and released. record: told when cars are lowered.
-    """
+    """What protection is given."""
 
     source: Source[GridLoad] | None = None
+    """The connection's meter; None: there is none, and nothing is protected or bounded."""
     meter: MeterSettings = field(default_factory=MeterSettings)
+    """How long it may be silent, and what happens then."""
     settings: ProtectionSettings = field(default_factory=ProtectionSettings)
+    """When cars are lowered and released."""
     record: OrderAuditLog | None = None
+    """Told when cars are lowered."""
 
 
 @dataclass(frozen=True, slots=True)

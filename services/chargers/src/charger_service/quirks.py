@@ -16,17 +16,17 @@ FROM_FILE = "CHARGERS_FILE"
 
 @dataclass(frozen=True, slots=True)
 class QuirkRow:
-    """What one make needs.
-
-    vendor, model: as its BootNotification has them, with `*` for any text; compared without case and outer spaces.
-    reason: what such a charger does, in a few words. source: the public report, or the paragraph of the specification.
-    """
+    """What one make needs."""
 
     vendor: str
+    """As its BootNotification has them, with `*` for any text; compared without case and outer spaces."""
     model: str
+    """As its BootNotification has them, with `*` for any text; compared without case and outer spaces."""
     quirks: Quirks
     reason: str
+    """What such a charger does, in a few words."""
     source: str
+    """The public report, or the paragraph of the specification."""
 
     def is_of(self, make: ChargerModel) -> bool:
         """Whether a charger of this make is meant."""

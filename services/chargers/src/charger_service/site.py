@@ -1,6 +1,6 @@
-"""The whole site in memory: what the chargers told, what they were ordered, and the operator's word.
+"""State of the site in memory: reports of chargers, orders to them, and operators' orders in force.
 
-Knows no disk, no network and no clock: moments come as arguments. Everything runs in one event loop.
+Times come as arguments. Everything runs in one event loop.
 """
 
 import logging
@@ -67,7 +67,7 @@ SURELY_IDLE = frozenset({EvseState.AVAILABLE, EvseState.UNAVAILABLE, EvseState.F
 
 @dataclass(frozen=True, slots=True)
 class ActiveOverride:
-    """The operator's order in force, who gave it and why, and when it ends."""
+    """The operator's override in force."""
 
     override: Override
     reason: str
@@ -75,83 +75,86 @@ class ActiveOverride:
     lifetime: Lifetime
 
     def as_shown(self, now: Instant) -> Override:
-        """The order with the end that is expected by the clock as it is set now."""
+        """Return the order with the end that is expected by the clock as it is set now."""
         return self.override.model_copy(update={"until": self.lifetime.expected_end(now)})
 
 
 def lifetime_of(override: Override) -> type[Lifetime]:
-    """An order that gives power ends as soon as one clock says so; one that stops all cars ends once both do."""
+    """Choose the lifetime: an order that gives power ends once one clock reached its end, a stop once both did."""
     return EarlierEnd if override.charging_power_kw else LaterEnd
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the service was started with.
-
-    building_kw: highest load of the building that is expected [kW]; None: not known. fallback_a [A]: per phase.
-    """
+    """The service's settings of the site."""
 
     settings: SiteSettings
     building_kw: float | None = None
+    """Highest expected load of the building [kW]; None: not known."""
     fallback_a: float = 6.0
+    """Fallback per phase [A]."""
 
 
 class DrawEvidence(Protocol):
-    """What the connection's meter says of what EVSEs report."""
+    """Comparison of reported draws with the connection's meter."""
 
     def contradicts(self, key: EvseKey, meter: Meter) -> bool:
-        """Whether the connection's meter shows that the EVSE does not draw what it reports."""
+        """Return whether the connection's meter shows that the EVSE does not draw what it reports."""
         ...
 
     def confirm(self) -> ConfirmedCharging | None:
-        """What the connection's meter confirms of all reports; None: nobody knows."""
+        """Return what the connection's meter confirms of all reports; None: not known."""
         ...
 
 
 class NoDrawEvidence:
-    """`DrawEvidence` of a site whose connection nobody measures: nothing is contradicted."""
+    """`DrawEvidence` of a site whose connection is not measured: it contradicts nothing."""
 
     def contradicts(self, key: EvseKey, meter: Meter) -> bool:
-        """Never."""
+        """Return False."""
         return False
 
     def confirm(self) -> ConfirmedCharging | None:
-        """Nobody knows."""
+        """Return None."""
         return None
 
 
 @dataclass(slots=True)
 class ChargingSite:
-    """What is known and ordered now.
-
-    is_dirty: whether something may have made the cars' sum pass the envelope since it was last looked at.
-    fallbacks: what each EVSE should fall to by now; each falls to that as soon as there is room for it.
-    caps: what protection lets EVSEs draw at most [A per phase], whoever ordered what. reserve_share: part of the site's
-    limit that cars leave free, from 0 to 1.
-    draw_evidence: what the connection's meter says of reported draws.
-    unsaved: EVSEs that changed, and over: sessions that ended, since they were last written down.
-    """
+    """Known facts and orders in force."""
 
     installation: Installation
     rules: Rules
     operator_limit_kw: float | None = None
+    """Limit of the site by an operator's order [kW]; None: as configured."""
     override: ActiveOverride | None = None
+    """The override in force; None: agents command."""
     chargers: dict[str, ChargerFacts] = field(default_factory=dict[str, ChargerFacts])
     evses: dict[EvseKey, EvseFacts] = field(default_factory=dict[EvseKey, EvseFacts])
     limit_states: dict[EvseKey, EvseLimitState] = field(default_factory=dict[EvseKey, EvseLimitState])
     wirings: dict[EvseKey, EvseWiring] = field(default_factory=dict[EvseKey, EvseWiring])
     keys_of: dict[str, tuple[EvseKey, ...]] = field(default_factory=dict[str, tuple[EvseKey, ...]])
+    """EVSEs by charger."""
     own_quirks: dict[str, Quirks] = field(default_factory=dict[str, Quirks])
+    """Quirks by charger, from CHARGERS_FILE."""
     feeder_a: dict[str, float] = field(default_factory=dict[str, float])
+    """Limit per phase by feeder [A]."""
     draw_evidence: DrawEvidence = field(default_factory=NoDrawEvidence)
+    """Comparison of reported draws with the connection's meter."""
     is_dirty: bool = True
+    """Whether the sum of all EVSEs may exceed the envelope since it was last checked."""
     fallbacks: dict[EvseKey, float] = field(default_factory=dict[EvseKey, float])
+    """Fallback that each EVSE should have; it gets a higher one as soon as there is headroom for it [A per phase]."""
     caps: dict[EvseKey, float] = field(default_factory=dict[EvseKey, float])
+    """Upper bounds by protection, whatever was ordered [A per phase]."""
     reserve_share: float = 0.0
+    """Share of the site's limit that cars leave free, from 0 to 1."""
     unsaved: set[EvseKey] = field(default_factory=set[EvseKey])
+    """EVSEs that changed since they were last persisted."""
     over: list[tuple[EvseKey, ChargingSession, datetime]] = field(
         default_factory=list[tuple[EvseKey, ChargingSession, datetime]]
     )
+    """Sessions that ended since they were last persisted."""
 
     def __post_init__(self) -> None:
         self.wirings = {wiring.key: wiring for wiring in self.installation.wirings}
@@ -166,23 +169,23 @@ class ChargingSite:
 
     @property
     def site_limit_kw(self) -> float:
-        """What the connection may carry, by the operator's word."""
+        """Limit of the connection: the configured one, or a lower one of an operator [kW]."""
         configured_kw = self.rules.settings.limit_kw
         return configured_kw if self.operator_limit_kw is None else min(configured_kw, self.operator_limit_kw)
 
     @property
     def connection(self) -> Envelope:
-        """The limits of connection and feeders."""
+        """Limits of connection and feeders."""
         settings = self.rules.settings
         return Envelope(self.site_limit_kw, settings.voltage_v, settings.phases, self.feeder_a)
 
     @property
     def envelope(self) -> Envelope:
-        """The limits that all cars share: those of the connection, less a reserve."""
+        """Limits that all cars share: those of the connection, less a reserve."""
         return replace(self.connection, site_limit_kw=self.site_limit_kw * (1 - self.reserve_share))
 
     def apply_cap(self, key: EvseKey, order: LimitOrder) -> LimitOrder:
-        """An order as protection lets it pass; nothing for a driver who may not charge."""
+        """Bound an order by protection's cap; 0 for a driver who may not charge."""
         session = self.get_session(key)
         if session is not None and session.driver is not None and not session.driver.is_allowed:
             return replace(order, limit_a=0.0, limited_by=NOT_ALLOWED)
@@ -192,7 +195,7 @@ class ChargingSite:
         return replace(order, limit_a=cap_a, limited_by=PROTECTION)
 
     def choose_fallbacks(self) -> None:
-        """Choose every EVSE's fallback anew, after the site's limit changed; those that rise wait for room."""
+        """Choose each EVSE's fallback after the site's limit changed; those that rise wait for headroom."""
         self.fallbacks = choose_fallbacks(
             self.installation.wirings,
             self.connection,
@@ -205,7 +208,7 @@ class ChargingSite:
         self.is_dirty = True
 
     def raise_fallbacks(self) -> None:
-        """Raise those fallbacks for which there is room beside all that cars may draw."""
+        """Raise those fallbacks for which there is headroom next to all that cars may draw."""
         rising = [
             key
             for key, fallback_a in self.fallbacks.items()
@@ -221,28 +224,28 @@ class ChargingSite:
                 loads.add(wiring, exceed_by(wiring.currents(fallback_a), most_a))
 
     def begin_fallbacks(self) -> None:
-        """Begin with the fallbacks that chargers held before, but for those that are to be lower by now."""
+        """Start with the fallbacks that chargers hold, lowered to those that are chosen now."""
         self.choose_fallbacks()
         for key, fallback_a in self.fallbacks.items():
             held_a = self.limit_states[key].fallback_held_a
             self.limit_states[key].fallback_a = fallback_a if held_a is None else min(fallback_a, held_a)
 
     def find_quirks(self, charger_id: str) -> tuple[KnownQuirk, ...]:
-        """Which quirks a registered charger has, and by what."""
+        """Return the quirks of a registered charger, with the source of each."""
         return find_quirks(self.chargers[charger_id].make, self.own_quirks[charger_id])
 
     def quirks(self, charger_id: str) -> Quirks:
-        """What a registered charger needs."""
+        """Return the quirks of a registered charger, combined."""
         return quirks_of(self.chargers[charger_id].make, self.own_quirks[charger_id])
 
     @property
     def known_methods(self) -> dict[str, KnownMethod]:
-        """By which methods chargers accepted limits, of those that did."""
+        """Methods by which chargers accepted limits, by charger."""
         known = ((charger_id, facts.known_method) for charger_id, facts in self.chargers.items())
         return {charger_id: method for charger_id, method in known if method is not None}
 
     def get_session(self, key: EvseKey) -> ChargingSession | None:
-        """The car at an EVSE."""
+        """Return the running session of an EVSE."""
         return self.evses[key].session
 
     def is_connected(self, key: EvseKey) -> bool:
@@ -250,12 +253,12 @@ class ChargingSite:
         return self.chargers[key[0]].is_connected
 
     def key_of_session(self, session_id: str) -> EvseKey | None:
-        """Where a session is; None: no such session runs."""
+        """Return the EVSE of a running session; None: there is no such session."""
         found = (key for key, facts in self.evses.items() if facts.session and facts.session.session_id == session_id)
         return next(found, None)
 
     def key_of_transaction(self, charger_id: str, transaction_id: str) -> EvseKey | None:
-        """Where a transaction runs; None: none of this name is known."""
+        """Return the EVSE of a running transaction; None: there is no such transaction."""
         for key in self.keys_of.get(charger_id, ()):
             session = self.evses[key].session
             if session is not None and session.transaction_id == transaction_id:
@@ -263,23 +266,23 @@ class ChargingSite:
         return None
 
     def max_currents(self, key: EvseKey) -> Currents:
-        """The most that one EVSE may draw; all that it can, where a fault of ours hides what is known of it."""
+        """Compute the most that one EVSE may draw; its rating, where that fails."""
         with isolate_errors("counting", key):
             return compute_max_currents(self.wirings[key], self.limit_states[key], self.reserved_currents(key))
         wiring = self.wirings[key]
         return wiring.currents(wiring.max_current_a)
 
     def reserved_currents(self, key: EvseKey) -> Currents:
-        """What counts for one EVSE whatever it is told."""
+        """Compute what counts for one EVSE whatever is ordered of it."""
         return compute_reserved_currents(
             self.wirings[key], self.limit_states[key], self.evses[key], self.get_drawn_currents(key)
         )
 
     def get_drawn_currents(self, key: EvseKey) -> Currents:
-        """What counts of an EVSE's newest meter values [A].
+        """Return what counts of an EVSE's newest meter values [A].
 
-        More than the EVSE is rated for counts up to its feeder's limit, unless the connection's meter contradicts it;
-        beyond that, nobody could draw it, and the rating counts.
+        More than the EVSE's rating counts up to its feeder's limit, unless the connection's meter contradicts it; above
+        that limit the rating counts.
         """
         meter, wiring = self.evses[key].meter, self.wirings[key]
         if meter is None:
@@ -288,7 +291,7 @@ class ChargingSite:
         return plausible_currents(meter.current_a, wiring, believed_a)
 
     def sum_loads(self, besides: Collection[EvseKey] = ()) -> PhaseLoads:
-        """The most that all EVSEs together may draw, some left out."""
+        """Sum the most that all EVSEs may draw, except some."""
         loads = PhaseLoads()
         for key, wiring in self.wirings.items():
             if key not in besides:
@@ -296,31 +299,31 @@ class ChargingSite:
         return loads
 
     def set_session(self, key: EvseKey, session: ChargingSession) -> None:
-        """Change what is known of the car at an EVSE."""
+        """Replace the running session of an EVSE."""
         self.evses[key] = replace(self.evses[key], session=session)
         self.unsaved.add(key)
 
     def end_session(self, key: EvseKey, session: ChargingSession, ended_at: datetime) -> None:
-        """Forget what was ordered for a car that is gone."""
+        """Remove the orders for a car that left."""
         self.limit_states[key].forget_session()
         self.record_end(key, session, ended_at)
 
     def record_end(self, key: EvseKey, session: ChargingSession, ended_at: datetime) -> None:
-        """Have it written down that a session is over."""
+        """Have the end of a session persisted."""
         self.over.append((key, session, ended_at))
         self.unsaved.add(key)
 
     def settle_if_idle(self, key: EvseKey) -> None:
-        """An EVSE without a car, whose charger holds or refused its default, may draw no more than its fallback."""
+        """Count an EVSE without a car, whose charger replied to its default profile, with its fallback."""
         facts, state = self.evses[key], self.limit_states[key]
         was_asked = state.fallback_reply is not None and state.fallback_reply.answer is not CommandStatus.NO_ANSWER
         if facts.session is None and facts.state in SURELY_IDLE and was_asked:
             state.is_unknown, state.doubtful_a = False, 0.0
 
     def order_in_force(self, key: EvseKey, now: Instant) -> LimitOrder | None:
-        """The limit that an EVSE holds to by all that is known, or that waits for the next car.
+        """Return the limit that an EVSE follows as far as is known, or that waits for the next car.
 
-        None: its fallback, or nothing is known. What is drawn without a session is held by no limit.
+        None: its fallback, or not known. A draw without a session follows no limit.
         """
         state = self.limit_states[key]
         if draws_without_session(self.evses[key]):
