@@ -12,8 +12,8 @@ def rows() -> tuple[Row, ...]:
     """Every row, in order."""
     return table(
         Group.BASELINE,
-        ("readings", "a subscribed application with the scopes reads sun, battery and grid", "200 each", _readings),
-        ("own-api", "the same application at the attacker's own API", "let through", _own_api),
+        ("readings", "subscribed, with the scopes: sun, battery, grid", "200 each", _readings),
+        ("own-api", "the same at the attacker's API", "let through", _own_api),
     )
 
 

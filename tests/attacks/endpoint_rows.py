@@ -24,23 +24,23 @@ def rows() -> tuple[Row, ...]:
     refused = tuple(f"{one}; {other}" for one in _REFUSED_GRANT for other in _REFUSED_GRANT)
     return table(
         Group.TOKEN_ENDPOINT,
-        ("wrong-secret", "a known client with another secret", "401 invalid_client", _wrong_secret),
-        ("unknown-client", "a client that nobody made", ("401 invalid_client", "400 invalid_client"), _unknown_client),
-        ("no-client", "a token for nobody in particular", ("401 invalid_client", "400 invalid_request"), _no_client),
-        ("unknown-grant", "grants that do not exist or are not an application's", refused, _grants),
-        ("in-the-address", "client and secret in the address instead of the form", ("405", "400", "401"), _in_address),
-        ("widened-by-evapp", "EVApp asks for site:operate and apim scopes beside its own", "none granted", _widened),
-        ("roleless", "an application whose owner holds no role asks for every scope", "none granted", _roleless),
-        ("unregistered", "a scope that nobody registered", "none granted", _unregistered),
-        ("rest-apis", "EVApp's token at Publisher, Developer Portal and Admin", rest, _rest_apis),
+        ("wrong-secret", "wrong secret", "401 invalid_client", _wrong_secret),
+        ("unknown-client", "unknown client", ("401 invalid_client", "400 invalid_client"), _unknown_client),
+        ("no-client", "no client", ("401 invalid_client", "400 invalid_request"), _no_client),
+        ("unknown-grant", "unknown and disallowed grants", refused, _grants),
+        ("in-the-address", "client and secret in the address", ("405", "400", "401"), _in_address),
+        ("widened-by-evapp", "EVApp asks for site:operate, apim scopes", "none granted", _widened),
+        ("roleless", "owner without roles asks for every scope", "none granted", _roleless),
+        ("unregistered", "unregistered scope", "none granted", _unregistered),
+        ("rest-apis", "EVApp's token at Publisher, Developer Portal, Admin", rest, _rest_apis),
         (
             "administrators-token",
-            "an administrator's token at the gateway",
+            "administrator's token at the gateway",
             (fault(NOT_SUBSCRIBED), fault(INVALID_CREDENTIALS)),
             _administrator,
         ),
-        ("revoke-anothers", "one application revokes the token of another", "let through", _revoke_anothers),
-        ("keys-of-evapp", "another user reads EVApp's keys in the Developer Portal", ("403", "404"), _keys_of_evapp),
+        ("revoke-anothers", "revoking another application's token", "let through", _revoke_anothers),
+        ("keys-of-evapp", "another user reads EVApp's keys", ("403", "404"), _keys_of_evapp),
     )
 
 

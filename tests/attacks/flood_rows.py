@@ -56,13 +56,13 @@ def rows() -> tuple[Row, ...]:
         Group.CHARGERS,
         (
             "half-handshakes",
-            "300 half handshakes on the OCPP port of a service with 256 descriptors, and the operator's stop",
+            "operator's stop during 300 half OCPP handshakes, 256 descriptors",
             "200 each",
             _half_handshakes,
         ),
         (
             "slow-clients",
-            "300 requests without an end at the same service, and the operator's stop",
+            "the same during 300 unfinished requests",
             "200 each",
             _slow_clients,
         ),

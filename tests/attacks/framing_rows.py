@@ -20,16 +20,16 @@ def rows() -> tuple[Row, ...]:
     serves = ("refused, serves on", "closed, serves on")
     return table(
         Group.FRAMING,
-        ("two-authorizations", "two tokens, of which each lacks what the other has", "refused in either order", _two),
+        ("two-authorizations", "two tokens, each lacking a right", "refused in either order", _two),
         (
             "length-and-chunks",
-            "Content-Length beside Transfer-Encoding, a request behind",
+            "Content-Length and Transfer-Encoding, smuggled request",
             _NO_READING,
             _length_and_chunks,
         ),
-        ("two-lengths", "two Content-Lengths, a request behind", _NO_READING, _two_lengths),
-        ("two-codings", "two Transfer-Encodings, one disguised, a request behind", _NO_READING, _two_codings),
-        ("line-ends", "line ends inside a header, a request behind", _NO_READING, _line_ends),
+        ("two-lengths", "two Content-Lengths, smuggled request", _NO_READING, _two_lengths),
+        ("two-codings", "two Transfer-Encodings, smuggled request", _NO_READING, _two_codings),
+        ("line-ends", "line ends in a header, smuggled request", _NO_READING, _line_ends),
         ("large-body", "a body of 4 MiB", serves, _large_body),
         ("large-header", "a header of 256 KiB", serves, _large_header),
         ("many-headers", "2000 headers", serves, _many_headers),

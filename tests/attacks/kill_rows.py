@@ -20,10 +20,10 @@ from wso2_terms.codes import DENIED
 
 KILLED = (EVAPP, ASSISTANT)
 ACTS: Mapping[str, tuple[str, Callable[[Holder], ClientCredentials]]] = {
-    "second-application": ("a second application of the owner's", Holder.second_application),
-    "rename": ("another name for the application", Holder.rename),
-    "resubscribe": ("subscriptions taken back and made anew", Holder.resubscribe),
-    "new-key": ("a new secret for the key", Holder.new_key),
+    "second-application": ("second application", Holder.second_application),
+    "rename": ("application renamed", Holder.rename),
+    "resubscribe": ("subscriptions renewed", Holder.resubscribe),
+    "new-key": ("new secret", Holder.new_key),
 }
 _GOOD = "let through"
 
@@ -40,27 +40,27 @@ def _rows_of(spec: ApplicationSpec, denied: str) -> tuple[Row, ...]:
         Group.KILL,
         (
             f"portal-scopes-{who}",
-            f"{spec.name}'s key asks for the scopes of the Developer Portal",
+            f"{spec.name}'s key asks for portal scopes",
             "none granted",
             partial(_portal_scopes, spec=spec),
         ),
         (
             f"bootstrap-poll-{who}",
-            f"{spec.name}'s key asks for them throughout a bootstrap, and uses what it gets after a kill",
+            "the same throughout a bootstrap, used after a kill",
             denied,
             partial(_poll, spec=spec),
         ),
         *(
             (
                 f"{name}-before-{who}",
-                f"{title}, then a kill of {spec.name}",
+                f"{title}, then kill",
                 f"{_GOOD}, then {denied}",
                 partial(_before, spec=spec, act=act),
             )
             for name, (title, act) in ACTS.items()
         ),
         *(
-            (f"{name}-after-{who}", f"a kill of {spec.name}, then {title}", denied, partial(_after, spec=spec, act=act))
+            (f"{name}-after-{who}", f"kill, then {title}", denied, partial(_after, spec=spec, act=act))
             for name, (title, act) in ACTS.items()
         ),
     )

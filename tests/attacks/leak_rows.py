@@ -12,10 +12,10 @@ def rows() -> tuple[Row, ...]:
     """Every row, in order."""
     return table(
         Group.LEAKS,
-        ("answers", "every secret of the run in every answer and error", "nowhere", _answers),
-        ("written", "every secret of the run in logs, metrics log and ledger", "nowhere", _written),
-        ("metrics", "every secret of the run in /metrics and /health", "nowhere", _metrics),
-        ("left-behind", "what is left of the attacker after all this", "nothing", _left_behind),
+        ("answers", "secrets in answers and errors", "nowhere", _answers),
+        ("written", "secrets in logs, metrics log, ledger", "nowhere", _written),
+        ("metrics", "secrets in /metrics and /health", "nowhere", _metrics),
+        ("left-behind", "what is left of the attacker", "nothing", _left_behind),
     )
 
 

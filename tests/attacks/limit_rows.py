@@ -27,17 +27,17 @@ def rows() -> tuple[Row, ...]:
     plan = fault(SUBSCRIPTION_THROTTLED)
     return table(
         Group.LIMITS,
-        ("plan", "more calls in a minute than the plan allows", f"{plan} at the limit", _plan),
+        ("plan", "calls over the plan", f"{plan} at the limit", _plan),
         (
             "plan-evaded",
-            "over the plan: a new token, another address, other headers, plain HTTP",
+            "the same with new token, address, headers, plain HTTP",
             f"{plan} each",
             _evaded,
         ),
-        ("plan-edge", "a burst over a minute's edge", "at most twice the limit in 60 s", _edge),
+        ("plan-edge", "burst over a minute's edge", "at most twice the limit in 60 s", _edge),
         (
             "application",
-            "more calls than an application may make in all",
+            "calls over the application's limit",
             f"{fault(APPLICATION_THROTTLED)} at the limit",
             _application,
         ),

@@ -20,14 +20,14 @@ def rows() -> tuple[Row, ...]:
     """Every row, in order."""
     return table(
         Group.MCP,
-        ("unknown-tool", "tools that are not there, or of another server", "error -32600 each", _unknown_tool),
-        ("unknown-method", "methods that are not there", "error -32601 each", _unknown_method),
+        ("unknown-tool", "unknown tools, another server's tools", "error -32600 each", _unknown_tool),
+        ("unknown-method", "unknown methods", "error -32601 each", _unknown_method),
         ("malformed", "no JSON, no object, a batch, no id, deep nesting", _REFUSED, _malformed),
-        ("huge-id", "an id of 200 digits and one of 100 KiB", "serves on", _huge_id),
-        ("revision", "revisions of the protocol that are not spoken", "error -32602 each", _revision),
-        ("stream", "GET on the server, for a stream", "405, no stream", _stream),
-        ("arguments", "arguments too many, of another type, missing", "error -32602 each", _arguments),
-        ("path-argument", "a way up in an argument that becomes part of a path", "no other resource", _path_argument),
+        ("huge-id", "ids of 200 digits and 100 KiB", "serves on", _huge_id),
+        ("revision", "unknown protocol revisions", "error -32602 each", _revision),
+        ("stream", "GET for a stream", "405, no stream", _stream),
+        ("arguments", "additional, mistyped, missing arguments", "error -32602 each", _arguments),
+        ("path-argument", "/../ in a path argument", "no other resource", _path_argument),
     )
 
 

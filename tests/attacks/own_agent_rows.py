@@ -41,13 +41,13 @@ def rows() -> tuple[Row, ...]:
         Group.AGENT,
         (
             "flood-of-readers",
-            "eight readers of /decisions?limit=100 without end, while decisions are asked for",
+            "decisions beside eight endless readers of /decisions?limit=100",
             "every decision recorded, every reader answered",
             _flood_of_readers,
         ),
         (
             "over-reporting",
-            "two of six chargers report 22 kW each while their cars draw nothing; then these draw what they may",
+            "two of six chargers report 22 kW, drawing nothing, then draw",
             f"the connection carries at most {_HEADROOM_KW:g} kW",
             _over_reporting,
         ),

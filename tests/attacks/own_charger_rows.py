@@ -29,27 +29,27 @@ def rows() -> tuple[Row, ...]:
     """Every row, in order."""
     return table(
         Group.CHARGERS,
-        ("unknown-charger", "a limit for a charger that the site has not", "rejected: unknown_charger", _unknown),
+        ("unknown-charger", "unknown charger", "rejected: unknown_charger", _unknown),
         (
             "second-commander",
-            "limits of another application while EVApp commands, also under EVApp's name",
+            "second application, also as EVApp, while EVApp commands",
             "200, then 409 leased each",
             _second_commander,
         ),
-        ("least-current", "a limit that no car charges with, 3 A", "rejected: least_current", _least_current),
+        ("least-current", "limit of 3 A", "rejected: least_current", _least_current),
         (
             "above-envelope",
-            "500 A for one charger and 32 A for a second, where the site carries 36 A",
+            "500 A and 32 A for two chargers, site 36 A",
             "partly_applied at 32 A: charger_limit; partly_applied at 0 A: site_limit",
             _above_envelope,
         ),
         (
             "overload",
-            "a building that rises by 12 kW, while no gateway and no agent are there",
+            "building rises by 12 kW, no gateway, no agent",
             "the connection carries no more than it may",
             _overload,
         ),
-        ("endless", "a limit that lapses in ten years", "rejected: valid_until", _endless),
+        ("endless", "limit for ten years", "rejected: valid_until", _endless),
     )
 
 

@@ -31,7 +31,7 @@ _EXPECTED = "the gateway 200 at each step; the former key 401 assertion_refused"
 
 def rows() -> tuple[Row, ...]:
     """Every row, in order."""
-    title = "an assertion of the gateway's former key, once its certificate was taken out while everything runs"
+    title = "gateway's former key, certificate removed while running"
     return table(Group.ASSERTIONS, ("key-rotation", title, _EXPECTED, _rotation))
 
 

@@ -24,9 +24,7 @@ _MOST_TOLD = 3
 
 def rows() -> tuple[Row, ...]:
     """The one row."""
-    return table(
-        Group.POLICY, ("cases", "each published application's like at each operation and tool", _AS_SAID, _cases)
-    )
+    return table(Group.POLICY, ("cases", "each application's equal at each operation and tool", _AS_SAID, _cases))
 
 
 def _cases(ground: Ground) -> Observation:

@@ -20,20 +20,20 @@ def rows() -> tuple[Row, ...]:
     """Every row, in order."""
     return table(
         Group.RIGHTS,
-        ("not-subscribed", "every scope and no subscription", _NOT_SUBSCRIBED, _stranger),
-        ("evapp-at-site", "EVApp at SiteAPI, where people act", _NOT_SUBSCRIBED, _evapp_at_site),
-        ("blocked-subscription", "a subscription that is blocked", f"let through, then {_BLOCKED}", _blocked),
-        ("blocked-production", "one that is blocked for production keys", f"let through, then {_BLOCKED}", _production),
-        ("unsubscribed", "a subscription that was taken back", f"let through, then {_NOT_SUBSCRIBED}", _unsubscribed),
+        ("not-subscribed", "every scope, no subscription", _NOT_SUBSCRIBED, _stranger),
+        ("evapp-at-site", "EVApp at SiteAPI", _NOT_SUBSCRIBED, _evapp_at_site),
+        ("blocked-subscription", "blocked subscription", f"let through, then {_BLOCKED}", _blocked),
+        ("blocked-production", "blocked for production keys", f"let through, then {_BLOCKED}", _production),
+        ("unsubscribed", "removed subscription", f"let through, then {_NOT_SUBSCRIBED}", _unsubscribed),
         (
             "deleted-application",
-            "the token of an application that was deleted",
+            "deleted application's token",
             (f"let through, then {_NOT_SUBSCRIBED}", f"let through, then {fault(INVALID_CREDENTIALS)}"),
             _deleted,
         ),
-        ("no-scope", "subscribed, with a token without the scope", _NO_SCOPE, _no_scope),
-        ("another-scope", "the scopes of battery and grid at the sun's API", _NO_SCOPE, _another_scope),
-        ("scope-in-a-scope", "scopes that only look alike: other case, longer, shorter", _NO_SCOPE, _lookalike),
+        ("no-scope", "subscribed, without the scope", _NO_SCOPE, _no_scope),
+        ("another-scope", "other APIs' scopes", _NO_SCOPE, _another_scope),
+        ("scope-in-a-scope", "similar scopes: other case, longer, shorter", _NO_SCOPE, _lookalike),
     )
 
 

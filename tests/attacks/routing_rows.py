@@ -34,7 +34,7 @@ SPELLINGS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "slashes": ("// and \\ in a path", (f"{_BASE}//metrics", f"/{_BASE}/..\\metrics", f"{_BASE}\\..\\metrics")),
     "absolute": (
-        "a whole URL as the request's target",
+        "absolute URL as target",
         ("http://127.0.0.1/metrics", "https://localhost:9443/oauth2/jwks"),
     ),
 }
@@ -46,16 +46,16 @@ def rows() -> tuple[Row, ...]:
     spelled = ((name, title, "refused each", partial(_spelled, paths)) for name, (title, paths) in SPELLINGS.items())
     return table(
         Group.ROUTING,
-        ("verb", "verbs that a resource has not", "405 405 each", _verbs),
-        ("resource", "a resource that is not published, though its service has it", "404 404 each", _resources),
-        ("api", "an API and a version that are not there", "404 404 each", _apis),
+        ("verb", "unpublished verbs", "405 405 each", _verbs),
+        ("resource", "unpublished resource of a service", "404 404 each", _resources),
+        ("api", "unknown API, unknown version", "404 404 each", _apis),
         (
             "encoded-letters",
-            "a published path with encoded letters, without a token",
+            "encoded letters in a path, no token",
             ("401 900902 each", "404 404 each"),
             _letters,
         ),
-        ("override", "headers that ask for another verb or path", "as without them", _override),
+        ("override", "headers that override verb or path", "as without them", _override),
         *spelled,
     )
 

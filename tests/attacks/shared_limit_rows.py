@@ -16,8 +16,8 @@ def rows() -> tuple[Row, ...]:
     api, tool = f"{fault(API_THROTTLED)} at the limit", f"{fault(RESOURCE_THROTTLED)} at the limit"
     return table(
         Group.LIMITS,
-        ("api", "more calls than an API allows all applications together", api, _api),
-        ("tool", "more calls than a tool allows all applications together", tool, _tool),
+        ("api", "calls over the API's limit for all", api, _api),
+        ("tool", "calls over the tool's limit for all", tool, _tool),
     )
 
 

@@ -18,12 +18,12 @@ def rows() -> tuple[Row, ...]:
     denied = _THEN.format(fault(DENIED))
     return table(
         Group.STOPS,
-        ("deny-application", "an application under a deny policy", denied, _application),
-        ("deny-user", "an application of a user under a deny policy", denied, _user),
-        ("deny-api", "an API under a deny policy", denied, _api),
-        ("deny-address", "an address under a deny policy", denied, _address),
-        ("blocked-api", "an API that is blocked in its lifecycle", _THEN.format(fault(API_BLOCKED)), _lifecycle),
-        ("undeployed-api", "an API whose revision is undeployed", _THEN.format(fault(NOT_FOUND)), _undeployed),
+        ("deny-application", "denied application", denied, _application),
+        ("deny-user", "denied user's application", denied, _user),
+        ("deny-api", "denied API", denied, _api),
+        ("deny-address", "denied address", denied, _address),
+        ("blocked-api", "blocked API", _THEN.format(fault(API_BLOCKED)), _lifecycle),
+        ("undeployed-api", "undeployed API", _THEN.format(fault(NOT_FOUND)), _undeployed),
     )
 
 

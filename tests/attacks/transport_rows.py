@@ -46,27 +46,27 @@ def rows() -> tuple[Row, ...]:
         *table(
             Group.TRANSPORT,
             ("old-tls", "TLS 1.0 and 1.1 at gateway and token endpoint", "refused", _old_tls),
-            ("plain", "plain HTTP spoken at the TLS ports", "no answer of the API", _plain),
+            ("plain", "plain HTTP at the TLS ports", "no answer of the API", _plain),
             (
                 "impostor-bootstrap",
-                "the bootstrap sent to a server of another authority",
+                "bootstrap to a server of another authority",
                 "refused, nothing sent",
                 _bootstrap,
             ),
-            ("plain-bootstrap", "the bootstrap sent to http:// on another machine", "refused", _plain_bootstrap),
+            ("plain-bootstrap", "bootstrap to http:// elsewhere", "refused", _plain_bootstrap),
         ),
         *table(
             Group.AGENT,
             (
                 "impostor",
-                "the agent sent to a server of another authority",
+                "agent to a server of another authority",
                 "nothing sent, 0 kW as fail_safe",
                 _impostor,
             ),
-            ("plain", "the agent sent to http:// on another machine", "does not start", _plain_agent),
+            ("plain", "agent to http:// elsewhere", "does not start", _plain_agent),
             (
                 "injection",
-                "instructions inside a reading, the grid overloaded",
+                "instructions in a reading, grid overloaded",
                 "0 kW as grid_overload, as without",
                 _injection,
             ),
