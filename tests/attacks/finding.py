@@ -21,8 +21,8 @@ from ev_service.settings import load
 from local_stack.environment import HOST, Ports, PortSettings, load_passwords
 from local_stack.run import STATE
 from local_stack.stack import ROOT, StackPlan
-from wso2_provisioning.readiness import HEALTH_PATH
 from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.smoke_test import HEALTH_PATH
 
 Report = Callable[[str], None]
 SERVICE_PORTS = {"solar": 8001, "battery": 8002, "grid": 8003, "chargers": 8005}

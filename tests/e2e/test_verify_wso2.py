@@ -14,8 +14,8 @@ import pytest
 
 from local_stack.environment import free_ports, select_system_variables
 from local_stack.stack import ROOT, start_service
-from wso2_provisioning.verification.cleanup import APPLICATIONS
 from wso2_provisioning.verification.cli import main
+from wso2_provisioning.verification.runner import APPLICATIONS
 
 pytestmark = pytest.mark.slow
 

@@ -16,13 +16,21 @@ from aiohttp import ClientSession
 from aiohttp.test_utils import RawTestServer
 
 from ev_service.clock import SteppedClock, SystemClock
-from local_gateway.default_policies import create_default_policies
 from local_gateway.gateway.assertion import AssertionIssuer
 from local_gateway.gateway.backend import BackendClient
 from local_gateway.gateway.handler import Gateway
 from local_gateway.gateway.metrics import MetricsLog
 from local_gateway.keys import SigningKey, prepare_key_files
-from local_gateway.state import Application, GatewayState, McpServerRecord, OAuthClient, Revision, Store, Subscription
+from local_gateway.state import (
+    Application,
+    GatewayState,
+    McpServerRecord,
+    OAuthClient,
+    Revision,
+    Store,
+    Subscription,
+    create_default_policies,
+)
 from local_gateway.tokens import TokenService
 from wso2_terms.deployment import BackendJwt
 from wso2_terms.mcp import Wso2Version

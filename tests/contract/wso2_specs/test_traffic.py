@@ -18,9 +18,9 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from ev_service.clock import SystemClock
-from local_gateway.management import dcr, devportal, mcp_servers, publisher, subscriptions, throttling
+from local_gateway.management import devportal, mcp_servers, publisher, subscriptions, throttling
 from local_gateway.management.admin import AdminApi
-from local_gateway.management.application_keys import ApplicationKeysApi
+from local_gateway.management.application_keys import ApplicationKeysApi, build_registration_routes
 from local_gateway.management.rest import ManagementContext, RouteTable
 from local_gateway.oauth import OAuthServer
 from wso2_provisioning.applications import EVAPP, SUBSCRIBER_ROLE
@@ -29,8 +29,8 @@ from wso2_provisioning.change_log import ChangeLog
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.provision import Wso2, ensure_unsubscribed_application, provision
-from wso2_provisioning.readiness import wait_until_ready
 from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.smoke_test import wait_until_ready
 from wso2_provisioning.verification.context import VerificationContext
 from wso2_provisioning.verification.runner import build_all_rows, run_rows
 from wso2_terms.api_archive import write_api_archive
@@ -579,7 +579,7 @@ def _routes() -> list[web.RouteDef]:
     # Whoever only lists the operations does not need what they work with.
     context, oauth = cast("ManagementContext", None), cast("OAuthServer", None)
     return [
-        *dcr.routes(context),
+        *build_registration_routes(context),
         *publisher.PublisherApi(context).routes(),
         *mcp_servers.McpServersApi(context).routes(),
         *devportal.ApplicationsApi(context).routes(),

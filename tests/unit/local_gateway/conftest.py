@@ -11,7 +11,6 @@ import pytest
 from pydantic import SecretStr
 
 from ev_service.clock import SteppedClock, SystemClock
-from local_gateway.default_policies import create_default_policies
 from local_gateway.gateway.assertion import AssertionIssuer
 from local_gateway.gateway.backend import BackendClient
 from local_gateway.gateway.handler import Gateway
@@ -27,6 +26,7 @@ from local_gateway.state import (
     Revision,
     Store,
     Subscription,
+    create_default_policies,
 )
 from local_gateway.tokens import TokenService
 from local_gateway.users import UserStore

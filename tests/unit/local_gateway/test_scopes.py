@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_gateway.scopes import DEFAULT_SCOPE, grant_scopes, list_rest_scopes
+from local_gateway.users import DEFAULT_SCOPE, grant_scopes, list_rest_scopes
 
 BINDINGS = {"solar:read": {"internal/reader"}, "open:read": set[str](), "site:operate": {"internal/operator"}}
 DEVICE = [re.compile("^device_.*"), re.compile("openid")]

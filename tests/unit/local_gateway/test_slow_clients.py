@@ -17,7 +17,7 @@ import pytest
 from ev_service.clock import SteppedClock
 from ev_service.connections import ListenerSettings
 from local_gateway.app import LocalGateway, build_gateway, serve
-from local_gateway.management.login_delay import LoginDelays
+from local_gateway.management.rest import LoginDelays
 from local_gateway.settings import LocalGatewaySettings
 from local_gateway.state import GatewayState
 from wso2_terms.codes import UNCLASSIFIED

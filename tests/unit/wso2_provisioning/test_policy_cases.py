@@ -10,7 +10,6 @@ from local_gateway.gateway.admission import Credentials, authorize
 from local_gateway.gateway.faults import Rejection
 from local_gateway.gateway.snapshot import take_snapshot
 from local_gateway.oauth import build_scope_bindings
-from local_gateway.scopes import grant_scopes
 from local_gateway.state import (
     ApiRecord,
     Application,
@@ -22,6 +21,7 @@ from local_gateway.state import (
     Subscription,
 )
 from local_gateway.tokens import AccessToken
+from local_gateway.users import grant_scopes
 from wso2_provisioning.applications import APPLICATIONS, ASSISTANT, CHARGERS_API, EVAPP, OPERATOR
 from wso2_provisioning.mcp_servers import build_server_body
 from wso2_provisioning.policy_cases import (

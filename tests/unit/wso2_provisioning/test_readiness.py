@@ -6,7 +6,7 @@ import pytest
 
 from wso2_provisioning.errors import NotReadyError
 from wso2_provisioning.http_client import HttpClient
-from wso2_provisioning.readiness import wait_until_ready
+from wso2_provisioning.smoke_test import wait_until_ready
 
 if TYPE_CHECKING:
     from tests.unit.wso2_provisioning.conftest import FakeWso2

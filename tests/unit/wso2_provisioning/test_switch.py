@@ -18,6 +18,8 @@ from wso2_provisioning.switch.kill_audit import (
     GatewayChange,
     KillEvent,
     KillScope,
+    StepResult,
+    StepRunner,
     collect_changes,
     compute_key_id,
     parse_reason,
@@ -26,7 +28,6 @@ from wso2_provisioning.switch.kill_audit import (
 )
 from wso2_provisioning.switch.kill_switch import build_scope_sets
 from wso2_provisioning.switch.polling import is_refusal
-from wso2_provisioning.switch.step_runner import StepResult, StepRunner
 from wso2_provisioning.tokens import ClientCredentials
 from wso2_terms.artifacts import load_artifacts
 

@@ -20,7 +20,6 @@ from ev_service.errors import ConfigurationError
 from ev_service.listening import Listener
 from ev_service.settings import PLACEHOLDER, load, secret_from
 from ev_service.tasks import cancel_and_wait
-from local_gateway.default_policies import create_default_policies
 from local_gateway.gateway.assertion import AssertionIssuer
 from local_gateway.gateway.backend import BackendClient
 from local_gateway.gateway.handler import Gateway
@@ -31,7 +30,7 @@ from local_gateway.management.rest import ManagementContext
 from local_gateway.oauth import TOKEN_PATH
 from local_gateway.serving import listen, track_requests
 from local_gateway.settings import LocalGatewaySettings
-from local_gateway.state import Store
+from local_gateway.state import Store, create_default_policies
 from local_gateway.tokens import TokenService
 from local_gateway.users import UserStore
 from wso2_terms.deployment import DeploymentSettings, read_deployment

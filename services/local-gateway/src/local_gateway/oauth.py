@@ -18,10 +18,9 @@ from authlib.oauth2.rfc6749.grants import ClientCredentialsGrant, ResourceOwnerP
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 
-from local_gateway.scopes import grant_scopes
 from local_gateway.state import GatewayState, OAuthClient, Store
 from local_gateway.tokens import AccessToken, TokenService
-from local_gateway.users import UserStore
+from local_gateway.users import UserStore, grant_scopes
 from wso2_terms.basic_credentials import decode_client
 from wso2_terms.deployment import DeploymentSettings
 

@@ -1,8 +1,12 @@
 """Persistent state: users, clients, applications, APIs, MCP servers, policies, tokens.
 
-It is one JSON document, written completely and atomically after each change.
+It is one JSON document, written completely and atomically after each change. Life cycle states and the policies of the
+first start are those of WSO2.
+Source: WSO2 API Manager 4.6, default API life cycle; APIConstants, APIUtil: default policies.
 """
 
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ev_service.errors import ConfigurationError
 from ev_service.files import replace_file
+from wso2_terms.policies import PolicyKind
 
 KeyType = Literal["PRODUCTION", "SANDBOX"]
 SubscriptionStatus = Literal["UNBLOCKED", "BLOCKED", "PROD_ONLY_BLOCKED"]
@@ -274,3 +279,84 @@ class Store:
             return
         # Not durable: every issued token saves the state, and a lost one is only requested again.
         replace_file(self._file, self.state.model_dump_json(), is_durable=False)
+
+
+CREATED, PUBLISHED, BLOCKED, RETIRED = "CREATED", "PUBLISHED", "BLOCKED", "RETIRED"
+PROTOTYPED, DEPRECATED = "PROTOTYPED", "DEPRECATED"
+
+_LIFECYCLE_TRANSITIONS: Mapping[str, Mapping[str, str]] = {
+    CREATED: {"Publish": PUBLISHED, "Deploy as a Prototype": PROTOTYPED},
+    PROTOTYPED: {"Publish": PUBLISHED, "Demote to Created": CREATED},
+    PUBLISHED: {
+        "Block": BLOCKED,
+        "Demote to Created": CREATED,
+        "Deploy as a Prototype": PROTOTYPED,
+        "Deprecate": DEPRECATED,
+    },
+    BLOCKED: {"Re-Publish": PUBLISHED, "Deprecate": DEPRECATED},
+    DEPRECATED: {"Retire": RETIRED},
+    RETIRED: {},
+}
+
+SUBSCRIBABLE = frozenset({PUBLISHED, PROTOTYPED})
+"""States in which applications can subscribe."""
+
+
+def list_lifecycle_transitions(state: str) -> dict[str, str]:
+    """Return the possible actions and the state that each leads to."""
+    return dict(_LIFECYCLE_TRANSITIONS[state])
+
+
+def find_lifecycle_target(state: str, action: str) -> str | None:
+    """Return the state that an action leads to, None if it is not possible."""
+    return _LIFECYCLE_TRANSITIONS[state].get(action)
+
+
+def format_lifecycle_state(state: str) -> str:
+    """Return the state as the REST API writes it.
+
+    >>> format_lifecycle_state("PUBLISHED")
+    'Published'
+    """
+    return state.capitalize()
+
+
+UNLIMITED = "Unlimited"
+
+_SHIPPED_POLICIES: Mapping[PolicyKind, Mapping[str, int]] = {
+    PolicyKind.SUBSCRIPTION: {"Gold": 5000, "Silver": 2000, "Bronze": 1000, "Unauthenticated": 500},
+    PolicyKind.ADVANCED: {"10KPerMin": 10_000, "20KPerMin": 20_000, "50KPerMin": 50_000},
+    PolicyKind.APPLICATION: {"10PerMin": 10, "20PerMin": 20, "50PerMin": 50},
+}
+# The policy models cannot express "no limit"; this count, which no caller reaches, stands for it.
+NO_LIMIT = 2**31 - 1
+
+POLICY_TYPES = {
+    PolicyKind.SUBSCRIPTION: "SubscriptionThrottlePolicy",
+    PolicyKind.ADVANCED: "AdvancedThrottlePolicy",
+    PolicyKind.APPLICATION: "ApplicationThrottlePolicy",
+}
+"""Value of `type` in the Admin REST API by kind of policy."""
+
+
+def create_default_policies() -> Iterator[PolicyRecord]:
+    """Create the policies that exist from the first start."""
+    for kind, counts in _SHIPPED_POLICIES.items():
+        for name, count in {UNLIMITED: NO_LIMIT, **counts}.items():
+            yield PolicyRecord(
+                policy_id=str(uuid.uuid4()),
+                kind=kind.value,
+                data=_build_default_policy(kind, name, count),
+                is_shipped=True,
+            )
+
+
+def _build_default_policy(kind: PolicyKind, name: str, count: int) -> Document:
+    limit: Document = {"timeUnit": "min", "unitTime": 1, "requestCount": count}
+    data: Document = {
+        "policyName": name,
+        "displayName": name,
+        "description": f"Allows {count} requests per minute" if count != NO_LIMIT else "Allows unlimited requests",
+        "defaultLimit": {"type": "REQUESTCOUNTLIMIT", "requestCount": limit},
+    }
+    return data | ({"stopOnQuotaReach": True} if kind is PolicyKind.SUBSCRIPTION else {})

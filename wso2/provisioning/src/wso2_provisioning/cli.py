@@ -16,8 +16,8 @@ from wso2_provisioning.backends import load_configured_artifacts, write_apictl_p
 from wso2_provisioning.change_log import ChangeLog
 from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.provision import ProvisioningResult, Wso2, provision
-from wso2_provisioning.readiness import wait_until_ready
 from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.smoke_test import wait_until_ready
 from wso2_provisioning.trust_anchor import Confirmation, save_ca
 from wso2_terms.artifacts import Artifacts
 from wso2_terms.documents import ArtifactError

@@ -15,8 +15,7 @@ from local_gateway.gateway.routing_model import (
     Subscriber,
 )
 from local_gateway.gateway.throttling import PolicyLevels, ThrottleLevel, parse_document
-from local_gateway.lifecycle import BLOCKED
-from local_gateway.state import ApiRecord, DenyPolicy, GatewayState, McpServerRecord, OAuthClient
+from local_gateway.state import BLOCKED, ApiRecord, DenyPolicy, GatewayState, McpServerRecord, OAuthClient
 from wso2_terms.api_project import Api, Endpoint
 from wso2_terms.mcp import MCP_RESOURCE, METADATA_RESOURCE
 from wso2_terms.mcp_project import McpServer, ToolOperation

@@ -12,8 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from local_gateway.default_policies import NO_LIMIT
-from local_gateway.state import Application, Document, GatewayState
+from local_gateway.state import NO_LIMIT, Application, Document, GatewayState
 from wso2_terms.codes import (
     API_THROTTLED,
     APPLICATION_THROTTLED,

@@ -6,14 +6,25 @@ Source: WSO2 API Manager 4.6, gateway-api.yaml and ServerStartupHealthcheckApiSe
 from aiohttp import web
 
 from local_gateway.keys import SigningKey
-from local_gateway.management import dcr, soap_users
+from local_gateway.management import soap_users
 from local_gateway.management.admin import AdminApi
-from local_gateway.management.application_keys import ApplicationExportApi, ApplicationKeysApi
+from local_gateway.management.application_keys import (
+    ApplicationExportApi,
+    ApplicationKeysApi,
+    build_registration_routes,
+)
 from local_gateway.management.devportal import ApplicationsApi
-from local_gateway.management.login_delay import LoginDelays, create_delay_middleware
 from local_gateway.management.mcp_servers import McpServersApi
 from local_gateway.management.publisher import PublisherApi
-from local_gateway.management.rest import Caller, ManagementContext, RestError, RouteTable, handle_errors
+from local_gateway.management.rest import (
+    Caller,
+    LoginDelays,
+    ManagementContext,
+    RestError,
+    RouteTable,
+    create_delay_middleware,
+    handle_errors,
+)
 from local_gateway.management.subscriptions import SubscriptionsApi
 from local_gateway.management.throttling import ThrottlingPoliciesApi
 from local_gateway.oauth import (
@@ -79,7 +90,7 @@ def create_management_app(context: ManagementContext, key: SigningKey, max_impor
             web.post(REVOKE_PATH, oauth.handle_revoke),
             web.get(JWKS_PATH, jwks),
             web.get(DISCOVERY_PATH, discovery),
-            *dcr.routes(context),
+            *build_registration_routes(context),
             *soap_users.routes(context),
             *GatewayInfoApi(context).routes(),
             *PublisherApi(context).routes(),

@@ -1,8 +1,10 @@
-"""Developer Portal REST API v3: consumer keys of applications, and the export of applications.
+"""Consumer keys: of applications (Developer Portal REST API v3, with their export), and of clients that register.
 
 Source: WSO2 API Manager 4.6, devportal-api.yaml, ApplicationsApiServiceImpl: a second key generation is rejected with
 901409, and GET returns the secret again. ExportUtils (carbon-apimgt): the archive has one folder `owner-name` with one
-document, in which consumer secrets are encoded in base64.
+document, in which consumer secrets are encoded in base64. RegistrationServiceImpl (dynamic client registration v0.17,
+with which the bootstrap gets a client): an existing client of the same name and owner is returned unchanged, including
+its secret.
 """
 
 import io
@@ -21,6 +23,7 @@ from local_gateway.management.rest import (
     Payload,
     RestError,
     RouteTable,
+    authenticate_basic,
     read_flag,
     read_payload,
 )
@@ -30,7 +33,7 @@ from local_gateway.tokens import generate_secret
 
 KEY_MANAGER = "Resident Key Manager"
 _SCOPES = ("apim:app_manage", "apim:subscribe")
-_SERVED_GRANTS = frozenset({"client_credentials", "password"})
+_SERVED_GRANTS = ("client_credentials", "password")
 
 
 class _KeyRequest(Payload):
@@ -210,3 +213,73 @@ def _write_archive(application: Application, document: Document, is_json: bool) 
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr(f"{folder}/application.{'json' if is_json else 'yaml'}", text)
     return content.getvalue()
+
+
+REGISTRATION_PATH = "/client-registration/v0.17/register"
+
+
+class _Registration(Payload):
+    client_name: str
+    owner: str
+    grant_type: str = ""
+    callback_url: str = ""
+    saas_app: bool = False
+
+
+def build_registration_routes(context: ManagementContext) -> list[web.RouteDef]:
+    """Return the route of the only operation."""
+
+    async def register(request: web.Request) -> web.Response:
+        return await _register(context, request)
+
+    return [web.post(REGISTRATION_PATH, register)]
+
+
+async def _register(context: ManagementContext, request: web.Request) -> web.Response:
+    user = authenticate_basic(context, request)
+    if user is None:
+        raise RestError(401, "Unauthenticated request", message="")
+    payload = await read_payload(request, _Registration)
+    if not payload.owner or payload.owner != user:
+        raise RestError(400, "Invalid application owner; only the caller may own the client")
+    known = (
+        client
+        for client in context.state.clients.values()
+        if client.application_id is None and client.name == payload.client_name
+    )
+    client = next(known, None)
+    if client is not None and client.owner != user:
+        raise RestError(403, "A client of this name belongs to another user")
+    if client is None:
+        client = _create_client(payload)
+        context.state.clients[client.client_id] = client
+        context.store.save(affects_routing=False)
+    return web.json_response(_build_client_body(client))
+
+
+def _create_client(payload: _Registration) -> OAuthClient:
+    requested = payload.grant_type.split()
+    return OAuthClient(
+        client_id=generate_secret(),
+        client_secret=generate_secret(),
+        name=payload.client_name,
+        owner=payload.owner,
+        grant_types=[grant for grant in _SERVED_GRANTS if grant in requested],
+        callback_url=payload.callback_url,
+    )
+
+
+def _build_client_body(client: OAuthClient) -> dict[str, object]:
+    attributes = {"grant_types": " ".join(client.grant_types), "redirect_uris": client.callback_url}
+    return {
+        "callBackURL": client.callback_url,
+        "clientName": client.name,
+        "clientId": client.client_id,
+        "clientSecret": client.client_secret,
+        "isSaasApplication": True,
+        "appOwner": client.owner,
+        "jsonString": json.dumps(attributes),
+        "jsonAppAttribute": "{}",
+        "applicationUUID": client.client_id,
+        "tokenType": "JWT",
+    }

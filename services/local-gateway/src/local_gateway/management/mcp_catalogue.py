@@ -9,10 +9,9 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from local_gateway.lifecycle import CREATED
 from local_gateway.management.products import check_no_subscriptions, check_policies, check_scopes, find_existing
 from local_gateway.management.rest import ManagementContext, RestError, parse_value
-from local_gateway.state import ApiRecord, Document, GatewayState, McpServerRecord
+from local_gateway.state import CREATED, ApiRecord, Document, GatewayState, McpServerRecord
 from wso2_terms.api_project import ApiScope, Scope
 from wso2_terms.mcp_project import ApiOperationMapping, McpServer, ToolOperation
 from wso2_terms.tools import to_stored_tool

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from aiohttp import web
 from pydantic import TypeAdapter
 
-from local_gateway import lifecycle
 from local_gateway.management.products import create_revision, deploy, undeploy
 from local_gateway.management.rest import (
     Caller,
@@ -20,7 +19,15 @@ from local_gateway.management.rest import (
     read_json,
     read_payload,
 )
-from local_gateway.state import Document, ProductRecord, Revision
+from local_gateway.state import (
+    RETIRED,
+    Document,
+    ProductRecord,
+    Revision,
+    find_lifecycle_target,
+    format_lifecycle_state,
+    list_lifecycle_transitions,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +92,12 @@ class RevisionsApi:
     async def change_lifecycle(self, request: web.Request, caller: Caller) -> web.Response:
         product = self._find(request.query.get(self._surface.id_query, ""))
         action = request.query.get("action", "")
-        target = lifecycle.find_target_state(product.lifecycle, action)
+        target = find_lifecycle_target(product.lifecycle, action)
         if target is None:
             raise RestError(400, f"Action '{action}' is not allowed in state {product.lifecycle}", code=900381)
         product.lifecycle, product.updated_at_ms = target, self._context.now_ms()
         product.data = product.data | {"lifeCycleStatus": target}
-        if target == lifecycle.RETIRED:
+        if target == RETIRED:
             for revision in product.revisions:
                 undeploy(revision, ())
         self._context.store.save()
@@ -157,11 +164,11 @@ async def _read_environments(request: web.Request) -> list[Document]:
 
 def _build_lifecycle_body(product: ProductRecord) -> Document:
     return {
-        "state": lifecycle.format_state(product.lifecycle),
+        "state": format_lifecycle_state(product.lifecycle),
         "checkItems": [],
         "availableTransitions": [
-            {"event": event, "targetState": lifecycle.format_state(target)}
-            for event, target in lifecycle.list_transitions(product.lifecycle).items()
+            {"event": event, "targetState": format_lifecycle_state(target)}
+            for event, target in list_lifecycle_transitions(product.lifecycle).items()
         ],
     }
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from aiohttp import web
 from pydantic import TypeAdapter
 
-from local_gateway.lifecycle import SUBSCRIBABLE
 from local_gateway.management.devportal import BASE, check_owner
 from local_gateway.management.products import find_product
 from local_gateway.management.rest import (
@@ -24,7 +23,7 @@ from local_gateway.management.rest import (
     read_json,
     read_payload,
 )
-from local_gateway.state import ApiRecord, Application, Document, ProductRecord, Subscription
+from local_gateway.state import SUBSCRIBABLE, ApiRecord, Application, Document, ProductRecord, Subscription
 
 _SUBSCRIPTION = ("apim:subscribe", "apim:sub_manage")
 

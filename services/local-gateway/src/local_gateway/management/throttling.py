@@ -9,7 +9,6 @@ from typing import cast
 
 from aiohttp import web
 
-from local_gateway.default_policies import TYPES
 from local_gateway.management.rest import (
     Caller,
     ManagementContext,
@@ -18,7 +17,7 @@ from local_gateway.management.rest import (
     read_flag,
     read_json,
 )
-from local_gateway.state import Document, PolicyRecord
+from local_gateway.state import POLICY_TYPES, Document, PolicyRecord
 from wso2_terms.documents import ArtifactError
 from wso2_terms.policies import PolicyKind, ThrottlePolicy, read_policy
 
@@ -53,7 +52,7 @@ def build_policy_info(policy: PolicyRecord) -> Document:
 def build_policy_body(policy: PolicyRecord) -> Document:
     """Return a policy as the REST API writes it."""
     kind = PolicyKind(policy.kind)
-    data: Document = {"policyId": policy.policy_id, **policy.data, "isDeployed": True, "type": TYPES[kind]}
+    data: Document = {"policyId": policy.policy_id, **policy.data, "isDeployed": True, "type": POLICY_TYPES[kind]}
     if kind is PolicyKind.SUBSCRIPTION:
         data = {"stopOnQuotaReach": False, "billingPlan": "FREE", "rateLimitCount": 0, "rateLimitTimeUnit": ""} | data
     return data

@@ -9,9 +9,8 @@ from wso2_provisioning.applications import CHARGERS_API, CONTROL_API, OPERATOR, 
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.http_client import Identity
 from wso2_provisioning.owner_applications import export_credentials, request_application_token
-from wso2_provisioning.switch.kill_audit import EventJournal, KillAuditLog, KillEvent
+from wso2_provisioning.switch.kill_audit import EventJournal, KillAuditLog, KillEvent, StepResult
 from wso2_provisioning.switch.polling import AgentClient
-from wso2_provisioning.switch.step_runner import StepResult
 from wso2_provisioning.tokens import ClientCredentials, Token, request_exact_token
 from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts

@@ -16,9 +16,8 @@ from wso2_provisioning.applications import CONTROL_API, EVAPP, ApplicationSpec
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.smoke_test import Verdict, parse_answer
 from wso2_provisioning.switch.context import SwitchContext
-from wso2_provisioning.switch.kill_audit import KEY, GatewayChange, compute_key_id
+from wso2_provisioning.switch.kill_audit import KEY, GatewayChange, StepResult, StepRunner, compute_key_id
 from wso2_provisioning.switch.polling import BLOCKED, wait_for_refusal, wait_until_let_through
-from wso2_provisioning.switch.step_runner import StepResult, StepRunner
 from wso2_provisioning.switch.subscriptions import (
     allow_calls,
     block_subscriptions,

@@ -13,9 +13,10 @@ from wso2_provisioning.switch.kill_audit import (
     SUBSCRIPTION,
     GatewayChange,
     RecordedChanges,
+    StepResult,
+    StepRunner,
     collect_changes,
 )
-from wso2_provisioning.switch.step_runner import StepResult, StepRunner
 
 
 def build_owner_target(spec: ApplicationSpec) -> DenyTarget:

@@ -10,8 +10,7 @@ from wso2_provisioning.admin import OwnerApplication
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
 from wso2_provisioning.owner_applications import export_application
 from wso2_provisioning.switch.context import SwitchContext
-from wso2_provisioning.switch.kill_audit import KEY, RecordedChanges, compute_key_id
-from wso2_provisioning.switch.step_runner import StepResult, StepRunner
+from wso2_provisioning.switch.kill_audit import KEY, RecordedChanges, StepResult, StepRunner, compute_key_id
 from wso2_provisioning.switch.subscriptions import list_subscription_states
 
 REMOVAL_HINT = "make revive ARGS=--remove removes it"

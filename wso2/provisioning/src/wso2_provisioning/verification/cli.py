@@ -15,8 +15,8 @@ from ev_service.errors import EvError
 from ev_service.settings import RunSettings, load
 from wso2_provisioning.backends import load_configured_artifacts
 from wso2_provisioning.http_client import HttpClient
-from wso2_provisioning.readiness import wait_until_ready
 from wso2_provisioning.settings import ProvisioningSettings
+from wso2_provisioning.smoke_test import wait_until_ready
 from wso2_provisioning.verification.context import VerificationContext
 from wso2_provisioning.verification.echo import run_echo_backend
 from wso2_provisioning.verification.rows import (

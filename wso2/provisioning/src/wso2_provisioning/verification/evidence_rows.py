@@ -15,9 +15,8 @@ from wso2_provisioning.change_log import ChangeLog
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.provision import Wso2, provision
 from wso2_provisioning.verification.context import PREFIX, VerificationContext
-from wso2_provisioning.verification.limit_rows import APPLICATION
 from wso2_provisioning.verification.mcp_rows import RECORDED, McpRows
-from wso2_provisioning.verification.refusal_rows import ACTIVITY
+from wso2_provisioning.verification.refusal_rows import ACTIVITY, APPLICATION
 from wso2_provisioning.verification.rows import Observation, Row, RowSkippedError
 from wso2_terms.codes import SUBSCRIPTION_THROTTLED
 
