@@ -11,12 +11,10 @@ FOLDER = ROOT / "tests" / "integration" / "mcp_clients" / "node"
 EXPECTED_FAILURES = FOLDER / "expected-failures.yml"
 
 
-def test_every_scenario_that_may_fail_has_its_reason_and_stands_on_the_page() -> None:
+def test_every_scenario_that_may_fail_has_its_reason_and_the_page_says_how_many() -> None:
     text = EXPECTED_FAILURES.read_text(encoding="utf-8")
     expected = cast("dict[str, list[str]]", yaml.safe_load(text))["server"]
     reasons = re.findall(r"(?m)^  - (\S+)  # \S.{10,}$", text)
-    page = (ROOT / "docs" / "mcp.md").read_text(encoding="utf-8")
-    table = page[page.index("| why | scenarios |") :].split("\n\n")[0]
 
     assert reasons == expected
-    assert sorted(re.findall(r"`([a-z0-9-]+)`", table)) == sorted(expected)
+    assert f"each of the {len(expected)};" in (ROOT / "docs" / "mcp.md").read_text(encoding="utf-8")
