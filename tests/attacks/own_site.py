@@ -70,12 +70,12 @@ class OwnSite:
         """What the connection carries."""
         return BUILDING_KW + sum(_power_kw(car.drawn_a) for car in self.cars)
 
-    async def send(self, exchange: ApiRequest[Any]) -> Chargers | LimitResults:
+    async def send(self, request: ApiRequest[Any]) -> Chargers | LimitResults:
         """Answer as ChargerAPI and ChargerControlAPI do."""
         return (
             self._chargers()
-            if exchange.name == CHARGERS.name
-            else self._obey(_LIMITS.validate_json(exchange.content or b"[]"))
+            if request.name == CHARGERS.name
+            else self._obey(_LIMITS.validate_json(request.content or b"[]"))
         )
 
     def _obey(self, limits: Sequence[Limit]) -> LimitResults:

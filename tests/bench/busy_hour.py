@@ -214,19 +214,19 @@ async def _plain(hour: Hour, case: Case) -> Score:
     return await _governed(hour, case, _EveryWish)
 
 
+class _OneToken:
+    """Issues the same token always."""
+
+    async def request_token(self) -> Token:
+        return Token("of the bench", START, START + timedelta(days=1))
+
+
 async def _governed(hour: Hour, case: Case, plan: type[CallPlan]) -> Score:
     clock, score = SteppedClock(START), Score()
     gateway, whole = Gateway(hour, case, clock), CallBudget(case.whole)
     budgets = {api.name: CallBudget(case.api, whole) for api in APIS}
-    token = Token("of the bench", START, START + timedelta(days=1))
-
-    async def give_token() -> Token:
-        return token
-
     async with httpx.AsyncClient(transport=httpx.MockTransport(gateway), base_url="https://gateway.bench") as http:
-        client = GatewayClient(
-            http, TokenCache(give_token, clock), budget_of=budgets.__getitem__, clock=clock, plan=RetryPlan()
-        )
+        client = GatewayClient(http, TokenCache(_OneToken(), clock), budgets=budgets, clock=clock, plan=RetryPlan())
         observer = Observer(client, clock, AGES, 6.0, plan(budgets, AGES))
         for second in range(SECONDS):
             observation, *_ = await asyncio.gather(*(observer.observe() for _ in range(CALLERS)))

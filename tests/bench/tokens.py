@@ -101,10 +101,12 @@ class AgentClient:
         endpoint = TokenEndpoint(
             self._http, url=f"{server.url}/token", scopes="bench:read", source=source, clock=self._clock
         )
-        self._tokens = TokenCache(endpoint.request_token, self._clock)
+        self._tokens = TokenCache(endpoint, self._clock)
         budget = CallBudget(CallLimit(requests=None))
         plan = RetryPlan(attempts=1, attempt_timeout_s=30)
-        self._client = GatewayClient(self._http, self._tokens, budget_of=lambda _: budget, clock=self._clock, plan=plan)
+        self._client = GatewayClient(
+            self._http, self._tokens, budgets={_RESOURCE.name: budget}, clock=self._clock, plan=plan
+        )
 
     async def call(self) -> None:
         await self._client.fetch(_RESOURCE)

@@ -73,11 +73,11 @@ class Played:
         self.http = httpx.AsyncClient(transport=httpx.MockTransport(self.reply), base_url="https://gateway.test")
         self.client = GatewayClient(
             self.http,
-            TokenCache(self.token, self.clock, lambda: self.clock.now().timestamp()),
-            budget_of=budgets.__getitem__,
+            TokenCache(self, self.clock, lambda: self.clock.now().timestamp()),
+            budgets=budgets,
             clock=self.clock,
             plan=RetryPlan(attempts=1, attempt_timeout_s=0.05),
-            dialect=RestAdapter()
+            adapter=RestAdapter()
             if protocol == "rest"
             else McpAdapter(ToolAllowlist(approved, list(approved), self.clock)),
             monotonic_s=lambda: self.clock.now().timestamp(),
@@ -98,7 +98,7 @@ class Played:
     def trouble(self, name: str) -> str | None:
         return self.readings[name].get("trouble") or (None if self.fields(name) else self.errors.get(name, "not_found"))
 
-    async def token(self) -> Token:
+    async def request_token(self) -> Token:
         now = self.clock.now()
         if now == NOW and "token_unavailable" in {self.trouble(name) for name in UNSAID}:
             raise TokenError(FailureReason.TOKEN_UNAVAILABLE, "down")

@@ -5,10 +5,9 @@ Knows no HTTP and no JSON: it is given an observer, a recorder and a clock.
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from charging_agent.charging.controller import ChargingController
@@ -42,6 +41,12 @@ class DecisionResult:
     is_recorded: bool = True
 
 
+class DecisionListener(Protocol):
+    """Is told every decision."""
+
+    def report_decision(self, result: DecisionResult) -> None: ...
+
+
 class Agent:
     """Decides for one site.
 
@@ -51,7 +56,7 @@ class Agent:
         pipeline: decides from what was observed.
         clock: the run's clock.
         period_s: the loop observes this often [s of the run's clock].
-        on_decided: told every decision, for metrics.
+        listener: is told every decision, for metrics.
         charging: carries the loop's decisions out; None: they are only made.
     """
 
@@ -63,7 +68,7 @@ class Agent:
         clock: Clock,
         *,
         period_s: float,
-        on_decided: Callable[[DecisionResult], None] = lambda _decided: None,
+        listener: DecisionListener | None = None,
         charging: ChargingController | None = None,
     ) -> None:
         self._observer = observer
@@ -71,7 +76,7 @@ class Agent:
         self._pipeline = pipeline
         self._clock = clock
         self._period_s = period_s
-        self._on_decided = on_decided
+        self._listener = listener
         self._is_wanted = asyncio.Event()
         self.charging = charging
         self.latest: DecisionResult | None = None
@@ -176,7 +181,8 @@ class Agent:
             self.latest = DecisionResult(str(kept.decision_id), kept.observation.at, kept.decision, made.observation)
             if self.charging is not None and made.charging is not None and kept is made:
                 self.charging.confirm_recorded(made.charging)
-        self._on_decided(self.latest)
+        if self._listener is not None:
+            self._listener.report_decision(self.latest)
         return self.latest
 
     def _make_draft(self, observation: Observation, *, commands: bool = False) -> DecisionDraft:

@@ -1,10 +1,9 @@
 """Puts the agent together: the only place that chooses implementations."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from uuid import uuid4
 
@@ -13,11 +12,10 @@ from fastapi import FastAPI
 
 from charging_agent.agent import Agent
 from charging_agent.charging.composition import allocate_calls, build_controller, list_charger_scopes
-from charging_agent.charging.controller import ChargingController
 from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.decision.rules import RulePolicy
 from charging_agent.gateway.budget import CallBudget, CallLimit, read_call_limits
-from charging_agent.gateway.calls import Call, CallLog, ProtocolAdapter, RestAdapter
+from charging_agent.gateway.calls import CallListener, CallLog, ProtocolAdapter, RestAdapter
 from charging_agent.gateway.client import GatewayClient, RetryPlan
 from charging_agent.gateway.http_client import GatewayTransport
 from charging_agent.gateway.mcp import McpAdapter
@@ -78,25 +76,28 @@ def create_app(
     authorities = Authorities(gateway.ca_file, "WSO2_CA_FILE")
     http = _create_http_client(gateway, transport or GatewayTransport(authorities))
     metrics, call_log = AgentMetrics(), CallLog()
-    dialect = _create_adapter(settings, clock, metrics)
+    adapter = _create_adapter(settings, clock, metrics)
     limits = read_call_limits(settings.limits_file, gateway.client_secret_file)
     calls = allocate_calls(settings, limits)
-    budgets = _create_budgets(dialect, limits, CallBudget(calls.readings))
-    endpoint = _create_token_endpoint(http, dialect, settings, gateway, clock)
-    on_call = partial(_report_call, metrics, call_log)
-    connections = _connect(http, endpoint, dialect, {**budgets, **calls.budgets}, clock, on_call)
-    observer = Observer(connections.client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()))
+    shared = CallBudget(calls.readings)
+    published = {api.name: api.publication(adapter.protocol).name for api in APIS}
+    budgets = {api: CallBudget(limits.get(name, CallLimit()), shared) for api, name in published.items()}
+    endpoint = _create_token_endpoint(http, adapter, settings, gateway, clock)
+    connections = _connect(http, endpoint, adapter, {**budgets, **calls.budgets}, clock, (metrics, call_log))
+    client = connections.client
+    observer = Observer(client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()))
     listener, interval = metrics.charging, calls.round_interval
-    charging = build_controller(settings, connections.client, clock, interval, listener, _OBSERVATION_S)
-    pipeline = _create_pipeline(settings)
+    charging = build_controller(settings, client, clock, interval, listener, _OBSERVATION_S)
+    pipeline = DecisionPipeline(rules=RulePolicy(settings.rules()), keeps_rule_ceilings=settings.keep_rule_ceilings)
     kept = _create_record_keeping(settings, pipeline, site.id, clock, http, call_log, metrics)
-    agent = _create_agent(settings, observer, kept.recorder, pipeline, clock, metrics, charging)
+    period_s = settings.period_s
+    agent = Agent(observer, kept.recorder, pipeline, clock, period_s=period_s, listener=metrics, charging=charging)
 
     app = create_service(
         name="agent",
         description=_DESCRIPTION,
         clock=clock,
-        health=_create_health_check(agent, dialect, kept.recorder),
+        health=_create_health_check(agent, adapter, kept.recorder),
         assertion=_create_assertion(settings, run, clock),
         lifespan=_create_lifespan(agent, kept, observer, connections),
         warnings=lambda: {"authorities": authorities.read_error()},
@@ -105,30 +106,6 @@ def create_app(
     metrics.register(app.state.registry)
     _add_routes(app, agent, kept.ledger, observer, site, clock)
     return app
-
-
-def _create_pipeline(settings: AgentSettings) -> DecisionPipeline:
-    return DecisionPipeline(rules=RulePolicy(settings.rules()), keeps_rule_ceilings=settings.keep_rule_ceilings)
-
-
-def _create_agent(
-    settings: AgentSettings,
-    observer: Observer,
-    recorder: Recorder,
-    pipeline: DecisionPipeline,
-    clock: Clock,
-    metrics: AgentMetrics,
-    charging: ChargingController | None,
-) -> Agent:
-    return Agent(
-        observer,
-        recorder,
-        pipeline,
-        clock,
-        period_s=settings.period_s,
-        on_decided=metrics.report_decision,
-        charging=charging,
-    )
 
 
 def _add_routes(
@@ -236,24 +213,21 @@ def _create_adapter(settings: AgentSettings, clock: Clock, metrics: AgentMetrics
     if settings.tools_lock_file is None or settings.protocol == "rest":
         return RestAdapter()
     servers = [api.publication("mcp").artifact_name for api in APIS]
-    return McpAdapter(ToolAllowlist.from_file(settings.tools_lock_file, servers, clock, metrics.report_tool_check))
+    return McpAdapter(ToolAllowlist.from_file(settings.tools_lock_file, servers, clock, metrics))
 
 
-def _create_health_check(agent: Agent, dialect: ProtocolAdapter, recorder: Recorder) -> HealthCheck:
+def _create_health_check(agent: Agent, adapter: ProtocolAdapter, recorder: Recorder) -> HealthCheck:
     async def health() -> dict[str, str | None]:
-        return {"readings": _readings_error(agent, dialect), "ledger": recorder.health_error}
+        # Rejected MCP tools are reported only when no decision is possible.
+        reasons = (agent.health_error(), adapter.health_error())
+        readings = None if reasons[0] is None else "; ".join(reason for reason in reasons if reason)
+        return {"readings": readings, "ledger": recorder.health_error}
 
     return health
 
 
-def _readings_error(agent: Agent, dialect: ProtocolAdapter) -> str | None:
-    # What the agent itself refuses is told only where it keeps decisions from being made.
-    reasons = (agent.health_error(), dialect.health_error())
-    return None if reasons[0] is None else "; ".join(reason for reason in reasons if reason)
-
-
 def _create_token_endpoint(
-    http: httpx.AsyncClient, dialect: ProtocolAdapter, settings: AgentSettings, gateway: GatewaySettings, clock: Clock
+    http: httpx.AsyncClient, adapter: ProtocolAdapter, settings: AgentSettings, gateway: GatewaySettings, clock: Clock
 ) -> TokenEndpoint:
     source = EnvironmentOrFileCredentials(
         gateway.client_id, gateway.client_secret, gateway.client_id_file, gateway.client_secret_file
@@ -262,7 +236,7 @@ def _create_token_endpoint(
     # Files may still be written by the bootstrap; what is wrong already now must not wait for the first token.
     if all(file is None or file.exists() for file in files):
         source.read()
-    scopes = [api.publication(dialect.protocol).scope for api in APIS] + list_charger_scopes(settings)
+    scopes = [api.publication(adapter.protocol).scope for api in APIS] + list_charger_scopes(settings)
     scopes += [f"device_{settings.device}"] if settings.device else []
     return TokenEndpoint(http, url=gateway.token_url, scopes=" ".join(scopes), source=source, clock=clock)
 
@@ -270,34 +244,16 @@ def _create_token_endpoint(
 def _connect(
     http: httpx.AsyncClient,
     endpoint: TokenEndpoint,
-    dialect: ProtocolAdapter,
+    adapter: ProtocolAdapter,
     budgets: Mapping[str, CallBudget],
     clock: Clock,
-    on_call: Callable[[Call], None],
+    listeners: Sequence[CallListener],
 ) -> "_Connections":
-    tokens = TokenCache(endpoint.request_token, clock)
+    tokens = TokenCache(endpoint, clock)
     client = GatewayClient(
-        http,
-        tokens,
-        budget_of=budgets.__getitem__,
-        clock=clock,
-        plan=RetryPlan(),
-        dialect=dialect,
-        on_call=on_call,
+        http, tokens, budgets=budgets, clock=clock, plan=RetryPlan(), adapter=adapter, listeners=listeners
     )
     return _Connections(http, tokens, endpoint, client)
-
-
-def _create_budgets(
-    dialect: ProtocolAdapter, limits: Mapping[str, CallLimit], whole: CallBudget
-) -> dict[str, CallBudget]:
-    published = {api.name: api.publication(dialect.protocol).name for api in APIS}
-    return {name: CallBudget(limits.get(seen, CallLimit()), whole) for name, seen in published.items()}
-
-
-def _report_call(metrics: AgentMetrics, call_log: CallLog, call: Call) -> None:
-    metrics.report_call(call)
-    call_log.add(call)
 
 
 def _create_assertion(settings: AgentSettings, run: RunSettings, clock: Clock) -> GatewayAssertion | None:

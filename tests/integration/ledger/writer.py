@@ -46,7 +46,7 @@ async def write(folder: Path) -> None:
     print("open", flush=True)
     for number in count():
         at = NOON + timedelta(milliseconds=number)
-        log.add(Call("GridAPI", "rest", "GET /grid/1.0.0/grid-load", at, 200, "ok", None, str(uuid4())))
+        log.report_call(Call("GridAPI", "rest", "GET /grid/1.0.0/grid-load", at, 200, "ok", None, str(uuid4())))
         try:
             made = await recorder.record(decision_at(at))
         except LedgerUnavailableError as refused:

@@ -183,15 +183,22 @@ def maker() -> RunMetadata:
     return RunMetadata(uuid4(), "0.1.0", "greensboro", build_policy_record(DecisionPipeline(), AgeLimits()))
 
 
+class Calls(list[Call]):
+    """Every attempt, in the order in which they ended."""
+
+    def report_call(self, call: Call) -> None:
+        self.append(call)
+
+
 class World:
     """One agent on one fake gateway; `real_s` is the real time that pauses go by."""
 
     def __init__(self, protocol: ProtocolName = "rest") -> None:
         self.clock = SettableClock(NOON)
         self.real_s = 0.0
-        self.calls: list[Call] = []
+        self.calls = Calls()
         self.pins = ToolAllowlist(approved(), list(approved()), self.clock)
-        self.dialect: ProtocolAdapter = RestAdapter() if protocol == "rest" else McpAdapter(self.pins)
+        self.adapter: ProtocolAdapter = RestAdapter() if protocol == "rest" else McpAdapter(self.pins)
         self.gateway = FakeGateway(self.clock)
         self.whole = CallBudget(CallLimit(None))
         self.budgets = {api.name: CallBudget(CallLimit(), self.whole) for api in APIS}
@@ -200,7 +207,7 @@ class World:
         self.endpoint = TokenEndpoint(
             self.http, url=TOKEN_URL, scopes="solar:read battery:read grid:read", source=self.source, clock=self.clock
         )
-        self.tokens = TokenCache(self.endpoint.request_token, self.clock, lambda: self.real_s)
+        self.tokens = TokenCache(self.endpoint, self.clock, lambda: self.real_s)
         self.use(RetryPlan(), deadline_s=6)
 
     def hurry(self) -> None:
@@ -212,11 +219,11 @@ class World:
         self.client = GatewayClient(
             self.http,
             self.tokens,
-            budget_of=self.budgets.__getitem__,
+            budgets=self.budgets,
             clock=self.clock,
             plan=plan,
-            dialect=self.dialect,
-            on_call=self.calls.append,
+            adapter=self.adapter,
+            listeners=(self.calls,),
             monotonic_s=lambda: self.real_s,
         )
         self.observer = Observer(self.client, self.clock, AgeLimits(), deadline_s, CallPlan(self.budgets, AgeLimits()))

@@ -62,12 +62,13 @@ async def test_after_the_clock_was_set_back_the_loop_goes_on(served: Served) -> 
 async def test_an_error_in_one_round_does_not_end_the_next(world: World) -> None:
     seen: list[DecisionResult] = []
 
-    def fail_once(decided: DecisionResult) -> None:
-        seen.append(decided)
-        if len(seen) == 1:
-            raise RuntimeError("disk full")
+    class FailingOnce:
+        def report_decision(self, result: DecisionResult) -> None:
+            seen.append(result)
+            if len(seen) == 1:
+                raise RuntimeError("disk full")
 
-    agent = Agent(world.observer, world.recorder, DecisionPipeline(), world.clock, period_s=15, on_decided=fail_once)
+    agent = Agent(world.observer, world.recorder, DecisionPipeline(), world.clock, period_s=15, listener=FailingOnce())
     life = asyncio.create_task(agent.run())
     async with asyncio.timeout(5):
         while len(seen) < 2:

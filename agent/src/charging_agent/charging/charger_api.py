@@ -7,7 +7,6 @@ test compares them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from pydantic import TypeAdapter
 
@@ -15,7 +14,7 @@ from charging_agent.charging.fleet import car_name
 from charging_agent.charging.meter_checks import Alarms
 from charging_agent.charging.planning import ChargingPlan
 from charging_agent.charging.sharing import Allotment, CarKey
-from charging_agent.gateway.calls import OK, ApiRequest, GatewayCallError, PublishedApi
+from charging_agent.gateway.calls import OK, ApiRequest, GatewayCallError, ModelRequest, PublishedApi
 from charging_agent.gateway.client import GatewayClient
 from charging_agent.readings.assessment import AssessedReading
 from ev_service.charging import LEAST_CURRENT_A, Chargers, Lease, Limit, LimitOutcome, LimitResult, LimitResults
@@ -49,45 +48,52 @@ MAX_CARS_LOGGED = 100
 """In one log line; the ledger has them all."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LimitsRequest(ApiRequest[LimitResults]):
+    """Request that sets limits; repeating it does no harm."""
+
+    count: int
+    """Number of limits, which is that of the results."""
+
+    def parse_response(self, body: bytes) -> LimitResults:
+        response = LimitResults.model_validate_json(body)
+        if len(response.results) != self.count:
+            raise ValueError(f"{len(response.results)} results for {self.count} limits")
+        return response
+
+
 def build_read_request() -> ApiRequest[Chargers]:
-    """Ask for all chargers with their cars."""
-    return ApiRequest(
-        CHARGERS.name,
-        CHARGERS.resource,
-        "GET",
-        CHARGERS.path,
-        Chargers.model_validate_json,
+    """Build the request for all chargers with their cars."""
+    return ModelRequest(
+        name=CHARGERS.name,
+        resource=CHARGERS.resource,
+        method="GET",
+        path=CHARGERS.path,
         max_bytes=_LARGEST_BYTES,
+        model=Chargers,
     )
 
 
 def build_limits_request(limits: Sequence[Limit], commander: str, decision_id: str) -> ApiRequest[LimitResults]:
-    """Set limits, at most `MOST_LIMITS`; doing it twice does no harm.
+    """Build the request that sets limits, at most `MAX_LIMITS_PER_CALL`.
 
     Args:
         limits: the important ones first.
         commander: who commands, for the lease.
         decision_id: the decision that they come from.
     """
-    return ApiRequest(
-        LIMITS.name,
-        LIMITS.resource,
-        "PUT",
-        LIMITS.path,
-        partial(_parse_results, len(limits)),
+    return _LimitsRequest(
+        name=LIMITS.name,
+        resource=LIMITS.resource,
+        method="PUT",
+        path=LIMITS.path,
         headers={"Accept": "application/json", "Content-Type": "application/json"},
         content=_LIMITS_JSON.dump_json(tuple(limits), exclude_none=True),
         query={"commander": commander, "decision_id": decision_id},
         max_bytes=_LARGEST_BYTES,
         timeout_s=_COMMAND_S,
+        count=len(limits),
     )
-
-
-def _parse_results(asked: int, body: bytes) -> LimitResults:
-    answered = LimitResults.model_validate_json(body)
-    if len(answered.results) != asked:
-        raise ValueError(f"{len(answered.results)} results for {asked} limits")
-    return answered
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,9 @@ class CallBudget:
         if any(budget.own_remaining(now) == 0 for budget in budgets):
             return False
         for budget in budgets:
-            budget._spend(now)
+            window = budget._window_of(now)
+            budget._spent = budget._spent + 1 if window == budget._window else 1
+            budget._window = window
         return True
 
     def remaining(self, now: datetime) -> int | None:
@@ -92,12 +94,6 @@ class CallBudget:
     def window_end(self, now: datetime) -> datetime:
         """End of the gateway's window that holds `now`."""
         return _EPOCH + timedelta(seconds=(self._window_of(now) + 1) * self.limit.per_s)
-
-    def _spend(self, now: datetime) -> None:
-        window = self._window_of(now)
-        if window != self._window:
-            self._window, self._spent = window, 0
-        self._spent += 1
 
     def _is_closed(self, now: datetime) -> bool:
         # A clock that was set back behind the closing would keep the API closed for as long as it was set back.

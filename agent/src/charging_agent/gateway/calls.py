@@ -4,12 +4,15 @@ Tokens, budgets, retries, deadlines and size limits are the same for every proto
 `charging_agent.gateway.client`. A protocol adapter builds requests and parses responses.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Generic, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel
 
 from ev_service.telemetry import Reading
 
@@ -44,13 +47,19 @@ class Call:
     """Returned in `activityid`, else the one that was sent."""
 
 
+class CallListener(Protocol):
+    """Is told of every attempt."""
+
+    def report_call(self, call: Call) -> None: ...
+
+
 class CallLog:
     """Calls since the last `take`, in the order in which they ended."""
 
     def __init__(self) -> None:
         self._calls: deque[Call] = deque(maxlen=_MAX_CALLS)
 
-    def add(self, call: Call) -> None:
+    def report_call(self, call: Call) -> None:
         """Add a call; beyond the bound the oldest is dropped."""
         self._calls.append(call)
 
@@ -84,6 +93,7 @@ class FailureReason(StrEnum):
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Reading)
+M = TypeVar("M", bound=BaseModel)
 
 MAX_READING_BYTES = 64 * 1024
 
@@ -176,9 +186,9 @@ class EmbeddedError(Exception):
         self.body = body
 
 
-@dataclass(frozen=True, slots=True)
-class ApiRequest(Generic[T]):
-    """One request, and the parser of its response."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiRequest(ABC, Generic[T]):
+    """One request, and how its response is parsed."""
 
     name: str
     """Published name of the API or the MCP server."""
@@ -188,8 +198,8 @@ class ApiRequest(Generic[T]):
     """HTTP method."""
     path: str
     """Path on the gateway."""
-    parse: Callable[[bytes], T]
-    """Parses the body of a 200. Raises ValueError if it is invalid, `EmbeddedError` if it reports a failure."""
+    budget_name: str | None = None
+    """Name under which calls are counted; None: that of `name`."""
     headers: Mapping[str, str] = field(default_factory=lambda: {"Accept": "application/json"})
     """Headers besides those of token and correlation id."""
     content: bytes | None = None
@@ -203,11 +213,39 @@ class ApiRequest(Generic[T]):
     timeout_s: float | None = None
     """Timeout of one attempt in real time [s]; None: that of the retry plan."""
 
+    @abstractmethod
+    def parse_response(self, body: bytes) -> T:
+        """Parse the body of a 200.
 
-class Send(Protocol):
-    """Sends one request with token and call budget, without retries."""
+        Raises:
+            ValueError: it is invalid.
+            EmbeddedError: it reports a failure.
+            GatewayCallError: its content forbids further calls.
+        """
 
-    async def __call__(self, exchange: ApiRequest[T], /) -> T: ...
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest(ApiRequest[M]):
+    """A request whose response is one model as JSON."""
+
+    model: type[M]
+    """Model of the response."""
+
+    def parse_response(self, body: bytes) -> M:
+        """Validate the body."""
+        return self.model.model_validate_json(body)
+
+
+class RequestSender(Protocol):
+    """Sends single requests."""
+
+    async def send_request(self, request: ApiRequest[T]) -> T:
+        """Send one request with token and call budget, without retries.
+
+        Raises:
+            GatewayCallError: it brought no result, and why.
+        """
+        ...
 
 
 class ProtocolAdapter(Protocol):
@@ -216,7 +254,7 @@ class ProtocolAdapter(Protocol):
     @property
     def protocol(self) -> ProtocolName: ...
 
-    async def fetch(self, api: ReadingApi[R], send: Send) -> R:
+    async def fetch(self, api: ReadingApi[R], sender: RequestSender) -> R:
         """Fetch one reading.
 
         Raises:
@@ -234,10 +272,12 @@ class RestAdapter:
 
     protocol: ProtocolName = "rest"
 
-    async def fetch(self, api: ReadingApi[R], send: Send) -> R:
+    async def fetch(self, api: ReadingApi[R], sender: RequestSender) -> R:
         """Fetch one reading."""
-        seen = api.publication(self.protocol)
-        return await send(ApiRequest(seen.name, seen.resource, "GET", seen.path, api.model.model_validate_json))
+        rest = api.publication(self.protocol)
+        return await sender.send_request(
+            ModelRequest(name=rest.name, resource=rest.resource, method="GET", path=rest.path, model=api.model)
+        )
 
     def health_error(self) -> str | None:
         """Return None: nothing is checked beforehand."""

@@ -5,13 +5,11 @@ The protocol (REST or MCP) is up to a `ProtocolAdapter`. A call returns its resu
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_random_exponential
@@ -21,6 +19,7 @@ from charging_agent.gateway.calls import (
     OK,
     ApiRequest,
     Call,
+    CallListener,
     EmbeddedError,
     FailureReason,
     GatewayCallError,
@@ -28,6 +27,7 @@ from charging_agent.gateway.calls import (
     R,
     ReadingApi,
     RestAdapter,
+    T,
 )
 from charging_agent.gateway.error_mapping import map_error, parse_retry_at
 from charging_agent.gateway.http_client import BoundedResponse, RequestRunner
@@ -35,13 +35,13 @@ from charging_agent.gateway.tokens import Token, TokenCache, TokenError
 from ev_service.clock import Clock
 from ev_service.logs import correlation_id
 from ev_service.middleware import CORRELATION_HEADER
+from ev_service.tasks import Backoff
 
 _logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 _LONGEST_ID = 64
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
+_LAST_ATTEMPT = "the last attempt returns or raises"
 _OUTAGES = frozenset({FailureReason.TIMEOUT, FailureReason.GATEWAY_DOWN, FailureReason.BACKEND_FAILED})
 
 
@@ -62,34 +62,34 @@ class CircuitBreaker:
 
     def __init__(self, monotonic_s: Callable[[], float]) -> None:
         self._monotonic_s = monotonic_s
-        self._pause_s = 0.0
+        # Spread, so that several agents do not come back in step.
+        self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, spread=(0.8, 1.2))
         self._open_until_s = 0.0
-        self._reason = FailureReason.GATEWAY_DOWN
+        self._reason: FailureReason | None = None
 
     @property
     def is_half_open(self) -> bool:
         """Whether the last call failed; the next one is then a trial without retries."""
-        return self._pause_s > 0
+        return self._reason is not None
 
     def raise_if_open(self) -> None:
         """Raise while the breaker is open.
 
         Raises:
-            GatewayCallError: the breaker is open, with the trouble that opened it.
+            GatewayCallError: the breaker is open, with the failure that opened it.
         """
-        if self._monotonic_s() < self._open_until_s:
+        if self._reason is not None and self._monotonic_s() < self._open_until_s:
             raise GatewayCallError(self._reason)
 
     def record_failure(self, reason: FailureReason) -> None:
         """Open the breaker after all attempts of a call have failed."""
-        # Drawn, so that several agents do not come back in step.
-        self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2 or _FIRST_PAUSE_S)
-        self._open_until_s = self._monotonic_s() + self._pause_s * random.uniform(0.8, 1.2)  # noqa: S311
         self._reason = reason
+        self._open_until_s = self._monotonic_s() + self._backoff.next_s()
 
     def record_success(self) -> None:
         """Close the breaker after a successful call."""
-        self._pause_s = self._open_until_s = 0.0
+        self._reason = None
+        self._backoff.reset()
 
 
 class _TokenRejectedError(GatewayCallError):
@@ -102,14 +102,14 @@ class _AttemptState:
 
     correlation_id: str | None
     status: int | None = None
-    # For what nobody thought of; every other end sets its own.
+    # For any error that is not mapped below.
     outcome: str = FailureReason.INVALID_READING.value
     code: str | None = None
 
-    def record_headers(self, answer: httpx.Response) -> None:
+    def record_headers(self, response: httpx.Response) -> None:
         """Record status and correlation id once the headers have arrived."""
-        self.status = answer.status_code
-        if (came_back := answer.headers.get(CORRELATION_HEADER)) is not None:
+        self.status = response.status_code
+        if (came_back := response.headers.get(CORRELATION_HEADER)) is not None:
             self.correlation_id = came_back[:_LONGEST_ID]
 
 
@@ -121,23 +121,22 @@ class GatewayClient:
         http: httpx.AsyncClient,
         tokens: TokenCache,
         *,
-        budget_of: Callable[[str], CallBudget],
+        budgets: Mapping[str, CallBudget],
         clock: Clock,
         plan: RetryPlan,
-        dialect: ProtocolAdapter | None = None,
-        on_call: Callable[[Call], None] = lambda _call: None,
+        adapter: ProtocolAdapter | None = None,
+        listeners: Sequence[CallListener] = (),
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._http = http
         self._requests = RequestRunner(http)
         self._tokens = tokens
-        self._budget_of = budget_of
+        self._budgets = budgets
         self._clock = clock
         self._plan = plan
-        self._dialect = dialect or RestAdapter()
-        self._on_call = on_call
-        self._monotonic_s = monotonic_s
-        self._breakers: dict[str, CircuitBreaker] = {}
+        self._adapter = adapter or RestAdapter()
+        self._listeners = listeners
+        self._breakers = {name: CircuitBreaker(monotonic_s) for name in budgets}
 
     async def fetch(self, api: ReadingApi[R]) -> R:
         """Fetch one reading now.
@@ -145,124 +144,127 @@ class GatewayClient:
         Raises:
             GatewayCallError: no reading could be had, and why.
         """
-        send = partial(self._send_with_token, self._budget_of(api.name))
-        return await self._call_with_breaker(
-            api.name, partial(self._dialect.fetch, api, send), failed="reading not fetched"
-        )
+        with self._open_attempts(api.name, "reading not fetched") as attempts:
+            async for attempt in attempts:
+                with attempt:
+                    return await self._adapter.fetch(api, self)
+        raise AssertionError(_LAST_ATTEMPT)
 
-    async def send(self, exchange: ApiRequest[T]) -> T:
+    async def send(self, request: ApiRequest[T]) -> T:
         """Send one REST request now; it may be sent twice.
 
         Raises:
             GatewayCallError: it brought no result, and why.
         """
-        send = partial(self._send_with_token, self._budget_of(exchange.name), exchange)
-        return await self._call_with_breaker(exchange.name, send, failed="call failed")
+        with self._open_attempts(request.name, "call failed") as attempts:
+            async for attempt in attempts:
+                with attempt:
+                    return await self.send_request(request)
+        raise AssertionError(_LAST_ATTEMPT)
+
+    async def send_request(self, request: ApiRequest[T]) -> T:
+        """Send one request with token and call budget, without retries; once more if a newer token may help.
+
+        Raises:
+            GatewayCallError: it brought no result, and why.
+        """
+        try:
+            token = await self._tokens.get_token()
+            try:
+                return await self._attempt(request, token)
+            except _TokenRejectedError:
+                newer = await self._tokens.get_token_after_refusal(token)
+                if newer is None:
+                    raise
+                return await self._attempt(request, newer)
+        except TokenError as failure:
+            raise GatewayCallError(failure.reason) from failure
 
     async def stop(self) -> None:
         """End the requests that still run; the HTTP client must not be used afterwards."""
         await self._requests.stop()
 
-    async def _call_with_breaker(self, name: str, work: Callable[[], Awaitable[T]], *, failed: str) -> T:
-        breaker = self._breakers.setdefault(name, CircuitBreaker(self._monotonic_s))
+    @contextmanager
+    def _open_attempts(self, name: str, failure_event: str) -> Generator[AsyncRetrying]:
+        """Yield the attempts of one call, unless its breaker is open, and tell the breaker the result."""
+        breaker = self._breakers[name]
         breaker.raise_if_open()
+        attempts = 1 if breaker.is_half_open else self._plan.attempts
         try:
-            result = await self._retry(work, 1 if breaker.is_half_open else self._plan.attempts)
+            yield AsyncRetrying(
+                retry=retry_if_exception(lambda error: isinstance(error, GatewayCallError) and error.is_retryable),
+                stop=stop_after_attempt(attempts) | stop_after_delay(self._plan.deadline_s),
+                wait=wait_random_exponential(multiplier=0.1, max=1.0),
+                reraise=True,
+            )
         except GatewayCallError as failure:
             # Also where repeating at once is useless: a suspended backend must not eat the budget of a minute.
             if failure.reason in _OUTAGES:
                 breaker.record_failure(failure.reason)
-            _logger.warning(failed, extra={"api": name, "error": failure.reason.value, "code": failure.code})
+            fields = {"api": name, "error": failure.reason.value, "code": failure.code}
+            _logger.warning(failure_event, extra=fields)
             raise
         breaker.record_success()
-        return result
 
-    async def _retry(self, work: Callable[[], Awaitable[T]], attempts: int) -> T:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, GatewayCallError) and error.is_retryable),
-            stop=stop_after_attempt(attempts) | stop_after_delay(self._plan.deadline_s),
-            wait=wait_random_exponential(multiplier=0.1, max=1.0),
-            reraise=True,
-        )
-        return await retrying(work)
-
-    async def _send_with_token(self, budget: CallBudget, exchange: ApiRequest[T]) -> T:
-        try:
-            token = await self._tokens.get_token()
-            try:
-                return await self._attempt(budget, exchange, token)
-            except _TokenRejectedError:
-                newer = await self._tokens.get_token_after_refusal(token)
-                if newer is None:
-                    raise
-                return await self._attempt(budget, exchange, newer)
-        except TokenError as failure:
-            raise GatewayCallError(failure.reason) from failure
-
-    async def _attempt(self, budget: CallBudget, exchange: ApiRequest[T], token: Token) -> T:
-        if not budget.take(self._clock.now()):
+    async def _attempt(self, request: ApiRequest[T], token: Token) -> T:
+        budget, at = self._budgets[request.budget_name or request.name], self._clock.now()
+        if not budget.take(at):
             raise GatewayCallError(FailureReason.THROTTLED)
-        with self._report_attempt(exchange) as seen:
-            return self._parse(budget, exchange, await self._receive(exchange, token, seen))
-
-    @contextmanager
-    def _report_attempt(self, exchange: ApiRequest[Any]) -> Generator[_AttemptState]:
-        """Report the attempt made within this context, however it ends."""
-        seen, at = _AttemptState(correlation_id.get()), self._clock.now()
+        state = _AttemptState(correlation_id.get())
         try:
-            yield seen
-            seen.outcome = OK
+            result = self._parse(budget, request, await self._receive(request, token, state))
+            state.outcome = OK
         except GatewayCallError as failure:
-            seen.outcome, seen.code = failure.reason.value, failure.code
+            state.outcome, state.code = failure.reason.value, failure.code
             raise
         except asyncio.CancelledError:
-            seen.outcome = FailureReason.TIMEOUT.value
+            state.outcome = FailureReason.TIMEOUT.value
             raise
         finally:
-            self._on_call(
-                Call(
-                    api=exchange.name,
-                    protocol=exchange.protocol,
-                    resource=exchange.resource,
-                    at=at,
-                    status=seen.status,
-                    outcome=seen.outcome,
-                    code=seen.code,
-                    correlation_id=seen.correlation_id,
-                )
+            call = Call(
+                api=request.name,
+                protocol=request.protocol,
+                resource=request.resource,
+                at=at,
+                status=state.status,
+                outcome=state.outcome,
+                code=state.code,
+                correlation_id=state.correlation_id,
             )
+            for listener in self._listeners:
+                listener.report_call(call)
+        return result
 
-    async def _receive(self, exchange: ApiRequest[Any], token: Token, seen: _AttemptState) -> BoundedResponse:
-        headers = {**exchange.headers, "Authorization": f"Bearer {token.value}"}
-        if seen.correlation_id is not None:
-            headers[CORRELATION_HEADER] = seen.correlation_id
-        deadline_s = exchange.timeout_s or self._plan.attempt_timeout_s
-        request = self._http.build_request(
-            exchange.method,
-            exchange.path,
-            params=exchange.query or None,
+    async def _receive(self, request: ApiRequest[Any], token: Token, state: _AttemptState) -> BoundedResponse:
+        headers = {**request.headers, "Authorization": f"Bearer {token.value}"}
+        if state.correlation_id is not None:
+            headers[CORRELATION_HEADER] = state.correlation_id
+        deadline_s = request.timeout_s or self._plan.attempt_timeout_s
+        http_request = self._http.build_request(
+            request.method,
+            request.path,
+            params=request.query or None,
             headers=headers,
-            content=exchange.content,
+            content=request.content,
             timeout=deadline_s,
         )
-        most_bytes = exchange.max_bytes
         try:
             return await self._requests.run(
-                request, deadline_s=deadline_s, max_bytes=most_bytes, on_headers=seen.record_headers
+                http_request, deadline_s=deadline_s, max_bytes=request.max_bytes, listener=state
             )
         except httpx.TimeoutException as error:
             raise GatewayCallError(FailureReason.TIMEOUT, is_retryable=True) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise GatewayCallError(FailureReason.GATEWAY_DOWN, is_retryable=True) from error
 
-    def _parse(self, budget: CallBudget, exchange: ApiRequest[T], answer: BoundedResponse) -> T:
+    def _parse(self, budget: CallBudget, request: ApiRequest[T], answer: BoundedResponse) -> T:
         headers, body = answer.headers, answer.body
         if answer.status != 200:
             raise self._call_error(budget, answer.status, headers, body, is_the_gateways=True)
         try:
-            if len(body) > exchange.max_bytes:
-                raise ValueError("longer than any answer")
-            return exchange.parse(body)
+            if len(body) > request.max_bytes:
+                raise ValueError("response too long")
+            return request.parse_response(body)
         except EmbeddedError as refused:
             raise self._call_error(budget, refused.status, headers, refused.body, is_the_gateways=False) from refused
         except (ValueError, RecursionError) as error:

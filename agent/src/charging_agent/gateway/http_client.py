@@ -8,10 +8,10 @@ request's deadline, in the library's own way, and whoever gives up waiting leave
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import httpcore
 import httpx
@@ -39,8 +39,10 @@ class BoundedResponse:
     """Whole, or the first bytes of a longer one: one more than was asked for."""
 
 
-def _ignore_headers(_: httpx.Response) -> None:
-    pass
+class ResponseListener(Protocol):
+    """Is told the status and the headers of a response before its body is read."""
+
+    def record_headers(self, response: httpx.Response) -> None: ...
 
 
 class RequestRunner:
@@ -61,15 +63,15 @@ class RequestRunner:
         *,
         deadline_s: float,
         max_bytes: int,
-        on_headers: Callable[[httpx.Response], None] = _ignore_headers,
+        listener: ResponseListener | None = None,
     ) -> BoundedResponse:
-        """Send a request and read its answer.
+        """Send a request and read its response.
 
         Args:
             request: made by the HTTP client's `build_request`.
             deadline_s: real time in which the whole of it ends [s].
             max_bytes: longest body that the caller accepts; nothing is read beyond.
-            on_headers: told the answer before its body is read.
+            listener: is told the response before its body is read.
 
         Raises:
             httpx.TimeoutException: there was no whole answer in time, or too many requests are running.
@@ -77,7 +79,7 @@ class RequestRunner:
         """
         if len(self._running) >= self._max_requests:
             raise httpx.PoolTimeout(f"{self._max_requests} requests are running", request=request)
-        task = asyncio.create_task(self._run_request(request, deadline_s, max_bytes, on_headers))
+        task = asyncio.create_task(self._run_request(request, deadline_s, max_bytes, listener))
         self._running.add(task)
         task.add_done_callback(self._forget)
         # Not `asyncio.timeout` and not `wait_for`: both would cancel the task.
@@ -95,29 +97,26 @@ class RequestRunner:
         request: httpx.Request,
         deadline_s: float,
         max_bytes: int,
-        on_headers: Callable[[httpx.Response], None],
+        listener: ResponseListener | None,
     ) -> BoundedResponse:
         _request_deadline_s.set(time.monotonic() + deadline_s)
-        answer = await self._http.send(request, stream=True)
+        response = await self._http.send(request, stream=True)
         try:
-            on_headers(answer)
-            return BoundedResponse(answer.status_code, answer.headers, await _read_bounded(answer, max_bytes))
+            if listener is not None:
+                listener.record_headers(response)
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > max_bytes:
+                    break
+            return BoundedResponse(response.status_code, response.headers, bytes(body[: max_bytes + 1]))
         finally:
-            await answer.aclose()
+            await response.aclose()
 
     def _forget(self, task: asyncio.Task[BoundedResponse]) -> None:
         self._running.discard(task)
         # Nobody may be waiting for it any more; its error would be reported as forgotten.
         _ = task.cancelled() or task.exception()
-
-
-async def _read_bounded(answer: httpx.Response, max_bytes: int) -> bytes:
-    body = bytearray()
-    async for chunk in answer.aiter_bytes():
-        body += chunk
-        if len(body) > max_bytes:
-            break
-    return bytes(body[: max_bytes + 1])
 
 
 class GatewayTransport(httpx.AsyncBaseTransport):

@@ -1,12 +1,13 @@
 """Readings over MCP: calls a tool and parses its text, after the server's tools have been checked.
 
-There is no handshake: the gateway keeps no session, every message stands for itself.
-Source: WSO2 API Manager 4.6.0.
+There is no handshake: the gateway keeps no session, every message stands for itself. A result's text is data only: it
+is parsed as a reading or rejected, never followed as an instruction.
+Source: WSO2 API Manager 4.6.0 (one JSON response per POST, no session, text content only, ids as text in errors)
+and the Model Context Protocol, revision 2025-06-18.
 """
 
 import json
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, cast
 
@@ -19,8 +20,7 @@ from charging_agent.gateway.calls import (
     PublishedApi,
     R,
     ReadingApi,
-    Send,
-    T,
+    RequestSender,
 )
 from charging_agent.gateway.tool_allowlist import ToolAllowlist
 from wso2_terms import codes, mcp
@@ -169,11 +169,43 @@ def _require_list(value: object) -> list[object]:
     return cast("list[object]", value)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ToolCall(ApiRequest[R]):
+    """Call of the tool that returns a reading."""
+
+    model: type[R]
+    """Model of the reading."""
+    number: int
+    """Id of the message."""
+
+    def parse_response(self, body: bytes) -> R:
+        return self.model.model_validate_json(parse_text(body, self.number))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ToolListRequest(ApiRequest[tuple[Tool, ...]]):
+    """Request for the tools of a server, compared with the approved ones."""
+
+    allowlist: ToolAllowlist
+    """Approved tools."""
+    server: PublishedApi
+    """Server that lists them."""
+    number: int
+    """Id of the message."""
+
+    def parse_response(self, body: bytes) -> tuple[Tool, ...]:
+        tools = parse_tools(body, self.number)
+        self.allowlist.check(self.server.artifact_name, tools)
+        if self.allowlist.is_refused(self.server.artifact_name):
+            raise GatewayCallError(_TOOL_NOT_APPROVED)
+        return tools
+
+
 class McpAdapter:
-    """Speaks to the MCP servers that are made from the APIs.
+    """Reads the MCP servers that are made from the APIs.
 
     Args:
-        pins: the tools that were approved.
+        allowlist: the tools that were approved.
     """
 
     protocol: ProtocolName = "mcp"
@@ -182,16 +214,28 @@ class McpAdapter:
         self._allowlist = allowlist
         self._numbers = count(1)
 
-    async def fetch(self, api: ReadingApi[R], send: Send) -> R:
+    async def fetch(self, api: ReadingApi[R], sender: RequestSender) -> R:
         """Fetch one reading; check the server's tools first if that is due."""
         server = api.publication(self.protocol)
-        await self._check_tools_if_due(server, send)
+        if self._allowlist.is_due(server.artifact_name):
+            await sender.send_request(self._build_list_request(api, server))
+        elif self._allowlist.is_refused(server.artifact_name):
+            raise GatewayCallError(_TOOL_NOT_APPROVED)
         number = next(self._numbers)
-        read = partial(_parse_reading, api, number)
+        call = _ToolCall(
+            name=server.name,
+            budget_name=api.name,
+            resource=api.operation_id,
+            method="POST",
+            path=server.path,
+            headers=HEADERS,
+            content=build_call_request(number, api.operation_id),
+            protocol=self.protocol,
+            model=api.model,
+            number=number,
+        )
         try:
-            return await send(
-                _build_api_request(server, api.operation_id, build_call_request(number, api.operation_id), read)
-            )
+            return await sender.send_request(call)
         except GatewayCallError as failure:
             if failure.reason in _RECHECK_REASONS:
                 self._allowlist.invalidate(server.artifact_name)
@@ -201,25 +245,18 @@ class McpAdapter:
         """Return which servers are refused, and why."""
         return self._allowlist.health_error()
 
-    async def _check_tools_if_due(self, server: PublishedApi, send: Send) -> None:
-        if self._allowlist.is_due(server.artifact_name):
-            number = next(self._numbers)
-            look = partial(self._check_tools, server, number)
-            await send(_build_api_request(server, TOOLS_LIST, build_list_request(number), look))
-        elif self._allowlist.is_refused(server.artifact_name):
-            raise GatewayCallError(_TOOL_NOT_APPROVED)
-
-    def _check_tools(self, server: PublishedApi, number: int, body: bytes) -> None:
-        self._allowlist.check(server.artifact_name, parse_tools(body, number))
-        if self._allowlist.is_refused(server.artifact_name):
-            raise GatewayCallError(_TOOL_NOT_APPROVED)
-
-
-def _build_api_request(
-    server: PublishedApi, resource: str, content: bytes, read: Callable[[bytes], T]
-) -> ApiRequest[T]:
-    return ApiRequest(server.name, resource, "POST", server.path, read, HEADERS, content, protocol="mcp")
-
-
-def _parse_reading(api: ReadingApi[R], number: int, body: bytes) -> R:
-    return api.model.model_validate_json(parse_text(body, number))
+    def _build_list_request(self, api: ReadingApi[R], server: PublishedApi) -> _ToolListRequest:
+        number = next(self._numbers)
+        return _ToolListRequest(
+            name=server.name,
+            budget_name=api.name,
+            resource=TOOLS_LIST,
+            method="POST",
+            path=server.path,
+            headers=HEADERS,
+            content=build_list_request(number),
+            protocol=self.protocol,
+            allowlist=self._allowlist,
+            server=server,
+            number=number,
+        )

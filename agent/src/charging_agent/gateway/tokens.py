@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from charging_agent.gateway.http_client import BoundedResponse, RequestRunner
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
 from ev_service.settings import secret_from
-from ev_service.tasks import SingleFlight
+from ev_service.tasks import Backoff, SingleFlight
 from wso2_terms.basic_credentials import encode_client
 from wso2_terms.windows import parse_retry_after
 
@@ -122,11 +122,10 @@ def _resolve_together(*files: Path | None) -> list[Path | None]:
     for file in files:
         if file is not None:
             real.setdefault(file.parent, file.resolve().parent)
-    return [None if file is None else _in_folder(real[file.parent], file) for file in files]
-
-
-def _in_folder(folder: Path, file: Path) -> Path:
-    return folder / file.name if (folder / file.name).exists() else file
+    in_folder = [None if file is None else real[file.parent] / file.name for file in files]
+    return [
+        there if there is not None and there.exists() else file for there, file in zip(in_folder, files, strict=True)
+    ]
 
 
 class TokenEndpoint:
@@ -228,19 +227,30 @@ def _parse_lifetime_s(said: object) -> float:
     return min(life_s, _LONGEST_LIFE_S) if _SHORTEST_LIFE_S <= life_s < math.inf else _DEFAULT_LIFETIME_S
 
 
+class TokenIssuer(Protocol):
+    """Issues access tokens."""
+
+    async def request_token(self) -> Token:
+        """Request a token.
+
+        Raises:
+            TokenError: there is none.
+        """
+        ...
+
+
 class TokenCache:
     """Caches the one token of this process."""
 
-    def __init__(
-        self, request: Callable[[], Awaitable[Token]], clock: Clock, monotonic_s: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._request = request
+    def __init__(self, issuer: TokenIssuer, clock: Clock, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._issuer = issuer
         self._clock = clock
         self._monotonic_s = monotonic_s
         self._token: Token | None = None
         self._renewal = SingleFlight(self._renew)
         self._failure: TokenError | None = None
-        self._pause_s = 0.0
+        # Spread, so that several agents do not ask in step.
+        self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, spread=(0.8, 1.0))
         self._paused_until_s = 0.0
 
     async def get_token(self) -> Token:
@@ -269,7 +279,7 @@ class TokenCache:
         """
         if self._token is not None and self._token is not refused:
             return self._token
-        # A negative age is that of a clock set back: taken for youth, it would hold the renewal back for as long.
+        # If the clock was set back the token's age is negative; treating that as young would block renewal.
         if 0 <= (self._clock.now() - refused.requested_at).total_seconds() < YOUNG_S:
             return None
         return await self._join_renewal()
@@ -288,17 +298,17 @@ class TokenCache:
 
     async def _renew(self) -> Token:
         try:
-            self._token = await self._request()
+            self._token = await self._issuer.request_token()
         except TokenError as failure:
-            # Growing pauses keep a dead or refusing endpoint from being stormed.
-            self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2 or _FIRST_PAUSE_S)
-            pause_s = max(self._pause_s, failure.wait_s)
+            # An endpoint that is down or refuses is asked ever less often.
+            pause_s = max(self._backoff.next_s(), failure.wait_s)
             self._paused_until_s = self._monotonic_s() + pause_s
             self._failure = failure
             fields = {"error": failure.reason.value, "reason": str(failure), "pause_s": pause_s}
             _logger.warning("token not renewed", extra=fields)
             raise
-        self._failure, self._pause_s, self._paused_until_s = None, 0.0, 0.0
+        self._failure, self._paused_until_s = None, 0.0
+        self._backoff.reset()
         life_s = (self._token.expires_at - self._token.requested_at).total_seconds()
         _logger.info("token renewed", extra={"life_s": life_s})
         return self._token

@@ -1,14 +1,14 @@
-"""Which MCP servers still offer exactly the tools that somebody approved.
+"""Which MCP servers still offer exactly the tools that were approved.
 
-A description is what a model goes by: whoever changes it changes what is done with the tool, and a new tool was looked
-at by nobody. So a server whose list differs in anything is not used at all, until the list is right again.
-Knows no HTTP: it is told what a server lists.
+A model acts on a tool's description: whoever changes it changes what is done with the tool, and nobody has reviewed a
+new tool. So a server whose list differs in anything is not used at all until the list is as approved again.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from ev_service.clock import Clock
 from ev_service.errors import ConfigurationError
@@ -17,11 +17,17 @@ from wso2_terms.tools import Tool, ToolDifference, ToolsLock, compare_tools, rea
 
 _logger = logging.getLogger(__name__)
 
-# One call of a hundred that the plan allows.
-_GOOD_FOR = timedelta(minutes=10)
-# Whoever put the list right waits no longer than this, at one call a minute.
-_LOOK_AGAIN_AFTER = timedelta(minutes=1)
-_MOST_SAID, _LONGEST_NAME = 5, 64
+# Costs one call of a hundred that the plan allows.
+_VALID_FOR = timedelta(minutes=10)
+# After a correction the server is used again within this time, at one call a minute.
+_RECHECK_AFTER = timedelta(minutes=1)
+_MAX_DIFFERENCES, _MAX_NAME_LENGTH = 5, 64
+
+
+class ToolCheckListener(Protocol):
+    """Is told the result of each check."""
+
+    def report_tool_check(self, server: str, is_refused: bool) -> None: ...
 
 
 class ToolAllowlist:
@@ -32,16 +38,16 @@ class ToolAllowlist:
         approved: ToolsLock,
         servers: Sequence[str],
         clock: Clock,
-        on_verdict: Callable[[str, bool], None] = lambda _server, _is_refused: None,
+        listener: ToolCheckListener | None = None,
     ) -> None:
         if unknown := [server for server in servers if not approved.get(server)]:
             raise ConfigurationError(f"no tools of {', '.join(unknown)} are approved; make tools-approve writes them")
         self._servers = {server: _ServerState(approved, server, clock) for server in servers}
-        self._on_verdict = on_verdict
+        self._listener = listener
 
     @classmethod
     def from_file(
-        cls, path: Path, servers: Sequence[str], clock: Clock, on_verdict: Callable[[str, bool], None]
+        cls, path: Path, servers: Sequence[str], clock: Clock, listener: ToolCheckListener | None = None
     ) -> "ToolAllowlist":
         """Read the lock once: what is approved later counts from the next start on.
 
@@ -52,7 +58,7 @@ class ToolAllowlist:
             approved = read_tools_lock(path)
         except ArtifactError as error:
             raise ConfigurationError(f"AGENT_TOOLS_LOCK_FILE: {error}") from error
-        return cls(approved, servers, clock, on_verdict)
+        return cls(approved, servers, clock, listener)
 
     def is_due(self, server: str) -> bool:
         """Whether the list must be checked before the next call of this server."""
@@ -69,7 +75,8 @@ class ToolAllowlist:
             ValueError: something listed cannot be compared; the verdict stays as it was.
         """
         self._servers[server].check(listed)
-        self._on_verdict(server, self.is_refused(server))
+        if self._listener is not None:
+            self._listener.report_tool_check(server, self.is_refused(server))
 
     def invalidate(self, server: str) -> None:
         """Have the list checked before the next call: the server did not respond as expected."""
@@ -99,14 +106,14 @@ class _ServerState:
         if self._checked_at is None:
             return True
         age = self._clock.now() - self._checked_at
-        # A negative age is that of a clock set back.
-        return not timedelta(0) <= age < (_LOOK_AGAIN_AFTER if self.differences else _GOOD_FOR)
+        # The age is negative if the clock was set back.
+        return not timedelta(0) <= age < (_RECHECK_AFTER if self.differences else _VALID_FOR)
 
     def check(self, listed: Sequence[Tool]) -> None:
         before, self.differences = self.differences, compare_tools(self._approved, listed)
         self._checked_at = self._clock.now()
         if self.differences and self.differences != before:
-            # Names and parts alone: the text may be written for whoever reads the log.
+            # Names and parts alone: the text of a description may be an attack on whoever reads the log.
             _logger.error(
                 "tools are not those approved", extra={"server": self._server, "differs": self.describe_differences()}
             )
@@ -114,16 +121,15 @@ class _ServerState:
             _logger.info("tools are those approved again", extra={"server": self._server})
 
     def invalidate(self) -> None:
-        # A refused server is looked at again in its own time: doubting it would cost a call each time.
+        # A refused server is checked again in its own time; checking it after each failure would cost a call each.
         if not self.differences:
             self._checked_at = None
 
     def describe_differences(self) -> str:
-        told = [_format_difference(each) for each in self.differences[:_MOST_SAID]]
-        more = len(self.differences) - len(told)
-        return ", ".join([*told, f"and {more} more"] if more else told)
-
-
-def _format_difference(difference: ToolDifference) -> str:
-    name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in difference.name)
-    return str(ToolDifference(difference.kind, name[:_LONGEST_NAME], difference.changed_parts))
+        parts: list[str] = []
+        for difference in self.differences[:_MAX_DIFFERENCES]:
+            name = "".join(char if char.isascii() and char.isprintable() else "?" for char in difference.name)
+            parts.append(str(ToolDifference(difference.kind, name[:_MAX_NAME_LENGTH], difference.changed_parts)))
+        if (more := len(self.differences) - len(parts)) > 0:
+            parts.append(f"and {more} more")
+        return ", ".join(parts)

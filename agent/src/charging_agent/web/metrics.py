@@ -35,10 +35,10 @@ class AgentMetrics:
         for metric in (self._decisions, self._calls, self._power, self._refused, *kept, *self.charging.every):
             registry.register(metric)
 
-    def report_decision(self, decided: DecisionResult) -> None:
+    def report_decision(self, result: DecisionResult) -> None:
         """Count a decision."""
-        self._decisions.labels(decided.decision.rule, str(decided.observation.is_degraded).lower()).inc()
-        self._power.set(decided.decision.charging_power_kw)
+        self._decisions.labels(result.decision.rule, str(result.observation.is_degraded).lower()).inc()
+        self._power.set(result.decision.charging_power_kw)
 
     def report_call(self, call: Call) -> None:
         """Count a call."""

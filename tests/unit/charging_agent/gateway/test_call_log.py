@@ -13,8 +13,8 @@ def call(status: int) -> Call:
 
 def test_what_was_taken_is_not_given_again() -> None:
     log = CallLog()
-    log.add(call(429))
-    log.add(call(200))
+    log.report_call(call(429))
+    log.report_call(call(200))
 
     assert [taken.status for taken in log.take()] == [429, 200]
     assert log.take() == ()
@@ -23,7 +23,7 @@ def test_what_was_taken_is_not_given_again() -> None:
 def test_a_log_that_nobody_takes_from_is_bounded() -> None:
     log = CallLog()
     for number in range(60_000):
-        log.add(call(number))
+        log.report_call(call(number))
 
     taken = log.take()
     assert (len(taken), taken[-1].status) == (50_000, 59_999)

@@ -175,6 +175,6 @@ async def test_a_call_is_told_with_what_the_gateways_log_must_hold_too(either: W
     rest = ("GridAPI", "rest", "GET /grid/1.0.0/grid-load", None)
     mcp = ("GridMCP", "mcp", "getGridLoad", "from-the-gateway")
     assert (told.api, told.protocol, told.resource, told.correlation_id) == (
-        rest if either.dialect.protocol == "rest" else mcp
+        rest if either.adapter.protocol == "rest" else mcp
     )
     assert (told.status, told.outcome, told.code, told.at) == (200, "ok", None, either.clock.now())

@@ -56,7 +56,7 @@ async def trouble_with(world: World, base_url: str) -> FailureReason:
         client = GatewayClient(
             http,
             world.tokens,
-            budget_of=world.budgets.__getitem__,
+            budgets=world.budgets,
             clock=world.clock,
             plan=RetryPlan(attempts=2, deadline_s=0.3, attempt_timeout_s=0.08),
         )
@@ -129,8 +129,6 @@ async def test_a_line_that_is_cut_once_is_repeated(world: World) -> None:
         await writer.drain()
 
     async with server(cut_once) as base_url, httpx.AsyncClient(base_url=base_url, trust_env=False) as http:
-        client = GatewayClient(
-            http, world.tokens, budget_of=world.budgets.__getitem__, clock=world.clock, plan=RetryPlan()
-        )
+        client = GatewayClient(http, world.tokens, budgets=world.budgets, clock=world.clock, plan=RetryPlan())
 
         assert (await client.fetch(GRID)).load_percent == 61.0

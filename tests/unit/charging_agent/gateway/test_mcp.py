@@ -193,7 +193,7 @@ async def test_a_server_whose_tools_are_not_those_approved_is_refused_and_said_s
         assert await trouble_of(tools) is FailureReason.NOT_FOUND
 
     assert (tools.gateway.lists, tools.gateway.calls_to(GRID.path)) == (["GridAPI"], 0)
-    assert tools.dialect.health_error() == f"GridMCP-1.0.0 is refused ({differs})"
+    assert tools.adapter.health_error() == f"GridMCP-1.0.0 is refused ({differs})"
     said = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.__dict__["differs"] for record in said] == [differs]
     assert INSTRUCTION not in caplog.text
@@ -213,7 +213,7 @@ async def test_a_refused_server_is_looked_at_once_a_minute_and_used_again_when_i
     tools.clock.advance(1)
 
     assert (await tools.client.fetch(GRID)).load_percent == 61.0
-    assert tools.dialect.health_error() is None
+    assert tools.adapter.health_error() is None
 
 
 async def test_a_list_that_changes_later_is_found_within_ten_minutes(tools: World) -> None:
@@ -292,7 +292,7 @@ async def test_names_of_foreign_tools_are_shortened_and_cleaned_before_they_are_
     lists(tools, tool(), *(tool(name=f"{number}\x1b[2J" + "x" * 500) for number in range(9)))
     await trouble_of(tools)
 
-    said = tools.dialect.health_error() or ""
+    said = tools.adapter.health_error() or ""
     assert len(said) < 600
     assert said.isprintable()
     assert "and 4 more" in said

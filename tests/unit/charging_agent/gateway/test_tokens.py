@@ -34,9 +34,9 @@ class Endpoint:
         self.wait_s = 0.0
         self.may_answer = asyncio.Event()
         self.may_answer.set()
-        self.cache = TokenCache(self.request, self.clock, lambda: self.real_s)
+        self.cache = TokenCache(self, self.clock, lambda: self.real_s)
 
-    async def request(self) -> Token:
+    async def request_token(self) -> Token:
         self.requests += 1
         asked_at, number = self.clock.now(), self.requests
         await self.may_answer.wait()
@@ -143,7 +143,7 @@ async def test_a_failing_endpoint_is_asked_ever_less_often(endpoint: Endpoint) -
             await endpoint.cache.get_token()
         endpoint.real_s += 0.1
 
-    assert endpoint.requests == 8  # after 0, 1, 3, 7, 15, 31, 61 and 91 s
+    assert endpoint.requests in (8, 9)  # after 0, 1, 3, 7, 15, 31, 61 and 91 s, each pause up to a fifth shorter
 
 
 async def test_after_the_pause_a_recovered_endpoint_is_used_again(endpoint: Endpoint) -> None:
@@ -204,7 +204,7 @@ async def test_a_short_wait_does_not_shorten_the_pause(endpoint: Endpoint) -> No
             await endpoint.cache.get_token()
         endpoint.real_s += 0.1
 
-    assert endpoint.requests == 8
+    assert endpoint.requests in (8, 9)
 
 
 async def test_a_refusal_of_an_older_token_hands_out_the_current_one(endpoint: Endpoint) -> None:

@@ -80,7 +80,7 @@ async def test_calls_that_changed_nothing_wait_for_the_next_round_of_the_loop(le
     log = CallLog()
     recorder = Recorder(ledger, log)
     await recorder.record(made_from(unknown()))
-    log.add(call(status=429, correlation_id="again"))
+    log.report_call(call(status=429, correlation_id="again"))
 
     await recorder.record(made_from(unknown()))
     assert len(await records(ledger)) == 1
@@ -95,7 +95,7 @@ async def test_at_the_end_the_calls_that_wait_are_put_into_a_last_record(ledger:
     log = CallLog()
     recorder = Recorder(ledger, log)
     await recorder.record(made_from(unknown()))
-    log.add(call(status=429))
+    log.report_call(call(status=429))
 
     await recorder.stop(lambda: made_from(unknown()))
 
