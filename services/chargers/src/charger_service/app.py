@@ -19,7 +19,7 @@ from charger_service.ocpp.central import CentralSystem
 from charger_service.ocpp.metrics import OcppMetrics
 from charger_service.ocpp.profiles import Conversion
 from charger_service.ocpp.server import serving
-from charger_service.protection import Guarding
+from charger_service.protection import ProtectionConfig
 from charger_service.settings import OcppSettings, ServiceSettings, load_settings
 from charger_service.site_api import site_routes
 from charger_service.store import StateStore
@@ -100,8 +100,8 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
     orders = OrderAuditLog(store, clock.now, folder and folder / _ORDERS_FILE)
     drivers = Drivers(settings.chargers.tokens_file, folder)
     source = make_meter_source(settings.meter, settings.site, clock)
-    guarding = Guarding(source, settings.meter, settings.protection, orders)
-    control = ChargingControl(installation, settings.site, settings.chargers, store, clock, guarding, drivers)
+    protection = ProtectionConfig(source, settings.meter, settings.protection, orders)
+    control = ChargingControl(installation, settings.site, settings.chargers, store, clock, protection, drivers)
     if certificate is None:
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
 

@@ -1,8 +1,8 @@
-"""Asks chargers to begin a transaction where a car waits and its charger does not begin one by itself.
+"""Requests a transaction where a car waits and its charger does not start one by itself.
 
 Many chargers stay in Preparing (OCPP 1.6; 2.0.1: Occupied without a transaction) until RemoteStartTransaction, because
-nobody can present a token there. Each car is asked for once, and once more where no transaction follows. What a driver
-ended is not begun again: a charger is only asked where no session was since the EVSE was last free.
+no token can be presented there. There is one request per car, and a second one where no transaction follows. What a
+driver ended is not started again: requests need an EVSE that had no session since it was last free.
 """
 
 import logging
@@ -17,9 +17,9 @@ from charger_service.site import ChargingSite
 from ev_service.charging import EvseState
 
 AFTER_S = 15.0
-"""How long a car waits before its charger is asked [s]: time enough to present a token."""
+"""How long a car waits before the request [s]: time enough to present a token."""
 AGAIN_AFTER_S = 30.0
-"""When a charger is asked for the second time [s]: a car that was allowed to charge has begun by then."""
+"""Time until the second request [s]: a car that was allowed to charge has started by then."""
 _MOST_TIMES = 2
 
 _logger = logging.getLogger(__name__)
@@ -27,18 +27,19 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _StartRequest:
-    """How often a charger was asked for the car that waits, and when last, monotonic [s]."""
+    """Requests for the car that waits."""
 
     times: int = 0
     last_s: float = -math.inf
+    """Monotonic time of the last one [s]."""
 
 
 class Autostart:
-    """Looks for cars that wait.
+    """Finds cars that wait.
 
     Args:
-        site: what is known and ordered.
-        queue: the way to the chargers.
+        site: the site's state.
+        queue: sends requests to the chargers.
         drivers: who may charge.
     """
 
@@ -49,11 +50,11 @@ class Autostart:
         self._asked: dict[EvseKey, _StartRequest] = {}
 
     def is_asked(self, key: EvseKey) -> bool:
-        """Whether the EVSE's charger was asked to begin the transaction that it now begins."""
+        """Return whether the transaction that now starts was requested."""
         return key in self._asked and self._drivers.may_charge(AUTOSTART_TOKEN)
 
     def check(self, key: EvseKey, now_s: float) -> None:
-        """Ask the EVSE's charger where that is due; now_s: monotonic [s]."""
+        """Request a transaction where that is due; now_s: monotonic [s]."""
         facts = self._site.evses[key]
         if facts.is_served or facts.state is EvseState.AVAILABLE:
             self._asked.pop(key, None)
@@ -71,9 +72,9 @@ class Autostart:
             _logger.warning("a car waits, and the list of tokens lacks the one of autostart", extra=where)
 
     def _waits(self, key: EvseKey, facts: EvseFacts, now_s: float) -> bool:
-        """Whether a car waits long enough, at a charger that takes orders, and nobody stopped all cars.
+        """Whether a car waits long enough, at a charger that accepts commands, and no override stops all cars.
 
-        A charger that comes back has time to tell first what happened while it was away.
+        A charger that reconnects has time to report first what happened while it was offline.
         """
         charger, given = self._site.chargers[key[0]], self._site.override
         since_s = max(facts.state_since_s, charger.since_s)

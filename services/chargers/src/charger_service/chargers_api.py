@@ -1,4 +1,4 @@
-"""The routes that ChargerAPI publishes: what the chargers and the cars at them do."""
+"""Routes of ChargerAPI: chargers, their EVSEs, and sessions."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ Identity = Annotated[str, Path(max_length=48, description="Identity of the charg
 
 
 def charger_routes(views: ChargerViews, history: SessionHistory) -> APIRouter:
-    """Make the routes over what is known of the fleet."""
+    """Build the routes of ChargerAPI."""
     router = APIRouter(dependencies=[through_gateway(APICONTEXT)], tags=["chargers"])
 
     # async without waiting: everything is in memory, and a thread would cost more than the answer.

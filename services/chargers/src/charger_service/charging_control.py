@@ -1,4 +1,4 @@
-"""The half of the service that limits chargers, put together over whoever speaks with them."""
+"""Composition of the control of charging, without the connections to chargers."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from charger_service.autostart import Autostart
 from charger_service.command_queue import CommandQueue
 from charger_service.configuration import Installation
 from charger_service.drivers import Drivers
-from charger_service.event_handler import ChargerEventHandler, Numbers
+from charger_service.event_handler import ChargerEventHandler, PersistedTransactionIds
 from charger_service.history import SessionHistory
 from charger_service.limit_allocator import LimitAllocator
 from charger_service.limit_service import LimitService, Validity
@@ -20,7 +20,7 @@ from charger_service.operator_service import OperatorService
 from charger_service.override_service import OverrideService
 from charger_service.persistence import StateWriter, restore
 from charger_service.ports import ChargePoints
-from charger_service.protection import Guarding, Protection
+from charger_service.protection import Protection, ProtectionConfig
 from charger_service.schema_violations import SchemaViolationLog
 from charger_service.settings import ChargerSettings
 from charger_service.site import ChargingSite, Rules
@@ -32,15 +32,15 @@ from ev_service.tasks import run_in_background
 
 
 class ChargingControl:
-    """Its parts. `attach` comes before anything is asked of them.
+    """The parts of the control of charging; `attach` is called before they are used.
 
     Args:
         installation: the site's chargers.
         site_settings: the site.
         settings: how limits live.
-        store: what survives a restart; read here, once.
+        store: the persisted state, which is read here.
         clock: the run's clock.
-        guarding: the connection's meter and what is done by it; None: there is no meter.
+        protection: the connection's meter, and when cars are lowered; None: there is no meter.
         drivers: who may charge; None: everybody.
     """
 
@@ -51,18 +51,18 @@ class ChargingControl:
         settings: ChargerSettings,
         store: StateStore,
         clock: Clock,
-        guarding: Guarding | None = None,
+        protection: ProtectionConfig | None = None,
         drivers: Drivers | None = None,
     ) -> None:
-        kept = store.load()
+        state = store.load()
         longest_s = settings.longest_validity_s
         self.site = ChargingSite(installation, Rules(site_settings, settings.building_kw, settings.fallback_a))
-        restore(self.site, kept, read_clock(clock))
+        restore(self.site, state, read_clock(clock))
         self.metrics = ChargerMetrics()
         self.drivers = drivers or Drivers()
         self.writer = StateWriter(self.site, store, clock)
         self.queue = CommandQueue(self.site, clock)
-        self.protection = Protection(self.site, self.queue, clock, guarding or Guarding())
+        self.protection = Protection(self.site, self.queue, clock, protection or ProtectionConfig())
         self.allocator = LimitAllocator(self.site, self.queue, self.writer, self.protection, settings.answer_s)
         self.overrides = OverrideService(self.site, self.allocator, self.queue, clock, longest_s)
         self.autostart = Autostart(self.site, self.queue, self.drivers)
@@ -78,14 +78,14 @@ class ChargingControl:
             self.metrics.overdraws.inc,
             self.violations,
         )
-        self.numbers = Numbers(self.writer, clock, kept)
+        self.numbers = PersistedTransactionIds(self.writer, clock, state)
         validity = Validity(settings.shortest_validity_s, longest_s, settings.lease_s)
         self.limit_service = LimitService(self.site, self.allocator, clock, validity, self.metrics.count_limits)
         self._answer_s = settings.answer_s
         self._clock = clock
 
     def attach(self, points: ChargePoints) -> None:
-        """Say who speaks with the chargers."""
+        """Set the connection to the chargers."""
         self.queue.attach(points)
         self.views = ChargerViews(self.site, self._clock, points.last_seen, self.violations)
         self.history = SessionHistory(self.site, self.views, self.writer.store, self.drivers, self._clock)
@@ -102,7 +102,7 @@ class ChargingControl:
         )
 
     def operator_service(self, record: OrderAuditLog) -> OperatorService:
-        """What carries out operators' orders, recorded there."""
+        """Build the service that executes operators' orders."""
         return OperatorService(
             self.site,
             self.allocator,
@@ -115,14 +115,14 @@ class ChargingControl:
         )
 
     def register_metrics(self, registry: CollectorRegistry) -> None:
-        """Make what is counted here part of what is answered at /metrics."""
+        """Register the metrics of all parts."""
         self.metrics.register(registry, self.site, self.writer.store)
         for collector in self.protection.metrics():
             registry.register(collector)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Watch over limits; at the end send nothing more, and write down what is left."""
+        """Supervise limits; at the end stop sending, and persist the rest."""
         try:
             async with (
                 self.protection.reading(),

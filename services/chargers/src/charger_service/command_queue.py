@@ -1,6 +1,6 @@
-"""Sends orders to chargers: at most one at a time for each EVSE, and always the newest.
+"""Sends orders to chargers: for each EVSE one at a time, and always the newest.
 
-An order that a newer one overtakes while it waits is never sent.
+An order that is replaced while it waits is never sent.
 """
 
 import asyncio
@@ -19,11 +19,12 @@ _logger = logging.getLogger(__name__)
 
 CLOCK_MARGIN_S = 10.0
 """How much later than this service the charger drops a limit by itself [s]: the service's fallback comes first, and
-the charger's own end only counts where the service is gone."""
+the charger's own end only counts where the service is down.
+"""
 
 
 class CommandQueue:
-    """Keeps what chargers are told in step with what is wanted of them."""
+    """Brings the chargers' limits, default profiles and transactions in line with the orders."""
 
     def __init__(self, site: ChargingSite, clock: Clock) -> None:
         self._site = site
@@ -36,11 +37,11 @@ class CommandQueue:
         self._clears: dict[EvseKey, asyncio.Task[None]] = {}
 
     def attach(self, points: ChargePoints) -> None:
-        """Say who speaks with the chargers."""
+        """Set the connection to the chargers."""
         self._points = points
 
     def send(self, key: EvseKey, order: LimitOrder) -> LimitOrder:
-        """Want this of an EVSE from now on; without a session it is kept for the next one.
+        """Order a limit of an EVSE from now on; without a session it waits for the next one.
 
         Returns:
             What is wanted: the order, or as much of it as protection lets pass.
@@ -51,22 +52,22 @@ class CommandQueue:
         return order
 
     def send_again(self, key: EvseKey) -> None:
-        """Send the newest order once more: it was not confirmed, or may have been ignored or forgotten."""
+        """Send the newest order again: it was not confirmed, or may have been ignored or lost."""
         self._site.limit_states[key].is_due = True
         self.catch_up(key)
 
     def catch_up(self, key: EvseKey) -> None:
-        """Send what is due, once there is a session that it can be sent for."""
+        """Send what is due, once there is a session to send it for."""
         if self._site.get_session(key) is not None and key not in self._limits:
             self._limits[key] = asyncio.create_task(self._bring_limit(key))
 
     def send_fallback(self, key: EvseKey) -> None:
-        """Have the charger hold the EVSE's fallback; not while a limit for the car there stands in its place."""
+        """Send the EVSE's fallback as default profile, unless a limit for the present car replaces it."""
         if key not in self._fallbacks and self._may_hold_fallback(key):
             self._fallbacks[key] = asyncio.create_task(self._bring_fallback(key))
 
     def end_limit(self, key: EvseKey) -> None:
-        """After a session: have the charger take back what would go on of its limit, until it does so."""
+        """After a session: clear what remains of its limit on the charger, until the charger confirms that."""
         state = self._site.limit_states[key]
         if self._site.get_session(key) is not None:
             return
@@ -76,18 +77,18 @@ class CommandQueue:
             self._clears[key] = asyncio.create_task(self._bring_clear(key))
 
     def stop_transaction(self, key: EvseKey) -> None:
-        """Ask the charger, once, to end the transaction that runs."""
+        """Request, once, the end of the running transaction."""
         session = self._site.get_session(key)
         if session is not None and key not in self._stops:
             self._stops[key] = asyncio.create_task(self._bring_stop(key, session.transaction_id))
 
     def start_transaction(self, key: EvseKey, id_token: str) -> None:
-        """Ask the charger, once, to begin a transaction."""
+        """Request, once, the start of a transaction."""
         if key not in self._starts:
             self._starts[key] = asyncio.create_task(self._bring_start(key, id_token))
 
     async def wait_for_answers(self, keys: Iterable[EvseKey], within_s: float) -> None:
-        """Wait until the newest orders of these EVSEs are answered, at most so long [s, real time].
+        """Wait for the replies to the newest orders of these EVSEs, at most so long [s, real time].
 
         What is not answered by then goes on by itself.
         """
@@ -96,7 +97,7 @@ class CommandQueue:
             await asyncio.wait(running, timeout=within_s)
 
     async def stop(self) -> None:
-        """End what is still on its way."""
+        """Cancel what is not answered."""
         tasks = (self._limits, self._fallbacks, self._stops, self._starts, self._clears)
         await cancel_and_wait(*(task for kind in tasks for task in kind.values()))
 
@@ -163,10 +164,10 @@ class CommandQueue:
         try:
             if self._points is not None:
                 reply = await self._points.start(key[0], key[1], id_token)
-                told = {"charger_id": key[0], "evse_id": key[1], "answer": reply.answer, "reason": reply.detail}
+                fields = {"charger_id": key[0], "evse_id": key[1], "answer": reply.answer, "reason": reply.detail}
                 is_accepted = reply.answer is CommandStatus.ACCEPTED
                 level = logging.INFO if is_accepted else logging.WARNING
-                _logger.log(level, "a charger was asked to begin a transaction", extra=told)
+                _logger.log(level, "a charger was asked to begin a transaction", extra=fields)
         except Exception:
             _logger.exception("a transaction could not be begun", extra={"charger_id": key[0], "evse_id": key[1]})
         finally:

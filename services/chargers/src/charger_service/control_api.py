@@ -1,4 +1,4 @@
-"""The route that ChargerControlAPI publishes: setting limits."""
+"""Routes of ChargerControlAPI: setting limits."""
 
 from typing import Annotated
 
@@ -40,9 +40,9 @@ DecisionId = Annotated[
 
 
 def control_routes(limit_service: LimitService) -> APIRouter:
-    """Make the route over whoever sets limits."""
-    door = through_gateway(APICONTEXT)
-    router = APIRouter(dependencies=[door], tags=["charger-control"])
+    """Build the routes of ChargerControlAPI."""
+    through = through_gateway(APICONTEXT)
+    router = APIRouter(dependencies=[through], tags=["charger-control"])
 
     @router.put(
         "/limits",
@@ -52,7 +52,7 @@ def control_routes(limit_service: LimitService) -> APIRouter:
     )
     async def set_limits(
         limits: Limits,
-        caller: Annotated[Caller | None, door],
+        caller: Annotated[Caller | None, through],
         commander: CommanderName = None,
         decision_id: DecisionId = None,
     ) -> LimitResults:

@@ -1,4 +1,4 @@
-"""Which EVSEs report a draw that the connection's meter does not show."""
+"""Finds EVSEs that report a draw which the connection's meter does not show."""
 
 import logging
 
@@ -25,15 +25,15 @@ class MeterEvidence:
         self._confirmed: ConfirmedCharging | None = None
 
     def contradicts(self, key: EvseKey, meter: Meter) -> bool:
-        """Whether the EVSE reported a rise that the load did not follow."""
+        """Return whether the EVSE reported a rise that the load did not follow."""
         return key in self._contradicted
 
     def confirm(self) -> ConfirmedCharging | None:
-        """What the newest message of the meter confirms; None while there is no usable one."""
+        """Return what the newest reading of the meter confirms; None: there is no usable one."""
         return self._confirmed
 
     def observe(self, reading: GridLoad) -> None:
-        """Compare what is reported now with a message of the meter; one without charging shows nothing of it."""
+        """Compare the present reports with a reading of the meter; one without charging is ignored."""
         if not reading.includes_charging:
             return
         try:
@@ -49,7 +49,7 @@ class MeterEvidence:
             self.forget()
 
     def forget(self) -> None:
-        """Begin anew: the meter cannot be used, and contradicts nobody."""
+        """Reset: without a usable meter nothing is contradicted."""
         self._evidence, self._confirmed = ChargingEvidence(), None
         self._take(frozenset())
 

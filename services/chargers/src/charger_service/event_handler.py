@@ -1,4 +1,4 @@
-"""Takes in what charge points tell, and answers at once where a charger needs its limit again."""
+"""Applies events of chargers to the site, and sends limits again where a charger needs them."""
 
 import logging
 import math
@@ -41,25 +41,26 @@ _logger = logging.getLogger(__name__)
 _KNOWN_NUMBERS = 10_000
 _TELLS_IMPLAUSIBLE_EVERY_S = 60.0
 _SILENT_AFTER_S = 30.0
-"""After so long without a word of the transaction that ran before its charger connected another may take its place [s]:
-twice the interval at which chargers are asked for meter values, and a rest."""
+"""Time without a message of the transaction that ran before its charger connected, after which another may replace it
+[s]: twice the interval at which chargers are asked for meter values, and a rest.
+"""
 _SOMEBODY_THERE = frozenset({EvseState.OCCUPIED, EvseState.CHARGING, EvseState.SUSPENDED_EV, EvseState.SUSPENDED_EVSE})
 _NO_TRANSACTIONS = frozenset({"", "0", "-1", str(2**31 - 1), str(2**32 - 1), str(2**63 - 1), str(2**64 - 1)})
-"""What chargers write for the id of a transaction where there is none."""
+"""Ids that chargers report where there is no transaction."""
 
 
 class ChargerEventHandler:
-    """The limits' half of `charger_service.ports`: `ChargerReports`.
+    """`charger_service.ports.ChargerEvents` for the control of charging.
 
     Args:
-        site: what is known and ordered.
-        queue: the way to the chargers.
-        overrides: what an EVSE is told when a car comes.
-        writer: keeps what must survive a restart.
+        site: the site's state.
+        queue: sends orders to the chargers.
+        overrides: gives an EVSE its limit when a car comes.
+        writer: persists the state.
         drivers: who may charge.
-        autostart: which chargers were asked to begin.
+        autostart: transactions that were requested.
         clock: the run's clock.
-        count_overdraw: told when a car begins to draw more than it may.
+        count_overdraw: called when a car starts to draw more than it may.
         violations: counts what breaks the schema.
     """
 
@@ -86,15 +87,15 @@ class ChargerEventHandler:
         self._violations = violations
         self._implausible_told_s: dict[str, float] = {}
         # When the transaction that runs was last named by its charger, monotonic [s].
-        self._heard_s: dict[EvseKey, float] = {}
+        self._reported_s: dict[EvseKey, float] = {}
 
     def on_connect(self, charger_id: str, ocpp_version: str) -> None:
-        """The charger is there."""
+        """The charger connected."""
         since_s = self._clock.monotonic_s()
         self._change(charger_id, is_connected=True, is_ready=False, since_s=since_s, ocpp_version=ocpp_version)
 
     def on_disconnect(self, charger_id: str) -> None:
-        """The charger is gone; without a default of its own it may draw all it can."""
+        """The charger disconnected; without a default profile it may draw up to its rating."""
         self._change(charger_id, is_connected=False, is_ready=False)
         for key in self._site.keys_of.get(charger_id, ()):
             state = self._site.limit_states[key]
@@ -103,7 +104,7 @@ class ChargerEventHandler:
         self._site.is_dirty = True
 
     def on_boot(self, charger_id: str, make: ChargerModel) -> None:
-        """The charger may have forgotten its default, and the limit of the car that is there."""
+        """The charger may have lost its default profile, and the limit of its car."""
         self._change(charger_id, make=make, is_ready=False, since_s=self._clock.monotonic_s())
         for key in self._site.keys_of.get(charger_id, ()):
             state = self._site.limit_states[key]
@@ -114,7 +115,7 @@ class ChargerEventHandler:
         self._site.is_dirty = True
 
     def on_ready(self, charger_id: str, abilities: ChargerCapabilities) -> None:
-        """The charger wants to hear its fallback and its limit again."""
+        """The charger accepts commands: send its fallback and its limit again."""
         self._change(charger_id, abilities=abilities, is_ready=True)
         for key in self._site.keys_of.get(charger_id, ()):
             self._queue.send_fallback(key)
@@ -122,11 +123,11 @@ class ChargerEventHandler:
                 self._overrides.limit_new_session(key)
 
     def quirks(self, charger_id: str) -> Quirks:
-        """What the charger needs."""
+        """Return the charger's quirks."""
         return self._site.quirks(charger_id)
 
     def on_limit_method(self, charger_id: str, known: KnownMethod | None) -> None:
-        """The charger takes limits in this way; one that its default follows is given that anew."""
+        """The charger accepted a limit by this method; where its default profile uses the method, send it again."""
         if charger_id not in self._site.chargers:
             return
         self._change(charger_id, known_method=known)
@@ -147,7 +148,7 @@ class ChargerEventHandler:
                     self._queue.send_fallback(key)
 
     def on_evse_state(self, charger_id: str, evse_id: int, state: EvseState, *, is_over: bool = False) -> None:
-        """A state was told; a car that begins to charge is told its limit again, and one that is gone is forgotten."""
+        """Apply a state: send a car that starts to charge its limit again, and end the session of one that left."""
         key = (charger_id, evse_id)
         facts = self._site.evses.get(key)
         if facts is None:
@@ -160,7 +161,7 @@ class ChargerEventHandler:
         if state is EvseState.CHARGING:
             self._queue.send_again(key)
         elif state is EvseState.AVAILABLE and facts.session is not None:
-            _logger.warning("the end of a session was not heard", extra={"charger_id": charger_id, "evse_id": evse_id})
+            _logger.warning("a session ended without a report", extra={"charger_id": charger_id, "evse_id": evse_id})
             self._site.evses[key] = evse_facts.end_lost_session(self._site.evses[key], facts.session)
             inferred = replace(facts.session, is_end_inferred=True)
             self._site.end_session(key, inferred, self._clock.now())
@@ -168,31 +169,31 @@ class ChargerEventHandler:
         self._site.settle_if_idle(key)
 
     def may_charge(self, id_token: str) -> bool:
-        """Whether a token may charge."""
+        """Return whether a token may charge."""
         return self._drivers.may_charge(id_token)
 
-    def on_transaction_updated(self, seen: TransactionUpdated) -> bool:
-        """A transaction goes on: one that runs, one to take up again, or one of earlier, which changes nothing."""
-        key = self._site.key_of_transaction(seen.charger_id, seen.transaction_id)
+    def on_transaction_updated(self, update: TransactionUpdated) -> bool:
+        """A transaction continues: the running one, one to resume, or an earlier one, which changes nothing."""
+        key = self._site.key_of_transaction(update.charger_id, update.transaction_id)
         if key is not None:
-            self._heard_s[key] = self._clock.monotonic_s()
-            self._identify(key, seen.id_token)
+            self._reported_s[key] = self._clock.monotonic_s()
+            self._identify(key, update.id_token)
             return True
-        if seen.evse_id is None or (seen.charger_id, seen.evse_id) not in self._site.evses:
+        if update.evse_id is None or (update.charger_id, update.evse_id) not in self._site.evses:
             return False
-        key = (seen.charger_id, seen.evse_id)
-        if not self._is_to_be_taken_up(key, seen):
+        key = (update.charger_id, update.evse_id)
+        if not self._is_to_be_resumed(key, update):
             return False
-        _logger.warning("a transaction is taken up", extra={"charger_id": seen.charger_id, "evse_id": seen.evse_id})
+        _logger.warning("a transaction is taken up", extra={"charger_id": update.charger_id, "evse_id": update.evse_id})
         self._begin(
             TransactionStarted(
-                seen.charger_id, seen.evse_id, seen.transaction_id, self._clock.now(), id_token=seen.id_token
+                update.charger_id, update.evse_id, update.transaction_id, self._clock.now(), id_token=update.id_token
             )
         )
-        return self._runs(key, seen.transaction_id)
+        return self._runs(key, update.transaction_id)
 
     async def on_transaction_started(self, started: TransactionStarted) -> bool:
-        """A session begins; it is kept when this returns, or goes on in memory where the disk fails."""
+        """A session starts; it is persisted when this returns, or continues in memory where the disk fails."""
         key = (started.charger_id, started.evse_id)
         if key not in self._site.evses:
             return False
@@ -207,7 +208,7 @@ class ChargerEventHandler:
         return self._runs(key, started.transaction_id)
 
     async def on_transaction_ended(self, ended: TransactionEnded) -> bool:
-        """A session is over; it is kept when this returns, or in memory where the disk fails."""
+        """A session ended; this is persisted when this returns, or in memory where the disk fails."""
         key = self._site.key_of_transaction(ended.charger_id, ended.transaction_id)
         if key is not None:
             if ended.energy_kwh is not None:
@@ -221,7 +222,7 @@ class ChargerEventHandler:
         return key is not None
 
     def on_charging_needs(self, charger_id: str, evse_id: int, needs: ChargingNeeds) -> None:
-        """The car said what it wants."""
+        """The car reported its needs."""
         key = (charger_id, evse_id)
         if (facts := self._site.evses.get(key)) is not None:
             self._site.evses[key] = evse_facts.apply_charging_needs(facts, needs)
@@ -256,7 +257,7 @@ class ChargerEventHandler:
         state.is_overdrawing = is_overdrawing
 
     def on_schema_violation(self, charger_id: str, violation: SchemaViolation) -> None:
-        """A message broke its schema."""
+        """A message violated its schema."""
         self._violations.add(charger_id, violation)
 
     def _runs(self, key: EvseKey, transaction_id: str) -> bool:
@@ -264,7 +265,7 @@ class ChargerEventHandler:
         return session is not None and session.transaction_id == transaction_id
 
     def _is_of_earlier(self, key: EvseKey, started: TransactionStarted) -> bool:
-        """Whether a begin is history: kept while offline, older than what runs, or long ago where nobody is."""
+        """Whether a start is history: stored while offline, older than the running session, or old at a free EVSE."""
         facts = self._site.evses[key]
         if self._runs(key, started.transaction_id):
             return False
@@ -274,33 +275,33 @@ class ChargerEventHandler:
             return started.started_at < facts.session.started_at
         return facts.state in SURELY_IDLE and not is_live(facts.order, started.started_at, read_clock(self._clock))
 
-    def _is_to_be_taken_up(self, key: EvseKey, seen: TransactionUpdated) -> bool:
-        """Whether a transaction that does not run for all that is known runs all the same.
+    def _is_to_be_resumed(self, key: EvseKey, update: TransactionUpdated) -> bool:
+        """Whether a transaction that is not known to run is running.
 
-        What says so is sent as it happens. A transaction whose beginning here is known needs nothing else, and is not
-        older than what runs; of another the charger has to say besides that somebody is there. Either takes the place
-        only of a transaction of which nothing was heard since its charger connected or booted.
+        The message has to be sent as it happens. A transaction whose start here is known needs nothing else, and must
+        not be older than the running one; for another the charger has to report a car as well. Either replaces only a
+        transaction that was not reported since its charger connected or booted.
         """
         facts = self._site.evses[key]
-        is_over = seen.is_stored or seen.transaction_id in facts.ended or seen.transaction_id in _NO_TRANSACTIONS
-        if is_over or not is_live(facts.order, seen.reported_at, read_clock(self._clock)):
+        is_over = update.is_stored or update.transaction_id in facts.ended or update.transaction_id in _NO_TRANSACTIONS
+        if is_over or not is_live(facts.order, update.reported_at, read_clock(self._clock)):
             return False
-        known = facts.find_past_session(seen.transaction_id)
+        known = facts.find_past_session(update.transaction_id)
         if facts.session is None:
-            return known is not None or (seen.state or facts.state) in _SOMEBODY_THERE
+            return known is not None or (update.state or facts.state) in _SOMEBODY_THERE
         if known is not None:
             return known.started_at >= facts.session.started_at
         since_s = self._site.chargers[key[0]].since_s
-        is_silent = self._heard_s.get(key, -math.inf) < since_s
+        is_silent = self._reported_s.get(key, -math.inf) < since_s
         return is_silent and self._clock.monotonic_s() - since_s >= _SILENT_AFTER_S
 
     def _of_now(self, key: EvseKey, reading: MeterReading) -> MeterReading:
-        """A reading as it counts: one of another transaction than runs says no energy, and nothing of now if stored."""
+        """Reduce a reading of another transaction to what counts: no energy, and nothing at all if it is stored."""
         facts, transaction_id = self._site.evses[key], reading.transaction_id
         if transaction_id is None:
             return reading
         if self._runs(key, transaction_id):
-            self._heard_s[key] = self._clock.monotonic_s()
+            self._reported_s[key] = self._clock.monotonic_s()
             return reading
         is_now = is_live(facts.order, reading.reported_at, read_clock(self._clock))
         is_history = reading.is_stored or transaction_id in facts.ended or not is_now
@@ -320,9 +321,9 @@ class ChargerEventHandler:
             self._implausible_told_s[key[0]] = now_s
             current_a = reading.current_each_a if reading.current_a is None else reading.current_a
             # As texts: what was reported may be no number that JSON has.
-            said = {"current_a": str(current_a), "power_kw": str(reading.power_kw)}
+            values = {"current_a": str(current_a), "power_kw": str(reading.power_kw)}
             where = {"charger_id": key[0], "evse_id": key[1]}
-            _logger.warning("meter values beyond what the EVSE is rated for", extra=where | said)
+            _logger.warning("meter values beyond what the EVSE is rated for", extra=where | values)
 
     def _begin(self, started: TransactionStarted) -> None:
         key = (started.charger_id, started.evse_id)
@@ -336,7 +337,7 @@ class ChargerEventHandler:
         ):
             return
         state = self._site.limit_states[key]
-        self._heard_s[key] = self._clock.monotonic_s()
+        self._reported_s[key] = self._clock.monotonic_s()
         if before.session is not None:
             self._site.end_session(key, before.session, started.started_at)
         if state.fallback_held_a is None:
@@ -346,7 +347,7 @@ class ChargerEventHandler:
         self._demand_driver(key)
 
     def _identify(self, key: EvseKey, id_token: str | None) -> None:
-        """A token was presented for the session that runs; the first one says who charges."""
+        """Set the driver of the running session by the first token that is presented for it."""
         session = self._site.get_session(key)
         if session is not None and session.driver is None and id_token:
             self._site.set_session(key, replace(session, driver=self._drivers.driver_of(id_token)))
@@ -369,7 +370,7 @@ class ChargerEventHandler:
             self._queue.end_limit(key)
 
     def _end_past(self, key: EvseKey, ended: TransactionEnded) -> None:
-        """Record the end of a transaction that began here and does not run."""
+        """Record the end of a transaction that started here and does not run."""
         facts = self._site.evses[key]
         past = facts.find_past_session(ended.transaction_id)
         self._site.evses[key] = evse_facts.apply_transaction_ended(facts, ended)
@@ -384,17 +385,17 @@ class ChargerEventHandler:
             self._site.chargers[charger_id] = replace(facts, **changes)
 
 
-class Numbers:
-    """The limits' half of `charger_service.ports`: `TransactionNumbers`."""
+class PersistedTransactionIds:
+    """`charger_service.ports.TransactionIdAllocator` with persisted ids."""
 
-    def __init__(self, writer: StateWriter, clock: Clock, kept: PersistedState) -> None:
+    def __init__(self, writer: StateWriter, clock: Clock, state: PersistedState) -> None:
         self._writer = writer
         self._clock = clock
-        self._known = OrderedDict(((row["charger_id"], row["beginning"]), int(row["number"])) for row in kept.numbers)
+        self._known = OrderedDict(((row["charger_id"], row["beginning"]), int(row["number"])) for row in state.numbers)
         self._highest = max(self._known.values(), default=0)
 
     async def number_of(self, charger_id: str, beginning: str) -> int:
-        """The transaction's number; where the disk fails it is unique all the same, and known until the restart."""
+        """Return the transaction's id; where the disk fails it is unique all the same, and known until the restart."""
         number = self._known.get((charger_id, beginning))
         if number is not None:
             return number

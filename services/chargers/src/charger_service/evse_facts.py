@@ -94,8 +94,8 @@ class EvseFacts:
 
 def session_id_of(charger_id: str, transaction_id: str, started_at: datetime) -> str:
     """Derive the session's id: the same start has the same id, and the next one cannot be guessed."""
-    told = f"{charger_id}\0{transaction_id}\0{started_at.isoformat()}"
-    return sha256(told.encode()).hexdigest()[:20]
+    start = f"{charger_id}\0{transaction_id}\0{started_at.isoformat()}"
+    return sha256(start.encode()).hexdigest()[:20]
 
 
 def in_state(facts: EvseFacts, state: EvseState, now_s: float, *, is_over: bool) -> EvseFacts:
@@ -164,10 +164,10 @@ def apply_meter_reading(
     """Apply meter values; those that are not current count as energy only.
 
     Args:
-        facts: what is known of the EVSE.
-        reading: what its meter said.
+        facts: facts about the EVSE.
+        reading: the meter values.
         wiring: how it is wired.
-        voltage_v: between phase and neutral [V], for what the meter did not say.
+        voltage_v: between phase and neutral [V], for what the meter did not report.
         now: their arrival.
         since_s: when the charger connected or booted, monotonic [s].
     """

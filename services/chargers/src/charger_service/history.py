@@ -1,4 +1,4 @@
-"""The sessions that are over and still kept: by pseudonym for agents, by token and name for operators."""
+"""Ended sessions that are still stored: by pseudonym for agents, by token and name for operators."""
 
 from datetime import datetime
 from typing import ClassVar

@@ -1,7 +1,4 @@
-"""Who commands: one commander at a time, for as long as it keeps calling.
-
-The moment is an argument.
-"""
+"""The lease of one commander at a time, for as long as it keeps calling."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +10,7 @@ from ev_service.units import utc_text
 
 
 class LeaseConflictError(EvError):
-    """Somebody else commands."""
+    """Another commander holds the lease."""
 
     code: ClassVar[str] = "leased"
     http_status: ClassVar[int] = 409
@@ -21,18 +18,18 @@ class LeaseConflictError(EvError):
 
 @dataclass(frozen=True, slots=True)
 class HeldLease:
-    """The lease of one commander, and when it ends."""
+    """The lease of one commander."""
 
     commander: str
     lifetime: EarlierEnd
 
     def as_shown(self, now: Instant) -> Lease:
-        """The lease as it travels."""
+        """Return the lease for an answer."""
         return Lease(commander=self.commander, until=self.lifetime.expected_end(now))
 
 
 def take_lease(held: HeldLease | None, commander: str, now: Instant, lease_s: float) -> HeldLease:
-    """The lease after a call of this commander, who is the first, or the one that holds it, or finds it ended.
+    """Return the lease after a call of this commander, if it holds the lease or the lease is free.
 
     Args:
         held: the lease as it stands; None: nobody commanded yet.

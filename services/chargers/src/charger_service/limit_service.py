@@ -1,4 +1,4 @@
-"""Sets limits for whoever holds the lease, and says what came of each."""
+"""Sets limits for the commander that holds the lease, and reports the result of each."""
 
 import logging
 from collections import Counter
@@ -19,7 +19,7 @@ from ev_service.lifetimes import EarlierEnd, Instant
 _logger = logging.getLogger(__name__)
 
 TRANSIT_TOLERANCE_S = 10.0
-"""How much of the shortest validity a limit may have lost on its way here [s]."""
+"""Part of the shortest validity that a limit may lose on its way here [s]."""
 
 _REFUSALS = {
     CommandStatus.REJECTED: ("charger_rejected", "the charger refused it"),
@@ -31,22 +31,25 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """Between which times a limit has to lapse, from now on [s], and how long a call holds the lease [s]."""
+    """Bounds of the validity of limits, and of the lease."""
 
     shortest_s: float = 45.0
+    """A limit lapses after this at the earliest [s]."""
     longest_s: float = 3600.0
+    """A limit lapses after this at the latest [s]."""
     lease_s: float = 60.0
+    """How long a call holds the lease [s]."""
 
 
 class LimitService:
     """Sets limits.
 
     Args:
-        site: what is known and ordered.
-        allocator: brings wishes to the chargers.
+        site: the site's state.
+        allocator: grants requests within the envelope.
         clock: the run's clock.
         validity: how long limits live.
-        count: told how many results there were of each outcome and reason.
+        count: called with the number of results of each outcome and reason.
     """
 
     def __init__(
@@ -68,36 +71,36 @@ class LimitService:
         """Set limits, as far as they may be; earlier ones come first.
 
         Args:
-            limits: what is asked; an EVSE that is not named keeps what it has.
-            commander: who asks.
-            decision_id: from which decision, for the log.
+            limits: requested limits; an EVSE that is not named keeps what it has.
+            commander: name of the commander.
+            decision_id: decision that the limits come from, for the log.
 
         Raises:
-            LeaseConflictError: somebody else commands.
+            LeaseConflictError: another commander holds the lease.
         """
         now = read_clock(self._clock)
         refused: dict[int, LimitResult] = {}
-        wishes: dict[int, LimitRequest] = {}
+        requests: dict[int, LimitRequest] = {}
         away: list[Limit] = []
-        seen: set[EvseKey] = set()
+        limited: set[EvseKey] = set()
         for index, limit in enumerate(limits):
             key = (limit.charger_id, limit.evse_id)
-            if (reason := self._find_refusal(limit, key in seen, now)) is not None:
+            if (reason := self._find_refusal(limit, key in limited, now)) is not None:
                 refused[index] = self._build_refusal(limit, *reason)
             elif not self._site.is_connected(key):
                 refused[index] = self._build_refusal(limit, *_REFUSALS[CommandStatus.NOT_CONNECTED])
                 away.append(limit)
             else:
                 lifetime = EarlierEnd.until(now, limit.valid_until)
-                wishes[index] = LimitRequest(key, limit.limit_a, lifetime, Cause.AGENT, limit.phases)
-            seen.add(key)
-        lease = self._take_lease(commander, now, is_needed=bool(wishes or away))
+                requests[index] = LimitRequest(key, limit.limit_a, lifetime, Cause.AGENT, limit.phases)
+            limited.add(key)
+        lease = self._take_lease(commander, now, is_needed=bool(requests or away))
         for limit in away:
             # A charger that comes back gets no more than was wanted of it last.
             state = self._site.limit_states[limit.charger_id, limit.evse_id]
             if state.wanted is not None and limit.limit_a < state.wanted.limit_a:
                 state.want(replace(state.wanted, limit_a=limit.limit_a))
-        orders = await self._allocator.apply(list(wishes.values()), lambda: self._site.override is not None)
+        orders = await self._allocator.apply(list(requests.values()), lambda: self._site.override is not None)
         results = tuple(
             refused.get(index) or self._build_result(limit, orders.get((limit.charger_id, limit.evse_id)))
             for index, limit in enumerate(limits)
@@ -108,7 +111,7 @@ class LimitService:
         )
 
     def _take_lease(self, commander: str, now: Instant, *, is_needed: bool) -> Lease:
-        """The lease after this call; a call that commands nothing leaves it as it is."""
+        """Return the lease after this call; a call that commands nothing leaves it unchanged."""
         if is_needed:
             self._lease = take_lease(self._lease, commander, now, self._validity.lease_s)
         if self._lease is None:
@@ -116,7 +119,7 @@ class LimitService:
         return self._lease.as_shown(now)
 
     def _find_refusal(self, limit: Limit, is_second: bool, now: Instant) -> tuple[str, str] | None:
-        """Why a limit can not even be tried."""
+        """Return `limited_by` and the reason of a limit that cannot be tried; None: it can."""
         key = (limit.charger_id, limit.evse_id)
         wiring = self._site.wirings.get(key)
         ahead_s = (limit.valid_until - now.wall) / timedelta(seconds=1)
@@ -142,7 +145,7 @@ class LimitService:
             ),
             (self._site.override is not None, "override", "an operator commands"),
         ]
-        return next(((word, why) for stands, word, why in checks if stands), None)
+        return next(((limited_by, reason) for fails, limited_by, reason in checks if fails), None)
 
     def _build_refusal(self, limit: Limit, limited_by: str, detail: str) -> LimitResult:
         key = (limit.charger_id, limit.evse_id)
@@ -174,8 +177,8 @@ class LimitService:
             return self._build_refusal(
                 limit, "no_session", "power is drawn without a session; only the default bounds it"
             )
-        is_kept = self._site.get_session(key) is None
-        if not is_kept:
+        is_free = self._site.get_session(key) is None
+        if not is_free:
             reply = state.reply if state.answered is order else None
             answer = CommandStatus.NO_ANSWER if reply is None else reply.answer
             if answer is not CommandStatus.ACCEPTED:
@@ -187,7 +190,7 @@ class LimitService:
             outcome=LimitOutcome.PARTLY_APPLIED if is_lowered else LimitOutcome.APPLIED,
             limit_a=order.limit_a,
             limited_by=order.limited_by,
-            detail="no car is there; it is kept for the next one" if is_kept else None,
+            detail="no car is there; it is kept for the next one" if is_free else None,
             valid_until=order.valid_until,
         )
 
@@ -195,8 +198,8 @@ class LimitService:
         counts = Counter((result.outcome, result.limited_by or "nothing") for result in results)
         for (outcome, limited_by), number in counts.items():
             self._count(outcome, limited_by, number)
-        said = {"commander": commander, "decision_id": decision_id, "limits": len(results)}
-        _logger.info("limits set", extra=said)
+        fields = {"commander": commander, "decision_id": decision_id, "limits": len(results)}
+        _logger.info("limits set", extra=fields)
         short = {f"{outcome}/{by}": number for (outcome, by), number in counts.items() if by != "nothing"}
         if short:
-            _logger.warning("limits not applied as asked", extra=said | {"outcomes": short})
+            _logger.warning("limits not applied as asked", extra=fields | {"outcomes": short})

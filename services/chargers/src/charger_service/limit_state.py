@@ -14,7 +14,7 @@ from ev_service.lifetimes import EarlierEnd
 SETTLES_S = 10.0
 """How long a car may take to follow a limit that its charger confirmed [s]: twice the 5 s of IEC 61851-1."""
 PROTECTION = "protection"
-"""`limited_by` of what protection holds down."""
+"""`limited_by` of what protection lowered."""
 _CHARGES_FROM_A = 5.0
 """From here on a car charges on each phase that it can use [A per phase]: the least current, less what it leaves."""
 _TOLERANCE_A = 1.0
@@ -22,7 +22,7 @@ _TOLERANCE = 0.05
 
 
 class Cause(StrEnum):
-    """Who wants a limit."""
+    """Who ordered a limit."""
 
     AGENT = "agent"
     OVERRIDE = "override"
@@ -105,11 +105,11 @@ class EvseLimitState:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the newest order is in force by the charger's word."""
+        """Whether the charger accepted the newest order."""
         return self.wanted is not None and self.wanted is self.confirmed and not self.is_unknown
 
     def answer(self, order: LimitOrder, reply: Reply, now_s: float) -> None:
-        """Take in what the charger answered to an order."""
+        """Apply the charger's reply to an order."""
         self.sent = None
         self.answered, self.reply = order, reply
         self.method = reply.method or self.method
@@ -137,7 +137,7 @@ class EvseLimitState:
         return self.method is not None and self.method.replaces_fallback
 
     def answer_late(self, order: LimitOrder, reply: Reply) -> None:
-        """Take in what the charger answered to an order for a session that is over."""
+        """Apply the charger's reply to an order for a session that is over."""
         self.method = reply.method or self.method
         self._hold_as_fallback(order, reply)
         if self._outlives and reply.answer in (CommandStatus.ACCEPTED, CommandStatus.NO_ANSWER):
@@ -149,7 +149,7 @@ class EvseLimitState:
             self.hold(order.limit_a, reply)
 
     def hold(self, fallback_a: float, reply: Reply) -> None:
-        """Take in what the charger answered to a default profile."""
+        """Apply the charger's reply to a default profile."""
         self.fallback_reply = reply
         if reply.answer is CommandStatus.ACCEPTED:
             self.fallback_held_a, self.fallback_doubtful_a = fallback_a, 0.0
@@ -207,11 +207,11 @@ class EvseLimitState:
         return wiring.currents(min(default_a, wiring.max_current_a))
 
     def want(self, order: LimitOrder) -> None:
-        """Have this order sent in place of the one before."""
+        """Replace the newest order, and have it sent."""
         self.wanted, self.is_due = order, True
 
     def forget_session(self) -> None:
-        """The car is gone: what was ordered was for its transaction, and ended with it or lingers."""
+        """Remove the orders of a car that left; they ended with its transaction, or linger."""
         if self._outlives:
             left = [order.limit_a for order in (self.confirmed, self.sent) if order is not None]
             before_a = self.lingering_a or 0.0

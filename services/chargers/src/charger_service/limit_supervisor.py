@@ -1,4 +1,4 @@
-"""Looks after limits as the run's time passes: they lapse, are renewed, and are sent again until they are confirmed."""
+"""Supervises limits as time passes: they lapse, are renewed, and are sent again until they are confirmed."""
 
 import asyncio
 import logging
@@ -27,22 +27,22 @@ LOOKS_EVERY_S = 1.0
 _ASKS_AGAIN_AFTER_S = 10.0
 _METER_SILENT_AFTER_S = 60.0
 _KEEPS_EVERY_S = 60.0
-"""How often energies and the remaining times of limits and orders are written down [s]."""
+"""Interval at which energies and the remaining times of limits and orders are persisted [s]."""
 
 T = TypeVar("T")
 
 
 class LimitSupervisor:
-    """The service's own loop.
+    """The service's loop over all EVSEs.
 
     Args:
-        site: what is known and ordered.
-        queue: the way to the chargers.
+        site: the site's state.
+        queue: sends orders to the chargers.
         allocator: lowers what no longer fits.
-        overrides: gives the service's own orders.
-        autostart: has transactions begun for cars that wait.
-        writer: keeps what must survive a restart.
-        points: asked for meter values.
+        overrides: the service's own orders.
+        autostart: requests transactions for cars that wait.
+        writer: persists the state.
+        points: for requests of meter values.
         clock: the run's clock, which may jump.
         metrics: counts lapses and what was lowered.
     """
@@ -73,22 +73,22 @@ class LimitSupervisor:
         self._clear_asked_s: dict[EvseKey, float] = {}
         self._meter_asked_s: dict[EvseKey, float] = {}
         self._kept_s = clock.monotonic_s()
-        self._beside: set[asyncio.Task[Any]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
         self._enforcing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Look after limits until cancelled."""
+        """Supervise limits until cancelled."""
         try:
             while True:
                 started_s = self._clock.monotonic_s()
                 try:
                     await self.check()
                 except Exception:
-                    # Whatever broke must not leave limits unwatched.
-                    _logger.exception("the watch over limits failed; it goes on")
+                    # An error must not leave limits unsupervised.
+                    _logger.exception("the supervision of limits failed; it continues")
                 await sleep_until_s(self._clock, started_s + LOOKS_EVERY_S)
         finally:
-            await cancel_and_wait(*self._beside)
+            await cancel_and_wait(*self._background)
 
     async def check(self) -> None:
         """Do what is due now."""
@@ -107,16 +107,16 @@ class LimitSupervisor:
         await self._write(now.monotonic_s)
 
     def _fit(self) -> None:
-        """Keep the sum of all EVSEs within the envelope; what fails here holds up nothing that each is told alone."""
+        """Keep the sum of all EVSEs within the envelope; an error here delays no order to a single EVSE."""
         try:
             if self._site.is_dirty:
                 self._metrics.trims.inc(len(self._allocator.trim()))
             self._site.raise_fallbacks()
         except Exception:
-            _logger.exception("limits could not be fitted into the envelope; tried again at the next look")
+            _logger.exception("limits could not be fitted into the envelope; tried again at the next check")
 
     async def _write(self, now_s: float) -> None:
-        """Write down what changed, and now and then what grows or runs out by itself."""
+        """Persist changes, and at intervals also what changes with time."""
         if now_s - self._kept_s >= _KEEPS_EVERY_S:
             self._kept_s = now_s
             await self._writer.store.check()
@@ -127,7 +127,7 @@ class LimitSupervisor:
         await self._writer.write()
 
     def _renew(self, now: Instant) -> None:
-        """Let limits lapse, and give own orders anew."""
+        """Let limits lapse, and renew the service's own orders."""
         due: list[EvseKey] = []
         for key in self._site.wirings:
             with isolate_errors("letting limits lapse", key):
@@ -139,7 +139,7 @@ class LimitSupervisor:
             self._enforcing = self._start(self._overrides.enforce(due))
 
     def _is_due(self, key: EvseKey, now: Instant) -> bool:
-        """Whether the EVSE is to be given an order of this service; one without a car forgets what lapsed."""
+        """Return whether the EVSE needs an order of this service; without a car, drop an order that lapsed."""
         wanted = self._site.limit_states[key].wanted
         if self._site.get_session(key) is None:
             if wanted is not None and wanted.lifetime.has_ended(now):
@@ -151,7 +151,7 @@ class LimitSupervisor:
         return is_due
 
     def _ask_again(self, key: EvseKey, now_s: float) -> None:
-        """Send again what was not confirmed, what a car does not keep to, and what is to bound the next car."""
+        """Send again what is not confirmed, what a car does not follow, and the default profile."""
         state = self._site.limit_states[key]
         if not self._site.chargers[key[0]].is_ready:
             return
@@ -171,20 +171,20 @@ class LimitSupervisor:
             self._queue.send_again(key)
 
     def _ask_meter(self, key: EvseKey, now_s: float) -> None:
-        """Ask for the meter values of a car that charges and was not measured for long."""
+        """Request meter values of a car that charges and was not measured for long."""
         facts = self._site.evses[key]
         is_charging = facts.session is not None and facts.state is EvseState.CHARGING
         if not (is_charging or draws_without_session(facts)) or not self._site.is_connected(key):
             return
-        # Without any value so far, silence begins when that is first seen.
+        # Without any value so far, silence begins at the first check.
         asked_s = self._meter_asked_s.setdefault(key, now_s if facts.meter is None else -math.inf)
-        heard_s = asked_s if facts.meter is None else max(asked_s, facts.meter.received_s)
-        if now_s - heard_s >= _METER_SILENT_AFTER_S:
+        known_s = asked_s if facts.meter is None else max(asked_s, facts.meter.received_s)
+        if now_s - known_s >= _METER_SILENT_AFTER_S:
             self._meter_asked_s[key] = now_s
             self._start(self._points.ask_meter_values(*key))
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
         return task

@@ -1,6 +1,6 @@
-"""What an EVSE's meter values mean: which tell of now, what the car draws by them, and what of it counts.
+"""Interpretation of an EVSE's meter values: which are current, and what the car draws by them.
 
-Whatever a charger writes, what comes out is finite and bounded, so that no sum over chargers can overflow.
+The results are finite and bounded for any input, so that no sum over chargers can overflow.
 """
 
 import math
@@ -13,40 +13,37 @@ from ev_service.charging import LEAST_CURRENT_A
 from ev_service.lifetimes import Instant
 
 DRAWS_FROM_A = 1.0
-"""From here on a report counts as drawing [A per phase]: below it are electronics and the meter's own error."""
+"""Current from which a report counts as drawing [A per phase]; below are electronics and the meter's own error."""
 _DRAWN_FROM_KW = 0.05
 _DRAWN_FROM_A = 0.2
 _NEUTRAL_ERROR = 0.25
-"""How far a current on the neutral may be from what a power says, as a part: voltage, power factor, error of meters."""
+"""Relative tolerance of a neutral current against the power: voltage, power factor, error of meters."""
 _PHASES_ERROR = 0.25
-"""How far a number of phases that is computed from power and current may be from a whole one."""
+"""Tolerance of a number of phases that is computed from power and current."""
 _MOST_A, _MOST_KW, _MOST_KWH = 100_000.0, 100_000.0, 1e9
 """Values above these are read as these: no connection carries them, and a thousand of them still add up."""
 _RATING_MARGIN = 1.25
-"""What a sound meter may show beyond its EVSE's rating: 10 % of voltage (EN 50160), 10 % of error, and a rest."""
+"""Factor above the rating that a sound meter may show: 10 % of voltage (EN 50160), 10 % of error, and a rest."""
 _LATE_S = 30.0
-"""How much later than others, by its charger's clock, a sample may arrive and still tell of now [s]."""
+"""Delay in excess of earlier samples', by the charger's clock, up to which a sample is current [s]."""
 _CLOCK_SET_AFTER_S = 8.0
 """After so long without another sample a late one shows that its charger's clock was set [s]. Less than the interval
 of 10 s at which chargers are asked for samples, so that a clock that is set costs one sample at most."""
 _LIVE_WITHIN_S = 120.0
-"""How far a charger's clock, which is set at each boot and heartbeat, may be off from this one [s]."""
+"""Tolerance of a charger's clock, which is set at each boot and heartbeat [s]."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class SampleOrder:
-    """What is known of the times that one EVSE's samples carry, of those that told of now."""
+    """Times of one EVSE's current samples."""
 
     newest_at: datetime
-    """The newest time, by the charger's clock."""
+    """Newest time, by the charger's clock."""
     delay_s: float
-    """Arrival less that time for the promptest sample [s].
-
-    It may be any number, as the charger's clock may show anything.
-    """
+    """Arrival less that time for the promptest sample [s]; any number, as the charger's clock may be wrong."""
     heard_s: float
-    """Newest arrival, monotonic [s]."""
+    """Monotonic time of the newest arrival [s]."""
 
 
 def is_current(order: SampleOrder | None, reading: MeterReading, now_s: float, since_s: float) -> bool:
@@ -73,7 +70,7 @@ def is_current(order: SampleOrder | None, reading: MeterReading, now_s: float, s
 
 
 def is_live(order: SampleOrder | None, reported_at: datetime | None, now: Instant) -> bool:
-    """Whether a message that carries this time was sent as it happened: by this clock, or by its charger's own.
+    """Return whether a message was sent as it happened, by this clock or by its charger's own.
 
     Stricter than `is_current`: it decides whether a transaction runs, which an old message must not begin.
 
@@ -91,7 +88,7 @@ def is_live(order: SampleOrder | None, reported_at: datetime | None, now: Instan
 
 
 def add_sample(order: SampleOrder | None, reading: MeterReading, now_s: float) -> SampleOrder | None:
-    """The order after a sample that tells of now."""
+    """Return the times after another current sample."""
     at = reading.reported_at
     if at is None:
         return None if order is None else SampleOrder(order.newest_at, order.delay_s, now_s)
@@ -103,34 +100,34 @@ def add_sample(order: SampleOrder | None, reading: MeterReading, now_s: float) -
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """The newest meter values that told of now."""
+    """The newest current meter values."""
 
     measured_at: datetime
-    """Their arrival, UTC."""
+    """Arrival, UTC."""
     received_s: float
-    """The same, monotonic [s]."""
+    """Arrival, monotonic [s]."""
     power_kw: float
-    """At most what the EVSE is rated for."""
+    """Power [kW], at most the EVSE's rating."""
     current_a: Currents
-    """As reported, on the site's phases [A].
+    """Current as reported, on the site's phases [A].
 
-    Where the phases are not certain, on each phase as much as may be there.
+    Where the phases are not certain, each phase has as much as may be there.
     """
     is_implausible: bool = False
-    """Power or current is beyond the EVSE's rating by more than a meter's error."""
+    """Whether power or current exceeds the EVSE's rating by more than a meter's error."""
     even_a: Currents | None = None
-    """The power even on all of its phases, where they are not certain [A]; None: they are."""
+    """The power spread over all phases, where the phases are not certain [A]; None: they are."""
     phases_in_use: int | None = None
-    """Number of phases on which the car draws; None: the sample does not say."""
+    """Number of phases on which the car draws; None: not known from the sample."""
 
     @property
     def likely_a(self) -> Currents:
-        """Currents that together are what is drawn, on the site's phases [A]."""
+        """Currents on the site's phases that together are the draw [A]."""
         return self.current_a if self.even_a is None else self.even_a
 
 
 def compute_meter(reading: MeterReading, wiring: EvseWiring, voltage_v: float, now: Instant) -> Meter | None:
-    """What a sample says of now; None: neither current nor power.
+    """Interpret a current sample; None: it has neither current nor power.
 
     Currents are derived from the power where the meter gives none, and the other way.
 
@@ -179,13 +176,13 @@ def plausible_currents(current_a: Currents, wiring: EvseWiring, believed_a: floa
 
 
 def get_energy_kwh(reading: MeterReading) -> float | None:
-    """The meter's register [kWh]; None: not said, or nothing that a register can show."""
+    """Return the meter's register [kWh]; None: not reported, or out of range."""
     energy_kwh = reading.energy_kwh
     return energy_kwh if energy_kwh is not None and 0 <= energy_kwh <= _MOST_KWH else None
 
 
 def _clamp(value: float | None, most: float) -> float | None:
-    """A value from 0 to `most`; None where it is no number."""
+    """Clamp a value to 0 to `most`; None where it is not a number."""
     return None if value is None or math.isnan(value) else min(max(value, 0.0), most)
 
 
@@ -240,7 +237,7 @@ def _phases_by_neutral(neutral_a: float, together_a: float | None, wiring: EvseW
 
 
 def _by_power(together_a: float, neutral_a: float | None, wiring: EvseWiring) -> tuple[Currents, Currents | None]:
-    """Where a power may be drawn: on each phase all of it, or as much as the EVSE gives on one."""
+    """Distribute a power: all of it on each phase, or as much as the EVSE provides on one."""
     even_a = together_a / len(wiring.phases)
     is_balanced = neutral_a is not None and neutral_a <= _NEUTRAL_ERROR * even_a
     if is_balanced or even_a >= wiring.max_current_a or len(wiring.phases) == 1:

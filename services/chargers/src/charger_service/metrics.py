@@ -1,4 +1,4 @@
-"""What Prometheus is told of chargers and limits. No label names a charger or a car: their number has no bound."""
+"""Prometheus metrics of chargers and limits. No label names a charger or a car: their number has no bound."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from ev_service.charging import LimitOutcome
 
 
 class ChargerMetrics:
-    """Counts what happens; what stands is read from the site when it is asked for."""
+    """Counters of events, and gauges that are read from the site."""
 
     def __init__(self) -> None:
         self._limits = Counter(
@@ -25,11 +25,11 @@ class ChargerMetrics:
         )
 
     def count_limits(self, outcome: LimitOutcome, limited_by: str, number: int) -> None:
-        """Count results of one call."""
+        """Count the results of one call."""
         self._limits.labels(outcome, limited_by).inc(number)
 
     def register(self, registry: CollectorRegistry, site: ChargingSite, store: StateStore) -> None:
-        """Make all of them part of what is answered at /metrics."""
+        """Register all of them."""
         for counter in (self._limits, self.overdraws, self.lapses, self.trims):
             registry.register(counter)
         for name, meaning, value in _gauges(site, store):

@@ -1,4 +1,4 @@
-"""Carries out what operators order of the site: at once, without any agent, and whether or not it can be recorded."""
+"""Executes orders of operators: at once, without any agent, and whether or not they can be recorded."""
 
 import asyncio
 from dataclasses import replace
@@ -30,29 +30,29 @@ T = TypeVar("T")
 
 
 class OrderRefusedError(EvError):
-    """An order asks for what can not be."""
+    """An order that is not possible."""
 
     code: ClassVar[str] = "order_refused"
     http_status: ClassVar[int] = 422
 
 
 class UnknownSessionError(EvError):
-    """No such session runs."""
+    """There is no such running session."""
 
     code: ClassVar[str] = "unknown_session"
     http_status: ClassVar[int] = 404
 
 
 class OperatorService:
-    """Carries out orders, and keeps a record of who gave them.
+    """Executes orders, and records who gave them.
 
     Args:
-        site: what is known and ordered.
+        site: the site's state.
         allocator: lowers what no longer fits.
-        overrides: brings an override to the cars.
-        queue: the way to the chargers.
-        writer: keeps what must survive a restart.
-        record: who ordered what.
+        overrides: sends an override to the cars.
+        queue: sends orders to the chargers.
+        writer: persists the state.
+        record: audit log of orders.
         clock: the run's clock.
         answer_s: how long an order waits for chargers [s, real time].
     """
@@ -78,7 +78,7 @@ class OperatorService:
         self._answer_s = answer_s
 
     async def set_site_limit(self, order: SiteLimitOrder, proved: AuthenticatedCaller | None) -> SiteLimit:
-        """Hold the site to a limit, from now on.
+        """Limit the site from now on.
 
         Raises:
             OrderRefusedError: it is above the site's configured limit.
@@ -106,7 +106,7 @@ class OperatorService:
     async def set_departure(
         self, session_id: str, order: DepartureOrder, proved: AuthenticatedCaller | None
     ) -> Session:
-        """Tell what a car needs; it stands above what the car said.
+        """Set the needs of a car; they take precedence over those that it reports.
 
         Raises:
             UnknownSessionError: no such session runs.
@@ -131,7 +131,7 @@ class OperatorService:
         return to_session(key, changed)
 
     async def set_override(self, order: OverrideOrder, proved: AuthenticatedCaller | None) -> OverrideState:
-        """Command all cars, until it ends by itself or is taken back."""
+        """Command all cars, until the order ends by itself or is withdrawn."""
         if order.kind is OverrideKind.NONE or order.minutes is None:
             self._overrides.release()
         else:
@@ -144,7 +144,7 @@ class OperatorService:
         return self._state(is_kept)
 
     def override_state(self) -> OverrideState:
-        """The override in force."""
+        """Return the override in force."""
         return self._state(self._writer.store.is_on_disk and self._writer.store.write_error() is None)
 
     async def orders(self, limit: int, before: int | None) -> Orders:
@@ -171,5 +171,5 @@ class OperatorService:
         )
 
 
-def _or(told: T | None, before: T) -> T:
-    return before if told is None else told
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value

@@ -1,7 +1,6 @@
-"""Which cars are lowered when the connection carries too much, and how far raises may go by what its meter shows.
+"""Choice of the cars to lower when the connection is overloaded, and of the headroom for raises.
 
-Pure: loads, cars and moments come as arguments. What cars report of themselves only decides who is lowered first and
-how far; whether it was enough, the next message of the meter says.
+Reports of the cars only decide who is lowered first and how far; the meter's next reading shows whether it sufficed.
 """
 
 import math
@@ -13,36 +12,38 @@ from ev_service.charging import LEAST_CURRENT_A
 
 _ROUNDING_A = 1e-6
 _KEPT_SHARE = 0.5
-"""A reduction of which less than this share shows at the meter was not followed; the building moves meanwhile too."""
+"""Share of a reduction below which it counts as not followed; the building's load changes meanwhile too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the connection carries, or may carry: on L1, L2, L3 and in all [A], positive is drawn."""
+    """Load or limit of the connection, positive when drawn."""
 
     phase_a: Currents
+    """On L1, L2, L3 [A]."""
     total_a: float
+    """On all phases together [A]."""
     has_phases: bool = True
     """Whether the phases were measured.
 
-    Else the building is taken as even on all of them, and only the sum shows an overload.
+    Otherwise the building counts as balanced, and only the sum shows an overload.
     """
 
     def less(self, other: "Load") -> "Load":
-        """The difference to another load."""
+        """Subtract another load."""
         one, two, three = (mine - theirs for mine, theirs in zip(self.phase_a, other.phase_a, strict=True))
         return Load((one, two, three), self.total_a - other.total_a, self.has_phases)
 
     def exceeds(self, limit: "Load") -> bool:
-        """Whether it is above a limit, on a measured phase or in all."""
+        """Return whether it exceeds a limit on a measured phase or in total."""
         return self.has_total_above(limit) or bool(self.lines_above(limit))
 
     def has_total_above(self, limit: "Load") -> bool:
-        """Whether the sum is above a limit."""
+        """Return whether the total exceeds a limit."""
         return self.total_a > limit.total_a + _ROUNDING_A
 
     def lines_above(self, limit: "Load") -> list[int]:
-        """The measured phases on which it is above a limit, from 0."""
+        """Return the measured phases on which it exceeds a limit, from 0."""
         if not self.has_phases:
             return []
         return [line for line in range(3) if self.phase_a[line] > limit.phase_a[line] + _ROUNDING_A]
@@ -53,26 +54,26 @@ NO_LOAD = Load((0.0, 0.0, 0.0), 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Car:
-    """One EVSE as protection sees it."""
+    """One EVSE for the choice of caps."""
 
     key: EvseKey
     allowed_a: Currents
-    """What it may draw on the site's phases by what it was told [A]."""
+    """What it may draw on the site's phases by its orders [A]."""
     drawn_a: Currents
-    """How much of that it draws, by all that is known."""
+    """What it draws of that as far as is known [A]."""
     is_idle: bool = False
-    """By its report and its state it draws nothing."""
+    """Whether it draws nothing by its report and its state."""
 
     @property
     def first_cap_a(self) -> float:
-        """The cap [A per phase] that takes nothing from it now, and keeps it from drawing more."""
+        """The cap that leaves its draw as it is and keeps it from drawing more [A per phase]."""
         if self.is_idle:
             return 0.0
         drawn_a = math.ceil(max(self.drawn_a) * 10 - _ROUNDING_A) / 10
         return min(max(self.allowed_a), max(LEAST_CURRENT_A, drawn_a))
 
     def allowed_below(self, cap_a: float) -> Currents:
-        """What it may draw below a cap [A]."""
+        """Return what it may draw below a cap [A]."""
         one, two, three = (min(current_a, cap_a) for current_a in self.allowed_a)
         return one, two, three
 
@@ -96,7 +97,7 @@ def choose_caps(load: Load, threshold: Load, cars: Sequence[Car]) -> dict[EvseKe
     are held to what they draw first, which costs nobody anything; then they are lowered in their order.
 
     Args:
-        load: what the connection carries once cars have followed what they were told before.
+        load: load of the connection once cars have followed their earlier limits.
         threshold: what it may carry.
         cars: those that can be lowered, the first to be lowered first.
 
@@ -116,7 +117,7 @@ def choose_caps(load: Load, threshold: Load, cars: Sequence[Car]) -> dict[EvseKe
 
 
 def cars_above(load: Load, threshold: Load, cars: Iterable[Car]) -> list[Car]:
-    """The cars that may draw where a load is above a threshold: on a phase, or on any where the sum is too high."""
+    """Return the cars that may draw where a load exceeds a threshold: on a phase, or on any where the total does."""
     lines = range(3) if load.has_total_above(threshold) else load.lines_above(threshold)
     return [car for car in cars if any(car.allowed_a[line] > 0 for line in lines)]
 
@@ -136,7 +137,7 @@ class _Excess:
         self._total_a = building.total_a + held.total_a if is_total else 0.0
 
     def take_from(self, car: Car, cap_a: float) -> float:
-        """The cap of a car that takes as much from it as is needed."""
+        """Compute the cap of a car that reduces it by as much as is needed."""
         allowed_a = car.allowed_below(cap_a)
         used = [line for line in range(3) if allowed_a[line] > 0]
         if not used:
@@ -164,34 +165,38 @@ def whole_tenths(current_a: float) -> float:
 
 @dataclass(slots=True)
 class _Reduction:
-    """What cars were told to draw less [A], how much of it does not show yet, and until when it may."""
+    """A reduction that was ordered."""
 
     keys: frozenset[EvseKey]
-    told_a: float
+    ordered_a: float
+    """Ordered reduction on all phases together [A]."""
     phase_a: list[float]
+    """Part that the meter does not show yet, on L1, L2, L3 [A]."""
     total_a: float
+    """The same on all phases together [A]."""
     until_s: float
+    """Monotonic time until which cars may take to follow [s]."""
 
 
 @dataclass(slots=True)
 class Reductions:
-    """What cars were told and have not followed yet, as the meter shows it; it counts as followed for a while."""
+    """Reductions that were ordered and do not show at the meter yet; for a while they count as followed."""
 
     unmet: int = 0
-    """Reductions in a row that the meter never showed."""
+    """Number of reductions in a row that the meter never showed."""
     not_followed: set[EvseKey] = field(default_factory=set[EvseKey])
-    """Who was told them."""
+    """EVSEs of these reductions."""
     _open: list[_Reduction] = field(default_factory=list[_Reduction])
     _before: Load = NO_LOAD
 
     def add(self, keys: Iterable[EvseKey], reduction: Load, until_s: float) -> None:
-        """Cars were told to draw less; until then [s] they may take to follow."""
+        """Add a reduction that cars may take until then to follow, monotonic [s]."""
         if reduction.total_a > _ROUNDING_A:
             total_a = reduction.total_a
             self._open.append(_Reduction(frozenset(keys), total_a, list(reduction.phase_a), total_a, until_s))
 
     def update(self, load: Load, now_s: float) -> Load:
-        """Take in a message; returns what is still to be followed.
+        """Apply a load, and return what is still to be followed.
 
         Each fall since the message before counts as followed, the oldest reduction first.
         """
@@ -206,7 +211,7 @@ class Reductions:
             shown_a = min(total_a, entry.total_a)
             entry.total_a -= shown_a
             total_a -= shown_a
-        unmet = [one for one in self._open if one.until_s <= now_s and one.total_a > _KEPT_SHARE * one.told_a]
+        unmet = [one for one in self._open if one.until_s <= now_s and one.total_a > _KEPT_SHARE * one.ordered_a]
         self.unmet += len(unmet)
         self.not_followed.update(*(one.keys for one in unmet))
         self._open = [one for one in self._open if one.until_s > now_s]
@@ -214,20 +219,20 @@ class Reductions:
         return Load((phases[0], phases[1], phases[2]), sum(one.total_a for one in self._open))
 
     def forgive(self) -> None:
-        """The overload is over."""
+        """Reset the counters: the overload is over."""
         self.unmet = 0
         self.not_followed.clear()
 
 
 @dataclass(slots=True)
-class Room:
-    """How much more may be drawn [A] by what the meter shows; less than 0: more is drawn than may be."""
+class Headroom:
+    """How much more may be drawn by the meter's reading [A]; negative: the limit is exceeded."""
 
     phase_a: list[float]
     total_a: float
 
     def raise_to(self, wiring: EvseWiring, limit_a: float, phases: int | None, allowed_a: Currents) -> float:
-        """Take room for a raise; returns the limit [A per phase] up to which it fits, at least what it had.
+        """Take headroom for a raise; return the limit that fits [A per phase], at least the present one.
 
         Args:
             wiring: the EVSE.
@@ -249,17 +254,17 @@ class Room:
             self.total_a -= taken_a
         return given_a
 
-    def half(self) -> "Room":
-        """What one step of a release may use: half of it, and so much that a car can begin."""
+    def half(self) -> "Headroom":
+        """Return what one step of a release may use: half of it, but enough for a car to start."""
         phases = [min(one, max(one / 2, LEAST_CURRENT_A)) for one in self.phase_a]
-        return Room(phases, min(self.total_a, max(self.total_a / 2, 3 * LEAST_CURRENT_A)))
+        return Headroom(phases, min(self.total_a, max(self.total_a / 2, 3 * LEAST_CURRENT_A)))
 
 
-def room_below(level: Load, load: Load, cars: Iterable[Car]) -> Room:
-    """What is left below a level beside all that the connection carries, and that cars may draw more than they do."""
+def compute_headroom_below(level: Load, load: Load, cars: Iterable[Car]) -> Headroom:
+    """Compute the headroom below a level, next to the load and what cars may draw in addition."""
     more = sum_of(
         (car.allowed_a[0] - car.drawn_a[0], car.allowed_a[1] - car.drawn_a[1], car.allowed_a[2] - car.drawn_a[2])
         for car in cars
     )
     left = level.less(load).less(more)
-    return Room(list(left.phase_a), left.total_a)
+    return Headroom(list(left.phase_a), left.total_a)

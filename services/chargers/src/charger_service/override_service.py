@@ -1,6 +1,6 @@
-"""What this service orders by itself: the operator's override, and the fallback where nobody commands.
+"""Orders of the service itself: the operator's override, and the fallback where nobody commands.
 
-Such an order lasts as long as its reason does; on the charger it has an end all the same, and is renewed before that.
+Such an order lasts as long as its reason; on the charger it has an end all the same, and is renewed before that.
 """
 
 import math
@@ -32,12 +32,12 @@ def override_a(override: Override, wiring: EvseWiring, voltage_v: float) -> floa
 
 
 class OverrideService:
-    """Orders what the operator said, else the fallback.
+    """Orders the override that is in force, else the fallback.
 
     Args:
-        site: what is known and ordered.
-        allocator: for what may raise a limit.
-        queue: for what can not.
+        site: the site's state.
+        allocator: for orders that may raise a limit.
+        queue: for orders that cannot.
         clock: the run's clock.
         longest_s: how long an order lasts on the charger [s].
     """
@@ -52,23 +52,23 @@ class OverrideService:
         self._longest = timedelta(seconds=longest_s)
 
     async def enforce(self, keys: Iterable[EvseKey] | None = None) -> None:
-        """Bring the override to the cars that are there, or to some of them."""
-        given = self._site.override
-        if given is None:
+        """Send the override to the cars that are there, or to some of them."""
+        active = self._site.override
+        if active is None:
             return
-        lifetime = self._lifetime(given)
+        lifetime = self._lifetime(active)
         voltage_v = self._site.rules.settings.voltage_v
-        wishes: list[LimitRequest] = []
+        requests: list[LimitRequest] = []
         for key in self._site.wirings if keys is None else keys:
             with isolate_errors("enforcing the override", key):
                 if self._site.get_session(key) is not None:
-                    limit_a = override_a(given.override, self._site.wirings[key], voltage_v)
-                    wishes.append(LimitRequest(key, limit_a, lifetime, Cause.OVERRIDE))
-        if wishes:
-            await self._allocator.apply(wishes, lambda: self._site.override is not given)
+                    limit_a = override_a(active.override, self._site.wirings[key], voltage_v)
+                    requests.append(LimitRequest(key, limit_a, lifetime, Cause.OVERRIDE))
+        if requests:
+            await self._allocator.apply(requests, lambda: self._site.override is not active)
 
     def release(self) -> None:
-        """End the override: cars fall to their fallback until somebody commands again."""
+        """End the override: cars fall to their fallback until an agent commands again."""
         self._site.override = None
         for key, state in self._site.limit_states.items():
             with isolate_errors("ending the override", key):
@@ -82,39 +82,39 @@ class OverrideService:
         self._queue.send(key, LimitOrder(self._site.limit_states[key].fallback_a, lifetime, Cause.FALLBACK))
 
     def limit_new_session(self, key: EvseKey) -> None:
-        """Tell an EVSE whose car or charger is new here what it may: what was ordered before, else its fallback.
+        """Send the limit of a car or charger that is new: what was ordered before, else its fallback.
 
-        It is told even where the charger holds it as default: some take no notice of their default.
+        It is sent also where the charger holds it as default profile: some ignore their default.
         """
-        given, before, now = self._site.override, self._site.limit_states[key].wanted, read_clock(self._clock)
+        active, before, now = self._site.override, self._site.limit_states[key].wanted, read_clock(self._clock)
         if before is not None and not before.lifetime.has_ended(now) and not self.is_due(key, now):
             self._queue.send_again(key)
-        elif given is not None and given.override.kind == "stop":
-            self._queue.send(key, LimitOrder(0.0, self._lifetime(given), Cause.OVERRIDE))
+        elif active is not None and active.override.kind == "stop":
+            self._queue.send(key, LimitOrder(0.0, self._lifetime(active), Cause.OVERRIDE))
         else:
-            # A fixed power that is more than this comes with the watch's next look.
+            # A fixed power that is more than this follows with the supervisor's next check.
             self.fall_back(key)
 
     def is_due(self, key: EvseKey, now: Instant) -> bool:
-        """Whether the own order of an EVSE is to be given anew: it nears its end, or its reason changed."""
-        order, given = self._site.limit_states[key].wanted, self._site.override
+        """Return whether the service's order for an EVSE is to be renewed: it nears its end, or its reason changed."""
+        order, active = self._site.limit_states[key].wanted, self._site.override
         if order is None or order.cause is Cause.AGENT:
-            return order is None or given is not None or order.lifetime.has_ended(now)
+            return order is None or active is not None or order.lifetime.has_ended(now)
         if order.limited_by == PROTECTION and order.limit_a < self._site.caps.get(key, math.inf):
             return True
         remaining_s = order.lifetime.remaining_s(now)
         ends_soon = remaining_s < self._longest.total_seconds() / 2
-        if given is not None:
-            is_last = remaining_s > given.lifetime.remaining_s(now) - _SAME_END_S
+        if active is not None:
+            is_last = remaining_s > active.lifetime.remaining_s(now) - _SAME_END_S
             return order.cause is not Cause.OVERRIDE or (ends_soon and not is_last)
         fallback_a = self._site.limit_states[key].fallback_a
         has_risen = order.limit_a < fallback_a and order.limited_by is None
         return order.cause is not Cause.FALLBACK or ends_soon or order.limit_a > fallback_a or has_risen
 
-    def _lifetime(self, given: ActiveOverride) -> EarlierEnd:
-        """How long an order of the override lasts on the charger; it is renewed where the override lasts longer."""
+    def _lifetime(self, active: ActiveOverride) -> EarlierEnd:
+        """Compute the lifetime of an order on the charger, which is renewed where the override lasts longer."""
         now = read_clock(self._clock)
-        return EarlierEnd.until(now, min(given.lifetime.expected_end(now), now.wall + self._longest))
+        return EarlierEnd.until(now, min(active.lifetime.expected_end(now), now.wall + self._longest))
 
 
 _SAME_END_S = 1.0

@@ -354,7 +354,7 @@ class ChargerEvents(Protocol):
         """Return whether a token may charge; a session with another one is stopped."""
         ...
 
-    def on_transaction_updated(self, seen: TransactionUpdated) -> bool:
+    def on_transaction_updated(self, update: TransactionUpdated) -> bool:
         """A transaction continues. Return whether it is the running one of its EVSE, not an earlier one."""
         ...
 

@@ -16,15 +16,15 @@ FROM_FILE = "CHARGERS_FILE"
 
 @dataclass(frozen=True, slots=True)
 class QuirkRow:
-    """What one make needs."""
+    """Quirks of one make."""
 
     vendor: str
-    """As its BootNotification has them, with `*` for any text; compared without case and outer spaces."""
+    """As its BootNotification has it, with `*` for any text; compared without case and outer spaces."""
     model: str
-    """As its BootNotification has them, with `*` for any text; compared without case and outer spaces."""
+    """The same for the model."""
     quirks: Quirks
     reason: str
-    """What such a charger does, in a few words."""
+    """Behaviour of such a charger."""
     source: str
     """The public report, or the paragraph of the specification."""
 

@@ -12,7 +12,7 @@ from ev_service.settings import RunSettings, Settings, SiteSettings, load
 
 
 class ChargerSettings(Settings):
-    """What the charger service reads besides what every process reads."""
+    """Settings of the charger service in addition to those of every process."""
 
     model_config = SettingsConfigDict(env_prefix="CHARGERS_")
 

@@ -26,11 +26,11 @@ APICONTEXT = "/site/1.0.0"
 
 def site_routes(kills: KillAuditLog, operator_service: OperatorService, history: SessionHistory) -> APIRouter:
     """Build the routes of people who operate the site."""
-    caller = through_gateway(APICONTEXT)
-    router = APIRouter(dependencies=[caller], tags=["site"])
-    _add_kills(router, kills, caller)
-    _add_limits(router, operator_service, caller)
-    _add_override(router, operator_service, caller)
+    through = through_gateway(APICONTEXT)
+    router = APIRouter(dependencies=[through], tags=["site"])
+    _add_kills(router, kills, through)
+    _add_limits(router, operator_service, through)
+    _add_override(router, operator_service, through)
     _add_history(router, history)
     return router
 

@@ -1,4 +1,4 @@
-"""What is known of the fleet, as ChargerAPI answers it."""
+"""State of the fleet as ChargerAPI returns it."""
 
 from collections.abc import Callable
 from datetime import datetime

@@ -27,7 +27,7 @@ from charger_service.ports import (
     TransactionLimit,
     TransactionStarted,
 )
-from charger_service.protection import Guarding
+from charger_service.protection import ProtectionConfig
 from charger_service.settings import ChargerSettings
 from charger_service.store import FILE, StateStore
 from ev_service.charging import Evse, EvseState, Limit, LimitResult
@@ -135,7 +135,7 @@ class House:
         clock: SteppedClock | None = None,
         points: Points | None = None,
         evse: dict[str, Any] | None = None,
-        guarding: Guarding | None = None,
+        config: ProtectionConfig | None = None,
         drivers: Drivers | None = None,
         **settings: Any,
     ) -> None:
@@ -151,7 +151,7 @@ class House:
             ChargerSettings(**said),
             self.store,
             self.clock,
-            guarding,
+            config,
             drivers,
         )
         self.limits.attach(self.points)

@@ -94,9 +94,9 @@ class Heard:
     def may_charge(self, id_token: str) -> bool:
         return id_token != "UNKNOWN"
 
-    def on_transaction_updated(self, seen: TransactionUpdated) -> bool:
-        self._add("seen", seen.charger_id, seen.evse_id, seen.transaction_id)
-        return not seen.is_stored
+    def on_transaction_updated(self, update: TransactionUpdated) -> bool:
+        self._add("seen", update.charger_id, update.evse_id, update.transaction_id)
+        return not update.is_stored
 
     async def on_transaction_started(self, started: TransactionStarted) -> bool:
         if self.fails_with is not None:

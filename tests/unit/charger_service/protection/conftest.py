@@ -7,7 +7,7 @@ from typing import Any
 from tests.unit.charger_service.limits.conftest import NOON, House
 
 from charger_service.audit_log import OrderAuditLog
-from charger_service.protection import Guarding, Protection
+from charger_service.protection import Protection, ProtectionConfig
 from charger_service.settings import MeterSettings, ProtectionSettings
 from charger_service.store import StateStore
 from ev_service.clock import SteppedClock
@@ -51,8 +51,8 @@ class MeteredHouse(House):
         meter, settings = more.pop("meter_settings", {}), more.pop("protection", {})
         clock = more.setdefault("clock", SteppedClock(NOON))
         self.acts = OrderAuditLog(StateStore(None), clock.now)
-        guarding = Guarding(self.meter_source, MeterSettings(**meter), ProtectionSettings(**settings), self.acts)
-        super().__init__(chargers, guarding=guarding, **more)
+        config = ProtectionConfig(self.meter_source, MeterSettings(**meter), ProtectionSettings(**settings), self.acts)
+        super().__init__(chargers, config=config, **more)
 
     @property
     def protection(self) -> Protection:
