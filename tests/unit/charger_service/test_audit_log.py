@@ -299,3 +299,25 @@ async def test_a_page_before_any_number_is_answered(tmp_path: Path) -> None:
         for before in (10**30, 2**63, 2):
             assert len((await log.page(1, before)).kills) == 1
         assert (await log.page(1, 1)).kills == ()
+
+
+async def test_what_was_acknowledged_before_the_disk_was_full_outlives_the_process(tmp_path: Path) -> None:
+    acknowledged: list[tuple[int, str]] = []
+    with kills(tmp_path) as log:
+        with log._store._engine.connect() as connection:  # pyright: ignore[reportPrivateUsage]
+            # Less than the pages in use is taken as these: the file cannot grow any more.
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")
+
+        async def add_until_full() -> None:
+            for number in range(1, 100):
+                recorded, _ = await log.add(act(f"{number} " + "x" * 490), None)
+                acknowledged.append((recorded.number, recorded.reason))
+
+        with pytest.raises(RecordNotWrittenError, match="database or disk is full"):
+            await add_until_full()
+        assert log.write_error() is not None
+
+    with kills(tmp_path) as log:
+        assert acknowledged
+        assert (await reasons(log))[::-1] == acknowledged
+        assert (await log.add(act("after"), None))[0].number == len(acknowledged) + 1

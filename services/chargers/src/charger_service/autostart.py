@@ -50,7 +50,7 @@ class Autostart:
         self._asked: dict[EvseKey, _StartRequest] = {}
 
     def is_asked(self, key: EvseKey) -> bool:
-        """Return whether the transaction that now starts was requested."""
+        """Return whether the service requested the transaction that now starts."""
         return key in self._asked and self._drivers.may_charge(AUTOSTART_TOKEN)
 
     def check(self, key: EvseKey, now_s: float) -> None:

@@ -85,7 +85,7 @@ class ChargingControl:
         self._clock = clock
 
     def attach(self, points: ChargePoints) -> None:
-        """Set the connection to the chargers."""
+        """Set the connection to the chargers, and build what needs it."""
         self.queue.attach(points)
         self.views = ChargerViews(self.site, self._clock, points.last_seen, self.violations)
         self.history = SessionHistory(self.site, self.views, self.writer.store, self.drivers, self._clock)

@@ -1,4 +1,4 @@
-"""The site's chargers as CHARGERS_FILE tells them: who they are, where they hang, what they may carry."""
+"""The site's chargers by CHARGERS_FILE: identities, wiring and ratings."""
 
 import json
 from collections.abc import Iterator
@@ -20,14 +20,13 @@ class _Entry(BaseModel):
 
 
 class EvseEntry(_Entry):
-    """One EVSE as it is installed.
-
-    phases: the site's phases on the charger's L1, L2, L3, in this order. max_current_a [A]: per phase.
-    """
+    """One installed EVSE."""
 
     evse_id: EvseId
     phases: Annotated[tuple[Phase, ...], Field(min_length=1, max_length=3)]
+    """The site's phases on the charger's L1, L2, L3, in this order."""
     max_current_a: Annotated[float, Field(ge=LEAST_CURRENT_A, le=500)]
+    """Rating per phase [A]."""
     can_switch_phases: bool = False
 
     @model_validator(mode="after")
@@ -38,24 +37,23 @@ class EvseEntry(_Entry):
 
 
 class FeederEntry(_Entry):
-    """One feeder; limit_a [A] is what each of its phases may carry."""
+    """One feeder."""
 
     feeder_id: Annotated[str, Field(min_length=1, max_length=64)]
     limit_a: Annotated[float, Field(gt=0, le=10_000)]
+    """Limit of each of its phases [A]."""
 
 
 class ChargerEntry(_Entry):
-    """One charger.
-
-    password_sha256: of its password, in hex; the password itself is never kept here. quirks: what it needs, above what
-    the table says of its make.
-    """
+    """One charger."""
 
     charger_id: ChargerId
     feeder_id: str
     password_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", repr=False)]
+    """SHA-256 of its password, in hex; the password itself is not stored."""
     evses: Annotated[tuple[EvseEntry, ...], Field(min_length=1, max_length=64)]
     quirks: Quirks = Quirks()
+    """Its quirks, which take precedence over the table of makes."""
 
 
 class Installation(_Entry):
@@ -77,7 +75,7 @@ class Installation(_Entry):
 
     @cached_property
     def wirings(self) -> tuple[EvseWiring, ...]:
-        """Every EVSE as the envelope sees it, by identity."""
+        """Wiring of every EVSE, by identity."""
         return tuple(
             EvseWiring(
                 (charger.charger_id, evse.evse_id),
@@ -92,7 +90,7 @@ class Installation(_Entry):
 
     @property
     def wire_feeders(self) -> tuple[Feeder, ...]:
-        """The feeders as ChargerAPI tells them."""
+        """The feeders for answers of ChargerAPI."""
         return tuple(Feeder(feeder_id=one.feeder_id, limit_a=one.limit_a) for one in self.feeders)
 
 

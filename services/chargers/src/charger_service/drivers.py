@@ -1,7 +1,7 @@
-"""Who may charge, and under which name the site's other services know them.
+"""The tokens that may charge, and the pseudonyms of drivers for other services.
 
-A token names a person. What leaves this service is a keyed pseudonym of it, `driver_id`: the same driver has the same
-one for as long as the key in the state folder is kept, and nobody without that key can tell the token.
+A token identifies a person. Other services get a keyed pseudonym of it, `driver_id`: the same driver has the same one
+as long as the key in the state folder is kept, and the token cannot be derived from it without that key.
 """
 
 import hmac
@@ -19,7 +19,7 @@ from ev_service.files import WatchedFile
 
 KEY_FILE = "driver.key"
 AUTOSTART_TOKEN = "AUTOSTART"
-"""Presented where the service itself has a charger begin; a list of tokens has to name it to allow that."""
+"""Token of transactions that the service itself requests; a list of tokens has to contain it to allow them."""
 _AUTOSTART_DRIVER = "autostart"
 _KEY_BYTES = 32
 _ID_LENGTH = 20
@@ -30,15 +30,14 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """Who charges, by the token that was presented.
-
-    id_token: as the charger wrote it; it stays in this service. driver_id: its pseudonym. is_allowed: whether it may
-    charge, by the list as it was then.
-    """
+    """The driver of a session, by the token that was presented."""
 
     id_token: str
+    """The token as the charger sent it; it stays in this service."""
     driver_id: str
+    """Its pseudonym."""
     is_allowed: bool = True
+    """Whether it may charge, by the list at that time."""
 
 
 class _Entry(BaseModel):
@@ -80,15 +79,15 @@ class Drivers:
         return self._list is None
 
     def may_charge(self, id_token: str) -> bool:
-        """Whether a token may charge."""
+        """Return whether a token may charge."""
         return self._list is None or _fold_case(id_token) in self._list.read()
 
     def name_of(self, id_token: str) -> str | None:
-        """The name that the list gives a token; None: it has none."""
+        """Return the name of a token in the list; None: it has none."""
         return None if self._list is None else self._list.read().get(_fold_case(id_token)) or None
 
     def driver_of(self, id_token: str | None) -> Driver | None:
-        """Who presented a token; None: nobody did. Where the service had the charger begin, nobody is known by it."""
+        """Return the driver of a token; None: no token. All sessions that the service requested have one driver."""
         if not id_token:
             return None
         if _fold_case(id_token) == _fold_case(AUTOSTART_TOKEN):
@@ -97,12 +96,12 @@ class Drivers:
         return Driver(id_token, digest.hex()[:_ID_LENGTH], self.may_charge(id_token))
 
     def read_error(self) -> str | None:
-        """Why the list cannot be read again, in one sentence; None while it can, or without one."""
+        """Report why the list cannot be read again; None: it can, or there is none."""
         return None if self._list is None else self._list.read_error()
 
 
 def _fold_case(id_token: str) -> str:
-    """Tokens are compared without their case (CiString of OCPP 1.6, identifierString of 2.0.1)."""
+    """Normalize a token: its case does not count (CiString of OCPP 1.6, identifierString of 2.0.1)."""
     return id_token.strip().casefold()
 
 

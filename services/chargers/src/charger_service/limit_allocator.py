@@ -152,10 +152,10 @@ class LimitAllocator:
         return LimitOrder(min(limit_a, request.limit_a), request.lifetime, request.cause, phases, limited_by)
 
     def _allocate(self, requests: Sequence[LimitRequest], counted: Callable[[EvseKey], Currents]) -> list[CurrentGrant]:
-        asks = [
+        current_requests = [
             CurrentRequest(self._site.wirings[one.key], one.limit_a, one.phases, counted(one.key)) for one in requests
         ]
-        return grant(asks, self._site.sum_loads({request.key for request in requests}), self._site.envelope)
+        return grant(current_requests, self._site.sum_loads({request.key for request in requests}), self._site.envelope)
 
     def _collect_requests(self) -> list[LimitRequest]:
         """Return the orders in force that can still be changed."""

@@ -1,4 +1,4 @@
-"""The connection's meter, read by this service itself for protection; the only module here that reads devices."""
+"""Source of the connection's meter, which this service reads itself for protection."""
 
 from pydantic_settings import SettingsConfigDict
 
@@ -18,7 +18,7 @@ _SERVICE = "chargers"
 
 
 class MeterMqttSettings(MqttDeviceSettings):
-    """`CHARGERS_METER_MQTT_…`: the meter that speaks MQTT."""
+    """`CHARGERS_METER_MQTT_…`: a meter that is read by MQTT."""
 
     model_config = SettingsConfigDict(env_prefix="CHARGERS_METER_MQTT_")
 
@@ -26,13 +26,13 @@ class MeterMqttSettings(MqttDeviceSettings):
 
 
 class MeterModbusSettings(ModbusMeterSettings):
-    """`CHARGERS_METER_MODBUS_…`: the meter that speaks Modbus."""
+    """`CHARGERS_METER_MODBUS_…`: a meter that is read by Modbus."""
 
     model_config = SettingsConfigDict(env_prefix="CHARGERS_METER_MODBUS_")
 
 
 def make_meter_source(settings: MeterSettings, site: SiteSettings, clock: Clock) -> Source[GridLoad] | None:
-    """The meter that the settings name; None: there is none.
+    """Build the source of the meter in the settings; None: there is none.
 
     Args:
         settings: how it is read.

@@ -167,14 +167,14 @@ def parse_ended_sessions(rows: Iterable[Row]) -> list[EndedSession]:
 
 def _restore_charger(site: ChargingSite, row: Row) -> None:
     charger_id: str = row["charger_id"]
-    kept: _PersistedCharger | None = _read(_CHARGER, row["content"])
-    if kept is None or charger_id not in site.chargers:
+    persisted: _PersistedCharger | None = _read(_CHARGER, row["content"])
+    if persisted is None or charger_id not in site.chargers:
         return
-    known = kept.known_method
-    site.chargers[charger_id] = replace(site.chargers[charger_id], make=kept.make, known_method=known)
+    known = persisted.known_method
+    site.chargers[charger_id] = replace(site.chargers[charger_id], make=persisted.make, known_method=known)
     for key in site.keys_of[charger_id]:
         site.limit_states[key].method = known and known.method
-        site.evses[key] = replace(site.evses[key], is_served=key[1] in kept.served_evse_ids)
+        site.evses[key] = replace(site.evses[key], is_served=key[1] in persisted.served_evse_ids)
 
 
 def _restore_session(site: ChargingSite, row: Row) -> None:
@@ -206,13 +206,13 @@ def _restore_limit_state(site: ChargingSite, row: Row, now: Instant) -> None:
         state.is_unknown, state.doubtful_a = False, row["ceiling_a"]
         if site.get_session(key) is None and state.method is not None and state.method.outlives_transaction:
             state.lingering_a = row["ceiling_a"]
-    kept: _PersistedOrder | None = _read(_ORDER, row["wanted"])
-    if kept is None or kept.cause is not Cause.AGENT:
+    persisted: _PersistedOrder | None = _read(_ORDER, row["wanted"])
+    if persisted is None or persisted.cause is not Cause.AGENT:
         return
-    remaining_s = _remaining_s(kept.remaining_s, kept.valid_until, now)
-    lifetime = EarlierEnd.restore(now, kept.valid_until, remaining_s)
+    remaining_s = _remaining_s(persisted.remaining_s, persisted.valid_until, now)
+    lifetime = EarlierEnd.restore(now, persisted.valid_until, remaining_s)
     if not lifetime.has_ended(now):
-        state.want(LimitOrder(kept.limit_a, lifetime, kept.cause, kept.phases, kept.limited_by))
+        state.want(LimitOrder(persisted.limit_a, lifetime, persisted.cause, persisted.phases, persisted.limited_by))
 
 
 def _remaining_s(written_s: float | None, ends_at: datetime, now: Instant) -> float:
@@ -222,8 +222,8 @@ def _remaining_s(written_s: float | None, ends_at: datetime, now: Instant) -> fl
 def _charger_row(site: ChargingSite, charger_id: str) -> Row:
     served = tuple(key[1] for key in site.keys_of[charger_id] if site.evses[key].is_served)
     facts = site.chargers[charger_id]
-    kept = _PersistedCharger(facts.make, served, facts.known_method)
-    return {"charger_id": charger_id, "content": _CHARGER.dump_json(kept).decode()}
+    persisted = _PersistedCharger(facts.make, served, facts.known_method)
+    return {"charger_id": charger_id, "content": _CHARGER.dump_json(persisted).decode()}
 
 
 def _limit_state_row(site: ChargingSite, key: EvseKey, now: Instant) -> Row:

@@ -1,7 +1,7 @@
-"""What chargers of certain makes need: the one place for it.
+"""Quirks of chargers by make.
 
-The next quirk is a row of `QUIRKS` and a test. A charger's entry in CHARGERS_FILE stands above the table, field by
-field. Pure.
+A new quirk is a row of `QUIRKS` and a test. A charger's entry in CHARGERS_FILE takes precedence over the table, field
+by field.
 """
 
 from collections.abc import Mapping
@@ -29,21 +29,22 @@ class QuirkRow:
     """The public report, or the paragraph of the specification."""
 
     def is_of(self, make: ChargerModel) -> bool:
-        """Whether a charger of this make is meant."""
+        """Return whether a charger is of this make."""
         return _is_like(make.vendor, self.vendor) and _is_like(make.model, self.model)
 
 
 @dataclass(frozen=True, slots=True)
 class KnownQuirk:
-    """One quirk of one charger. source: that of its row, or CHARGERS_FILE."""
+    """One quirk of one charger."""
 
     name: str
     value: Any
     source: str
+    """That of its row, or CHARGERS_FILE."""
 
     @property
     def value_text(self) -> str:
-        """The value as JSON has it, without quotes; settings as key=value."""
+        """The value as in JSON, without quotes; settings as key=value."""
         if self.name == "remote_start_configuration":
             settings: Mapping[str, str] = self.value
             return ", ".join(f"{key}={value}" for key, value in settings.items())
@@ -101,14 +102,14 @@ QUIRKS = (
         "https://github.com/evcc-io/evcc/issues/14804",
     ),
 )
-"""Of two rows that fit and say the same of one field the first counts."""
+"""Where two rows match and set the same field, the first counts."""
 
 
 def find_quirks(make: ChargerModel | None, own: Quirks) -> tuple[KnownQuirk, ...]:
-    """Which quirks a charger has, and by what.
+    """Return a charger's quirks with their sources.
 
     Args:
-        make: what it says of itself; None: nothing yet, so that the table says nothing of it.
+        make: its make; None: not reported yet, so that the table does not apply.
         own: those of its entry in CHARGERS_FILE.
     """
     sources = [(FROM_FILE, own)]
@@ -124,9 +125,9 @@ def find_quirks(make: ChargerModel | None, own: Quirks) -> tuple[KnownQuirk, ...
 
 
 def quirks_of(make: ChargerModel | None, own: Quirks) -> Quirks:
-    """The same as one: what nobody says is None."""
+    """Return a charger's quirks combined; a field that no source sets is None."""
     return Quirks(**{quirk.name: quirk.value for quirk in find_quirks(make, own)})
 
 
-def _is_like(said: str, pattern: str) -> bool:
-    return fnmatchcase(said.strip().casefold(), pattern.casefold())
+def _is_like(reported: str, pattern: str) -> bool:
+    return fnmatchcase(reported.strip().casefold(), pattern.casefold())

@@ -39,13 +39,13 @@ class UnknownChargerError(EvError):
 
 
 class ChargerViews:
-    """Answers from the site's state.
+    """Builds the answers of ChargerAPI from the site's state.
 
     Args:
-        site: what is known and ordered.
+        site: the site's state.
         clock: the run's clock.
-        last_seen: when a charger was last heard, UTC.
-        violations: how chargers break the schema.
+        last_seen: returns when a message of a charger last arrived, UTC.
+        violations: violations of the schema by charger.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ChargerViews:
         self._violations = violations
 
     def chargers(self) -> Chargers:
-        """All of them, and the limits under which they share."""
+        """Return all chargers, and the limits that they share."""
         site, settings, now = self._site, self._site.rules.settings, read_clock(self._clock)
         entries = sorted(site.installation.chargers, key=lambda entry: entry.charger_id)
         return Chargers(
@@ -77,7 +77,7 @@ class ChargerViews:
         )
 
     def charger(self, charger_id: str) -> ChargerDetails:
-        """One of them.
+        """Return one charger with its details.
 
         Raises:
             UnknownChargerError: the site has none of this identity.
@@ -88,10 +88,10 @@ class ChargerViews:
         raise UnknownChargerError("the site has no charger of this identity")
 
     def sessions(self) -> Sessions:
-        """The running sessions, the oldest first."""
+        """Return the running sessions, the oldest first."""
         running: list[Session] = []
         for key in self._site.wirings:
-            with isolate_errors("telling", key):
+            with isolate_errors("describing", key):
                 if (session := self._site.get_session(key)) is not None:
                     running.append(to_session(key, session))
         running.sort(key=lambda one: (one.started_at, one.charger_id, one.evse_id))
@@ -138,7 +138,7 @@ class ChargerViews:
         )
 
     def _evse(self, key: EvseKey, entry: EvseEntry, now: Instant) -> Evse:
-        """One EVSE; where anything about it cannot be told, what is installed there, so that the others are told."""
+        """Return one EVSE; where that fails, only how it is installed, so that the others are returned."""
         installed = Evse(
             evse_id=entry.evse_id,
             state=EvseState.UNKNOWN,
@@ -147,12 +147,12 @@ class ChargerViews:
             can_switch_phases=entry.can_switch_phases,
             fallback_a=self._site.limit_states[key].fallback_a,
         )
-        with isolate_errors("telling", key):
+        with isolate_errors("describing", key):
             return installed.model_copy(update=self._describe_state(key, now))
         return installed
 
     def _describe_state(self, key: EvseKey, now: Instant) -> dict[str, Any]:
-        """What is known of an EVSE besides how it is installed."""
+        """Return the state of an EVSE."""
         facts, state = self._site.evses[key], self._site.limit_states[key]
         order = self._site.order_in_force(key, now)
         if order is not None and order.cause is Cause.FALLBACK and order.limited_by is None:
@@ -170,7 +170,7 @@ class ChargerViews:
         }
 
     def _describe_meter(self, key: EvseKey, meter: Meter) -> MeterValues:
-        """An EVSE's meter values, and what of them the connection's meter confirms."""
+        """Return an EVSE's meter values, and what the connection's meter confirms of them."""
         phases, confirmed = self._site.rules.settings.phases, self._site.draw_evidence.confirm()
         shown_a = plausible_currents(meter.current_a, self._site.wirings[key])[:phases]
         confirmed_kw, confirmed_a = None, None
@@ -189,7 +189,7 @@ class ChargerViews:
         )
 
     def _find_limiting_cause(self, key: EvseKey, order: LimitOrder | None) -> str | None:
-        """What holds an EVSE down: protection stands above the operator, and needs no order in force."""
+        """Return what limits an EVSE; protection takes precedence over the operator, and needs no order in force."""
         if order is None:
             return PROTECTION if key in self._site.caps else None
         is_override = order.cause is Cause.OVERRIDE and order.limited_by != PROTECTION
@@ -197,7 +197,7 @@ class ChargerViews:
 
 
 def to_session(key: EvseKey, session: ChargingSession) -> Session:
-    """One session as it travels."""
+    """Convert a session for an answer."""
     return Session(
         session_id=session.session_id,
         charger_id=key[0],
