@@ -1,7 +1,4 @@
-"""The agent's life: observe, decide, guard, record; on request and by itself. By itself it also commands the chargers.
-
-Knows no HTTP and no JSON: it is given an observer, a recorder and a clock.
-"""
+"""The control loop: observe, decide, guard, record. On request and periodically; periodically it also sets limits."""
 
 import asyncio
 import logging
@@ -28,17 +25,18 @@ _NOT_RECORDED_REASON = "This decision could not be recorded, and none counts tha
 
 @dataclass(frozen=True, slots=True)
 class DecisionResult:
-    """One decision with what it was made from.
-
-    at: when it was made. observation: the readings as judged when it was answered, which may be later.
-    is_recorded: whether the ledger holds it; if not, it is the fail-safe.
-    """
+    """One decision and its inputs."""
 
     decision_id: str
+    """Id of the record."""
     at: datetime
+    """Time of the decision."""
     decision: Decision
+    """The guarded decision."""
     observation: Observation
+    """Readings as assessed for the answer, which may be later than `at`."""
     is_recorded: bool = True
+    """Whether the ledger holds it; if not, it is the fail-safe."""
 
 
 class DecisionListener(Protocol):
@@ -51,13 +49,13 @@ class Agent:
     """Decides for one site.
 
     Args:
-        observer: brings the readings.
-        recorder: keeps each decision before it is answered.
+        observer: fetches the readings.
+        recorder: records each decision before it is answered.
         pipeline: decides from what was observed.
         clock: the run's clock.
         period_s: the loop observes this often [s of the run's clock].
         listener: is told every decision, for metrics.
-        charging: carries the loop's decisions out; None: they are only made.
+        charging: carries out the decisions of the loop; None: decisions are only made.
     """
 
     def __init__(
@@ -77,18 +75,18 @@ class Agent:
         self._clock = clock
         self._period_s = period_s
         self._listener = listener
-        self._is_wanted = asyncio.Event()
+        self._is_triggered = asyncio.Event()
         self.charging = charging
         self.latest: DecisionResult | None = None
 
     async def decide_now(self) -> DecisionResult:
         """Observe, decide, guard and record; never fails, whatever readings and ledger do.
 
-        Where the ledger holds a decision from the same unchanged observation, it is that one. A decision that can not
+        Where the ledger holds a decision from the same unchanged observation, it is that one. A decision that cannot
         be recorded is the fail-safe.
         """
-        made = self._make_draft(await self._observer.observe())
-        return await self._record(made, tells_calls=False)
+        draft = self._make_draft(await self._observer.observe())
+        return await self._record(draft, tells_calls=False)
 
     def current_observation(self) -> Observation:
         """The readings held now, without any call."""
@@ -105,7 +103,7 @@ class Agent:
         """Observe, decide and command every period until cancelled; an error in one round does not end the next."""
         while True:
             started_s = self._clock.monotonic_s()
-            self._is_wanted.clear()
+            self._is_triggered.clear()
             # One id ties the calls of this round together, in the gateway's logs as in ours.
             correlation_id.set(str(uuid4()))
             try:
@@ -118,7 +116,7 @@ class Agent:
         """Have the loop begin its next round at once."""
         if self.charging is not None:
             self.charging.force_round()
-        self._is_wanted.set()
+        self._is_triggered.set()
 
     async def stop(self) -> None:
         """Put what was called and is in no record yet into a last one."""
@@ -128,59 +126,63 @@ class Agent:
         if self.charging is None:
             await self._record(self._make_draft(await self._observer.observe()), tells_calls=True)
             return
-        async with asyncio.TaskGroup() as looking:
-            observing = looking.create_task(self._observer.observe())
-            looking.create_task(self.charging.poll())
-        made = self._make_draft(observing.result(), commands=True)
-        decided = await self._record(made, tells_calls=True)
-        plan = None if made.charging is None else made.charging.plan
-        if decided.is_recorded:
-            await self.charging.apply_plan(plan, decided.decision_id)
+        async with asyncio.TaskGroup() as tasks:
+            observing = tasks.create_task(self._observer.observe())
+            tasks.create_task(self.charging.poll())
+        draft = self._make_draft(observing.result(), commands=True)
+        result = await self._record(draft, tells_calls=True)
+        plan = None if draft.charging is None else draft.charging.plan
+        if result.is_recorded:
+            await self.charging.apply_plan(plan, result.decision_id)
         else:
-            await self._command_unrecorded(self.charging, made, plan)
+            await self._command_unrecorded(self.charging, draft, plan)
 
     async def _command_unrecorded(
-        self, charging: ChargingController, made: DecisionDraft, plan: ChargingPlan | None
+        self, charging: ChargingController, draft: DecisionDraft, plan: ChargingPlan | None
     ) -> None:
         """Send what may be sent without a record, and have it recorded as soon as the ledger takes it.
 
         Under a name of its own: whether the ledger took the decision that was late, nobody may know.
         """
-        _log(made, is_recorded=False)
+        _log(draft, is_recorded=False)
         lowered = charging.lower_plan(plan, self._recorder.health_error or _NOT_RECORDED_REASON)
         if lowered is None:
             return
-        noted = charging.snapshot(lowered.plan)
+        snapshot = charging.snapshot(lowered.plan)
 
         def on_recorded() -> None:
-            charging.confirm_recorded(noted)
+            charging.confirm_recorded(snapshot)
             charging.confirm_late_record(lowered)
 
-        late = replace(made, decision_id=uuid4(), charging=noted, late=lowered.sent)
+        late = replace(draft, decision_id=uuid4(), charging=snapshot, late=lowered.sent)
         decision_id = self._recorder.record_late(late, on_recorded)
         await charging.apply_lowered(lowered, str(decision_id))
 
     async def _until_next(self, due_s: float) -> None:
         waits: list[asyncio.Task[Any]] = [
             asyncio.create_task(sleep_until_s(self._clock, due_s)),
-            asyncio.create_task(self._is_wanted.wait()),
+            asyncio.create_task(self._is_triggered.wait()),
         ]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await cancel_and_wait(*waits)
 
-    async def _record(self, made: DecisionDraft, *, tells_calls: bool) -> DecisionResult:
+    async def _record(self, draft: DecisionDraft, *, tells_calls: bool) -> DecisionResult:
         try:
-            kept = await self._recorder.record(made, tells_calls=tells_calls)
+            recorded = await self._recorder.record(draft, tells_calls=tells_calls)
         except LedgerUnavailableError:
-            self.latest = self._create_fail_safe(made)
+            fail_safe = self._pipeline.fail_safe(_NOT_RECORDED_REASON)
+            at, observation = draft.observation.at, draft.observation
+            self.latest = DecisionResult(str(draft.decision_id), at, fail_safe, observation, is_recorded=False)
         else:
-            if kept is made:
-                _log(made)
-            self.latest = DecisionResult(str(kept.decision_id), kept.observation.at, kept.decision, made.observation)
-            if self.charging is not None and made.charging is not None and kept is made:
-                self.charging.confirm_recorded(made.charging)
+            if recorded is draft:
+                _log(draft)
+            self.latest = DecisionResult(
+                str(recorded.decision_id), recorded.observation.at, recorded.decision, draft.observation
+            )
+            if self.charging is not None and draft.charging is not None and recorded is draft:
+                self.charging.confirm_recorded(draft.charging)
         if self._listener is not None:
             self._listener.report_decision(self.latest)
         return self.latest
@@ -198,22 +200,18 @@ class Agent:
         plan = self.charging.make_plan(outcome.decision, inputs, situation)
         return DecisionDraft(uuid4(), observation, outcome, self.charging.snapshot(plan))
 
-    def _create_fail_safe(self, made: DecisionDraft) -> DecisionResult:
-        decision, observation = self._pipeline.fail_safe(_NOT_RECORDED_REASON), made.observation
-        return DecisionResult(str(made.decision_id), observation.at, decision, observation, is_recorded=False)
 
-
-def _log(made: DecisionDraft, *, is_recorded: bool = True) -> None:
-    decision, plan = made.decision, None if made.charging is None else made.charging.plan
+def _log(draft: DecisionDraft, *, is_recorded: bool = True) -> None:
+    decision, plan = draft.decision, None if draft.charging is None else draft.charging.plan
     fields: dict[str, object] = {
-        "decision_id": str(made.decision_id),
+        "decision_id": str(draft.decision_id),
         "rule": decision.rule.value,
         "action": decision.action.value,
         "power_kw": decision.charging_power_kw,
         "reason": decision.reason,
         "policy": decision.policy,
         "limited_by": decision.limited_by,
-        "degraded": made.observation.is_degraded,
+        "degraded": draft.observation.is_degraded,
         "recorded": is_recorded,
         "cars": None if plan is None else len(plan.cars),
     }

@@ -191,9 +191,8 @@ def _create_record_keeping(
 ) -> _RecordKeeping:
     maker = RunMetadata(uuid4(), version("charging-agent"), site_id, build_policy_record(pipeline, settings.ages()))
     anchor = None if settings.ledger_anchor is None else create_anchor(settings.ledger_anchor, settings.state_dir, http)
-    # The ledger tells its head to the anchoring, which signs it with the ledger's key.
-    ledger = Ledger(settings.state_dir, maker, on_head=lambda head: anchoring.update_head(head))
-    anchoring = AnchorPublisher(anchor, lambda: ledger.key, clock, on_failed=metrics.anchor_failures.inc)
+    anchoring = AnchorPublisher(anchor, clock, on_failed=metrics.anchor_failures.inc)
+    ledger = Ledger(settings.state_dir, maker, anchoring)
     metrics.anchor_age.set_function(lambda: anchoring.age_s)
     recorder = Recorder(ledger, call_log, metrics.records.inc, metrics.ledger_failures.inc)
     return _RecordKeeping(ledger, recorder, anchoring, settings.ledger_open_s)

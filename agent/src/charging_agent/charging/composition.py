@@ -34,13 +34,11 @@ def compute_round_interval(period_s: float, own: Sequence[CallLimit], shared: Ca
     slowest = max(1, int(_SLOWEST_S / period_s))
     wanted = [*((limit, 1) for limit in own), (shared, _CALLS_OF_READINGS + _CALLS_OF_CHARGERS)]
     turns = [
-        _required_interval(limit, calls, period_s, slowest) for limit, calls in wanted if limit.requests is not None
+        ceil(calls * limit.per_s / period_s / limit.requests) if limit.requests else slowest
+        for limit, calls in wanted
+        if limit.requests is not None
     ]
     return min(slowest, max([1, *turns]))
-
-
-def _required_interval(limit: CallLimit, calls: int, period_s: float, slowest: int) -> int:
-    return ceil(calls * limit.per_s / period_s / limit.requests) if limit.requests else slowest
 
 
 def split_budget(shared: CallLimit, period_s: float) -> tuple[CallLimit, CallLimit]:

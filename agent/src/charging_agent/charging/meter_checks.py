@@ -15,7 +15,7 @@ from ev_service.charging_evidence import ChargingEvidence, ConfirmedCharging, Co
 from ev_service.telemetry import GridLoad
 
 _ACTS_WITHIN = timedelta(seconds=30)
-"""So long it may take until a limit acts (OCPP chargers, as others measured); until then the former one counts too."""
+"""Longest time until a limit acts (measured by others on OCPP chargers); until then the former one counts too."""
 
 _BATTERY, _SUN = "battery", "sun"
 
@@ -78,17 +78,15 @@ class OverdrawMonitor:
         if evse.measured is None:
             return False
         measured_at, drawn_a = evse.measured.measured_at, _certain_current_a(evse.measured, len(evse.phases), voltage_v)
-        if drawn_a <= self._max_limit_a(car, measured_at) + self._tolerance_a:
+        # The highest limit that may still have acted at the time of the measurement.
+        former = [limit_a for at, limit_a in car.limits if at <= measured_at - _ACTS_WITHIN]
+        since = [limit_a for at, limit_a in car.limits if at > measured_at - _ACTS_WITHIN]
+        max_limit_a = max([*former[-1:], *since])
+        if drawn_a <= max_limit_a + self._tolerance_a:
             car.above_since = None
             return False
         car.above_since = min(measured_at, car.above_since or measured_at)
         return measured_at - car.above_since >= self._overdraw
-
-    def _max_limit_a(self, car: _CarState, measured_at: datetime) -> float:
-        """The highest limit that may still have acted when it was measured."""
-        former = [limit_a for seen_at, limit_a in car.limits if seen_at <= measured_at - _ACTS_WITHIN]
-        since = [limit_a for seen_at, limit_a in car.limits if seen_at > measured_at - _ACTS_WITHIN]
-        return max([*former[-1:], *since])
 
     def _is_silent_again(self, car: _CarState, evse: Evse, now: datetime) -> bool:
         measured = evse.measured

@@ -23,7 +23,7 @@ from charging_agent.charging.sharing import (
     clamp_plan,
 )
 from charging_agent.decision.pipeline import Decision
-from ev_service.charging import Chargers, Evse
+from ev_service.charging import Chargers
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.telemetry import GridLoad
 
@@ -113,7 +113,10 @@ def compute_headroom(
     cars = [(key, evse) for key, _, evse in iter_evses(reading) if key in reached and grid.includes_charging]
     # What a car draws beyond its limit is nothing that sharing could give to another.
     reported_kw = {
-        key: min(_max_power_kw(evse, voltage_v), meter_history.min_power_kw(key, at, now)) for key, evse in cars
+        key: min(
+            power_kw(limit_in_force_a(evse), len(evse.phases), voltage_v), meter_history.min_power_kw(key, at, now)
+        )
+        for key, evse in cars
     }
     charging_kw = sum(min(car_kw, confirmed.power_kw.get(key, 0.0)) for key, car_kw in reported_kw.items())
     charging_a = dict.fromkeys(range(1, reading.phases + 1), 0.0)
@@ -183,10 +186,6 @@ def power_kw(current_a: float, phases: int, voltage_v: float) -> float:
     11.04
     """
     return current_a * phases * voltage_v / 1000
-
-
-def _max_power_kw(evse: Evse, voltage_v: float) -> float:
-    return power_kw(limit_in_force_a(evse), len(evse.phases), voltage_v)
 
 
 def _sum_reserved_a(cars: Sequence[UncontrolledCar], phase: int, feeder_id: str | None = None) -> float:

@@ -97,7 +97,6 @@ class AnchorPublisher:
 
     Args:
         anchor: where heads are kept; None keeps none.
-        key: signs heads; asked once the ledger is open.
         clock: the run's clock.
         on_failed: told each failure.
         pause_s: between two heads [s of real time].
@@ -106,13 +105,12 @@ class AnchorPublisher:
     def __init__(
         self,
         anchor: Anchor | None,
-        key: Callable[[], SigningKey],
         clock: Clock,
         on_failed: Callable[[], None] = lambda: None,
         pause_s: float = _PAUSE_S,
     ) -> None:
         self._anchor = anchor
-        self._key = key
+        self._key: SigningKey | None = None
         self._clock = clock
         self._on_failed = on_failed
         self._pause_s = pause_s
@@ -128,9 +126,9 @@ class AnchorPublisher:
             return 0.0
         return max(0.0, self._clock.now().timestamp() - self._waits_since)
 
-    def update_head(self, head: ChainHead) -> None:
-        """Take note of a new head."""
-        self._head = head
+    def update_head(self, head: ChainHead, key: SigningKey) -> None:
+        """Take note of a new head and of the key that signs it."""
+        self._head, self._key = head, key
         if self._waits_since is None:
             self._waits_since = self._clock.now().timestamp()
         self._is_new.set()
@@ -152,11 +150,12 @@ class AnchorPublisher:
                     await self._publish()
 
     async def _publish(self) -> None:
-        head, anchor = self._head, self._anchor
+        head, key, anchor = self._head, self._key, self._anchor
         assert head is not None
+        assert key is not None
         assert anchor is not None
         try:
-            await anchor.put(build_signed_head(head, utc_text(self._clock.now()), self._key()))
+            await anchor.put(build_signed_head(head, utc_text(self._clock.now()), key))
         except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
             self._on_failed()
             _logger.warning("head not anchored", extra={"sequence": head.sequence, "reason": type(error).__name__})

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 from charging_agent.gateway.calls import Call
@@ -51,21 +51,25 @@ class _RecordWrite:
     calls: int
 
 
+class HeadListener(Protocol):
+    """Is told every new head of the chain."""
+
+    def update_head(self, head: ChainHead, key: SigningKey) -> None: ...
+
+
 class Ledger:
     """Writes and reads records. One at a time in a folder.
 
     Args:
         folder: AGENT_STATE_DIR; None keeps the records and their key in memory.
         maker: what all records of this run say alike.
-        on_head: told the chain's new head after each record.
+        listener: is told the chain's new head after each record.
     """
 
-    def __init__(
-        self, folder: Path | None, maker: RunMetadata, on_head: Callable[[ChainHead], None] = lambda _head: None
-    ) -> None:
+    def __init__(self, folder: Path | None, maker: RunMetadata, listener: HeadListener | None = None) -> None:
         self._folder = folder
         self._maker = maker
-        self._on_head = on_head
+        self._listener = listener
         self._thread = ThreadPoolExecutor(1, "ledger")
         self._readers = ReaderPool("memory" if folder is None else str(folder / DATABASE_FILE), self._connect_reader)
         self._store: Store | None = None
@@ -136,7 +140,8 @@ class Ledger:
         except LedgerDamagedError as error:
             self._record_damage(error)
             raise
-        self._on_head(head)
+        if self._listener is not None:
+            self._listener.update_head(head, self.key)
         return sealed
 
     async def recent(self, limit: int, before: int | None = None) -> list[SignedRecord]:

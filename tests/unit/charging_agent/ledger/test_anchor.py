@@ -48,8 +48,8 @@ async def test_heads_are_posted_to_an_address() -> None:
         return httpx.Response(201)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(take)) as http:
-        anchoring = AnchorPublisher(UrlAnchor(http, "https://anchor.test/heads"), lambda: KEY, SteppedClock(NOON))
-        anchoring.update_head(ChainHead(3, "ab" * 32))
+        anchoring = AnchorPublisher(UrlAnchor(http, "https://anchor.test/heads"), SteppedClock(NOON))
+        anchoring.update_head(ChainHead(3, "ab" * 32), KEY)
         await anchoring.stop()
         await anchoring.stop()
 
@@ -60,11 +60,9 @@ async def test_heads_are_posted_to_an_address() -> None:
 async def test_a_failing_anchor_is_counted_and_tried_again_and_its_age_grows(tmp_path: Path) -> None:
     clock, failures = SteppedClock(NOON), list[int]()
     folder = tmp_path / "later"
-    anchoring = AnchorPublisher(
-        FileAnchor(folder / "heads.jsonl"), lambda: KEY, clock, lambda: failures.append(1), pause_s=0.001
-    )
+    anchoring = AnchorPublisher(FileAnchor(folder / "heads.jsonl"), clock, lambda: failures.append(1), pause_s=0.001)
     living = asyncio.create_task(anchoring.run())
-    anchoring.update_head(ChainHead(1, "ab" * 32))
+    anchoring.update_head(ChainHead(1, "ab" * 32), KEY)
     clock.advance(30)
 
     async with asyncio.timeout(5):

@@ -25,19 +25,21 @@ from charging_agent.charging.sharing.quantization import RemainingCapacity, Step
 
 @dataclass(frozen=True, slots=True)
 class SmoothedGrant:
-    """What one car gets now, and what held it below the plan; None where nothing did."""
+    """Current of one car in this round."""
 
     grant: Grant
+    """Current and number of phases."""
     limited_by: LimitedBy | None
+    """What kept it below the fair plan; None: nothing."""
 
 
 def smooth(grants: Sequence[Grant], left: RemainingCapacity, elapsed_s: float, at: RoundContext) -> list[SmoothedGrant]:
-    """Go from what is in force towards the plan.
+    """Move from the limits in force towards the fair plan.
 
     Args:
         grants: the fair plan, the first to be served first.
-        left: the whole room; it is used up.
-        elapsed_s: since the round before [s], >= 0.
+        left: remaining capacity, all of it; changed.
+        elapsed_s: time since the round before [s], >= 0.
         at: this round.
     """
     now = [Grant(target.claim, target.mode, 0) for target in grants]
@@ -51,7 +53,7 @@ def smooth(grants: Sequence[Grant], left: RemainingCapacity, elapsed_s: float, a
 
 
 def _in_force(target: Grant) -> int:
-    """The limit in force; nothing where the car changes to another number of phases, which is a new start."""
+    """Limit in force [steps]; 0 if the number of phases changes, which is a new start."""
     claim = target.claim
     return claim.in_force_steps if claim.is_on and claim.phases == target.mode.phases else 0
 
@@ -61,7 +63,7 @@ def _immediate_steps(target: Grant) -> int:
 
 
 def _defer_small_reduction(grant: Grant, target: Grant, left: RemainingCapacity, at: RoundContext) -> None:
-    """Put off a small reduction that no limit asks for."""
+    """Defer a small reduction that no limit requires."""
     kept = min(_in_force(target), target.mode.max_steps)
     if kept <= target.steps or not _is_deferred(kept - target.steps, target, at):
         return
@@ -70,7 +72,7 @@ def _defer_small_reduction(grant: Grant, target: Grant, left: RemainingCapacity,
 
 
 def _rise(grant: Grant, target: Grant, left: RemainingCapacity, elapsed_s: float, at: RoundContext) -> LimitedBy | None:
-    """Raise towards the plan, and say what held it back."""
+    """Raise a grant towards the plan; return what kept it below, if anything did."""
     in_force = _in_force(target)
     if target.steps <= grant.steps:
         return None
@@ -85,7 +87,7 @@ def _rise(grant: Grant, target: Grant, left: RemainingCapacity, elapsed_s: float
 
 
 def _is_deferred(steps: int, target: Grant, at: RoundContext) -> bool:
-    """Whether a change by that much can wait: it is small, and the last one was a short while ago."""
+    """Whether a change by that many steps is deferred: it is small, and the last one is recent."""
     memory = target.claim.memory
     if memory is None or at.age_s(memory.changed_at) >= at.policy.calm_s:
         return False
@@ -94,10 +96,12 @@ def _is_deferred(steps: int, target: Grant, at: RoundContext) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AllocationResult:
-    """One allotment for each car, in the order of their keys, and what to remember for the next round."""
+    """Result of one round."""
 
     allotments: tuple[Allotment, ...]
+    """One for each car, sorted by key."""
     memory: Memory
+    """Memory for the next round."""
 
 
 def allocate(
@@ -141,7 +145,7 @@ def allocate(
 
 
 def _find_exclusion(claim: CarDemand) -> LimitedBy | None:
-    """Why a car cannot charge however much room there is; None where it can."""
+    """Return why a car cannot charge whatever the available power; None if it can."""
     if not claim.car.wants:
         return LimitedBy.NOT_WANTED
     modes = (claim.wide,) if claim.narrow is None else (claim.wide, claim.narrow)

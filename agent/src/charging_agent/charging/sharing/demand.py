@@ -75,19 +75,23 @@ class RoundContext:
     """Inputs that all demands of a round share."""
 
     room: SiteRoom
+    """What the cars may draw together."""
     steps: Steps
+    """Conversion between steps, currents and powers."""
     now: datetime
+    """Time of the round."""
     policy: SharingPolicy
+    """Delays, hysteresis, ramp and rounding."""
 
     def age_s(self, since: datetime | None) -> float:
-        """How long ago that was [s]; for ever where it never was."""
+        """Time since then [s]; infinite for None."""
         return math.inf if since is None else (self.now - since).total_seconds()
 
 
 def compute_demands(
     cars: Sequence[Car], remembered: Mapping[CarKey, CarMemory], left: RemainingCapacity, at: RoundContext
 ) -> list[CarDemand]:
-    """The claims of all cars, the first to be served first; `left` is asked for nothing but the limits of each car."""
+    """Compute the demands of all cars, the first to be served first; `left` is not changed."""
     claims = [_compute_demand(car, remembered.get(car.key), left, at) for car in cars]
     return sorted(claims, key=lambda claim: (claim.tier, claim.order, claim.car.key))
 
@@ -99,7 +103,7 @@ def sum_overdraw(
     excess: dict[tuple[str, int], int] = {}
     for car in cars:
         memory = remembered.get(car.key)
-        # Until a limit has settled, what the meter saw may be the one before.
+        # Until a limit has settled, the meter may still show the one before.
         if car.limit_a is None or memory is None or at.age_s(memory.changed_at or memory.since) < at.policy.settle_s:
             continue
         allotted = memory.phases if car.can_switch_phases else len(car.phases)
@@ -121,6 +125,8 @@ def _compute_demand(car: Car, memory: CarMemory | None, left: RemainingCapacity,
     appetite = _appetite_steps(car, memory, at) if is_on else None
     widest = narrow if wide.max_steps < least and narrow is not None else wide
     laxity_s = _laxity_s(car, widest, at)
+    # Allowed on all its phases, so that on one phase it never takes more of that phase than on all.
+    guaranteed = min(widest.max_steps, max(least, at.steps.ceil(car.guaranteed_a))) if car.guaranteed_a > 0 else 0
     return CarDemand(
         car=car,
         memory=memory,
@@ -128,7 +134,7 @@ def _compute_demand(car: Car, memory: CarMemory | None, left: RemainingCapacity,
         narrow=narrow,
         phases=1 if narrow is not None and memory is not None and memory.phases == 1 else wide.phases,
         min_steps=least,
-        guaranteed_steps=_guaranteed_steps(car, least, widest, at),
+        guaranteed_steps=guaranteed,
         in_force_steps=in_force,
         is_on=is_on,
         appetite_steps=appetite,
@@ -136,11 +142,6 @@ def _compute_demand(car: Car, memory: CarMemory | None, left: RemainingCapacity,
         tier=(_group(car, appetite, at), -car.priority),
         order=_order(memory, laxity_s, is_on=is_on, at=at),
     )
-
-
-def _guaranteed_steps(car: Car, least: int, mode: PhaseMode, at: RoundContext) -> int:
-    """What is guaranteed and allowed on all its phases; so on one it never takes more of that phase than on all."""
-    return min(mode.max_steps, max(least, at.steps.ceil(car.guaranteed_a))) if car.guaranteed_a > 0 else 0
 
 
 def _build_phase_mode(car: Car, phases: int, left: RemainingCapacity, at: RoundContext) -> PhaseMode:
@@ -160,7 +161,7 @@ def _appetite_steps(car: Car, memory: CarMemory | None, at: RoundContext) -> int
 
 
 def _group(car: Car, appetite: int | None, at: RoundContext) -> int:
-    # Neither is stopped while there is room: a car may wake up, and a driver may have guessed too little.
+    # Neither is stopped while there is room: a car may resume charging, and a driver may have asked for too little.
     if (
         appetite is not None
         and not car.is_charging
@@ -171,9 +172,9 @@ def _group(car: Car, appetite: int | None, at: RoundContext) -> int:
 
 
 def _order(memory: CarMemory | None, laxity_s: float, *, is_on: bool, at: RoundContext) -> tuple[float, float, float]:
-    """Whose turn it is not over yet, who cannot wait for another turn, who waits, whose turn is over.
+    """Order cars: those within their minimum on time, urgent ones, waiting ones, those past their minimum on time.
 
-    Of those whose turn it is, the one that has charged longest is the first to make room.
+    Of the first, the one that has charged longest is stopped first.
     """
     since_s = memory.since.timestamp() if memory is not None else at.now.timestamp()
     urgency_s = laxity_s if laxity_s <= at.policy.turn_s else math.inf

@@ -17,18 +17,21 @@ from charging_agent.charging.sharing.quantization import RemainingCapacity, Unit
 
 _S_PER_H = 3600
 _TRIALS = 3
-"""Each leaves out those for whom the one before was not worth it; who is in doubt after that stays as it is."""
+"""Each trial leaves out the cars for which the one before gained too little; after the last one nothing changes."""
 
 _DELAYS = {LimitedBy.MINIMUM_OFF_TIME, LimitedBy.HYSTERESIS}
 
 
 @dataclass(slots=True)
 class Grant:
-    """A car that charges: its claim, how it charges, and the steps it has so far."""
+    """A car that charges."""
 
     claim: CarDemand
+    """Its demand."""
     mode: PhaseMode
+    """Number of phases and limits."""
     steps: int
+    """Current so far [steps]."""
 
 
 def raise_to(grant: Grant, steps: int, left: RemainingCapacity) -> int:
@@ -96,11 +99,14 @@ class _RisingGroup:
 
 @dataclass(slots=True)
 class FairPlan:
-    """The cars that charge, those that do not and why, and what is left of the room."""
+    """Result of fair sharing."""
 
     left: RemainingCapacity
+    """Capacity that is left."""
     grants: dict[CarKey, Grant] = field(default_factory=dict[CarKey, Grant])
+    """Cars that charge."""
     rejected: dict[CarKey, LimitedBy] = field(default_factory=dict[CarKey, LimitedBy])
+    """Cars that do not charge, and why."""
 
 
 def plan_fairly(
@@ -207,7 +213,7 @@ def _needed_steps(grant: Grant, at: RoundContext) -> int:
 
 
 def plan_with_switches(claims: Sequence[CarDemand], left: RemainingCapacity, at: RoundContext) -> FairPlan:
-    """Share what is left, on the phases of the last round wherever that serves everyone as well."""
+    """Share the remaining capacity, on the phases of the last round wherever that serves as many cars."""
     phases = {claim.car.key: claim.phases for claim in claims}
     plan = plan_fairly(claims, phases, left.copy(), at)
     if all(claim.narrow is None for claim in claims):
@@ -218,7 +224,7 @@ def plan_with_switches(claims: Sequence[CarDemand], left: RemainingCapacity, at:
 def _plan_narrower(
     claims: Sequence[CarDemand], phases: Mapping[CarKey, int], plan: FairPlan, left: RemainingCapacity, at: RoundContext
 ) -> FairPlan | None:
-    """The plan with as few cars on one phase as let everyone charge who can; None where that helps nobody."""
+    """Plan with the fewest cars on one phase that lets the most cars charge; None if that helps no car."""
     candidates = _find_downshift_candidates(claims, plan)
     most = len(candidates)
     best = _plan_with_phases(1, candidates, claims, phases, left, at)
@@ -238,13 +244,17 @@ def _plan_narrower(
 def _plan_wider(
     claims: Sequence[CarDemand], phases: Mapping[CarKey, int], plan: FairPlan, left: RemainingCapacity, at: RoundContext
 ) -> FairPlan:
-    """The plan with those cars on all their phases that get clearly more there, if nobody else is stopped for it."""
+    """Plan with those cars on all phases that get clearly more there, unless another car is stopped for it."""
     upward = [claim for claim in claims if _can_go_up(claim, at)]
     for _ in range(_TRIALS):
         if not upward:
             break
         trial = _plan_with_phases(None, upward, claims, phases, left, at)
-        worth = [one for one in upward if _gain_kw(one.car.key, plan, trial, at) >= at.policy.hysteresis_kw]
+        worth = [
+            one
+            for one in upward
+            if _power_kw(one.car.key, trial, at) - _power_kw(one.car.key, plan, at) >= at.policy.hysteresis_kw
+        ]
         if len(worth) == len(upward):
             return trial if _find_served(trial) >= _find_served(plan) else plan
         upward = worth
@@ -259,15 +269,15 @@ def _plan_with_phases(
     left: RemainingCapacity,
     at: RoundContext,
 ) -> FairPlan:
-    """The plan with those cars on that many phases, or on all."""
+    """Plan with `changed` on that number of phases; None: on all."""
     new = {claim.car.key: claim.wide.phases if number is None else number for claim in changed}
     return plan_fairly(claims, {**phases, **new}, left.copy(), at)
 
 
 def _find_downshift_candidates(claims: Sequence[CarDemand], plan: FairPlan) -> list[CarDemand]:
-    """Cars on all phases that others might charge for, the last in line first.
+    """Find cars on all phases whose switch to one phase may let others charge, the last in order first.
 
-    No car goes down for one of lower priority, unless that one lacks what is guaranteed to it.
+    No car goes down for one of lower priority, unless that one lacks its guaranteed current.
     """
     lacking = [claim for claim in claims if plan.rejected.get(claim.car.key) not in _DELAYS]
     if any(not _has_guarantee(claim, plan) for claim in lacking):
@@ -285,17 +295,13 @@ def _can_go_up(claim: CarDemand, at: RoundContext) -> bool:
     return claim.memory is None or at.age_s(claim.memory.switched_at) >= at.policy.phase_switch_s
 
 
-def _gain_kw(key: CarKey, plan: FairPlan, trial: FairPlan, at: RoundContext) -> float:
-    return _power_kw(key, trial, at) - _power_kw(key, plan, at)
-
-
 def _power_kw(key: CarKey, plan: FairPlan, at: RoundContext) -> float:
     grant = plan.grants.get(key)
     return 0.0 if grant is None else at.steps.kilowatts(grant.steps, grant.mode.phases)
 
 
 def _find_served(plan: FairPlan) -> frozenset[tuple[CarKey, bool]]:
-    """Who charges, and who has what is guaranteed."""
+    """Cars that charge, and cars that have their guaranteed current."""
     on = {(key, False) for key in plan.grants}
     return frozenset(on | {(key, True) for key, grant in plan.grants.items() if _has_guarantee(grant.claim, plan)})
 
