@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 from joserfc.jwk import RSAKey
 from tests.attacks import forging, own_api
-from tests.attacks.ground import Ground
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.formatting import fault, format_status, summarize, table
 from tests.attacks.rows import Group, Observation, Row, RowSkippedError
-from tests.attacks.told import fault, format_status, summed_up, table
 
 from ev_service.assertion import HEADER
 from wso2_provisioning.smoke_test import find_probe_path
@@ -27,9 +27,9 @@ def rows() -> tuple[Row, ...]:
     return table(
         Group.ASSERTIONS,
         ("direct-none", "services past the gateway, no assertion", direct, _none),
-        ("direct-forged", "the same, signed by another key", direct, _forged),
-        ("direct-unsigned", "alg none, HS256 with the public key", direct, _unsigned),
-        ("direct-expired", "expired assertion", direct, _expired),
+        ("direct-forged", "the same, signed by another key", direct, _try_own_key),
+        ("direct-unsigned", "alg none, HS256 with the public key", direct, _try_without_signature),
+        ("direct-expired", "expired assertion", direct, _try_expired),
         ("direct-another-api", "another API's assertion", direct, _another_api),
         ("direct-token", "access token instead", direct, _access_token),
         (
@@ -53,96 +53,99 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _none(ground: Ground) -> Observation:
-    return _direct(ground, lambda _: None)
+def _none(run: AttackRun) -> Observation:
+    return _direct(run, lambda _: None)
 
 
-def _forged(ground: Ground) -> Observation:
-    now = ground.minutes.now()
-    return _direct(ground, lambda context: forging.assertion(context, now))
+def _try_own_key(run: AttackRun) -> Observation:
+    now = run.minutes.now()
+    return _direct(run, lambda context: forging.assertion(context, now))
 
 
-def _unsigned(ground: Ground) -> Observation:
-    now = ground.minutes.now()
-    keys = forging.public_keys(ground.door.management.get("/oauth2/jwks").raise_for_status().json())
+def _try_without_signature(run: AttackRun) -> Observation:
+    now = run.minutes.now()
+    keys = forging.public_keys(run.access.management.get("/oauth2/jwks").raise_for_status().json())
 
     def forgeries(context: str) -> list[str]:
         form = forging.assertion(context, now)
-        return [*forging.unsigned(form), *(token for key in keys for token in forging.confused(form, key))]
+        return [
+            *forging.remove_signature(form),
+            *(token for key in keys for token in forging.sign_with_public_key(form, key)),
+        ]
 
     tries = len(forgeries(_OTHER_CONTEXT))
-    seen = [_direct(ground, lambda context, n=number: forgeries(context)[n]) for number in range(tries)]
+    seen = [_direct(run, lambda context, n=number: forgeries(context)[n]) for number in range(tries)]
     texts = {one.text for one in seen}
     return Observation(texts.pop() if len(texts) == 1 else "; ".join(sorted(texts)), f"{tries} tries at each service")
 
 
-def _expired(ground: Ground) -> Observation:
-    key, now = gateway_key(ground), ground.minutes.now()
-    return _direct(ground, lambda context: forging.assertion(context, now, key, age_s=forging.ASSERTION_LIFE_S + 1))
+def _try_expired(run: AttackRun) -> Observation:
+    key, now = gateway_key(run), run.minutes.now()
+    return _direct(run, lambda context: forging.assertion(context, now, key, age_s=forging.ASSERTION_LIFE_S + 1))
 
 
-def _another_api(ground: Ground) -> Observation:
-    key, now = gateway_key(ground), ground.minutes.now()
-    return _direct(ground, lambda _: forging.assertion(_OTHER_CONTEXT, now, key))
+def _another_api(run: AttackRun) -> Observation:
+    key, now = gateway_key(run), run.minutes.now()
+    return _direct(run, lambda _: forging.assertion(_OTHER_CONTEXT, now, key))
 
 
-def _access_token(ground: Ground) -> Observation:
-    token = ground.good_token
-    return _direct(ground, lambda _: token)
+def _access_token(run: AttackRun) -> Observation:
+    token = run.good_token
+    return _direct(run, lambda _: token)
 
 
-def _through(ground: Ground) -> Observation:
+def _through(run: AttackRun) -> Observation:
     # A service refuses this assertion: that it answers shows that the gateway put its own in its place.
-    forged, token = forging.assertion(_OTHER_CONTEXT, ground.minutes.now()), ground.good_token
-    answers = [ground.call(token, headers={name: forged}) for name in (HEADER, HEADER.lower())]
+    forged, token = forging.assertion(_OTHER_CONTEXT, run.minutes.now()), run.good_token
+    answers = [run.call(token, headers={name: forged}) for name in (HEADER, HEADER.lower())]
     is_replaced = all(answer.status_code == 200 for answer in answers)
     # At the other API the gateway's own is refused; the attacker's, which names the service's API, must not help.
-    helped = ground.call(
-        token, own_api.GUARDED_PATH, headers={HEADER: forging.assertion("/solar/1.0.0", ground.minutes.now())}
+    helped = run.call(
+        token, own_api.GUARDED_PATH, headers={HEADER: forging.assertion("/solar/1.0.0", run.minutes.now())}
     )
     is_replaced = is_replaced and helped.status_code == 401
-    return Observation("200, the gateway's own" if is_replaced else summed_up(map(format_status, [*answers, helped])))
+    return Observation("200, the gateway's own" if is_replaced else summarize(map(format_status, [*answers, helped])))
 
 
-def _instead(ground: Ground) -> Observation:
-    forged = forging.assertion("/solar/1.0.0", ground.minutes.now())
-    return Observation(format_status(ground.call(headers={HEADER: forged})))
+def _instead(run: AttackRun) -> Observation:
+    forged = forging.assertion("/solar/1.0.0", run.minutes.now())
+    return Observation(format_status(run.call(headers={HEADER: forged})))
 
 
-def _other_api(ground: Ground) -> Observation:
-    return Observation(format_status(ground.call(ground.good_token, own_api.GUARDED_PATH)))
+def _other_api(run: AttackRun) -> Observation:
+    return Observation(format_status(run.call(run.good_token, own_api.GUARDED_PATH)))
 
 
-def gateway_key(ground: Ground) -> RSAKey:
+def gateway_key(run: AttackRun) -> RSAKey:
     """The gateway's signing key.
 
     Raises:
         RowSkippedError: it can not be read.
     """
-    if ground.gateway_key is None:
+    if run.gateway_key is None:
         raise RowSkippedError("needs the gateway's signing key, which this stack keeps to itself")
-    return ground.gateway_key
+    return run.gateway_key
 
 
-def _direct(ground: Ground, forge: Forge) -> Observation:
-    services = ground.door.addresses.services
+def _direct(run: AttackRun, forge: Forge) -> Observation:
+    services = run.access.addresses.services
     if not services:
         raise RowSkippedError("needs the addresses of the services")
     told: list[str] = []
     for api_name, service in SERVED_BY.items():
         if service in services:
-            project = ground.stack.artifacts.find_api(api_name)
+            project = run.stack.artifacts.find_api(api_name)
             url = services[service] + find_probe_path(project).removeprefix(project.api.versioned_context)
             assertion = forge(project.api.versioned_context)
-            told.append(answered(ground, url, {HEADER: assertion} if assertion else {}))
-    if "unreachable" in told and not ground.stack.is_walled:
+            told.append(format_direct_response(run, url, {HEADER: assertion} if assertion else {}))
+    if "unreachable" in told and not run.stack.is_walled:
         return Observation(f"a service is down: {'; '.join(told)}")
-    return Observation(summed_up(told), f"{len(told)} services")
+    return Observation(summarize(told), f"{len(told)} services")
 
 
-def answered(ground: Ground, url: str, headers: dict[str, str] | None = None, **request: Any) -> str:
+def format_direct_response(run: AttackRun, url: str, headers: dict[str, str] | None = None, **request: Any) -> str:
     """Tell what a service answers past the gateway."""
     try:
-        return format_status(ground.door.direct(url, headers, **request))
+        return format_status(run.access.direct(url, headers, **request))
     except httpx.TransportError:
         return "unreachable"

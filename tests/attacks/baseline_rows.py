@@ -1,9 +1,9 @@
 """What must pass: a refusal only means something beside a call that is let through."""
 
 from tests.attacks import own_api
-from tests.attacks.ground import ENERGY, Ground
+from tests.attacks.attack_run import ENERGY, AttackRun
+from tests.attacks.formatting import describe_access, summarize, table
 from tests.attacks.rows import Group, Observation, Row
-from tests.attacks.told import describe_access, summed_up, table
 
 from wso2_provisioning.smoke_test import find_probe_path
 
@@ -17,12 +17,12 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _readings(ground: Ground) -> Observation:
-    paths = [find_probe_path(ground.stack.artifacts.find_api(name)) for name in ENERGY]
-    token = ground.good_token
-    answers = [ground.until(lambda path=path: ground.call(token, path), lambda it: it.is_success) for path in paths]
-    return Observation(summed_up(str(answer.status_code) for answer in answers))
+def _readings(run: AttackRun) -> Observation:
+    paths = [find_probe_path(run.stack.artifacts.find_api(name)) for name in ENERGY]
+    token = run.good_token
+    answers = [run.until(lambda path=path: run.call(token, path), lambda it: it.is_success) for path in paths]
+    return Observation(summarize(str(answer.status_code) for answer in answers))
 
 
-def _own_api(ground: Ground) -> Observation:
-    return Observation(describe_access(ground.call(ground.good_token, own_api.OPEN_PATH)))
+def _own_api(run: AttackRun) -> Observation:
+    return Observation(describe_access(run.call(run.good_token, own_api.OPEN_PATH)))

@@ -8,12 +8,12 @@ import json
 
 import httpx
 from tests.attacks import forging
-from tests.attacks.assertion_rows import answered, gateway_key
-from tests.attacks.ground import Ground
+from tests.attacks.assertion_rows import format_direct_response, gateway_key
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.formatting import fault, format_status, summarize, table
 from tests.attacks.limit_rows import burst, plan_limit
 from tests.attacks.own_chargers import limit
 from tests.attacks.rows import Group, Observation, Row, RowSkippedError
-from tests.attacks.told import fault, format_status, summed_up, table
 
 from ev_service.assertion import HEADER
 from wso2_provisioning.applications import ASSISTANT, CHARGERS_API, CONTROL_API, OPERATOR, ApplicationSpec
@@ -75,93 +75,91 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _no_scope(ground: Ground) -> Observation:
-    token = _token(ground, "device_without")
-    told = [format_status(_put(ground, token)), *(format_status(ground.call(token, path)) for path in READINGS)]
-    return Observation(summed_up(told), f"{len(told)} operations")
+def _no_scope(run: AttackRun) -> Observation:
+    token = _token(run, "device_without")
+    told = [format_status(_put(run, token)), *(format_status(run.call(token, path)) for path in READINGS)]
+    return Observation(summarize(told), f"{len(told)} operations")
 
 
-def _other_scope(ground: Ground) -> Observation:
-    limit_read, reading_controlled = _put(ground, _token(ground, READ)), _token(ground, CONTROL)
+def _other_scope(run: AttackRun) -> Observation:
+    limit_read, reading_controlled = _put(run, _token(run, READ)), _token(run, CONTROL)
     return Observation(
-        summed_up(
-            [format_status(limit_read), *(format_status(ground.call(reading_controlled, path)) for path in READINGS)]
+        summarize(
+            [format_status(limit_read), *(format_status(run.call(reading_controlled, path)) for path in READINGS)]
         )
     )
 
 
-def _plan(ground: Ground) -> Observation:
-    token = _own_token(ground, "Limits")
-    ground.minutes.roomy()
-    return burst(ground, lambda: _put(ground, token), plan_limit(ground), SUBSCRIPTION_THROTTLED)
+def _plan(run: AttackRun) -> Observation:
+    token = _own_token(run, "Limits")
+    run.minutes.roomy()
+    return burst(run, lambda: _put(run, token), plan_limit(run), SUBSCRIPTION_THROTTLED)
 
 
-def _out_of_range(ground: Ground) -> Observation:
-    token, now = _own_token(ground, "Ranges"), ground.minutes.now()
+def _out_of_range(run: AttackRun) -> Observation:
+    token, now = _own_token(run, "Ranges"), run.minutes.now()
     good = limit("attack-nobodys", 16.0, now)
     numbers = [json.dumps([good]).replace("16.0", number) for number in ("-0.1", "500.1", "NaN", "1e999", "null")]
     others = [[good | {"evse_id": 0}], [good | {"charger_id": "a\nb"}], [], [good] * (MOST_LIMITS + 1)]
     tries = [*numbers, *map(json.dumps, others)]
-    ground.minutes.roomy()
-    answers = [ground.call(token, LIMITS, method="PUT", headers=_JSON, content=body.encode()) for body in tries]
-    return Observation(summed_up(map(format_status, answers)), f"{len(tries)} bodies")
+    run.minutes.roomy()
+    answers = [run.call(token, LIMITS, method="PUT", headers=_JSON, content=body.encode()) for body in tries]
+    return Observation(summarize(map(format_status, answers)), f"{len(tries)} bodies")
 
 
-def _assistant(ground: Ground) -> Observation:
-    return _by(ground, ASSISTANT)
+def _assistant(run: AttackRun) -> Observation:
+    return _by(run, ASSISTANT)
 
 
-def _operator(ground: Ground) -> Observation:
-    return _by(ground, OPERATOR)
+def _operator(run: AttackRun) -> Observation:
+    return _by(run, OPERATOR)
 
 
-def _by(ground: Ground, spec: ApplicationSpec) -> Observation:
-    answer = ground.ask_token(
-        ground.client_of(spec), CONTROL, *sorted(spec.collect_scopes(ground.stack.artifacts)), _DEVICE
-    )
+def _by(run: AttackRun, spec: ApplicationSpec) -> Observation:
+    answer = run.ask_token(run.client_of(spec), CONTROL, *sorted(spec.collect_scopes(run.stack.artifacts)), _DEVICE)
     body = parse_body(answer.raise_for_status())
     granted = "granted" if CONTROL in str(body.get("scope", "")).split() else "not granted"
-    return Observation(f"{granted}, {format_status(_put(ground, str(body['access_token'])))}")
+    return Observation(f"{granted}, {format_status(_put(run, str(body['access_token'])))}")
 
 
-def _override(ground: Ground) -> Observation:
-    return _evapp_orders(ground, "/override")
+def _override(run: AttackRun) -> Observation:
+    return _evapp_orders(run, "/override")
 
 
-def _site_limit(ground: Ground) -> Observation:
-    return _evapp_orders(ground, "/site/limit")
+def _site_limit(run: AttackRun) -> Observation:
+    return _evapp_orders(run, "/site/limit")
 
 
-def _departure(ground: Ground) -> Observation:
-    return _evapp_orders(ground, "/sessions/none/departure")
+def _departure(run: AttackRun) -> Observation:
+    return _evapp_orders(run, "/sessions/none/departure")
 
 
-def _evapp_orders(ground: Ground, target: str) -> Observation:
-    site = ground.stack.artifacts.find_api("SiteAPI").api
-    answer = ground.ask_token(ground.evapp, site.scopes[0].scope.name, CONTROL, _DEVICE).raise_for_status()
+def _evapp_orders(run: AttackRun, target: str) -> Observation:
+    site = run.stack.artifacts.find_api("SiteAPI").api
+    answer = run.ask_token(run.evapp, site.scopes[0].scope.name, CONTROL, _DEVICE).raise_for_status()
     # Nothing is in it, so that it does nothing where it gets through.
     path = site.versioned_context + target
-    return Observation(format_status(ground.call(str(answer.json()["access_token"]), path, method="PUT", json={})))
+    return Observation(format_status(run.call(str(answer.json()["access_token"]), path, method="PUT", json={})))
 
 
-def _past_gateway(ground: Ground) -> Observation:
+def _past_gateway(run: AttackRun) -> Observation:
     readings = (path.removeprefix(_context(CHARGERS_API)) for path in READINGS)
-    told = [*(answered(ground, _base(ground) + path) for path in readings), _put_past_gateway(ground, {})]
-    return Observation(summed_up(told), f"{len(told)} operations")
+    told = [*(format_direct_response(run, _base(run) + path) for path in readings), _put_past_gateway(run, {})]
+    return Observation(summarize(told), f"{len(told)} operations")
 
 
-def _assertion_of_reading(ground: Ground) -> Observation:
-    forged = forging.assertion(_context(CHARGERS_API), ground.minutes.now(), gateway_key(ground))
-    return Observation(_put_past_gateway(ground, {HEADER: forged}))
+def _assertion_of_reading(run: AttackRun) -> Observation:
+    forged = forging.assertion(_context(CHARGERS_API), run.minutes.now(), gateway_key(run))
+    return Observation(_put_past_gateway(run, {HEADER: forged}))
 
 
-def _put_past_gateway(ground: Ground, headers: dict[str, str]) -> str:
-    url = _base(ground) + LIMITS.removeprefix(_context(CONTROL_API))
-    return answered(ground, url, headers, method="PUT", json=NO_LIMITS)
+def _put_past_gateway(run: AttackRun, headers: dict[str, str]) -> str:
+    url = _base(run) + LIMITS.removeprefix(_context(CONTROL_API))
+    return format_direct_response(run, url, headers, method="PUT", json=NO_LIMITS)
 
 
-def _base(ground: Ground) -> str:
-    services = ground.door.addresses.services
+def _base(run: AttackRun) -> str:
+    services = run.access.addresses.services
     if "chargers" not in services:
         raise RowSkippedError("needs the address of the charger service")
     return services["chargers"]
@@ -171,18 +169,18 @@ def _context(name: str) -> str:
     return LIMITS.removesuffix("/limits") if name == CONTROL_API else READINGS[0].removesuffix("/chargers")
 
 
-def _put(ground: Ground, token: str) -> httpx.Response:
-    return ground.call(token, LIMITS, method="PUT", json=NO_LIMITS)
+def _put(run: AttackRun, token: str) -> httpx.Response:
+    return run.call(token, LIMITS, method="PUT", json=NO_LIMITS)
 
 
-def _token(ground: Ground, *scopes: str) -> str:
+def _token(run: AttackRun, *scopes: str) -> str:
     """A token of an application that is known at the gateway and may both read and limit."""
-    ground.settled(ground.controller, READ, CONTROL, path=READINGS[0])
-    return ground.token(ground.controller, *scopes)
+    run.request_accepted_token(run.controller, READ, CONTROL, path=READINGS[0])
+    return run.token(run.controller, *scopes)
 
 
-def _own_token(ground: Ground, name: str) -> str:
+def _own_token(run: AttackRun, name: str) -> str:
     """A token that reads and limits, of an application that has called nothing yet."""
-    return ground.settled(
-        ground.belongings.application(name, CHARGERS_API, CONTROL_API), READ, CONTROL, path=READINGS[0]
+    return run.request_accepted_token(
+        run.resources.application(name, CHARGERS_API, CONTROL_API), READ, CONTROL, path=READINGS[0]
     )

@@ -10,11 +10,11 @@ from types import FrameType
 from rich.console import Console
 from rich.markup import escape
 from tests.attacks import report
-from tests.attacks.every_row import every_row
-from tests.attacks.finding import found_stack
-from tests.attacks.ground import Ground
-from tests.attacks.rows import Group, Result, Row, carry_out, chosen
-from tests.attacks.running import standing
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.matrix import every_row
+from tests.attacks.rows import Group, Result, Row, carry_out, select_rows
+from tests.attacks.run_lifecycle import create_run
+from tests.attacks.stack_discovery import find_stack
 
 from ev_service.errors import EvError
 from local_stack.stack import ROOT
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     console = Console(highlight=False, soft_wrap=True, emoji=False)
     try:
-        rows = tuple(chosen(every_row(), arguments.only))
+        rows = tuple(select_rows(every_row(), arguments.only))
     except ValueError as error:
         parser.error(str(error))
     if arguments.list:
@@ -63,12 +63,12 @@ def _prove(rows: Sequence[Row], arguments: argparse.Namespace, console: Console)
         console.print(f"[yellow]·[/] {escape(line)}")
 
     started = datetime.now(UTC)
-    with found_stack(say, is_own=arguments.own) as stack:
+    with find_stack(say, is_own=arguments.own) as stack:
         label = report.label_of(stack.label, started)
         console.print(f"[bold]{escape(label)}[/]")
-        with standing(stack, say) as ground:
-            results = _tried(rows, ground, console)
-    report.tell(results, console)
+        with create_run(stack, say) as run:
+            results = _carry_out_rows(rows, run, console)
+    report.print_results(results, console)
     report.write_json(arguments.json, label, results)
     report.write_junit(arguments.junit, label, results)
     if arguments.markdown is not None:
@@ -77,11 +77,11 @@ def _prove(rows: Sequence[Row], arguments: argparse.Namespace, console: Console)
     return 0 if is_green(results) else 1
 
 
-def _tried(rows: Sequence[Row], ground: Ground, console: Console) -> list[Result]:
+def _carry_out_rows(rows: Sequence[Row], run: AttackRun, console: Console) -> list[Result]:
     results: list[Result] = []
     for row in rows:
-        results.append(carry_out(row, ground))
-        console.print(report.told(results[-1]))
+        results.append(carry_out(row, run))
+        console.print(report.format_row(results[-1]))
     return results
 
 

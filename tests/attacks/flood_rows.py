@@ -14,10 +14,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
-from tests.attacks.ground import Ground
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.formatting import summarize, table
 from tests.attacks.rows import Group, Observation, Row, RowSkippedError
-from tests.attacks.told import summed_up, table
-from tests.attacks.transport_rows import obstacle
+from tests.attacks.transport_rows import find_error
 
 from ev_service.connections import UVICORN_OPTIONS
 from local_stack.environment import HOST, Ports, free_ports, select_system_variables
@@ -69,11 +69,11 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _half_handshakes(_: Ground) -> Observation:
+def _half_handshakes(_: AttackRun) -> Observation:
     return _flood("ocpp", _HALF_HANDSHAKE)
 
 
-def _slow_clients(_: Ground) -> Observation:
+def _slow_clients(_: AttackRun) -> Observation:
     return _flood("chargers", _HALF_BODY)
 
 
@@ -89,7 +89,7 @@ def _flood(port: str, sent: bytes) -> Observation:
             stranger = socket.create_connection((HOST, getattr(ports, port)), _TIMEOUT_S)
             stack.enter_context(closing(stranger)).sendall(sent)
         answers = [_stop(ports) for _ in range(_STOPS)]
-    return Observation(summed_up(answers), f"{_STRANGERS} connections")
+    return Observation(summarize(answers), f"{_STRANGERS} connections")
 
 
 def _start(processes: Processes, ports: Ports, folder: Path) -> None:
@@ -105,7 +105,7 @@ def _start(processes: Processes, ports: Ports, folder: Path) -> None:
     limited = ["sh", "-c", f'ulimit -n {_DESCRIPTORS} && exec "$@"', "sh", sys.executable, "-c", PROGRAM, *options]
     processes.start("chargers", limited, settings, ROOT / "services" / "chargers")
     url = f"http://{HOST}:{ports.chargers}/livez"
-    processes.wait_until_ready("the charger service", lambda: obstacle(url), _READY_S)
+    processes.wait_until_ready("the charger service", lambda: find_error(url), _READY_S)
 
 
 def _stop(ports: Ports) -> str:

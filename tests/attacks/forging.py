@@ -28,12 +28,12 @@ def own_key() -> RSAKey:
     return RSAKey.generate_key(2048)
 
 
-def signed(header: Mapping[str, Any], claims: Claims, key: RSAKey | None = None) -> str:
+def sign_claims(header: Mapping[str, Any], claims: Claims, key: RSAKey | None = None) -> str:
     """Sign claims, with the attacker's key unless another is given."""
     return jwt.encode(dict(header) | {"alg": _RS256}, dict(claims), key or own_key(), [_RS256])
 
 
-def resigned(token: str, header: Mapping[str, Any] | None = None, **claims: object) -> str:
+def replace_signature(token: str, header: Mapping[str, Any] | None = None, **claims: object) -> str:
     """The same header and claims under the attacker's signature.
 
     Args:
@@ -42,7 +42,7 @@ def resigned(token: str, header: Mapping[str, Any] | None = None, **claims: obje
         claims: fields put into its claims.
     """
     own_header, own_claims = decode_jwt(token)
-    return signed(own_header | dict(header or {}), own_claims | claims)
+    return sign_claims(own_header | dict(header or {}), own_claims | claims)
 
 
 def rewritten(token: str, **claims: object) -> str:
@@ -52,7 +52,7 @@ def rewritten(token: str, **claims: object) -> str:
     return f"{header}.{_segment(own_claims | claims)}.{rest.partition('.')[2]}"
 
 
-def unsigned(token: str) -> Iterator[str]:
+def remove_signature(token: str) -> Iterator[str]:
     """The same claims with `alg: none` in every spelling that a careless reader takes."""
     header, claims = decode_jwt(token)
     for algorithm in ("none", "None", "NONE", "nOnE", ""):
@@ -60,7 +60,7 @@ def unsigned(token: str) -> Iterator[str]:
             yield f"{_segment(header | {'alg': algorithm})}.{_segment(claims)}.{signature}"
 
 
-def confused(token: str, public: RSAPublicKey, certificate_pem: bytes | None = None) -> Iterator[str]:
+def sign_with_public_key(token: str, public: RSAPublicKey, certificate_pem: bytes | None = None) -> Iterator[str]:
     """The same claims signed by HMAC with the public key as the secret, in every form that it is written in."""
     header, claims = decode_jwt(token)
     forms = [
@@ -72,7 +72,7 @@ def confused(token: str, public: RSAPublicKey, certificate_pem: bytes | None = N
     yield from (_with_hmac(header, claims, secret) for secret in [*forms, *filter(None, [certificate_pem])])
 
 
-def keyed(token: str, kid: str, secret: bytes = b"") -> str:
+def sign_with_key_id(token: str, kid: str, secret: bytes = b"") -> str:
     """The same claims signed by HMAC under a `kid` that leads to a secret which the attacker knows."""
     header, claims = decode_jwt(token)
     return _with_hmac(header | {"kid": kid}, claims, secret)
@@ -96,7 +96,7 @@ def assertion(context: str, now: datetime, key: RSAKey | None = None, *, age_s: 
     """
     made_at = int(now.timestamp() - age_s)
     said = {"iss": ISSUER, "iat": made_at, "exp": made_at + ASSERTION_LIFE_S, CONTEXT_CLAIM: context}
-    return signed({"typ": "JWT"}, said | claims, key)
+    return sign_claims({"typ": "JWT"}, said | claims, key)
 
 
 def _with_hmac(header: Mapping[str, Any], claims: Claims, secret: bytes) -> str:

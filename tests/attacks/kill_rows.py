@@ -7,10 +7,10 @@ with a token that was caught while a bootstrap lent the owner its role, which is
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from tests.attacks.ground import Ground
-from tests.attacks.likes import Holder, Like
+from tests.attacks.application_copies import ApplicationCopy, KeyHolder
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.formatting import describe_access, fault, format_status, summarize, table
 from tests.attacks.rows import Group, Observation, Row
-from tests.attacks.told import describe_access, fault, format_status, summed_up, table
 
 from wso2_provisioning.applications import ASSISTANT, EVAPP, PORTAL_SCOPES, ApplicationSpec
 from wso2_provisioning.switch.subscriptions import build_owner_target
@@ -19,11 +19,11 @@ from wso2_provisioning.verification.formatting import parse_body
 from wso2_terms.codes import DENIED
 
 KILLED = (EVAPP, ASSISTANT)
-ACTS: Mapping[str, tuple[str, Callable[[Holder], ClientCredentials]]] = {
-    "second-application": ("second application", Holder.second_application),
-    "rename": ("application renamed", Holder.rename),
-    "resubscribe": ("subscriptions renewed", Holder.resubscribe),
-    "new-key": ("new secret", Holder.new_key),
+ACTS: Mapping[str, tuple[str, Callable[[KeyHolder], ClientCredentials]]] = {
+    "second-application": ("second application", KeyHolder.second_application),
+    "rename": ("application renamed", KeyHolder.rename),
+    "resubscribe": ("subscriptions renewed", KeyHolder.resubscribe),
+    "new-key": ("new secret", KeyHolder.new_key),
 }
 _GOOD = "let through"
 
@@ -66,46 +66,46 @@ def _rows_of(spec: ApplicationSpec, denied: str) -> tuple[Row, ...]:
     )
 
 
-def _portal_scopes(ground: Ground, *, spec: ApplicationSpec) -> Observation:
-    answer = ground.ask_token(ground.client_of(spec), *sorted(PORTAL_SCOPES), "device_attack")
+def _portal_scopes(run: AttackRun, *, spec: ApplicationSpec) -> Observation:
+    answer = run.ask_token(run.client_of(spec), *sorted(PORTAL_SCOPES), "device_attack")
     granted = PORTAL_SCOPES & set(str(parse_body(answer).get("scope", "")).split())
     return Observation(f"granted {' '.join(sorted(granted))}" if granted else "none granted")
 
 
-def _poll(ground: Ground, *, spec: ApplicationSpec) -> Observation:
-    holder = Like.of(spec).set_up(ground, polls_on=True)
+def _poll(run: AttackRun, *, spec: ApplicationSpec) -> Observation:
+    holder = ApplicationCopy.of(spec).set_up(run, polls_on=True)
     caught = holder.portal_tokens
     kill(holder)
     keys = [holder.second_application(token) for token in caught[:1] + caught[1:][-1:]]
-    answers = [_told(holder, key, fault(DENIED)) for key in keys]
-    told = summed_up(answers).removesuffix(" each") if answers else "no token was caught: nothing is shown"
+    answers = [_wait_for_code(holder, key, fault(DENIED)) for key in keys]
+    told = summarize(answers).removesuffix(" each") if answers else "no token was caught: nothing is shown"
     return Observation(told, f"{len(caught)} tokens of the portal caught")
 
 
-def _before(ground: Ground, *, spec: ApplicationSpec, act: Callable[[Holder], ClientCredentials]) -> Observation:
-    holder = Like.of(spec).set_up(ground)
+def _before(run: AttackRun, *, spec: ApplicationSpec, act: Callable[[KeyHolder], ClientCredentials]) -> Observation:
+    holder = ApplicationCopy.of(spec).set_up(run)
     key = act(holder)
-    before = ground.told_within(lambda: describe_access(holder.call(key)), _GOOD)
+    before = run.wait_for_response(lambda: describe_access(holder.call(key)), _GOOD)
     kill(holder)
-    return Observation(f"{before}, then {_told(holder, key, fault(DENIED))}")
+    return Observation(f"{before}, then {_wait_for_code(holder, key, fault(DENIED))}")
 
 
-def _after(ground: Ground, *, spec: ApplicationSpec, act: Callable[[Holder], ClientCredentials]) -> Observation:
-    holder = Like.of(spec).set_up(ground)
+def _after(run: AttackRun, *, spec: ApplicationSpec, act: Callable[[KeyHolder], ClientCredentials]) -> Observation:
+    holder = ApplicationCopy.of(spec).set_up(run)
     kill(holder)
-    return Observation(_told(holder, act(holder), fault(DENIED)))
+    return Observation(_wait_for_code(holder, act(holder), fault(DENIED)))
 
 
-def kill(holder: Holder) -> None:
+def kill(holder: KeyHolder) -> None:
     """The first step of a kill, alone; it is undone with all that was made to attack."""
     denied = build_owner_target(holder.spec)
-    holder.ground.belongings.deny(denied.condition_type, denied.value)
+    holder.run.resources.deny(denied.condition_type, denied.value)
 
 
-def _told(holder: Holder, key: ClientCredentials, wanted: str) -> str:
-    return holder.ground.told_within(lambda: _coded(holder, key), wanted)
+def _wait_for_code(holder: KeyHolder, key: ClientCredentials, wanted: str) -> str:
+    return holder.run.wait_for_response(lambda: _call_and_format(holder, key), wanted)
 
 
-def _coded(holder: Holder, key: ClientCredentials) -> str:
+def _call_and_format(holder: KeyHolder, key: ClientCredentials) -> str:
     answer = holder.call(key)
     return _GOOD if describe_access(answer) == _GOOD else format_status(answer)

@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from unittest.mock import patch
 
-from tests.attacks.ground import Ground
-from tests.attacks.own_chargers import CHARGERS, Commanders, commanded, limit
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.formatting import summarize, table
+from tests.attacks.own_chargers import CHARGERS, Commanders, limit, run_scenario
 from tests.attacks.rows import Group, Observation, Row
-from tests.attacks.told import summed_up, table
 
 from charger_service import limit_state
 from ev_service.clock import SystemClock
@@ -61,13 +61,13 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _liar(_: Ground) -> Observation:
+def _liar(_: AttackRun) -> Observation:
     async def scenario(commanders: Commanders) -> Observation:
         honest, liar = commanders.points[HONEST], commanders.points[LIAR]
         commanders.cars.plug(honest)
-        await _limited(commanders, honest, 12.0)
+        await _set_limit(commanders, honest, 12.0)
         commanders.cars.plug(liar)
-        await _limited(commanders, liar, 6.0)
+        await _set_limit(commanders, liar, 6.0)
         with _readings(liar, lambda reading: replace(reading, lines_a=(_ABSURD_A,) * 3, power_w=_ABSURD_A)):
             if not await _overdraws(commanders, liar):
                 return Observation("its values are not taken")
@@ -78,27 +78,27 @@ def _liar(_: Ground) -> Observation:
                 commanders.order("/override", {"kind": "stop", "minutes": 5, "reason": "attack"}),
             ):
                 answers.append(await act)
-                offered_a.append(_offered_a(honest))
+                offered_a.append(_read_offered_a(honest))
         told = ", ".join(f"{one:g} A" for one in offered_a)
-        statuses = summed_up(str(answer.status_code) for answer in answers)
+        statuses = summarize(str(answer.status_code) for answer in answers)
         return Observation(f"{statuses}; {told}", f"{_ABSURD_A:g} A reported")
 
-    return _commanded(scenario)
+    return _run_scenario(scenario)
 
 
-def _lagging_clock(_: Ground) -> Observation:
+def _lagging_clock(_: AttackRun) -> Observation:
     async def scenario(commanders: Commanders) -> Observation:
         point = commanders.points[LIAR]
         with _readings(point, lambda reading: replace(reading, at=reading.at - _BEHIND)):
             commanders.cars.plug(point, draws=3.0)
-            await _limited(commanders, point, 8.0)
+            await _set_limit(commanders, point, 8.0)
             is_found = await _overdraws(commanders, point)
         return Observation("found to draw too much" if is_found else "nothing is found")
 
-    return _commanded(scenario)
+    return _run_scenario(scenario)
 
 
-def _refusing(_: Ground) -> Observation:
+def _refusing(_: AttackRun) -> Observation:
     quirks = dict(zip(CHARGERS, (Quirk.REFUSES_TX_PROFILES, Quirk.WATTS_ONLY), strict=True))
 
     async def scenario(commanders: Commanders) -> Observation:
@@ -106,36 +106,36 @@ def _refusing(_: Ground) -> Observation:
             point = commanders.points[charger_id]
             point.station.quirks.add(quirk)
             commanders.cars.plug(point)
-            await _limited(commanders, point, 10.0)
-        return Observation(", ".join(f"{_offered_a(point):g} A" for point in commanders.points.values()))
+            await _set_limit(commanders, point, 10.0)
+        return Observation(", ".join(f"{_read_offered_a(point):g} A" for point in commanders.points.values()))
 
-    return _commanded(scenario)
+    return _run_scenario(scenario)
 
 
-def _lingering_limit(_: Ground) -> Observation:
+def _lingering_limit(_: AttackRun) -> Observation:
     async def scenario(commanders: Commanders) -> Observation:
         other, keeping = commanders.points[HONEST], commanders.points[LIAR]
         keeping.station.quirks.add(Quirk.REFUSES_TX_PROFILES)
         commanders.cars.plug(keeping)
         commanders.cars.plug(other)
-        await _limited(commanders, keeping, 20.0)
+        await _set_limit(commanders, keeping, 20.0)
         keeping.station.quirks.add(Quirk.NEVER_ANSWERS)
         commanders.cars.unplug(keeping.charger_id)
         for _ in range(_MOST_TRIES):
             if "session" not in await commanders.evse(keeping.charger_id):
                 break
             await asyncio.sleep(_PAUSE_S)
-        await _limited(commanders, other, 8.0)
+        await _set_limit(commanders, other, 8.0)
         (result,) = parse_body(await commanders.put(limit(other.charger_id, 32.0, _now()))).get("results", [{}])
         return Observation(f"{result.get('outcome')}: {result.get('limit_a', 0):g} A")
 
-    return commanded(scenario)
+    return run_scenario(scenario)
 
 
-def _commanded(scenario: Callable[[Commanders], Awaitable[Observation]]) -> Observation:
+def _run_scenario(scenario: Callable[[Commanders], Awaitable[Observation]]) -> Observation:
     # Nobody waits here for the 10 s that a car has to follow.
     with patch.object(limit_state, "SETTLES_S", 0.0):
-        return commanded(scenario, site_limit_kw=_ROOM_KW)
+        return run_scenario(scenario, site_limit_kw=_ROOM_KW)
 
 
 @contextmanager
@@ -150,11 +150,11 @@ def _readings(point: ChargePoint, told: Callable[[Reading], Reading]) -> Generat
         yield
 
 
-async def _limited(commanders: Commanders, point: ChargePoint, limit_a: float) -> None:
+async def _set_limit(commanders: Commanders, point: ChargePoint, limit_a: float) -> None:
     """Limit a charge point, and wait until it keeps to it."""
     for _ in range(_MOST_TRIES):
         await commanders.put(limit(point.charger_id, limit_a, _now()))
-        if _offered_a(point) == limit_a:
+        if _read_offered_a(point) == limit_a:
             return
         await asyncio.sleep(_PAUSE_S)
 
@@ -169,7 +169,7 @@ async def _overdraws(commanders: Commanders, point: ChargePoint) -> bool:
     return False
 
 
-def _offered_a(point: ChargePoint) -> float:
+def _read_offered_a(point: ChargePoint) -> float:
     return point.compute_offer(1, _now()).limit_a
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 from tests.attacks import own_api
-from tests.attacks.ground import Ground
+from tests.attacks.attack_run import AttackRun
 
 from wso2_provisioning.verification.formatting import format_status, parse_body
 from wso2_terms.mcp import JSONRPC_VERSION, MCP_RESOURCE, TOOLS_CALL
@@ -20,25 +20,25 @@ def server_path(server: McpServer) -> str:
     return server.versioned_context + MCP_RESOURCE
 
 
-def posted(
-    ground: Ground, path: str, content: bytes, token: str | None, headers: dict[str, str] | None = None
+def post_message(
+    run: AttackRun, path: str, content: bytes, token: str | None, headers: dict[str, str] | None = None
 ) -> httpx.Response:
     """Post bytes to a server."""
-    return ground.call(token, path, method="POST", headers=_HEADERS | (headers or {}), content=content)
+    return run.call(token, path, method="POST", headers=_HEADERS | (headers or {}), content=content)
 
 
-def asked(ground: Ground, path: str, method: str, token: str | None, **params: Any) -> httpx.Response:
+def send_request(run: AttackRun, path: str, method: str, token: str | None, **params: Any) -> httpx.Response:
     """Send one message."""
     message: dict[str, Any] = {"jsonrpc": JSONRPC_VERSION, "id": 1, "method": method}
-    return posted(ground, path, json.dumps(message | ({"params": params} if params else {})).encode(), token)
+    return post_message(run, path, json.dumps(message | ({"params": params} if params else {})).encode(), token)
 
 
-def used(ground: Ground, path: str, tool: str, token: str | None, **arguments: Any) -> httpx.Response:
+def call_tool(run: AttackRun, path: str, tool: str, token: str | None, **arguments: Any) -> httpx.Response:
     """Call a tool."""
-    return asked(ground, path, TOOLS_CALL, token, name=tool, arguments=arguments)
+    return send_request(run, path, TOOLS_CALL, token, name=tool, arguments=arguments)
 
 
-def told(answer: httpx.Response) -> str:
+def format_mcp_response(answer: httpx.Response) -> str:
     """Tell what a server answered: a result, a tool's own error, a JSON-RPC error, or the gateway's fault."""
     match parse_body(answer):
         case {"result": {"isError": True}}:

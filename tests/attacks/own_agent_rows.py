@@ -17,11 +17,11 @@ from unittest.mock import patch
 
 import httpx
 from pydantic import SecretStr
-from tests.attacks.ground import Ground
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.formatting import table
 from tests.attacks.impostor import everything
 from tests.attacks.own_site import LIMIT_KW, liars_draw_later
 from tests.attacks.rows import Group, Observation, Row
-from tests.attacks.told import table
 
 from charging_agent.app import create_app
 from charging_agent.ledger.readers import RecordQueries
@@ -54,7 +54,7 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _flood_of_readers(_: Ground) -> Observation:
+def _flood_of_readers(_: AttackRun) -> Observation:
     with (
         _in_silence(),
         tempfile.TemporaryDirectory(prefix="ev-prove-agent-") as folder,
@@ -63,7 +63,7 @@ def _flood_of_readers(_: Ground) -> Observation:
         return asyncio.run(_decide_beside_readers(Path(folder)))
 
 
-def _over_reporting(_: Ground) -> Observation:
+def _over_reporting(_: AttackRun) -> Observation:
     with _in_silence():
         load_kw = liars_draw_later(liars=2, honest=4, rounds=12)
     # Steps of the limits are rounded down.

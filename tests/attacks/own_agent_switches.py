@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from tests.attacks.open_doors import Scene
+from tests.attacks.permissive_servers import SwitchTarget
 
 from charging_agent.charging import controller
 from charging_agent.charging.meter_checks import MeterEvidence
@@ -16,7 +16,7 @@ from ev_service.charging import Chargers
 from ev_service.charging_evidence import ConfirmedCharging
 
 
-def readers_in_the_writers_queue(_: Scene) -> AbstractContextManager[object]:
+def readers_in_the_writers_queue(_: SwitchTarget) -> AbstractContextManager[object]:
     """Whoever reads the ledger waits in the queue in which records are written."""
 
     async def read(ledger: Ledger, work: Callable[[RecordQueries], Any]) -> Any:
@@ -34,7 +34,7 @@ def readers_in_the_writers_queue(_: Scene) -> AbstractContextManager[object]:
     return patch.object(Ledger, "_read", read)
 
 
-def reports_are_believed(_: Scene) -> AbstractContextManager[object]:
+def reports_are_believed(_: SwitchTarget) -> AbstractContextManager[object]:
     """What a charger reports counts without the connection's meter."""
 
     class Believing(MeterEvidence):

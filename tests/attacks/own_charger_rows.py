@@ -9,10 +9,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 import httpx
-from tests.attacks.ground import Ground
-from tests.attacks.own_chargers import CHARGERS, SITE_LIMIT_KW, VOLTAGE_V, Commanders, OwnMeter, commanded, limit
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.formatting import format_status, summarize, table
+from tests.attacks.own_chargers import CHARGERS, SITE_LIMIT_KW, VOLTAGE_V, Commanders, OwnMeter, limit, run_scenario
 from tests.attacks.rows import Group, Observation, Row
-from tests.attacks.told import format_status, summed_up, table
 
 from ev_service.clock import SystemClock
 from wso2_provisioning.applications import EVAPP
@@ -61,11 +61,11 @@ def results_of(answer: httpx.Response) -> str:
     return "; ".join(f"{one['outcome']}: {one.get('limited_by', 'nothing')}" for one in results)
 
 
-def _unknown(_: Ground) -> Observation:
-    return _told(limit("attack-nobodys", 16.0, _now()))
+def _unknown(_: AttackRun) -> Observation:
+    return _set_limits(limit("attack-nobodys", 16.0, _now()))
 
 
-def _second_commander(_: Ground) -> Observation:
+def _second_commander(_: AttackRun) -> Observation:
     async def scenario(commanders: Commanders) -> Observation:
         asked = limit(FIRST, 6.0, _now())
         first = await commanders.put(asked, by=EVAPP.name, commander=_AGENT)
@@ -73,24 +73,24 @@ def _second_commander(_: Ground) -> Observation:
             await commanders.put(asked, by=_ATTACKER, commander=name)
             for name in (None, _AGENT, f"{EVAPP.name}:{_AGENT}", EVAPP.name)
         ]
-        return Observation(f"{first.status_code}, then {summed_up(map(format_status, others))}", f"{len(others)} names")
+        return Observation(f"{first.status_code}, then {summarize(map(format_status, others))}", f"{len(others)} names")
 
-    return commanded(scenario)
-
-
-def _least_current(_: Ground) -> Observation:
-    return _told(limit(FIRST, TOO_LITTLE_A, _now()))
+    return run_scenario(scenario)
 
 
-def _endless(_: Ground) -> Observation:
-    return _told(limit(FIRST, 6.0, _now(), ENDLESS_S))
+def _least_current(_: AttackRun) -> Observation:
+    return _set_limits(limit(FIRST, TOO_LITTLE_A, _now()))
 
 
-def _told(asked: dict[str, object]) -> Observation:
-    return Observation(results_of(commanded(lambda commanders: commanders.put(asked))))
+def _endless(_: AttackRun) -> Observation:
+    return _set_limits(limit(FIRST, 6.0, _now(), ENDLESS_S))
 
 
-def _above_envelope(_: Ground) -> Observation:
+def _set_limits(asked: dict[str, object]) -> Observation:
+    return Observation(results_of(run_scenario(lambda commanders: commanders.put(asked))))
+
+
+def _above_envelope(_: AttackRun) -> Observation:
     async def scenario(commanders: Commanders) -> Observation:
         answer = await _two_limits(commanders)
         for _ in range(_MOST_TRIES):
@@ -103,10 +103,10 @@ def _above_envelope(_: Ground) -> Observation:
         told = "; ".join(f"{it['outcome']} at {it.get('limit_a'):g} A: {it.get('limited_by')}" for it in results)
         return Observation(told or format_status(answer))
 
-    return commanded(scenario)
+    return run_scenario(scenario)
 
 
-def _overload(_: Ground) -> Observation:
+def _overload(_: AttackRun) -> Observation:
     meter = OwnMeter()
 
     async def scenario(commanders: Commanders) -> Observation:
@@ -135,7 +135,7 @@ def _overload(_: Ground) -> Observation:
             "the connection carries no more than it may", f"{told} after {time.monotonic() - began_s:.2f} s"
         )
 
-    return commanded(scenario, meter)
+    return run_scenario(scenario, meter)
 
 
 async def _until(is_so: Callable[[], bool]) -> bool:

@@ -132,7 +132,7 @@ class Commanders:
         return {HEADER: forging.assertion(context, SystemClock().now(), self._key, **claims)}
 
 
-def commanded(
+def run_scenario(
     scenario: Callable[[Commanders], Awaitable[T]], meter: OwnMeter | None = None, site_limit_kw: float | None = None
 ) -> T:
     """Start a charger service with its charge points, let a scenario command it, and end all of it.

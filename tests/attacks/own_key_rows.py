@@ -11,9 +11,9 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from joserfc.jwk import RSAKey
 from tests.attacks import forging
-from tests.attacks.ground import Ground
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.formatting import format_status, table
 from tests.attacks.rows import Group, Observation, Row
-from tests.attacks.told import format_status, table
 
 from ev_service.assertion import HEADER
 from ev_service.certificates import Pair, make_signing
@@ -35,26 +35,26 @@ def rows() -> tuple[Row, ...]:
     return table(Group.ASSERTIONS, ("key-rotation", title, _EXPECTED, _rotation))
 
 
-def _rotation(_: Ground) -> Observation:
+def _rotation(_: AttackRun) -> Observation:
     # What the service says of refusals in its log is not what is looked at.
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with tempfile.TemporaryDirectory(prefix="ev-prove-keys-") as folder:
-            return asyncio.run(_rotated(Path(folder) / "gateway-signing.pem"))
+            return asyncio.run(_try_rotation(Path(folder) / "gateway-signing.pem"))
     finally:
         logging.disable(before)
 
 
-async def _rotated(file: Path) -> Observation:
+async def _try_rotation(file: Path) -> Observation:
     now = SystemClock().now()
     former, current = (make_signing(f"own key {number}", now) for number in (1, 2))
     both = pem(former.certificate, current.certificate)
     replace_file(file, pem(former.certificate), PUBLIC)
-    run = RunSettings(gateway_cert_file=file, sim_clock_file=None)
+    settings = RunSettings(gateway_cert_file=file, sim_clock_file=None)
     site = SiteSettings(twin_url=None)
     source = SolarSourceSettings(source="simulated", replay_file=None)
-    app = create_app(ServiceSettings(source, site, run), SystemClock())
+    app = create_app(ServiceSettings(source, site, settings), SystemClock())
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as service:
         told: list[str] = []

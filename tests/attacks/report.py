@@ -19,16 +19,16 @@ def label_of(stack: str, started: datetime) -> str:
     return f"attacked: {stack}; {utc_text(started)}"
 
 
-def told(result: Result) -> str:
+def format_row(result: Result) -> str:
     """Format one result for a terminal."""
     return format_result(f"{result.row_id:<{_ID_WIDTH}} {result.title}", result, took_s=result.took_s)
 
 
-def tell(results: Sequence[Result], console: Console) -> None:
+def print_results(results: Sequence[Result], console: Console) -> None:
     """Print each row that did not hold once more: they scroll away."""
     for result in results:
         if result.state is not RowState.HOLDS:
-            console.print(told(result))
+            console.print(format_row(result))
     console.print(f"{len(results)} rows: {format_summary(results)}")
 
 

@@ -7,9 +7,9 @@ shows it by a success.
 from functools import partial
 
 from tests.attacks import own_api
-from tests.attacks.ground import Ground
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.formatting import describe_access, format_status, refusals, summarize, table
 from tests.attacks.rows import Group, Observation, Row
-from tests.attacks.told import describe_access, format_status, refusals, summed_up, table
 
 _BASE = own_api.VERSIONED_CONTEXT
 SPELLINGS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -43,7 +43,9 @@ SPELLINGS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def rows() -> tuple[Row, ...]:
     """Every row, in order."""
-    spelled = ((name, title, "refused each", partial(_spelled, paths)) for name, (title, paths) in SPELLINGS.items())
+    spelled = (
+        (name, title, "refused each", partial(_try_spellings, paths)) for name, (title, paths) in SPELLINGS.items()
+    )
     return table(
         Group.ROUTING,
         ("verb", "unpublished verbs", "405 405 each", _verbs),
@@ -60,20 +62,20 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _verbs(ground: Ground) -> Observation:
-    token = ground.good_token
-    tries = [ground.call(token, method=verb) for verb in ("DELETE", "PUT", "POST", "PATCH")]
-    return Observation(summed_up(map(format_status, tries)))
+def _verbs(run: AttackRun) -> Observation:
+    token = run.good_token
+    tries = [run.call(token, method=verb) for verb in ("DELETE", "PUT", "POST", "PATCH")]
+    return Observation(summarize(map(format_status, tries)))
 
 
-def _resources(ground: Ground) -> Observation:
-    token, context = ground.good_token, ground.stack.artifacts.find_api("SolarAPI").api.versioned_context
+def _resources(run: AttackRun) -> Observation:
+    token, context = run.good_token, run.stack.artifacts.find_api("SolarAPI").api.versioned_context
     paths = [f"{context}/{name}" for name in ("metrics", "health", "openapi.json", "docs", "kills")]
-    return Observation(summed_up(format_status(ground.call(token, path)) for path in (*paths, f"{_BASE}/metrics")))
+    return Observation(summarize(format_status(run.call(token, path)) for path in (*paths, f"{_BASE}/metrics")))
 
 
-def _apis(ground: Ground) -> Observation:
-    token, leaf = ground.good_token, ground.path.rpartition("/")[2]
+def _apis(run: AttackRun) -> Observation:
+    token, leaf = run.good_token, run.path.rpartition("/")[2]
     paths = (
         "/attack-nothing/1.0.0/livez",
         f"/solar/9.9.9/{leaf}",
@@ -81,31 +83,31 @@ def _apis(ground: Ground) -> Observation:
         f"/SOLAR/1.0.0/{leaf}",
         "/metrics",
     )
-    return Observation(summed_up(format_status(ground.call(token, path)) for path in paths))
+    return Observation(summarize(format_status(run.call(token, path)) for path in paths))
 
 
-def _letters(ground: Ground) -> Observation:
-    paths = (ground.path.replace("status", "%73tatus"), ground.path.replace("solar", "%73olar", 1))
-    return Observation(summed_up(format_status(ground.call(path=path)) for path in paths))
+def _letters(run: AttackRun) -> Observation:
+    paths = (run.path.replace("status", "%73tatus"), run.path.replace("solar", "%73olar", 1))
+    return Observation(summarize(format_status(run.call(path=path)) for path in paths))
 
 
-def _override(ground: Ground) -> Observation:
+def _override(run: AttackRun) -> Observation:
     asked = {
         "X-HTTP-Method-Override": "DELETE",
         "X-Method-Override": "DELETE",
         "X-Original-URL": "/metrics",
         "X-Rewrite-URL": "/metrics",
     }
-    token = ground.good_token
-    plain, bent = ground.call(token, own_api.OPEN_PATH), ground.call(token, own_api.OPEN_PATH, headers=asked)
+    token = run.good_token
+    plain, bent = run.call(token, own_api.OPEN_PATH), run.call(token, own_api.OPEN_PATH, headers=asked)
     is_same = (plain.status_code, plain.content) == (bent.status_code, bent.content)
     # A gateway that lets everything through answers the same, too: the path beside must be refused.
-    refused = describe_access(ground.call(token, f"{_BASE}/metrics", headers=asked))
+    refused = describe_access(run.call(token, f"{_BASE}/metrics", headers=asked))
     return Observation(
         "as without them" if is_same and refused != "let through" else f"{format_status(bent)}, {refused}"
     )
 
 
-def _spelled(paths: tuple[str, ...], ground: Ground) -> Observation:
-    token = ground.good_token
-    return refusals(ground.door.verbatim(path, token) for path in paths)
+def _try_spellings(paths: tuple[str, ...], run: AttackRun) -> Observation:
+    token = run.good_token
+    return refusals(run.access.verbatim(path, token) for path in paths)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from wso2_provisioning.verification.rows import Observation, RowSkippedError, RowState, observe_and_compare
 
 if TYPE_CHECKING:
-    from tests.attacks.ground import Ground
+    from tests.attacks.attack_run import AttackRun
 
-__all__ = ["Attack", "Group", "Observation", "Result", "Row", "RowSkippedError", "RowState", "carry_out", "chosen"]
+__all__ = ["Attack", "Group", "Observation", "Result", "Row", "RowSkippedError", "RowState", "carry_out", "select_rows"]
 
 
 class Group(StrEnum):
@@ -38,7 +38,7 @@ class Group(StrEnum):
     LEAKS = "leaks"
 
 
-Attack = Callable[["Ground"], Observation]
+Attack = Callable[["AttackRun"], Observation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +70,16 @@ class Result:
     took_s: float
 
 
-def carry_out(row: Row, ground: "Ground") -> Result:
+def carry_out(row: Row, run: "AttackRun") -> Result:
     """Try one attack; an error is a difference in this row and does not end the others."""
     started_s = time.monotonic()
-    seen, state = observe_and_compare(lambda: row.attack(ground), row.expected)
+    seen, state = observe_and_compare(lambda: row.attack(run), row.expected)
     took_s = time.monotonic() - started_s
     expected = " or ".join(row.expected)
     return Result(row.row_id, row.group, row.title, expected, seen.text, seen.measured, state, took_s)
 
 
-def chosen(rows: Iterable[Row], only: Iterable[str]) -> Iterator[Row]:
+def select_rows(rows: Iterable[Row], only: Iterable[str]) -> Iterator[Row]:
     """Return the rows whose id or group is named; all of them where nothing is named.
 
     Raises:

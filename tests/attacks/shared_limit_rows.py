@@ -1,12 +1,12 @@
 """Limits of all applications together, at the attacker's own API and tool: theirs are spent and nobody else's."""
 
 from tests.attacks import own_api
-from tests.attacks.ground import Ground
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.formatting import fault, table
 from tests.attacks.limit_rows import burst, shared_limit
-from tests.attacks.mcp_calls import OWN_PATH, used
+from tests.attacks.mcp_calls import OWN_PATH, call_tool
 from tests.attacks.mcp_rows import tools_token
 from tests.attacks.rows import Group, Observation, Row
-from tests.attacks.told import fault, table
 
 from wso2_terms.codes import API_THROTTLED, RESOURCE_THROTTLED
 
@@ -21,17 +21,15 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _api(ground: Ground) -> Observation:
-    token = ground.good_token
-    limit = shared_limit(ground, ground.stack.artifacts.find_api("SolarAPI").api.api_throttling_policy)
-    ground.minutes.fresh()
-    return burst(ground, lambda: ground.call(token, own_api.OPEN_PATH), limit, API_THROTTLED)
+def _api(run: AttackRun) -> Observation:
+    token = run.good_token
+    limit = shared_limit(run, run.stack.artifacts.find_api("SolarAPI").api.api_throttling_policy)
+    run.minutes.fresh()
+    return burst(run, lambda: run.call(token, own_api.OPEN_PATH), limit, API_THROTTLED)
 
 
-def _tool(ground: Ground) -> Observation:
-    token = tools_token(ground, own_api.TOOL_SCOPE)
-    limit = shared_limit(
-        ground, ground.stack.artifacts.find_mcp_server("SolarMCP").server.operations[0].throttling_policy
-    )
-    ground.minutes.roomy()
-    return burst(ground, lambda: used(ground, OWN_PATH, own_api.TOOL, token), limit, RESOURCE_THROTTLED)
+def _tool(run: AttackRun) -> Observation:
+    token = tools_token(run, own_api.TOOL_SCOPE)
+    limit = shared_limit(run, run.stack.artifacts.find_mcp_server("SolarMCP").server.operations[0].throttling_policy)
+    run.minutes.roomy()
+    return burst(run, lambda: call_tool(run, OWN_PATH, own_api.TOOL, token), limit, RESOURCE_THROTTLED)

@@ -12,8 +12,8 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.attacks import kill_rows, limit_rows, mcp_rows, transport_rows
-from tests.attacks.belongings import DENY_PATH, Application, Belongings
-from tests.attacks.open_doors import Scene
+from tests.attacks.attacker_resources import DENY_PATH, Application, AttackerResources
+from tests.attacks.permissive_servers import SwitchTarget
 
 from ev_service.assertion import GatewayAssertion
 from local_stack import stack as processes
@@ -28,29 +28,29 @@ from wso2_terms.policies import Policy
 
 
 @contextmanager
-def unsecured(scene: Scene) -> Generator[None]:
+def remove_security(target: SwitchTarget) -> Generator[None]:
     """SolarAPI's operation needs no token."""
-    with _api(scene, "SolarAPI", {"auth_type": "None"}):
+    with _api(target, "SolarAPI", {"auth_type": "None"}):
         yield
 
 
 @contextmanager
-def without_scopes(scene: Scene, *apis: str) -> Generator[None]:
+def without_scopes(target: SwitchTarget, *apis: str) -> Generator[None]:
     """The operations of some APIs need no scope."""
     with ExitStack() as stack:
         for name in apis:
-            stack.enter_context(_api(scene, name, {"scopes": ()}))
+            stack.enter_context(_api(target, name, {"scopes": ()}))
         yield
 
 
 @contextmanager
-def unbound_scope(scene: Scene) -> Generator[None]:
+def unbound_scope(target: SwitchTarget) -> Generator[None]:
     """SolarAPI's scope is bound to no role."""
-    project = scene.ground.stack.artifacts.find_api("SolarAPI")
+    project = target.run.stack.artifacts.find_api("SolarAPI")
     listed = tuple(
         ApiScope(shared=one.shared, scope=one.scope.model_copy(update={"bindings": ()})) for one in project.api.scopes
     )
-    publisher = scene.ground.belongings.publisher
+    publisher = target.run.resources.publisher
     publisher.import_project(replace(project, api=project.api.model_copy(update={"scopes": listed})))
     try:
         yield
@@ -59,65 +59,65 @@ def unbound_scope(scene: Scene) -> Generator[None]:
 
 
 @contextmanager
-def unrestricted_scopes(scene: Scene) -> Generator[None]:
+def allow_all_scopes(target: SwitchTarget) -> Generator[None]:
     """deployment.toml lets scopes be granted that nobody registered."""
-    conf = scene.folder / "conf"
+    conf = target.folder / "conf"
     conf.mkdir(exist_ok=True)
     shipped = (processes.ARTIFACTS / "conf" / "deployment.toml").read_text(encoding="utf-8")
     switched = shipped.replace('"restrict.unassigned.scopes" = true', '"restrict.unassigned.scopes" = false')
     assert switched != shipped
     (conf / "deployment.toml").write_text(switched, encoding="utf-8")
-    with patch.object(processes, "ARTIFACTS", scene.folder):
-        _restart_gateway(scene)
+    with patch.object(processes, "ARTIFACTS", target.folder):
+        _restart_gateway(target)
     try:
         yield
     finally:
-        _restart_gateway(scene)
+        _restart_gateway(target)
 
 
 @contextmanager
-def subscribed_stranger(scene: Scene) -> Generator[None]:
+def subscribe_stranger(target: SwitchTarget) -> Generator[None]:
     """The stranger subscribes after all."""
-    ground = scene.ground
-    ground.belongings.subscribe(ground.stranger, "SolarAPI")
+    run = target.run
+    run.resources.subscribe(run.stranger, "SolarAPI")
     try:
         yield
     finally:
-        ground.belongings.unsubscribe(ground.stranger, "SolarAPI")
+        run.resources.unsubscribe(run.stranger, "SolarAPI")
 
 
 @contextmanager
-def own_thief(scene: Scene) -> Generator[None]:
+def own_thief(target: SwitchTarget) -> Generator[None]:
     """Whoever knows a token may revoke it."""
-    with patch.dict(scene.ground.__dict__, {"stranger": scene.ground.reader}):
+    with patch.dict(target.run.__dict__, {"stranger": target.run.reader}):
         yield
-    scene.ground.forget_tokens()
+    target.run.forget_tokens()
 
 
 @contextmanager
-def undone(scene: Scene, act: str) -> Generator[None]:
+def undone(target: SwitchTarget, act: str) -> Generator[None]:
     """What the administrator stops is let go again at once."""
-    kept = getattr(Belongings, act)
+    kept = getattr(AttackerResources, act)
 
-    def act_in_vain(belongings: Belongings, *given: Any, **named: Any) -> Any:
-        result = kept(belongings, *given, **named)
-        _UNDO[act](belongings, result, *given, **named)
+    def act_in_vain(resources: AttackerResources, *given: Any, **named: Any) -> Any:
+        result = kept(resources, *given, **named)
+        _UNDO[act](resources, result, *given, **named)
         return result
 
-    with patch.object(Belongings, act, act_in_vain):
+    with patch.object(AttackerResources, act, act_in_vain):
         yield
 
 
-def _undo_deny(belongings: Belongings, condition_id: str, *_: object) -> None:
-    belongings.rest("PATCH", f"{DENY_PATH}y/{condition_id}", json={"conditionStatus": False})
+def _undo_deny(resources: AttackerResources, condition_id: str, *_: object) -> None:
+    resources.rest("PATCH", f"{DENY_PATH}y/{condition_id}", json={"conditionStatus": False})
 
 
-def _undo_unsubscribe(belongings: Belongings, _: object, application: Application, api: str) -> None:
-    belongings.subscribe(application, api)
+def _undo_unsubscribe(resources: AttackerResources, _: object, application: Application, api: str) -> None:
+    resources.subscribe(application, api)
 
 
-def _undo_block(belongings: Belongings, _: object, subscription: str, *_state: object) -> None:
-    belongings.unblock(subscription)
+def _undo_block(resources: AttackerResources, _: object, subscription: str, *_state: object) -> None:
+    resources.unblock(subscription)
 
 
 _UNDO: Mapping[str, Callable[..., None]] = {
@@ -128,31 +128,31 @@ _UNDO: Mapping[str, Callable[..., None]] = {
 
 
 @contextmanager
-def idle(scene: Scene, act: str) -> Generator[None]:
+def idle(target: SwitchTarget, act: str) -> Generator[None]:
     """An act of the administrator does nothing."""
 
     def do_nothing(*_given: object, **_named: object) -> None:
         pass
 
-    with patch.object(Belongings, act, do_nothing):
+    with patch.object(AttackerResources, act, do_nothing):
         yield
 
 
-def published_server(scene: Scene) -> AbstractContextManager[object]:
+def publish_server(target: SwitchTarget) -> AbstractContextManager[object]:
     """Blocking the MCP server does nothing."""
-    return patch.object(scene.ground.belongings.server, "block")
+    return patch.object(target.run.resources.server, "block")
 
 
-def approved_change(scene: Scene) -> AbstractContextManager[object]:
+def approve_change(target: SwitchTarget) -> AbstractContextManager[object]:
     """Whatever is listed counts as approved."""
     return patch.object(mcp_rows.ToolAllowlist, "check")
 
 
 @contextmanager
-def tool_without_scope(scene: Scene) -> Generator[None]:
+def tool_without_scope(target: SwitchTarget) -> Generator[None]:
     """SolarMCP's tool needs no scope."""
-    belongings = scene.ground.belongings
-    servers, server_id = belongings.server.servers, belongings.api_id("SolarMCP")
+    resources = target.run.resources
+    servers, server_id = resources.server.servers, resources.api_id("SolarMCP")
     live = servers.get(server_id)
     assert live is not None
     open_tools = [tool | {"scopes": []} for tool in live.body["operations"]]
@@ -168,14 +168,14 @@ def tool_without_scope(scene: Scene) -> Generator[None]:
 
 
 @contextmanager
-def quota_passes(scene: Scene) -> Generator[None]:
+def quota_passes(target: SwitchTarget) -> Generator[None]:
     """The plan only notes that its quota is used up."""
-    with _policy(scene, "Energy10PerMin", lambda data: data | {"stop_on_quota_reach": False}):
+    with _policy(target, "Energy10PerMin", lambda data: data | {"stop_on_quota_reach": False}):
         yield
 
 
 @contextmanager
-def wider(scene: Scene, name: str) -> Generator[None]:
+def wider(target: SwitchTarget, name: str) -> Generator[None]:
     """A policy allows ten times as much."""
 
     def widened(data: dict[str, Any]) -> dict[str, Any]:
@@ -184,25 +184,25 @@ def wider(scene: Scene, name: str) -> Generator[None]:
         more = count.model_copy(update={"request_count": count.request_count * 10})
         return data | {"default_limit": limit.model_copy(update={"request_count": more})}
 
-    with _policy(scene, name, widened):
+    with _policy(target, name, widened):
         yield
 
 
-def wider_application(scene: Scene) -> AbstractContextManager[object]:
+def wider_application(target: SwitchTarget) -> AbstractContextManager[object]:
     """The application's own limit is five times as wide."""
     return patch.object(limit_rows, "APPLICATION_POLICY", "50PerMin")
 
 
 @contextmanager
-def open_service(scene: Scene, service: str) -> Generator[None]:
+def open_service(target: SwitchTarget, service: str) -> Generator[None]:
     """A service is started by hand, without the gateway's certificate."""
-    running = scene.running
+    running = target.running
     running.processes.end(service)
     port, folder = getattr(running.plan.ports, service), processes.ROOT / "services" / service
     command = [sys.executable, "-m", "uvicorn", "main:app", "--host", HOST, "--port", str(port)]
     running.processes.start(service, command, {}, folder)
     url = f"{running.plan.service_url(service)}/livez"
-    running.processes.wait_until_ready(service, lambda: transport_rows.obstacle(url), 20.0)
+    running.processes.wait_until_ready(service, lambda: transport_rows.find_error(url), 20.0)
     try:
         yield
     finally:
@@ -210,15 +210,15 @@ def open_service(scene: Scene, service: str) -> Generator[None]:
         processes.start_service(running.plan, running.processes, service)
 
 
-def certificates_read_once(_: Scene) -> AbstractContextManager[object]:
+def certificates_read_once(_: SwitchTarget) -> AbstractContextManager[object]:
     """A service goes on with the certificates that it was started with."""
     return patch.object(GatewayAssertion, "_renew_keys")
 
 
 @contextmanager
-def dead_service(scene: Scene) -> Generator[None]:
+def dead_service(target: SwitchTarget) -> Generator[None]:
     """The solar service is down."""
-    running = scene.running
+    running = target.running
     running.processes.end("solar")
     try:
         yield
@@ -227,11 +227,11 @@ def dead_service(scene: Scene) -> Generator[None]:
 
 
 @contextmanager
-def told_secret(scene: Scene) -> Generator[None]:
+def reveal_secret(target: SwitchTarget) -> Generator[None]:
     """An error body holds a secret."""
-    traffic = scene.ground.traffic
+    traffic = target.run.traffic
     secret = traffic.keep_secret("a planted secret", "planted-and-told")
-    traffic.saw("an error", f"{{'error': '{secret}'}}".encode())
+    traffic.record("an error", f"{{'error': '{secret}'}}".encode())
     try:
         yield
     finally:
@@ -239,10 +239,10 @@ def told_secret(scene: Scene) -> Generator[None]:
 
 
 @contextmanager
-def logged_secret(scene: Scene) -> Generator[None]:
+def log_secret(target: SwitchTarget) -> Generator[None]:
     """A log holds a token."""
-    token = scene.ground.good_token
-    log = scene.running.plan.logs / "planted.log"
+    token = target.run.good_token
+    log = target.running.plan.logs / "planted.log"
     log.write_text(f"GET /solar/1.0.0/solar-status {token}\n", encoding="utf-8")
     try:
         yield
@@ -251,7 +251,7 @@ def logged_secret(scene: Scene) -> Generator[None]:
 
 
 @contextmanager
-def lasting_user(scene: Scene) -> Generator[None]:
+def lasting_user(target: SwitchTarget) -> Generator[None]:
     """The attacker's user cannot be deleted."""
     refused = RequestRefusedError("kept", status=500)
     with patch.object(Users, "delete_user", side_effect=refused):
@@ -259,10 +259,10 @@ def lasting_user(scene: Scene) -> Generator[None]:
 
 
 @contextmanager
-def kept_role(scene: Scene) -> Generator[None]:
+def keep_role(target: SwitchTarget) -> Generator[None]:
     """The owners of applications that can be killed keep the role of the Developer Portal."""
-    settings = scene.ground.stack.settings
-    users = Users(scene.ground.http, settings.wso2_management_url, scene.ground.belongings.admin)
+    settings = target.run.stack.settings
+    users = Users(target.run.http, settings.wso2_management_url, target.run.resources.admin)
     try:
         for spec in kill_rows.KILLED:
             users.grant_roles(spec.owner, {SUBSCRIBER_ROLE})
@@ -272,16 +272,16 @@ def kept_role(scene: Scene) -> Generator[None]:
             users.revoke_role(spec.owner, SUBSCRIBER_ROLE)
 
 
-def kill_by_name(_: Scene) -> AbstractContextManager[object]:
+def kill_by_name(_: SwitchTarget) -> AbstractContextManager[object]:
     """A kill denies the application under its name, and not its owner."""
     return patch.object(kill_rows, "build_owner_target", build_application_target)
 
 
 @contextmanager
-def _api(scene: Scene, name: str, changes: dict[str, Any]) -> Generator[None]:
-    project = scene.ground.stack.artifacts.find_api(name)
+def _api(target: SwitchTarget, name: str, changes: dict[str, Any]) -> Generator[None]:
+    project = target.run.stack.artifacts.find_api(name)
     operations = tuple(one.model_copy(update=changes) for one in project.api.operations)
-    publisher = scene.ground.belongings.publisher
+    publisher = target.run.resources.publisher
     publisher.import_project(replace(project, api=project.api.model_copy(update={"operations": operations})))
     try:
         yield
@@ -290,10 +290,10 @@ def _api(scene: Scene, name: str, changes: dict[str, Any]) -> Generator[None]:
 
 
 @contextmanager
-def _policy(scene: Scene, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Generator[None]:
-    ground = scene.ground
-    (policy,) = (one for one in ground.stack.artifacts.policies if one.name == name)
-    admin = Admin(ground.http, ground.stack.settings.wso2_management_url, ground.belongings.admin)
+def _policy(target: SwitchTarget, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Generator[None]:
+    run = target.run
+    (policy,) = (one for one in run.stack.artifacts.policies if one.name == name)
+    admin = Admin(run.http, run.stack.settings.wso2_management_url, run.resources.admin)
     fields = {name: getattr(policy.data, name) for name in type(policy.data).model_fields}
     changed = {name: value for name, value in change(fields).items() if value is not fields[name]}
     admin.import_policy(Policy(kind=policy.kind, data=policy.data.model_copy(update=changed)))
@@ -303,6 +303,6 @@ def _policy(scene: Scene, name: str, change: Callable[[dict[str, Any]], dict[str
         admin.import_policy(policy)
 
 
-def _restart_gateway(scene: Scene) -> None:
-    scene.running.processes.end("gateway")
-    processes.start_gateway(scene.running.plan, scene.running.processes)
+def _restart_gateway(target: SwitchTarget) -> None:
+    target.running.processes.end("gateway")
+    processes.start_gateway(target.running.plan, target.running.processes)

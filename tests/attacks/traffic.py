@@ -51,7 +51,7 @@ class Traffic:
         self.keep_secret(f"secret of {name}", secret)
         self.keep_secret(f"secret of {name}", base64.b64encode(f"{client_id}:{secret}".encode()).decode())
 
-    def saw(self, where: str, text: bytes) -> None:
+    def record(self, where: str, text: bytes) -> None:
         """Keep what was answered."""
         self._seen.append((where, text))
 
@@ -63,7 +63,7 @@ class Traffic:
         """Keep an answer with its headers: hook of an HTTP client."""
         response.read()
         headers = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
-        self.saw(f"{response.request.method} {response.url.path}", headers.encode() + b"\n\n" + response.content)
+        self.record(f"{response.request.method} {response.url.path}", headers.encode() + b"\n\n" + response.content)
 
     def on_management_answer(self, response: httpx.Response) -> None:
         """Keep an answer only where it refuses: the others are how secrets are given out."""

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
-from tests.attacks.ground import Ground
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.formatting import table
 from tests.attacks.impostor import Impostor, everything
 from tests.attacks.rows import Group, Observation, Row, RowSkippedError
-from tests.attacks.told import table
 
 from ev_service.errors import EvError
 from local_stack.environment import HOST, free_ports, select_system_variables
@@ -74,14 +74,19 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def _old_tls(ground: Ground) -> Observation:
-    addresses = ground.door.addresses
+def _old_tls(run: AttackRun) -> Observation:
+    addresses = run.access.addresses
     targets = [httpx.URL(url) for url in (addresses.gateway_url, addresses.management_url)]
-    taken = [f"{version.name} at port {url.port}" for url in targets for version in _OLD if _speaks(url, version)]
+    taken = [
+        f"{version.name} at port {url.port}"
+        for url in targets
+        for version in _OLD
+        if _is_version_accepted(url, version)
+    ]
     return Observation(f"taken: {', '.join(taken)}" if taken else "refused", f"{len(targets) * len(_OLD)} handshakes")
 
 
-def _speaks(url: httpx.URL, version: ssl.TLSVersion) -> bool:
+def _is_version_accepted(url: httpx.URL, version: ssl.TLSVersion) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Whether it is spoken is the question, not with whom.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -100,10 +105,10 @@ def _speaks(url: httpx.URL, version: ssl.TLSVersion) -> bool:
     return True
 
 
-def _plain(ground: Ground) -> Observation:
-    addresses = ground.door.addresses
+def _plain(run: AttackRun) -> Observation:
+    addresses = run.access.addresses
     told: list[str] = []
-    for url in (addresses.gateway_url + ground.path, f"{addresses.management_url}/oauth2/jwks"):
+    for url in (addresses.gateway_url + run.path, f"{addresses.management_url}/oauth2/jwks"):
         try:
             answer = httpx.get(url.replace("https://", "http://", 1), timeout=_TIMEOUT_S, trust_env=False)
             told.append(str(answer.status_code))
@@ -113,15 +118,15 @@ def _plain(ground: Ground) -> Observation:
     return Observation(f"answered {'; '.join(told)}" if is_answered else "no answer of the API", "; ".join(told))
 
 
-def _bootstrap(ground: Ground) -> Observation:
+def _bootstrap(run: AttackRun) -> Observation:
     with Impostor() as impostor:
-        settings = {"WSO2_MANAGEMENT_URL": impostor.url, "WSO2_CA_FILE": str(ground.stack.ca_file or "")}
+        settings = {"WSO2_MANAGEMENT_URL": impostor.url, "WSO2_CA_FILE": str(run.stack.ca_file or "")}
         done = _run_bootstrap(settings)
         sent = f"{len(impostor.requests)} requests sent" if impostor.requests else "nothing sent"
     return Observation(f"{'refused' if done.returncode == 1 and 'certificate' in done.stderr else 'went on'}, {sent}")
 
 
-def _plain_bootstrap(ground: Ground) -> Observation:
+def _plain_bootstrap(run: AttackRun) -> Observation:
     done = _run_bootstrap({"WSO2_MANAGEMENT_URL": FAR})
     return Observation(
         "refused" if done.returncode == 1 and "https://" in done.stderr else f"exit code {done.returncode}"
@@ -140,14 +145,14 @@ def _run_bootstrap(settings: Mapping[str, str]) -> subprocess.CompletedProcess[s
     )
 
 
-def _impostor(ground: Ground) -> Observation:
+def _impostor(run: AttackRun) -> Observation:
     with Impostor() as impostor:
-        told = _decision(impostor.url, ground.stack.ca_file)
+        told = _decision(impostor.url, run.stack.ca_file)
         sent = f"{len(impostor.requests)} requests sent" if impostor.requests else "nothing sent"
     return Observation(f"{sent}, {told}")
 
 
-def _injection(ground: Ground) -> Observation:
+def _injection(run: AttackRun) -> Observation:
     with Impostor(lambda: everything() | _OVERLOADED) as impostor:
         without = _decision(impostor.url, impostor.ca_file)
     with Impostor(lambda: everything() | _OVERLOADED | INJECTED) as impostor:
@@ -155,7 +160,7 @@ def _injection(ground: Ground) -> Observation:
     return Observation(f"{injected}, {'as' if injected == without else 'other than'} without")
 
 
-def _plain_agent(ground: Ground) -> Observation:
+def _plain_agent(run: AttackRun) -> Observation:
     try:
         told = _decision(FAR, None)
     except EvError as error:
@@ -180,14 +185,14 @@ def _decision(url: str, ca_file: Path | None) -> str:
     ):
         command = [sys.executable, "-m", "uvicorn", "main:app", "--host", HOST, "--port", str(port)]
         processes.start("agent", command, settings, ROOT / "agent")
-        processes.wait_until_ready("agent", lambda: obstacle(f"{agent}/livez"), _STARTS_S)
+        processes.wait_until_ready("agent", lambda: find_error(f"{agent}/livez"), _STARTS_S)
         answer = httpx.get(f"{agent}/optimize-charging", timeout=10, trust_env=False)
     decided = answer.raise_for_status().json()
     told = f"{decided['charging_power_kw']:g} kW as {decided['rule']}"
     return f"{told}, with the text" if _TEXT in answer.text else told
 
 
-def obstacle(url: str) -> str | None:
+def find_error(url: str) -> str | None:
     """What stands in the way of an answer, None when nothing does."""
     try:
         return None if httpx.get(url, timeout=2, trust_env=False).is_success else "not ready"

@@ -209,10 +209,10 @@ def _start(
     processes: Processes, name: str, app: str, port: int, environment: dict[str, str], path: str = "/health"
 ) -> None:
     processes.start(name, [sys.executable, "-m", "uvicorn", app, "--host", HOST, "--port", str(port)], environment)
-    processes.wait_until_ready(name, partial(_obstacle, f"http://{HOST}:{port}{path}"), _READY_S)
+    processes.wait_until_ready(name, partial(_find_error, f"http://{HOST}:{port}{path}"), _READY_S)
 
 
-def _obstacle(url: str) -> str | None:
+def _find_error(url: str) -> str | None:
     try:
         status = httpx.get(url, timeout=2, trust_env=False).status_code
     except httpx.HTTPError as error:

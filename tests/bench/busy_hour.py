@@ -117,7 +117,7 @@ class Hour:
         site, random = Site(parameters, create_tabled_sun(parameters)), Random(SEED)
         clouds, press_kw = _clouds(random), _press_kw(random)
         self.at = [self._second(site, second, clouds[second], press_kw[second]) for second in range(SECONDS)]
-        self.right = [_decided(DecisionInputs.from_readings(START, **known)) for known in self.at]
+        self.right = [_decide(DecisionInputs.from_readings(START, **known)) for known in self.at]
 
     def reading(self, api: str, now: datetime) -> Reading:
         """The reading of an API at a moment of the hour."""
@@ -163,7 +163,7 @@ def _press_kw(random: Random) -> list[float]:
     return powers
 
 
-def _decided(inputs: DecisionInputs) -> Decision:
+def _decide(inputs: DecisionInputs) -> Decision:
     return PIPELINE.decide(inputs).decision
 
 
@@ -207,11 +207,11 @@ class _EveryWish(CallPlan):
 
 
 async def _ours(hour: Hour, case: Case) -> Score:
-    return await _governed(hour, case, CallPlan)
+    return await _simulate(hour, case, CallPlan)
 
 
 async def _plain(hour: Hour, case: Case) -> Score:
-    return await _governed(hour, case, _EveryWish)
+    return await _simulate(hour, case, _EveryWish)
 
 
 class _OneToken:
@@ -221,7 +221,7 @@ class _OneToken:
         return Token("of the bench", START, START + timedelta(days=1))
 
 
-async def _governed(hour: Hour, case: Case, plan: type[CallPlan]) -> Score:
+async def _simulate(hour: Hour, case: Case, plan: type[CallPlan]) -> Score:
     clock, score = SteppedClock(START), Score()
     gateway, whole = Gateway(hour, case, clock), CallBudget(case.whole)
     budgets = {api.name: CallBudget(case.api, whole) for api in APIS}
@@ -230,7 +230,7 @@ async def _governed(hour: Hour, case: Case, plan: type[CallPlan]) -> Score:
         observer = Observer(client, clock, AGES, 6.0, plan(budgets, AGES))
         for second in range(SECONDS):
             observation, *_ = await asyncio.gather(*(observer.observe() for _ in range(CALLERS)))
-            score.count(observation, _decided(observation.decision_inputs()), hour.right[second])
+            score.count(observation, _decide(observation.decision_inputs()), hour.right[second])
             clock.advance(1)
     return replace(score, calls=gateway.calls)
 
@@ -247,7 +247,7 @@ async def _naive(hour: Hour, case: Case) -> Score:
             }
         solar, battery, grid = (assess_reading(held.get(api.name), now, AGES, is_new=False) for api in APIS)
         observation = Observation(now, solar, battery, grid)
-        score.count(observation, _decided(observation.decision_inputs()), hour.right[second])
+        score.count(observation, _decide(observation.decision_inputs()), hour.right[second])
         clock.advance(1)
     return replace(score, calls=gateway.calls)
 

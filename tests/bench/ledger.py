@@ -41,7 +41,7 @@ async def _measure(folder: Path) -> dict[str, float]:
     records_ms: list[float] = []
     inserts_ms: list[float] = []
     for number in range(_WARM_UP + _ROUNDS):
-        made, calls = _made(_NOON + timedelta(seconds=15 * number))
+        made, calls = _build_draft(_NOON + timedelta(seconds=15 * number))
         started = time.perf_counter()
         sealed = await ledger.append(made, calls)
         records_ms.append((time.perf_counter() - started) * 1000)
@@ -74,7 +74,7 @@ def _insert(connection: sqlite3.Connection, number: int, decision_id: str, seale
     connection.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?)", row)
 
 
-def _made(at: datetime) -> tuple[DecisionDraft, list[Call]]:
+def _build_draft(at: datetime) -> tuple[DecisionDraft, list[Call]]:
     limits = AgeLimits()
     solar = SolarStatus(site_id="bench", timestamp=at, source="bench", generation_kw=41.0, capacity_kwp=50.0)
     battery = BatteryStatus(site_id="bench", timestamp=at, source="bench", soc_percent=83.0, capacity_kwh=100.0)

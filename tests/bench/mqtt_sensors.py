@@ -44,10 +44,10 @@ _SERVICE = Path(__file__).resolve().parents[2] / "services" / "solar"
 def measure() -> dict[str, float]:
     """From publishing to seeing [ms], messages a second, and the ratios."""
     with _mosquitto() as port:
-        return _seen(port) | asyncio.run(_rates(port))
+        return _measure_latency(port) | asyncio.run(_rates(port))
 
 
-def _seen(port: int) -> dict[str, float]:
+def _measure_latency(port: int) -> dict[str, float]:
     """From just before publishing until `GET /solar-status` of a service in a process of its own shows the value."""
     with _service(port) as url:
         seen_ms = sorted(asyncio.run(_publish_and_look(port, f"{url}/solar-status")))

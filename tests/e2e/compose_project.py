@@ -16,7 +16,7 @@ from local_stack.environment import HOST, Ports, find_free_ports, free_ports, ma
 ROOT = Path(__file__).resolve().parents[2]
 UP_S = 120.0
 
-Told = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
 def settings_of(ports: Ports, base_image: str) -> dict[str, str]:
@@ -76,10 +76,10 @@ class Project:
         """Name of the service's container, running or not; empty where there is none."""
         return self.compose("ps", "--all", "--format", "{{.Name}}", service).stdout.strip()
 
-    def inspect(self, service: str) -> Told:
+    def inspect(self, service: str) -> JsonObject:
         return json.loads(docker("inspect", self.container(service)))[0]
 
-    def python(self, service: str, program: str, *arguments: str) -> Told:
+    def python(self, service: str, program: str, *arguments: str) -> JsonObject:
         """Run a program inside the service's container; it prints JSON."""
         return json.loads(docker("exec", self.container(service), "python", "-c", program, *arguments))
 
@@ -87,7 +87,7 @@ class Project:
         label = f"label=com.docker.compose.project={self.name}"
         return set(docker("volume", "ls", "--quiet", "--filter", label).split())
 
-    def decide(self) -> Told:
+    def decide(self) -> JsonObject:
         answer = httpx.get(f"{self.agent_url}/optimize-charging", timeout=8, trust_env=False)
         assert answer.status_code == 200
         return answer.json()
@@ -122,7 +122,7 @@ def docker(*arguments: str) -> str:
     return done.stdout
 
 
-def environment_of(container: Told) -> dict[str, str]:
+def environment_of(container: JsonObject) -> dict[str, str]:
     parts = [line.partition("=") for line in container["Config"]["Env"]]
     return {name: value for name, _, value in parts}
 

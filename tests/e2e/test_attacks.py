@@ -11,12 +11,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from tests.attacks.every_row import every_row
-from tests.attacks.open_doors import Scene
+from tests.attacks.matrix import every_row
 from tests.attacks.own_stack import own_stack
+from tests.attacks.permissive_servers import SwitchTarget
 from tests.attacks.rows import Row, RowState, carry_out
-from tests.attacks.running import standing
-from tests.attacks.switched_off import SWITCHES
+from tests.attacks.run_lifecycle import create_run
+from tests.attacks.switch_table import SWITCHES
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS: dict[str, Row] = {row.row_id: row for row in every_row()}
@@ -34,9 +34,9 @@ def prove(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Generator[Scene]:
-    with own_stack(silent) as (stack, running), standing(stack, silent) as ground:
-        yield Scene(ground, running, tmp_path_factory.mktemp("switches"))
+def target(tmp_path_factory: pytest.TempPathFactory) -> Generator[SwitchTarget]:
+    with own_stack(silent) as (stack, running), create_run(stack, silent) as run:
+        yield SwitchTarget(run, running, tmp_path_factory.mktemp("switches"))
 
 
 def test_ids_are_unique_and_begin_with_their_group() -> None:
@@ -75,11 +75,11 @@ def test_rows_are_listed_with_what_must_happen() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
-def test_a_row_turns_red_when_its_control_is_switched_off(scene: Scene, switch: str) -> None:
+def test_a_row_turns_red_when_its_control_is_switched_off(target: SwitchTarget, switch: str) -> None:
     switch_off, row_ids = SWITCHES[switch]
 
-    with switch_off(scene):
-        results = [carry_out(ROWS[row_id], scene.ground) for row_id in row_ids]
+    with switch_off(target):
+        results = [carry_out(ROWS[row_id], target.run) for row_id in row_ids]
 
     assert {result.row_id: result.observed for result in results if result.state is not RowState.DIFFERS} == {}
     assert [result.observed for result in results if result.observed.startswith("failed:")] == []
@@ -105,8 +105,8 @@ def test_every_row_holds_on_a_stack_of_its_own_and_the_report_says_so(tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent as on POSIX")
-def test_an_interrupt_takes_everything_back(scene: Scene) -> None:
-    plan = scene.running.plan
+def test_an_interrupt_takes_everything_back(target: SwitchTarget) -> None:
+    plan = target.running.plan
     variables = plan.client_environment() | plan.operator_environment()
     environment = {"PATH": os.environ["PATH"], **variables}
     command = [sys.executable, "-u", "-m", "tests.attacks"]

@@ -22,8 +22,8 @@ from tests.e2e.compose_project import (
     REACHED,
     ROOT,
     UP_S,
+    JsonObject,
     Project,
-    Told,
     docker,
     environment_of,
     eventually,
@@ -83,7 +83,7 @@ def project(
     assert set(images) >= {*OURS, *ONE_SHOT}
     folder = tmp_path_factory.mktemp("compose")
     write_recordings(folder)
-    services: Told = {name: {"image": image} for name, image in images.items()}
+    services: JsonObject = {name: {"image": image} for name, image in images.items()}
     for name in ENERGY:
         services[name]["volumes"] = [f"{folder / name}.csv:/readings.csv:ro"]
     (folder / "tests.yaml").write_text(yaml.safe_dump({"services": services}), encoding="utf-8")
@@ -105,7 +105,7 @@ class Asking:
     """Asks for a decision every second from a thread of its own, and keeps what it was told."""
 
     project: Project
-    told: list[Told] = field(default_factory=list[Told])
+    told: list[JsonObject] = field(default_factory=list[JsonObject])
     unanswered: list[str] = field(default_factory=list[str])
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -116,7 +116,7 @@ class Asking:
             except (httpx.HTTPError, AssertionError) as error:
                 self.unanswered.append(type(error).__name__)
 
-    def until(self, condition: Callable[[Told], bool], timeout_s: float) -> Told:
+    def until(self, condition: Callable[[JsonObject], bool], timeout_s: float) -> JsonObject:
         """The first decision from now on of which the condition holds."""
         deadline, seen = time.monotonic() + timeout_s, len(self.told)
         while time.monotonic() < deadline:
@@ -128,7 +128,7 @@ class Asking:
                 time.sleep(0.1)
         raise AssertionError(f"not seen in {timeout_s:g} s; the last decision was {json.dumps(self.told[-1:])}")
 
-    def unsafe(self) -> list[Told]:
+    def unsafe(self) -> list[JsonObject]:
         """The decisions whose power their own readings do not justify."""
         return [told for told in self.told if not is_justified(told)]
 
@@ -145,7 +145,7 @@ def asking(project: Project) -> Generator[Asking]:
         thread.join()
 
 
-def is_justified(told: Told) -> bool:
+def is_justified(told: JsonObject) -> bool:
     """Whether rule and power follow from the readings that the decision itself shows."""
     solar, battery, grid = (usable(told["readings"][name]) for name in ENERGY)
     sun = 100 * solar["generation_kw"] / solar["capacity_kwp"] if solar else 0.0
@@ -160,18 +160,18 @@ def is_justified(told: Told) -> bool:
     return (told["rule"], told["action"], told["charging_power_kw"]) == expected
 
 
-def usable(reading: Told) -> Told | None:
+def usable(reading: JsonObject) -> JsonObject | None:
     """The reading, where it is said to be young enough and is."""
     if reading["status"] == "missing":
         return None
     return reading if 0 <= reading["age_s"] <= STALE_LIMIT_S else None
 
 
-def is_well(told: Told) -> bool:
+def is_well(told: JsonObject) -> bool:
     return not told["degraded"] and told["charging_power_kw"] == 22.0
 
 
-def lacks(reading: str) -> Callable[[Told], bool]:
+def lacks(reading: str) -> Callable[[JsonObject], bool]:
     return lambda told: told["readings"][reading]["status"] == "missing"
 
 
@@ -216,7 +216,7 @@ except urllib.error.HTTPError as error:
 """
 
 
-def addresses_of(container: Told) -> list[str]:
+def addresses_of(container: JsonObject) -> list[str]:
     return [network["IPAddress"] for network in container["NetworkSettings"]["Networks"].values()]
 
 
@@ -270,7 +270,7 @@ def is_below(file: str, folder: str) -> bool:
     return Path(file).is_relative_to(folder)
 
 
-def published_at(container: Told) -> set[str]:
+def published_at(container: JsonObject) -> set[str]:
     bound: list[list[dict[str, str]] | None] = list(container["NetworkSettings"]["Ports"].values())
     return {at["HostIp"] for many in bound for at in many or []}
 
@@ -447,9 +447,9 @@ def test_after_bootstraps_killed_half_way_up_goes_on_from_there(project: Project
 
 def up_with_bootstrap_killed_at(project: Project, line: str) -> tuple[bool, int]:
     """Whether `up` said that it failed, and the exit code of a bootstrap killed as soon as it had told this line."""
-    with started(project.command("up", "-d", "--wait"), project.environment) as up:
+    with start_command(project.command("up", "-d", "--wait"), project.environment) as up:
         bootstrap = eventually(lambda: running(project, "bootstrap"), UP_S)
-        with started(["docker", "logs", "--follow", bootstrap], project.environment) as logs:
+        with start_command(["docker", "logs", "--follow", bootstrap], project.environment) as logs:
             assert logs.stdout
             assert any(line in told for told in logs.stdout)
             docker("kill", "--signal", "KILL", bootstrap)
@@ -458,7 +458,7 @@ def up_with_bootstrap_killed_at(project: Project, line: str) -> tuple[bool, int]
 
 
 @contextmanager
-def started(command: list[str], environment: Mapping[str, str]) -> Generator[subprocess.Popen[str]]:
+def start_command(command: list[str], environment: Mapping[str, str]) -> Generator[subprocess.Popen[str]]:
     """A command that runs beside the test; what it says is read from `stdout`, errors too."""
     with subprocess.Popen(
         command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

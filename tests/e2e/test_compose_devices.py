@@ -20,8 +20,8 @@ import pytest
 from tests.e2e.compose_project import (
     REACHED,
     ROOT,
+    JsonObject,
     Project,
-    Told,
     docker,
     environment_of,
     eventually,
@@ -89,7 +89,7 @@ def made_up(project: Project) -> Generator[str]:
 def site(project: Project, made_up: str) -> Project:
     """The project, of which all chargers are connected and cars charge."""
     assert made_up
-    eventually(lambda: connected(project) == CHARGERS and drawn_kw(project) > 0, SOON_S)
+    eventually(lambda: count_connected_chargers(project) == CHARGERS and drawn_kw(project) > 0, SOON_S)
     return project
 
 
@@ -99,7 +99,7 @@ print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())
 """
 
 
-def twin(project: Project) -> Told:
+def twin(project: Project) -> JsonObject:
     """The simulated site as it is."""
     return project.python("twin", INSIDE, "http://127.0.0.1:8006/site")
 
@@ -108,7 +108,7 @@ def drawn_kw(project: Project) -> float:
     return sum(car["power_kw"] for car in twin(project)["cars"])
 
 
-def connected(project: Project) -> int:
+def count_connected_chargers(project: Project) -> int:
     """How many chargers the charger service has."""
     shown = docker("exec", project.container("chargers"), "python", "-c", INSIDE, "http://127.0.0.1:8005/metrics")
     counts = re.findall(r"(?m)^ocpp_connected_chargers\{.*\} (\d+)", shown)
@@ -121,7 +121,7 @@ def health(project: Project, service: str) -> str:
     return run(["docker", "exec", project.container(service), "python", "-m", "ev_service.probe", url]).stdout.strip()
 
 
-def charging(project: Project) -> Told:
+def charging(project: Project) -> JsonObject:
     """What the agent says of the chargers."""
     answer = httpx.get(f"{project.agent_url}/site-status", timeout=8, trust_env=False)
     return answer.raise_for_status().json()["chargers"]
@@ -226,7 +226,7 @@ def test_a_killed_charger_service_comes_back_with_its_sessions_and_its_chargers(
     docker("kill", site.container("chargers"))
     eventually(lambda: not any(charger["is_connected"] for charger in twin(site)["chargers"]), SOON_S)
     docker("start", site.container("chargers"))
-    eventually(lambda: is_up(site, "chargers") and connected(site) == CHARGERS, SOON_S)
+    eventually(lambda: is_up(site, "chargers") and count_connected_chargers(site) == CHARGERS, SOON_S)
     after = site.python("agent", SESSIONS)
 
     # A car may have left or come meanwhile; a session ends with its car and not before.
@@ -260,13 +260,13 @@ print("OK" if urllib.request.urlopen("http://127.0.0.1:8005/livez", timeout=2).s
 
 
 def test_a_kill_of_control_lets_limits_lapse_until_no_car_draws_and_a_revive_sets_them_again(site: Project) -> None:
-    lapses = lapsed(site)
+    lapses = count_lapsed_limits(site)
 
     killed = make(site, "kill", SCOPE="control", REASON="charger fault")
     shut = charging(site)["commanding"]
     eventually(lambda: drawn_kw(site) == 0, LAPSED_S)
     limits = {car["limit_a"] for car in twin(site)["cars"]}
-    at_last = lapsed(site)
+    at_last = count_lapsed_limits(site)
     revived = make(site, "revive", SCOPE="control", REASON="charger mended")
     eventually(lambda: drawn_kw(site) > 0, SOON_S)
 
@@ -278,7 +278,7 @@ def test_a_kill_of_control_lets_limits_lapse_until_no_car_draws_and_a_revive_set
     assert revived.returncode == 0, revived.stdout + revived.stderr
 
 
-def lapsed(site: Project) -> float:
+def count_lapsed_limits(site: Project) -> float:
     """How many limits have lapsed since the charger service started."""
     shown = docker("exec", site.container("chargers"), "python", "-c", INSIDE, "http://127.0.0.1:8005/metrics")
     (count,) = re.findall(r"(?m)^charger_limit_lapses_total ([\d.]+)", shown)
@@ -287,25 +287,25 @@ def lapsed(site: Project) -> float:
 
 def test_a_killed_broker_is_told_by_each_service_and_all_come_back_to_it(site: Project) -> None:
     docker("kill", site.container("broker"))
-    told = {name: eventually(lambda name=name: trouble(site, name), SOON_S) for name in ENERGY}
+    told = {name: eventually(lambda name=name: find_health_error(site, name), SOON_S) for name in ENERGY}
     docker("start", site.container("broker"))
     eventually(lambda: all(health(site, name) == "ok" for name in ENERGY), SOON_S)
 
     assert {name for name, reason in told.items() if "answered 503" not in reason or "broker" not in reason} == set()
 
 
-def trouble(site: Project, service: str) -> str:
+def find_health_error(site: Project, service: str) -> str:
     said = health(site, service)
     return "" if said == "ok" else said
 
 
 def test_killed_devices_are_missed_and_charge_again_once_they_are_back(site: Project) -> None:
     docker("kill", site.container("twin"))
-    told = {name: eventually(lambda name=name: trouble(site, name), SOON_S) for name in ENERGY}
-    eventually(lambda: connected(site) == 0, SOON_S)
+    told = {name: eventually(lambda name=name: find_health_error(site, name), SOON_S) for name in ENERGY}
+    eventually(lambda: count_connected_chargers(site) == 0, SOON_S)
     docker("start", site.container("twin"))
     eventually(lambda: site.inspect("twin")["State"]["Health"]["Status"] == "healthy", SOON_S)
-    eventually(lambda: connected(site) == CHARGERS and drawn_kw(site) > 0, SOON_S)
+    eventually(lambda: count_connected_chargers(site) == CHARGERS and drawn_kw(site) > 0, SOON_S)
 
     # By their last will, which the broker has kept for them.
     assert {name for name, reason in told.items() if "offline" not in reason} == set()

@@ -23,7 +23,7 @@ pytestmark = [
 
 
 @dataclass(frozen=True)
-class Played:
+class DemoRun:
     """A demo that was run to its end, and the folder that it had for what is temporary."""
 
     done: subprocess.CompletedProcess[str]
@@ -31,12 +31,12 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+def played(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     folder = tmp_path_factory.mktemp("demo")
-    return Played(run([*DEMO, *QUICK], folder), folder)
+    return DemoRun(run([*DEMO, *QUICK], folder), folder)
 
 
-def test_the_demo_shows_the_day_and_seven_controls_and_leaves_nothing_behind(played: Played) -> None:
+def test_the_demo_shows_the_day_and_seven_controls_and_leaves_nothing_behind(played: DemoRun) -> None:
     told = played.done.stdout
     assert played.done.returncode == 0, told + played.done.stderr
     assert "36 governed decisions" in told
@@ -48,7 +48,7 @@ def test_the_demo_shows_the_day_and_seven_controls_and_leaves_nothing_behind(pla
     assert left_behind(played.folder) == []
 
 
-def test_no_secret_and_no_token_is_shown(played: Played) -> None:
+def test_no_secret_and_no_token_is_shown(played: DemoRun) -> None:
     told = played.done.stdout + played.done.stderr
 
     assert not re.search(r"eyJ[\w-]{10,}", told)

@@ -42,7 +42,7 @@ def switch(*arguments: str) -> int:
     return main(arguments, artifacts_dir=ARTIFACTS)
 
 
-def recorded(site: Any) -> list[dict[str, Any]]:
+def read_kill_records(site: Any) -> list[dict[str, Any]]:
     with closing(sqlite3.connect(site.stack.plan.state / "chargers" / "chargers.sqlite")) as connection:
         rows = connection.execute("SELECT content FROM kill_audit ORDER BY number")
         return [json.loads(content) for (content,) in rows]
@@ -77,7 +77,7 @@ def test_a_kill_cuts_the_agent_off_at_once_and_a_revive_lets_it_go_on(
     assert switch("kill", "--reason", 'sensor "fault" $5') == 0
 
     told = operated.decide()
-    act = recorded(operated)[-1]
+    act = read_kill_records(operated)[-1]
     assert (told["rule"], told["charging_power_kw"]) == ("fail_safe", 0.0)
     assert {reading["error"] for reading in told["readings"].values()} == {"blocked"}
     assert 0 < act["gateway_refused_after_s"] < act["agent_stopped_after_s"]
@@ -95,13 +95,13 @@ def test_a_kill_cuts_the_agent_off_at_once_and_a_revive_lets_it_go_on(
 
     revive(operated)
     assert operated.decide()["charging_power_kw"] > 0
-    assert recorded(operated)[-1]["changes"] == act["changes"]
+    assert read_kill_records(operated)[-1]["changes"] == act["changes"]
 
 
 def test_a_kill_of_control_refuses_limits_and_leaves_reading(operated: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert switch("kill", "--scope", "control", "--reason", "charger fault") == 0
 
-    act = recorded(operated)[-1]
+    act = read_kill_records(operated)[-1]
     details = {step["name"]: step["detail"] for step in act["steps"]}
     assert (act["scope"], [change["name"] for change in act["changes"]]) == ("control", 2 * ["ChargerControlAPI"])
     assert {step["name"]: step["outcome"] for step in act["steps"] if step["outcome"] != "done"} == KEPT_BY_NOBODY
@@ -115,7 +115,7 @@ def test_a_kill_of_control_refuses_limits_and_leaves_reading(operated: Any, caps
     assert "last: kill of control at" in told
 
     assert switch("revive", "--scope", "control", "--reason", "charger mended") == 0
-    assert recorded(operated)[-1]["changes"] == act["changes"]
+    assert read_kill_records(operated)[-1]["changes"] == act["changes"]
     assert switch("kill", "--status") == 0
     assert "EVApp is not stopped\n" in capsys.readouterr().out
 
@@ -137,19 +137,19 @@ def test_a_revive_of_all_lets_go_what_a_kill_of_control_shut(operated: Any) -> N
 
     revive(operated)
 
-    assert [change["name"] for change in recorded(operated)[-1]["changes"]] == 2 * ["ChargerControlAPI"]
+    assert [change["name"] for change in read_kill_records(operated)[-1]["changes"]] == 2 * ["ChargerControlAPI"]
 
 
 def test_a_scope_that_is_none_does_nothing(
     operated: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = len(recorded(operated))
+    before = len(read_kill_records(operated))
     monkeypatch.setenv("SCOPE", "reading")
 
     assert switch("kill", "--reason", "no such scope") == 1
 
     assert "nothing is done: SCOPE must be all" in capsys.readouterr().err
-    assert len(recorded(operated)) == before
+    assert len(read_kill_records(operated)) == before
 
 
 def test_a_revive_leaves_what_somebody_else_blocked_and_all_takes_that_back_too(
@@ -167,7 +167,7 @@ def test_a_revive_leaves_what_somebody_else_blocked_and_all_takes_that_back_too(
         assert [one.name for one in list_subscription_states(administered).states if not one.is_unblocked] == [
             "GridAPI"
         ]
-        steps = {step["name"]: step["outcome"] for step in recorded(operated)[-1]["steps"]}
+        steps = {step["name"]: step["outcome"] for step in read_kill_records(operated)[-1]["steps"]}
         assert (steps["unblock GridAPI"], steps["unblock SolarAPI"]) == ("skipped", "done")
         assert steps["agent decides"] == "skipped"
         operated.pass_time(A_MINUTE_AND_MORE_S)
@@ -210,7 +210,7 @@ def test_a_kill_stands_though_the_agent_can_not_be_reached_and_says_so(
 
     assert switch("kill", "--reason", "agent out of reach") == 0
 
-    act = recorded(operated)[-1]
+    act = read_kill_records(operated)[-1]
     outcomes = {step["name"]: step["outcome"] for step in act["steps"]}
     assert {name for name, outcome in outcomes.items() if outcome != "done"} == {"agent stops", *KEPT_BY_NOBODY}
     assert outcomes["agent stops"] == "failed"
@@ -242,10 +242,10 @@ def test_killing_what_is_killed_is_fine_and_still_undone_by_one_revive(operated:
     operated.pass_time(A_MINUTE_AND_MORE_S)
     assert switch("kill", "--reason", "second") == 0
 
-    outcomes = {step["name"]: step["outcome"] for step in recorded(operated)[-1]["steps"]}
+    outcomes = {step["name"]: step["outcome"] for step in read_kill_records(operated)[-1]["steps"]}
     assert (outcomes["deny user"], outcomes["deny application"]) == ("already", "already")
     assert outcomes["block SolarAPI"] == "already"
-    assert {change["kind"] for change in recorded(operated)[-1]["changes"]} == {"key"}
+    assert {change["kind"] for change in read_kill_records(operated)[-1]["changes"]} == {"key"}
 
     revive(operated)
     assert operated.decide()["charging_power_kw"] > 0
@@ -266,7 +266,7 @@ def test_a_kill_that_can_not_be_recorded_stands_and_is_recorded_with_the_next_ac
     start_service(stack.plan, stack.processes, "chargers")
     revive(operated)
     assert not kept.exists()
-    assert {act["reason"] for act in recorded(operated)[-2:]} == {"nobody writes it down", "tested"}
+    assert {act["reason"] for act in read_kill_records(operated)[-2:]} == {"nobody writes it down", "tested"}
 
 
 def test_the_agents_own_credentials_operate_nothing(operated: Any) -> None:

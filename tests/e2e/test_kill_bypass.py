@@ -128,7 +128,7 @@ def thief(terminal: Any) -> Generator[Thief]:
         thief = Thief(terminal, wso2, management, gateway, key_of(wso2, EVAPP))
         caught_in(thief, EVAPP)
         yield thief
-        restored(thief)
+        restore_access(thief)
 
 
 def key_of(wso2: Wso2, spec: ApplicationSpec) -> tuple[str, str]:
@@ -153,7 +153,7 @@ def bootstrap(thief: Thief) -> tuple[str, ...]:
     return provision(thief.wso2, artifacts, changes, credentials_dir=plan.credentials).changes
 
 
-def restored(thief: Thief) -> None:
+def restore_access(thief: Thief) -> None:
     thief.site.pass_time(A_MINUTE_AND_MORE_S)
     switch("revive", "--remove", "--reason", "tested")
     bootstrap(thief)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def verified(state: Path, log: Path) -> tuple[int, dict[str, Any]]:
+def verify_ledger(state: Path, log: Path) -> tuple[int, dict[str, Any]]:
     command = [sys.executable, "scripts/verify.py", str(state / "ledger.sqlite"), "--gateway-log", str(log), "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
     return done.returncode, json.loads(done.stdout)
@@ -28,7 +28,7 @@ def test_every_call_of_the_gateways_log_stands_in_a_signed_record_until_one_is_a
     site.stack.processes.end("agent")
     state, log = site.stack.plan.state / "agent", site.stack.plan.state / "gateway" / "apim_metrics.log"
 
-    exit_code, told = verified(state, log)
+    exit_code, told = verify_ledger(state, log)
 
     found = told["gateway_log"]
     assert (exit_code, told["broken"], found["omitted"], found["invented"]) == (0, None, [], [])
@@ -38,6 +38,6 @@ def test_every_call_of_the_gateways_log_stands_in_a_signed_record_until_one_is_a
     mine = [line for line in lines if '"applicationName": "EVApp"' in line]
     doctored = tmp_path / "apim_metrics.log"
     doctored.write_text("".join([*lines, mine[-4]]), encoding="utf-8")
-    exit_code, told = verified(state, doctored)
+    exit_code, told = verify_ledger(state, doctored)
     assert exit_code == 1
     assert len(told["gateway_log"]["omitted"]) == 1

@@ -55,7 +55,7 @@ MET_BY = {
 }
 
 
-class Played:
+class Situation:
     """One situation before a gateway of its own."""
 
     def __init__(self, protocol: ProtocolName, scenario: Mapping[str, Any]) -> None:
@@ -157,8 +157,8 @@ async def test_a_decision_is_the_same_over_rest_and_over_mcp(file: Path) -> None
     scenario = json.loads(file.read_bytes())
     expected = scenario["expected"]
 
-    over_rest = await Played("rest", scenario).decided()
-    over_mcp = await Played("mcp", scenario).decided()
+    over_rest = await Situation("rest", scenario).decided()
+    over_mcp = await Situation("mcp", scenario).decided()
 
     assert over_mcp == over_rest
     names = ("rule", "action", "charging_power_kw", "degraded")

@@ -32,7 +32,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Given(_Strict):
+class GivenReading(_Strict):
     """One reading as the agent holds it."""
 
     age_s: float = 0.1
@@ -44,7 +44,7 @@ class Given(_Strict):
     load_percent: float | None = None
 
 
-class Expected(_Strict):
+class ExpectedDecision(_Strict):
     """What the answer must say."""
 
     rule: Rule
@@ -58,12 +58,12 @@ class Expected(_Strict):
 class Scenario(_Strict):
     """One situation."""
 
-    readings: dict[str, Given | None]
-    expected: Expected
+    readings: dict[str, GivenReading | None]
+    expected: ExpectedDecision
 
 
-def judged(model: type[R], given: Given | None, **unsaid: Any) -> AssessedReading[R]:
-    given = given or Given()
+def assess(model: type[R], given: GivenReading | None, **unsaid: Any) -> AssessedReading[R]:
+    given = given or GivenReading()
     fields = given.model_dump(exclude_none=True, exclude={"age_s", "is_new", "trouble"})
     reading = None
     if fields:
@@ -78,9 +78,9 @@ def test_scenario(file: Path) -> None:
     given, expected = scenario.readings, scenario.expected
     observation = Observation(
         NOW,
-        judged(SolarStatus, given["solar"]),
-        judged(BatteryStatus, given["battery"], capacity_kwh=100.0),
-        judged(GridLoad, given["grid"], load_kw=61.0, limit_kw=100.0),
+        assess(SolarStatus, given["solar"]),
+        assess(BatteryStatus, given["battery"], capacity_kwh=100.0),
+        assess(GridLoad, given["grid"], load_kw=61.0, limit_kw=100.0),
     )
 
     decision = DecisionPipeline().decide(observation.decision_inputs()).decision

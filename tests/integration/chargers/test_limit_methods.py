@@ -34,16 +34,16 @@ every = pytest.mark.parametrize(
 async def charging(site: ChargingSite, version: str, *quirks: Quirk, **car: Any) -> ChargePoint:
     """A charge point where a car charges at the fallback."""
     point = await site.connect("CP-1", version, *quirks)
-    await plugged(site, point, **car)
+    await plug_in(site, point, **car)
     return point
 
 
-async def plugged(site: ChargingSite, point: ChargePoint, **car: Any) -> None:
+async def plug_in(site: ChargingSite, point: ChargePoint, **car: Any) -> None:
     site.cars.plug(point, **car)
     await site.until(lambda evse: evse.get("session") and evse["is_confirmed"])
 
 
-async def unplugged(site: ChargingSite, point: ChargePoint) -> None:
+async def unplug(site: ChargingSite, point: ChargePoint) -> None:
     site.cars.unplug(point.charger_id)
     await site.until(lambda evse: evse.get("session") is None)
 
@@ -118,12 +118,12 @@ async def test_the_next_car_begins_at_the_fallback(site: ChargingSite, version: 
     point = await charging(site, version, *quirks)
     assert (await site.limit(16, seconds=600))[0]["outcome"] == "applied"
 
-    await unplugged(site, point)
+    await unplug(site, point)
 
     # The limit is taken back, and the fallback alone is left.
     await site.until(lambda _: limits(point) in ([6], [4140]))
     site.clock.advance(1)
-    await plugged(site, point)
+    await plug_in(site, point)
     assert site.offered_a() == 6
     assert (await site.limit(12))[0]["outcome"] == "applied"
     assert site.offered_a() == 12
@@ -135,9 +135,9 @@ async def test_a_paused_car_leaves_no_pause_behind(site: ChargingSite, version: 
     point = await charging(site, version, *quirks)
     await site.limit(0, seconds=600)
 
-    await unplugged(site, point)
+    await unplug(site, point)
     site.clock.advance(1)
-    await plugged(site, point)
+    await plug_in(site, point)
 
     await site.until_offered(6)
 

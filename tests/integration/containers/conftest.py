@@ -66,7 +66,7 @@ WAYS = {
 
 
 @dataclass(frozen=True)
-class Started:
+class RunningContainer:
     """A container that is ready."""
 
     container: DockerContainer
@@ -86,18 +86,18 @@ class Started:
 
 
 @contextmanager
-def started(image: str, way: Way) -> Generator[Started]:
+def start_container(image: str, way: Way) -> Generator[RunningContainer]:
     container = DockerContainer(image, env=dict(way.environment), ports=[way.port])
     container.with_kwargs(**CONFINED)
     for folder in (*way.writable, "/tmp"):
         container.with_tmpfs_mount(folder, "uid=10001,mode=0700,size=16m")
     probe = ExecWaitStrategy(["python", "-m", "ev_service.probe", *way.ready]).with_startup_timeout(READY_S)
     with container.waiting_for(probe.with_poll_interval(0.2)):
-        yield Started(container)
+        yield RunningContainer(container)
 
 
 @pytest.fixture
-def start(images: dict[str, str]) -> Generator[Callable[[str], Started]]:
+def start(images: dict[str, str]) -> Generator[Callable[[str], RunningContainer]]:
     """Start the image of a service; it is removed when the test is over."""
     with ExitStack() as stack:
-        yield lambda service: stack.enter_context(started(images[service], WAYS[service]))
+        yield lambda service: stack.enter_context(start_container(images[service], WAYS[service]))

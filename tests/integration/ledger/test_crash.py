@@ -54,7 +54,7 @@ def killed_after(writer: subprocess.Popen[bytes], seconds: float) -> list[str]:
     return [line.split()[1] for line in said if line.startswith("recorded ")]
 
 
-def commanded(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, f"scripts/{script}.py", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
 
@@ -147,14 +147,14 @@ def test_the_commands_verify_a_live_ledger_export_it_and_replay_it(tmp_path: Pat
         assert writer.stdout is not None
         while not writer.stdout.readline().startswith(b"recorded"):
             pass
-        live = commanded("verify", str(state / DATABASE_FILE), "--export", str(exported), "--json")
+        live = run_script("verify", str(state / DATABASE_FILE), "--export", str(exported), "--json")
         assert writer.poll() is None
         writer.kill()
 
     key = next(state.glob(PUBLIC_FILES))
     told = json.loads(live.stdout)
-    of_export = commanded("verify", str(exported), "--public-key", str(key))
-    replayed = commanded("replay", str(exported))
+    of_export = run_script("verify", str(exported), "--public-key", str(key))
+    replayed = run_script("replay", str(exported))
     assert (live.returncode, told["broken"], told["records"] > 0) == (0, None, True)
     assert (of_export.returncode, of_export.stdout.split()[0]) == (0, str(told["records"]))
     assert (replayed.returncode, replayed.stdout) == (
@@ -177,7 +177,7 @@ def test_the_command_names_the_first_broken_record_and_ends_with_1(tmp_path: Pat
         database.execute(f"UPDATE records SET record = {other} WHERE sequence = 2")
     database.close()
 
-    broken = commanded("verify", str(tmp_path / DATABASE_FILE))
+    broken = run_script("verify", str(tmp_path / DATABASE_FILE))
 
     assert broken.returncode == 1
     assert "BROKEN record 2 (row 2): its content does not match its hash" in broken.stdout
@@ -233,14 +233,14 @@ def test_a_database_that_is_damaged_is_not_called_whole(
     tmp_path: Path, damage: Callable[[Path], None], words: str
 ) -> None:
     file = some_records(tmp_path)
-    assert commanded("verify", str(file)).returncode == 0
+    assert run_script("verify", str(file)).returncode == 0
     damage(file)
 
-    broken = commanded("verify", str(file))
+    broken = run_script("verify", str(file))
 
     assert broken.returncode == 1
     assert words in broken.stdout
-    assert json.loads(commanded("verify", str(file), "--json").stdout)["state"] == "broken"
+    assert json.loads(run_script("verify", str(file), "--json").stdout)["state"] == "broken"
 
 
 @pytest.mark.slow
@@ -252,11 +252,11 @@ def test_an_empty_ledger_is_called_empty_and_ends_with_3(tmp_path: Path) -> None
     nothing.touch()
 
     for emptied in (file, nothing):
-        told = commanded("verify", str(emptied))
+        told = run_script("verify", str(emptied))
         assert (told.returncode, told.stdout.split(":")[0]) == (3, "empty")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["nothing.sqlite"], ["README.md"], []])
 def test_what_can_not_be_verified_ends_with_2(arguments: list[str]) -> None:
-    assert commanded("verify", *arguments).returncode == 2
+    assert run_script("verify", *arguments).returncode == 2

@@ -76,7 +76,7 @@ class Site:
 
 
 @contextmanager
-def started(folder: Path, version: Wso2Version) -> Generator[Site]:
+def start_site(folder: Path, version: Wso2Version) -> Generator[Site]:
     """The whole stack, whose gateway answers like a version of the product."""
     clock_file = folder / "clock.json"
     write_clock_file(clock_file, datetime(2026, 6, 25, 16, tzinfo=UTC))
@@ -92,7 +92,7 @@ def started(folder: Path, version: Wso2Version) -> Generator[Site]:
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
-    with started(tmp_path_factory.mktemp("stack"), Wso2Version.V4_6) as site:
+    with start_site(tmp_path_factory.mktemp("stack"), Wso2Version.V4_6) as site:
         yield site
 
 
@@ -105,7 +105,7 @@ def site(stack: Site) -> Site:
 
 @pytest.fixture(scope="module")
 def newer_stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
-    with started(tmp_path_factory.mktemp("newer-stack"), Wso2Version.V4_7) as site:
+    with start_site(tmp_path_factory.mktemp("newer-stack"), Wso2Version.V4_7) as site:
         yield site
 
 

@@ -78,7 +78,7 @@ async def session(
         yield opened
 
 
-async def told(opened: ClientSession, tool: str, arguments: dict[str, Any] | None = None) -> Any:
+async def call_tool_as_text(opened: ClientSession, tool: str, arguments: dict[str, Any] | None = None) -> Any:
     """What a tool answers: JSON, as text."""
     result = await opened.call_tool(tool, arguments or {})
     assert not result.is_error
@@ -115,7 +115,7 @@ async def test_a_server_lists_the_tools_that_were_approved(site: "Site", subject
 @pytest.mark.parametrize(("subject", "tool"), ENERGY.items())
 async def test_an_energy_tool_answers_with_its_reading(site: "Site", subject: str, tool: str) -> None:
     async with session(site, subject, token_for(site, subject)) as opened:
-        reading = await told(opened, tool)
+        reading = await call_tool_as_text(opened, tool)
 
     assert reading["site_id"] == "greensboro"
     assert reading["timestamp"].endswith("Z")
@@ -124,10 +124,10 @@ async def test_an_energy_tool_answers_with_its_reading(site: "Site", subject: st
 async def test_an_assistant_asks_for_a_decision_and_has_it_explained(site: "Site") -> None:
     site.let_the_agent_look()
     async with session(site, "agent", token_for(site, "agent")) as opened:
-        decided = await told(opened, "optimize_charging")
-        listed = await told(opened, "list_decisions", {"limit": 1})
-        explained = await told(opened, "explain_decision", {"decision_id": decided["decision_id"]})
-        status = await told(opened, "site_status")
+        decided = await call_tool_as_text(opened, "optimize_charging")
+        listed = await call_tool_as_text(opened, "list_decisions", {"limit": 1})
+        explained = await call_tool_as_text(opened, "explain_decision", {"decision_id": decided["decision_id"]})
+        status = await call_tool_as_text(opened, "site_status")
 
     assert listed["decisions"][0]["decision_id"] == decided["decision_id"]
     assert status["latest_decision"]["decision_id"] == decided["decision_id"]
@@ -182,7 +182,7 @@ async def test_listing_counts_like_a_call_and_the_eleventh_is_refused_until_the_
         assert (refusals.last.status_code, refusals.code) == (429, "900804")
         assert "Retry-After" in refusals.last.headers
         site.pass_time(61)
-        assert (await told(opened, "getSolarStatus"))["site_id"] == "greensboro"
+        assert (await call_tool_as_text(opened, "getSolarStatus"))["site_id"] == "greensboro"
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -27,7 +27,7 @@ SITE = "site/greensboro"
 _SEEN_S = 20.0
 
 
-class Watched:
+class RunningService:
     """A running service."""
 
     def __init__(self, http: httpx.AsyncClient, path: str) -> None:
@@ -80,13 +80,15 @@ class Watched:
 class Running(Protocol):
     """Starts a service that listens to a broker; settings go in as keywords, as variables are called."""
 
-    def __call__(self, role: str, broker: Mosquitto, **settings: str) -> AbstractAsyncContextManager[Watched]: ...
+    def __call__(
+        self, role: str, broker: Mosquitto, **settings: str
+    ) -> AbstractAsyncContextManager[RunningService]: ...
 
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> Running:
     @asynccontextmanager
-    async def start(role: str, broker: Mosquitto, **settings: str) -> AsyncGenerator[Watched]:
+    async def start(role: str, broker: Mosquitto, **settings: str) -> AsyncGenerator[RunningService]:
         given = {f"{role.upper()}_SOURCE": "mqtt", **broker.environment(f"{role}-service"), **settings}
         for name, value in given.items():
             monkeypatch.setenv(name, value)
@@ -97,7 +99,7 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Running:
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://service") as http,
         ):
-            yield Watched(http, path)
+            yield RunningService(http, path)
 
     return start
 

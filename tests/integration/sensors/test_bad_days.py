@@ -27,7 +27,7 @@ TELEMETRY = f"{SITE}/solar/pv-1/telemetry"
 QUARANTINE = f"{SITE}/quarantine/+/+"
 
 
-async def _quarantined(operator: aiomqtt.Client) -> dict[str, Any]:
+async def _receive_quarantined(operator: aiomqtt.Client) -> dict[str, Any]:
     async with asyncio.timeout(10):
         return json.loads(bytes((await anext(operator.messages)).payload))
 
@@ -132,7 +132,7 @@ async def test_what_a_lying_device_says_is_quarantined_with_its_reason_and_never
         sent = message()
         await device.publish(TELEMETRY, sent, qos=1)
 
-        told = await _quarantined(operator)
+        told = await _receive_quarantined(operator)
         answer = await service.reading()
         counted = await service.counted("mqtt_quarantined_total", reason=reason)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import httpx
 import pytest
 from pymodbus.constants import ExcCodes
-from tests.integration.sensors.conftest import APPS, Watched
+from tests.integration.sensors.conftest import APPS, RunningService
 from tests.sunspec_device import (
     ABSENT,
     STORAGE_CONTROLS,
@@ -73,13 +73,13 @@ _SEEN_S = 10.0
 class Asking(Protocol):
     """Starts a service that asks a device; settings go in as variables are called, without their prefix."""
 
-    def __call__(self, role: str, port: int, **settings: str) -> AbstractAsyncContextManager[Watched]: ...
+    def __call__(self, role: str, port: int, **settings: str) -> AbstractAsyncContextManager[RunningService]: ...
 
 
 @pytest.fixture
 def asking(monkeypatch: pytest.MonkeyPatch) -> Asking:
     @asynccontextmanager
-    async def start(role: str, port: int, **settings: str) -> AsyncGenerator[Watched]:
+    async def start(role: str, port: int, **settings: str) -> AsyncGenerator[RunningService]:
         prefix = f"{role.upper()}_MODBUS"
         monkeypatch.setenv(f"{role.upper()}_SOURCE", "modbus")
         for name, value in {"HOST": "127.0.0.1", "PORT": str(port), "PERIOD_S": "0.1", **settings}.items():
@@ -91,7 +91,7 @@ def asking(monkeypatch: pytest.MonkeyPatch) -> Asking:
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://service") as http,
         ):
-            yield Watched(http, path)
+            yield RunningService(http, path)
 
     return start
 

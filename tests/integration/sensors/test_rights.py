@@ -22,7 +22,7 @@ METER = f"{SITE}/grid/meter-1/telemetry"
 METERS = (METER, f"{SITE}/grid/meter-1/status", "tele/meter-1/SENSOR", "meter-1/events/rpc", "sunspec/meter-1/models")
 
 
-async def _heard(client: aiomqtt.Client) -> tuple[str, bytes]:
+async def _receive_message(client: aiomqtt.Client) -> tuple[str, bytes]:
     async with asyncio.timeout(10):
         message = await anext(client.messages)
     return message.topic.value, bytes(message.payload)
@@ -48,7 +48,7 @@ async def test_nobody_ends_the_charger_services_connection_by_taking_its_client_
         else:
             await meter.publish(METER, b"{}", qos=1)
 
-        assert await _heard(service) == (METER, b"{}")
+        assert await _receive_message(service) == (METER, b"{}")
 
 
 @pytest.mark.parametrize("user", [*DEVICES, *(name for name in SERVICES if name != "chargers-service"), "operator"])
@@ -59,7 +59,7 @@ async def test_nobody_else_says_that_the_charger_service_is_there(broker: Mosqui
 
     async with broker.client("operator") as operator:
         await operator.subscribe(PRESENCE, qos=1)
-        assert await _heard(operator) == (PRESENCE, b"the truth")
+        assert await _receive_message(operator) == (PRESENCE, b"the truth")
 
 
 async def test_the_charger_service_reads_the_meter_and_writes_nothing_in_its_name(broker: Mosquitto) -> None:
@@ -76,7 +76,7 @@ async def test_the_charger_service_reads_the_meter_and_writes_nothing_in_its_nam
             await meter.publish(topic, b"the truth", qos=1)
 
         for client in (grid, service):
-            assert [await _heard(client) for _ in METERS] == [(topic, b"the truth") for topic in METERS]
+            assert [await _receive_message(client) for _ in METERS] == [(topic, b"the truth") for topic in METERS]
 
 
 async def test_the_charger_service_hears_no_other_device_and_no_orders_of_others(broker: Mosquitto) -> None:
@@ -86,7 +86,7 @@ async def test_the_charger_service_hears_no_other_device_and_no_orders_of_others
         async with broker.client("meter-1") as meter:
             await meter.publish(METER, b"{}", qos=1)
 
-        assert (await _heard(service))[0] == METER
+        assert (await _receive_message(service))[0] == METER
 
 
 async def test_a_user_that_connects_again_takes_its_own_place(broker: Mosquitto) -> None:
@@ -111,6 +111,6 @@ async def test_what_is_retained_outlives_a_restart_of_the_broker(broker: Mosquit
 
     async with broker.client("solar-service") as service:
         await service.subscribe([(status, 1), (telemetry, 1)])
-        heard = dict([await _heard(service), await _heard(service)])
+        heard = dict([await _receive_message(service), await _receive_message(service)])
     assert heard[status] == born
     assert json.loads(heard[telemetry])["sequence"] == 1

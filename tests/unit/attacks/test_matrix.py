@@ -7,17 +7,17 @@ from xml.etree import ElementTree
 
 import pytest
 from tests.attacks import report
-from tests.attacks.ground import Ground
-from tests.attacks.rows import Group, Observation, Result, Row, RowSkippedError, RowState, carry_out, chosen
+from tests.attacks.attack_run import AttackRun
+from tests.attacks.rows import Group, Observation, Result, Row, RowSkippedError, RowState, carry_out, select_rows
 from tests.attacks.traffic import Traffic
 
 from wso2_provisioning.verification.rows import format_summary, is_green
 
-GROUND = cast("Ground", None)
+RUN = cast("AttackRun", None)
 
 
 def row(*expected: str, observed: str | Exception) -> Row:
-    def attack(_: Ground) -> Observation:
+    def attack(_: AttackRun) -> Observation:
         if isinstance(observed, Exception):
             raise observed
         return Observation(observed)
@@ -37,34 +37,39 @@ def row(*expected: str, observed: str | Exception) -> Row:
     ids=["expected", "either", "unexpected", "not tried", "failed"],
 )
 def test_a_row_holds_only_where_what_was_seen_is_what_must_be(tried: Row, state: RowState) -> None:
-    assert carry_out(tried, GROUND).state is state
+    assert carry_out(tried, RUN).state is state
 
 
 def test_a_failure_tells_its_kind_and_not_what_it_says() -> None:
-    result = carry_out(row("401", observed=ValueError("eyJhbGciOi")), GROUND)
+    result = carry_out(row("401", observed=ValueError("eyJhbGciOi")), RUN)
 
     assert result.observed == "failed: ValueError"
 
 
 def test_a_run_in_which_nothing_could_be_tried_is_not_green() -> None:
-    not_tried = carry_out(row("401", observed=RowSkippedError("needs a key")), GROUND)
+    not_tried = carry_out(row("401", observed=RowSkippedError("needs a key")), RUN)
 
     assert not is_green([not_tried])
-    assert is_green([not_tried, carry_out(row("401", observed="401"), GROUND)])
+    assert is_green([not_tried, carry_out(row("401", observed="401"), RUN)])
     assert "1 not tried" in format_summary([not_tried])
 
 
 def test_rows_are_chosen_by_id_and_by_group() -> None:
     rows = [row("401", observed="401")]
 
-    assert list(chosen(rows, ["tokens"])) == list(chosen(rows, ["tokens-a"])) == list(chosen(rows, [])) == rows
+    assert (
+        list(select_rows(rows, ["tokens"]))
+        == list(select_rows(rows, ["tokens-a"]))
+        == list(select_rows(rows, []))
+        == rows
+    )
     with pytest.raises(ValueError, match="nothing"):
-        list(chosen(rows, ["nothing"]))
+        list(select_rows(rows, ["nothing"]))
 
 
 def test_reports_say_what_was_attacked_and_count_what_was_not_tried(tmp_path: Path) -> None:
     results: list[Result] = [
-        carry_out(row("401", observed=seen), GROUND) for seen in ("401", "200", RowSkippedError("needs a key"))
+        carry_out(row("401", observed=seen), RUN) for seen in ("401", "200", RowSkippedError("needs a key"))
     ]
 
     report.write_json(tmp_path / "a.json", "attacked: a stack", results)
@@ -84,10 +89,10 @@ def test_a_secret_is_found_wherever_it_stands_and_told_by_its_name() -> None:
     traffic.keep_secret("password of somebody", "a-password-of-theirs")
     traffic.keep_secret("a token", "head.claims.signature-of-the-token")
     traffic.keep_client("an application", "client", "secret-of-client")
-    traffic.saw("GET /a", b"nothing")
+    traffic.record("GET /a", b"nothing")
     assert traffic.leaks() == []
 
-    traffic.saw("GET /b", b"... signature-of-the-token ...")
+    traffic.record("GET /b", b"... signature-of-the-token ...")
     found = traffic.leaks([("gateway.log", b"Basic Y2xpZW50OnNlY3JldC1vZi1jbGllbnQ=")])
 
     assert found == ["a token in GET /b", "secret of an application in gateway.log"]
@@ -96,7 +101,7 @@ def test_a_secret_is_found_wherever_it_stands_and_told_by_its_name() -> None:
 def test_a_secret_that_chance_would_find_is_not_looked_for() -> None:
     traffic = Traffic()
     traffic.keep_secret("password", "admin")
-    traffic.saw("GET /a", b"the admin")
+    traffic.record("GET /a", b"the admin")
 
     assert traffic.leaks() == []
     assert traffic.secrets == 0

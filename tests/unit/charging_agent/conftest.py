@@ -154,7 +154,7 @@ def tool_of(name: str, **changes: Any) -> dict[str, Any]:
     return {"name": name, "description": f"What {name} tells.", "inputSchema": NO_ARGUMENTS} | changes
 
 
-def approved() -> ToolsLock:
+def approve_tools() -> ToolsLock:
     """The tools of the fake gateway as somebody approved them."""
     tools = {api: Tool(api.operation_id, f"What {api.operation_id} tells.", NO_ARGUMENTS) for api in APIS}
     return {api.publication("mcp").artifact_name: {tool.name: tool} for api, tool in tools.items()}
@@ -197,7 +197,7 @@ class World:
         self.clock = SettableClock(NOON)
         self.real_s = 0.0
         self.calls = Calls()
-        self.pins = ToolAllowlist(approved(), list(approved()), self.clock)
+        self.pins = ToolAllowlist(approve_tools(), list(approve_tools()), self.clock)
         self.adapter: ProtocolAdapter = RestAdapter() if protocol == "rest" else McpAdapter(self.pins)
         self.gateway = FakeGateway(self.clock)
         self.whole = CallBudget(CallLimit(None))
@@ -276,7 +276,7 @@ async def tools() -> AsyncGenerator[World]:
     await made.stop()
 
 
-class Served:
+class AgentApplication:
     """The whole agent as an application on one fake gateway, with the shipped deadlines and short pauses."""
 
     def __init__(self, **settings: Any) -> None:
@@ -311,10 +311,10 @@ class Served:
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Served:
+def served(monkeypatch: pytest.MonkeyPatch) -> AgentApplication:
     monkeypatch.setattr("charging_agent.gateway.client._FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr("charging_agent.gateway.tokens._FIRST_PAUSE_S", 0.01)
-    return Served()
+    return AgentApplication()
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from charging_agent.decision.rules import Rule
 from charging_agent.readings.apis import APIS, GRID
 
 if TYPE_CHECKING:
-    from tests.unit.charging_agent.conftest import Served, World
+    from tests.unit.charging_agent.conftest import AgentApplication, World
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_it_observes_by_itself_at_start(served: Served) -> None:
+async def test_it_observes_by_itself_at_start(served: AgentApplication) -> None:
     async with served.client() as client:
         async with asyncio.timeout(5):
             while (await client.get("/health")).status_code != 200:
@@ -27,7 +27,7 @@ async def test_it_observes_by_itself_at_start(served: Served) -> None:
     assert [served.gateway.calls_to(api.path) for api in APIS] == [1, 1, 1]
 
 
-async def test_it_observes_every_period_within_its_budget(served: Served) -> None:
+async def test_it_observes_every_period_within_its_budget(served: AgentApplication) -> None:
     async with served.client():
         for round_number in range(1, 9):
             await served.until(lambda: served.gateway.calls_to(GRID.path) == round_number)  # noqa: B023
@@ -37,7 +37,9 @@ async def test_it_observes_every_period_within_its_budget(served: Served) -> Non
     assert served.gateway.token_requests == 1
 
 
-async def test_after_a_jump_of_the_clock_one_observation_follows_and_not_all_that_were_missed(served: Served) -> None:
+async def test_after_a_jump_of_the_clock_one_observation_follows_and_not_all_that_were_missed(
+    served: AgentApplication,
+) -> None:
     async with served.client():
         await served.until(lambda: len(served.gateway.calls) == 4)
         await asyncio.sleep(0.005)
@@ -48,7 +50,7 @@ async def test_after_a_jump_of_the_clock_one_observation_follows_and_not_all_tha
     assert [served.gateway.calls_to(api.path) for api in APIS] == [2, 2, 2]
 
 
-async def test_after_the_clock_was_set_back_the_loop_goes_on(served: Served) -> None:
+async def test_after_the_clock_was_set_back_the_loop_goes_on(served: AgentApplication) -> None:
     async with served.client():
         await served.until(lambda: len(served.gateway.calls) == 4)
         await asyncio.sleep(0.005)

@@ -13,7 +13,7 @@ from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
 from wso2_terms import codes
 
 if TYPE_CHECKING:
-    from tests.unit.charging_agent.conftest import Served
+    from tests.unit.charging_agent.conftest import AgentApplication
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ async def decision_of(client: httpx.AsyncClient) -> dict[str, Any]:
     return answer.json()
 
 
-async def test_a_decision_looks_as_the_contract_says(served: Served) -> None:
+async def test_a_decision_looks_as_the_contract_says(served: AgentApplication) -> None:
     async with served.client() as client:
         # What the agent has read by itself is too old by now, so it is fetched for this decision.
         served.clock.advance(11)
@@ -50,7 +50,7 @@ async def test_a_decision_looks_as_the_contract_says(served: Served) -> None:
 
 
 async def test_decisions_from_the_same_unchanged_observation_share_one_id_and_tell_their_own_ages(
-    served: Served,
+    served: AgentApplication,
 ) -> None:
     async with served.client() as client:
         first = await decision_of(client)
@@ -61,7 +61,7 @@ async def test_decisions_from_the_same_unchanged_observation_share_one_id_and_te
     assert second["readings"]["grid"] == {"status": "cached", "age_s": 4.0, "load_percent": 61.0}
 
 
-async def test_a_decision_from_new_readings_has_an_id_of_its_own(served: Served) -> None:
+async def test_a_decision_from_new_readings_has_an_id_of_its_own(served: AgentApplication) -> None:
     ids: set[str] = set()
     async with served.client() as client:
         for _ in range(3):
@@ -72,7 +72,7 @@ async def test_a_decision_from_new_readings_has_an_id_of_its_own(served: Served)
 
 
 async def test_a_hundred_callers_at_a_cold_start_cause_one_token_request_and_one_call_per_api(
-    served: Served,
+    served: AgentApplication,
 ) -> None:
     served.gateway.delay_s = 0.02
     async with served.client() as client:
@@ -89,7 +89,7 @@ async def test_a_hundred_callers_at_a_cold_start_cause_one_token_request_and_one
 )
 @pytest.mark.parametrize("fault", [codes.CONNECTION_FAILED, codes.NOT_SUBSCRIBED, codes.SUBSCRIPTION_THROTTLED])
 async def test_each_api_failing_in_turn_gives_a_safe_explained_decision_and_recovers(
-    served: Served, path: str, name: str, action: str, fault: codes.Fault
+    served: AgentApplication, path: str, name: str, action: str, fault: codes.Fault
 ) -> None:
     # The loop keeps still: it would meet the breaker's pause before the caller does.
     served.settings["period_s"] = 3600
@@ -112,7 +112,7 @@ async def test_each_api_failing_in_turn_gives_a_safe_explained_decision_and_reco
 
 @pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("hanging", [(GRID.path,), tuple(api.path for api in APIS), ("/oauth2/token",)])
-async def test_hanging_never_keeps_an_answer_away(served: Served, hanging: tuple[str, ...]) -> None:
+async def test_hanging_never_keeps_an_answer_away(served: AgentApplication, hanging: tuple[str, ...]) -> None:
     for path in hanging:
         served.gateway.hangs(path)
 
@@ -129,7 +129,9 @@ def test_the_shipped_deadlines_leave_room_within_the_8_s() -> None:
 @pytest.mark.parametrize(
     ("status", "error"), [(400, "token_refused"), (401, "token_refused"), (500, "token_unavailable")]
 )
-async def test_without_a_token_the_cars_pause_and_the_answer_says_why(served: Served, status: int, error: str) -> None:
+async def test_without_a_token_the_cars_pause_and_the_answer_says_why(
+    served: AgentApplication, status: int, error: str
+) -> None:
     served.gateway.says("/oauth2/token", status, {"error": "no"})
 
     async with served.client() as client:
@@ -140,7 +142,7 @@ async def test_without_a_token_the_cars_pause_and_the_answer_says_why(served: Se
     assert [served.gateway.calls_to(api.path) for api in APIS] == [0, 0, 0]
 
 
-async def test_a_reading_too_old_to_count_tells_its_age(served: Served) -> None:
+async def test_a_reading_too_old_to_count_tells_its_age(served: AgentApplication) -> None:
     for api in APIS:
         served.gateway.gives(api.path, age_s=90)
 
@@ -152,7 +154,7 @@ async def test_a_reading_too_old_to_count_tells_its_age(served: Served) -> None:
     }
 
 
-async def test_an_unforeseen_error_is_answered_with_200_too(served: Served) -> None:
+async def test_an_unforeseen_error_is_answered_with_200_too(served: AgentApplication) -> None:
     async def unforeseen(_: httpx.Request) -> httpx.Response:
         raise ZeroDivisionError
 
@@ -164,7 +166,7 @@ async def test_an_unforeseen_error_is_answered_with_200_too(served: Served) -> N
 
 
 @pytest.mark.parametrize("offered", ["not ascii: \u00e9", "line\tbreak", "x" * 65])
-async def test_a_strange_correlation_id_is_replaced_and_harms_nothing(served: Served, offered: str) -> None:
+async def test_a_strange_correlation_id_is_replaced_and_harms_nothing(served: AgentApplication, offered: str) -> None:
     async with served.client() as client:
         answer = await client.get("/optimize-charging", headers={b"activityid": offered.encode("latin-1")})
 
@@ -172,7 +174,7 @@ async def test_a_strange_correlation_id_is_replaced_and_harms_nothing(served: Se
     assert answer.headers["activityid"] != offered
 
 
-async def test_the_callers_correlation_id_travels_to_the_gateway(served: Served) -> None:
+async def test_the_callers_correlation_id_travels_to_the_gateway(served: AgentApplication) -> None:
     seen: list[str] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -188,7 +190,7 @@ async def test_the_callers_correlation_id_travels_to_the_gateway(served: Served)
     assert seen == ["call-17"]
 
 
-async def test_health_is_503_with_the_reason_until_a_decision_is_possible(served: Served) -> None:
+async def test_health_is_503_with_the_reason_until_a_decision_is_possible(served: AgentApplication) -> None:
     served.gateway.refuses(GRID.path, codes.DENIED)
     async with served.client() as client:
         await decision_of(client)
@@ -204,7 +206,7 @@ async def test_health_is_503_with_the_reason_until_a_decision_is_possible(served
     assert len(served.gateway.calls) == calls
 
 
-async def test_health_needs_no_sun_and_no_battery(served: Served) -> None:
+async def test_health_needs_no_sun_and_no_battery(served: AgentApplication) -> None:
     served.gateway.refuses(SOLAR.path, codes.SUBSCRIPTION_BLOCKED)
     served.gateway.refuses(BATTERY.path, codes.SUBSCRIPTION_BLOCKED)
 
@@ -214,7 +216,7 @@ async def test_health_needs_no_sun_and_no_battery(served: Served) -> None:
         assert (await client.get("/health")).status_code == 200
 
 
-async def test_health_turns_503_when_the_grid_reading_grows_too_old(served: Served) -> None:
+async def test_health_turns_503_when_the_grid_reading_grows_too_old(served: AgentApplication) -> None:
     served.settings["period_s"] = 3600
     async with served.client() as client:
         await decision_of(client)
@@ -224,7 +226,7 @@ async def test_health_turns_503_when_the_grid_reading_grows_too_old(served: Serv
         assert (await client.get("/livez")).status_code == 200
 
 
-async def test_metrics_count_decisions_and_calls(served: Served) -> None:
+async def test_metrics_count_decisions_and_calls(served: AgentApplication) -> None:
     async with served.client() as client:
         await decision_of(client)
         metrics = (await client.get("/metrics")).text
@@ -234,7 +236,7 @@ async def test_metrics_count_decisions_and_calls(served: Served) -> None:
     assert "agent_charging_power_kw 22.0" in metrics
 
 
-async def test_the_page_shows_the_last_decision_and_calls_nothing(served: Served) -> None:
+async def test_the_page_shows_the_last_decision_and_calls_nothing(served: AgentApplication) -> None:
     async with served.client() as client:
         await decision_of(client)
         calls = len(served.gateway.calls)
@@ -247,7 +249,7 @@ async def test_the_page_shows_the_last_decision_and_calls_nothing(served: Served
     assert len(served.gateway.calls) == calls
 
 
-async def test_the_page_of_an_agent_that_has_not_decided_yet_says_so(served: Served) -> None:
+async def test_the_page_of_an_agent_that_has_not_decided_yet_says_so(served: AgentApplication) -> None:
     for api in APIS:
         served.gateway.hangs(api.path)
 
@@ -255,7 +257,7 @@ async def test_the_page_of_an_agent_that_has_not_decided_yet_says_so(served: Ser
         assert "No decision yet" in (await client.get("/")).text
 
 
-async def test_the_page_shows_a_sites_name_as_text(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_page_shows_a_sites_name_as_text(served: AgentApplication, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SITE_ID", "<script>$site</script>")
 
     async with served.client() as client:

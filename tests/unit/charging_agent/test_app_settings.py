@@ -25,7 +25,7 @@ from ev_service.openapi import build_published_definition
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.charging_agent.conftest import Served
+    from tests.unit.charging_agent.conftest import AgentApplication
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +60,7 @@ def test_it_starts_before_the_bootstrap_has_written_the_credentials(
 
 
 async def test_credentials_that_the_bootstrap_replaced_are_used_without_a_restart(
-    served: Served, tmp_path: Path
+    served: AgentApplication, tmp_path: Path
 ) -> None:
     files = {name: tmp_path / name for name in ("client_id", "client_secret")}
     served.gateway_settings = GatewaySettings(
@@ -116,7 +116,7 @@ def test_a_ca_file_that_can_not_be_used_is_refused(
         create_app()
 
 
-async def test_a_replica_asks_for_a_scope_of_its_own(served: Served) -> None:
+async def test_a_replica_asks_for_a_scope_of_its_own(served: AgentApplication) -> None:
     served.settings["device"] = "east1"
     asked: list[str] = []
 
@@ -131,7 +131,7 @@ async def test_a_replica_asks_for_a_scope_of_its_own(served: Served) -> None:
     assert asked == ["solar:read battery:read grid:read device_east1"]
 
 
-async def test_it_plans_with_the_limits_that_the_bootstrap_found(served: Served, tmp_path: Path) -> None:
+async def test_it_plans_with_the_limits_that_the_bootstrap_found(served: AgentApplication, tmp_path: Path) -> None:
     limits_file = tmp_path / "limits.json"
     limits_file.write_text('{"GridAPI": {"requests": 0, "per_s": 60}}', encoding="utf-8")
     served.settings["limits_file"] = limits_file
@@ -143,7 +143,7 @@ async def test_it_plans_with_the_limits_that_the_bootstrap_found(served: Served,
     assert served.gateway.calls_to(GRID.path) == 0
 
 
-async def test_thresholds_and_powers_are_those_of_the_settings(served: Served) -> None:
+async def test_thresholds_and_powers_are_those_of_the_settings(served: AgentApplication) -> None:
     served.settings.update(grid_overload_percent=60, fast_kw=150)
     async with served.client() as client:
         decision = (await client.get("/optimize-charging")).json()
@@ -152,7 +152,7 @@ async def test_thresholds_and_powers_are_those_of_the_settings(served: Served) -
 
 
 def test_demanding_the_assertion_needs_the_gateways_certificate(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+    served: AgentApplication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_credentials(monkeypatch)
     monkeypatch.setenv("AGENT_REQUIRE_ASSERTION", "true")
@@ -162,7 +162,7 @@ def test_demanding_the_assertion_needs_the_gateways_certificate(
 
 
 async def test_only_the_routes_of_the_published_api_demand_the_assertion(
-    served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    served: AgentApplication, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "signing.pem").write_bytes(certificate_pem())
     monkeypatch.setenv("GATEWAY_CERT_FILE", str(tmp_path / "signing.pem"))

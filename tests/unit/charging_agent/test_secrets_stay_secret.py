@@ -17,7 +17,7 @@ from wso2_terms import codes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.charging_agent.conftest import FakeGateway, Served
+    from tests.unit.charging_agent.conftest import AgentApplication, FakeGateway
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ def assert_none_is_in(shown: str) -> None:
         assert secret not in shown
 
 
-async def shown_by(served: Served, capsys: pytest.CaptureFixture[str], rounds: int = 3) -> str:
+async def shown_by(served: AgentApplication, capsys: pytest.CaptureFixture[str], rounds: int = 3) -> str:
     """Everything that the agent answers and writes during a few decisions."""
     answers: list[str] = []
     async with served.client() as client:
@@ -74,7 +74,7 @@ TROUBLES: dict[str, Callable[[FakeGateway], None]] = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-async def test_no_secret_shows(served: Served, capsys: pytest.CaptureFixture[str], trouble: str) -> None:
+async def test_no_secret_shows(served: AgentApplication, capsys: pytest.CaptureFixture[str], trouble: str) -> None:
     served.gateway.does(TOKEN_PATH, answer_with_jwt)
     TROUBLES[trouble](served.gateway)
 
@@ -85,7 +85,9 @@ async def test_no_secret_shows(served: Served, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_no_secret_shows_when_everything_hangs(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_no_secret_shows_when_everything_hangs(
+    served: AgentApplication, capsys: pytest.CaptureFixture[str]
+) -> None:
     served.gateway.hangs(TOKEN_PATH)
     for api in APIS:
         served.gateway.hangs(api.path)
@@ -94,14 +96,14 @@ async def test_no_secret_shows_when_everything_hangs(served: Served, capsys: pyt
 
 
 async def test_a_log_of_level_debug_shows_no_secret_of_the_http_library(
-    served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    served: AgentApplication, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOG_LEVEL", "DEBUG")
 
     assert_none_is_in(await shown_by(served, capsys))
 
 
-def test_a_refusal_to_start_shows_no_secret(served: Served) -> None:
+def test_a_refusal_to_start_shows_no_secret(served: AgentApplication) -> None:
     placeholder = SecretStr(f"change-me-{SECRET}")
     served.gateway_settings = served.gateway_settings.model_copy(update={"client_secret": placeholder})
 

@@ -13,13 +13,15 @@ import uvicorn
 from charging_agent.readings.apis import APIS, GRID
 
 if TYPE_CHECKING:
-    from tests.unit.charging_agent.conftest import Served
+    from tests.unit.charging_agent.conftest import AgentApplication
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_a_request_in_flight_is_answered_before_the_server_ends_and_no_task_is_left(served: Served) -> None:
+async def test_a_request_in_flight_is_answered_before_the_server_ends_and_no_task_is_left(
+    served: AgentApplication,
+) -> None:
     for api in APIS:
         served.gateway.hangs(api.path)
     before = asyncio.all_tasks()
@@ -42,7 +44,7 @@ async def test_a_request_in_flight_is_answered_before_the_server_ends_and_no_tas
     assert asyncio.all_tasks() == before
 
 
-async def test_an_application_that_ends_in_the_middle_of_everything_leaves_no_task(served: Served) -> None:
+async def test_an_application_that_ends_in_the_middle_of_everything_leaves_no_task(served: AgentApplication) -> None:
     served.gateway.token_life_s = 100
     before = asyncio.all_tasks()
     async with served.client() as client:

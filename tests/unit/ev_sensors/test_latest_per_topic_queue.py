@@ -22,7 +22,7 @@ class Shed:
         self.count += 1
 
 
-def _taken(queue: asyncio.Queue[Message]) -> list[tuple[str, bytes]]:
+def _take_all(queue: asyncio.Queue[Message]) -> list[tuple[str, bytes]]:
     return [(message.topic.value, message.payload) for message in (queue.get_nowait() for _ in range(queue.qsize()))]
 
 
@@ -34,7 +34,7 @@ async def test_the_newest_of_each_topic_waits_and_the_others_are_counted() -> No
         queue.put_nowait(_message("a", number))
     queue.put_nowait(_message("b", 10))
 
-    assert _taken(queue) == [("a", b"9"), ("b", b"10")]
+    assert _take_all(queue) == [("a", b"9"), ("b", b"10")]
     assert (shed.count, queue.empty()) == (9, True)
 
 
@@ -45,7 +45,7 @@ async def test_a_device_that_tells_of_several_things_on_one_topic_keeps_some_of_
     for number in range(5):
         queue.put_nowait(_message("a", number))
 
-    assert [payload for _, payload in _taken(queue)] == [b"2", b"3", b"4"]
+    assert [payload for _, payload in _take_all(queue)] == [b"2", b"3", b"4"]
     assert shed.count == 2
 
 
@@ -55,7 +55,7 @@ async def test_a_flooded_topic_does_not_keep_others_waiting() -> None:
         queue.put_nowait(_message("flooded", number))
     queue.put_nowait(_message("quiet", 8))
 
-    assert [topic for topic, _ in _taken(queue)][:2] == ["flooded", "quiet"]
+    assert [topic for topic, _ in _take_all(queue)][:2] == ["flooded", "quiet"]
 
 
 async def test_who_waits_is_given_the_next_message() -> None:

@@ -26,7 +26,7 @@ def _reading(measured: Measurement, source: str) -> BatteryStatus:
     )
 
 
-def _refused(topic: str, payload: bytes, refusal: Refusal, is_retained: bool) -> None:
+def _fail_on_refusal(topic: str, payload: bytes, refusal: Refusal, is_retained: bool) -> None:
     raise AssertionError(f"{topic} {payload!r} {refusal} {is_retained}")
 
 
@@ -182,7 +182,7 @@ def test_many_reasons_for_which_messages_are_ignored_are_counted_together() -> N
     reasons = iter(f"no power in part {number}" for number in range(100))
     shape = Shape("x", None, lambda _, __: IgnoredMessage(next(reasons)), lambda _: None)
     device = Device("grid", Rules({}), _reading)
-    inbox = MessageValidator(device, shape, MqttMetrics(), _refused)
+    inbox = MessageValidator(device, shape, MqttMetrics(), _fail_on_refusal)
     for number in range(100):
         inbox.take("x", str(number).encode(), NOON, is_retained=False)
 
@@ -194,7 +194,7 @@ def test_many_reasons_for_which_messages_are_ignored_are_counted_together() -> N
 def test_what_the_broker_kept_does_not_count_where_messages_tell_no_time() -> None:
     measured = Measurement(NOON, {"soc_percent": 50.0})
     shape = Shape("x", None, lambda _, __: measured, lambda _: None, is_timed=False)
-    inbox = MessageValidator(Device("battery", Rules({}), _reading), shape, MqttMetrics(), _refused)
+    inbox = MessageValidator(Device("battery", Rules({}), _reading), shape, MqttMetrics(), _fail_on_refusal)
 
     inbox.take("x", b"50", NOON, is_retained=True)
     assert inbox.reading is None

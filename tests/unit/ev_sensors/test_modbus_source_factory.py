@@ -20,7 +20,7 @@ from solar_service.sources import SolarSourceSettings
 from solar_service.sources import create_source as solar_source
 
 
-def _given(source: SourceSettings) -> ServiceSettings:
+def _build_settings(source: SourceSettings) -> ServiceSettings:
     return ServiceSettings(source, load(SiteSettings), RunSettings())
 
 
@@ -38,9 +38,9 @@ async def test_each_service_asks_its_own_device(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv(f"{role}_MODBUS_HOST", "127.0.0.1")
     clock = SystemClock()
     sources = {
-        "the inverter": solar_source(_given(SolarSourceSettings(source="modbus")), clock),
-        "the battery": battery_source(_given(BatterySourceSettings(source="modbus")), clock),
-        "the meter": grid_source(_given(GridSourceSettings(source="modbus")), clock),
+        "the inverter": solar_source(_build_settings(SolarSourceSettings(source="modbus")), clock),
+        "the battery": battery_source(_build_settings(BatterySourceSettings(source="modbus")), clock),
+        "the meter": grid_source(_build_settings(GridSourceSettings(source="modbus")), clock),
     }
 
     for name, source in sources.items():
@@ -71,7 +71,7 @@ def test_a_setting_that_cannot_be_used_does_not_start(
         monkeypatch.setenv(name, value)
 
     with pytest.raises(ConfigurationError) as refused:
-        solar_source(_given(SolarSourceSettings(source="modbus")), SystemClock())
+        solar_source(_build_settings(SolarSourceSettings(source="modbus")), SystemClock())
 
     assert reason in refused.value.message
 

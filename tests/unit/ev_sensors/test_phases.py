@@ -43,7 +43,9 @@ def _tasmota(**energy: object) -> dict[str, Any]:
     return {"Time": TIME, "ENERGY": energy}
 
 
-def _judged(shape: str, message: object, *, factor: float = 1.0, **site: Any) -> Measurement | Refusal | IgnoredMessage:
+def _validate_message(
+    shape: str, message: object, *, factor: float = 1.0, **site: Any
+) -> Measurement | Refusal | IgnoredMessage:
     """A message as the connection's meter: what it says, or why it does not count."""
     settings = SiteSettings.model_validate(site)
     device = connection_meter(settings)
@@ -55,7 +57,7 @@ def _judged(shape: str, message: object, *, factor: float = 1.0, **site: Any) ->
 
 
 def _current_a(shape: str, message: object, *, factor: float = 1.0, **site: Any) -> tuple[float, ...] | None:
-    said = _judged(shape, message, factor=factor, **site)
+    said = _validate_message(shape, message, factor=factor, **site)
     assert isinstance(said, Measurement), said
     return connection_meter(SiteSettings.model_validate(site)).reading(said, "mqtt").current_a
 
@@ -149,7 +151,7 @@ def test_a_meter_behind_transformers_is_multiplied_in_all() -> None:
 def test_phases_that_cannot_be_are_refused_with_their_message(
     shape: str, message: dict[str, Any], reason: Reason
 ) -> None:
-    refusal = _judged(shape, message)
+    refusal = _validate_message(shape, message)
 
     assert isinstance(refusal, Refusal)
     assert refusal.reason == reason

@@ -34,7 +34,7 @@ def _values(shape: Shape, message: object) -> dict[str, float]:
     return dict(said.values)
 
 
-def _refused(shape: Shape, message: object) -> Refusal:
+def _parse_refusal(shape: Shape, message: object) -> Refusal:
     said = _parse(shape, message)
     assert isinstance(said, Refusal), said
     return said
@@ -57,7 +57,7 @@ def test_our_own_shape_names_values_as_the_services_do() -> None:
     ],
 )
 def test_a_quantity_in_another_unit_is_refused_for_its_unit(role: Role, fields: dict[str, float], wrong: str) -> None:
-    refusal = _refused(own_shape(role, "x"), {"timestamp": TIME, "sequence": 7, **fields})
+    refusal = _parse_refusal(own_shape(role, "x"), {"timestamp": TIME, "sequence": 7, **fields})
 
     assert (refusal.reason, wrong in refusal.detail) == (Reason.UNIT, True)
 
@@ -83,7 +83,7 @@ def test_a_quantity_in_another_unit_is_refused_for_its_unit(role: Role, fields: 
 def test_what_breaks_the_schema_is_refused_by_field_and_without_its_value(change: dict[str, Any]) -> None:
     message = {"timestamp": TIME, "sequence": 7, "generation_kw": 41.0} | change
 
-    refusal = _refused(own_shape("solar", "x"), message)
+    refusal = _parse_refusal(own_shape("solar", "x"), message)
 
     assert refusal.reason == Reason.SCHEMA
     assert next(iter(change)) in refusal.detail
@@ -267,7 +267,7 @@ def test_an_inverter_that_sleeps_gives_no_power_and_one_that_is_awake_tells_it()
 def test_what_an_inverter_does_not_implement_or_says_in_other_units_is_refused(
     message: dict[str, object], reason: Reason
 ) -> None:
-    assert _refused(sunspec_shape("solar", "x", factor=1.0), message).reason == reason
+    assert _parse_refusal(sunspec_shape("solar", "x", factor=1.0), message).reason == reason
 
 
 @pytest.mark.parametrize(

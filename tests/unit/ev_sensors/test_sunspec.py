@@ -28,19 +28,21 @@ def read(registers: list[int]) -> dict[str, float]:
     return points_of(Block(registers[0], 40_070, registers[1]), registers)
 
 
-def said(role: Role, *blocks: list[int], factor: float = 1.0, rating_kw: float | None = None) -> Measurement | Refusal:
+def parse_models(
+    role: Role, *blocks: list[int], factor: float = 1.0, rating_kw: float | None = None
+) -> Measurement | Refusal:
     models = {registers[0]: read(registers) for registers in blocks}
     return to_measurement(role, SunSpecPoints(models, NOON, 1, factor, rating_kw))
 
 
 def values(role: Role, *blocks: list[int], factor: float = 1.0) -> dict[str, float]:
-    judged = said(role, *blocks, factor=factor)
+    judged = parse_models(role, *blocks, factor=factor)
     assert isinstance(judged, Measurement), judged
     return dict(judged.values)
 
 
 def why_not(role: Role, *blocks: list[int], rating_kw: float | None = None) -> tuple[Reason, str]:
-    judged = said(role, *blocks, rating_kw=rating_kw)
+    judged = parse_models(role, *blocks, rating_kw=rating_kw)
     assert isinstance(judged, Refusal), judged
     return judged.reason, judged.detail
 
@@ -177,7 +179,7 @@ def test_a_factor_turns_the_sign_of_power_and_leaves_the_charge() -> None:
 
 
 def test_energy_of_an_inverter_is_its_counter() -> None:
-    judged = said("solar", inverter(wh=1_234_500))
+    judged = parse_models("solar", inverter(wh=1_234_500))
 
     assert isinstance(judged, Measurement)
     assert judged.energy_kwh == 1234.5
@@ -239,7 +241,7 @@ def test_power_far_above_the_nameplate_is_refused() -> None:
         Reason.RANGE,
         "41 kW is too much for the 30 kW of the nameplate",
     )
-    assert isinstance(said("solar", inverter(3500), rating_kw=rating_kw), Measurement)
+    assert isinstance(parse_models("solar", inverter(3500), rating_kw=rating_kw), Measurement)
     assert get_rated_kw(read(nameplate(0xFFFF))) is None
 
 

@@ -40,11 +40,11 @@ def claims(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def signed(key: RSAKey, **changes: Any) -> str:
+def sign_claims(key: RSAKey, **changes: Any) -> str:
     return jwt.encode({"alg": "RS256", "typ": "JWT"}, claims(**changes), key)
 
 
-def unpadded(part: object) -> str:
+def encode_unpadded(part: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
 
 
@@ -55,7 +55,7 @@ def refusal_of(door: GatewayAssertion, assertion: str | None, apicontext: str = 
 
 
 def test_the_gateways_assertion_for_this_api_opens(door: GatewayAssertion, signing_key: RSAKey) -> None:
-    door.verify(signed(signing_key), SOLAR)
+    door.verify(sign_claims(signing_key), SOLAR)
 
 
 @pytest.mark.parametrize("assertion", [None, ""])
@@ -69,18 +69,20 @@ def test_what_is_no_jwt_is_refused(door: GatewayAssertion, assertion: str) -> No
 
 
 def test_an_assertion_signed_by_someone_else_is_refused(door: GatewayAssertion) -> None:
-    assert "does not verify" in refusal_of(door, signed(RSAKey.generate_key(2048)))
+    assert "does not verify" in refusal_of(door, sign_claims(RSAKey.generate_key(2048)))
 
 
 def test_claims_changed_after_signing_are_refused(door: GatewayAssertion, signing_key: RSAKey) -> None:
-    header, _, signature = signed(signing_key).split(".")
+    header, _, signature = sign_claims(signing_key).split(".")
 
-    assert "does not verify" in refusal_of(door, f"{header}.{unpadded(claims(sub='admin'))}.{signature}")
+    assert "does not verify" in refusal_of(door, f"{header}.{encode_unpadded(claims(sub='admin'))}.{signature}")
 
 
 def test_an_unsigned_assertion_is_refused(door: GatewayAssertion) -> None:
     for algorithm in ("none", "None", "NONE"):
-        assert "does not verify" in refusal_of(door, f"{unpadded({'alg': algorithm})}.{unpadded(claims())}.")
+        assert "does not verify" in refusal_of(
+            door, f"{encode_unpadded({'alg': algorithm})}.{encode_unpadded(claims())}."
+        )
 
 
 def test_the_public_key_taken_as_a_shared_secret_is_refused(
@@ -90,7 +92,7 @@ def test_the_public_key_taken_as_a_shared_secret_is_refused(
 
     for secret in (public_pem, certificate_pem):
         # Signed by hand: the library refuses to make such a thing.
-        head = f"{unpadded({'alg': 'HS256', 'typ': 'JWT'})}.{unpadded(claims())}"
+        head = f"{encode_unpadded({'alg': 'HS256', 'typ': 'JWT'})}.{encode_unpadded(claims())}"
         mac = hmac.digest(secret, head.encode(), hashlib.sha256)
         forged = f"{head}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
         assert "does not verify" in refusal_of(door, forged)
@@ -111,21 +113,21 @@ def test_a_shared_secret_of_any_kind_is_refused(door: GatewayAssertion) -> None:
 def test_an_assertion_without_a_claim_that_counts_is_refused(
     door: GatewayAssertion, signing_key: RSAKey, missing: str
 ) -> None:
-    assert "does not verify" in refusal_of(door, signed(signing_key, **{missing: None}))
+    assert "does not verify" in refusal_of(door, sign_claims(signing_key, **{missing: None}))
 
 
 @pytest.mark.parametrize("issuer", [None, "", "wso2.org/products/am/", "https://localhost:9443/oauth2/token"])
 def test_an_assertion_of_another_issuer_is_refused(
     door: GatewayAssertion, signing_key: RSAKey, issuer: str | None
 ) -> None:
-    assert "not issued by the gateway" in refusal_of(door, signed(signing_key, iss=issuer))
+    assert "not issued by the gateway" in refusal_of(door, sign_claims(signing_key, iss=issuer))
 
 
 @pytest.mark.parametrize("apicontext", ["/battery/1.0.0", "/solar/1.0.1", "/solar", "", "/solar/1.0.0/"])
 def test_an_assertion_made_for_another_api_is_refused(
     door: GatewayAssertion, signing_key: RSAKey, apicontext: str
 ) -> None:
-    assertion = signed(signing_key, **{CONTEXT_CLAIM: apicontext})
+    assertion = sign_claims(signing_key, **{CONTEXT_CLAIM: apicontext})
 
     assert refusal_of(door, assertion) == "the gateway's assertion was made for another API"
     assert refusal_of(door, assertion) == "the gateway's assertion was made for another API"
@@ -134,7 +136,7 @@ def test_an_assertion_made_for_another_api_is_refused(
 def test_an_assertion_expires_by_the_runs_clock_also_when_it_was_seen_before(
     door: GatewayAssertion, signing_key: RSAKey, clock: SteppedClock
 ) -> None:
-    assertion = signed(signing_key)
+    assertion = sign_claims(signing_key)
     clock.advance(899)
     door.verify(assertion, SOLAR)
 
@@ -153,7 +155,7 @@ def test_an_end_that_is_no_moment_ahead_is_refused(door: GatewayAssertion, signi
 
 def test_base64url_without_padding_is_what_is_read(door: GatewayAssertion, signing_key: RSAKey) -> None:
     # Characters that base64 and base64url write differently stand in this claim.
-    assertion = signed(signing_key, sub="???>>>~~~\u00ff\u00ff\u00ff")
+    assertion = sign_claims(signing_key, sub="???>>>~~~\u00ff\u00ff\u00ff")
     standard = assertion.replace("-", "+").replace("_", "/")
 
     assert set(assertion) & set("-_")
@@ -164,7 +166,7 @@ def test_base64url_without_padding_is_what_is_read(door: GatewayAssertion, signi
 
 def test_many_assertions_do_not_fill_the_memory(door: GatewayAssertion, signing_key: RSAKey) -> None:
     for number in range(300):
-        door.verify(signed(signing_key, jti=str(number)), SOLAR)
+        door.verify(sign_claims(signing_key, jti=str(number)), SOLAR)
 
     assert len(door._verified) <= 256  # pyright: ignore[reportPrivateUsage]
 

@@ -30,7 +30,7 @@ class FakePeer:
         self.aborted = True
 
 
-def opened(bounds: ConnectionBounds, address: str = "192.0.2.1", **state: Any) -> tuple[Connection, FakePeer]:
+def open_connection(bounds: ConnectionBounds, address: str = "192.0.2.1", **state: Any) -> tuple[Connection, FakePeer]:
     peer = FakePeer(**state)
     connection = bounds.open(peer, address)
     assert connection is not None
@@ -39,10 +39,10 @@ def opened(bounds: ConnectionBounds, address: str = "192.0.2.1", **state: Any) -
 
 async def test_the_oldest_unproven_connection_of_the_address_makes_room_for_a_new_one() -> None:
     bounds = ConnectionBounds(LIMITS, "test")
-    held = [opened(bounds) for _ in range(LIMITS.per_address)]
+    held = [open_connection(bounds) for _ in range(LIMITS.per_address)]
     held[0][0].is_proven = True
 
-    opened(bounds)
+    open_connection(bounds)
 
     assert [peer.aborted for _, peer in held] == [False, True] + [False] * 6
     assert len(bounds) == LIMITS.per_address
@@ -50,10 +50,10 @@ async def test_the_oldest_unproven_connection_of_the_address_makes_room_for_a_ne
 
 async def test_another_address_is_not_closed_for_one_that_has_too_many() -> None:
     bounds = ConnectionBounds(LIMITS, "test")
-    _, quiet = opened(bounds, "192.0.2.2")
+    _, quiet = open_connection(bounds, "192.0.2.2")
 
     for _ in range(50):
-        opened(bounds)
+        open_connection(bounds)
 
     assert not quiet.aborted
     assert len(bounds) == LIMITS.per_address + 1
@@ -63,14 +63,14 @@ async def test_the_total_holds_however_many_addresses_there_are() -> None:
     bounds = ConnectionBounds(LIMITS, "test")
 
     for number in range(100):
-        opened(bounds, f"192.0.2.{number}")
+        open_connection(bounds, f"192.0.2.{number}")
 
     assert len(bounds) == LIMITS.total
 
 
 async def test_what_is_being_answered_is_not_closed_and_a_new_one_is_refused_where_all_are() -> None:
     bounds = ConnectionBounds(LIMITS, "test")
-    held = [opened(bounds, is_busy=True)[1] for _ in range(LIMITS.per_address)]
+    held = [open_connection(bounds, is_busy=True)[1] for _ in range(LIMITS.per_address)]
 
     refused = bounds.open(FakePeer(), "192.0.2.1")
 
@@ -80,12 +80,12 @@ async def test_what_is_being_answered_is_not_closed_and_a_new_one_is_refused_whe
 
 async def test_an_answer_that_is_not_read_does_not_keep_its_connection_from_being_closed() -> None:
     bounds = ConnectionBounds(LIMITS, "test")
-    connection, stalled = opened(bounds, is_busy=True)
+    connection, stalled = open_connection(bounds, is_busy=True)
     connection.pause_writing()
     for _ in range(LIMITS.per_address - 1):
-        opened(bounds, is_busy=True)
+        open_connection(bounds, is_busy=True)
 
-    opened(bounds)
+    open_connection(bounds)
 
     assert stalled.aborted
 
@@ -95,7 +95,7 @@ async def test_an_answer_that_is_not_read_does_not_keep_its_connection_from_bein
     [("expect_handshake", 5), ("expect_request", 5), ("begin_request", 10), ("end_request", 60)],
 )
 async def test_each_part_of_a_request_has_its_time(report: str, limit_s: float) -> None:
-    connection, peer = opened(ConnectionBounds(LIMITS, "test"))
+    connection, peer = open_connection(ConnectionBounds(LIMITS, "test"))
     now_s = time.monotonic()
     getattr(connection, report)()
 
@@ -108,7 +108,7 @@ async def test_each_part_of_a_request_has_its_time(report: str, limit_s: float) 
 
 
 async def test_the_first_bytes_after_an_answer_begin_the_time_of_the_next_head() -> None:
-    connection, peer = opened(ConnectionBounds(LIMITS, "test"))
+    connection, peer = open_connection(ConnectionBounds(LIMITS, "test"))
     connection.end_request()
     connection.receive()
     now_s = time.monotonic()
@@ -119,7 +119,7 @@ async def test_the_first_bytes_after_an_answer_begin_the_time_of_the_next_head()
 
 
 async def test_further_bytes_of_a_head_do_not_prolong_its_time() -> None:
-    connection, peer = opened(ConnectionBounds(LIMITS, "test"))
+    connection, peer = open_connection(ConnectionBounds(LIMITS, "test"))
     with patch("time.monotonic", return_value=100.0):
         connection.expect_request()
     with patch("time.monotonic", return_value=104.0):
@@ -131,7 +131,7 @@ async def test_further_bytes_of_a_head_do_not_prolong_its_time() -> None:
 
 
 async def test_a_request_that_is_being_answered_has_no_end_but_an_unread_answer_has() -> None:
-    connection, peer = opened(ConnectionBounds(LIMITS, "test"), is_busy=True)
+    connection, peer = open_connection(ConnectionBounds(LIMITS, "test"), is_busy=True)
     connection.begin_request()
     now_s = time.monotonic()
     connection.enforce(now_s + 3600)

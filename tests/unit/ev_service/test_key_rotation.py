@@ -46,7 +46,7 @@ def assertion(file: Path, clock: SteppedClock) -> GatewayAssertion:
     return GatewayAssertion.from_file(file, clock)
 
 
-def signed(pair: Pair, jti: str = "1", **changes: object) -> str:
+def sign_claims(pair: Pair, jti: str = "1", **changes: object) -> str:
     claims = {"iss": ISSUER, "exp": int(NOON.timestamp()) + 900, CONTEXT_CLAIM: SOLAR, "jti": jti} | changes
     assert isinstance(pair.key, RSAPrivateKey)
     return jwt.encode({"alg": "RS256"}, claims, RSAKey.import_key(pair.key))
@@ -67,23 +67,23 @@ def test_every_certificate_of_the_file_counts_in_any_order(
         file.write_bytes(b"# two keys, f\xc3\xbcr kurze Zeit\n" + pem(*(pair.certificate for pair in order)))
         assertion = GatewayAssertion.from_file(file, clock)
 
-        assert [is_accepted(assertion, signed(pair)) for pair in pairs] == [True, True, False]
+        assert [is_accepted(assertion, sign_claims(pair)) for pair in pairs] == [True, True, False]
 
 
 def test_a_key_changes_in_three_steps_without_one_refusal(
     assertion: GatewayAssertion, file: Path, pairs: tuple[Pair, ...]
 ) -> None:
     former, current, _ = pairs
-    assert is_accepted(assertion, signed(former))
+    assert is_accepted(assertion, sign_claims(former))
     file.write_bytes(pem(former.certificate, current.certificate))
-    assert is_accepted(assertion, signed(former))
-    assert is_accepted(assertion, signed(current))
+    assert is_accepted(assertion, sign_claims(former))
+    assert is_accepted(assertion, sign_claims(current))
     file.write_bytes(pem(current.certificate))
 
-    assert is_accepted(assertion, signed(current))
+    assert is_accepted(assertion, sign_claims(current))
     assert assertion.warnings() == {"assertion": None, "certificates": None}
     # Also one that was accepted before, and would be remembered until it expires.
-    assert not is_accepted(assertion, signed(former))
+    assert not is_accepted(assertion, sign_claims(former))
 
 
 @pytest.mark.parametrize("broken", ["half", "none", "empty", "other", "missing"])
@@ -98,12 +98,12 @@ def test_a_file_that_is_being_written_or_broken_changes_nothing_and_is_told(
     else:
         file.write_bytes(contents[broken])
 
-    assert is_accepted(assertion, signed(pairs[0]))
+    assert is_accepted(assertion, sign_claims(pairs[0]))
     assert str(assertion.warnings()["certificates"]).startswith(f"GATEWAY_CERT_FILE {file} cannot be used: ")
 
     file.write_bytes(whole)
 
-    assert is_accepted(assertion, signed(pairs[1]))
+    assert is_accepted(assertion, sign_claims(pairs[1]))
     assert assertion.warnings() == {"assertion": None, "certificates": None}
 
 
@@ -122,7 +122,7 @@ def test_refusals_are_told_with_their_reason_until_five_minutes_after_the_last(
     assertion: GatewayAssertion, pairs: tuple[Pair, ...], clock: SteppedClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
-        assert not is_accepted(assertion, signed(pairs[1]))
+        assert not is_accepted(assertion, sign_claims(pairs[1]))
         clock.advance(60)
 
     told = assertion.warnings()["assertion"]
@@ -139,9 +139,9 @@ def test_each_kind_of_refusal_has_its_reason(
     clock.advance(10)
     for token in (
         "x.y.z",
-        signed(pairs[0], exp=int(NOON.timestamp())),
-        signed(pairs[0], iss="nobody"),
-        signed(pairs[0], **{CONTEXT_CLAIM: "/grid/1.0.0"}),
+        sign_claims(pairs[0], exp=int(NOON.timestamp())),
+        sign_claims(pairs[0], iss="nobody"),
+        sign_claims(pairs[0], **{CONTEXT_CLAIM: "/grid/1.0.0"}),
     ):
         assert not is_accepted(assertion, token)
         reasons.append(str(assertion.warnings()["assertion"]).partition("Z: ")[2])
@@ -173,7 +173,7 @@ async def test_health_tells_of_refusals_and_of_the_file_and_stays_200(
     app.add_api_route("/ok", lambda: {"ok": True}, dependencies=[through_gateway(SOLAR)])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://solar.test") as client:
         before = await client.get("/health")
-        answer = await client.get("/ok", headers={HEADER: signed(pairs[1])})
+        answer = await client.get("/ok", headers={HEADER: sign_claims(pairs[1])})
         file.unlink()
         after = await client.get("/health")
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 NOON = datetime(2026, 6, 25, 16, tzinfo=UTC)
 
 
-class _Stuck(Source[SolarStatus]):
+class _StuckSource(Source[SolarStatus]):
     """A device that measured once and never again."""
 
     async def read(self, now: datetime) -> SolarStatus:
@@ -31,13 +31,13 @@ class _Failing(Source[SolarStatus]):
 
 @pytest.mark.parametrize(("age_s", "reason"), [(0, None), (60, None), (61, "the newest reading is 61 s old")])
 async def test_a_reading_that_is_no_longer_renewed_is_told_as_stuck(age_s: float, reason: str | None) -> None:
-    health = source_health(_Stuck(), SteppedClock(NOON + timedelta(seconds=age_s)))
+    health = source_health(_StuckSource(), SteppedClock(NOON + timedelta(seconds=age_s)))
 
     assert await health() == {"source": reason}
 
 
 async def test_a_source_in_trouble_is_told_though_it_still_has_a_value() -> None:
-    class Silent(_Stuck):
+    class Silent(_StuckSource):
         async def health_error(self, now: datetime) -> str | None:
             return "the inverter has been silent for 31 s"
 

@@ -16,13 +16,13 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 def test_every_process_has_ended_when_the_block_is_left(tmp_path: Path) -> None:
     children: list[Child] = []
 
-    def interrupted() -> None:
+    def interrupt() -> None:
         with Processes(tmp_path, {}) as processes:
             children.extend(processes.start(name, SLEEP, {}) for name in ("first", "second"))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        interrupted()
+        interrupt()
 
     assert [child.process.returncode for child in children] == [-15, -15]
 

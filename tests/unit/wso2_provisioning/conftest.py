@@ -148,7 +148,7 @@ class FakeWso2:
 
     def _register(self, request: httpx.Request) -> httpx.Response:
         if self._caller(request) is None:
-            return unauthenticated()
+            return build_unauthenticated()
         name = json.loads(request.content)["clientName"]
         client = next((c for c in self.clients.values() if c["name"] == name), None)
         if client is None:
@@ -238,11 +238,11 @@ class FakeWso2:
 
     def _list_policies(self, request: httpx.Request, kind: str) -> httpx.Response:
         if self._caller(request) != "admin":
-            return unauthenticated()
+            return build_unauthenticated()
         return listing(list(self.policies[kind].values()))
 
     def _import_policy(self, request: httpx.Request) -> httpx.Response:
-        policy = yaml.safe_load(uploaded(request))
+        policy = yaml.safe_load(read_upload(request))
         self._mutated()
         kind = self.policies[policy["subtype"].removesuffix(" policy")]
         existed = policy["data"]["policyName"] in kind
@@ -251,12 +251,12 @@ class FakeWso2:
 
     def _list_apis(self, request: httpx.Request) -> httpx.Response:
         if self._caller(request) != "admin":
-            return unauthenticated()
+            return build_unauthenticated()
         name = request.url.params.get("query", "name:").split()[0].removeprefix("name:")
         return listing([api for api in self.apis.values() if name in api["name"]])
 
     def _import_api(self, request: httpx.Request) -> httpx.Response:
-        project = read_api_archive(uploaded(request))
+        project = read_api_archive(read_upload(request))
         roles = {role for listed in project.api.scopes for role in listed.scope.bindings}
         if (
             not roles <= self.roles
@@ -280,7 +280,7 @@ class FakeWso2:
 
     def _list_servers(self, request: httpx.Request) -> httpx.Response:
         if self._caller(request) != "admin":
-            return unauthenticated()
+            return build_unauthenticated()
         name = request.url.params.get("query", "name:").split()[0].removeprefix("name:")
         shown = ("id", "name", "version", "provider")
         found = [server for server in self.mcp_servers.values() if name in server["name"]]
@@ -357,18 +357,18 @@ class FakeWso2:
         return httpx.Response(200, json={"workflowStatus": "APPROVED"})
 
     def _list_denied(self, request: httpx.Request) -> httpx.Response:
-        return listing(self.denied) if self._caller(request) == "admin" else unauthenticated()
+        return listing(self.denied) if self._caller(request) == "admin" else build_unauthenticated()
 
     def _owned(self, request: httpx.Request) -> httpx.Response:
         if self._caller(request) != "admin":
-            return unauthenticated()
+            return build_unauthenticated()
         return listing([app for app in self.applications.values() if app["owner"] == request.url.params["user"]])
 
     def _export(self, request: httpx.Request) -> httpx.Response:
         wanted = (request.url.params["appOwner"], request.url.params["appName"])
         app = next((app for app in self.applications.values() if (app["owner"], app["name"]) == wanted), None)
         if self._caller(request) != "admin" or app is None:
-            return httpx.Response(404, json={"code": 404}) if app is None else unauthenticated()
+            return httpx.Response(404, json={"code": 404}) if app is None else build_unauthenticated()
         keys = [key_body(client) for client in self.clients.values() if client["app"] == app["applicationId"]]
         for key in keys:
             key["consumerSecret"] = base64.b64encode(key["consumerSecret"].encode()).decode()
@@ -380,7 +380,7 @@ class FakeWso2:
 
     def _subscribers(self, request: httpx.Request) -> httpx.Response:
         if self._caller(request) != "admin":
-            return unauthenticated()
+            return build_unauthenticated()
         wanted = request.url.params["apiId"]
         return listing([self._subscriber(one) for one in self.subscriptions.values() if one["apiId"] == wanted])
 
@@ -403,7 +403,7 @@ class FakeWso2:
     def _applications(self, request: httpx.Request, verb: str) -> httpx.Response:
         user = self._caller(request)
         if user is None:
-            return unauthenticated()
+            return build_unauthenticated()
         mine = [app for app in self.applications.values() if app["owner"] == user]
         if verb == "GET":
             return listing([app for app in mine if request.url.params["query"] in app["name"]])
@@ -468,11 +468,11 @@ def listing(found: list[JSON]) -> httpx.Response:
     return httpx.Response(200, json={"count": len(found), "list": found})
 
 
-def unauthenticated() -> httpx.Response:
+def build_unauthenticated() -> httpx.Response:
     return httpx.Response(401, json={"code": 401, "message": "", "description": "Unauthenticated request"})
 
 
-def uploaded(request: httpx.Request) -> bytes:
+def read_upload(request: httpx.Request) -> bytes:
     body = io.BytesIO(request.content).getvalue()
     boundary = request.headers["Content-Type"].partition("boundary=")[2].encode()
     return body.split(b"--" + boundary)[1].partition(b"\r\n\r\n")[2][:-2]

@@ -103,11 +103,11 @@ def test_a_run_that_was_cut_off_before_the_switch_leaves_the_old_files(
 def test_where_links_are_refused_each_file_is_replaced_as_a_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class PrivilegeNotHeld(OSError):
+    class PrivilegeNotHeldError(OSError):
         winerror = 1314
 
     def refuse(*_: object) -> None:
-        raise PrivilegeNotHeld("A required privilege is not held by the client")
+        raise PrivilegeNotHeldError("A required privilege is not held by the client")
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
     write_credentials(tmp_path, FIRST, LIMITS)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 URL = "https://localhost:9443"
 
 
-class CutOff(BaseException):
+class CutOffError(BaseException):
     """The run ends here, as if its process had been killed."""
 
 
@@ -42,7 +42,7 @@ class Ground:
         def answer(request: httpx.Request) -> httpx.Response:
             nonlocal asked
             if asked == cut_off_after:
-                raise CutOff
+                raise CutOffError
             asked += 1
             return self.fake(request)
 
@@ -102,7 +102,7 @@ def test_a_step_that_fails_anywhere_is_completed_by_the_next_run(ground: Ground,
 
     for cut in range(requests):
         again = Ground(type(ground.fake)(), artifacts)
-        with pytest.raises(CutOff):
+        with pytest.raises(CutOffError):
             again.run(cut_off_after=cut)
 
         again.run()

@@ -37,7 +37,7 @@ def call(*arguments: str) -> GatewayCall:
     return build_call(build_parser().parse_args(arguments))
 
 
-def shown(command: str, answer: dict[str, Any]) -> str:
+def format_answer(command: str, answer: dict[str, Any]) -> str:
     out = StringIO()
     console = Console(file=out, width=250, markup=False, highlight=False)
     for part in render_answer(command, answer):
@@ -128,7 +128,7 @@ def test_without_a_password_it_is_said_which_one(
 
 
 def test_a_charger_is_one_row_with_its_limit_and_who_set_it() -> None:
-    text = shown("chargers", site())
+    text = format_answer("chargers", site())
 
     assert "60 kW for building and cars" in text
     assert "no order of an operator is in force" in text
@@ -147,17 +147,17 @@ def test_a_charger_is_one_row_with_its_limit_and_who_set_it() -> None:
     ],
 )
 def test_what_is_out_of_the_ordinary_at_a_charger_is_said(changed: dict[str, Any], words: str) -> None:
-    assert words in shown("chargers", site(**changed))
+    assert words in format_answer("chargers", site(**changed))
 
 
 def test_what_a_charger_calls_itself_is_no_markup() -> None:
     answer = {"sessions": [SESSION | {"charger_id": "[red]CP[/red]"}]}
 
-    assert "[red]CP[/red]" in shown("sessions", answer)
+    assert "[red]CP[/red]" in format_answer("sessions", answer)
 
 
 def test_a_car_is_shown_with_what_is_known_of_it() -> None:
-    assert shown("departure", SESSION).splitlines()[-1].split() == [
+    assert format_answer("departure", SESSION).splitlines()[-1].split() == [
         "s-1", "CP-1", "1", "2026-06-21T15:00:00Z", "7.5", "kWh", "-", "2026-06-21T21:00:00Z", "-", "-",
     ]  # fmt: skip
 
@@ -171,11 +171,13 @@ def test_a_car_is_shown_with_what_is_known_of_it() -> None:
     ],
 )
 def test_an_override_is_told_in_words(override: dict[str, Any] | None, words: str) -> None:
-    assert words in shown("stop", {"override": override, "is_kept_on_disk": True})
+    assert words in format_answer("stop", {"override": override, "is_kept_on_disk": True})
 
 
 def test_an_order_that_is_not_on_disk_is_in_force_and_says_so() -> None:
-    assert "NOT on disk" in shown("limit", {"site_limit_kw": 60.0, "configured_kw": 100.0, "is_kept_on_disk": False})
+    assert "NOT on disk" in format_answer(
+        "limit", {"site_limit_kw": 60.0, "configured_kw": 100.0, "is_kept_on_disk": False}
+    )
 
 
 def test_the_record_says_who_ordered_what_and_why() -> None:
@@ -183,7 +185,7 @@ def test_the_record_says_who_ordered_what_and_why() -> None:
     proved = {"application": "Operator", "user": "operator@carbon.super"}
     order = {"number": 3, "recorded_at": "2026-06-21T16:00:00Z", "kind": "override", "override": override}
 
-    row = shown("orders", {"orders": [order | {"proved": proved}], "is_kept_on_disk": True}).splitlines()[-1]
+    row = format_answer("orders", {"orders": [order | {"proved": proved}], "is_kept_on_disk": True}).splitlines()[-1]
 
     assert "operator@carbon.super" in row
     assert "override: kind stop, minutes 30" in row
@@ -199,7 +201,7 @@ def test_the_record_says_who_ordered_what_and_why() -> None:
     ],
 )
 def test_where_there_is_nothing_it_is_said(command: str, answer: dict[str, Any], words: str) -> None:
-    assert words in shown(command, answer)
+    assert words in format_answer(command, answer)
 
 
 RECORD: dict[str, Any] = {
@@ -217,7 +219,7 @@ def test_sessions_that_are_over_are_asked_of_the_operators_api() -> None:
 
 
 def test_sessions_that_are_over_are_shown_with_token_and_name() -> None:
-    text = shown("sessions", {"sessions": [RECORD], "next_since": None})
+    text = format_answer("sessions", {"sessions": [RECORD], "next_since": None})
     assert "Anna, B." in text
     assert "7.5 kWh" in text
 

@@ -197,7 +197,7 @@ def rules(artifacts: Artifacts) -> Rules:
     return Rules(artifacts)
 
 
-def allowed(artifacts: Artifacts) -> dict[str, set[str]]:
+def list_allowed(artifacts: Artifacts) -> dict[str, set[str]]:
     passing = [case for case in generate_cases(artifacts) if case.expected is None]
     return {
         spec.name: {case.endpoint.name for case in passing if case.application == spec.name} for spec in APPLICATIONS
@@ -205,7 +205,7 @@ def allowed(artifacts: Artifacts) -> dict[str, set[str]]:
 
 
 def test_who_may_do_what_is_what_was_reviewed(artifacts: Artifacts) -> None:
-    assert allowed(artifacts) == MAY
+    assert list_allowed(artifacts) == MAY
 
 
 def test_only_the_operator_is_ever_granted_site_operate(artifacts: Artifacts, rules: Rules) -> None:
@@ -306,11 +306,11 @@ def test_a_plan_is_spent_by_calling_until_the_gateway_says_so(artifacts: Artifac
     def until_spent(door: PolicyEndpoint, token: str) -> CaseAnswer:
         return next(told)
 
-    def unlimited(door: PolicyEndpoint, token: str) -> CaseAnswer:
+    def answer_ok(door: PolicyEndpoint, token: str) -> CaseAnswer:
         return CaseAnswer(200, "")
 
     (tried,) = run_cases([spending], token_of, until_spent)
-    (never,) = run_cases([spending], token_of, unlimited)
+    (never,) = run_cases([spending], token_of, answer_ok)
 
     assert tried.state is RowState.HOLDS
     assert never.state is RowState.DIFFERS

@@ -35,7 +35,7 @@ BOUGHT = (
 """What EVApp is subscribed to."""
 
 
-class CutOff(BaseException):
+class CutOffError(BaseException):
     """The run ends here, as if its process had been killed."""
 
 
@@ -55,7 +55,7 @@ class Run:
         def answer(request: httpx.Request) -> httpx.Response:
             nonlocal asked
             if asked == cut_off_after:
-                raise CutOff
+                raise CutOffError
             asked += 1
             return self.fake(request)
 
@@ -120,7 +120,7 @@ def test_a_run_cut_off_after_any_change_is_completed_by_the_next(
 
     for cut in cuts[::step]:
         again = Run(type(fake)(), settings, artifacts, tmp_path / f"cut-{cut}")
-        with pytest.raises(CutOff):
+        with pytest.raises(CutOffError):
             again(cut_off_after=cut)
 
         outcome = again()

@@ -18,11 +18,11 @@ def wire_to(handler: Callable[[httpx.Request], httpx.Response]) -> HttpClient:
     return HttpClient(None, transport=httpx.MockTransport(handler), sleep=lambda _: None)
 
 
-def refused(request: httpx.Request) -> httpx.Response:
+def refuse_connection(request: httpx.Request) -> httpx.Response:
     raise httpx.ConnectError("Connection refused", request=request)
 
 
-def untrusted(request: httpx.Request) -> httpx.Response:
+def fail_verification(request: httpx.Request) -> httpx.Response:
     raise httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] unable to get local issuer certificate", request=request)
 
 
@@ -38,13 +38,13 @@ def test_a_wso2_that_is_still_starting_is_waited_for(fake: "FakeWso2") -> None:
 
 def test_nobody_there_is_told_with_the_address_after_the_wait() -> None:
     with pytest.raises(NotReadyError, match=r"localhost:9443 cannot be reached.*gave up after 0 s \(--wait\)"):
-        wait_until_ready(wire_to(refused), URL, 0.0, lambda _: None)
+        wait_until_ready(wire_to(refuse_connection), URL, 0.0, lambda _: None)
 
 
 def test_an_untrusted_certificate_is_not_waited_for() -> None:
     said: list[str] = []
 
     with pytest.raises(NotReadyError, match="WSO2_CA_FILE"):
-        wait_until_ready(wire_to(untrusted), URL, 300.0, said.append)
+        wait_until_ready(wire_to(fail_verification), URL, 300.0, said.append)
 
     assert not said

@@ -118,7 +118,7 @@ def trusts(file: Path, url: str) -> bool:
     return True
 
 
-def saved(server: Server, file: Path, confirmation: Confirmation) -> list[str]:
+def save_anchor(server: Server, file: Path, confirmation: Confirmation) -> list[str]:
     told: list[str] = []
     save_ca(server.url, file, confirmation, 0, told.append)
     return told
@@ -129,7 +129,7 @@ def test_a_confirmed_fingerprint_stores_the_authority_and_shows_what_it_vouches_
 ) -> None:
     file = tmp_path / "new" / "ca.pem"
 
-    told = "\n".join(saved(chained, file, Confirmation(chained.fingerprint, None)))
+    told = "\n".join(save_anchor(chained, file, Confirmation(chained.fingerprint, None)))
 
     assert trusts(file, chained.url)
     assert x509.load_pem_x509_certificate(file.read_bytes()).subject.rfc4514_string() == "CN=An authority"
@@ -142,7 +142,7 @@ def test_a_certificate_that_signed_itself_is_stored_as_it_is(tmp_path: Path) -> 
     file = tmp_path / "ca.pem"
 
     with serving(tmp_path / "server", [certificate], key) as server:
-        saved(server, file, Confirmation(server.fingerprint.replace(":", "").lower(), None))
+        save_anchor(server, file, Confirmation(server.fingerprint.replace(":", "").lower(), None))
         assert trusts(file, server.url)
 
     assert x509.load_pem_x509_certificate(file.read_bytes()) == certificate
@@ -155,7 +155,7 @@ def test_a_person_may_confirm_on_a_terminal(chained: Server, tmp_path: Path) -> 
         questions.append(question)
         return " Y\n"
 
-    saved(chained, tmp_path / "ca.pem", Confirmation(None, yes))
+    save_anchor(chained, tmp_path / "ca.pem", Confirmation(None, yes))
 
     assert trusts(tmp_path / "ca.pem", chained.url)
     assert str(tmp_path / "ca.pem") in questions[0]
@@ -175,7 +175,7 @@ def test_without_confirmation_nothing_is_stored_and_nothing_is_asked_of_the_serv
     chained: Server, tmp_path: Path, confirmation: Confirmation, reason: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=reason):
-        saved(chained, tmp_path / "ca.pem", confirmation)
+        save_anchor(chained, tmp_path / "ca.pem", confirmation)
 
     assert not (tmp_path / "ca.pem").exists()
     assert chained.asked == []
@@ -188,7 +188,7 @@ def test_a_certificate_of_another_name_is_never_stored(tmp_path: Path) -> None:
         serving(tmp_path / "server", [certificate], key) as server,
         pytest.raises(ConfigurationError, match="name that it contains"),
     ):
-        saved(server, tmp_path / "ca.pem", Confirmation(None, lambda _: pytest.fail("asked in vain")))
+        save_anchor(server, tmp_path / "ca.pem", Confirmation(None, lambda _: pytest.fail("asked in vain")))
 
     assert not (tmp_path / "ca.pem").exists()
 
@@ -201,32 +201,32 @@ def test_a_server_that_keeps_its_authority_to_itself_is_of_no_use_on_older_pytho
     with serving(tmp_path / "server", [pair.certificate], key) as server:
         confirmed = Confirmation(server.fingerprint, None)
         if accepts_leaves:
-            saved(server, tmp_path / "ca.pem", confirmed)
+            save_anchor(server, tmp_path / "ca.pem", confirmed)
         else:
             with pytest.raises(ConfigurationError, match="PEM of its authority"):
-                saved(server, tmp_path / "ca.pem", confirmed)
+                save_anchor(server, tmp_path / "ca.pem", confirmed)
 
     assert (tmp_path / "ca.pem").exists() == accepts_leaves
 
 
 def test_what_is_stored_already_is_not_asked_about_again(chained: Server, tmp_path: Path) -> None:
-    saved(chained, tmp_path / "ca.pem", Confirmation(chained.fingerprint, None))
+    save_anchor(chained, tmp_path / "ca.pem", Confirmation(chained.fingerprint, None))
 
-    assert "already" in saved(chained, tmp_path / "ca.pem", NOBODY)[0]
+    assert "already" in save_anchor(chained, tmp_path / "ca.pem", NOBODY)[0]
 
 
 def test_a_file_of_another_server_is_asked_about_again(chained: Server, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(self_signed(x509.DNSName("localhost"))[0].public_bytes(Encoding.PEM))
 
     with pytest.raises(ConfigurationError):
-        saved(chained, tmp_path / "ca.pem", NOBODY)
+        save_anchor(chained, tmp_path / "ca.pem", NOBODY)
 
 
 def test_a_folder_that_cannot_be_written_is_said(chained: Server, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(ConfigurationError, match="cannot be written"):
-        saved(chained, tmp_path / "file" / "ca.pem", Confirmation(chained.fingerprint, None))
+        save_anchor(chained, tmp_path / "file" / "ca.pem", Confirmation(chained.fingerprint, None))
 
 
 def test_nobody_there_and_no_tls_are_told_in_one_sentence(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class Counterpart:
                 assert not self._reading.done(), self.told[-5:]
                 await asyncio.sleep(0.005)
 
-    async def ended(self) -> None:
+    async def wait_for_end(self) -> None:
         """Wait until it has ended by itself."""
         async with asyncio.timeout(WAIT_S):
             await self._reading
@@ -96,10 +96,10 @@ class Counterpart:
         self._process.stdin.close()
         try:
             async with asyncio.timeout(END_S):
-                await self.ended()
+                await self.wait_for_end()
         except TimeoutError:
             self._process.kill()
-            await self.ended()
+            await self.wait_for_end()
             raise
 
     async def _read(self) -> None:

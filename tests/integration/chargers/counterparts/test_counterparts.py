@@ -58,22 +58,22 @@ async def charging(here: CounterpartSite, maker: Maker, url: str | None = None) 
     await point.until(lambda point: "TxDefaultProfile" in point.limits)
     point.order("plug")
     await here.site.until(lambda evse: evse["state"] == "charging" and evse.get("session"))
-    await measured(here, point, FALLBACK_A)
+    await wait_for_measured_current(here, point, FALLBACK_A)
     return point
 
 
-async def measured(here: CounterpartSite, point: Counterpart, current_a: float) -> dict[str, Any]:
+async def wait_for_measured_current(here: CounterpartSite, point: Counterpart, current_a: float) -> dict[str, Any]:
     """Wait until the car draws so much on each phase, and ChargerAPI says that it was measured; what it says."""
     await point.until(lambda point: point.draws_a == current_a)
     currents = [current_a] * 3
     return await here.site.until(lambda evse: evse.get("measured") and evse["measured"]["current_a"] == currents)
 
 
-async def limited(here: CounterpartSite, point: Counterpart, limit_a: float) -> dict[str, Any]:
+async def apply_limit(here: CounterpartSite, point: Counterpart, limit_a: float) -> dict[str, Any]:
     """Set a limit, and wait until it is applied and measured; what ChargerAPI says then."""
     (result,) = await here.site.limit(limit_a)
     assert (result["outcome"], result["limit_a"]) == ("applied", limit_a), result
-    evse = await measured(here, point, limit_a)
+    evse = await wait_for_measured_current(here, point, limit_a)
     assert (evse["limit_a"], evse["is_confirmed"]) == (limit_a, True)
     return evse
 
@@ -95,7 +95,7 @@ async def test_a_charger_charges_is_limited_is_paused_and_goes_on(
     assert (told["is_connected"], told["ocpp_version"], told["vendor"]) == (True, maker.version, maker.name)
     session = (await site.evse())["session"]["session_id"]
 
-    evse = await limited(here, point, 10)
+    evse = await apply_limit(here, point, 10)
     assert evse["measured"]["power_kw"] == pytest.approx(6.9)
     # The car has had time to follow, and the charger hears what time it is.
     site.clock.advance(30)
@@ -103,11 +103,11 @@ async def test_a_charger_charges_is_limited_is_paused_and_goes_on(
     evse = await site.until(lambda evse: evse["session"]["energy_kwh"] > 0.05)
     assert evse["is_overdrawing"] is False
 
-    await limited(here, point, 0)
+    await apply_limit(here, point, 0)
     evse = await site.until(lambda evse: evse["state"] == "suspended_evse")
     assert evse["session"]["session_id"] == session
 
-    await limited(here, point, 12.3)
+    await apply_limit(here, point, 12.3)
     evse = await site.until(lambda evse: evse["state"] == "charging")
     assert evse["session"]["session_id"] == session
 
@@ -131,9 +131,9 @@ async def test_a_charger_that_waits_for_a_remote_start_is_asked_to_begin(here: C
 
     evse = await here.site.until(lambda evse: evse["state"] == "charging" and evse.get("session"))
     assert evse["session"]["driver_id"] == "autostart"
-    await measured(here, point, FALLBACK_A)
-    await limited(here, point, 10)
-    await limited(here, point, 0)
+    await wait_for_measured_current(here, point, FALLBACK_A)
+    await apply_limit(here, point, 10)
+    await apply_limit(here, point, 0)
     point.order("unplug")
     await here.site.until(lambda evse: evse["state"] == "available" and not evse.get("session"))
     await point.end()
@@ -145,13 +145,13 @@ async def test_whatever_the_service_asks_is_understood(here: CounterpartSite, ma
     central = here.site.central
     assert central is not None
     point = await charging(here, maker)
-    await limited(here, point, 10)
+    await apply_limit(here, point, 10)
 
     on_one_phase = TransactionLimit(1, point.transaction, 10, here.site.clock.now() + timedelta(seconds=60), phases=1)
     assert (await central.set_limit(CHARGER, on_one_phase)).answer is CommandStatus.ACCEPTED
     assert await central.limit_in_force(CHARGER, 1) == (await central.ask_meter_values(CHARGER, 1), 10)
     assert (await central.clear_limit(CHARGER, 1)).answer is CommandStatus.ACCEPTED
-    await measured(here, point, FALLBACK_A)
+    await wait_for_measured_current(here, point, FALLBACK_A)
     running = str((await here.site.until(lambda evse: evse.get("session")))["session"]["session_id"])
     assert (await central.stop(CHARGER, point.transaction)).answer is CommandStatus.ACCEPTED
     await here.site.until(lambda evse: evse["state"] == "available" and not evse.get("session"))
@@ -185,7 +185,7 @@ async def test_whatever_the_service_answers_is_understood(here: CounterpartSite,
 async def test_a_charger_with_a_wrong_password_is_refused(here: CounterpartSite, maker: Maker) -> None:
     point = await here.start(maker, password="another-password")
 
-    await point.ended()
+    await point.wait_for_end()
 
     assert [wrong.split(":")[0] for wrong in point.wrong] == ["connecting"]
     assert (await here.site.charger())["is_connected"] is False
@@ -200,7 +200,7 @@ async def test_a_charger_that_does_not_trust_the_certificate_stays_away(
         maker, here.site.tls_url, trusts=replace_file(tmp_path / "stranger.pem", pem(stranger), PUBLIC)
     )
 
-    await point.ended()
+    await point.wait_for_end()
 
     assert [wrong.split(":")[0] for wrong in point.wrong] == ["connecting"]
     assert (await here.site.charger())["is_connected"] is False

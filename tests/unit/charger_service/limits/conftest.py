@@ -38,7 +38,7 @@ NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 
 
 @dataclass
-class Told:
+class FakeEvse:
     """What one EVSE really holds, and how it answers. in_force: whether it obeys an order that it answers badly."""
 
     default_a: float | None = None
@@ -56,7 +56,7 @@ class Points:
     """`ChargePoints` of a site whose chargers are plain memory."""
 
     clock: SteppedClock
-    told: dict[tuple[str, int], Told] = field(default_factory=dict[tuple[str, int], Told])
+    told: dict[tuple[str, int], FakeEvse] = field(default_factory=dict[tuple[str, int], FakeEvse])
     offline: set[str] = field(default_factory=set[str])
     sent: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     cleared: list[str] = field(default_factory=list[str])
@@ -65,8 +65,8 @@ class Points:
     start_answer: CommandStatus = CommandStatus.ACCEPTED
     asked: list[str] = field(default_factory=list[str])
 
-    def at(self, charger_id: str) -> Told:
-        return self.told.setdefault((charger_id, 1), Told())
+    def at(self, charger_id: str) -> FakeEvse:
+        return self.told.setdefault((charger_id, 1), FakeEvse())
 
     def is_connected(self, charger_id: str) -> bool:
         return charger_id not in self.offline
@@ -77,7 +77,7 @@ class Points:
     async def set_limit(self, charger_id: str, limit: TransactionLimit) -> Reply:
         if charger_id in self.offline:
             return Reply(CommandStatus.NOT_CONNECTED)
-        told = self.told.setdefault((charger_id, limit.evse_id), Told())
+        told = self.told.setdefault((charger_id, limit.evse_id), FakeEvse())
         self.sent.append((charger_id, limit.limit_a))
         answer = told.answer
         if answer is CommandStatus.ACCEPTED or told.obeys:
@@ -89,7 +89,7 @@ class Points:
     async def set_fallback(self, charger_id: str, evse_id: int, limit_a: float) -> Reply:
         if charger_id in self.offline:
             return Reply(CommandStatus.NOT_CONNECTED)
-        told = self.told.setdefault((charger_id, evse_id), Told())
+        told = self.told.setdefault((charger_id, evse_id), FakeEvse())
         if told.default_answer is CommandStatus.ACCEPTED:
             told.default_a = limit_a
         return Reply(told.default_answer)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.charger_service.limits.conftest import NOON, House
-from tests.unit.charger_service.limits.test_operators_word import WHO, fixed, stop
+from tests.unit.charger_service.limits.test_operators_word import WHO, build_fixed_power_order, stop
 
 from charger_service.limit_supervisor import LOOKS_EVERY_S
 from charger_service.metering import SampleOrder, add_sample, is_current
@@ -86,7 +86,7 @@ async def test_a_stop_ends_where_both_clocks_say_so(charging: House) -> None:
 
 
 async def test_no_power_at_all_is_a_stop_too(charging: House) -> None:
-    await charging.operator_service.set_override(fixed(0.0), WHO)
+    await charging.operator_service.set_override(build_fixed_power_order(0.0), WHO)
     set_by(charging, HOUR)
     await charging.pass_time(60)
 
@@ -94,7 +94,7 @@ async def test_no_power_at_all_is_a_stop_too(charging: House) -> None:
 
 
 async def test_a_clock_that_is_set_back_keeps_no_fixed_power_alive(charging: House) -> None:
-    await charging.operator_service.set_override(fixed(22.0), WHO)
+    await charging.operator_service.set_override(build_fixed_power_order(22.0), WHO)
     assert charging.really_a("CP-1") > 6.0
     set_by(charging, -HOUR)
 

@@ -24,7 +24,7 @@ def site(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def written(folder: Path, content: Any) -> Path:
+def write_chargers(folder: Path, content: Any) -> Path:
     path = folder / "chargers.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return path
@@ -34,7 +34,7 @@ def test_a_site_is_read_with_its_evses_by_identity(tmp_path: Path) -> None:
     content = site()
     content["chargers"].append(content["chargers"][0] | {"charger_id": "CP-0"})
 
-    installation = read_installation(written(tmp_path, content), 3)
+    installation = read_installation(write_chargers(tmp_path, content), 3)
 
     assert [wiring.key for wiring in installation.wirings] == [("CP-0", 1), ("CP-1", 1)]
     assert installation.wirings[0].phases == (1, 2, 3)
@@ -64,7 +64,7 @@ def test_without_a_file_the_site_has_no_chargers() -> None:
 )
 def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, content: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match="CHARGERS_FILE") as refused:
-        read_installation(written(tmp_path, content), 3)
+        read_installation(write_chargers(tmp_path, content), 3)
 
     assert said in refused.value.message
     assert "secret" not in refused.value.message
@@ -78,7 +78,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_no_evse_is_wired_to_a_phase_that_the_site_does_not_have(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="CP-1 is wired to phase 3, but SITE_PHASES is 1"):
-        read_installation(written(tmp_path, site()), 1)
+        read_installation(write_chargers(tmp_path, site()), 1)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_settings_that_can_not_be_are_refused(
 def test_an_entry_may_say_what_its_charger_needs(tmp_path: Path) -> None:
     entry = {"quirks": {"autostart": False, "rate_unit": "W", "limit_purpose": "TxDefaultProfile", "stack_level": 0}}
 
-    (charger,) = read_installation(written(tmp_path, site(charger=entry)), 3).chargers
+    (charger,) = read_installation(write_chargers(tmp_path, site(charger=entry)), 3).chargers
 
     assert charger.quirks == Quirks(False, LimitPurpose.TX_DEFAULT, RateUnit.WATTS, 0)
 
@@ -118,4 +118,4 @@ def test_an_entry_may_say_what_its_charger_needs(tmp_path: Path) -> None:
 )
 def test_a_quirk_that_is_none_is_refused_with_its_name(tmp_path: Path, quirks: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        read_installation(written(tmp_path, site(charger={"quirks": quirks})), 3)
+        read_installation(write_chargers(tmp_path, site(charger={"quirks": quirks})), 3)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 KEY = ("CP-1", 1)
 
 
-def listed(folder: Path, **names: str) -> Path:
+def write_tokens(folder: Path, **names: str) -> Path:
     file = folder / "tokens.json"
     tokens = [{"id_token": token, "name": name} for token, name in names.items()]
     draft = folder / "draft.json"
@@ -33,13 +33,13 @@ def test_every_token_may_charge_where_there_is_no_list() -> None:
 
 
 def test_the_list_is_read_again_when_it_changes_and_kept_while_it_is_damaged(tmp_path: Path) -> None:
-    drivers = Drivers(listed(tmp_path, ABC="Anna"))
+    drivers = Drivers(write_tokens(tmp_path, ABC="Anna"))
     assert (drivers.may_charge("abc"), drivers.may_charge("DEF"), drivers.name_of("aBC")) == (True, False, "Anna")
 
-    listed(tmp_path, DEF="Dora")
+    write_tokens(tmp_path, DEF="Dora")
     assert (drivers.may_charge("abc"), drivers.may_charge("DEF")) == (False, True)
 
-    listed(tmp_path, SECRET="x" * 200)
+    write_tokens(tmp_path, SECRET="x" * 200)
     assert drivers.may_charge("DEF")
     obstacle = drivers.read_error() or ""
     assert "tokens.0.name" in obstacle
@@ -49,7 +49,7 @@ def test_the_list_is_read_again_when_it_changes_and_kept_while_it_is_damaged(tmp
 
 def test_a_list_that_names_a_token_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="twice"):
-        Drivers(listed(tmp_path, ABC="Anna", abc="Anna"))
+        Drivers(write_tokens(tmp_path, ABC="Anna", abc="Anna"))
 
 
 def test_a_pseudonym_lasts_as_long_as_the_key_and_is_not_the_token(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_pseudonym_lasts_as_long_as_the_key_and_is_not_the_token(tmp_path: Pat
 
 
 async def test_a_session_of_a_token_that_is_not_listed_gets_nothing_and_is_stopped(tmp_path: Path) -> None:
-    house = House(["CP-1"], drivers=Drivers(listed(tmp_path, ABC="Anna")))
+    house = House(["CP-1"], drivers=Drivers(write_tokens(tmp_path, ABC="Anna")))
     await house.connect("CP-1")
     await house.limits.events.on_transaction_started(TransactionStarted("CP-1", 1, "T", NOON, 100.0, "STRANGER"))
     await house.settled()
@@ -86,7 +86,7 @@ async def test_a_session_of_a_token_that_is_not_listed_gets_nothing_and_is_stopp
 
 
 async def test_a_token_that_is_presented_later_counts_too(tmp_path: Path) -> None:
-    house = House(["CP-1"], drivers=Drivers(listed(tmp_path, ABC="Anna")))
+    house = House(["CP-1"], drivers=Drivers(write_tokens(tmp_path, ABC="Anna")))
     await house.connect("CP-1")
     await house.limits.events.on_transaction_started(TransactionStarted("CP-1", 1, "T", NOON, 100.0))
     house.limits.events.on_transaction_updated(

@@ -13,7 +13,7 @@ from charger_service.ports import TransactionEnded, TransactionStarted
 pytestmark = pytest.mark.anyio
 
 
-async def visited(house: House, *tokens: str) -> None:
+async def charge_once_each(house: House, *tokens: str) -> None:
     """One session after another at CP-1, each of a minute and 2 kWh."""
     await house.connect("CP-1")
     for number, token in enumerate(tokens):
@@ -28,7 +28,7 @@ async def test_operators_see_token_and_name_and_agents_a_pseudonym(tmp_path: Pat
     tokens = tmp_path / "tokens.json"
     tokens.write_text(json.dumps({"tokens": [{"id_token": "ABC", "name": "Anna"}]}), encoding="utf-8")
     house = House(["CP-1"], folder=tmp_path / "state", drivers=Drivers(tokens))
-    await visited(house, "abc")
+    await charge_once_each(house, "abc")
 
     records = await house.limits.history.records(NOON, 10)
     (record,) = records.sessions
@@ -46,7 +46,7 @@ async def test_operators_see_token_and_name_and_agents_a_pseudonym(tmp_path: Pat
 
 
 async def test_pages_follow_each_other_by_the_end(house: House) -> None:
-    await visited(house, "A", "B", "C")
+    await charge_once_each(house, "A", "B", "C")
 
     first = await house.limits.history.records(NOON, 2)
     assert [one.id_token for one in first.sessions] == ["A", "B"]
@@ -57,14 +57,14 @@ async def test_pages_follow_each_other_by_the_end(house: House) -> None:
 
 
 async def test_what_ended_before_the_time_asked_for_is_left_out(house: House) -> None:
-    await visited(house, "A", "B")
+    await charge_once_each(house, "A", "B")
 
     found = await house.limits.history.records(NOON + timedelta(seconds=60, microseconds=1), 10)
     assert [one.id_token for one in found.sessions] == ["B"]
 
 
 async def test_a_session_is_forgotten_after_the_time_it_is_kept_for(house: House) -> None:
-    await visited(house, "A")
+    await charge_once_each(house, "A")
 
     house.store.prune(NOON + timedelta(days=89))
     assert len((await house.limits.history.records(NOON, 10)).sessions) == 1

@@ -101,7 +101,7 @@ async def report(house: House, charger_id: str, told: list[Lie], *, is_201: bool
     await point.route_message(json.dumps([2, "m1", "MeterValues", payload]))
 
 
-def served(house: House) -> httpx.AsyncClient:
+def open_client(house: House) -> httpx.AsyncClient:
     """The routes of readers, commanders and operators over one site."""
     app = FastAPI()
     app.state.assertion = None
@@ -122,13 +122,13 @@ async def told_lies(story: dict[str, tuple[list[Lie], bool, bool]]) -> None:
         for name, (told, is_201, _) in story.items():
             house.limits.events.on_evse_state(name, 1, EvseState.CHARGING)
             await report(house, name, told, is_201=is_201)
-        async with served(house) as client:
-            await operated(house, client)
+        async with open_client(house) as client:
+            await operate_charger(house, client)
     finally:
         house.close()
 
 
-async def operated(house: House, client: httpx.AsyncClient) -> None:
+async def operate_charger(house: House, client: httpx.AsyncClient) -> None:
     read = await client.get("/chargers")
     assert read.status_code == 200
     told = Chargers.model_validate_json(read.content)
@@ -276,7 +276,7 @@ async def test_names_that_no_answer_can_carry_are_mended(house: House) -> None:
     boot = '[2, "m1", "BootNotification", {"chargePointVendor": "\\ud800", "chargePointModel": "M"}]'
     await speaker(house, "CP-1", ChargePoint16).route_message(boot)
 
-    async with served(house) as client:
+    async with open_client(house) as client:
         read = await client.get("/chargers")
 
     assert read.status_code == 200

@@ -142,7 +142,7 @@ class Field:
         return told.default_a
 
 
-async def lived(steps: list[tuple[Any, ...]]) -> None:
+async def run_steps(steps: list[tuple[Any, ...]]) -> None:
     field = Field()
     try:
         await field.house.connect()
@@ -166,7 +166,7 @@ async def lived(steps: list[tuple[Any, ...]]) -> None:
 @settings(max_examples=40)
 @given(steps=STORIES)
 def test_the_sum_of_what_chargers_allow_never_exceeds_the_feeder(steps: list[tuple[Any, ...]]) -> None:
-    asyncio.run(lived(steps))
+    asyncio.run(run_steps(steps))
 
 
 def test_a_default_that_a_charger_may_still_hold_after_a_boot_counts() -> None:
@@ -174,7 +174,7 @@ def test_a_default_that_a_charger_may_still_hold_after_a_boot_counts() -> None:
     put = ("put", (("CP-1", 32.0), ("CP-2", 32.0)))
     away, boot, back = ("car", "CP-2"), ("boot", "CP-2"), ("car", "CP-2")
 
-    asyncio.run(lived([unheard, away, boot, ("site", 55.0), put, back]))
+    asyncio.run(run_steps([unheard, away, boot, ("site", 55.0), put, back]))
 
 
 @pytest.mark.slow
@@ -182,4 +182,4 @@ def test_a_default_that_a_charger_may_still_hold_after_a_boot_counts() -> None:
 @settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STORIES)
 def test_the_sum_never_exceeds_the_feeder_in_many_more_stories(steps: list[tuple[Any, ...]]) -> None:
-    asyncio.run(lived(steps))
+    asyncio.run(run_steps(steps))

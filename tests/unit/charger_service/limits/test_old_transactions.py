@@ -40,7 +40,7 @@ def running(house: House) -> ChargingSession:
     return session
 
 
-def shown(house: House) -> tuple[Any, ...]:
+def read_evse(house: House) -> tuple[Any, ...]:
     evse = house.evse("CP-1")
     return evse.state, evse.session, evse.measured, evse.is_overdrawing
 
@@ -70,13 +70,13 @@ async def power_loss(house: House) -> str:
 async def test_stored_values_of_an_old_transaction_change_nothing(
     charging: House, alone_s: float, age: timedelta
 ) -> None:
-    before = shown(charging)
+    before = read_evse(charging)
     charging.clock.advance(alone_s)
 
     assert not see(charging, "4711", NOON - age)
     await charging.limits.events.on_transaction_ended(TransactionEnded("CP-1", "4711", NOON - age, 5.0))
 
-    assert shown(charging) == before
+    assert read_evse(charging) == before
     assert (await charging.set(CP_1=8.0))[0].outcome == "applied"
     limit = charging.points.at("CP-1").limit
     assert limit is not None
@@ -93,7 +93,7 @@ async def test_values_of_another_transaction_that_tell_of_now_replace_none_that_
 
 @pytest.mark.parametrize("is_stored", [False, True])
 async def test_an_old_begin_and_end_are_recorded_beside_the_session_that_runs(charging: House, is_stored: bool) -> None:
-    before = shown(charging)
+    before = read_evse(charging)
     events = charging.limits.events
 
     assert not await events.on_transaction_started(
@@ -102,7 +102,7 @@ async def test_an_old_begin_and_end_are_recorded_beside_the_session_that_runs(ch
     assert not see(charging, "old", LONG_AGO, is_stored=is_stored)
     assert not await events.on_transaction_ended(TransactionEnded("CP-1", "old", LONG_AGO + timedelta(hours=1), 57.5))
 
-    assert shown(charging) == before
+    assert read_evse(charging) == before
     (row,) = [row for row in charging.store.load().sessions if row["transaction_id"] == "old"]
     assert row["ended_at"] == "2026-05-22T13:00:00Z"
     assert '"energy_kwh":7.5' in row["content"]

@@ -19,7 +19,7 @@ def stop(minutes: float = 30) -> OverrideOrder:
     return OverrideOrder(kind=OverrideKind.STOP, minutes=minutes, reason="fire alarm")
 
 
-def fixed(power_kw: float, minutes: float = 30) -> OverrideOrder:
+def build_fixed_power_order(power_kw: float, minutes: float = 30) -> OverrideOrder:
     return OverrideOrder(kind=OverrideKind.FIXED_POWER, charging_power_kw=power_kw, minutes=minutes, reason="fair")
 
 
@@ -81,19 +81,19 @@ async def test_a_fixed_power_stays_within_the_envelope(anyio_backend: str) -> No
     await house.connect()
     await house.plug("CP-1", "CP-2", "CP-3")
 
-    await house.operator_service.set_override(fixed(11.0), WHO)
+    await house.operator_service.set_override(build_fixed_power_order(11.0), WHO)
 
     # 11 kW are 15.9 A on three phases; three of them would be 47.7 A.
     assert [house.really_a(one) for one in house.site.chargers] == [15.9, 15.9, 8.2]
 
 
 async def test_a_fixed_power_that_no_car_can_draw_is_none(charging: House) -> None:
-    await charging.operator_service.set_override(fixed(3.0), WHO)
+    await charging.operator_service.set_override(build_fixed_power_order(3.0), WHO)
 
     assert [charging.really_a(one) for one in charging.site.chargers] == [0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize(("order", "limit_a"), [(stop(), 0.0), (fixed(11.0), 15.9)])
+@pytest.mark.parametrize(("order", "limit_a"), [(stop(), 0.0), (build_fixed_power_order(11.0), 15.9)])
 async def test_a_car_that_comes_under_an_override_is_under_it(
     house: House, order: OverrideOrder, limit_a: float
 ) -> None:

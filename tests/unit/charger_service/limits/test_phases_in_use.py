@@ -20,7 +20,7 @@ async def charging(anyio_backend: str) -> House:
     return house
 
 
-def metered(house: House, **said: Any) -> tuple[float, ...]:
+def report_currents(house: House, **said: Any) -> tuple[float, ...]:
     house.limits.events.on_meter_values("CP-1", 1, MeterReading(None, **said))
     measured = house.evse("CP-1").measured
     assert measured is not None
@@ -28,37 +28,37 @@ def metered(house: House, **said: Any) -> tuple[float, ...]:
 
 
 async def test_the_neutrals_current_counts_on_the_phase_of_a_car_on_one(charging: House) -> None:
-    assert metered(charging, power_kw=3.6, neutral_a=15.6) == (15.6, 0.0, 0.0)
+    assert report_currents(charging, power_kw=3.6, neutral_a=15.6) == (15.6, 0.0, 0.0)
     assert charging.evse("CP-1").is_overdrawing
 
 
 async def test_it_counts_without_a_power_too(charging: House) -> None:
-    assert metered(charging, neutral_a=15.6) == (15.6, 0.0, 0.0)
+    assert report_currents(charging, neutral_a=15.6) == (15.6, 0.0, 0.0)
 
 
 async def test_two_phases_put_the_current_of_one_on_the_neutral(charging: House) -> None:
-    assert metered(charging, power_kw=7.36, neutral_a=16.0) == (16.0, 16.0, 0.0)
+    assert report_currents(charging, power_kw=7.36, neutral_a=16.0) == (16.0, 16.0, 0.0)
 
 
 async def test_without_a_current_on_the_neutral_the_phases_are_even(charging: House) -> None:
-    assert metered(charging, power_kw=6.9, neutral_a=0.3) == (10.0, 10.0, 10.0)
+    assert report_currents(charging, power_kw=6.9, neutral_a=0.3) == (10.0, 10.0, 10.0)
     assert not charging.evse("CP-1").is_overdrawing
 
 
 async def test_power_alone_counts_in_full_on_each_phase_that_it_may_be_on(charging: House) -> None:
-    assert metered(charging, power_kw=3.68) == (16.0, 16.0, 16.0)
+    assert report_currents(charging, power_kw=3.68) == (16.0, 16.0, 16.0)
     assert charging.site.max_currents(("CP-1", 1)) == (16.0, 16.0, 16.0)
 
 
 async def test_it_counts_up_to_what_the_evse_gives_on_one_phase(charging: House) -> None:
-    assert metered(charging, power_kw=11.04) == (32.0, 32.0, 32.0)
-    assert metered(charging, power_kw=23.0) == (33.33, 33.33, 33.33)
+    assert report_currents(charging, power_kw=11.04) == (32.0, 32.0, 32.0)
+    assert report_currents(charging, power_kw=23.0) == (33.33, 33.33, 33.33)
 
 
 async def test_a_car_that_may_keep_to_its_limit_is_not_said_to_draw_too_much(charging: House) -> None:
-    metered(charging, power_kw=6.9)
+    report_currents(charging, power_kw=6.9)
     keeps = charging.evse("CP-1").is_overdrawing
-    metered(charging, power_kw=9.2)
+    report_currents(charging, power_kw=9.2)
 
     assert (keeps, charging.evse("CP-1").is_overdrawing) == (False, True)
 
@@ -94,7 +94,7 @@ async def test_an_evse_on_one_phase_leaves_no_doubt(anyio_backend: str) -> None:
 async def test_one_current_for_all_phases_and_the_power_say_on_how_many_a_car_draws(
     charging: House, current_a: float, power_kw: float | None, phases: int | None
 ) -> None:
-    counted_a = metered(charging, current_each_a=current_a, power_kw=power_kw)
+    counted_a = report_currents(charging, current_each_a=current_a, power_kw=power_kw)
 
     assert charging.site.limit_states[("CP-1", 1)].phases_in_use == phases
     assert counted_a == (current_a, current_a, current_a)
@@ -103,14 +103,14 @@ async def test_one_current_for_all_phases_and_the_power_say_on_how_many_a_car_dr
 async def test_a_limit_in_watts_is_for_the_phases_that_current_and_power_say(charging: House) -> None:
     charging.points.at("CP-1").method = LimitMethod(LimitPurpose.TX, 1, RateUnit.WATTS)
     await charging.set(CP_1=16)
-    metered(charging, current_each_a=32.0)
-    metered(charging, current_each_a=32.0, power_kw=7.36)
+    report_currents(charging, current_each_a=32.0)
+    report_currents(charging, current_each_a=32.0, power_kw=7.36)
     await charging.settled()
     limit = charging.points.at("CP-1").limit
     assert limit is not None
     assert (limit.limit_a, limit.phases_in_use) == (16.0, 1)
 
-    metered(charging, current_each_a=16.0, power_kw=3.68)
+    report_currents(charging, current_each_a=16.0, power_kw=3.68)
     assert not charging.evse("CP-1").is_overdrawing
 
 
@@ -118,6 +118,6 @@ async def test_an_evse_on_two_phases_draws_on_no_more(anyio_backend: str) -> Non
     house = House(("CP-1",), evse={"phases": [2, 3]})
     await house.connect()
     await house.plug("CP-1")
-    metered(house, current_each_a=16.0, power_kw=11.04)
+    report_currents(house, current_each_a=16.0, power_kw=11.04)
 
     assert house.site.limit_states[("CP-1", 1)].phases_in_use == 2

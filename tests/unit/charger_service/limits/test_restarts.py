@@ -24,7 +24,7 @@ async def charging(folder: Path, *cars: str) -> House:
     return house
 
 
-def restarted(before: House, folder: Path) -> House:
+def restart(before: House, folder: Path) -> House:
     before.close()
     return House(folder=folder, clock=before.clock, points=before.points)
 
@@ -36,7 +36,7 @@ async def test_sessions_and_limits_survive_a_restart(tmp_path: Path) -> None:
     sessions = before.limits.views.sessions().sessions
     assert sessions[0].energy_kwh == 4.0
 
-    after = restarted(before, tmp_path)
+    after = restart(before, tmp_path)
     after.clock.advance(5)
     assert after.limits.views.sessions().sessions == sessions
     assert not after.evse("CP-1").is_confirmed
@@ -50,7 +50,7 @@ async def test_sessions_and_limits_survive_a_restart(tmp_path: Path) -> None:
 async def test_a_limit_that_lapsed_meanwhile_does_not_come_back(tmp_path: Path) -> None:
     before = await charging(tmp_path, "CP-1")
     await before.set(CP_1=20.0)
-    after = restarted(before, tmp_path)
+    after = restart(before, tmp_path)
     after.clock.advance(65)
 
     await after.connect()
@@ -64,7 +64,7 @@ async def test_until_chargers_are_heard_again_they_count_with_what_they_may_draw
     before = await charging(tmp_path, "CP-1", "CP-2")
     await before.set(CP_1=32.0, CP_2=10.0)
 
-    after = restarted(before, tmp_path)
+    after = restart(before, tmp_path)
 
     assert [max(after.site.max_currents((one, 1))) for one in after.site.chargers] == [32.0, 10.0, 6.0]
     after.close()
@@ -91,7 +91,7 @@ async def test_a_raise_is_written_down_before_it_is_sent(tmp_path: Path, monkeyp
 async def test_an_ended_session_stays_ended_after_a_restart(tmp_path: Path) -> None:
     before = await charging(tmp_path, "CP-1")
     await before.unplug("CP-1")
-    after = restarted(before, tmp_path)
+    after = restart(before, tmp_path)
 
     await after.limits.events.on_transaction_started(TransactionStarted("CP-1", 1, "CP-1-1", NOON, 100.0))
 
@@ -101,7 +101,7 @@ async def test_an_ended_session_stays_ended_after_a_restart(tmp_path: Path) -> N
 
 async def test_a_session_that_ended_while_the_service_was_away_ends_when_it_is_told(tmp_path: Path) -> None:
     before = await charging(tmp_path, "CP-1")
-    after = restarted(before, tmp_path)
+    after = restart(before, tmp_path)
 
     await after.limits.events.on_transaction_ended(TransactionEnded("CP-1", "CP-1-1", NOON, 109.0))
 
@@ -112,7 +112,7 @@ async def test_a_session_that_ended_while_the_service_was_away_ends_when_it_is_t
 async def test_numbers_of_transactions_survive_a_restart(tmp_path: Path) -> None:
     before = House(folder=tmp_path)
     first = await before.limits.numbers.number_of("CP-1", "12:00 tag")
-    after = restarted(before, tmp_path)
+    after = restart(before, tmp_path)
 
     assert await after.limits.numbers.number_of("CP-1", "12:00 tag") == first
     assert await after.limits.numbers.number_of("CP-1", "13:00 tag") > first
@@ -158,7 +158,7 @@ async def test_what_could_not_be_written_is_written_once_the_disk_takes_it_again
     await house.pass_time(1)
     assert house.store.write_error() is None
 
-    after = restarted(house, tmp_path)
+    after = restart(house, tmp_path)
     assert [one.charger_id for one in after.limits.views.sessions().sessions] == ["CP-1"]
     (result,) = await after.set(CP_1=32.0)
     assert result.limited_by == "not_connected"

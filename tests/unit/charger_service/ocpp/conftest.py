@@ -45,7 +45,7 @@ VERSIONS = {"CP-16": "1.6", "CP-201": "2.0.1"}
 Answering = Callable[[dict[str, Any]], Any]
 
 
-class Heard:
+class RecordedEvents:
     """Everything that is reported, in order; `until` waits for a report."""
 
     def __init__(self) -> None:
@@ -296,7 +296,7 @@ class OcppSite:
     """A central system that serves, and what belongs to it."""
 
     central: CentralSystem
-    heard: Heard
+    heard: RecordedEvents
     numbers: Numbers
     clock: SteppedClock
     registry: CollectorRegistry
@@ -350,7 +350,7 @@ async def open_site(anyio_backend: str, timing: Timing) -> AsyncIterator[OpenSit
     async with AsyncExitStack() as stack:
 
         async def opened(evses: dict[str, tuple[int, ...]] = EVSES, port: int = 0, **settings: Any) -> OcppSite:
-            heard, numbers, clock, registry = Heard(), Numbers(), SteppedClock(NOON), CollectorRegistry()
+            heard, numbers, clock, registry = RecordedEvents(), Numbers(), SteppedClock(NOON), CollectorRegistry()
             central = CentralSystem(evses, heard, numbers, clock, OcppMetrics(registry), timing)
             digest = sha256(PASSWORD.encode()).hexdigest()
             ports = await stack.enter_async_context(

@@ -41,7 +41,7 @@ def profiles(charger: Charger) -> list[dict[str, Any]]:
     return found
 
 
-def told(charger: Charger) -> list[tuple[str, int, str]]:
+def list_profiles_received(charger: Charger) -> list[tuple[str, int, str]]:
     return [
         (one["chargingProfilePurpose"], one["stackLevel"], one["chargingSchedule"]["chargingRateUnit"])
         for one in profiles(charger)
@@ -52,7 +52,7 @@ def period(profile: dict[str, Any]) -> dict[str, Any]:
     return profile["chargingSchedule"]["chargingSchedulePeriod"][0]
 
 
-async def connected(site: OcppSite, charger_id: str, refuses: Refuses, **configuration: str) -> Charger:
+async def connect_charger(site: OcppSite, charger_id: str, refuses: Refuses, **configuration: str) -> Charger:
     """A charger that is set up, says this of itself, and refuses such profiles."""
     charger = await site.connect(charger_id)
     said = [{"key": key, "readonly": True, "value": value} for key, value in configuration.items()]
@@ -89,13 +89,13 @@ def refuses_amperes(profile: dict[str, Any]) -> bool:
 async def test_what_a_charger_refuses_is_tried_once_and_what_it_accepts_is_kept_to(
     site: OcppSite, charger_id: str
 ) -> None:
-    charger = await connected(site, charger_id, refuses_purposes(TX))
+    charger = await connect_charger(site, charger_id, refuses_purposes(TX))
 
     replies = [await site.central.set_limit(charger_id, limit(site, limit_a)) for limit_a in (10, 8, 0)]
 
     assert {reply.answer for reply in replies} == {CommandStatus.ACCEPTED}
     assert {reply.method for reply in replies} == {LimitMethod(TX_DEFAULT, 1, AMPERES)}
-    assert told(charger) == [(TX, 1, "A"), (TX, 0, "A"), *[(TX_DEFAULT, 1, "A")] * 3]
+    assert list_profiles_received(charger) == [(TX, 1, "A"), (TX, 0, "A"), *[(TX_DEFAULT, 1, "A")] * 3]
     assert site.heard.of("method") == [(charger_id, LimitMethod(TX_DEFAULT, 1, AMPERES))]
     last = profiles(charger)[-1]
     assert (last["evse"], last["chargingProfileId"], period(last)["limit"]) == (1, 3, 0)
@@ -105,14 +105,14 @@ async def test_what_a_charger_refuses_is_tried_once_and_what_it_accepts_is_kept_
 
 async def test_what_is_known_of_a_make_is_tried_first(site: OcppSite) -> None:
     site.heard.known_quirks["CP-16"] = Quirks(limit_purpose=TX_DEFAULT, rate_unit=WATTS)
-    charger = await connected(site, "CP-16", lambda _: False)
+    charger = await connect_charger(site, "CP-16", lambda _: False)
 
     assert (await site.central.set_limit("CP-16", limit(site))).answer is CommandStatus.ACCEPTED
-    assert told(charger) == [(TX_DEFAULT, 1, "W")]
+    assert list_profiles_received(charger) == [(TX_DEFAULT, 1, "W")]
 
 
 async def test_what_is_known_of_a_make_is_tried_before_what_the_charger_accepted(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_purposes(TX_DEFAULT))
+    charger = await connect_charger(site, "CP-16", refuses_purposes(TX_DEFAULT))
     await site.central.set_limit("CP-16", limit(site))
     site.heard.known_quirks["CP-16"] = Quirks(limit_purpose=OF_CHARGER)
 
@@ -122,12 +122,12 @@ async def test_what_is_known_of_a_make_is_tried_before_what_the_charger_accepted
 
     assert {reply.answer for reply in replies} == {CommandStatus.ACCEPTED}
     of_charger, refused = [(OF_CHARGER, 1, "A")] * 2, [(TX_DEFAULT, 1, "A"), (TX_DEFAULT, 0, "A")]
-    assert told(charger) == [(TX, 1, "A"), *of_charger, *refused, *of_charger]
+    assert list_profiles_received(charger) == [(TX, 1, "A"), *of_charger, *refused, *of_charger]
 
 
 @both
 async def test_the_whole_charger_is_limited_where_it_takes_nothing_else(site: OcppSite, charger_id: str) -> None:
-    charger = await connected(site, charger_id, refuses_purposes(TX, TX_DEFAULT))
+    charger = await connect_charger(site, charger_id, refuses_purposes(TX, TX_DEFAULT))
 
     reply = await site.central.set_limit(charger_id, limit(site))
     fallback = await site.central.set_fallback(charger_id, 1, 6)
@@ -144,21 +144,21 @@ async def test_the_whole_charger_is_limited_where_it_takes_nothing_else(site: Oc
 
 
 async def test_a_charger_with_several_evses_is_not_limited_as_a_whole(site: OcppSite) -> None:
-    charger = await connected(site, "CP-2", takes_nothing)
+    charger = await connect_charger(site, "CP-2", takes_nothing)
 
     assert (await site.central.set_limit("CP-2", limit(site))).answer is CommandStatus.REJECTED
-    assert OF_CHARGER not in {purpose for purpose, _, _ in told(charger)}
+    assert OF_CHARGER not in {purpose for purpose, _, _ in list_profiles_received(charger)}
 
 
 @pytest.mark.parametrize("unit", ["Power", "W"])
 async def test_a_charger_that_takes_watts_is_sent_watts(site: OcppSite, unit: str) -> None:
-    charger = await connected(site, "CP-16", refuses_amperes, ChargingScheduleAllowedChargingRateUnit=unit)
+    charger = await connect_charger(site, "CP-16", refuses_amperes, ChargingScheduleAllowedChargingRateUnit=unit)
 
     limited = await site.central.set_limit("CP-16", limit(site, 8.3))
     fallen = await site.central.set_fallback("CP-16", 1, 6)
 
     assert limited.answer is fallen.answer is CommandStatus.ACCEPTED
-    assert told(charger) == [(TX, 1, "W"), (TX_DEFAULT, 0, "W")]
+    assert list_profiles_received(charger) == [(TX, 1, "W"), (TX_DEFAULT, 0, "W")]
     assert [period(one) for one in profiles(charger)] == [
         {"startPeriod": 0, "limit": 5727, "numberPhases": 3},
         {"startPeriod": 0, "limit": 4140, "numberPhases": 3},
@@ -166,7 +166,7 @@ async def test_a_charger_that_takes_watts_is_sent_watts(site: OcppSite, unit: st
 
 
 async def test_watts_are_for_the_phases_in_use(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_amperes, ChargingScheduleAllowedChargingRateUnit="Power")
+    charger = await connect_charger(site, "CP-16", refuses_amperes, ChargingScheduleAllowedChargingRateUnit="Power")
     until = site.clock.now() + timedelta(minutes=1)
 
     await site.central.set_limit("CP-16", TransactionLimit(1, "1", 10, until, phases_in_use=1))
@@ -176,25 +176,25 @@ async def test_watts_are_for_the_phases_in_use(site: OcppSite) -> None:
 
 
 async def test_watts_are_tried_last_where_a_charger_does_not_say_its_unit(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_amperes)
+    charger = await connect_charger(site, "CP-16", refuses_amperes)
 
     replies = [await site.central.set_limit("CP-16", limit(site)) for _ in range(2)]
 
     assert {reply.answer for reply in replies} == {CommandStatus.ACCEPTED}
-    assert told(charger)[-3:] == [(OF_CHARGER, 0, "A"), (TX, 1, "W"), (TX, 1, "W")]
-    assert len(set(told(charger))) == len(told(charger)) - 1
+    assert list_profiles_received(charger)[-3:] == [(OF_CHARGER, 0, "A"), (TX, 1, "W"), (TX, 1, "W")]
+    assert len(set(list_profiles_received(charger))) == len(list_profiles_received(charger)) - 1
 
 
 async def test_a_charger_that_says_amperes_is_never_sent_watts(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", takes_nothing, ChargingScheduleAllowedChargingRateUnit="Current")
+    charger = await connect_charger(site, "CP-16", takes_nothing, ChargingScheduleAllowedChargingRateUnit="Current")
 
     await site.central.set_limit("CP-16", limit(site))
 
-    assert {unit for _, _, unit in told(charger)} == {"A"}
+    assert {unit for _, _, unit in list_profiles_received(charger)} == {"A"}
 
 
 async def test_what_holds_is_told_in_amperes_by_a_charger_that_takes_watts(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_amperes, ChargingScheduleAllowedChargingRateUnit="Power")
+    charger = await connect_charger(site, "CP-16", refuses_amperes, ChargingScheduleAllowedChargingRateUnit="Power")
     schedule = {"chargingRateUnit": "W", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 5520.0}]}
     charger.answers["GetCompositeSchedule"] = {"status": "Accepted", "connectorId": 1, "chargingSchedule": schedule}
 
@@ -205,18 +205,18 @@ async def test_what_holds_is_told_in_amperes_by_a_charger_that_takes_watts(site:
 
 
 async def test_where_everything_is_refused_the_first_alone_is_asked_for_again(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", takes_nothing)
+    charger = await connect_charger(site, "CP-16", takes_nothing)
 
     replies = [await site.central.set_limit("CP-16", limit(site)) for _ in range(4)]
 
     assert {reply.answer for reply in replies} == {CommandStatus.REJECTED}
-    assert told(charger)[-3:] == [(TX, 1, "A")] * 3
-    assert len(set(told(charger))) == len(told(charger)) - 3
+    assert list_profiles_received(charger)[-3:] == [(TX, 1, "A")] * 3
+    assert len(set(list_profiles_received(charger))) == len(list_profiles_received(charger)) - 3
     assert site.heard.of("method") == []
 
 
 async def test_where_everything_was_refused_the_next_transaction_is_tried_anew(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", takes_nothing)
+    charger = await connect_charger(site, "CP-16", takes_nothing)
     await site.central.set_limit("CP-16", limit(site))
     refuse(charger, refuses_purposes(TX))
 
@@ -225,12 +225,12 @@ async def test_where_everything_was_refused_the_next_transaction_is_tried_anew(s
 
 
 async def test_what_was_accepted_once_is_not_given_up_for_a_refusal(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", lambda _: False)
+    charger = await connect_charger(site, "CP-16", lambda _: False)
     await site.central.set_limit("CP-16", limit(site))
     charger.answers["SetChargingProfile"] = {"status": "Rejected"}
 
     assert (await site.central.set_limit("CP-16", limit(site))).answer is CommandStatus.REJECTED
-    assert told(charger) == [(TX, 1, "A")] * 2
+    assert list_profiles_received(charger) == [(TX, 1, "A")] * 2
 
 
 async def stop(charger: Charger, at: str) -> None:
@@ -238,7 +238,7 @@ async def stop(charger: Charger, at: str) -> None:
 
 
 async def test_a_refusal_for_a_transaction_that_was_over_says_nothing_of_the_method(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    charger = await connect_charger(site, "CP-16", refuses_purposes(TX))
     await site.central.set_limit("CP-16", limit(site))
     await stop(charger, "2026-06-21T11:59:59Z")
     charger.asked.clear()
@@ -247,26 +247,26 @@ async def test_a_refusal_for_a_transaction_that_was_over_says_nothing_of_the_met
     await site.central.set_limit("CP-16", limit(site, transaction_id="2"))
 
     assert site.heard.of("method")[1] == ("CP-16", None)
-    assert told(charger) == [(TX, 1, "A")]
+    assert list_profiles_received(charger) == [(TX, 1, "A")]
 
 
 async def test_no_other_method_is_tried_for_a_transaction_whose_end_was_told(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    charger = await connect_charger(site, "CP-16", refuses_purposes(TX))
     await stop(charger, "2026-06-21T12:00:00Z")
 
     assert (await site.central.set_limit("CP-16", limit(site))).answer is CommandStatus.REJECTED
-    assert told(charger) == [(TX, 1, "A")]
+    assert list_profiles_received(charger) == [(TX, 1, "A")]
 
 
 async def test_a_method_is_kept_when_its_transaction_ends_later(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    charger = await connect_charger(site, "CP-16", refuses_purposes(TX))
     await site.central.set_limit("CP-16", limit(site))
     await stop(charger, "2026-06-21T12:00:01Z")
     charger.asked.clear()
 
     await site.central.set_limit("CP-16", limit(site, transaction_id="2"))
 
-    assert told(charger) == [(TX_DEFAULT, 1, "A")]
+    assert list_profiles_received(charger) == [(TX_DEFAULT, 1, "A")]
 
 
 async def begin(charger: Charger, at: str, connector_id: int = 1) -> str:
@@ -275,7 +275,7 @@ async def begin(charger: Charger, at: str, connector_id: int = 1) -> str:
 
 
 async def test_a_clock_that_is_behind_does_not_make_a_transaction_over_before_its_limit(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    charger = await connect_charger(site, "CP-16", refuses_purposes(TX))
     transaction_id = await begin(charger, "2026-06-21T10:00:00Z")
     # Firmware exists whose other messages have another time.
     status = {"connectorId": 1, "errorCode": "NoError", "status": "Charging", "timestamp": "2026-06-21T12:00:00Z"}
@@ -288,7 +288,7 @@ async def test_a_clock_that_is_behind_does_not_make_a_transaction_over_before_it
 
 
 async def test_a_refusal_after_an_end_says_nothing_where_the_clock_is_behind(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    charger = await connect_charger(site, "CP-16", refuses_purposes(TX))
     transaction_id = await begin(charger, "2026-06-21T10:00:00Z")
     site.clock.advance(60)
     await site.central.set_limit("CP-16", limit(site, transaction_id=transaction_id))
@@ -299,7 +299,7 @@ async def test_a_refusal_after_an_end_says_nothing_where_the_clock_is_behind(sit
 
 
 async def test_a_transaction_that_was_kept_back_says_nothing_of_the_clock(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    charger = await connect_charger(site, "CP-16", refuses_purposes(TX))
     transaction_id = await begin(charger, "2026-06-21T11:00:00Z")
     await site.central.set_limit("CP-16", limit(site, transaction_id=transaction_id))
     ended = {"transactionId": int(transaction_id), "meterStop": 0, "timestamp": "2026-06-21T11:30:00Z"}
@@ -309,7 +309,7 @@ async def test_a_transaction_that_was_kept_back_says_nothing_of_the_clock(site: 
 
 
 async def test_a_clock_that_is_set_during_a_transaction_does_not_condemn_its_method(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    charger = await connect_charger(site, "CP-16", refuses_purposes(TX))
     transaction_id = await begin(charger, "2026-06-21T10:00:00Z")
     await site.central.set_limit("CP-16", limit(site, transaction_id=transaction_id))
     site.clock.advance(60)
@@ -320,7 +320,7 @@ async def test_a_clock_that_is_set_during_a_transaction_does_not_condemn_its_met
 
 
 async def test_a_station_whose_clock_is_behind_keeps_its_method(site: OcppSite) -> None:
-    charger = await connected(site, "CP-201", refuses_purposes(TX))
+    charger = await connect_charger(site, "CP-201", refuses_purposes(TX))
     for number, event in enumerate(("Started", "Updated")):
         said = {"eventType": event, "seqNo": number, "timestamp": f"2026-06-21T10:00:0{number}Z"}
         where = {"evse": {"id": 1}, "transactionInfo": {"transactionId": "1"}, "triggerReason": "CablePluggedIn"}
@@ -336,7 +336,7 @@ async def test_a_station_whose_clock_is_behind_keeps_its_method(site: OcppSite) 
 async def test_the_fallback_is_set_by_what_was_accepted_last_also_once_that_is_forgotten(
     site: OcppSite, charger_id: str
 ) -> None:
-    charger = await connected(site, charger_id, lambda one: one["chargingProfilePurpose"] != OF_CHARGER)
+    charger = await connect_charger(site, charger_id, lambda one: one["chargingProfilePurpose"] != OF_CHARGER)
     await site.central.set_limit(charger_id, limit(site))
     if charger_id == "CP-16":
         await stop(charger, "2026-06-21T11:59:59Z")
@@ -352,7 +352,7 @@ async def test_the_fallback_is_set_by_what_was_accepted_last_also_once_that_is_f
 async def test_where_a_new_transaction_refuses_what_is_known_the_others_are_tried(
     site: OcppSite, charger_id: str
 ) -> None:
-    charger = await connected(site, charger_id, lambda _: False)
+    charger = await connect_charger(site, charger_id, lambda _: False)
     await site.central.set_limit(charger_id, limit(site))
     refuse(charger, refuses_purposes(TX))
     charger.asked.clear()
@@ -361,11 +361,11 @@ async def test_where_a_new_transaction_refuses_what_is_known_the_others_are_trie
     replies.append(await site.central.set_limit(charger_id, limit(site, transaction_id="3")))
 
     assert {reply.method for reply in replies} == {LimitMethod(TX_DEFAULT, 1, AMPERES)}
-    assert told(charger) == [(TX, 1, "A"), (TX, 0, "A"), *[(TX_DEFAULT, 1, "A")] * 3]
+    assert list_profiles_received(charger) == [(TX, 1, "A"), (TX, 0, "A"), *[(TX_DEFAULT, 1, "A")] * 3]
 
 
 async def test_where_a_new_transaction_refuses_everything_what_is_known_stays(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    charger = await connect_charger(site, "CP-16", refuses_purposes(TX))
     await site.central.set_limit("CP-16", limit(site))
     refuse(charger, takes_nothing)
     charger.asked.clear()
@@ -373,14 +373,14 @@ async def test_where_a_new_transaction_refuses_everything_what_is_known_stays(si
     for _ in range(3):
         await site.central.set_limit("CP-16", limit(site, transaction_id="2"))
 
-    assert told(charger)[0] == (TX_DEFAULT, 1, "A")
-    assert told(charger)[-2:] == [(TX_DEFAULT, 1, "A")] * 2
-    assert len(set(told(charger))) == len(told(charger)) - 2
+    assert list_profiles_received(charger)[0] == (TX_DEFAULT, 1, "A")
+    assert list_profiles_received(charger)[-2:] == [(TX_DEFAULT, 1, "A")] * 2
+    assert len(set(list_profiles_received(charger))) == len(list_profiles_received(charger)) - 2
     assert site.heard.of("method") == [("CP-16", LimitMethod(TX_DEFAULT, 1, AMPERES))]
 
 
 async def test_what_is_known_is_tried_anew_where_its_transaction_was_over(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", lambda _: False)
+    charger = await connect_charger(site, "CP-16", lambda _: False)
     await site.central.set_limit("CP-16", limit(site, transaction_id="7"))
     refuse(charger, refuses_purposes(TX))
     await site.central.set_limit("CP-16", limit(site))
@@ -390,18 +390,18 @@ async def test_what_is_known_is_tried_anew_where_its_transaction_was_over(site: 
 
     await site.central.set_limit("CP-16", limit(site, transaction_id="8"))
 
-    assert told(charger) == [(TX, 1, "A")]
+    assert list_profiles_received(charger) == [(TX, 1, "A")]
 
 
 async def test_each_transaction_keeps_to_what_was_accepted_in_it(site: OcppSite) -> None:
-    charger = await connected(
+    charger = await connect_charger(
         site, "CP-2", lambda one: one["chargingProfilePurpose"] != (TX if one["evse"] == 1 else TX_DEFAULT)
     )
     for _ in range(3):
         for evse_id in (1, 2):
             await site.central.set_limit("CP-2", limit(site, transaction_id=str(evse_id), evse_id=evse_id))
 
-    assert told(charger)[-4:] == [(TX, 1, "A"), (TX_DEFAULT, 1, "A")] * 2
+    assert list_profiles_received(charger)[-4:] == [(TX, 1, "A"), (TX_DEFAULT, 1, "A")] * 2
     assert len(site.heard.of("method")) == 2
 
 
@@ -409,18 +409,18 @@ async def test_each_transaction_keeps_to_what_was_accepted_in_it(site: OcppSite)
 async def test_what_is_known_of_a_charger_outlives_its_connection_and_its_boots(
     site: OcppSite, charger_id: str
 ) -> None:
-    charger = await connected(site, charger_id, refuses_purposes(TX))
+    charger = await connect_charger(site, charger_id, refuses_purposes(TX))
     await site.central.set_limit(charger_id, limit(site))
     await charger.hang_up()
-    charger = await connected(site, charger_id, refuses_purposes(TX))
+    charger = await connect_charger(site, charger_id, refuses_purposes(TX))
 
     await site.central.set_limit(charger_id, limit(site))
 
-    assert told(charger) == [(TX_DEFAULT, 1, "A")]
+    assert list_profiles_received(charger) == [(TX_DEFAULT, 1, "A")]
 
 
 async def test_another_firmware_is_tried_anew(site: OcppSite) -> None:
-    charger = await connected(site, "CP-16", refuses_purposes(TX))
+    charger = await connect_charger(site, "CP-16", refuses_purposes(TX))
     await site.central.set_limit("CP-16", limit(site))
     boot = {"chargePointVendor": "Acme", "chargePointModel": "One", "firmwareVersion": "1.3"}
     await charger.call("BootNotification", boot)
@@ -436,7 +436,7 @@ async def test_another_firmware_is_tried_anew(site: OcppSite) -> None:
 async def test_at_stack_level_0_a_limit_takes_the_place_of_the_fallback_and_does_not_end_by_itself(
     site: OcppSite,
 ) -> None:
-    charger = await connected(site, "CP-16", refuses_purposes(TX), ChargeProfileMaxStackLevel="0")
+    charger = await connect_charger(site, "CP-16", refuses_purposes(TX), ChargeProfileMaxStackLevel="0")
 
     reply = await site.central.set_limit("CP-16", limit(site))
     await site.central.set_fallback("CP-16", 1, 6)

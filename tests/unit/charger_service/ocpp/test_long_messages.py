@@ -18,7 +18,7 @@ LONG = {"transactionId": 1, "meterStop": 5, "timestamp": TIME, "transactionData"
 """A StopTransaction of 40 kB."""
 
 
-class Held:
+class HeldValidations:
     """Validations of long messages, each of which waits until it is let go."""
 
     def __init__(self) -> None:
@@ -41,14 +41,14 @@ class Held:
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    held = Held()
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldValidations]:
+    held = HeldValidations()
     monkeypatch.setattr(validation, "validate", held.validate)
     yield held
     held.let_go()
 
 
-async def test_another_charger_is_answered_while_a_long_message_is_validated(site: Any, held: Held) -> None:
+async def test_another_charger_is_answered_while_a_long_message_is_validated(site: Any, held: HeldValidations) -> None:
     first, other = await site.booted("CP-16"), await site.booted("CP-201")
 
     stopping = asyncio.create_task(first.call("StopTransaction", LONG))
@@ -65,7 +65,9 @@ async def test_another_charger_is_answered_while_a_long_message_is_validated(sit
     assert answered == sorted(answered, key=lambda unique_id: int(unique_id[1:]))
 
 
-async def test_long_messages_of_several_chargers_are_validated_one_after_the_other(site: Any, held: Held) -> None:
+async def test_long_messages_of_several_chargers_are_validated_one_after_the_other(
+    site: Any, held: HeldValidations
+) -> None:
     chargers = [await site.booted("CP-16"), await site.connect("CP:colon")]
 
     stopping = [asyncio.create_task(charger.call("StopTransaction", LONG)) for charger in chargers]
@@ -89,7 +91,7 @@ async def test_a_long_message_with_small_offences_counts_and_one_that_makes_no_s
     assert refused[0] == 4
 
 
-async def test_what_a_charger_says_after_a_long_answer_is_handled_after_it(site: Any, held: Held) -> None:
+async def test_what_a_charger_says_after_a_long_answer_is_handled_after_it(site: Any, held: HeldValidations) -> None:
     charger = await site.booted("CP-16")
     periods = [{"startPeriod": number, "limit": 9.5} for number in range(1500)]
     schedule = {"chargingRateUnit": "A", "chargingSchedulePeriod": periods}

@@ -28,7 +28,7 @@ def levels(charger: Any) -> list[int]:
     return [asked["csChargingProfiles"]["stackLevel"] for asked in charger.asked_for("SetChargingProfile")]
 
 
-def configured(**values: str) -> dict[str, Any]:
+def build_configuration(**values: str) -> dict[str, Any]:
     return {"configurationKey": [{"key": key, "readonly": True, "value": value} for key, value in values.items()]}
 
 
@@ -72,7 +72,7 @@ async def test_an_answer_that_breaks_the_schema_confirms_nothing(site: Any, nons
 
 async def test_a_charger_with_stack_level_0_only_is_given_limits_there(site: Any) -> None:
     charger = await site.connect("CP-16")
-    charger.answers["GetConfiguration"] = configured(ChargeProfileMaxStackLevel="0")
+    charger.answers["GetConfiguration"] = build_configuration(ChargeProfileMaxStackLevel="0")
     await charger.boot()
     await site.heard.until("ready", "CP-16", ChargerCapabilities(max_stack_level=0))
 
@@ -83,7 +83,7 @@ async def test_a_charger_with_stack_level_0_only_is_given_limits_there(site: Any
 async def test_what_is_known_of_a_make_stands_above_what_the_charger_says(site: Any) -> None:
     site.heard.known_quirks["CP-16"] = Quirks(stack_level=0, rate_unit=RateUnit.AMPERES)
     charger = await site.connect("CP-16")
-    charger.answers["GetConfiguration"] = configured(
+    charger.answers["GetConfiguration"] = build_configuration(
         ChargeProfileMaxStackLevel="3", ChargingScheduleAllowedChargingRateUnit="Power"
     )
     await charger.boot()
@@ -290,7 +290,7 @@ async def test_a_limit_ordered_while_a_transaction_begins_follows_the_answer_wit
 )
 async def test_the_unit_of_limits_is_understood_however_it_is_written(site: Any, unit: str, takes: bool) -> None:
     charger = await site.connect("CP-16")
-    charger.answers["GetConfiguration"] = configured(ChargingScheduleAllowedChargingRateUnit=unit)
+    charger.answers["GetConfiguration"] = build_configuration(ChargingScheduleAllowedChargingRateUnit=unit)
     await charger.boot()
     await charger.until_asked("TriggerMessage", 4)
 

@@ -68,7 +68,7 @@ async def test_what_is_said_of_the_whole_or_of_an_unregistered_connector_is_not_
         await charger.call(
             "StatusNotification", {"connectorId": connector, "errorCode": "NoError", "status": "Faulted"}
         )
-        await charger.call("MeterValues", {"connectorId": connector, "meterValue": [sampled("1")]})
+        await charger.call("MeterValues", {"connectorId": connector, "meterValue": [build_meter_value("1")]})
 
     refused = await charger.call("StartTransaction", START | {"connectorId": 7})
 
@@ -142,10 +142,12 @@ async def test_meter_values_are_reported_with_currents_per_phase(site: Any) -> N
 async def test_a_transaction_is_reported_as_often_as_its_charger_names_it(site: Any) -> None:
     charger = await site.connect("CP-16")
     for _ in range(3):
-        message = {"connectorId": 1, "transactionId": 5, "meterValue": [sampled("1")]}
+        message = {"connectorId": 1, "transactionId": 5, "meterValue": [build_meter_value("1")]}
         await charger.call("MeterValues", message)
     number = (await charger.call("StartTransaction", START))["transactionId"]
-    await charger.call("MeterValues", {"connectorId": 1, "transactionId": number, "meterValue": [sampled("1")]})
+    await charger.call(
+        "MeterValues", {"connectorId": 1, "transactionId": number, "meterValue": [build_meter_value("1")]}
+    )
 
     assert site.heard.of("seen") == [*[("CP-16", 1, "5")] * 3, ("CP-16", 1, str(number))]
 
@@ -322,14 +324,14 @@ async def test_what_the_version_can_not_say_is_not_supported(site: Any) -> None:
     assert reply.answer is CommandStatus.NOT_SUPPORTED
 
 
-def sampled(value: str) -> dict[str, Any]:
+def build_meter_value(value: str) -> dict[str, Any]:
     return {"timestamp": NOON, "sampledValue": [{"value": value}]}
 
 
 @pytest.mark.parametrize("transaction_id", [2**63 - 1, 2**31 - 1, 0, -1])
 async def test_an_id_that_is_none_names_no_transaction(site: Any, transaction_id: int) -> None:
     charger = await site.connect("CP-16")
-    message = {"connectorId": 1, "transactionId": transaction_id, "meterValue": [sampled("1")]}
+    message = {"connectorId": 1, "transactionId": transaction_id, "meterValue": [build_meter_value("1")]}
     await charger.call("MeterValues", message)
 
     assert site.heard.of("seen") == []

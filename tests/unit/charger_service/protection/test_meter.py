@@ -227,13 +227,13 @@ async def test_a_message_is_acted_upon_when_it_comes() -> None:
 async def test_a_meter_that_raises_does_not_end_the_protection() -> None:
     house = MeteredHouse()
 
-    class Broken(FakeMeter):
+    class FailingMeter(FakeMeter):
         async def read(self, now: Any) -> Any:
             if self.reading is None:
                 raise ZeroDivisionError
             return self.reading
 
-    broken = Broken()
+    broken = FailingMeter()
     house.protection._source = broken  # pyright: ignore[reportPrivateUsage]
     running = asyncio.create_task(house.protection.run())
     await house.settled()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 CLOCK = SystemClock()
 
 
-async def _trouble(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]) -> str | None:
+async def _find_settings_error(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]) -> str | None:
     for name, value in settings.items():
         monkeypatch.setenv(f"CHARGERS_METER_MQTT_{name}", value)
     source = make_meter_source(MeterSettings(source="mqtt"), SiteSettings(), CLOCK)
@@ -27,14 +27,16 @@ async def _trouble(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]) ->
 async def test_protection_reads_any_meter_by_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"DEVICE_ID": "head", "SHAPE": "json", "VALUES": "power=tele/head/SENSOR#/SML/curr_w W"}
 
-    assert await _trouble(monkeypatch, settings) == "no reading of head yet: the broker has not answered yet"
+    assert (
+        await _find_settings_error(monkeypatch, settings) == "no reading of head yet: the broker has not answered yet"
+    )
 
 
 async def test_protection_reads_several_meters_as_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "meters.json"
     file.write_text(json.dumps([{"device_id": name, "shape": "shelly"} for name in ("main", "annex")]))
 
-    told = await _trouble(monkeypatch, {"DEVICES_FILE": str(file)})
+    told = await _find_settings_error(monkeypatch, {"DEVICES_FILE": str(file)})
 
     assert told is not None
     assert "no reading of main yet" in told
@@ -43,4 +45,4 @@ async def test_protection_reads_several_meters_as_one(monkeypatch: pytest.Monkey
 
 async def test_a_setting_that_is_not_clear_names_the_variable_of_this_service(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="CHARGERS_METER_MQTT_VALUES: power=x hp must end with a unit"):
-        await _trouble(monkeypatch, {"SHAPE": "json", "VALUES": "power=x hp"})
+        await _find_settings_error(monkeypatch, {"SHAPE": "json", "VALUES": "power=x hp"})

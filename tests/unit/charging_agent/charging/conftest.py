@@ -20,7 +20,7 @@ from ev_service.clock import Clock, SteppedClock, sleep_until_s
 from ev_service.units import utc_text
 
 if TYPE_CHECKING:
-    from tests.unit.charging_agent.conftest import FakeGateway, Served
+    from tests.unit.charging_agent.conftest import AgentApplication, FakeGateway
 
 SITE_LIMIT_KW = 100.0
 VOLTAGE_V = 230.0
@@ -185,7 +185,7 @@ class FakeChargers:
 
 
 @pytest.fixture
-def chargers(served: Served, monkeypatch: pytest.MonkeyPatch) -> FakeChargers:
+def chargers(served: AgentApplication, monkeypatch: pytest.MonkeyPatch) -> FakeChargers:
     """The chargers of an agent that commands them."""
     served.settings["chargers"] = True
     made = FakeChargers(served.gateway, served.clock)

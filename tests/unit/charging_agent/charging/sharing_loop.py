@@ -55,7 +55,7 @@ class SharingLoop:
         if is_pause(decision):
             plan = make_plan(fleet, create_empty_room(chargers), None, self._memory, at, self._policy)
         else:
-            confirmed = reported(chargers) if self._believes_reports else self.evidence.confirm(chargers)
+            confirmed = report_chargers(chargers) if self._believes_reports else self.evidence.confirm(chargers)
             headroom = compute_headroom(inputs.grid, chargers, fleet, self._draws, confirmed, at, HEADROOM_PERCENT)
             room = compute_room(headroom, chargers, fleet, decision)
             plan = make_plan(fleet, room, headroom, self._memory, at, self._policy)
@@ -63,7 +63,7 @@ class SharingLoop:
         return plan
 
 
-def reported(chargers: Chargers) -> ConfirmedCharging:
+def report_chargers(chargers: Chargers) -> ConfirmedCharging:
     """Everything that is reported."""
     reports = {key: evse.measured for key, _, evse in iter_evses(chargers) if evse.measured is not None}
     phases = tuple(

@@ -15,13 +15,13 @@ from wso2_terms import codes
 
 if TYPE_CHECKING:
     from tests.unit.charging_agent.charging.conftest import FakeChargers
-    from tests.unit.charging_agent.conftest import Served
+    from tests.unit.charging_agent.conftest import AgentApplication
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_cars_that_can_not_be_seen_any_more_get_no_more_than_they_had_and_soon_nothing_is_commanded(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     async with served.client() as client:
         await chargers.rounds(2)
@@ -48,7 +48,7 @@ async def test_cars_that_can_not_be_seen_any_more_get_no_more_than_they_had_and_
 
 @pytest.mark.parametrize("back_s", [20, 3600])
 async def test_what_was_read_before_the_clock_was_set_back_is_commanded_by_no_longer(
-    served: Served, chargers: FakeChargers, back_s: float
+    served: AgentApplication, chargers: FakeChargers, back_s: float
 ) -> None:
     async with served.client() as client:
         await chargers.rounds(2)
@@ -63,7 +63,7 @@ async def test_what_was_read_before_the_clock_was_set_back_is_commanded_by_no_lo
 
 
 async def test_after_the_clock_was_set_back_what_cars_draw_is_known_again_at_once(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     chargers.building_kw = 50.0
     async with served.client():
@@ -77,7 +77,7 @@ async def test_after_the_clock_was_set_back_what_cars_draw_is_known_again_at_onc
 
 
 async def test_a_meter_value_from_before_the_clock_was_set_back_says_nothing_of_now(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     chargers.building_kw = 50.0
     async with served.client():
@@ -91,7 +91,7 @@ async def test_a_meter_value_from_before_the_clock_was_set_back_says_nothing_of_
 
 
 async def test_an_operators_stop_holds_the_agent_back_until_both_clocks_have_passed_its_end(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     until = served.clock.now() + timedelta(seconds=600)
     chargers.override = {"kind": "stop", "until": until.isoformat()}
@@ -103,7 +103,9 @@ async def test_an_operators_stop_holds_the_agent_back_until_both_clocks_have_pas
     assert chargers.commands == []
 
 
-async def test_a_pause_reaches_also_cars_that_can_not_be_seen_any_more(served: Served, chargers: FakeChargers) -> None:
+async def test_a_pause_reaches_also_cars_that_can_not_be_seen_any_more(
+    served: AgentApplication, chargers: FakeChargers
+) -> None:
     async with served.client():
         await chargers.first_round()
         served.gateway.refuses(CHARGERS.path, codes.CONNECTION_FAILED)
@@ -115,7 +117,7 @@ async def test_a_pause_reaches_also_cars_that_can_not_be_seen_any_more(served: S
 
 
 async def test_a_car_that_draws_more_than_it_may_is_alarmed_in_log_metrics_and_page_and_the_others_make_room(
-    served: Served, chargers: FakeChargers, caplog: pytest.LogCaptureFixture
+    served: AgentApplication, chargers: FakeChargers, caplog: pytest.LogCaptureFixture
 ) -> None:
     chargers.building_kw = 60.0
     chargers.places["CP-1"].obeys = False
@@ -135,7 +137,7 @@ async def test_a_car_that_draws_more_than_it_may_is_alarmed_in_log_metrics_and_p
 
 
 async def test_a_car_that_draws_without_a_session_is_shown_and_commanded_nothing(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     chargers.places["CP-1"].has_session = False
     async with served.client() as client:
@@ -151,7 +153,7 @@ async def test_a_car_that_draws_without_a_session_is_shown_and_commanded_nothing
 
 
 async def test_a_car_whose_meter_is_lost_is_alarmed_and_held_at_the_least_current(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     chargers.building_kw = 40.0
     for place in chargers.places.values():
@@ -175,7 +177,7 @@ async def test_a_car_whose_meter_is_lost_is_alarmed_and_held_at_the_least_curren
 
 
 async def test_a_plan_above_the_envelope_is_clamped_recorded_and_alarmed(
-    served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    served: AgentApplication, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def reckless(*_: object) -> AllocationResult:
         return AllocationResult((Allotment(("CP-1", 1), 80.0), Allotment(("CP-2", 1), 3.0)), Memory.initial())
@@ -204,7 +206,7 @@ def _with_allocator(allocator: object) -> dict[str, object]:
 
 
 async def test_a_disconnected_charger_is_told_nothing_and_its_car_keeps_its_share(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     chargers.building_kw = 50.0
     async with served.client() as client:

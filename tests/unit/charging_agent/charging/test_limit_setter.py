@@ -15,7 +15,7 @@ from wso2_terms import codes
 
 if TYPE_CHECKING:
     from tests.unit.charging_agent.charging.conftest import FakeChargers
-    from tests.unit.charging_agent.conftest import Served
+    from tests.unit.charging_agent.conftest import AgentApplication
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ async def told_of_chargers(client: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def test_each_round_sets_the_limits_of_all_cars_in_one_call_from_a_recorded_decision(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     async with served.client() as client:
         await chargers.first_round()
@@ -46,7 +46,7 @@ def test_limits_live_three_periods_but_no_less_than_45_s_and_no_more_than_an_hou
     assert compute_validity_s(period_s) == life_s
 
 
-async def test_whoever_asks_for_a_decision_commands_nothing(served: Served, chargers: FakeChargers) -> None:
+async def test_whoever_asks_for_a_decision_commands_nothing(served: AgentApplication, chargers: FakeChargers) -> None:
     served.settings["period_s"] = 3600
     async with served.client() as client:
         await chargers.first_round()
@@ -58,7 +58,7 @@ async def test_whoever_asks_for_a_decision_commands_nothing(served: Served, char
 
 
 async def test_the_cars_come_to_what_the_decision_allows_and_the_site_stays_below_its_headroom(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     chargers.building_kw = 50.0
     highest_kw = 0.0
@@ -72,7 +72,7 @@ async def test_the_cars_come_to_what_the_decision_allows_and_the_site_stays_belo
 
 
 async def test_an_overload_pauses_every_car_and_every_place_where_one_may_come(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     chargers.places["CP-2"].has_car = False
     async with served.client():
@@ -95,7 +95,7 @@ async def test_an_overload_pauses_every_car_and_every_place_where_one_may_come(
     ],
 )
 async def test_who_may_not_command_goes_on_deciding_and_says_so_while_limits_lapse(
-    served: Served, chargers: FakeChargers, fault: codes.Fault, word: str
+    served: AgentApplication, chargers: FakeChargers, fault: codes.Fault, word: str
 ) -> None:
     async with served.client() as client:
         await chargers.first_round()
@@ -114,7 +114,9 @@ async def test_who_may_not_command_goes_on_deciding_and_says_so_while_limits_lap
     assert chargers.in_force == {"CP-1": 6.0, "CP-2": 6.0}
 
 
-async def test_a_scope_that_was_not_granted_takes_nothing_but_its_api(served: Served, chargers: FakeChargers) -> None:
+async def test_a_scope_that_was_not_granted_takes_nothing_but_its_api(
+    served: AgentApplication, chargers: FakeChargers
+) -> None:
     served.gateway.refuses(LIMITS.path, codes.SCOPE_MISSING)
     served.gateway.refuses(CHARGERS.path, codes.SCOPE_MISSING)
     async with served.client() as client:
@@ -128,7 +130,7 @@ async def test_a_scope_that_was_not_granted_takes_nothing_but_its_api(served: Se
 
 
 async def test_after_a_kill_the_limits_lapse_and_nobody_is_left_at_full_power(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     async with served.client() as client:
         await chargers.first_round()
@@ -146,7 +148,7 @@ async def test_after_a_kill_the_limits_lapse_and_nobody_is_left_at_full_power(
 
 
 async def test_a_command_that_meets_an_outage_is_sent_once_more_in_the_same_round(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     served.gateway.says_once(LIMITS.path, 500, codes.CONNECTION_FAILED.body())
     async with served.client() as client:
@@ -158,7 +160,7 @@ async def test_a_command_that_meets_an_outage_is_sent_once_more_in_the_same_roun
 
 
 async def test_while_somebody_else_commands_the_agent_says_who_and_asks_once_a_round(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     chargers.leased_by = "EVApp/other"
     async with served.client() as client:
@@ -173,7 +175,7 @@ async def test_while_somebody_else_commands_the_agent_says_who_and_asks_once_a_r
     assert "EVApp/other commands until 12:05" in page
 
 
-async def test_while_an_operator_commands_nothing_is_sent(served: Served, chargers: FakeChargers) -> None:
+async def test_while_an_operator_commands_nothing_is_sent(served: AgentApplication, chargers: FakeChargers) -> None:
     until = served.clock.now() + timedelta(minutes=10)
     chargers.override = {"kind": "stop", "until": until.isoformat()}
     async with served.client() as client:
@@ -185,7 +187,7 @@ async def test_while_an_operator_commands_nothing_is_sent(served: Served, charge
 
 
 async def test_an_answer_that_is_no_answer_to_these_limits_stops_nothing(
-    served: Served, chargers: FakeChargers
+    served: AgentApplication, chargers: FakeChargers
 ) -> None:
     served.gateway.says(LIMITS.path, 200, {"results": "none"})
     async with served.client() as client:
@@ -197,7 +199,7 @@ async def test_an_answer_that_is_no_answer_to_these_limits_stops_nothing(
 
 @pytest.mark.parametrize("is_on", [True, False])
 async def test_the_scopes_of_the_chargers_are_asked_for_only_where_they_are_commanded(
-    served: Served, is_on: bool
+    served: AgentApplication, is_on: bool
 ) -> None:
     asked: list[str] = []
 
@@ -221,7 +223,7 @@ async def _refuse(_: httpx.Request) -> httpx.Response:
     return httpx.Response(403, json=codes.NOT_SUBSCRIBED.body())
 
 
-async def test_a_site_without_chargers_is_commanded_nothing(served: Served, chargers: FakeChargers) -> None:
+async def test_a_site_without_chargers_is_commanded_nothing(served: AgentApplication, chargers: FakeChargers) -> None:
     chargers.places.clear()
     async with served.client() as client:
         await chargers.first_round()
@@ -231,7 +233,7 @@ async def test_a_site_without_chargers_is_commanded_nothing(served: Served, char
     assert "trouble" not in status
 
 
-async def test_a_recheck_begins_a_round_at_once(served: Served, chargers: FakeChargers) -> None:
+async def test_a_recheck_begins_a_round_at_once(served: AgentApplication, chargers: FakeChargers) -> None:
     served.settings["period_s"] = 3600
     async with served.client() as client:
         await chargers.first_round()
@@ -242,7 +244,7 @@ async def test_a_recheck_begins_a_round_at_once(served: Served, chargers: FakeCh
 
 
 async def test_where_one_limit_counts_for_all_apis_the_chargers_take_turns_and_the_readings_stay_young(
-    served: Served, chargers: FakeChargers, tmp_path: Any
+    served: AgentApplication, chargers: FakeChargers, tmp_path: Any
 ) -> None:
     limits = tmp_path / "limits.json"
     limits.write_text('{"*": {"requests": 10, "per_s": 60}}')

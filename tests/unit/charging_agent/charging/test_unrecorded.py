@@ -25,7 +25,7 @@ from charging_agent.readings.apis import BATTERY
 
 if TYPE_CHECKING:
     from tests.unit.charging_agent.charging.conftest import FakeChargers
-    from tests.unit.charging_agent.conftest import Served
+    from tests.unit.charging_agent.conftest import AgentApplication
 
 pytestmark = pytest.mark.anyio
 
@@ -75,12 +75,12 @@ def limits_of(command: dict[str, Any]) -> dict[str, float]:
     return {limit["charger_id"]: limit["limit_a"] for limit in command["limits"]}
 
 
-async def recorded(client: Any, decision_id: str) -> dict[str, Any]:
+async def read_record(client: Any, decision_id: str) -> dict[str, Any]:
     return (await client.get(f"/decisions/{decision_id}")).json()["record"]
 
 
 async def test_a_round_that_is_not_recorded_raises_nobody_and_pauses_nobody(
-    served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
+    served: AgentApplication, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with served.client():
         await chargers.rounds(1)
@@ -97,7 +97,7 @@ async def test_a_round_that_is_not_recorded_raises_nobody_and_pauses_nobody(
 
 
 async def test_a_plan_that_is_lower_is_sent_without_a_record(
-    served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
+    served: AgentApplication, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with served.client():
         await chargers.rounds(4)
@@ -112,7 +112,7 @@ async def test_a_plan_that_is_lower_is_sent_without_a_record(
 
 
 async def test_an_overload_pauses_everybody_without_a_record(
-    served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
+    served: AgentApplication, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chargers.places["CP-2"].has_car = False
     async with served.client():
@@ -125,7 +125,7 @@ async def test_an_overload_pauses_everybody_without_a_record(
 
 
 async def test_once_what_was_recorded_has_lapsed_there_is_only_0_a(
-    served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
+    served: AgentApplication, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     powers: list[float] = []
     async with served.client() as client:
@@ -145,7 +145,7 @@ async def test_once_what_was_recorded_has_lapsed_there_is_only_0_a(
 
 
 async def test_a_clock_set_back_does_not_lengthen_what_was_recorded(
-    served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
+    served: AgentApplication, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with served.client():
         await chargers.rounds(2)
@@ -157,7 +157,7 @@ async def test_a_clock_set_back_does_not_lengthen_what_was_recorded(
 
 
 async def test_what_was_sent_is_recorded_late_in_its_order_and_verifies_and_replays(
-    served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    served: AgentApplication, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     served.settings["state_dir"] = tmp_path
     async with served.client() as client:
@@ -166,8 +166,8 @@ async def test_what_was_sent_is_recorded_late_in_its_order_and_verifies_and_repl
             await chargers.rounds(2)
         sent = chargers.commands[-2:]
         await chargers.rounds(1)
-        late = [await recorded(client, command["decision_id"]) for command in sent]
-        after = await recorded(client, chargers.commands[-1]["decision_id"])
+        late = [await read_record(client, command["decision_id"]) for command in sent]
+        after = await read_record(client, chargers.commands[-1]["decision_id"])
 
     assert [record["late"]["reason"] for record in late] == ["the disk is full"] * 2
     for command, record in zip(sent, late, strict=True):
@@ -184,7 +184,7 @@ async def test_what_was_sent_is_recorded_late_in_its_order_and_verifies_and_repl
 
 
 async def test_while_what_is_sent_is_recorded_late_cars_keep_charging(
-    served: Served, chargers: FakeChargers, slow_disk: SlowDisk
+    served: AgentApplication, chargers: FakeChargers, slow_disk: SlowDisk
 ) -> None:
     """A disk that takes every record, and each too late: nothing rises, and nothing ends."""
     async with served.client() as client:
@@ -204,7 +204,7 @@ async def test_while_what_is_sent_is_recorded_late_cars_keep_charging(
 
 
 async def test_a_stop_that_is_sent_again_and_again_is_recorded_once(
-    served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
+    served: AgentApplication, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with served.client() as client:
         await chargers.rounds(1)
@@ -219,7 +219,7 @@ async def test_a_stop_that_is_sent_again_and_again_is_recorded_once(
 
 
 async def test_a_ledger_that_opens_slowly_lets_no_car_stand_still(
-    served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
+    served: AgentApplication, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goes_on, opening = threading.Event(), threading.Event()
     take = Store.open
@@ -243,7 +243,7 @@ async def test_a_ledger_that_opens_slowly_lets_no_car_stand_still(
 
 
 async def test_after_the_bound_the_first_round_sends_no_more_than_is_in_force_until_that_lapses(
-    served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
+    served: AgentApplication, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goes_on = threading.Event()
     take = Store.open
@@ -272,7 +272,7 @@ async def test_after_the_bound_the_first_round_sends_no_more_than_is_in_force_un
 
 
 async def test_each_decision_and_each_set_of_limits_is_one_log_line(
-    served: Served, chargers: FakeChargers, caplog: pytest.LogCaptureFixture
+    served: AgentApplication, chargers: FakeChargers, caplog: pytest.LogCaptureFixture
 ) -> None:
     chargers.places["CP-2"].is_connected = False
     async with served.client():
@@ -290,7 +290,7 @@ async def test_each_decision_and_each_set_of_limits_is_one_log_line(
 
 @pytest.mark.parametrize("error", [OSError("lost"), LedgerUnavailableError("lost")])
 async def test_what_the_ledger_meets_does_not_end_the_loop(
-    served: Served, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch, error: Exception
+    served: AgentApplication, chargers: FakeChargers, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     async def fail(*_: object) -> None:
         raise error

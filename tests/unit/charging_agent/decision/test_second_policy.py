@@ -11,7 +11,13 @@ import pytest
 from pydantic import JsonValue
 from tests.unit.charging_agent.conftest import World
 from tests.unit.charging_agent.ledger.conftest import maker, observation
-from tests.unit.charging_agent.ledger.test_charging_records import HEADROOM, car, found, made_with, plan_of
+from tests.unit.charging_agent.ledger.test_charging_records import (
+    HEADROOM,
+    build_stored_record,
+    car,
+    made_with,
+    plan_of,
+)
 
 from charging_agent.agent import Agent
 from charging_agent.decision.explanations import explain_record
@@ -93,7 +99,7 @@ async def test_the_guard_stands_above_it(world: World) -> None:
 def test_its_records_verify_replay_and_are_explained() -> None:
     sealed = sealed_by(DecisionPipeline(EvenShares(3.5)))
 
-    assert verify([found(1, sealed)], {KEY.key_id: KEY.public}).broken is None
+    assert verify([build_stored_record(1, sealed)], {KEY.key_id: KEY.public}).broken is None
     assert replay_record(sealed.record, POLICIES) is None
     record = sealed.entry.record
     assert (record.policy.name, record.policy.version, record.policy.parameters.own) == ("even", "3", {"most_kw": 3.5})
@@ -146,16 +152,16 @@ def test_a_power_that_is_none_is_recorded_as_null_and_replays(power_kw: float) -
 
 
 def test_where_it_fails_the_rules_decide_and_the_record_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(EvenShares):
+    class FailingPolicy(EvenShares):
         def propose(self, inputs: DecisionInputs) -> Proposal:
             raise ValueError("no solution")
 
-    sealed = sealed_by(DecisionPipeline(Broken()))
+    sealed = sealed_by(DecisionPipeline(FailingPolicy()))
 
     record = sealed.entry.record
     assert record.proposal is not None
     assert (record.policy.name, record.proposal.policy, record.charging_power_kw) == ("even", "rules", 22)
-    assert replay_record(sealed.record, {"even": lambda _: Broken()}) is None
+    assert replay_record(sealed.record, {"even": lambda _: FailingPolicy()}) is None
     assert "policy failed, the rules decide" in caplog.text
     assert explain_record(sealed.entry).policy.startswith(
         "The policy even version 3 failed; rule solar_and_battery_high"

@@ -18,7 +18,7 @@ LATER = datetime(2026, 6, 21, 12, 5, tzinfo=UTC)
 MUCH_LATER = datetime(2026, 6, 21, 13, tzinfo=UTC)
 
 
-def coded(code: object) -> bytes:
+def build_fault(code: object) -> bytes:
     return json.dumps({"code": code, "message": "m", "description": "d"}).encode()
 
 
@@ -63,7 +63,7 @@ def coded(code: object) -> bytes:
 def test_every_code_has_one_meaning(
     status: int, code: str, trouble: FailureReason, is_retryable: bool, renews_token: bool
 ) -> None:
-    refusal = map_error(status, coded(code))
+    refusal = map_error(status, build_fault(code))
 
     assert (refusal.reason, refusal.is_retryable, refusal.renews_token) == (trouble, is_retryable, renews_token)
     assert refusal.code == code
@@ -125,27 +125,37 @@ def test_a_code_is_read_from_any_body_without_harm(body: bytes, code: str | None
     assert parse_error_code(body) == code
 
 
-def throttled(next_access: object) -> bytes:
+def build_throttling_fault(next_access: object) -> bytes:
     return json.dumps({"code": "900804", "nextAccessTime": next_access}).encode()
 
 
 @pytest.mark.parametrize(
     ("body", "retry_after", "expected"),
     [
-        pytest.param(throttled(format_next_access_time(LATER)), None, LATER, id="the body's hint"),
+        pytest.param(build_throttling_fault(format_next_access_time(LATER)), None, LATER, id="the body's hint"),
         pytest.param(b"{}", format_retry_after(LATER), LATER, id="the header's date"),
         pytest.param(b"{}", "30", NOW + timedelta(seconds=30), id="the header's seconds, as others send them"),
         pytest.param(
-            throttled(format_next_access_time(LATER)), format_retry_after(MUCH_LATER), LATER, id="the body's before it"
+            build_throttling_fault(format_next_access_time(LATER)),
+            format_retry_after(MUCH_LATER),
+            LATER,
+            id="the body's before it",
         ),
-        pytest.param(throttled(format_next_access_time(NOW)), None, MINUTE_END, id="a hint that has just passed"),
         pytest.param(
-            throttled("2020-Jan-01 00:00:00+0000 UTC"), format_retry_after(LATER), LATER, id="past body, good header"
+            build_throttling_fault(format_next_access_time(NOW)), None, MINUTE_END, id="a hint that has just passed"
+        ),
+        pytest.param(
+            build_throttling_fault("2020-Jan-01 00:00:00+0000 UTC"),
+            format_retry_after(LATER),
+            LATER,
+            id="past body, good header",
         ),
         pytest.param(b"{}", format_retry_after(NOW - timedelta(hours=1)), MINUTE_END, id="a header's date in the past"),
-        pytest.param(throttled("soon"), "later", MINUTE_END, id="garbage in both"),
-        pytest.param(throttled(17), None, MINUTE_END, id="a number in the body"),
-        pytest.param(throttled("2026-Foo-99 99:99:99+0000 UTC"), "-5", MINUTE_END, id="impossible moments"),
+        pytest.param(build_throttling_fault("soon"), "later", MINUTE_END, id="garbage in both"),
+        pytest.param(build_throttling_fault(17), None, MINUTE_END, id="a number in the body"),
+        pytest.param(
+            build_throttling_fault("2026-Foo-99 99:99:99+0000 UTC"), "-5", MINUTE_END, id="impossible moments"
+        ),
         pytest.param(b"<html>", None, MINUTE_END, id="no hint at all"),
     ],
 )

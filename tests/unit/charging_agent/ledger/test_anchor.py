@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.unit.charging_agent.conftest import NOON, Served
+from tests.unit.charging_agent.conftest import NOON, AgentApplication
 
 from charging_agent.ledger.anchor import AnchorPublisher, FileAnchor, UrlAnchor, create_anchor
 from charging_agent.ledger.keys import PUBLIC_FILES, generate_key, read_trusted_keys
@@ -27,7 +27,7 @@ TRUSTED = {KEY.key_id: KEY.public}
 
 async def test_a_stopped_agents_ledger_agrees_with_its_anchor(tmp_path: Path) -> None:
     state, anchor = tmp_path / "state", tmp_path / "heads.jsonl"
-    served = Served(state_dir=state, ledger_anchor=str(anchor), period_s=3600)
+    served = AgentApplication(state_dir=state, ledger_anchor=str(anchor), period_s=3600)
     async with served.client() as client:
         await client.get("/optimize-charging")
         served.clock.advance(11)

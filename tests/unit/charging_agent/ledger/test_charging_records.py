@@ -203,7 +203,7 @@ def of_format(form: int, key: SigningKey, made: DecisionDraft) -> SignedRecord:
     return SignedRecord(text.decode(), digest, key.sign(digest))
 
 
-def found(number: int, sealed: SignedRecord) -> StoredRecord:
+def build_stored_record(number: int, sealed: SignedRecord) -> StoredRecord:
     return StoredRecord(f"line {number}", sealed.record, sealed.sha256, sealed.signature)
 
 
@@ -211,7 +211,7 @@ def test_records_of_before_are_read_verified_and_replayed_and_the_chain_goes_on_
     first = of_format(1, KEY, made_from(observation()))
     second = sign_record(made_with(plan_of((car(),))), [], ChainHead(1, first.sha256), BY, KEY)
 
-    verified = verify([found(1, first), found(2, second)], {KEY.key_id: KEY.public})
+    verified = verify([build_stored_record(1, first), build_stored_record(2, second)], {KEY.key_id: KEY.public})
 
     assert (verified.broken, len(verified.records)) == (None, 2)
     assert replay_record(first.record) is None
@@ -222,7 +222,7 @@ def test_records_of_before_are_read_verified_and_replayed_and_the_chain_goes_on_
 def test_records_without_late_limits_are_read_verified_and_replayed() -> None:
     sealed = of_format(2, KEY, made_with(plan_of((car(),))))
 
-    verified = verify([found(1, sealed)], {KEY.key_id: KEY.public})
+    verified = verify([build_stored_record(1, sealed)], {KEY.key_id: KEY.public})
 
     assert verified.broken is None
     assert replay_record(sealed.record) is None
@@ -285,7 +285,9 @@ def test_a_new_record_without_what_it_must_hold_is_broken(missing: str) -> None:
     text = canonicalize(record)
     digest = hashlib.sha256(text).hexdigest()
 
-    verified = verify([found(1, SignedRecord(text.decode(), digest, KEY.sign(digest)))], {KEY.key_id: KEY.public})
+    verified = verify(
+        [build_stored_record(1, SignedRecord(text.decode(), digest, KEY.sign(digest)))], {KEY.key_id: KEY.public}
+    )
     difference = replay_record(text)
 
     assert verified.broken is not None

@@ -20,14 +20,14 @@ from charging_agent.ledger.store import DATABASE_FILE, Store
 from ev_service.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from tests.unit.charging_agent.conftest import Served
+    from tests.unit.charging_agent.conftest import AgentApplication
 
 pytestmark = pytest.mark.anyio
 
 PAGE = 4096
 
 
-async def filled(folder: Path, count: int) -> None:
+async def fill_ledger(folder: Path, count: int) -> None:
     ledger = Ledger(folder, maker())
     await ledger.open()
     for number in range(count):
@@ -52,7 +52,7 @@ def overwrite(file: Path, page: int, content: bytes) -> None:
 @pytest.mark.parametrize("junk", [b"\x00", b"\xff", b"\x5a"])
 @pytest.mark.parametrize("name", ["records", "sqlite_autoindex_records_1"])
 async def test_a_damaged_page_of_table_or_index_is_found_at_the_start(tmp_path: Path, name: str, junk: bytes) -> None:
-    await filled(tmp_path, 60)
+    await fill_ledger(tmp_path, 60)
     file = tmp_path / DATABASE_FILE
     overwrite(file, pages_of(file, name)[0], junk * PAGE)
     before = file.read_bytes()
@@ -64,7 +64,7 @@ async def test_a_damaged_page_of_table_or_index_is_found_at_the_start(tmp_path: 
 
 
 async def test_any_damaged_page_is_found_at_the_start(tmp_path: Path) -> None:
-    await filled(tmp_path, 40)
+    await fill_ledger(tmp_path, 40)
     file = tmp_path / DATABASE_FILE
     whole = file.read_bytes()
     missed: list[int] = []
@@ -83,11 +83,11 @@ async def test_any_damaged_page_is_found_at_the_start(tmp_path: Path) -> None:
 
 
 async def test_an_index_that_lacks_a_record_is_found_at_the_start(tmp_path: Path) -> None:
-    await filled(tmp_path, 5)
+    await fill_ledger(tmp_path, 5)
     file = tmp_path / DATABASE_FILE
     [page] = pages_of(file, "sqlite_autoindex_records_1")
     before = file.read_bytes()[(page - 1) * PAGE : page * PAGE]
-    await filled(tmp_path, 1)
+    await fill_ledger(tmp_path, 1)
     overwrite(file, page, before)
 
     with pytest.raises(ConfigurationError, match=r"is damaged .*missing from index"):
@@ -95,7 +95,7 @@ async def test_an_index_that_lacks_a_record_is_found_at_the_start(tmp_path: Path
 
 
 async def test_damage_that_is_found_later_is_no_power_until_somebody_acts(
-    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: AgentApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served.settings |= {"state_dir": tmp_path, "period_s": 3600}
     write, translated = Store.append, Store.__dict__["_translate_errors"]
@@ -159,7 +159,7 @@ async def test_a_check_that_takes_long_does_not_keep_the_agent_from_recording_an
         goes_on.wait(20)
         return "row 1 missing from index"
 
-    await filled(tmp_path, 2)
+    await fill_ledger(tmp_path, 2)
     monkeypatch.setattr(RecordQueries, "find_damage", check)
     monkeypatch.setattr(ledgers, "_CHECK_S", 0.02)
     ledger = Ledger(tmp_path, maker())

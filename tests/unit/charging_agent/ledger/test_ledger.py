@@ -29,7 +29,7 @@ from ev_service.errors import ConfigurationError
 pytestmark = pytest.mark.anyio
 
 
-async def filled(folder: Path, count: int) -> None:
+async def fill_ledger(folder: Path, count: int) -> None:
     ledger = Ledger(folder, maker())
     await ledger.open()
     for number in range(count):
@@ -53,8 +53,8 @@ async def test_a_decision_that_nobody_recorded_is_unknown(ledger: Ledger) -> Non
 
 
 async def test_a_restart_continues_the_chain_with_the_same_key_and_a_run_of_its_own(tmp_path: Path) -> None:
-    await filled(tmp_path, 2)
-    await filled(tmp_path, 2)
+    await fill_ledger(tmp_path, 2)
+    await fill_ledger(tmp_path, 2)
 
     verified = verify(read_records(tmp_path / DATABASE_FILE), read_trusted_keys(tmp_path.glob(PUBLIC_FILES)))
     assert verified.broken is None
@@ -65,15 +65,15 @@ async def test_a_restart_continues_the_chain_with_the_same_key_and_a_run_of_its_
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such file modes")
 async def test_the_private_key_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
-    await filled(tmp_path, 1)
+    await fill_ledger(tmp_path, 1)
 
     assert stat.S_IMODE((tmp_path / PRIVATE_FILE).stat().st_mode) == 0o600
 
 
 async def test_a_lost_key_shows_as_a_new_key_id_and_the_old_records_still_verify(tmp_path: Path) -> None:
-    await filled(tmp_path, 1)
+    await fill_ledger(tmp_path, 1)
     (tmp_path / PRIVATE_FILE).unlink()
-    await filled(tmp_path, 1)
+    await fill_ledger(tmp_path, 1)
 
     verified = verify(read_records(tmp_path / DATABASE_FILE), read_trusted_keys(tmp_path.glob(PUBLIC_FILES)))
     newest_only = verify(read_records(tmp_path / DATABASE_FILE), read_trusted_keys([tmp_path / PUBLIC_FILE]))
@@ -103,7 +103,7 @@ async def test_a_second_agent_in_the_same_folder_is_refused(ledger: Ledger, tmp_
 
 @pytest.mark.parametrize("damage", ["header", "middle", "record"])
 async def test_a_damaged_database_is_refused_with_what_to_do_and_stays_as_it_is(tmp_path: Path, damage: str) -> None:
-    await filled(tmp_path, 3)
+    await fill_ledger(tmp_path, 3)
     file = tmp_path / DATABASE_FILE
     if damage == "record":
         with sqlite3.connect(file) as database:
@@ -123,7 +123,7 @@ async def test_a_damaged_database_is_refused_with_what_to_do_and_stays_as_it_is(
 
 
 async def test_a_database_of_a_newer_agent_is_refused(tmp_path: Path) -> None:
-    await filled(tmp_path, 1)
+    await fill_ledger(tmp_path, 1)
     with sqlite3.connect(tmp_path / DATABASE_FILE) as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     database.close()
@@ -153,7 +153,7 @@ async def test_a_ledger_of_the_first_revision_is_brought_to_the_newest_with_its_
         command.upgrade(config, first)
     engine.dispose()
 
-    await filled(tmp_path, 2)
+    await fill_ledger(tmp_path, 2)
 
     assert len(list(read_records(tmp_path / DATABASE_FILE))) == 2
 

@@ -18,7 +18,7 @@ from charging_agent.ledger.readers import MAX_READING, MAX_WAITING, RecordQuerie
 from charging_agent.ledger.store import Store
 
 if TYPE_CHECKING:
-    from tests.unit.charging_agent.conftest import Served
+    from tests.unit.charging_agent.conftest import AgentApplication
 
 pytestmark = pytest.mark.anyio
 
@@ -55,7 +55,9 @@ async def test_a_decision_is_recorded_while_every_reader_reads(
     await ledger.close()
 
 
-async def test_more_readers_than_may_wait_are_told_to_come_back(served: Served, held: threading.Event) -> None:
+async def test_more_readers_than_may_wait_are_told_to_come_back(
+    served: AgentApplication, held: threading.Event
+) -> None:
     async with served.client() as client:
         asked = [asyncio.create_task(client.get("/decisions?limit=100")) for _ in range(MAX_READING + MAX_WAITING + 5)]
         async with asyncio.timeout(10):

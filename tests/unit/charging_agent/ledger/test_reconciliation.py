@@ -49,7 +49,7 @@ def line(
     return f"12:00:00,000 [h] [t]  INFO ELKCounterMetric apimMetrics: apim:{kind}, properties :{json.dumps(told)}"
 
 
-def compared(records: list[dict[str, Any]], *lines: str) -> ReconciliationResult:
+def reconcile_lines(records: list[dict[str, Any]], *lines: str) -> ReconciliationResult:
     return reconcile(records, log_of(*lines), "EVApp")
 
 
@@ -57,13 +57,13 @@ def test_calls_are_joined_by_id_refused_and_repeated_ones_too() -> None:
     calls = [call(NOON - SECOND), call(NOON - SECOND), call(NOON, status=429)]
     lines = [line(NOON - SECOND), line(NOON - SECOND), line(NOON, status=429)]
 
-    found = compared(records_of(calls, []), *lines)
+    found = reconcile_lines(records_of(calls, []), *lines)
 
     assert (found.joined, found.is_whole) == (3, True)
 
 
 def test_a_call_that_no_record_has_is_omitted_though_another_has_its_id() -> None:
-    found = compared(records_of([call(NOON - SECOND)], []), line(NOON - SECOND), line(NOON + SECOND))
+    found = reconcile_lines(records_of([call(NOON - SECOND)], []), line(NOON - SECOND), line(NOON + SECOND))
 
     assert not found.is_whole
     assert [str(one).split(": ")[0] for one in found.omitted] == ["apim_metrics.log, line 3"]
@@ -72,14 +72,14 @@ def test_a_call_that_no_record_has_is_omitted_though_another_has_its_id() -> Non
 def test_a_call_that_the_log_lacks_is_invented() -> None:
     calls = [call(NOON - SECOND), call(NOON, correlation_id="never")]
 
-    found = compared(records_of(calls, []), line(NOON - SECOND), line(NOON + SECOND, by="Other"))
+    found = reconcile_lines(records_of(calls, []), line(NOON - SECOND), line(NOON + SECOND, by="Other"))
 
     assert [one.correlation_id for one in found.invented] == ["never"]
     assert not found.omitted
 
 
 def test_another_status_than_the_gateways_is_both() -> None:
-    found = compared(records_of([call(NOON - SECOND)], []), line(NOON - SECOND, status=429))
+    found = reconcile_lines(records_of([call(NOON - SECOND)], []), line(NOON - SECOND, status=429))
 
     assert (len(found.omitted), len(found.invented)) == (1, 1)
 
@@ -87,15 +87,15 @@ def test_another_status_than_the_gateways_is_both() -> None:
 def test_where_the_id_is_absent_calls_are_joined_by_time_and_it_says_so() -> None:
     records = records_of([call(NOON - SECOND), call(NOON)], [])
 
-    near = compared(records, line(NOON - SECOND, number=None), line(NOON + 1.5 * SECOND, number=None))
-    far = compared(records, line(NOON - SECOND, number=None), line(NOON + 4 * SECOND, number=None))
+    near = reconcile_lines(records, line(NOON - SECOND, number=None), line(NOON + 1.5 * SECOND, number=None))
+    far = reconcile_lines(records, line(NOON - SECOND, number=None), line(NOON + 4 * SECOND, number=None))
 
     assert (near.joined, near.joined_by_time, near.is_whole) == (0, 2, True)
     assert (len(far.omitted), len(far.invented)) == (1, 1)
 
 
 def test_lines_outside_the_ledgers_time_are_told_apart_from_omissions() -> None:
-    found = compared(
+    found = reconcile_lines(
         records_of([call(NOON - SECOND)], []),
         line(NOON - 60 * SECOND, number="earlier"),
         line(NOON - SECOND),
@@ -108,7 +108,7 @@ def test_lines_outside_the_ledgers_time_are_told_apart_from_omissions() -> None:
 def test_a_call_between_two_runs_is_told_apart_but_named() -> None:
     records = records_of([call(NOON - SECOND)], [call(NOON + 9 * SECOND, correlation_id="second")], runs=2)
 
-    found = compared(
+    found = reconcile_lines(
         records,
         line(NOON - SECOND),
         line(NOON + 4 * SECOND, number="lost"),
@@ -120,7 +120,9 @@ def test_a_call_between_two_runs_is_told_apart_but_named() -> None:
 
 
 def test_calls_of_other_applications_are_none_of_its_business() -> None:
-    found = compared(records_of([call(NOON - SECOND)], []), line(NOON - SECOND), line(NOON + SECOND, by="Assistant"))
+    found = reconcile_lines(
+        records_of([call(NOON - SECOND)], []), line(NOON - SECOND), line(NOON + SECOND, by="Assistant")
+    )
 
     assert found.is_whole
 
@@ -129,8 +131,8 @@ def test_the_line_of_the_api_behind_an_mcp_server_is_no_omission_but_a_second_on
     calls = [call(NOON - SECOND, api="GridMCP", protocol="mcp", resource="getGridLoad")]
     tool, behind = line(NOON - SECOND, api="GridMCP"), line(NOON - SECOND)
 
-    once = compared(records_of(calls, []), tool, behind)
-    twice = compared(records_of(calls, []), tool, behind, behind)
+    once = reconcile_lines(records_of(calls, []), tool, behind)
+    twice = reconcile_lines(records_of(calls, []), tool, behind, behind)
 
     assert (once.joined, once.inner, once.is_whole) == (1, 1, True)
     assert len(twice.omitted) == 1
@@ -140,7 +142,7 @@ def test_the_line_of_the_api_behind_an_mcp_server_is_no_omission_but_a_second_on
 def test_a_call_without_an_answer_may_or_may_not_have_a_line(lines: list[str]) -> None:
     calls = [call(NOON - SECOND, status=None, outcome="timeout")]
 
-    found = compared(records_of(calls, []), *lines)
+    found = reconcile_lines(records_of(calls, []), *lines)
 
     assert (found.without_answer, found.is_whole) == (1, True)
 
@@ -152,7 +154,7 @@ def test_a_refusal_before_the_application_is_known_is_joined_by_its_id() -> None
         line(NOON - SECOND, api="UNKNOWN", status=404, by="UNKNOWN"),
     ]
 
-    assert compared(records_of(calls, []), *lines).joined == 2
+    assert reconcile_lines(records_of(calls, []), *lines).joined == 2
 
 
 def test_a_line_that_is_not_understood_is_named() -> None:

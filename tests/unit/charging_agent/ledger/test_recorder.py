@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.unit.charging_agent.conftest import Served
+from tests.unit.charging_agent.conftest import AgentApplication
 from tests.unit.charging_agent.ledger.conftest import NOON, call, made_from, observation, unknown
 
 from charging_agent.gateway.calls import CallLog, FailureReason
@@ -133,7 +133,7 @@ async def test_a_write_that_hangs_is_refused_at_once_until_it_is_done(
 async def test_what_can_not_be_recorded_is_answered_with_0_kw_and_health_names_the_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = Served(state_dir=tmp_path, period_s=3600)
+    served = AgentApplication(state_dir=tmp_path, period_s=3600)
     write = Store.append
 
     def full(store: Store, *_: Any) -> None:
@@ -160,7 +160,7 @@ async def test_what_can_not_be_recorded_is_answered_with_0_kw_and_health_names_t
     assert "agent_ledger_records_total 2.0" in metrics
 
 
-async def test_an_unreadable_ledger_is_told_as_503(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unreadable_ledger_is_told_as_503(served: AgentApplication, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*_: Any) -> None:
         raise LedgerUnavailableError("disk I/O error")
 

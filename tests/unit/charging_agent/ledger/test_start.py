@@ -19,12 +19,12 @@ from charging_agent.ledger.verification import verify
 from ev_service.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from tests.unit.charging_agent.conftest import Served
+    from tests.unit.charging_agent.conftest import AgentApplication
 
 pytestmark = pytest.mark.anyio
 
 
-async def unwell_then_well(served: Served, state: Path, words: str, repair: object) -> None:
+async def unwell_then_well(served: AgentApplication, state: Path, words: str, repair: object) -> None:
     served.settings["state_dir"] = state
     async with served.client() as client:
         without = (await client.get("/optimize-charging")).json()
@@ -49,7 +49,7 @@ async def unwell_then_well(served: Served, state: Path, words: str, repair: obje
     assert len(verified.records[0]["calls"]) >= 3
 
 
-async def test_a_folder_that_can_not_be_made_at_the_start(served: Served, tmp_path: Path) -> None:
+async def test_a_folder_that_can_not_be_made_at_the_start(served: AgentApplication, tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.touch()
 
@@ -57,7 +57,7 @@ async def test_a_folder_that_can_not_be_made_at_the_start(served: Served, tmp_pa
 
 
 async def test_a_disk_that_is_full_at_the_start(
-    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: AgentApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = keys.__dict__["_write"]
 
@@ -72,14 +72,14 @@ async def test_a_disk_that_is_full_at_the_start(
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is read-only to root")
-async def test_a_folder_that_is_read_only_at_the_start(served: Served, tmp_path: Path) -> None:
+async def test_a_folder_that_is_read_only_at_the_start(served: AgentApplication, tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir(mode=0o500)
 
     await unwell_then_well(served, state, "cannot be written", lambda: state.chmod(0o700))
 
 
-async def test_a_damaged_ledger_still_keeps_the_agent_from_starting(served: Served, tmp_path: Path) -> None:
+async def test_a_damaged_ledger_still_keeps_the_agent_from_starting(served: AgentApplication, tmp_path: Path) -> None:
     served.settings["state_dir"] = tmp_path
     (tmp_path / DATABASE_FILE).write_bytes(b"no database" * 100)
 

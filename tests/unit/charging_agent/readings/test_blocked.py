@@ -17,7 +17,7 @@ from ev_service.openapi import build_published_definition
 from wso2_terms import codes
 
 if TYPE_CHECKING:
-    from tests.unit.charging_agent.conftest import Served, World
+    from tests.unit.charging_agent.conftest import AgentApplication, World
 
     from charging_agent.readings.observer import Observation
 
@@ -236,7 +236,7 @@ async def test_a_recheck_does_not_take_an_observation_that_flew_before_it_for_it
     assert world.observer.current_observation().is_blocked
 
 
-async def test_the_route_says_whether_it_looked_and_what_it_found(served: Served) -> None:
+async def test_the_route_says_whether_it_looked_and_what_it_found(served: AgentApplication) -> None:
     served.settings["period_s"] = 3600
     async with served.client() as client:
         await client.get("/optimize-charging")
@@ -251,7 +251,7 @@ async def test_the_route_says_whether_it_looked_and_what_it_found(served: Served
     assert (decision["charging_power_kw"], decision["readings"]["grid"]["error"]) == (0.0, "blocked")
 
 
-def test_the_route_is_not_among_those_that_the_gateway_publishes(served: Served) -> None:
+def test_the_route_is_not_among_those_that_the_gateway_publishes(served: AgentApplication) -> None:
     app = served.app()
 
     assert "/recheck" in app.openapi()["paths"]

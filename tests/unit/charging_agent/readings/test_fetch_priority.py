@@ -104,7 +104,7 @@ gaps_s = st.lists(st.sampled_from([0.0, 0.01, 0.7, 1.0, 4.0, 11.0, 15.0, 61.0, 3
 failures = st.sets(st.tuples(st.sampled_from(NAMES), st.integers(0, 120)), max_size=40)
 
 
-def asked(agent: Agent, gaps: list[float]) -> Agent:
+def run_fetches(agent: Agent, gaps: list[float]) -> Agent:
     at_s = 0.0
     for gap_s in gaps:
         agent.decide(at_s)
@@ -116,7 +116,7 @@ def asked(agent: Agent, gaps: list[float]) -> Agent:
 def test_no_window_ever_holds_more_calls_than_either_limit_allows(
     own: CallLimit, whole: CallLimit, ages: AgeLimits, gaps: list[float], failing: set[tuple[str, int]]
 ) -> None:
-    agent = asked(Agent(own, whole, ages, lambda api, at_s: (api, int(at_s)) in failing), gaps)
+    agent = run_fetches(Agent(own, whole, ages, lambda api, at_s: (api, int(at_s)) in failing), gaps)
 
     if own.requests is not None:
         assert all(
@@ -130,7 +130,7 @@ def test_no_window_ever_holds_more_calls_than_either_limit_allows(
 def test_sun_and_battery_never_get_a_call_that_an_older_grid_reading_was_refused(
     whole: CallLimit, ages: AgeLimits, gaps: list[float], failing: set[tuple[str, int]]
 ) -> None:
-    agent = asked(Agent(NO_LIMIT, whole, ages, lambda api, at_s: (api, int(at_s)) in failing), gaps)
+    agent = run_fetches(Agent(NO_LIMIT, whole, ages, lambda api, at_s: (api, int(at_s)) in failing), gaps)
 
     for turn in agent.turns:
         others = [turn.wishes[api] for api in turn.called if api != GRID.name]
@@ -145,7 +145,7 @@ def test_with_calls_enough_whatever_is_too_old_is_called_at_once(
     enough = 3 * len(gaps) + 3
     own, whole = (CallLimit(None if limit.requests is None else 100 * enough, 60) for limit in (own, whole))
 
-    agent = asked(Agent(own, whole, ages), gaps)
+    agent = run_fetches(Agent(own, whole, ages), gaps)
 
     assert all(turn.called == turn.wishes.keys() for turn in agent.turns)
 

@@ -14,12 +14,12 @@ from charging_agent.readings.apis import APIS, SOLAR
 from wso2_terms import codes
 
 if TYPE_CHECKING:
-    from tests.unit.charging_agent.conftest import Served, World
+    from tests.unit.charging_agent.conftest import AgentApplication, World
 
 pytestmark = pytest.mark.anyio
 
 
-def calls(world: World | Served) -> list[int]:
+def calls(world: World | AgentApplication) -> list[int]:
     return [world.gateway.calls_to(api.path) for api in APIS]
 
 
@@ -54,7 +54,7 @@ async def test_scarce_calls_are_spread_over_the_minute(world: World) -> None:
 
 
 async def test_the_applications_limit_in_the_limits_file_is_kept_by_all_apis_together(
-    served: Served, tmp_path: Path
+    served: AgentApplication, tmp_path: Path
 ) -> None:
     limits = tmp_path / "limits.json"
     limits.write_text(json.dumps({"*": {"requests": 6, "per_s": 60}}), encoding="utf-8")

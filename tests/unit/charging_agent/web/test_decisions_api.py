@@ -14,12 +14,14 @@ from charging_agent.readings.apis import SOLAR
 from wso2_terms import codes
 
 if TYPE_CHECKING:
-    from tests.unit.charging_agent.conftest import Served
+    from tests.unit.charging_agent.conftest import AgentApplication
 
 pytestmark = pytest.mark.anyio
 
 
-async def decided(served: Served, client: httpx.AsyncClient, times: int = 1) -> list[dict[str, Any]]:
+async def request_decisions(
+    served: AgentApplication, client: httpx.AsyncClient, times: int = 1
+) -> list[dict[str, Any]]:
     answers: list[dict[str, Any]] = []
     for _ in range(times):
         served.clock.advance(11)
@@ -27,9 +29,9 @@ async def decided(served: Served, client: httpx.AsyncClient, times: int = 1) -> 
     return answers
 
 
-async def test_decisions_are_listed_newest_first_and_page_by_page(served: Served) -> None:
+async def test_decisions_are_listed_newest_first_and_page_by_page(served: AgentApplication) -> None:
     async with served.client() as client:
-        made = await decided(served, client, 5)
+        made = await request_decisions(served, client, 5)
         first = (await client.get("/decisions", params={"limit": 2})).json()
         second = (await client.get("/decisions", params={"limit": 2, "before": first["next_before"]})).json()
 
@@ -40,16 +42,16 @@ async def test_decisions_are_listed_newest_first_and_page_by_page(served: Served
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "many"])
-async def test_a_page_holds_1_to_100(served: Served, limit: str) -> None:
+async def test_a_page_holds_1_to_100(served: AgentApplication, limit: str) -> None:
     async with served.client() as client:
         refused = await client.get("/decisions", params={"limit": limit})
 
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
 
 
-async def test_a_decision_is_answered_whole_and_its_hash_holds(served: Served) -> None:
+async def test_a_decision_is_answered_whole_and_its_hash_holds(served: AgentApplication) -> None:
     async with served.client() as client:
-        [made] = await decided(served, client)
+        [made] = await request_decisions(served, client)
         answer = await client.get(f"/decisions/{made['decision_id']}")
 
     entry = answer.json()
@@ -65,7 +67,7 @@ async def test_a_decision_is_answered_whole_and_its_hash_holds(served: Served) -
     }
 
 
-async def test_refused_calls_stand_in_the_record_with_wso2s_code(served: Served) -> None:
+async def test_refused_calls_stand_in_the_record_with_wso2s_code(served: AgentApplication) -> None:
     served.gateway.refuses(SOLAR.path, codes.SUBSCRIPTION_THROTTLED)
     async with served.client() as client:
         made = (await client.get("/optimize-charging")).json()
@@ -77,7 +79,7 @@ async def test_refused_calls_stand_in_the_record_with_wso2s_code(served: Served)
 
 
 @pytest.mark.parametrize("tail", ["", "/explain"])
-async def test_an_unknown_decision_is_a_404_and_a_name_that_is_none_a_422(served: Served, tail: str) -> None:
+async def test_an_unknown_decision_is_a_404_and_a_name_that_is_none_a_422(served: AgentApplication, tail: str) -> None:
     async with served.client() as client:
         unknown = await client.get(f"/decisions/{uuid4()}{tail}")
         nameless = await client.get(f"/decisions/12{tail}")
@@ -87,7 +89,7 @@ async def test_an_unknown_decision_is_a_404_and_a_name_that_is_none_a_422(served
     assert nameless.status_code == 422
 
 
-async def test_a_decision_is_explained_with_values_thresholds_and_refusals(served: Served) -> None:
+async def test_a_decision_is_explained_with_values_thresholds_and_refusals(served: AgentApplication) -> None:
     served.gateway.refuses(SOLAR.path, codes.SUBSCRIPTION_THROTTLED)
     async with served.client() as client:
         made = (await client.get("/optimize-charging")).json()
@@ -100,11 +102,11 @@ async def test_a_decision_is_explained_with_values_thresholds_and_refusals(serve
     assert told["policy"] == "Rule solar_low of policy rules version 1 decided: the sun was low."
 
 
-async def test_the_sites_status_asks_the_gateway_nothing(served: Served) -> None:
+async def test_the_sites_status_asks_the_gateway_nothing(served: AgentApplication) -> None:
     # The loop keeps still: only what the route itself does may call.
     served.settings["period_s"] = 3600
     async with served.client() as client:
-        [made] = await decided(served, client)
+        [made] = await request_decisions(served, client)
         calls = len(served.gateway.calls)
         served.clock.advance(20)
         status = (await client.get("/site-status")).json()
@@ -116,9 +118,9 @@ async def test_the_sites_status_asks_the_gateway_nothing(served: Served) -> None
     assert len(served.gateway.calls) == calls
 
 
-async def test_the_status_page_shows_the_records(served: Served) -> None:
+async def test_the_status_page_shows_the_records(served: AgentApplication) -> None:
     async with served.client() as client:
-        [made] = await decided(served, client)
+        [made] = await request_decisions(served, client)
         page = (await client.get("/")).text
 
     assert f'<a href="/decisions/{made["decision_id"]}/explain">explain</a>' in page

@@ -152,7 +152,7 @@ async def test_a_central_system_without_our_version_is_not_spoken_with(cars: Par
 
 
 @asynccontextmanager
-async def secured(folder: Path) -> AsyncGenerator[CentralSystem]:
+async def run_secured_system(folder: Path) -> AsyncGenerator[CentralSystem]:
     authority, (pair,) = make_servers("a test", [Server("central", ("localhost",))], SystemClock().now())
     (folder / "ca.pem").write_bytes(pem(authority))
     key, certificate = write_pair(folder, "central", pair)
@@ -163,7 +163,7 @@ async def secured(folder: Path) -> AsyncGenerator[CentralSystem]:
 
 
 async def test_over_tls_only_a_trusted_central_system_gets_the_password(tmp_path: Path) -> None:
-    async with secured(tmp_path) as central:
+    async with run_secured_system(tmp_path) as central:
         wary = ChargePoint("CP-1", central.url, PASSWORD, timing=HASTE)
         async with wary.running(), asyncio.timeout(5):
             await wary.until(lambda: wary.last_error is not None)

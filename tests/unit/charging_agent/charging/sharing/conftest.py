@@ -94,7 +94,7 @@ def phases_of(one: Car, allotment: Allotment) -> tuple[int, ...]:
     return one.phases[: allotment.phases]
 
 
-def exceeded(allotments: Sequence[Allotment], cars: Sequence[Car], of: SiteRoom) -> list[str]:
+def list_exceeded_limits(allotments: Sequence[Allotment], cars: Sequence[Car], of: SiteRoom) -> list[str]:
     """The limits that a plan breaks, added up in decimals, as the numbers are written."""
     found: list[str] = []
     site_w = Decimal(0)
@@ -103,20 +103,20 @@ def exceeded(allotments: Sequence[Allotment], cars: Sequence[Car], of: SiteRoom)
     by_key = {one.key: one for one in cars}
     for allotment in allotments:
         one, current = by_key[allotment.key], Decimal(repr(allotment.limit_a))
-        own_w = current * len(phases_of(one, allotment)) * _written(of.voltage_v)
+        own_w = current * len(phases_of(one, allotment)) * _to_decimal(of.voltage_v)
         site_w += own_w
-        found += [f"{one.key} charger"] if current > _written(one.max_a) else []
-        found += [f"{one.key} ceiling"] if own_w > _written(of.ceiling_kw) * 1000 else []
+        found += [f"{one.key} charger"] if current > _to_decimal(one.max_a) else []
+        found += [f"{one.key} ceiling"] if own_w > _to_decimal(of.ceiling_kw) * 1000 else []
         for phase in phases_of(one, allotment):
             on_phase[phase] = on_phase.get(phase, Decimal(0)) + current
             feeder = one.feeder_id, phase
             on_feeder[feeder] = on_feeder.get(feeder, Decimal(0)) + current
-    found += ["site"] if site_w > _written(of.total_kw) * 1000 else []
+    found += ["site"] if site_w > _to_decimal(of.total_kw) * 1000 else []
     for phase, sum_a in on_phase.items():
-        found += [f"phase {phase}"] if sum_a > _written(_limit(of.phase_a, phase)) else []
+        found += [f"phase {phase}"] if sum_a > _to_decimal(_limit(of.phase_a, phase)) else []
     for (feeder_id, phase), sum_a in on_feeder.items():
         limits_a = of.feeder_a.get(feeder_id, ())
-        found += [f"feeder {feeder_id} {phase}"] if sum_a > _written(_limit(limits_a, phase)) else []
+        found += [f"feeder {feeder_id} {phase}"] if sum_a > _to_decimal(_limit(limits_a, phase)) else []
     return found
 
 
@@ -124,7 +124,7 @@ def _limit(limits_a: Sequence[float], phase: int) -> float:
     return limits_a[phase - 1] if phase <= len(limits_a) else 0.0
 
 
-def _written(value: float) -> Decimal:
+def _to_decimal(value: float) -> Decimal:
     return max(Decimal(0), Decimal(repr(value))) if value == value else Decimal(0)
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.charging_agent.charging.sharing.conftest import World, car, exceeded, room, worlds
+from tests.unit.charging_agent.charging.sharing.conftest import World, car, list_exceeded_limits, room, worlds
 
 from charging_agent.charging.sharing import Allotment, LimitClamp, LimitedBy, clamp_plan
 
 
-def asked(name: str = "A", limit_a: float = 16.0, phases: int | None = None) -> Allotment:
+def build_allotment(name: str = "A", limit_a: float = 16.0, phases: int | None = None) -> Allotment:
     return Allotment((name, 1), limit_a, phases)
 
 
@@ -37,7 +37,7 @@ def test_nothing_beyond_the_room_gets_through_whatever_the_plan(world: World, se
     allotments, clamps = clamp_plan(plan, world.cars, world.room)
 
     by_key = {one.key: one for one in world.cars}
-    assert exceeded(allotments, world.cars, world.room) == []
+    assert list_exceeded_limits(allotments, world.cars, world.room) == []
     assert [one.key for one in allotments] == sorted(by_key)
     assert not [one for one in allotments if 0 < one.limit_a < by_key[one.key].least_a]
     assert not [one for one in allotments if world.room.pauses and one.limit_a != 0]
@@ -47,7 +47,7 @@ def test_nothing_beyond_the_room_gets_through_whatever_the_plan(world: World, se
 
 def test_a_plan_that_fits_is_not_changed() -> None:
     cars = [car("A", (1, 2, 3)), car("B")]
-    plan = (Allotment(("A", 1), 7.25, None, LimitedBy.RAMP), asked("B", 24.75))
+    plan = (Allotment(("A", 1), 7.25, None, LimitedBy.RAMP), build_allotment("B", 24.75))
 
     assert clamp_plan(plan, cars, room(phase_a=32.0)) == (plan, ())
 
@@ -70,7 +70,7 @@ def test_a_plan_that_fits_is_not_changed() -> None:
 def test_what_is_too_much_becomes_what_is_left_and_the_clamp_names_the_limit(
     limits: dict[str, Any], given_a: float, word: LimitedBy
 ) -> None:
-    allotments, clamps = clamp_plan([asked()], [car(phases=(1, 2, 3))], room(**limits))
+    allotments, clamps = clamp_plan([build_allotment()], [car(phases=(1, 2, 3))], room(**limits))
 
     assert allotments == (Allotment(("A", 1), given_a, None, word),)
     assert clamps == (LimitClamp(("A", 1), 16.0, given_a, word),)
@@ -79,15 +79,15 @@ def test_what_is_too_much_becomes_what_is_left_and_the_clamp_names_the_limit(
 @pytest.mark.parametrize(
     ("plan", "given_a", "word"),
     [
-        ([asked(limit_a=40.0)], 32.0, LimitedBy.CHARGER_LIMIT),
-        ([asked(limit_a=5.9)], 0.0, LimitedBy.LEAST_CURRENT),
-        ([asked(limit_a=-1.0)], 0.0, LimitedBy.INVALID),
-        ([asked(limit_a=math.nan)], 0.0, LimitedBy.INVALID),
-        ([asked(limit_a=math.inf)], 0.0, LimitedBy.INVALID),
-        ([asked(phases=2)], 0.0, LimitedBy.INVALID),
-        ([asked(phases=1)], 0.0, LimitedBy.INVALID),
-        ([asked(phases=3), asked(limit_a=6.0)], 16.0, LimitedBy.DUPLICATE),
-        ([asked(), asked("B")], 16.0, LimitedBy.UNKNOWN_CAR),
+        ([build_allotment(limit_a=40.0)], 32.0, LimitedBy.CHARGER_LIMIT),
+        ([build_allotment(limit_a=5.9)], 0.0, LimitedBy.LEAST_CURRENT),
+        ([build_allotment(limit_a=-1.0)], 0.0, LimitedBy.INVALID),
+        ([build_allotment(limit_a=math.nan)], 0.0, LimitedBy.INVALID),
+        ([build_allotment(limit_a=math.inf)], 0.0, LimitedBy.INVALID),
+        ([build_allotment(phases=2)], 0.0, LimitedBy.INVALID),
+        ([build_allotment(phases=1)], 0.0, LimitedBy.INVALID),
+        ([build_allotment(phases=3), build_allotment(limit_a=6.0)], 16.0, LimitedBy.DUPLICATE),
+        ([build_allotment(), build_allotment("B")], 16.0, LimitedBy.UNKNOWN_CAR),
         ([], 0.0, LimitedBy.NOT_PLANNED),
     ],
 )
@@ -103,7 +103,9 @@ def test_what_is_no_current_no_car_or_no_plan_is_clamped(
 def test_one_phase_counts_on_one_phase_alone_where_the_car_can_be_switched() -> None:
     switchable = car("A", (2, 3, 1), can_switch_phases=True)
 
-    allotments, clamps = clamp_plan([asked("A", 16.0, 1), asked("B")], [switchable, car("B", (1,))], room(phase_a=16.0))
+    allotments, clamps = clamp_plan(
+        [build_allotment("A", 16.0, 1), build_allotment("B")], [switchable, car("B", (1,))], room(phase_a=16.0)
+    )
 
     assert ([one.limit_a for one in allotments], clamps) == ([16.0, 16.0], ())
 
@@ -111,7 +113,7 @@ def test_one_phase_counts_on_one_phase_alone_where_the_car_can_be_switched() -> 
 def test_what_one_car_was_given_is_not_there_for_the_next() -> None:
     cars = [car("A", (1, 2, 3)), car("B", (1, 2, 3))]
 
-    allotments, _ = clamp_plan([asked("A", 10.0), asked("B", 10.0)], cars, room(total_kw=11.73))
+    allotments, _ = clamp_plan([build_allotment("A", 10.0), build_allotment("B", 10.0)], cars, room(total_kw=11.73))
 
     assert [one.limit_a for one in allotments] == [10.0, 7.0]
 
@@ -119,7 +121,9 @@ def test_what_one_car_was_given_is_not_there_for_the_next() -> None:
 def test_guaranteed_minima_come_first_then_priority() -> None:
     cars = [car("A"), car("B", priority=2), car("C", guaranteed_a=6.0)]
 
-    allotments, clamps = clamp_plan([asked("A"), asked("B"), asked("C")], cars, room(phase_a=40.0))
+    allotments, clamps = clamp_plan(
+        [build_allotment("A"), build_allotment("B"), build_allotment("C")], cars, room(phase_a=40.0)
+    )
 
     assert [one.limit_a for one in allotments] == [8.0, 16.0, 16.0]
     assert clamps == (LimitClamp(("A", 1), 16.0, 8.0, LimitedBy.PHASE_LIMIT),)

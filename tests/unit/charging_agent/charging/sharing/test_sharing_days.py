@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.charging_agent.charging.sharing.conftest import NOON, exceeded
+from tests.unit.charging_agent.charging.sharing.conftest import NOON, list_exceeded_limits
 
 from charging_agent.charging.sharing import Allotment, Car, Memory, SharingPolicy, SiteRoom, allocate, clamp_plan
 
@@ -84,7 +84,7 @@ def live(seed: int) -> None:
         room = life.room()
         shared = allocate(life.cars, room, life.memory, life.now, life.policy)
 
-        assert exceeded(shared.allotments, life.cars, room) == []
+        assert list_exceeded_limits(shared.allotments, life.cars, room) == []
         assert clamp_plan(shared.allotments, life.cars, room) == (shared.allotments, ())
         assert not [one for one in shared.allotments if 0 < one.limit_a < 6.0]
         assert not [one for one in shared.allotments if room.pauses and one.limit_a > 0]

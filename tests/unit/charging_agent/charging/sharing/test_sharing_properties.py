@@ -12,7 +12,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
-from tests.unit.charging_agent.charging.sharing.conftest import HASTY, NEVER, NOON, World, exceeded, worlds
+from tests.unit.charging_agent.charging.sharing.conftest import HASTY, NEVER, NOON, World, list_exceeded_limits, worlds
 
 from charging_agent.charging.sharing import (
     Allotment,
@@ -29,16 +29,16 @@ from charging_agent.charging.sharing import (
 many = settings(max_examples=150)
 
 
-def shared(world: World) -> tuple[Allotment, ...]:
+def allocate_world(world: World) -> tuple[Allotment, ...]:
     return allocate(world.cars, world.room, world.memory, world.now, world.policy).allotments
 
 
 @many
 @given(worlds)
 def test_whatever_was_before_the_limits_fit_site_phases_feeders_chargers_and_ceiling(world: World) -> None:
-    allotments = shared(world)
+    allotments = allocate_world(world)
 
-    assert exceeded(allotments, world.cars, world.room) == []
+    assert list_exceeded_limits(allotments, world.cars, world.room) == []
     assert [one.key for one in allotments] == sorted(car.key for car in world.cars)
     assert clamp_plan(allotments, world.cars, world.room) == (allotments, ())
 
@@ -48,7 +48,7 @@ def test_whatever_was_before_the_limits_fit_site_phases_feeders_chargers_and_cei
 def test_a_car_gets_nothing_or_its_least_current_in_whole_steps(world: World) -> None:
     by_key = {car.key: car for car in world.cars}
 
-    for one in shared(world):
+    for one in allocate_world(world):
         car = by_key[one.key]
         assert one.limit_a == 0 or one.limit_a >= car.least_a
         assert Decimal(repr(one.limit_a)) % Decimal(repr(world.policy.step_a)) == 0
@@ -58,7 +58,7 @@ def test_a_car_gets_nothing_or_its_least_current_in_whole_steps(world: World) ->
 @many
 @given(worlds)
 def test_no_delay_holds_back_a_pause(world: World) -> None:
-    paused = shared(replace(world, room=replace(world.room, pauses=True), policy=NEVER))
+    paused = allocate_world(replace(world, room=replace(world.room, pauses=True), policy=NEVER))
 
     assert {(one.limit_a, one.limited_by) for one in paused} <= {(0.0, LimitedBy.PAUSE)}
 
@@ -78,7 +78,7 @@ def test_no_delay_holds_back_a_reduction(world: World, part: float) -> None:
 
     after = allocate(cars, less, before.memory, world.now, NEVER).allotments
 
-    assert exceeded(after, cars, less) == []
+    assert list_exceeded_limits(after, cars, less) == []
 
 
 @many
@@ -90,7 +90,7 @@ def test_what_is_guaranteed_is_given_wherever_all_of_it_fits(world: World) -> No
     rest = timedelta(seconds=world.policy.minimum_off_s)
     resting = {one.key for one in world.memory.cars if one.has_stopped and world.now - min(one.since, world.now) < rest}
 
-    given_a = {one.key: one.limit_a for one in shared(replace(world, cars=tuple(cars), room=fitting))}
+    given_a = {one.key: one.limit_a for one in allocate_world(replace(world, cars=tuple(cars), room=fitting))}
 
     assert {key for key in due if given_a[key] < due[key][0]} <= resting
 
@@ -106,7 +106,7 @@ def test_where_nothing_is_delayed_nothing_that_somebody_could_use_is_left(world:
     for one in allotments:
         if one.limit_a > 0 and one.limited_by is not None:
             more = [replace(it, limit_a=round(it.limit_a + 0.1, 1)) if it is one else it for it in allotments]
-            assert exceeded(more, cars, world.room) != []
+            assert list_exceeded_limits(more, cars, world.room) != []
 
 
 @many
@@ -115,7 +115,7 @@ def test_the_order_of_the_cars_makes_no_difference(world: World, seed: int) -> N
     shuffled = list(world.cars)
     Random(seed).shuffle(shuffled)
 
-    assert shared(replace(world, cars=tuple(shuffled))) == shared(world)
+    assert allocate_world(replace(world, cars=tuple(shuffled))) == allocate_world(world)
 
 
 @given(worlds)
@@ -140,7 +140,7 @@ def test_round_numbers_that_fit_exactly_are_given_exactly(tenths: list[int], pha
     allotments = allocate(cars, room, Memory.initial(), NOON, SharingPolicy()).allotments
 
     assert clamp_plan(plan, cars, room) == (plan, ())
-    assert exceeded(allotments, cars, room) == []
+    assert list_exceeded_limits(allotments, cars, room) == []
 
 
 def _due(car: Car, room: SiteRoom, policy: SharingPolicy) -> tuple[float, tuple[int, ...]]:

@@ -1,6 +1,6 @@
-"""What the attacker owns: a user, applications and an API of their own, given by the administrator and taken back.
+"""Resources of the attacker: a user, applications and an API, created by the administrator and removed afterwards.
 
-Everything is known by its name, so that what an earlier run left is found, too.
+They are identified by name, so that leftovers of an earlier run are found as well.
 """
 
 import secrets
@@ -48,7 +48,7 @@ class Application:
     client: ClientCredentials
 
 
-class Belongings:
+class AttackerResources:
     """Gives and takes back, as the administrator."""
 
     def __init__(
@@ -224,7 +224,7 @@ class Belongings:
         act = "undeploy" if undo else "deploy"
         self.rest("POST", f"{path}/{act}-revision", params={"revisionId": require_field(revision, "id")}, json=body)
 
-    def take_back(self, report: Callable[[str], None]) -> bool:
+    def remove_all(self, report: Callable[[str], None]) -> bool:
         """Remove everything, also what an earlier run left; deny policies first.
 
         Args:

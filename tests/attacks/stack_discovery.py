@@ -1,4 +1,4 @@
-"""Which stack is attacked: the one that variables name, else that of `make run`, of `make up`, or our own."""
+"""Finds the stack to attack: that of the variables, else that of `make run`, of `make up`, or one of its own."""
 
 import os
 import ssl
@@ -39,7 +39,7 @@ _DOCKER_S = 30.0
 
 
 @contextmanager
-def found_stack(report: Report, *, is_own: bool = False) -> Generator[Stack]:
+def find_stack(report: Report, *, is_own: bool = False) -> Generator[Stack]:
     """Give the stack that is attacked; one that is started for it ends on leaving.
 
     Args:
@@ -51,7 +51,9 @@ def found_stack(report: Report, *, is_own: bool = False) -> Generator[Stack]:
     """
     if not is_own:
         with TemporaryDirectory(prefix="ev-prove-ca-") as folder:
-            stack = named(report) or of_make_run(report) or of_compose(Path(folder), report)
+            stack = (
+                find_configured_stack(report) or find_make_run_stack(report) or find_compose_stack(Path(folder), report)
+            )
             if stack is not None:
                 yield stack
                 return
@@ -59,7 +61,7 @@ def found_stack(report: Report, *, is_own: bool = False) -> Generator[Stack]:
         yield stack
 
 
-def named(report: Report) -> Stack | None:
+def find_configured_stack(report: Report) -> Stack | None:
     """The stack that the bootstrap's variables name, None where none does.
 
     Raises:
@@ -69,11 +71,11 @@ def named(report: Report) -> Stack | None:
         return None
     settings = load(ProvisioningSettings)
     settings.require_evapp_password()
-    if not answers(settings.wso2_management_url, settings.wso2_ca_file):
+    if not is_reachable(settings.wso2_management_url, settings.wso2_ca_file):
         raise ConfigurationError(
             f"{settings.wso2_management_url} does not answer, or is not trusted: see WSO2_MANAGEMENT_URL, WSO2_CA_FILE"
         )
-    kind, is_local = kind_of(settings)
+    kind, is_local = detect_kind(settings)
     services = {name: url for name in SERVICE_PORTS if (url := os.environ.get(f"{name.upper()}_BACKEND_URL"))}
     return Stack(
         label=f"{kind} at {settings.wso2_gateway_url}, named by variables",
@@ -87,7 +89,7 @@ def named(report: Report) -> Stack | None:
     )
 
 
-def of_make_run(report: Report) -> Stack | None:
+def find_make_run_stack(report: Report) -> Stack | None:
     """The stack of `make run`, None where it does not run."""
     passwords_file = STATE / "passwords.json"
     if not passwords_file.exists():
@@ -95,12 +97,12 @@ def of_make_run(report: Report) -> Stack | None:
     # The ports as set, whoever listens on them: PortSettings.ports() insists on their being free.
     ports = Ports(*load(PortSettings).model_dump().values())
     plan = StackPlan(ports, load_passwords(passwords_file), STATE)
-    if not plan.ca_file.exists() or not answers(plan.management_url, plan.ca_file):
+    if not plan.ca_file.exists() or not is_reachable(plan.management_url, plan.ca_file):
         return None
     return of_plan(plan, "local gateway, processes of make run", RealMinutes(report), None)
 
 
-def of_compose(folder: Path, report: Report) -> Stack | None:
+def find_compose_stack(folder: Path, report: Report) -> Stack | None:
     """The Compose stack of this checkout, None where it does not run."""
     settings = _env_file(ROOT / ".env")
     service = _gateway_service() if settings else None
@@ -118,9 +120,9 @@ def of_compose(folder: Path, report: Report) -> Stack | None:
         assistant_password=_secret(settings.get("ASSISTANT_PASSWORD")),
         operator_password=_secret(settings.get("OPERATOR_PASSWORD")),
     )
-    if not answers(provisioning.wso2_management_url, ca_file):
+    if not is_reachable(provisioning.wso2_management_url, ca_file):
         return None
-    kind, is_local = kind_of(provisioning)
+    kind, is_local = detect_kind(provisioning)
     return Stack(
         label=f"{kind} in Compose",
         is_local=is_local,
@@ -136,7 +138,7 @@ def of_compose(folder: Path, report: Report) -> Stack | None:
     )
 
 
-def answers(management_url: str, ca_file: Path | None) -> bool:
+def is_reachable(management_url: str, ca_file: Path | None) -> bool:
     """Tell whether a gateway that is trusted is ready there."""
     trust = ssl.create_default_context()
     if ca_file is not None:
@@ -147,7 +149,7 @@ def answers(management_url: str, ca_file: Path | None) -> bool:
         return False
 
 
-def kind_of(settings: ProvisioningSettings) -> tuple[str, bool]:
+def detect_kind(settings: ProvisioningSettings) -> tuple[str, bool]:
     """Tell which gateway it is, with its version, and whether it is the local one."""
     trust = ssl.create_default_context()
     if settings.wso2_ca_file is not None:

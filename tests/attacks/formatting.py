@@ -1,4 +1,4 @@
-"""Puts answers into words that can be compared."""
+"""Formats responses as text that can be compared with the expected one."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from tests.attacks.rows import Attack, Group, Observation, Row
 from wso2_provisioning.verification.formatting import describe_access, format_status
 from wso2_terms.codes import Fault
 
-__all__ = ["describe_access", "fault", "format_status", "refusals", "summed_up", "table"]
+__all__ = ["describe_access", "fault", "format_status", "refusals", "summarize", "table"]
 
 
 def fault(expected: Fault) -> str:
@@ -20,7 +20,7 @@ def fault(expected: Fault) -> str:
     return f"{expected.http_status} {expected.code}"
 
 
-def summed_up(told: Iterable[str]) -> str:
+def summarize(told: Iterable[str]) -> str:
     """Say once what several answers have in common, else each.
 
     >>> summed_up(["401 900901", "401 900901"])

@@ -1,6 +1,6 @@
-"""An application like a published one, set up by the bootstrap's own steps, and whoever has its key.
+"""A copy of a published application, created by the bootstrap's steps, and the holder of its key.
 
-It belongs to an owner of its own, so that the published one is neither stopped nor changed.
+It has its own owner, so that the published application is neither stopped nor changed.
 """
 
 import secrets
@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 from pydantic import SecretStr
-from tests.attacks.ground import Ground
+from tests.attacks.attack_run import AttackRun
 from tests.attacks.own_api import LIKES, PREFIX
 from tests.attacks.rows import RowSkippedError
 
@@ -26,10 +26,10 @@ _UNTIL_LATER = 1
 """How many of its APIs and MCP servers it subscribes to only in a second run, which is then one with changes due."""
 
 
-class _PolledWire(HttpClient):
+class _PollingHttpClient(HttpClient):
     """Carries a bootstrap's requests; after each, whoever has the key asks for what the portal takes."""
 
-    holder: "Holder | None" = None
+    holder: "KeyHolder | None" = None
     polls_on = False
 
     def send_once(self, method: str, url: str, identity: Identity | None = None, **content: Any) -> httpx.Response:
@@ -39,17 +39,17 @@ class _PolledWire(HttpClient):
         return answer
 
 
-class Holder:
+class KeyHolder:
     """Whoever has the key of an application.
 
     Args:
-        ground: the run's.
+        run: the run of the attacks.
         spec: the application.
         key: its key and secret.
     """
 
-    def __init__(self, ground: Ground, spec: ApplicationSpec, key: ClientCredentials) -> None:
-        self.ground = ground
+    def __init__(self, run: AttackRun, spec: ApplicationSpec, key: ClientCredentials) -> None:
+        self.run = run
         self.spec = spec
         self.key = key
         self.portal_tokens: list[str] = []
@@ -58,7 +58,7 @@ class Holder:
     def poll(self) -> None:
         """Ask for the scopes of the portal; keep the token where one is granted."""
         self._asked += 1
-        answer = self.ground.ask_token(self.key, *sorted(PORTAL_SCOPES), f"device_poll{self._asked}")
+        answer = self.run.ask_token(self.key, *sorted(PORTAL_SCOPES), f"device_poll{self._asked}")
         body = answer.json()
         if answer.status_code == 200 and PORTAL_SCOPES & set(str(body.get("scope", "")).split()):
             self.portal_tokens.append(str(body["access_token"]))
@@ -69,22 +69,22 @@ class Holder:
         Raises:
             RowSkippedError: none was, or it does not open the portal.
         """
-        bearer = {"Authorization": f"Bearer {token or self._caught()}"}
-        answer = self.ground.door.management.request(method, devportal.BASE_PATH + path, headers=bearer, **content)
+        bearer = {"Authorization": f"Bearer {token or self._get_portal_token()}"}
+        answer = self.run.access.management.request(method, devportal.BASE_PATH + path, headers=bearer, **content)
         if not answer.is_success:
             raise RowSkippedError(f"{method} {path} answered {answer.status_code}")
         return parse_json_object(answer) if answer.content else {}
 
     def call(self, key: ClientCredentials | None = None) -> httpx.Response:
         """Call the first API with a token of a key, its own unless said otherwise."""
-        scopes = sorted(self.spec.collect_scopes(self.ground.stack.artifacts))
-        answer = self.ground.ask_token(key or self.key, *scopes, f"device_holder{secrets.token_hex(4)}")
-        return self.ground.call(str(answer.json().get("access_token", "")), self.path)
+        scopes = sorted(self.spec.collect_scopes(self.run.stack.artifacts))
+        answer = self.run.ask_token(key or self.key, *scopes, f"device_holder{secrets.token_hex(4)}")
+        return self.run.call(str(answer.json().get("access_token", "")), self.path)
 
     @property
     def path(self) -> str:
         """A resource of its first API that is read without a parameter and costs nothing."""
-        api = self.ground.stack.artifacts.find_api(self.spec.apis[0]).api
+        api = self.run.stack.artifacts.find_api(self.spec.apis[0]).api
         cheap = [one.target for one in api.operations if one.verb == "GET" and "status" in one.target]
         return api.versioned_context + cheap[0]
 
@@ -103,7 +103,7 @@ class Holder:
             self._subscribe(application_id, product, token)
         wanted = {"keyType": devportal.KEY_TYPE, "grantTypesToBeSupported": ["client_credentials"]}
         keys = self.portal("POST", f"/applications/{application_id}/generate-keys", token, json=wanted)
-        return self._kept(name, require_field(keys, "consumerKey"), require_field(keys, "consumerSecret"))
+        return self._register_secret(name, require_field(keys, "consumerKey"), require_field(keys, "consumerSecret"))
 
     def rename(self) -> ClientCredentials:
         """Give the application another name."""
@@ -125,32 +125,34 @@ class Holder:
         keys_path = f"/applications/{self.application_id}/oauth-keys"
         (held,) = self.portal("GET", keys_path)["list"]
         made = self.portal("POST", f"{keys_path}/{require_field(held, 'keyMappingId')}/regenerate-secret")
-        self.key = self._kept(self.spec.name, require_field(made, "consumerKey"), require_field(made, "consumerSecret"))
+        self.key = self._register_secret(
+            self.spec.name, require_field(made, "consumerKey"), require_field(made, "consumerSecret")
+        )
         return self.key
 
-    def _caught(self) -> str:
+    def _get_portal_token(self) -> str:
         if not self.portal_tokens:
             raise RowSkippedError("no token of the portal was caught during the bootstrap")
         return self.portal_tokens[0]
 
     def _subscribe(self, application_id: str, product: str, token: str | None = None) -> None:
-        belongings = self.ground.belongings
-        wanted = {"apiId": belongings.api_id(product), "throttlingPolicy": belongings.plan_of(product)}
+        resources = self.run.resources
+        wanted = {"apiId": resources.api_id(product), "throttlingPolicy": resources.plan_of(product)}
         self.portal("POST", "/subscriptions", token, json=wanted | {"applicationId": application_id})
 
-    def _kept(self, name: str, client_id: str, secret: str) -> ClientCredentials:
-        self.ground.traffic.keep_client(name, client_id, secret)
+    def _register_secret(self, name: str, client_id: str, secret: str) -> ClientCredentials:
+        self.run.traffic.keep_client(name, client_id, secret)
         return ClientCredentials(client_id, SecretStr(secret))
 
 
 @dataclass(frozen=True, slots=True)
-class Like:
+class ApplicationCopy:
     """One published application's like. products: what it subscribes to, the first to be called."""
 
     spec: ApplicationSpec
 
     @classmethod
-    def of(cls, spec: ApplicationSpec) -> "Like":
+    def of(cls, spec: ApplicationSpec) -> "ApplicationCopy":
         """The like of a published application, with two of its products."""
         owner, kept = LIKES[spec.name], 1 + _UNTIL_LATER
         products = (*spec.apis[:kept], *spec.mcp_servers[: max(kept - len(spec.apis), 0)])
@@ -158,35 +160,35 @@ class Like:
         servers = tuple(name for name in products if name in spec.mcp_servers)
         return cls(replace(spec, name=f"{PREFIX}{spec.name}", owner=owner, apis=apis, mcp_servers=servers))
 
-    def set_up(self, ground: Ground, *, polls_on: bool = False) -> Holder:
+    def set_up(self, run: AttackRun, *, polls_on: bool = False) -> KeyHolder:
         """Make it as the bootstrap does, and once more with a change that is due, while the holder of its key polls.
 
         Args:
-            ground: the run's.
+            run: the run of the attacks.
             polls_on: until the end, rather than until a token is caught.
         """
-        settings, spec = ground.stack.settings, self.spec
-        password = SecretStr(ground.traffic.keep_secret(f"password of {spec.owner}", secrets.token_urlsafe(18)))
+        settings, spec = run.stack.settings, self.spec
+        password = SecretStr(run.traffic.keep_secret(f"password of {spec.owner}", secrets.token_urlsafe(18)))
         first = spec.products[:-_UNTIL_LATER]
         fewer = replace(
             spec,
             apis=tuple(name for name in spec.apis if name in first),
             mcp_servers=tuple(name for name in spec.mcp_servers if name in first),
         )
-        ground.belongings.remove_applications_of(spec.owner)
-        with _PolledWire(settings.wso2_ca_file) as http:
-            holder = Holder(ground, spec, _made(ground, Wso2(http, settings), fewer, password))
-            ground.traffic.keep_client(spec.name, holder.key.client_id, holder.key.client_secret.get_secret_value())
+        run.resources.remove_applications_of(spec.owner)
+        with _PollingHttpClient(settings.wso2_ca_file) as http:
+            holder = KeyHolder(run, spec, _create_application(run, Wso2(http, settings), fewer, password))
+            run.traffic.keep_client(spec.name, holder.key.client_id, holder.key.client_secret.get_secret_value())
             http.holder, http.polls_on = holder, polls_on
-            _made(ground, Wso2(http, settings), spec, password)
+            _create_application(run, Wso2(http, settings), spec, password)
         return holder
 
 
-def _made(ground: Ground, wso2: Wso2, spec: ApplicationSpec, password: SecretStr) -> ClientCredentials:
-    artifacts = ground.stack.artifacts
+def _create_application(run: AttackRun, wso2: Wso2, spec: ApplicationSpec, password: SecretStr) -> ClientCredentials:
+    artifacts = run.stack.artifacts
     projects = [*spec.find_projects(artifacts), *spec.find_mcp_projects(artifacts)]
     published = [LiveProduct(project, None) for project in projects]
-    known = {one.name: replace(one, product_id=ground.belongings.api_id(one.name)) for one in published}
+    known = {one.name: replace(one, product_id=run.resources.api_id(one.name)) for one in published}
     made = ensure_application(
         wso2,
         spec,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from tests.attacks.ground import Ground
+from tests.attacks.attack_run import AttackRun
 from tests.attacks.stack import Stack
 from tests.attacks.traffic import Traffic
 
@@ -14,19 +14,19 @@ Report = Callable[[str], None]
 
 
 @contextmanager
-def standing(stack: Stack, report: Report) -> Generator[Ground]:
-    """Give the ground of one run, and take back what was made there, whatever happens.
+def create_run(stack: Stack, report: Report) -> Generator[AttackRun]:
+    """Create the resources of a run, and remove them at its end, also after an error.
 
     Raises:
         EvError: the stack is not bootstrapped, or cannot be reached.
     """
     with HttpClient(stack.settings.wso2_ca_file) as http:
-        ground = Ground(stack, http, Traffic(), report)
+        run = AttackRun(stack, http, Traffic(), report)
         try:
-            if not ground.belongings.take_back(report):
+            if not run.resources.remove_all(report):
                 raise ProvisioningError("what an earlier run left cannot be removed")
-            ground.belongings.set_up()
-            yield ground
+            run.resources.set_up()
+            yield run
         finally:
-            ground.door.close()
-            ground.belongings.take_back(report)
+            run.access.close()
+            run.resources.remove_all(report)

@@ -1,4 +1,4 @@
-"""What every attack has at hand: the stack, applications of its own, tokens, and ways to call."""
+"""One run of the attacks: the stack, the attacker's applications, tokens and clients."""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -7,8 +7,8 @@ from typing import TypeVar
 import httpx
 from joserfc.jwk import RSAKey
 from tests.attacks import own_api
-from tests.attacks.belongings import Application, Belongings
-from tests.attacks.door import Addresses, Door, Headers
+from tests.attacks.attacker_resources import Application, AttackerResources
+from tests.attacks.gateway_access import Addresses, GatewayAccess, Headers
 from tests.attacks.minutes import Minutes
 from tests.attacks.rows import RowSkippedError
 from tests.attacks.stack import Stack
@@ -30,16 +30,16 @@ T = TypeVar("T")
 ENERGY = ("SolarAPI", "BatteryAPI", "GridAPI")
 
 
-class Ground:
-    """One run's ground. `door` may be exchanged for another one: whoever answers there is what is attacked."""
+class AttackRun:
+    """One run of the attacks: the stack, clients and tokens. A switch may replace `access`, to send calls elsewhere."""
 
     def __init__(self, stack: Stack, http: HttpClient, traffic: Traffic, report: Callable[[str], None]) -> None:
         self.stack = stack
         self.http = http
         self.traffic = traffic
         self.report = report
-        self.door = Door(Addresses.of(stack), traffic)
-        self.belongings = Belongings(http, stack.settings, stack.artifacts, traffic)
+        self.access = GatewayAccess(Addresses.of(stack), traffic)
+        self.resources = AttackerResources(http, stack.settings, stack.artifacts, traffic)
         for name, password in stack.passwords.items():
             traffic.keep_secret(f"password of {name}", password)
         self._tokens: dict[tuple[str, str], str] = {}
@@ -73,27 +73,27 @@ class Ground:
     @cached_property
     def reader(self) -> Application:
         """An application that may read all, and use the attacker's API without limit."""
-        return self.belongings.application("Reader", *ENERGY, own_api.NAME)
+        return self.resources.application("Reader", *ENERGY, own_api.NAME)
 
     @cached_property
     def controller(self) -> Application:
         """An application that may read the chargers and limit them."""
-        return self.belongings.application("Controller", CHARGERS_API, CONTROL_API)
+        return self.resources.application("Controller", CHARGERS_API, CONTROL_API)
 
     @cached_property
     def toolbox(self) -> Application:
         """An application that is subscribed to the MCP servers, and to no API."""
-        return self.belongings.application("Toolbox", "SolarMCP", "AgentMCP", own_api.SERVER_NAME)
+        return self.resources.application("Toolbox", "SolarMCP", "AgentMCP", own_api.SERVER_NAME)
 
     @cached_property
     def stranger(self) -> Application:
         """An application that is granted every scope and is subscribed to nothing."""
-        return self.belongings.application("Stranger")
+        return self.resources.application("Stranger")
 
     @property
     def good_token(self) -> str:
         """Opens the readings and the attacker's API, and is known at the gateway."""
-        return self.settled(self.reader, *self.energy_scopes, own_api.SCOPE)
+        return self.request_accepted_token(self.reader, *self.energy_scopes, own_api.SCOPE)
 
     @cached_property
     def evapp(self) -> ClientCredentials:
@@ -112,12 +112,12 @@ class Ground:
             raise RowSkippedError(f"needs {spec.name}, which the bootstrap makes") from error
         if keys is None:
             raise RowSkippedError(f"needs the key of {spec.name}")
-        return self._kept(spec.name, keys.credentials)
+        return self._register_secret(spec.name, keys.credentials)
 
     @property
     def portal(self) -> DevPortal:
         """The Developer Portal as the administrator sees it."""
-        return DevPortal(self.http, self.stack.settings.wso2_management_url, self.belongings.admin)
+        return DevPortal(self.http, self.stack.settings.wso2_management_url, self.resources.admin)
 
     @cached_property
     def roleless(self) -> ClientCredentials:
@@ -130,7 +130,7 @@ class Ground:
         keys = None if application_id is None else self.portal.find_keys(application_id)
         if keys is None:
             raise RowSkippedError(f"needs {SCOPE_PROBE}, which the bootstrap makes")
-        return self._kept(SCOPE_PROBE, keys.credentials)
+        return self._register_secret(SCOPE_PROBE, keys.credentials)
 
     def forget_tokens(self) -> None:
         """Ask for new tokens from now on: those of before may have been revoked."""
@@ -140,7 +140,7 @@ class Ground:
         """Ask for a token of these scopes, whatever the answer."""
         asked = {"grant_type": "client_credentials", "scope": " ".join(scopes)} | form
         auth = (client.client_id, client.client_secret.get_secret_value())
-        answer = self.door.management.post(self.door.addresses.token_url, data=asked, auth=auth)
+        answer = self.access.management.post(self.access.addresses.token_url, data=asked, auth=auth)
         if answer.status_code == 200 and (token := answer.json().get("access_token")):
             self.traffic.keep_secret("a token", str(token))
         return answer
@@ -157,7 +157,7 @@ class Ground:
             self._tokens[key] = str(answer.json()["access_token"])
         return self._tokens[key]
 
-    def settled(self, application: Application, *scopes: str, path: str = own_api.OPEN_PATH) -> str:
+    def request_accepted_token(self, application: Application, *scopes: str, path: str = own_api.OPEN_PATH) -> str:
         """Return a token that the gateway is seen to let through.
 
         Raises:
@@ -199,7 +199,7 @@ class Ground:
         given = list(headers.items()) if isinstance(headers, Mapping) else list(headers or [])
         if token is not None:
             given.append(("Authorization", f"Bearer {token}"))
-        return self.door.gateway.request(method, path or self.path, headers=given, content=content, json=json)
+        return self.access.gateway.request(method, path or self.path, headers=given, content=content, json=json)
 
     def until(
         self,
@@ -208,13 +208,13 @@ class Ground:
         longest_s: float = REACHES_S,
     ) -> httpx.Response:
         """Call until an answer is the one that is waited for, or the time is over; return the last one."""
-        return self._repeated(call, wanted, longest_s)
+        return self._repeat_until(call, wanted, longest_s)
 
-    def told_within(self, call: Callable[[], str], wanted: str, longest_s: float = REACHES_S) -> str:
+    def wait_for_response(self, call: Callable[[], str], wanted: str, longest_s: float = REACHES_S) -> str:
         """The same for what a call is told as."""
-        return self._repeated(call, lambda told: told == wanted, longest_s)
+        return self._repeat_until(call, lambda told: told == wanted, longest_s)
 
-    def _repeated(self, call: Callable[[], T], wanted: Callable[[T], bool], longest_s: float) -> T:
+    def _repeat_until(self, call: Callable[[], T], wanted: Callable[[T], bool], longest_s: float) -> T:
         answer = call()
         # On the local gateway a change holds at once: what is not there with the second call is not coming.
         for _ in range(1 if self.stack.is_local else int(longest_s / _PAUSE_S)):
@@ -224,6 +224,6 @@ class Ground:
             answer = call()
         return answer
 
-    def _kept(self, name: str, client: ClientCredentials) -> ClientCredentials:
+    def _register_secret(self, name: str, client: ClientCredentials) -> ClientCredentials:
         self.traffic.keep_client(name, client.client_id, client.client_secret.get_secret_value())
         return client

@@ -1,51 +1,51 @@
-"""Which row turns red by which switch; a row that stands in no line here has not been shown to be able to."""
+"""The rows that each switch turns red; a row that is missing here is not shown to detect anything."""
 
 from collections.abc import Mapping
 from functools import partial
 
 from tests.attacks import kill_rows
 from tests.attacks.charger_switches import (
-    any_limit,
-    anybody_commands,
-    believed_clocks,
-    believed_values,
-    forgotten_limits,
+    accept_any_clocks,
+    accept_any_limit,
+    accept_any_values,
+    allow_unbounded_connections,
+    forget_limits,
+    let_anybody_command,
     one_method,
-    unbounded_connections,
     wide_site,
     without_meter,
 )
-from tests.attacks.open_doors import (
+from tests.attacks.own_agent_switches import readers_in_the_writers_queue, reports_are_believed
+from tests.attacks.permissive_servers import (
     Switch,
     near_address,
-    obeyed_text,
+    obey_text,
     old_tls,
     open_gateway,
     open_management,
     plain_port,
-    trusted_impostor,
+    trust_impostor,
 )
-from tests.attacks.own_agent_switches import readers_in_the_writers_queue, reports_are_believed
 from tests.attacks.switches import (
-    approved_change,
+    allow_all_scopes,
+    approve_change,
     certificates_read_once,
     dead_service,
     idle,
-    kept_role,
+    keep_role,
     kill_by_name,
     lasting_user,
-    logged_secret,
+    log_secret,
     open_service,
     own_thief,
-    published_server,
+    publish_server,
     quota_passes,
-    subscribed_stranger,
-    told_secret,
+    remove_security,
+    reveal_secret,
+    subscribe_stranger,
     tool_without_scope,
     unbound_scope,
     undone,
-    unrestricted_scopes,
-    unsecured,
     wider,
     wider_application,
     without_scopes,
@@ -57,7 +57,7 @@ _BY_NAME = ("bootstrap-poll", "second-application-before", "second-application-a
 
 SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
     "a service is down": (dead_service, ("baseline-readings", "baseline-own-api", "mcp-good-call")),
-    "the operation needs no token": (unsecured, ("tokens-none", "tokens-garbage", "tokens-foreign-key")),
+    "the operation needs no token": (remove_security, ("tokens-none", "tokens-garbage", "tokens-foreign-key")),
     "the gateway lets everything through": (
         open_gateway,
         (
@@ -143,29 +143,29 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
         ),
     ),
     "a scope is bound to no role": (unbound_scope, ("token-endpoint-roleless",)),
-    "restrict.unassigned.scopes is false": (unrestricted_scopes, ("token-endpoint-unregistered",)),
+    "restrict.unassigned.scopes is false": (allow_all_scopes, ("token-endpoint-unregistered",)),
     "whoever knows a token may revoke it": (own_thief, ("token-endpoint-revoke-anothers",)),
-    "the stranger is subscribed": (subscribed_stranger, ("rights-not-subscribed",)),
+    "the stranger is subscribed": (subscribe_stranger, ("rights-not-subscribed",)),
     "the operation needs no scope": (
-        lambda scene: without_scopes(scene, "SolarAPI"),
+        lambda target: without_scopes(target, "SolarAPI"),
         ("rights-no-scope", "rights-another-scope", "rights-scope-in-a-scope"),
     ),
     "the chargers' operations need no scope": (
-        lambda scene: without_scopes(scene, "ChargerAPI", "ChargerControlAPI"),
+        lambda target: without_scopes(target, "ChargerAPI", "ChargerControlAPI"),
         ("chargers-no-scope", "chargers-scope-of-reading"),
     ),
-    "nobody holds the lease": (anybody_commands, ("chargers-second-commander",)),
+    "nobody holds the lease": (let_anybody_command, ("chargers-second-commander",)),
     "limits are not looked at": (
-        any_limit,
+        accept_any_limit,
         ("chargers-unknown-charger", "chargers-least-current", "chargers-endless"),
     ),
     "the charger service reads no meter": (without_meter, ("chargers-overload",)),
-    "meter values are believed": (believed_values, ("chargers-liar",)),
-    "chargers' clocks are believed": (believed_clocks, ("chargers-lagging-clock",)),
+    "meter values are believed": (accept_any_values, ("chargers-liar",)),
+    "chargers' clocks are believed": (accept_any_clocks, ("chargers-lagging-clock",)),
     "limits are sent in one way alone": (one_method, ("chargers-refusing",)),
-    "limits end with their sessions": (forgotten_limits, ("chargers-lingering-limit",)),
+    "limits end with their sessions": (forget_limits, ("chargers-lingering-limit",)),
     "listeners keep no descriptors back": (
-        unbounded_connections,
+        allow_unbounded_connections,
         ("chargers-half-handshakes", "chargers-slow-clients"),
     ),
     "the site carries more": (wide_site, ("chargers-above-envelope",)),
@@ -197,12 +197,12 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
         )
         for spec in kill_rows.KILLED
     },
-    "the owner keeps the role of the portal": (kept_role, tuple(f"kill-portal-scopes-{who}" for who in _KILLED)),
+    "the owner keeps the role of the portal": (keep_role, tuple(f"kill-portal-scopes-{who}" for who in _KILLED)),
     "the API stays published": (partial(idle, act="change_lifecycle"), ("stops-blocked-api",)),
     "the API stays deployed": (partial(idle, act="deploy"), ("stops-undeployed-api", "mcp-undeployed-api")),
-    "the server stays published": (published_server, ("mcp-blocked-server",)),
+    "the server stays published": (publish_server, ("mcp-blocked-server",)),
     "the tool needs no scope": (tool_without_scope, ("mcp-no-scope", "mcp-scope-of-api", "policy-cases")),
-    "the changed tool is approved": (approved_change, ("mcp-changed-list",)),
+    "the changed tool is approved": (approve_change, ("mcp-changed-list",)),
     "stopOnQuotaReach is false": (
         quota_passes,
         ("mcp-plan", "limits-plan", "limits-plan-evaded", "limits-plan-edge", "chargers-plan"),
@@ -233,13 +233,13 @@ SWITCHES: Mapping[str, tuple[Switch, tuple[str, ...]]] = {
     "the gateway's certificates are read once": (certificates_read_once, ("assertions-key-rotation",)),
     "TLS 1.0 is spoken": (old_tls, ("transport-old-tls",)),
     "plain HTTP is spoken where TLS should be": (plain_port, ("transport-plain",)),
-    "the impostor's authority is trusted": (trusted_impostor, ("transport-impostor-bootstrap", "agent-impostor")),
+    "the impostor's authority is trusted": (trust_impostor, ("transport-impostor-bootstrap", "agent-impostor")),
     "the address is one that plain HTTP may go to": (near_address, ("transport-plain-bootstrap", "agent-plain")),
-    "the text of a reading has its way": (obeyed_text, ("agent-injection",)),
+    "the text of a reading has its way": (obey_text, ("agent-injection",)),
     "readers wait in the writer's queue": (readers_in_the_writers_queue, ("agent-flood-of-readers",)),
     "the agent believes what chargers report": (reports_are_believed, ("agent-over-reporting",)),
-    "an error tells a secret": (told_secret, ("leaks-answers", "leaks-metrics")),
-    "a log holds a token": (logged_secret, ("leaks-written",)),
+    "an error tells a secret": (reveal_secret, ("leaks-answers", "leaks-metrics")),
+    "a log holds a token": (log_secret, ("leaks-written",)),
     "the attacker's user stays": (lasting_user, ("leaks-left-behind",)),
 }
 """What is switched off, how, and which rows turn red then."""

@@ -1,6 +1,6 @@
-"""The addresses that attacks go to, and how a call is made there: by an HTTP client, or as bytes where that is polite.
+"""Addresses of the attacked stack, and calls to them: by an HTTP client, or as bytes that a client would not send.
 
-Everything that is answered is kept in the traffic.
+The traffic records all responses.
 """
 
 import re
@@ -45,7 +45,7 @@ class Addresses:
         )
 
 
-class Door:
+class GatewayAccess:
     """Calls to the addresses of one stack."""
 
     def __init__(self, addresses: Addresses, traffic: Traffic) -> None:
@@ -96,7 +96,7 @@ class Door:
         except (TimeoutError, ConnectionError, ssl.SSLError):
             # What was said until then is the answer.
             pass
-        self._traffic.saw("an exchange of bytes with the gateway", bytes(answer))
+        self._traffic.record("an exchange of bytes with the gateway", bytes(answer))
         return bytes(answer)
 
     def _client(self, base_url: str, on_answer: Any) -> httpx.Client:
