@@ -111,7 +111,7 @@ class CommandQueue:
                 state.is_due, state.sent, state.asked_at_s = False, order, self._clock.monotonic_s()
                 reply = await self._send_limit(key, order, session.transaction_id)
                 now_there = self._site.get_session(key)
-                # An answer about a transaction that is over says nothing of the one that runs.
+                # A reply about a transaction that is over does not apply to the running one.
                 if now_there is not None and now_there.transaction_id == session.transaction_id:
                     state.answer(order, reply, self._clock.monotonic_s())
                     self._report(key, order, reply)

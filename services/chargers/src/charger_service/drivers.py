@@ -124,7 +124,7 @@ def _read_or_create_key(folder: Path) -> bytes:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not file.exists():
-            # Complete or not there at all, whatever happens meanwhile; and readable by nobody else from the start.
+            # The file is either complete or absent, and no other user can read it at any time.
             draft = folder / f"{KEY_FILE}.new"
             draft.unlink(missing_ok=True)
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -63,7 +63,7 @@ class SessionHistory:
 
     Args:
         site: what is known and ordered.
-        views: tells the running sessions.
+        views: for the running sessions.
         store: where they are kept.
         drivers: names of tokens.
         clock: the run's clock.

@@ -32,7 +32,7 @@ def take_lease(held: HeldLease | None, commander: str, now: Instant, lease_s: fl
     """Return the lease after a call of this commander, if it holds the lease or the lease is free.
 
     Args:
-        held: the lease as it stands; None: nobody commanded yet.
+        held: the present lease; None: there was none yet.
         commander: who calls.
         now: the moment of the call.
         lease_s: for how long a call holds the lease [s].

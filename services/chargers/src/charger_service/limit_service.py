@@ -141,7 +141,7 @@ class LimitService:
             (
                 wiring is not None and limit.phases not in (None, len(wiring.phases)) and not wiring.can_switch_phases,
                 "phases",
-                "the EVSE can not switch phases",
+                "the EVSE cannot switch phases",
             ),
             (self._site.override is not None, "override", "an operator commands"),
         ]

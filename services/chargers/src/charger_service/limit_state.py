@@ -159,28 +159,28 @@ class EvseLimitState:
                 self.fallback_held_a = max(self.fallback_held_a, fallback_a)
 
     def lose_fallback(self) -> None:
-        """The charger may have forgotten its default profile, or may still hold it."""
+        """Note that the charger may have lost its default profile, or may still hold it."""
         self.fallback_doubtful_a = max(self.fallback_doubtful_a, self.fallback_held_a or 0.0)
         self.fallback_held_a = self.fallback_reply = None
 
     @property
     def needs_fallback(self) -> bool:
-        """Whether the charger is still to be told its default: it holds another, and never said that it can not."""
-        can_not = self.fallback_reply is not None and self.fallback_reply.answer is CommandStatus.NOT_SUPPORTED
-        return self.fallback_held_a != self.fallback_a and not can_not
+        """Whether the charger's default profile is to be set: it holds another, and supports default profiles."""
+        is_unsupported = self.fallback_reply is not None and self.fallback_reply.answer is CommandStatus.NOT_SUPPORTED
+        return self.fallback_held_a != self.fallback_a and not is_unsupported
 
     @property
     def default_a(self) -> float:
-        """What the EVSE may give per phase without a session: its fallback, and what its charger holds besides [A]."""
+        """Highest limit per phase without a session: the fallback, or a higher one that the charger may hold [A]."""
         held_a = max(self.fallback_held_a or 0.0, self.fallback_doubtful_a)
         return max(self.fallback_a, held_a, self.lingering_a or 0.0)
 
     def holds_fallback(self, *, has_session: bool) -> bool:
-        """Whether the charger may be given its default now: not while a limit that takes its place is in force."""
+        """Return whether the default profile may be set now: not while a limit that replaces it is in force."""
         return not (has_session and self.replaces_fallback)
 
     def note_phases(self, meter: Meter) -> bool:
-        """Learn from a car's meter values on how many phases it draws; returns whether that changes its limit in watts.
+        """Note the number of phases on which the car draws; return whether that changes its limit in watts.
 
         A car that once drew on more phases can do so again.
         """
@@ -197,7 +197,7 @@ class EvseLimitState:
         return self.method is not None and self.method.unit is RateUnit.WATTS
 
     def default_currents(self, wiring: EvseWiring) -> Currents:
-        """What the EVSE may draw on the site's phases without a limit [A].
+        """Compute what the EVSE may draw on the site's phases without a limit [A].
 
         In watts it is sent for all phases: a car that is known to draw on fewer gets more on each.
         """
@@ -228,16 +228,16 @@ class EvseLimitState:
 
 
 def compute_reserved_currents(wiring: EvseWiring, state: EvseLimitState, facts: EvseFacts, drawn: Currents) -> Currents:
-    """What an EVSE may draw whatever it is told next.
+    """Compute what an EVSE may draw whatever is ordered next.
 
-    Its fallback, and what lingers of a limit for a car that is gone: a limit may lapse at any moment, and a car may
-    come at any moment. What a car draws in spite of its limit, or without a transaction that could be limited. What it
-    draws where the phases are not certain: it may be on one phase alone, which no sum of the power shows.
+    It is the maximum of three: its fallback and a lingering limit, since a limit may lapse and a car may come at any
+    time; a draw above its limit, or without a transaction that could be limited; a draw on uncertain phases, since all
+    of it may be on one phase.
 
     Args:
-        wiring: how it is wired.
-        state: what was ordered of it.
-        facts: what it reported.
+        wiring: its wiring.
+        state: its orders and their replies.
+        facts: its reports.
         drawn: what counts of its newest meter values [A].
     """
     is_free = facts.session is None and facts.state is EvseState.CHARGING
@@ -252,7 +252,7 @@ def compute_reserved_currents(wiring: EvseWiring, state: EvseLimitState, facts: 
 
 
 def compute_max_currents(wiring: EvseWiring, state: EvseLimitState, anyway: Currents) -> Currents:
-    """The most that an EVSE may draw on each phase of the site [A], by all that is known."""
+    """Compute the most that an EVSE may draw on each phase of the site, as far as is known [A]."""
     if state.is_unknown:
         return max_currents((anyway, wiring.currents(wiring.max_current_a)))
     known = (state.confirmed, state.sent, state.wanted, state.granted)
@@ -261,17 +261,16 @@ def compute_max_currents(wiring: EvseWiring, state: EvseLimitState, anyway: Curr
 
 
 def draws_without_session(facts: EvseFacts) -> bool:
-    """Whether an EVSE draws power while no transaction is known that could be limited."""
+    """Return whether an EVSE draws power without a known transaction that could be limited."""
     return facts.session is None and facts.meter is not None and max(facts.meter.current_a) >= DRAWS_FROM_A
 
 
 def overdraws(wiring: EvseWiring, state: EvseLimitState, facts: EvseFacts) -> bool:
-    """Whether the car draws more than any limit that was in force, or may have been, while it could still follow it.
+    """Return whether the car draws more than any limit that was or may be in force while it could still follow it.
 
-    Depends neither on how often a limit is renewed nor on how often it changes. What was once seen stays so until a
-    newer sample says otherwise: a meter that falls silent proves nothing. Without a session the default is the limit,
-    and so it is where the charger accepted no limit for the car. Where the phases are not certain, only more power than
-    the limit gives on all of them is certainly too much.
+    The result depends neither on how often a limit is renewed nor on how often it changes, and stays until a newer
+    sample: a silent meter proves nothing. Without a session the default profile is the limit, also where the charger
+    accepted no limit for the car. On uncertain phases only more power than the limit allows on all of them counts.
     """
     meter = facts.meter
     if meter is None:

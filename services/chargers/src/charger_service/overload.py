@@ -94,7 +94,7 @@ def choose_caps(load: Load, threshold: Load, cars: Sequence[Car]) -> dict[EvseKe
     """Choose by which caps [A per phase], each 0 or at least 6, an overload ends.
 
     Afterwards what the cars on an overloaded phase may draw fits beside the building, or all of them are at 0. Cars
-    are held to what they draw first, which costs nobody anything; then they are lowered in their order.
+    are held to what they draw first, which takes nothing from any car; then they are lowered in their order.
 
     Args:
         load: load of the connection once cars have followed their earlier limits.
