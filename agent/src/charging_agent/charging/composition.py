@@ -102,7 +102,7 @@ def build_controller(
     gateway: GatewayClient,
     clock: Clock,
     round_interval: int,
-    watcher: ChargingListener,
+    listener: ChargingListener,
     deadline_s: float,
 ) -> ChargingController | None:
     """Build the charging controller; None where `AGENT_CHARGERS` is false.
@@ -112,20 +112,20 @@ def build_controller(
         gateway: makes the calls.
         clock: the run's clock.
         round_interval: poll and command the chargers every N-th round.
-        watcher: is told what happens.
-        deadline_s: real time [s] in which a look at the chargers ends.
+        listener: is told alarms, plans and commands.
+        deadline_s: real time in which a poll of the chargers ends [s].
     """
     if not settings.chargers:
         return None
-    commander = LimitSetter(gateway, clock, settings.device or _NAME)
+    limit_setter = LimitSetter(gateway, clock, settings.device or _NAME)
     return ChargingController(
         gateway,
-        commander,
+        limit_setter,
         clock,
         settings.ages(),
         settings.charging(),
         deadline_s=deadline_s,
         valid_for_s=compute_validity_s(settings.period_s * round_interval),
         round_interval=round_interval,
-        listener=watcher,
+        listener=listener,
     )

@@ -1,4 +1,4 @@
-"""The chargers in the agent's life: read, planned for, commanded, confirmed; their trouble is told, no more."""
+"""Charging controller: reads the chargers, plans their limits, sets them, and reports failures."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ from charging_agent.decision.policy import ConnectionLimits, DecisionInputs
 from charging_agent.gateway.calls import OK, FailureReason, GatewayCallError
 from charging_agent.gateway.client import GatewayClient
 from charging_agent.readings.assessment import AgeLimits, AssessedReading, Status, age_s, assess_reading, was_set_back
-from ev_service.charging import Chargers, Override
+from ev_service.charging import Chargers
 from ev_service.clock import Clock, read_clock
 from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd
 from ev_service.units import utc_text
@@ -52,40 +52,43 @@ _logger = logging.getLogger(__name__)
 
 
 class ChargingListener(Protocol):
-    """Is told what happens, for metrics."""
+    """Is told alarms, plans and commands, for metrics."""
 
     def report_alarms(self, alarms: Alarms) -> None: ...
 
     def report_plan(self, plan: ChargingPlan) -> None: ...
 
-    def report_command(self, commanded: CommandResult) -> None: ...
+    def report_command(self, result: CommandResult) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class LoweredPlan:
-    """A plan whose decision is in no record, what is sent of it, and when that lapses."""
+    """A plan whose decision is not recorded yet."""
 
     plan: ChargingPlan
+    """The plan of the decision."""
     sent: LoweredLimits
+    """Limits that are sent."""
     end: EarlierEnd
+    """Time at which these limits lapse."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChargingSituation:
-    """The chargers at the moment of a decision, before anything is decided."""
+    """State of the chargers before a decision."""
 
     reading: Chargers
-    """The chargers."""
+    """Reading of the chargers."""
 
     fleet: Fleet
     """Cars in that reading."""
 
     headroom: Headroom
-    """What the connection leaves for them."""
+    """Power that the connection leaves for them."""
 
     @property
     def limits(self) -> ConnectionLimits:
-        """The limits as a policy is given them."""
+        """Limits of the connection, as input of a policy."""
         return ConnectionLimits(self.headroom.limit_kw, self.headroom.total_kw)
 
 
@@ -94,15 +97,15 @@ class ChargingController:
 
     Args:
         gateway: reads the chargers.
-        commander: sets limits.
+        limit_setter: sets limits.
         clock: the run's clock.
         ages: how old a reading may be.
-        rules: how power is shared.
-        deadline_s: real time [s] in which a look ends.
-        valid_for_s: how long limits of a recorded decision live [s].
-        every: of so many rounds one looks and commands, where calls are scarce.
-        watcher: is told what happens.
-        sharing: shares.
+        rules: parameters of sharing and alarms.
+        deadline_s: real time in which a poll ends [s].
+        valid_for_s: validity of the limits of a recorded decision [s].
+        round_interval: poll and command the chargers every N-th round.
+        listener: is told alarms, plans and commands.
+        allocator: shares the power; its plan is clamped.
     """
 
     def __init__(
@@ -146,7 +149,7 @@ class ChargingController:
         self.latest_command: CommandResult | None = None
 
     async def poll(self) -> None:
-        """Read the chargers, where it is their turn; never fails."""
+        """Read the chargers if that is due in this round; never fails."""
         self._is_new = False
         self._rounds += 1
         if not self._is_due:
@@ -155,15 +158,15 @@ class ChargingController:
             async with asyncio.timeout(self._deadline_s):
                 self._accept_reading(await self._gateway.send(build_read_request()))
         except TimeoutError:
-            self._record_failure(FailureReason.TIMEOUT)
+            self._failure = FailureReason.TIMEOUT
         except GatewayCallError as failure:
-            self._record_failure(failure.reason)
+            self._failure = failure.reason
         except Exception:
             _logger.exception("chargers not understood")
-            self._record_failure(FailureReason.INVALID_READING)
+            self._failure = FailureReason.INVALID_READING
 
     def assess_reading(self) -> AssessedReading[Chargers]:
-        """The reading held, without any call; missing once the clock was set back, for its age is not known then."""
+        """Assess the reading held, without a call; missing if the clock was set back, since its age is then unknown."""
         if self._read_at is not None and was_set_back(self._read_at, read_clock(self._clock)):
             return AssessedReading(Status.MISSING, error=self._failure or FailureReason.INVALID_READING)
         return assess_reading(
@@ -171,7 +174,7 @@ class ChargingController:
         )
 
     def assess_situation(self, inputs: DecisionInputs) -> ChargingSituation | None:
-        """The cars and what the connection leaves for them; None where it is not the turn or too little is known.
+        """Assess cars and headroom; None if that is not due in this round, or a reading is missing.
 
         Args:
             inputs: the readings of the decision.
@@ -191,11 +194,11 @@ class ChargingController:
     def make_plan(
         self, decision: Decision, inputs: DecisionInputs, situation: ChargingSituation | None
     ) -> ChargingPlan | None:
-        """Make limits of a decision; None where there is no situation to make any from, unless all pauses.
+        """Plan the limits of a decision; None without a situation, unless the decision pauses.
 
         Args:
-            decision: what the guard allows.
-            inputs: what it was made from.
+            decision: the guarded decision.
+            inputs: its inputs.
             situation: as assessed for these inputs.
         """
         if inputs.grid is None or is_pause(decision):
@@ -209,8 +212,8 @@ class ChargingController:
         """Set the limits of a plan whose decision is in the ledger.
 
         Args:
-            plan: made of that decision, None where none was made.
-            decision_id: its name.
+            plan: plan of that decision; None: nothing is sent.
+            decision_id: id of that decision.
         """
         self._unrecorded_warning = None
         if plan is None:
@@ -221,13 +224,13 @@ class ChargingController:
         await self._send(plan, plan.limits, decision_id, end.ends_at)
 
     def lower_plan(self, plan: ChargingPlan | None, reason: str) -> LoweredPlan | None:
-        """What may be sent of a plan whose decision is in no record; None where that is nothing.
+        """Lower a plan whose decision is not recorded to what may be sent; None if nothing may be sent.
 
-        Each car gets the lower of plan and limit in force, for the shortest time; nothing once the limits that were
+        Each car gets the lower of plan and limit in force, for the shortest validity; 0 once the limits that were
         recorded last have lapsed.
 
         Args:
-            plan: made of that decision, None where none was made.
+            plan: plan of that decision; None: there is none.
             reason: why there is no record.
         """
         now = read_clock(self._clock)
@@ -244,10 +247,10 @@ class ChargingController:
         return LoweredPlan(plan, LoweredLimits(reason, end.ends_at, limits), end)
 
     async def apply_lowered(self, lowered: LoweredPlan, decision_id: str) -> None:
-        """Send what may be sent of a plan whose decision is in no record.
+        """Send a lowered plan.
 
         Args:
-            lowered: as `lower` makes it.
+            lowered: result of `lower_plan`.
             decision_id: the decision that will be recorded late.
         """
         sent, ends = lowered.sent, self._recorded_end
@@ -260,40 +263,40 @@ class ChargingController:
         await self._send(lowered.plan, sent.allotments, decision_id, sent.valid_until)
 
     def confirm_late_record(self, lowered: LoweredPlan) -> None:
-        """What was sent without a record is in the ledger now, with the end of its limits."""
+        """Take note that a lowered plan and the end of its limits are in the ledger now."""
         now, before = read_clock(self._clock), self._recorded_end
         if before is None or before.remaining_s(now) < lowered.end.remaining_s(now):
             self._recorded_end = lowered.end
 
     def force_round(self) -> None:
-        """Have the next round look and command, however scarce calls are."""
+        """Poll and command in the next round, however scarce calls are."""
         self._rounds = 0
 
     def snapshot(self, plan: ChargingPlan | None = None) -> RoundSnapshot:
-        """What a record says of the chargers now."""
+        """Return what a record contains of the chargers now."""
         return RoundSnapshot(self.assess_reading(), self.alarms, plan, self._unrecorded_result)
 
-    def confirm_recorded(self, noted: RoundSnapshot) -> None:
-        """What was noted is in the ledger."""
-        if noted.command is self._unrecorded_result:
+    def confirm_recorded(self, snapshot: RoundSnapshot) -> None:
+        """Take note that a snapshot is in the ledger."""
+        if snapshot.command is self._unrecorded_result:
             self._unrecorded_result = None
 
     def health_error(self) -> str | None:
-        """What keeps limits from being set, in one sentence; None while nothing does."""
-        seen = self.assess_reading()
-        if self.latest_reading is None or seen.status is Status.MISSING:
-            return f"the chargers cannot be read ({seen.error})"
-        commanded = self.latest_command
-        if commanded is None or commanded.outcome == OK:
+        """Return why limits cannot be set, in one sentence; None if they can."""
+        assessed = self.assess_reading()
+        if self.latest_reading is None or assessed.status is Status.MISSING:
+            return f"the chargers cannot be read ({assessed.error})"
+        result = self.latest_command
+        if result is None or result.outcome == OK:
             return self._unrecorded_warning
-        return f"limits cannot be set ({commanded.outcome}{': ' if commanded.detail else ''}{commanded.detail or ''})"
+        return f"limits cannot be set ({result.outcome}{': ' if result.detail else ''}{result.detail or ''})"
 
     @property
     def _is_due(self) -> bool:
         return not (self._rounds - 1) % self._round_interval
 
     def _compare_with_meter(self, inputs: DecisionInputs) -> None:
-        """Hold what the chargers report against the connection's meter, also while all is paused."""
+        """Compare what the chargers report with the connection's meter, also during a pause."""
         if self.latest_reading is None:
             return
         self._evidence.observe(inputs, self.latest_reading, is_new=self._is_new)
@@ -307,9 +310,9 @@ class ChargingController:
             self._listener.report_alarms(self.alarms)
 
     def _pause_plan(self, at: datetime, situation: ChargingSituation | None = None) -> ChargingPlan | None:
-        """Nothing for anybody, also for cars of which nothing new was heard for long."""
-        is_so_already = self.latest_plan is not None and self.latest_plan.room.pauses
-        if self.latest_reading is None or (is_so_already and not self._is_due):
+        """Plan 0 A for every car, also for those in a reading that is too old."""
+        is_paused = self.latest_plan is not None and self.latest_plan.room.pauses
+        if self.latest_reading is None or (is_paused and not self._is_due):
             return None
         empty_room = create_empty_room(self.latest_reading)
         if situation is not None:
@@ -326,13 +329,13 @@ class ChargingController:
     def _accept_reading(self, fetched: Chargers) -> None:
         now = read_clock(self._clock)
         if age_s(fetched, now.wall) < -self._ages.future_s:
-            self._record_failure(FailureReason.INVALID_READING)
+            self._failure = FailureReason.INVALID_READING
             return
         fetched = drop_future_values(fetched, self._ages.future_s)
         if self._failure is not None:
             _logger.info("chargers read again")
         if self._read_at is not None and was_set_back(self._read_at, now):
-            # Values that seem to lie ahead would count as young, and as newer than all that follow.
+            # Values with a future timestamp would count as young, and as newer than all that follow.
             self._meter_history, self._overdraw_monitor, self._evidence = self._create_history()
         self.latest_reading, self._failure, self._is_new = fetched, None, True
         self._read_at, self._is_commanded_since_reading = now, False
@@ -364,7 +367,7 @@ class ChargingController:
         elif before is None or before.ends_at != override.until:
             self._override_end = LaterEnd.until(now, override.until)
         if self._recorded_end is None:
-            # Limits from before this process were recorded, and lapse: they bound what is sent without a record.
+            # Limits of a former process were recorded and lapse: they bound what is sent without a record.
             ends = [evse.valid_until for _, _, evse in iter_evses(fetched) if evse.valid_until is not None]
             latest = min(max([now.wall, *ends]), now.wall + timedelta(seconds=self._valid_for_s))
             self._recorded_end = EarlierEnd.until(now, latest)
@@ -377,43 +380,35 @@ class ChargingController:
             self._listener.report_plan(plan)
         if not limits:
             return
-        override = self._current_override()
-        if override is not None:
+        override, end = self.latest_reading and self.latest_reading.override, self._override_end
+        if override is not None and end is not None and not end.has_ended(read_clock(self._clock)):
             detail = f"an operator ordered {override.kind}"
             self._report_result(self._limit_setter.skip(limits, decision_id, valid_until, detail))
         else:
             self._is_commanded_since_reading = True
             self._report_result(await self._limit_setter.set_limits(limits, decision_id, valid_until))
 
-    def _record_failure(self, trouble: FailureReason) -> None:
-        self._failure = trouble
-
-    def _report_result(self, commanded: CommandResult) -> None:
-        before, self.latest_command = self.latest_command, commanded
-        self._unrecorded_result = commanded
-        is_set = commanded.outcome == OK
-        is_new_trouble = not is_set and (before is None or before.outcome != commanded.outcome)
-        event, level = "limits set" if is_set else "limits not set", logging.WARNING if is_new_trouble else logging.INFO
-        _logger.log(level, event, extra=commanded.log_fields())
+    def _report_result(self, result: CommandResult) -> None:
+        before, self.latest_command = self.latest_command, result
+        self._unrecorded_result = result
+        is_set = result.outcome == OK
+        is_new_failure = not is_set and (before is None or before.outcome != result.outcome)
+        event, level = "limits set" if is_set else "limits not set", logging.WARNING if is_new_failure else logging.INFO
+        _logger.log(level, event, extra=result.log_fields())
         if self._listener is not None:
-            self._listener.report_command(commanded)
-
-    def _current_override(self) -> Override | None:
-        if self.latest_reading is None or self._override_end is None:
-            return None
-        return None if self._override_end.has_ended(read_clock(self._clock)) else self.latest_reading.override
+            self._listener.report_command(result)
 
     def limits_in_force(self, newest: Chargers) -> Mapping[CarKey, float]:
         """Limits per phase [A] that were last known to be in force: as read, or as commanded since."""
         known = {key: limit_in_force_a(evse) for key, _, evse in iter_evses(newest)}
-        commanded = self.latest_command
-        later = {} if commanded is None or not self._is_commanded_since_reading else commanded.in_force_a()
-        # A car that is not seen any more gets no more than it had.
+        command = self.latest_command
+        later = {} if command is None or not self._is_commanded_since_reading else command.in_force_a()
+        # A car that is no longer in the reading gets no more than it had.
         return known | {key: limit_a for key, limit_a in later.items() if key in known}
 
 
 def _phases_before(plan: ChargingPlan) -> dict[CarKey, int | None]:
-    """For cars that were on fewer phases than the plan has them on, that number: the same current is less there."""
+    """Number of phases before this plan, for cars that had fewer: the same current is less power there."""
     wired = {car.key: len(car.phases) for car in plan.cars}
     planned = {one.key: one.phases or wired.get(one.key, 0) for one in plan.allotments}
     return {one.key: one.phases for one in plan.before.cars if one.phases < planned.get(one.key, 0)}

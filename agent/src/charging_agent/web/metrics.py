@@ -81,8 +81,8 @@ class ChargingMetrics:
         for limited_by, count in Counted(clamp.limited_by.value for clamp in plan.clamps).items():
             self._clamps.labels(limited_by).inc(count)
 
-    def report_command(self, commanded: CommandResult) -> None:
+    def report_command(self, result: CommandResult) -> None:
         """Count a try to set limits."""
-        self._commands.labels(commanded.outcome).inc()
-        for outcome, count in Counted(result.outcome.value for result in commanded.results).items():
+        self._commands.labels(result.outcome).inc()
+        for outcome, count in Counted(limit.outcome.value for limit in result.results).items():
             self._limits.labels(outcome).inc(count)
