@@ -47,9 +47,9 @@ class CallBudget:
         self._closed_at = self._closed_until = _EPOCH
 
     def take(self, now: datetime) -> bool:
-        """Spend one call; False when none is left or the gateway said to wait."""
+        """Spend one call; False if none is left or the gateway asked to wait."""
         budgets = [self] if self.application is None else [self, self.application]
-        # Both are asked before one is spent: what the application may not call costs the API nothing.
+        # Both are checked before one is spent: a call that the application may not make costs the API nothing.
         if any(budget.own_remaining(now) == 0 for budget in budgets):
             return False
         for budget in budgets:
@@ -60,11 +60,11 @@ class CallBudget:
 
     def remaining(self, now: datetime) -> int | None:
         """Calls left in the window of `now`, by this limit and the application's; None: no limit."""
-        lefts = [self.own_remaining(now), None if self.application is None else self.application.remaining(now)]
-        return min((left for left in lefts if left is not None), default=None)
+        limits = [self.own_remaining(now), None if self.application is None else self.application.remaining(now)]
+        return min((calls for calls in limits if calls is not None), default=None)
 
     def own_remaining(self, now: datetime) -> int | None:
-        """Calls left by this limit alone; 0 while the gateway said to wait, None for no limit."""
+        """Calls left by this limit alone; 0 while the gateway asks to wait, None for no limit."""
         if self._is_closed(now):
             return 0
         if self.limit.requests is None:
@@ -72,13 +72,13 @@ class CallBudget:
         return self.limit.requests - (self._spent if self._window_of(now) == self._window else 0)
 
     def has_more_than_half(self, now: datetime) -> bool:
-        """Tell whether more than half of the calls of the window of `now` are left, here and in the whole."""
+        """Return whether more than half of the calls of the window of `now` are left, here and in the application."""
         left = self.own_remaining(now)
         is_enough = left is None or left * 2 > (self.limit.requests or 0)
         return is_enough and (self.application is None or self.application.has_more_than_half(now))
 
     def close_until(self, moment: datetime, now: datetime, code: str | None = None) -> None:
-        """Make no call from `now` until `moment`: the gateway said so.
+        """Allow no call from `now` until `moment`, as the gateway asked.
 
         Args:
             moment: when calls are allowed again.
@@ -96,7 +96,7 @@ class CallBudget:
         return _EPOCH + timedelta(seconds=(self._window_of(now) + 1) * self.limit.per_s)
 
     def _is_closed(self, now: datetime) -> bool:
-        # A clock that was set back behind the closing would keep the API closed for as long as it was set back.
+        # If the clock was set back before the closing, the API would stay closed for that time in addition.
         return self._closed_at <= now < self._closed_until
 
     def _window_of(self, now: datetime) -> int:

@@ -43,9 +43,9 @@ _BY_CODE: dict[str, CallFailure] = {
     # The gateway has stopped asking this backend for about half a minute: asking again at once is useless.
     codes.ENDPOINT_SUSPENDED.code: CallFailure(FailureReason.BACKEND_FAILED),
     codes.UNCLASSIFIED.code: CallFailure(FailureReason.GATEWAY_DOWN, is_retryable=True),
-    # A service's own word: it does not accept the gateway's signature. The token was good, another one helps nothing.
+    # Sent by a service that rejects the gateway's signature; the token was valid, so another one does not help.
     AssertionRefusedError.code: CallFailure(FailureReason.BACKEND_REFUSED),
-    # The charger service's own word: whoever commands now does so until the lease ends.
+    # Sent by the charger service: another client commands until its lease ends.
     "leased": CallFailure(FailureReason.LEASED),
 }
 _BY_STATUS: dict[int, CallFailure] = {
@@ -70,7 +70,7 @@ def map_error(status: int, body: bytes) -> CallFailure:
     known = _BY_CODE.get(code or "") or _BY_STATUS.get(status)
     if known is None and status >= 500:
         known = CallFailure(FailureReason.BACKEND_FAILED, is_retryable=True)
-    # A redirect or a 4xx that no gateway of ours sends is no reading, and will be none the next time.
+    # Redirects and 4xx that the gateway does not send are invalid, also at the next attempt.
     known = known or CallFailure(FailureReason.INVALID_READING)
     detail = _text(_object(body).get("detail")) if known.reason is FailureReason.LEASED else None
     return CallFailure(known.reason, known.is_retryable, known.renews_token, code, detail and detail[:_LONGEST_DETAIL])
@@ -87,12 +87,12 @@ def parse_retry_at(headers: Mapping[str, str], body: bytes, now: datetime, windo
     Args:
         headers: of the 429 or 503; `Retry-After` is an HTTP date with WSO2.
         body: may hold `nextAccessTime`.
-        now: the run's time; a hint that has passed tells nothing.
+        now: the run's time; a hint that has passed is ignored.
         window_end: end of the gateway's clock window.
     """
-    said = parse_next_access_time(_text(_object(body).get("nextAccessTime")) or "")
+    next_access = parse_next_access_time(_text(_object(body).get("nextAccessTime")) or "")
     header = parse_retry_after(headers.get("retry-after", ""), now)
-    return next((hint for hint in (said, header) if hint is not None and hint > now), window_end)
+    return next((hint for hint in (next_access, header) if hint is not None and hint > now), window_end)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -104,5 +104,5 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _text(value: object) -> str | None:
-    # WSO2 writes codes as text, its REST APIs as numbers; both are met behind proxies.
+    # WSO2 writes codes as text, its REST APIs as numbers; both occur behind proxies.
     return str(value) if isinstance(value, str | int) else None

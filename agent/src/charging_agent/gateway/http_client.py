@@ -24,7 +24,7 @@ _request_deadline_s: ContextVar[float | None] = ContextVar("_ends_at_s", default
 
 _SocketOptions = Iterable[Any]
 
-# Longer than any request lasts: what was opened with former authorities is closed once nobody uses it.
+# Longer than any request: connections opened with former authorities are closed once no request uses them.
 _DRAINED_AFTER_S = 30.0
 _KEPT_CONNECTIONS, _KEPT_FOR_S = 20, 5.0
 
@@ -48,8 +48,8 @@ class ResponseListener(Protocol):
 class RequestRunner:
     """Runs each request in a task of its own.
 
-    A caller that is cancelled, or whose deadline has come, leaves the request running until it ends by itself. As many
-    may run at a time as `most`; beyond them a request is not begun.
+    A caller that is cancelled, or whose deadline has passed, leaves the request running until it ends by itself. At
+    most `max_requests` run at a time; further ones are rejected.
     """
 
     def __init__(self, http: httpx.AsyncClient, max_requests: int = 20) -> None:
@@ -115,7 +115,7 @@ class RequestRunner:
 
     def _forget(self, task: asyncio.Task[BoundedResponse]) -> None:
         self._running.discard(task)
-        # Nobody may be waiting for it any more; its error would be reported as forgotten.
+        # asyncio logs an exception that is never retrieved, and the caller may have given up.
         _ = task.cancelled() or task.exception()
 
 

@@ -28,7 +28,7 @@ from wso2_terms.mcp import TOOLS_LIST
 from wso2_terms.tools import Tool
 
 HEADERS = {
-    # The specification wants both offered; 4.6 answers in JSON alone, and a stream is not read.
+    # The specification requires both; 4.6 answers in JSON only, and streams are not read.
     "Accept": "application/json, text/event-stream",
     "Content-Type": "application/json",
     "MCP-Protocol-Version": mcp.PROTOCOL_VERSION,
@@ -88,7 +88,7 @@ def parse_text(body: bytes, number: int) -> str:
     """
     result = _parse_result(body, number)
     contents = _require_list(result.get("content"))
-    # Anything but a plain false is a failure: a reading is not taken on doubt.
+    # Anything but a plain false is a failure: no reading is taken in doubt.
     if result.get("isError", False) is not False:
         raise _tool_error(_parse_text_content(contents[0]) if contents else "")
     if len(contents) != 1:
@@ -124,20 +124,20 @@ def _http_status(error: dict[str, Any]) -> int:
 def _tool_error(text: str) -> EmbeddedError:
     """Map the text of a failed tool call: a service's problem+json, a WSO2 fault, or anything else."""
     try:
-        said = _require_object(json.loads(text))
+        problem = _require_object(json.loads(text))
     except (ValueError, RecursionError):
-        said = {}
-    status = _embedded_status(said)
-    # The token was good for the tool. Who is refused behind it is the gateway itself, and renewing helps nothing.
+        problem = {}
+    status = _embedded_status(problem)
+    # The token was valid for the tool. A 401 behind it refuses the gateway itself, so renewing the token does not help.
     return EmbeddedError(500 if status == 401 else status, text.encode(errors="replace"))
 
 
-def _embedded_status(said: dict[str, Any]) -> int:
-    code = str(said.get("code"))
+def _embedded_status(problem: dict[str, Any]) -> int:
+    code = str(problem.get("code"))
     if code in codes.FAULTS_BY_CODE:
         return codes.FAULTS_BY_CODE[code].http_status
     # Routing faults repeat the HTTP status as their code; problem+json has it as a number.
-    status = int(code) if code in ("403", "404", "405") else said.get("status")
+    status = int(code) if code in ("403", "404", "405") else problem.get("status")
     return status if isinstance(status, int) and 400 <= status <= 599 else 500
 
 

@@ -37,19 +37,22 @@ _AHEAD_MOST = timedelta(minutes=5)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _MAX_RESPONSE_BYTES = 64 * 1024
 _TIMEOUT_S = 5.0
-# One at a time is asked for; the others are former ones that nobody waits for any more.
+# One request at a time is waited for; the others are former ones whose callers have given up.
 _MAX_REQUESTS = 4
-# A header that was set wrong must not end the agent.
+# A wrong Retry-After must not stop the agent.
 _MAX_WAIT_S = 3600.0
-# A token of less would be asked for again at every call.
+# A token with a shorter lifetime would be requested again at every call.
 _SHORTEST_LIFE_S, _LONGEST_LIFE_S = 1.0, timedelta(days=1).total_seconds()
 _DEFAULT_LIFETIME_S = 300.0
 
 
 class TokenError(Exception):
-    """No token could be had: refused by the endpoint, or the endpoint did not answer as one.
+    """There is no token: the endpoint refused, or did not answer as a token endpoint does.
 
-    wait_s [s]: how long the endpoint wants not to be asked.
+    Args:
+        reason: kind of failure.
+        message: explanation for the log.
+        wait_s: time that the endpoint asks to wait [s].
     """
 
     def __init__(self, reason: FailureReason, message: str, *, wait_s: float = 0.0) -> None:
@@ -148,16 +151,16 @@ class TokenEndpoint:
         Raises:
             TokenError: refused (4xx but 429), or the endpoint did not answer as a token endpoint does.
         """
-        used = self._credentials or self._read_credentials()
+        credentials = self._credentials or self._read_credentials()
         try:
-            return await self._request_with(used)
+            return await self._request_with(credentials)
         except TokenError as refused:
             if (
                 refused.reason is not FailureReason.TOKEN_REFUSED
-                or (now_there := self._read_credentials(refused)) == used
+                or (current := self._read_credentials(refused)) == credentials
             ):
                 raise
-            return await self._request_with(now_there)
+            return await self._request_with(current)
 
     async def stop(self) -> None:
         """End the requests that still run; the HTTP client must not be used afterwards."""
@@ -191,14 +194,14 @@ class TokenEndpoint:
         return await self._requests.run(request, deadline_s=_TIMEOUT_S, max_bytes=_MAX_RESPONSE_BYTES)
 
     def _token_error(self, answer: BoundedResponse) -> TokenError:
-        said = f"token endpoint answered {answer.status}"
+        message = f"token endpoint answered {answer.status}"
         if 400 <= answer.status < 500 and answer.status != 429:
-            return TokenError(FailureReason.TOKEN_REFUSED, said)
+            return TokenError(FailureReason.TOKEN_REFUSED, message)
         now = self._clock.now()
         until = parse_retry_after(answer.headers.get("retry-after", ""), now)
         is_a_wait = until is not None and (answer.status == 429 or answer.status >= 500)
         wait_s = (until - now).total_seconds() if until is not None and is_a_wait else 0.0
-        return TokenError(FailureReason.TOKEN_UNAVAILABLE, said, wait_s=min(max(0.0, wait_s), _MAX_WAIT_S))
+        return TokenError(FailureReason.TOKEN_UNAVAILABLE, message, wait_s=min(max(0.0, wait_s), _MAX_WAIT_S))
 
 
 def _parse_response(body: bytes) -> tuple[str, float]:
@@ -214,14 +217,14 @@ def _parse_response(body: bytes) -> tuple[str, float]:
     return value, _parse_lifetime_s(life)
 
 
-def _parse_lifetime_s(said: object) -> float:
+def _parse_lifetime_s(value: object) -> float:
     """Parse the lifetime of a token [s]: at most a day, and a short one if the endpoint returns none that is usable.
 
     RFC 6749 section 5.1 only recommends `expires_in`. A life that is shorter in truth costs one call, which is
     repeated with a new token.
     """
     try:
-        life_s = float(said) if isinstance(said, int | float | str) and not isinstance(said, bool) else math.nan
+        life_s = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
         life_s = math.nan
     return min(life_s, _LONGEST_LIFE_S) if _SHORTEST_LIFE_S <= life_s < math.inf else _DEFAULT_LIFETIME_S
@@ -257,12 +260,12 @@ class TokenCache:
         """Return a valid token; start its renewal in the background when that is due.
 
         Raises:
-            TokenError: none lives and none could be had.
+            TokenError: there is no valid token and none could be requested.
         """
         token, now = self._token, self._clock.now()
         if token is None or token.expires_at <= now:
             return await self._join_renewal()
-        # Before it was asked for: the system's clock was set back, and what is left of its life is unknown.
+        # If now is before the request, the clock was set back, and the remaining lifetime is unknown.
         if (now >= token.renew_at() or now < token.requested_at) and not self._is_pausing():
             self._renewal.start()
         return token
