@@ -87,7 +87,11 @@ class MessageValidator(Generic[R]):
             is_retained: whether the broker delivers it as a retained message.
         """
         if topic == self._shape.status:
-            self._hear(self._shape.parse_status(payload))
+            status = self._shape.parse_status(payload)
+            if status is None:
+                _logger.warning("status of the device is not understood")
+            else:
+                self.is_offline = status == "offline"
             return
         if self._shape.is_timed and (topic, payload) in self._lately:
             self._ignore(topic, MessageOutcome.DUPLICATE, "the same message again")
@@ -108,9 +112,9 @@ class MessageValidator(Generic[R]):
         """What was ignored since the newest value, by topic and reason; None where nothing was."""
         if not self._ignored:
             return None
-        told = [f"{reason} ({count})" for reason, count in self._ignored.most_common(_MOST_REASONS)]
+        reasons = [f"{reason} ({count})" for reason, count in self._ignored.most_common(_MOST_REASONS)]
         count, value = self._ignored.total(), "a state of charge" if self._device.role == "battery" else "power"
-        return f"{count} message{'' if count == 1 else 's'}, none with {value}: {', '.join(told)}"
+        return f"{count} message{'' if count == 1 else 's'}, none with {value}: {', '.join(reasons)}"
 
     def _ignore(self, topic: str, outcome: MessageOutcome, why: str) -> None:
         self._counts.message(outcome)
@@ -118,12 +122,6 @@ class MessageValidator(Generic[R]):
         if reason not in self._ignored and len(self._ignored) >= _MOST_REASONS - 1:
             reason = "others"
         self._ignored[reason] += 1
-
-    def _hear(self, status: str | None) -> None:
-        if status is None:
-            _logger.warning("status of the device is not understood")
-            return
-        self.is_offline = status == "offline"
 
     def _judge(
         self, topic: str, payload: bytes, now: datetime, *, is_retained: bool

@@ -115,7 +115,8 @@ class ChargingEvidence:
             reports: the newest of each EVSE, also of those without a car; an EVSE that is left out has none. None: they
                 were not read since the load before. Nothing is confirmed then, and no more than fits into this load.
         """
-        if load.measured_at == self._observed_at or not _is_finite(load):
+        is_finite = all(map(math.isfinite, (load.power_kw, *(load.current_a or ()), *load.others_kw.values())))
+        if load.measured_at == self._observed_at or not is_finite:
             return
         self._observed_at = load.measured_at
         self._explained_kw += sum(
@@ -381,7 +382,3 @@ def _current_a(report: ReportedCharging, index: int) -> float:
 
 def _usable(current_a: float) -> float:
     return current_a if math.isfinite(current_a) and current_a > 0 else 0.0
-
-
-def _is_finite(load: ConnectionLoad) -> bool:
-    return all(map(math.isfinite, (load.power_kw, *(load.current_a or ()), *load.others_kw.values())))

@@ -1,4 +1,4 @@
-"""Every error our services raise, and how it looks on the wire.
+"""The errors of our services, with code and HTTP status.
 
     EvError
     ├── ConfigurationError     a setting or file is wrong; the process does not start
@@ -13,17 +13,24 @@ from typing import ClassVar
 
 
 class EvError(Exception):
-    """Base of our errors.
-
-    code: stable word for machines. http_status: what a caller sees. retry_after_s: after which time [s] the caller may
-    try again, None where that is not known. details: numbers and names, never secrets.
-    """
+    """Base of our errors."""
 
     code: ClassVar[str] = "internal_error"
+    """Stable name for machines."""
+
     http_status: ClassVar[int] = 500
+    """Status of the response."""
+
     retry_after_s: ClassVar[int | None] = None
+    """Time after which the caller may try again [s]; None if it is not known."""
 
     def __init__(self, message: str, **details: object) -> None:
+        """Create the error.
+
+        Args:
+            message: what went wrong, in one sentence.
+            details: numbers and names, never secrets.
+        """
         super().__init__(message)
         self.message = message
         self.details = details

@@ -1,7 +1,7 @@
-"""OpenAPI 3.0.3 for the gateway: WSO2 stumbles over 3.1, which FastAPI writes.
+"""OpenAPI 3.0.3 for the gateway, because WSO2 does not support the 3.1 that FastAPI writes.
 
-FastAPI only changes the version word when given `openapi_version="3.0.3"`; the schemas stay those of 3.1. The three
-differences that our models can produce are turned here; a test validates every result against 3.0.3.
+With `openapi_version="3.0.3"` FastAPI changes only the version number; the schemas stay those of 3.1. The differences
+that our models can produce are converted here; a test validates every result against 3.0.3.
 """
 
 import json
@@ -18,11 +18,11 @@ _SCHEMA_NAME = re.compile(r'"#/components/schemas/([^"]+)"')
 
 
 def build_published_definition(app: FastAPI, tag: str | None = None) -> Schema:
-    """The definition of those routes of a service that the gateway publishes, and of the schemas that they name.
+    """Build the definition of the routes that the gateway publishes, and of the schemas that they use.
 
     Args:
         app: the service.
-        tag: of the routes of one API, where the service stands behind several; None takes all that are published.
+        tag: tag of the routes of one API, if several APIs publish the service; None selects all published routes.
 
     Returns:
         An OpenAPI 3.0.3 document, its own object on every call.
@@ -65,21 +65,16 @@ def with_problems(document: Schema, problem: Schema) -> Schema:
         "description": "What went wrong, as problem+json",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
-    paths = {
-        path: {
-            verb: {**operation, "responses": {**_successes(operation["responses"]), "default": answer}}
-            for verb, operation in item.items()
-        }
-        for path, item in document["paths"].items()
-    }
+    paths: Schema = {}
+    for path, item in document["paths"].items():
+        paths[path] = {}
+        for verb, operation in item.items():
+            successes = {status: body for status, body in operation["responses"].items() if status.startswith("2")}
+            paths[path][verb] = {**operation, "responses": {**successes, "default": answer}}
     schemas = dict(document.get("components", {}).get("schemas", {}))
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return {**document, "paths": paths, "components": {"schemas": {**schemas, "Problem": problem}}}
-
-
-def _successes(responses: Schema) -> Schema:
-    return {status: said for status, said in responses.items() if status.startswith("2")}
 
 
 def as_openapi_3_0(document: Schema) -> Schema:

@@ -1,4 +1,4 @@
-"""The service factory: what every HTTP service of ours does in the same way.
+"""The service factory: what all HTTP services have in common.
 
 Health, liveness, metrics, problem+json for every error, and the check of the gateway's assertion.
 """
@@ -29,10 +29,10 @@ from ev_service.units import utc_text
 T = TypeVar("T")
 
 Warnings = Callable[[], Mapping[str, str | None]]
-"""Names each part that may need attention while the service answers as it should: None while it needs none."""
+"""Returns the warning of each part, None without one; the service works in spite of them."""
 
 HealthCheck = Callable[[], Awaitable[Mapping[str, str | None]]]
-"""Names each part that can fail: None while it is well, else the reason in one sentence."""
+"""Returns the error of each part in one sentence, None if it has none."""
 
 
 def create_service(
@@ -46,7 +46,7 @@ def create_service(
     lifespan: Lifespan[FastAPI] | None = None,
     warnings: Warnings | None = None,
 ) -> FastAPI:
-    """Make the FastAPI application of one service; the caller adds its routes.
+    """Create the FastAPI application of a service; the caller adds its routes.
 
     Args:
         name: name of the service in logs, metrics and its OpenAPI title.
@@ -85,9 +85,9 @@ def create_service(
 
 
 def through_gateway(apicontext: str) -> Any:
-    """Route dependency: the call must carry the gateway's assertion for this API, where the service demands one.
+    """Route dependency: the call must have the gateway's assertion for this API, if the service requires one.
 
-    A route that takes it as a parameter is given the `Caller` in the gateway's word, None where anyone is answered.
+    As a parameter of a route it is the `Caller` that the gateway names; None if the service requires no assertion.
 
     Args:
         apicontext: context with version that the route belongs to, e.g. `/solar/1.0.0`.
@@ -95,10 +95,10 @@ def through_gateway(apicontext: str) -> Any:
 
     # Not async for waiting: FastAPI would send a plain function to a thread, which costs more than the check.
     async def demand(request: Request) -> Caller | None:
-        door: GatewayAssertion | None = request.app.state.assertion
-        if door is None:
+        assertion: GatewayAssertion | None = request.app.state.assertion
+        if assertion is None:
             return None
-        caller = door.verify(request.headers.get(HEADER), apicontext)
+        caller = assertion.verify(request.headers.get(HEADER), apicontext)
         prove_connection(request)
         return caller
 
@@ -130,8 +130,8 @@ def _operations(
         failing = _present(await health())
         warned = _present({part: reason for source in warnings for part, reason in source().items()})
         state = {"status": "unavailable" if failing else "ok", "service": name, "timestamp": utc_text(clock.now())}
-        told = _present({"failing": failing or None, "warnings": warned or None})
-        return JSONResponse(state | told, 503 if failing else 200)
+        problems = _present({"failing": failing or None, "warnings": warned or None})
+        return JSONResponse(state | problems, 503 if failing else 200)
 
     @router.get("/livez", operation_id="getLiveness", summary="Does this process serve?")
     async def get_liveness() -> dict[str, str]:

@@ -4,7 +4,6 @@ The same parameters, sun and moment give the same state in every process. The lo
 power is added to it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -77,7 +76,7 @@ class Site:
         self._zone = ZoneInfo(parameters.place.timezone)
         # Two days of results for readers at midnight; the days before are needed again by the next day's warm-up.
         self._battery_day = lru_cache(maxsize=2)(self._follow_battery)
-        self._met_day = lru_cache(maxsize=2 * WARM_UP_DAYS)(self._what_the_battery_meets)
+        self._met_day = lru_cache(maxsize=2 * WARM_UP_DAYS)(self._compute_battery_inputs)
 
     def at(self, moment: datetime) -> SiteState:
         """The site at an aware moment."""
@@ -122,21 +121,18 @@ class Site:
         )
         return tuple(followed)[-86_400 // BATTERY_STEP_S :]
 
-    def _what_the_battery_meets(self, day: date) -> tuple[Interval, ...]:
+    def _compute_battery_inputs(self, day: date) -> tuple[Interval, ...]:
+        start = _midnight(day)
+        moments = (start + timedelta(seconds=second) for second in range(0, 86_400, BATTERY_STEP_S))
         return tuple(
             Interval(
                 local_hour=moment.astimezone(self._zone).hour,
                 pv_kw=self.panels_at(moment).generation_kw,
                 building_kw=self.building_kw(moment),
             )
-            for moment in _steps(day)
+            for moment in moments
         )
 
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
-
-
-def _steps(day: date) -> Iterator[datetime]:
-    start = _midnight(day)
-    return (start + timedelta(seconds=second) for second in range(0, 86_400, BATTERY_STEP_S))
