@@ -20,7 +20,7 @@ def main() -> int:
     try:
         found = list(read_records(parser.parse_args().ledger))
     except LedgerReadError as error:
-        print(f"can not be replayed: {error}", file=sys.stderr)
+        print(f"cannot be replayed: {error}", file=sys.stderr)
         return 2
     differences = [difference for one in found if (difference := replay_record(one.record)) is not None]
     for difference in differences:

@@ -31,7 +31,7 @@ LOCK = WSO2_DIR / "mcp-servers" / "tools.lock"
 
 
 def main(argv: list[str] | None = None, *, lock_file: Path = LOCK) -> int:
-    """Compare and, when told so, approve; return 1 when something differs and stays so."""
+    """Compare and, with --yes or after confirmation, approve; return 1 when something differs and stays so."""
     arguments = _build_parser().parse_args(argv)
     try:
         artifacts = load_artifacts(WSO2_DIR, DEFAULT_BACKENDS)

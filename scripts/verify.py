@@ -150,7 +150,7 @@ def _print_reconciliation(reconciled: ReconciliationResult) -> None:
 
 def _print_json(outcome: VerificationOutcome) -> None:
     verified, reconciled = outcome.verified, outcome.reconciled
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "state": {WHOLE: "whole", BROKEN: "broken", EMPTY: "empty"}[outcome.code],
         "records": len(verified.records),
         "key_ids": verified.key_ids,
@@ -159,7 +159,7 @@ def _print_json(outcome: VerificationOutcome) -> None:
         "anchored_heads": len(outcome.heads),
         "gateway_log": None if reconciled is None else asdict(reconciled),
     }
-    print(json.dumps(told, indent=2, default=str))
+    print(json.dumps(report, indent=2, default=str))
 
 
 if __name__ == "__main__":

@@ -260,7 +260,7 @@ class ModbusSource(Source[R]):
         moment = self._clock.now()
         needed, *others = plan.polled
         registers = await link.registers(needed.address, needed.span)
-        beside = {block.model: await self._optional_points(link, block) for block in others}
+        optional = {block.model: await self._optional_points(link, block) for block in others}
         strings: list[int] = []
         for address, count in [] if plan.strings is None else string_reads(plan.strings):
             strings += await link.registers(address, count)
@@ -270,7 +270,7 @@ class ModbusSource(Source[R]):
         except ValueError as error:
             outcome = self._refuse(Refusal(Reason.SCHEMA, str(error)))
         else:
-            models |= {model: points for model, points in beside.items() if points is not None}
+            models |= {model: points for model, points in optional.items() if points is not None}
             options, panels = self._options, self._options.selection.strings
             said = SunSpecPoints(models, moment, self._answers, options.factor, rating_kw, plan.power, inputs, panels)
             outcome = self._take(said, to_measurement(self._device.role, said))

@@ -25,7 +25,7 @@ class MqttSettings(Settings):
     username: str | None = Field(default=None, description="User of this service at the broker.")
     password: SecretStr | None = Field(default=None, description="Its password.")
     password_file: Path | None = Field(default=None, description="File that holds it.")
-    ca_file: Path | None = Field(default=None, description="PEM to trust beside the system's.")
+    ca_file: Path | None = Field(default=None, description="PEM to trust in addition to the system's.")
 
     def secret(self) -> SecretStr | None:
         """The password, from wherever it is set.
@@ -121,7 +121,7 @@ class ModbusDevice(BaseModel):
         description="false: each round connects anew, so that others can ask a device that serves one client too.",
     )
     tls: bool = Field(default=False, description="Modbus/TCP Security instead of plain Modbus TCP, which knows nobody.")
-    ca_file: Path | None = Field(default=None, description="PEM to trust beside the system's.")
+    ca_file: Path | None = Field(default=None, description="PEM to trust in addition to the system's.")
     cert_file: Path | None = Field(default=None, description="PEM of this service's certificate, with TLS.")
     key_file: Path | None = Field(default=None, description="PEM of its private key.")
 

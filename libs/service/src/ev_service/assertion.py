@@ -129,12 +129,12 @@ class GatewayAssertion:
         Whoever reaches the service past the gateway can have an assertion refused. So this is for people and alarms:
         nobody may take the service out of operation because of it.
         """
-        refusals, told = self._refusals, None
+        refusals, warning = self._refusals, None
         if refusals is not None and not self._is_over(refusals):
             calls = f"{refusals.count} call{'s' if refusals.count > 1 else ''}"
             first, last = utc_text(refusals.first_at), utc_text(refusals.last_at)
-            told = f"refused {calls} since {first}, the last at {last}: {refusals.reason}"
-        return {"assertion": told, "certificates": None if self._file is None else self._file.read_error()}
+            warning = f"refused {calls} since {first}, the last at {last}: {refusals.reason}"
+        return {"assertion": warning, "certificates": None if self._file is None else self._file.read_error()}
 
     def _verify(self, assertion: str, apicontext: str) -> Caller:
         self._renew_keys()

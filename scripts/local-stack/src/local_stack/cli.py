@@ -30,18 +30,20 @@ def main() -> int:
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="local_stack", description="The whole stack as processes on loopback.")
     commands = parser.add_subparsers(dest="command", required=True)
-    played = commands.add_parser(
+    demo_command = commands.add_parser(
         "demo",
         prog="make demo",
         help="play one day and show the controls",
         description="Plays one day on a clock that jumps from decision to decision, then shows seven controls at work. "
         "With make, options go into ARGS: make demo ARGS='--fast --seed 3'.",
     )
-    played.add_argument("--fast", action="store_true", help="no pause between decisions")
-    played.add_argument("--day", type=date.fromisoformat, help="the day to play, YYYY-MM-DD; default: one in June")
-    played.add_argument("--seed", type=int, default=7, help="seed of noise and overloads; default 7")
+    demo_command.add_argument("--fast", action="store_true", help="no pause between decisions")
+    demo_command.add_argument(
+        "--day", type=date.fromisoformat, help="the day to play, YYYY-MM-DD; default: one in June"
+    )
+    demo_command.add_argument("--seed", type=int, default=7, help="seed of noise and overloads; default 7")
     longest_min = int(LONGEST_STEP / timedelta(minutes=1))
-    played.add_argument(
+    demo_command.add_argument(
         "--step-min",
         type=int,
         choices=range(1, longest_min + 1),
@@ -49,15 +51,17 @@ def _build_parser() -> argparse.ArgumentParser:
         default=10,
         help=f"minutes between decisions, 1 to {longest_min}; default 10",
     )
-    played.add_argument(
+    demo_command.add_argument(
         "--measured", action="store_true", help="play a day of measured sun and load from the folder EV_DATA_DIR"
     )
-    kept = commands.add_parser(
+    run_command = commands.add_parser(
         "run",
         prog="make run",
         help="the same stack at real speed, staying up",
         description="Starts the stack at real speed on the ports of .env.example and stays up until Ctrl-C. Settings "
         "come from the environment.",
     )
-    kept.add_argument("--state", type=Path, default=STATE, help="folder for passwords, keys and logs; default .state")
+    run_command.add_argument(
+        "--state", type=Path, default=STATE, help="folder for passwords, keys and logs; default .state"
+    )
     return parser
