@@ -1,5 +1,8 @@
 """What the artifacts allow and deny, for each application and each operation and tool, held against the gateway."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from tests.attacks.attack_run import SETTLES_S, AttackRun
 from tests.attacks.attacker_resources import Application
 from tests.attacks.formatting import table
@@ -27,6 +30,21 @@ def rows() -> tuple[Row, ...]:
     return table(Group.POLICY, ("cases", "each application's equal at each operation and tool", _AS_SAID, _cases))
 
 
+@dataclass(frozen=True)
+class _Gateway:
+    """The gateway of the stack, called with applications like the published ones."""
+
+    run: AttackRun
+    likes: Mapping[str, Application]
+
+    def request_token(self, application: str, scopes: frozenset[str]) -> str:
+        return self.run.token(self.likes[application], *sorted(scopes))
+
+    def call(self, endpoint: PolicyEndpoint, token: str) -> CaseAnswer:
+        answer = self.run.call(token, endpoint.path, method=endpoint.verb, json=endpoint.message)
+        return parse_case_answer(answer.status_code, parse_body(answer) or None)
+
+
 def _cases(run: AttackRun) -> Observation:
     # Likes of the published applications, so that none of their own calls is spent; limits have rows of their own.
     wanted = [one for one in generate_cases(run.stack.artifacts) if one.situation is not Situation.PLAN_SPENT]
@@ -35,21 +53,15 @@ def _cases(run: AttackRun) -> Observation:
     }
     run.minutes.roomy()
 
-    def call(door: PolicyEndpoint, token: str) -> CaseAnswer:
-        answer = run.call(token, door.path, method=door.verb, json=door.message)
-        return parse_case_answer(answer.status_code, parse_body(answer) or None)
-
-    def token_of(name: str, scopes: frozenset[str]) -> str:
-        return run.token(likes[name], *sorted(scopes))
-
+    gateway = _Gateway(run, likes)
     for spec in APPLICATIONS:
-        token = token_of(spec.name, frozenset({"device_settling"}))
+        token = gateway.request_token(spec.name, frozenset({"device_settling"}))
         door = next(one.endpoint for one in wanted if one.endpoint.product == spec.products[-1])
         # Known is who is refused for the scope and no more for the subscription.
         run.wait_for_response(
-            lambda door=door, token=token: _format_subscription(call(door, token)), "known", SETTLES_S
+            lambda door=door, token=token: _format_subscription(gateway.call(door, token)), "known", SETTLES_S
         )
-    tried = run_cases(wanted, token_of, call)
+    tried = run_cases(wanted, gateway)
     wrong = [one for one in tried if one.state is not RowState.HOLDS]
     return Observation("; ".join(map(_format_row, wrong[:_MOST_TOLD])) if wrong else _AS_SAID, f"{len(tried)} cases")
 

@@ -328,20 +328,28 @@ def test_check_names_what_was_changed_by_hand_in_the_live_gateway(site: Site, wh
     assert site.changes() == []
 
 
+@dataclass(frozen=True)
+class _CaseGateway:
+    whole: Whole
+    client: httpx.Client
+
+    def request_token(self, application: str, scopes: frozenset[str]) -> str:
+        return self.whole.token(application, scopes)
+
+    def call(self, endpoint: PolicyEndpoint, token: str) -> CaseAnswer:
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = self.client.request(endpoint.verb, endpoint.path, headers=headers, json=endpoint.message)
+        try:
+            return parse_case_answer(answer.status_code, answer.json())
+        except ValueError:
+            return parse_case_answer(answer.status_code, None)
+
+
 @pytest.mark.slow
 def test_every_allow_and_deny_case_ends_as_the_artifacts_say(site: Site, whole: Whole) -> None:
     whole.provision()
     with httpx.Client(base_url=site.gateway_url, verify=site.trust) as client:
-
-        def call(door: PolicyEndpoint, token: str) -> CaseAnswer:
-            headers = {"Authorization": f"Bearer {token}"}
-            answer = client.request(door.verb, door.path, headers=headers, json=door.message)
-            try:
-                return parse_case_answer(answer.status_code, answer.json())
-            except ValueError:
-                return parse_case_answer(answer.status_code, None)
-
-        tried = run_cases(generate_cases(whole.artifacts), whole.token, call)
+        tried = run_cases(generate_cases(whole.artifacts), _CaseGateway(whole, client))
 
     assert [f"{one.name}, not {one.observed}" for one in tried if one.state is not RowState.HOLDS] == []
     assert len(tried) > 100

@@ -1,5 +1,6 @@
 """The policy that the artifacts state, tried without a network on the rules of the local gateway."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -246,16 +247,42 @@ def test_every_door_and_application_has_its_cases(artifacts: Artifacts) -> None:
     assert {case.expected for case in made} == {None, NOT_SUBSCRIBED, SCOPE_MISSING, SUBSCRIPTION_THROTTLED}
 
 
-def test_the_rules_of_the_gateway_end_every_case_as_expected(artifacts: Artifacts, rules: Rules) -> None:
-    wanted = [case for case in generate_cases(artifacts) if case.situation is not Situation.PLAN_SPENT]
-    granted: dict[str, frozenset[str]] = {}
+class RulesGateway:
+    """The gateway's own rules, without a gateway."""
 
-    def token_of(application: str, asked: frozenset[str]) -> str:
-        token = f"{application} {len(granted)}"
-        granted[token] = rules.granted(application, asked)
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.granted: dict[str, frozenset[str]] = {}
+
+    def request_token(self, application: str, scopes: frozenset[str]) -> str:
+        token = f"{application} {len(self.granted)}"
+        self.granted[token] = self.rules.granted(application, scopes)
         return token
 
-    tried = run_cases(wanted, token_of, lambda door, token: rules.call(token.split()[0], door, granted[token]))
+    def call(self, endpoint: PolicyEndpoint, token: str) -> CaseAnswer:
+        return self.rules.call(token.split()[0], endpoint, self.granted[token])
+
+
+class PlannedGateway:
+    """A gateway that lets a number of calls through, and answers with an exceeded plan then."""
+
+    def __init__(self, calls: float) -> None:
+        self.calls = calls
+
+    def request_token(self, application: str, scopes: frozenset[str]) -> str:
+        return f"{application} {len(scopes)}"
+
+    def call(self, endpoint: PolicyEndpoint, token: str) -> CaseAnswer:
+        self.calls -= 1
+        if self.calls >= 0:
+            return CaseAnswer(200, "")
+        return CaseAnswer(SUBSCRIPTION_THROTTLED.http_status, SUBSCRIPTION_THROTTLED.code)
+
+
+def test_the_rules_of_the_gateway_end_every_case_as_expected(artifacts: Artifacts, rules: Rules) -> None:
+    wanted = [case for case in generate_cases(artifacts) if case.situation is not Situation.PLAN_SPENT]
+
+    tried = run_cases(wanted, RulesGateway(rules))
 
     assert [one.name for one in tried if one.state is not RowState.HOLDS] == []
 
@@ -296,21 +323,10 @@ def test_let_through_is_every_answer_that_is_no_refusal_of_the_gateway(
 
 def test_a_plan_is_spent_by_calling_until_the_gateway_says_so(artifacts: Artifacts) -> None:
     spending: Case = next(case for case in generate_cases(artifacts) if case.situation is Situation.PLAN_SPENT)
-    refusal = CaseAnswer(SUBSCRIPTION_THROTTLED.http_status, SUBSCRIPTION_THROTTLED.code)
     assert spending.endpoint.quota is not None
-    told = iter([CaseAnswer(200, "")] * spending.endpoint.quota + [refusal])
 
-    def token_of(application: str, asked: frozenset[str]) -> str:
-        return f"{application} {len(asked)}"
-
-    def until_spent(door: PolicyEndpoint, token: str) -> CaseAnswer:
-        return next(told)
-
-    def answer_ok(door: PolicyEndpoint, token: str) -> CaseAnswer:
-        return CaseAnswer(200, "")
-
-    (tried,) = run_cases([spending], token_of, until_spent)
-    (never,) = run_cases([spending], token_of, answer_ok)
+    (tried,) = run_cases([spending], PlannedGateway(spending.endpoint.quota))
+    (never,) = run_cases([spending], PlannedGateway(math.inf))
 
     assert tried.state is RowState.HOLDS
     assert never.state is RowState.DIFFERS

@@ -102,7 +102,7 @@ class Act(_Wire):
 
 
 class AuthenticatedCaller(_Wire):
-    """Who called, in the gateway's word, which the caller can not choose."""
+    """Who called, as the gateway asserts it; the caller cannot choose it."""
 
     application: str | None = Field(description="The calling application.", examples=["Operator"])
     user: str | None = Field(description="In whose name its token is.", examples=["operator@carbon.super"])
@@ -124,4 +124,6 @@ class Acts(_Wire):
     kills: tuple[RecordedAct, ...] = Field(description="Acts, the newest first.")
     next_before: int | None = Field(description="Ask for `before` this number to read on; null on the last page.")
     is_kept_on_disk: bool = Field(description="Whether the record outlives this process.")
-    damaged_lines: int = Field(ge=0, description="Lines that can not be read, as a crash leaves one behind.")
+    damaged_lines: int = Field(
+        ge=0, description="Lines that cannot be read, for example one that a crash left incomplete."
+    )

@@ -74,7 +74,7 @@ def _add_limits(router: APIRouter, operator_service: OperatorService, through: A
         """Holds building and cars together to a lower limit, until it is changed again.
 
         It acts at once, without any agent: chargers are lowered where their sum would pass it, and agents read it as
-        `site_limit_kw`. It can not be higher than the site's configured limit (422). `limit_kw` null goes back to that.
+        `site_limit_kw`. It cannot be higher than the site's configured limit (422). `limit_kw` null goes back to that.
         """
         return await operator_service.set_site_limit(order, _to_authenticated_caller(caller))
 

@@ -86,7 +86,8 @@ def build_gateway(
     tokens = TokenService(store, key, clock)
     context = ManagementContext(store, users, tokens, clock, deployment)
     backend_client = BackendClient(settings.connect_timeout_s)
-    metrics = MetricsLog(_find_metrics_file(settings, deployment))
+    has_metrics = deployment.analytics.enable and deployment.analytics.type == "elk"
+    metrics = MetricsLog(settings.state_dir / METRICS_FILE if has_metrics and settings.state_dir is not None else None)
     gateway = Gateway(
         store=store,
         tokens=tokens,
@@ -177,11 +178,6 @@ def _read_deployment(settings: LocalGatewaySettings, environment: Mapping[str, s
     if not password or password.startswith(PLACEHOLDER):
         raise ConfigurationError("WSO2_ADMIN_PASSWORD is empty or still a placeholder; set a password of your own")
     return deployment
-
-
-def _find_metrics_file(settings: LocalGatewaySettings, deployment: DeploymentSettings) -> Path | None:
-    is_on = deployment.analytics.enable and deployment.analytics.type == "elk"
-    return settings.state_dir / METRICS_FILE if is_on and settings.state_dir is not None else None
 
 
 async def _listen(

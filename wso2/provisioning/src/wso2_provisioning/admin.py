@@ -119,7 +119,11 @@ class Admin:
             return _parse_deny_policy(parse_json_object(answer))
         for known in self.list_deny_policies():
             if known.matches(target):
-                return known if known.is_enabled else self._enable(known)
+                if known.is_enabled:
+                    return known
+                url = f"{self._base}/throttling/deny-policy/{known.condition_id}"
+                enabled = self._http.call("PATCH", url, self._identity, json={"conditionStatus": True})
+                return _parse_deny_policy(parse_json_object(enabled))
         raise build_refused_error("POST", url, answer)
 
     def find_active_deny_policy(self, denied: DenyTarget) -> DenyPolicy | None:
@@ -145,11 +149,6 @@ class Admin:
         """Remove an application of any owner with its keys and subscriptions; it is no error if it does not exist."""
         url = f"{self._base}/applications/{application_id}"
         self._http.call("DELETE", url, self._identity, accept=(200, 202, 404))
-
-    def _enable(self, policy: DenyPolicy) -> DenyPolicy:
-        url = f"{self._base}/throttling/deny-policy/{policy.condition_id}"
-        answer = self._http.call("PATCH", url, self._identity, json={"conditionStatus": True})
-        return _parse_deny_policy(parse_json_object(answer))
 
 
 def format_application_condition(owner: str, name: str) -> str:

@@ -111,18 +111,18 @@ def _warn_of_other_applications(wso2: Wso2, spec: ApplicationSpec, changes: Chan
         )
 
 
-def check_scopes(wso2: Wso2, artifacts: Artifacts, made: ProvisionedApplication) -> Token:
+def check_scopes(wso2: Wso2, artifacts: Artifacts, application: ProvisionedApplication) -> Token:
     """Check that an application is granted exactly its scopes, and return the token.
 
     Raises:
         ScopeMismatchError: it is granted fewer or more.
         CredentialsRefusedError: its secret is wrong.
     """
-    spec, every = made.spec, frozenset(scope.name for scope in artifacts.list_scopes())
+    spec, every = application.spec, frozenset(scope.name for scope in artifacts.list_scopes())
     wanted = spec.collect_scopes(artifacts)
     unwanted = (every - wanted) | (frozenset[str]() if spec.keeps_portal else PORTAL_SCOPES)
-    assert made.credentials is not None
-    token = wso2.request_token(spec.name, made.credentials, wanted | unwanted)
+    assert application.credentials is not None
+    token = wso2.request_token(spec.name, application.credentials, wanted | unwanted)
     if missing := wanted - token.scopes:
         raise ScopeMismatchError(
             f"{spec.name} is not granted {', '.join(sorted(missing))}: see the roles of user {spec.owner} "

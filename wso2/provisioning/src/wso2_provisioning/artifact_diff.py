@@ -37,7 +37,9 @@ def diff_api(project: ApiProject, live: Mapping[str, object]) -> list[str]:
         name for name, (read, value) in _list_governing_fields(wanted).items() if read(live.get(name)) != value
     ]
     fingerprints = {p.name: p.value for p in wanted.additional_properties}
-    if not different and _parse_properties(live).get(FINGERPRINT) != fingerprints.get(FINGERPRINT):
+    properties = [_as_mapping(found) for found in _as_list(live.get("additionalProperties"))]
+    stored = {str(found.get("name")): str(found.get("value")) for found in properties}
+    if not different and stored.get(FINGERPRINT) != fingerprints.get(FINGERPRINT):
         different.append("artifact")
     return different
 
@@ -201,11 +203,6 @@ def _parse_operations(value: object) -> dict[tuple[str, str], tuple[str, str, se
 def _normalize_auth_type(auth_type: str) -> str:
     # Two names of one value; WSO2 always returns the long one.
     return "Application & Application User" if auth_type == "Any" else auth_type
-
-
-def _parse_properties(live: Mapping[str, object]) -> dict[str, str]:
-    properties = [_as_mapping(found) for found in _as_list(live.get("additionalProperties"))]
-    return {str(found.get("name")): str(found.get("value")) for found in properties}
 
 
 def _as_mapping(value: object) -> dict[str, Any]:

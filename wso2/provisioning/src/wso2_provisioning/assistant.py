@@ -13,9 +13,7 @@ from wso2_provisioning.backends import load_configured_artifacts
 from wso2_provisioning.http_client import HttpClient
 from wso2_provisioning.owner_applications import request_application_token
 from wso2_provisioning.settings import ProvisioningSettings
-from wso2_provisioning.tokens import Token
 from wso2_provisioning.wso2 import Wso2
-from wso2_terms.artifacts import Artifacts
 from wso2_terms.documents import ArtifactError
 
 
@@ -32,25 +30,18 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
     try:
         settings = load(ProvisioningSettings)
         artifacts = load_configured_artifacts(artifacts_dir)
-        url = _build_mcp_url(settings, artifacts)
-        token = _request_token(settings, artifacts)
+        server = ASSISTANT.find_mcp_projects(artifacts)[0].server
+        with HttpClient(settings.wso2_ca_file) as http:
+            token = request_application_token(Wso2(http, settings), artifacts, ASSISTANT)
     except (EvError, ArtifactError) as error:
         sys.stderr.write(f"failed: {error}\n")
         return 1
     text = token.access_token.get_secret_value()
-    told = text if arguments.token_only else _format_instructions(url, text, settings.wso2_ca_file)
-    sys.stdout.write(f"{told}\n")
+    if not arguments.token_only:
+        url = f"{settings.wso2_gateway_url}{server.versioned_context}/mcp"
+        text = _format_instructions(url, text, settings.wso2_ca_file)
+    sys.stdout.write(f"{text}\n")
     return 0
-
-
-def _build_mcp_url(settings: ProvisioningSettings, artifacts: Artifacts) -> str:
-    server = ASSISTANT.find_mcp_projects(artifacts)[0].server
-    return f"{settings.wso2_gateway_url}{server.versioned_context}/mcp"
-
-
-def _request_token(settings: ProvisioningSettings, artifacts: Artifacts) -> Token:
-    with HttpClient(settings.wso2_ca_file) as http:
-        return request_application_token(Wso2(http, settings), artifacts, ASSISTANT)
 
 
 def _format_instructions(url: str, token: str, ca_file: Path | None) -> str:

@@ -36,7 +36,7 @@ environment (an empty variable counts as unset; passwords also as NAME_FILE, a f
   WSO2_MANAGEMENT_URL   default https://localhost:9443
   WSO2_GATEWAY_URL      default https://localhost:8243
   WSO2_TOKEN_URL        default WSO2_MANAGEMENT_URL/oauth2/token
-  WSO2_CA_FILE          PEM to trust beside the system's
+  WSO2_CA_FILE          PEM to trust in addition to the system's
   SOLAR_BACKEND_URL     where the gateway finds the services, default http://localhost:8001
   BATTERY_BACKEND_URL   default http://localhost:8002
   GRID_BACKEND_URL      default http://localhost:8003

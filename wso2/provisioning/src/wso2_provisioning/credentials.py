@@ -73,7 +73,8 @@ def write_credentials(folder: Path, credentials: ClientCredentials, limits: Mapp
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         version = _write_version(folder, files)
-        before = _read_current_version(folder)
+        current = folder / _CURRENT
+        kept = {version.name, str(current.readlink()) if current.is_symlink() else ""}
         try:
             _switch_links(folder, version.name, files)
         except (OSError, NotImplementedError) as error:
@@ -83,7 +84,9 @@ def write_credentials(folder: Path, credentials: ClientCredentials, limits: Mapp
             shutil.rmtree(version)
             return
         # The previous folder remains until the next change: a reader may still use it.
-        _remove_other_versions(folder, {version.name, before})
+        for left in folder.iterdir():
+            if left.name.startswith(_VERSION) and left.name not in kept:
+                shutil.rmtree(left, ignore_errors=True)
     except OSError as error:
         raise _build_folder_error(folder, error) from error
 
@@ -106,17 +109,12 @@ def _write_version(folder: Path, files: Mapping[str, str]) -> Path:
     return version
 
 
-def _read_current_version(folder: Path) -> str:
-    link = folder / _CURRENT
-    return str(link.readlink()) if link.is_symlink() else ""
-
-
 def _switch_links(folder: Path, version: str, files: Mapping[str, str]) -> None:
     _replace_link(folder / _CURRENT, version)
     for name in files:
-        target = f"{_CURRENT}/{name}"
-        if not _points_to(folder / name, target):
-            _replace_link(folder / name, target)
+        link, target = folder / name, f"{_CURRENT}/{name}"
+        if not link.is_symlink() or str(link.readlink()) != target:
+            _replace_link(link, target)
 
 
 def _replace_link(link: Path, target: str) -> None:
@@ -124,10 +122,6 @@ def _replace_link(link: Path, target: str) -> None:
     draft.unlink(missing_ok=True)
     draft.symlink_to(target)
     draft.replace(link)
-
-
-def _points_to(link: Path, target: str) -> bool:
-    return link.is_symlink() and str(link.readlink()) == target
 
 
 def _is_symlink_unsupported(error: OSError | NotImplementedError) -> bool:
@@ -147,16 +141,10 @@ def _replace_one_by_one(folder: Path, files: Mapping[str, str]) -> None:
         replace_file(folder / name, text, _OWNER_READS)
 
 
-def _remove_other_versions(folder: Path, kept: set[str]) -> None:
-    for left in folder.iterdir():
-        if left.name.startswith(_VERSION) and left.name not in kept:
-            shutil.rmtree(left, ignore_errors=True)
-
-
 def _build_folder_error(folder: Path, error: OSError) -> CredentialsFolderError:
-    mend = "name a folder that this user may write with --credentials-dir"
+    advice = "name a folder that this user may write with --credentials-dir"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        mend = "make room there, or name another folder with --credentials-dir"
+        advice = "make room there, or name another folder with --credentials-dir"
     return CredentialsFolderError(
-        f"credentials cannot be written to {folder} ({error.strerror or type(error).__name__}): {mend}"
+        f"credentials cannot be written to {folder} ({error.strerror or type(error).__name__}): {advice}"
     )

@@ -197,13 +197,13 @@ def build_refused_error(method: str, url: str, response: httpx.Response) -> Requ
     except RequestRefusedError:
         body = {}
     # WSO2's REST APIs, its token endpoint, its gateway, and problem+json of a service behind it.
-    said = (body.get(name) for name in ("description", "error_description", "message", "detail"))
-    words = str(next(filter(None, said), "no reason given"))
+    texts = (body.get(name) for name in ("description", "error_description", "message", "detail"))
+    text = str(next(filter(None, texts), "no reason given"))
     code = str(body.get("code"))
     wso2_code = int(code) if code.isdigit() else 0
     numbered = f", code {wso2_code}" if wso2_code > 999 else ""
     return RequestRefusedError(
-        f"{method} {_path_of(url)} was refused with {response.status_code}{numbered}: {words[:_SHOWN_CHARACTERS]}",
+        f"{method} {_path_of(url)} was refused with {response.status_code}{numbered}: {text[:_SHOWN_CHARACTERS]}",
         status=response.status_code,
         wso2_code=wso2_code,
     )

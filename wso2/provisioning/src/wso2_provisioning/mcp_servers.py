@@ -90,7 +90,7 @@ class McpServers:
         if answer.status_code == 404:
             return None
         revisions = list_entries(parse_json_object(self._http.call("GET", f"{url}/revisions", self._identity)))
-        oldest_first = sorted(revisions, key=lambda entry: _parse_revision_number(str(entry.get("displayName", ""))))
+        oldest_first = sorted(revisions, key=_parse_revision_number)
         return LiveMcpServer(
             server_id, parse_json_object(answer), tuple(_parse_revision(entry) for entry in oldest_first)
         )
@@ -162,7 +162,7 @@ def _parse_revision(found: Mapping[str, Any]) -> Revision:
     return Revision(require_field(found, "id"), str(found.get("description") or ""), environments)
 
 
-def _parse_revision_number(display_name: str) -> int:
-    """Return the number in `Revision 7`, which orders the revisions."""
-    number = display_name.rpartition(" ")[2]
+def _parse_revision_number(entry: Mapping[str, Any]) -> int:
+    """Return the number in the display name `Revision 7`, which orders the revisions."""
+    number = str(entry.get("displayName", "")).rpartition(" ")[2]
     return int(number) if number.isdigit() else 0

@@ -161,10 +161,10 @@ def _build_update(wanted: _DesiredServer, live: Mapping[str, Any]) -> dict[str, 
 
 def _build_tool_texts(wanted: _DesiredServer, index: int) -> dict[str, str]:
     """Return name, description and schema of an existing tool: WSO2 generates them only once."""
-    made = to_stored_tool(wanted.project.server.operations[index], wanted.behind.definition)
-    if made is None:
+    tool = to_stored_tool(wanted.project.server.operations[index], wanted.behind.definition)
+    if tool is None:
         return {}
-    return {"target": made.target, "description": made.description, "schemaDefinition": made.schema_definition}
+    return {"target": tool.target, "description": tool.description, "schemaDefinition": tool.schema_definition}
 
 
 def _deploy(servers: McpServers, wanted: _DesiredServer, live: LiveMcpServer) -> None:

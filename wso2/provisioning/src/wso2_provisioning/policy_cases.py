@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from wso2_provisioning.applications import APPLICATIONS, ApplicationSpec
 from wso2_provisioning.verification.rows import Observation, Row, RowResult, check_row
@@ -149,22 +149,27 @@ def generate_cases(artifacts: Artifacts, applications: Sequence[ApplicationSpec]
         applications: who calls.
     """
     everything = frozenset(scope.name for scope in artifacts.list_scopes())
+    own = {spec.name: spec.collect_scopes(artifacts) for spec in applications}
     published = list_endpoints(artifacts)
     regular = [
-        Case(spec.name, door, situation, asked, _predict_fault(spec, door, asked & spec.collect_scopes(artifacts)))
+        Case(
+            spec.name,
+            endpoint,
+            situation,
+            asked,
+            _predict_fault(spec, endpoint, asked & own[spec.name]),
+        )
         for spec in applications
         for situation, asked in (
-            (Situation.OWN_SCOPES, spec.collect_scopes(artifacts)),
+            (Situation.OWN_SCOPES, own[spec.name]),
             (Situation.NO_SCOPES, frozenset({NO_SCOPE})),
-            (Situation.FOREIGN_SCOPES, everything - spec.collect_scopes(artifacts) | {NO_SCOPE}),
+            (Situation.FOREIGN_SCOPES, everything - own[spec.name] | {NO_SCOPE}),
         )
-        for door in published
+        for endpoint in published
     ]
-    first_of_each = {door.product: door for door in reversed(published)}
+    first_of_each = {endpoint.product: endpoint for endpoint in reversed(published)}
     spending = [
-        Case(
-            spec.name, first_of_each[name], Situation.PLAN_SPENT, spec.collect_scopes(artifacts), SUBSCRIPTION_THROTTLED
-        )
+        Case(spec.name, first_of_each[name], Situation.PLAN_SPENT, own[spec.name], SUBSCRIPTION_THROTTLED)
         for spec in applications
         for name in spec.products
         if first_of_each[name].quota is not None
@@ -172,25 +177,27 @@ def generate_cases(artifacts: Artifacts, applications: Sequence[ApplicationSpec]
     return (*regular, *spending)
 
 
-def run_cases(
-    cases: Iterable[Case],
-    token_of: Callable[[str, frozenset[str]], str],
-    call: Callable[[PolicyEndpoint, str], CaseAnswer],
-) -> list[RowResult]:
-    """Make the call of each case and compare its end with the expected one.
+class CaseGateway(Protocol):
+    """Gateway at which cases are tried."""
 
-    Args:
-        cases: in their order.
-        token_of: gets a token of these scopes for an application; asked once for each set.
-        call: calls an endpoint with a token, with `PolicyEndpoint.message` as JSON body if there is one.
-    """
+    def request_token(self, application: str, scopes: frozenset[str]) -> str:
+        """Return an access token of an application for these scopes; requested once for each set."""
+        ...
+
+    def call(self, endpoint: PolicyEndpoint, token: str) -> CaseAnswer:
+        """Call an endpoint with a token, with `PolicyEndpoint.message` as JSON body if there is one."""
+        ...
+
+
+def run_cases(cases: Iterable[Case], gateway: CaseGateway) -> list[RowResult]:
+    """Make the call of each case, in their order, and compare its end with the expected one."""
     tokens: dict[tuple[str, frozenset[str]], str] = {}
     results: list[RowResult] = []
     for case in cases:
         key = (case.application, case.requested_scopes)
         if key not in tokens:
-            tokens[key] = token_of(*key)
-        answer = _run_case(case, lambda case=case, token=tokens[key]: call(case.endpoint, token))
+            tokens[key] = gateway.request_token(*key)
+        answer = _run_case(case, gateway, tokens[key])
         observe: Callable[[], Observation] = lambda case=case, answer=answer: Observation(case.describe(answer))  # noqa: E731
         results.append(check_row(Row(case.name, case.application, case.outcome, observe)))
     return results
@@ -211,23 +218,23 @@ def parse_case_answer(status: int, body: object) -> CaseAnswer:
 _FROM_BACKEND = str(build_not_json_error("").data).partition(",")[0]
 
 
-def _run_case(case: Case, call: Callable[[], CaseAnswer]) -> CaseAnswer:
-    answer = call()
+def _run_case(case: Case, gateway: CaseGateway, token: str) -> CaseAnswer:
+    answer = gateway.call(case.endpoint, token)
     if case.situation is not Situation.PLAN_SPENT:
         return answer
     # The minute may end meanwhile, and the traffic manager's decision arrives a moment late.
     for _ in range(2 * (case.endpoint.quota or 0) + _SPARE_CALLS):
         if case.is_satisfied_by(answer):
             break
-        answer = call()
+        answer = gateway.call(case.endpoint, token)
     return answer
 
 
-def _predict_fault(spec: ApplicationSpec, door: PolicyEndpoint, granted: frozenset[str]) -> Fault | None:
+def _predict_fault(spec: ApplicationSpec, endpoint: PolicyEndpoint, granted: frozenset[str]) -> Fault | None:
     """Predict the fault in the gateway's order: subscription, then scope."""
-    if door.product not in spec.products:
+    if endpoint.product not in spec.products:
         return NOT_SUBSCRIBED
-    return SCOPE_MISSING if door.scopes and door.scopes.isdisjoint(granted) else None
+    return SCOPE_MISSING if endpoint.scopes and endpoint.scopes.isdisjoint(granted) else None
 
 
 def _find_quota(artifacts: Artifacts, product: Api | McpServer) -> int | None:

@@ -76,11 +76,14 @@ def provision(
         check_folder(credentials_dir)
     wso2.settings.require_evapp_password()
     steps.revoke_lent_roles(wso2.users, APPLICATIONS, changes)
-    published = _ensure_products(wso2, artifacts, changes)
-    made = _ensure_applications(wso2, artifacts, published, changes, rotate_secret=rotate_secret)
-    agents = made[0]
+    steps.ensure_policies(wso2.admin, artifacts, changes)
+    steps.ensure_roles(wso2.users, artifacts.list_roles(), changes)
+    apis = steps.ensure_apis(wso2.publisher, artifacts, changes)
+    published = apis | ensure_mcp_servers(wso2.mcp_servers, artifacts, apis, changes)
+    provisioned = _ensure_applications(wso2, artifacts, published, changes, rotate_secret=rotate_secret)
+    agents = provisioned[0]
     limits = steps.compute_limits(wso2.admin, agents.products, agents.subscriptions, agents.policy)
-    token = _check_scopes(wso2, artifacts, made, changes)
+    token = _check_scopes(wso2, artifacts, provisioned, changes)
     if credentials_dir is not None:
         _ensure_credentials_file(credentials_dir, agents.credentials, limits, changes)
     proof = None if token is None or changes.is_dry_run else _run_smoke_test(wso2, agents, token, changes)
@@ -107,18 +110,11 @@ def ensure_unsubscribed_application(
     return keys.credentials
 
 
-def _ensure_products(wso2: Wso2, artifacts: Artifacts, changes: ChangeLog) -> dict[str, LiveProduct]:
-    steps.ensure_policies(wso2.admin, artifacts, changes)
-    steps.ensure_roles(wso2.users, artifacts.list_roles(), changes)
-    apis = steps.ensure_apis(wso2.publisher, artifacts, changes)
-    return apis | ensure_mcp_servers(wso2.mcp_servers, artifacts, apis, changes)
-
-
 def _ensure_applications(
     wso2: Wso2, artifacts: Artifacts, published: dict[str, LiveProduct], changes: ChangeLog, *, rotate_secret: bool
 ) -> list[ProvisionedApplication]:
     """Ensure each application whose owner's password is set; EVApp's always is."""
-    made: list[ProvisionedApplication] = []
+    provisioned: list[ProvisionedApplication] = []
     for spec in APPLICATIONS:
         password = wso2.settings.find_owner_password(spec)
         if password is None:
@@ -126,7 +122,7 @@ def _ensure_applications(
             continue
         # Only EVApp has its secret in a file that this run can replace as well.
         rotate = rotate_secret and spec is EVAPP
-        made.append(
+        provisioned.append(
             ensure_application(
                 wso2,
                 spec,
@@ -138,22 +134,22 @@ def _ensure_applications(
                 rotate_secret=rotate,
             )
         )
-    return made
+    return provisioned
 
 
 def _check_scopes(
-    wso2: Wso2, artifacts: Artifacts, made: list[ProvisionedApplication], changes: ChangeLog
+    wso2: Wso2, artifacts: Artifacts, provisioned: list[ProvisionedApplication], changes: ChangeLog
 ) -> Token | None:
     """Check the scopes of every application, and that an application of the administrator is granted none."""
     portal = wso2.admin_portal
     probe_id = steps.ensure_application(portal, SCOPE_PROBE, "Must be granted no scope of ours", changes)
     probe = steps.ensure_keys(portal, probe_id, SCOPE_PROBE, changes)
-    if probe is None or any(one.credentials is None for one in made) or (changes.is_dry_run and changes.entries):
+    if probe is None or any(one.credentials is None for one in provisioned) or (changes.is_dry_run and changes.entries):
         # Scopes can be wrong until the changes that a dry run found are made.
         return None
     # The probe first: if it is granted a scope, scopes protect nothing.
     check_scope_probe(wso2, artifacts, probe.credentials)
-    tokens = [check_scopes(wso2, artifacts, one) for one in made]
+    tokens = [check_scopes(wso2, artifacts, one) for one in provisioned]
     return tokens[0]
 
 

@@ -19,7 +19,7 @@ class ProvisioningSettings(Settings):
         default=None, description="Token endpoint; else /oauth2/token of the former."
     )
     wso2_ca_file: Path | None = Field(
-        default=None, description="PEM to trust beside the system's, read again when it changes."
+        default=None, description="PEM to trust in addition to the system's, read again when it changes."
     )
     wso2_admin_username: str = Field(default="admin", min_length=1, description="An administrator.")
     wso2_admin_password: SecretStr | None = Field(default=None, description="The administrator's password.")
@@ -46,7 +46,10 @@ class ProvisioningSettings(Settings):
         Raises:
             ConfigurationError: it is not set, its file cannot be read, or it is a placeholder.
         """
-        return _require_secret(self.wso2_admin_password, self.wso2_admin_password_file, "WSO2_ADMIN_PASSWORD")
+        secret = secret_from(self.wso2_admin_password, self.wso2_admin_password_file, "WSO2_ADMIN_PASSWORD")
+        if secret is None:
+            raise _build_not_set_error("WSO2_ADMIN_PASSWORD")
+        return secret
 
     def require_evapp_password(self) -> SecretStr:
         """Return the password of EVApp's owner.
@@ -125,13 +128,6 @@ def _require_store_password(value: SecretStr | None, name: str) -> SecretStr:
     # Java's tools refuse shorter ones.
     if len(secret.get_secret_value()) < 6:
         raise ConfigurationError(f"{name} must have 6 characters or more")
-    return secret
-
-
-def _require_secret(value: SecretStr | None, file: Path | None, name: str) -> SecretStr:
-    secret = secret_from(value, file, name)
-    if secret is None:
-        raise _build_not_set_error(name)
     return secret
 
 

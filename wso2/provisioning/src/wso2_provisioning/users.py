@@ -122,7 +122,7 @@ class Users:
         status, content = self._post(operation, arguments)
         if status != 200:
             raise RequestRefusedError(f"{operation} failed: {_parse_fault(content)}", status=status)
-        return _parse_return_values(content)
+        return [text for text in _find_texts(content, "return") if text]
 
     def _update(self, operation: str, *arguments: Argument) -> str:
         """Send an operation without a result; return the fault's text, empty without one."""
@@ -158,10 +158,6 @@ def _find_texts(content: bytes, local_name: str) -> list[str]:
     except (ElementTree.ParseError, DefusedXmlException):
         return []
     return [element.text or "" for element in root.iter() if element.tag.rpartition("}")[2] == local_name]
-
-
-def _parse_return_values(content: bytes) -> list[str]:
-    return [text for text in _find_texts(content, "return") if text]
 
 
 def _parse_fault(content: bytes) -> str:

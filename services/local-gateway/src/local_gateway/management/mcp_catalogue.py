@@ -35,9 +35,11 @@ def create_server(context: ManagementContext, body: Mapping[str, Any], provider:
         RestError: The body is invalid; nothing was changed.
     """
     # At creation, names and descriptions of the tools come from the API (OAS3Parser).
-    document = _select_known_fields(body, McpServer) | {
-        "operations": [_strip_description(tool) for tool in _read_tools(body)]
-    }
+    tools = [
+        {name: value for name, value in tool.items() if name not in ("target", "description", "schemaDefinition")}
+        for tool in _read_tools(body)
+    ]
+    document = _select_known_fields(body, McpServer) | {"operations": tools}
     data, described = _complete_server(context, {"provider": provider, "lifeCycleStatus": CREATED} | document, CREATED)
     if find_existing(context, described.name, described.version, described.versioned_context) is not None:
         raise RestError.conflict("The API already exists.", 900300)
@@ -169,10 +171,6 @@ def _read_tools(body: Mapping[str, Any]) -> list[Document]:
 def _read_mapping(tool: Document) -> Document:
     mapping = tool.get("apiOperationMapping")
     return _select_known_fields(cast("Document", mapping), ApiOperationMapping) if isinstance(mapping, dict) else {}
-
-
-def _strip_description(tool: Document) -> Document:
-    return {name: value for name, value in tool.items() if name not in ("target", "description", "schemaDefinition")}
 
 
 def _read_scope(listed: Document) -> Document:

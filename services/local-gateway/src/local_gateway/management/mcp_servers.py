@@ -50,7 +50,11 @@ class McpServersApi:
 
     async def list_servers(self, request: web.Request, caller: Caller) -> web.Response:
         servers = search_products(self._context.state.mcp_servers.values(), request.query.get("query", ""))
-        return web.json_response(paginate(request, [_build_list_entry(server) for server in servers]))
+        kind = {"type": "MCP", "subtype": mcp_catalogue.SUBTYPE}
+        entries = [
+            {**build_product_info(server), **kind, "updatedTime": str(server.updated_at_ms)} for server in servers
+        ]
+        return web.json_response(paginate(request, entries))
 
     async def add_server(self, request: web.Request, caller: Caller) -> web.Response:
         server = mcp_catalogue.create_server(self._context, await _read_server(request), caller.name)
@@ -83,11 +87,6 @@ async def _read_server(request: web.Request) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise RestError(400, "The body is not an MCP server")
     return cast("Mapping[str, Any]", body)
-
-
-def _build_list_entry(server: McpServerRecord) -> Document:
-    kind = {"type": "MCP", "subtype": mcp_catalogue.SUBTYPE}
-    return {**build_product_info(server), **kind, "updatedTime": str(server.updated_at_ms)}
 
 
 def _build_server_body(server: McpServerRecord) -> Document:

@@ -67,7 +67,10 @@ class UserService:
         except _SoapFaultError as fault:
             detail = f"<faultcode>soapenv:Server</faultcode><faultstring>{escape(str(fault))}</faultstring>"
             return _build_xml_response(f"<soapenv:Fault>{detail}</soapenv:Fault>", 500)
-        return web.Response(status=202) if answer is None else _build_xml_response(_format_response(name, answer), 200)
+        if answer is None:
+            return web.Response(status=202)
+        returned = "".join(f"<ns:return>{escape(value)}</ns:return>" for value in answer)
+        return _build_xml_response(f'<ns:{name}Response xmlns:ns="{_SERVICE}">{returned}</ns:{name}Response>', 200)
 
     def _is_existing_role(self, message: Element) -> ReturnValues:
         return [_format_boolean(self._context.users.role_exists(_read_text(message, "roleName")))]
@@ -177,11 +180,6 @@ def _check_password(password: str) -> str:
 
 def _format_boolean(value: bool) -> str:
     return "true" if value else "false"
-
-
-def _format_response(operation: str, values: list[str]) -> str:
-    returned = "".join(f"<ns:return>{escape(value)}</ns:return>" for value in values)
-    return f'<ns:{operation}Response xmlns:ns="{_SERVICE}">{returned}</ns:{operation}Response>'
 
 
 def _build_xml_response(content: str, status: int) -> web.Response:

@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         artifacts = load_configured_artifacts(artifacts_dir)
-        _require_reason(arguments)
+        if "reason" in arguments and not (arguments.reason or "").strip():
+            raise ConfigurationError('an order needs a reason, which is recorded: REASON="…", or --reason')
         answer = _execute(arguments, artifacts)
     except (EvError, ArtifactError) as error:
         sys.stderr.write(f"not done: {error}\n")
@@ -70,11 +71,6 @@ def main(argv: Sequence[str] | None = None, *, artifacts_dir: Path) -> int:
     for part in render_answer(arguments.command, answer):
         console.print(part)
     return 0
-
-
-def _require_reason(arguments: argparse.Namespace) -> None:
-    if "reason" in arguments and not (arguments.reason or "").strip():
-        raise ConfigurationError('an order needs a reason, which is recorded: REASON="…", or --reason')
 
 
 def _execute(arguments: argparse.Namespace, artifacts: Artifacts) -> dict[str, Any]:

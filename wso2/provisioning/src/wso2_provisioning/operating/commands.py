@@ -27,7 +27,10 @@ def render_answer(command: str, answer: Answer) -> Iterable[str | Table]:
         answer: body of its answer.
     """
     if command == "chargers":
-        yield from _render_site(answer)
+        yield f"{answer['site_id']} at {answer['timestamp']}: {answer['site_limit_kw']:g} kW for building and cars"
+        yield _format_override(answer.get("override"))
+        rows = (_format_evse(charger, evse) for charger in answer["chargers"] for evse in charger["evses"])
+        yield _build_table(_EVSE, rows, "the site has no chargers")
     elif command == "sessions" and "next_since" in answer:
         yield _build_table(_RECORD, map(_format_record, answer["sessions"]), "no session ended since then")
     elif command == "sessions":
@@ -60,13 +63,6 @@ _COLUMNS = (
     "energy_kwh",
 )
 _ORDER = ("number", "at", "by", "order", "reason")
-
-
-def _render_site(answer: Answer) -> Iterable[str | Table]:
-    yield f"{answer['site_id']} at {answer['timestamp']}: {answer['site_limit_kw']:g} kW for building and cars"
-    yield _format_override(answer.get("override"))
-    rows = (_format_evse(charger, evse) for charger in answer["chargers"] for evse in charger["evses"])
-    yield _build_table(_EVSE, rows, "the site has no chargers")
 
 
 def _format_override(override: Answer | None) -> str:
@@ -138,19 +134,19 @@ def _cell(value: object) -> object:
 
 
 def _format_order(order: Answer) -> Sequence[str]:
-    said: Answer = order.get(str(order["kind"])) or {}
-    details = {name: value for name, value in said.items() if value is not None and name != "reason"}
+    fields: Answer = order.get(str(order["kind"])) or {}
+    details = {name: value for name, value in fields.items() if value is not None and name != "reason"}
     if order.get("session_id"):
         details["session"] = order["session_id"]
-    words = ", ".join(f"{name} {value}" for name, value in details.items())
+    shown = ", ".join(f"{name} {value}" for name, value in details.items())
     proved: Answer = order.get("proved") or {}
     by = "the service" if order["kind"] == "protection" else str(proved.get("user", "nobody proved"))
     return (
         str(order["number"]),
         str(order["recorded_at"]),
         by,
-        f"{order['kind']}: {words}",
-        str(said.get("reason", "-")),
+        f"{order['kind']}: {shown}",
+        str(fields.get("reason", "-")),
     )
 
 
@@ -194,8 +190,8 @@ def build_call(arguments: Namespace) -> GatewayCall:
     return _CALLS[arguments.command](arguments)
 
 
-def _build_override(kind: str, arguments: Namespace, **said: Any) -> GatewayCall:
-    return GatewayCall(SITE_API, "/override", {"kind": kind, **said, "reason": arguments.reason})
+def _build_override(kind: str, arguments: Namespace, **fields: Any) -> GatewayCall:
+    return GatewayCall(SITE_API, "/override", {"kind": kind, **fields, "reason": arguments.reason})
 
 
 def _build_sessions(arguments: Namespace) -> GatewayCall:
@@ -206,23 +202,27 @@ def _build_sessions(arguments: Namespace) -> GatewayCall:
 
 
 def _build_departure(arguments: Namespace) -> GatewayCall:
-    said = {
+    fields = {
         "departure": arguments.at,
         "energy_wanted_kwh": arguments.energy_kwh,
         "priority": arguments.priority,
         "guaranteed_a": arguments.guaranteed_a,
     }
     target = f"/sessions/{quote(arguments.session, safe='')}/departure"
-    return GatewayCall(SITE_API, target, {name: value for name, value in said.items() if value is not None})
+    return GatewayCall(SITE_API, target, {name: value for name, value in fields.items() if value is not None})
 
 
 _CALLS: dict[str, Callable[[Namespace], GatewayCall]] = {
     "chargers": lambda _: GatewayCall(CHARGERS_API, "/chargers"),
     "sessions": _build_sessions,
-    "orders": lambda said: GatewayCall(SITE_API, f"/orders?limit={said.most}"),
-    "stop": lambda said: _build_override("stop", said, minutes=said.minutes),
-    "power": lambda said: _build_override("fixed_power", said, charging_power_kw=said.kilowatts, minutes=said.minutes),
-    "release": lambda said: _build_override("none", said),
-    "limit": lambda said: GatewayCall(SITE_API, "/site/limit", {"limit_kw": said.kilowatts, "reason": said.reason}),
+    "orders": lambda arguments: GatewayCall(SITE_API, f"/orders?limit={arguments.most}"),
+    "stop": lambda arguments: _build_override("stop", arguments, minutes=arguments.minutes),
+    "power": lambda arguments: _build_override(
+        "fixed_power", arguments, charging_power_kw=arguments.kilowatts, minutes=arguments.minutes
+    ),
+    "release": lambda arguments: _build_override("none", arguments),
+    "limit": lambda arguments: GatewayCall(
+        SITE_API, "/site/limit", {"limit_kw": arguments.kilowatts, "reason": arguments.reason}
+    ),
     "departure": _build_departure,
 }

@@ -39,7 +39,7 @@ from wso2_provisioning.switch.subscriptions import (
     find_active_deny_policy,
     list_subscription_states,
 )
-from wso2_provisioning.switch.unmanaged import REMOVAL_HINT, find_unmanaged_resources
+from wso2_provisioning.switch.unmanaged import REMOVAL_HINT, UnmanagedSearch, find_unmanaged_resources
 from wso2_provisioning.wso2 import SWITCH_SCOPES, Wso2
 from wso2_terms.documents import ArtifactError
 
@@ -53,8 +53,8 @@ def describe_status(context: SwitchContext) -> Iterable[str]:
     spec, subscriptions = context.spec, list_subscription_states(context)
     is_owner_denied = find_active_deny_policy(context, build_owner_target(spec)) is not None
     yield _describe_state(context, subscriptions, is_owner_denied=is_owner_denied)
-    if shut := [subscription.name for subscription in subscriptions.own if not subscription.is_unblocked]:
-        yield f"blocked subscriptions: {', '.join(shut)}"
+    if blocked := [subscription.name for subscription in subscriptions.own if not subscription.is_unblocked]:
+        yield f"blocked subscriptions: {', '.join(blocked)}"
     for name, why in subscriptions.unreadable:
         yield f"not known: {name} ({why})"
     try:
@@ -62,8 +62,9 @@ def describe_status(context: SwitchContext) -> Iterable[str]:
     except ProvisioningError as error:
         yield f"the record cannot be read: {error.message}"
         return
-    for stray in find_unmanaged_resources(context, collect_changes(recorded), is_shut=is_owner_denied):
-        yield f"no artifact describes: {stray.description}. {REMOVAL_HINT}"
+    search = UnmanagedSearch(collect_changes(recorded), build_owner_target(spec))
+    for resource in find_unmanaged_resources(context, search):
+        yield f"no artifact describes: {resource.description}. {REMOVAL_HINT}"
     yield from _describe_last_event(act for act in recorded if act.get("application") in (None, spec.name))
 
 

@@ -3,20 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import httpx
-
 from wso2_provisioning.applications import CHARGERS_API, CONTROL_API, OPERATOR, ApplicationSpec
 from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.http_client import Identity
 from wso2_provisioning.owner_applications import export_credentials, request_application_token
 from wso2_provisioning.switch.kill_audit import EventJournal, KillAuditLog, KillEvent, StepResult
-from wso2_provisioning.switch.polling import AgentClient
+from wso2_provisioning.switch.polling import AgentClient, Probe
 from wso2_provisioning.tokens import ClientCredentials, Token, request_exact_token
 from wso2_provisioning.wso2 import Wso2
 from wso2_terms.artifacts import Artifacts
 
-Probe = Callable[[], httpx.Response]
-"""A call through the gateway as the application; returns any answer."""
 _NO_LIMITS: dict[str, object] = {}
 """Body of the probe of PUT /limits: not a list, so the service rejects it before it checks the caller."""
 # A scope of its own, so that requesting this token revokes no other one.
@@ -76,7 +72,7 @@ class SwitchContext:
         operation = api.operations[0]
         url = self.wso2.settings.wso2_gateway_url + api.versioned_context + operation.target
         identity = Identity.from_token("probe", token.access_token)
-        return lambda: self.wso2.http.send_once(operation.verb, url, identity, json=json)
+        return Probe(self.wso2.http, identity, operation.verb, url, json)
 
     def record_event(self, act: KillEvent) -> StepResult:
         """Record this event, and earlier ones that could not be recorded at their time."""

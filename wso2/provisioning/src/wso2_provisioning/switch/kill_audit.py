@@ -296,21 +296,19 @@ class StepRunner:
             Whether the required state is reached.
         """
         began = time.monotonic()
-        outcome, detail = self._run(do, is_last)
+        if self.is_interrupted and not is_last:
+            outcome, detail = "skipped", "stopped by Ctrl-C"
+        else:
+            try:
+                outcome, detail = do()
+            except EvError as error:
+                outcome, detail = "failed", error.message
+            except KeyboardInterrupt:
+                self.is_interrupted = True
+                outcome, detail = "failed", "stopped by Ctrl-C; this step may have been done all the same"
         took_s = round(time.monotonic() - began, 3)
         self.event.steps.append(Step(name, outcome, took_s, to_one_line(detail)))
         if not is_last:
             self._journal.save(self.event)
         self._say(f"{self.elapsed_s:7.3f} s  {name:<32} {outcome:<8} {detail}")
         return outcome in ("done", "already")
-
-    def _run(self, do: Callable[[], StepResult], is_last: bool) -> StepResult:
-        if self.is_interrupted and not is_last:
-            return "skipped", "stopped by Ctrl-C"
-        try:
-            return do()
-        except EvError as error:
-            return "failed", error.message
-        except KeyboardInterrupt:
-            self.is_interrupted = True
-            return "failed", "stopped by Ctrl-C; this step may have been done all the same"

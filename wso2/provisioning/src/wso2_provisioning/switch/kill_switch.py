@@ -9,7 +9,6 @@ A revive undoes what kills did, and nothing that somebody else stopped. It refus
 created in the owner's name since the kill: they would get access as well.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from wso2_provisioning.applications import CONTROL_API, EVAPP, ApplicationSpec
@@ -17,23 +16,22 @@ from wso2_provisioning.errors import ProvisioningError
 from wso2_provisioning.smoke_test import Verdict, parse_answer
 from wso2_provisioning.switch.context import SwitchContext
 from wso2_provisioning.switch.kill_audit import KEY, GatewayChange, StepResult, StepRunner, compute_key_id
-from wso2_provisioning.switch.polling import BLOCKED, wait_for_refusal, wait_until_let_through
+from wso2_provisioning.switch.polling import Probe
 from wso2_provisioning.switch.subscriptions import (
+    RevertFilter,
     allow_calls,
     block_subscriptions,
     build_application_target,
     build_control_target,
     build_owner_target,
-    build_revert_filter,
     deny_calls,
     find_active_deny_policy,
     read_recorded_changes,
     unblock_subscriptions,
 )
 from wso2_provisioning.switch.unmanaged import (
-    UnmanagedResource,
+    UnmanagedSearch,
     clear_unmanaged_resources,
-    find_unmanaged_resources,
     revoke_portal_role,
 )
 from wso2_provisioning.tokens import ClientCredentials, Token, request_exact_token, revoke_token
@@ -73,8 +71,8 @@ def kill(context: SwitchContext, runner: StepRunner, device: str | None) -> Kill
     key = context.read_credentials()
     probe = context.request_probe_token(key)
     if probe is not None:
-        token = probe
-        runner.run_step("gateway refuses", lambda: _wait_for_refusal(context, runner, token))
+        reading = context.build_first_reading_probe(probe)
+        runner.run_step("gateway refuses", lambda: _wait_for_refusal(runner, reading))
     if is_owner_denied or is_denied:
         _stop_agent(context, runner)
     runner.run_step("take portal role", lambda: revoke_portal_role(context))
@@ -87,10 +85,10 @@ def kill(context: SwitchContext, runner: StepRunner, device: str | None) -> Kill
     return KillResult(is_owner_denied, is_denied, are_shut)
 
 
-def _wait_for_refusal(context: SwitchContext, runner: StepRunner, probe: Token) -> StepResult:
-    answer = wait_for_refusal(context.wso2.http, context.build_first_reading_probe(probe))
+def _wait_for_refusal(runner: StepRunner, probe: Probe, prefix: str = "") -> StepResult:
+    answer = probe.wait_for_refusal()
     runner.event.gateway_refused_after_s = runner.elapsed_s
-    return "done", f"{answer}, {runner.elapsed_s:.3f} s after the command"
+    return "done", f"{prefix}{answer}, {runner.elapsed_s:.3f} s after the command"
 
 
 def _stop_agent(context: SwitchContext, runner: StepRunner) -> None:
@@ -170,22 +168,20 @@ def revive(context: SwitchContext, runner: StepRunner, *, everything: bool, remo
         Whether nothing that was reverted stops the application any longer.
     """
     spec, recorded = context.spec, read_recorded_changes(context, runner)
-
-    def find() -> list[UnmanagedResource]:
-        is_shut = find_active_deny_policy(context, build_owner_target(spec)) is not None
-        return find_unmanaged_resources(context, recorded, is_shut=is_shut, everything=everything)
-
-    if not clear_unmanaged_resources(context, runner, find, remove=remove):
+    search = UnmanagedSearch(recorded, build_owner_target(spec), everything=everything)
+    if not clear_unmanaged_resources(context, runner, search, remove=remove):
         return False
-    may_revert = build_revert_filter(recorded, everything=everything)
+    revert_filter = RevertFilter(recorded, everything=everything)
     target = {spec.owner: build_owner_target(spec), spec.name: build_application_target(spec)}
     if spec is EVAPP:
         target |= {CONTROL_API: build_control_target(context)}
     allowed = [
-        runner.run_step(f"allow {name}", lambda name=name, one=one: allow_calls(context, runner, one, name, may_revert))
+        runner.run_step(
+            f"allow {name}", lambda name=name, one=one: allow_calls(context, runner, one, name, revert_filter)
+        )
         for name, one in target.items()
     ]
-    is_open = unblock_subscriptions(context, runner, may_revert) and all(allowed)
+    is_open = unblock_subscriptions(context, runner, revert_filter) and all(allowed)
     # The key that the application has now is accepted.
     runner.event.changes.extend(one for one in recorded.unreverted.values() if (one.kind, one.name) == (KEY, spec.name))
     if spec is EVAPP:
@@ -216,13 +212,13 @@ def kill_control(context: SwitchContext, runner: StepRunner) -> bool:
     )
     probe = context.request_probe_token(context.read_credentials())
     if probe is not None:
-        token = probe
-        runner.run_step("gateway refuses limits", lambda: _wait_for_limits_refusal(context, runner, token))
+        limits = context.build_limits_probe(probe)
+        runner.run_step("gateway refuses limits", lambda: _wait_for_refusal(runner, limits, "PUT /limits: "))
     runner.run_step("take portal role", lambda: revoke_portal_role(context))
     block_subscriptions(context, runner, CONTROL_API)
     if probe is not None:
         runner.run_step("reading goes on", lambda: _check_reading(context, probe))
-    runner.run_step("agent sets no limits", lambda: _check_agent(context, lambda word: word == BLOCKED))
+    runner.run_step("agent sets no limits", lambda: _check_agent(context, is_blocked=True))
     return is_denied
 
 
@@ -239,33 +235,23 @@ def revive_control(context: SwitchContext, runner: StepRunner, *, everything: bo
         Whether EVApp may set limits.
     """
     recorded, target = read_recorded_changes(context, runner), build_control_target(context)
-
-    def find() -> list[UnmanagedResource]:
-        is_shut = find_active_deny_policy(context, target) is not None
-        return find_unmanaged_resources(context, recorded, is_shut=is_shut, everything=everything, only=CONTROL_API)
-
-    if not clear_unmanaged_resources(context, runner, find, remove=remove):
+    search = UnmanagedSearch(recorded, target, everything=everything, only=CONTROL_API)
+    if not clear_unmanaged_resources(context, runner, search, remove=remove):
         return False
-    may_revert = build_revert_filter(recorded, everything=everything)
+    revert_filter = RevertFilter(recorded, everything=everything)
     is_allowed = runner.run_step(
-        f"allow {CONTROL_API}", lambda: allow_calls(context, runner, target, CONTROL_API, may_revert)
+        f"allow {CONTROL_API}", lambda: allow_calls(context, runner, target, CONTROL_API, revert_filter)
     )
-    if not (unblock_subscriptions(context, runner, may_revert, CONTROL_API) and is_allowed):
+    if not (unblock_subscriptions(context, runner, revert_filter, CONTROL_API) and is_allowed):
         return False
     probe = context.request_probe_token(context.read_credentials())
     is_taken = probe is None or runner.run_step("gateway takes limits", lambda: _wait_for_acceptance(context, probe))
-    runner.run_step("agent sets limits", lambda: _check_agent(context, lambda word: word != BLOCKED))
+    runner.run_step("agent sets limits", lambda: _check_agent(context, is_blocked=False))
     return is_taken
 
 
-def _wait_for_limits_refusal(context: SwitchContext, runner: StepRunner, probe: Token) -> StepResult:
-    answer = wait_for_refusal(context.wso2.http, context.build_limits_probe(probe))
-    runner.event.gateway_refused_after_s = runner.elapsed_s
-    return "done", f"PUT /limits: {answer}, {runner.elapsed_s:.3f} s after the command"
-
-
 def _check_reading(context: SwitchContext, probe: Token) -> StepResult:
-    answer = parse_answer(context.build_chargers_probe(probe)())
+    answer = parse_answer(context.build_chargers_probe(probe).send())
     return "done" if answer.verdict is Verdict.LET_THROUGH else "failed", f"GET /chargers: {answer}"
 
 
@@ -275,13 +261,12 @@ def _wait_for_acceptance(context: SwitchContext, probe: Token) -> StepResult:
         for one in (build_owner_target(context.spec), build_application_target(context.spec))
     ):
         return "failed", "every call of EVApp is denied: make revive without SCOPE lets it go on"
-    answer = wait_until_let_through(context.wso2.http, context.build_limits_probe(probe))
-    return "done", f"PUT /limits is let through: {answer}"
+    return "done", f"PUT /limits is let through: {context.build_limits_probe(probe).wait_until_let_through()}"
 
 
-def _check_agent(context: SwitchContext, is_so: Callable[[str], bool]) -> StepResult:
+def _check_agent(context: SwitchContext, *, is_blocked: bool) -> StepResult:
     """Make the agent try to set limits now, and wait for the result."""
     if context.agent.read_command_result() is None:
         return "skipped", "it sets none"
     context.agent.recheck()
-    return "done", f"it reports: {context.agent.wait_for_command_result(is_so)}"
+    return "done", f"it reports: {context.agent.wait_for_command_result(is_blocked=is_blocked)}"

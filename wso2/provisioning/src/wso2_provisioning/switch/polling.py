@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import httpx
 
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.http_client import HttpClient, parse_json_object
+from wso2_provisioning.http_client import HttpClient, Identity, parse_json_object
 from wso2_provisioning.smoke_test import Verdict, parse_answer
 from wso2_terms.codes import DENIED, SUBSCRIPTION_BLOCKED
 
 REFUSALS = frozenset({str(DENIED.code), str(SUBSCRIPTION_BLOCKED.code)})
 """Codes of the gateway's answers to a stopped application."""
 BLOCKED, _NOT_TRIED = "blocked", "nothing_yet"
-"""Agent's words for a call that the gateway refuses, and for limits that it has never set."""
+"""Values of the agent for a call that the gateway refuses, and for limits that it has never set."""
 _GATEWAY_S = 10.0
 _GATEWAY_PAUSE_S = 0.2
 # The agent uses cached readings for 10 s, and a decision takes at most 8 s.
@@ -33,33 +34,47 @@ class PollTimeoutError(ProvisioningError):
     code = "unseen"
 
 
-def wait_for_refusal(http: HttpClient, call: Callable[[], httpx.Response]) -> str:
-    """Call until the gateway refuses the application; return status and code.
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A call through the gateway as the application."""
 
-    Raises:
-        PollTimeoutError: calls are still let through.
-    """
-    return _poll_gateway(http, call, lambda answer: is_refusal(_format_answer(answer)))
+    http: HttpClient
+    identity: Identity
+    """The application's token."""
+    method: str
+    url: str
+    body: object = None
+    """JSON body, None for no body."""
 
+    def send(self) -> httpx.Response:
+        """Make the call once and return any answer."""
+        return self.http.send_once(self.method, self.url, self.identity, json=self.body)
 
-def wait_until_let_through(http: HttpClient, call: Callable[[], httpx.Response]) -> str:
-    """Call until the gateway lets the application through; return status and code.
+    def wait_for_refusal(self) -> str:
+        """Call until the gateway refuses the application; return status and code.
 
-    Raises:
-        PollTimeoutError: calls are still refused.
-    """
-    return _poll_gateway(http, call, lambda answer: parse_answer(answer).verdict is Verdict.LET_THROUGH)
+        Raises:
+            PollTimeoutError: calls are still let through.
+        """
+        return self._poll(lambda answer: is_refusal(_format_answer(answer)))
 
+    def wait_until_let_through(self) -> str:
+        """Call until the gateway lets the application through; return status and code.
 
-def _poll_gateway(http: HttpClient, call: Callable[[], httpx.Response], is_it: Callable[[httpx.Response], bool]) -> str:
-    def attempt() -> str | None:
-        answer = call()
-        return _format_answer(answer) if is_it(answer) else None
+        Raises:
+            PollTimeoutError: calls are still refused.
+        """
+        return self._poll(lambda answer: parse_answer(answer).verdict is Verdict.LET_THROUGH)
 
-    found = _poll(http, attempt, _GATEWAY_S, _GATEWAY_PAUSE_S)
-    if found is None:
-        raise PollTimeoutError(f"after {_GATEWAY_S:.0f} s the gateway still answers {_format_answer(call())}")
-    return found
+    def _poll(self, is_it: Callable[[httpx.Response], bool]) -> str:
+        def attempt() -> str | None:
+            answer = self.send()
+            return _format_answer(answer) if is_it(answer) else None
+
+        found = _poll(self.http, attempt, _GATEWAY_S, _GATEWAY_PAUSE_S)
+        if found is None:
+            raise PollTimeoutError(f"after {_GATEWAY_S:.0f} s the gateway still answers {_format_answer(self.send())}")
+        return found
 
 
 def _format_answer(answer: httpx.Response) -> str:
@@ -120,26 +135,26 @@ class AgentClient:
         )
 
     def read_command_result(self) -> str | None:
-        """Return the result of the agent's last attempt to set charging limits, in one word; None if it made none.
+        """Return the result of the agent's last attempt to set charging limits; None if it made none.
 
         Raises:
             ProvisioningError: it does not answer.
         """
         decision = parse_json_object(self._http.send_once("GET", f"{self._url}/site-status"))
         chargers = cast("dict[str, Any]", decision.get("chargers") or {})
-        word = str(chargers.get("commanding", _NOT_TRIED))
-        return None if word == _NOT_TRIED else word
+        result = str(chargers.get("commanding", _NOT_TRIED))
+        return None if result == _NOT_TRIED else result
 
-    def wait_for_command_result(self, is_so: Callable[[str], bool]) -> str:
-        """Poll the result of setting limits until it satisfies `is_so`; return it.
+    def wait_for_command_result(self, *, is_blocked: bool) -> str:
+        """Poll the result of setting limits until the gateway blocks it, or does not any longer; return it.
 
         Raises:
             ProvisioningError: the agent does not answer, or not in this way.
         """
 
         def attempt() -> str | None:
-            word = self.read_command_result()
-            return word if word is not None and is_so(word) else None
+            result = self.read_command_result()
+            return result if result is not None and (result == BLOCKED) is is_blocked else None
 
         found = _poll(self._http, attempt, _AGENT_S, _AGENT_PAUSE_S)
         if found is None:

@@ -1,6 +1,6 @@
 """Deny policies and subscriptions of an application's owner: read, block and unblock, each as a step of an event."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wso2_provisioning.admin import DenyPolicy, DenyTarget
@@ -145,8 +145,18 @@ def _list_products(context: SwitchContext) -> dict[str, str]:
     return {product_id: found[product_id] for product_id in sorted(found, key=place)}
 
 
-MayRevert = Callable[[str], bool]
-"""Returns of a resource's id whether a revive may revert it."""
+@dataclass(frozen=True, slots=True)
+class RevertFilter:
+    """Selects the changes at the gateway that a revive may revert."""
+
+    recorded: RecordedChanges
+    everything: bool
+    """Select everything, instead of what known kills changed."""
+
+    def accepts(self, change_id: str) -> bool:
+        """Return whether the resource with this id may be reverted."""
+        return self.everything or change_id in self.recorded.unreverted
+
 
 NOT_REVERTIBLE = "no kill that is known here did it: see ARGS=--all"
 
@@ -168,13 +178,13 @@ def deny_calls(context: SwitchContext, runner: StepRunner, target: DenyTarget, n
 
 
 def allow_calls(
-    context: SwitchContext, runner: StepRunner, target: DenyTarget, name: str, may_revert: MayRevert
+    context: SwitchContext, runner: StepRunner, target: DenyTarget, name: str, revert_filter: RevertFilter
 ) -> StepResult:
     """Allow these calls again, if a kill denied them."""
     known = find_active_deny_policy(context, target)
     if known is None:
         return "already", f"{target.value} is not denied"
-    if not may_revert(known.condition_id):
+    if not revert_filter.accepts(known.condition_id):
         return "skipped", NOT_REVERTIBLE
     context.wso2.admin.remove_deny_policy(known.condition_id)
     runner.event.changes.append(GatewayChange(DENY_POLICY, known.condition_id, name))
@@ -206,14 +216,14 @@ def block_subscriptions(context: SwitchContext, runner: StepRunner, only: str | 
 
 
 def unblock_subscriptions(
-    context: SwitchContext, runner: StepRunner, may_revert: MayRevert, only: str | None = None
+    context: SwitchContext, runner: StepRunner, revert_filter: RevertFilter, only: str | None = None
 ) -> bool:
     """Unblock the application's own subscriptions.
 
     Args:
         context: operated stack and application.
         runner: runs and records each step.
-        may_revert: selects the subscriptions to unblock, by id.
+        revert_filter: selects the subscriptions to unblock, by id.
         only: name of one API or MCP server; None for all.
 
     Returns:
@@ -223,16 +233,11 @@ def unblock_subscriptions(
     done = [
         runner.run_step(
             f"unblock {one.name}",
-            lambda one=one: _unblock(context, runner, one, may_revert),
+            lambda one=one: _unblock(context, runner, one, revert_filter),
         )
         for one in subscriptions.own
     ]
     return not subscriptions.unreadable and bool(done) and all(done)
-
-
-def build_revert_filter(recorded: RecordedChanges, *, everything: bool) -> MayRevert:
-    """Return a filter that selects what kills changed, or everything."""
-    return lambda changed: everything or changed in recorded.unreverted
 
 
 def read_recorded_changes(context: SwitchContext, runner: StepRunner) -> RecordedChanges:
@@ -267,27 +272,27 @@ def _block(context: SwitchContext, runner: StepRunner, subscription: Subscriptio
 
 
 def _block_others(context: SwitchContext, subscriptions: Iterable[SubscriptionState]) -> StepResult:
-    shut: list[str] = []
+    blocked: list[str] = []
     failed: list[str] = []
     for subscription in subscriptions:
         if not subscription.is_unblocked:
             continue
         try:
             context.wso2.publisher.block_subscription(subscription.subscription_id)
-            shut.append(str(subscription))
+            blocked.append(str(subscription))
         except ProvisioningError as error:
             failed.append(f"{subscription}: {error.message}")
     if failed:
         return "failed", "; ".join(failed)
-    return ("done" if shut else "already"), f"blocked: {', '.join(shut) or 'none was open'}"
+    return ("done" if blocked else "already"), f"blocked: {', '.join(blocked) or 'none was open'}"
 
 
 def _unblock(
-    context: SwitchContext, runner: StepRunner, subscription: SubscriptionState, may_revert: MayRevert
+    context: SwitchContext, runner: StepRunner, subscription: SubscriptionState, revert_filter: RevertFilter
 ) -> StepResult:
     if subscription.is_unblocked:
         return "already", "is open"
-    if not may_revert(subscription.subscription_id):
+    if not revert_filter.accepts(subscription.subscription_id):
         return "skipped", NOT_REVERTIBLE
     context.wso2.publisher.unblock_subscription(subscription.subscription_id)
     runner.event.changes.append(GatewayChange(SUBSCRIPTION, subscription.subscription_id, subscription.name))

@@ -3,15 +3,15 @@
 After a kill they may come from the holder of a leaked key: a revive would give them access.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wso2_provisioning.admin import OwnerApplication
+from wso2_provisioning.admin import DenyTarget, OwnerApplication
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
 from wso2_provisioning.owner_applications import export_application
 from wso2_provisioning.switch.context import SwitchContext
 from wso2_provisioning.switch.kill_audit import KEY, RecordedChanges, StepResult, StepRunner, compute_key_id
-from wso2_provisioning.switch.subscriptions import list_subscription_states
+from wso2_provisioning.switch.subscriptions import find_active_deny_policy, list_subscription_states
 
 REMOVAL_HINT = "make revive ARGS=--remove removes it"
 
@@ -26,26 +26,27 @@ class UnmanagedResource:
     """Application whose removal removes it; None for the owner's portal role."""
 
 
-def find_unmanaged_resources(
-    context: SwitchContext,
-    recorded: RecordedChanges,
-    *,
-    is_shut: bool,
-    everything: bool = False,
-    only: str | None = None,
-) -> list[UnmanagedResource]:
-    """Find what the owner has in addition to what the artifacts describe and the kill left.
+@dataclass(frozen=True, slots=True)
+class UnmanagedSearch:
+    """What counts as unmanaged."""
 
-    Args:
-        context: operated stack and application.
-        recorded: changes of earlier kills and revives.
-        is_shut: a kill blocked every subscription, so an unblocked one is new.
-        everything: accept the application's own subscriptions and keys as they are.
-        only: name of one API or MCP server whose subscriptions are checked; None for all.
+    recorded: RecordedChanges
+    """Changes of earlier kills and revives."""
+    denied: DenyTarget
+    """Calls that a kill denies; while it does, every subscription is blocked, so an unblocked one is new."""
+    everything: bool = False
+    """Accept the application's own subscriptions and keys as they are."""
+    only: str | None = None
+    """Name of one API or MCP server whose subscriptions are checked; None for all."""
+
+
+def find_unmanaged_resources(context: SwitchContext, search: UnmanagedSearch) -> list[UnmanagedResource]:
+    """Find what the owner has in addition to what the artifacts describe and the kill left.
 
     Raises:
         ProvisioningError: WSO2 does not list them.
     """
+    is_shut = find_active_deny_policy(context, search.denied) is not None
     spec, owned = context.spec, context.wso2.admin.list_applications(context.spec.owner)
     own = next((one for one in owned if one.name == spec.name), None)
     template = "application {}" if own else f"application {{}}, while {spec.name} is missing: it may have been renamed"
@@ -53,7 +54,7 @@ def find_unmanaged_resources(
     if own is not None:
         subscriptions = [
             subscription
-            for subscription in list_subscription_states(context, only).states
+            for subscription in list_subscription_states(context, search.only).states
             if subscription.application == spec.name and subscription.is_unblocked
         ]
         resources += [
@@ -63,22 +64,22 @@ def find_unmanaged_resources(
             for subscription in subscriptions
             if not subscription.is_own
         ]
-        if not everything:
+        if not search.everything:
             resources += [
                 UnmanagedResource(
                     f"subscription of {own.name} to {subscription.name}, made since the kill", own.application_id
                 )
                 for subscription in subscriptions
-                if subscription.is_own and is_shut and subscription.subscription_id not in recorded.known_ids
+                if subscription.is_own and is_shut and subscription.subscription_id not in search.recorded.known_ids
             ]
-            resources += _find_foreign_keys(context, recorded, own)
+            resources += _find_foreign_keys(context, search.recorded, own)
     if not spec.keeps_portal and SUBSCRIBER_ROLE in context.wso2.users.list_roles(spec.owner):
         resources.append(UnmanagedResource(f"{spec.owner} holds {SUBSCRIBER_ROLE}, as during a bootstrap", None))
     return resources
 
 
 def clear_unmanaged_resources(
-    context: SwitchContext, runner: StepRunner, find: Callable[[], list[UnmanagedResource]], *, remove: bool
+    context: SwitchContext, runner: StepRunner, search: UnmanagedSearch, *, remove: bool
 ) -> bool:
     """Report unmanaged resources as a step; remove them if requested.
 
@@ -90,17 +91,24 @@ def clear_unmanaged_resources(
     found: list[UnmanagedResource] = []
 
     def report() -> StepResult:
-        found.extend(find())
+        found.extend(find_unmanaged_resources(context, search))
         if not found:
             return "done", "nothing"
-        what = "; ".join(stray.description for stray in found)
+        what = "; ".join(resource.description for resource in found)
         return ("done", f"to be removed: {what}") if remove else ("failed", f"{what}. {REMOVAL_HINT}")
 
     is_clear = runner.run_step("look for what was made since", report)
     if not (is_clear and found):
         return is_clear
-    done = [runner.run_step("remove applications", lambda: _remove_applications(context, found))]
-    if any(stray.application_id is None for stray in found):
+    ids = sorted({resource.application_id for resource in found if resource.application_id is not None})
+
+    def remove_applications() -> StepResult:
+        for application_id in ids:
+            context.wso2.admin.delete_application(application_id)
+        return ("done", f"{len(ids)} with their keys and subscriptions") if ids else ("already", "there is none")
+
+    done = [runner.run_step("remove applications", remove_applications)]
+    if any(resource.application_id is None for resource in found):
         done.append(runner.run_step("take portal role", lambda: revoke_portal_role(context)))
     return all(done)
 
@@ -114,13 +122,6 @@ def revoke_portal_role(context: SwitchContext) -> StepResult:
         return "already", f"{spec.owner} does not hold {SUBSCRIBER_ROLE}"
     users.revoke_role(spec.owner, SUBSCRIBER_ROLE)
     return "done", f"{SUBSCRIBER_ROLE} taken from {spec.owner}"
-
-
-def _remove_applications(context: SwitchContext, resources: Iterable[UnmanagedResource]) -> StepResult:
-    ids = {stray.application_id for stray in resources if stray.application_id is not None}
-    for application_id in sorted(ids):
-        context.wso2.admin.delete_application(application_id)
-    return ("done", f"{len(ids)} with their keys and subscriptions") if ids else ("already", "there is none")
 
 
 def _find_foreign_keys(

@@ -36,7 +36,7 @@ Variables are those of the bootstrap (see bootstrap.py --help), and GATEWAY_CERT
 Works with applications, two APIs, an MCP server, two limits and a role of its own and removes them; the agent goes on
 undisturbed, but for the calls of all applications together that an API allows in a minute.
 
-exit code: 0 every row that could be looked at holds; 1 one differs, or nothing could be looked at; 2 wrong usage
+exit code: 0 every row that could be observed holds; 1 one differs, or none could be observed; 2 wrong usage
 """
 
 

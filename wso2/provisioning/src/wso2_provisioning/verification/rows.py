@@ -78,8 +78,8 @@ class ReportedResult(Protocol):
 
 def check_row(row: Row) -> RowResult:
     """Observe one fact and compare it with what is expected; never raises."""
-    seen, state = observe_and_compare(row.observe, (row.expected,))
-    return RowResult(row.name, row.needs, row.expected, seen.text, seen.measured, state)
+    observation, state = observe_and_compare(row.observe, (row.expected,))
+    return RowResult(row.name, row.needs, row.expected, observation.text, observation.measured, state)
 
 
 def observe_and_compare(observe: Callable[[], Observation], expected: Collection[str]) -> tuple[Observation, RowState]:
@@ -90,7 +90,7 @@ def observe_and_compare(observe: Callable[[], Observation], expected: Collection
         expected: texts that hold.
     """
     try:
-        seen = observe()
+        observation = observe()
     except RowSkippedError as missing:
         return Observation(str(missing)), RowState.NOT_TRIED
     except EvError as error:
@@ -98,7 +98,7 @@ def observe_and_compare(observe: Callable[[], Observation], expected: Collection
     except Exception as error:
         # An answer of an unforeseen form. Only the type is reported: the message may contain the answer.
         return Observation(f"failed: {type(error).__name__}"), RowState.DIFFERS
-    return seen, RowState.HOLDS if seen.text in expected else RowState.DIFFERS
+    return observation, RowState.HOLDS if observation.text in expected else RowState.DIFFERS
 
 
 def format_result(label: str, result: ReportedResult, *, took_s: float | None = None) -> str:

@@ -11,7 +11,6 @@ from pydantic import SecretStr
 
 from wso2_provisioning import admin
 from wso2_provisioning.errors import ProvisioningError
-from wso2_provisioning.tokens import ClientCredentials
 from wso2_provisioning.verification.context import OWNER, PREFIX, VerificationContext
 from wso2_provisioning.verification.formatting import describe_access, format_status
 from wso2_provisioning.verification.rows import Observation, Row
@@ -91,12 +90,9 @@ class SwitchRows:
         _ = self._token
         application_id = self._context.application_id_of(APPLICATION)
         exported = self._context.wso2.admin_portal.export_application(OWNER, PREFIX + APPLICATION)
-        is_same = exported.keys is not None and exported.keys.credentials == self._find_credentials(application_id)
-        return Observation("the key that the portal gave" if is_same else "another key, or none")
-
-    def _find_credentials(self, application_id: str) -> ClientCredentials | None:
         keys = self._context.portal.find_keys(application_id)
-        return None if keys is None else keys.credentials
+        is_same = exported.keys is not None and keys is not None and exported.keys.credentials == keys.credentials
+        return Observation("the key that the portal gave" if is_same else "another key, or none")
 
     def _allow(self, denied: admin.DenyTarget) -> Observation:
         token = self._token
