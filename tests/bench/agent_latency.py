@@ -24,7 +24,7 @@ from pathlib import Path
 
 import httpx
 
-from charging_agent.readings.apis import APIS
+from charging_agent.readings.apis import SOURCES
 from local_stack.environment import HOST, Ports, free_ports, make_passwords, select_system_variables
 from local_stack.processes import Processes
 from local_stack.stack import ARTIFACTS, ROOT, StackPlan, start_gateway
@@ -131,7 +131,7 @@ async def _get(client: httpx.AsyncClient, url: str) -> httpx.Response:
 
 
 async def _bare(gateway: httpx.AsyncClient) -> None:
-    await asyncio.gather(*(_get(gateway, api.path) for api in APIS))
+    await asyncio.gather(*(_get(gateway, api.path) for api in SOURCES))
 
 
 async def decide(agent: httpx.AsyncClient, base_url: str, status: str) -> None:
@@ -144,7 +144,7 @@ async def decide(agent: httpx.AsyncClient, base_url: str, status: str) -> None:
 
 async def _token(client: httpx.AsyncClient, bench: Bench) -> str:
     # A scope of its own, so that this token does not revoke those of the agents.
-    scopes = " ".join([api.scope for api in APIS] + ["device_bench"])
+    scopes = " ".join([api.scope for api in SOURCES] + ["device_bench"])
     form = {"grant_type": "client_credentials", "scope": scopes}
     answer = await client.post(bench.token_url, data=form, auth=(bench.client_id, bench.client_secret))
     answer.raise_for_status()

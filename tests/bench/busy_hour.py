@@ -32,7 +32,7 @@ from charging_agent.decision.rules import Rule
 from charging_agent.gateway.budget import CallBudget, CallLimit
 from charging_agent.gateway.client import GatewayClient, RetryPlan
 from charging_agent.gateway.tokens import Token, TokenCache
-from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.readings.apis import BATTERY, GRID, SOLAR, SOURCES
 from charging_agent.readings.assessment import AgeLimits, assess_reading
 from charging_agent.readings.fetch_priority import CallPlan, Wish
 from charging_agent.readings.observer import Observation, Observer
@@ -192,7 +192,7 @@ class Gateway:
         return None
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
-        api = next(api for api in APIS if api.path == request.url.path)
+        api = next(api for api in SOURCES if api.path == request.url.path)
         if (refused := self.admits(api.name)) is not None:
             fault, until = refused
             return httpx.Response(429, json=fault.body(next_access_time=format_next_access_time(until)))
@@ -224,7 +224,7 @@ class _OneToken:
 async def _simulate(hour: Hour, case: Case, plan: type[CallPlan]) -> Score:
     clock, score = SteppedClock(START), Score()
     gateway, whole = Gateway(hour, case, clock), CallBudget(case.whole)
-    budgets = {api.name: CallBudget(case.api, whole) for api in APIS}
+    budgets = {api.name: CallBudget(case.api, whole) for api in SOURCES}
     async with httpx.AsyncClient(transport=httpx.MockTransport(gateway), base_url="https://gateway.bench") as http:
         client = GatewayClient(http, TokenCache(_OneToken(), clock), budgets=budgets, clock=clock, plan=RetryPlan())
         observer = Observer(client, clock, AGES, 6.0, plan(budgets, AGES))
@@ -245,8 +245,8 @@ async def _naive(hour: Hour, case: Case) -> Score:
             held |= {
                 api.name: hour.reading(api.name, now) for api in (GRID, SOLAR, BATTERY) if not gateway.admits(api.name)
             }
-        solar, battery, grid = (assess_reading(held.get(api.name), now, AGES, is_new=False) for api in APIS)
-        observation = Observation(now, solar, battery, grid)
+        readings = {one.subject: assess_reading(held.get(one.name), now, AGES, is_new=False) for one in SOURCES}
+        observation = Observation(now, readings)
         score.count(observation, _decide(observation.decision_inputs()), hour.right[second])
         clock.advance(1)
     return replace(score, calls=gateway.calls)

@@ -81,9 +81,11 @@ def _build_draft(at: datetime) -> tuple[DecisionDraft, list[Call]]:
     grid = GridLoad(site_id="bench", timestamp=at, source="bench", load_percent=61.0, load_kw=61.0, limit_kw=100.0)
     seen = Observation(
         at,
-        assess_reading(solar, at, limits, is_new=True),
-        assess_reading(battery, at, limits, is_new=True),
-        assess_reading(grid, at, limits, is_new=True),
+        {
+            "solar": assess_reading(solar, at, limits, is_new=True),
+            "battery": assess_reading(battery, at, limits, is_new=True),
+            "grid": assess_reading(grid, at, limits, is_new=True),
+        },
     )
     number = str(uuid4())
     calls = [Call(name, "rest", f"GET /{path}", at, 200, "ok", None, number) for name, path in _CALLS]

@@ -23,7 +23,7 @@ from charging_agent.gateway.client import GatewayClient, RetryPlan
 from charging_agent.gateway.mcp import McpAdapter
 from charging_agent.gateway.tokens import Token, TokenCache, TokenError
 from charging_agent.gateway.tool_allowlist import ToolAllowlist
-from charging_agent.readings.apis import APIS
+from charging_agent.readings.apis import SOURCES
 from charging_agent.readings.assessment import AgeLimits
 from charging_agent.readings.fetch_priority import CallPlan
 from charging_agent.readings.observer import Observation, Observer
@@ -65,10 +65,10 @@ class Situation:
         earlier = [self.age_s(name) for name in UNSAID if self.is_held(name)]
         self.clock = SteppedClock(NOW - timedelta(seconds=max(earlier, default=0.0)))
         self.errors = scenario["expected"].get("errors", {})
-        budgets = {api.name: CallBudget(CallLimit(None)) for api in APIS}
+        budgets = {api.name: CallBudget(CallLimit(None)) for api in SOURCES}
         approved = {
             api.publication("mcp").artifact_name: {api.operation_id: Tool(api.operation_id, "", NO_ARGUMENTS)}
-            for api in APIS
+            for api in SOURCES
         }
         self.http = httpx.AsyncClient(transport=httpx.MockTransport(self.reply), base_url="https://gateway.test")
         self.client = GatewayClient(
@@ -106,7 +106,7 @@ class Situation:
         return Token("token", now, now + timedelta(seconds=0.05))
 
     async def reply(self, request: httpx.Request) -> httpx.Response:
-        api = next(api for api in APIS if request.url.path in (api.path, api.publication("mcp").path))
+        api = next(api for api in SOURCES if request.url.path in (api.path, api.publication("mcp").path))
         asked: dict[str, Any] = json.loads(request.content) if request.method == "POST" else {}
         if asked.get("method") == "tools/list":
             tool = {"name": api.operation_id, "inputSchema": NO_ARGUMENTS}

@@ -78,9 +78,11 @@ def test_scenario(file: Path) -> None:
     given, expected = scenario.readings, scenario.expected
     observation = Observation(
         NOW,
-        assess(SolarStatus, given["solar"]),
-        assess(BatteryStatus, given["battery"], capacity_kwh=100.0),
-        assess(GridLoad, given["grid"], load_kw=61.0, limit_kw=100.0),
+        {
+            "solar": assess(SolarStatus, given["solar"]),
+            "battery": assess(BatteryStatus, given["battery"], capacity_kwh=100.0),
+            "grid": assess(GridLoad, given["grid"], load_kw=61.0, limit_kw=100.0),
+        },
     )
 
     decision = DecisionPipeline().decide(observation.decision_inputs()).decision

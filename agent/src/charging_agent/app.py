@@ -25,7 +25,7 @@ from charging_agent.ledger.anchor import AnchorPublisher, create_anchor
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.record_signing import RunMetadata, build_policy_record
 from charging_agent.ledger.recorder import Recorder
-from charging_agent.readings.apis import APIS
+from charging_agent.readings.apis import SOURCES
 from charging_agent.readings.fetch_priority import CallPlan
 from charging_agent.readings.observer import Observer
 from charging_agent.settings import AgentSettings, GatewaySettings
@@ -80,7 +80,7 @@ def create_app(
     limits = read_call_limits(settings.limits_file, gateway.client_secret_file)
     calls = allocate_calls(settings, limits)
     shared = CallBudget(calls.readings)
-    published = {api.name: api.publication(adapter.protocol).name for api in APIS}
+    published = {api.name: api.publication(adapter.protocol).name for api in SOURCES}
     budgets = {api: CallBudget(limits.get(name, CallLimit()), shared) for api, name in published.items()}
     endpoint = _create_token_endpoint(http, adapter, settings, gateway, clock)
     connections = _connect(http, endpoint, adapter, {**budgets, **calls.budgets}, clock, (metrics, call_log))
@@ -211,7 +211,7 @@ def _create_http_client(gateway: GatewaySettings, transport: httpx.AsyncBaseTran
 def _create_adapter(settings: AgentSettings, clock: Clock, metrics: AgentMetrics) -> ProtocolAdapter:
     if settings.tools_lock_file is None or settings.protocol == "rest":
         return RestAdapter()
-    servers = [api.publication("mcp").artifact_name for api in APIS]
+    servers = [api.publication("mcp").artifact_name for api in SOURCES]
     return McpAdapter(ToolAllowlist.from_file(settings.tools_lock_file, servers, clock, metrics))
 
 
@@ -235,7 +235,7 @@ def _create_token_endpoint(
     # Files may still be written by the bootstrap; what is wrong already now must not wait for the first token.
     if all(file is None or file.exists() for file in files):
         source.read()
-    scopes = [api.publication(adapter.protocol).scope for api in APIS] + list_charger_scopes(settings)
+    scopes = [api.publication(adapter.protocol).scope for api in SOURCES] + list_charger_scopes(settings)
     scopes += [f"device_{settings.device}"] if settings.device else []
     return TokenEndpoint(http, url=gateway.token_url, scopes=" ".join(scopes), source=source, clock=clock)
 

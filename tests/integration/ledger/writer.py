@@ -95,9 +95,11 @@ def decision_at(at: datetime) -> DecisionDraft:
     limits = AgeLimits()
     seen = Observation(
         at,
-        assess_reading(solar, at, limits, is_new=True),
-        assess_reading(battery, at, limits, is_new=True),
-        assess_reading(grid, at, limits, is_new=True),
+        {
+            "solar": assess_reading(solar, at, limits, is_new=True),
+            "battery": assess_reading(battery, at, limits, is_new=True),
+            "grid": assess_reading(grid, at, limits, is_new=True),
+        },
     )
     return DecisionDraft(uuid4(), seen, DecisionPipeline().decide(seen.decision_inputs()))
 

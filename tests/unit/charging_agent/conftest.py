@@ -28,7 +28,7 @@ from charging_agent.gateway.tool_allowlist import ToolAllowlist
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.record_signing import RunMetadata, build_policy_record
 from charging_agent.ledger.recorder import Recorder
-from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.readings.apis import BATTERY, GRID, SOLAR, SOURCES
 from charging_agent.readings.assessment import AgeLimits
 from charging_agent.readings.fetch_priority import CallPlan
 from charging_agent.readings.observer import Observer
@@ -70,8 +70,8 @@ class FakeGateway:
         self.delay_s = 0.0
         self._handlers: dict[str, list[Handler]] = {"/oauth2/token": [self.issue]}
         self.lists: list[str] = []
-        self.tools = {api.name: [tool_of(api.operation_id)] for api in APIS}
-        for api in APIS:
+        self.tools = {api.name: [tool_of(api.operation_id)] for api in SOURCES}
+        for api in SOURCES:
             self.gives(api.path)
 
     def calls_to(self, path: str) -> int:
@@ -122,7 +122,7 @@ class FakeGateway:
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.authorizations.append(request.headers["authorization"])
-        for api in APIS:
+        for api in SOURCES:
             if request.url.path == api.publication("mcp").path:
                 return await self._as_mcp_server(request, api)
         return await self._answer(request, request.url.path)
@@ -156,7 +156,7 @@ def tool_of(name: str, **changes: Any) -> dict[str, Any]:
 
 def approve_tools() -> ToolsLock:
     """The tools of the fake gateway as somebody approved them."""
-    tools = {api: Tool(api.operation_id, f"What {api.operation_id} tells.", NO_ARGUMENTS) for api in APIS}
+    tools = {api: Tool(api.operation_id, f"What {api.operation_id} tells.", NO_ARGUMENTS) for api in SOURCES}
     return {api.publication("mcp").artifact_name: {tool.name: tool} for api, tool in tools.items()}
 
 
@@ -201,7 +201,7 @@ class World:
         self.adapter: ProtocolAdapter = RestAdapter() if protocol == "rest" else McpAdapter(self.pins)
         self.gateway = FakeGateway(self.clock)
         self.whole = CallBudget(CallLimit(None))
-        self.budgets = {api.name: CallBudget(CallLimit(), self.whole) for api in APIS}
+        self.budgets = {api.name: CallBudget(CallLimit(), self.whole) for api in SOURCES}
         self.http = httpx.AsyncClient(transport=httpx.MockTransport(self.gateway), base_url=BASE)
         self.source = EnvironmentOrFileCredentials(SecretStr("evapp-id"), SecretStr(SECRET), None, None)
         self.endpoint = TokenEndpoint(

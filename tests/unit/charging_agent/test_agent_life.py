@@ -10,7 +10,7 @@ import pytest
 from charging_agent.agent import Agent, DecisionResult
 from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.decision.rules import Rule
-from charging_agent.readings.apis import APIS, GRID
+from charging_agent.readings.apis import GRID, SOURCES
 
 if TYPE_CHECKING:
     from tests.unit.charging_agent.conftest import AgentApplication, World
@@ -24,7 +24,7 @@ async def test_it_observes_by_itself_at_start(served: AgentApplication) -> None:
             while (await client.get("/health")).status_code != 200:
                 await asyncio.sleep(0.001)
 
-    assert [served.gateway.calls_to(api.path) for api in APIS] == [1, 1, 1]
+    assert [served.gateway.calls_to(api.path) for api in SOURCES] == [1, 1, 1]
 
 
 async def test_it_observes_every_period_within_its_budget(served: AgentApplication) -> None:
@@ -47,7 +47,7 @@ async def test_after_a_jump_of_the_clock_one_observation_follows_and_not_all_tha
         await served.until(lambda: served.gateway.calls_to(GRID.path) == 2)
         await asyncio.sleep(0.05)
 
-    assert [served.gateway.calls_to(api.path) for api in APIS] == [2, 2, 2]
+    assert [served.gateway.calls_to(api.path) for api in SOURCES] == [2, 2, 2]
 
 
 async def test_after_the_clock_was_set_back_the_loop_goes_on(served: AgentApplication) -> None:

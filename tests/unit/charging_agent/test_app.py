@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from charging_agent import app as composition
-from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.readings.apis import BATTERY, GRID, SOLAR, SOURCES
 from wso2_terms import codes
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ async def test_a_hundred_callers_at_a_cold_start_cause_one_token_request_and_one
         decisions = await asyncio.gather(*(decision_of(client) for _ in range(100)))
 
     assert served.gateway.token_requests == 1
-    assert [served.gateway.calls_to(api.path) for api in APIS] == [1, 1, 1]
+    assert [served.gateway.calls_to(api.path) for api in SOURCES] == [1, 1, 1]
     assert {decision["action"] for decision in decisions} == {"fast"}
 
 
@@ -111,7 +111,7 @@ async def test_each_api_failing_in_turn_gives_a_safe_explained_decision_and_reco
 
 
 @pytest.mark.usefixtures("hurried")
-@pytest.mark.parametrize("hanging", [(GRID.path,), tuple(api.path for api in APIS), ("/oauth2/token",)])
+@pytest.mark.parametrize("hanging", [(GRID.path,), tuple(api.path for api in SOURCES), ("/oauth2/token",)])
 async def test_hanging_never_keeps_an_answer_away(served: AgentApplication, hanging: tuple[str, ...]) -> None:
     for path in hanging:
         served.gateway.hangs(path)
@@ -139,11 +139,11 @@ async def test_without_a_token_the_cars_pause_and_the_answer_says_why(
 
     assert decision["rule"] == "fail_safe"
     assert {reading["error"] for reading in decision["readings"].values()} == {error}
-    assert [served.gateway.calls_to(api.path) for api in APIS] == [0, 0, 0]
+    assert [served.gateway.calls_to(api.path) for api in SOURCES] == [0, 0, 0]
 
 
 async def test_a_reading_too_old_to_count_tells_its_age(served: AgentApplication) -> None:
-    for api in APIS:
+    for api in SOURCES:
         served.gateway.gives(api.path, age_s=90)
 
     async with served.client() as client:
@@ -158,7 +158,7 @@ async def test_an_unforeseen_error_is_answered_with_200_too(served: AgentApplica
     async def unforeseen(_: httpx.Request) -> httpx.Response:
         raise ZeroDivisionError
 
-    for api in APIS:
+    for api in SOURCES:
         served.gateway.does(api.path, unforeseen)
 
     async with served.client() as client:
@@ -250,7 +250,7 @@ async def test_the_page_shows_the_last_decision_and_calls_nothing(served: AgentA
 
 
 async def test_the_page_of_an_agent_that_has_not_decided_yet_says_so(served: AgentApplication) -> None:
-    for api in APIS:
+    for api in SOURCES:
         served.gateway.hangs(api.path)
 
     async with served.client() as client:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from charging_agent.readings.apis import APIS
+from charging_agent.readings.apis import SOURCES
 from charging_agent.settings import AgentSettings
 from ev_service.errors import ConfigurationError
 from ev_service.settings import load
@@ -24,9 +24,10 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def lock(tmp_path: Path) -> Path:
     schema: dict[str, Any] = {"type": "object", "properties": {}}
-    tools = {api: Tool(api.operation_id, f"What {api.operation_id} tells.", schema) for api in APIS}
+    tools = {api: Tool(api.operation_id, f"What {api.operation_id} tells.", schema) for api in SOURCES}
     write_tools_lock(
-        tmp_path / "tools.lock", {api.publication("mcp").artifact_name: {tools[api].name: tools[api]} for api in APIS}
+        tmp_path / "tools.lock",
+        {api.publication("mcp").artifact_name: {tools[api].name: tools[api]} for api in SOURCES},
     )
     return tmp_path / "tools.lock"
 

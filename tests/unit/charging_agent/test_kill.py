@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from charging_agent.gateway.calls import FailureReason
-from charging_agent.readings.apis import APIS
+from charging_agent.readings.apis import SOURCES
 from wso2_terms import codes
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def cut_off(world: World, revoked: str, stands: codes.Fault) -> None:
         fault = codes.INVALID_CREDENTIALS if is_revoked else stands
         return httpx.Response(fault.http_status, json=fault.body())
 
-    for api in APIS:
+    for api in SOURCES:
         world.gateway.does(api.path, answer)
 
 
 def revive(world: World) -> None:
-    for api in APIS:
+    for api in SOURCES:
         world.gateway.gives(api.path)
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from charging_agent.readings.apis import APIS, GRID
+from charging_agent.readings.apis import GRID, SOURCES
 from ev_service.errors import ConfigurationError
 from wso2_terms import codes
 
@@ -89,7 +89,7 @@ async def test_no_secret_shows_when_everything_hangs(
     served: AgentApplication, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served.gateway.hangs(TOKEN_PATH)
-    for api in APIS:
+    for api in SOURCES:
         served.gateway.hangs(api.path)
 
     assert_none_is_in(await shown_by(served, capsys, rounds=1))

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import uvicorn
 
-from charging_agent.readings.apis import APIS, GRID
+from charging_agent.readings.apis import GRID, SOURCES
 
 if TYPE_CHECKING:
     from tests.unit.charging_agent.conftest import AgentApplication
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_request_in_flight_is_answered_before_the_server_ends_and_no_task_is_left(
     served: AgentApplication,
 ) -> None:
-    for api in APIS:
+    for api in SOURCES:
         served.gateway.hangs(api.path)
     before = asyncio.all_tasks()
     server = uvicorn.Server(uvicorn.Config(served.app(), log_config=None, timeout_graceful_shutdown=5))

@@ -1,17 +1,17 @@
-"""Puts a recorded decision into plain sentences, from its record alone.
+"""Puts a recorded decision into plain sentences, from its record alone."""
 
-Pure: knows no ledger and no readings but those in the record.
-"""
+from typing import Any
 
 from charging_agent.charging.fleet import car_name
 from charging_agent.decision.rules import RULES, RulePolicy
 from charging_agent.gateway.calls import OK
 from charging_agent.ledger.charging_records import CommandRecord, LateRecord, PlanRecord, ResultRecord
 from charging_agent.ledger.records import CallRecord, Clamp, Entry, Input, PolicyParameters, Record
+from charging_agent.readings.apis import BATTERY, GRID, SOLAR, SOURCES, ReadingSource
 from charging_agent.readings.assessment import Status
 from charging_agent.web.schemas import Explanation
 from ev_service.charging import LimitOutcome
-from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
+from ev_service.telemetry import BatteryStatus, GridLoad, Reading, SolarStatus
 from ev_service.units import utc_text
 
 
@@ -67,21 +67,14 @@ _BECAUSE = {one.rule: one.because for one in RULES}
 def explain_record(entry: Entry) -> Explanation:
     """Explain one recorded decision."""
     record = entry.record
-    inputs, parameters = record.inputs, record.policy.parameters
-    readings = [
-        _describe_known("Solar", _solar(inputs.solar.reading, parameters), inputs.solar, without="counted as low"),
-        _describe_known(
-            "Battery", _battery(inputs.battery.reading, parameters), inputs.battery, without="counted as not high"
-        ),
-        _describe_known(
-            "Grid", _grid(inputs.grid.reading, parameters), inputs.grid, without="charging pauses without it"
-        ),
-    ]
+    known, parameters = record.inputs.by_source(), record.policy.parameters
     return Explanation(
         decision_id=record.decision_id,
         decided_at=record.decided_at,
         summary=f"{record.action.value}, {record.charging_power_kw:g} kW for each charging point. {record.reason}",
-        readings=readings,
+        readings=[
+            _describe_known(source, known[source.subject], parameters) for source in SOURCES if source.subject in known
+        ],
         calls=[_call(call) for call in record.calls],
         cars=cars_explained(record),
         policy=_describe_policy(record),
@@ -89,33 +82,37 @@ def explain_record(entry: Entry) -> Explanation:
     )
 
 
-def _describe_known(name: str, value: str | None, known: Input, *, without: str) -> str:
-    if value is None:
-        return f"{name}: missing ({known.error or 'no reading'}); {without}."
+def _describe_known(source: ReadingSource[Any], known: Input, parameters: PolicyParameters) -> str:
+    name = source.subject.capitalize()
+    if known.reading is None:
+        return f"{name}: missing ({known.error or 'no reading'}); {_WITHOUT.get(source.subject, 'decided without it')}."
     age = f"{max(0.0, known.age_s or 0.0):.1f} s old"
     because = f" ({known.error}) but counted" if known.status is Status.STALE else ""
-    return f"{name}: {value}; {known.status.value}{because}, {age}."
+    return f"{name}: {_describe_value(source, known.reading, parameters)}; {known.status.value}{because}, {age}."
 
 
-def _solar(reading: SolarStatus | None, parameters: PolicyParameters) -> str | None:
-    if reading is None:
-        return None
-    share = f"{reading.generation_kw:g} kW of {reading.capacity_kwp:g} kWp"
-    percent = 100 * reading.generation_kw / reading.capacity_kwp
-    medium, high = parameters.solar_medium_percent, parameters.solar_high_percent
-    return f"{share}, {percent:.1f} % (medium from {medium:g} %, high from {high:g} %)"
+_WITHOUT = {
+    SOLAR.subject: "counted as low",
+    BATTERY.subject: "counted as not high",
+    GRID.subject: "charging pauses without it",
+}
+"""What the rules do without a reading that they use."""
 
 
-def _battery(reading: BatteryStatus | None, parameters: PolicyParameters) -> str | None:
-    if reading is None:
-        return None
-    return f"{reading.soc_percent:g} % charged (high from {parameters.battery_high_percent:g} %)"
-
-
-def _grid(reading: GridLoad | None, parameters: PolicyParameters) -> str | None:
-    if reading is None:
-        return None
-    return f"load {reading.load_percent:g} % of the limit (above {parameters.grid_overload_percent:g} % pauses)"
+def _describe_value(source: ReadingSource[Any], reading: Reading, parameters: PolicyParameters) -> str:
+    match reading:
+        case SolarStatus():
+            share = f"{reading.generation_kw:g} kW of {reading.capacity_kwp:g} kWp"
+            percent = 100 * reading.generation_kw / reading.capacity_kwp
+            medium, high = parameters.solar_medium_percent, parameters.solar_high_percent
+            return f"{share}, {percent:.1f} % (medium from {medium:g} %, high from {high:g} %)"
+        case BatteryStatus():
+            return f"{reading.soc_percent:g} % charged (high from {parameters.battery_high_percent:g} %)"
+        case GridLoad():
+            limit = f"above {parameters.grid_overload_percent:g} % pauses"
+            return f"load {reading.load_percent:g} % of the limit ({limit})"
+        case _:
+            return ", ".join(f"{name} {getattr(reading, name)}" for name in source.shown)
 
 
 def _call(call: CallRecord) -> str:

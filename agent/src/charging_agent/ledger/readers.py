@@ -40,7 +40,8 @@ _GREATEST_SEQUENCE = 2**63 - 1
 _NEWEST = "SELECT record, sha256, signature FROM records WHERE sequence < ? ORDER BY sequence DESC LIMIT ?"
 _FIND = "SELECT record, sha256, signature FROM records WHERE decision_id = ?"
 _SUMMARIES = """SELECT sequence, json_extract(record, '$.decision_id', '$.decided_at', '$.action',
-'$.charging_power_kw', '$.rule', '$.reason', '$.inputs.solar.error', '$.inputs.battery.error', '$.inputs.grid.error')
+'$.charging_power_kw', '$.rule', '$.reason'),
+EXISTS (SELECT 1 FROM json_each(record, '$.inputs') AS input WHERE json_extract(input.value, '$.error') IS NOT NULL)
 FROM records WHERE sequence < ? ORDER BY sequence DESC LIMIT ?"""
 _CHECK = "PRAGMA integrity_check(1)"
 
@@ -81,7 +82,10 @@ class RecordQueries:
     def summaries(self, limit: int, before: int | None) -> list[RecordSummary]:
         """The same in short."""
         rows = self._connection.execute(_SUMMARIES, (_below(before), limit)).fetchall()
-        return [_summary(sequence, extracted) for sequence, extracted in rows]
+        return [
+            RecordSummary(number, *json.loads(found), is_degraded=bool(is_degraded))
+            for number, found, is_degraded in rows
+        ]
 
     def find(self, decision_id: UUID) -> SignedRecord:
         """The record of one decision.
@@ -210,9 +214,3 @@ class ReaderPool:
 
 def _below(before: int | None) -> int:
     return _GREATEST_SEQUENCE if before is None else min(before, _GREATEST_SEQUENCE)
-
-
-def _summary(sequence: int, extracted: str) -> RecordSummary:
-    decision_id, decided_at, action, power_kw, rule, reason, *errors = json.loads(extracted)
-    is_degraded = any(error is not None for error in errors)
-    return RecordSummary(sequence, decision_id, decided_at, action, power_kw, rule, reason, is_degraded)

@@ -25,20 +25,18 @@ from charging_agent.ledger.charging_records import (
 from charging_agent.ledger.keys import SigningKey
 from charging_agent.ledger.records import (
     FORMAT,
+    INPUTS_MODEL,
     NO_RECORD_SHA256,
     OF_FORMAT_2,
-    BatteryInput,
     CallRecord,
     Clamp,
     EvseCeiling,
-    GridInput,
-    Inputs,
     PolicyParameters,
     PolicyRecord,
     ProposalRecord,
     ScheduledPowerRecord,
     SignedRecord,
-    SolarInput,
+    SourceInputs,
 )
 from charging_agent.readings.assessment import AgeLimits
 from charging_agent.readings.observer import Observation
@@ -139,13 +137,13 @@ def sign_record(
     return SignedRecord(text.decode(), digest, key.sign(digest))
 
 
-def build_inputs(observation: Observation) -> Inputs:
-    """The three readings whole, as they were judged."""
-    solar, battery, grid = observation.solar, observation.battery, observation.grid
-    return Inputs(
-        solar=SolarInput(status=solar.status, age_s=solar.age_s, error=solar.error, reading=solar.reading),
-        battery=BatteryInput(status=battery.status, age_s=battery.age_s, error=battery.error, reading=battery.reading),
-        grid=GridInput(status=grid.status, age_s=grid.age_s, error=grid.error, reading=grid.reading),
+def build_inputs(observation: Observation) -> SourceInputs:
+    """Write down the readings whole, as they were assessed."""
+    return INPUTS_MODEL.model_validate(
+        {
+            name: {"status": one.status, "age_s": one.age_s, "error": one.error, "reading": one.reading}
+            for name, one in observation.readings.items()
+        }
     )
 
 

@@ -241,8 +241,7 @@ def _build_observation_key(observation: Observation) -> object:
 
     The same readings held, the same troubles, the same use: fresh becoming cached is no change, and neither is age.
     """
-    judged = (observation.solar, observation.battery, observation.grid)
-    return tuple(_build_reading_key(one, observation.at) for one in judged)
+    return tuple(_build_reading_key(one, observation.at) for one in observation.readings.values())
 
 
 def _build_reading_key(

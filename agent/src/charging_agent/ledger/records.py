@@ -4,17 +4,18 @@ docs/ledger.md shows a record.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, GetPydanticSchema, JsonValue, create_model, model_validator
 
 from charging_agent.decision.policy import Action
 from charging_agent.decision.rules import Rule
 from charging_agent.gateway.calls import FailureReason, ProtocolName
 from charging_agent.ledger.charging_records import ChargersInput, CommandRecord, Key, LateRecord, PlanRecord, RecordPart
+from charging_agent.readings.apis import ReadingSource, create_model_by_source
 from charging_agent.readings.assessment import Status
-from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
+from ev_service.telemetry import Reading
 from ev_service.units import UtcTimestamp
 
 FORMAT = 4
@@ -50,32 +51,29 @@ class Input(RecordPart):
     status: Status = Field(description="How good the reading was when it was decided from.")
     age_s: float | None = Field(description="The moment of the decision minus the reading's own timestamp [s].")
     error: FailureReason | None = Field(description="For stale and missing: what stood in the way.")
+    reading: Reading | None = Field(description="The whole reading; null when missing.")
 
 
-class SolarInput(Input):
-    """What was known of the panels."""
+class SourceInputs(RecordPart):
+    """The readings that were decided from."""
 
-    reading: SolarStatus | None = Field(description="The whole reading; null when missing.")
-
-
-class BatteryInput(Input):
-    """What was known of the battery."""
-
-    reading: BatteryStatus | None = Field(description="The whole reading; null when missing.")
+    def by_source(self) -> dict[str, Input]:
+        """Return what was known of each source; a source that was added after the record is absent."""
+        held = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {name: known for name, known in held if known is not None}
 
 
-class GridInput(Input):
-    """What was known of the grid connection."""
+def _input_field(source: ReadingSource[Any]) -> tuple[Any, Any]:
+    reading: tuple[Any, Any] = (source.model | None, Field(description="The whole reading; null when missing."))
+    name, doc = f"{source.subject.capitalize()}Input", f"What was known of {source.about}."
+    fields: dict[str, Any] = {"reading": reading}
+    model = create_model(name, __base__=Input, __doc__=doc, **fields)
+    return (model, ...) if source.is_in_every_record else (model | None, None)
 
-    reading: GridLoad | None = Field(description="The whole reading; null when missing.")
 
-
-class Inputs(RecordPart):
-    """The three readings that were decided from."""
-
-    solar: SolarInput
-    battery: BatteryInput
-    grid: GridInput
+INPUTS_MODEL = create_model_by_source("Inputs", SourceInputs, _input_field)
+"""`SourceInputs` with one field for each source."""
+Inputs = Annotated[SourceInputs, GetPydanticSchema(lambda _, handler: handler(INPUTS_MODEL))]
 
 
 class CallRecord(RecordPart):

@@ -16,6 +16,7 @@ from charging_agent.ledger.plan_replay import Difference, replay_plan
 from charging_agent.ledger.record_signing import build_clamp_record, build_proposal_record
 from charging_agent.ledger.records import FORMAT, Input, PolicyParameters, Record
 from charging_agent.ledger.verification import find_wrong_digest
+from charging_agent.readings.apis import SOURCES, build_decision_inputs
 from charging_agent.readings.assessment import AgeLimits, Status, assess_reading
 from ev_service.telemetry import Reading
 
@@ -55,14 +56,13 @@ def replay_record(line: str | bytes, policies: Mapping[str, PolicyFactory] = {})
 
 def _data(record: Record) -> str | None:
     parameters, inputs = record.policy.parameters, record.inputs
-    ages = AgeLimits(parameters.max_age_s, parameters.stale_limit_s)
-    for name, known, reading in (
-        ("solar", inputs.solar, inputs.solar.reading),
-        ("battery", inputs.battery, inputs.battery.reading),
-        ("grid", inputs.grid, inputs.grid.reading),
-    ):
-        if reading is not None and (wrong := _status(record, known, reading, ages)) is not None:
-            return f"{name}: {wrong}"
+    ages, known = AgeLimits(parameters.max_age_s, parameters.stale_limit_s), inputs.by_source()
+    for source in SOURCES:
+        one = known.get(source.subject)
+        if one is None or one.reading is None:
+            continue
+        if (wrong := _status(record, one, one.reading, source.ages or ages)) is not None:
+            return f"{source.subject}: {wrong}"
     return None
 
 
@@ -95,10 +95,8 @@ def _outcome(record: Record, pipeline: DecisionPipeline) -> str | None:
 
 
 def _inputs(record: Record) -> DecisionInputs:
-    readings, plan = record.inputs, record.plan
-    inputs = DecisionInputs.from_readings(
-        record.decided_at, readings.solar.reading, readings.battery.reading, readings.grid.reading
-    )
+    readings, plan = record.inputs.by_source(), record.plan
+    inputs = build_decision_inputs(record.decided_at, {name: known.reading for name, known in readings.items()})
     # A plan without headroom was made without knowing what the connection leaves; so was the decision.
     if plan is None or plan.headroom is None:
         return inputs

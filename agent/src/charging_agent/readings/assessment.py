@@ -20,6 +20,7 @@ class DatedReading(Protocol):
 
 
 D = TypeVar("D", bound=DatedReading)
+D_co = TypeVar("D_co", bound=DatedReading, covariant=True)
 
 
 class Status(StrEnum):
@@ -45,14 +46,14 @@ class AgeLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class AssessedReading(Generic[D]):
+class AssessedReading(Generic[D_co]):
     """One reading as a decision sees it.
 
     reading: None when missing. age_s [s]: now minus its timestamp. error: set for stale and missing.
     """
 
     status: Status
-    reading: D | None = None
+    reading: D_co | None = None
     age_s: float | None = None
     error: FailureReason | None = None
 

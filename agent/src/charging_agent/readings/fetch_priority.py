@@ -7,8 +7,6 @@ While calls suffice, every reading that is too old is fetched, and nothing here 
   decision as much as three, so calls are worth most where they make all three young together;
 - where calls do not suffice for a whole round, the grid comes first, without which everything pauses, then sun or
   battery by how fast they move and how long ago they were read. A grid reading about to be missing waits for no round.
-
-Pure: is told the time, what was chosen before and what was read; makes no call.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +15,11 @@ from datetime import datetime
 from math import ceil, inf
 
 from charging_agent.gateway.budget import CallBudget
-from charging_agent.readings.apis import GRID
+from charging_agent.readings.apis import GRID, SOURCES
 from charging_agent.readings.assessment import AgeLimits
-from ev_service.telemetry import BatteryStatus, GridLoad, Reading, SolarStatus
+from ev_service.telemetry import Reading
+
+_PERCENT_OF = {source.name: source.percent_of for source in SOURCES}
 
 _NEWEST_SHARE = 0.3
 """Weight of the newest value in what is learned: the last three or four count most."""
@@ -78,7 +78,7 @@ class CallPlan:
 
     def note_read(self, api: str, reading: Reading) -> None:
         """Learn from a reading how fast it moves."""
-        self._learned.setdefault(api, _Speed()).note(_percent(reading), reading.timestamp)
+        self._learned.setdefault(api, _Speed()).note(_PERCENT_OF[api](reading), reading.timestamp)
 
     def has_calls_to_spare(self, now: datetime) -> bool:
         """Whether more than half of each API's calls are left in this window."""
@@ -145,16 +145,3 @@ class _Speed:
             newest = abs(percent - self._last[0]) / passed_s
             self.percent_per_s += _NEWEST_SHARE * (newest - self.percent_per_s)
         self._last = percent, at
-
-
-def _percent(reading: Reading) -> float:
-    """The value that a decision is made from, as a share of its range [%], so that speeds can be compared."""
-    match reading:
-        case SolarStatus():
-            return reading.generation_kw / reading.capacity_kwp * 100
-        case BatteryStatus():
-            return reading.soc_percent
-        case GridLoad():
-            return reading.load_percent
-        case _:
-            raise TypeError(f"not a reading of this site: {type(reading).__name__}")

@@ -1,4 +1,4 @@
-"""Observes: brings the three readings as fresh as the gateway's government allows.
+"""Observes: brings the readings as fresh as the gateway's government allows.
 
 A reading within its maximum age is served without a call; decisions asked for at the same time share one
 observation; whatever happens, an observation ends within its deadline. Who is cut off goes on with nothing of what it
@@ -7,6 +7,7 @@ was told before.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,13 +15,13 @@ from typing import Any
 from charging_agent.decision.policy import DecisionInputs
 from charging_agent.gateway.calls import FailureReason
 from charging_agent.gateway.client import GatewayClient
-from charging_agent.readings.apis import BATTERY, GRID, SOLAR
+from charging_agent.readings.apis import GRID, SOURCES, build_decision_inputs
 from charging_agent.readings.assessment import AgeLimits, AssessedReading
 from charging_agent.readings.fetch_priority import CallPlan, Wish
 from charging_agent.readings.reading_cache import ReadingCache
 from ev_service.clock import Clock
 from ev_service.tasks import SingleFlight
-from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
+from ev_service.telemetry import Reading
 
 _NONE = 0
 """Number of no observation: nothing was fetched for it."""
@@ -28,25 +29,32 @@ _NONE = 0
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The three readings as judged at one moment."""
+    """The readings of all sources as assessed at one moment."""
 
     at: datetime
-    solar: AssessedReading[SolarStatus]
-    battery: AssessedReading[BatteryStatus]
-    grid: AssessedReading[GridLoad]
+    """Time of the assessment, UTC."""
+
+    readings: Mapping[str, AssessedReading[Reading]]
+    """Readings by the name of their source."""
+
+    @property
+    def grid(self) -> AssessedReading[Reading]:
+        """The reading of the grid connection, without which charging pauses."""
+        return self.readings[GRID.subject]
 
     @property
     def is_degraded(self) -> bool:
-        return self.solar.is_degraded or self.battery.is_degraded or self.grid.is_degraded
+        """Whether at least one of them is stale or missing."""
+        return any(reading.is_degraded for reading in self.readings.values())
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the agent is cut off from at least one of them."""
-        return FailureReason.BLOCKED in (self.solar.error, self.battery.error, self.grid.error)
+        """Whether the gateway denies the agent at least one of them."""
+        return any(reading.error is FailureReason.BLOCKED for reading in self.readings.values())
 
     def decision_inputs(self) -> DecisionInputs:
-        """What a decision may use: everything that is not missing."""
-        return DecisionInputs.from_readings(self.at, self.solar.reading, self.battery.reading, self.grid.reading)
+        """Return what a decision may use: everything that is not missing."""
+        return build_decision_inputs(self.at, {name: one.reading for name, one in self.readings.items()})
 
 
 class Observer:
@@ -71,10 +79,7 @@ class Observer:
         self._gateway = gateway
         self._clock = clock
         self._deadline_s = deadline_s
-        self._solar = ReadingCache(SOLAR, clock, limits)
-        self._battery = ReadingCache(BATTERY, clock, limits)
-        self._grid = ReadingCache(GRID, clock, limits)
-        self._sensors: tuple[ReadingCache[Any], ...] = (self._solar, self._battery, self._grid)
+        self._sensors = [ReadingCache(source, clock, source.ages or limits) for source in SOURCES]
         self._plan = plan
         self._number = 0
         self._flight = SingleFlight(self._renew)
@@ -143,9 +148,4 @@ class Observer:
         return is_denied
 
     def _assess(self, now: datetime, observation: int) -> Observation:
-        return Observation(
-            now,
-            self._solar.assess(now, observation),
-            self._battery.assess(now, observation),
-            self._grid.assess(now, observation),
-        )
+        return Observation(now, {cache.api.subject: cache.assess(now, observation) for cache in self._sensors})

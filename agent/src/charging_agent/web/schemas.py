@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, create_model
 
 from charging_agent.agent import DecisionResult
 from charging_agent.decision.guard import PowerLimit
@@ -12,10 +13,11 @@ from charging_agent.decision.policy import Action
 from charging_agent.decision.rules import Rule
 from charging_agent.gateway.calls import FailureReason
 from charging_agent.ledger.readers import RecordSummary
+from charging_agent.readings.apis import SOURCES, ReadingSource, create_model_by_source
 from charging_agent.readings.assessment import AssessedReading, Status
 from charging_agent.readings.observer import Observation
 from charging_agent.web.charger_schemas import ChargersAnswer
-from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
+from ev_service.telemetry import Reading
 from ev_service.units import UtcTimestamp
 
 
@@ -34,31 +36,23 @@ class ReadingAnswer(_Answer):
     error: FailureReason | None = Field(default=None, description="For stale and missing: what stood in the way.")
 
 
-class SolarAnswer(ReadingAnswer):
-    """What the panels gave."""
-
-    generation_kw: float | None = Field(default=None, description="AC power of the panels [kW].", examples=[41.0])
-    capacity_kwp: float | None = Field(default=None, description="Rated power of the panels [kWp].", examples=[50.0])
+class SourceReadings(_Answer):
+    """The readings that the decision was made from."""
 
 
-class BatteryAnswer(ReadingAnswer):
-    """How full the battery was."""
-
-    soc_percent: float | None = Field(default=None, description="State of charge [%].", examples=[83.0])
-
-
-class GridAnswer(ReadingAnswer):
-    """How loaded the grid connection was."""
-
-    load_percent: float | None = Field(default=None, description="Load over limit [%].", examples=[61.0])
+def _create_answer(source: ReadingSource[Any]) -> type[ReadingAnswer]:
+    known = {name: source.model.model_fields[name] for name in source.shown}
+    fields: dict[str, Any] = {
+        name: (field.annotation | None, Field(default=None, description=field.description, examples=field.examples))
+        for name, field in known.items()
+    }
+    doc = f"What was known of {source.about}."
+    return create_model(f"{source.subject.capitalize()}Answer", __base__=ReadingAnswer, __doc__=doc, **fields)
 
 
-class ReadingsAnswer(_Answer):
-    """The three readings that the decision was made from."""
-
-    solar: SolarAnswer
-    battery: BatteryAnswer
-    grid: GridAnswer
+_ANSWERS = {source.subject: _create_answer(source) for source in SOURCES}
+_READINGS = create_model_by_source("ReadingsAnswer", SourceReadings, lambda source: (_ANSWERS[source.subject], ...))
+ReadingsAnswer = Annotated[SourceReadings, GetPydanticSchema(lambda _, handler: handler(_READINGS))]
 
 
 class DecisionAnswer(_Answer):
@@ -79,7 +73,7 @@ class DecisionAnswer(_Answer):
         default=None, description="The limit to which the guard lowered the power; absent: it is as proposed."
     )
     reason: str = Field(description="Why, in one plain sentence with the numbers.")
-    degraded: bool = Field(description="True as soon as one of the three readings is stale or missing.")
+    degraded: bool = Field(description="True as soon as one of the readings is stale or missing.")
     readings: ReadingsAnswer
 
 
@@ -93,7 +87,7 @@ class DecisionSummary(_Answer):
     charging_power_kw: float = Field(ge=0, description="Ceiling for each charging point [kW].", examples=[22.0])
     rule: Rule = Field(description="The rule that decided.")
     reason: str = Field(description="Why, in one plain sentence with the numbers.")
-    degraded: bool = Field(description="True when one of the three readings was stale or missing.")
+    degraded: bool = Field(description="True when one of the readings was stale or missing.")
 
 
 class DecisionList(_Answer):
@@ -192,37 +186,17 @@ def build_decision_answer(decided: DecisionResult, site_id: str) -> DecisionAnsw
     )
 
 
-def _readings(observation: Observation) -> ReadingsAnswer:
-    return ReadingsAnswer(
-        solar=_solar(observation.solar), battery=_battery(observation.battery), grid=_grid(observation.grid)
+def _readings(observation: Observation) -> SourceReadings:
+    return _READINGS(
+        **{source.subject: _build_answer(source, observation.readings[source.subject]) for source in SOURCES}
     )
 
 
-def _solar(judged: AssessedReading[SolarStatus]) -> SolarAnswer:
-    reading = judged.reading
-    if reading is None:
-        return SolarAnswer(status=judged.status, age_s=_round_age(judged.age_s), error=judged.error)
-    return SolarAnswer(
-        status=judged.status,
-        age_s=_round_age(judged.age_s),
-        error=judged.error,
-        generation_kw=reading.generation_kw,
-        capacity_kwp=reading.capacity_kwp,
-    )
-
-
-def _battery(judged: AssessedReading[BatteryStatus]) -> BatteryAnswer:
-    soc_percent = None if judged.reading is None else judged.reading.soc_percent
-    return BatteryAnswer(
-        status=judged.status, age_s=_round_age(judged.age_s), error=judged.error, soc_percent=soc_percent
-    )
-
-
-def _grid(judged: AssessedReading[GridLoad]) -> GridAnswer:
-    load_percent = None if judged.reading is None else judged.reading.load_percent
-    return GridAnswer(
-        status=judged.status, age_s=_round_age(judged.age_s), error=judged.error, load_percent=load_percent
-    )
+def _build_answer(source: ReadingSource[Any], assessed: AssessedReading[Reading]) -> ReadingAnswer:
+    reading = assessed.reading
+    values: dict[str, Any] = {} if reading is None else {name: getattr(reading, name) for name in source.shown}
+    age_s = _round_age(assessed.age_s)
+    return _ANSWERS[source.subject](status=assessed.status, age_s=age_s, error=assessed.error, **values)
 
 
 def _round_age(age_s: float | None) -> float | None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from charging_agent.gateway.calls import FailureReason, GatewayCallError, ReadingApi
-from charging_agent.readings.apis import APIS, GRID, SOLAR
+from charging_agent.readings.apis import GRID, SOLAR, SOURCES
 from wso2_terms import codes
 from wso2_terms.windows import format_next_access_time, format_retry_after
 
@@ -129,18 +129,18 @@ async def test_the_hint_of_a_429_is_never_lost(either: World, kind: str) -> None
 
 
 async def test_three_401_at_the_same_time_renew_once(either: World) -> None:
-    await asyncio.gather(*(fetch(either, api) for api in APIS))
+    await asyncio.gather(*(fetch(either, api) for api in SOURCES))
 
     async def answer(request: httpx.Request) -> httpx.Response:
         if request.headers["authorization"] == "Bearer token-1":
             return httpx.Response(401, json={"code": "900901"})
         return httpx.Response(200, json=either.gateway.reading(request.url.path))
 
-    for api in APIS:
+    for api in SOURCES:
         either.gateway.does(api.path, answer)
     either.clock.advance(10)
 
-    await asyncio.gather(*(fetch(either, api) for api in APIS))
+    await asyncio.gather(*(fetch(either, api) for api in SOURCES))
 
     assert either.gateway.token_requests == 2
     assert [call.outcome for call in either.calls[-6:]].count("token_refused") == 3

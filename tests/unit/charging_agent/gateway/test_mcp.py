@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from charging_agent.gateway.calls import FailureReason, GatewayCallError
-from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.readings.apis import BATTERY, GRID, SOLAR, SOURCES
 from wso2_terms import codes, mcp
 from wso2_terms.windows import format_next_access_time
 
@@ -304,5 +304,5 @@ async def test_the_other_readings_go_on_while_one_server_is_refused(tools: World
     observation = await tools.observer.observe()
 
     assert observation.grid.error is FailureReason.NOT_FOUND
-    assert (observation.solar.error, observation.battery.error) == (None, None)
-    assert {api.name for api in (SOLAR, BATTERY)} < {api.name for api in APIS}
+    assert (observation.readings["solar"].error, observation.readings["battery"].error) == (None, None)
+    assert {api.name for api in (SOLAR, BATTERY)} < {api.name for api in SOURCES}

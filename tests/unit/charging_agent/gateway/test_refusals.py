@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from charging_agent.gateway.calls import FailureReason, GatewayCallError, ReadingApi
-from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.readings.apis import BATTERY, GRID, SOLAR, SOURCES
 from wso2_terms import codes
 from wso2_terms.windows import format_next_access_time, format_retry_after
 
@@ -36,7 +36,7 @@ def refuse_token(world: World, value: str, body: dict[str, str]) -> None:
             return httpx.Response(401, json=body)
         return httpx.Response(200, json=world.gateway.reading(request.url.path))
 
-    for api in APIS:
+    for api in SOURCES:
         world.gateway.does(api.path, answer)
 
 

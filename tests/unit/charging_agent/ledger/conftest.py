@@ -18,7 +18,7 @@ from charging_agent.ledger.record_signing import ChainHead, DecisionDraft, RunMe
 from charging_agent.ledger.records import SignedRecord
 from charging_agent.readings.assessment import AgeLimits, AssessedReading, Status, assess_reading
 from charging_agent.readings.observer import Observation
-from ev_service.telemetry import BatteryStatus, GridLoad, SolarStatus
+from ev_service.telemetry import BatteryStatus, GridLoad, Reading, SolarStatus
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 
@@ -26,20 +26,21 @@ NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 def observation(at: datetime = NOON, *, generation_kw: float = 41.0, load_percent: float = 61.0) -> Observation:
     told: dict[str, Any] = {"site_id": "greensboro", "timestamp": at - timedelta(seconds=0.25), "source": "simulated"}
     solar = SolarStatus(**told, generation_kw=generation_kw, capacity_kwp=50.0)
+    battery = BatteryStatus(**told, soc_percent=83.0, capacity_kwh=100.0)
     grid = GridLoad(**told, load_percent=load_percent, load_kw=load_percent, limit_kw=100.0)
     return Observation(
         at,
-        assess_reading(solar, at, AgeLimits(), is_new=True),
-        assess_reading(BatteryStatus(**told, soc_percent=83.0, capacity_kwh=100.0), at, AgeLimits(), is_new=True),
-        assess_reading(grid, at, AgeLimits(), is_new=True),
+        {
+            "solar": assess_reading(solar, at, AgeLimits(), is_new=True),
+            "battery": assess_reading(battery, at, AgeLimits(), is_new=True),
+            "grid": assess_reading(grid, at, AgeLimits(), is_new=True),
+        },
     )
 
 
 def unknown(at: datetime = NOON, error: FailureReason = FailureReason.THROTTLED) -> Observation:
-    def missing() -> AssessedReading[Any]:
-        return AssessedReading(Status.MISSING, error=error)
-
-    return Observation(at, missing(), missing(), missing())
+    missing: AssessedReading[Reading] = AssessedReading(Status.MISSING, error=error)
+    return Observation(at, dict.fromkeys(("solar", "battery", "grid"), missing))
 
 
 def made_from(seen: Observation) -> DecisionDraft:

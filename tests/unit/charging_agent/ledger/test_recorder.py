@@ -24,6 +24,7 @@ from charging_agent.ledger.recorder import Recorder
 from charging_agent.ledger.store import DATABASE_FILE, Store
 from charging_agent.readings.assessment import AssessedReading, Status
 from charging_agent.readings.observer import Observation
+from ev_service.telemetry import Reading
 
 pytestmark = pytest.mark.anyio
 
@@ -34,12 +35,8 @@ async def records(ledger: Ledger) -> list[dict[str, Any]]:
 
 async def test_fresh_becoming_cached_and_growing_older_is_no_change(ledger: Ledger) -> None:
     recorder, seen = Recorder(ledger, CallLog()), observation()
-    cached = replace(
-        seen,
-        at=NOON + timedelta(seconds=4),
-        grid=AssessedReading(Status.CACHED, seen.grid.reading, 4.25),
-        solar=AssessedReading(Status.CACHED, seen.solar.reading, 4.25),
-    )
+    held = {name: AssessedReading(Status.CACHED, one.reading, 4.25) for name, one in seen.readings.items()}
+    cached = replace(seen, at=NOON + timedelta(seconds=4), readings=held)
 
     first = await recorder.record(made_from(seen))
     second = await recorder.record(made_from(cached))
@@ -49,9 +46,15 @@ async def test_fresh_becoming_cached_and_growing_older_is_no_change(ledger: Ledg
 
 
 SEEN = observation()
+
+
+def with_reading(source: str, assessed: AssessedReading[Reading]) -> Observation:
+    return replace(SEEN, readings={**SEEN.readings, source: assessed})
+
+
 CHANGED = {
-    "stale": replace(SEEN, grid=AssessedReading(Status.STALE, SEEN.grid.reading, 20.0, FailureReason.TIMEOUT)),
-    "blocked": replace(SEEN, solar=AssessedReading(Status.MISSING, error=FailureReason.BLOCKED)),
+    "stale": with_reading("grid", AssessedReading(Status.STALE, SEEN.grid.reading, 20.0, FailureReason.TIMEOUT)),
+    "blocked": with_reading("solar", AssessedReading(Status.MISSING, error=FailureReason.BLOCKED)),
     "newer": observation(NOON + timedelta(seconds=1)),
     "another value": observation(load_percent=61.5),
 }

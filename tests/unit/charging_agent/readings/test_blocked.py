@@ -10,7 +10,7 @@ import pytest
 
 from charging_agent.gateway.budget import CallLimit
 from charging_agent.gateway.calls import FailureReason
-from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.readings.apis import BATTERY, GRID, SOLAR, SOURCES
 from charging_agent.readings.assessment import Status
 from charging_agent.web.refresh_endpoint import ReadingRefresh
 from ev_service.openapi import build_published_definition
@@ -27,18 +27,18 @@ OF_ONE_API = [codes.SUBSCRIPTION_BLOCKED, codes.SUBSCRIPTION_INACTIVE, codes.API
 
 
 def errors(observation: Observation) -> list[FailureReason | None]:
-    return [observation.solar.error, observation.battery.error, observation.grid.error]
+    return [observation.readings["solar"].error, observation.readings["battery"].error, observation.grid.error]
 
 
 def statuses(observation: Observation) -> list[Status]:
-    return [observation.solar.status, observation.battery.status, observation.grid.status]
+    return [observation.readings["solar"].status, observation.readings["battery"].status, observation.grid.status]
 
 
 def calls(world: World) -> list[int]:
-    return [world.gateway.calls_to(api.path) for api in APIS]
+    return [world.gateway.calls_to(api.path) for api in SOURCES]
 
 
-@pytest.mark.parametrize("path", [api.path for api in APIS])
+@pytest.mark.parametrize("path", [api.path for api in SOURCES])
 async def test_a_deny_policy_met_by_one_call_takes_every_reading_away(world: World, path: str) -> None:
     world.gateway.gives(path, age_s=5)
     await world.observer.observe()
@@ -55,7 +55,7 @@ async def test_a_deny_policy_met_by_one_call_takes_every_reading_away(world: Wor
 
 async def test_the_cars_pause_with_the_next_decision_after_a_deny_policy(world: World) -> None:
     await world.agent.decide_now()
-    for api in APIS:
+    for api in SOURCES:
         world.gateway.refuses(api.path, codes.DENIED)
     world.clock.advance(11)
 
@@ -113,7 +113,7 @@ async def test_readings_are_gone_at_once_although_another_call_still_hangs(world
 
 
 async def test_a_spent_budget_does_not_hide_that_the_agent_is_blocked(world: World) -> None:
-    for api in APIS:
+    for api in SOURCES:
         world.gateway.refuses(api.path, codes.DENIED)
     for _ in range(50):
         await world.observer.observe()
@@ -140,12 +140,12 @@ async def test_a_call_that_was_not_sent_does_not_end_a_block_and_one_that_the_pl
 async def test_a_block_that_was_lifted_is_noticed_within_ten_seconds_or_so_however_often_decisions_were_asked_for(
     world: World,
 ) -> None:
-    for api in APIS:
+    for api in SOURCES:
         world.gateway.refuses(api.path, codes.DENIED)
     for _ in range(30):
         await world.observer.observe()
         world.clock.advance(1)
-    for api in APIS:
+    for api in SOURCES:
         world.gateway.gives(api.path)
 
     for _ in range(12):
@@ -241,7 +241,7 @@ async def test_the_route_says_whether_it_looked_and_what_it_found(served: AgentA
     async with served.client() as client:
         await client.get("/optimize-charging")
         free = await client.post("/recheck")
-        for api in APIS:
+        for api in SOURCES:
             served.gateway.refuses(api.path, codes.DENIED)
         cut_off = await client.post("/recheck")
         decision = (await client.get("/optimize-charging")).json()

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charging_agent.gateway.budget import CallBudget, CallLimit
-from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.readings.apis import BATTERY, GRID, SOLAR, SOURCES
 from charging_agent.readings.assessment import AgeLimits
 from charging_agent.readings.fetch_priority import CallPlan, Wish
 from ev_service.telemetry import BatteryStatus, GridLoad, Reading, SolarStatus
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
-NAMES = tuple(api.name for api in APIS)
+NAMES = tuple(api.name for api in SOURCES)
 NO_LIMIT = CallLimit(None)
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from charging_agent.gateway.calls import FailureReason
-from charging_agent.readings.apis import APIS, BATTERY, GRID, SOLAR
+from charging_agent.readings.apis import BATTERY, GRID, SOLAR, SOURCES
 from charging_agent.readings.assessment import Status
 from wso2_terms import codes
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 def statuses(observation: Observation) -> list[Status]:
-    return [observation.solar.status, observation.battery.status, observation.grid.status]
+    return [observation.readings["solar"].status, observation.readings["battery"].status, observation.grid.status]
 
 
 async def test_the_first_observation_is_fresh(world: World) -> None:
@@ -39,7 +39,7 @@ async def test_a_hundred_callers_at_a_cold_start_cause_one_token_request_and_one
     observations = await asyncio.gather(*(world.observer.observe() for _ in range(100)))
 
     assert world.gateway.token_requests == 1
-    assert [world.gateway.calls_to(api.path) for api in APIS] == [1, 1, 1]
+    assert [world.gateway.calls_to(api.path) for api in SOURCES] == [1, 1, 1]
     assert all(statuses(observation) == [Status.FRESH] * 3 for observation in observations)
 
 
@@ -61,7 +61,7 @@ async def test_a_reading_past_its_maximum_age_is_fetched_anew(world: World) -> N
     observation = await world.observer.observe()
 
     assert statuses(observation) == [Status.FRESH] * 3
-    assert [world.gateway.calls_to(api.path) for api in APIS] == [2, 2, 2]
+    assert [world.gateway.calls_to(api.path) for api in SOURCES] == [2, 2, 2]
 
 
 async def test_only_what_is_too_old_is_fetched(world: World) -> None:
@@ -72,7 +72,7 @@ async def test_only_what_is_too_old_is_fetched(world: World) -> None:
     observation = await world.observer.observe()
 
     assert statuses(observation) == [Status.CACHED, Status.CACHED, Status.FRESH]
-    assert [world.gateway.calls_to(api.path) for api in APIS] == [1, 1, 2]
+    assert [world.gateway.calls_to(api.path) for api in SOURCES] == [1, 1, 2]
 
 
 async def test_a_failed_renewal_leaves_the_old_reading_until_the_stale_limit(world: World) -> None:
@@ -148,8 +148,11 @@ async def test_one_hanging_api_does_not_keep_the_others_away(world: World) -> No
 
     observation = await world.observer.observe()
 
-    assert (observation.solar.status, observation.solar.error) == (Status.MISSING, FailureReason.TIMEOUT)
-    assert [observation.battery.status, observation.grid.status] == [Status.FRESH] * 2
+    assert (observation.readings["solar"].status, observation.readings["solar"].error) == (
+        Status.MISSING,
+        FailureReason.TIMEOUT,
+    )
+    assert [observation.readings["battery"].status, observation.grid.status] == [Status.FRESH] * 2
 
 
 async def test_a_reading_that_grows_too_old_while_another_is_slow_gets_its_turn(world: World) -> None:
@@ -165,7 +168,7 @@ async def test_a_reading_that_grows_too_old_while_another_is_slow_gets_its_turn(
     observation = await world.observer.observe()
 
     assert statuses(observation) == [Status.FRESH] * 3
-    assert [world.gateway.calls_to(api.path) for api in APIS] == [2, 2, 2]
+    assert [world.gateway.calls_to(api.path) for api in SOURCES] == [2, 2, 2]
 
 
 async def test_a_clock_that_jumps_forward_makes_the_next_observation_fetch_anew(world: World) -> None:
@@ -200,8 +203,8 @@ async def test_no_reading_is_young_a_second_time_because_the_clock_was_set_back(
     lost_again = world.observer.current_observation()
 
     for seen in (lost, lost_again):
-        assert [one.reading for one in (seen.solar, seen.battery, seen.grid)] == [None] * 3
-        assert {one.error for one in (seen.solar, seen.battery, seen.grid)} == {FailureReason.INVALID_READING}
+        assert [one.reading for one in seen.readings.values()] == [None] * 3
+        assert {one.error for one in seen.readings.values()} == {FailureReason.INVALID_READING}
 
 
 async def test_a_clock_that_is_set_back_while_an_observation_flies_does_not_use_what_now_lies_ahead(
@@ -251,7 +254,7 @@ async def test_an_unforeseen_error_is_one_missing_reading_and_not_a_failed_obser
     observation = await world.observer.observe()
 
     assert observation.grid.status is Status.MISSING
-    assert [observation.solar.status, observation.battery.status] == [Status.FRESH] * 2
+    assert [observation.readings["solar"].status, observation.readings["battery"].status] == [Status.FRESH] * 2
 
 
 async def test_what_is_held_is_told_without_a_call(world: World) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from charging_agent.gateway.budget import CallLimit
 from charging_agent.gateway.calls import FailureReason
-from charging_agent.readings.apis import APIS, SOLAR
+from charging_agent.readings.apis import SOLAR, SOURCES
 from wso2_terms import codes
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 def calls(world: World | AgentApplication) -> list[int]:
-    return [world.gateway.calls_to(api.path) for api in APIS]
+    return [world.gateway.calls_to(api.path) for api in SOURCES]
 
 
 async def test_the_applications_own_limit_closes_all_apis_until_its_hint(world: World) -> None:
@@ -31,7 +31,7 @@ async def test_the_applications_own_limit_closes_all_apis_until_its_hint(world: 
 
     stale = await world.observer.observe()
 
-    assert [stale.solar.error, stale.grid.error] == [FailureReason.THROTTLED] * 2
+    assert [stale.readings["solar"].error, stale.grid.error] == [FailureReason.THROTTLED] * 2
     assert calls(world) == [1, 1, 1]
     world.clock.advance(1)
     world.gateway.gives(SOLAR.path)
@@ -81,6 +81,8 @@ async def test_a_refusal_asked_about_every_second_leaves_calls_for_the_rest_of_t
         called_at += [second] * (world.gateway.calls_to(SOLAR.path) - made)
         world.clock.advance(1)
         # Once every call is spent, that is what stands in the way.
-        assert observation.solar.error is (FailureReason.THROTTLED if made == 10 else FailureReason.NOT_SUBSCRIBED)
+        assert observation.readings["solar"].error is (
+            FailureReason.THROTTLED if made == 10 else FailureReason.NOT_SUBSCRIBED
+        )
 
     assert sum(second >= 15 for second in called_at) >= 3
