@@ -1,13 +1,14 @@
 """Writes the OpenAPI definitions in wso2/apis/: what the services publish, with the scopes of api.yaml.
 
 `--check` only says whether they agree. WSO2's import believes the definition before api.yaml, so a definition without
-scopes would publish, by apictl too, an API that any token may call.
+scopes would publish, by apictl too, an API that any token may call. The routes of an API are those whose tag is its
+context, in the service that its endpoint names.
 """
 
 import argparse
 import json
+import re
 import sys
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,28 +18,19 @@ from pydantic import SecretStr
 
 from charging_agent.settings import GatewaySettings
 from ev_service.openapi import build_published_definition
-from wso2_provisioning.backends import DEFAULT_BACKENDS
+from wso2_provisioning.backends import BACKENDS, DEFAULT_BACKENDS
 from wso2_terms.api_archive import build_governed_definition
 from wso2_terms.api_project import API_FILE, DEFINITION_FILE, ApiProject, parse_api_project
 from wso2_terms.documents import read_text
 
 APIS_DIR = Path(__file__).resolve().parents[1] / "wso2" / "apis"
-APPS: dict[str, tuple[str, str | None]] = {
-    "SolarAPI-1.0.0": ("solar_service.app", None),
-    "BatteryAPI-1.0.0": ("battery_service.app", None),
-    "GridAPI-1.0.0": ("grid_service.app", None),
-    "AgentAPI-1.0.0": ("charging_agent.app", None),
-    "ChargerAPI-1.0.0": ("charger_service.app", "chargers"),
-    "ChargerControlAPI-1.0.0": ("charger_service.app", "charger-control"),
-    "SiteAPI-1.0.0": ("charger_service.app", "site"),
-}
-"""The service behind each API, and the tag of the API's routes where the service stands behind several."""
 # The agent wants to know who it is before it starts; its definition does not depend on it.
 _SETTINGS = {
-    "AgentAPI-1.0.0": {
+    "charging_agent.app": {
         "gateway_settings": GatewaySettings(client_id=SecretStr("none"), client_secret=SecretStr("none"))
     }
 }
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 HEADER = "# Written by scripts/definitions.py from the service and api.yaml; change it there.\n"
 
 
@@ -62,15 +54,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 on drift")
     is_check = parser.parse_args().check
-    drifted = [project for project in APPS if _keep(project, is_check=is_check)]
+    folders = sorted(file.parent for file in APIS_DIR.glob(f"*/{API_FILE}"))
+    drifted = [folder.name for folder in folders if _keep(folder, is_check=is_check)]
     for project in drifted:
         print(f"{project}: {'differs from its service; run scripts/definitions.py' if is_check else 'written'}")
     return 1 if is_check and drifted else 0
 
 
-def _keep(project: str, *, is_check: bool) -> bool:
-    file = APIS_DIR / project / "Definitions" / "swagger.yaml"
-    governed = build_governed_definition(_project(APIS_DIR / project))
+def _keep(folder: Path, *, is_check: bool) -> bool:
+    file = folder / "Definitions" / "swagger.yaml"
+    governed = build_governed_definition(_project(folder))
     if file.exists() and yaml.safe_load(file.read_text(encoding="utf-8")) == governed:
         return False
     if not is_check:
@@ -81,16 +74,23 @@ def _keep(project: str, *, is_check: bool) -> bool:
 
 def _project(folder: Path) -> ApiProject:
     """The project with the definition that its service writes now, whatever the committed one says."""
-    module, tag = APPS[folder.name]
-    app = import_module(module).create_app(**_SETTINGS.get(folder.name, {}))
-    published: dict[str, Any] = build_published_definition(app, tag)
-    files = {API_FILE: read_text(folder / API_FILE), DEFINITION_FILE: json.dumps(published)}
-    project = parse_api_project(files, str(folder), DEFAULT_BACKENDS)
-    if tag is not None:
-        api = project.api
-        # The service's own words are about all of its APIs.
-        published["info"] = {"title": api.name, "description": api.description or "", "version": api.version}
-    return replace(project, definition=published)
+    text = read_text(folder / API_FILE)
+    api = yaml.safe_load(text)["data"]
+    variable = _VARIABLE.search(api["endpointConfig"]["production_endpoints"]["url"])
+    if variable is None or variable[1] not in BACKENDS:
+        raise SystemExit(f"{folder.name}: its endpoint names none of {', '.join(BACKENDS)}")
+    module = BACKENDS[variable[1]].module
+    app = import_module(module).create_app(**_SETTINGS.get(module, {}))
+    published: dict[str, Any] = build_published_definition(app, api["context"].strip("/"))
+    if published["paths"].keys() != build_published_definition(app)["paths"].keys():
+        # The service's own title and description are about all of its APIs.
+        published["info"] = {
+            "title": api["name"],
+            "description": api.get("description", ""),
+            "version": api["version"],
+        }
+    files = {API_FILE: text, DEFINITION_FILE: json.dumps(published)}
+    return parse_api_project(files, str(folder), DEFAULT_BACKENDS)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from charging_agent.agent import Agent
 from charging_agent.charging.composition import allocate_calls, build_controller, list_charger_scopes
 from charging_agent.decision.pipeline import DecisionPipeline
+from charging_agent.decision.policies import POLICIES
 from charging_agent.decision.rules import RulePolicy
 from charging_agent.gateway.budget import CallBudget, CallLimit, read_call_limits
 from charging_agent.gateway.calls import CallListener, CallLog, ProtocolAdapter, RestAdapter
@@ -88,7 +89,7 @@ def create_app(
     observer = Observer(client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()))
     listener, interval = metrics.charging, calls.round_interval
     charging = build_controller(settings, client, clock, interval, listener, _OBSERVATION_S)
-    pipeline = DecisionPipeline(rules=RulePolicy(settings.rules()), keeps_rule_ceilings=settings.keep_rule_ceilings)
+    pipeline = _create_pipeline(settings)
     kept = _create_record_keeping(settings, pipeline, site.id, clock, http, call_log, metrics)
     period_s = settings.period_s
     agent = Agent(observer, kept.recorder, pipeline, clock, period_s=period_s, listener=metrics, charging=charging)
@@ -106,6 +107,12 @@ def create_app(
     metrics.register(app.state.registry)
     _add_routes(app, agent, kept.ledger, observer, site, clock)
     return app
+
+
+def _create_pipeline(settings: AgentSettings) -> DecisionPipeline:
+    rules = RulePolicy(settings.rules())
+    policy = POLICIES[settings.policy](rules, {})
+    return DecisionPipeline(policy, rules, keeps_rule_ceilings=settings.keep_rule_ceilings)
 
 
 def _add_routes(

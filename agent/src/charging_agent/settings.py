@@ -1,14 +1,15 @@
 """The agent's settings: credentials and addresses of the gateway, thresholds, ages and periods."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from charging_agent.charging.planning import ChargingParameters
+from charging_agent.decision.policies import POLICIES
 from charging_agent.decision.policy import Action
-from charging_agent.decision.rules import RuleThresholds
+from charging_agent.decision.rules import RulePolicy, RuleThresholds
 from charging_agent.gateway.calls import ProtocolName
 from charging_agent.readings.assessment import AgeLimits
 from ev_service.settings import SafeUrl, Settings, safe_url
@@ -35,7 +36,7 @@ class AgentSettings(Settings):
 
     model_config = SettingsConfigDict(env_prefix="AGENT_")
 
-    policy: Literal["rules"] = Field(default="rules", description="Who decides: the rules.")
+    policy: str = Field(default=RulePolicy.name, description="Who decides: rules (the five rules).")
     keep_rule_ceilings: bool = Field(
         default=True, description="Whether no policy may give a charging point more power than the rules give."
     )
@@ -83,6 +84,13 @@ class AgentSettings(Settings):
     require_assertion: bool = Field(
         default=False, description="Answer the routes of AgentAPI only to calls that came through the gateway."
     )
+
+    @field_validator("policy")
+    @classmethod
+    def _is_known_policy(cls, value: str) -> str:
+        if value not in POLICIES:
+            raise ValueError(f"there is no such policy; known are: {', '.join(POLICIES)}")
+        return value
 
     @field_validator("ledger_anchor")
     @classmethod

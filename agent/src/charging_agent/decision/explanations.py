@@ -51,11 +51,11 @@ def _explain_command(commanded: CommandRecord) -> list[str]:
     first = f"Limits of {source}, tried at {utc_text(commanded.at)}: {commanded.outcome}."
     return [
         first,
-        *(_explain_reading(result) for result in commanded.results if result.outcome is not LimitOutcome.APPLIED),
+        *(_explain_result(result) for result in commanded.results if result.outcome is not LimitOutcome.APPLIED),
     ]
 
 
-def _explain_reading(result: ResultRecord) -> str:
+def _explain_result(result: ResultRecord) -> str:
     came_of_it = "no answer" if result.outcome is None else result.outcome.value
     limited = f" (limited by {result.limited_by})" if result.limited_by else ""
     return f"{car_name(result.car)}: asked {result.asked_a:g} A, {came_of_it}{limited}."

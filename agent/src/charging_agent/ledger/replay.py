@@ -1,16 +1,13 @@
-"""Decides once more, from what a record says was known, by the policy that it names.
-
-Pure: is given records; the rules are those of this code.
-"""
+"""Decides once more, from what a record says was known, by the policy that it names."""
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from pydantic import ValidationError
 
 from charging_agent.decision.pipeline import DecisionPipeline
-from charging_agent.decision.policy import Action, ConnectionLimits, DecisionInputs, DecisionPolicy
+from charging_agent.decision.policies import POLICIES
+from charging_agent.decision.policy import Action, ConnectionLimits, DecisionInputs
 from charging_agent.decision.rules import Rule, RulePolicy, RuleThresholds
 from charging_agent.ledger.plan_replay import Difference, replay_plan
 from charging_agent.ledger.record_signing import build_clamp_record, build_proposal_record
@@ -20,17 +17,9 @@ from charging_agent.readings.apis import SOURCES, build_decision_inputs
 from charging_agent.readings.assessment import AgeLimits, Status, assess_reading
 from ev_service.telemetry import Reading
 
-PolicyFactory = Callable[[PolicyParameters], DecisionPolicy]
-"""Makes a policy from the parameters that a record holds."""
 
-
-def replay_record(line: str | bytes, policies: Mapping[str, PolicyFactory] = {}) -> Difference | None:
-    """Decide again from one record; None when everything comes out the same.
-
-    Args:
-        line: the record.
-        policies: those that can decide again beside the rules, by name.
-    """
+def replay_record(line: str | bytes) -> Difference | None:
+    """Decide again from one record, by the policy of `POLICIES` that it names; None when nothing differs."""
     try:
         record = Record.model_validate_json(line)
     except ValidationError as error:
@@ -40,8 +29,8 @@ def replay_record(line: str | bytes, policies: Mapping[str, PolicyFactory] = {})
         return Difference(record.sequence, "data", wrong)
     parameters = record.policy.parameters
     rules = RulePolicy(_thresholds(parameters))
-    factory = policies.get(record.policy.name)
-    policy = rules if factory is None else factory(parameters)
+    create_policy = POLICIES.get(record.policy.name)
+    policy = rules if create_policy is None else create_policy(rules, parameters.own)
     pipeline = DecisionPipeline(policy, rules, keeps_rule_ceilings=parameters.keep_rule_ceilings)
     outcome = _outcome(record, pipeline)
     if outcome is None:

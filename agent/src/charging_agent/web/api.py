@@ -31,7 +31,7 @@ _Before = Annotated[int | None, Query(ge=1, description="Only decisions with a s
 
 def create_agent_routes(agent: Agent, ledger: Ledger, site_id: str, clock: Clock) -> APIRouter:
     """Make the routes of one agent."""
-    router = APIRouter(dependencies=[through_gateway(APICONTEXT)], tags=["charging"])
+    router = APIRouter(dependencies=[through_gateway(APICONTEXT)], tags=["agent"])
     router.include_router(_create_decision_routes(agent, site_id))
     router.include_router(_create_status_routes(agent, site_id, clock))
     router.include_router(_create_list_routes(ledger))

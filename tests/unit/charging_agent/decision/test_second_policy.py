@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import JsonValue
-from tests.unit.charging_agent.conftest import World
+from pydantic import JsonValue, ValidationError
+from tests.unit.charging_agent.conftest import AgentApplication, World
 from tests.unit.charging_agent.ledger.conftest import maker, observation
 from tests.unit.charging_agent.ledger.test_charging_records import (
     HEADROOM,
@@ -23,14 +24,17 @@ from charging_agent.agent import Agent
 from charging_agent.decision.explanations import explain_record
 from charging_agent.decision.guard import PowerLimit
 from charging_agent.decision.pipeline import DecisionPipeline
+from charging_agent.decision.policies import POLICIES
 from charging_agent.decision.policy import Action, ConnectionLimits, DecisionInputs, Proposal, ScheduledPower
-from charging_agent.decision.rules import Rule
+from charging_agent.decision.rules import Rule, RulePolicy
 from charging_agent.ledger.keys import generate_key
+from charging_agent.ledger.ledger_reader import read_records
 from charging_agent.ledger.record_signing import ChainHead, RunMetadata, build_policy_record, sign_record
-from charging_agent.ledger.records import PolicyParameters, SignedRecord
+from charging_agent.ledger.records import SignedRecord
 from charging_agent.ledger.replay import replay_record
 from charging_agent.ledger.verification import verify
 from charging_agent.readings.assessment import AgeLimits
+from charging_agent.settings import AgentSettings
 from charging_agent.web.schemas import build_decision_answer
 
 KEY = generate_key()
@@ -59,11 +63,13 @@ class EvenShares:
         return Proposal(0.0, f"{share_kw:.1f} kW each.", {one.key: share_kw for one in inputs.cars}, {first: hour})
 
 
-def restore(parameters: PolicyParameters) -> EvenShares:
-    return EvenShares(float(str(parameters.own["most_kw"])))
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(POLICIES, EvenShares.name, create_even_shares)
 
 
-POLICIES = {EvenShares.name: restore}
+def create_even_shares(rules: RulePolicy, parameters: Mapping[str, JsonValue]) -> EvenShares:
+    return EvenShares(float(str(parameters.get("most_kw", 4.0))))
 
 
 def by(pipeline: DecisionPipeline) -> RunMetadata:
@@ -100,7 +106,7 @@ def test_its_records_verify_replay_and_are_explained() -> None:
     sealed = sealed_by(DecisionPipeline(EvenShares(3.5)))
 
     assert verify([build_stored_record(1, sealed)], {KEY.key_id: KEY.public}).broken is None
-    assert replay_record(sealed.record, POLICIES) is None
+    assert replay_record(sealed.record) is None
     record = sealed.entry.record
     assert (record.policy.name, record.policy.version, record.policy.parameters.own) == ("even", "3", {"most_kw": 3.5})
     assert explain_record(sealed.entry).policy == (
@@ -126,10 +132,29 @@ def test_a_plan_by_car_and_interval_is_recorded_and_replays() -> None:
     assert len(record.proposal.schedule) == 4
     assert record.charging_power_kw == decision.ceiling_of(("CP-2", 1)) == pytest.approx(min(share_kw, 22.0))
     assert all(one.limit_a * 0.69 <= share_kw for one in plan.allotments)
-    assert replay_record(sealed.record, POLICIES) is None
+    assert replay_record(sealed.record) is None
 
 
-def test_a_record_of_a_policy_that_this_code_does_not_have_is_named() -> None:
+async def test_one_entry_makes_it_a_setting_whose_decisions_replay(tmp_path: Path) -> None:
+    agent = AgentApplication(policy="even", state_dir=tmp_path)
+
+    async with agent.client() as client:
+        answer = (await client.get("/optimize-charging")).json()
+
+    assert (answer["policy"], answer["charging_power_kw"]) == ("even", 4.0)
+    records = list(read_records(tmp_path / "ledger.sqlite"))
+    assert records
+    assert [replay_record(one.record) for one in records] == [None] * len(records)
+
+
+def test_an_unknown_policy_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ValidationError, match="no such policy; known are: rules, even"):
+        AgentSettings(policy="cheapest")
+
+
+def test_a_record_of_a_policy_that_this_code_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(POLICIES, EvenShares.name)
+
     difference = replay_record(sealed_by(DecisionPipeline(EvenShares())).record)
 
     assert difference is not None
@@ -138,30 +163,34 @@ def test_a_record_of_a_policy_that_this_code_does_not_have_is_named() -> None:
 
 
 @pytest.mark.parametrize("power_kw", [float("nan"), float("inf"), -1.0])
-def test_a_power_that_is_none_is_recorded_as_null_and_replays(power_kw: float) -> None:
+def test_a_power_that_is_none_is_recorded_as_null_and_replays(power_kw: float, monkeypatch: pytest.MonkeyPatch) -> None:
     class Reckless(EvenShares):
         def propose(self, inputs: DecisionInputs) -> Proposal:
             return Proposal(power_kw, "As much as there is.")
 
+    monkeypatch.setitem(POLICIES, EvenShares.name, lambda rules, parameters: Reckless())
     sealed = sealed_by(DecisionPipeline(Reckless()))
 
     record = sealed.entry.record
     assert (record.charging_power_kw, record.limited_by) == (0, "invalid_power")
-    assert replay_record(sealed.record, {"even": lambda _: Reckless()}) is None
+    assert replay_record(sealed.record) is None
     assert "The guard allowed 0 kW of" in explain_record(sealed.entry).policy
 
 
-def test_where_it_fails_the_rules_decide_and_the_record_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_where_it_fails_the_rules_decide_and_the_record_says_so(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class FailingPolicy(EvenShares):
         def propose(self, inputs: DecisionInputs) -> Proposal:
             raise ValueError("no solution")
 
+    monkeypatch.setitem(POLICIES, EvenShares.name, lambda rules, parameters: FailingPolicy())
     sealed = sealed_by(DecisionPipeline(FailingPolicy()))
 
     record = sealed.entry.record
     assert record.proposal is not None
     assert (record.policy.name, record.proposal.policy, record.charging_power_kw) == ("even", "rules", 22)
-    assert replay_record(sealed.record, {"even": lambda _: FailingPolicy()}) is None
+    assert replay_record(sealed.record) is None
     assert "policy failed, the rules decide" in caplog.text
     assert explain_record(sealed.entry).policy.startswith(
         "The policy even version 3 failed; rule solar_and_battery_high"

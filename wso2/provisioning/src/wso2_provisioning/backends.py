@@ -6,6 +6,7 @@ Source: apictl 4.6, "Configuring Environment Specific Parameters".
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -13,14 +14,29 @@ import yaml
 from wso2_terms.api_project import Endpoint, EndpointConfig
 from wso2_terms.artifacts import Artifacts, load_artifacts
 
-DEFAULT_BACKENDS: Mapping[str, str] = {
-    "SOLAR_BACKEND_URL": "http://localhost:8001",
-    "BATTERY_BACKEND_URL": "http://localhost:8002",
-    "GRID_BACKEND_URL": "http://localhost:8003",
-    "AGENT_BACKEND_URL": "http://localhost:8004",
-    "CHARGERS_BACKEND_URL": "http://localhost:8005",
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A service that stands behind APIs."""
+
+    url: str
+    """Base URL where no variable sets it: the default port of the service."""
+
+    module: str
+    """Python module whose `create_app` builds the service; its routes make the definitions of its APIs."""
+
+
+BACKENDS: Mapping[str, Backend] = {
+    "SOLAR_BACKEND_URL": Backend("http://localhost:8001", "solar_service.app"),
+    "BATTERY_BACKEND_URL": Backend("http://localhost:8002", "battery_service.app"),
+    "GRID_BACKEND_URL": Backend("http://localhost:8003", "grid_service.app"),
+    "AGENT_BACKEND_URL": Backend("http://localhost:8004", "charging_agent.app"),
+    "CHARGERS_BACKEND_URL": Backend("http://localhost:8005", "charger_service.app"),
 }
-"""Backend URLs if no variable sets them: the default ports of the services."""
+"""Services by the variable that the endpoint of an `api.yaml` names."""
+
+DEFAULT_BACKENDS: Mapping[str, str] = {name: backend.url for name, backend in BACKENDS.items()}
+"""Base URLs by variable, where no variable is set."""
 
 
 def load_configured_artifacts(folder: Path) -> Artifacts:
