@@ -258,7 +258,7 @@ async def test_a_report_that_can_not_be_kept_is_answered_with_an_error_and_logge
     answer = await charger.raw_call("StartTransaction", start)
 
     assert answer[2] == "InternalError"
-    assert "a message of a charger could not be handled" in caplog.messages
+    assert "an OCPP message could not be handled" in caplog.messages
     assert "DRIVER-TOKEN" not in caplog.text
 
 

@@ -60,7 +60,7 @@ class CentralSystem:
         self.metrics = metrics
         self._evses = evses
         self._events = events
-        self._around = ConnectionContext(events, numbers, clock, metrics, timing or Timing(), conversions or {})
+        self._context = ConnectionContext(events, numbers, clock, metrics, timing or Timing(), conversions or {})
         self._methods = {charger_id: LimitMethods((known or {}).get(charger_id)) for charger_id in evses}
         self._points: dict[str, ChargePoint] = {}
         self._last_seen: dict[str, datetime] = {}
@@ -74,7 +74,7 @@ class CentralSystem:
         """
         speaks = SUBPROTOCOLS[connection.subprotocol or ""]
         methods = self._methods[charger_id]
-        point = speaks(charger_id, self._evses[charger_id], connection, self._around, methods)
+        point = speaks(charger_id, self._evses[charger_id], connection, self._context, methods)
         former = self._points.get(charger_id)
         if former is not None:
             # Two of one identity: the older is most often a connection that broke without a word.
@@ -98,7 +98,7 @@ class CentralSystem:
     def last_seen(self, charger_id: str) -> datetime | None:
         """When a message of the charger last arrived."""
         point = self._points.get(charger_id)
-        return self._last_seen.get(charger_id) if point is None else point.heard_at
+        return self._last_seen.get(charger_id) if point is None else point.last_message_at
 
     async def set_limit(self, charger_id: str, limit: TransactionLimit) -> Reply:
         """Limit a running transaction."""
@@ -155,7 +155,7 @@ class CentralSystem:
 
     def _forget(self, point: ChargePoint) -> None:
         del self._points[point.charger_id]
-        self._last_seen[point.charger_id] = point.heard_at
+        self._last_seen[point.charger_id] = point.last_message_at
         point.close_silently()
         self.metrics.connected.labels(point.version).dec()
         _logger.info("charger disconnected", extra={"charger_id": point.charger_id})

@@ -9,11 +9,11 @@ import re
 from abc import abstractmethod
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 
-from charger_service.ocpp.connection import CallFailedError, ConnectionContext, OcppConnection, find_refusal, handles
+from charger_service.ocpp.connection import CallFailedError, ChargerConnection, ConnectionContext, find_refusal
 from charger_service.ocpp.limit_methods import LimitMethods, possible_methods
 from charger_service.ocpp.profiles import LIMIT_LEVEL, ChargingProfile, Conversion
 from charger_service.ports import (
@@ -26,6 +26,7 @@ from charger_service.ports import (
     Reply,
     TransactionLimit,
 )
+from ev_service.ocpp_connection import handles
 from ev_service.units import utc_text
 
 _STATUSES = {
@@ -78,14 +79,14 @@ def to_reply(status: str, detail: str = "") -> Reply:
     return Reply(answer, detail if answer is CommandStatus.ACCEPTED else detail or f"the charger says {status}")
 
 
-class ChargePoint(OcppConnection):
+class ChargePoint(ChargerConnection):
     """A charger for as long as one connection lasts.
 
     Args:
         charger_id: its identity.
         evse_ids: its registered EVSEs; what it says of others is not passed on.
-        connection: its WebSocket.
-        around: what it works with.
+        websocket: its WebSocket.
+        context: what it works with.
         methods: how it takes limits, by what it did before; None: nothing is known.
     """
 
@@ -93,11 +94,11 @@ class ChargePoint(OcppConnection):
         self,
         charger_id: str,
         evse_ids: tuple[int, ...],
-        connection: ServerConnection,
-        around: ConnectionContext,
+        websocket: ServerConnection,
+        context: ConnectionContext,
         methods: LimitMethods | None = None,
     ) -> None:
-        super().__init__(charger_id, connection, around)
+        super().__init__(charger_id, websocket, context)
         self.evse_ids = evse_ids
         self.abilities = ChargerCapabilities()
         self.methods = methods or LimitMethods()
@@ -106,7 +107,7 @@ class ChargePoint(OcppConnection):
 
     async def serve(self) -> None:
         """Answer the charger until its connection ends; set it up when it first speaks, or stays silent."""
-        silence = asyncio.get_running_loop().call_later(self.around.timing.silence_s, self.after_message)
+        silence = asyncio.get_running_loop().call_later(self.context.timing.silence_s, self.after_message)
         try:
             await super().serve()
         finally:
@@ -138,26 +139,26 @@ class ChargePoint(OcppConnection):
                 refusal = refusal or reply
                 if method.purpose is LimitPurpose.TX and self.methods.is_over(limit.transaction_id):
                     return refusal
-                self.methods.refuse(method, limit.transaction_id, self.around.clock.now())
+                self.methods.refuse(method, limit.transaction_id, self.context.clock.now())
             self.methods.refuse_all(limit.transaction_id)
             return refusal or Reply(CommandStatus.REJECTED)
 
     async def _try(self, limit: TransactionLimit, method: LimitMethod) -> Reply:
         """Send a limit by one method; the reply names it where the limit is in force, or may be."""
-        profile = self._conversion(limit.evse_id).limit(limit, method, self.around.clock.now())
+        profile = self._conversion(limit.evse_id).limit(limit, method, self.context.clock.now())
         try:
             reply = await self.set_profile(profile)
         except CallFailedError as failed:
             reply = failed.reply
         if reply.answer is CommandStatus.ACCEPTED and self.methods.accept(method, limit.transaction_id):
-            self.around.events.on_limit_method(self.charger_id, self.methods.known)
+            self.context.events.on_limit_method(self.charger_id, self.methods.known)
         return reply if reply.answer in _REFUSALS else replace(reply, method=method)
 
     async def set_fallback(self, evse_id: int, limit_a: float) -> Reply:
         """Set the EVSE's default profile, or where limits are given to the whole charger that one's."""
         accepted, possible = self.methods.last_accepted, self._possible_methods()
         method = accepted if accepted is not None and accepted in possible else possible[0]
-        profile = self._conversion(evse_id).fallback(evse_id, limit_a, method, self.around.clock.now())
+        profile = self._conversion(evse_id).fallback(evse_id, limit_a, method, self.context.clock.now())
         return await self.set_profile(profile)
 
     async def limit_in_force(self, evse_id: int) -> tuple[Reply, float | None]:
@@ -171,10 +172,10 @@ class ChargePoint(OcppConnection):
 
     @property
     def _first_purpose(self) -> LimitPurpose | None:
-        return self.around.events.quirks(self.charger_id).limit_purpose
+        return self.context.events.quirks(self.charger_id).limit_purpose
 
     def _conversion(self, evse_id: int) -> Conversion:
-        return self.around.conversions.get((self.charger_id, evse_id), _USUAL)
+        return self.context.conversions.get((self.charger_id, evse_id), _USUAL)
 
     @abstractmethod
     async def set_profile(self, profile: ChargingProfile) -> Reply:
@@ -264,37 +265,37 @@ class ChargePoint(OcppConnection):
         )
         self._needs_set_up = True
         is_forgotten = self.methods.boot(make)
-        self.around.events.on_boot(self.charger_id, make)
+        self.context.events.on_boot(self.charger_id, make)
         if is_forgotten:
-            self.around.events.on_limit_method(self.charger_id, None)
-        return {"current_time": self.current_time(), "interval": self.around.timing.heartbeat_s, "status": "Accepted"}
+            self.context.events.on_limit_method(self.charger_id, None)
+        return {"current_time": self.current_time(), "interval": self.context.timing.heartbeat_s, "status": "Accepted"}
 
     def note_begin(self, transaction_id: str, began_at: datetime) -> None:
         """Take in that a transaction began: what its time is before now, the charger's clock may be behind."""
-        self.methods.begin_transaction(transaction_id, self.heard_at - began_at)
+        self.methods.begin_transaction(transaction_id, self.last_message_at - began_at)
 
     def note_end(self, transaction_id: str, ended_at: datetime) -> None:
         """Take in that a transaction ended, for which limits may have been refused."""
-        if self.methods.end_transaction(transaction_id, ended_at, self.heard_at):
-            self.around.events.on_limit_method(self.charger_id, None)
+        if self.methods.end_transaction(transaction_id, ended_at, self.last_message_at):
+            self.context.events.on_limit_method(self.charger_id, None)
 
     def current_time(self) -> str:
         """The run's time, by which the charger sets its clock."""
-        return utc_text(self.heard_at)
+        return utc_text(self.last_message_at)
 
     def token_status(self, id_token: str) -> dict[str, str]:
         """What is answered about a token, in both versions."""
-        return {"status": "Accepted" if self.around.events.may_charge(id_token) else "Invalid"}
+        return {"status": "Accepted" if self.context.events.may_charge(id_token) else "Invalid"}
 
     def _create_payload(self, action: str, **said: Any) -> Any:
         """An answer of the version that is spoken."""
-        return getattr(cast(Any, self)._call_result, action)(**said)
+        return getattr(self.results, action)(**said)
 
     async def _set_up(self) -> None:
         try:
             self.abilities = await self._abilities()
             # Limits do not wait for what may as well be done later.
-            self.around.events.on_ready(self.charger_id, self.abilities)
+            self.context.events.on_ready(self.charger_id, self.abilities)
             await self.arrange_meter_values()
             await self.ask_how_it_is()
         except CallFailedError as failed:
@@ -309,7 +310,7 @@ class ChargePoint(OcppConnection):
             said = await self.read_abilities()
         except CallFailedError:
             said = ChargerCapabilities()
-        quirks = self.around.events.quirks(self.charger_id)
+        quirks = self.context.events.quirks(self.charger_id)
         if quirks.rate_unit is not None:
             units = {unit: quirks.rate_unit is unit for unit in RateUnit}
             said = replace(said, takes_amperes=units[RateUnit.AMPERES], takes_watts=units[RateUnit.WATTS])

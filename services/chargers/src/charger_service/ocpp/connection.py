@@ -1,19 +1,11 @@
-"""One connection with a charger: messages in, answers out, one question at a time.
+"""A charger's connection on the central system's side: tolerant validation, metrics, and replies to commands."""
 
-Knows nothing of what is asked. Nothing that a charger sends ends more than its own connection.
-"""
-
-import asyncio
 import logging
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from inspect import isawaitable
-from typing import Any, ClassVar, TypeVar, cast
-from uuid import uuid4
+from typing import Any, cast
 
-from ocpp import charge_point as library
-from ocpp import messages, routing
 from ocpp.exceptions import OCPPError
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -24,10 +16,16 @@ from charger_service.ocpp.validation import Validator
 from charger_service.ports import ChargerEvents, CommandStatus, Reply, SchemaViolation, TransactionIdAllocator
 from ev_service.clock import Clock
 from ev_service.logs import SeldomLog
+from ev_service.ocpp_connection import (
+    CallRefusedError,
+    InvalidAnswerError,
+    InvalidCallError,
+    NotConnectedError,
+    OcppCallError,
+    OcppConnection,
+)
 
-_UNIQUE_ID = re.compile(r'\s*\[\s*2\s*,\s*"([^"\\]{1,36})"')
-"""Type and unique id of a call, which can often be read where the rest of the message cannot."""
-_CAUSE_LENGTH = 200
+_MAX_DETAIL_LENGTH = 200
 _REFUSALS = {
     "notimplemented": CommandStatus.NOT_SUPPORTED,
     "notsupported": CommandStatus.NOT_SUPPORTED,
@@ -38,28 +36,11 @@ _REFUSALS = {
 }
 """Statuses and error codes that refuse, of any version and action, in lower case; others may mean anything."""
 
-# The library hands each message that is sent to a thread for validating, which takes longer than validating it.
-messages.ASYNC_VALIDATION = False
-
 _logger = logging.getLogger(__name__)
-_Handler = TypeVar("_Handler", bound=Callable[..., Any])
-# The library has no types.
-_messages, _library = cast(Any, messages), cast(Any, library)
-
-
-def _without_payload(record: logging.LogRecord) -> bool:
-    record.msg, record.args = "a message of a charger could not be handled", ()
-    return True
-
-
-# The library logs whole messages, with the tokens of drivers in them.
-_library_logger = logging.getLogger(f"{__name__}.library")
-_library_logger.setLevel(logging.ERROR)
-_library_logger.addFilter(_without_payload)
 
 
 class CallFailedError(Exception):
-    """A charger did not do what it was asked; the reply says why."""
+    """A charger did not do what it was asked; the reply gives the reason."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.answer)
@@ -68,280 +49,152 @@ class CallFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long things take, in real time [s].
-
-    answer_s: a charger's time for one answer. heartbeat_s: how often it says that it lives. meter_s: how often it
-    sends meter values while a car charges. silence_s: when to set up a charger that says nothing after connecting.
-    """
+    """Real times of a connection [s]."""
 
     answer_s: float = 10.0
+    """Time that a charger has for one answer."""
+
     heartbeat_s: int = 60
+    """Interval of the heartbeats that it is asked to send."""
+
     meter_s: int = 10
+    """Interval of its meter values while a car charges."""
+
     silence_s: float = 5.0
+    """Time after which a charger that has sent nothing since it connected is set up."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionContext:
-    """What every charge point works with.
-
-    conversions: what turns amperes into watts at each EVSE, by its charger and number.
-    """
+    """What every charge point works with."""
 
     events: ChargerEvents
+    """Receives what chargers report."""
+
     numbers: TransactionIdAllocator
+    """Allocates the transaction ids of OCPP 1.6."""
+
     clock: Clock
+    """The run's clock, by which chargers set theirs."""
+
     metrics: OcppMetrics
+    """Counts connections and messages."""
+
     timing: Timing
+    """Real times."""
+
     conversions: Mapping[tuple[str, int], Conversion] = field(default_factory=dict[tuple[str, int], Conversion])
+    """Conversion between amperes and watts of each EVSE, by charger and EVSE id."""
+
     validator: Validator = field(default_factory=Validator)
+    """Validates the messages of all connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class _PendingCall:
-    """The answer that is waited for. answer: arguments of the library's result; None: the connection is gone."""
-
-    unique_id: str
-    action: str
-    answer: asyncio.Future[dict[str, Any] | None]
-
-
-def handles(action: str) -> Callable[[_Handler], _Handler]:
-    """Mark a method as the one that answers an action of the charger."""
-    return cast(Callable[[_Handler], _Handler], cast(Any, routing).on(action))
-
-
-class OcppConnection(library.ChargePoint):
-    """What is said over one connection.
+class ChargerConnection(OcppConnection):
+    """The connection of one charger.
 
     Args:
-        charger_id: its identity.
-        connection: its WebSocket.
-        around: what it works with.
+        charger_id: Its identity.
+        websocket: Its WebSocket.
+        context: What it works with.
     """
 
-    version: ClassVar[str]
-
-    def __init__(self, charger_id: str, connection: ServerConnection, around: ConnectionContext) -> None:
-        _library.ChargePoint.__init__(self, charger_id, connection, logger=_library_logger)
-        self.charger_id = charger_id
-        self.around = around
-        self.heard_at = around.clock.now()
-        self.is_closed = False
-        self._websocket = connection
-        self._turn = asyncio.Lock()
-        # A question that an answer's handling gave rise to follows the answer: a charger of 1.6 learns from it the
-        # number of the transaction that is then limited.
-        self._mouth = asyncio.Lock()
-        self._awaited: _PendingCall | None = None
+    def __init__(self, charger_id: str, websocket: ServerConnection, context: ConnectionContext) -> None:
+        super().__init__(charger_id, websocket, context.timing.answer_s)
+        self.context = context
+        self.last_message_at = context.clock.now()
         self._unreadable = SeldomLog(_logger)
 
     async def serve(self) -> None:
         """Answer the charger until its connection ends."""
-        clock, websocket = self.around.clock, self._websocket
-        try:
-            while not self.is_closed:
-                raw = await websocket.recv()
-                self.heard_at = clock.now()
-                if not self.is_closed:
-                    await self.route_message(raw)
-                    self.after_message()
-        except ConnectionClosed:
-            pass
-        finally:
-            self.close_silently()
+        with suppress(ConnectionClosed):
+            await self.receive()
 
-    def after_message(self) -> None:
-        """What there is to do after each message, once it is answered."""
+    def before_message(self) -> None:
+        """Note the time of the message."""
+        self.last_message_at = self.context.clock.now()
 
-    def close_silently(self) -> None:
-        """Say nothing more and hear nothing more; whatever waits for an answer learns that there will be none."""
-        self.is_closed = True
-        if self._awaited is not None and not self._awaited.answer.done():
-            self._awaited.answer.set_result(None)
-
-    async def close(self, code: int, reason: str) -> None:
-        """Hang up and close the connection."""
-        self.close_silently()
-        await self._websocket.close(code, reason)
-
-    async def route_message(self, raw_msg: str | bytes) -> None:
-        """Answer one message, or take it for the answer that is waited for."""
-        try:
-            message: Any = _messages.unpack(raw_msg)
-            is_call = isinstance(message, messages.Call)
-            if not isinstance(message.unique_id, str) or (is_call and not isinstance(cast(Any, message).action, str)):
-                raise ValueError("unique id and action are texts")
-            if is_call:
-                await self._answer(message, len(raw_msg))
-                return
-        except (OCPPError, ValueError, RecursionError) as error:
-            await self._refuse_unreadable(raw_msg, error)
-            return
-        # A late answer is dropped: whoever asked was told that there was none.
-        if self._awaited is not None and self._awaited.unique_id == message.unique_id:
-            await self._take_answer(message, self._awaited, len(raw_msg))
-            # Whoever asked learns it before what the charger says next, which may follow from it.
-            await asyncio.sleep(0)
-
-    async def ask(self, request: Any) -> Any:
-        """Ask the charger something, after everything that was asked before.
-
-        Args:
-            request: a call of the library.
-
-        Returns:
-            The library's result.
+    async def parse_payload(self, message: Any, length: int) -> dict[str, Any]:
+        """Validate a payload, repair small violations, and report all of them.
 
         Raises:
-            CallFailedError: it did not answer in time, or with an error, or the connection is gone.
+            OCPPError: The payload cannot be used.
+        """
+        validation = await self.context.validator.validate(message, self.version, length)
+        is_refused = validation.error is not None
+        for reason in validation.violations:
+            self.context.metrics.offences.labels(self.version, "refused" if is_refused else "repaired").inc()
+            violation = SchemaViolation(message.action, reason, is_refused)
+            self.context.events.on_schema_violation(self.charger_id, violation)
+        if validation.error is not None:
+            raise validation.error
+        return validation.arguments
+
+    def report_answered(self) -> None:
+        """Count a message that was answered."""
+        self.context.metrics.messages.labels(self.version).inc()
+
+    def report_refused(self, error: OCPPError) -> None:
+        """Count a message that was refused."""
+        self.context.metrics.refused_messages.labels(self.version, cast(Any, error).code).inc()
+
+    def report_unreadable(self, error: Exception, length: int) -> None:
+        """Count and log a message that is not OCPP."""
+        self.context.metrics.malformed.inc()
+        # The error's own text may hold the whole message, and with it the token of a driver.
+        fields = {"charger_id": self.charger_id, "reason": type(error).__name__, "length": length}
+        self._unreadable.warn("a message of a charger cannot be read", self.charger_id, fields)
+
+    async def request(self, request: Any) -> Any:
+        """Send a request to the charger, after those that wait already, and return the library's result.
+
+        Args:
+            request: A call of the library.
+
+        Raises:
+            CallFailedError: There is no usable result.
         """
         action = type(request).__name__
         try:
-            payload = _library.remove_nones(_library.serialize_as_dict(request))
-            call = _messages.Call(str(uuid4()), action, _library.snake_to_camel_case(payload))
-            await self._demand_sayable(call)
-            async with self._turn:
-                answer = await self._exchange(call)
-            result = self._result(answer, action)
-        except CallFailedError as failed:
-            self.around.metrics.asked.labels(action, failed.reply.answer).inc()
-            raise
-        self.around.metrics.asked.labels(action, "answered").inc()
+            result = await self.send_call(request)
+        except OcppCallError as error:
+            reply = _to_reply(error)
+            self.context.metrics.asked.labels(action, reply.answer).inc()
+            raise CallFailedError(reply) from error
+        self.context.metrics.asked.labels(action, "answered").inc()
         return result
 
-    async def attempt(self, request: Any) -> Any | None:
-        """Ask something that the charger may refuse; None then.
+    async def request_optional(self, request: Any) -> Any | None:
+        """Send a request that the charger may refuse; None if it does.
 
         Raises:
-            CallFailedError: it did not answer, or is gone.
+            CallFailedError: It did not answer, or is not connected.
         """
         try:
-            return await self.ask(request)
+            return await self.request(request)
         except CallFailedError as failed:
             if failed.reply.answer in (CommandStatus.NO_ANSWER, CommandStatus.NOT_CONNECTED):
                 raise
             return None
 
-    async def _answer(self, call: Any, length: int) -> None:
-        try:
-            async with self._mouth:
-                await self._handle(call, length)
-            self.around.metrics.messages.labels(self.version).inc()
-        except OCPPError as error:
-            await self._refuse(call, error)
 
-    async def _handle(self, call: Any, length: int) -> None:
-        """Do what a message is about, and answer it; its schema is checked before anything is done.
-
-        Raises:
-            OCPPError: it is not answered yet, as it cannot be understood.
-        """
-        handler = cast(Any, self).route_map.get(call.action, {}).get("_on_action")
-        if handler is None:
-            _library._raise_key_error(call.action, self.version)
-            return
-        arguments = await self._understand(call, length)
-        try:
-            response = handler(**arguments)
-            if isawaitable(response):
-                response = await response
-        except Exception as error:
-            _library_logger.exception("a handler failed")
-            await self._websocket.send(call.create_call_error(error).to_json())
-            return
-        payload = _library.remove_nones(_library.serialize_as_dict(response))
-        answer = call.create_call_result(_library.snake_to_camel_case(payload))
-        await _messages.validate_payload(answer, self.version)
-        await self._websocket.send(answer.to_json())
-
-    async def _understand(self, message: Any, length: int) -> dict[str, Any]:
-        """What a message says, and what is clear in one that breaks its schema.
-
-        Raises:
-            OCPPError: it cannot be understood.
-        """
-        validation = await self.around.validator.validate(message, self.version, length)
-        if validation.violations:
-            self._offend(message.action, validation.violations, is_refused=validation.error is not None)
-        if validation.error is not None:
-            raise validation.error
-        return validation.arguments
-
-    def _offend(self, action: str, reasons: tuple[str, ...], *, is_refused: bool) -> None:
-        for reason in reasons:
-            self.around.metrics.offences.labels(self.version, "refused" if is_refused else "repaired").inc()
-            self.around.events.on_schema_violation(self.charger_id, SchemaViolation(action, reason, is_refused))
-
-    async def _refuse(self, call: Any, error: Any) -> None:
-        self.around.metrics.refused_messages.labels(self.version, error.code).inc()
-        cause = str(error.details.get("cause", ""))[:_CAUSE_LENGTH]
-        refusal = _messages.CallError(call.unique_id, error.code, error.description, {"cause": cause})
-        await self._websocket.send(refusal.to_json())
-
-    async def _refuse_unreadable(self, raw_msg: str | bytes, error: Exception) -> None:
-        """Answer what cannot be read by an error, where at least the call's id can; the connection stays."""
-        self.around.metrics.malformed.inc()
-        # The error's own text may hold the whole message, and with it the token of a driver.
-        reason = {"charger_id": self.charger_id, "reason": type(error).__name__, "length": len(raw_msg)}
-        self._unreadable.warn("a message of a charger cannot be read", self.charger_id, reason)
-        found = _UNIQUE_ID.match(raw_msg) if isinstance(raw_msg, str) else None
-        if found is not None:
-            # OCPP-J 1.6, 4.2.3, and 2.0.1 part 4, 4.3: the same error has two names.
-            code = "FormationViolation" if self.version == "1.6" else "FormatViolation"
-            refusal = _messages.CallError(found[1], code, "the message cannot be read", {})
-            await self._websocket.send(refusal.to_json())
-
-    async def _demand_sayable(self, call: Any) -> None:
-        try:
-            await _messages.validate_payload(call, self.version)
-        except OCPPError:
-            raise CallFailedError(Reply(CommandStatus.NOT_SUPPORTED, f"OCPP {self.version} can not say that")) from None
-
-    async def _take_answer(self, message: Any, awaited: _PendingCall, length: int) -> None:
-        """Hand an answer to whoever waits for it; it is validated here, so that nothing overtakes a long one."""
-        answer, reply = None, None
-        if isinstance(message, messages.CallError):
-            code = str(cast(Any, message).error_code)[:_CAUSE_LENGTH]
-            reply = Reply(find_refusal(code) or CommandStatus.REJECTED, f"the charger says {code}")
-        else:
-            message.action = awaited.action
-            try:
-                answer = await self._understand(message, length)
-            except (OCPPError, RecursionError):
-                reply = _refusal_in(message.payload) or Reply(CommandStatus.NO_ANSWER, "the answer is not OCPP")
-        if awaited.answer.done():
-            return
-        if reply is None:
-            awaited.answer.set_result(answer)
-        else:
-            awaited.answer.set_exception(CallFailedError(reply))
-
-    async def _exchange(self, call: Any) -> dict[str, Any]:
-        if self.is_closed:
-            raise CallFailedError(Reply(CommandStatus.NOT_CONNECTED))
-        awaited = _PendingCall(call.unique_id, call.action, asyncio.get_running_loop().create_future())
-        self._awaited = awaited
-        answer_s = self.around.timing.answer_s
-        try:
-            async with asyncio.timeout(answer_s):
-                async with self._mouth:
-                    await self._websocket.send(call.to_json())
-                answer = await awaited.answer
-        except TimeoutError:
-            raise CallFailedError(Reply(CommandStatus.NO_ANSWER, f"no answer within {answer_s:g} s")) from None
-        except ConnectionClosed:
-            answer = None
-        finally:
-            self._awaited = None
-        if answer is None:
-            raise CallFailedError(Reply(CommandStatus.NO_ANSWER, "the connection ended before the answer"))
-        return answer
-
-    def _result(self, answer: dict[str, Any], action: str) -> Any:
-        try:
-            return getattr(cast(Any, self)._call_result, action)(**answer)
-        except TypeError:
-            raise CallFailedError(Reply(CommandStatus.NO_ANSWER, "the answer is not OCPP")) from None
+def _to_reply(error: OcppCallError) -> Reply:
+    match error:
+        case InvalidCallError():
+            return Reply(CommandStatus.NOT_SUPPORTED, str(error))
+        case NotConnectedError():
+            return Reply(CommandStatus.NOT_CONNECTED)
+        case CallRefusedError(code=code):
+            return Reply(find_refusal(code) or CommandStatus.REJECTED, f"the charger says {code}")
+        case InvalidAnswerError(payload=payload):
+            # The refusal in an answer that breaks its schema, by its status.
+            status = cast(dict[str, Any], payload).get("status") if isinstance(payload, dict) else None
+            refusal = find_refusal(status) if isinstance(status, str) else None
+            if refusal is not None:
+                return Reply(refusal, f"the charger says {status}"[:_MAX_DETAIL_LENGTH])
+        case _:
+            pass
+    return Reply(CommandStatus.NO_ANSWER, str(error))
 
 
 def find_refusal(word: str) -> CommandStatus | None:
@@ -351,10 +204,3 @@ def find_refusal(word: str) -> CommandStatus | None:
     <CommandStatus.NOT_SUPPORTED: 'not_supported'>
     """
     return _REFUSALS.get(word.strip().lower())
-
-
-def _refusal_in(payload: Any) -> Reply | None:
-    """The refusal in an answer that breaks its schema, by its status."""
-    status = cast(dict[str, Any], payload).get("status") if isinstance(payload, dict) else None
-    answer = find_refusal(status) if isinstance(status, str) else None
-    return None if answer is None else Reply(answer, f"the charger says {status}"[:_CAUSE_LENGTH])

@@ -6,11 +6,9 @@ Source: OCPP 1.6 edition 2; OCPP-J 1.6; the security whitepaper's messages are a
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from ocpp import v16
 from ocpp.v16 import call, call_result
 
 from charger_service.ocpp.charge_point import ChargePoint, abilities_of, to_reply
-from charger_service.ocpp.connection import handles
 from charger_service.ocpp.meters import MEASURANDS, moment, reading, time_of
 from charger_service.ocpp.profiles import ChargingProfile
 from charger_service.ports import (
@@ -24,6 +22,7 @@ from charger_service.ports import (
     TransactionUpdated,
 )
 from ev_service.charging import EvseState
+from ev_service.ocpp_connection import handles
 
 _STACK_LEVEL = "ChargeProfileMaxStackLevel"
 _RATE_UNIT = "ChargingScheduleAllowedChargingRateUnit"
@@ -49,10 +48,11 @@ _call, _result = cast(Any, call), cast(Any, call_result)
 _ACCEPTED = {"status": "Accepted"}
 
 
-class ChargePoint16(ChargePoint, v16.ChargePoint):
+class ChargePoint16(ChargePoint):
     """A charge point; its connectors count as EVSEs, connector 0 is the whole."""
 
     version = "1.6"
+    results = call_result
 
     @handles("BootNotification")
     def on_boot_notification(
@@ -66,7 +66,7 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         """A connector's state."""
         if connector_id in self.evse_ids:
             is_over = status == "Finishing"
-            self.around.events.on_evse_state(self.charger_id, connector_id, _STATES[status], is_over=is_over)
+            self.context.events.on_evse_state(self.charger_id, connector_id, _STATES[status], is_over=is_over)
         return _result.StatusNotification()
 
     @handles("Authorize")
@@ -82,17 +82,17 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         if connector_id not in self.evse_ids:
             return _result.StartTransaction(transaction_id=0, id_tag_info={"status": "Invalid"})
         beginning = f"{connector_id} {timestamp} {meter_start} {id_tag}"
-        number = await self.around.numbers.number_of(self.charger_id, beginning)
+        number = await self.context.numbers.number_of(self.charger_id, beginning)
         started = TransactionStarted(
             charger_id=self.charger_id,
             evse_id=connector_id,
             transaction_id=str(number),
-            started_at=moment(timestamp, self.heard_at),
+            started_at=moment(timestamp, self.last_message_at),
             energy_kwh=meter_start / 1000,
             id_token=id_tag,
         )
         self.note_begin(started.transaction_id, started.started_at)
-        await self.around.events.on_transaction_started(started)
+        await self.context.events.on_transaction_started(started)
         return _result.StartTransaction(transaction_id=number, id_tag_info=self.token_status(id_tag))
 
     @handles("StopTransaction")
@@ -103,12 +103,12 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         ended = TransactionEnded(
             charger_id=self.charger_id,
             transaction_id=str(transaction_id),
-            ended_at=moment(timestamp, self.heard_at),
+            ended_at=moment(timestamp, self.last_message_at),
             energy_kwh=meter_stop / 1000,
             reason=reason,
         )
         self.note_end(ended.transaction_id, ended.ended_at)
-        await self.around.events.on_transaction_ended(ended)
+        await self.context.events.on_transaction_ended(ended)
         return _result.StopTransaction(id_tag_info=_ACCEPTED)
 
     @handles("MeterValues")
@@ -121,13 +121,13 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
             running = str(transaction_id) if is_one else None
             if running is not None:
                 times = [at for value in meter_value if (at := time_of(value["timestamp"])) is not None]
-                self.around.events.on_transaction_updated(
+                self.context.events.on_transaction_updated(
                     TransactionUpdated(self.charger_id, connector_id, running, max(times, default=None))
                 )
             for value in meter_value:
                 found = reading(value, running)
                 if found is not None:
-                    self.around.events.on_meter_values(self.charger_id, connector_id, found)
+                    self.context.events.on_meter_values(self.charger_id, connector_id, found)
         return _result.MeterValues()
 
     @handles("DiagnosticsStatusNotification")
@@ -145,42 +145,42 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         """SetChargingProfile."""
         content = profile.content_16()
         request = _call.SetChargingProfile(connector_id=profile.evse_id, cs_charging_profiles=content)
-        return to_reply((await self.ask(request)).status)
+        return to_reply((await self.request(request)).status)
 
     async def clear_profile(self, profile_id: int) -> Reply:
         """Take a profile away."""
-        result = await self.ask(_call.ClearChargingProfile(id=profile_id))
+        result = await self.request(_call.ClearChargingProfile(id=profile_id))
         return Reply(CommandStatus.ACCEPTED) if result.status == "Unknown" else to_reply(result.status)
 
     async def composite(self, evse_id: int, unit: RateUnit) -> tuple[Reply, dict[str, Any] | None]:
         """GetCompositeSchedule."""
         request = _call.GetCompositeSchedule(connector_id=evse_id, duration=_COMPOSITE_S, charging_rate_unit=str(unit))
-        result = await self.ask(request)
+        result = await self.request(request)
         return to_reply(result.status), result.charging_schedule
 
     async def start_transaction(self, evse_id: int, id_token: str) -> Reply:
         """RemoteStartTransaction, after what the charger needs for that."""
-        settings = self.around.events.quirks(self.charger_id).remote_start_configuration or {}
+        settings = self.context.events.quirks(self.charger_id).remote_start_configuration or {}
         for key, value in settings.items():
-            await self.attempt(_call.ChangeConfiguration(key=key, value=value))
-        result = await self.ask(_call.RemoteStartTransaction(id_tag=id_token, connector_id=evse_id))
+            await self.request_optional(_call.ChangeConfiguration(key=key, value=value))
+        result = await self.request(_call.RemoteStartTransaction(id_tag=id_token, connector_id=evse_id))
         return to_reply(result.status)
 
     async def stop_transaction(self, transaction_id: str) -> Reply:
         """RemoteStopTransaction."""
         if not transaction_id.isdecimal():
             return Reply(CommandStatus.REJECTED, "transactions of OCPP 1.6 have numbers")
-        result = await self.ask(_call.RemoteStopTransaction(transaction_id=int(transaction_id)))
+        result = await self.request(_call.RemoteStopTransaction(transaction_id=int(transaction_id)))
         return to_reply(result.status)
 
     async def ask_meter_values(self, evse_id: int) -> Reply:
         """TriggerMessage for MeterValues."""
-        result = await self.ask(_call.TriggerMessage(requested_message="MeterValues", connector_id=evse_id))
+        result = await self.request(_call.TriggerMessage(requested_message="MeterValues", connector_id=evse_id))
         return to_reply(result.status)
 
     async def reset(self) -> Reply:
         """A soft reset: transactions are ended properly before."""
-        return to_reply((await self.ask(_call.Reset(type="Soft"))).status)
+        return to_reply((await self.request(_call.Reset(type="Soft"))).status)
 
     async def read_abilities(self) -> ChargerCapabilities:
         """From its configuration."""
@@ -190,14 +190,14 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
     async def arrange_meter_values(self) -> None:
         """By its configuration, where that is not so already."""
         now = await self._configuration(_SAMPLE_INTERVAL, _SAMPLED)
-        interval = str(self.around.timing.meter_s)
+        interval = str(self.context.timing.meter_s)
         if now.get(_SAMPLE_INTERVAL) != interval:
-            await self.attempt(_call.ChangeConfiguration(key=_SAMPLE_INTERVAL, value=interval))
+            await self.request_optional(_call.ChangeConfiguration(key=_SAMPLE_INTERVAL, value=interval))
         if set(MEASURANDS) <= {name.strip() for name in now.get(_SAMPLED, "").split(",")}:
             return
         # Where it has no power, currents and energy still say what a car draws.
         for measurands in (MEASURANDS, MEASURANDS[:2]):
-            result = await self.attempt(_call.ChangeConfiguration(key=_SAMPLED, value=",".join(measurands)))
+            result = await self.request_optional(_call.ChangeConfiguration(key=_SAMPLED, value=",".join(measurands)))
             if result is None or to_reply(result.status).answer is not CommandStatus.REJECTED:
                 return
 
@@ -205,9 +205,9 @@ class ChargePoint16(ChargePoint, v16.ChargePoint):
         """TriggerMessage for each connector."""
         for message in ("StatusNotification", "MeterValues"):
             for connector_id in self.evse_ids:
-                await self.attempt(_call.TriggerMessage(requested_message=message, connector_id=connector_id))
+                await self.request_optional(_call.TriggerMessage(requested_message=message, connector_id=connector_id))
 
     async def _configuration(self, *keys: str) -> dict[str, str]:
-        result = await self.attempt(_call.GetConfiguration(key=list(keys)))
+        result = await self.request_optional(_call.GetConfiguration(key=list(keys)))
         known: list[dict[str, Any]] = [] if result is None else result.configuration_key or []
         return {item["key"]: str(item.get("value", "")) for item in known}

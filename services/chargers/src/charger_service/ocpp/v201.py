@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, cast
 
-from ocpp import v201
 from ocpp.v201 import call, call_result
 
 from charger_service.ocpp.charge_point import ChargePoint, abilities_of, to_reply
-from charger_service.ocpp.connection import handles
 from charger_service.ocpp.evse_states import TRANSACTION_STATES, Event, EvseStates
 from charger_service.ocpp.meters import MEASURANDS, moment, reading, time_of
 from charger_service.ocpp.profiles import ChargingProfile
@@ -26,6 +24,7 @@ from charger_service.ports import (
     TransactionStarted,
     TransactionUpdated,
 )
+from ev_service.ocpp_connection import handles
 
 _SMART, _SAMPLED = "SmartChargingCtrlr", "SampledDataCtrlr"
 _STACK_LEVEL, _RATE_UNIT, _PHASE_SWITCH = "ProfileStackLevel", "RateUnit", "Phases3to1"
@@ -35,10 +34,11 @@ _COMPOSITE_S = 60
 _call, _result = cast(Any, call), cast(Any, call_result)
 
 
-class ChargePoint201(ChargePoint, v201.ChargePoint):
+class ChargePoint201(ChargePoint):
     """A charging station; EVSE 0 is the whole."""
 
     version = "2.0.1"
+    results = call_result
     _remote_start_ids = count(1)
 
     def __init__(self, *arguments: Any) -> None:
@@ -58,7 +58,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         """A connector's state."""
         if evse_id in self.evse_ids:
             state = self._states.connector(evse_id, connector_id, connector_status)
-            self.around.events.on_evse_state(self.charger_id, evse_id, state)
+            self.context.events.on_evse_state(self.charger_id, evse_id, state)
         return _result.StatusNotification()
 
     @handles("Authorize")
@@ -84,7 +84,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         evse_id = self._evse_of(transaction_id) if evse is None else int(evse["id"])
         if evse_id is not None and evse_id not in self.evse_ids:
             return _result.TransactionEvent(id_token_info={"status": "Invalid"})
-        event = Event(transaction_id, seq_no, moment(timestamp, self.heard_at), event_type == "Ended")
+        event = Event(transaction_id, seq_no, moment(timestamp, self.last_message_at), event_type == "Ended")
         readings = self._readings(meter_value, transaction_id, is_stored=offline)
         charging_state = transaction_info.get("charging_state")
         token = None if id_token is None else str(id_token["id_token"])
@@ -94,11 +94,11 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         elif event_type == "Updated" and (evse_id is None or self._states.is_newest(evse_id, event)):
             state = None if charging_state is None else TRANSACTION_STATES[charging_state]
             seen_at = time_of(timestamp)
-            runs = self.around.events.on_transaction_updated(
+            runs = self.context.events.on_transaction_updated(
                 TransactionUpdated(self.charger_id, evse_id, transaction_id, seen_at, offline, state, token)
             )
         for found in readings:
-            self.around.events.on_meter_values(self.charger_id, evse_id, found)
+            self.context.events.on_meter_values(self.charger_id, evse_id, found)
         if event.is_end:
             runs = await self._report_ended(event, readings, transaction_info.get("stopped_reason"))
         if evse_id is not None and self._states.is_newest(evse_id, event):
@@ -110,7 +110,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         """Meter values outside of transaction events, as many stations send them at the full minute."""
         if evse_id in self.evse_ids:
             for found in self._readings(meter_value, None, is_stored=False):
-                self.around.events.on_meter_values(self.charger_id, evse_id, found)
+                self.context.events.on_meter_values(self.charger_id, evse_id, found)
         return _result.MeterValues()
 
     @handles("NotifyEVChargingNeeds")
@@ -126,7 +126,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
             departure=time_of(departure),
             max_current_a=said.get("ev_max_current"),
         )
-        self.around.events.on_charging_needs(self.charger_id, evse_id, needs)
+        self.context.events.on_charging_needs(self.charger_id, evse_id, needs)
         return _result.NotifyEVChargingNeeds(status="Processing")
 
     @handles("NotifyEvent")
@@ -142,17 +142,17 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
     async def set_profile(self, profile: ChargingProfile) -> Reply:
         """SetChargingProfile."""
         request = _call.SetChargingProfile(evse_id=profile.evse_id, charging_profile=profile.content_201())
-        return _to_reply(await self.ask(request))
+        return _to_reply(await self.request(request))
 
     async def clear_profile(self, profile_id: int) -> Reply:
         """Take a profile away."""
-        result = await self.ask(_call.ClearChargingProfile(charging_profile_id=profile_id))
+        result = await self.request(_call.ClearChargingProfile(charging_profile_id=profile_id))
         return Reply(CommandStatus.ACCEPTED) if result.status == "Unknown" else _to_reply(result)
 
     async def composite(self, evse_id: int, unit: RateUnit) -> tuple[Reply, dict[str, Any] | None]:
         """GetCompositeSchedule."""
         request = _call.GetCompositeSchedule(duration=_COMPOSITE_S, evse_id=evse_id, charging_rate_unit=str(unit))
-        result = await self.ask(request)
+        result = await self.request(request)
         return _to_reply(result), result.schedule
 
     async def start_transaction(self, evse_id: int, id_token: str) -> Reply:
@@ -161,19 +161,21 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         request = _call.RequestStartTransaction(
             id_token=token, remote_start_id=next(self._remote_start_ids), evse_id=evse_id
         )
-        return _to_reply(await self.ask(request))
+        return _to_reply(await self.request(request))
 
     async def stop_transaction(self, transaction_id: str) -> Reply:
         """RequestStopTransaction."""
-        return _to_reply(await self.ask(_call.RequestStopTransaction(transaction_id=transaction_id)))
+        return _to_reply(await self.request(_call.RequestStopTransaction(transaction_id=transaction_id)))
 
     async def ask_meter_values(self, evse_id: int) -> Reply:
         """TriggerMessage for MeterValues."""
-        return _to_reply(await self.ask(_call.TriggerMessage(requested_message="MeterValues", evse={"id": evse_id})))
+        return _to_reply(
+            await self.request(_call.TriggerMessage(requested_message="MeterValues", evse={"id": evse_id}))
+        )
 
     async def reset(self) -> Reply:
         """A reset once no transaction runs."""
-        return _to_reply(await self.ask(_call.Reset(type="OnIdle")))
+        return _to_reply(await self.request(_call.Reset(type="OnIdle")))
 
     async def read_abilities(self) -> ChargerCapabilities:
         """From its variables."""
@@ -183,7 +185,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
     async def arrange_meter_values(self) -> None:
         """By its variables, where that is not so already."""
         now = await self._variables(_SAMPLED, _INTERVAL, _MEASURANDS)
-        interval = str(self.around.timing.meter_s)
+        interval = str(self.context.timing.meter_s)
         if now.get(_INTERVAL) != interval:
             await self._set_variable(_INTERVAL, interval)
         if set(MEASURANDS) <= {name.strip() for name in now.get(_MEASURANDS, "").split(",")}:
@@ -196,9 +198,9 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         """TriggerMessage for each EVSE's connector, and for all running transactions."""
         for evse_id in self.evse_ids:
             evse = {"id": evse_id, "connector_id": 1}
-            await self.attempt(_call.TriggerMessage(requested_message="StatusNotification", evse=evse))
+            await self.request_optional(_call.TriggerMessage(requested_message="StatusNotification", evse=evse))
         # A transaction event carries the charging state and meter values.
-        await self.attempt(_call.TriggerMessage(requested_message="TransactionEvent"))
+        await self.request_optional(_call.TriggerMessage(requested_message="TransactionEvent"))
 
     def _evse_of(self, transaction_id: str) -> int | None:
         """An event names its EVSE only once."""
@@ -226,7 +228,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         if not is_stored:
             self.note_begin(event.transaction_id, event.at)
         energy_kwh = readings[0].energy_kwh if readings else None
-        return await self.around.events.on_transaction_started(
+        return await self.context.events.on_transaction_started(
             TransactionStarted(
                 self.charger_id, evse_id, event.transaction_id, event.at, energy_kwh, id_token, is_stored
             )
@@ -235,7 +237,7 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
     async def _report_ended(self, event: Event, readings: list[MeterReading], reason: str | None) -> bool:
         energy_kwh = readings[-1].energy_kwh if readings else None
         self.note_end(event.transaction_id, event.at)
-        return await self.around.events.on_transaction_ended(
+        return await self.context.events.on_transaction_ended(
             TransactionEnded(self.charger_id, event.transaction_id, event.at, energy_kwh, reason)
         )
 
@@ -244,17 +246,17 @@ class ChargePoint201(ChargePoint, v201.ChargePoint):
         self._states.note(event, charging_state)
         if runs:
             state = self._states.transaction(evse_id, event)
-            self.around.events.on_evse_state(self.charger_id, evse_id, state)
+            self.context.events.on_evse_state(self.charger_id, evse_id, state)
 
     async def _variables(self, component: str, *names: str) -> dict[str, str]:
         wanted = [{"component": {"name": component}, "variable": {"name": name}} for name in names]
-        result = await self.attempt(_call.GetVariables(get_variable_data=wanted))
+        result = await self.request_optional(_call.GetVariables(get_variable_data=wanted))
         known: list[dict[str, Any]] = [] if result is None else result.get_variable_result
         return {item["variable"]["name"]: str(item.get("attribute_value", "")) for item in known}
 
     async def _set_variable(self, name: str, value: str) -> CommandStatus:
         wanted = {"component": {"name": _SAMPLED}, "variable": {"name": name}, "attribute_value": value}
-        result = await self.attempt(_call.SetVariables(set_variable_data=[wanted]))
+        result = await self.request_optional(_call.SetVariables(set_variable_data=[wanted]))
         if result is None:
             return CommandStatus.NOT_SUPPORTED
         return to_reply(result.set_variable_result[0]["attribute_status"]).answer

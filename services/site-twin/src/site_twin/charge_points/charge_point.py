@@ -19,19 +19,24 @@ from websockets.headers import build_authorization_basic
 from websockets.typing import Subprotocol
 
 from ev_service.clock import Clock, SystemClock
+from ev_service.ocpp_connection import OcppCallError
 from ev_service.tasks import Backoff, run_in_background
 from ev_service.trust import Authorities
-from site_twin.charge_points.connection import OcppClient, Timing
+from site_twin.charge_points.connection import Progress, StationConnection, Timing
 from site_twin.charge_points.evses import EvsePlan
 from site_twin.charge_points.parked_cars import NoCars
-from site_twin.charge_points.protocol_version import About, BootReason, StopReason
+from site_twin.charge_points.protocol_version import About, BootReason, ProtocolVersion, StopReason
 from site_twin.charge_points.quirks import Quirk
 from site_twin.charge_points.station import Station, StationConfig
-from site_twin.charge_points.v16 import V16
-from site_twin.charge_points.v201 import V201
+from site_twin.charge_points.v16 import V16, Connection16
+from site_twin.charge_points.v201 import V201, Connection201
 from site_twin.ports import Cars, Offer
 
 Version = Literal["1.6", "2.0.1"]
+_VERSIONS: dict[Version, tuple[ProtocolVersion, type[StationConnection]]] = {
+    "1.6": (V16(), Connection16),
+    "2.0.1": (V201(), Connection201),
+}
 
 _LONGEST_TICK_S = 1.0
 _LONGEST_SERIAL_NUMBER = 25
@@ -78,7 +83,7 @@ class ChargePoint:
             timing: real times; None: as a charger in the field has them.
             voltage_v: between phase and neutral [V].
         """
-        protocol = V16() if version == "1.6" else V201()
+        protocol, self._connection_type = _VERSIONS[version]
         clock = clock or SystemClock()
         present = cars or NoCars(clock)
         self.charger_id = charger_id
@@ -96,7 +101,7 @@ class ChargePoint:
         self._socket: ClientConnection | None = None
         self._rebooting = False
         self._closing: asyncio.Task[None] | None = None
-        self._turn = asyncio.Event()
+        self._progress = Progress()
 
     @property
     def version(self) -> str:
@@ -143,7 +148,7 @@ class ChargePoint:
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so, looked at whenever the charge point did something."""
         while not is_so():
-            await self._turn.wait()
+            await self._progress.wait()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Self]:
@@ -161,7 +166,7 @@ class ChargePoint:
     async def _follow(self) -> None:
         while True:
             self.station.tick()
-            self._advance()
+            self._progress.advance()
             await asyncio.sleep(self._tick_s)
 
     async def _stay_connected(self) -> None:
@@ -183,18 +188,18 @@ class ChargePoint:
         try:
             async with self._connect() as socket:
                 self._socket, self.last_error = socket, None
-                self._advance()
+                self._progress.advance()
                 try:
-                    await OcppClient(self.station, self._timing, self._advance).hold(socket)
+                    await self._connection_type(self.station, socket, self._timing, self._progress).run()
                 except asyncio.CancelledError:
                     await socket.close(CloseCode.GOING_AWAY)
                     raise
                 finally:
                     was_online = self.station.is_online
                     self._on_disconnect()
-        except (OSError, TimeoutError, WebSocketException) as error:
-            self._tell_failure(error, was_online)
-        self._advance()
+        except (OSError, TimeoutError, WebSocketException, OcppCallError) as error:
+            self._report_failure(error, was_online)
+        self._progress.advance()
         return was_online
 
     def _connect(self) -> connect:
@@ -222,12 +227,8 @@ class ChargePoint:
         self._socket, self.station.is_online = None, False
         self.station.outbox.drop_volatile()
 
-    def _tell_failure(self, error: Exception, was_online: bool) -> None:
+    def _report_failure(self, error: Exception, was_online: bool) -> None:
         refused = f"HTTP {error.response.status_code}" if isinstance(error, InvalidStatus) else ""
         self.last_error = refused or str(error) or type(error).__name__
         event = "charge point disconnected" if was_online else "charge point cannot connect"
         _logger.info(event, extra={"charger_id": self.charger_id, "reason": self.last_error})
-
-    def _advance(self) -> None:
-        self._turn.set()
-        self._turn = asyncio.Event()

@@ -3,20 +3,13 @@
 Payloads are the library's dataclasses; it gives no types, so they are `Any` here.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from site_twin.charge_points.evses import Evse, Reading, Transaction
 from site_twin.ports import PluggedCar
-
-if TYPE_CHECKING:
-    from site_twin.charge_points.station import Station
-
-Handlers = Mapping[str, Callable[..., Any]]
-"""What answers each call of the central system, by its action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +66,6 @@ class ProtocolVersion(Protocol):
     @property
     def is_strict(self) -> bool:
         """Whether charging profiles have to keep the rules of 2.0.1."""
-        ...
-
-    def create_client(self, charger_id: str, connection: Any, answer_s: int) -> Any:
-        """The library's charge point on a connection."""
-        ...
-
-    def handlers(self, station: "Station") -> Handlers:
-        """What answers the central system's calls."""
         ...
 
     def boot(self, about: About, reason: BootReason) -> Any:

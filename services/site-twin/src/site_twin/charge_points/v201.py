@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ocpp.v201 import call
+from ocpp.v201 import call, call_result
 
+from ev_service.ocpp_connection import handles
 from ev_service.units import utc_text
+from site_twin.charge_points import profile_handling
+from site_twin.charge_points.configuration import SETTABLE_V201, set_seconds, values_v201
+from site_twin.charge_points.connection import StationConnection
 from site_twin.charge_points.evses import Activity, Evse, Reading, Transaction, samples
-from site_twin.charge_points.faulty_charge_point import FaultyChargePointV201, wire_logger
-from site_twin.charge_points.handlers_v201 import handlers_v201
-from site_twin.charge_points.protocol_version import About, BootReason, Handlers, ReadingContext, StopReason
-from site_twin.charge_points.station import Station
+from site_twin.charge_points.profiles import ProfilePurpose
+from site_twin.charge_points.protocol_version import About, BootReason, ReadingContext, StopReason
+from site_twin.charge_points.wire_profiles import period_contents, profile_from_v201, purpose_of
 from site_twin.ports import PluggedCar
 
 _CONNECTOR_ID = 1
@@ -44,14 +47,6 @@ class V201:
     version = "2.0.1"
     subprotocol = "ocpp2.0.1"
     is_strict = True
-
-    def create_client(self, charger_id: str, connection: Any, answer_s: int) -> FaultyChargePointV201:
-        """The library's charging station on a connection."""
-        return FaultyChargePointV201(charger_id, connection, answer_s, wire_logger())
-
-    def handlers(self, station: Station) -> Handlers:
-        """What answers the CSMS's calls."""
-        return handlers_v201(station)
 
     def boot(self, about: About, reason: BootReason) -> Any:
         """BootNotification."""
@@ -166,3 +161,143 @@ def _meter_value(reading: Reading, context: str) -> dict[str, Any]:
         for measurand, unit, value, phase in samples(reading)
     ]
     return {"timestamp": utc_text(reading.at), "sampled_value": sampled}
+
+
+class Connection201(StationConnection):
+    """The connection of an OCPP 2.0.1 charging station: it answers the CSMS's calls."""
+
+    version = "2.0.1"
+    results = call_result
+
+    @handles("SetChargingProfile")
+    def on_set_charging_profile(self, evse_id: int, charging_profile: dict[str, Any], **_: Any) -> Any:
+        """SetChargingProfile."""
+        try:
+            profile = profile_from_v201(evse_id, charging_profile)
+        except ValueError:
+            return _answer(call_result.SetChargingProfile, "InvalidProfile")
+        return _answer(call_result.SetChargingProfile, profile_handling.set_profile(self.station, profile))
+
+    @handles("ClearChargingProfile")
+    def on_clear_charging_profile(
+        self,
+        charging_profile_id: int | None = None,
+        charging_profile_criteria: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> Any:
+        """ClearChargingProfile."""
+        criteria = charging_profile_criteria or {}
+        status: Any = "Unknown"
+        try:
+            purpose: ProfilePurpose | None = purpose_of(criteria.get("charging_profile_purpose"))
+        except ValueError:
+            return call_result.ClearChargingProfile(status=status)
+        evse_id, stack_level = criteria.get("evse_id"), criteria.get("stack_level")
+        if profile_handling.clear_profiles(self.station, charging_profile_id, evse_id, purpose, stack_level):
+            status = "Accepted"
+        return call_result.ClearChargingProfile(status=status)
+
+    @handles("GetCompositeSchedule")
+    def on_get_composite_schedule(self, duration: int, evse_id: int, **_: Any) -> Any:
+        """GetCompositeSchedule."""
+        composite = profile_handling.composite_schedule(self.station, evse_id, duration)
+        if composite is None:
+            return _answer(call_result.GetCompositeSchedule, "UnknownEvse")
+        schedule = {
+            "evse_id": evse_id,
+            "duration": duration,
+            "schedule_start": utc_text(self.station.cars.now()),
+            "charging_rate_unit": composite.unit,
+            "charging_schedule_period": period_contents(composite.periods),
+        }
+        return _answer(call_result.GetCompositeSchedule, None, schedule=schedule)
+
+    @handles("RequestStartTransaction")
+    def on_request_start_transaction(
+        self,
+        id_token: dict[str, Any],
+        remote_start_id: int,
+        evse_id: int | None = None,
+        charging_profile: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> Any:
+        """RequestStartTransaction."""
+        try:
+            profile = None if charging_profile is None else profile_from_v201(evse_id or 1, charging_profile)
+        except ValueError:
+            return _answer(call_result.RequestStartTransaction, "InvalidProfile")
+        evse = profile_handling.remote_start(self.station, evse_id, id_token["id_token"], profile, remote_start_id)
+        if evse is None or evse.transaction is None:
+            return _answer(call_result.RequestStartTransaction, "NoCar")
+        return _answer(call_result.RequestStartTransaction, None, transaction_id=evse.transaction.local_id)
+
+    @handles("RequestStopTransaction")
+    def on_request_stop_transaction(self, transaction_id: str, **_: Any) -> Any:
+        """RequestStopTransaction."""
+        reason = None if profile_handling.remote_stop(self.station, transaction_id) else "TxNotFound"
+        return _answer(call_result.RequestStopTransaction, reason)
+
+    @handles("TriggerMessage")
+    def on_trigger_message(self, requested_message: str, evse: dict[str, Any] | None = None, **_: Any) -> Any:
+        """TriggerMessage."""
+        status: Any = profile_handling.trigger(self.station, requested_message, None if evse is None else evse["id"])
+        return call_result.TriggerMessage(status=status)
+
+    @handles("Reset")
+    def on_reset(self, type: str, **_: Any) -> Any:
+        """Reset."""
+        is_idle = all(evse.transaction is None for evse in self.station.evses.values())
+        if type == "Immediate" or is_idle:
+            self.station.reboot(BootReason.REMOTE_RESET, StopReason.RESET)
+            return _answer(call_result.Reset, None)
+        self.station.resets_when_idle = True
+        status: Any = "Scheduled"
+        return call_result.Reset(status=status)
+
+    @handles("GetVariables")
+    def on_get_variables(self, get_variable_data: list[dict[str, Any]], **_: Any) -> Any:
+        """GetVariables."""
+        values = values_v201(self.station.configuration, profile_handling.abilities(self.station))
+        results: Any = [
+            _variable_result(asked, values, attribute_value=values.get(_name(asked))) for asked in get_variable_data
+        ]
+        return call_result.GetVariables(get_variable_result=results)
+
+    @handles("SetVariables")
+    def on_set_variables(self, set_variable_data: list[dict[str, Any]], **_: Any) -> Any:
+        """SetVariables."""
+        results: Any = []
+        for order in set_variable_data:
+            values = values_v201(self.station.configuration, profile_handling.abilities(self.station))
+            result = _variable_result(order, values)
+            is_known = result["attribute_status"] == "Accepted"
+            field = SETTABLE_V201.get(_name(order))
+            if is_known and not set_seconds(self.station.configuration, field, order["attribute_value"]):
+                result["attribute_status"] = "Rejected"
+            results.append(result)
+        return call_result.SetVariables(set_variable_result=results)
+
+
+def _answer(result: Any, reason: str | None, **more: Any) -> Any:
+    """Accepted without a reason, else Rejected with it."""
+    info = None if reason is None else {"reason_code": reason}
+    return result(status="Accepted" if reason is None else "Rejected", status_info=info, **more)
+
+
+def _variable_result(asked: dict[str, Any], values: dict[tuple[str, str], str], **more: Any) -> dict[str, Any]:
+    component, name = _name(asked)
+    if (component, name) in values:
+        status = "Accepted"
+    else:
+        is_known = any(component == known for known, _ in values)
+        status = "UnknownVariable" if is_known else "UnknownComponent"
+    return {
+        "attribute_status": status,
+        "component": asked["component"],
+        "variable": asked["variable"],
+        **{key: value for key, value in more.items() if value is not None},
+    }
+
+
+def _name(asked: dict[str, Any]) -> tuple[str, str]:
+    return asked["component"]["name"], asked["variable"]["name"]
