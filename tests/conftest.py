@@ -100,7 +100,7 @@ def images(docker_environment: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def broker_image(docker_environment: dict[str, str]) -> str:
-    """Image of the broker that compose.yaml names; skips where it can not be had."""
+    """Image of the broker that compose.yaml names; skips where it cannot be had."""
     told = _compose(docker_environment, "config", "--format", "json")
     image: str = json.loads(told)["services"]["broker"]["image"]
     if not _is_had(image):

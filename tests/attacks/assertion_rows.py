@@ -120,7 +120,7 @@ def gateway_key(run: AttackRun) -> RSAKey:
     """The gateway's signing key.
 
     Raises:
-        RowSkippedError: it can not be read.
+        RowSkippedError: it cannot be read.
     """
     if run.gateway_key is None:
         raise RowSkippedError("needs the gateway's signing key, which this stack keeps to itself")

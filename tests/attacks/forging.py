@@ -1,4 +1,4 @@
-"""Tokens and assertions that nobody issued. Pure: knows keys and claims, not who is asked to believe them."""
+"""Tokens and assertions that nobody issued."""
 
 import base64
 import hashlib

@@ -1,6 +1,6 @@
 """The attacker's own API: what is stopped, undeployed and spent here takes nothing from the agent.
 
-Pure. It leads to the solar service, and so shows, too, that an assertion made for one API opens no other.
+It leads to the solar service, and so shows, too, that an assertion made for one API opens no other.
 """
 
 from dataclasses import replace

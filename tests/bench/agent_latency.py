@@ -1,4 +1,4 @@
-"""How long the agent takes for a decision, beside the bare calls that it can not do without.
+"""How long the agent takes for a decision, beside the bare calls that it cannot do without.
 
 With nothing cached: `/optimize-charging` over the slowest of three bare httpx calls made at the same time through the
 same gateway. With everything cached: over an empty route of the same application. Gateway, agents and a backend that

@@ -1,4 +1,4 @@
-"""The kill switch on the running stack: that it cuts the agent off, what it leaves, and who can not operate it."""
+"""The kill switch on the running stack: that it cuts the agent off, what it leaves, and who cannot operate it."""
 
 import json
 import sqlite3

@@ -105,7 +105,7 @@ def small_disk(tmp_path: Path) -> Generator[Path]:
     folder.mkdir()
     mounting = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mounting, capture_output=True, check=False).returncode:
-        pytest.skip("a file system of its own can not be mounted here")
+        pytest.skip("a file system of its own cannot be mounted here")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 

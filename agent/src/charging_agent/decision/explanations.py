@@ -24,7 +24,7 @@ def cars_explained(record: Record) -> list[str]:
 
 def _explain_plan(plan: PlanRecord) -> list[str]:
     room = f"{len(plan.cars)} cars shared {plan.room.total_kw:.1f} kW, each at most {plan.room.ceiling_kw:g} kW."
-    told = [
+    given = [
         f"{car_name(one.key)}: {one.limit_a:g} A{f' (limited by {one.limited_by.value})' if one.limited_by else ''}."
         for one in plan.allotments
     ]
@@ -34,7 +34,7 @@ def _explain_plan(plan: PlanRecord) -> list[str]:
         f"(limited by {clamp.limited_by.value})."
         for clamp in plan.clamps
     ]
-    return ["All cars pause." if plan.room.pauses else room, *told, *taken]
+    return ["All cars pause." if plan.room.pauses else room, *given, *taken]
 
 
 def _late(late: LateRecord) -> list[str]:

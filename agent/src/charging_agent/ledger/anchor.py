@@ -87,9 +87,9 @@ def create_anchor(place: str, state_dir: Path | None, http: httpx.AsyncClient) -
 
 def build_signed_head(head: ChainHead, at: str, key: SigningKey) -> bytes:
     """A head as canonical JSON with its signature: Ed25519 over SHA-256 of the canonical JSON of the rest."""
-    said = {"format": 1, "kind": "head", "sequence": head.sequence, "sha256": head.sha256, "at": at}
-    said["key_id"] = key.key_id
-    return canonicalize({**said, "signature": key.sign(hashlib.sha256(canonicalize(said)).hexdigest())})
+    content = {"format": 1, "kind": "head", "sequence": head.sequence, "sha256": head.sha256, "at": at}
+    content["key_id"] = key.key_id
+    return canonicalize({**content, "signature": key.sign(hashlib.sha256(canonicalize(content)).hexdigest())})
 
 
 class AnchorPublisher:

@@ -144,11 +144,11 @@ def _parse_line(place: str, raw: bytes) -> StoredRecord:
     try:
         value: Any = json.loads(raw)
         record = raw[len(b'{"record":') : raw.rindex(b',"sha256":')].decode("utf-8")
-        told = cast(dict[str, Any], value)
-        found = StoredRecord(place, record, told["sha256"], told["signature"])
+        content = cast(dict[str, Any], value)
+        found = StoredRecord(place, record, content["sha256"], content["signature"])
         line = f'{{"record":{record},"sha256":"{found.sha256}","signature":"{found.signature}"}}\n'.encode()
     except (ValueError, KeyError, TypeError, RecursionError):
         return StoredRecord(place, error="the line is no sealed record")
-    if line != raw or not isinstance(told["sha256"], str) or not isinstance(told["signature"], str):
+    if line != raw or not isinstance(content["sha256"], str) or not isinstance(content["signature"], str):
         return StoredRecord(place, error="the line is not written as an export is")
     return found

@@ -1,7 +1,4 @@
-"""Shares once more, from what a record says of cars, room and memory.
-
-Pure: is given records; the sharing is that of this code.
-"""
+"""Shares once more, from what a record says of cars, room and memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -243,19 +243,19 @@ def _judge_calls(result: ReconciliationResult, calls: list[RecordedCall], lines:
             result.invented.append(call)
 
 
-def _parse_gateway_line(place: str, told: dict[str, Any]) -> GatewayLine:
+def _parse_gateway_line(place: str, fields: dict[str, Any]) -> GatewayLine:
     return GatewayLine(
         place,
-        _parse_timestamp(told["requestTimestamp"]),
-        told.get("correlationId") or None,
-        str(told["apiName"]),
-        str(told["applicationName"]),
-        int(told["proxyResponseCode"]),
+        _parse_timestamp(fields["requestTimestamp"]),
+        fields.get("correlationId") or None,
+        str(fields["apiName"]),
+        str(fields["applicationName"]),
+        int(fields["proxyResponseCode"]),
     )
 
 
-def _parse_timestamp(told: str | int) -> datetime:
-    if isinstance(told, int):
-        return datetime.fromtimestamp(told / 1000, UTC)
-    moment = datetime.fromisoformat(told)
+def _parse_timestamp(timestamp: str | int) -> datetime:
+    if isinstance(timestamp, int):
+        return datetime.fromtimestamp(timestamp / 1000, UTC)
+    moment = datetime.fromisoformat(timestamp)
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -1,7 +1,4 @@
-"""Makes a record of a decision, chains it to the one before and signs it.
-
-Pure: is given everything, the key included.
-"""
+"""Makes a record of a decision, chains it to the one before and signs it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -109,7 +106,7 @@ def sign_record(
 ) -> SignedRecord:
     """Make the record that follows `head`."""
     inputs = canonicalize(build_inputs(made.observation).as_json())
-    told: dict[str, Any] = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "sequence": head.sequence + 1,
         "previous_sha256": head.sha256,
@@ -131,7 +128,7 @@ def sign_record(
         "key_id": key.key_id,
     } | _build_charger_fields(made.charging)
     # Put together from its members: the inputs have a digest of their own, and the policy is always the same.
-    parts = {name: canonicalize(value) for name, value in told.items()}
+    parts = {name: canonicalize(value) for name, value in content.items()}
     text = join_canonical_members(parts | {"inputs": inputs, "policy": maker.policy_canonical})
     digest = hashlib.sha256(text).hexdigest()
     return SignedRecord(text.decode(), digest, key.sign(digest))

@@ -1,6 +1,6 @@
 """Is a ledger whole? Chain, hashes, signatures, digests and numbers, without the agent that wrote it.
 
-Pure: is given what was found, the keys that are trusted and the heads that an anchor kept.
+Works on the records found, the keys that are trusted and the heads that an anchor kept.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ def verify(
     """
     records: list[dict[str, Any]] = []
     key_ids: dict[str, None] = {}
-    hashes, seen = [NO_RECORD_SHA256], set[str]()
+    hashes, decision_ids = [NO_RECORD_SHA256], set[str]()
     broken: ChainFault | None = None
     for one in found:
         try:
@@ -74,12 +74,12 @@ def verify(
             _check_signature(record, one, trusted)
             if (wrong := find_wrong_digest(record)) is not None:
                 raise _RecordError(wrong)
-            if record["decision_id"] in seen:
+            if record["decision_id"] in decision_ids:
                 raise _RecordError("its decision_id stands in an earlier record too")
         except _RecordError as wrong:
             broken = ChainFault(f"record {len(records) + 1} ({one.place})", str(wrong))
             break
-        seen.add(record["decision_id"])
+        decision_ids.add(record["decision_id"])
         records.append(record)
         hashes.append(one.sha256)
         key_ids[record["key_id"]] = None
@@ -95,11 +95,11 @@ def read_heads(text: bytes, trusted: TrustedKeys) -> tuple[AnchoredHead, ...]:
     heads: list[AnchoredHead] = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
-            said = cast(dict[str, Any], json.loads(line))
-            signature, public = said.pop("signature"), trusted[said["key_id"]]
-            digest = hashlib.sha256(canonicalize(said)).hexdigest()
-            head = AnchoredHead(int(said["sequence"]), str(said["sha256"]), str(said["at"]))
-            is_head = said["kind"] == "head" and is_signed_by(public, digest, signature)
+            content = cast(dict[str, Any], json.loads(line))
+            signature, public = content.pop("signature"), trusted[content["key_id"]]
+            digest = hashlib.sha256(canonicalize(content)).hexdigest()
+            head = AnchoredHead(int(content["sequence"]), str(content["sha256"]), str(content["at"]))
+            is_head = content["kind"] == "head" and is_signed_by(public, digest, signature)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"anchor, line {number}: no head signed by a trusted key") from error
         if not is_head:
@@ -158,8 +158,8 @@ def find_wrong_digest(record: dict[str, Any]) -> str | None:
     if sha256_hex(record["inputs"]) != record["inputs_sha256"]:
         return "its inputs do not match their digest"
     policy = record["policy"]
-    said = {name: value for name, value in policy.items() if name != "sha256"}
-    return None if sha256_hex(said) == policy.get("sha256") else "its policy does not match its digest"
+    content = {name: value for name, value in policy.items() if name != "sha256"}
+    return None if sha256_hex(content) == policy.get("sha256") else "its policy does not match its digest"
 
 
 def _check_heads(heads: Iterable[AnchoredHead], hashes: list[str]) -> ChainFault | None:

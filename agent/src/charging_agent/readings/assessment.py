@@ -1,7 +1,4 @@
-"""How good a reading is: fresh, cached, stale or missing, and what stood in the way.
-
-Pure: is told the time and what happened.
-"""
+"""How good a reading is: fresh, cached, stale or missing, and what stood in the way."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -116,14 +116,14 @@ class Observer:
         self._number += 1
         ends_at_s = time.monotonic() + self._deadline_s
         looks_at_all, self._looks_at_all = self._looks_at_all, False
-        seen: set[ReadingCache[Any]] = set()
+        caches: set[ReadingCache[Any]] = set()
         while True:
             now, left_s = self._clock.now(), ends_at_s - time.monotonic()
-            old = [s for s in self._sensors if s not in seen and (looks_at_all or not s.is_young(now))]
+            old = [s for s in self._sensors if s not in caches and (looks_at_all or not s.is_young(now))]
             if not old or left_s <= 0:
                 return self._assess(now, self._number)
             # While one was slow, another may have grown too old: it gets its turn within the same deadline.
-            seen.update(old)
+            caches.update(old)
             called = self._worth_a_call(old, now, is_told_to=looks_at_all)
             if any(await asyncio.gather(*(self._refresh(sensor, left_s) for sensor in called))):
                 return self._assess(self._clock.now(), self._number)

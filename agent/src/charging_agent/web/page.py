@@ -43,11 +43,11 @@ def create_page_route(agent: Agent, ledger: Ledger, site: SiteSettings, clock: C
     async def status_page() -> HTMLResponse:
         """What cars may draw and why, the last decision, its readings and the cars; asks the gateway nothing."""
         now, latest, charging = clock.now(), agent.latest, agent.charging
-        told = None if charging is None else build_chargers_answer(charging)
+        answer = None if charging is None else build_chargers_answer(charging)
         newest = None if charging is None else charging.latest_reading
         first = ""
-        if charging is not None and told is not None and newest is not None:
-            first = render_headline(compute_allowance(newest, charging.limits_in_force(newest), told, now, local))
+        if charging is not None and answer is not None and newest is not None:
+            first = render_headline(compute_allowance(newest, charging.limits_in_force(newest), answer, now, local))
         text = _PAGE.substitute(
             site=escape(site.id),
             now=local(now),
@@ -55,7 +55,7 @@ def create_page_route(agent: Agent, ledger: Ledger, site: SiteSettings, clock: C
             decision=_NOTHING_YET
             if latest is None
             else _render_decision(latest, site.id, local, is_headline=not first),
-            chargers="" if told is None else render_chargers_panel(told, local),
+            chargers="" if answer is None else render_chargers_panel(answer, local),
             records=await _render_records(ledger, local),
             style=_STYLE,
         )
@@ -81,20 +81,20 @@ async def _render_records(ledger: Ledger, local: LocalText) -> str:
 
 
 def _render_decision(decided: DecisionResult, site_id: str, local: LocalText, *, is_headline: bool) -> str:
-    told = build_decision_answer(decided, site_id)
+    answer = build_decision_answer(decided, site_id)
     rows = "".join(
         f"<tr><th>{name}</th><td class={reading['status']}>{escape(str(reading.pop('status')))}</td>"
         f"<td>{escape(', '.join(f'{key} {value}' for key, value in reading.items()))}</td></tr>"
-        for name, reading in told.readings.model_dump(mode="json", exclude_none=True).items()
+        for name, reading in answer.readings.model_dump(mode="json", exclude_none=True).items()
     )
     return (_DECISION if is_headline else _DECISION_BELOW).substitute(
-        power=f"{told.charging_power_kw:g}",
-        action=told.action.value,
-        rule=told.rule.value,
-        reason=escape(told.reason),
-        at=local(told.decided_at),
+        power=f"{answer.charging_power_kw:g}",
+        action=answer.action.value,
+        rule=answer.rule.value,
+        reason=escape(answer.reason),
+        at=local(answer.decided_at),
         rows=rows,
-        record=f"decision {told.decision_id}" if decided.is_recorded else "in no record",
+        record=f"decision {answer.decision_id}" if decided.is_recorded else "in no record",
     )
 
 

@@ -1,6 +1,6 @@
 """What an operator orders of the site, as it travels and as it is kept.
 
-Pure. Texts are one line and bounded, as those of acts are.
+Texts are one line and bounded, as those of acts are.
 """
 
 from enum import StrEnum

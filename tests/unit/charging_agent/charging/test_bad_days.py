@@ -1,4 +1,4 @@
-"""What the agent does when chargers can not be read, cars do not obey, or a plan is wrong."""
+"""What the agent does when chargers cannot be read, cars do not obey, or a plan is wrong."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 from charging_agent.ledger.store import METADATA
 
 connection: Connection = context.config.attributes["connection"]
-# SQLite can not change a table in place; batch mode makes a new one.
+# SQLite cannot change a table in place; batch mode makes a new one.
 context.configure(connection=connection, target_metadata=METADATA, render_as_batch=True)
 with context.begin_transaction():
     context.run_migrations()

@@ -1,7 +1,7 @@
 """Meter values as chargers send them, and what they mean.
 
 OCPP 1.6 writes values as texts with a unit, 2.0.1 as numbers with a unit and a power of ten; measurands, phases
-and locations are the same words. What can not be read is left out, never guessed.
+and locations are the same words. What cannot be read is left out, never guessed.
 """
 
 import math
@@ -29,7 +29,7 @@ _COUNTED_PHASES = frozenset({None, _NEUTRAL, *_LINES})
 
 
 def time_of(text: str | None) -> datetime | None:
-    """A time as chargers write it, in UTC also without an offset; None where it can not be read."""
+    """A time as chargers write it, in UTC also without an offset; None where it cannot be read."""
     if text is None:
         return None
     try:
@@ -40,7 +40,7 @@ def time_of(text: str | None) -> datetime | None:
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """When something happened by a charger's clock: never later than now, and now where it can not be read."""
+    """When something happened by a charger's clock: never later than now, and now where it cannot be read."""
     said = time_of(text)
     return now if said is None or said > now else said
 

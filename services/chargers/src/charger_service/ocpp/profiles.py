@@ -1,6 +1,6 @@
 """Charging profiles as OCPP writes them: a limit, and a fallback below it.
 
-Pure. Both are one period of a constant limit. Those of a transaction are relative to it, so that they hold whatever the
+Both are one period of a constant limit. Those of a transaction are relative to it, so that they hold whatever the
 charger's clock says; those of the whole charger have to begin at a time, which is long past. Only a limit's end
 (`validTo`) depends on the clock. Each has a fixed id for its EVSE, so that sending again replaces it.
 

@@ -1,6 +1,6 @@
 """Who a charger is: its identity in the path and a password over HTTP Basic, OCPP's security profiles 1 and 2.
 
-Pure. Of a password only the SHA-256 is known here.
+Of a password only the SHA-256 is known here.
 
 Source: OCPP security whitepaper for 1.6, edition 3, section 3; OCPP 2.0.1 edition 3, part 2, A00.
 """
