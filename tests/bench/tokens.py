@@ -103,7 +103,7 @@ class AgentClient:
         )
         self._tokens = TokenCache(endpoint, self._clock)
         budget = CallBudget(CallLimit(requests=None))
-        plan = RetryPlan(attempts=1, attempt_timeout_s=30)
+        plan = RetryPlan(attempts=1, attempt_timeout_s=30, max_requests=CALLERS)
         self._client = GatewayClient(
             self._http, self._tokens, budgets={_RESOURCE.name: budget}, clock=self._clock, plan=plan
         )

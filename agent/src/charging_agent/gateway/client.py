@@ -47,7 +47,7 @@ _OUTAGES = frozenset({FailureReason.TIMEOUT, FailureReason.GATEWAY_DOWN, Failure
 
 @dataclass(frozen=True, slots=True)
 class RetryPlan:
-    """Retries and timeouts of one call, in real time."""
+    """Retries and timeouts of calls, in real time, and how many run at once."""
 
     attempts: int = 2
     """Maximum number of attempts; after a failed call the next one gets a single attempt."""
@@ -55,6 +55,8 @@ class RetryPlan:
     """No new attempt after this time [s]."""
     attempt_timeout_s: float = 2.5
     """Timeout of one attempt [s]."""
+    max_requests: int = 20
+    """Attempts that may run at the same time, those that their caller no longer waits for included."""
 
 
 class CircuitBreaker:
@@ -129,7 +131,7 @@ class GatewayClient:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._http = http
-        self._requests = RequestRunner(http)
+        self._requests = RequestRunner(http, plan.max_requests)
         self._tokens = tokens
         self._budgets = budgets
         self._clock = clock
