@@ -15,7 +15,6 @@ from tests.attacks.own_api import OWNER, PREFIX
 from tests.attacks.own_server import OwnServer
 from tests.attacks.traffic import Traffic
 
-from ev_service.errors import EvError
 from wso2_provisioning import admin, devportal, publisher
 from wso2_provisioning.admin import Admin
 from wso2_provisioning.applications import SUBSCRIBER_ROLE
@@ -27,6 +26,7 @@ from wso2_provisioning.publisher import LiveApi, Publisher
 from wso2_provisioning.settings import ProvisioningSettings
 from wso2_provisioning.tokens import ClientCredentials, register_client, request_password_token
 from wso2_provisioning.users import Users
+from wso2_provisioning.verification.rows import remove_each
 from wso2_terms.artifacts import Artifacts
 
 DENY_PATH = f"{admin.BASE_PATH}/throttling/deny-polic"
@@ -240,14 +240,7 @@ class AttackerResources:
             (f"API {own_api.NAME}", self._remove_api),
             ("users", self._remove_users),
         )
-        is_clean = True
-        for what, remove in removals:
-            try:
-                remove()
-            except EvError as error:
-                report(f"{what} not removed: {error.message}")
-                is_clean = False
-        return is_clean
+        return remove_each(removals, report)
 
     def _remove_denials(self) -> None:
         for found in list_entries(parse_json_object(self.rest("GET", f"{DENY_PATH}ies"))):

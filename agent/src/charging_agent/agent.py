@@ -40,7 +40,7 @@ class DecisionResult:
 
 
 class DecisionListener(Protocol):
-    """Is told every decision."""
+    """Receives every decision."""
 
     def report_decision(self, result: DecisionResult) -> None: ...
 
@@ -54,7 +54,7 @@ class Agent:
         pipeline: decides from what was observed.
         clock: the run's clock.
         period_s: the loop observes this often [s of the run's clock].
-        listener: is told every decision, for metrics.
+        listener: receives every decision, for metrics.
         charging: carries out the decisions of the loop; None: decisions are only made.
     """
 

@@ -139,7 +139,7 @@ def _create_lifespan(
                     await cancel_and_wait(life)
                     await observer.stop()
                     await agent.stop()
-                # An error with which it ended is told, even if only now.
+                # Raises the error with which it ended, if there is one.
                 if not life.cancelled():
                     life.result()
         finally:

@@ -112,7 +112,7 @@ def build_controller(
         gateway: makes the calls.
         clock: the run's clock.
         round_interval: poll and command the chargers every N-th round.
-        listener: is told alarms, plans and commands.
+        listener: receives alarms, plans and commands.
         deadline_s: real time in which a poll of the chargers ends [s].
     """
     if not settings.chargers:

@@ -52,7 +52,7 @@ _logger = logging.getLogger(__name__)
 
 
 class ChargingListener(Protocol):
-    """Is told alarms, plans and commands, for metrics."""
+    """Receives alarms, plans and commands, for metrics."""
 
     def report_alarms(self, alarms: Alarms) -> None: ...
 
@@ -104,7 +104,7 @@ class ChargingController:
         deadline_s: real time in which a poll ends [s].
         valid_for_s: validity of the limits of a recorded decision [s].
         round_interval: poll and command the chargers every N-th round.
-        listener: is told alarms, plans and commands.
+        listener: receives alarms, plans and commands.
         allocator: shares the power; its plan is clamped.
     """
 

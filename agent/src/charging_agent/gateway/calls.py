@@ -48,7 +48,7 @@ class Call:
 
 
 class CallListener(Protocol):
-    """Is told of every attempt."""
+    """Receives every attempt."""
 
     def report_call(self, call: Call) -> None: ...
 

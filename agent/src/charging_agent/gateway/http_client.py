@@ -40,7 +40,7 @@ class BoundedResponse:
 
 
 class ResponseListener(Protocol):
-    """Is told the status and the headers of a response before its body is read."""
+    """Receives the status and the headers of a response before its body is read."""
 
     def record_headers(self, response: httpx.Response) -> None: ...
 
@@ -71,7 +71,7 @@ class RequestRunner:
             request: made by the HTTP client's `build_request`.
             deadline_s: real time in which the whole of it ends [s].
             max_bytes: longest body that the caller accepts; nothing is read beyond.
-            listener: is told the response before its body is read.
+            listener: receives the response before its body is read.
 
         Raises:
             httpx.TimeoutException: there was no whole answer in time, or too many requests are running.

@@ -25,7 +25,7 @@ _MAX_DIFFERENCES, _MAX_NAME_LENGTH = 5, 64
 
 
 class ToolCheckListener(Protocol):
-    """Is told the result of each check."""
+    """Receives the result of each check."""
 
     def report_tool_check(self, server: str, is_refused: bool) -> None: ...
 

@@ -52,7 +52,7 @@ class _RecordWrite:
 
 
 class HeadListener(Protocol):
-    """Is told every new head of the chain."""
+    """Receives every new head of the chain."""
 
     def update_head(self, head: ChainHead, key: SigningKey) -> None: ...
 
@@ -63,7 +63,7 @@ class Ledger:
     Args:
         folder: AGENT_STATE_DIR; None keeps the records and their key in memory.
         maker: what all records of this run say alike.
-        listener: is told the chain's new head after each record.
+        listener: receives the chain's new head after each record.
     """
 
     def __init__(self, folder: Path | None, maker: RunMetadata, listener: HeadListener | None = None) -> None:

@@ -50,7 +50,7 @@ class _PendingRecord:
 
 @dataclass(frozen=True, slots=True)
 class _LateDecision:
-    """A decision that was acted upon before its record, and who is told once that is written."""
+    """A decision that was acted upon before its record, and what is called once that is written."""
 
     made: DecisionDraft
     on_recorded: Callable[[], None]

@@ -31,13 +31,13 @@ battery's usual pace."""
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A reading that a decision would like to have fetched.
-
-    api: name of its API. age_s [s]: of the reading held, None when there is none.
-    """
+    """A reading that a decision would like to have fetched."""
 
     api: str
+    """Name of its API."""
+
     age_s: float | None
+    """Age of the reading that is held [s]; None: there is none."""
 
 
 class CallPlan:

@@ -1,4 +1,4 @@
-"""What Prometheus is told of the agent. Labels are bounded: names of rules, APIs and limits, never of cars."""
+"""The agent's metrics for Prometheus. Labels are bounded: names of rules, APIs and limits, never of cars."""
 
 from collections import Counter as Counted
 

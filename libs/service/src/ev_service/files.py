@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
+_logger = logging.getLogger(__name__)
+
 
 def replace_file(path: Path, content: bytes | str, mode: int = 0o600, *, is_durable: bool = True) -> Path:
     """Write a file atomically; its folder is created if necessary.
@@ -43,8 +45,6 @@ def replace_file(path: Path, content: bytes | str, mode: int = 0o600, *, is_dura
     draft.replace(path)
     return path
 
-
-_logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 

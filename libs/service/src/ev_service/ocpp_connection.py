@@ -225,7 +225,7 @@ class OcppConnection(library.ChargePoint):
             request: A call of the library, such as `ocpp.v16.call.Reset`.
 
         Raises:
-            OCPPCallError: There is no usable result; the subclass gives the reason.
+            OcppCallError: There is no usable result; its class says why.
         """
         action = type(request).__name__
         call = _messages.Call(str(uuid4()), action, _to_payload(request))

@@ -107,7 +107,7 @@ class Step:
     """`pause`, `slow`, `normal` or `fast`."""
 
     rule: str
-    """The rule that decision."""
+    """The rule that decided."""
 
     charging_power_kw: float
     """Ceiling of each car [kW]."""

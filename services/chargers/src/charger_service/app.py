@@ -1,12 +1,12 @@
 """Composition of the charger service, and its application."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Any
 
 from fastapi import FastAPI, HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charger_service.audit_log import KillAuditLog, OrderAuditLog
 from charger_service.chargers_api import charger_routes
@@ -43,12 +43,6 @@ _LIMITS_BYTES = 256 << 10
 
 _logger = logging.getLogger(__name__)
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
-"""An ASGI application; the first argument is the scope."""
-
 
 class BodyLimit:
     """ASGI middleware that refuses long bodies before they fill the memory.
@@ -61,12 +55,12 @@ class BodyLimit:
         longer: longest body by path, where that is another [bytes].
     """
 
-    def __init__(self, app: Application, most_bytes: int, longer: Mapping[str, int] | None = None) -> None:
+    def __init__(self, app: ASGIApp, most_bytes: int, longer: Mapping[str, int] | None = None) -> None:
         self._app = app
         self._most_bytes = most_bytes
         self._longer = longer or {}
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; stop reading its body where it gets too long."""
         arrived = 0
         most_bytes = self._longer.get(scope.get("path", ""), self._most_bytes)

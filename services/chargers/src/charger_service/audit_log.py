@@ -58,16 +58,18 @@ class _AuditLog(Generic[R]):
 
     Args:
         store: the database.
-        table: the table of the log.
-        model: model of one record.
+        now: the run's clock.
         old_file: file of a version before; None: there is none.
 
     Raises:
         ConfigurationError: the old file cannot be read.
     """
 
-    def __init__(self, store: StateStore, table: Table, model: type[R], old_file: Path | None) -> None:
-        self._store, self._table, self._model, self._old_file = store, table, model, old_file
+    _table: ClassVar[Table]
+    _model: type[R]
+
+    def __init__(self, store: StateStore, now: Callable[[], datetime], old_file: Path | None = None) -> None:
+        self._store, self._now, self._old_file = store, now, old_file
         self._pending = _read_lines(old_file)
         if self._pending is not None:
             try:
@@ -90,7 +92,11 @@ class _AuditLog(Generic[R]):
             return f"{self._old_file} is not imported yet"
         return None if self._bytes < MAX_BYTES else self._size_error()
 
-    async def _append(self, record: R, event_id: str | None = None) -> tuple[R, bool]:
+    def _event_id(self, record: R) -> str | None:
+        """Id by which the same event is recorded once; None: every record is an event of its own."""
+        return None
+
+    async def _append(self, record: R) -> tuple[R, bool]:
         """Write a record; return it with its number, and whether it is new.
 
         Raises:
@@ -99,7 +105,7 @@ class _AuditLog(Generic[R]):
         content = record.model_dump_json(exclude={"number"})
         if self._bytes + len(content) > MAX_BYTES:
             raise StoreError(self._size_error())
-        number, known = await self._store.write(self._insert, content, event_id)
+        number, known = await self._store.write(self._insert, content, self._event_id(record))
         if self._pending is not None:
             self._finish_import()
         if known is not None:
@@ -156,7 +162,7 @@ class _AuditLog(Generic[R]):
             if line in known:
                 continue
             record = self._parse(1, line)
-            event_id = str(record.act_id) if isinstance(record, RecordedAct) else None
+            event_id = None if record is None else self._event_id(record)
             row = {"damaged": line} if record is None else {"content": line}
             connection.execute(insert(self._table).values(event_id=None if event_id in event_ids else event_id, **row))
             event_ids.add(event_id)
@@ -179,22 +185,17 @@ class _AuditLog(Generic[R]):
 
 
 class KillAuditLog(_AuditLog[RecordedAct]):
-    """Kills and revives, in the order of recording.
+    """Kills and revives, in the order of recording."""
 
-    Args:
-        store: the database.
-        now: the run's clock.
-        old_file: file of a version before; None: there is none.
-
-    Raises:
-        ConfigurationError: the old file cannot be read.
-    """
+    _table, _model = kills, RecordedAct
 
     def __init__(self, store: StateStore, now: Callable[[], datetime], old_file: Path | None = None) -> None:
-        super().__init__(store, kills, RecordedAct, old_file)
-        self._now = now
+        super().__init__(store, now, old_file)
         if not store.is_on_disk:
             _logger.warning("kills are recorded in memory, and lost with this process: CHARGERS_STATE_DIR is not set")
+
+    def _event_id(self, record: RecordedAct) -> str:
+        return str(record.act_id)
 
     async def add(self, act: Act, proved: AuthenticatedCaller | None) -> tuple[RecordedAct, bool]:
         """Write an act.
@@ -207,7 +208,7 @@ class KillAuditLog(_AuditLog[RecordedAct]):
         """
         record = RecordedAct(**dict(act), number=1, recorded_at=self._now(), proved=proved)
         try:
-            recorded, is_new = await self._append(record, str(act.act_id))
+            recorded, is_new = await self._append(record)
         except StoreError as error:
             _logger.error("an act could not be recorded", extra={"kind": act.kind, "reason": error.message})
             raise RecordNotWrittenError(f"the act is not recorded: {error.message}") from error
@@ -227,20 +228,9 @@ class KillAuditLog(_AuditLog[RecordedAct]):
 
 
 class OrderAuditLog(_AuditLog[RecordedOrder]):
-    """Orders of operators, and reductions by protection, in the order in which they were given.
+    """Orders of operators, and reductions by protection, in the order in which they were given."""
 
-    Args:
-        store: the database.
-        now: the run's clock.
-        old_file: file of a version before; None: there is none.
-
-    Raises:
-        ConfigurationError: the old file cannot be read.
-    """
-
-    def __init__(self, store: StateStore, now: Callable[[], datetime], old_file: Path | None = None) -> None:
-        super().__init__(store, orders, RecordedOrder, old_file)
-        self._now = now
+    _table, _model = orders, RecordedOrder
 
     async def add(
         self,

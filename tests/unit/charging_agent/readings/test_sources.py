@@ -25,6 +25,7 @@ def test_an_entry_reaches_decision_record_replay_explanation_and_answer_and_olde
     assert (found["forecasts"], found["readings"]) == (["forecast"], ["solar", "battery", "grid"])
     assert found["recorded"] == 61.0
     assert found["differences"] == ["None", "None"]
+    assert found["broken"] is None
     assert len(found["explained"]) == 1
     assert found["answered"] is True
     assert found["api"] == ["ForecastAPI", "/forecast/1.0.0/grid-forecast", "forecast:read"]

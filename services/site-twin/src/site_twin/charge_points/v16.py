@@ -205,9 +205,7 @@ class Connection16(StationConnection):
     @handles("GetConfiguration")
     def on_get_configuration(self, key: list[str] | None = None) -> Any:
         """GetConfiguration."""
-        values = values_v16(
-            self.station.configuration, profile_handling.abilities(self.station), len(self.station.evses)
-        )
+        values = self._configuration_values()
         asked = key or list(values)
         known = [
             {"key": name, "readonly": name not in SETTABLE_V16, "value": values[name]}
@@ -221,9 +219,7 @@ class Connection16(StationConnection):
     @handles("ChangeConfiguration")
     def on_change_configuration(self, key: str, value: str) -> Any:
         """ChangeConfiguration."""
-        values = values_v16(
-            self.station.configuration, profile_handling.abilities(self.station), len(self.station.evses)
-        )
+        values = self._configuration_values()
         is_set = set_seconds(self.station.configuration, SETTABLE_V16.get(key), value)
         status: Any = _to_status(is_set) if key in values else "NotSupported"
         return call_result.ChangeConfiguration(status=status)

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -142,3 +142,23 @@ def write_report(file: Path, text: str) -> None:
     """Write a report; its folder is created if missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
+
+
+def remove_each(removals: Iterable[tuple[str, Callable[[], None]]], report: Callable[[str], None]) -> bool:
+    """Remove one thing after the other, also after one that cannot be removed.
+
+    Args:
+        removals: What is removed, in words, and what removes it.
+        report: Called with what could not be removed.
+
+    Returns:
+        Whether all was removed.
+    """
+    is_clean = True
+    for what, remove in removals:
+        try:
+            remove()
+        except EvError as error:
+            report(f"{what} not removed: {error.message}")
+            is_clean = False
+    return is_clean

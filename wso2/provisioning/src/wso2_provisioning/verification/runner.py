@@ -6,7 +6,6 @@ remains if a later removal fails.
 
 from collections.abc import Callable, Generator
 
-from ev_service.errors import EvError
 from wso2_provisioning import admin, publisher
 from wso2_provisioning.errors import RequestRefusedError
 from wso2_provisioning.verification import own_artifacts as own
@@ -17,7 +16,7 @@ from wso2_provisioning.verification.echo import EchoBackend
 from wso2_provisioning.verification.evidence_rows import EvidenceRows
 from wso2_provisioning.verification.mcp_rows import TOOL_APPLICATIONS, McpRows, ToolRows
 from wso2_provisioning.verification.refusal_rows import LimitRows, RefusalRows
-from wso2_provisioning.verification.rows import Observation, Row, RowResult, check_row
+from wso2_provisioning.verification.rows import Observation, Row, RowResult, check_row, remove_each
 from wso2_provisioning.verification.switch_rows import DENY_PATH, SwitchRows, list_leftover_deny_policies
 from wso2_provisioning.verification.token_rows import TokenRows, UserRows
 from wso2_terms.policies import PolicyKind
@@ -53,14 +52,7 @@ def remove_leftovers(context: VerificationContext, report: Callable[[str], None]
         ("role", UserRows(context).remove),
         (f"user {OWNER}", lambda: _remove_owner(context)),
     ]
-    is_clean = True
-    for what, remove in removals:
-        try:
-            remove()
-        except EvError as error:
-            report(f"{what} not removed: {error.message}")
-            is_clean = False
-    return is_clean
+    return remove_each(removals, report)
 
 
 def _remove_deny_policies(context: VerificationContext) -> None:
