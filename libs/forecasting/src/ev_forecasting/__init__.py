@@ -1,0 +1,1 @@
+"""Forecasts of load, sun and charging sessions with calibrated quantiles, and how their errors are measured."""
