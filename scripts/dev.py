@@ -22,6 +22,7 @@ NEWEST_FIRST = ("python3.14", "python3.13", "python3.12", "python3.11", "python3
 HELP = """usage: make TARGET [ARGS="..."]      (without make: python scripts/dev.py TARGET ...)
 
   demo       play one June day of cars charging, show the controls, write a picture   (ARGS="--help" for more)
+  simulate   replay recorded charging sessions under several policies: energy, bill, peak   (ARGS="--help" for more)
   run        the same stack at real speed, staying up, at http://localhost:8004/
   up         the stack in Docker with WSO2 API Manager; GATEWAY=local puts the local gateway in its place
   down       remove it; VOLUMES=1 removes its state too
@@ -58,6 +59,7 @@ TEST_CONTAINERS = [*PYTEST, "--durations=10", "-m", "docker"]
 TARGETS: typing.Dict[str, typing.Tuple[str, typing.List[typing.List[str]]]] = {
     "install": ("requirements.lock", []),
     "demo": ("requirements-run.lock", [["-m", "local_stack", "demo"]]),
+    "simulate": ("requirements-run.lock", [["-m", "charging_agent.simulation"]]),
     "run": ("requirements-run.lock", [["-m", "local_stack", "run"]]),
     "devices": ("requirements-run.lock", [["-m", "site_twin"]]),
     "prove": ("requirements-run.lock", [["-m", "tests.attacks"]]),

@@ -1,0 +1,1 @@
+"""Simulation of charging on recorded sessions with a virtual clock: what each policy would have cost."""
