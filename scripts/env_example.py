@@ -19,6 +19,7 @@ from charging_agent.settings import AgentSettings, GatewaySettings
 from ev_sensors.settings import MqttSettings
 from ev_service.connections import ListenerSettings
 from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
+from grid_service.prices.settings import PriceMqttSettings, PriceSettings
 from grid_service.sources import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from local_gateway.settings import LocalGatewaySettings
 from local_stack.environment import PortSettings, StackSettings
@@ -69,7 +70,14 @@ SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
     "Broker of devices: services whose source is mqtt": (MqttSettings,),
     "Solar service": (SolarSourceSettings, SolarMqttSettings, SolarModbusSettings, Panels),
     "Battery service": (BatterySourceSettings, BatteryMqttSettings, BatteryModbusSettings, Storage),
-    "Grid service": (GridSourceSettings, GridMqttSettings, GridModbusSettings, Building),
+    "Grid service": (
+        GridSourceSettings,
+        GridMqttSettings,
+        GridModbusSettings,
+        PriceSettings,
+        PriceMqttSettings,
+        Building,
+    ),
     "Charger service": (
         ChargerSettings,
         OcppSettings,

@@ -29,7 +29,7 @@ NO_TOOLS = {"ChargerAPI", "ChargerControlAPI", "SiteAPI"}
 MCP_SERVERS = {
     "SolarMCP": ("SolarAPI", {"getSolarStatus"}),
     "BatteryMCP": ("BatteryAPI", {"getBatteryStatus"}),
-    "GridMCP": ("GridAPI", {"getGridLoad"}),
+    "GridMCP": ("GridAPI", {"getGridLoad", "getGridPrices"}),
     "AgentMCP": ("AgentAPI", {"optimize_charging", "list_decisions", "explain_decision", "site_status"}),
 }
 """Each server with the API behind it and its tools."""
@@ -64,20 +64,20 @@ def test_definitions_are_those_of_the_services() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "path", "scope", "role"),
+    ("name", "paths", "scope", "role"),
     [
-        ("SolarAPI", "/solar/1.0.0/solar-status", "solar:read", "Internal/solar_reader"),
-        ("BatteryAPI", "/battery/1.0.0/battery-status", "battery:read", "Internal/battery_reader"),
-        ("GridAPI", "/grid/1.0.0/grid-load", "grid:read", "Internal/grid_reader"),
+        ("SolarAPI", ["/solar/1.0.0/solar-status"], "solar:read", "Internal/solar_reader"),
+        ("BatteryAPI", ["/battery/1.0.0/battery-status"], "battery:read", "Internal/battery_reader"),
+        ("GridAPI", ["/grid/1.0.0/grid-load", "/grid/1.0.0/grid-prices"], "grid:read", "Internal/grid_reader"),
     ],
 )
 def test_each_reading_stands_where_it_is_promised_behind_a_scope_and_role_of_its_own(
-    artifacts: Artifacts, name: str, path: str, scope: str, role: str
+    artifacts: Artifacts, name: str, paths: list[str], scope: str, role: str
 ) -> None:
     api = artifacts.find_api(name).api
 
-    assert [api.versioned_context + operation.target for operation in api.operations] == [path]
-    assert [operation.scopes for operation in api.operations] == [(scope,)]
+    assert [api.versioned_context + operation.target for operation in api.operations] == paths
+    assert {operation.scopes for operation in api.operations} == {(scope,)}
     assert {listed.scope.name: listed.scope.bindings for listed in api.scopes} == {scope: (role,)}
 
 

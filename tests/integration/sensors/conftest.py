@@ -36,6 +36,9 @@ class RunningService:
     async def reading(self) -> httpx.Response:
         return await self._http.get(self._path)
 
+    async def get(self, path: str) -> httpx.Response:
+        return await self._http.get(path)
+
     async def health(self) -> httpx.Response:
         return await self._http.get("/health")
 

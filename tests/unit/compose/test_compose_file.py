@@ -14,6 +14,7 @@ from charger_service.settings import ChargerSettings, MeterSettings, ProtectionS
 from charging_agent.settings import AgentSettings
 from ev_service.connections import ListenerSettings
 from ev_service.settings import SiteSettings
+from grid_service.prices.settings import PriceMqttSettings, PriceSettings
 from grid_service.sources import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from site_model.parameters import Building, Panels, Storage, Weather
 from site_twin.settings import TwinSettings
@@ -198,6 +199,8 @@ def test_passwords_reach_only_who_needs_them() -> None:
                 GridSourceSettings,
                 GridMqttSettings,
                 GridModbusSettings,
+                PriceSettings,
+                PriceMqttSettings,
                 Building,
             ),
         ),
@@ -273,8 +276,10 @@ def test_every_user_that_the_broker_is_told_of_has_rights_and_every_service_is_o
         for name in ("solar", "battery", "grid", "chargers")
     }
 
+    of_prices = SERVICES["grid"]["environment"]["GRID_PRICES_MQTT_USERNAME"].partition(":-")[2].rstrip("}")
+
     assert users == set(re.findall(r"(?m)^user (\S+)", told))
-    assert names == users - {"operator"}
+    assert names | {of_prices} == users - {"operator"}
 
 
 def test_credentials_of_the_environment_reach_the_agent() -> None:

@@ -48,6 +48,7 @@ class Service:
     model: type[Reading]
     columns: str
     cells: str
+    further_paths: tuple[str, ...] = ()
 
     def settings(self, run: RunSettings | None = None, **source: object) -> ServiceSettings:
         return ServiceSettings(self.source.model_validate(source), SiteSettings(), run or RunSettings())
@@ -89,6 +90,7 @@ SERVICES = {
         GridLoad,
         "load_percent,load_kw,limit_kw",
         "61,61,100",
+        ("/grid-prices",),
     ),
 }
 
@@ -303,7 +305,7 @@ async def test_a_direct_call_is_refused_where_the_gateways_certificate_is_set(se
 async def test_the_answer_is_described_for_agents_and_people(service: Service) -> None:
     document = build_published_definition(service.create_app(service.settings(), SteppedClock(NOON)))
 
-    assert list(document["paths"]) == [service.path]
+    assert list(document["paths"]) == [service.path, *service.further_paths]
     operation = document["paths"][service.path]["get"]
     assert {"operationId", "summary", "description"} <= operation.keys()
     fields = document["components"]["schemas"][service.model.__name__]["properties"]

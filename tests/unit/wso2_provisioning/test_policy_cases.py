@@ -50,6 +50,7 @@ MAY = {
         "SolarAPI GET /solar/1.0.0/solar-status",
         "BatteryAPI GET /battery/1.0.0/battery-status",
         "GridAPI GET /grid/1.0.0/grid-load",
+        "GridAPI GET /grid/1.0.0/grid-prices",
         "ChargerAPI GET /chargers/1.0.0/chargers",
         "ChargerAPI GET /chargers/1.0.0/chargers/none",
         "ChargerAPI GET /chargers/1.0.0/sessions",
@@ -57,6 +58,7 @@ MAY = {
         "SolarMCP getSolarStatus",
         "BatteryMCP getBatteryStatus",
         "GridMCP getGridLoad",
+        "GridMCP getGridPrices",
     },
     "Assistant": {
         "AgentAPI GET /agent/1.0.0/optimize-charging",

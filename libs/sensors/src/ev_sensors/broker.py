@@ -56,7 +56,7 @@ class Broker:
         return cls(host, port, settings.username, settings.secret(), authorities)
 
     def client(
-        self, identifier: str, will: aiomqtt.Will, queue_type: type[asyncio.Queue[aiomqtt.Message]]
+        self, identifier: str, will: aiomqtt.Will | None, queue_type: type[asyncio.Queue[aiomqtt.Message]]
     ) -> aiomqtt.Client:
         """A client that is not connected yet; use it once, inside a running event loop."""
         return aiomqtt.Client(

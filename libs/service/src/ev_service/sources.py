@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -59,6 +59,22 @@ class Source(Protocol[R_co]):
     def metrics(self) -> Iterable[Collector]:
         """What it counts, made without a registry: the service registers them in addition to its own."""
         return ()
+
+
+class ServiceExtension(Protocol):
+    """A further resource of a service, with work of its own; its failures leave the service healthy."""
+
+    def create_routes(self) -> APIRouter:
+        """Create its published routes."""
+        ...
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Keep what it needs, from start-up to shutdown; never fails and never waits for another side."""
+        ...
+
+    def warnings(self) -> Mapping[str, str | None]:
+        """Return the warning of each of its parts for `GET /health`, None without one."""
+        ...
 
 
 class UpdateSignal:
@@ -129,6 +145,7 @@ def create_reading_service(
     routes: Sequence[Callable[[Source[R], Clock], APIRouter]],
     settings: ServiceSettings | None,
     clock: Clock | None,
+    create_extensions: Callable[[ServiceSettings, Clock], Sequence[ServiceExtension]] = lambda settings, clock: (),
 ) -> FastAPI:
     """Make the application of a service that answers readings, its health that of its source.
 
@@ -140,6 +157,7 @@ def create_reading_service(
         routes: each creates the routes of one published resource over the source.
         settings: read from the environment where absent; the process then logs as JSON.
         clock: the run's clock, made from the settings where absent.
+        create_extensions: creates what the service offers in addition to readings.
 
     Raises:
         ConfigurationError: a setting, or a file that one names, cannot be used.
@@ -148,7 +166,7 @@ def create_reading_service(
         settings = load_service_settings(source_settings)
         configure_logging(name, settings.run.log_level)
     clock = clock or make_clock(settings.run.sim_clock_file)
-    source = create_source(settings, clock)
+    source, extensions = create_source(settings, clock), create_extensions(settings, clock)
     certificate = settings.run.gateway_cert_file
     if certificate is None:
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
@@ -158,19 +176,26 @@ def create_reading_service(
         clock=clock,
         health=source_health(source, clock),
         assertion=None if certificate is None else GatewayAssertion.from_file(certificate, clock),
-        lifespan=_lifespan(source),
+        lifespan=_lifespan([source, *extensions]),
+        warnings=lambda: {part: reason for one in extensions for part, reason in one.warnings().items()},
     )
     for metric in source.metrics():
         app.state.registry.register(metric)
     for create_routes in routes:
         app.include_router(create_routes(source, clock))
+    for extension in extensions:
+        app.include_router(extension.create_routes())
     return app
 
 
-def _lifespan(source: Source[Reading]) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    parts: Sequence[Source[Reading] | ServiceExtension],
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with source.running():
+        async with AsyncExitStack() as stack:
+            for part in parts:
+                await stack.enter_async_context(part.running())
             yield
 
     return lifespan

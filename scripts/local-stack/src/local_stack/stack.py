@@ -18,6 +18,11 @@ from local_stack.processes import Processes
 
 ROOT = Path(__file__).resolve().parents[4]
 ARTIFACTS = ROOT / "wso2"
+_TARIFF = {
+    "GRID_PRICES_SOURCE": "tariff",
+    "GRID_PRICES_TARIFF_FILE": str(ROOT / "deploy" / "tariffs" / "example-us.json"),
+}
+"""Prices of a run whose caller sets none: an example for the site that is simulated by default."""
 READING_SERVICES = ("solar", "battery", "grid")
 SERVICES = (*READING_SERVICES, "chargers")
 TWIN = "site-twin"
@@ -174,7 +179,8 @@ def running(plan: StackPlan, report: Report) -> Generator[Stack]:
     Raises:
         ProcessError: a process ended or was not ready in time.
     """
-    environment = select_system_variables(os.environ) | _ONE_THREAD | {"PYTHONUNBUFFERED": "1"} | dict(plan.settings)
+    settings = dict(plan.settings) if "GRID_PRICES_SOURCE" in plan.settings else _TARIFF | dict(plan.settings)
+    environment = select_system_variables(os.environ) | _ONE_THREAD | {"PYTHONUNBUFFERED": "1"} | settings
     plan.state.mkdir(parents=True, exist_ok=True)
     with Processes(plan.logs, environment, PRELOADED) as processes:
         report("certificates")

@@ -1,15 +1,22 @@
-"""GridAPI: the route that it publishes and the application that serves it."""
+"""GridAPI: the routes that it publishes and the application that serves it."""
+
+from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
 
 from ev_service.clock import Clock
-from ev_service.sources import ServiceSettings, Source, create_reading_service
+from ev_service.settings import load
+from ev_service.sources import ServiceExtension, ServiceSettings, Source, create_reading_service
 from ev_service.telemetry import GridLoad
 from ev_service.web import through_gateway
+from grid_service import APICONTEXT
+from grid_service.prices.service import PriceService
+from grid_service.prices.settings import PriceSettings
 from grid_service.sources import GridSourceSettings, create_source
 
-APICONTEXT = "/grid/1.0.0"
-DESCRIPTION = "How much of what the site's grid connection may carry is drawn at this moment."
+DESCRIPTION = (
+    "How much of what the site's grid connection may carry is drawn at this moment, and what energy over it costs."
+)
 
 
 def create_grid_routes(source: Source[GridLoad], clock: Clock) -> APIRouter:
@@ -33,6 +40,15 @@ def create_grid_routes(source: Source[GridLoad], clock: Clock) -> APIRouter:
     return router
 
 
+def create_extensions(settings: ServiceSettings, clock: Clock) -> Sequence[ServiceExtension]:
+    """Create what the service offers in addition to its reading: prices.
+
+    Raises:
+        ConfigurationError: a setting, or a file that one names, cannot be used.
+    """
+    return (PriceService(load(PriceSettings), settings.site, clock),)
+
+
 def create_app(settings: ServiceSettings | None = None, clock: Clock | None = None) -> FastAPI:
     """Make the application; settings and clock come from the environment where they are absent.
 
@@ -47,4 +63,5 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         routes=[create_grid_routes],
         settings=settings,
         clock=clock,
+        create_extensions=create_extensions,
     )
