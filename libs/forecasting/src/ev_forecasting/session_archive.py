@@ -24,7 +24,9 @@ _FIELDS = (
     "stay_h",
     "energy_kwh",
     "entered_stay_h",
+    "log_entered_stay",
     "entered_energy_kwh",
+    "log_entered_energy",
     "driver",
     "station",
 )
@@ -86,7 +88,9 @@ class SessionArchive:
             (ended.departure - ended.arrival).total_seconds() / 3600,
             ended.energy_kwh,
             features.entered_stay_h,
+            math.log(features.entered_stay_h),
             features.entered_energy_kwh,
+            math.log(features.entered_energy_kwh),
             driver,
             station,
         )

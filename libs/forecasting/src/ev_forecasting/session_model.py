@@ -1,33 +1,35 @@
-"""Forecasts of sessions from similar ended ones, pooled over driver, station, site and prior.
+"""Forecasts of sessions with calibrated quantiles: what similar ended sessions did, read at levels that held so far.
 
-Every ended session is a candidate for how a running one goes on. Its weight falls with the distance of what was known
-at the beginning (time of day, weekend, entered stay and energy) and with its age. Driver, station and site get shares
-by the number of their similar sessions (partial pooling), and the prior gets the rest.
-
-Source: weighted distributional conformal prediction, Chernozhukov, Wuethrich, Zhu, PNAS 118 (2021), for the
-calibration of levels; Nadaraya-Watson weights for the distribution.
+Source: Chernozhukov, Wuethrich, Zhu, Distributional conformal prediction, PNAS 118 (2021): the ranks of what happened
+in what was forecast tell at which levels the next quantiles have to be read.
 """
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from statistics import NormalDist
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import numpy.typing as npt
 
 from ev_forecasting.arrivals import expect_arrivals
-from ev_forecasting.calibration import AdaptiveConformal
 from ev_forecasting.series import FloatArray
-from ev_forecasting.session_archive import UNKNOWN, PendingSessions, SessionArchive, SessionFeatures
+from ev_forecasting.session_archive import PendingSessions, SessionArchive, SessionFeatures
+from ev_forecasting.session_candidates import (
+    Candidates,
+    Prior,
+    RelatedSessions,
+    Similarity,
+    compute_rank,
+    pair_energies,
+    read_quantiles,
+)
 from ev_forecasting.sessions import (
     ArrivalInterval,
     CompletedSession,
     DepartureQuantiles,
     EnergyQuantiles,
-    ForecastBasis,
     RunningSession,
     SessionForecast,
     SessionScenario,
@@ -36,87 +38,34 @@ from ev_forecasting.sessions import (
 LEVELS: Final = (0.1, 0.5, 0.9)
 CALIBRATED_AGES_H: Final = (0.0, 1.0, 2.0, 4.0, 8.0)
 """Ages of a session [h] at which the levels are calibrated; a session counts as the newest of these it has reached."""
+_NAIVE_SESSIONS: Final = 50
+"""The naive model's median is that of so many sessions of the site."""
 
 
 @dataclass(frozen=True, slots=True)
-class Similarity:
-    """How far apart two sessions may be and still tell something of each other; found on Caltech, 2019."""
+class SessionErrors:
+    """Mean absolute errors of forecasts made at arrival, over the sessions that ended last.
 
-    hour_h: float = 1.5
-    """Time of day of the arrival [h]."""
+    The naive model takes what the driver entered, and the median of the site's newest sessions where nothing was.
+    """
 
-    entered_stay_log: float = 0.35
-    """Natural logarithm of the ratio of the entered stays."""
+    sessions: int
+    """Number of sessions, >= 1."""
 
-    entered_energy_log: float = 0.5
-    """Natural logarithm of the ratio of the entered energies."""
+    days: float
+    """Time from the end of the first of them to that of the last [days]."""
 
-    other_day_type: float = 1.5
-    """Distance between a working day and a weekend."""
+    departure_h: float
+    """Error of the median departure [h]."""
 
-    only_one_entered: float = 1.5
-    """Distance between a session with an entry and one without."""
+    naive_departure_h: float
+    """The same of the naive model [h]."""
 
-    memory_days: float = 120.0
-    """After so many days a session weighs 1/e."""
+    energy_kwh: float
+    """Error of the median energy [kWh]."""
 
-    driver_width: float = 2.0
-    """Sessions of the same driver may be so many times further apart."""
-
-    site_width: float = 3.0
-    """The widest ring: sessions anywhere at the site may be so many times further apart."""
-
-    driver_count: float = 2.0
-    """So many similar sessions of the driver weigh as much as all that is known besides."""
-
-    station_count: float = 30.0
-    """The same of the station."""
-
-    site_count: float = 8.0
-    """The same of the site."""
-
-    prior_count: float = 4.0
-    """So many sessions at the site weigh as much as the prior."""
-
-    stay_shift: float = 0.5
-    """Share of a difference between entered stays by which a candidate's stay is moved, 0 to 1."""
-
-    energy_shift: float = 0.5
-    """Power of the ratio of entered energies by which a candidate's energy is scaled, 0 to 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prior:
-    """What is expected without any history: log-normal stay and energy. From Caltech, May to August 2019."""
-
-    stay_h: float = 4.0
-    """Median stay [h] where no departure was entered."""
-
-    stay_log_sigma: float = 1.0
-    """Standard deviation of the logarithm of the stay."""
-
-    entered_stay_factor: float = 1.1
-    """Median of stay over entered stay."""
-
-    energy_kwh: float = 8.0
-    """Median energy [kWh] where none was entered."""
-
-    entered_energy_factor: float = 0.55
-    """Median of energy over entered energy."""
-
-    energy_log_sigma: float = 0.8
-    """Standard deviation of the logarithm of the energy."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    """Weighted ways in which a session may end."""
-
-    stay_h: FloatArray
-    energy_kwh: FloatArray
-    weights: FloatArray
-    """Sum 1."""
-    basis: ForecastBasis
+    naive_energy_kwh: float
+    """The same of the naive model [kWh]."""
 
 
 class PooledSessionForecaster:
@@ -146,37 +95,41 @@ class PooledSessionForecaster:
         self._pending = PendingSessions()
         self._similarity = similarity or Similarity()
         self._prior = prior or Prior()
-        self._scenario_levels = (np.arange(scenarios) + 0.5) / scenarios
-        self._departure_levels = _LevelCalibration(len(CALIBRATED_AGES_H))
-        self._energy_levels = _LevelCalibration(1)
+        self._levels = np.concatenate((LEVELS, (np.arange(scenarios) + 0.5) / scenarios))
+        self._departure_levels = [LevelCalibration() for _ in CALIBRATED_AGES_H]
+        self._energy_levels = LevelCalibration()
+        self._errors: deque[tuple[float, ...]] = deque(maxlen=200)
 
     def learn(self, ended: CompletedSession) -> None:
         """Take up one session that is over; one that is implausible is left out."""
         if ended.is_plausible:
             self._pending.push(ended)
 
+    def catch_up(self, now: datetime) -> None:
+        """Do now the work for sessions that were learned and have ended, which the next forecast would do."""
+        for ended in self._pending.pop_ended(now):
+            self._take_up(ended)
+
     def forecast(self, running: RunningSession, now: datetime) -> SessionForecast:
         """Forecast one running session, with the state of `now`, aware. Works without any history."""
-        self._take_up_ended(now)
-        features = self._archive.features(running)
+        self.catch_up(now)
         age_h = max(0.0, (now - running.arrival).total_seconds() / 3600)
-        charged_kwh = running.energy_kwh if math.isfinite(running.energy_kwh) else 0.0
-        found = self._candidates(features, age_h, max(0.0, charged_kwh), now)
-        departure_at = self._departure_levels.levels(_age_step(age_h))
-        energy_at = self._energy_levels.levels(0)
-        stays_h = _quantiles(found.stay_h, found.weights, np.interp((*LEVELS, *self._scenario_levels), *departure_at))
-        energies = _quantiles(found.energy_kwh, found.weights, np.interp((*LEVELS, *self._scenario_levels), *energy_at))
-        remaining_h = np.maximum(0.0, stays_h - age_h)
-        times = [now + timedelta(hours=hours) for hours in remaining_h.tolist()]
+        charged_kwh = max(0.0, running.energy_kwh) if math.isfinite(running.energy_kwh) else 0.0
+        found = self._relate(self._archive.features(running), now).candidates(age_h, charged_kwh)
+        departure_levels = self._departure_levels[_age_step(age_h)].convert(self._levels)
+        remaining_h = np.maximum(0.0, read_quantiles(found.stay_h, found.weights, departure_levels) - age_h)
+        energy_levels = self._energy_levels.convert(self._levels)
+        energies = read_quantiles(found.energy_kwh, found.weights, energy_levels)
         if running.has_stopped_drawing:
-            energies = np.full_like(energies, max(0.0, charged_kwh))
-        order = _energy_order(found, len(self._scenario_levels))
-        paired = energies[len(LEVELS) :][order].tolist()
+            energies = np.full_like(energies, charged_kwh)
+        count = len(LEVELS)
+        times = [now + timedelta(hours=hours) for hours in remaining_h.tolist()]
+        paired = energies[count:][pair_energies(found, len(times) - count)].tolist()
         return SessionForecast(
             issued_at=now,
-            departure=DepartureQuantiles(*times[: len(LEVELS)]),
-            energy_kwh=EnergyQuantiles(*energies[: len(LEVELS)].tolist()),
-            scenarios=tuple(map(SessionScenario, times[len(LEVELS) :], paired)),
+            departure=DepartureQuantiles(*times[:count]),
+            energy_kwh=EnergyQuantiles(*energies[:count].tolist()),
+            scenarios=tuple(map(SessionScenario, times[count:], paired)),
             basis=found.basis,
         )
 
@@ -184,193 +137,88 @@ class PooledSessionForecaster:
         self, now: datetime, horizon: timedelta, resolution: timedelta
     ) -> tuple[ArrivalInterval, ...]:
         """Forecast the arrivals of each interval from `now` to `now + horizon`; the first begins at `now`."""
-        self._take_up_ended(now)
+        self.catch_up(now)
         return expect_arrivals(self._archive, self._timezone, now, horizon, resolution)
 
-    def _take_up_ended(self, now: datetime) -> None:
-        for ended in self._pending.pop_ended(now):
-            self._take_up(ended)
+    def recent_errors(self) -> SessionErrors | None:
+        """Errors of the forecasts at arrival of the sessions that ended last, at most 200; None: of too few."""
+        if len(self._errors) < 2:
+            return None
+        ends_s, *errors = np.array(self._errors).T
+        means: list[float] = [float(error.mean()) for error in errors]
+        return SessionErrors(len(ends_s), float(np.ptp(ends_s)) / 86_400, *means)
+
+    def _relate(self, features: SessionFeatures, now: datetime) -> RelatedSessions:
+        return RelatedSessions(self._archive, features, now, self._similarity, self._prior)
 
     def _take_up(self, ended: CompletedSession) -> None:
-        """Score what would have been forecast of the session, then let it count."""
+        """Score what would have been forecast of the session at its arrival and later, then let it count."""
         features = self._archive.features(ended)
         stay_h = (ended.departure - ended.arrival).total_seconds() / 3600
-        ranks = np.full(len(CALIBRATED_AGES_H), np.nan)
-        for step, age_h in enumerate(CALIBRATED_AGES_H):
-            if age_h >= stay_h:
-                break
-            found = self._candidates(features, age_h, 0.0, ended.arrival + timedelta(hours=age_h))
-            ranks[step] = _rank(found.stay_h, found.weights, stay_h)
-            if step == 0:
-                self._energy_levels.observe(np.array([_rank(found.energy_kwh, found.weights, ended.energy_kwh)]))
-        self._departure_levels.observe(ranks)
+        related = self._relate(features, ended.arrival)
+        found = related.candidates(0.0, 0.0)
+        self._note_errors(ended, features, found)
+        self._energy_levels.observe(compute_rank(found.energy_kwh, found.weights, ended.energy_kwh))
+        for age_h, levels in zip(CALIBRATED_AGES_H, self._departure_levels, strict=True):
+            if age_h < stay_h:
+                found = related.candidates(age_h, 0.0)
+                levels.observe(compute_rank(found.stay_h, found.weights, stay_h))
         self._archive.append(ended)
 
-    def _candidates(self, features: SessionFeatures, age_h: float, charged_kwh: float, now: datetime) -> _Candidates:
-        stays_h, energies = self._shift(features)
-        now_s = now.timestamp()
-        ended_s = self._archive.column("departure_s")
-        is_possible = (ended_s <= now_s) & (stays_h > age_h) & (energies >= 0.98 * charged_kwh)
-        age_s = np.where(is_possible, now_s - ended_s, np.inf)
-        weights = np.zeros(len(stays_h) + _PRIOR_SIZE)
-        left = 1.0
-        shares: list[float] = []
-        for ring, count in self._rings(features, age_s):
-            total = float(ring.sum())
-            share = left * total / (total + count)
-            if share > 0:
-                weights[: len(ring)] += ring * (share / total)
-            left -= share
-            shares.append(share)
-        weights[len(stays_h) :] = left / _PRIOR_SIZE
-        prior_h, prior_kwh = self._prior_candidates(features, age_h, charged_kwh)
-        # What hardly weighs is not worth the time of sorting.
-        is_used = weights > 1e-5
-        used = weights[is_used]
-        return _Candidates(
-            stay_h=np.concatenate((stays_h, prior_h))[is_used],
-            energy_kwh=np.maximum(charged_kwh, np.concatenate((energies, prior_kwh))[is_used]),
-            weights=used / used.sum(),
-            basis=ForecastBasis(driver=shares[0], station=shares[1], site=shares[2] + shares[3], prior=left),
+    def _note_errors(self, ended: CompletedSession, features: SessionFeatures, found: Candidates) -> None:
+        naive_h, naive_kwh = features.entered_stay_h, features.entered_energy_kwh
+        newest = slice(-_NAIVE_SESSIONS, None)
+        if not len(self._archive):
+            return
+        if math.isnan(naive_h):
+            naive_h = float(np.median(self._archive.column("stay_h")[newest]))
+        if math.isnan(naive_kwh):
+            naive_kwh = float(np.median(self._archive.column("energy_kwh")[newest]))
+        median = np.array(LEVELS[1:2])
+        model_h = float(read_quantiles(found.stay_h, found.weights, self._departure_levels[0].convert(median))[0])
+        model_kwh = float(read_quantiles(found.energy_kwh, found.weights, self._energy_levels.convert(median))[0])
+        stay_h = (ended.departure - ended.arrival).total_seconds() / 3600
+        self._errors.append(
+            (
+                ended.departure.timestamp(),
+                abs(model_h - stay_h),
+                abs(naive_h - stay_h),
+                abs(model_kwh - ended.energy_kwh),
+                abs(naive_kwh - ended.energy_kwh),
+            )
         )
 
-    def _rings(self, features: SessionFeatures, age_s: FloatArray) -> tuple[tuple[FloatArray, float], ...]:
-        """Likeness of each ended session, 0 to 1, within driver, station, site and wider, and the count of each ring.
 
-        Args:
-            features: Of the session that is forecast.
-            age_s: Time since the end of each ended session [s]; infinite where it cannot be a candidate.
-        """
-        similar = self._similarity
-        distance = self._distance(features)
-        fading = age_s / (similar.memory_days * 86_400)
-        is_driver = (self._archive.column("driver") == features.driver) & (features.driver != UNKNOWN)
-        is_station = (self._archive.column("station") == features.station) & (features.station != UNKNOWN)
-        near = np.exp(-fading - distance)
-        return (
-            (np.exp(-fading - distance / similar.driver_width**2) * is_driver, similar.driver_count),
-            (near * is_station, similar.station_count),
-            (near, similar.site_count),
-            (np.exp(-fading - distance / similar.site_width**2), similar.prior_count),
-        )
+class LevelCalibration:
+    """At which levels of a forecast distribution its quantiles have to be read so that they hold.
 
-    def _distance(self, features: SessionFeatures) -> FloatArray:
-        """Half the squared distance of each ended session from one session."""
-        similar = self._similarity
-        archive = self._archive
-        hours = np.abs(archive.column("hour") - features.hour)
-        hours = np.minimum(hours, 24 - hours) / similar.hour_h
-        distance = hours**2 + similar.other_day_type**2 * (archive.column("day_type") != features.day_type)
-        pairs = (
-            (features.entered_stay_h, archive.column("entered_stay_h"), similar.entered_stay_log),
-            (features.entered_energy_kwh, archive.column("entered_energy_kwh"), similar.entered_energy_log),
-        )
-        for value, column, width in pairs:
-            missing = np.isnan(column)
-            if math.isnan(value):
-                distance += np.where(missing, 0.0, similar.only_one_entered**2)
-            else:
-                apart = (np.log(column) - math.log(value)) / width
-                distance += np.where(missing, similar.only_one_entered**2, np.minimum(apart**2, 50.0))
-        return 0.5 * distance
+    Args:
+        window: So many of the newest ranks count.
+        doubt: So many ranks weigh as much as the assumption that the levels are right as they are.
+    """
 
-    def _shift(self, features: SessionFeatures) -> tuple[FloatArray, FloatArray]:
-        """Stays [h] and energies [kWh] of the ended sessions, moved toward what was entered now."""
-        stays_h, energies = self._archive.column("stay_h"), self._archive.column("energy_kwh")
-        if not math.isnan(features.entered_stay_h):
-            entered = self._archive.column("entered_stay_h")
-            moved = stays_h + self._similarity.stay_shift * (features.entered_stay_h - entered)
-            stays_h = np.where(np.isnan(entered) | (moved <= 0), stays_h, moved)
-        if not math.isnan(features.entered_energy_kwh):
-            entered = self._archive.column("entered_energy_kwh")
-            scale = (features.entered_energy_kwh / entered) ** self._similarity.energy_shift
-            energies = np.where(np.isnan(entered), energies, energies * scale)
-        return stays_h, energies
-
-    def _prior_candidates(
-        self, features: SessionFeatures, age_h: float, charged_kwh: float
-    ) -> tuple[FloatArray, FloatArray]:
-        prior = self._prior
-        has_stay = not math.isnan(features.entered_stay_h)
-        has_energy = not math.isnan(features.entered_energy_kwh)
-        stay_h = features.entered_stay_h * prior.entered_stay_factor if has_stay else prior.stay_h
-        energy_kwh = features.entered_energy_kwh * prior.entered_energy_factor if has_energy else prior.energy_kwh
-        stays_h = _remaining_log_normal(stay_h, prior.stay_log_sigma, age_h)
-        energies = _remaining_log_normal(energy_kwh, prior.energy_log_sigma, charged_kwh)
-        return np.repeat(stays_h, len(energies)), np.tile(energies, len(stays_h))
-
-
-_PRIOR_LEVELS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
-_PRIOR_SIZE: Final = len(_PRIOR_LEVELS) ** 2
-_STANDARD_NORMAL: Final = NormalDist()
-
-
-def _remaining_log_normal(median: float, log_sigma: float, above: float) -> FloatArray:
-    """Five equally likely values of a log-normal quantity that is known to be above a value."""
-    survival = 1.0
-    if above > 0:
-        survival = max(1e-9, 1 - _STANDARD_NORMAL.cdf(math.log(above / median) / log_sigma))
-    scores = [-_STANDARD_NORMAL.inv_cdf(survival * (1 - level)) for level in _PRIOR_LEVELS]
-    return np.maximum(above, median * np.exp(log_sigma * np.array(scores)))
-
-
-class _LevelCalibration:
-    """At which levels of the pooled distribution its quantiles have to be read, by the age of a session."""
-
-    def __init__(self, steps: int, doubt: float = 40.0) -> None:
-        self._ranks = AdaptiveConformal(steps, levels=LEVELS, window=400, neighbours=0, rate=0.01)
-        self._count = np.zeros(steps)
+    def __init__(self, window: int = 250, doubt: float = 40.0) -> None:
+        self._ranks: deque[float] = deque(maxlen=window)
         self._doubt = doubt
-        self._levels = np.tile(np.asarray(LEVELS), (steps, 1))
+        self._levels: FloatArray | None = None
 
-    def observe(self, ranks: FloatArray) -> None:
-        """Take up the rank of what happened in what was forecast, 0 to 1, per step; NaN: the car had left."""
-        self._ranks.observe(ranks - 0.5)
-        self._count += ~np.isnan(ranks)
-        share = (self._count / (self._count + self._doubt))[:, None]
-        offsets = self._ranks.offsets()
-        learned = np.where(np.isnan(offsets), LEVELS, offsets + 0.5)
-        self._levels = np.clip(share * learned + (1 - share) * np.asarray(LEVELS), 0.001, 0.999)
+    def observe(self, rank: float) -> None:
+        """Take up the rank of what happened in what was forecast, 0 to 1."""
+        self._ranks.append(rank)
+        self._levels = None
 
-    def levels(self, step: int) -> tuple[FloatArray, FloatArray]:
-        """Wanted levels, and those at which they are to be read: for `np.interp`."""
-        return np.array((0.0, *LEVELS, 1.0)), np.concatenate(((0.0,), self._levels[step], (1.0,)))
+    def convert(self, levels: FloatArray) -> FloatArray:
+        """Levels at which quantiles have to be read that are to hold with the given probabilities."""
+        if self._levels is None:
+            nominal = np.array(LEVELS)
+            self._levels = nominal
+            if count := len(self._ranks):
+                # The rank counts one value more than there are, so that few values widen.
+                places = np.arange(1, count + 1) / (count + 1)
+                learned = np.interp(nominal, places, np.sort(np.array(self._ranks)))
+                self._levels = (count * learned + self._doubt * nominal) / (count + self._doubt)
+        return np.interp(levels, (0.0, *LEVELS, 1.0), (0.0, *self._levels.tolist(), 1.0))
 
 
 def _age_step(age_h: float) -> int:
     return int(np.searchsorted(CALIBRATED_AGES_H, age_h, side="right")) - 1
-
-
-def _quantiles(values: FloatArray, weights: FloatArray, levels: npt.NDArray[np.float64]) -> FloatArray:
-    """Quantiles of weighted values, between them by interpolation over the middles of their weights."""
-    order = np.argsort(values, kind="stable")
-    ordered = weights[order]
-    middles = np.cumsum(ordered) - 0.5 * ordered
-    return np.interp(levels, middles, values[order])
-
-
-def _rank(values: FloatArray, weights: FloatArray, actual: float) -> float:
-    """Share of the weight below a value, half of that on it included, 0 to 1."""
-    below = float(weights[values < actual].sum())
-    return min(1.0, below + 0.5 * float(weights[values == actual].sum()))
-
-
-def _energy_order(found: _Candidates, count: int) -> npt.NDArray[np.intp]:
-    """Which rank of energy goes with each rank of departure, so that both keep their distribution.
-
-    Within each of `count` strata of the stay one energy is read, at levels that spread evenly (the golden ratio).
-
-    Source: Clark et al., The Schaake Shuffle, J. Hydrometeorology 5 (2004).
-    """
-    order = np.argsort(found.stay_h, kind="stable")
-    weights = found.weights[order]
-    strata = np.minimum(count - 1, ((np.cumsum(weights) - 0.5 * weights) * count).astype(np.intp))
-    energies = found.energy_kwh[order]
-    picked = np.empty(count)
-    for stratum in range(count):
-        first, last = np.searchsorted(strata, (stratum, stratum + 1))
-        last = max(last, first + 1)
-        level = (stratum * 0.6180339887) % 1
-        part = slice(min(first, len(energies) - 1), last)
-        picked[stratum] = _quantiles(energies[part], weights[part] / weights[part].sum(), np.array([level]))[0]
-    return np.argsort(np.argsort(picked, kind="stable"), kind="stable")
