@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from charging_agent.scheduling.linear_program import INFINITY, LinearProgram
 from charging_agent.scheduling.problem import ChargingRequest, Circuit, FloatArray, IntArray, SchedulingProblem
@@ -118,17 +119,10 @@ def index_sessions(problem: SchedulingProblem) -> Sessions:
     return Sessions(first, end, offsets, max_kw, car, step, presence)
 
 
-def formulate(problem: SchedulingProblem, tie_break: FloatArray | None = None) -> Formulation:
-    """Write the problem as a linear programme.
-
-    Args:
-        problem: what to plan.
-        tie_break: small further cost per power column [scaled currency/kW], to choose among plans of equal cost.
-    """
+def formulate(problem: SchedulingProblem) -> Formulation:
+    """Write the problem as a linear programme."""
     sessions, program = index_sessions(problem), LinearProgram()
     cost = problem.marginal_price_per_kwh[sessions.step] * sessions.presence * problem.step_h * OBJECTIVE_SCALE
-    if tie_break is not None:
-        cost = cost + tie_break
     powers = program.add_columns(cost, np.zeros(len(cost)), sessions.max_kw[sessions.car])
     shortfalls = _add_shortfalls(program, problem, sessions)
     battery = _add_battery(program, problem)
@@ -236,19 +230,10 @@ def _add_battery(program: LinearProgram, problem: SchedulingProblem) -> BatteryC
 def _add_circuits(
     program: LinearProgram, problem: SchedulingProblem, sessions: Sessions, battery: BatteryColumns | None
 ) -> list[LimitRows]:
-    parents = {circuit.key: circuit.parent for circuit in problem.circuits}
-    root = next((key for key, parent in parents.items() if parent is None), None)
-    below: dict[str, list[int]] = {key: [] for key in parents}
-    for car, request in enumerate(problem.requests):
-        above = request.circuit or root
-        while above is not None:
-            below[above].append(car)
-            above = parents[above]
+    is_below = map_circuits(problem)
     limits: list[LimitRows] = []
-    for circuit in problem.circuits:
-        is_below = np.zeros(len(problem.requests), dtype=np.bool_)
-        is_below[below[circuit.key]] = True
-        columns = np.flatnonzero(is_below[sessions.car])
+    for index, circuit in enumerate(problem.circuits):
+        columns = np.flatnonzero(is_below[index][sessions.car])
         at_root = circuit.parent is None
         for name, headroom_kw, shares in circuit_headrooms(problem, circuit):
             factors = shares[sessions.car[columns]]
@@ -263,6 +248,20 @@ def _add_circuits(
             )
             limits.append(LimitRows(name, *rows))
     return limits
+
+
+def map_circuits(problem: SchedulingProblem) -> npt.NDArray[np.bool_]:
+    """Return which circuits feed which car, shape (circuits, cars)."""
+    parents = {circuit.key: circuit.parent for circuit in problem.circuits}
+    numbers = {circuit.key: number for number, circuit in enumerate(problem.circuits)}
+    root = next((key for key, parent in parents.items() if parent is None), None)
+    feeds = np.zeros((len(numbers), len(problem.requests)), dtype=np.bool_)
+    for car, request in enumerate(problem.requests):
+        above = request.circuit or root
+        while above is not None:
+            feeds[numbers[above], car] = True
+            above = parents[above]
+    return feeds
 
 
 def circuit_headrooms(problem: SchedulingProblem, circuit: Circuit) -> list[tuple[str, FloatArray, FloatArray]]:

@@ -2,31 +2,41 @@
 
 import numpy as np
 
+from charging_agent.scheduling.calm import calm_powers
 from charging_agent.scheduling.formulation import OBJECTIVE_SCALE, Formulation, formulate
 from charging_agent.scheduling.linear_program import LinearSolution
 from charging_agent.scheduling.problem import FloatArray, SchedulingProblem
 from charging_agent.scheduling.schedule import BindingLimit, ChargingSchedule, PlanCost
 
 
-def plan_charging(problem: SchedulingProblem) -> ChargingSchedule:
-    """Compute the plan with the least shortfall and, among these, the least cost.
+def plan_charging(problem: SchedulingProblem, *, is_calm: bool = True) -> ChargingSchedule:
+    """Compute the plan with the least shortfall, among these the least cost, among these few changes of power.
 
     The same problem gives the same plan.
+
+    Args:
+        problem: what to plan.
+        is_calm: whether powers are gathered inside blocks of equal price; False where only the cost matters.
 
     Raises:
         SolverError: if the solver finds no optimum; the problem itself is never infeasible.
     """
     formulation = formulate(problem)
     solution = formulation.program.solve()
-    return _read_schedule(problem, formulation, solution)
+    return _read_schedule(problem, formulation, solution, is_calm=is_calm)
 
 
-def _read_schedule(problem: SchedulingProblem, formulation: Formulation, solution: LinearSolution) -> ChargingSchedule:
+def _read_schedule(
+    problem: SchedulingProblem, formulation: Formulation, solution: LinearSolution, *, is_calm: bool
+) -> ChargingSchedule:
     sessions, values = formulation.sessions, solution.values
     powers = np.clip(values[formulation.powers], 0.0, sessions.max_kw[sessions.car])
     battery_kw = np.zeros(problem.steps)
     if formulation.battery is not None:
         battery_kw = values[formulation.battery.charge] - values[formulation.battery.discharge]
+    if is_calm:
+        above_kw = float(values[formulation.peak]) if formulation.peak is not None else 0.0
+        powers = calm_powers(problem, sessions, powers, battery_kw, problem.free_peak_kw + above_kw)
     cars_kw = np.bincount(sessions.step, weights=powers * sessions.presence, minlength=problem.steps)
     net_kw = problem.load_kw - problem.pv_kw + cars_kw + battery_kw
     import_kw, export_kw = np.maximum(net_kw, 0.0), np.maximum(-net_kw, 0.0)
