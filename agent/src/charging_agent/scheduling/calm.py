@@ -7,6 +7,7 @@ other cars use the room, they change places with it inside the block if they can
 step remains within what it was allowed to be.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from charging_agent.scheduling.formulation import Sessions, circuit_headrooms, map_circuits
 from charging_agent.scheduling.problem import FloatArray, IntArray, SchedulingProblem
+from charging_agent.scheduling.sequencing import sequence_cars
 
 _TOLERANCE_KW = 1e-7
 _OWN_BLOCK = -1
@@ -41,7 +43,10 @@ class _Board:
     """Share of each car's power that counts for a limit, shape (limits, cars)."""
 
     car_class: IntArray
-    """Cars of the same class count for the same limits; a negative one never changes places."""
+    """Cars of the same class count for the same limits; -1: the car's departure is uncertain, it changes no places."""
+
+    may_swap: npt.NDArray[np.bool_]
+    """Cars that may change places inside a block; those that take turns already gain nothing by it."""
 
     left: FloatArray
     """What each limit leaves beside the cars' powers [kW], shape (limits, steps)."""
@@ -78,6 +83,7 @@ def calm_powers(
     if len(problem.requests) * problem.steps > _MAX_CELLS or not len(powers):
         return powers
     board = _lay_out(problem, sessions, powers, (battery_kw, peak_kw))
+    _take_turns(problem, board)
     blocks = _find_blocks(problem, board, battery_kw)
     fixed = np.zeros(len(problem.requests), dtype=np.bool_)
     order = _order_cars(problem)
@@ -87,7 +93,7 @@ def calm_powers(
             continue
         fixed[:] = False
         is_uneven = _find_uneven(board, steps)
-        for car in order[is_uneven[order]].tolist():
+        for car in map(int, order[is_uneven[order]]):
             for own in _split_at_departures(problem, board, car, steps):
                 _gather(board, car, own, fixed, problem.requests[car].min_power_kw)
             fixed[car] = True
@@ -124,7 +130,29 @@ def _lay_out(
     _, classes = np.unique(share.T, axis=0, return_inverse=True)
     car_class = classes.astype(np.int64).ravel()
     car_class[[bool(request.scenarios) for request in problem.requests]] = -1
-    return _Board(matrix, highest, headroom, share, car_class, left)
+    return _Board(matrix, highest, headroom, share, car_class, car_class >= 0, left)
+
+
+def _take_turns(problem: SchedulingProblem, board: _Board) -> None:
+    """Hand each class's powers out again, for the whole plan."""
+    end = np.array([request.end_step for request in problem.requests], dtype=np.int64).clip(0, problem.steps)
+    now_kw = np.array([request.power_now_kw for request in problem.requests], dtype=np.float64)
+    has_room = _have_room_for_all(board)
+    for number in range(int(board.car_class.max(initial=-1)) + 1):
+        cars = np.flatnonzero(board.car_class == number)
+        if has_room[cars[0]]:
+            continue
+        powers = sequence_cars(board.powers[cars], board.max_kw[cars], end[cars], now_kw[cars])
+        if powers is not None:
+            board.powers[cars] = powers
+            board.may_swap[cars] = False
+    board.left = board.headrooms - board.shares @ board.powers
+
+
+def _have_room_for_all(board: _Board) -> npt.NDArray[np.bool_]:
+    """Cars whose limits would hold if all cars charged at full power all the time."""
+    can_bind = (board.shares @ board.max_kw > board.headrooms + _TOLERANCE_KW).any(axis=1)
+    return np.logical_not(np.any(board.shares[can_bind] > 0, axis=0))
 
 
 def _find_blocks(problem: SchedulingProblem, board: _Board, battery_kw: FloatArray) -> IntArray:
@@ -156,6 +184,8 @@ def _find_uneven(board: _Board, steps: IntArray) -> npt.NDArray[np.bool_]:
 
 def _split_at_departures(problem: SchedulingProblem, board: _Board, car: int, steps: IntArray) -> list[IntArray]:
     own = steps[board.max_kw[car, steps] > 0]
+    if not problem.requests[car].scenarios:
+        return [own]
     ends = sorted({scenario.end_step for scenario in problem.requests[car].scenarios})
     return [part for part in np.split(own, np.searchsorted(own, ends)) if len(part) > 1]
 
@@ -165,12 +195,22 @@ def _gather(board: _Board, car: int, steps: IntArray, fixed: npt.NDArray[np.bool
     total_kw = float(board.powers[car, steps].sum())
     if total_kw <= _TOLERANCE_KW:
         return
-    for target in _propose_targets(board, car, steps, min_kw):
-        if _place(board, car, steps, target, fixed):
+    room_kw = board.room_kw(car, steps)
+    may_swap = bool(board.may_swap[car])
+    if not may_swap and room_kw.max() <= _TOLERANCE_KW:
+        return
+    possible_kw = room_kw + board.powers[car, steps] + _TOLERANCE_KW
+    for target in _propose_targets(board, car, steps, min_kw, possible_kw):
+        if (target <= possible_kw).all():
+            board.assign(car, steps, target)
+            return
+        if may_swap and _change_places(board, car, steps, target, fixed):
             return
 
 
-def _propose_targets(board: _Board, car: int, steps: IntArray, min_kw: float) -> Iterator[FloatArray]:
+def _propose_targets(
+    board: _Board, car: int, steps: IntArray, min_kw: float, possible_kw: FloatArray
+) -> Iterator[FloatArray]:
     max_kw = float(board.max_kw[car, steps[0]])
     total_kw = float(board.powers[car, steps].sum())
     count = max(int(np.ceil(total_kw / max_kw - 1e-6)), 1)
@@ -180,49 +220,48 @@ def _propose_targets(board: _Board, car: int, steps: IntArray, min_kw: float) ->
         power_kw = min(total_kw / length, max_kw)
         for positions in order:
             # A stretch that is too short is filled, and the next one takes the rest.
-            for chosen in _choose_positions(board, car, steps[positions], length, power_kw):
+            for chosen in _choose_positions(possible_kw[positions], length, power_kw):
                 target = np.zeros(len(steps))
                 target[positions[chosen]] = power_kw
                 yield target
 
 
-def _choose_positions(board: _Board, car: int, steps: IntArray, length: int, power_kw: float) -> Iterator[IntArray]:
+def _choose_positions(possible_kw: FloatArray, length: int, power_kw: float) -> Iterator[IntArray]:
     """From the beginning, where the limits leave room first, and up to the end."""
-    if length >= len(steps):
-        yield np.arange(min(length, len(steps)))
+    count = len(possible_kw)
+    if length >= count:
+        yield np.arange(count)
         return
     yield np.arange(length)
-    fits = board.room_kw(car, steps) + board.powers[car, steps] >= power_kw - _TOLERANCE_KW
-    free = np.convolve(fits, np.ones(length), "valid") >= length
+    too_low = np.concatenate(([0], np.cumsum(possible_kw < power_kw)))
+    free = too_low[length:] == too_low[:-length]
     if free.any() and not free[0]:
         yield int(np.argmax(free)) + np.arange(length)
     if not free[-1]:
-        yield len(steps) - length + np.arange(length)
+        yield count - length + np.arange(length)
 
 
 def _order_stretches(board: _Board, car: int, steps: IntArray) -> list[IntArray]:
     """Positions of the steps, stretches without a gap one after another: those beside charging first, then earlier."""
-    starts = np.flatnonzero(np.diff(steps) > 1) + 1
-    stretches = np.split(np.arange(len(steps)), starts)
+    gaps = np.flatnonzero(steps[1:] - steps[:-1] > 1) + 1
     powers = board.powers[car]
-
-    def is_apart(stretch: IntArray) -> bool:
-        before, after = int(steps[stretch[0]]) - 1, int(steps[stretch[-1]]) + 1
-        charges_before = before >= 0 and powers[before] > _TOLERANCE_KW
-        charges_after = after < len(powers) and powers[after] > _TOLERANCE_KW
-        return not (charges_before or charges_after)
-
-    ordered = sorted(stretches, key=is_apart)
+    bounds = [0, *gaps.tolist(), len(steps)]
+    stretches: list[tuple[bool, IntArray]] = []
+    for first, end in itertools.pairwise(bounds):
+        before, after = int(steps[first]) - 1, int(steps[end - 1]) + 1
+        is_beside = (before >= 0 and powers[before] > _TOLERANCE_KW) or (
+            after < len(powers) and powers[after] > _TOLERANCE_KW
+        )
+        stretches.append((not is_beside, np.arange(first, end)))
+    ordered = [stretch for _, stretch in sorted(stretches, key=lambda pair: pair[0])]
     return [np.concatenate(ordered[index:] + ordered[:index]) for index in range(len(ordered))]
 
 
-def _place(board: _Board, car: int, steps: IntArray, target: FloatArray, fixed: npt.NDArray[np.bool_]) -> bool:
-    """Give a car these powers if the limits allow it, others changing places with it; return whether it was done."""
-    change = target - board.powers[car, steps]
-    left = board.room_kw(car, steps) - change
-    short = np.flatnonzero(left < -_TOLERANCE_KW)
+def _change_places(board: _Board, car: int, steps: IntArray, target: FloatArray, fixed: npt.NDArray[np.bool_]) -> bool:
+    """Give a car these powers, others making room inside the block; return whether it was done."""
+    left = board.room_kw(car, steps) - (target - board.powers[car, steps])
     moved: dict[int, FloatArray] = {}
-    for position in short.tolist():
+    for position in np.flatnonzero(left < -_TOLERANCE_KW).tolist():
         if not _displace(board, (car, steps, position), left, moved, fixed):
             return False
     for other, powers in moved.items():
@@ -240,17 +279,14 @@ def _displace(
 ) -> bool:
     """Move power of other cars of the same class out of one step into others of the block."""
     car, steps, position = where
-    if board.car_class[car] < 0:
-        return False
     may_move = (board.car_class == board.car_class[car]) & ~fixed & (board.powers[:, steps[position]] > _TOLERANCE_KW)
     may_move[car] = False
-    factor = float(board.shares[:, car].max())
-    for other in np.flatnonzero(may_move).tolist():
-        powers = moved.get(other, board.powers[other, steps])
+    for other in map(int, np.flatnonzero(may_move)):
+        powers = moved[other] if other in moved else board.powers[other, steps]
         room = np.minimum(board.max_kw[other, steps] - powers, np.maximum(left, 0.0))
         room[position] = 0.0
         amount = min(float(powers[position]), -float(left[position]), float(room.sum()))
-        if amount <= _TOLERANCE_KW or factor <= 0:
+        if amount <= _TOLERANCE_KW:
             continue
         taken = np.clip(amount - (np.cumsum(room) - room), 0.0, room)
         taken[position] = -amount
