@@ -8,6 +8,7 @@ import pytest
 from charging_agent.charging.charger_api import CHARGER_APIS, CHARGERS, LIMITS
 from charging_agent.gateway.calls import PublishedApi, ReadingApi
 from charging_agent.readings.apis import SOURCES
+from charging_agent.readings.prices import GRID_PRICES
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS
 from wso2_terms.artifacts import Artifacts, load_artifacts
@@ -22,7 +23,10 @@ def artifacts() -> Artifacts:
     return load_artifacts(WSO2_DIR, DEFAULT_BACKENDS)
 
 
-@pytest.mark.parametrize("api", SOURCES, ids=lambda api: api.name)
+APIS = (*SOURCES, GRID_PRICES)
+
+
+@pytest.mark.parametrize("api", APIS, ids=lambda api: api.operation_id)
 def test_the_agent_asks_for_an_operation_that_is_published_with_the_scope_it_needs(
     artifacts: Artifacts, api: ReadingApi[Any]
 ) -> None:
@@ -36,7 +40,7 @@ def test_the_agent_asks_for_an_operation_that_is_published_with_the_scope_it_nee
     assert paths[api.target]["get"]["operationId"] == api.operation_id
 
 
-@pytest.mark.parametrize("api", SOURCES, ids=lambda api: api.name)
+@pytest.mark.parametrize("api", APIS, ids=lambda api: api.operation_id)
 def test_the_tool_it_calls_is_that_operation_approved_and_without_arguments(
     artifacts: Artifacts, api: ReadingApi[Any]
 ) -> None:

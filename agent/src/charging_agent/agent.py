@@ -108,6 +108,8 @@ class Agent:
             correlation_id.set(str(uuid4()))
             try:
                 await self._round()
+                # After the round's own calls, and by this loop alone: nobody who asks for a decision causes it.
+                self._observer.start_price_refresh()
             except Exception:
                 _logger.exception("round failed")
             await self._until_next(started_s + self._period_s)

@@ -29,6 +29,7 @@ from charging_agent.ledger.recorder import Recorder
 from charging_agent.readings.apis import SOURCES
 from charging_agent.readings.fetch_priority import CallPlan
 from charging_agent.readings.observer import Observer
+from charging_agent.readings.prices import GRID_PRICES, PriceCache
 from charging_agent.settings import AgentSettings, GatewaySettings
 from charging_agent.web.api import create_agent_routes
 from charging_agent.web.metrics import AgentMetrics
@@ -86,7 +87,8 @@ def create_app(
     endpoint = _create_token_endpoint(http, adapter, settings, gateway, clock)
     connections = _connect(http, endpoint, adapter, {**budgets, **calls.budgets}, clock, (metrics, call_log))
     client = connections.client
-    observer = Observer(client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()))
+    prices = _create_price_cache(settings, client, budgets, clock)
+    observer = Observer(client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()), prices)
     listener, interval = metrics.charging, calls.round_interval
     charging = build_controller(settings, client, clock, interval, listener, _OBSERVATION_S)
     pipeline = _create_pipeline(settings)
@@ -101,12 +103,23 @@ def create_app(
         health=_create_health_check(agent, adapter, kept.recorder),
         assertion=_create_assertion(settings, run, clock),
         lifespan=_create_lifespan(agent, kept, observer, connections),
-        warnings=lambda: {"authorities": authorities.read_error()},
+        warnings=lambda: {"authorities": authorities.read_error(), "prices": observer.price_error()},
     )
     app.title = "AgentAPI"
     metrics.register(app.state.registry)
     _add_routes(app, agent, kept.ledger, observer, site, clock)
     return app
+
+
+def _create_price_cache(
+    settings: AgentSettings, client: GatewayClient, budgets: Mapping[str, CallBudget], clock: Clock
+) -> PriceCache | None:
+    if not settings.prices:
+        return None
+    # A reading is fetched when it is too old, and without viewers once in a period.
+    period_s = max(1.0, min(settings.max_age_s, settings.period_s))
+    budget, refresh_s = budgets[GRID_PRICES.name], settings.prices_refresh_s
+    return PriceCache(client, budget, clock, refresh_s=refresh_s, period_s=period_s, sources=len(SOURCES))
 
 
 def _create_pipeline(settings: AgentSettings) -> DecisionPipeline:

@@ -47,6 +47,12 @@ class AgentSettings(Settings):
         default=None, description="wso2/mcp-servers/tools.lock, the tools that were approved; needed with mcp."
     )
     period_s: float = Field(default=15.0, ge=1, le=3600, description="The agent observes by itself this often [s].")
+    prices: bool = Field(
+        default=False, description="Whether prices of the grid service are fetched, given to the policy and recorded."
+    )
+    prices_refresh_s: float = Field(
+        default=900.0, ge=300, le=86_400, description="From one fetch of prices to the next [s]."
+    )
     limits_file: Path | None = Field(default=None, description="limits.json; else the one beside the client secret.")
     state_dir: Path | None = Field(
         default=None, description="What the agent keeps on disk: the ledger of decisions and its key. Else in memory."

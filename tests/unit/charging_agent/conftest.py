@@ -32,6 +32,7 @@ from charging_agent.readings.apis import BATTERY, GRID, SOLAR, SOURCES
 from charging_agent.readings.assessment import AgeLimits
 from charging_agent.readings.fetch_priority import CallPlan
 from charging_agent.readings.observer import Observer
+from charging_agent.readings.prices import GRID_PRICES, PriceCache
 from charging_agent.settings import AgentSettings, GatewaySettings
 from ev_service.clock import SteppedClock
 from ev_service.units import utc_text
@@ -140,8 +141,10 @@ class FakeGateway:
         if asked["method"] == "tools/list":
             self.lists.append(api.name)
             return httpx.Response(200, json=build_result(asked["id"], {"tools": self.tools[api.name]}))
-        assert asked["params"] == {"name": api.operation_id, "arguments": {}}
-        answer = await self._answer(httpx.Request("GET", BASE + api.path, headers=request.headers), api.path)
+        asked_api = GRID_PRICES if asked["params"]["name"] == GRID_PRICES.operation_id else api
+        assert asked["params"] == {"name": asked_api.operation_id, "arguments": {}}
+        path = asked_api.path
+        answer = await self._answer(httpx.Request("GET", BASE + path, headers=request.headers), path)
         content = await answer.aread()
         if (answer.status_code != 200 and answer.status_code < 500) or answer.status_code == 503:
             return answer
@@ -225,6 +228,9 @@ class World:
             adapter=self.adapter,
             listeners=(self.calls,),
             monotonic_s=lambda: self.real_s,
+        )
+        self.prices = PriceCache(
+            self.client, self.budgets[GRID.name], self.clock, refresh_s=300.0, period_s=10.0, sources=len(SOURCES)
         )
         self.observer = Observer(self.client, self.clock, AgeLimits(), deadline_s, CallPlan(self.budgets, AgeLimits()))
         self.ledger = Ledger(None, maker())

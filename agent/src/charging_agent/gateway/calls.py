@@ -133,6 +133,8 @@ class ReadingApi(Generic[R]):
     """Operation id, which is the name of the tool too."""
     model: type[R]
     """Model of the response."""
+    max_bytes: int = field(default=MAX_READING_BYTES, kw_only=True)
+    """Longest body that is accepted [bytes]."""
 
     def publication(self, protocol: ProtocolName) -> PublishedApi:
         """Return how it is published for one protocol."""
@@ -276,7 +278,14 @@ class RestAdapter:
         """Fetch one reading."""
         rest = api.publication(self.protocol)
         return await sender.send_request(
-            ModelRequest(name=rest.name, resource=rest.resource, method="GET", path=rest.path, model=api.model)
+            ModelRequest(
+                name=rest.name,
+                resource=rest.resource,
+                method="GET",
+                path=rest.path,
+                model=api.model,
+                max_bytes=api.max_bytes,
+            )
         )
 
     def health_error(self) -> str | None:

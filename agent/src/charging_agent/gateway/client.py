@@ -152,6 +152,14 @@ class GatewayClient:
                     return await self._adapter.fetch(api, self)
         raise AssertionError(_LAST_ATTEMPT)
 
+    async def fetch_once(self, api: ReadingApi[R]) -> R:
+        """Fetch what is asked for seldom: without retries, and its failures keep no reading of the same API back.
+
+        Raises:
+            GatewayCallError: it could not be had, and why.
+        """
+        return await self._adapter.fetch(api, self)
+
     async def send(self, request: ApiRequest[T]) -> T:
         """Send one REST request now; it may be sent twice.
 

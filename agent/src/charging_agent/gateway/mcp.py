@@ -232,6 +232,7 @@ class McpAdapter:
             content=build_call_request(number, api.operation_id),
             protocol=self.protocol,
             model=api.model,
+            max_bytes=api.max_bytes,
             number=number,
         )
         try:

@@ -241,7 +241,8 @@ def _build_observation_key(observation: Observation) -> object:
 
     The same readings held, the same troubles, the same use: fresh becoming cached is no change, and neither is age.
     """
-    return tuple(_build_reading_key(one, observation.at) for one in observation.readings.values())
+    readings = tuple(_build_reading_key(one, observation.at) for one in observation.readings.values())
+    return readings, None if observation.prices is None else observation.prices.timestamp
 
 
 def _build_reading_key(

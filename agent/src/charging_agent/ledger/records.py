@@ -15,6 +15,7 @@ from charging_agent.gateway.calls import FailureReason, ProtocolName
 from charging_agent.ledger.charging_records import ChargersInput, CommandRecord, Key, LateRecord, PlanRecord, RecordPart
 from charging_agent.readings.apis import ReadingSource, create_model_by_source
 from charging_agent.readings.assessment import Status
+from charging_agent.readings.prices import PriceOutlook
 from ev_service.telemetry import Reading
 from ev_service.units import UtcTimestamp
 
@@ -55,12 +56,21 @@ class Input(RecordPart):
 
 
 class SourceInputs(RecordPart):
-    """The readings that were decided from."""
+    """The readings and prices that were decided from."""
+
+    prices: PriceOutlook | None = Field(
+        default=None, description="Prices from the decision on; null or absent: it was made without them."
+    )
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON value that is hashed; a decision without prices leaves `prices` out, as all records before it."""
+        content = super().as_json()
+        return content if self.prices is not None else {name: one for name, one in content.items() if name != "prices"}
 
     def by_source(self) -> dict[str, Input]:
-        """Return what was known of each source; a source that was added after the record is absent."""
+        """Return what was known of each source of readings; one that was added after the record is absent."""
         held = ((name, getattr(self, name)) for name in type(self).model_fields)
-        return {name: known for name, known in held if known is not None}
+        return {name: known for name, known in held if isinstance(known, Input)}
 
 
 def _input_field(source: ReadingSource[Any]) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ was told before.
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from charging_agent.gateway.client import GatewayClient
 from charging_agent.readings.apis import GRID, SOURCES, build_decision_inputs
 from charging_agent.readings.assessment import AgeLimits, AssessedReading
 from charging_agent.readings.fetch_priority import CallPlan, Wish
+from charging_agent.readings.prices import PRICES, PriceCache, PriceOutlook
 from charging_agent.readings.reading_cache import ReadingCache
 from ev_service.clock import Clock
 from ev_service.tasks import SingleFlight
@@ -37,6 +38,9 @@ class Observation:
     readings: Mapping[str, AssessedReading[Reading]]
     """Readings by the name of their source."""
 
+    prices: PriceOutlook | None = None
+    """Prices from then on; None: not known, which degrades nothing."""
+
     @property
     def grid(self) -> AssessedReading[Reading]:
         """The reading of the grid connection, without which charging pauses."""
@@ -54,7 +58,8 @@ class Observation:
 
     def decision_inputs(self) -> DecisionInputs:
         """Return what a decision may use: everything that is not missing."""
-        return build_decision_inputs(self.at, {name: one.reading for name, one in self.readings.items()})
+        inputs = build_decision_inputs(self.at, {name: one.reading for name, one in self.readings.items()})
+        return inputs if self.prices is None else replace(inputs, prices={**inputs.prices, PRICES: self.prices})
 
 
 class Observer:
@@ -66,6 +71,7 @@ class Observer:
         limits: ages of readings.
         deadline_s: real time [s] in which an observation ends.
         plan: chooses which of the readings that are too old are worth a call.
+        prices: fetches and holds prices; None: decisions are made without them.
     """
 
     def __init__(
@@ -75,8 +81,11 @@ class Observer:
         limits: AgeLimits,
         deadline_s: float,
         plan: CallPlan,
+        prices: PriceCache | None = None,
     ) -> None:
         self._gateway = gateway
+        self._prices = prices
+        self._price_flight = SingleFlight(self._refresh_prices)
         self._clock = clock
         self._deadline_s = deadline_s
         self._sensors = [ReadingCache(source, clock, source.ages or limits) for source in SOURCES]
@@ -108,9 +117,24 @@ class Observer:
         """Whether more than half of each API's calls are left in this window."""
         return self._plan.has_calls_to_spare(self._clock.now())
 
+    def start_price_refresh(self) -> None:
+        """Fetch prices in the background if they are due and no reading lacks the call; observing never does."""
+        if self._prices is not None and self._prices.is_due():
+            self._price_flight.start()
+
+    def price_error(self) -> str | None:
+        """Why prices could not be fetched last, in one sentence; None: they could, or nobody wants them."""
+        error = None if self._prices is None else self._prices.error
+        return None if error is None else f"prices were not fetched ({error})"
+
     async def stop(self) -> None:
-        """Give up an observation in flight."""
+        """Give up what is in flight."""
+        await self._price_flight.stop()
         await self._flight.stop()
+
+    async def _refresh_prices(self) -> None:
+        if self._prices is not None and await self._prices.refresh():
+            self._revoke_access()
 
     async def _renew(self) -> Observation:
         self._number += 1
@@ -141,11 +165,17 @@ class Observer:
     async def _refresh(self, sensor: ReadingCache[Any], left_s: float) -> bool:
         is_denied = await sensor.refresh(self._gateway, left_s, self._number)
         if is_denied:
-            for each in self._sensors:
-                each.revoke_access()
+            self._revoke_access()
         elif sensor.newest is not None:
             self._plan.note_read(sensor.api.name, sensor.newest)
         return is_denied
 
     def _assess(self, now: datetime, observation: int) -> Observation:
-        return Observation(now, {cache.api.subject: cache.assess(now, observation) for cache in self._sensors})
+        readings = {cache.api.subject: cache.assess(now, observation) for cache in self._sensors}
+        return Observation(now, readings, None if self._prices is None else self._prices.current(now))
+
+    def _revoke_access(self) -> None:
+        for each in self._sensors:
+            each.revoke_access()
+        if self._prices is not None:
+            self._prices.revoke_access()
