@@ -2,26 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from prometheus_client.registry import Collector
 from pydantic import Field, model_validator
 
-from ev_service.assertion import GatewayAssertion
-from ev_service.clock import Clock, make_clock
+from ev_service.clock import Clock
 from ev_service.errors import EvError
-from ev_service.logs import configure_logging
+from ev_service.history.settings import HistorySettings
 from ev_service.settings import RunSettings, Settings, SiteSettings, load
 from ev_service.telemetry import Reading
-from ev_service.web import HealthCheck, create_service
+from ev_service.web import HealthCheck
 
-R = TypeVar("R", bound=Reading)
 R_co = TypeVar("R_co", bound=Reading, covariant=True)
 
 STUCK_AFTER_S = 60.0
@@ -122,6 +120,8 @@ class ServiceSettings:
     source: SourceSettings
     site: SiteSettings
     run: RunSettings
+    history: HistorySettings | None = None
+    """Where readings are kept; None: nowhere."""
 
 
 def load_service_settings(source: type[SourceSettings]) -> ServiceSettings:
@@ -133,72 +133,7 @@ def load_service_settings(source: type[SourceSettings]) -> ServiceSettings:
     Raises:
         ConfigurationError: names each variable that is wrong.
     """
-    return ServiceSettings(load(source), load(SiteSettings), load(RunSettings))
-
-
-def create_reading_service(
-    *,
-    name: str,
-    description: str,
-    source_settings: type[SourceSettings],
-    create_source: Callable[[ServiceSettings, Clock], Source[R]],
-    routes: Sequence[Callable[[Source[R], Clock], APIRouter]],
-    settings: ServiceSettings | None,
-    clock: Clock | None,
-    create_extensions: Callable[[ServiceSettings, Clock], Sequence[ServiceExtension]] = lambda settings, clock: (),
-) -> FastAPI:
-    """Make the application of a service that answers readings, its health that of its source.
-
-    Args:
-        name: name of the service in OpenAPI, logs and metrics.
-        description: what it is for.
-        source_settings: the service's own class, which carries its prefix.
-        create_source: creates the source of its readings.
-        routes: each creates the routes of one published resource over the source.
-        settings: read from the environment where absent; the process then logs as JSON.
-        clock: the run's clock, made from the settings where absent.
-        create_extensions: creates what the service offers in addition to readings.
-
-    Raises:
-        ConfigurationError: a setting, or a file that one names, cannot be used.
-    """
-    if settings is None:
-        settings = load_service_settings(source_settings)
-        configure_logging(name, settings.run.log_level)
-    clock = clock or make_clock(settings.run.sim_clock_file)
-    source, extensions = create_source(settings, clock), create_extensions(settings, clock)
-    certificate = settings.run.gateway_cert_file
-    if certificate is None:
-        _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
-    app = create_service(
-        name=name,
-        description=description,
-        clock=clock,
-        health=source_health(source, clock),
-        assertion=None if certificate is None else GatewayAssertion.from_file(certificate, clock),
-        lifespan=_lifespan([source, *extensions]),
-        warnings=lambda: {part: reason for one in extensions for part, reason in one.warnings().items()},
-    )
-    for metric in source.metrics():
-        app.state.registry.register(metric)
-    for create_routes in routes:
-        app.include_router(create_routes(source, clock))
-    for extension in extensions:
-        app.include_router(extension.create_routes())
-    return app
-
-
-def _lifespan(
-    parts: Sequence[Source[Reading] | ServiceExtension],
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with AsyncExitStack() as stack:
-            for part in parts:
-                await stack.enter_async_context(part.running())
-            yield
-
-    return lifespan
+    return ServiceSettings(load(source), load(SiteSettings), load(RunSettings), load(HistorySettings))
 
 
 def source_health(source: Source[Reading], clock: Clock, *, stuck_after_s: float = STUCK_AFTER_S) -> HealthCheck:

@@ -4,7 +4,8 @@ from fastapi import APIRouter, FastAPI
 
 from battery_service.sources import BatterySourceSettings, create_source
 from ev_service.clock import Clock
-from ev_service.sources import ServiceSettings, Source, create_reading_service
+from ev_service.reading_service import create_reading_service
+from ev_service.sources import ServiceSettings, Source
 from ev_service.telemetry import BatteryStatus
 from ev_service.web import through_gateway
 
@@ -42,6 +43,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
     return create_reading_service(
         name="BatteryAPI",
         description=DESCRIPTION,
+        apicontext=APICONTEXT,
         source_settings=BatterySourceSettings,
         create_source=create_source,
         routes=[create_battery_routes],

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from fastapi import APIRouter, FastAPI
 
 from ev_service.clock import Clock
+from ev_service.reading_service import create_reading_service
 from ev_service.settings import load
-from ev_service.sources import ServiceExtension, ServiceSettings, Source, create_reading_service
+from ev_service.sources import ServiceExtension, ServiceSettings, Source
 from ev_service.telemetry import GridLoad
 from ev_service.web import through_gateway
 from grid_service import APICONTEXT
@@ -58,6 +59,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
     return create_reading_service(
         name="GridAPI",
         description=DESCRIPTION,
+        apicontext=APICONTEXT,
         source_settings=GridSourceSettings,
         create_source=create_source,
         routes=[create_grid_routes],

@@ -3,7 +3,8 @@
 from fastapi import APIRouter, FastAPI
 
 from ev_service.clock import Clock
-from ev_service.sources import ServiceSettings, Source, create_reading_service
+from ev_service.reading_service import create_reading_service
+from ev_service.sources import ServiceSettings, Source
 from ev_service.telemetry import SolarStatus
 from ev_service.web import through_gateway
 from solar_service.sources import SolarSourceSettings, create_source
@@ -42,6 +43,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
     return create_reading_service(
         name="SolarAPI",
         description=DESCRIPTION,
+        apicontext=APICONTEXT,
         source_settings=SolarSourceSettings,
         create_source=create_source,
         routes=[create_solar_routes],

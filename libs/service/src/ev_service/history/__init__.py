@@ -1,0 +1,1 @@
+"""Readings that a service gave before: kept in SQLite or PostgreSQL, answered as means at `GET /history`."""
