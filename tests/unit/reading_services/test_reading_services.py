@@ -1,9 +1,10 @@
 """What the three services that answer readings owe alike: each in process, on a clock that the test moves."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from battery_service.sources import BatterySourceSettings
 from ev_service.assertion import CONTEXT_CLAIM, ISSUER
 from ev_service.clock import Clock, SteppedClock
 from ev_service.errors import ConfigurationError
+from ev_service.history.settings import HistorySettings
 from ev_service.openapi import build_published_definition
 from ev_service.settings import RunSettings, SiteSettings
 from ev_service.sources import ServiceSettings, SourceSettings
@@ -305,7 +307,7 @@ async def test_a_direct_call_is_refused_where_the_gateways_certificate_is_set(se
 async def test_the_answer_is_described_for_agents_and_people(service: Service) -> None:
     document = build_published_definition(service.create_app(service.settings(), SteppedClock(NOON)))
 
-    assert list(document["paths"]) == [service.path, *service.further_paths]
+    assert list(document["paths"]) == [service.path, "/history", *service.further_paths]
     operation = document["paths"][service.path]["get"]
     assert {"operationId", "summary", "description"} <= operation.keys()
     fields = document["components"]["schemas"][service.model.__name__]["properties"]
@@ -338,3 +340,90 @@ def _assertion(key: RSAKey, apicontext: str) -> str:
         CONTEXT_CLAIM: apicontext,
     }
     return jwt.encode({"alg": "RS256"}, claims, key)
+
+
+def keeping(service: Service, folder: Path) -> ServiceSettings:
+    return replace(service.settings(), history=HistorySettings(dir=folder))
+
+
+async def wait_for_history(client: httpx.AsyncClient, query: str = "") -> httpx.Response:
+    while not (answer := await client.get(f"/history{query}")).json().get("intervals"):
+        await asyncio.sleep(0.01)
+    return answer
+
+
+async def test_what_a_service_answered_is_answered_as_history(service: Service, tmp_path: Path) -> None:
+    async with service.client(keeping(service, tmp_path)) as client:
+        reading = (await client.get(service.path)).json()
+        answer = await wait_for_history(client, "?resolution_s=60")
+        health, metrics = await client.get("/health"), await client.get("/metrics")
+
+    history = answer.json()
+    (interval,) = history["intervals"]
+    field = service.columns.split(",")[0]
+    assert interval["interval_start"] == "2026-06-25T16:00:00Z"
+    assert interval["values"][field] == {
+        "mean": pytest.approx(reading[field]), "minimum": reading[field], "maximum": reading[field], "count": 1,
+    }  # fmt: skip
+    assert (history["site_id"], history["source"], history["resolution_s"]) == ("greensboro", "simulated", 60)
+    assert (history["start"], history["end"]) == ("2026-06-24T16:00:00Z", "2026-06-25T16:01:00Z")
+    assert health.json().get("warnings") is None
+    assert "history_values_total" in metrics.text
+
+
+async def test_history_is_kept_over_a_restart(service: Service, tmp_path: Path) -> None:
+    async with service.client(keeping(service, tmp_path)) as client:
+        await wait_for_history(client)
+    clock = SteppedClock(NOON + timedelta(hours=2))
+    async with service.client(keeping(service, tmp_path), clock) as client:
+        answer = await wait_for_history(client, "?from=2026-06-25T16:00:00Z&to=2026-06-25T17:00:00Z&resolution=1h")
+
+    assert [one["interval_start"] for one in answer.json()["intervals"]] == ["2026-06-25T16:00:00Z"]
+
+
+async def test_a_service_without_a_place_for_history_says_so(service: Service) -> None:
+    async with service.client() as client:
+        answer = await client.get("/history")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "history_not_kept")
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "detail"),
+    [
+        ("from=2026-06-25T17:00:00Z", "invalid_request", "is in the future; it is 2026-06-25T16:00:00Z"),
+        ("from=2026-06-25T12:00:00Z&to=2026-06-25T11:00:00Z", "invalid_request", "from: must be earlier than to"),
+        ("from=2026-06-25T12:00:00Z&to=2026-06-25T12:00:00Z", "invalid_request", "from: must be earlier than to"),
+        ("from=2026-06-25T12:00:00", "invalid_request", "query.from: Input should have timezone info"),
+        ("from=yesterday", "invalid_request", "query.from: "),
+        ("resolution_s=7", "invalid_request", "query.resolution_s: "),
+        ("resolution_s=1000", "invalid_request", "a day a multiple of it, such as 900 or 3600"),
+        ("resolution=soon", "invalid_request", "such as 15min, 1h or 1d"),
+        ("resolution=1h&resolution_s=900", "invalid_request", "differ"),
+        ("form=2026-06-25T12:00:00Z", "invalid_request", "query.form: Extra inputs are not permitted"),
+        ("from=2026-06-01T00:00:00Z&resolution_s=60", "history_too_long", "ask for a resolution_s of at least 1800"),
+        ("from=0001-01-01T00:00:00Z&resolution_s=86400", "history_too_long", "ask for a shorter time"),
+    ],
+)
+async def test_what_cannot_be_answered_is_refused_with_the_reason(
+    service: Service, tmp_path: Path, query: str, code: str, detail: str
+) -> None:
+    async with service.client(keeping(service, tmp_path)) as client:
+        answer = await client.get(f"/history?{query}")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.json()["code"] == code
+    assert detail in answer.json()["detail"]
+
+
+async def test_readings_go_on_when_history_cannot_be_kept_and_health_warns(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("where the folder should be")
+
+    async with service.client(keeping(service, tmp_path / "file")) as client:
+        while "warnings" not in (health := await client.get("/health")).json():
+            await asyncio.sleep(0.01)
+        reading, history = await client.get(service.path), await client.get("/history")
+
+    assert (reading.status_code, health.status_code) == (200, 200)
+    assert "readings are not kept" in health.json()["warnings"]["history"]
+    assert (history.status_code, history.json()["code"]) == (503, "history_unavailable")

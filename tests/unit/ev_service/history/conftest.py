@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,19 +61,14 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )  # fmt: skip
     try:
         ready = ["pg_isready", "-h", "127.0.0.1", "-p", str(port), "-t", "1"]
-        assert any(subprocess.run(ready, capture_output=True, check=False).returncode == 0 or _pause() for _ in range(100))
+        while subprocess.run(ready, capture_output=True, check=False).returncode:
+            assert server.poll() is None, "the PostgreSQL server ended"
+            time.sleep(0.1)
         yield f"postgresql://history@127.0.0.1:{port}/postgres"
     finally:
         # Its fast shutdown: connections that are still open are closed.
         server.send_signal(signal.SIGINT)
         server.wait(30)
-
-
-def _pause() -> bool:
-    import time
-
-    time.sleep(0.1)
-    return False
 
 
 def drop_tables(url: str) -> None:

@@ -1,4 +1,4 @@
-"""Kept readings: what is written is read back as means, old readings become means, and means end with their retention."""
+"""Kept readings: what is written is read back as means, old readings become means, and means end after a while."""
 
 import math
 import sqlite3
@@ -8,12 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.unit.ev_service.history.conftest import NOON, OWNER, make_store, minutes
 
 from ev_service.history.database import HistoryDatabase, HistoryUnavailableError, open_database
 from ev_service.history.reading_history import ResolutionError
 from ev_service.history.settings import HistorySettings
 from ev_service.history.store import Sample
-from tests.unit.ev_service.history.conftest import NOON, OWNER, make_store, minutes
 
 DAY = timedelta(days=1)
 
@@ -232,12 +232,17 @@ def test_a_full_disk_is_reported_and_what_was_kept_stays(tmp_path: Path) -> None
     store.write(minutes(NOON, 5))
 
     # SQLite's own error for it, without a disk to fill.
-    with pytest.raises(HistoryUnavailableError, match="full"), database.transaction(is_write=True) as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count = 1")
-        connection.exec_driver_sql("CREATE TABLE filler AS SELECT randomblob(9000) AS bytes")
+    with pytest.raises(HistoryUnavailableError, match="full"):
+        fill_disk(database)
 
     assert store.read_intervals(NOON, NOON + DAY, 900)["load_kw"][0].count == 5
     assert store.write(minutes(NOON, 6)) == 1
+
+
+def fill_disk(database: HistoryDatabase) -> None:
+    with database.transaction(is_write=True) as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        connection.exec_driver_sql("CREATE TABLE filler AS SELECT randomblob(9000) AS bytes")
 
 
 def test_a_server_that_is_away_is_reported(tmp_path: Path) -> None:

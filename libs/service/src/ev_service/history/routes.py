@@ -171,7 +171,9 @@ def resolve_query(query: HistoryQuery, now: datetime) -> tuple[datetime, datetim
         HistoryTooLongError: there are more intervals than one answer may have.
     """
     resolution_s = _resolution_s(query)
-    end = min(query.end or now, now)
+    # What was read at this very moment counts.
+    until_now = now + timedelta(milliseconds=1)
+    end = min(query.end or until_now, until_now)
     start = query.start or (query.end or now) - _DEFAULT_SPAN
     if start > now:
         raise HistoryRangeError(f"from: {utc_text(start)} is in the future; it is {utc_text(now)}")
