@@ -18,6 +18,7 @@ from charger_service.settings import ChargerSettings, MeterSettings, OcppSetting
 from charging_agent.settings import AgentSettings, GatewaySettings
 from ev_sensors.settings import MqttSettings
 from ev_service.connections import ListenerSettings
+from ev_service.history.settings import HistorySettings
 from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
 from grid_service.prices.settings import PriceMqttSettings, PriceSettings
 from grid_service.sources import GridModbusSettings, GridMqttSettings, GridSourceSettings
@@ -68,6 +69,7 @@ SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
     "Every HTTP listener: services, agent, local gateway": (ListenerSettings,),
     "The site: services and agent": (SiteSettings, Weather),
     "Broker of devices: services whose source is mqtt": (MqttSettings,),
+    "Kept readings: solar, battery and grid service": (HistorySettings,),
     "Solar service": (SolarSourceSettings, SolarMqttSettings, SolarModbusSettings, Panels),
     "Battery service": (BatterySourceSettings, BatteryMqttSettings, BatteryModbusSettings, Storage),
     "Grid service": (
@@ -133,8 +135,8 @@ def _section(title: str, classes: tuple[type[BaseSettings], ...], written: set[s
 def _entry(name: str, field: FieldInfo) -> str:
     meaning = "\n".join(f"# {line}" for line in wrap(field.description or "", 110))
     if "SecretStr" in str(field.annotation):
-        # The broker's passwords are made with its password file, not chosen here.
-        is_chosen = name.endswith("PASSWORD") and name != "MQTT_PASSWORD"
+        # Passwords of brokers and databases are made there, not chosen here.
+        is_chosen = name.endswith("PASSWORD") and not name.endswith(("MQTT_PASSWORD", "DATABASE_PASSWORD"))
         return f"{meaning}\n{name}={PLACEHOLDER}\n" if is_chosen else f"{meaning}\n#{name}=\n"
     default = "" if field.default is None else str(field.default)
     if name == "COMPOSE_PROFILES":

@@ -66,9 +66,19 @@ def test_definitions_are_those_of_the_services() -> None:
 @pytest.mark.parametrize(
     ("name", "paths", "scope", "role"),
     [
-        ("SolarAPI", ["/solar/1.0.0/solar-status"], "solar:read", "Internal/solar_reader"),
-        ("BatteryAPI", ["/battery/1.0.0/battery-status"], "battery:read", "Internal/battery_reader"),
-        ("GridAPI", ["/grid/1.0.0/grid-load", "/grid/1.0.0/grid-prices"], "grid:read", "Internal/grid_reader"),
+        ("SolarAPI", ["/solar/1.0.0/solar-status", "/solar/1.0.0/history"], "solar:read", "Internal/solar_reader"),
+        (
+            "BatteryAPI",
+            ["/battery/1.0.0/battery-status", "/battery/1.0.0/history"],
+            "battery:read",
+            "Internal/battery_reader",
+        ),
+        (
+            "GridAPI",
+            ["/grid/1.0.0/grid-load", "/grid/1.0.0/history", "/grid/1.0.0/grid-prices"],
+            "grid:read",
+            "Internal/grid_reader",
+        ),
     ],
 )
 def test_each_reading_stands_where_it_is_promised_behind_a_scope_and_role_of_its_own(

@@ -13,6 +13,7 @@ from charger_service.meter_source import MeterModbusSettings, MeterMqttSettings
 from charger_service.settings import ChargerSettings, MeterSettings, ProtectionSettings
 from charging_agent.settings import AgentSettings
 from ev_service.connections import ListenerSettings
+from ev_service.history.settings import HistorySettings
 from ev_service.settings import SiteSettings
 from grid_service.prices.settings import PriceMqttSettings, PriceSettings
 from grid_service.sources import GridModbusSettings, GridMqttSettings, GridSourceSettings
@@ -130,6 +131,7 @@ def test_credentials_and_private_keys_are_seen_by_whom_they_concern() -> None:
     assert seen["credentials"] == {"bootstrap": "rw", "agent": "ro", "verify-wso2": "ro", "verify-local": "ro"}
     assert seen["operator-state"] == {"bootstrap": "rw"}
     assert seen["chargers-state"] == {"chargers": "rw"}
+    assert all(seen[f"{name}-history"] == {name: "rw"} for name in ("solar", "battery", "grid"))
     assert seen["agent-state"] == {"agent": "rw"}
     assert seen["broker-state"] == {"broker": "rw", "keys": "rw"}
     assert seen["keys"] == {"keys": "rw", "wso2-keys": "rw", "gateway": "ro"}
@@ -175,6 +177,7 @@ def test_passwords_reach_only_who_needs_them() -> None:
                 SolarSourceSettings,
                 SolarMqttSettings,
                 SolarModbusSettings,
+                HistorySettings,
                 Panels,
             ),
         ),
@@ -187,6 +190,7 @@ def test_passwords_reach_only_who_needs_them() -> None:
                 BatterySourceSettings,
                 BatteryMqttSettings,
                 BatteryModbusSettings,
+                HistorySettings,
                 Storage,
             ),
         ),
@@ -199,6 +203,7 @@ def test_passwords_reach_only_who_needs_them() -> None:
                 GridSourceSettings,
                 GridMqttSettings,
                 GridModbusSettings,
+                HistorySettings,
                 PriceSettings,
                 PriceMqttSettings,
                 Building,

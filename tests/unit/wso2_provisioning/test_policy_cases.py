@@ -48,8 +48,11 @@ if TYPE_CHECKING:
 MAY = {
     "EVApp": {
         "SolarAPI GET /solar/1.0.0/solar-status",
+        "SolarAPI GET /solar/1.0.0/history",
         "BatteryAPI GET /battery/1.0.0/battery-status",
+        "BatteryAPI GET /battery/1.0.0/history",
         "GridAPI GET /grid/1.0.0/grid-load",
+        "GridAPI GET /grid/1.0.0/history",
         "GridAPI GET /grid/1.0.0/grid-prices",
         "ChargerAPI GET /chargers/1.0.0/chargers",
         "ChargerAPI GET /chargers/1.0.0/chargers/none",

@@ -25,7 +25,10 @@ _BELOW_OUTGOING_CONNECTIONS = range(20_000, 32_768)
 between its choice and the start of the process that listens on it."""
 
 _SYSTEM_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "HOME", "USERPROFILE")
-_OUR_PREFIXES = ("SOLAR_", "BATTERY_", "GRID_", "CHARGERS_", "AGENT_", "SITE_", "SIM_", "TWIN_", "MQTT_", "LISTENER_")
+_OUR_PREFIXES = (
+    *("SOLAR_", "BATTERY_", "GRID_", "HISTORY_", "CHARGERS_", "AGENT_"),
+    *("SITE_", "SIM_", "TWIN_", "MQTT_", "LISTENER_"),
+)
 _SETTING_NAMES = ("LOG_LEVEL",)
 # The stack sets these itself, from its own ports, certificates and passwords.
 _SET_BY_STACK = ("WSO2_", "LOCAL_GATEWAY_", "GATEWAY_", "EVAPP_", "ASSISTANT_", "OPERATOR_")

@@ -41,6 +41,7 @@ PRELOADED = (
         "site_twin.field_devices",
         "charging_agent.app",
         "charging_agent.ledger.store",
+        "ev_service.history.migration",
         "wso2_provisioning.cli",
         # Modules that libraries and the command line import at first use.
         "anyio._backends._asyncio",
@@ -259,6 +260,7 @@ def _start_gateway(plan: StackPlan, processes: Processes) -> Wait:
 def _start_service(plan: StackPlan, processes: Processes, service: str) -> Wait:
     environment = {"GATEWAY_CERT_FILE": str(plan.certificates / "gateway-signing.pem")}
     if service in READING_SERVICES:
+        environment |= {"HISTORY_DIR": str(plan.state / "history")}
         environment |= {"SITE_TWIN_URL": plan.twin_url} if plan.has_twin else {}
     else:
         environment |= {
