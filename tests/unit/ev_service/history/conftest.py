@@ -42,7 +42,7 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("needs a PostgreSQL server: initdb and postgres on the PATH, or EV_TEST_POSTGRESQL_URL")
     folder = tmp_path_factory.mktemp("postgresql")
     # PostgreSQL does not run as root.
-    user = {"user": "postgres"} if os.geteuid() == 0 else {}
+    user = "postgres" if os.geteuid() == 0 else None
     if user:
         for parent in (folder, *folder.parents[:-1]):
             if parent.owner() == "root" and parent != Path("/tmp"):
@@ -50,14 +50,14 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.chown(folder, "postgres")
     cluster = folder / "cluster"
     make = ["initdb", "--pgdata", str(cluster), "--username", "history", "--auth", "trust", "--no-sync"]
-    subprocess.run(make, check=True, capture_output=True, cwd=folder, **user)
+    subprocess.run(make, check=True, capture_output=True, cwd=folder, user=user)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
     server = subprocess.Popen(
         ["postgres", "-D", str(cluster), "-p", str(port), *options],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user,
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=user,
     )  # fmt: skip
     try:
         ready = ["pg_isready", "-h", "127.0.0.1", "-p", str(port), "-t", "1"]

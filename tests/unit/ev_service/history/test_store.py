@@ -167,8 +167,11 @@ def test_readings_survive_a_restart(settings: HistorySettings, database: History
 def test_services_that_begin_with_an_empty_database_at_once_all_get_their_tables(settings: HistorySettings) -> None:
     databases = [found for found in (open_database(settings, "grid") for _ in range(4)) if found is not None]
 
+    def write(database: HistoryDatabase) -> int:
+        return make_store(database).write(minutes(NOON, 5))
+
     with ThreadPoolExecutor(4) as pool:
-        written = list(pool.map(lambda one: make_store(one).write(minutes(NOON, 5)), databases))
+        written = list(pool.map(write, databases))
 
     assert sum(written) == 5
     for database in databases:

@@ -88,11 +88,11 @@ class HistoryRecorder:
         try:
             new = await self._thread.run(lambda: self._store.write(samples))
         except (DatabaseLateError, HistoryUnavailableError) as error:
-            self._fail(error)
+            self._note_failure(error)
         else:
             self.metrics.values.inc(new)
             self._waiting.clear()
-            self._succeed()
+            self._clear_failure()
         self.metrics.waiting.set(len(self._waiting))
 
     async def maintain(self) -> None:
@@ -105,7 +105,7 @@ class HistoryRecorder:
                 pass
             await self._thread.run(lambda: self._store.prune(now))
         except (DatabaseLateError, HistoryUnavailableError) as error:
-            self._fail(error)
+            self._note_failure(error)
         self._upkeep_due_s = self._clock.monotonic_s() + _UPKEEP_S
 
     def write_error(self) -> str | None:
@@ -123,14 +123,14 @@ class HistoryRecorder:
             return None
         return to_sample(reading, self._period_s)
 
-    def _fail(self, error: DatabaseLateError | HistoryUnavailableError) -> None:
+    def _note_failure(self, error: DatabaseLateError | HistoryUnavailableError) -> None:
         self.metrics.failures.inc()
         reason = error.message if isinstance(error, EvError) else f"it takes longer than {_LONGEST_CALL_S:g} s"
         if self._failure is None:
             _logger.error("readings are not kept; they are answered all the same", extra={"reason": reason})
         self._failure = f"readings are not kept: {reason}"
 
-    def _succeed(self) -> None:
+    def _clear_failure(self) -> None:
         if self._failure is not None:
             _logger.warning("readings are kept again")
         self._failure = None
