@@ -121,6 +121,26 @@ async def test_a_dead_server_is_tried_three_times_and_then_said() -> None:
     assert len(asked) == 3
 
 
+async def test_a_server_that_never_answers_is_given_up() -> None:
+    async def hang(request: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    timing = HttpTiming(timeout_s=0.01, first_pause_s=0.0)
+    prices = HttpFeed(
+        lambda now: PriceRequest("https://prices.example/day"),
+        parse_own,
+        SteppedClock(NOON),
+        ssl.create_default_context,
+        timing,
+        httpx.MockTransport(hang),
+    )
+    async with asyncio.timeout(5):
+        await prices.refresh()
+
+    assert prices.read().error == "the source of prices answers too slowly"
+
+
 async def test_after_a_failure_the_next_refresh_clears_the_error() -> None:
     answers = [httpx.Response(404), httpx.Response(200, content=own(0.1))]
     prices = feed(lambda request: answers.pop(0))
