@@ -218,6 +218,32 @@ class Override(_Wire):
     until: UtcTimestamp = Field(description="When it ends by itself, UTC.")
 
 
+class SignalScope(StrEnum):
+    """What a limit of the grid operator applies to: all cars together, or building and cars together."""
+
+    CHARGING = "charging"
+    CONNECTION = "connection"
+
+
+class GridSignal(_Wire):
+    """A limit of the grid operator, in force or announced; it can only lower what the site allows anyway."""
+
+    limit_kw: Kilowatt = Field(ge=0, le=100_000, description="Highest power [kW].", examples=[12.6])
+    applies_to: SignalScope = Field(
+        description="charging: to all cars together; connection: to building and cars together."
+    )
+    valid_from: UtcTimestamp | None = Field(default=None, description="When it begins, UTC; absent: it has begun.")
+    valid_until: UtcTimestamp | None = Field(
+        default=None, description="When it ends, UTC; absent: once the source is heard again."
+    )
+    is_in_force: bool = Field(description="Whether it has begun.")
+    is_default: bool = Field(
+        default=False, description="Whether it is the safe default that applies because the source is silent."
+    )
+    source: str = Field(min_length=1, max_length=32, description="How it was received.", examples=["mqtt"])
+    signal_id: str | None = Field(default=None, max_length=64, description="Its name at the grid operator.")
+
+
 class Chargers(_Wire):
     """All chargers of the site, and the limits under which they share."""
 
@@ -225,7 +251,17 @@ class Chargers(_Wire):
     timestamp: UtcTimestamp = Field(description="When this was so, UTC.", examples=["2026-06-21T16:00:00Z"])
     source: str = Field(min_length=1, max_length=32, description="Where it comes from.", examples=["ocpp"])
     site_limit_kw: Kilowatt = Field(
-        gt=0, description="What the connection may carry, building and cars together, by the operator's word [kW]."
+        ge=0,
+        description="What the connection may carry, building and cars together [kW]: the configured limit, or a lower"
+        " one of an operator or of the grid operator's signal.",
+    )
+    charging_limit_kw: Kilowatt | None = Field(
+        default=None,
+        ge=0,
+        description="What all cars together may draw by the grid operator's signal [kW]; absent: they are not limited.",
+    )
+    grid_signals: tuple[GridSignal, ...] = Field(
+        default=(), description="Limits of the grid operator that are in force or announced, the first to begin first."
     )
     voltage_v: float = Field(gt=0, allow_inf_nan=False, description="Voltage between phase and neutral [V].")
     phases: int = Field(ge=1, le=3, description="Phases of the site.")
@@ -283,9 +319,9 @@ class LimitResult(_Wire):
     )
     limited_by: LimitedBy | None = Field(
         default=None,
-        description="What stood in the way: protection, measured_load, meter_lost, site_limit, phase_limit,"
-        " feeder_limit, charger_limit, least_current, override, unknown_charger, unknown_evse, not_connected,"
-        " charger_rejected, charger_no_answer, valid_until, duplicate, no_session, not_allowed …",
+        description="What stood in the way: protection, measured_load, meter_lost, grid_signal, site_limit,"
+        " phase_limit, feeder_limit, charger_limit, least_current, override, unknown_charger, unknown_evse,"
+        " not_connected, charger_rejected, charger_no_answer, valid_until, duplicate, no_session, not_allowed …",
     )
     detail: str | None = Field(default=None, max_length=300, description="The same in one sentence.")
     valid_until: UtcTimestamp | None = Field(default=None, description="When the limit in force lapses, UTC.")

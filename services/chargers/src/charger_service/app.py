@@ -14,6 +14,8 @@ from charger_service.charging_control import ChargingControl
 from charger_service.configuration import Installation, read_installation
 from charger_service.control_api import control_routes
 from charger_service.drivers import Drivers
+from charger_service.grid_signal_service import GridSignalConfig
+from charger_service.grid_signal_sources import make_signal_sources
 from charger_service.meter_source import make_meter_source
 from charger_service.ocpp.central import CentralSystem
 from charger_service.ocpp.metrics import OcppMetrics
@@ -95,7 +97,8 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
     drivers = Drivers(settings.chargers.tokens_file, folder)
     source = make_meter_source(settings.meter, settings.site, clock)
     protection = ProtectionConfig(source, settings.meter, settings.protection, orders)
-    control = ChargingControl(installation, settings.site, settings.chargers, store, clock, protection, drivers)
+    signal = GridSignalConfig(make_signal_sources(settings.grid_signal, clock), settings.grid_signal.rules(), orders)
+    control = ChargingControl(installation, settings.site, settings.chargers, store, clock, protection, drivers, signal)
     if certificate is None:
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
 
@@ -108,7 +111,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
         description=DESCRIPTION,
         clock=clock,
         health=health,
-        warnings=lambda: {"tls": _warn_of_certificate(app)},
+        warnings=lambda: {"tls": _warn_of_certificate(app), "grid_signal": control.grid_signal.warning()},
         assertion=None if certificate is None else GatewayAssertion.from_file(certificate, clock),
         lifespan=_lifespan(installation, control, store, settings.ocpp),
     )

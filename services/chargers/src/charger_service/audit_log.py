@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Table, delete, func, insert, select
 from charger_service.kill_audit import Act, Acts, AuthenticatedCaller, RecordedAct
 from charger_service.orders import (
     DepartureOrder,
+    GridSignalAct,
     OrderKind,
     Orders,
     OverrideOrder,
@@ -35,6 +36,7 @@ _ORDER_KINDS = {
     DepartureOrder: OrderKind.DEPARTURE,
     OverrideOrder: OrderKind.OVERRIDE,
     ProtectionAct: OrderKind.PROTECTION,
+    GridSignalAct: OrderKind.GRID_SIGNAL,
 }
 
 _logger = logging.getLogger(__name__)
@@ -228,13 +230,13 @@ class KillAuditLog(_AuditLog[RecordedAct]):
 
 
 class OrderAuditLog(_AuditLog[RecordedOrder]):
-    """Orders of operators, and reductions by protection, in the order in which they were given."""
+    """Orders of operators, reductions by protection and changes by the grid operator's signal, in their order."""
 
     _table, _model = orders, RecordedOrder
 
     async def add(
         self,
-        order: SiteLimitOrder | DepartureOrder | OverrideOrder | ProtectionAct,
+        order: SiteLimitOrder | DepartureOrder | OverrideOrder | ProtectionAct | GridSignalAct,
         proved: AuthenticatedCaller | None,
         session_id: str | None = None,
     ) -> bool:
@@ -251,6 +253,7 @@ class OrderAuditLog(_AuditLog[RecordedOrder]):
             departure=order if isinstance(order, DepartureOrder) else None,
             override=order if isinstance(order, OverrideOrder) else None,
             protection=order if isinstance(order, ProtectionAct) else None,
+            grid_signal=order if isinstance(order, GridSignalAct) else None,
             proved=proved,
         )
         try:

@@ -11,6 +11,8 @@ from charger_service.command_queue import CommandQueue
 from charger_service.configuration import Installation
 from charger_service.drivers import Drivers
 from charger_service.event_handler import ChargerEventHandler, PersistedTransactionIds
+from charger_service.grid_signal import GridSignals
+from charger_service.grid_signal_service import GridSignalConfig, GridSignalService
 from charger_service.history import SessionHistory
 from charger_service.limit_allocator import LimitAllocator
 from charger_service.limit_service import LimitService, Validity
@@ -42,6 +44,7 @@ class ChargingControl:
         clock: the run's clock.
         protection: the connection's meter, and when cars are lowered; None: there is no meter.
         drivers: who may charge; None: everybody.
+        signal: sources of the grid operator's signal; None: there are none.
     """
 
     def __init__(
@@ -53,10 +56,15 @@ class ChargingControl:
         clock: Clock,
         protection: ProtectionConfig | None = None,
         drivers: Drivers | None = None,
+        signal: GridSignalConfig | None = None,
     ) -> None:
-        state = store.load()
+        state, signal = store.load(), signal or GridSignalConfig()
         longest_s = settings.longest_validity_s
-        self.site = ChargingSite(installation, Rules(site_settings, settings.building_kw, settings.fallback_a))
+        self.site = ChargingSite(
+            installation,
+            Rules(site_settings, settings.building_kw, settings.fallback_a),
+            signals=GridSignals([source.name for source in signal.sources], signal.rules),
+        )
         restore(self.site, state, read_clock(clock))
         self.metrics = ChargerMetrics()
         self.drivers = drivers or Drivers()
@@ -64,6 +72,7 @@ class ChargingControl:
         self.queue = CommandQueue(self.site, clock)
         self.protection = Protection(self.site, self.queue, clock, protection or ProtectionConfig())
         self.allocator = LimitAllocator(self.site, self.queue, self.writer, self.protection, settings.answer_s)
+        self.grid_signal = GridSignalService(self.site, self.allocator, self.writer, clock, signal)
         self.overrides = OverrideService(self.site, self.allocator, self.queue, clock, longest_s)
         self.autostart = Autostart(self.site, self.queue, self.drivers)
         self.violations = SchemaViolationLog(clock)
@@ -117,7 +126,7 @@ class ChargingControl:
     def register_metrics(self, registry: CollectorRegistry) -> None:
         """Register the metrics of all parts."""
         self.metrics.register(registry, self.site, self.writer.store)
-        for collector in self.protection.metrics():
+        for collector in (*self.protection.metrics(), *self.grid_signal.metrics()):
             registry.register(collector)
 
     @asynccontextmanager
@@ -127,6 +136,7 @@ class ChargingControl:
             async with (
                 self.protection.reading(),
                 run_in_background(self.protection.run()),
+                run_in_background(self.grid_signal.run()),
                 run_in_background(self.supervisor.run()),
             ):
                 yield

@@ -18,6 +18,9 @@ Currents: TypeAlias = tuple[float, float, float]
 
 NOTHING: Currents = (0.0, 0.0, 0.0)
 
+GRID_SIGNAL = "grid_signal"
+"""`limited_by` of what the grid operator's signal made less."""
+
 
 @dataclass(frozen=True, slots=True)
 class EvseWiring:
@@ -50,6 +53,15 @@ class Envelope:
     phases: int
     feeder_a: Mapping[str, float]
     """Limit of each phase by feeder [A]."""
+    charging_limit_kw: float | None = None
+    """Limit of all EVSEs together by the grid operator's signal, on whatever phases [kW]; None: there is none."""
+    is_site_limit_by_signal: bool = False
+    """Whether `site_limit_kw` is what the grid operator's signal allows the connection."""
+
+    @property
+    def charging_a(self) -> float:
+        """Limit of all EVSEs together, summed over their phases [A]; infinite without a signal."""
+        return math.inf if self.charging_limit_kw is None else self.charging_limit_kw * 1000 / self.voltage_v
 
     @property
     def site_a(self) -> float:
@@ -79,6 +91,7 @@ class PhaseLoads:
     def exceeds(self, envelope: Envelope) -> bool:
         """Return whether the envelope is exceeded by more than a rounding error."""
         headroom = [envelope.phase_a - current_a for current_a in self.phase_a[: envelope.phases]]
+        headroom.append(envelope.charging_a - sum(self.phase_a))
         for feeder_id, feeder in self.feeder_a.items():
             headroom.extend(envelope.feeder_a[feeder_id] - current_a for current_a in feeder)
         return min(headroom) < -_ROUNDING_A
@@ -170,11 +183,14 @@ def compute_headroom(request: CurrentRequest, loads: PhaseLoads, envelope: Envel
     feeder = loads.feeder_a.get(wiring.feeder_id, [0.0, 0.0, 0.0])
     feeder_limit_a = envelope.feeder_a[wiring.feeder_id]
     # The site comes first among equals: with balanced cars phases and site end together.
-    site_a = (envelope.site_a - sum(loads.phase_a)) / len(used) + min(counted[phase - 1] for phase in used)
+    own_a, total_a = min(counted[phase - 1] for phase in used), sum(loads.phase_a)
+    is_by_signal = envelope.is_site_limit_by_signal
+    phase_limit_a = min(envelope.phase_a - loads.phase_a[phase - 1] + counted[phase - 1] for phase in used)
     bounds = [
         (wiring.max_current_a, "charger_limit"),
-        (site_a, "site_limit"),
-        (min(envelope.phase_a - loads.phase_a[phase - 1] + counted[phase - 1] for phase in used), "phase_limit"),
+        ((envelope.charging_a - total_a) / len(used) + own_a, GRID_SIGNAL),
+        ((envelope.site_a - total_a) / len(used) + own_a, GRID_SIGNAL if is_by_signal else "site_limit"),
+        (phase_limit_a, GRID_SIGNAL if is_by_signal else "phase_limit"),
         (min(feeder_limit_a - feeder[phase - 1] + counted[phase - 1] for phase in used), "feeder_limit"),
     ]
     return min(bounds, key=lambda one: round(one[0], 6))

@@ -97,6 +97,15 @@ class LimitAllocator:
             _logger.warning("limits lowered to stay within the envelope", extra={"evses": len(lowered)})
         return lowered
 
+    def fit_to_site_limit(self) -> list[EvseKey]:
+        """Apply a changed limit of the site: lower fallbacks and orders that exceed it; return the lowered EVSEs."""
+        self._site.choose_fallbacks()
+        lowered = self.trim()
+        for key, state in self._site.limit_states.items():
+            if state.fallback_held_a is not None and state.fallback_a < state.fallback_held_a:
+                self._queue.send_fallback(key)
+        return lowered
+
     def _reduce(self, requests: Sequence[LimitRequest]) -> dict[EvseKey, LimitOrder]:
         """Send requests that do not exceed the newest order of their EVSE, without regard to any sum."""
         orders: dict[EvseKey, LimitOrder] = {}
@@ -118,7 +127,7 @@ class LimitAllocator:
         """Grant from what is free by now, and send it once it is persisted."""
         limit_states = self._site.limit_states
         await self._protection.check_meter()
-        epoch = self._protection.epoch
+        epoch, envelope = self._protection.epoch, self._site.envelope
         raises = [
             Raise(request.key, granted, request.phases)
             for request, granted in zip(requests, self._allocate(requests, self._site.max_currents), strict=True)
@@ -142,6 +151,9 @@ class LimitAllocator:
                 orders[key] = self._keep_unraised(request, PROTECTION)
             if not is_called_off():
                 orders[key] = self._queue.send(key, orders[key])
+        if self._site.envelope != envelope:
+            # The site's limit changed meanwhile: what was granted within the former one is not sent.
+            self.trim()
         return orders
 
     def _keep_unraised(self, request: LimitRequest, limited_by: str) -> LimitOrder:

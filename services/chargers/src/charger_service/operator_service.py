@@ -87,11 +87,7 @@ class OperatorService:
         if order.limit_kw is not None and order.limit_kw > configured_kw:
             raise OrderRefusedError(f"the site may draw {configured_kw:g} kW at most; {order.limit_kw:g} kW is more")
         self._site.operator_limit_kw = order.limit_kw
-        self._site.choose_fallbacks()
-        lowered = self._allocator.trim()
-        for key, state in self._site.limit_states.items():
-            if state.fallback_held_a is not None and state.fallback_a < state.fallback_held_a:
-                self._queue.send_fallback(key)
+        lowered = self._allocator.fit_to_site_limit()
         is_kept, _ = await asyncio.gather(
             self._persist(order, proved), self._queue.wait_for_answers(lowered, self._answer_s)
         )

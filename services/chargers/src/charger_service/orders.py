@@ -99,6 +99,23 @@ class ProtectionAct(_Wire):
     reason: Text = Field(description="Why, in one line.", examples=["the connection is overloaded"])
 
 
+class GridSignalAct(_Wire):
+    """What the grid operator's signals allow from now on, as proof for the grid operator."""
+
+    charging_limit_kw: Kilowatt | None = Field(
+        default=None, description="What all cars together may draw [kW]; null: not limited.", examples=[12.6]
+    )
+    connection_limit_kw: Kilowatt | None = Field(
+        default=None, description="What building and cars together may draw [kW]; null: not limited."
+    )
+    signal_ids: tuple[str, ...] = Field(default=(), description="Names of the signals at the grid operator.")
+    drawn_kw: Kilowatt = Field(description="What all cars drew then, as last measured [kW].", examples=[21.9])
+    unrecorded: int = Field(
+        default=0, ge=0, description="Changes since the record before that were too many to record."
+    )
+    reason: Text = Field(description="Why, in one line.", examples=["signal of the grid operator by mqtt"])
+
+
 class SiteLimit(_Wire):
     """The limit of the site as it is in force."""
 
@@ -129,6 +146,7 @@ class OrderKind(StrEnum):
     DEPARTURE = "departure"
     OVERRIDE = "override"
     PROTECTION = "protection"
+    GRID_SIGNAL = "grid_signal"
 
 
 class RecordedOrder(_Wire):
@@ -137,13 +155,16 @@ class RecordedOrder(_Wire):
     number: int = Field(ge=1, description="Counts the orders, in the order in which they were given.", examples=[1])
     recorded_at: UtcTimestamp = Field(description="When it was given, UTC.", examples=["2026-06-21T16:00:00Z"])
     kind: OrderKind = Field(
-        description="site_limit, departure, override; protection: by the service itself.", examples=["override"]
+        description="site_limit, departure, override; protection: by the service itself; grid_signal: by the grid"
+        " operator's signal.",
+        examples=["override"],
     )
     session_id: str | None = Field(default=None, max_length=64, description="For a departure: the session.")
     site_limit: SiteLimitOrder | None = Field(default=None, description="For a site_limit: what was ordered.")
     departure: DepartureOrder | None = Field(default=None, description="For a departure: what was ordered.")
     override: OverrideOrder | None = Field(default=None, description="For an override: what was ordered.")
     protection: ProtectionAct | None = Field(default=None, description="For protection: what was done.")
+    grid_signal: GridSignalAct | None = Field(default=None, description="For a grid_signal: what it allows.")
     proved: AuthenticatedCaller | None = Field(
         default=None, description="Who ordered it, in the gateway's word; null where the service answers anyone."
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from charger_service.command_queue import CommandQueue
-from charger_service.envelope import EvseKey, EvseWiring
+from charger_service.envelope import GRID_SIGNAL, EvseKey, EvseWiring
 from charger_service.limit_allocator import LimitAllocator, LimitRequest
 from charger_service.limit_state import PROTECTION, Cause, LimitOrder
 from charger_service.site import ActiveOverride, ChargingSite, isolate_errors
@@ -101,6 +101,8 @@ class OverrideService:
         if order is None or order.cause is Cause.AGENT:
             return order is None or active is not None or order.lifetime.has_ended(now)
         if order.limited_by == PROTECTION and order.limit_a < self._site.caps.get(key, math.inf):
+            return True
+        if order.limited_by == GRID_SIGNAL and not self._site.signal.is_in_force:
             return True
         remaining_s = order.lifetime.remaining_s(now)
         ends_soon = remaining_s < self._longest.total_seconds() / 2

@@ -82,7 +82,7 @@ _ORDER = TypeAdapter(_PersistedOrder)
 _CHARGER = TypeAdapter(_PersistedCharger)
 _OVERRIDE = TypeAdapter(_PersistedOverride)
 _LIMIT_KW = TypeAdapter(float)
-SITE_LIMIT, OVERRIDE = "site_limit_kw", "override"
+SITE_LIMIT, OVERRIDE, SIGNALS = "site_limit_kw", "override", "grid_signals"
 
 
 class StateWriter:
@@ -120,9 +120,10 @@ class StateWriter:
         return is_kept
 
     async def write_orders(self) -> bool:
-        """Write the operator's orders in force."""
+        """Write the operator's orders in force, and the grid operator's signals."""
         limit_kw, override = self._site.operator_limit_kw, self._site.override
-        active_orders: dict[str, str | None] = {SITE_LIMIT: None, OVERRIDE: None}
+        signals = self._site.signals.dump(read_clock(self._clock))
+        active_orders: dict[str, str | None] = {SITE_LIMIT: None, OVERRIDE: None, SIGNALS: signals}
         if limit_kw is not None:
             active_orders[SITE_LIMIT] = _LIMIT_KW.dump_json(limit_kw).decode()
         if override is not None:
@@ -138,6 +139,8 @@ def restore(site: ChargingSite, state: PersistedState, now: Instant) -> None:
     """Restore the state. Every EVSE counts with its upper bound until its charger confirms a limit again."""
     if (limit_kw := _read(_LIMIT_KW, state.active_orders.get(SITE_LIMIT))) is not None:
         site.operator_limit_kw = limit_kw
+    site.signals.restore(state.active_orders.get(SIGNALS), now)
+    site.signal = site.signals.limits(now)
     override: _PersistedOverride | None = _read(_OVERRIDE, state.active_orders.get(OVERRIDE))
     if override is not None:
         until = override.override.until

@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from ev_service.charging import LEAST_CURRENT_A
-from ev_service.settings import RunSettings, Settings, SiteSettings, load
+from charger_service.grid_signal import SignalRules
+from ev_service.charging import LEAST_CURRENT_A, SignalScope
+from ev_service.settings import RunSettings, SafeUrl, Settings, SiteSettings, load, secret_from
 
 
 class ChargerSettings(Settings):
@@ -136,6 +137,71 @@ class ProtectionSettings(Settings):
     )
 
 
+class GridSignalSettings(Settings):
+    """The grid operator's signal: how it is received, and what applies while its source is silent."""
+
+    model_config = SettingsConfigDict(env_prefix="CHARGERS_GRID_SIGNAL_")
+
+    mqtt_topic: str | None = Field(
+        default=None,
+        pattern=r"^[^+#\x00]{1,200}$",
+        description="Topic of the grid operator's signal at the broker of MQTT_…; unset: it is not received by MQTT.",
+    )
+    url: SafeUrl | None = Field(
+        default=None, description="Where the signal is asked for by GET; unset: it is not received by HTTP."
+    )
+    poll_s: float = Field(default=30.0, ge=5, le=3600, description="From one such request to the next [s].")
+    ca_file: Path | None = Field(
+        default=None, description="PEM to trust for that URL in addition to the system's authorities."
+    )
+    token: SecretStr | None = Field(default=None, description="Bearer token of these requests; unset: none is sent.")
+    token_file: Path | None = Field(default=None, description="File that holds it.")
+    longest_s: float = Field(
+        default=86_400.0,
+        ge=60,
+        le=7 * 86_400,
+        description="A limit ends after this at the latest, also one without an end [s]; a source may repeat it.",
+    )
+    silent_after_s: float = Field(
+        default=300.0,
+        ge=10,
+        le=86_400,
+        description="A source without a new message for this long is silent [s]; then the safe default applies.",
+    )
+    default_kw: float | None = Field(
+        default=None,
+        ge=0,
+        le=100_000,
+        description="Safe default while a source is silent [kW]; unset: none, for sources that only speak when there is"
+        " something.",
+    )
+    default_applies_to: SignalScope = Field(
+        default=SignalScope.CHARGING,
+        description="What the safe default limits: charging (all cars together) or connection (building and cars).",
+    )
+    minimum_kw: float = Field(
+        default=0.0,
+        ge=0,
+        le=100_000,
+        description="What the grid operator has to leave to all cars together [kW]; a lower limit for charging counts"
+        " as this. By § 14a EnWG 4.2 for each device controlled by itself, see docs/chargers.md.",
+    )
+
+    def rules(self) -> SignalRules:
+        """Return how signals count."""
+        return SignalRules(
+            self.longest_s, self.silent_after_s, self.default_kw, self.default_applies_to, self.minimum_kw
+        )
+
+    def bearer_token(self) -> SecretStr | None:
+        """Return the token, from wherever it is set.
+
+        Raises:
+            ConfigurationError: its file cannot be read, or it is a placeholder.
+        """
+        return secret_from(self.token, self.token_file, "CHARGERS_GRID_SIGNAL_TOKEN")
+
+
 class OcppSettings(Settings):
     """Where chargers connect to."""
 
@@ -203,6 +269,7 @@ class ServiceSettings:
     ocpp: OcppSettings = field(default_factory=OcppSettings)
     meter: MeterSettings = field(default_factory=MeterSettings)
     protection: ProtectionSettings = field(default_factory=ProtectionSettings)
+    grid_signal: GridSignalSettings = field(default_factory=GridSignalSettings)
 
 
 def load_settings() -> ServiceSettings:
@@ -218,4 +285,5 @@ def load_settings() -> ServiceSettings:
         load(OcppSettings),
         load(MeterSettings),
         load(ProtectionSettings),
+        load(GridSignalSettings),
     )

@@ -24,6 +24,7 @@ from charger_service.envelope import (
     exceed_by,
 )
 from charger_service.evse_facts import ChargerFacts, ChargingSession, EvseFacts
+from charger_service.grid_signal import GridSignals, SignalLimits
 from charger_service.kill_audit import AuthenticatedCaller
 from charger_service.limit_state import (
     PROTECTION,
@@ -129,6 +130,10 @@ class ChargingSite:
     """Limit of the site by an operator's order [kW]; None: as configured."""
     override: ActiveOverride | None = None
     """The override in force; None: agents command."""
+    signals: GridSignals = field(default_factory=GridSignals)
+    """What the grid operator sent."""
+    signal: SignalLimits = field(default_factory=SignalLimits)
+    """What of that is in force."""
     chargers: dict[str, ChargerFacts] = field(default_factory=dict[str, ChargerFacts])
     evses: dict[EvseKey, EvseFacts] = field(default_factory=dict[EvseKey, EvseFacts])
     limit_states: dict[EvseKey, EvseLimitState] = field(default_factory=dict[EvseKey, EvseLimitState])
@@ -169,15 +174,22 @@ class ChargingSite:
 
     @property
     def site_limit_kw(self) -> float:
-        """Limit of the connection: the configured one, or a lower one of an operator [kW]."""
-        configured_kw = self.rules.settings.limit_kw
-        return configured_kw if self.operator_limit_kw is None else min(configured_kw, self.operator_limit_kw)
+        """Limit of the connection: the configured one, or a lower one of an operator or the grid operator [kW]."""
+        limits_kw = (self.rules.settings.limit_kw, self.operator_limit_kw, self.signal.connection_kw)
+        return min(limit_kw for limit_kw in limits_kw if limit_kw is not None)
 
     @property
     def connection(self) -> Envelope:
         """Limits of connection and feeders."""
         settings = self.rules.settings
-        return Envelope(self.site_limit_kw, settings.voltage_v, settings.phases, self.feeder_a)
+        return Envelope(
+            self.site_limit_kw,
+            settings.voltage_v,
+            settings.phases,
+            self.feeder_a,
+            self.signal.charging_kw,
+            self.signal.connection_kw == self.site_limit_kw,
+        )
 
     @property
     def envelope(self) -> Envelope:

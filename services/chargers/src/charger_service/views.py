@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from charger_service.configuration import ChargerEntry, EvseEntry
-from charger_service.envelope import EvseKey
+from charger_service.envelope import GRID_SIGNAL, EvseKey
 from charger_service.evse_facts import ChargingSession
 from charger_service.limit_state import PROTECTION, Cause, LimitOrder, draws_without_session
 from charger_service.metering import Meter, plausible_currents
@@ -69,6 +69,8 @@ class ChargerViews:
             timestamp=now.wall,
             source=SOURCE,
             site_limit_kw=site.site_limit_kw,
+            charging_limit_kw=site.signal.charging_kw,
+            grid_signals=site.signals.describe(now),
             voltage_v=settings.voltage_v,
             phases=settings.phases,
             feeders=site.installation.wire_feeders,
@@ -189,10 +191,14 @@ class ChargerViews:
         )
 
     def _find_limiting_cause(self, key: EvseKey, order: LimitOrder | None) -> str | None:
-        """Return what limits an EVSE; protection takes precedence over the operator, and needs no order in force."""
+        """Return what limits an EVSE.
+
+        Protection takes precedence over the operator, and needs no order in force; an override within the grid
+        operator's signal is limited by that.
+        """
         if order is None:
             return PROTECTION if key in self._site.caps else None
-        is_override = order.cause is Cause.OVERRIDE and order.limited_by != PROTECTION
+        is_override = order.cause is Cause.OVERRIDE and order.limited_by not in (PROTECTION, GRID_SIGNAL)
         return "override" if is_override else order.limited_by
 
 

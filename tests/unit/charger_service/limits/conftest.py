@@ -16,6 +16,7 @@ from charger_service.audit_log import OrderAuditLog
 from charger_service.charging_control import ChargingControl
 from charger_service.configuration import Installation
 from charger_service.drivers import Drivers
+from charger_service.grid_signal_service import GridSignalConfig
 from charger_service.operator_service import OperatorService
 from charger_service.ports import (
     ChargerCapabilities,
@@ -137,6 +138,7 @@ class House:
         evse: dict[str, Any] | None = None,
         config: ProtectionConfig | None = None,
         drivers: Drivers | None = None,
+        signal: GridSignalConfig | None = None,
         **settings: Any,
     ) -> None:
         self.clock = clock or SteppedClock(NOON)
@@ -153,6 +155,7 @@ class House:
             self.clock,
             config,
             drivers,
+            signal,
         )
         self.limits.attach(self.points)
         self.record = OrderAuditLog(self.store, self.clock.now)
@@ -225,6 +228,7 @@ class House:
 
     async def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
+        self.limits.grid_signal.check()
         await self.limits.supervisor.check()
         await self.settled()
 
