@@ -14,7 +14,13 @@ from pydantic_settings import BaseSettings
 
 from battery_service.sources import BatteryModbusSettings, BatteryMqttSettings, BatterySourceSettings
 from charger_service.meter_source import MeterModbusSettings, MeterMqttSettings
-from charger_service.settings import ChargerSettings, MeterSettings, OcppSettings, ProtectionSettings
+from charger_service.settings import (
+    ChargerSettings,
+    GridSignalSettings,
+    MeterSettings,
+    OcppSettings,
+    ProtectionSettings,
+)
 from charging_agent.settings import AgentSettings, GatewaySettings
 from ev_sensors.settings import MqttSettings
 from ev_service.connections import ListenerSettings
@@ -87,6 +93,7 @@ SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
         MeterMqttSettings,
         MeterModbusSettings,
         ProtectionSettings,
+        GridSignalSettings,
     ),
     "Site twin: the devices of a simulated site": (TwinSettings,),
     "Agent: how it decides": (AgentSettings,),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from charger_service.grid_signal import SignalMessage
 from ev_sensors.measurement import QuarantinedMessage
 from ev_sensors.shapes.native import BatteryTelemetry, DeviceStatus, GridTelemetry, SolarTelemetry
 from ev_sensors.shapes.sunspec import Models
@@ -21,6 +22,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "device-status": DeviceStatus,
     "quarantined": QuarantinedMessage,
     "sunspec-models": Models,
+    "grid-signal": SignalMessage,
 }
 
 

@@ -14,7 +14,7 @@ import httpx
 
 from charger_service.app import create_app
 from charger_service.ocpp.central import CentralSystem
-from charger_service.settings import ChargerSettings, MeterSettings, OcppSettings, ServiceSettings
+from charger_service.settings import ChargerSettings, GridSignalSettings, MeterSettings, OcppSettings, ServiceSettings
 from ev_service.clock import SteppedClock
 from ev_service.settings import RunSettings, SiteSettings
 from site_twin.charge_points import ChargePoint, ParkedCars, Timing
@@ -36,6 +36,7 @@ class ChargingSite:
         *,
         site: SiteSettings | None = None,
         meter: MeterSettings | None = None,
+        grid_signal: GridSignalSettings | None = None,
         **settings: Any,
     ) -> None:
         self.certificate: dict[str, Path] = {}
@@ -64,12 +65,15 @@ class ChargingSite:
         self._settings = ChargerSettings(**given)
         self._site = site or SiteSettings(limit_kw=1000.0)
         self._meter = meter or MeterSettings()
+        self._grid_signal = grid_signal or GridSignalSettings()
 
     async def start(self, port: int = 0) -> int:
         """Start the service; returns its port for chargers."""
         tls: dict[str, Any] = self.certificate
         ocpp = OcppSettings(ocpp_port=port, ocpp_tls_port=0, **tls)
-        settings = ServiceSettings(self._settings, RunSettings(), self._site, ocpp, self._meter)
+        settings = ServiceSettings(
+            self._settings, RunSettings(), self._site, ocpp, self._meter, grid_signal=self._grid_signal
+        )
         app = create_app(settings, self.clock)
         self._service = AsyncExitStack()
         await self._service.enter_async_context(app.router.lifespan_context(app))

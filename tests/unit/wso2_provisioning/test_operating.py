@@ -228,3 +228,26 @@ def test_csv_quotes_what_has_commas_and_holds_no_formula() -> None:
     head, row = format_csv([RECORD | {"driver_id": None}]).splitlines()
     assert head.startswith("session_id,charger_id,evse_id,driver_id,id_token,name,")
     assert row == 's-1,CP-1,1,,\'=1+1,"Anna, B.",2026-06-21T15:00:00Z,2026-06-21T16:00:00Z,False,7.5'
+
+
+def test_the_grid_operators_signal_is_told_with_its_time_and_why() -> None:
+    signal = {"limit_kw": 12.6, "applies_to": "charging", "is_in_force": True, "source": "mqtt"}
+    announced = signal | {
+        "applies_to": "connection", "is_in_force": False,
+        "valid_from": "2026-06-21T17:00:00Z", "valid_until": "2026-06-21T18:00:00Z",
+    }  # fmt: skip
+
+    told = format_answer("chargers", site() | {"grid_signals": [signal | {"is_default": True}, announced]})
+
+    assert "signal: 12.6 kW for all cars, because the source (mqtt) is silent" in told
+    assert "12.6 kW for building and cars from 2026-06-21T17:00:00Z until 2026-06-21T18:00:00Z" in told
+
+
+def test_the_record_names_the_grid_operator() -> None:
+    act = {"charging_limit_kw": 12.6, "drawn_kw": 21.9, "reason": "signal of the grid operator by mqtt"}
+    order = {"number": 3, "recorded_at": "2026-06-21T16:00:00Z", "kind": "grid_signal", "grid_signal": act}
+
+    row = format_answer("orders", {"orders": [order | {"proved": None}], "is_kept_on_disk": True}).splitlines()[-1]
+
+    assert "the grid operator" in row
+    assert "charging_limit_kw 12.6, drawn_kw 21.9" in row

@@ -23,7 +23,7 @@ from charging_agent.charging.sharing import (
     clamp_plan,
 )
 from charging_agent.decision.pipeline import Decision
-from ev_service.charging import Chargers
+from ev_service.charging import Chargers, SignalScope
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.telemetry import GridLoad
 
@@ -55,6 +55,10 @@ class Headroom:
     """Part of `current_a` that is known to be controlled charging [A]; empty where it is not known."""
     unconfirmed_kw: float = 0.0
     """Further power that controlled cars report and the connection's meter does not confirm [kW]."""
+    charging_limit_kw: float | None = None
+    """What all cars together may take by the grid operator's signal [kW]; None: they are not limited."""
+    is_limit_by_signal: bool = False
+    """Whether `limit_kw` is what the grid operator's signal allows the connection."""
 
     @property
     def other_kw(self) -> float:
@@ -69,7 +73,14 @@ class Headroom:
     @property
     def total_kw(self) -> float:
         """What the cars that a limit reaches may take together [kW]."""
-        return max(0.0, self.free_kw - self.reserved_kw)
+        free_kw = self.free_kw if self.charging_limit_kw is None else min(self.free_kw, self.charging_limit_kw)
+        return max(0.0, free_kw - self.reserved_kw)
+
+    @property
+    def total_limited_by(self) -> LimitedBy:
+        """What bounds `total_kw`."""
+        is_charging_limit = self.charging_limit_kw is not None and self.charging_limit_kw < self.free_kw
+        return LimitedBy.GRID_SIGNAL if is_charging_limit or self.is_limit_by_signal else LimitedBy.HEADROOM
 
     def free_a(self, phase: int, phases: int, voltage_v: float) -> float:
         """What all cars may take on one phase, those that no limit reaches included [A].
@@ -135,6 +146,8 @@ def compute_headroom(
         grid.current_a if is_by_phase else None,
         tuple(charging_a.values()) if is_by_phase else (),
         sum(reported_kw.values()) - charging_kw,
+        reading.charging_limit_kw,
+        reading.site_limit_kw < grid.limit_kw and _is_site_limit_by_signal(reading),
     )
 
 
@@ -164,6 +177,7 @@ def compute_room(headroom: Headroom, reading: Chargers, fleet: Fleet, decision: 
         ceiling_kw=decision.charging_power_kw if decision.ceiling_kw is None else decision.ceiling_kw,
         pauses=is_pause(decision),
         evse_ceilings_kw=tuple(sorted(decision.evse_ceilings_kw.items())),
+        total_limited_by=headroom.total_limited_by,
     )
 
 
@@ -186,6 +200,13 @@ def power_kw(current_a: float, phases: int, voltage_v: float) -> float:
     11.04
     """
     return current_a * phases * voltage_v / 1000
+
+
+def _is_site_limit_by_signal(reading: Chargers) -> bool:
+    return any(
+        one.is_in_force and one.applies_to is SignalScope.CONNECTION and one.limit_kw <= reading.site_limit_kw
+        for one in reading.grid_signals
+    )
 
 
 def _sum_reserved_a(cars: Sequence[UncontrolledCar], phase: int, feeder_id: str | None = None) -> float:

@@ -12,7 +12,7 @@ from charging_agent.charging.sharing import CarKey, LimitedBy
 from charging_agent.gateway.calls import OK
 from charging_agent.readings.assessment import Status
 from charging_agent.web.charger_schemas import CarAnswer, ChargersAnswer
-from ev_service.charging import Chargers, Override
+from ev_service.charging import Chargers, GridSignal, Override, SignalScope
 
 LocalText = Callable[[datetime], str]
 """Writes a time as the site's clocks show it."""
@@ -73,10 +73,13 @@ def _find_reason(newest: Chargers, answer: ChargersAnswer, override: Override | 
         what = "stopped all cars" if override.kind == "stop" else f"allowed {override.charging_power_kw:g} kW per car"
         return f"An operator {what}, until {local(override.until)}."
     limiting = {car.limited_by for car in answer.cars if not car.draws_without_session}
+    active = [signal for signal in newest.grid_signals if signal.is_in_force]
     if limiting & _BY_PROTECTION:
         return "Protection of the connection holds cars lower than the agent would."
     if answer.commanding != OK and answer.trouble:
         return f"The agent's limits are not taken: {answer.trouble}."
+    if active and LimitedBy.GRID_SIGNAL.value in limiting:
+        return f"The grid operator limits: {'; '.join(_render_signal(one, local) for one in active)}."
     if not limiting:
         return "No session is there that a limit could be set for." if answer.cars else "No car is there."
     for word, sentence in _BY_DELAY.items():
@@ -137,7 +140,16 @@ def _render_summary(answer: ChargersAnswer, local: LocalText) -> str:
         parts.append(f"{answer.lease.commander} commands until {local(answer.lease.until)}")
     if answer.limit_kw is not None:
         parts.append(f"building and cars together at most {answer.limit_kw:g} kW")
+    parts += [f"the grid operator's signal: {_render_signal(signal, local)}" for signal in answer.grid_signals]
     return ", ".join(parts)
+
+
+def _render_signal(signal: GridSignal, local: LocalText) -> str:
+    whom = "all cars together" if signal.applies_to is SignalScope.CHARGING else "building and cars together"
+    begin = "" if signal.is_in_force or signal.valid_from is None else f" from {local(signal.valid_from)}"
+    end = f" until {local(signal.valid_until)}" if signal.valid_until is not None else ""
+    default = f" while its source ({signal.source}) is silent" if signal.is_default else ""
+    return f"{whom} at most {signal.limit_kw:g} kW{begin}{end}{default}"
 
 
 _HEADLINE = Template(

@@ -7,7 +7,7 @@ from charging_agent.charging.fleet import car_name, iter_evses
 from charging_agent.charging.sharing import Allotment
 from charging_agent.gateway.calls import OK, FailureReason
 from charging_agent.readings.assessment import Status
-from ev_service.charging import Charger, Evse, EvseState, Lease
+from ev_service.charging import Charger, Evse, EvseState, GridSignal, Lease
 from ev_service.units import UtcTimestamp
 
 _NOTHING_YET = "nothing_yet"
@@ -49,6 +49,9 @@ class ChargersAnswer(_Answer):
     valid_until: UtcTimestamp | None = Field(default=None, description="When the limits set last lapse, UTC.")
     lease: Lease | None = Field(default=None, description="Who commands, and until when.")
     limit_kw: float | None = Field(default=None, description="What building and cars may take together [kW].")
+    grid_signals: list[GridSignal] = Field(
+        default_factory=list[GridSignal], description="Limits of the grid operator that are in force or announced."
+    )
     room_kw: float | None = Field(default=None, description="What the last plan had for all cars [kW].")
     drawn_kw: float = Field(description="What all cars draw, as last measured [kW].")
     cars: list[CarAnswer] = Field(description="The cars that are there.")
@@ -73,6 +76,7 @@ def build_chargers_answer(charging: ChargingController) -> ChargersAnswer:
         valid_until=None if commanded is None or commanded.outcome != OK else commanded.valid_until,
         lease=None if commanded is None else commanded.lease,
         limit_kw=None if headroom is None else round(headroom.percent / 100 * headroom.limit_kw, 3),
+        grid_signals=[] if charging.latest_reading is None else list(charging.latest_reading.grid_signals),
         room_kw=None if plan is None else round(plan.room.total_kw, 3),
         drawn_kw=round(sum(car.power_kw or 0.0 for car in cars), 3),
         cars=cars,

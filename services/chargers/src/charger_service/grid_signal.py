@@ -28,16 +28,16 @@ class SignalLimit(BaseModel, frozen=True):
 
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
-    limit_kw: Kilowatt = Field(ge=0, le=100_000)
-    """Highest power [kW]."""
-    applies_to: SignalScope
-    """All cars together, or building and cars together."""
-    valid_from: UtcTimestamp | None = None
-    """When it begins, UTC; None: at once."""
-    valid_until: UtcTimestamp | None = None
-    """When it ends, UTC; None: after the longest lifetime, counted from the newest message that holds it."""
-    signal_id: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")] | None = None
-    """Its name at the grid operator."""
+    limit_kw: Kilowatt = Field(ge=0, le=100_000, description="Highest power [kW].")
+    applies_to: SignalScope = Field(description="charging: all cars together; connection: building and cars together.")
+    valid_from: UtcTimestamp | None = Field(default=None, description="When it begins, UTC; absent: at once.")
+    valid_until: UtcTimestamp | None = Field(
+        default=None,
+        description="When it ends, UTC; absent: after the longest lifetime, counted from the newest message with it.",
+    )
+    signal_id: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")] | None = Field(
+        default=None, description="Its name at the grid operator."
+    )
 
     @model_validator(mode="after")
     def _begins_before_its_end(self) -> "SignalLimit":
@@ -51,10 +51,10 @@ class SignalMessage(BaseModel, frozen=True):
 
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
-    issued_at: UtcTimestamp
-    """When the source wrote it, UTC."""
-    limits: tuple[SignalLimit, ...] = Field(max_length=MOST_LIMITS)
-    """Limits that are in force or announced; empty: there is none."""
+    issued_at: UtcTimestamp = Field(description="When the source wrote it, UTC.")
+    limits: tuple[SignalLimit, ...] = Field(
+        max_length=MOST_LIMITS, description="Limits that are in force or announced; empty: there is none."
+    )
 
 
 class SignalRefusedError(ValueError):

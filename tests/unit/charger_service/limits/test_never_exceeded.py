@@ -1,6 +1,9 @@
 """Over random cars, limits, faults and jumps of the clock, what chargers really allow never exceeds the envelope."""
 
 import asyncio
+import json
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,13 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.charger_service.limits.conftest import House
 
+from charger_service.grid_signal_service import GridSignalConfig
 from charger_service.orders import OverrideKind, OverrideOrder, SiteLimitOrder
 from charger_service.ports import ChargerCapabilities, ChargerModel, CommandStatus, TransactionUpdated
-from ev_service.charging import LEAST_CURRENT_A, EvseState
+from ev_service.charging import LEAST_CURRENT_A, EvseState, SignalScope
+from ev_service.units import utc_text
 
 # Two are enough for everything that one can do to another, and few enough for long stories about each.
 NAMES = ("CP-1", "CP-2")
 FEEDER_A = 36.0
+VOLTAGE_V = 230.0
 NAME = st.sampled_from(NAMES)
 CURRENT = st.sampled_from([32.0, 6.0, 0.0, 10.0])
 PUT = st.tuples(
@@ -27,6 +33,16 @@ ANSWERS = st.tuples(
     st.sampled_from([CommandStatus.NO_ANSWER, CommandStatus.REJECTED, CommandStatus.ACCEPTED]),
     st.booleans(),
 )
+SIGNAL = st.tuples(
+    st.just("signal"),
+    st.sampled_from([None, 0.0, 3.0, 5.0, 9.0, 15.0, 99_000.0]),
+    st.sampled_from(list(SignalScope)),
+    st.sampled_from([10.0, 60.0, 600.0]),
+)
+CAR = st.tuples(st.just("car"), NAME)
+TIME = st.tuples(st.just("time"), st.sampled_from([1.0, 11.0, 61.0, 75.0, 2000.0]))
+OVERRIDE = st.tuples(st.just("override"), st.sampled_from([None, 0.0, 4.2, 11.0, 22.0]))
+SITE = st.tuples(st.just("site"), st.sampled_from([None, 20.0, 55.0]))
 STEPS = st.one_of(
     # Several times each: what goes wrong needs limits and bad answers in a row.
     PUT,
@@ -35,23 +51,37 @@ STEPS = st.one_of(
     ANSWERS,
     ANSWERS,
     st.tuples(st.just("hang"), NAME),
-    st.tuples(st.just("car"), NAME),
-    st.tuples(st.just("time"), st.sampled_from([1.0, 11.0, 61.0, 75.0, 2000.0])),
+    CAR,
+    TIME,
     st.tuples(st.just("line"), NAME),
     st.tuples(st.just("boot"), NAME),
-    st.tuples(st.just("override"), st.sampled_from([None, 0.0, 4.2, 11.0, 22.0])),
-    st.tuples(st.just("site"), st.sampled_from([None, 20.0, 55.0])),
+    OVERRIDE,
+    SITE,
+    SIGNAL,
 )
 
 
 STORIES = st.lists(STEPS, min_size=4, max_size=25)
+OBEDIENT_STORIES = st.lists(st.one_of(PUT, PUT, SIGNAL, SIGNAL, CAR, TIME, OVERRIDE, SITE), min_size=4, max_size=25)
+"""Stories of chargers that are connected and accept every order."""
+
+
+class NoSource:
+    """A source whose messages the story hands over by itself."""
+
+    name = "none"
+    error = None
+
+    async def run(self, on_message: Callable[[bytes], None]) -> None:
+        raise AssertionError("not used")
 
 
 class Field:
     """Chargers with cars, some of which come and go while nobody hears of it."""
 
     def __init__(self) -> None:
-        self.house = House(NAMES, feeder_a=FEEDER_A, answer_s=0.002)
+        signal = GridSignalConfig((NoSource(),))
+        self.house = House(NAMES, feeder_a=FEEDER_A, answer_s=0.002, signal=signal)
         self.cars: set[str] = set()
 
     async def take(self, step: tuple[Any, ...]) -> None:
@@ -129,6 +159,14 @@ class Field:
     async def _site(self, limit_kw: float | None) -> None:
         await self.house.operator_service.set_site_limit(SiteLimitOrder(limit_kw=limit_kw, reason="test"), None)
 
+    async def _signal(self, limit_kw: float | None, scope: SignalScope, lasts_s: float) -> None:
+        now = self.house.clock.now()
+        until = utc_text(now + timedelta(seconds=lasts_s))
+        limit = {"limit_kw": limit_kw, "applies_to": scope, "valid_until": until}
+        limits = [] if limit_kw is None else [limit]
+        message = json.dumps({"issued_at": utc_text(now), "limits": limits})
+        self.house.limits.grid_signal.take("none", message.encode())
+
     def allowed_a(self) -> list[float]:
         return [self._allowed_a(name) for name in NAMES]
 
@@ -142,7 +180,7 @@ class Field:
         return told.default_a
 
 
-async def run_steps(steps: list[tuple[Any, ...]]) -> None:
+async def run_steps(steps: list[tuple[Any, ...]], *, is_obedient: bool = False) -> None:
     field = Field()
     try:
         await field.house.connect()
@@ -153,6 +191,11 @@ async def run_steps(steps: list[tuple[Any, ...]]) -> None:
             allowed_a = field.allowed_a()
             assert sum(allowed_a) <= FEEDER_A + 1e-6, (number, steps)
             assert all(one == 0 or one >= LEAST_CURRENT_A for one in allowed_a), (number, steps)
+            site, allowed_kw = field.house.site, sum(allowed_a) * 3 * VOLTAGE_V / 1000
+            assert site.site_limit_kw <= site.rules.settings.limit_kw, "no signal raises a limit"
+            if is_obedient:
+                limits_kw = (site.site_limit_kw, site.signal.charging_kw)
+                assert all(one is None or allowed_kw <= one + 1e-6 for one in limits_kw), (number, steps)
             counted_a = field.house.site.sum_loads().phase_a
             assert sum(allowed_a) <= counted_a[0] + 1e-6, "what is counted is never less than what is allowed"
     finally:
@@ -167,6 +210,12 @@ async def run_steps(steps: list[tuple[Any, ...]]) -> None:
 @given(steps=STORIES)
 def test_the_sum_of_what_chargers_allow_never_exceeds_the_feeder(steps: list[tuple[Any, ...]]) -> None:
     asyncio.run(run_steps(steps))
+
+
+@settings(max_examples=25)
+@given(steps=OBEDIENT_STORIES)
+def test_the_sum_never_exceeds_the_site_and_the_grid_operators_signal(steps: list[tuple[Any, ...]]) -> None:
+    asyncio.run(run_steps(steps, is_obedient=True))
 
 
 def test_a_default_that_a_charger_may_still_hold_after_a_boot_counts() -> None:

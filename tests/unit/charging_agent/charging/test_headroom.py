@@ -16,7 +16,17 @@ from charging_agent.charging.sharing import AllocationResult, Allotment, Limited
 from charging_agent.decision.pipeline import Decision
 from charging_agent.decision.policy import Action
 from charging_agent.decision.rules import Rule, RuleThresholds
-from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
+from ev_service.charging import (
+    Charger,
+    Chargers,
+    Evse,
+    EvseState,
+    Feeder,
+    GridSignal,
+    MeterValues,
+    Session,
+    SignalScope,
+)
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.telemetry import GridLoad
 
@@ -368,3 +378,59 @@ def test_the_more_important_cars_are_commanded_first() -> None:
 
     assert [one.key for one in plan.limits] == [("CP-2", 1), ("CP-1", 1)]
     assert RuleThresholds().power_kw[FAST.action] == plan.room.ceiling_kw
+
+
+SIGNAL = GridSignal(limit_kw=12.6, applies_to=SignalScope.CHARGING, is_in_force=True, source="mqtt")
+
+
+@pytest.mark.parametrize(
+    ("changes", "planned_kw", "limited_by"),
+    [
+        ({}, 44.0, None),
+        ({"charging_limit_kw": 12.6, "grid_signals": (SIGNAL,)}, 12.6, LimitedBy.GRID_SIGNAL),
+        (
+            {
+                "site_limit_kw": 20.0,
+                "grid_signals": (SIGNAL.model_copy(update={"applies_to": SignalScope.CONNECTION, "limit_kw": 20.0}),),
+            },
+            17.0,
+            LimitedBy.GRID_SIGNAL,
+        ),
+        ({"site_limit_kw": 20.0}, 17.0, LimitedBy.HEADROOM),
+        ({"charging_limit_kw": 0.0, "grid_signals": (SIGNAL,)}, 0.0, LimitedBy.GRID_SIGNAL),
+        ({"site_limit_kw": 0.0}, 0.0, LimitedBy.HEADROOM),
+    ],
+)
+def test_the_plan_stays_within_the_grid_operators_signal_and_names_it(
+    changes: dict[str, Any], planned_kw: float, limited_by: LimitedBy | None
+) -> None:
+    reading, load = site([_charging("CP-1"), _charging("CP-2")]).model_copy(update=changes), grid(0.0)
+    draws = MeterHistory(90)
+    draws.add_reading(reading)
+    fleet = build_fleet(reading, draws, NOON)
+    headroom = compute_headroom(load, reading, fleet, draws, ConfirmedCharging({}, ()), NOON, 85.0)
+
+    plan = make_plan(
+        fleet, compute_room(headroom, reading, fleet, FAST), headroom, Memory.initial(), NOON, SharingPolicy()
+    )
+
+    total_kw = sum(power_kw(one.limit_a, 3, VOLTAGE_V) for one in plan.allotments)
+    assert planned_kw - 0.2 <= total_kw <= planned_kw
+    assert {one.limited_by for one in plan.allotments} == {limited_by}
+
+
+def _charging(name: str) -> Charger:
+    """A car that draws its limit of 32 A."""
+    measured = MeterValues(measured_at=NOON, power_kw=22.08, current_a=(32.0, 32.0, 32.0))
+    session = Session(session_id=name, charger_id=name, evse_id=1, started_at=NOON, energy_kwh=1.0)
+    evse = Evse(
+        evse_id=1,
+        state=EvseState.CHARGING,
+        phases=(1, 2, 3),
+        max_current_a=32.0,
+        fallback_a=6.0,
+        limit_a=32.0,
+        measured=measured,
+        session=session,
+    )
+    return Charger(charger_id=name, is_connected=True, feeder_id="main", evses=(evse,))

@@ -9,7 +9,18 @@ from charging_agent.gateway.calls import FailureReason
 from charging_agent.readings.assessment import Status
 from charging_agent.web.charger_panel import compute_allowance, render_chargers_panel, render_headline
 from charging_agent.web.charger_schemas import CarAnswer, ChargersAnswer
-from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, Lease, Override, Session
+from ev_service.charging import (
+    Charger,
+    Chargers,
+    Evse,
+    EvseState,
+    Feeder,
+    GridSignal,
+    Lease,
+    Override,
+    Session,
+    SignalScope,
+)
 
 NOW = datetime(2026, 6, 21, 16, tzinfo=UTC)
 KEY = ("CP-1", 1)
@@ -167,3 +178,24 @@ def test_an_evse_that_draws_without_a_session_is_listed_and_alarmed() -> None:
     assert "CP-2/1 draws power without a session" in panel
     assert "<th>CP-2/1</th><td>available</td><td>6 A</td><td>11.0 kW</td>" in panel
     assert first_line(read(), told)[1] == "No session is there that a limit could be set for."
+
+
+def test_the_grid_operators_signal_is_told_where_it_holds_cars_down() -> None:
+    signal = GridSignal(
+        limit_kw=12.6,
+        applies_to=SignalScope.CHARGING,
+        valid_until=NOW + timedelta(hours=1),
+        is_in_force=True,
+        source="mqtt",
+    )
+    default = signal.model_copy(update={"valid_until": None, "is_default": True})
+    newest = read().model_copy(update={"grid_signals": (signal,), "charging_limit_kw": 12.6})
+
+    assert first_line(newest, status("grid_signal"))[1] == (
+        "The grid operator limits: all cars together at most 12.6 kW until 17:00."
+    )
+    assert first_line(newest, status())[1] == "As the agent decided."
+    panel = render_chargers_panel(status(grid_signals=[default]), local)
+    assert (
+        "the grid operator&#x27;s signal: all cars together at most 12.6 kW while its source (mqtt) is silent" in panel
+    )

@@ -174,7 +174,7 @@ def _limited_by(current: SmoothedGrant, plan: FairPlan) -> LimitedBy | None:
     if current.limited_by is not None:
         return current.limited_by
     # Where single steps are left over that are too few for those in line, it is still the site that has no more.
-    return plan.left.find_blocking_limit(grant.mode.units, 1) or LimitedBy.HEADROOM
+    return plan.left.find_blocking_limit(grant.mode.units, 1) or plan.left.site_limited_by
 
 
 def _phases(claim: CarDemand, calmed: dict[CarKey, SmoothedGrant]) -> int:

@@ -159,7 +159,7 @@ def _admit(claims: Sequence[CarDemand], phases: Mapping[CarKey, int], plan: Fair
         mode = _mode_that_fits(claim, phases, plan.left)
         if mode is None:
             last = _modes(claim, phases)[-1]
-            plan.rejected[key] = plan.left.find_blocking_limit(last.units, claim.min_steps) or LimitedBy.HEADROOM
+            plan.rejected[key] = plan.left.find_blocking_limit(last.units, claim.min_steps) or plan.left.site_limited_by
             if key in fitting and not claim.is_on:
                 held.append(plan.left.reserve(last.units, claim.min_steps))
         elif plan.left.max_steps(mode.units) < claim.min_steps + _margin(claim, mode, at):

@@ -30,6 +30,8 @@ class LimitedBy(StrEnum):
     PHASE_LIMIT = "phase_limit"
     HEADROOM = "headroom"
     """The power that the site has left for charging."""
+    GRID_SIGNAL = "grid_signal"
+    """What the grid operator's signal leaves to all cars, or to the connection."""
     MINIMUM_OFF_TIME = "minimum_off_time"
     """It stopped a moment ago and may not start yet."""
     HYSTERESIS = "hysteresis"
@@ -121,6 +123,8 @@ class SiteRoom:
     """Whether the decision pauses all charging; then every limit is 0."""
     evse_ceilings_kw: tuple[tuple[CarKey, float], ...] = ()
     """Ceilings of single cars, by their EVSE [kW]."""
+    total_limited_by: LimitedBy = LimitedBy.HEADROOM
+    """What bounds `total_kw`: the headroom, or the grid operator's signal."""
 
     def ceiling_of(self, key: CarKey) -> float:
         """What the decision allows one car [kW]."""

@@ -69,7 +69,7 @@ class _RemainingCurrent:
         bounds = [
             (_to_fraction(car.max_a), LimitedBy.CHARGER_LIMIT),
             (self._to_current(self.room.ceiling_of(car.key)) / len(phases), LimitedBy.CEILING),
-            (self._site / len(phases), LimitedBy.HEADROOM),
+            (self._site / len(phases), self.room.total_limited_by),
         ]
         for number, times in Counter(phases).items():
             bounds.append((self._phases.get(number, Fraction(0)) / times, LimitedBy.PHASE_LIMIT))

@@ -60,7 +60,12 @@ class RemainingCapacity:
     def __init__(self, room: SiteRoom, steps: Steps) -> None:
         # The second is what a car draws from that names a phase or a feeder of which nothing is known.
         self.steps = [steps.floor_power(room.total_kw), 0, *(steps.floor(limit_a) for limit_a in room.phase_a)]
-        self._limit_kinds = [LimitedBy.HEADROOM, LimitedBy.PHASE_LIMIT, *(LimitedBy.PHASE_LIMIT for _ in room.phase_a)]
+        self.site_limited_by = room.total_limited_by
+        self._limit_kinds = [
+            room.total_limited_by,
+            LimitedBy.PHASE_LIMIT,
+            *(LimitedBy.PHASE_LIMIT for _ in room.phase_a),
+        ]
         self._phases = {number: 1 + number for number in range(1, len(room.phase_a) + 1)}
         self._feeders: dict[tuple[str, int], int] = {}
         for feeder_id, limits_a in room.feeder_a.items():

@@ -29,6 +29,7 @@ def render_answer(command: str, answer: Answer) -> Iterable[str | Table]:
     if command == "chargers":
         yield f"{answer['site_id']} at {answer['timestamp']}: {answer['site_limit_kw']:g} kW for building and cars"
         yield _format_override(answer.get("override"))
+        yield from map(_format_signal, answer.get("grid_signals", ()))
         rows = (_format_evse(charger, evse) for charger in answer["chargers"] for evse in charger["evses"])
         yield _build_table(_EVSE, rows, "the site has no chargers")
     elif command == "sessions" and "next_since" in answer:
@@ -62,6 +63,7 @@ _COLUMNS = (
     "is_end_inferred",
     "energy_kwh",
 )
+_BY_ITSELF = {"protection": "the service", "grid_signal": "the grid operator"}
 _ORDER = ("number", "at", "by", "order", "reason")
 
 
@@ -72,6 +74,15 @@ def _format_override(override: Answer | None) -> str:
         "no car charges" if override["kind"] == "stop" else f"every car may draw {override['charging_power_kw']:g} kW"
     )
     return f"ordered until {override['until']}: {what}"
+
+
+def _format_signal(signal: Answer) -> str:
+    whom = "building and cars" if signal["applies_to"] == "connection" else "all cars"
+    when = f" until {signal['valid_until']}" if signal.get("valid_until") else ""
+    if not signal["is_in_force"]:
+        when = f" from {signal.get('valid_from', '?')}{when}"
+    why = f", because the source ({signal['source']}) is silent" if signal.get("is_default") else ""
+    return f"the grid operator's signal: {signal['limit_kw']:g} kW for {whom}{when}{why}"
 
 
 def _format_evse(charger: Answer, evse: Answer) -> Sequence[str]:
@@ -140,7 +151,7 @@ def _format_order(order: Answer) -> Sequence[str]:
         details["session"] = order["session_id"]
     shown = ", ".join(f"{name} {value}" for name, value in details.items())
     proved: Answer = order.get("proved") or {}
-    by = "the service" if order["kind"] == "protection" else str(proved.get("user", "nobody proved"))
+    by = _BY_ITSELF.get(str(order["kind"])) or str(proved.get("user", "nobody proved"))
     return (
         str(order["number"]),
         str(order["recorded_at"]),
