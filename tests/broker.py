@@ -20,7 +20,7 @@ from local_stack.environment import find_free_ports
 SHIPPED = Path(__file__).resolve().parents[1] / "deploy" / "mosquitto"
 DEVICES = ("pv-1", "bess-1", "meter-1")
 SERVICES = ("solar-service", "battery-service", "grid-service", "prices-service", "chargers-service")
-USERS = (*DEVICES, *SERVICES, "grid-operator", "operator")
+USERS = (*DEVICES, *SERVICES, "grid-operator", "chargers-signal", "operator")
 
 _START_S = 10.0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import pytest
 
-from charger_service.settings import GridSignalSettings
+from charger_service.settings import GridSignalSettings, MeterSettings
 from ev_service.settings import SiteSettings
 
 if TYPE_CHECKING:
@@ -41,13 +41,19 @@ def message(site: ChargingSite, limit_kw: Any, seconds: float = 600.0) -> str:
     return json.dumps({"issued_at": now.isoformat(), "limits": [limit]})
 
 
-async def charging(open_site: OpenSite) -> ChargingSite:
+async def charging(open_site: OpenSite, broker: Mosquitto, meter: MeterSettings | None = None) -> ChargingSite:
+    """Two cars that charge."""
     site = await open_site(
         NAMES,
         answer_s=5.0,
         building_kw=0.0,
         site=SiteSettings(limit_kw=100.0),
-        grid_signal=GridSignalSettings(mqtt_topic=TOPIC),
+        meter=meter,
+        grid_signal=GridSignalSettings(
+            mqtt_topic=TOPIC,
+            mqtt_username="chargers-signal",
+            mqtt_password_file=broker.secrets.password_file("chargers-signal"),
+        ),
     )
     for name in NAMES:
         site.cars.plug(await site.connect(name, "2.0.1"))
@@ -73,7 +79,7 @@ def offered_kw(site: ChargingSite) -> float:
 async def test_a_signal_lowers_cars_and_names_itself_and_what_cannot_be_used_is_told(
     open_site: OpenSite, broker_settings: Mosquitto
 ) -> None:
-    site = await charging(open_site)
+    site = await charging(open_site, broker_settings)
     await until_warned(site, None)
     assert {result["outcome"] for result in await site.limit(32, 600, *NAMES)} == {"applied"}
     async with broker_settings.client("grid-operator") as operator:
@@ -94,7 +100,7 @@ async def test_a_signal_lowers_cars_and_names_itself_and_what_cannot_be_used_is_
 async def test_a_retained_old_message_is_ignored_and_a_retained_one_in_force_counts(
     open_site: OpenSite, broker_settings: Mosquitto
 ) -> None:
-    site = await charging(open_site)
+    site = await charging(open_site, broker_settings)
     async with broker_settings.client("grid-operator") as operator:
         await operator.publish(TOPIC, message(site, 5.0, -1.0), qos=1, retain=True)
     await until_warned(site, "expired")
@@ -109,7 +115,7 @@ async def test_a_retained_old_message_is_ignored_and_a_retained_one_in_force_cou
 
 
 async def test_of_thousands_of_messages_the_last_counts(open_site: OpenSite, broker_settings: Mosquitto) -> None:
-    site = await charging(open_site)
+    site = await charging(open_site, broker_settings)
     await until_warned(site, None)
     async with broker_settings.client("grid-operator") as operator:
         for number in range(3000):
@@ -126,7 +132,7 @@ async def test_of_thousands_of_messages_the_last_counts(open_site: OpenSite, bro
 
 @pytest.mark.parametrize("user", ["meter-1", "operator"])
 async def test_nobody_else_can_send_a_signal(open_site: OpenSite, broker_settings: Mosquitto, user: str) -> None:
-    site = await charging(open_site)
+    site = await charging(open_site, broker_settings)
     await until_warned(site, None)
     async with broker_settings.client(user) as liar:
         with suppress(aiomqtt.MqttError):
@@ -136,3 +142,23 @@ async def test_nobody_else_can_send_a_signal(open_site: OpenSite, broker_setting
     await until_warned(site, "refused")
 
     assert {result["outcome"] for result in await site.limit(32, 600, *NAMES)} == {"applied"}
+
+
+async def test_the_service_reads_meter_and_signal_at_one_broker(
+    open_site: OpenSite, broker_settings: Mosquitto
+) -> None:
+    site = await charging(open_site, broker_settings, MeterSettings(source="mqtt"))
+    await until_warned(site, None)
+    async with broker_settings.client("grid-operator") as operator, broker_settings.client("meter-1") as meter:
+        for sequence in range(3):
+            site.clock.advance(1)
+            load = {"timestamp": site.clock.now().isoformat(), "sequence": sequence, "load_kw": 9.0, "limit_kw": 100.0}
+            await meter.publish("site/greensboro/grid/meter-1/telemetry", json.dumps(load), qos=1)
+            await operator.publish(TOPIC, message(site, 12.6), qos=1)
+            async with asyncio.timeout(20):
+                while "meter" in (await site.health()).get("failing", {}):
+                    await asyncio.sleep(0.005)
+
+    await site.limit(32, 600, *NAMES)
+    assert offered_kw(site) <= 12.6
+    await until_warned(site, None)

@@ -167,8 +167,22 @@ def make_signal_sources(settings: GridSignalSettings, clock: Clock) -> tuple[Sig
     """
     sources: list[SignalSource] = []
     if settings.mqtt_topic is not None:
-        sources.append(MqttSignalSource(Broker.of(load(MqttSettings)), settings.mqtt_topic))
+        sources.append(MqttSignalSource(Broker.of(_mqtt_settings(settings)), settings.mqtt_topic))
     if settings.url is not None:
         authorities = Authorities(settings.ca_file, "CHARGERS_GRID_SIGNAL_CA_FILE")
         sources.append(HttpSignalSource(settings.url, settings.poll_s, authorities, settings.bearer_token(), clock))
     return tuple(sources)
+
+
+def _mqtt_settings(settings: GridSignalSettings) -> MqttSettings:
+    """Return how the broker of the signal is reached: as set for it, else as for devices."""
+    shared = load(MqttSettings)
+    given = {"url": settings.mqtt_url or shared.url, "ca_file": settings.mqtt_ca_file or shared.ca_file}
+    if settings.mqtt_username is None:
+        return shared.model_copy(update=given)
+    own = {
+        "username": settings.mqtt_username,
+        "password": settings.mqtt_password,
+        "password_file": settings.mqtt_password_file,
+    }
+    return shared.model_copy(update=given | own)

@@ -9,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from charger_service.grid_signal import SignalRules
 from ev_service.charging import LEAST_CURRENT_A, SignalScope
-from ev_service.settings import RunSettings, SafeUrl, Settings, SiteSettings, load, secret_from
+from ev_service.settings import MqttUrl, RunSettings, SafeUrl, Settings, SiteSettings, load, secret_from
 
 
 class ChargerSettings(Settings):
@@ -145,8 +145,17 @@ class GridSignalSettings(Settings):
     mqtt_topic: str | None = Field(
         default=None,
         pattern=r"^[^+#\x00]{1,200}$",
-        description="Topic of the grid operator's signal at the broker of MQTT_…; unset: it is not received by MQTT.",
+        description="Topic of the grid operator's signal; unset: it is not received by MQTT.",
     )
+    mqtt_url: MqttUrl | None = Field(default=None, description="Its broker; unset: that of MQTT_URL.")
+    mqtt_ca_file: Path | None = Field(default=None, description="PEM to trust for it; unset: MQTT_CA_FILE.")
+    mqtt_username: str | None = Field(
+        default=None,
+        description="User there, with a password of its own; a broker that gives each user one connection, as the one"
+        " in deploy/mosquitto, needs another than MQTT_USERNAME. Unset: user and password of MQTT_….",
+    )
+    mqtt_password: SecretStr | None = Field(default=None, description="Its password.")
+    mqtt_password_file: Path | None = Field(default=None, description="File that holds it.")
     url: SafeUrl | None = Field(
         default=None, description="Where the signal is asked for by GET; unset: it is not received by HTTP."
     )
