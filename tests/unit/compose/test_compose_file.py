@@ -281,10 +281,11 @@ def test_every_user_that_the_broker_is_told_of_has_rights_and_every_service_is_o
         for name in ("solar", "battery", "grid", "chargers")
     }
 
-    of_prices = SERVICES["grid"]["environment"]["GRID_PRICES_MQTT_USERNAME"].partition(":-")[2].rstrip("}")
+    further = {"grid": "GRID_PRICES_MQTT_USERNAME", "chargers": "CHARGERS_GRID_SIGNAL_MQTT_USERNAME"}
+    names |= {SERVICES[name]["environment"][one].partition(":-")[2].rstrip("}") for name, one in further.items()}
 
     assert users == set(re.findall(r"(?m)^user (\S+)", told))
-    assert names | {of_prices} == users - {"operator"}
+    assert names == users - {"grid-operator", "operator"}
 
 
 def test_credentials_of_the_environment_reach_the_agent() -> None:
