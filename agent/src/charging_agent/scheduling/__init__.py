@@ -1,5 +1,7 @@
 """Charging plans: which car gets how much power when, by a linear programme over prices, limits and departures."""
 
+from charging_agent.scheduling.car_plans import CarPlan, describe_cars
+from charging_agent.scheduling.first_interval import round_first_powers
 from charging_agent.scheduling.linear_program import SolverError
 from charging_agent.scheduling.planner import plan_charging
 from charging_agent.scheduling.problem import (
@@ -14,6 +16,7 @@ from charging_agent.scheduling.schedule import BindingLimit, ChargingSchedule, P
 
 __all__ = [
     "BindingLimit",
+    "CarPlan",
     "ChargingRequest",
     "ChargingSchedule",
     "Circuit",
@@ -23,5 +26,7 @@ __all__ = [
     "SchedulingProblemError",
     "SolverError",
     "StationaryBattery",
+    "describe_cars",
     "plan_charging",
+    "round_first_powers",
 ]
