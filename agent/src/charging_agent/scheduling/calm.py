@@ -25,6 +25,9 @@ _OWN_BLOCK = -1
 _MAX_CELLS = 4_000_000
 """Cars times steps up to which plans are made calm; beyond lies no plan that a charging point would follow."""
 
+_MAX_SWAP_CELLS = 20_000
+"""Cars times steps up to which cars change places inside a block: 200 cars over a day; more would take seconds."""
+
 
 @dataclass(slots=True)
 class _Board:
@@ -130,7 +133,8 @@ def _lay_out(
     _, classes = np.unique(share.T, axis=0, return_inverse=True)
     car_class = classes.astype(np.int64).ravel()
     car_class[[bool(request.scenarios) for request in problem.requests]] = -1
-    return _Board(matrix, highest, headroom, share, car_class, car_class >= 0, left)
+    may_swap = (car_class >= 0) & (matrix.size <= _MAX_SWAP_CELLS)
+    return _Board(matrix, highest, headroom, share, car_class, may_swap, left)
 
 
 def _take_turns(problem: SchedulingProblem, board: _Board) -> None:
