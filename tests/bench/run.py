@@ -62,6 +62,11 @@ AIMS = (
     Aim("charge_points", "limits_ratio", "PUT /limits for 1,000 charge points over the same", at_most=3),
     Aim("mqtt_sensors", "seen_p50_ms", "p50 from an MQTT message to /solar-status that shows it [ms]", at_most=20),
     Aim("mqtt_sensors", "ratio", "messages judged a second over a bare aiomqtt subscriber's", at_least=0.5),
+    Aim("plan", "10_cars_p50_ms", "charging plan, processor time of one core [ms]", at_most=10),
+    Aim("plan", "100_cars_p50_ms", "charging plan, processor time of one core [ms]", at_most=60),
+    Aim("plan", "1000_cars_p50_ms", "charging plan, processor time of one core [ms]", at_most=600),
+    Aim("plan", "p99_over_p50", "charging plan, p99 over p50", at_most=3),
+    Aim("plan", "times_faster", "charging plan, faster than EMHASS's published time,", at_least=10),
     Aim("startup", "first_decision_s", "make run to the first governed decision [s]", at_most=6),
 )
 
