@@ -255,6 +255,7 @@ def test_folders_and_files_are_named_after_what_they_hold(artifacts: Artifacts) 
                 "GET /chargers/1.0.0/chargers": "listChargers",
                 "GET /chargers/1.0.0/chargers/{charger_id}": "getCharger",
                 "GET /chargers/1.0.0/sessions": "listSessions",
+                "GET /chargers/1.0.0/session-forecasts": "getSessionForecasts",
             },
             "chargers:read",
             "Internal/charger_reader",

@@ -140,6 +140,11 @@ class PooledSessionForecaster:
         self.catch_up(now)
         return expect_arrivals(self._archive, self._timezone, now, horizon, resolution)
 
+    @property
+    def learned_sessions(self) -> int:
+        """Number of ended sessions that forecasts are made of."""
+        return len(self._archive)
+
     def recent_errors(self) -> SessionErrors | None:
         """Errors of the forecasts at arrival of the sessions that ended last, at most 200; None: of too few."""
         if len(self._errors) < 2:

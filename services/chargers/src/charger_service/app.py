@@ -120,7 +120,7 @@ def create_app(settings: ServiceSettings | None = None, clock: Clock | None = No
     control.attach(app.state.central)
     app.add_middleware(BodyLimit, most_bytes=_BODY_BYTES, longer={"/limits": _LIMITS_BYTES})
     app.include_router(site_routes(kills, control.operator_service(orders), control.history))
-    app.include_router(charger_routes(control.views, control.history))
+    app.include_router(charger_routes(control.views, control.history, control.session_forecasting))
     app.include_router(control_routes(control.limit_service))
     return app
 

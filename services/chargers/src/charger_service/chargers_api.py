@@ -5,8 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from charger_service.history import SessionHistory
+from charger_service.session_forecasting import SessionForecasting
 from charger_service.views import ChargerViews
 from ev_service.charging import ChargerDetails, Chargers, Sessions
+from ev_service.session_forecasts import SessionForecasts
 from ev_service.units import UtcTimestamp
 from ev_service.web import through_gateway
 
@@ -14,7 +16,7 @@ APICONTEXT = "/chargers/1.0.0"
 Identity = Annotated[str, Path(max_length=48, description="Identity of the charger.", examples=["CP-1"])]
 
 
-def charger_routes(views: ChargerViews, history: SessionHistory) -> APIRouter:
+def charger_routes(views: ChargerViews, history: SessionHistory, forecasting: SessionForecasting) -> APIRouter:
     """Build the routes of ChargerAPI."""
     router = APIRouter(dependencies=[through_gateway(APICONTEXT)], tags=["chargers"])
 
@@ -47,6 +49,7 @@ def charger_routes(views: ChargerViews, history: SessionHistory) -> APIRouter:
         return views.charger(charger_id)
 
     _add_sessions(router, history)
+    _add_forecasts(router, forecasting)
     return router
 
 
@@ -69,3 +72,21 @@ def _add_sessions(router: APIRouter, history: SessionHistory) -> None:
         Energy wanted and departure are absent where neither the car nor an operator has told them.
         """
         return await history.sessions(since)
+
+
+def _add_forecasts(router: APIRouter, forecasting: SessionForecasting) -> None:
+    @router.get(
+        "/session-forecasts",
+        operation_id="getSessionForecasts",
+        summary="When will the cars leave, how much will they take, and how many will come?",
+        response_model_exclude_none=True,
+    )
+    async def get_session_forecasts(
+        hours: Annotated[int, Query(ge=1, le=48, description="For how many hours arrivals are forecast.")] = 24,
+    ) -> SessionForecasts:
+        """Departure and energy of each running session with quantiles, and the arrivals of each hour to come.
+
+        It is learned from the sessions that are over: those of the driver, of the EVSE and of the site, as far as there
+        are any. Drivers' entries count as what they proved to be worth. Energy is that of the whole session.
+        """
+        return await forecasting.forecast(hours)

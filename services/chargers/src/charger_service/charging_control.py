@@ -24,6 +24,7 @@ from charger_service.persistence import StateWriter, restore
 from charger_service.ports import ChargePoints
 from charger_service.protection import Protection, ProtectionConfig
 from charger_service.schema_violations import SchemaViolationLog
+from charger_service.session_forecasting import SessionForecasting
 from charger_service.settings import ChargerSettings
 from charger_service.site import ChargingSite, Rules
 from charger_service.store import StateStore
@@ -90,6 +91,7 @@ class ChargingControl:
         self.numbers = PersistedTransactionIds(self.writer, clock, state)
         validity = Validity(settings.shortest_validity_s, longest_s, settings.lease_s)
         self.limit_service = LimitService(self.site, self.allocator, clock, validity, self.metrics.count_limits)
+        self.session_forecasting = SessionForecasting(self.site, store, clock)
         self._answer_s = settings.answer_s
         self._clock = clock
 
@@ -138,6 +140,7 @@ class ChargingControl:
                 run_in_background(self.protection.run()),
                 run_in_background(self.grid_signal.run()),
                 run_in_background(self.supervisor.run()),
+                run_in_background(self.session_forecasting.run()),
             ):
                 yield
         finally:

@@ -105,7 +105,7 @@ def open_client(house: House) -> httpx.AsyncClient:
     """The routes of readers, commanders and operators over one site."""
     app = FastAPI()
     app.state.assertion = None
-    app.include_router(charger_routes(house.limits.views, house.limits.history))
+    app.include_router(charger_routes(house.limits.views, house.limits.history, house.limits.session_forecasting))
     app.include_router(control_routes(house.limits.limit_service))
     kills = KillAuditLog(house.store, house.clock.now)
     app.include_router(site_routes(kills, house.operator_service, house.limits.history))
