@@ -46,10 +46,6 @@ class DatabaseThread:
             raise DatabaseLateError
         return call.result()
 
-    def submit(self, work: Callable[[], object]) -> None:
-        """Execute a call without waiting for it; it reports its errors itself."""
-        self._executor.submit(work)
-
     def close(self) -> None:
         """Finish the calls that were begun."""
         self._executor.shutdown()
