@@ -5,7 +5,7 @@ It is opened when it is first needed and again after an error, so that a service
 
 import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -147,8 +147,11 @@ def _create_engine(url: URL) -> Engine:
 def _prepare_sqlite(connection: Any, _: object) -> None:
     # Transactions are ours, not the driver's: it begins none around the changes of a migration.
     connection.isolation_level = None
-    # A reading that a loss of power takes is one of a minute: waiting for the disk at each would wear it.
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "trusted_schema = OFF"):
+    with suppress(sqlite3.OperationalError):
+        # Of several who begin with a new file one sets the mode, which stays with the file; the others need not.
+        connection.execute("PRAGMA journal_mode = WAL")
+    # A loss of power takes a reading of a minute or two: waiting for the disk at each would wear it.
+    for pragma in ("synchronous = NORMAL", "foreign_keys = ON", "trusted_schema = OFF"):
         connection.execute(f"PRAGMA {pragma}")
 
 
