@@ -145,6 +145,8 @@ def test_a_car_that_has_stopped_drawing_takes_no_more() -> None:
     forecast = forecaster.forecast(running, now)
 
     assert forecast.energy_kwh.p10 == forecast.energy_kwh.p90 == 7.25
+    # That others took more says nothing of when this car leaves.
+    assert forecast.departure == forecaster.forecast(replace(running, energy_kwh=0.0), now).departure
 
 
 def test_what_ended_after_the_moment_of_the_forecast_changes_nothing() -> None:

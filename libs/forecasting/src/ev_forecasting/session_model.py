@@ -115,7 +115,9 @@ class PooledSessionForecaster:
         self.catch_up(now)
         age_h = max(0.0, (now - running.arrival).total_seconds() / 3600)
         charged_kwh = max(0.0, running.energy_kwh) if math.isfinite(running.energy_kwh) else 0.0
-        found = self._relate(self._archive.features(running), now).candidates(age_h, charged_kwh)
+        # Those who took more than a car that is full are no better examples of when it leaves.
+        at_least_kwh = 0.0 if running.has_stopped_drawing else charged_kwh
+        found = self._relate(self._archive.features(running), now).candidates(age_h, at_least_kwh)
         departure_levels = self._departure_levels[_age_step(age_h)].convert(self._levels)
         remaining_h = np.maximum(0.0, read_quantiles(found.stay_h, found.weights, departure_levels) - age_h)
         energy_levels = self._energy_levels.convert(self._levels)
