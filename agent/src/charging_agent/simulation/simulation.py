@@ -23,6 +23,7 @@ class Policy(StrEnum):
     EQUAL = "equal"
     LEAST_LAXITY = "least-laxity"
     RULES = "rules"
+    PLAN = "plan"
     OPTIMUM = "optimum"
 
 
@@ -48,6 +49,9 @@ class Simulation:
 
     zone: ZoneInfo
     """Time zone of the site."""
+
+    tariff: Tariff
+    """Tariff of the site."""
 
     prices: PriceSeries
     """Prices of the steps."""
@@ -79,7 +83,7 @@ class Simulation:
         grid = StepGrid.covering(sessions, step_s)
         prices = compute_price_series(tariff, grid.local_starts(zone), step_s)
         nothing = np.zeros(grid.steps)
-        return cls(tuple(sessions), grid, limits, zone, prices, nothing, nothing)
+        return cls(tuple(sessions), grid, limits, zone, tariff, prices, nothing, nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,5 +135,8 @@ def _create_scheduler(simulation: Simulation, policy: Policy, kind: InformationK
         return UncontrolledScheduler(limits)
     if policy is Policy.LEAST_LAXITY:
         return LeastLaxityScheduler(limits, information)
+    if policy is Policy.PLAN:
+        from charging_agent.simulation.planned import PlanScheduler
+        return PlanScheduler(limits, information, simulation.tariff, simulation.zone, simulation.grid.step_s)
     follows_rules = simulation.follows_rules or policy is Policy.RULES
     return SharingScheduler(limits, information, follows_rules, simulation.capacity_kwp)
