@@ -22,7 +22,7 @@ from charging_agent.simulation.simulation import Policy, PolicyRun, Simulation, 
 from charging_agent.simulation.tariff import TariffError, create_default_tariff, read_tariff
 from charging_agent.simulation.virtual_site import SiteLimits
 
-_GENERATED_DAYS = 14
+_GENERATED_DAYS, _HISTORY_DAYS = 14, 28
 
 
 def main(words: list[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _build_simulation(arguments: Arguments) -> Simulation:
-    sessions = _choose_sessions(arguments)
+    sessions, history = _choose_sessions(arguments)
     if arguments.whole_steps:
         sessions = trim_to_steps(sessions, arguments.step_s)
     if arguments.tariff is None:
@@ -54,6 +54,7 @@ def _build_simulation(arguments: Arguments) -> Simulation:
     _describe(sessions, limits, tariff.name)
     return replace(
         simulation,
+        history=history,
         load_kw=load_kw,
         pv_kw=pv_kw,
         capacity_kwp=float(pv_kw.max()),
@@ -62,11 +63,17 @@ def _build_simulation(arguments: Arguments) -> Simulation:
     )
 
 
-def _choose_sessions(arguments: Arguments) -> tuple[ChargingSession, ...]:
+def _choose_sessions(
+    arguments: Arguments,
+) -> tuple[tuple[ChargingSession, ...], tuple[ChargingSession, ...]]:
+    """The sessions to replay, and those before them."""
     if arguments.sessions is None:
         to = arguments.to or arguments.first + timedelta(days=_GENERATED_DAYS - 1)
         sys.stdout.write("No --sessions: cars of a made-up workplace, no recording.\n")
-        return generate_sessions(arguments.first, last_day(arguments.first, to), arguments.zone)
+        before = arguments.first - timedelta(days=_HISTORY_DAYS)
+        generated = generate_sessions(before, last_day(arguments.first, to), arguments.zone)
+        sessions = select_period(generated, arguments.first, last_day(arguments.first, to), arguments.zone)
+        return sessions, generated[: len(generated) - len(sessions)]
     recorded = read_sessions(arguments.sessions)
     if not recorded:
         raise SessionsError(f"{arguments.sessions} has no sessions")
@@ -76,7 +83,7 @@ def _choose_sessions(arguments: Arguments) -> tuple[ChargingSession, ...]:
     if not sessions:
         days = f"{recorded[0].arrival:%Y-%m-%d} to {recorded[-1].arrival:%Y-%m-%d}"
         raise SessionsError(f"no session arrived from {arguments.first} to {last}; the file has {days}")
-    return sessions
+    return sessions, tuple(session for session in recorded if session.arrival < sessions[0].arrival)
 
 
 def _describe(sessions: tuple[ChargingSession, ...], limits: SiteLimits, tariff: str) -> None:

@@ -1,10 +1,13 @@
 """What a scheduler is told of a car's departure and energy: the driver's entry, what was learned, or the truth."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from charging_agent.simulation.virtual_site import ConnectedCar
+
+_OVERDUE, _OVERDUE_KWH = timedelta(minutes=30), 1.0
+"""Time and energy [kWh] that a car is expected to take still when its driver's entries are used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,11 @@ class Estimate:
 class Information(Protocol):
     """Source of estimates."""
 
+    @property
+    def wait_cost_per_kwh_h(self) -> float:
+        """Cost of letting energy wait [currency/kWh per hour]: the car may leave earlier than estimated."""
+        ...
+
     def estimate(self, car: ConnectedCar, at: datetime) -> Estimate:
         """Estimate the end of a session from what is known at a moment."""
         ...
@@ -33,10 +41,17 @@ class Information(Protocol):
 class EnteredInformation:
     """What drivers entered, as the file has it; for a session that nobody claimed that is its record."""
 
+    wait_cost_per_kwh_h = 0.05
+
     def estimate(self, car: ConnectedCar, at: datetime) -> Estimate:
-        """Departure as entered, and what is missing of the requested energy."""
-        left_kwh = 0.0 if car.is_full else max(0.0, car.session.requested_kwh - car.energy_kwh)
-        return Estimate(left_kwh, car.session.estimated_departure)
+        """Departure as entered, and what is missing of the requested energy.
+
+        A car that stays beyond its departure, or takes more than was requested, is expected to go on for a while.
+        """
+        if car.is_full:
+            return Estimate(0.0, max(car.session.estimated_departure, at + _OVERDUE))
+        left_kwh = max(_OVERDUE_KWH, car.session.requested_kwh - car.energy_kwh)
+        return Estimate(left_kwh, max(car.session.estimated_departure, at + _OVERDUE))
 
     def end_session(self, car: ConnectedCar, at: datetime) -> None:
         """Nothing is learned."""
@@ -44,6 +59,8 @@ class EnteredInformation:
 
 class TrueInformation:
     """Departure and energy as they will be, which nobody knows: a bound for what information can be worth."""
+
+    wait_cost_per_kwh_h = 0.0036
 
     def estimate(self, car: ConnectedCar, at: datetime) -> Estimate:
         """Recorded departure, and what is missing of the energy that the car took."""

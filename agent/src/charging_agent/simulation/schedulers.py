@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from charging_agent.charging.fleet import Fleet
 from charging_agent.charging.planning import Headroom, compute_room, make_plan
 from charging_agent.charging.sharing import Car, CarKey, Memory, SharingPolicy
-from charging_agent.decision.pipeline import DecisionPipeline
+from charging_agent.decision.pipeline import Decision, DecisionPipeline
 from charging_agent.decision.policy import Action, DecisionInputs
 from charging_agent.decision.rules import RulePolicy, RuleThresholds
 from charging_agent.simulation.information import Information
@@ -82,13 +82,7 @@ class SharingScheduler:
 
     def set_limits(self, situation: Situation) -> Mapping[CarKey, float]:
         """Decide by readings and share what the decision and the feeder leave."""
-        # Measured a moment before: a car that has left draws nothing any more.
-        drawn_kw = sum(self.limits.power_kw(car.drawn_a) for car in situation.cars)
-        load_kw = max(0.0, situation.other_kw + drawn_kw)
-        inputs = DecisionInputs.from_readings(
-            situation.at, self._solar(situation), None, self._grid(situation, load_kw)
-        )
-        decision = self._pipeline().decide(inputs).decision
+        drawn_kw, decision = self._drawn_kw(situation), self.decide(situation)
         percent = 85.0 if self.follows_rules else 100.0
         headroom = Headroom(percent, self.limits.feeder_kw, situation.other_kw + drawn_kw, drawn_kw, 0.0)
         fleet = Fleet(tuple(self._car(car, situation.at) for car in situation.cars), (), ())
@@ -101,9 +95,21 @@ class SharingScheduler:
         self._memory = plan.after
         return {one.key: one.limit_a for one in plan.limits}
 
+    def decide(self, situation: Situation) -> Decision:
+        """Decide by the readings of a moment, as the agent's pipeline does."""
+        load_kw = max(0.0, situation.other_kw + self._drawn_kw(situation))
+        inputs = DecisionInputs.from_readings(
+            situation.at, self._solar(situation), None, self._grid(situation, load_kw)
+        )
+        return self._pipeline().decide(inputs).decision
+
     def end_session(self, car: ConnectedCar, at: datetime) -> None:
         """Let the information learn from it."""
         self.information.end_session(car, at)
+
+    def _drawn_kw(self, situation: Situation) -> float:
+        # Measured a moment before: a car that has left draws nothing any more.
+        return sum(self.limits.power_kw(car.drawn_a) for car in situation.cars)
 
     def _pipeline(self) -> DecisionPipeline:
         if self.follows_rules:

@@ -9,6 +9,8 @@ import numpy as np
 
 from charging_agent.simulation.information import EnteredInformation, Information, TrueInformation
 from charging_agent.simulation.optimum import compute_optimum
+from charging_agent.simulation.peak_target import PeakTarget
+from charging_agent.simulation.planned import PlanScheduler
 from charging_agent.simulation.results import PolicyResult, compute_result
 from charging_agent.simulation.schedulers import LeastLaxityScheduler, SharingScheduler, UncontrolledScheduler
 from charging_agent.simulation.sessions import ChargingSession
@@ -61,6 +63,9 @@ class Simulation:
 
     pv_kw: FloatArray
     """Power of the panels, one per step [kW]."""
+
+    history: tuple[ChargingSession, ...] = ()
+    """Sessions before these; what ended before the first step may be learned from."""
 
     capacity_kwp: float = 0.0
     """Rated power of the panels [kWp]; 0: there are none."""
@@ -135,8 +140,13 @@ def _create_scheduler(simulation: Simulation, policy: Policy, kind: InformationK
         return UncontrolledScheduler(limits)
     if policy is Policy.LEAST_LAXITY:
         return LeastLaxityScheduler(limits, information)
-    if policy is Policy.PLAN:
-        from charging_agent.simulation.planned import PlanScheduler
-        return PlanScheduler(limits, information, simulation.tariff, simulation.zone, simulation.grid.step_s)
     follows_rules = simulation.follows_rules or policy is Policy.RULES
-    return SharingScheduler(limits, information, follows_rules, simulation.capacity_kwp)
+    sharing = SharingScheduler(limits, information, follows_rules, simulation.capacity_kwp)
+    if policy is not Policy.PLAN:
+        return sharing
+    target = PeakTarget(simulation.zone, limits.max_power_kw)
+    for session in simulation.history:
+        if session.departure <= simulation.grid.start:
+            target.learn(session, session.deliverable_kwh(limits.max_power_kw))
+    guard = sharing if follows_rules else None
+    return PlanScheduler(limits, information, simulation.tariff, simulation.zone, target, guard)

@@ -42,7 +42,7 @@ def files(tmp_path: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("policy", ["uncontrolled", "equal", "least-laxity", "rules", "optimum"])
+@pytest.mark.parametrize("policy", ["uncontrolled", "equal", "least-laxity", "rules", "plan", "optimum"])
 def test_the_figures_follow_from_the_schedule_file(files: list[str], tmp_path: Path, policy: str) -> None:
     out, schedule = tmp_path / "out" / "o.json", tmp_path / "s.csv"
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from charging_agent.simulation.generated_sessions import generate_sessions
+from charging_agent.simulation.peak_target import PeakTarget
 from charging_agent.simulation.sessions import ChargingSession, order_sessions
 from charging_agent.simulation.simulation import InformationKind, Policy, PolicyRun, Simulation, run_policy
 from charging_agent.simulation.tariff import create_default_tariff
@@ -71,7 +72,7 @@ def test_uncontrolled_cars_overload_a_small_feeder_and_others_do_not() -> None:
     cars = [session(name, 0, 120, 6.0) for name in "abc"]
 
     assert simulate(Policy.UNCONTROLLED, *cars, limits=limits).result.violations > 0
-    for policy in (Policy.EQUAL, Policy.LEAST_LAXITY, Policy.RULES, Policy.OPTIMUM):
+    for policy in (Policy.EQUAL, Policy.LEAST_LAXITY, Policy.RULES, Policy.PLAN, Policy.OPTIMUM):
         result = simulate(policy, *cars, limits=limits).result
         assert (policy, result.violations) == (policy, 0)
         assert result.peak_kw <= 10.001
@@ -110,6 +111,7 @@ def test_rules_bound_equal_sharing_only_where_they_are_on() -> None:
     car = session("a", 0, 60, 50.0)
 
     assert simulate(Policy.EQUAL, car, follows_rules=True).result.peak_kw == pytest.approx(5.0, rel=0.01)
+    assert simulate(Policy.PLAN, car, follows_rules=True).result.peak_kw <= 5.0
     assert simulate(Policy.EQUAL, car).result.peak_kw == pytest.approx(6.656, rel=0.01)
 
 
@@ -127,7 +129,7 @@ def test_building_and_sun_change_what_cars_may_draw_and_pay() -> None:
 def test_whole_amperes_are_whole_from_six_on() -> None:
     cars = [session(str(number), 0, 300, 12.0) for number in range(3)]
 
-    for policy in (Policy.EQUAL, Policy.LEAST_LAXITY):
+    for policy in (Policy.EQUAL, Policy.LEAST_LAXITY, Policy.PLAN):
         run = simulate(policy, *cars, limits=SiteLimits(9.0, 208.0, 32.0, whole_amperes=True))
         currents_a = np.concatenate([powers[:-1] for powers in run.schedule.power_kw]) / 0.208
         # Within a step a car may become full, its mean is then no whole ampere.
@@ -165,7 +167,7 @@ def test_the_optimum_delivers_the_most_where_not_everything_fits() -> None:
     assert run.result.violations == 0
 
 
-@pytest.mark.parametrize("policy", [Policy.EQUAL, Policy.LEAST_LAXITY, Policy.RULES])
+@pytest.mark.parametrize("policy", [Policy.EQUAL, Policy.LEAST_LAXITY, Policy.RULES, Policy.PLAN])
 def test_what_happens_later_changes_nothing_before(policy: Policy) -> None:
     limits = SiteLimits(9.0, 208.0, 32.0)
     early = [session("a", 0, 240, 12.0), session("b", 10, 240, 12.0)]
@@ -176,3 +178,42 @@ def test_what_happens_later_changes_nothing_before(policy: Policy) -> None:
 
     for one, other in zip(alone.schedule.power_kw, poisoned.schedule.power_kw, strict=False):
         assert one[:10] == pytest.approx(other[:10])
+
+
+def test_the_plan_costs_less_than_equal_sharing_with_few_starts_and_repeats() -> None:
+    first, last = date(2026, 6, 3), date(2026, 6, 4)
+    sessions = generate_sessions(first - timedelta(days=9), last, UTC_ZONE)
+    week = tuple(s for s in sessions if s.arrival.date() >= first)
+    plain = Simulation.create(week, create_default_tariff(), UTC_ZONE, LIMITS, 900)
+    simulation = replace(plain, history=tuple(s for s in sessions if s.arrival.date() < first))
+
+    plan, again, equal = (
+        run_policy(simulation, policy, InformationKind.TRUE) for policy in (Policy.PLAN, Policy.PLAN, Policy.EQUAL)
+    )
+
+    assert plan.result.cost_per_kwh < 0.9 * equal.result.cost_per_kwh
+    assert plan.result.energy_share_percent > 97
+    assert plan.result.starts_per_session < 1.6
+    assert plan.result.violations == 0
+    for one, other in zip(plan.schedule.power_kw, again.schedule.power_kw, strict=True):
+        assert one.tolist() == other.tolist()
+
+
+def test_the_peak_target_is_the_lowest_peak_of_the_busiest_past_day() -> None:
+    target = PeakTarget(UTC_ZONE, 6.656)
+    target.learn(session("a", 0, 60, 3.0), 3.0)
+    target.learn(session("b", 0, 60, 2.0), 2.0)
+
+    assert target.target_kw(NINE + timedelta(hours=5)) == 0
+    assert target.target_kw(NINE + timedelta(days=1)) == pytest.approx(1.05 * 5.0)
+
+
+def test_what_ended_after_the_first_step_is_not_learned_before() -> None:
+    later = replace(session("x", -24 * 60, 30 * 60, 60.0), station_id="x")
+    plain = Simulation.create((session("a", 0, 60, 6.0),), create_default_tariff(), UTC_ZONE, LIMITS, 300)
+
+    with_history = run_policy(replace(plain, history=(later,)), Policy.PLAN, InformationKind.ENTERED)
+
+    assert with_history.schedule.power_kw[0].tolist() == pytest.approx(
+        run_policy(plain, Policy.PLAN, InformationKind.ENTERED).schedule.power_kw[0].tolist()
+    )
