@@ -188,7 +188,7 @@ def test_co2_of_a_file_of_its_own_takes_precedence() -> None:
         {"import_parts": {"network": [{"value": 1e9}]}},
         {"import_parts": {f"part_{index}": [{"value": 0.1}] for index in range(6)}},
         {"timezone": "Europe/Atlantis"},
-        {"vat": {"percent": 19, "of": ["netwrok"]}},
+        {"vat": {"percent": 19, "of": ["grid_fee"]}},
         {"export_energy_share": 0.5, "export_parts": {"energy": [{"value": 0.1}]}},
         {"demand_charge_per_kw": [{"value": -1}]},
         {"co2_g_per_kwh": [{"value": 9000}]},
