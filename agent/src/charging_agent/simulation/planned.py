@@ -9,7 +9,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from charging_agent.charging.sharing import CarKey
-from charging_agent.scheduling import ChargingRequest, ChargingSchedule, Circuit, SchedulingProblem, plan_charging
+from charging_agent.scheduling import (
+    ChargingRequest,
+    Circuit,
+    SchedulingProblem,
+    hand_out_first_powers,
+    plan_charging,
+)
 from charging_agent.simulation.information import Estimate, Information
 from charging_agent.simulation.peak_target import PeakTarget
 from charging_agent.simulation.schedulers import SharingScheduler
@@ -19,17 +25,9 @@ from ev_service.charging import LEAST_CURRENT_A
 
 _STEP_S = 300
 _MAX_STEPS = 24 * 3600 // _STEP_S
-_HOLD_STEPS = 2 * 3600 // _STEP_S
-"""A car that charges goes on if the plan lets it charge within two hours anyway: cars take turns less often."""
-
-_URGENT_H = 0.5
-"""Cars with less time to spare than this go first [h]."""
-
 _UNSERVED_PER_KWH = 2.4
 """Value of energy that a car does not get [currency/kWh]: some ten times its price, and little enough that a single
 busy hour does not raise the month's peak for energy that drivers ask for and do not take."""
-
-_TINY_KW = 1e-6
 
 
 @dataclass(slots=True)
@@ -75,7 +73,12 @@ class PlanScheduler:
         laxity_h = [
             (one.departure - situation.at).total_seconds() / 3600 - one.energy_left_kwh / max_kw for one in estimates
         ]
-        currents_a = self._hand_out(cars, schedule, laxity_h, max_kw)
+        powers_kw = hand_out_first_powers(problem, schedule, laxity_h)
+        currents_a = {
+            car.key: self.limits.current_a(float(power_kw))
+            for car, power_kw in zip(cars, powers_kw, strict=True)
+            if power_kw > 0
+        }
         drawn_kw = sum(self.limits.power_kw(current_a) for current_a in currents_a.values())
         self._peak_kw = max(self._peak_kw, drawn_kw + situation.other_kw)
         return currents_a
@@ -109,6 +112,8 @@ class PlanScheduler:
                 end_step=end,
                 energy_kwh=estimate.energy_left_kwh,
                 max_power_kw=max_kw,
+                min_power_kw=self.limits.power_kw(LEAST_CURRENT_A),
+                step_power_kw=self.limits.power_kw(1.0) if self.limits.whole_amperes else 0.0,
                 power_now_kw=self.limits.power_kw(car.limit_a),
                 unserved_value_per_kwh=_UNSERVED_PER_KWH,
                 phases=(1,),
@@ -137,39 +142,3 @@ class PlanScheduler:
             if moment not in self._prices:
                 self._prices[moment] = self.tariff.price_per_kwh(moment.astimezone(self.zone))
         return np.array([self._prices[moment] for moment in moments])
-
-    def _hand_out(
-        self, cars: Sequence[ConnectedCar], schedule: ChargingSchedule, laxity_h: Sequence[float], max_kw: float
-    ) -> dict[CarKey, float]:
-        """Hand the planned power of now out to few cars: urgent ones, those that charge, then by time to spare.
-
-        Each gets 0 or at least 6 A; a rest of less than that goes to the car before.
-        """
-        planned_kw = schedule.power_at(0)
-        left_kw = float(planned_kw.sum())
-        ranked: list[tuple[int, float, int]] = []
-        for index, car in enumerate(cars):
-            is_planned = planned_kw[index] > _TINY_KW
-            is_going = car.limit_a > 0 and schedule.powers_of(index)[:_HOLD_STEPS].max(initial=0.0) > _TINY_KW
-            if is_planned or is_going:
-                is_urgent = is_planned and laxity_h[index] < _URGENT_H
-                ranked.append((0 if is_urgent else 1 if is_going else 2, laxity_h[index], index))
-        currents_a: dict[CarKey, float] = {}
-        last: CarKey | None = None
-        least_kw = self.limits.power_kw(LEAST_CURRENT_A)
-        for _, _, index in sorted(ranked):
-            key = cars[index].key
-            power_kw = min(max_kw, left_kw)
-            if power_kw < least_kw - _TINY_KW:
-                # Rather than stop a car that charges, the one before gives it the least current.
-                spare_kw = self.limits.power_kw(currents_a[last]) - least_kw if last is not None else 0.0
-                lacking_kw = least_kw - power_kw
-                if last is None or cars[index].limit_a <= 0 or power_kw <= _TINY_KW or spare_kw < lacking_kw:
-                    continue
-                currents_a[last] = self.limits.current_a(self.limits.power_kw(currents_a[last]) - lacking_kw)
-                left_kw, power_kw = least_kw, least_kw
-            # A rounding error in the sum of a plan's powers takes no ampere away.
-            currents_a[key] = self.limits.current_a(power_kw + 1e-9)
-            left_kw -= self.limits.power_kw(currents_a[key])
-            last = key
-        return currents_a
