@@ -78,6 +78,8 @@ class Agent:
         self._is_triggered = asyncio.Event()
         self.charging = charging
         self.latest: DecisionResult | None = None
+        self.latest_round: DecisionDraft | None = None
+        """The last decision that limits were set by, with its plan; None: there was none yet."""
 
     async def decide_now(self) -> DecisionResult:
         """Observe, decide, guard and record; never fails, whatever readings and ledger do.
@@ -131,9 +133,11 @@ class Agent:
         async with asyncio.TaskGroup() as tasks:
             observing = tasks.create_task(self._observer.observe())
             tasks.create_task(self.charging.poll())
-        draft = self._make_draft(observing.result(), commands=True)
+        draft = await self._make_round_draft(self.charging, observing.result())
         result = await self._record(draft, tells_calls=True)
         plan = None if draft.charging is None else draft.charging.plan
+        if plan is not None:
+            self.latest_round = draft
         if result.is_recorded:
             await self.charging.apply_plan(plan, result.decision_id)
         else:
@@ -189,18 +193,22 @@ class Agent:
             self._listener.report_decision(self.latest)
         return self.latest
 
-    def _make_draft(self, observation: Observation, *, commands: bool = False) -> DecisionDraft:
+    def _make_draft(self, observation: Observation) -> DecisionDraft:
+        charging = None if self.charging is None else self.charging.snapshot()
+        return DecisionDraft(uuid4(), observation, self._pipeline.decide(observation.decision_inputs()), charging)
+
+    async def _make_round_draft(self, charging: ChargingController, observation: Observation) -> DecisionDraft:
         inputs = observation.decision_inputs()
-        if self.charging is None:
-            return DecisionDraft(uuid4(), observation, self._pipeline.decide(inputs))
-        if not commands:
-            return DecisionDraft(uuid4(), observation, self._pipeline.decide(inputs), self.charging.snapshot())
-        situation = self.charging.assess_situation(inputs)
+        situation = charging.assess_situation(inputs)
         if situation is not None:
             inputs = replace(inputs, cars=situation.fleet.cars, limits=situation.limits)
-        outcome = self._pipeline.decide(inputs)
-        plan = self.charging.make_plan(outcome.decision, inputs, situation)
-        return DecisionDraft(uuid4(), observation, outcome, self.charging.snapshot(plan))
+        if self._pipeline.policy is self._pipeline.rules:
+            outcome = self._pipeline.decide(inputs)
+        else:
+            # A plan for a thousand cars takes some tenths of a second, during which others ask and are answered.
+            outcome = await asyncio.to_thread(self._pipeline.decide, inputs)
+        plan = charging.make_plan(outcome.decision, inputs, situation)
+        return DecisionDraft(uuid4(), observation, outcome, charging.snapshot(plan))
 
 
 def _log(draft: DecisionDraft, *, is_recorded: bool = True) -> None:

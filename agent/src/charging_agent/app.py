@@ -124,7 +124,7 @@ def _create_price_cache(
 
 def _create_pipeline(settings: AgentSettings) -> DecisionPipeline:
     rules = RulePolicy(settings.rules())
-    policy = POLICIES[settings.policy](rules, {})
+    policy = POLICIES[settings.policy](rules, settings.policy_parameters())
     return DecisionPipeline(policy, rules, keeps_rule_ceilings=settings.keep_rule_ceilings)
 
 

@@ -1,12 +1,15 @@
 """The agent's settings: credentials and addresses of the gateway, thresholds, ages and periods."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, JsonValue, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from charging_agent.charging.planning import ChargingParameters
+from charging_agent.decision.plan_policy import PlanParameters, PlanPolicy
 from charging_agent.decision.policies import POLICIES
 from charging_agent.decision.policy import Action
 from charging_agent.decision.rules import RulePolicy, RuleThresholds
@@ -36,7 +39,10 @@ class AgentSettings(Settings):
 
     model_config = SettingsConfigDict(env_prefix="AGENT_")
 
-    policy: str = Field(default=RulePolicy.name, description="Who decides: rules (the five rules).")
+    policy: str = Field(
+        default=RulePolicy.name,
+        description="Who decides: rules (the five rules), or plan (each car by departure and price).",
+    )
     keep_rule_ceilings: bool = Field(
         default=True, description="Whether no policy may give a charging point more power than the rules give."
     )
@@ -52,6 +58,31 @@ class AgentSettings(Settings):
     )
     prices_refresh_s: float = Field(
         default=900.0, ge=300, le=86_400, description="From one fetch of prices to the next [s]."
+    )
+    plan_energy_kwh: float = Field(
+        default=20.0, gt=0, le=1000, description="Energy that the plan assumes where nobody told it [kWh]."
+    )
+    plan_unserved_per_kwh: float | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="Value of energy that a car lacks at departure [currency/kWh]; else energy goes before cost.",
+    )
+    plan_wait_cost_per_kwh_h: float = Field(
+        default=0.004,
+        ge=0,
+        le=1000,
+        description="Cost in the plan of letting energy wait [currency/kWh per hour]: the less drivers' departures are "
+        "to be trusted, the higher.",
+    )
+    plan_co2_price_per_kg: float = Field(
+        default=0.0, ge=0, le=1000, description="Price of emissions in the plan [currency/kg]."
+    )
+    plan_peak_target_kw: float = Field(
+        default=0.0,
+        ge=0,
+        le=1_000_000,
+        description="Import that the month reaches anyway, up to which the plan counts no demand charge [kW].",
     )
     limits_file: Path | None = Field(default=None, description="limits.json; else the one beside the client secret.")
     state_dir: Path | None = Field(
@@ -130,6 +161,20 @@ class AgentSettings(Settings):
             self.battery_high_percent,
             powers,
         )
+
+    def policy_parameters(self) -> Mapping[str, JsonValue]:
+        """Parameters of the policy, as records hold them; none for the rules."""
+        if self.policy != PlanPolicy.name:
+            return {}
+        parameters = PlanParameters(
+            self.plan_energy_kwh,
+            self.plan_unserved_per_kwh,
+            self.plan_co2_price_per_kg,
+            self.plan_wait_cost_per_kwh_h,
+            self.plan_peak_target_kw,
+            self.keep_rule_ceilings,
+        )
+        return asdict(parameters)
 
     def charging(self) -> ChargingParameters:
         """How power is shared among the cars."""

@@ -31,6 +31,8 @@ from charging_agent.charging.planning import (
     ChargingParameters,
     ChargingPlan,
     Headroom,
+    build_connection_limits,
+    compute_feeder_room,
     compute_headroom,
     compute_room,
     create_empty_room,
@@ -89,7 +91,9 @@ class ChargingSituation:
     @property
     def limits(self) -> ConnectionLimits:
         """Limits of the connection, as input of a policy."""
-        return ConnectionLimits(self.headroom.limit_kw, self.headroom.total_kw)
+        reading = self.reading
+        feeder_a = compute_feeder_room(reading, self.fleet)
+        return build_connection_limits(self.headroom, feeder_a, reading.phases, reading.voltage_v)
 
 
 class ChargingController:

@@ -4,7 +4,7 @@ Charging itself never causes an overload: everything that is not known for certa
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -23,6 +23,7 @@ from charging_agent.charging.sharing import (
     clamp_plan,
 )
 from charging_agent.decision.pipeline import Decision
+from charging_agent.decision.policy import ConnectionLimits
 from ev_service.charging import Chargers, SignalScope
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.telemetry import GridLoad
@@ -166,18 +167,45 @@ def compute_room(headroom: Headroom, reading: Chargers, fleet: Fleet, decision: 
             )
             for phase in phases
         ),
-        feeder_a={
-            feeder.feeder_id: tuple(
-                max(0.0, feeder.limit_a - _sum_reserved_a(fleet.uncontrolled, phase, feeder.feeder_id))
-                for phase in phases
-            )
-            for feeder in reading.feeders
-        },
+        feeder_a=compute_feeder_room(reading, fleet),
         voltage_v=reading.voltage_v,
         ceiling_kw=decision.charging_power_kw if decision.ceiling_kw is None else decision.ceiling_kw,
         pauses=is_pause(decision),
         evse_ceilings_kw=tuple(sorted(decision.evse_ceilings_kw.items())),
         total_limited_by=headroom.total_limited_by,
+    )
+
+
+def compute_feeder_room(reading: Chargers, fleet: Fleet) -> dict[str, tuple[float, ...]]:
+    """Compute what the cars that a limit reaches may draw on each phase of each feeder [A]."""
+    return {
+        feeder.feeder_id: tuple(
+            max(0.0, feeder.limit_a - _sum_reserved_a(fleet.uncontrolled, phase, feeder.feeder_id))
+            for phase in range(1, reading.phases + 1)
+        )
+        for feeder in reading.feeders
+    }
+
+
+def build_connection_limits(
+    headroom: Headroom, feeder_a: Mapping[str, tuple[float, ...]], phases: int, voltage_v: float
+) -> ConnectionLimits:
+    """Build the limits that a policy is given, for a decision and for its replay.
+
+    Args:
+        headroom: what the connection carries.
+        feeder_a: what the cars may draw on each phase of each feeder [A].
+        phases: of the site.
+        voltage_v: between phase and neutral [V].
+    """
+    return ConnectionLimits(
+        headroom.limit_kw,
+        headroom.total_kw,
+        headroom.percent / 100 * headroom.limit_kw,
+        headroom.load_kw - headroom.charging_kw,
+        phases,
+        voltage_v,
+        feeder_a,
     )
 
 

@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from charging_agent.charging.sharing import CarKey
 from charging_agent.decision.guard import PowerClamp, PowerLimit, guard, power_bounds
-from charging_agent.decision.policy import Action, DecisionInputs, DecisionPolicy, Proposal
+from charging_agent.decision.policy import Action, DecisionInputs, DecisionPolicy, PolicyUnavailableError, Proposal
 from charging_agent.decision.rules import Rule, RulePolicy
 
 _logger = logging.getLogger(__name__)
@@ -55,6 +55,9 @@ class DecisionOutcome:
     clamps: tuple[PowerClamp, ...] = ()
     """What the guard lowered."""
 
+    policy_failure: str | None = None
+    """Why the rules proposed in place of the policy; None: they did not."""
+
 
 class DecisionPipeline:
     """Decides by a policy under the guard.
@@ -77,15 +80,29 @@ class DecisionPipeline:
         self.keeps_rule_ceilings = keeps_rule_ceilings
 
     def decide(self, inputs: DecisionInputs) -> DecisionOutcome:
-        """Propose and cap; the rules propose where the policy raises an error."""
+        """Propose and cap; the rules propose where the policy raises an error, and the reason says so."""
         policy = self.policy
         try:
-            proposal = policy.propose(inputs)
-        except Exception:
+            return self.cap(policy.propose(inputs), inputs, policy.name)
+        except PolicyUnavailableError as error:
+            failure = str(error)
+            _logger.warning("policy unavailable, the rules decide", extra={"policy": policy.name, "reason": failure})
+        except Exception as error:
+            failure = f"it failed ({type(error).__name__})"
             _logger.exception("policy failed, the rules decide", extra={"policy": policy.name})
-            policy = self.rules
-            proposal = policy.propose(inputs)
-        return self.cap(proposal, inputs, policy.name)
+        return self.fall_back(inputs, failure)
+
+    def fall_back(self, inputs: DecisionInputs, failure: str) -> DecisionOutcome:
+        """Let the rules propose in place of the policy.
+
+        Args:
+            inputs: what is decided from.
+            failure: why the policy does not, in one clause.
+        """
+        proposal = self.rules.propose(inputs)
+        reason = f"{proposal.reason} The rules decide in place of the policy {self.policy.name}: {failure}."
+        outcome = self.cap(replace(proposal, reason=reason), inputs, self.rules.name)
+        return replace(outcome, policy_failure=failure)
 
     def cap(self, proposal: Proposal, inputs: DecisionInputs, policy: str) -> DecisionOutcome:
         """Lower a proposal to what readings and settings allow.

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
+from charging_agent.decision.plan_policy import PlanPolicy, parse_parameters
 from charging_agent.decision.policy import DecisionPolicy
 from charging_agent.decision.rules import RulePolicy
 
@@ -17,7 +18,7 @@ class PolicyFactory(Protocol):
 
         Args:
             rules: the rules with the thresholds of the site, or of the record.
-            parameters: what the record holds as `DecisionPolicy.parameters`; empty for new decisions.
+            parameters: as `DecisionPolicy.parameters` gives them, from settings or from the record; may be empty.
         """
         ...
 
@@ -26,5 +27,9 @@ def _use_rules(rules: RulePolicy, parameters: Mapping[str, JsonValue]) -> Decisi
     return rules
 
 
-POLICIES: dict[str, PolicyFactory] = {RulePolicy.name: _use_rules}
+def _use_plan(rules: RulePolicy, parameters: Mapping[str, JsonValue]) -> DecisionPolicy:
+    return PlanPolicy(rules, parse_parameters(parameters))
+
+
+POLICIES: dict[str, PolicyFactory] = {RulePolicy.name: _use_rules, PlanPolicy.name: _use_plan}
 """All policies, by the name that settings, answers and records use."""

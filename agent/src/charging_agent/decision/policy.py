@@ -32,7 +32,22 @@ class ConnectionLimits:
     """Limit of the connection, or the operator's if that is lower [kW]."""
 
     free_kw: float
-    """What all cars may draw together [kW]."""
+    """What all cars that a limit reaches may draw together [kW]."""
+
+    usable_kw: float = 0.0
+    """What building and cars may draw together [kW]: the share of `limit_kw` that charging may bring the load to."""
+
+    base_load_kw: float = 0.0
+    """Measured load without the charging that is confirmed [kW]; export is not subtracted."""
+
+    phases: int = 3
+    """Phases of the site."""
+
+    voltage_v: float = 230.0
+    """Between phase and neutral [V]."""
+
+    feeder_a: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    """What the cars may draw on each phase of each feeder [A]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +105,68 @@ class DecisionInputs:
 
 @dataclass(frozen=True, slots=True)
 class ScheduledPower:
-    """Power that a plan gives one car in one interval."""
+    """Power that a plan gives one car from a moment on."""
 
     interval_start: datetime
-    """Start of the interval, UTC."""
+    """From here on, UTC."""
 
     power_kw: float
     """Planned power [kW], >= 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarExplanation:
+    """What a plan means for one car."""
+
+    car: CarKey
+    """Charger and EVSE."""
+
+    text: str
+    """In one sentence: power now, next change and when, what binds it, what falls short, what it costs."""
+
+    departure: datetime | None
+    """Departure that was planned with, UTC; None: not known, so the car is charged at once."""
+
+    energy_kwh: float
+    """Energy that it gets by the plan [kWh]."""
+
+    shortfall_kwh: float
+    """Energy that it does not get by departure [kWh]."""
+
+    limited_by: str | None
+    """Limit that costs this car most: `circuit NAME` or `peak`; None: none binds it."""
+
+    limit_price_per_kwh: float
+    """What one more kWh below that limit would save [currency/kWh]; 0 without a limit."""
+
+    cost: float | None
+    """Expected cost of its energy [currency]; None without prices."""
+
+    cost_at_once: float | None
+    """The same if it charged at full power from now on [currency]; None without prices."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanExplanation:
+    """What a plan reckons with and what it comes to; `GET /plan` answers it."""
+
+    ends_at: datetime
+    """End of the plan, UTC; it begins with the decision."""
+
+    currency: str | None
+    """Currency of costs, ISO 4217; None: there are no prices, so power is planned by departure alone."""
+
+    peak_kw: float
+    """Highest import that is expected until then [kW]."""
+
+    cars: tuple[CarExplanation, ...]
+    """The cars that are planned, by key."""
+
+    basis: tuple[str, ...]
+    """What prices, load and departures were known, and what stands in for those that were not; one sentence each."""
+
+    rule_ceiling_kw: float
+    """What the rules would have given each charging point now [kW]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +185,14 @@ class Proposal:
     schedule: Mapping[CarKey, tuple[ScheduledPower, ...]] = field(
         default_factory=dict[CarKey, tuple[ScheduledPower, ...]]
     )
-    """Plan by car and interval; it is recorded, the ceilings apply now."""
+    """Plan by car: each power holds until the next one begins. It is recorded, the ceilings apply now."""
+
+    plan: PlanExplanation | None = None
+    """What `schedule` reckons with; None where there is no plan."""
+
+
+class PolicyUnavailableError(Exception):
+    """A policy cannot propose anything from these inputs, and says why in one clause; the rules propose instead."""
 
 
 class DecisionPolicy(Protocol):
@@ -141,5 +218,9 @@ class DecisionPolicy(Protocol):
         ...
 
     def propose(self, inputs: DecisionInputs) -> Proposal:
-        """Propose ceilings for these inputs."""
+        """Propose ceilings for these inputs.
+
+        Raises:
+            PolicyUnavailableError: nothing can be proposed from them.
+        """
         ...

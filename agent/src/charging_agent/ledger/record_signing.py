@@ -28,6 +28,7 @@ from charging_agent.ledger.records import (
     CallRecord,
     Clamp,
     EvseCeiling,
+    PlanExplanationRecord,
     PolicyParameters,
     PolicyRecord,
     ProposalRecord,
@@ -186,6 +187,9 @@ def build_proposal_record(outcome: DecisionOutcome) -> ProposalRecord:
             for one in intervals
         ),
         reason=proposal.reason,
+        plan=None
+        if proposal.plan is None
+        else PlanExplanationRecord.model_validate(proposal.plan, from_attributes=True),
     )
 
 

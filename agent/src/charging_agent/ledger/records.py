@@ -139,11 +139,36 @@ class EvseCeiling(RecordPart):
 
 
 class ScheduledPowerRecord(RecordPart):
-    """Power that was planned for one car in one interval."""
+    """Power that was planned for one car from a moment on."""
 
     evse: Key = Field(description="Charger and EVSE.")
-    interval_start: UtcTimestamp = Field(description="Start of the interval, UTC.")
+    interval_start: UtcTimestamp = Field(description="From here until the next one of this car, UTC.")
     power_kw: float | None = Field(description="Planned power [kW]; null where it was not finite.")
+
+
+class CarExplanationRecord(RecordPart):
+    """What a plan means for one car."""
+
+    car: Key = Field(description="Charger and EVSE.")
+    text: str = Field(description="In one sentence.")
+    departure: UtcTimestamp | None = Field(description="Departure that was planned with, UTC; null: not known.")
+    energy_kwh: float = Field(description="Energy by the plan [kWh].")
+    shortfall_kwh: float = Field(description="Energy that it does not get by departure [kWh].")
+    limited_by: str | None = Field(description="Limit that costs this car most; null: none.")
+    limit_price_per_kwh: float = Field(description="What one more kWh below it would save [currency/kWh].")
+    cost: float | None = Field(description="Expected cost [currency]; null without prices.")
+    cost_at_once: float | None = Field(description="The same if charged at full power at once [currency].")
+
+
+class PlanExplanationRecord(RecordPart):
+    """What a plan reckons with and what it comes to."""
+
+    ends_at: UtcTimestamp = Field(description="End of the plan, UTC; it begins with the decision.")
+    currency: str | None = Field(description="Currency of costs; null: no prices are known.")
+    peak_kw: float = Field(description="Highest expected import [kW].")
+    cars: tuple[CarExplanationRecord, ...] = Field(description="The cars that are planned.")
+    basis: tuple[str, ...] = Field(description="What was known, and what stands in for what was not.")
+    rule_ceiling_kw: float = Field(description="What the rules would have given each charging point [kW].")
 
 
 class ProposalRecord(RecordPart):
@@ -152,8 +177,16 @@ class ProposalRecord(RecordPart):
     policy: str = Field(description="The policy that proposed: `rules` where the named one failed.", examples=["rules"])
     ceiling_kw: float | None = Field(description="Ceiling for each charging point [kW]; null where it was not finite.")
     evse_ceilings: tuple[EvseCeiling, ...] = Field(description="Ceilings of single charging points.")
-    schedule: tuple[ScheduledPowerRecord, ...] = Field(description="Plan by car and interval, where there is one.")
+    schedule: tuple[ScheduledPowerRecord, ...] = Field(description="Plan by car, where there is one.")
     reason: str = Field(description="Why, in the policy's words.")
+    plan: PlanExplanationRecord | None = Field(
+        default=None, description="What the schedule reckons with; null or absent: there is none."
+    )
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON value that is hashed; a proposal without a plan leaves `plan` out, as all records before it."""
+        content = super().as_json()
+        return content if self.plan is not None else {name: one for name, one in content.items() if name != "plan"}
 
 
 class Record(RecordPart):

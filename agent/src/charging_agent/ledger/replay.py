@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
+from charging_agent.charging.planning import build_connection_limits
 from charging_agent.decision.pipeline import DecisionPipeline
 from charging_agent.decision.policies import POLICIES
-from charging_agent.decision.policy import Action, ConnectionLimits, DecisionInputs
+from charging_agent.decision.policy import Action, DecisionInputs
 from charging_agent.decision.rules import Rule, RulePolicy, RuleThresholds
 from charging_agent.ledger.plan_replay import Difference, replay_plan
 from charging_agent.ledger.record_signing import build_clamp_record, build_proposal_record
@@ -66,10 +67,11 @@ def _status(record: Record, known: Input, reading: Reading, ages: AgeLimits) -> 
 
 def _outcome(record: Record, pipeline: DecisionPipeline) -> str | None:
     inputs = _inputs(record)
-    # Where the policy failed, the rules proposed.
-    is_fallback = record.proposal is not None and record.proposal.policy == pipeline.rules.name
-    policy = pipeline.rules if is_fallback else pipeline.policy
-    outcome = pipeline.cap(policy.propose(inputs), inputs, policy.name)
+    outcome = pipeline.decide(inputs)
+    if record.proposal is not None and record.proposal.policy == pipeline.rules.name != outcome.decision.policy:
+        # The policy failed then and does not fail now, as where memory was short.
+        _, _, failure = record.proposal.reason.partition(f" in place of the policy {pipeline.policy.name}: ")
+        outcome = pipeline.fall_back(inputs, failure.removesuffix("."))
     decision = outcome.decision
     recorded = record.rule, record.action, record.charging_power_kw
     again = decision.rule, decision.action, decision.charging_power_kw
@@ -92,7 +94,8 @@ def _inputs(record: Record) -> DecisionInputs:
     # A plan without headroom was made without knowing what the connection leaves; so was the decision.
     if plan is None or plan.headroom is None:
         return inputs
-    limits = ConnectionLimits(plan.headroom.limit_kw, plan.headroom.total_kw)
+    room = plan.room
+    limits = build_connection_limits(plan.headroom, room.feeder_a, len(room.phase_a), room.voltage_v)
     return replace(inputs, cars=plan.cars, limits=limits)
 
 

@@ -129,8 +129,16 @@ class LinearProgram:
         return starts, rows[order].astype(_INT), values[order]
 
 
+class _SilentHighs(highspy.Highs):
+    """HiGHS without callbacks: enabling them prints a banner on stdout, which holds the log as JSON."""
+
+    def enableCallbacks(self) -> None:
+        """Silence the output instead."""
+        self.silent()
+
+
 def _create_solver(max_iterations: int) -> highspy.Highs:
-    solver = highspy.Highs()
+    solver = _SilentHighs()
     for option, value in (
         ("output_flag", False),
         ("threads", 1),

@@ -148,7 +148,7 @@ async def test_one_entry_makes_it_a_setting_whose_decisions_replay(tmp_path: Pat
 
 
 def test_an_unknown_policy_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ValidationError, match="no such policy; known are: rules, even"):
+    with pytest.raises(ValidationError, match="no such policy; known are: rules, plan, even"):
         AgentSettings(policy="cheapest")
 
 
