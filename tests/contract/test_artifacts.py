@@ -30,7 +30,10 @@ MCP_SERVERS = {
     "SolarMCP": ("SolarAPI", {"getSolarStatus"}),
     "BatteryMCP": ("BatteryAPI", {"getBatteryStatus"}),
     "GridMCP": ("GridAPI", {"getGridLoad", "getGridPrices"}),
-    "AgentMCP": ("AgentAPI", {"optimize_charging", "list_decisions", "explain_decision", "site_status"}),
+    "AgentMCP": (
+        "AgentAPI",
+        {"optimize_charging", "list_decisions", "explain_decision", "site_status", "get_plan"},
+    ),
 }
 """Each server with the API behind it and its tools."""
 

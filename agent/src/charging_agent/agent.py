@@ -101,6 +101,11 @@ class Agent:
             return None
         return f"no grid reading young enough to decide from ({grid.error})"
 
+    def policy_warning(self) -> str | None:
+        """Why the rules decide in place of the policy, in one sentence; None: they do not."""
+        failure = None if self.latest is None else self.latest.decision.policy_failure
+        return None if failure is None else f"the rules decide in place of the policy: {failure}"
+
     async def run(self) -> None:
         """Observe, decide and command every period until cancelled; an error in one round does not end the next."""
         while True:

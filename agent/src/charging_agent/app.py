@@ -103,7 +103,11 @@ def create_app(
         health=_create_health_check(agent, adapter, kept.recorder),
         assertion=_create_assertion(settings, run, clock),
         lifespan=_create_lifespan(agent, kept, observer, connections),
-        warnings=lambda: {"authorities": authorities.read_error(), "prices": observer.price_error()},
+        warnings=lambda: {
+            "authorities": authorities.read_error(),
+            "prices": observer.price_error(),
+            "policy": agent.policy_warning(),
+        },
     )
     app.title = "AgentAPI"
     metrics.register(app.state.registry)

@@ -185,6 +185,7 @@ def test_its_published_definition_is_valid_and_describes_every_route(monkeypatch
     assert {path: operation["operationId"] for path, operation in operations.items()} == {
         "/optimize-charging": "optimize_charging",
         "/site-status": "site_status",
+        "/plan": "get_plan",
         "/decisions": "list_decisions",
         "/decisions/{decision_id}": "get_decision",
         "/decisions/{decision_id}/explain": "explain_decision",

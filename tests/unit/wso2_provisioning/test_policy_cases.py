@@ -67,11 +67,13 @@ MAY = {
     "Assistant": {
         "AgentAPI GET /agent/1.0.0/optimize-charging",
         "AgentAPI GET /agent/1.0.0/site-status",
+        "AgentAPI GET /agent/1.0.0/plan",
         "AgentAPI GET /agent/1.0.0/decisions",
         "AgentAPI GET /agent/1.0.0/decisions/none",
         "AgentAPI GET /agent/1.0.0/decisions/none/explain",
         "AgentMCP optimize_charging",
         "AgentMCP site_status",
+        "AgentMCP get_plan",
         "AgentMCP list_decisions",
         "AgentMCP explain_decision",
     },

@@ -40,6 +40,9 @@ class Decision:
     evse_ceilings_kw: Mapping[CarKey, float] = field(default_factory=dict[CarKey, float])
     """Ceilings of single charging points [kW]."""
 
+    policy_failure: str | None = None
+    """Why the rules proposed in place of the policy, in one clause; None: they did not."""
+
     def ceiling_of(self, evse: CarKey) -> float:
         """Ceiling of one charging point [kW]."""
         others_kw = self.charging_power_kw if self.ceiling_kw is None else self.ceiling_kw
@@ -54,9 +57,6 @@ class DecisionOutcome:
     decision: Decision
     clamps: tuple[PowerClamp, ...] = ()
     """What the guard lowered."""
-
-    policy_failure: str | None = None
-    """Why the rules proposed in place of the policy; None: they did not."""
 
 
 class DecisionPipeline:
@@ -102,7 +102,7 @@ class DecisionPipeline:
         proposal = self.rules.propose(inputs)
         reason = f"{proposal.reason} The rules decide in place of the policy {self.policy.name}: {failure}."
         outcome = self.cap(replace(proposal, reason=reason), inputs, self.rules.name)
-        return replace(outcome, policy_failure=failure)
+        return replace(outcome, decision=replace(outcome.decision, policy_failure=failure))
 
     def cap(self, proposal: Proposal, inputs: DecisionInputs, policy: str) -> DecisionOutcome:
         """Lower a proposal to what readings and settings allow.

@@ -51,6 +51,9 @@ _CONNECTION = "connection"
 _STEP_A = 1.0
 """Ceilings are whole amperes: charging points that take nothing else get what was planned."""
 
+_SHORTEST_H = 1 / 60
+"""A departure is planned with as if it were at least a minute ahead [h]."""
+
 _TINY_KW = 1e-6
 _TINY_KWH = 0.05
 
@@ -84,6 +87,8 @@ class _CarNeed:
 
     car: Car
     request: ChargingRequest
+    scale: float
+    """Energy of the request per energy that the car is to get."""
     laxity_h: float
     has_departure: bool
     has_energy: bool
@@ -177,14 +182,16 @@ class PlanPolicy:
         has_departure = stay_h is not None and stay_h > 0
         # A car of which nobody knows when it leaves, or that should have left, is charged at once.
         window_h = stay_h if stay_h is not None and has_departure else full_h
-        steps = window_h * 3600 / STEP_S
-        end_step = math.floor(steps) if has_departure else math.ceil(steps)
+        steps = max(window_h, _SHORTEST_H) * 3600 / STEP_S
+        end_step = min(STEPS, math.ceil(steps))
+        # The last step is counted whole, so more is asked for until then: the power comes out as it has to be.
+        scale = max(1.0, end_step / steps)
         half_price = max(0.0, float(np.median(prices.import_per_kwh)) / 2)
         request = ChargingRequest(
             key=car_name(car.key),
             first_step=0,
-            end_step=min(STEPS, max(1, end_step)),
-            energy_kwh=energy_kwh,
+            end_step=end_step,
+            energy_kwh=energy_kwh * scale,
             max_power_kw=max_kw,
             min_power_kw=least_kw,
             step_power_kw=_STEP_A * per_ampere_kw,
@@ -194,7 +201,7 @@ class PlanPolicy:
             unserved_value_per_kwh=half_price if is_filled else self._parameters.unserved_value_per_kwh,
             power_now_kw=(car.limit_a or 0.0) * per_ampere_kw,
         )
-        return _CarNeed(car, request, window_h - full_h, has_departure, car.energy_left_kwh is not None)
+        return _CarNeed(car, request, scale, window_h - full_h, has_departure, car.energy_left_kwh is not None)
 
     def _build_problem(
         self, limits: ConnectionLimits, needs: Sequence[_CarNeed], prices: PriceSeries, load: LoadOutlook
@@ -265,34 +272,34 @@ def _course(inputs: DecisionInputs, schedule: ChargingSchedule, car: int) -> tup
 def _explain_car(
     inputs: DecisionInputs, need: _CarNeed, plan: CarPlan, ceiling_kw: float, prices: PriceSeries
 ) -> CarExplanation:
+    energy_kwh, shortfall_kwh = plan.energy_kwh / need.scale, plan.shortfall_kwh / need.scale
+    cost, cost_at_once = plan.cost / need.scale, plan.cost_at_once / need.scale
     unit = f" {prices.currency}" if prices.currency else ""
     text = f"{ceiling_kw:.3g} kW now"
     if plan.change_step is not None:
         moment = inputs.at + timedelta(seconds=plan.change_step * STEP_S)
         text += f", {plan.next_power_kw:.3g} kW from {describe_time(moment)}"
     leaves = describe_time(need.car.departure) if need.has_departure and need.car.departure else None
-    text += f"; {plan.energy_kwh:.1f} kWh " + (
-        f"until it leaves at {leaves}" if leaves else "at once, departure not known"
-    )
+    text += f"; {energy_kwh:.1f} kWh " + (f"until it leaves at {leaves}" if leaves else "at once, departure not known")
     if plan.limited_by is not None:
         price = f", where one more kWh would save {plan.limit_price_per_kwh:.2g}{unit}" if prices.currency else ""
         text += f"; bound by {_limit_name(plan.limited_by)}{price}"
-    elif plan.power_kw <= _TINY_KW < plan.energy_kwh:
+    elif plan.power_kw <= _TINY_KW < energy_kwh:
         text += "; energy is cheaper later" if prices.currency else "; the site's own sun comes later"
-    if plan.shortfall_kwh > _TINY_KWH:
-        text += f"; {plan.shortfall_kwh:.1f} kWh will be missing"
+    if shortfall_kwh > _TINY_KWH:
+        text += f"; {shortfall_kwh:.1f} kWh will be missing"
     if prices.currency:
-        text += f"; costs {plan.cost:.2f}{unit}, {plan.cost_at_once:.2f}{unit} if charged at once"
+        text += f"; costs {cost:.2f}{unit}, {cost_at_once:.2f}{unit} if charged at once"
     return CarExplanation(
         need.car.key,
         f"{text}.",
         need.car.departure if need.has_departure else None,
-        round(plan.energy_kwh, 3),
-        round(plan.shortfall_kwh, 3),
+        round(energy_kwh, 3),
+        round(shortfall_kwh, 3),
         plan.limited_by,
         round(plan.limit_price_per_kwh, 6),
-        round(plan.cost, 4) if prices.currency else None,
-        round(plan.cost_at_once, 4) if prices.currency else None,
+        round(cost, 4) if prices.currency else None,
+        round(cost_at_once, 4) if prices.currency else None,
     )
 
 

@@ -10,6 +10,7 @@ from charging_agent.decision.explanations import explain_record
 from charging_agent.ledger.ledger import Ledger
 from charging_agent.ledger.records import Entry
 from charging_agent.web.charger_schemas import build_chargers_answer
+from charging_agent.web.plan_schemas import NoPlanYetError, PlanAnswer, build_plan_answer
 from charging_agent.web.schemas import (
     DecisionAnswer,
     DecisionList,
@@ -34,6 +35,7 @@ def create_agent_routes(agent: Agent, ledger: Ledger, site_id: str, clock: Clock
     router = APIRouter(dependencies=[through_gateway(APICONTEXT)], tags=["agent"])
     router.include_router(_create_decision_routes(agent, site_id))
     router.include_router(_create_status_routes(agent, site_id, clock))
+    router.include_router(_create_plan_routes(agent, site_id))
     router.include_router(_create_list_routes(ledger))
     router.include_router(_create_record_routes(ledger))
     return router
@@ -82,6 +84,29 @@ def _create_status_routes(agent: Agent, site_id: str, clock: Clock) -> APIRouter
         return build_site_status(
             site_id, clock.now(), agent.current_observation(), agent.health_error(), agent.latest, chargers
         )
+
+    return router
+
+
+def _create_plan_routes(agent: Agent, site_id: str) -> APIRouter:
+    router = APIRouter()
+
+    @router.get(
+        "/plan",
+        operation_id="get_plan",
+        summary="Which car gets how much power when, and why?",
+        response_model=PlanAnswer,
+        response_model_exclude_none=True,
+    )
+    async def get_plan() -> PlanAnswer:
+        """The plan that the present limits follow from, without a new look and without a new decision.
+
+        Each car has its powers of the next 24 h and one sentence that says why. With the policy `rules`, and where the
+        rules took over, there are no cars and `reason` says so. 404 with code `no_plan_yet` before the first limits.
+        """
+        if agent.latest_round is None:
+            raise NoPlanYetError("No limits were set yet; the agent plans in each of its rounds.")
+        return build_plan_answer(agent.latest_round, site_id)
 
     return router
 

@@ -17,6 +17,9 @@ class AgentMetrics:
     def __init__(self) -> None:
         self._decisions = Counter("agent_decisions", "Decisions made", ["rule", "degraded"], registry=None)
         self._calls = Counter("agent_gateway_calls", "Calls through the gateway", ["api", "outcome"], registry=None)
+        self._policy_failures = Counter(
+            "agent_policy_failures", "Decisions of the rules in place of the policy", registry=None
+        )
         self._power = Gauge("agent_charging_power_kw", "Ceiling of the last decision [kW]", registry=None)
         self._refused = Gauge(
             "agent_tools_refused", "1 while a server's tools are not those approved", ["server"], registry=None
@@ -32,13 +35,23 @@ class AgentMetrics:
     def register(self, registry: CollectorRegistry) -> None:
         """Have them answered by `GET /metrics`."""
         kept = (self.records, self.ledger_failures, self.anchor_failures, self.anchor_age)
-        for metric in (self._decisions, self._calls, self._power, self._refused, *kept, *self.charging.every):
+        for metric in (
+            self._decisions,
+            self._policy_failures,
+            self._calls,
+            self._power,
+            self._refused,
+            *kept,
+            *self.charging.every,
+        ):
             registry.register(metric)
 
     def report_decision(self, result: DecisionResult) -> None:
         """Count a decision."""
         self._decisions.labels(result.decision.rule, str(result.observation.is_degraded).lower()).inc()
         self._power.set(result.decision.charging_power_kw)
+        if result.decision.policy_failure is not None:
+            self._policy_failures.inc()
 
     def report_call(self, call: Call) -> None:
         """Count a call."""

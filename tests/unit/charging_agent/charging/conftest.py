@@ -38,6 +38,8 @@ class Place:
     has_session: bool = True
     is_connected: bool = True
     priority: int = 0
+    departure: datetime | None = None
+    energy_wanted_kwh: float | None = None
     obeys: bool = True
     fallback_a: float = 6.0
     limit_a: float | None = None
@@ -95,6 +97,8 @@ class Place:
             started_at=now - timedelta(minutes=5),
             energy_kwh=1.0,
             priority=self.priority,
+            departure=self.departure,
+            energy_wanted_kwh=self.energy_wanted_kwh,
         )
 
 

@@ -269,7 +269,10 @@ def test_a_recorded_plan_replays(has_prices: bool, monkeypatch: pytest.MonkeyPat
     assert record.policy.parameters.own["energy_kwh"] == 12.0
 
     # A failure that does not come again replays as the rules' proposal.
-    monkeypatch.setattr(plan_policy, "plan_charging", lambda *_: 1 / 0)
+    def fail_once(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(plan_policy, "plan_charging", fail_once)
     failed = replace(made, outcome=pipeline.decide(replace(seen.decision_inputs(), cars=cars, limits=known)))
     ruled = failed.outcome.decision
     failed = replace(failed, charging=made_with(plan_of(cars, ceiling_kw=ruled.charging_power_kw)).charging)
