@@ -103,16 +103,16 @@ def create_app(
         health=_create_health_check(agent, adapter, kept.recorder),
         assertion=_create_assertion(settings, run, clock),
         lifespan=_create_lifespan(agent, kept, observer, connections),
-        warnings=lambda: {
-            "authorities": authorities.read_error(),
-            "prices": observer.price_error(),
-            "policy": agent.policy_warning(),
-        },
+        warnings=lambda: {"authorities": authorities.read_error()} | _list_warnings(agent, observer),
     )
     app.title = "AgentAPI"
     metrics.register(app.state.registry)
     _add_routes(app, agent, kept.ledger, observer, site, clock)
     return app
+
+
+def _list_warnings(agent: Agent, observer: Observer) -> dict[str, str | None]:
+    return {"prices": observer.price_error(), "policy": agent.policy_warning()}
 
 
 def _create_price_cache(

@@ -24,7 +24,7 @@ _EDGES_S = np.arange(STEPS + 1, dtype=np.float64) * STEP_S
 
 
 @dataclass(frozen=True, slots=True)
-class PriceSeries:
+class PlanPrices:
     """Prices of each step of the plan."""
 
     import_per_kwh: FloatArray
@@ -60,13 +60,13 @@ class LoadOutlook:
     """What was known, in one sentence."""
 
 
-def build_price_series(inputs: DecisionInputs) -> PriceSeries:
+def build_plan_prices(inputs: DecisionInputs) -> PlanPrices:
     """Bring the prices onto the plan's steps; an interval whose price is not known counts as the dearest known one."""
     outlook = inputs.prices.get(PRICES)
     known = () if not isinstance(outlook, PriceOutlook) else outlook.import_price_per_kwh
     if not isinstance(outlook, PriceOutlook) or all(price is None for price in known):
         basis = "No prices are known: power is planned by departure alone, and the site's own sun comes first."
-        return PriceSeries(np.ones(STEPS), np.zeros(STEPS), np.zeros(STEPS), 0.0, None, basis)
+        return PlanPrices(np.ones(STEPS), np.zeros(STEPS), np.zeros(STEPS), 0.0, None, basis)
     start_s = (outlook.starts_at - inputs.at).total_seconds()
 
     def on_steps(values: Sequence[float | None], otherwise: float) -> FloatArray:
@@ -78,7 +78,7 @@ def build_price_series(inputs: DecisionInputs) -> PriceSeries:
     first_unknown = next((index for index, price in enumerate(known) if price is None), len(known))
     until = outlook.starts_at + timedelta(seconds=first_unknown * outlook.resolution_s)
     gap = "" if (until - inputs.at).total_seconds() >= STEPS * STEP_S else ", beyond it the dearest known one counts"
-    return PriceSeries(
+    return PlanPrices(
         on_steps(known, dearest),
         on_steps(outlook.export_price_per_kwh, 0.0),
         on_steps(outlook.co2_g_per_kwh, highest_g),

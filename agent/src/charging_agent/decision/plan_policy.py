@@ -17,9 +17,9 @@ from charging_agent.decision.plan_inputs import (
     STEP_S,
     STEPS,
     LoadOutlook,
-    PriceSeries,
+    PlanPrices,
     build_load_outlook,
-    build_price_series,
+    build_plan_prices,
     describe_time,
 )
 from charging_agent.decision.policy import (
@@ -136,7 +136,7 @@ class PlanPolicy:
     def _plan(
         self, inputs: DecisionInputs, limits: ConnectionLimits, cars: Sequence[Car], rule_ceiling_kw: float
     ) -> Proposal:
-        prices, load = build_price_series(inputs), build_load_outlook(inputs, limits)
+        prices, load = build_plan_prices(inputs), build_load_outlook(inputs, limits)
         ceiling_kw = rule_ceiling_kw if self._parameters.keeps_rule_ceilings else math.inf
         needs = [self._need(car, inputs, limits, ceiling_kw, prices) for car in cars]
         problem = self._build_problem(limits, needs, prices, load)
@@ -169,7 +169,7 @@ class PlanPolicy:
         )
 
     def _need(
-        self, car: Car, inputs: DecisionInputs, limits: ConnectionLimits, ceiling_kw: float, prices: PriceSeries
+        self, car: Car, inputs: DecisionInputs, limits: ConnectionLimits, ceiling_kw: float, prices: PlanPrices
     ) -> _CarNeed:
         per_ampere_kw = len(car.phases) * limits.voltage_v / 1000
         max_kw, least_kw = min(car.max_a * per_ampere_kw, ceiling_kw), car.least_a * per_ampere_kw
@@ -204,7 +204,7 @@ class PlanPolicy:
         return _CarNeed(car, request, scale, window_h - full_h, has_departure, car.energy_left_kwh is not None)
 
     def _build_problem(
-        self, limits: ConnectionLimits, needs: Sequence[_CarNeed], prices: PriceSeries, load: LoadOutlook
+        self, limits: ConnectionLimits, needs: Sequence[_CarNeed], prices: PlanPrices, load: LoadOutlook
     ) -> SchedulingProblem:
         feeders = [
             Circuit(
@@ -270,7 +270,7 @@ def _course(inputs: DecisionInputs, schedule: ChargingSchedule, car: int) -> tup
 
 
 def _explain_car(
-    inputs: DecisionInputs, need: _CarNeed, plan: CarPlan, ceiling_kw: float, prices: PriceSeries
+    inputs: DecisionInputs, need: _CarNeed, plan: CarPlan, ceiling_kw: float, prices: PlanPrices
 ) -> CarExplanation:
     energy_kwh, shortfall_kwh = plan.energy_kwh / need.scale, plan.shortfall_kwh / need.scale
     cost, cost_at_once = plan.cost / need.scale, plan.cost_at_once / need.scale
@@ -319,7 +319,7 @@ def _describe_needs(needs: Sequence[_CarNeed], parameters: PlanParameters) -> li
 
 
 def _describe_plan(
-    schedule: ChargingSchedule, explained: Sequence[CarExplanation], powers_kw: Collection[float], prices: PriceSeries
+    schedule: ChargingSchedule, explained: Sequence[CarExplanation], powers_kw: Collection[float], prices: PlanPrices
 ) -> str:
     active = [power_kw for power_kw in powers_kw if power_kw > 0]
     text = f"By plan {len(active)} of {len(explained)} cars charge now with {sum(active):.1f} kW together"
