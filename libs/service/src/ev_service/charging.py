@@ -23,6 +23,19 @@ Phase = Annotated[int, Field(ge=1, le=3)]
 LimitedBy = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
 
 
+class ChargingMode(StrEnum):
+    """How a session wants to be charged."""
+
+    FAST = "fast"
+    """As much as possible, before cars of the other modes."""
+    SMART = "smart"
+    """By departure: what rules or plan give it."""
+    SURPLUS = "surplus"
+    """Only what the site would give to the grid otherwise."""
+    MINIMUM_AND_SURPLUS = "minimum_and_surplus"
+    """The least current always, more only from surplus."""
+
+
 class EvseState(StrEnum):
     """What an EVSE does.
 

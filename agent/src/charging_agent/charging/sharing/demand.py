@@ -7,6 +7,7 @@ from datetime import datetime
 
 from charging_agent.charging.sharing.model import Car, CarKey, CarMemory, SharingPolicy, SiteRoom
 from charging_agent.charging.sharing.quantization import RemainingCapacity, Steps, Units
+from ev_service.charging import ChargingMode
 
 _S_PER_H = 3600
 
@@ -51,7 +52,7 @@ class CarDemand:
     """Current that it would take, judged by its measured current; None: all that is offered."""
     laxity_s: float
     """How long it can wait and still be ready at its departure [s]; infinite where that is not known."""
-    tier: tuple[int, int]
+    tier: tuple[int, int, bool]
     """Cars of one tier share equally; the lowest tier is served first."""
     order: tuple[float, float, float]
     """Order within a tier when not every car can charge."""
@@ -139,7 +140,7 @@ def _compute_demand(car: Car, memory: CarMemory | None, left: RemainingCapacity,
         is_on=is_on,
         appetite_steps=appetite,
         laxity_s=laxity_s,
-        tier=(_group(car, appetite, at), -car.priority),
+        tier=(_group(car, appetite, at), -car.priority, car.mode is not ChargingMode.FAST),
         order=_order(memory, laxity_s, is_on=is_on, at=at),
     )
 

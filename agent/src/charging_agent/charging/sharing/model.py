@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from ev_service.charging import LEAST_CURRENT_A
+from ev_service.charging import LEAST_CURRENT_A, ChargingMode
 
 CarKey = tuple[str, int]
 """`(charger_id, evse_id)`: the place where the car charges."""
@@ -95,6 +95,8 @@ class Car:
     """Whether it draws power now."""
     wants: bool = True
     """Whether a car is there that may take power."""
+    mode: ChargingMode = ChargingMode.SMART
+    """How it wants to be charged."""
 
     def __post_init__(self) -> None:
         if not self.phases:

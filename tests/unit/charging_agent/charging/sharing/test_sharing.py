@@ -10,6 +10,7 @@ import pytest
 from tests.unit.charging_agent.charging.sharing.conftest import HASTY, NOON, Site, amperes, at_once, car, room
 
 from charging_agent.charging.sharing import Allotment, Car, LimitedBy, Memory, SharingPolicy, allocate
+from ev_service.charging import ChargingMode
 
 SOON = NOON + timedelta(hours=2)
 
@@ -43,6 +44,18 @@ def test_what_can_not_be_divided_goes_to_the_first_in_line() -> None:
 
 def test_what_one_car_can_not_take_goes_to_the_others() -> None:
     assert amperes([car("A", max_a=8.0), car("B"), car("C")], room(phase_a=40.0)) == {"A": 8.0, "B": 16.0, "C": 16.0}
+
+
+def test_a_fast_car_takes_what_the_phase_carries_before_others_of_its_priority() -> None:
+    cars = [car("A", energy_left_kwh=40.0, departure=SOON), car("B", mode=ChargingMode.FAST)]
+
+    assert amperes(cars, room(phase_a=40.0)) == {"A": 8.0, "B": 32.0}
+
+
+def test_a_fast_car_waits_for_a_higher_priority_and_for_guarantees() -> None:
+    cars = [car("A", priority=1), car("B", mode=ChargingMode.FAST), car("C", guaranteed_a=8.0)]
+
+    assert amperes(cars, room(phase_a=46.0)) == {"A": 32.0, "B": 6.0, "C": 8.0}
 
 
 @pytest.mark.parametrize(
