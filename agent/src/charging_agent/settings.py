@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, SecretStr, field_validator, model_validat
 from pydantic_settings import SettingsConfigDict
 
 from charging_agent.charging.planning import ChargingParameters
+from charging_agent.charging.sharing import SharingPolicy
 from charging_agent.decision.plan_policy import PlanParameters, PlanPolicy
 from charging_agent.decision.policies import POLICIES
 from charging_agent.decision.policy import Action
@@ -118,6 +119,15 @@ class AgentSettings(Settings):
     )
     overdraw_s: float = Field(default=60.0, ge=0, le=3600, description="A car above its limit longer is alarmed [s].")
     meter_lost_s: float = Field(default=90.0, ge=10, le=3600, description="An older meter value says nothing [s].")
+    surplus_start_s: float = Field(
+        default=60.0, ge=0, le=3600, description="A car on surplus starts when there is enough of it for so long [s]."
+    )
+    surplus_stop_s: float = Field(
+        default=180.0, ge=0, le=3600, description="It stops when there is too little surplus for so long [s]."
+    )
+    surplus_before_battery: bool = Field(
+        default=False, description="What the stationary battery is charged with is surplus for cars as well."
+    )
     require_assertion: bool = Field(
         default=False, description="Answer the routes of AgentAPI only to calls that came through the gateway."
     )
@@ -178,7 +188,10 @@ class AgentSettings(Settings):
 
     def charging(self) -> ChargingParameters:
         """How power is shared among the cars."""
-        return ChargingParameters(self.headroom_percent, self.overdraw_s, self.meter_lost_s)
+        sharing = SharingPolicy(surplus_start_s=self.surplus_start_s, surplus_stop_s=self.surplus_stop_s)
+        return ChargingParameters(
+            self.headroom_percent, self.overdraw_s, self.meter_lost_s, self.surplus_before_battery, sharing
+        )
 
     def ages(self) -> AgeLimits:
         """How old a reading may be."""

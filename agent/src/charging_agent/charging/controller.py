@@ -40,6 +40,7 @@ from charging_agent.charging.planning import (
     make_plan,
 )
 from charging_agent.charging.sharing import Allotment, CarKey, Memory, SiteRoom, allocate
+from charging_agent.charging.surplus import measure_surplus
 from charging_agent.decision.pipeline import Decision
 from charging_agent.decision.policy import ConnectionLimits, DecisionInputs
 from charging_agent.gateway.calls import OK, FailureReason, GatewayCallError
@@ -190,9 +191,11 @@ class ChargingController:
         fleet = build_fleet(
             newest, self._meter_history, at, self.limits_in_force(newest) if status is Status.STALE else None
         )
-        headroom = compute_headroom(
-            grid, newest, fleet, self._meter_history, self._evidence.confirm(newest), at, self._rules.headroom_percent
+        confirmed, history = self._evidence.confirm(newest), self._meter_history
+        surplus = measure_surplus(
+            inputs, newest, fleet, history, confirmed, is_before_battery=self._rules.is_before_battery
         )
+        headroom = compute_headroom(grid, newest, fleet, history, confirmed, at, self._rules.headroom_percent, surplus)
         return ChargingSituation(newest, fleet, headroom)
 
     def make_plan(

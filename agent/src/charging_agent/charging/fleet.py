@@ -160,6 +160,15 @@ def limit_in_force_a(evse: Evse) -> float:
     return evse.fallback_a if evse.limit_a is None else evse.limit_a
 
 
+def power_kw(current_a: float, phases: int, voltage_v: float) -> float:
+    """Power of a current on a number of phases [kW].
+
+    >>> power_kw(16.0, 3, 230.0)
+    11.04
+    """
+    return current_a * phases * voltage_v / 1000
+
+
 def build_fleet(
     reading: Chargers, meter_history: MeterHistory, now: datetime, caps: Mapping[CarKey, float] | None = None
 ) -> Fleet:

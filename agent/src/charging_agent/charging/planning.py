@@ -8,7 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from charging_agent.charging.fleet import Fleet, MeterHistory, UncontrolledCar, iter_evses, limit_in_force_a
+from charging_agent.charging.fleet import (
+    Fleet,
+    MeterHistory,
+    UncontrolledCar,
+    iter_evses,
+    limit_in_force_a,
+    power_kw,
+)
 from charging_agent.charging.sharing import (
     AllocationResult,
     Allotment,
@@ -22,6 +29,7 @@ from charging_agent.charging.sharing import (
     allocate,
     clamp_plan,
 )
+from charging_agent.charging.surplus import Surplus
 from charging_agent.decision.pipeline import Decision
 from charging_agent.decision.policy import ConnectionLimits
 from ev_service.charging import Chargers, SignalScope
@@ -60,6 +68,8 @@ class Headroom:
     """What all cars together may take by the grid operator's signal [kW]; None: they are not limited."""
     is_limit_by_signal: bool = False
     """Whether `limit_kw` is what the grid operator's signal allows the connection."""
+    surplus: Surplus | None = None
+    """What the site gives to the grid and to cars on surplus; None: not measured, there is none then."""
 
     @property
     def other_kw(self) -> float:
@@ -76,6 +86,11 @@ class Headroom:
         """What the cars that a limit reaches may take together [kW]."""
         free_kw = self.free_kw if self.charging_limit_kw is None else min(self.free_kw, self.charging_limit_kw)
         return max(0.0, free_kw - self.reserved_kw)
+
+    @property
+    def surplus_kw(self) -> float:
+        """What cars on surplus may draw together, minimum currents apart [kW]."""
+        return 0.0 if self.surplus is None else self.surplus.power_kw
 
     @property
     def total_limited_by(self) -> LimitedBy:
@@ -109,6 +124,7 @@ def compute_headroom(
     confirmed: ConfirmedCharging,
     now: datetime,
     percent: float,
+    surplus: Surplus | None = None,
 ) -> Headroom:
     """Compute the headroom at the time of a grid reading.
 
@@ -120,6 +136,7 @@ def compute_headroom(
         confirmed: what of that the connection's meter confirms.
         now: the run's time.
         percent: share of the limit that may be used [%].
+        surplus: as measured for the same readings; None: there is none.
     """
     reached, at, voltage_v = {car.key for car in fleet.cars}, grid.timestamp, reading.voltage_v
     cars = [(key, evse) for key, _, evse in iter_evses(reading) if key in reached and grid.includes_charging]
@@ -149,6 +166,7 @@ def compute_headroom(
         sum(reported_kw.values()) - charging_kw,
         reading.charging_limit_kw,
         reading.site_limit_kw < grid.limit_kw and _is_site_limit_by_signal(reading),
+        surplus,
     )
 
 
@@ -173,6 +191,7 @@ def compute_room(headroom: Headroom, reading: Chargers, fleet: Fleet, decision: 
         pauses=is_pause(decision),
         evse_ceilings_kw=tuple(sorted(decision.evse_ceilings_kw.items())),
         total_limited_by=headroom.total_limited_by,
+        surplus_kw=headroom.surplus_kw,
     )
 
 
@@ -219,15 +238,6 @@ def create_empty_room(reading: Chargers) -> SiteRoom:
 def is_pause(decision: Decision) -> bool:
     """Whether a decision lets no car charge. Written so that a power that cannot be compared pauses too."""
     return not decision.charging_power_kw > 0
-
-
-def power_kw(current_a: float, phases: int, voltage_v: float) -> float:
-    """Power of a current on a number of phases [kW].
-
-    >>> power_kw(16.0, 3, 230.0)
-    11.04
-    """
-    return current_a * phases * voltage_v / 1000
 
 
 def _is_site_limit_by_signal(reading: Chargers) -> bool:
@@ -318,5 +328,7 @@ class ChargingParameters:
     """Time for which a car may exceed its limit before an alarm [s]."""
     meter_lost_s: float = 90.0
     """Age at which a meter value is no longer used [s]."""
+    is_before_battery: bool = False
+    """Whether cars on surplus go before the stationary battery."""
     sharing: SharingPolicy = field(default_factory=SharingPolicy)
     """Parameters of the allocator."""

@@ -74,6 +74,8 @@ def _data(record: Record, plan: PlanRecord) -> str | None:
         return "the plan does not say how its room was reckoned"
     if room.total_kw != headroom.total_kw:
         return f"the headroom gives {headroom.total_kw:g} kW, the room says {room.total_kw:g} kW"
+    if room.surplus_kw != headroom.surplus_kw:
+        return f"the headroom gives {headroom.surplus_kw:g} kW of surplus, the room says {room.surplus_kw:g} kW"
     if (wrong := _phases(room, headroom)) is not None:
         return wrong
     if room.highest_ceiling_kw != record.charging_power_kw:

@@ -6,8 +6,7 @@ from datetime import datetime
 from html import escape
 from string import Template
 
-from charging_agent.charging.fleet import iter_evses
-from charging_agent.charging.planning import power_kw
+from charging_agent.charging.fleet import iter_evses, power_kw
 from charging_agent.charging.sharing import CarKey, LimitedBy
 from charging_agent.gateway.calls import OK
 from charging_agent.readings.assessment import Status
@@ -82,6 +81,8 @@ def _find_reason(newest: Chargers, answer: ChargersAnswer, override: Override | 
         return f"The grid operator limits: {'; '.join(_render_signal(one, local) for one in active)}."
     if not limiting:
         return "No session is there that a limit could be set for." if answer.cars else "No car is there."
+    if LimitedBy.SURPLUS.value in limiting:
+        return "Cars on surplus wait for more sun, or for it to last."
     for word, sentence in _BY_DELAY.items():
         if word in limiting:
             return f"An increase is delayed: {sentence}."

@@ -14,7 +14,7 @@ import pytest
 
 from charging_agent import agent
 from charging_agent.charging.charger_api import CHARGERS, LIMITS
-from charging_agent.charging.planning import power_kw
+from charging_agent.charging.fleet import power_kw
 from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
 from ev_service.clock import Clock, SteppedClock, sleep_until_s
 from ev_service.units import utc_text

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from charging_agent.charging.fleet import MeterHistory, build_fleet, certain_currents_a, iter_evses
+from charging_agent.charging.fleet import Fleet, MeterHistory, build_fleet, certain_currents_a, iter_evses
 from charging_agent.charging.meter_checks import MeterEvidence
 from charging_agent.charging.planning import (
     ChargingPlan,
@@ -17,9 +17,10 @@ from charging_agent.charging.planning import (
     make_plan,
 )
 from charging_agent.charging.sharing import CarKey, Memory, SharingPolicy
+from charging_agent.charging.surplus import measure_surplus
 from charging_agent.decision.pipeline import Decision, DecisionPipeline
 from charging_agent.decision.policy import DecisionInputs
-from ev_service.charging import Charger, Chargers, Evse, EvseState, Feeder, MeterValues, Session
+from ev_service.charging import Charger, Chargers, ChargingMode, Evse, EvseState, Feeder, MeterValues, Session
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.telemetry import GridLoad
 
@@ -34,13 +35,19 @@ class SharingLoop:
         believes_reports: take what the chargers report for what the cars draw, without asking the connection's meter.
         decision: always this one; None: by the rules.
         policy: how calmly limits change.
+        mode: of all cars.
     """
 
     def __init__(
-        self, *, believes_reports: bool = False, decision: Decision | None = None, policy: SharingPolicy | None = None
+        self,
+        *,
+        believes_reports: bool = False,
+        decision: Decision | None = None,
+        policy: SharingPolicy | None = None,
+        mode: ChargingMode = ChargingMode.SMART,
     ) -> None:
         self._believes_reports = believes_reports
-        self._decision = decision
+        self._decision, self._mode = decision, mode
         self._policy = policy or SharingPolicy()
         self._draws, self._memory = MeterHistory(90), Memory.initial()
         self.evidence = MeterEvidence(90)
@@ -51,16 +58,24 @@ class SharingLoop:
         self._draws.add_reading(chargers)
         self.evidence.observe(inputs, chargers, is_new=True)
         decision = self._decision or DecisionPipeline().decide(inputs).decision
-        fleet = build_fleet(chargers, self._draws, at)
+        fleet = set_mode(build_fleet(chargers, self._draws, at), self._mode)
         if is_pause(decision):
             plan = make_plan(fleet, create_empty_room(chargers), None, self._memory, at, self._policy)
         else:
             confirmed = report_chargers(chargers) if self._believes_reports else self.evidence.confirm(chargers)
-            headroom = compute_headroom(inputs.grid, chargers, fleet, self._draws, confirmed, at, HEADROOM_PERCENT)
+            surplus = measure_surplus(inputs, chargers, fleet, self._draws, confirmed)
+            headroom = compute_headroom(
+                inputs.grid, chargers, fleet, self._draws, confirmed, at, HEADROOM_PERCENT, surplus
+            )
             room = compute_room(headroom, chargers, fleet, decision)
             plan = make_plan(fleet, room, headroom, self._memory, at, self._policy)
         self._memory = plan.after
         return plan
+
+
+def set_mode(fleet: Fleet, mode: ChargingMode) -> Fleet:
+    """The same cars, all in one mode."""
+    return replace(fleet, cars=tuple(replace(car, mode=mode) for car in fleet.cars))
 
 
 def report_chargers(chargers: Chargers) -> ConfirmedCharging:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charging_agent.charging.fleet import MeterHistory, build_fleet
-from charging_agent.charging.planning import compute_headroom, compute_room, make_plan, power_kw
+from charging_agent.charging.fleet import MeterHistory, build_fleet, power_kw
+from charging_agent.charging.planning import compute_headroom, compute_room, make_plan
 from charging_agent.charging.sharing import AllocationResult, Allotment, LimitedBy, Memory, SharingPolicy, allocate
 from charging_agent.decision.pipeline import Decision
 from charging_agent.decision.policy import Action

@@ -19,7 +19,8 @@ from tests.unit.charging_agent.charging.sharing_loop import (
     on_phases,
 )
 
-from charging_agent.charging.planning import ChargingPlan, power_kw
+from charging_agent.charging.fleet import power_kw
+from charging_agent.charging.planning import ChargingPlan
 from charging_agent.charging.sharing import CarKey, SharingPolicy
 from charging_agent.decision.pipeline import Decision
 from charging_agent.decision.policy import Action, DecisionInputs

@@ -19,6 +19,7 @@ from charging_agent.charging.fleet import Fleet
 from charging_agent.charging.meter_checks import Alarms
 from charging_agent.charging.planning import ChargingPlan, Headroom, make_plan
 from charging_agent.charging.sharing import Allotment, Car, CarKey, Memory, SharingPolicy, SiteRoom
+from charging_agent.charging.surplus import Surplus
 from charging_agent.decision.explanations import explain_record
 from charging_agent.ledger.canonical import canonicalize
 from charging_agent.ledger.keys import SigningKey, generate_key
@@ -28,7 +29,7 @@ from charging_agent.ledger.records import SignedRecord, members_since_format_1
 from charging_agent.ledger.replay import replay_record
 from charging_agent.ledger.verification import verify
 from charging_agent.readings.assessment import AssessedReading, Status
-from ev_service.charging import LimitOutcome, LimitResult
+from ev_service.charging import ChargingMode, LimitOutcome, LimitResult
 
 KEY, BY = generate_key(), maker()
 HEADROOM = Headroom(85.0, 100.0, 61.0, 22.08, 0.0)
@@ -111,6 +112,51 @@ def test_a_plan_from_before_phases_were_measured_comes_out_the_same() -> None:
     del record["plan"]["headroom"]["current_a"], record["plan"]["headroom"]["charging_a"]
 
     assert replay_record(json.dumps(record)) is None
+
+
+def test_a_plan_of_cars_on_surplus_comes_out_the_same() -> None:
+    record = sealed_record(made_with(_surplus_plan()))
+
+    assert record["plan"]["cars"][0]["mode"] == "surplus"
+    assert record["plan"]["headroom"]["surplus"]["export_kw"] == 4
+    assert replay_record(json.dumps(record)) is None
+
+
+def test_a_record_whose_surplus_was_not_measured_so_does_not_fit_together() -> None:
+    record = sealed_record(made_with(_surplus_plan()))
+    record["plan"]["headroom"]["surplus"]["charging_kw"] = 1
+
+    difference = replay_record(json.dumps(record))
+
+    assert difference is not None
+    assert "the headroom gives 5 kW of surplus, the room says 10.9 kW" in str(difference)
+
+
+def test_a_plan_from_before_there_was_a_surplus_comes_out_the_same() -> None:
+    record = sealed_record(made_with(plan_of((car(),))))
+    plan = record["plan"]
+    for part, names in (
+        (plan["cars"][0], ("mode",)),
+        (plan["headroom"], ("surplus",)),
+        (plan["room"], ("surplus_kw",)),
+        (plan["memory"], ("surplus_at",)),
+        (plan["policy"], ("surplus_start_s", "surplus_stop_s", "surplus_settle_s")),
+    ):
+        for name in names:
+            del part[name]
+
+    assert replay_record(json.dumps(record)) is None
+
+
+def _surplus_plan() -> ChargingPlan:
+    headroom = replace(HEADROOM, surplus=Surplus(export_kw=4.0, import_kw=0.0, charging_kw=6.9))
+    phase_a = (headroom.total_kw * 1000 / 690,) * 3
+    room = SiteRoom(headroom.total_kw, phase_a, {"main": (125.0,) * 3}, 230.0, 22.0, surplus_kw=headroom.surplus_kw)
+    cars = (car(mode=ChargingMode.SURPLUS, limit_a=10.0, drawn_a=(10.0,) * 3), car(2, mode=ChargingMode.FAST))
+    before = make_plan(
+        Fleet(cars, (), ()), room, headroom, Memory.initial(), NOON - timedelta(hours=1), SharingPolicy()
+    )
+    return make_plan(Fleet(cars, (), ()), room, headroom, before.after, NOON, SharingPolicy())
 
 
 def _allotment(record: dict[str, Any]) -> None:

@@ -4,16 +4,17 @@ From the limits in force towards the fair plan: reductions at once, increases wi
 taken first and only the rest is given to others, so a delay can hold back an increase, never a reduction.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from charging_agent.charging.sharing.demand import CarDemand, RoundContext, compute_demands, sum_overdraw
+from charging_agent.charging.sharing.demand import CarDemand, PhaseMode, RoundContext, compute_demands, sum_overdraw
 from charging_agent.charging.sharing.fairness import FairPlan, Grant, plan_with_switches, raise_to
 from charging_agent.charging.sharing.model import (
     Allotment,
     Car,
     CarKey,
+    CarMemory,
     LimitedBy,
     Memory,
     SharingPolicy,
@@ -21,6 +22,8 @@ from charging_agent.charging.sharing.model import (
     remember,
 )
 from charging_agent.charging.sharing.quantization import RemainingCapacity, Steps
+from charging_agent.charging.sharing.surplus import SurplusTimes, plan_surplus, reduce_to_minimum, set_minimum
+from ev_service.charging import ChargingMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +131,92 @@ def allocate(
     remembered = {known.key: known for known in memory.cars}
     at = RoundContext(room, Steps(policy.step_a, room.voltage_v), now, policy)
     left = RemainingCapacity(room, at.steps)
-    claims = compute_demands(cars, remembered, left, at)
     left.take_overdrawn(sum_overdraw(cars, remembered, at))
-    able = [] if room.pauses else [claim for claim in claims if _find_exclusion(claim) is None]
-    plan = plan_with_switches(able, left, at)
     elapsed_s = 0.0 if memory.at is None else at.age_s(memory.at)
-    granted = [grant for claim in able if (grant := plan.grants.get(claim.car.key)) is not None]
-    calmed = {now.grant.claim.car.key: now for now in smooth(granted, left, elapsed_s, at)}
+    firm = [
+        reduce_to_minimum(car) if car.is_on_surplus else car for car in cars if car.mode is not ChargingMode.SURPLUS
+    ]
+    shared = _share_firm(compute_demands(firm, remembered, left, at), left, elapsed_s, at)
+    on_surplus = [set_minimum(car) for car in cars if car.is_on_surplus]
+    surplus = _share_surplus(compute_demands(on_surplus, remembered, left, at), shared, left, elapsed_s, memory, at)
+    claims = [claim for claim in shared.claims if claim.car.key not in surplus.keys] + surplus.claims
     claims.sort(key=lambda claim: claim.car.key)
-    allotments = tuple(_build_allotment(claim, plan, calmed, at) for claim in claims)
-    known = (
-        remember(claim.car, claim.memory, allotment.limit_a, _phases(claim, calmed), now)
+    parts = {claim.car.key: surplus if claim.car.key in surplus.keys else shared for claim in claims}
+    allotments = tuple(_build_allotment(claim, parts[claim.car.key], at) for claim in claims)
+    known = [
+        _remember(claim, allotment.limit_a, parts[claim.car.key], at)
         for claim, allotment in zip(claims, allotments, strict=True)
-    )
-    return AllocationResult(allotments, Memory(tuple(known), now))
+    ]
+    changed_at = memory.surplus_at
+    if not surplus.is_settling and any(one.key in surplus.keys and one.changed_at == now for one in known):
+        changed_at = now
+    return AllocationResult(allotments, Memory(tuple(known), now, changed_at))
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What some of the cars get."""
+
+    claims: list[CarDemand]
+    """All of them."""
+    plan: FairPlan
+    """Their fair plan."""
+    granted: dict[CarKey, SmoothedGrant]
+    """Those that charge."""
+    is_settling: bool = False
+    """Whether surplus was shared a moment ago."""
+    times: Mapping[CarKey, SurplusTimes] = field(default_factory=dict[CarKey, SurplusTimes])
+    """What is remembered of surplus for cars in mode `surplus`."""
+
+    @property
+    def keys(self) -> frozenset[CarKey]:
+        """All of them."""
+        return frozenset(claim.car.key for claim in self.claims)
+
+
+def _share_firm(claims: list[CarDemand], left: RemainingCapacity, elapsed_s: float, at: RoundContext) -> _Share:
+    """Share among cars that need no surplus; `left` becomes what they leave."""
+    plan = plan_with_switches(_select_able(claims, at), left, at)
+    return _Share(claims, plan, _smooth_plan(plan, claims, left, elapsed_s, at))
+
+
+def _share_surplus(
+    claims: list[CarDemand],
+    firm: _Share,
+    left: RemainingCapacity,
+    elapsed_s: float,
+    memory: Memory,
+    at: RoundContext,
+) -> _Share:
+    """Share surplus among the cars on surplus, and the minimum currents that `firm` has for some of them."""
+    rejected: dict[CarKey, LimitedBy] = {}
+    for claim in claims:
+        if (minimum := firm.granted.get(claim.car.key)) is not None:
+            left.take(minimum.grant.mode.units, -minimum.grant.steps)
+        elif (reason := firm.plan.rejected.get(claim.car.key)) is not None:
+            rejected[claim.car.key] = reason
+    able = [claim for claim in _select_able(claims, at) if claim.car.key not in rejected]
+    planned = plan_surplus(able, left, at, memory.surplus_at)
+    planned.plan.rejected |= rejected
+    granted = _smooth_plan(planned.plan, able, planned.left, elapsed_s, at)
+    return _Share(claims, planned.plan, granted, planned.is_settling, planned.times)
+
+
+def _select_able(claims: Sequence[CarDemand], at: RoundContext) -> list[CarDemand]:
+    return [] if at.room.pauses else [claim for claim in claims if _find_exclusion(claim) is None]
+
+
+def _smooth_plan(
+    plan: FairPlan, claims: Sequence[CarDemand], left: RemainingCapacity, elapsed_s: float, at: RoundContext
+) -> dict[CarKey, SmoothedGrant]:
+    grants = [grant for claim in claims if (grant := plan.grants.get(claim.car.key)) is not None]
+    return {one.grant.claim.car.key: one for one in smooth(grants, left, elapsed_s, at)}
+
+
+def _remember(claim: CarDemand, limit_a: float, share: _Share, at: RoundContext) -> CarMemory:
+    known = remember(claim.car, claim.memory, limit_a, _phases(claim, share.granted), at.now)
+    times = share.times.get(claim.car.key, SurplusTimes())
+    return replace(known, enough_since=times.enough_since, lack_since=times.lack_since)
 
 
 def _find_exclusion(claim: CarDemand) -> LimitedBy | None:
@@ -154,29 +229,28 @@ def _find_exclusion(claim: CarDemand) -> LimitedBy | None:
     return LimitedBy.CHARGER_LIMIT if modes[-1].is_capped_by_car else LimitedBy.CEILING
 
 
-def _build_allotment(
-    claim: CarDemand, plan: FairPlan, calmed: dict[CarKey, SmoothedGrant], at: RoundContext
-) -> Allotment:
+def _build_allotment(claim: CarDemand, share: _Share, at: RoundContext) -> Allotment:
     key = claim.car.key
-    phases = None if claim.narrow is None else _phases(claim, calmed)
-    current = calmed.get(key)
+    phases = None if claim.narrow is None else _phases(claim, share.granted)
+    current = share.granted.get(key)
     if current is not None:
-        return Allotment(key, at.steps.amperes(current.grant.steps), phases, _limited_by(current, plan))
+        limited_by = _limited_by(current, claim.phase_mode(current.grant.mode.phases), share.plan)
+        return Allotment(key, at.steps.amperes(current.grant.steps), phases, limited_by)
     if at.room.pauses:
         return Allotment(key, 0.0, phases, LimitedBy.PAUSE)
-    return Allotment(key, 0.0, phases, _find_exclusion(claim) or plan.rejected[key])
+    return Allotment(key, 0.0, phases, _find_exclusion(claim) or share.plan.rejected[key])
 
 
-def _limited_by(current: SmoothedGrant, plan: FairPlan) -> LimitedBy | None:
+def _limited_by(current: SmoothedGrant, mode: PhaseMode, plan: FairPlan) -> LimitedBy | None:
     grant = current.grant
-    if grant.steps >= grant.mode.max_steps:
-        return LimitedBy.CHARGER_LIMIT if grant.mode.is_capped_by_car else None
+    if grant.steps >= mode.max_steps:
+        return LimitedBy.CHARGER_LIMIT if mode.is_capped_by_car else None
     if current.limited_by is not None:
         return current.limited_by
     # Where single steps are left over that are too few for those in line, it is still the site that has no more.
     return plan.left.find_blocking_limit(grant.mode.units, 1) or plan.left.site_limited_by
 
 
-def _phases(claim: CarDemand, calmed: dict[CarKey, SmoothedGrant]) -> int:
-    current = calmed.get(claim.car.key)
+def _phases(claim: CarDemand, granted: Mapping[CarKey, SmoothedGrant]) -> int:
+    current = granted.get(claim.car.key)
     return claim.phases if current is None else current.grant.mode.phases

@@ -147,7 +147,7 @@ def _compute_demand(car: Car, memory: CarMemory | None, left: RemainingCapacity,
 
 def _build_phase_mode(car: Car, phases: int, left: RemainingCapacity, at: RoundContext) -> PhaseMode:
     by_car, by_decision = at.steps.floor(car.max_a), at.steps.floor_power(at.room.ceiling_of(car.key), phases)
-    units = left.units(car.feeder_id, car.phases[:phases])
+    units = left.units(car.feeder_id, car.phases[:phases], is_on_surplus=car.is_on_surplus)
     return PhaseMode(phases, units, min(by_car, by_decision), is_capped_by_car=by_car < by_decision)
 
 

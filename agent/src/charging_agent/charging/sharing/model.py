@@ -32,6 +32,8 @@ class LimitedBy(StrEnum):
     """The power that the site has left for charging."""
     GRID_SIGNAL = "grid_signal"
     """What the grid operator's signal leaves to all cars, or to the connection."""
+    SURPLUS = "surplus"
+    """Surplus for its mode: there is too little, or it has not lasted yet."""
     MINIMUM_OFF_TIME = "minimum_off_time"
     """It stopped a moment ago and may not start yet."""
     HYSTERESIS = "hysteresis"
@@ -96,11 +98,16 @@ class Car:
     wants: bool = True
     """Whether a car is there that may take power."""
     mode: ChargingMode = ChargingMode.SMART
-    """How it wants to be charged."""
+    """How it wants to be charged. In mode `surplus` nothing is guaranteed."""
 
     def __post_init__(self) -> None:
         if not self.phases:
             raise ValueError(f"{self.key} has no phase")
+
+    @property
+    def is_on_surplus(self) -> bool:
+        """Whether surplus bounds what it gets, all of it or what is above its minimum."""
+        return self.mode in (ChargingMode.SURPLUS, ChargingMode.MINIMUM_AND_SURPLUS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +134,8 @@ class SiteRoom:
     """Ceilings of single cars, by their EVSE [kW]."""
     total_limited_by: LimitedBy = LimitedBy.HEADROOM
     """What bounds `total_kw`: the headroom, or the grid operator's signal."""
+    surplus_kw: float = 0.0
+    """What cars on surplus may draw together, minimum currents apart [kW]."""
 
     def ceiling_of(self, key: CarKey) -> float:
         """What the decision allows one car [kW]."""
@@ -199,6 +208,15 @@ class SharingPolicy:
     """Room to rise that is kept for a car that takes less than it is offered, more than tolerance_a [A]."""
     step_a: float = 0.1
     """Limits are whole multiples of it, rounded down [A]; OCPP takes 0.1 A, some chargers whole amperes only."""
+    surplus_start_s: float = 60.0
+    """A car in mode `surplus` starts once there has been enough for its least current for so long [s]. evcc 1 min."""
+    surplus_stop_s: float = 180.0
+    """It keeps its least current until surplus has been too little for it for so long [s]. evcc 3 min."""
+    surplus_settle_s: float = 60.0
+    """For so long after surplus was shared otherwise than before, cars on surplus keep their limits [s].
+
+    Meter values come every 10 to 60 s; until then a change of what they draw looks like one of the surplus.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +239,10 @@ class CarMemory:
     """When it was last offered more; None: not since it came."""
     switched_at: datetime | None = None
     """When its EVSE was last switched from one number of phases to another; None: never."""
+    enough_since: datetime | None = None
+    """Since when there is enough surplus for it; None: there is not, or it is not in mode `surplus`."""
+    lack_since: datetime | None = None
+    """Since when there is too little surplus for it while it charges; None: there is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +253,8 @@ class Memory:
     """Cars of the last round, sorted by key."""
     at: datetime | None = None
     """Time of the last round; None: there was none."""
+    surplus_at: datetime | None = None
+    """When surplus was last shared otherwise than before; None: never."""
 
     @classmethod
     def initial(cls) -> "Memory":
@@ -241,7 +265,7 @@ class Memory:
         """The same with no moment ahead: where the clock was set back, no delay lasts longer than it is meant to."""
         if self.at is None or self.at <= now:
             return self
-        return Memory(tuple(_as_of(car, now) for car in self.cars), now)
+        return Memory(tuple(_as_of(car, now) for car in self.cars), now, _no_later(self.surplus_at, now))
 
 
 def remember(car: Car, before: CarMemory | None, limit_a: float, phases: int, now: datetime) -> CarMemory:
@@ -265,13 +289,16 @@ def remember(car: Car, before: CarMemory | None, limit_a: float, phases: int, no
 
 
 def _as_of(car: CarMemory, now: datetime) -> CarMemory:
-    def past(moment: datetime | None) -> datetime | None:
-        return None if moment is None else min(moment, now)
-
     return replace(
         car,
         since=min(car.since, now),
-        changed_at=past(car.changed_at),
-        raised_at=past(car.raised_at),
-        switched_at=past(car.switched_at),
+        changed_at=_no_later(car.changed_at, now),
+        raised_at=_no_later(car.raised_at, now),
+        switched_at=_no_later(car.switched_at, now),
+        enough_since=_no_later(car.enough_since, now),
+        lack_since=_no_later(car.lack_since, now),
     )
+
+
+def _no_later(moment: datetime | None, now: datetime) -> datetime | None:
+    return None if moment is None else min(moment, now)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from charging_agent.charging.sharing.model import Allotment, Car, CarKey, LimitClamp, LimitedBy, SiteRoom
+from ev_service.charging import ChargingMode
 
 _STEP_A = Fraction("0.1")
 _MAX_VALUE = 1e9
@@ -21,9 +22,10 @@ def clamp_plan(
 ) -> tuple[tuple[Allotment, ...], tuple[LimitClamp, ...]]:
     """Let through of a plan what fits; a plan that fits is not changed.
 
-    Cars with a guaranteed minimum are looked at first, then those of higher priority. What is too much becomes what is
-    left there, rounded down to 0.1 A, or 0 where that is below the least current. A car for which nothing is planned
-    gets 0, for the limit that it has would count as well.
+    Cars with a guaranteed minimum are looked at first, then those of higher priority, cars in mode `surplus` last. What
+    is too much becomes what is left there, rounded down to 0.1 A, or 0 where that is below the least current. A car for
+    which nothing is planned gets 0, for the limit that it has would count as well. A car on surplus may keep what it
+    has, for it is up to the plan when that ends; it gets more than that, or than its minimum, from surplus alone.
 
     Args:
         allotments: the plan, in any order.
@@ -43,12 +45,18 @@ def clamp_plan(
         else:
             asked[allotment.key] = allotment
     left = _RemainingCurrent(room)
+    for car in cars:
+        left.reserve_surplus(car, asked.get(car.key))
     given: list[Allotment] = []
-    for car in sorted(cars, key=lambda car: (car.guaranteed_a <= 0, -car.priority, car.key)):
+    for car in sorted(cars, key=_precedence):
         allotment, clamp = _clamp_allotment(asked.get(car.key), car, left)
         given.append(allotment)
         clamps += [] if clamp is None else [clamp]
     return tuple(sorted(given, key=lambda allotment: allotment.key)), tuple(clamps)
+
+
+def _precedence(car: Car) -> tuple[bool, bool, int, CarKey]:
+    return car.mode is ChargingMode.SURPLUS, car.guaranteed_a <= 0, -car.priority, car.key
 
 
 class _RemainingCurrent:
@@ -57,12 +65,20 @@ class _RemainingCurrent:
     def __init__(self, room: SiteRoom) -> None:
         self.room = room
         self._site = self._to_current(room.total_kw)
+        self._surplus = self._to_current(room.surplus_kw)
         self._phases = {number: _to_fraction(limit_a) for number, limit_a in enumerate(room.phase_a, start=1)}
         self._feeders = {
             (feeder_id, number): _to_fraction(limit_a)
             for feeder_id, limits_a in room.feeder_a.items()
             for number, limit_a in enumerate(limits_a, start=1)
         }
+
+    def reserve_surplus(self, car: Car, allotment: Allotment | None) -> None:
+        """Take off what a car on surplus keeps in any case."""
+        phases = () if allotment is None else _phases(allotment, car) or ()
+        if allotment is not None and car.is_on_surplus and 0 <= allotment.limit_a < math.inf:
+            kept = min(_to_fraction(allotment.limit_a) * len(phases), _kept_current(car, phases))
+            self._surplus = max(Fraction(0), self._surplus - kept)
 
     def bounds(self, car: Car, phases: Sequence[int]) -> _Bounds:
         """Every limit of the car and the current per phase that it leaves."""
@@ -75,6 +91,8 @@ class _RemainingCurrent:
             bounds.append((self._phases.get(number, Fraction(0)) / times, LimitedBy.PHASE_LIMIT))
             on_feeder = self._feeders.get((car.feeder_id, number), Fraction(0))
             bounds.append((on_feeder / times, LimitedBy.FEEDER_LIMIT))
+        if car.is_on_surplus:
+            bounds.append(((_kept_current(car, phases) + self._surplus) / len(phases), LimitedBy.SURPLUS))
         return bounds
 
     def _to_current(self, power_kw: float) -> Fraction:
@@ -86,9 +104,22 @@ class _RemainingCurrent:
         if not current:
             return
         self._site -= current * len(phases)
+        if car.is_on_surplus:
+            self._surplus -= max(Fraction(0), current * len(phases) - _kept_current(car, phases))
         for number in phases:
             self._phases[number] -= current
             self._feeders[car.feeder_id, number] -= current
+
+
+def _kept_current(car: Car, phases: Sequence[int]) -> Fraction:
+    """What a car on surplus may have without any: its minimum, and what it has, as the sum over its phases."""
+    in_force = _to_fraction(car.max_a if car.limit_a is None else car.limit_a)
+    kept = in_force * len(phases) if in_force >= _to_fraction(car.least_a) else Fraction(0)
+    if car.mode is ChargingMode.MINIMUM_AND_SURPLUS:
+        # Some chargers take whole amperes only, and a guarantee is rounded up.
+        minimum = max(_to_fraction(car.least_a), Fraction(math.ceil(_to_fraction(car.guaranteed_a))))
+        kept = max(kept, minimum * (1 if car.can_switch_phases else len(phases)))
+    return kept
 
 
 def _clamp_allotment(

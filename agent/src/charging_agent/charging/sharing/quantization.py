@@ -55,7 +55,7 @@ class Steps:
 
 
 class RemainingCapacity:
-    """Remaining capacity of each limit: site, phases, phases of each feeder."""
+    """Remaining capacity of each limit: site, phases, phases of each feeder, surplus."""
 
     def __init__(self, room: SiteRoom, steps: Steps) -> None:
         # The second is what a car draws from that names a phase or a feeder of which nothing is known.
@@ -76,13 +76,28 @@ class RemainingCapacity:
         self._unknown_feeder = len(self.steps)
         self.steps.append(0)
         self._limit_kinds.append(LimitedBy.FEEDER_LIMIT)
+        self._surplus = len(self.steps)
+        self.steps.append(steps.floor_power(room.surplus_kw))
+        self._limit_kinds.append(LimitedBy.SURPLUS)
 
-    def units(self, feeder_id: str, phases: Sequence[int]) -> Units:
+    @property
+    def surplus_steps(self) -> int:
+        """Remaining surplus, as steps on one phase."""
+        return self.steps[self._surplus]
+
+    def with_surplus(self, steps: int) -> "RemainingCapacity":
+        """The same room with another surplus, as steps on one phase."""
+        twin = self.copy()
+        twin.steps[self._surplus] = steps
+        return twin
+
+    def units(self, feeder_id: str, phases: Sequence[int], *, is_on_surplus: bool = False) -> Units:
         """What a car on those phases of the site draws from."""
         of_phases = (self._phases.get(phase, 1) for phase in phases)
         of_feeder = (self._feeders.get((feeder_id, phase), self._unknown_feeder) for phase in phases)
         # Counted, for an EVSE may be wired to the same phase twice.
-        return ((0, len(phases)), *Counter(of_phases).items(), *Counter(of_feeder).items())
+        of_surplus = ((self._surplus, len(phases)),) if is_on_surplus else ()
+        return ((0, len(phases)), *Counter(of_phases).items(), *Counter(of_feeder).items(), *of_surplus)
 
     def copy(self) -> "RemainingCapacity":
         """The same room, to be used up on its own."""
@@ -125,7 +140,7 @@ class RemainingCapacity:
             self.take(units, -1)
 
     def find_blocking_limit(self, units: Units, steps: int) -> LimitedBy | None:
-        """The first limit on which so many steps do not fit: site, phase, feeder."""
+        """The first limit on which so many steps do not fit: site, phase, feeder, surplus."""
         return next((self._limit_kinds[index] for index, weight in units if self.steps[index] < weight * steps), None)
 
 

@@ -22,6 +22,7 @@ from charging_agent.charging.sharing import (
     SiteRoom,
     allocate,
 )
+from ev_service.charging import ChargingMode
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 HASTY = SharingPolicy(
@@ -149,7 +150,7 @@ def world(seed: int) -> World:
     known = tuple(
         _any_memory(random, key) for key in [*(one.key for one in cars), ("gone", 1)] if random.random() < 0.7
     )
-    memory = Memory(known, max((one.since for one in known), default=None))
+    memory = Memory(known, max((one.since for one in known), default=None), random.choice([None, _moment(random)]))
     policy = random.choice([SharingPolicy(), HASTY, NEVER, SharingPolicy(step_a=1.0), SharingPolicy(step_a=0.5)])
     return World(cars, _any_room(random), memory, _moment(random), policy)
 
@@ -176,6 +177,7 @@ def _any_car(random: Random, name: str) -> Car:
         limit_a=random.choice([None, _current(random)]),
         is_charging=random.random() < 0.5,
         wants=random.random() < 0.9,
+        mode=random.choice([ChargingMode.SMART, *ChargingMode]),
     )
 
 
@@ -188,6 +190,7 @@ def _any_room(random: Random) -> SiteRoom:
         voltage_v=random.choice([230.0, 230.0, 120.0, 277.1, random.uniform(100, 300)]),
         ceiling_kw=random.choice([5.0, 11.0, 22.0, 4.0, random.uniform(0, 25)]),
         pauses=random.random() < 0.1,
+        surplus_kw=random.choice([0.0, float("nan"), random.randrange(40) / 1.0, random.uniform(-5, 40)]),
     )
 
 
@@ -207,6 +210,8 @@ def _any_memory(random: Random, key: CarKey) -> CarMemory:
         changed_at=earlier(),
         raised_at=earlier(),
         switched_at=earlier(),
+        enough_since=earlier(),
+        lack_since=earlier(),
     )
 
 

@@ -25,6 +25,7 @@ from charging_agent.charging.sharing import (
     allocate,
     clamp_plan,
 )
+from ev_service.charging import ChargingMode
 
 many = settings(max_examples=150)
 
@@ -84,7 +85,7 @@ def test_no_delay_holds_back_a_reduction(world: World, part: float) -> None:
 @many
 @given(worlds)
 def test_what_is_guaranteed_is_given_wherever_all_of_it_fits(world: World) -> None:
-    cars = [replace(car, drawn_a=None) for car in world.cars]
+    cars = [replace(car, drawn_a=None, mode=ChargingMode.SMART) for car in world.cars]
     due = {car.key: _due(car, world.room, world.policy) for car in cars}
     fitting = _with_room_for(due, cars, world.room)
     rest = timedelta(seconds=world.policy.minimum_off_s)
@@ -98,7 +99,7 @@ def test_what_is_guaranteed_is_given_wherever_all_of_it_fits(world: World) -> No
 @many
 @given(worlds)
 def test_where_nothing_is_delayed_nothing_that_somebody_could_use_is_left(world: World) -> None:
-    cars = [replace(car, drawn_a=None, limit_a=None) for car in world.cars]
+    cars = [replace(car, drawn_a=None, limit_a=None, mode=ChargingMode.SMART) for car in world.cars]
     first = allocate(cars, world.room, Memory.initial(), NOON, HASTY)
 
     allotments = allocate(cars, world.room, first.memory, NOON + timedelta(seconds=1), HASTY).allotments
