@@ -152,3 +152,26 @@ def test_whatever_is_reported_and_measured_what_is_confirmed_is_a_part_of_the_re
 
         if confirmed != before:
             assert all(0 <= amount <= reports_kw[key] + 1e-9 for key, amount in confirmed.items())
+
+
+def test_what_a_change_confirmed_stays_so_while_the_building_hides_it_and_goes_with_the_report() -> None:
+    meter = Meter()
+    meter.read(20.0, {ONE: 0.0})
+    meter.read(31.0, {ONE: 11.0})
+    meter.wait(60.0, {ONE: 11.0})
+    meter.read(31.0, {ONE: 11.0})
+
+    hidden = meter.evidence.confirm()
+    meter.read(31.0, {ONE: 4.0})
+
+    assert hidden.power_kw == {ONE: 0.0}
+    assert hidden.by_change_kw == {ONE: 11.0}
+    assert meter.evidence.confirm().by_change_kw == {ONE: 4.0}
+
+
+def test_a_report_that_the_load_never_followed_is_not_confirmed_by_change() -> None:
+    meter = Meter()
+    meter.read(20.0, {ONE: 0.0})
+    meter.wait(20.0, {ONE: 11.0})
+
+    assert meter.evidence.confirm().by_change_kw == {ONE: 0.0}

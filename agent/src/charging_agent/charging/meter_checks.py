@@ -153,7 +153,7 @@ class MeterEvidence:
         ours, theirs = self._evidence.confirm(), _confirm_by_service(chargers)
         if sum(theirs.power_kw.values()) <= sum(ours.power_kw.values()):
             return ours
-        return replace(theirs, contradicted=ours.contradicted)
+        return replace(theirs, contradicted=ours.contradicted, by_change_kw=ours.by_change_kw)
 
     @property
     def contradicted(self) -> frozenset[CarKey]:

@@ -60,7 +60,9 @@ def measure_surplus(
         limit_kw = power_kw(limit_in_force_a(evse), len(evse.phases), reading.voltage_v)
         if grid.includes_charging and key in on_surplus:
             reported_kw = meter_history.min_power_kw(key, grid.timestamp, inputs.at)
-            charging_kw += min(limit_kw, reported_kw, confirmed.power_kw.get(key, 0.0))
+            by_change_kw = 0.0 if key in confirmed.contradicted else confirmed.by_change_kw.get(key, 0.0)
+            confirmed_kw = max(confirmed.power_kw.get(key, 0.0), by_change_kw)
+            charging_kw += min(limit_kw, reported_kw, confirmed_kw)
         elif not grid.includes_charging and key not in on_surplus and evse.session is not None:
             measured_kw = 0.0 if evse.measured is None else evse.measured.power_kw
             other_kw += max(limit_kw, measured_kw)

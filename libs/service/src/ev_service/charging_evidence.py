@@ -84,6 +84,13 @@ class ConfirmedCharging:
     contradicted: frozenset[EvseKey] = frozenset()
     """EVSEs that reported a rise which the load did not follow; small and passing differences are no contradiction."""
 
+    by_change_kw: Mapping[EvseKey, float] = field(default_factory=dict[EvseKey, float])
+    """What the load followed when it changed [kW], whether or not it still fits above the rest of the load.
+
+    More than `power_kw`, and not safe: a car that stops while its charger goes on reporting counts until the report
+    changes. Enough where a mistake costs energy from the grid and overloads nothing.
+    """
+
     def phase_a(self, key: EvseKey, phase: int) -> float:
         """What is confirmed for an EVSE on L1, L2 or L3 [A]; 0 where it is not known."""
         return self.current_a[phase - 1].get(key, 0.0) if phase <= len(self.current_a) else 0.0
@@ -153,6 +160,7 @@ class ChargingEvidence:
             self._total.fitting(power_kw),
             tuple(phase.fitting(amounts) for phase, amounts in zip(self._phases, by_phase, strict=True)),
             self._total.contradicted.union(*(phase.contradicted for phase in self._phases)),
+            power_kw,
         )
 
     def _observe_phases(self, at: datetime, loads: Sequence[float], obedient: frozenset[EvseKey]) -> None:

@@ -36,6 +36,7 @@ class SharingLoop:
         decision: always this one; None: by the rules.
         policy: how calmly limits change.
         mode: of all cars.
+        is_before_battery: cars on surplus go before the stationary battery.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class SharingLoop:
         decision: Decision | None = None,
         policy: SharingPolicy | None = None,
         mode: ChargingMode = ChargingMode.SMART,
+        is_before_battery: bool = False,
     ) -> None:
         self._believes_reports = believes_reports
-        self._decision, self._mode = decision, mode
+        self._decision, self._mode, self._is_before_battery = decision, mode, is_before_battery
         self._policy = policy or SharingPolicy()
         self._draws, self._memory = MeterHistory(90), Memory.initial()
         self.evidence = MeterEvidence(90)
@@ -63,7 +65,9 @@ class SharingLoop:
             plan = make_plan(fleet, create_empty_room(chargers), None, self._memory, at, self._policy)
         else:
             confirmed = report_chargers(chargers) if self._believes_reports else self.evidence.confirm(chargers)
-            surplus = measure_surplus(inputs, chargers, fleet, self._draws, confirmed)
+            surplus = measure_surplus(
+                inputs, chargers, fleet, self._draws, confirmed, is_before_battery=self._is_before_battery
+            )
             headroom = compute_headroom(
                 inputs.grid, chargers, fleet, self._draws, confirmed, at, HEADROOM_PERCENT, surplus
             )

@@ -65,6 +65,8 @@ def measure(
     drawn_kw: float = 0.0,
     *,
     confirmed_kw: float | None = None,
+    by_change_kw: float = 0.0,
+    is_contradicted: bool = False,
     battery_kw: float | None = 0.0,
     generation_kw: float | None = 50.0,
     has_cars: bool = True,
@@ -80,7 +82,11 @@ def measure(
         battery(battery_kw),
         grid_reading(NOON, net_kw, 100.0, None, has_cars=has_cars),
     )
-    confirmed = ConfirmedCharging({KEY: drawn_kw if confirmed_kw is None else confirmed_kw})
+    confirmed = ConfirmedCharging(
+        {KEY: drawn_kw if confirmed_kw is None else confirmed_kw},
+        by_change_kw={KEY: by_change_kw},
+        contradicted=frozenset({KEY} if is_contradicted else ()),
+    )
     fleet = set_mode(build_fleet(reading, history, NOON), mode)
     found = measure_surplus(inputs, reading, fleet, history, confirmed, is_before_battery=is_before_battery)
     assert found is not None
@@ -99,6 +105,15 @@ def test_what_other_cars_draw_from_the_sun_is_no_surplus() -> None:
 
 def test_what_the_meter_does_not_confirm_is_no_surplus() -> None:
     assert measure(2.0, 6.9, confirmed_kw=0.0).power_kw == 0
+
+
+def test_what_the_load_followed_once_counts_while_the_building_varies() -> None:
+    """A surge of the building hides the car behind what the rest is known to take; its changes were seen."""
+    assert measure(2.0, 6.9, confirmed_kw=0.0, by_change_kw=6.9).power_kw == pytest.approx(4.9)
+
+
+def test_a_contradicted_charger_counts_with_what_still_fits() -> None:
+    assert measure(2.0, 6.9, confirmed_kw=0.0, by_change_kw=6.9, is_contradicted=True).power_kw == 0
 
 
 def test_a_car_above_its_limit_counts_with_its_limit() -> None:

@@ -140,7 +140,7 @@ def test_a_plan_from_before_there_was_a_surplus_comes_out_the_same() -> None:
         (plan["headroom"], ("surplus",)),
         (plan["room"], ("surplus_kw",)),
         (plan["memory"], ("surplus_at",)),
-        (plan["policy"], ("surplus_start_s", "surplus_stop_s", "surplus_settle_s")),
+        (plan["policy"], ("surplus_start_s", "surplus_stop_s", "surplus_settle_s", "surplus_hysteresis_kw")),
     ):
         for name in names:
             del part[name]

@@ -198,7 +198,9 @@ def _share_surplus(
     able = [claim for claim in _select_able(claims, at) if claim.car.key not in rejected]
     planned = plan_surplus(able, left, at, memory.surplus_at)
     planned.plan.rejected |= rejected
-    granted = _smooth_plan(planned.plan, able, planned.left, elapsed_s, at)
+    hysteresis_kw = min(at.policy.hysteresis_kw, at.policy.surplus_hysteresis_kw)
+    following = replace(at, policy=replace(at.policy, hysteresis_kw=hysteresis_kw))
+    granted = _smooth_plan(planned.plan, able, planned.left, elapsed_s, following)
     return _Share(claims, planned.plan, granted, planned.is_settling, planned.times)
 
 

@@ -212,6 +212,11 @@ class SharingPolicy:
     """A car in mode `surplus` starts once there has been enough for its least current for so long [s]. evcc 1 min."""
     surplus_stop_s: float = 180.0
     """It keeps its least current until surplus has been too little for it for so long [s]. evcc 3 min."""
+    surplus_hysteresis_kw: float = 0.3
+    """Takes the place of hysteresis_kw for cars that charge on surplus [kW].
+
+    They change at most once in surplus_settle_s anyway, and with 1 kW would follow the sun that much behind.
+    """
     surplus_settle_s: float = 60.0
     """For so long after surplus was shared otherwise than before, cars on surplus keep their limits [s].
 
