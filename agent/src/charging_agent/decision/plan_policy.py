@@ -44,6 +44,7 @@ from charging_agent.scheduling import (
     hand_out_first_powers,
     plan_charging,
 )
+from ev_service.charging import ChargingMode
 
 _CONNECTION = "connection"
 """Key of the root of the circuits; those of feeders begin with `feeder`."""
@@ -124,7 +125,10 @@ class PlanPolicy:
             PolicyUnavailableError: there is no solution, or inputs hold a value with which nothing can be computed.
         """
         ruled = self._rules.propose(inputs)
-        cars = tuple(sorted((car for car in inputs.cars if car.wants), key=lambda car: car.key))
+        # What the sun alone feeds is measured each round, not planned.
+        cars = tuple(
+            sorted((car for car in inputs.cars if car.wants and not car.is_on_surplus), key=lambda car: car.key)
+        )
         # A pause is the guard's; without chargers there is nobody to plan for.
         if ruled.ceiling_kw <= 0 or inputs.limits is None or not cars:
             return ruled
@@ -179,8 +183,8 @@ class PlanPolicy:
         energy_kwh = self._parameters.energy_kwh if is_filled or car.energy_left_kwh is None else car.energy_left_kwh
         full_h = energy_kwh / max_kw if max_kw > 0 else 0.0
         stay_h = None if car.departure is None else (car.departure - inputs.at).total_seconds() / 3600
-        has_departure = stay_h is not None and stay_h > 0
-        # A car of which nobody knows when it leaves, or that should have left, is charged at once.
+        # A car of which nobody knows when it leaves, or that should have left, is charged at once, as a fast one.
+        has_departure = stay_h is not None and stay_h > 0 and car.mode is not ChargingMode.FAST
         window_h = stay_h if stay_h is not None and has_departure else full_h
         steps = max(window_h, _SHORTEST_H) * 3600 / STEP_S
         end_step = min(STEPS, math.ceil(steps))
@@ -280,7 +284,7 @@ def _explain_car(
         moment = inputs.at + timedelta(seconds=plan.change_step * STEP_S)
         text += f", {plan.next_power_kw:.3g} kW from {describe_time(moment)}"
     leaves = describe_time(need.car.departure) if need.has_departure and need.car.departure else None
-    text += f"; {energy_kwh:.1f} kWh " + (f"until it leaves at {leaves}" if leaves else "at once, departure not known")
+    text += f"; {energy_kwh:.1f} kWh " + _describe_stay(need, leaves)
     if plan.limited_by is not None:
         price = f", where one more kWh would save {plan.limit_price_per_kwh:.2g}{unit}" if prices.currency else ""
         text += f"; bound by {_limit_name(plan.limited_by)}{price}"
@@ -303,14 +307,23 @@ def _explain_car(
     )
 
 
+def _describe_stay(need: _CarNeed, leaves: str | None) -> str:
+    if need.car.mode is ChargingMode.FAST:
+        return "at once, in mode fast"
+    return f"until it leaves at {leaves}" if leaves else "at once, departure not known"
+
+
 def _limit_name(limit: str) -> str:
     return "the month's highest import" if limit == "peak" else f"the {limit.removeprefix('circuit ')}"
 
 
 def _describe_needs(needs: Sequence[_CarNeed], parameters: PlanParameters) -> list[str]:
-    hasty = [need.request.key for need in needs if not need.has_departure]
+    fast = [need.request.key for need in needs if need.car.mode is ChargingMode.FAST]
+    hasty = [need.request.key for need in needs if not need.has_departure and need.car.mode is not ChargingMode.FAST]
     unknown = [need.request.key for need in needs if not need.has_energy]
     sentences: list[str] = []
+    if fast:
+        sentences.append(f"In mode fast, charged at once: {', '.join(fast)}.")
     if hasty:
         sentences.append(f"Departure not known, charged at once: {', '.join(hasty)}.")
     if unknown:

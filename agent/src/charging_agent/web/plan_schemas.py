@@ -58,7 +58,9 @@ class PlanAnswer(_Answer):
     decision_id: str = Field(description="The decision that it belongs to; its signed record holds the plan.")
     decided_at: UtcTimestamp = Field(description="When it was made, UTC.")
     site_id: str = Field(description="The site.")
-    policy: str = Field(description="Who decided: `plan`, or `rules` where there is no plan.", examples=["plan"])
+    policy: str = Field(
+        description="Who decided: `rules` where they took over, and where no plan was asked for.", examples=["plan"]
+    )
     reason: str = Field(description="What was decided and why; says why there is no plan where the rules took over.")
     rule_ceiling_kw: float | None = Field(
         default=None, description="What the rules would have given each charging point [kW]; absent without a plan."
@@ -79,7 +81,7 @@ def build_plan_answer(made: DecisionDraft, site_id: str) -> PlanAnswer:
         decision_id=str(made.decision_id),
         decided_at=made.observation.at,
         site_id=site_id,
-        policy=decision.policy if proposal.plan is not None else "rules",
+        policy=decision.policy,
         reason=decision.reason,
     )
     if proposal.plan is None:

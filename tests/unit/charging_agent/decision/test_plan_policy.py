@@ -36,6 +36,7 @@ from charging_agent.readings.assessment import AgeLimits
 from charging_agent.readings.prices import PriceOutlook
 from charging_agent.scheduling import SolverError
 from charging_agent.settings import AgentSettings
+from ev_service.charging import ChargingMode
 from ev_service.forecasts import GridForecast, QuantileInterval, SolarForecast
 from ev_service.telemetry import GridLoad, SolarStatus
 
@@ -118,6 +119,18 @@ def test_who_tells_no_departure_is_charged_at_once_and_named() -> None:
     assert proposal.plan is not None
     assert "Departure not known, charged at once: CP-1/1." in proposal.plan.basis
     assert "Energy not known, 5 kWh assumed: CP-1/1." in proposal.plan.basis
+
+
+def test_a_fast_car_charges_at_once_and_one_on_surplus_is_left_to_the_sun() -> None:
+    cars = [leaving(1, 8, 11.0, mode=ChargingMode.FAST), leaving(2, 8, 11.0, mode=ChargingMode.SURPLUS)]
+    inputs = situation(cars, prices={"grid": prices(0.40, 0.40, 0.10, 0.40)})
+
+    proposal = free_policy().propose(inputs)
+
+    assert proposal.evse_ceilings_kw == {("CP-1", 1): pytest.approx(22.08)}
+    assert proposal.ceiling_kw == RulePolicy().propose(inputs).ceiling_kw
+    assert proposal.plan is not None
+    assert "In mode fast, charged at once: CP-1/1." in proposal.plan.basis
 
 
 def test_what_falls_short_is_said_early() -> None:
