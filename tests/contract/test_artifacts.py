@@ -276,6 +276,7 @@ def test_folders_and_files_are_named_after_what_they_hold(artifacts: Artifacts) 
                 "GET /site/1.0.0/kills": "listKills",
                 "PUT /site/1.0.0/site/limit": "setSiteLimit",
                 "PUT /site/1.0.0/sessions/{session_id}/departure": "setDeparture",
+                "PUT /site/1.0.0/sessions/{session_id}/mode": "setMode",
                 "PUT /site/1.0.0/override": "setOverride",
                 "GET /site/1.0.0/override": "getOverride",
                 "GET /site/1.0.0/session-records": "listSessionRecords",

@@ -9,7 +9,8 @@ import pytest
 from pydantic import BaseModel
 from rich.console import Console
 
-from charger_service.orders import DepartureOrder, OverrideKind, OverrideOrder, SiteLimitOrder
+from charger_service.orders import DepartureOrder, ModeOrder, OverrideKind, OverrideOrder, SiteLimitOrder
+from ev_service.charging import ChargingMode
 from wso2_provisioning.operating.cli import build_parser, main
 from wso2_provisioning.operating.commands import GatewayCall, build_call, format_csv, render_answer
 
@@ -86,6 +87,15 @@ def test_a_departure_says_what_was_said_and_leaves_the_rest_as_it_was() -> None:
     assert taken.model_fields_set == {"departure", "energy_wanted_kwh"}
 
 
+def test_a_mode_is_said_of_one_session() -> None:
+    made = call("mode", "s/1", "surplus")
+
+    assert (made.method, made.target) == ("PUT", "/sessions/s%2F1/mode")
+    assert ModeOrder.model_validate(made.body).mode is ChargingMode.SURPLUS
+    with pytest.raises(SystemExit):
+        call("mode", "s/1", "cheapest")
+
+
 @pytest.mark.parametrize("arguments", [("chargers",), ("sessions",), ("orders", "--most", "5")])
 def test_looking_changes_nothing(arguments: tuple[str, ...]) -> None:
     assert (call(*arguments).method, call(*arguments).body) == ("GET", None)
@@ -158,7 +168,7 @@ def test_what_a_charger_calls_itself_is_no_markup() -> None:
 
 def test_a_car_is_shown_with_what_is_known_of_it() -> None:
     assert format_answer("departure", SESSION).splitlines()[-1].split() == [
-        "s-1", "CP-1", "1", "2026-06-21T15:00:00Z", "7.5", "kWh", "-", "2026-06-21T21:00:00Z", "-", "-",
+        "s-1", "CP-1", "1", "2026-06-21T15:00:00Z", "7.5", "kWh", "-", "2026-06-21T21:00:00Z", "-", "-", "-",
     ]  # fmt: skip
 
 

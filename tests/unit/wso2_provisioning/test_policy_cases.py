@@ -87,6 +87,7 @@ MAY = {
         "SiteAPI PUT /site/1.0.0/site/limit",
         "SiteAPI GET /site/1.0.0/session-records",
         "SiteAPI PUT /site/1.0.0/sessions/none/departure",
+        "SiteAPI PUT /site/1.0.0/sessions/none/mode",
         "SiteAPI PUT /site/1.0.0/override",
         "SiteAPI GET /site/1.0.0/override",
         "SiteAPI GET /site/1.0.0/orders",

@@ -209,6 +209,7 @@ def _build_car(key: CarKey, charger: Charger, evse: Evse, most_a: float, is_meas
         max_a=most_a,
         priority=session.priority,
         guaranteed_a=session.guaranteed_a,
+        mode=session.mode,
         energy_left_kwh=left_kwh,
         departure=session.departure,
         can_switch_phases=evse.can_switch_phases,

@@ -114,6 +114,11 @@ class Session(_Wire):
     guaranteed_a: Ampere = Field(
         default=0.0, ge=0, le=80, description="Current per phase [A] that it gets wherever that is allowed; 0: none."
     )
+    mode: ChargingMode = Field(
+        default=ChargingMode.SMART,
+        description="How it wants to be charged: fast, smart (by departure), surplus or minimum_and_surplus.",
+        examples=["smart"],
+    )
 
 
 class Evse(_Wire):

@@ -18,6 +18,7 @@ from charger_service.kill_audit import Act, Acts, AuthenticatedCaller, RecordedA
 from charger_service.orders import (
     DepartureOrder,
     GridSignalAct,
+    ModeOrder,
     OrderKind,
     Orders,
     OverrideOrder,
@@ -34,6 +35,7 @@ _MAX_IN_MEMORY = 1000
 _ORDER_KINDS = {
     SiteLimitOrder: OrderKind.SITE_LIMIT,
     DepartureOrder: OrderKind.DEPARTURE,
+    ModeOrder: OrderKind.MODE,
     OverrideOrder: OrderKind.OVERRIDE,
     ProtectionAct: OrderKind.PROTECTION,
     GridSignalAct: OrderKind.GRID_SIGNAL,
@@ -236,7 +238,7 @@ class OrderAuditLog(_AuditLog[RecordedOrder]):
 
     async def add(
         self,
-        order: SiteLimitOrder | DepartureOrder | OverrideOrder | ProtectionAct | GridSignalAct,
+        order: SiteLimitOrder | DepartureOrder | ModeOrder | OverrideOrder | ProtectionAct | GridSignalAct,
         proved: AuthenticatedCaller | None,
         session_id: str | None = None,
     ) -> bool:
@@ -251,6 +253,7 @@ class OrderAuditLog(_AuditLog[RecordedOrder]):
             session_id=session_id,
             site_limit=order if isinstance(order, SiteLimitOrder) else None,
             departure=order if isinstance(order, DepartureOrder) else None,
+            mode=order if isinstance(order, ModeOrder) else None,
             override=order if isinstance(order, OverrideOrder) else None,
             protection=order if isinstance(order, ProtectionAct) else None,
             grid_signal=order if isinstance(order, GridSignalAct) else None,

@@ -63,7 +63,7 @@ class ChargingControl:
         longest_s = settings.longest_validity_s
         self.site = ChargingSite(
             installation,
-            Rules(site_settings, settings.building_kw, settings.fallback_a),
+            Rules(site_settings, settings.building_kw, settings.fallback_a, settings.default_mode),
             signals=GridSignals([source.name for source in signal.sources], signal.rules),
         )
         restore(self.site, state, read_clock(clock))

@@ -200,7 +200,10 @@ class ChargerEventHandler:
         if self._is_of_earlier(key, started):
             _logger.info("a transaction of earlier began", extra={"charger_id": key[0], "evse_id": key[1]})
             self._site.evses[key] = evse_facts.remember_transaction(
-                self._site.evses[key], started, self._drivers.driver_of(started.id_token)
+                self._site.evses[key],
+                started,
+                self._drivers.driver_of(started.id_token),
+                self._site.rules.default_mode,
             )
         else:
             self._begin(started)
@@ -330,7 +333,9 @@ class ChargerEventHandler:
         before = self._site.evses[key]
         # OCPP 2.0.1 demands no token of a transaction that was asked for.
         id_token = started.id_token or (AUTOSTART_TOKEN if self._autostart.is_asked(key) else None)
-        facts = evse_facts.apply_transaction_started(before, started, self._drivers.driver_of(id_token))
+        facts = evse_facts.apply_transaction_started(
+            before, started, self._drivers.driver_of(id_token), self._site.rules.default_mode
+        )
         self._site.evses[key] = facts
         if facts.session is None or (
             before.session is not None and before.session.session_id == facts.session.session_id

@@ -20,7 +20,7 @@ from charger_service.ports import (
     TransactionEnded,
     TransactionStarted,
 )
-from ev_service.charging import EvseState
+from ev_service.charging import ChargingMode, EvseState
 from ev_service.lifetimes import Instant
 
 _REMEMBERED_ENDED = 8
@@ -61,6 +61,8 @@ class ChargingSession:
     """Cars with a higher one go first when power is scarce."""
     guaranteed_a: float = 0.0
     """Guaranteed current per phase [A]; 0: none."""
+    mode: ChargingMode = ChargingMode.SMART
+    """How it wants to be charged."""
     by_operator: bool = False
     """Whether departure, energy and the rest come from an operator; the car's reports no longer change them."""
     is_end_inferred: bool = False
@@ -108,7 +110,12 @@ def in_state(facts: EvseFacts, state: EvseState, now_s: float, *, is_over: bool)
     )
 
 
-def apply_transaction_started(facts: EvseFacts, report: TransactionStarted, driver: Driver | None = None) -> EvseFacts:
+def apply_transaction_started(
+    facts: EvseFacts,
+    report: TransactionStarted,
+    driver: Driver | None = None,
+    mode: ChargingMode = ChargingMode.SMART,
+) -> EvseFacts:
     """Apply the start of a transaction; one that ended, or runs already, changes nothing."""
     running = facts.session
     if report.transaction_id in facts.ended:
@@ -117,7 +124,7 @@ def apply_transaction_started(facts: EvseFacts, report: TransactionStarted, driv
         if running.register_kwh is None and report.energy_kwh is not None:
             return replace(facts, session=replace(running, register_kwh=report.energy_kwh))
         return facts
-    session = facts.find_past_session(report.transaction_id) or _create_session(report, driver)
+    session = facts.find_past_session(report.transaction_id) or _create_session(report, driver, mode)
     before = replace(facts, past=_remove_past(facts, report.transaction_id))
     before = before if running is None else end_superseded_session(before, running)
     return replace(before, session=replace(session, is_end_inferred=False), is_served=True)
@@ -129,11 +136,16 @@ def end_superseded_session(facts: EvseFacts, session: ChargingSession) -> EvseFa
     return replace(facts, ended=_add_ended(facts, session), past=past[-_REMEMBERED_PAST:])
 
 
-def remember_transaction(facts: EvseFacts, report: TransactionStarted, driver: Driver | None = None) -> EvseFacts:
+def remember_transaction(
+    facts: EvseFacts,
+    report: TransactionStarted,
+    driver: Driver | None = None,
+    mode: ChargingMode = ChargingMode.SMART,
+) -> EvseFacts:
     """Remember the start of an earlier transaction for its end, or until it proves to run."""
     if report.transaction_id in facts.ended or facts.find_past_session(report.transaction_id) is not None:
         return facts
-    past = (*facts.past, _create_session(report, driver))[-_REMEMBERED_PAST:]
+    past = (*facts.past, _create_session(report, driver, mode))[-_REMEMBERED_PAST:]
     return replace(facts, past=past, is_served=True)
 
 
@@ -203,10 +215,10 @@ def apply_charging_needs(facts: EvseFacts, needs: ChargingNeeds) -> EvseFacts:
     )
 
 
-def _create_session(report: TransactionStarted, driver: Driver | None) -> ChargingSession:
+def _create_session(report: TransactionStarted, driver: Driver | None, mode: ChargingMode) -> ChargingSession:
     name = session_id_of(report.charger_id, report.transaction_id, report.started_at)
     return ChargingSession(
-        name, report.transaction_id, report.started_at, register_kwh=report.energy_kwh, driver=driver
+        name, report.transaction_id, report.started_at, register_kwh=report.energy_kwh, mode=mode, driver=driver
     )
 
 

@@ -7,10 +7,13 @@ from typing import ClassVar, TypeVar
 
 from charger_service.audit_log import OrderAuditLog
 from charger_service.command_queue import CommandQueue
+from charger_service.envelope import EvseKey
+from charger_service.evse_facts import ChargingSession
 from charger_service.kill_audit import AuthenticatedCaller
 from charger_service.limit_allocator import LimitAllocator
 from charger_service.orders import (
     DepartureOrder,
+    ModeOrder,
     Orders,
     OverrideKind,
     OverrideOrder,
@@ -108,10 +111,7 @@ class OperatorService:
             UnknownSessionError: no such session runs.
             OrderRefusedError: the departure is over.
         """
-        key = self._site.key_of_session(session_id)
-        session = None if key is None else self._site.get_session(key)
-        if key is None or session is None:
-            raise UnknownSessionError("no session of this name runs")
+        key, session = self._find_session(session_id)
         if order.departure <= self._clock.now():
             raise OrderRefusedError("a departure lies ahead")
         changed = replace(
@@ -122,6 +122,18 @@ class OperatorService:
             guaranteed_a=_or(order.guaranteed_a, session.guaranteed_a),
             by_operator=True,
         )
+        self._site.set_session(key, changed)
+        await asyncio.gather(self._record.add(order, proved, session_id), self._writer.write())
+        return to_session(key, changed)
+
+    async def set_mode(self, session_id: str, order: ModeOrder, proved: AuthenticatedCaller | None) -> Session:
+        """Set how a car is to be charged, until its session ends.
+
+        Raises:
+            UnknownSessionError: no such session runs.
+        """
+        key, session = self._find_session(session_id)
+        changed = replace(session, mode=order.mode)
         self._site.set_session(key, changed)
         await asyncio.gather(self._record.add(order, proved, session_id), self._writer.write())
         return to_session(key, changed)
@@ -150,6 +162,13 @@ class OperatorService:
             StoreError: they cannot be read.
         """
         return await self._record.page(limit, before)
+
+    def _find_session(self, session_id: str) -> tuple[EvseKey, ChargingSession]:
+        key = self._site.key_of_session(session_id)
+        session = None if key is None else self._site.get_session(key)
+        if key is None or session is None:
+            raise UnknownSessionError("no session of this name runs")
+        return key, session
 
     async def _persist(self, order: SiteLimitOrder | OverrideOrder, proved: AuthenticatedCaller | None) -> bool:
         is_recorded, is_kept = await asyncio.gather(self._record.add(order, proved), self._writer.write_orders())

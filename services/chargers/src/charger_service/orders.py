@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from charger_service.kill_audit import AuthenticatedCaller, Text
-from ev_service.charging import Override
+from ev_service.charging import ChargingMode, Override
 from ev_service.telemetry import SiteId
 from ev_service.units import Ampere, Kilowatt, KilowattHour, UtcTimestamp
 
@@ -48,6 +48,16 @@ class DepartureOrder(_Wire):
         le=80,
         description="Current per phase [A] that it gets wherever that is allowed; 0: none.",
         examples=[6.0],
+    )
+
+
+class ModeOrder(_Wire):
+    """How one session is to be charged."""
+
+    mode: Annotated[ChargingMode, Field(strict=False)] = Field(
+        description="fast: as much as possible, before others; smart: by departure; surplus: only what the site would"
+        " export; minimum_and_surplus: the least current always, more from surplus.",
+        examples=["surplus"],
     )
 
 
@@ -144,6 +154,7 @@ class OrderKind(StrEnum):
 
     SITE_LIMIT = "site_limit"
     DEPARTURE = "departure"
+    MODE = "mode"
     OVERRIDE = "override"
     PROTECTION = "protection"
     GRID_SIGNAL = "grid_signal"
@@ -155,13 +166,14 @@ class RecordedOrder(_Wire):
     number: int = Field(ge=1, description="Counts the orders, in the order in which they were given.", examples=[1])
     recorded_at: UtcTimestamp = Field(description="When it was given, UTC.", examples=["2026-06-21T16:00:00Z"])
     kind: OrderKind = Field(
-        description="site_limit, departure, override; protection: by the service itself; grid_signal: by the grid"
+        description="site_limit, departure, mode, override; protection: by the service itself; grid_signal: by the grid"
         " operator's signal.",
         examples=["override"],
     )
-    session_id: str | None = Field(default=None, max_length=64, description="For a departure: the session.")
+    session_id: str | None = Field(default=None, max_length=64, description="For a departure or a mode: the session.")
     site_limit: SiteLimitOrder | None = Field(default=None, description="For a site_limit: what was ordered.")
     departure: DepartureOrder | None = Field(default=None, description="For a departure: what was ordered.")
+    mode: ModeOrder | None = Field(default=None, description="For a mode: what was ordered.")
     override: OverrideOrder | None = Field(default=None, description="For an override: what was ordered.")
     protection: ProtectionAct | None = Field(default=None, description="For protection: what was done.")
     grid_signal: GridSignalAct | None = Field(default=None, description="For a grid_signal: what it allows.")

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from charger_service.grid_signal import SignalRules
-from ev_service.charging import LEAST_CURRENT_A, SignalScope
+from ev_service.charging import LEAST_CURRENT_A, ChargingMode, SignalScope
 from ev_service.settings import MqttUrl, RunSettings, SafeUrl, Settings, SiteSettings, load, secret_from
 
 
@@ -47,6 +47,10 @@ class ChargerSettings(Settings):
         ge=0,
         le=500,
         description="Current per phase to which lapsed limits fall [A]: 0, or >= 6.",
+    )
+    default_mode: ChargingMode = Field(
+        default=ChargingMode.SMART,
+        description="Mode of sessions of which no operator told another: fast, smart, surplus or minimum_and_surplus.",
     )
     answer_s: float = Field(
         default=3.0, gt=0, le=6, description="How long a call waits for chargers [s, real time]; the gateway waits 7 s."

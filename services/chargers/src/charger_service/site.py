@@ -37,7 +37,7 @@ from charger_service.limit_state import (
 from charger_service.metering import Meter, plausible_currents
 from charger_service.ports import CommandStatus, KnownMethod, Quirks
 from charger_service.quirks import KnownQuirk, find_quirks, quirks_of
-from ev_service.charging import EvseState, Override
+from ev_service.charging import ChargingMode, EvseState, Override
 from ev_service.charging_evidence import ConfirmedCharging
 from ev_service.lifetimes import EarlierEnd, Instant, LaterEnd, Lifetime
 from ev_service.settings import SiteSettings
@@ -94,6 +94,8 @@ class Rules:
     """Highest expected load of the building [kW]; None: not known."""
     fallback_a: float = 6.0
     """Fallback per phase [A]."""
+    default_mode: ChargingMode = ChargingMode.SMART
+    """Mode of a session that begins."""
 
 
 class DrawEvidence(Protocol):

@@ -10,6 +10,7 @@ from charger_service.kill_audit import Act, Acts, AuthenticatedCaller, RecordedA
 from charger_service.operator_service import OperatorService
 from charger_service.orders import (
     DepartureOrder,
+    ModeOrder,
     Orders,
     OverrideOrder,
     OverrideState,
@@ -30,6 +31,7 @@ def site_routes(kills: KillAuditLog, operator_service: OperatorService, history:
     router = APIRouter(dependencies=[through], tags=["site"])
     _add_kills(router, kills, through)
     _add_limits(router, operator_service, through)
+    _add_modes(router, operator_service, through)
     _add_override(router, operator_service, through)
     _add_history(router, history)
     return router
@@ -91,6 +93,25 @@ def _add_limits(router: APIRouter, operator_service: OperatorService, through: A
     ) -> Session:
         """Tells agents what a car needs; it stands above what the car itself said. 404: no such session runs."""
         return await operator_service.set_departure(session_id, order, _to_authenticated_caller(caller))
+
+
+def _add_modes(router: APIRouter, operator_service: OperatorService, through: Any) -> None:
+    @router.put(
+        "/sessions/{session_id}/mode",
+        operation_id="setMode",
+        summary="Say how a car is to be charged",
+        response_model_exclude_none=True,
+    )
+    async def set_mode(
+        session_id: Annotated[str, Path(max_length=64, description="The session, as `GET /sessions` names it.")],
+        order: ModeOrder,
+        caller: Annotated[Caller | None, through],
+    ) -> Session:
+        """Tells agents whether a car charges fast, by departure, or from the sun; until its session ends.
+
+        No mode gives more than limits, decision and protection allow. 404: no such session runs.
+        """
+        return await operator_service.set_mode(session_id, order, _to_authenticated_caller(caller))
 
 
 def _add_history(router: APIRouter, history: SessionHistory) -> None:

@@ -214,5 +214,6 @@ def to_session(key: EvseKey, session: ChargingSession) -> Session:
         departure=session.departure,
         priority=session.priority,
         guaranteed_a=session.guaranteed_a,
+        mode=session.mode,
         driver_id=session.driver and session.driver.driver_id,
     )

@@ -7,8 +7,9 @@ from tests.unit.charger_service.limits.conftest import NOON, House
 
 from charger_service.kill_audit import AuthenticatedCaller
 from charger_service.operator_service import OrderRefusedError, UnknownSessionError
-from charger_service.orders import DepartureOrder, OrderKind, OverrideKind, OverrideOrder, SiteLimitOrder
+from charger_service.orders import DepartureOrder, ModeOrder, OrderKind, OverrideKind, OverrideOrder, SiteLimitOrder
 from charger_service.ports import ChargingNeeds, CommandStatus
+from ev_service.charging import ChargingMode
 
 pytestmark = pytest.mark.anyio
 
@@ -219,6 +220,29 @@ async def test_what_a_person_says_of_a_car_stands_above_its_own_word(charging: H
     assert charging.evse("CP-1").session == told
     recorded = (await charging.record.page(10, None)).orders[0]
     assert (recorded.kind, recorded.session_id, recorded.proved) == (OrderKind.DEPARTURE, session.session_id, WHO)
+
+
+async def test_a_mode_holds_until_the_session_ends_and_is_recorded(tmp_path: Path) -> None:
+    before = House(folder=tmp_path)
+    await before.connect()
+    await before.plug("CP-1")
+    session = before.evse("CP-1").session
+    assert session is not None
+    assert session.mode is ChargingMode.SMART
+
+    told = await before.operator_service.set_mode(session.session_id, ModeOrder(mode=ChargingMode.SURPLUS), WHO)
+    recorded = (await before.record.page(10, None)).orders[0]
+    before.close()
+    after = House(folder=tmp_path)
+
+    assert told.mode is ChargingMode.SURPLUS
+    assert (recorded.kind, recorded.session_id) == (OrderKind.MODE, session.session_id)
+    assert recorded.mode == ModeOrder(mode=ChargingMode.SURPLUS)
+    resumed = after.evse("CP-1").session
+    assert resumed is not None
+    assert resumed.mode is ChargingMode.SURPLUS
+    with pytest.raises(UnknownSessionError):
+        await after.operator_service.set_mode("nobody", ModeOrder(mode=ChargingMode.FAST), WHO)
 
 
 async def test_a_departure_needs_a_session_and_the_future(charging: House) -> None:

@@ -35,6 +35,7 @@ _EPILOG = """\
   make operate ARGS="release" REASON="test is over"                   agents command again
   make operate ARGS="limit 60" REASON="transformer works"             building and cars together; "limit none" undoes it
   make operate ARGS="departure SESSION --at 2026-06-21T21:00+02:00 --energy-kwh 30"
+  make operate ARGS="mode SESSION surplus"
 
 Without make: python scripts/dev.py operate stop --minutes 30 REASON="fire alarm test". It acts on
 whatever runs here, of make run or of make up; STACK=run or STACK=compose names one of them. With WSO2_ADMIN_PASSWORD
@@ -120,6 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     limit = _add_order(commands, "limit", "what building and cars may draw together")
     limit.add_argument("kilowatts", type=_parse_kilowatts, help="at most as configured [kW]; none: back to that")
     _add_departure(commands)
+    _add_mode(commands)
     return parser
 
 
@@ -139,6 +141,13 @@ def _add_departure(commands: Any) -> None:
     departure.add_argument("--energy-kwh", type=float, help="wanted in all in this session [kWh]")
     departure.add_argument("--priority", type=int, help="0 to 9; higher goes first when power is scarce")
     departure.add_argument("--guaranteed-a", type=float, help="current per phase that it gets wherever allowed [A]")
+
+
+def _add_mode(commands: Any) -> None:
+    what = "say how a car is charged: fast, by departure (smart), or from what the site would export (surplus)"
+    mode: argparse.ArgumentParser = commands.add_parser("mode", help=what, description=what)
+    mode.add_argument("session", help="as sessions names it")
+    mode.add_argument("mode", choices=("fast", "smart", "surplus", "minimum_and_surplus"))
 
 
 def _parse_kilowatts(text: str) -> float | None:

@@ -38,7 +38,7 @@ def render_answer(command: str, answer: Answer) -> Iterable[str | Table]:
         yield _build_table(_SESSION, map(_format_session, answer["sessions"]), "no car is there")
     elif command == "orders":
         yield _build_table(_ORDER, map(_format_order, answer["orders"]), "nothing was ordered yet")
-    elif command == "departure":
+    elif command in ("departure", "mode"):
         yield _build_table(_SESSION, [_format_session(answer)], "")
     elif command == "limit":
         yield f"the site may draw {answer['site_limit_kw']:g} kW, of {answer['configured_kw']:g} as configured"
@@ -49,7 +49,7 @@ def render_answer(command: str, answer: Answer) -> Iterable[str | Table]:
 
 
 _EVSE = ("charger", "evse", "state", "limit", "limited by", "until", "draws", "session")
-_SESSION = ("session", "charger", "evse", "since", "charged", "wanted", "leaves", "priority", "guaranteed")
+_SESSION = ("session", "charger", "evse", "since", "charged", "wanted", "leaves", "priority", "guaranteed", "mode")
 _RECORD = ("charger", "evse", "since", "until", "charged", "driver", "token", "name")
 _COLUMNS = (
     "session_id",
@@ -112,6 +112,7 @@ def _format_session(session: Answer) -> Sequence[str]:
         str(session.get("departure", "-")),
         str(session.get("priority", "-")),
         _format_quantity(session.get("guaranteed_a"), "A"),
+        str(session.get("mode", "-")),
     )
 
 
@@ -223,9 +224,14 @@ def _build_departure(arguments: Namespace) -> GatewayCall:
     return GatewayCall(SITE_API, target, {name: value for name, value in fields.items() if value is not None})
 
 
+def _build_mode(arguments: Namespace) -> GatewayCall:
+    return GatewayCall(SITE_API, f"/sessions/{quote(arguments.session, safe='')}/mode", {"mode": arguments.mode})
+
+
 _CALLS: dict[str, Callable[[Namespace], GatewayCall]] = {
     "chargers": lambda _: GatewayCall(CHARGERS_API, "/chargers"),
     "sessions": _build_sessions,
+    "mode": _build_mode,
     "orders": lambda arguments: GatewayCall(SITE_API, f"/orders?limit={arguments.most}"),
     "stop": lambda arguments: _build_override("stop", arguments, minutes=arguments.minutes),
     "power": lambda arguments: _build_override(
