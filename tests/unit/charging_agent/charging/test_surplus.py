@@ -175,6 +175,19 @@ def test_without_a_measured_surplus_there_is_none() -> None:
     assert told.clamps == ()
 
 
+def test_a_session_in_mode_surplus_is_a_car_on_surplus() -> None:
+    reading = chargers(0.0)
+    evse = reading.chargers[0].evses[0]
+    assert evse.session is not None
+    session = evse.session.model_copy(update={"mode": ChargingMode.SURPLUS})
+    one = reading.chargers[0].model_copy(update={"evses": (evse.model_copy(update={"session": session}),)})
+
+    (car,) = build_fleet(reading.model_copy(update={"chargers": (one,)}), MeterHistory(90), NOON).cars
+
+    assert car.is_on_surplus
+    assert plan(None, car).allotments[0].limit_a == 0
+
+
 def test_a_liar_on_surplus_starts_nothing_at_night() -> None:
     """It reports a full draw that no meter confirms; the building takes what it takes."""
     loop = SharingLoop(decision=FAST, mode=ChargingMode.SURPLUS)
