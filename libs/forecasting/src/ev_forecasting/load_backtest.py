@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -182,7 +183,8 @@ def _forecast_mstl(
     It takes a third of a second per origin, so every sixth day stands for all: each weekday comes equally often.
     """
     try:
-        from statsforecast.models import MSTL as Decomposition
+        # By name, because no member declares it: as an extra it would come with every installation of the stack.
+        models: Any = import_module("statsforecast.models")
     except ImportError:
         return None
     forecast, day = np.full(length, np.nan), load.intervals_per_day
@@ -192,7 +194,7 @@ def _forecast_mstl(
         if len(history) < 15 * day:
             continue
         filled = np.where(np.isnan(history), np.nanmean(history), history)
-        model: Any = Decomposition(season_length=[day, 7 * day])
+        model: Any = models.MSTL(season_length=[day, 7 * day])
         forecast[rows - first] = model.forecast(y=filled, h=len(rows))["mean"]
         progress(0.6 + 0.4 * (number + 1) / len(chosen))
     return forecast
