@@ -26,6 +26,7 @@ from ev_sensors.settings import MqttSettings
 from ev_service.connections import ListenerSettings
 from ev_service.history.settings import HistorySettings
 from ev_service.settings import PLACEHOLDER, RunSettings, Settings, SiteSettings
+from grid_service.forecast_settings import ForecastSettings
 from grid_service.prices.settings import PriceMqttSettings, PriceSettings
 from grid_service.sources import GridModbusSettings, GridMqttSettings, GridSourceSettings
 from local_gateway.settings import LocalGatewaySettings
@@ -84,6 +85,7 @@ SECTIONS: dict[str, tuple[type[BaseSettings], ...]] = {
         GridModbusSettings,
         PriceSettings,
         PriceMqttSettings,
+        ForecastSettings,
         Building,
     ),
     "Charger service": (

@@ -29,7 +29,7 @@ NO_TOOLS = {"ChargerAPI", "ChargerControlAPI", "SiteAPI"}
 MCP_SERVERS = {
     "SolarMCP": ("SolarAPI", {"getSolarStatus"}),
     "BatteryMCP": ("BatteryAPI", {"getBatteryStatus"}),
-    "GridMCP": ("GridAPI", {"getGridLoad", "getGridPrices"}),
+    "GridMCP": ("GridAPI", {"getGridLoad", "getGridPrices", "getGridForecast"}),
     "AgentMCP": (
         "AgentAPI",
         {"optimize_charging", "list_decisions", "explain_decision", "site_status", "get_plan"},
@@ -78,7 +78,7 @@ def test_definitions_are_those_of_the_services() -> None:
         ),
         (
             "GridAPI",
-            ["/grid/1.0.0/grid-load", "/grid/1.0.0/history", "/grid/1.0.0/grid-prices"],
+            ["/grid/1.0.0/grid-load", "/grid/1.0.0/history", "/grid/1.0.0/grid-forecast", "/grid/1.0.0/grid-prices"],
             "grid:read",
             "Internal/grid_reader",
         ),

@@ -92,7 +92,7 @@ SERVICES = {
         GridLoad,
         "load_percent,load_kw,limit_kw",
         "61,61,100",
-        ("/grid-prices",),
+        ("/grid-prices", "/grid-forecast"),
     ),
 }
 

@@ -53,6 +53,7 @@ MAY = {
         "BatteryAPI GET /battery/1.0.0/history",
         "GridAPI GET /grid/1.0.0/grid-load",
         "GridAPI GET /grid/1.0.0/history",
+        "GridAPI GET /grid/1.0.0/grid-forecast",
         "GridAPI GET /grid/1.0.0/grid-prices",
         "ChargerAPI GET /chargers/1.0.0/chargers",
         "ChargerAPI GET /chargers/1.0.0/chargers/none",
@@ -63,6 +64,7 @@ MAY = {
         "BatteryMCP getBatteryStatus",
         "GridMCP getGridLoad",
         "GridMCP getGridPrices",
+        "GridMCP getGridForecast",
     },
     "Assistant": {
         "AgentAPI GET /agent/1.0.0/optimize-charging",

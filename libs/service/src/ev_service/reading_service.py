@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from ev_service.assertion import GatewayAssertion
 from ev_service.clock import Clock, make_clock
+from ev_service.history.reading_history import ReadingHistory
 from ev_service.history.service import HistoryService
 from ev_service.logs import configure_logging
 from ev_service.sources import (
@@ -24,6 +25,9 @@ from ev_service.web import create_service
 
 R = TypeVar("R", bound=Reading)
 
+ExtensionFactory = Callable[[ServiceSettings, Clock, ReadingHistory | None], Sequence[ServiceExtension]]
+"""Creates extensions from settings, the run's clock, and the readings that are kept."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -37,7 +41,7 @@ def create_reading_service(
     routes: Sequence[Callable[[Source[R], Clock], APIRouter]],
     settings: ServiceSettings | None,
     clock: Clock | None,
-    create_extensions: Callable[[ServiceSettings, Clock], Sequence[ServiceExtension]] = lambda settings, clock: (),
+    create_extensions: ExtensionFactory = lambda settings, clock, history: (),
 ) -> FastAPI:
     """Make the application of a service that answers readings, its health that of its source.
 
@@ -64,7 +68,7 @@ def create_reading_service(
     if certificate is None:
         _logger.warning("answers anyone who reaches it: GATEWAY_CERT_FILE is not set")
     history = HistoryService(settings, source, clock, apicontext)
-    extensions = (history, *create_extensions(settings, clock))
+    extensions = (history, *create_extensions(settings, clock, history.history))
     app = create_service(
         name=name,
         description=description,

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from fastapi import APIRouter, FastAPI
 
 from ev_service.clock import Clock
+from ev_service.history.reading_history import ReadingHistory
 from ev_service.reading_service import create_reading_service
 from ev_service.settings import load
 from ev_service.sources import ServiceExtension, ServiceSettings, Source
 from ev_service.telemetry import GridLoad
 from ev_service.web import through_gateway
 from grid_service import APICONTEXT
+from grid_service.forecast_settings import ForecastSettings
+from grid_service.load_forecasts import LoadForecastService
 from grid_service.prices.service import PriceService
 from grid_service.prices.settings import PriceSettings
 from grid_service.sources import GridSourceSettings, create_source
@@ -41,13 +44,16 @@ def create_grid_routes(source: Source[GridLoad], clock: Clock) -> APIRouter:
     return router
 
 
-def create_extensions(settings: ServiceSettings, clock: Clock) -> Sequence[ServiceExtension]:
-    """Create what the service offers in addition to its reading: prices.
+def create_extensions(
+    settings: ServiceSettings, clock: Clock, history: ReadingHistory | None
+) -> Sequence[ServiceExtension]:
+    """Create what the service offers in addition to its reading: prices and forecasts of the load.
 
     Raises:
         ConfigurationError: a setting, or a file that one names, cannot be used.
     """
-    return (PriceService(load(PriceSettings), settings.site, clock),)
+    forecasts = LoadForecastService(load(ForecastSettings), settings.site, history, settings.source.source, clock)
+    return (PriceService(load(PriceSettings), settings.site, clock), forecasts)
 
 
 def create_app(settings: ServiceSettings | None = None, clock: Clock | None = None) -> FastAPI:
