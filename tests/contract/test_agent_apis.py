@@ -8,6 +8,7 @@ import pytest
 from charging_agent.charging.charger_api import CHARGER_APIS, CHARGERS, LIMITS
 from charging_agent.gateway.calls import PublishedApi, ReadingApi
 from charging_agent.readings.apis import SOURCES
+from charging_agent.readings.forecasts import GRID_FORECAST
 from charging_agent.readings.prices import GRID_PRICES
 from wso2_provisioning.applications import EVAPP
 from wso2_provisioning.backends import DEFAULT_BACKENDS
@@ -23,7 +24,7 @@ def artifacts() -> Artifacts:
     return load_artifacts(WSO2_DIR, DEFAULT_BACKENDS)
 
 
-APIS = (*SOURCES, GRID_PRICES)
+APIS = (*SOURCES, GRID_PRICES, GRID_FORECAST)
 
 
 @pytest.mark.parametrize("api", APIS, ids=lambda api: api.operation_id)

@@ -116,7 +116,7 @@ class Agent:
             try:
                 await self._round()
                 # After the round's own calls, and by this loop alone: nobody who asks for a decision causes it.
-                self._observer.start_price_refresh()
+                self._observer.start_outlook_refresh()
             except Exception:
                 _logger.exception("round failed")
             await self._until_next(started_s + self._period_s)

@@ -28,8 +28,10 @@ from charging_agent.ledger.record_signing import RunMetadata, build_policy_recor
 from charging_agent.ledger.recorder import Recorder
 from charging_agent.readings.apis import SOURCES
 from charging_agent.readings.fetch_priority import CallPlan
+from charging_agent.readings.forecasts import GRID_FORECAST, LoadForecastOutlook
 from charging_agent.readings.observer import Observer
-from charging_agent.readings.prices import GRID_PRICES, PriceCache
+from charging_agent.readings.outlook_cache import OutlookCache
+from charging_agent.readings.prices import GRID_PRICES, PriceOutlook
 from charging_agent.settings import AgentSettings, GatewaySettings
 from charging_agent.web.api import create_agent_routes
 from charging_agent.web.metrics import AgentMetrics
@@ -38,7 +40,9 @@ from charging_agent.web.refresh_endpoint import create_refresh_route
 from ev_service.assertion import GatewayAssertion
 from ev_service.clock import Clock, make_clock
 from ev_service.errors import ConfigurationError
+from ev_service.forecasts import GridForecast
 from ev_service.logs import configure_logging
+from ev_service.prices import GridPrices
 from ev_service.settings import RunSettings, SiteSettings, load
 from ev_service.tasks import cancel_and_wait, run_in_background
 from ev_service.trust import Authorities
@@ -87,8 +91,9 @@ def create_app(
     endpoint = _create_token_endpoint(http, adapter, settings, gateway, clock)
     connections = _connect(http, endpoint, adapter, {**budgets, **calls.budgets}, clock, (metrics, call_log))
     client = connections.client
-    prices = _create_price_cache(settings, client, budgets, clock)
-    observer = Observer(client, clock, settings.ages(), _OBSERVATION_S, CallPlan(budgets, settings.ages()), prices)
+    plan = CallPlan(budgets, settings.ages())
+    outlooks = _create_outlook_caches(settings, client, budgets[GRID_PRICES.name], clock)
+    observer = Observer(client, clock, settings.ages(), _OBSERVATION_S, plan, *outlooks)
     listener, interval = metrics.charging, calls.round_interval
     charging = build_controller(settings, client, clock, interval, listener, _OBSERVATION_S)
     pipeline = _create_pipeline(settings)
@@ -112,18 +117,25 @@ def create_app(
 
 
 def _list_warnings(agent: Agent, observer: Observer) -> dict[str, str | None]:
-    return {"prices": observer.price_error(), "policy": agent.policy_warning()}
+    return observer.outlook_errors() | {"policy": agent.policy_warning()}
 
 
-def _create_price_cache(
-    settings: AgentSettings, client: GatewayClient, budgets: Mapping[str, CallBudget], clock: Clock
-) -> PriceCache | None:
-    if not settings.prices:
-        return None
+def _create_outlook_caches(
+    settings: AgentSettings, client: GatewayClient, budget: CallBudget, clock: Clock
+) -> tuple[OutlookCache[GridPrices, PriceOutlook] | None, OutlookCache[GridForecast, LoadForecastOutlook] | None]:
     # A reading is fetched when it is too old, and without viewers once in a period.
-    period_s = max(1.0, min(settings.max_age_s, settings.period_s))
-    budget, refresh_s = budgets[GRID_PRICES.name], settings.prices_refresh_s
-    return PriceCache(client, budget, clock, refresh_s=refresh_s, period_s=period_s, sources=len(SOURCES))
+    timing = {
+        "refresh_s": settings.prices_refresh_s,
+        "period_s": max(1.0, min(settings.max_age_s, settings.period_s)),
+    }
+    sources, prices, forecast = len(SOURCES), None, None
+    if settings.prices:
+        condense = PriceOutlook.from_prices
+        prices = OutlookCache(client, GRID_PRICES, condense, budget, clock, **timing, sources=sources)
+    if settings.forecasts:
+        shorten = LoadForecastOutlook.from_forecast
+        forecast = OutlookCache(client, GRID_FORECAST, shorten, budget, clock, **timing, sources=sources)
+    return prices, forecast
 
 
 def _create_pipeline(settings: AgentSettings) -> DecisionPipeline:

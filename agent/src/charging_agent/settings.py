@@ -57,8 +57,12 @@ class AgentSettings(Settings):
     prices: bool = Field(
         default=False, description="Whether prices of the grid service are fetched, given to the policy and recorded."
     )
+    forecasts: bool = Field(
+        default=False,
+        description="Whether the load forecast is fetched, given to the policy and recorded.",
+    )
     prices_refresh_s: float = Field(
-        default=900.0, ge=300, le=86_400, description="From one fetch of prices to the next [s]."
+        default=900.0, ge=300, le=86_400, description="From one fetch of prices or forecasts to the next [s]."
     )
     plan_energy_kwh: float = Field(
         default=20.0, gt=0, le=1000, description="Energy that the plan assumes where nobody told it [kWh]."

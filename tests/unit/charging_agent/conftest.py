@@ -31,8 +31,10 @@ from charging_agent.ledger.recorder import Recorder
 from charging_agent.readings.apis import BATTERY, GRID, SOLAR, SOURCES
 from charging_agent.readings.assessment import AgeLimits
 from charging_agent.readings.fetch_priority import CallPlan
+from charging_agent.readings.forecasts import GRID_FORECAST, LoadForecastOutlook
 from charging_agent.readings.observer import Observer
-from charging_agent.readings.prices import GRID_PRICES, PriceCache
+from charging_agent.readings.outlook_cache import OutlookCache
+from charging_agent.readings.prices import GRID_PRICES, PriceOutlook
 from charging_agent.settings import AgentSettings, GatewaySettings
 from ev_service.clock import SteppedClock
 from ev_service.units import utc_text
@@ -141,7 +143,8 @@ class FakeGateway:
         if asked["method"] == "tools/list":
             self.lists.append(api.name)
             return httpx.Response(200, json=build_result(asked["id"], {"tools": self.tools[api.name]}))
-        asked_api = GRID_PRICES if asked["params"]["name"] == GRID_PRICES.operation_id else api
+        outlooks = {one.operation_id: one for one in (GRID_PRICES, GRID_FORECAST)}
+        asked_api = outlooks.get(asked["params"]["name"], api)
         assert asked["params"] == {"name": asked_api.operation_id, "arguments": {}}
         path = asked_api.path
         answer = await self._answer(httpx.Request("GET", BASE + path, headers=request.headers), path)
@@ -229,8 +232,13 @@ class World:
             listeners=(self.calls,),
             monotonic_s=lambda: self.real_s,
         )
-        self.prices = PriceCache(
-            self.client, self.budgets[GRID.name], self.clock, refresh_s=300.0, period_s=10.0, sources=len(SOURCES)
+        timing = {"refresh_s": 300.0, "period_s": 10.0}
+        budget, sources = self.budgets[GRID.name], len(SOURCES)
+        self.prices = OutlookCache(
+            self.client, GRID_PRICES, PriceOutlook.from_prices, budget, self.clock, **timing, sources=sources
+        )
+        self.load_forecast = OutlookCache(
+            self.client, GRID_FORECAST, LoadForecastOutlook.from_forecast, budget, self.clock, **timing, sources=sources
         )
         self.observer = Observer(self.client, self.clock, AgeLimits(), deadline_s, CallPlan(self.budgets, AgeLimits()))
         self.ledger = Ledger(None, maker())

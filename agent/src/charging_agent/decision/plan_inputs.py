@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from charging_agent.decision.policy import ConnectionLimits, DecisionInputs
+from charging_agent.readings.forecasts import LOAD_FORECAST, LoadForecastOutlook
 from charging_agent.readings.prices import PRICES, PriceOutlook
 from charging_agent.scheduling.problem import FloatArray
-from ev_service.forecasts import Forecast, GridForecast, SolarForecast
+from ev_service.forecasts import Forecast, SolarForecast
 
 STEP_S = 900
 """Length of a step of the plan [s]. The first step begins with the decision."""
@@ -95,9 +96,14 @@ def build_load_outlook(inputs: DecisionInputs, limits: ConnectionLimits) -> Load
     """
     exported_kw = inputs.grid.export_kw if inputs.grid is not None else 0.0
     now_kw, reserved_kw = limits.base_load_kw - exported_kw, limits.usable_kw - limits.free_kw
-    grid, solar = inputs.forecasts.get("grid"), inputs.forecasts.get("solar")
-    if isinstance(grid, GridForecast):
-        expected_kw, high_kw = _read_quantile(grid, inputs.at, "p50"), _read_quantile(grid, inputs.at, "p90")
+    grid, solar = inputs.forecasts.get(LOAD_FORECAST), inputs.forecasts.get("solar")
+    if isinstance(grid, LoadForecastOutlook):
+        start_s = (grid.starts_at - inputs.at).total_seconds()
+        # Beyond a forecast that ends early its last value stays.
+        expected_kw, high_kw = (
+            _mean_on_steps(np.array(values), start_s, grid.resolution_s, values[-1])
+            for values in (grid.p50_kw, grid.p90_kw)
+        )
         basis = f"Load by the forecast {grid.model} of {describe_time(grid.issued_at)}."
     elif isinstance(solar, SolarForecast) and inputs.solar is not None:
         gross_kw = now_kw + inputs.solar.generation_kw
@@ -111,6 +117,9 @@ def build_load_outlook(inputs: DecisionInputs, limits: ConnectionLimits) -> Load
         expected_kw = np.where(np.arange(STEPS) < _SURPLUS_STEPS, now_kw, max(now_kw, 0.0))
         high_kw = expected_kw.copy()
         basis = "Without forecasts, the present load stays, and a surplus of sun for an hour."
+    if now_kw < 0:
+        # What is drawn from the grid, and so its forecast, is 0 at least: a surplus is known as measured only.
+        expected_kw[:_SURPLUS_STEPS] = now_kw
     # Nothing is planned with sun that is not certain: what a cloud takes away must not overload the connection.
     high_kw = np.maximum(np.maximum(high_kw, expected_kw), 0.0)
     expected_kw[0], high_kw[0] = now_kw, reserved_kw

@@ -136,13 +136,13 @@ def sign_record(
 
 
 def build_inputs(observation: Observation) -> SourceInputs:
-    """Write down the readings whole, as they were assessed, and the prices."""
+    """Write down the readings whole, as they were assessed, with prices and forecast."""
     return INPUTS_MODEL.model_validate(
         {
             name: {"status": one.status, "age_s": one.age_s, "error": one.error, "reading": one.reading}
             for name, one in observation.readings.items()
         }
-        | {"prices": observation.prices}
+        | {"prices": observation.prices, "load_forecast": observation.load_forecast}
     )
 
 

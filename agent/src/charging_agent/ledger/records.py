@@ -15,6 +15,7 @@ from charging_agent.gateway.calls import FailureReason, ProtocolName
 from charging_agent.ledger.charging_records import ChargersInput, CommandRecord, Key, LateRecord, PlanRecord, RecordPart
 from charging_agent.readings.apis import ReadingSource, create_model_by_source
 from charging_agent.readings.assessment import Status
+from charging_agent.readings.forecasts import LoadForecastOutlook
 from charging_agent.readings.prices import PriceOutlook
 from ev_service.telemetry import Reading
 from ev_service.units import UtcTimestamp
@@ -62,10 +63,14 @@ class SourceInputs(RecordPart):
         default=None, description="Prices from the decision on; null or absent: it was made without them."
     )
 
+    load_forecast: LoadForecastOutlook | None = Field(
+        default=None, description="Forecast of the load from the decision on; null or absent: made without it."
+    )
+
     def as_json(self) -> dict[str, Any]:
-        """The JSON value that is hashed; a decision without prices leaves `prices` out, as all records before it."""
-        content = super().as_json()
-        return content if self.prices is not None else {name: one for name, one in content.items() if name != "prices"}
+        """The JSON value that is hashed; what a decision was made without is left out, as in all records before it."""
+        absent = {name for name in ("prices", "load_forecast") if getattr(self, name) is None}
+        return {name: one for name, one in super().as_json().items() if name not in absent}
 
     def by_source(self) -> dict[str, Input]:
         """Return what was known of each source of readings; one that was added after the record is absent."""

@@ -16,6 +16,7 @@ from charging_agent.ledger.records import FORMAT, Input, PolicyParameters, Recor
 from charging_agent.ledger.verification import find_wrong_digest
 from charging_agent.readings.apis import SOURCES, build_decision_inputs
 from charging_agent.readings.assessment import AgeLimits, Status, assess_reading
+from charging_agent.readings.forecasts import LOAD_FORECAST
 from charging_agent.readings.prices import PRICES
 from ev_service.telemetry import Reading
 
@@ -91,6 +92,8 @@ def _inputs(record: Record) -> DecisionInputs:
     inputs = build_decision_inputs(record.decided_at, {name: known.reading for name, known in readings.items()})
     if record.inputs.prices is not None:
         inputs = replace(inputs, prices={PRICES: record.inputs.prices})
+    if record.inputs.load_forecast is not None:
+        inputs = replace(inputs, forecasts={LOAD_FORECAST: record.inputs.load_forecast})
     # A plan without headroom was made without knowing what the connection leaves; so was the decision.
     if plan is None or plan.headroom is None:
         return inputs

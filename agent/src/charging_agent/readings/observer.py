@@ -18,7 +18,9 @@ from charging_agent.gateway.client import GatewayClient
 from charging_agent.readings.apis import GRID, SOURCES, build_decision_inputs
 from charging_agent.readings.assessment import AgeLimits, AssessedReading
 from charging_agent.readings.fetch_priority import CallPlan, Wish
-from charging_agent.readings.prices import PRICES, PriceCache, PriceOutlook
+from charging_agent.readings.forecasts import LOAD_FORECAST, LoadForecastOutlook
+from charging_agent.readings.outlook_cache import OutlookCache
+from charging_agent.readings.prices import PRICES, PriceOutlook
 from charging_agent.readings.reading_cache import ReadingCache
 from ev_service.clock import Clock
 from ev_service.tasks import SingleFlight
@@ -41,6 +43,9 @@ class Observation:
     prices: PriceOutlook | None = None
     """Prices from then on; None: not known, which degrades nothing."""
 
+    load_forecast: LoadForecastOutlook | None = None
+    """Forecast of the load from then on; None: not known, which degrades nothing."""
+
     @property
     def grid(self) -> AssessedReading[Reading]:
         """The reading of the grid connection, without which charging pauses."""
@@ -59,7 +64,11 @@ class Observation:
     def decision_inputs(self) -> DecisionInputs:
         """Return what a decision may use: everything that is not missing."""
         inputs = build_decision_inputs(self.at, {name: one.reading for name, one in self.readings.items()})
-        return inputs if self.prices is None else replace(inputs, prices={**inputs.prices, PRICES: self.prices})
+        prices = {} if self.prices is None else {PRICES: self.prices}
+        forecasts = {} if self.load_forecast is None else {LOAD_FORECAST: self.load_forecast}
+        if not prices and not forecasts:
+            return inputs
+        return replace(inputs, prices={**inputs.prices, **prices}, forecasts={**inputs.forecasts, **forecasts})
 
 
 class Observer:
@@ -72,6 +81,7 @@ class Observer:
         deadline_s: real time [s] in which an observation ends.
         plan: chooses which of the readings that are too old are worth a call.
         prices: fetches and holds prices; None: decisions are made without them.
+        load_forecast: the same for the forecast of the load.
     """
 
     def __init__(
@@ -81,11 +91,13 @@ class Observer:
         limits: AgeLimits,
         deadline_s: float,
         plan: CallPlan,
-        prices: PriceCache | None = None,
+        prices: OutlookCache[Any, PriceOutlook] | None = None,
+        load_forecast: OutlookCache[Any, LoadForecastOutlook] | None = None,
     ) -> None:
         self._gateway = gateway
-        self._prices = prices
-        self._price_flight = SingleFlight(self._refresh_prices)
+        self._prices, self._load_forecast = prices, load_forecast
+        self._outlooks: list[OutlookCache[Any, Any]] = [one for one in (prices, load_forecast) if one is not None]
+        self._outlook_flight = SingleFlight(self._refresh_outlooks)
         self._clock = clock
         self._deadline_s = deadline_s
         self._sensors = [ReadingCache(source, clock, source.ages or limits) for source in SOURCES]
@@ -117,24 +129,29 @@ class Observer:
         """Whether more than half of each API's calls are left in this window."""
         return self._plan.has_calls_to_spare(self._clock.now())
 
-    def start_price_refresh(self) -> None:
-        """Fetch prices in the background if they are due and no reading lacks the call; observing never does."""
-        if self._prices is not None and self._prices.is_due():
-            self._price_flight.start()
+    def start_outlook_refresh(self) -> None:
+        """Fetch prices and forecasts in the background if due and no reading lacks the call; observing never does."""
+        if any(one.is_due() for one in self._outlooks):
+            self._outlook_flight.start()
 
-    def price_error(self) -> str | None:
-        """Why prices could not be fetched last, in one sentence; None: they could, or nobody wants them."""
-        error = None if self._prices is None else self._prices.error
-        return None if error is None else f"prices were not fetched ({error})"
+    def outlook_errors(self) -> dict[str, str | None]:
+        """Why prices and forecasts could not be fetched last, in one sentence; None: they could, or are not wanted."""
+        named = {"prices": self._prices, "forecasts": self._load_forecast}
+        return {
+            name: None if one is None or one.error is None else f"{name} were not fetched ({one.error})"
+            for name, one in named.items()
+        }
 
     async def stop(self) -> None:
         """Give up what is in flight."""
-        await self._price_flight.stop()
+        await self._outlook_flight.stop()
         await self._flight.stop()
 
-    async def _refresh_prices(self) -> None:
-        if self._prices is not None and await self._prices.refresh():
-            self._revoke_access()
+    async def _refresh_outlooks(self) -> None:
+        for one in self._outlooks:
+            if one.is_due() and await one.refresh():
+                self._revoke_access()
+                return
 
     async def _renew(self) -> Observation:
         self._number += 1
@@ -172,10 +189,12 @@ class Observer:
 
     def _assess(self, now: datetime, observation: int) -> Observation:
         readings = {cache.api.subject: cache.assess(now, observation) for cache in self._sensors}
-        return Observation(now, readings, None if self._prices is None else self._prices.current(now))
+        prices = None if self._prices is None else self._prices.current(now)
+        load_forecast = None if self._load_forecast is None else self._load_forecast.current(now)
+        return Observation(now, readings, prices, load_forecast)
 
     def _revoke_access(self) -> None:
         for each in self._sensors:
             each.revoke_access()
-        if self._prices is not None:
-            self._prices.revoke_access()
+        for outlook in self._outlooks:
+            outlook.revoke_access()

@@ -1,24 +1,14 @@
-"""Prices as a decision sees them: compact, so that each record can hold them whole, and kept apart from readings.
+"""Prices as a decision sees them: compact, so that each record can hold them whole, and kept apart from readings."""
 
-Prices share the call budget of the grid's readings and never cost one of these its call. A missing price degrades no
-decision.
-"""
-
-import logging
 from datetime import datetime, timedelta
-from math import ceil
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from charging_agent.gateway.budget import CallBudget
-from charging_agent.gateway.calls import FailureReason, GatewayCallError, ReadingApi
-from charging_agent.gateway.client import GatewayClient
-from ev_service.clock import Clock
+from charging_agent.gateway.calls import ReadingApi
 from ev_service.prices import Currency, GridPrices
 from ev_service.telemetry import Reading
 from ev_service.units import UtcTimestamp
-from wso2_terms import codes
 
 PRICES = "grid"
 """Name of the grid's prices in `DecisionInputs.prices`."""
@@ -40,8 +30,6 @@ _RESERVED_CALLS = 3
 
 _MAX_INTERVALS = 97
 _CLOCK_STEP = timedelta(seconds=5)
-
-_logger = logging.getLogger(__name__)
 
 
 class PriceOutlook(Reading):
@@ -107,99 +95,3 @@ class PriceOutlook(Reading):
                 "co2_g_per_kwh": self.co2_g_per_kwh[over:],
             }
         )
-
-
-def has_calls_for_prices(budget: CallBudget, now: datetime, period_s: float, sources: int) -> bool:
-    """Tell whether a refresh leaves every reading its calls for the rest of the gateway's window.
-
-    Args:
-        budget: of the API that publishes the prices.
-        now: the run's time.
-        period_s: a reading is fetched once in this time at most [s].
-        sources: number of readings that share the application's budget.
-    """
-    application = budget.application
-    limits = [(budget, 1), *(((application, sources),) if application is not None else ())]
-    for one, readings in limits:
-        left = one.own_remaining(now)
-        if left is None:
-            continue
-        rounds = ceil((one.window_end(now) - now).total_seconds() / period_s) + 1
-        if left - _RESERVED_CALLS < rounds * readings:
-            return False
-    return True
-
-
-class PriceCache:
-    """Holds the newest prices, and fetches new ones when they are due and calls are left over.
-
-    Args:
-        gateway: fetches them.
-        budget: of the API that publishes them.
-        clock: the run's clock.
-        refresh_s: from one fetch to the next [s].
-        period_s: a reading is fetched once in this time at most [s].
-        sources: number of readings that share the application's budget.
-    """
-
-    def __init__(
-        self,
-        gateway: GatewayClient,
-        budget: CallBudget,
-        clock: Clock,
-        *,
-        refresh_s: float,
-        period_s: float,
-        sources: int,
-    ) -> None:
-        self._gateway, self._budget, self._clock = gateway, budget, clock
-        self._refresh_s, self._period_s, self._sources = refresh_s, period_s, sources
-        self._held: PriceOutlook | None = None
-        self._due_s = -1.0
-        self._cuts = 0
-        self.error: FailureReason | None = None
-        """What the last fetch met; None: nothing, or there was none yet."""
-
-    def current(self, now: datetime) -> PriceOutlook | None:
-        """Return the prices from `now` on, without any call; None if none are known."""
-        return None if self._held is None else self._held.cut(now)
-
-    def is_due(self) -> bool:
-        """Whether new prices are wanted and may be fetched now."""
-        if self._clock.monotonic_s() < self._due_s:
-            return False
-        return has_calls_for_prices(self._budget, self._clock.now(), self._period_s, self._sources)
-
-    async def refresh(self) -> bool:
-        """Fetch prices once.
-
-        Returns:
-            Whether a deny policy refused: its answer counts for all readings.
-        """
-        cuts, self._due_s = self._cuts, self._clock.monotonic_s() + self._refresh_s
-        try:
-            prices = PriceOutlook.from_prices(await self._gateway.fetch_once(GRID_PRICES))
-        except GatewayCallError as failure:
-            self._on_failure(failure)
-            return failure.code == codes.DENIED.code
-        except ValueError:
-            self.error = FailureReason.INVALID_READING
-            return False
-        # What was asked before the agent was cut off tells nothing any more.
-        if cuts == self._cuts:
-            self._held, self.error = prices, None
-        return False
-
-    def revoke_access(self) -> None:
-        """Forget the prices held, and what a call in flight may still bring."""
-        self._held, self.error = None, FailureReason.BLOCKED
-        self._cuts += 1
-
-    def _on_failure(self, failure: GatewayCallError) -> None:
-        if failure.reason is FailureReason.BLOCKED:
-            self.revoke_access()
-        if failure.reason is FailureReason.NOT_FOUND:
-            self._due_s = self._clock.monotonic_s() + max(self._refresh_s, NOT_PUBLISHED_S)
-        if failure.reason is not self.error:
-            _logger.warning("prices not fetched", extra={"reason": failure.reason.value, "code": failure.code})
-        self.error = failure.reason

@@ -33,6 +33,7 @@ from charging_agent.ledger.record_signing import ChainHead, build_policy_record,
 from charging_agent.ledger.replay import replay_record
 from charging_agent.ledger.verification import verify
 from charging_agent.readings.assessment import AgeLimits
+from charging_agent.readings.forecasts import LoadForecastOutlook
 from charging_agent.readings.prices import PriceOutlook
 from charging_agent.scheduling import SolverError
 from charging_agent.settings import AgentSettings
@@ -183,7 +184,7 @@ def test_a_rising_load_forecast_limits_the_plan_to_its_upper_quantile() -> None:
     load = GridForecast(
         **SITE, issued_at=NOON, model="trees", resolution_s=3600, intervals=tuple(map(interval, range(24)))
     )
-    inputs = situation([leaving(1, 8, 40.0)], 60.0, forecasts={"grid": load})
+    inputs = situation([leaving(1, 8, 40.0)], 60.0, forecasts={"grid": LoadForecastOutlook.from_forecast(load)})
 
     proposal = free_policy().propose(inputs)
 
@@ -338,7 +339,7 @@ def test_whatever_prices_and_forecasts_say_ceilings_stay_within_the_connection(
             for hour, (low, middle, high) in enumerate(sorted(values) for values in loads)
         )
         wild = GridForecast(**SITE, issued_at=NOON, model="wild", resolution_s=3600, intervals=intervals)
-        inputs = replace(inputs, forecasts={"grid": wild})
+        inputs = replace(inputs, forecasts={"grid": LoadForecastOutlook.from_forecast(wild)})
 
     outcome = DecisionPipeline(free_policy(), keeps_rule_ceilings=False).decide(inputs)
 

@@ -29,7 +29,8 @@ from charging_agent.readings.apis import GRID, SOURCES
 from charging_agent.readings.assessment import AgeLimits
 from charging_agent.readings.fetch_priority import CallPlan
 from charging_agent.readings.observer import Observer
-from charging_agent.readings.prices import GRID_PRICES, PriceOutlook, has_calls_for_prices
+from charging_agent.readings.outlook_cache import has_spare_calls
+from charging_agent.readings.prices import GRID_PRICES, PriceOutlook
 from ev_service.prices import GridPrices
 from ev_service.units import utc_text
 from wso2_terms import codes
@@ -118,7 +119,7 @@ def test_a_refresh_leaves_every_reading_its_calls(
         budget.take(NOON)
     for _ in range(spent_by_others):
         whole.take(NOON)
-    if not has_calls_for_prices(budget, now, period_s, len(SOURCES)):
+    if not has_spare_calls(budget, now, period_s, len(SOURCES)):
         return
     # The refresh costs three calls at the most; after it each reading is taken in every period that is left.
     assert all(budget.take(now) for _ in range(3))
@@ -133,7 +134,7 @@ def test_calls_are_left_over_in_the_loops_own_pace() -> None:
     for second in (0, 15, 30):
         budget.take(NOON + timedelta(seconds=second))
 
-    assert has_calls_for_prices(budget, NOON + timedelta(seconds=30), 10.0, len(SOURCES))
+    assert has_spare_calls(budget, NOON + timedelta(seconds=30), 10.0, len(SOURCES))
 
 
 def observing(world: World) -> Observer:
@@ -141,9 +142,9 @@ def observing(world: World) -> Observer:
 
 
 async def refresh(observer: Observer) -> None:
-    observer.start_price_refresh()
+    observer.start_outlook_refresh()
     await asyncio.sleep(0)
-    while observer._price_flight.is_running:  # pyright: ignore[reportPrivateUsage]
+    while observer._outlook_flight.is_running:  # pyright: ignore[reportPrivateUsage]
         await asyncio.sleep(0.001)
 
 
@@ -169,7 +170,7 @@ async def test_a_missing_price_degrades_nothing_and_keeps_no_grid_reading_back(w
     seen = await observer.observe()
 
     assert (seen.is_degraded, seen.grid.error, seen.prices) == (False, None, None)
-    assert observer.price_error() == "prices were not fetched (backend_failed)"
+    assert observer.outlook_errors()["prices"] == "prices were not fetched (backend_failed)"
     assert world.gateway.calls_to(PATH) == 1
 
 
@@ -225,7 +226,7 @@ async def test_an_answer_that_is_no_price_leaves_those_that_were_there(world: Wo
 
     assert world.gateway.calls_to(PATH) == 2
     assert observer.current_observation().prices is not None
-    assert observer.price_error() == "prices were not fetched (invalid_reading)"
+    assert observer.outlook_errors()["prices"] == "prices were not fetched (invalid_reading)"
 
 
 async def test_who_is_cut_off_forgets_prices_and_readings(world: World) -> None:
