@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ev_forecasting.session_model import PooledSessionForecaster
@@ -216,6 +216,7 @@ def test_implausible_sessions_are_left_out() -> None:
 NUMBERS = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
 
 
+@example(stays_h=[], energies=[], entered_kwh=None, entered_h=None, charged_kwh=5e-324, age_h=0.0)
 @settings(max_examples=60, deadline=None)
 @given(
     stays_h=st.lists(st.floats(-50, 9_000), max_size=8),

@@ -236,7 +236,7 @@ def _remaining_log_normal(median: float, log_sigma: float, above: float) -> Floa
     """Five equally likely values of a log-normal quantity that is known to be above a value."""
     survival = 1.0
     if above > 0:
-        survival = max(1e-9, 1 - _STANDARD_NORMAL.cdf(math.log(above / median) / log_sigma))
+        survival = max(1e-9, 1 - _STANDARD_NORMAL.cdf((math.log(above) - math.log(median)) / log_sigma))
     scores = [-_STANDARD_NORMAL.inv_cdf(survival * (1 - level)) for level in _PRIOR_LEVELS]
     return np.maximum(above, median * np.exp(log_sigma * np.array(scores)))
 

@@ -9,34 +9,25 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Annotated
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from fastapi import APIRouter, Query
 
-from ev_forecasting.load import LoadHistoryError, LoadModel, predict_load, train_load
-from ev_forecasting.load_features import LoadCalendar
-from ev_forecasting.load_files import LoadModelFileError, read_model
-from ev_forecasting.series import TimeSeries
 from ev_service.clock import Clock, sleep_until_s
 from ev_service.errors import EvError
-from ev_service.forecasts import GridForecast, QuantileInterval, RecentError
+from ev_service.forecasts import GridForecast
 from ev_service.history.reading_history import ReadingHistory, find_origin
 from ev_service.settings import SiteSettings
 from ev_service.tasks import run_in_background
 from ev_service.web import through_gateway
 from grid_service import APICONTEXT
-from grid_service.forecast_settings import LEAD_DAYS, RESOLUTION, ForecastSettings, read_load
+from grid_service.forecast_settings import MAX_HOURS, RESOLUTION, ForecastSettings
 
-MAX_HOURS = 48
-"""Longest forecast [h]."""
+if TYPE_CHECKING:
+    from grid_service.forecast_making import ForecastMaker
 
 _REFRESH_S = 300.0
-_HISTORY_DAYS = 80
-_SEASONAL_DAYS = 27
-"""Days that a seasonal forecast is made from where there is no model: too few for trees."""
-
 _TRAINING_TIMEOUT_S = 900.0
 _RETRY_S = 3600.0
 _PER_HOUR = timedelta(hours=1) // RESOLUTION
@@ -74,12 +65,10 @@ class LoadForecastService:
         self, settings: ForecastSettings, site: SiteSettings, history: ReadingHistory | None, source: str, clock: Clock
     ) -> None:
         self._settings, self._site, self._history, self._source = settings, site, history, find_origin(source)
-        self._clock, self._calendar = clock, settings.calendar(site)
+        self._clock = clock
         self._held = _ForecastState()
-        self._model: LoadModel | None = None
-        self._read_mtime_ns: int | None = None
+        self._maker: ForecastMaker | None = None
         self._training_due_s = -1.0
-        self._model_error: str | None = None
         self._training_error: str | None = None
 
     def read(self, hours: int) -> GridForecast:
@@ -102,7 +91,8 @@ class LoadForecastService:
 
     def warnings(self) -> Mapping[str, str | None]:
         """Why forecasts are not made by a new model; no reason to take the grid reading for failed."""
-        reasons = [reason for reason in (self._model_error, self._training_error) if reason]
+        model_error = self._maker and self._maker.model_error
+        reasons = [reason for reason in (model_error, self._training_error) if reason]
         return {"grid_forecast": "; ".join(reasons) or None}
 
     @asynccontextmanager
@@ -153,39 +143,22 @@ class LoadForecastService:
         self._held = held
 
     def _make(self) -> _ForecastState:
+        # Loaded here: a service that forecasts nothing needs neither their memory nor their time.
+        from ev_forecasting.load import LoadHistoryError
+        from grid_service.forecast_making import ForecastMaker
+
         assert self._history is not None
-        now = self._clock.now()
         try:
-            load = read_load(self._history, now, _HISTORY_DAYS)
-            if not len(load):
-                raise LoadHistoryError("no load was measured yet")
-            model = self._read_model() or train_load(_last_days(load, _SEASONAL_DAYS), self._calendar, LEAD_DAYS)
-            return _ForecastState(_build_forecast(model, load, self._calendar, now, (self._site.id, self._source)))
+            if self._maker is None:
+                self._maker = ForecastMaker(self._settings, self._site, self._history, self._source)
+            return _ForecastState(self._maker.make(self._clock.now()))
         except LoadHistoryError as error:
             return _ForecastState(missing=str(error))
         except EvError as error:
             return _ForecastState(missing=error.message)
 
-    def _read_model(self) -> LoadModel | None:
-        """The model of the file, read again when that changes; None where there is none that can be used."""
-        file = self._settings.model_file
-        assert file is not None
-        try:
-            mtime_ns = file.stat().st_mtime_ns
-        except OSError:
-            self._model_error = "there is no model yet, a seasonal mean stands in for it"
-            return None
-        if mtime_ns != self._read_mtime_ns:
-            self._read_mtime_ns, self._model = mtime_ns, None
-            try:
-                self._model, self._model_error = read_model(file), None
-            except LoadModelFileError as error:
-                self._model_error = f"{error}; a seasonal mean stands in for it"
-                _logger.warning("load model not usable", extra={"reason": str(error)})
-        return self._model
-
     async def _train_if_due(self) -> None:
-        now_s, model = self._clock.monotonic_s(), self._model
+        now_s, model = self._clock.monotonic_s(), self._maker and self._maker.model
         age = None if model is None else self._clock.now() - model.trained_until
         if now_s < self._training_due_s or (age is not None and age < timedelta(hours=self._settings.train_hours)):
             return
@@ -210,38 +183,3 @@ class LoadForecastService:
         failure = reason or f"training ended with {process.returncode}"
         self._training_error = None if process.returncode == 0 else failure
         _logger.info("load model trained", extra={"reason": self._training_error})
-
-
-def _last_days(load: TimeSeries, days: int) -> TimeSeries:
-    return load.since(load.end - timedelta(days=days))
-
-
-def _build_forecast(
-    model: LoadModel, load: TimeSeries, calendar: LoadCalendar, now: datetime, of: tuple[str, str]
-) -> GridForecast:
-    prediction = predict_load(model, load, calendar, now, MAX_HOURS * _PER_HOUR)
-    # What is drawn from the grid is never below 0: export is told apart.
-    forecast = (prediction.p10, prediction.p50, prediction.p90)
-    quantiles = [np.maximum(values, 0.0).round(3).tolist() for values in forecast]
-    naive = model.holdout_mae.get("week before")
-    site_id, source = of
-    return GridForecast(
-        site_id=site_id,
-        timestamp=now,
-        source=source,
-        issued_at=now,
-        model=model.name,
-        resolution_s=int(RESOLUTION.total_seconds()),
-        intervals=tuple(
-            QuantileInterval(interval_start=prediction.start + RESOLUTION * index, p10=p10, p50=p50, p90=p90)
-            for index, (p10, p50, p90) in enumerate(zip(*quantiles, strict=True))
-        ),
-        recent_error=None
-        if naive is None
-        else RecentError(
-            model_mae=model.holdout_mae["model"],
-            naive_mae=naive,
-            naive_model="load of a week before",
-            days=float(len(model.errors)),
-        ),
-    )

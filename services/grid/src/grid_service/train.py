@@ -19,7 +19,8 @@ from ev_service.history.reading_history import ReadingHistory, SeriesOwner, find
 from ev_service.history.settings import HistorySettings
 from ev_service.history.store import open_store
 from ev_service.settings import RunSettings, SiteSettings, load
-from grid_service.forecast_settings import LEAD_DAYS, TRAINING_DAYS, ForecastSettings, read_load
+from grid_service.forecast_making import LEAD_DAYS, TRAINING_DAYS, create_calendar, read_load
+from grid_service.forecast_settings import ForecastSettings
 from grid_service.sources import GridSourceSettings
 
 
@@ -60,12 +61,13 @@ def train(history: ReadingHistory, now: datetime, settings: ForecastSettings, si
 
     Raises:
         LoadHistoryError: there is too little of it.
+        ConfigurationError: the holidays of the country are not known.
         HistoryUnavailableError: the database cannot be read.
     """
     series = read_load(history, now, TRAINING_DAYS)
     if not len(series):
         raise LoadHistoryError("no load was measured yet")
-    return train_load(series, settings.calendar(site), LEAD_DAYS)
+    return train_load(series, create_calendar(settings, site), LEAD_DAYS)
 
 
 def describe_model(model: LoadModel) -> list[str]:
