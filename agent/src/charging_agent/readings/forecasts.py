@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from charging_agent.gateway.calls import ReadingApi
+from charging_agent.readings.outlook_cache import HORIZON, MAX_INTERVALS, drop_past, is_young
 from ev_service.forecasts import GridForecast
 from ev_service.telemetry import Reading
 from ev_service.units import UtcTimestamp
@@ -16,14 +17,8 @@ LOAD_FORECAST = "grid"
 GRID_FORECAST = ReadingApi("grid", "/grid-forecast", "getGridForecast", GridForecast, max_bytes=256 * 1024)
 """Where the load forecast is read; published by the API of the grid's readings."""
 
-HORIZON = timedelta(hours=24)
-"""How far ahead forecasts are kept for decisions."""
-
 MAX_AGE = timedelta(hours=2)
 """How old a forecast may be: it is made anew every few minutes."""
-
-_MAX_INTERVALS = 97
-_CLOCK_STEP = timedelta(seconds=5)
 
 
 class LoadForecastOutlook(Reading):
@@ -38,7 +33,7 @@ class LoadForecastOutlook(Reading):
     starts_at: UtcTimestamp = Field(description="Start of the first interval, UTC.")
     resolution_s: int = Field(gt=0, le=86_400, description="Length of each interval [s].")
     p10_kw: tuple[float, ...] = Field(
-        min_length=1, max_length=_MAX_INTERVALS, strict=False, description="10 % quantile of the load [kW]."
+        min_length=1, max_length=MAX_INTERVALS, strict=False, description="10 % quantile of the load [kW]."
     )
     p50_kw: tuple[float, ...] = Field(strict=False, description="Median of the load [kW].")
     p90_kw: tuple[float, ...] = Field(strict=False, description="90 % quantile of the load [kW].")
@@ -55,7 +50,7 @@ class LoadForecastOutlook(Reading):
     @classmethod
     def from_forecast(cls, forecast: GridForecast) -> "LoadForecastOutlook":
         """Take from an answer what decisions need."""
-        held = forecast.intervals[: HORIZON // timedelta(seconds=forecast.resolution_s) + 1][:_MAX_INTERVALS]
+        held = forecast.intervals[: min(MAX_INTERVALS, HORIZON // timedelta(seconds=forecast.resolution_s) + 1)]
         return cls(
             site_id=forecast.site_id,
             timestamp=forecast.timestamp,
@@ -71,19 +66,7 @@ class LoadForecastOutlook(Reading):
 
     def cut(self, now: datetime) -> "LoadForecastOutlook | None":
         """Return what is left from the interval of `now` on; None if nothing is, or if it is too old."""
-        if not -_CLOCK_STEP <= now - self.issued_at <= MAX_AGE:
+        if not is_young(self.issued_at, now, MAX_AGE):
             return None
-        step = timedelta(seconds=self.resolution_s)
-        over = max(0, (now - self.starts_at) // step)
-        if over >= len(self.p50_kw):
-            return None
-        if not over:
-            return self
-        return self.model_copy(
-            update={
-                "starts_at": self.starts_at + over * step,
-                "p10_kw": self.p10_kw[over:],
-                "p50_kw": self.p50_kw[over:],
-                "p90_kw": self.p90_kw[over:],
-            }
-        )
+        left = drop_past(self, ("p10_kw", "p50_kw", "p90_kw"), now)
+        return left if left.p50_kw else None

@@ -5,10 +5,10 @@ decision.
 """
 
 import logging
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from math import ceil
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from charging_agent.gateway.budget import CallBudget
 from charging_agent.gateway.calls import FailureReason, GatewayCallError, R, ReadingApi
@@ -18,6 +18,15 @@ from wso2_terms import codes
 
 NOT_PUBLISHED_S = 3600.0
 """What a site does not publish is asked for again after this time [s]."""
+
+HORIZON = timedelta(hours=24)
+"""How far ahead outlooks are kept for decisions."""
+
+MAX_INTERVALS = 97
+"""Most intervals of an outlook: 24 h of 15 min, and the one that has begun."""
+
+_CLOCK_STEP = timedelta(seconds=5)
+"""How far the clocks of agent and service may differ."""
 
 _RESERVED_CALLS = 3
 """Most calls of one refresh: a refused token, and over MCP the list of tools, cost one more each."""
@@ -55,6 +64,46 @@ class Outlook(Protocol):
 
 
 OutlookT = TypeVar("OutlookT", bound=Outlook)
+IntervalsT = TypeVar("IntervalsT", bound="Intervals")
+
+
+class Intervals(Protocol):
+    """A model with one value per interval in some of its fields."""
+
+    @property
+    def starts_at(self) -> datetime:
+        """Start of the first interval, UTC."""
+        ...
+
+    @property
+    def resolution_s(self) -> int:
+        """Length of each interval [s]."""
+        ...
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
+        """Copy it with other values of some fields."""
+        ...
+
+
+def is_young(made_at: datetime, now: datetime, max_age: timedelta) -> bool:
+    """Whether what was made at a moment may be used: neither too old nor, beyond a step of clocks, of the future."""
+    return -_CLOCK_STEP <= now - made_at <= max_age
+
+
+def drop_past(outlook: IntervalsT, fields: Sequence[str], now: datetime) -> IntervalsT:
+    """Drop the intervals that are over; all of them where the last one is.
+
+    Args:
+        outlook: with its intervals.
+        fields: those that hold one value per interval.
+        now: the run's time.
+    """
+    step = timedelta(seconds=outlook.resolution_s)
+    over = max(0, (now - outlook.starts_at) // step)
+    if not over:
+        return outlook
+    update: dict[str, Any] = {name: getattr(outlook, name)[over:] for name in fields}
+    return outlook.model_copy(update=update | {"starts_at": outlook.starts_at + over * step})
 
 
 class OutlookCache(Generic[R, OutlookT]):

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from charging_agent.gateway.calls import ReadingApi
+from charging_agent.readings.outlook_cache import HORIZON, MAX_INTERVALS, drop_past, is_young
 from ev_service.prices import Currency, GridPrices
 from ev_service.telemetry import Reading
 from ev_service.units import UtcTimestamp
@@ -16,20 +17,8 @@ PRICES = "grid"
 GRID_PRICES = ReadingApi("grid", "/grid-prices", "getGridPrices", GridPrices, max_bytes=256 * 1024)
 """Where prices are read; published by the API of the grid's readings."""
 
-HORIZON = timedelta(hours=24)
-"""How far ahead prices are kept for decisions."""
-
 MAX_AGE = timedelta(hours=24)
 """How old an answer may be: what was published for an hour still holds, but not what nobody has confirmed for a day."""
-
-NOT_PUBLISHED_S = 3600.0
-"""A site that has no prices is asked again after this time [s]."""
-
-_RESERVED_CALLS = 3
-"""Most calls of one refresh: a refused token, and over MCP the list of tools, cost one more each."""
-
-_MAX_INTERVALS = 97
-_CLOCK_STEP = timedelta(seconds=5)
 
 
 class PriceOutlook(Reading):
@@ -43,7 +32,7 @@ class PriceOutlook(Reading):
     starts_at: UtcTimestamp = Field(description="Start of the first interval, UTC.")
     resolution_s: int = Field(gt=0, le=3600, description="Length of each interval [s].")
     import_price_per_kwh: tuple[float | None, ...] = Field(
-        min_length=1, max_length=_MAX_INTERVALS, strict=False, description="Price of energy drawn [currency/kWh]."
+        min_length=1, max_length=MAX_INTERVALS, strict=False, description="Price of energy drawn [currency/kWh]."
     )
     export_price_per_kwh: tuple[float | None, ...] = Field(
         strict=False, description="What is paid for energy given [currency/kWh]."
@@ -79,19 +68,7 @@ class PriceOutlook(Reading):
 
     def cut(self, now: datetime) -> "PriceOutlook | None":
         """Return what is left from the interval of `now` on; None if nothing is, or if it is too old."""
-        if not -_CLOCK_STEP <= now - self.timestamp <= MAX_AGE:
+        if not is_young(self.timestamp, now, MAX_AGE):
             return None
-        step = timedelta(seconds=self.resolution_s)
-        over = max(0, (now - self.starts_at) // step)
-        if all(price is None for price in self.import_price_per_kwh[over:]):
-            return None
-        if not over:
-            return self
-        return self.model_copy(
-            update={
-                "starts_at": self.starts_at + over * step,
-                "import_price_per_kwh": self.import_price_per_kwh[over:],
-                "export_price_per_kwh": self.export_price_per_kwh[over:],
-                "co2_g_per_kwh": self.co2_g_per_kwh[over:],
-            }
-        )
+        left = drop_past(self, ("import_price_per_kwh", "export_price_per_kwh", "co2_g_per_kwh"), now)
+        return None if all(price is None for price in left.import_price_per_kwh) else left
