@@ -18,44 +18,6 @@ _URGENT_H = 0.5
 """Cars with less time to spare than this go first [h]."""
 
 
-def round_first_powers(problem: SchedulingProblem, schedule: ChargingSchedule) -> FloatArray:
-    """Round the powers of the first step to those that can be set, with the same sum as far as that goes.
-
-    Powers are rounded down first. Then single cars get the next power above, as long as the circuits hold and the sum
-    stays within the plan's: first those that could not be ready in time otherwise (for them the sum may rise), then
-    those that charge now, then those that lost most.
-
-    Args:
-        problem: what was planned.
-        schedule: its plan.
-
-    Returns:
-        Power of each car for the first step [kW]: 0, or `min_power_kw` or more in steps of `step_power_kw`.
-    """
-    planned_kw = schedule.power_at(0)
-    lower_kw, upper_kw = _find_neighbours(problem, planned_kw)
-    left_kw, shares = _leave(problem, schedule, lower_kw)
-    is_late = _find_late(problem, lower_kw)
-    spare_kw = float((planned_kw - lower_kw).sum())
-    powers = lower_kw.copy()
-
-    def urgency(car: int) -> tuple[bool, bool, float, str]:
-        request = problem.requests[car]
-        missing = (planned_kw[car] - lower_kw[car]) / (upper_kw[car] - lower_kw[car])
-        return (not is_late[car], request.power_now_kw <= 0, -round(float(missing), 6), request.key)
-
-    for car in sorted(map(int, np.flatnonzero(upper_kw > lower_kw + _TOLERANCE_KW)), key=urgency):
-        rise_kw = float(upper_kw[car] - lower_kw[car])
-        # Half a step over the plan is as near to it as half a step under.
-        if not is_late[car] and rise_kw / 2 > spare_kw + _TOLERANCE_KW:
-            continue
-        if (shares[:, car] * rise_kw <= left_kw + _TOLERANCE_KW).all():
-            left_kw = left_kw - shares[:, car] * rise_kw
-            spare_kw -= rise_kw
-            powers[car] = upper_kw[car]
-    return powers
-
-
 def hand_out_first_powers(
     problem: SchedulingProblem, schedule: ChargingSchedule, laxity_h: Sequence[float]
 ) -> FloatArray:
@@ -124,21 +86,6 @@ def _round_down(problem: SchedulingProblem, car: int, power_kw: float) -> float:
     return power_kw if power_kw >= request.min_power_kw - _TOLERANCE_KW and power_kw > 0 else 0.0
 
 
-def _find_neighbours(problem: SchedulingProblem, planned_kw: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The powers that can be set next to the planned ones, below and above; equal where there is none above."""
-    requests = problem.requests
-    step_kw = np.array([request.step_power_kw for request in requests], dtype=np.float64)
-    min_kw = np.array([request.min_power_kw for request in requests], dtype=np.float64)
-    max_kw = np.array([request.max_power_kw for request in requests], dtype=np.float64)
-    size = np.where(step_kw > 0, step_kw, 1.0)
-    down = np.where(step_kw > 0, np.floor(planned_kw / size + 1e-6) * size, planned_kw)
-    up = np.where(step_kw > 0, np.ceil(planned_kw / size - 1e-6) * size, planned_kw)
-    lowest = np.where(step_kw > 0, np.ceil(min_kw / size - 1e-6) * size, min_kw)
-    lower = np.where(down < lowest - _TOLERANCE_KW, 0.0, down)
-    upper = np.where(planned_kw > _TOLERANCE_KW, np.maximum(up, lowest), 0.0)
-    return lower, np.where(upper > max_kw + _TOLERANCE_KW, lower, upper)
-
-
 def _leave(problem: SchedulingProblem, schedule: ChargingSchedule, powers: FloatArray) -> tuple[FloatArray, FloatArray]:
     """What each circuit's limit leaves in the first step [kW], and which share of each car's power counts for it."""
     left: list[float] = []
@@ -151,12 +98,3 @@ def _leave(problem: SchedulingProblem, schedule: ChargingSchedule, powers: Float
             left.append(float(headroom_kw[0]) - battery_kw - float(own @ powers))
             shares.append(own)
     return np.array(left), np.array(shares).reshape(len(left), len(powers))
-
-
-def _find_late(problem: SchedulingProblem, powers: FloatArray) -> list[bool]:
-    """Cars that full power in all later steps would not fill after this power in the first."""
-    return [
-        request.energy_kwh
-        > (power_kw + request.max_power_kw * max(min(request.end_step, problem.steps) - 1, 0)) * problem.step_h + 1e-6
-        for request, power_kw in zip(problem.requests, powers, strict=True)
-    ]

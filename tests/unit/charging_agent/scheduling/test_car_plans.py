@@ -10,8 +10,8 @@ from charging_agent.scheduling import (
     Circuit,
     SchedulingProblem,
     describe_cars,
+    hand_out_first_powers,
     plan_charging,
-    round_first_powers,
 )
 
 AMPERE_KW = 0.23
@@ -28,7 +28,8 @@ def site(*cars: ChargingRequest, limit_kw: float = 100.0) -> SchedulingProblem:
 
 
 def first_amperes(problem: SchedulingProblem) -> list[float]:
-    return list(round_first_powers(problem, plan_charging(problem)) / AMPERE_KW)
+    laxity_h = [one.end_step * problem.step_h - one.energy_kwh / one.max_power_kw for one in problem.requests]
+    return list(hand_out_first_powers(problem, plan_charging(problem), laxity_h) / AMPERE_KW)
 
 
 def test_powers_are_whole_amperes_near_the_plan() -> None:

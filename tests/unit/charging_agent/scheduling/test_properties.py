@@ -13,8 +13,8 @@ from charging_agent.scheduling import (
     SchedulingProblem,
     StationaryBattery,
     describe_cars,
+    hand_out_first_powers,
     plan_charging,
-    round_first_powers,
 )
 from charging_agent.scheduling.formulation import OBJECTIVE_SCALE, formulate
 
@@ -120,7 +120,8 @@ def test_no_limit_of_the_tree_is_ever_broken(problem: SchedulingProblem) -> None
 @given(problems)
 def test_the_first_powers_can_be_set_and_break_no_limit(problem: SchedulingProblem) -> None:
     plan = plan_charging(problem)
-    powers = round_first_powers(problem, plan)
+    laxity_h = [max(one.end_step, 0) * problem.step_h - one.energy_kwh for one in problem.requests]
+    powers = hand_out_first_powers(problem, plan, laxity_h)
 
     assert_tree_holds(problem, powers[:, None], plan.battery_kw)
     assert all(
