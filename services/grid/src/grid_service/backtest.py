@@ -2,7 +2,7 @@
 
 import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
+from ev_forecasting.backtest_command import create_progress, parse_zone
 from ev_forecasting.load_backtest import MSTL, PLAIN_TREE, LoadBacktest, backtest_load, default_test_start
 from ev_forecasting.load_features import LoadCalendar
 from ev_forecasting.measures import (
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the backtest that the command line describes."""
     options = _create_parser().parse_args(arguments)
     try:
-        report, result = run_backtest(options, _create_progress(sys.stderr.isatty()))
+        report, result = run_backtest(options, create_progress(is_terminal=sys.stderr.isatty()))
         if options.picture is not None:
             _draw(result, options.picture)
     except (SeriesError, ValueError) as error:
@@ -219,7 +220,7 @@ def _create_parser() -> ArgumentParser:
         "--region", help="of the country, such as BY; default: holidays count by their share of regions"
     )
     parser.add_argument(
-        "--timezone", type=_parse_zone, default=ZoneInfo("UTC"), help="whose midnight issues forecasts; default: UTC"
+        "--timezone", type=parse_zone, default=ZoneInfo("UTC"), help="whose midnight issues forecasts; default: UTC"
     )
     parser.add_argument(
         "--limit", type=float, help="that errors are compared with; default: highest load before the test"
@@ -228,13 +229,6 @@ def _create_parser() -> ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--picture", type=Path, help="draw forecasts and errors into this PNG file")
     return parser
-
-
-def _parse_zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise ArgumentTypeError(f"no time zone {name!r}") from error
 
 
 def _read_series(options: Namespace) -> tuple[TimeSeries, FloatArray | None, str]:
@@ -260,15 +254,6 @@ def _read_series(options: Namespace) -> tuple[TimeSeries, FloatArray | None, str
         return load, None, source
     temperature_c = add_forecast_noise(found[options.temperature_column], options.temperature_noise)
     return load, temperature_c, f"{source}; temperature with noise of {options.temperature_noise:g} K"
-
-
-def _create_progress(terminal: bool) -> Callable[[float], None]:
-    def report(share: float) -> None:
-        if terminal:
-            sys.stderr.write(f"\rfitting and forecasting: {100 * share:3.0f} %" + ("\n" if share >= 1 else ""))
-            sys.stderr.flush()
-
-    return report
 
 
 def _draw(result: LoadBacktest, file: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from ev_forecasting.backtest_command import create_progress, parse_zone
 from ev_forecasting.series import SeriesError, TimeSeries, read_csv
 from ev_forecasting.solar_backtest import SolarBacktest, SolarScore, backtest_solar
 from ev_forecasting.solar_clear_sky import SolarExtraError, SolarSite, find_daylight_saving, shift_summer
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the backtest that the command line describes."""
     options = _create_parser().parse_args(arguments)
     try:
-        report, result = run_backtest(options, _create_progress(sys.stderr.isatty()))
+        report, result = run_backtest(options, create_progress(is_terminal=sys.stderr.isatty()))
         if options.picture is not None:
             _draw(result, options.picture)
     except (SeriesError, SolarExtraError, ValueError) as error:
@@ -133,18 +134,11 @@ def _create_parser() -> ArgumentParser:
     parser.add_argument("--capacity-kwp", type=float, help="rated DC power [kWp]; default: learned")
     parser.add_argument("--tilt", type=float, help="of the panels from the horizontal [°]; default: learned")
     parser.add_argument("--azimuth", type=float, help="that they face, from north clockwise [°]; default: learned")
-    parser.add_argument("--timezone", type=_parse_zone, help="whose midnight issues forecasts; default: by the sun")
+    parser.add_argument("--timezone", type=parse_zone, help="whose midnight issues forecasts; default: by the sun")
     parser.add_argument("--weeks", type=float, default=52.0, help="length of the test, at most half of the series")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--picture", type=Path, help="draw forecasts and errors into this PNG file")
     return parser
-
-
-def _parse_zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise ArgumentTypeError(f"no time zone {name!r}") from error
 
 
 def _read_series(options: Namespace) -> tuple[SolarSite, TimeSeries, str]:
@@ -167,15 +161,6 @@ def _read_series(options: Namespace) -> tuple[SolarSite, TimeSeries, str]:
 
 def _round_score(score: SolarScore) -> dict[str, float]:
     return {name: round(value, 4) for name, value in asdict(score).items()}
-
-
-def _create_progress(terminal: bool) -> Callable[[float], None]:
-    def report(share: float) -> None:
-        if terminal:
-            sys.stderr.write(f"\rfitting and forecasting: {100 * share:3.0f} %" + ("\n" if share >= 1 else ""))
-            sys.stderr.flush()
-
-    return report
 
 
 def _draw(result: SolarBacktest, file: Path) -> None:
