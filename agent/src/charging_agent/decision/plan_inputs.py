@@ -46,6 +46,9 @@ class PlanPrices:
     basis: str
     """What was known, in one sentence."""
 
+    median_per_kwh: float = 1.0
+    """Median of the import prices [currency/kWh]."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadOutlook:
@@ -79,13 +82,15 @@ def build_plan_prices(inputs: DecisionInputs) -> PlanPrices:
     first_unknown = next((index for index, price in enumerate(known) if price is None), len(known))
     until = outlook.starts_at + timedelta(seconds=first_unknown * outlook.resolution_s)
     gap = "" if (until - inputs.at).total_seconds() >= STEPS * STEP_S else ", beyond it the dearest known one counts"
+    import_per_kwh = on_steps(known, dearest)
     return PlanPrices(
-        on_steps(known, dearest),
+        import_per_kwh,
         on_steps(outlook.export_price_per_kwh, 0.0),
         on_steps(outlook.co2_g_per_kwh, highest_g),
         outlook.demand_charge_per_kw or 0.0,
         outlook.currency,
         f"Prices are known until {describe_time(until)}{gap}.",
+        float(np.median(import_per_kwh)),
     )
 
 

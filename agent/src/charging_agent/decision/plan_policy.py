@@ -11,7 +11,7 @@ from datetime import timedelta
 import numpy as np
 from pydantic import JsonValue
 
-from charging_agent.charging.fleet import car_name
+from charging_agent.charging.fleet import car_name, power_kw
 from charging_agent.charging.sharing import Car
 from charging_agent.decision.plan_inputs import (
     STEP_S,
@@ -147,8 +147,8 @@ class PlanPolicy:
         schedule = plan_charging(problem)
         powers_kw = hand_out_first_powers(problem, schedule, [need.laxity_h for need in needs])
         ceilings_kw = {
-            need.car.key: max(float(power_kw), _guaranteed_kw(need.car, limits))
-            for need, power_kw in zip(needs, powers_kw, strict=True)
+            need.car.key: max(float(planned_kw), _guaranteed_kw(need.car, limits))
+            for need, planned_kw in zip(needs, powers_kw, strict=True)
         }
         # Costs are told without the cost of waiting, which nobody pays.
         plans = describe_cars(replace(problem, import_price_per_kwh=prices.import_per_kwh), schedule)
@@ -175,11 +175,10 @@ class PlanPolicy:
     def _need(
         self, car: Car, inputs: DecisionInputs, limits: ConnectionLimits, ceiling_kw: float, prices: PlanPrices
     ) -> _CarNeed:
-        per_ampere_kw = len(car.phases) * limits.voltage_v / 1000
+        per_ampere_kw = power_kw(1.0, len(car.phases), limits.voltage_v)
         max_kw, least_kw = min(car.max_a * per_ampere_kw, ceiling_kw), car.least_a * per_ampere_kw
         max_kw = max_kw if max_kw >= least_kw else 0.0
         is_filled = car.energy_left_kwh is not None and car.energy_left_kwh <= 0
-        # The last part of a shortfall costs twice the first: such a car goes on up to the day's median price.
         energy_kwh = self._parameters.energy_kwh if is_filled or car.energy_left_kwh is None else car.energy_left_kwh
         full_h = energy_kwh / max_kw if max_kw > 0 else 0.0
         stay_h = None if car.departure is None else (car.departure - inputs.at).total_seconds() / 3600
@@ -190,7 +189,8 @@ class PlanPolicy:
         end_step = min(STEPS, math.ceil(steps))
         # The last step is counted whole, so more is asked for until then: the power comes out as it has to be.
         scale = max(1.0, end_step / steps)
-        half_price = max(0.0, float(np.median(prices.import_per_kwh)) / 2)
+        # The last part of a shortfall costs twice the first: a filled car goes on up to the day's median price.
+        half_price = max(0.0, prices.median_per_kwh / 2)
         request = ChargingRequest(
             key=car_name(car.key),
             first_step=0,
@@ -250,7 +250,7 @@ def parse_parameters(own: Mapping[str, JsonValue]) -> PlanParameters:
 
 def _guaranteed_kw(car: Car, limits: ConnectionLimits) -> float:
     guaranteed_a = max(car.guaranteed_a, car.least_a) if car.guaranteed_a > 0 else 0.0
-    return guaranteed_a * len(car.phases) * limits.voltage_v / 1000
+    return power_kw(guaranteed_a, len(car.phases), limits.voltage_v)
 
 
 def _pad(currents_a: Iterable[float]) -> tuple[float, float, float]:
@@ -334,7 +334,7 @@ def _describe_needs(needs: Sequence[_CarNeed], parameters: PlanParameters) -> li
 def _describe_plan(
     schedule: ChargingSchedule, explained: Sequence[CarExplanation], powers_kw: Collection[float], prices: PlanPrices
 ) -> str:
-    active = [power_kw for power_kw in powers_kw if power_kw > 0]
+    active = [one_kw for one_kw in powers_kw if one_kw > 0]
     text = f"By plan {len(active)} of {len(explained)} cars charge now with {sum(active):.1f} kW together"
     missing_kwh = sum(one.shortfall_kwh for one in explained)
     if missing_kwh > _TINY_KWH:

@@ -13,7 +13,6 @@ from fastapi.responses import HTMLResponse
 from charging_agent.agent import Agent, DecisionResult
 from charging_agent.ledger.errors import LedgerUnavailableError
 from charging_agent.ledger.ledger import Ledger
-from charging_agent.ledger.record_signing import DecisionDraft
 from charging_agent.web.charger_panel import LocalText, compute_allowance, render_chargers_panel, render_headline
 from charging_agent.web.charger_schemas import build_chargers_answer
 from charging_agent.web.plan_panel import render_plan_panel
@@ -59,17 +58,15 @@ def create_page_route(agent: Agent, ledger: Ledger, site: SiteSettings, clock: C
             if latest is None
             else _render_decision(latest, site.id, local, is_headline=not first),
             chargers="" if answer is None else render_chargers_panel(answer, local),
-            plan="" if agent.latest_round is None else _render_plan(agent.latest_round, site.id, local),
+            plan=""
+            if agent.latest_round is None
+            else render_plan_panel(build_plan_answer(agent.latest_round, site.id), local),
             records=await _render_records(ledger, local),
             style=_STYLE,
         )
         return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY})
 
     return router
-
-
-def _render_plan(made: DecisionDraft, site_id: str, local: LocalText) -> str:
-    return render_plan_panel(build_plan_answer(made, site_id), local)
 
 
 async def _render_records(ledger: Ledger, local: LocalText) -> str:

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from charging_agent.decision.policy import CarExplanation, PlanExplanation, ScheduledPower
+from charging_agent.decision.policy import CarExplanation, ScheduledPower
 from charging_agent.ledger.record_signing import DecisionDraft
 from ev_service.charging import ChargerId, EvseId
 from ev_service.errors import EvError
@@ -84,22 +84,20 @@ def build_plan_answer(made: DecisionDraft, site_id: str) -> PlanAnswer:
         policy=decision.policy,
         reason=decision.reason,
     )
-    if proposal.plan is None:
+    plan = proposal.plan
+    if plan is None:
         return answer
-    cars = tuple(
-        _build_car(one, decision.ceiling_of(one.car), proposal.schedule.get(one.car, ())) for one in proposal.plan.cars
+    cars = tuple(_build_car(one, decision.ceiling_of(one.car), proposal.schedule.get(one.car, ())) for one in plan.cars)
+    return answer.model_copy(
+        update={
+            "rule_ceiling_kw": plan.rule_ceiling_kw,
+            "ends_at": plan.ends_at,
+            "currency": plan.currency,
+            "peak_kw": plan.peak_kw,
+            "basis": plan.basis,
+            "cars": cars,
+        }
     )
-    return answer.model_copy(update=_totals(proposal.plan) | {"cars": cars})
-
-
-def _totals(plan: PlanExplanation) -> dict[str, object]:
-    return {
-        "rule_ceiling_kw": plan.rule_ceiling_kw,
-        "ends_at": plan.ends_at,
-        "currency": plan.currency,
-        "peak_kw": plan.peak_kw,
-        "basis": plan.basis,
-    }
 
 
 def _build_car(explained: CarExplanation, ceiling_kw: float, powers: tuple[ScheduledPower, ...]) -> CarPlanAnswer:
